@@ -1,0 +1,64 @@
+# What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix bench model docs lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Locked, hashed dependencies; the package itself is installed in place. Each set is installed once per lock.
+RUN := .venv/installed-run
+DEV := .venv/installed-dev
+
+help: ## Show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(RUN) ## Show the main job with a real server and real clients
+	@$(BIN)/waypost demo
+
+test: $(DEV) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(DEV) ## Lint, types, and the walls between the rooms
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: $(DEV) ## Format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
+	@$(BIN)/python bench/run.py
+
+model: $(DEV) ## Cut api/model.json anew from botocore's published model
+	@$(BIN)/python scripts/cut_model.py
+
+docs: $(DEV) ## Write the reference pages that are made from code
+	@$(BIN)/python scripts/write_reference.py
+
+LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+lock: $(DEV) ## Compile the locked dependencies anew
+	@$(LOCK) --extra demo --output-file requirements/run.txt
+	@$(LOCK) --extra demo --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+
+clean: ## Remove everything that was made
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waypost needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv .venv
+
+$(RUN): requirements/run.txt pyproject.toml | .venv/bin/python
+	@echo "Installing Waypost and its dependencies into .venv"
+	@$(PIP) install --require-hashes --requirement requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUN)
+	@echo "Installing what the tests need into .venv"
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@

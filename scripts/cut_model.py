@@ -1,0 +1,97 @@
+"""Cuts `src/waypost/api/model.json` out of botocore's published model of Amazon Connect (`make model`).
+
+Kept: the operations Waypost has, the shapes they reach, their constraints, locations and permitted errors.
+Dropped: all prose, and everything else of the service.
+"""
+
+import gzip
+import json
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+OPERATIONS = [
+    "AssociateEmailAddressAlias",
+    "CreateEmailAddress",
+    "CreateInstance",
+    "DeleteEmailAddress",
+    "DeleteInstance",
+    "DescribeEmailAddress",
+    "DescribeInstance",
+    "DisassociateEmailAddressAlias",
+    "ListInstances",
+    "ListTagsForResource",
+    "SearchEmailAddresses",
+    "TagResource",
+    "UntagResource",
+    "UpdateEmailAddressMetadata",
+]
+
+TARGET = Path(__file__).parents[1] / "src" / "waypost" / "api" / "model.json"
+
+
+def main() -> None:
+    """Read botocore's model, cut it, write it."""
+    packed = files("botocore").joinpath("data/connect/2017-08-08/service-2.json.gz").read_bytes()
+    published = without_prose(json.loads(gzip.decompress(packed)))
+    operations = {name: cut_operation(published["operations"][name]) for name in OPERATIONS}
+    roots = [
+        shape
+        for operation in operations.values()
+        for shape in (operation["input"], operation["output"], *operation["errors"])
+        if shape
+    ]
+    shapes = reachable(published["shapes"], roots)
+    model = {
+        "source": f"botocore {metadata.version('botocore')}, connect 2017-08-08, cut by scripts/cut_model.py",
+        "operations": operations,
+        "shapes": dict(sorted(shapes.items())),
+    }
+    TARGET.write_text(json.dumps(model, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{TARGET.name}: {len(operations)} operations, {len(shapes)} shapes, from {model['source']}")
+
+
+def cut_operation(operation: dict[str, Any]) -> dict[str, Any]:
+    """The wire facts of one operation."""
+    return {
+        "method": operation["http"]["method"],
+        "uri": operation["http"]["requestUri"],
+        "input": operation["input"]["shape"],
+        "output": operation.get("output", {}).get("shape"),
+        "errors": [error["shape"] for error in operation["errors"]],
+    }
+
+
+def without_prose(value: Any) -> Any:
+    """The same value without any `documentation` text, at any depth; members of that name are kept."""
+    if isinstance(value, dict):
+        return {
+            key: without_prose(inner)
+            for key, inner in value.items()
+            if not (key == "documentation" and isinstance(inner, str))
+        }
+    if isinstance(value, list):
+        return [without_prose(inner) for inner in value]
+    return value
+
+
+def reachable(shapes: dict[str, Any], roots: list[str]) -> dict[str, Any]:
+    """The shapes that can be reached from these."""
+    found: dict[str, Any] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        shape = found[name] = shapes[name]
+        inner = [
+            *shape.get("members", {}).values(),
+            *(shape[part] for part in ("member", "key", "value") if part in shape),
+        ]
+        waiting += [reference["shape"] for reference in inner]
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Domain errors as AWS errors, in one table, and the one boundary for everything else.
+
+An operation may only answer the exceptions that its model permits, so each domain error has a list of codes
+in order of preference, and the first that is permitted is used.
+"""
+
+from collections.abc import Mapping
+
+from waypost.domain import errors
+
+_CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
+    errors.Invalid: ("InvalidParameterException", "InvalidRequestException"),
+    errors.NotFound: ("ResourceNotFoundException", "InvalidRequestException"),
+    errors.Conflict: ("ResourceConflictException", "InvalidRequestException"),
+    errors.Duplicate: ("DuplicateResourceException", "InvalidRequestException"),
+    errors.TokenReused: ("IdempotencyException", "ResourceConflictException", "InvalidRequestException"),
+    errors.QuotaExceeded: ("ServiceQuotaExceededException", "InvalidRequestException"),
+}
+
+INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
+"""All that a caller learns of a failure of ours; the rest is in our log, under the request id."""
+
+
+class ApiError(Exception):
+    """An error answer: AWS's code, the HTTP status, and a message that may be shown."""
+
+    def __init__(self, code: str, status: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.status = status
+        self.message = message
+
+
+def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiError:
+    """The answer for a domain error, out of what the operation's model permits (code -> HTTP status)."""
+    for code in _CODES[type(error)]:
+        if code in permitted:
+            return ApiError(code, permitted[code], error.message)
+    raise LookupError(f"no permitted code for {type(error).__name__} among {sorted(permitted)}")
+
+
+def internal() -> ApiError:
+    """The answer for a failure of ours. It says nothing of the cause."""
+    return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
+
+
+def unavailable() -> ApiError:
+    """The answer while the store cannot be reached. SDKs try again on this status."""
+    return ApiError("ServiceUnavailable", 503, "The service is temporarily unable to handle the request.")

@@ -1,0 +1,46 @@
+"""Client tokens: a call that is made twice with one token is carried out once, and answered the same.
+
+The memory of a call is written in the transaction of its effect, so there is no moment at which one exists
+without the other. Calls that fail are not remembered. See "Making retries safe with idempotent APIs" in the
+Amazon Builders' Library; AWS documents neither scope nor retention for these operations
+(docs/aws-differences.md).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from waypost.app import ports
+from waypost.domain import errors
+
+RETENTION = timedelta(days=7)
+"""How long a token is remembered. Seven days is the only figure that Amazon Connect publishes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenedCall:
+    """A call as its token knows it: `fingerprint` is a digest of all parameters but the token itself."""
+
+    key: ports.CallKey
+    fingerprint: bytes
+
+
+def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: Callable[[], str]) -> str:
+    """Run `effect` and remember its answer, or give the answer of the first time without running it.
+
+    A call without a token simply runs. Raises `errors.TokenReused` if the token came with other parameters,
+    and whatever `effect` raises.
+    """
+    if call is None:
+        return effect()
+    first = tx.remembered_call(call.key)
+    if first is not None and now - first.made_at < RETENTION:
+        if first.fingerprint != call.fingerprint:
+            raise errors.TokenReused(
+                "This ClientToken was used for a call with other parameters. "
+                "Repeat the first call exactly, or use a new token for a new call."
+            )
+        return first.answer
+    answer = effect()
+    tx.remember_call(call.key, ports.RememberedCall(call.fingerprint, answer, now))
+    return answer

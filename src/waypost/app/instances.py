@@ -1,0 +1,71 @@
+"""Instances: create, describe, list, delete."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import idempotency, ports
+from waypost.domain import errors
+from waypost.domain.instances import Instance, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some instances, and the id to continue after, or None if these were the last."""
+
+    instances: list[Instance]
+    next_after: str | None
+
+
+def create(
+    tx: ports.WriteTx,
+    instance: Instance,
+    *,
+    tags: Mapping[str, str],
+    call: idempotency.TokenedCall | None = None,
+) -> str:
+    """Create the instance, as of its own `created_at`, and return its id.
+
+    Raises `errors.Duplicate` if the instance alias is taken, `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        tx.add_instance(instance, tags)
+        return instance.id
+
+    return idempotency.once(tx, call, now=instance.created_at, effect=effect)
+
+
+def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
+    """The tenant's instance with this id. Raises `errors.NotFound`."""
+    instance = tx.instance(tenant, instance_id)
+    if instance is None:
+        raise errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
+    return instance
+
+
+def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
+    """Up to `limit` instances of the tenant, in the order of their ids, behind the id `after`."""
+    found = tx.instances(tenant, after=after, limit=limit + 1)
+    more = len(found) > limit
+    return Page(found[:limit], found[limit - 1].id if more else None)
+
+
+def delete(
+    tx: ports.WriteTx,
+    tenant: Tenant,
+    instance_id: str,
+    *,
+    now: datetime,
+    call: idempotency.TokenedCall | None = None,
+) -> None:
+    """Delete an instance with its email addresses and their alias links; mail already delivered stays.
+
+    Raises `errors.NotFound`, `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        tx.remove_instance(get(tx, tenant, instance_id).id)
+        return ""
+
+    idempotency.once(tx, call, now=now, effect=effect)

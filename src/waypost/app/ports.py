@@ -1,0 +1,172 @@
+"""What the use cases ask of the world: a store with transactions, and the time.
+
+A use case is a function of a transaction `tx` and values. An edge runs it by `await store.read(…)` or
+`await store.write(…)`. Everything a write did is durable when `write` returns, or nothing of it happened.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from waypost.domain.aliases import AliasLink
+from waypost.domain.delivery import Delivery
+from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.instances import Instance, Tenant
+from waypost.domain.messages import Message
+
+T = TypeVar("T")
+
+Clock = Callable[[], datetime]
+"""The present moment, in UTC, to the millisecond."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now (closed, locked, disk full). Nothing was done; a retry may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One line of a message's trace: when, what happened (a word from `app.trace`), and the details."""
+
+    at: datetime
+    kind: str
+    detail: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes two calls with a client token the same call. `scope` is the instance id, or empty."""
+
+    tenant: Tenant
+    operation: str
+    scope: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedCall:
+    """The outcome of a call that was made with a client token."""
+
+    fingerprint: bytes
+    answer: str
+    made_at: datetime
+
+
+class ReadTx(Protocol):
+    """A consistent view of the store. Methods return None or an empty list where there is nothing."""
+
+    def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        """The instance with this id, if it is the tenant's."""
+        ...
+
+    def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
+        """In the order of their ids, those behind `after` (empty: from the start)."""
+        ...
+
+    def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
+        """The email address with this id, if it is in this instance."""
+        ...
+
+    def email_address_by_key(self, address_key: str) -> EmailAddress | None:
+        """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
+        ...
+
+    def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
+        """Whoever's it is; for following a link, both ends of which are in one instance."""
+        ...
+
+    def link_of(self, email_address_id: str) -> AliasLink | None:
+        """The one alias link that this email address is in, on either side."""
+        ...
+
+    def tags(self, resource_id: str) -> dict[str, str]:
+        """The tags of an instance or email address."""
+        ...
+
+    def remembered_call(self, key: CallKey) -> RememberedCall | None:
+        """What a client token was answered, however long ago."""
+        ...
+
+    def message(self, account: str, message_id: str) -> Message | None:
+        """A message that was delivered to an email address of this account."""
+        ...
+
+    def raw(self, message_id: str) -> bytes:
+        """The bytes of a message that exists, as sent after DATA."""
+        ...
+
+    def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
+        """The deliveries of a message to this account; the direct ones first."""
+        ...
+
+    def deliveries_at(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        """Newest first, those older than the message `after`, `limit` at most."""
+        ...
+
+    def trace(self, message_id: str) -> list[TraceEvent]:
+        """What happened to a message, in order, whoever it concerns."""
+        ...
+
+
+class WriteTx(ReadTx, Protocol):
+    """A transaction that changes the store. An exception undoes all that was done through it.
+
+    Methods raise `errors.Duplicate` or `errors.Conflict` where a named constraint of the store is broken.
+    """
+
+    def lock_email_addresses(self, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
+        """The email addresses with these ids that exist, by id, held until the transaction ends."""
+        ...
+
+    def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
+        """A new instance with its tags."""
+        ...
+
+    def remove_instance(self, instance_id: str) -> None:
+        """With its email addresses, their links and tags. Messages and deliveries stay."""
+        ...
+
+    def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
+        """A new email address with its tags."""
+        ...
+
+    def remove_email_address(self, email_address_id: str) -> None:
+        """With its link, on either side, and its tags. Messages and deliveries stay."""
+        ...
+
+    def add_link(self, link: AliasLink) -> None:
+        """A new alias link between two email addresses that exist."""
+        ...
+
+    def remove_link(self, link: AliasLink) -> None:
+        """End a link, at both of its ends."""
+        ...
+
+    def remember_call(self, key: CallKey, call: RememberedCall) -> None:
+        """Replaces what was remembered under this key, if anything."""
+        ...
+
+    def add_message(
+        self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[TraceEvent]
+    ) -> None:
+        """A new message, its bytes, its deliveries, and the first lines of its trace."""
+        ...
+
+
+class Store(Protocol):
+    """Runs use cases. Every method raises `StoreUnavailable` if it could not."""
+
+    async def read(self, use_case: Callable[[ReadTx], T]) -> T:
+        """Run a use case of a few point look-ups."""
+        ...
+
+    async def search(self, use_case: Callable[[ReadTx], T]) -> T:
+        """Run a use case that may read much (lists, bodies), without holding up anyone else."""
+        ...
+
+    async def write(self, use_case: Callable[[WriteTx], T]) -> T:
+        """Run a use case that changes things. It may run more than once, and counts once."""
+        ...

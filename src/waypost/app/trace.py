@@ -1,0 +1,94 @@
+"""Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
+
+from dataclasses import dataclass
+
+from waypost.app import ports
+from waypost.domain import addresses, errors, routing
+from waypost.domain.delivery import Delivery, Reason
+from waypost.domain.messages import Message
+
+ACCEPTED = "accepted"
+"""We answered 250 and the mail is ours."""
+DELIVERED = "delivered"
+"""A copy is in the inbox of an email address."""
+SPARED = "spared"
+"""A copy that would have been the second for one email address was not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDetails:
+    """A message with its deliveries to one account, and its trace."""
+
+    message: Message
+    deliveries: list[Delivery]
+    events: list[ports.TraceEvent]
+
+
+def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent]:
+    """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
+    envelope = message.envelope
+    accepted: dict[str, str | int] = {
+        "from": envelope.sender,
+        "client": envelope.peer,
+        "helo": envelope.helo,
+        "protocol": envelope.protocol,
+        "size": message.size,
+    }
+    events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
+    for destination in plan.destinations:
+        detail: dict[str, str | int] = {
+            "address": destination.email_address.address.text,
+            "reason": destination.reason.value,
+            "because": because(destination),
+        }
+        events.append(ports.TraceEvent(message.received_at, DELIVERED, detail))
+    for spared in plan.spared:
+        detail = {"address": spared.email_address.address.text, "because": spared.why}
+        events.append(ports.TraceEvent(message.received_at, SPARED, detail))
+    return events
+
+
+def inbox(
+    tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
+) -> list[tuple[Delivery, Message]]:
+    """Deliveries of an address, newest first; mail delivered before the address was deleted included.
+
+    Raises `errors.NotFound` if the account has no such address and never had mail for it.
+    """
+    found = tx.deliveries_at(account, address.key, after=after, limit=limit)
+    if found or owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
+        return found
+    raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
+
+
+def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
+    """All that may be told of a message to one account. Raises `errors.NotFound`."""
+    message = tx.message(account, message_id)
+    if message is None:
+        raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
+    deliveries = tx.deliveries_of(account, message_id)
+    theirs = {delivery.address.text for delivery in deliveries}
+    events = [event for event in tx.trace(message_id) if event.detail.get("address", "") in {"", *theirs}]
+    return MessageDetails(message, deliveries, events)
+
+
+def raw_copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> bytes:
+    """The exact bytes as delivered to an address: our trace lines, then the message. Raises `errors.NotFound`."""
+    for delivery in tx.deliveries_of(account, message_id):
+        if delivery.address.key == address.key:
+            return delivery.trace_header + tx.raw(message_id)
+    raise errors.NotFound(f"Message {message_id} was not delivered to {address} in account {account}.")
+
+
+def owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
+    """Whether an email address of this account has this address now."""
+    email_address = tx.email_address_by_key(address.key)
+    return email_address is not None and email_address.account == account
+
+
+def because(destination: routing.Destination) -> str:
+    """Why a destination gets the message, as a sentence."""
+    address = destination.email_address.address
+    if destination.reason is Reason.FORWARDED and destination.alias:
+        return f"{destination.alias.address} is an alias of {address}, so a copy is forwarded there."
+    return f"{address} is an email address here, so mail for it is kept in its inbox."

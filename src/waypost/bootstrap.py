@@ -1,0 +1,162 @@
+"""The only file that knows everything: from settings to a service that can be started and stopped."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from waypost import datadir, events, logs
+from waypost.api.asgi import Api
+from waypost.app import accept, instances, ports
+from waypost.console import inspection
+from waypost.domain.instances import Instance, Tenant
+from waypost.settings import Settings, host_and_port
+from waypost.smtp.server import SmtpServer
+from waypost.store.sqlite import SqliteStore
+
+
+class CannotStart(Exception):
+    """The service cannot be started. The message says why, and what to do."""
+
+
+class Service:
+    """Everything that `waypost serve` runs, on one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.directory = datadir.DataDirectory(settings.directory)
+        self._emit = logs.emitter()
+
+    async def start(self) -> datadir.Run:
+        """Open the store and both edges; returns where they are. Raises `CannotStart`, `DataDirectoryError`."""
+        settings = self.settings
+        self.directory.prepare()
+        keys = self.directory.access_keys(account=settings.account, region=settings.region)
+        house = accept.House(settings.real_hostname, self.directory.derived_key("loop tokens"))
+        self._store = SqliteStore(self.directory.database)
+        self.instance_id = await self._store.write(
+            partial(_instance_to_start_with, tenant=Tenant(settings.account, settings.region), now=now())
+        )
+        api = Api(self._store, access_keys=keys.get, clock=now, emit=self._emit)
+        console = inspection.application(self._store, access_keys=keys.get, emit=self._emit)
+        self._http = _HttpServer(_by_path(console, api))
+        self._smtp = SmtpServer(self._store, house, clock=now, emit=self._emit)
+        http_address = await self._listen("http", settings.http, self._http.start)
+        smtp_address = await self._listen("smtp", settings.smtp, self._smtp.start)
+        run = datadir.Run(http=http_address, smtp=smtp_address)
+        self.directory.announce(run)
+        return run
+
+    async def stop(self) -> None:
+        """Finish what was promised, then close everything."""
+        await self._smtp.stop()
+        await self._http.stop()
+        await self._store.close()
+        self.directory.release()
+        self._emit(events.Stopped())
+
+    async def wait_for_signal(self) -> None:
+        """Return when the process is asked to stop (SIGTERM, or SIGINT from Ctrl-C)."""
+        asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
+        self._emit(events.Stopping(signal=(await asked).name))
+
+    async def _listen(self, edge: str, address: str, start: Callable[[str, int], Any]) -> str:
+        host, port = host_and_port(edge, address)
+        try:
+            host, port = await start(host, port)
+        except OSError as error:
+            raise CannotStart(f"Cannot listen on {address} for {edge}: {error.strerror or error}.") from error
+        found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._emit(events.Listening(edge=edge, address=found))
+        return found
+
+
+def now() -> datetime:
+    """The clock of the real world, to the millisecond, as it is stored."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:
+    """The id of an instance of the tenant; made if there is none yet."""
+    found = instances.page(tx, tenant, after="", limit=1).instances
+    if found:
+        return found[0].id
+    instance = Instance(
+        id=str(uuid.uuid4()),
+        tenant=tenant,
+        alias=None,
+        identity_management_type="CONNECT_MANAGED",
+        directory_id=None,
+        inbound_calls_enabled=False,
+        outbound_calls_enabled=False,
+        created_at=now,
+    )
+    return instances.create(tx, instance, tags={})
+
+
+def _by_path(console: Any, api: Any) -> Any:
+    """One ASGI application of two: Waypost's own paths, and AWS's."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        chosen = console if scope["path"].startswith(inspection.PREFIX) else api
+        await chosen(scope, receive, send)
+
+    return application
+
+
+def _ask_once(asked: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
+    if not asked.done():
+        asked.set_result(number)
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn inside our loop: it leaves the signals to us."""
+
+    def __init__(self, application: Any) -> None:
+        config = uvicorn.Config(
+            application,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+        super().__init__(config)
+        self._ready = asyncio.Event()
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
+        address: tuple[str, int] = listener.getsockname()[:2]
+        return address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn; tells `start` when it is done."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def stop(self) -> None:
+        """Answer what has been asked, and close."""
+        self.should_exit = True
+        await self._serving
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn, which would take the signals."""
+        yield

@@ -1,0 +1,52 @@
+"""The `waypost` command. Each command loads what it needs when it runs, so that `--help` is quick."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import waypost
+from waypost.cli import client, serving
+from waypost.datadir import DataDirectoryError
+from waypost.settings import BadSetting
+
+app = typer.Typer(
+    name="waypost",
+    help="Email addresses, aliases and forwarding behind the Amazon Connect API, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serving.serve)
+app.command()(client.env)
+app.command()(client.inbox)
+app.command()(client.show)
+app.command()(client.explain)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Leave at the end, also on a terminal.")] = False,
+) -> None:
+    """Show the main job with a real server and real clients, step by step."""
+    from waypost.cli.demonstration import tell
+
+    raise typer.Exit(tell(stay=sys.stdout.isatty() and not once))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"waypost {waypost.__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command; what cannot be done is said in a sentence, with exit code 1."""
+    try:
+        app()
+    except (BadSetting, DataDirectoryError, client.ServerRefused) as error:
+        typer.echo(f"waypost: {error}", err=True)
+        sys.exit(1)

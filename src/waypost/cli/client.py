@@ -1,0 +1,141 @@
+"""The commands that ask a running server: `waypost env`, `inbox`, `show`, `explain`."""
+
+import base64
+import json
+import shlex
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from waypost.datadir import DataDirectory, DataDirectoryError
+from waypost.settings import Settings, help_of
+
+Data = Annotated[str, typer.Option("--data", help=help_of("data"), envvar="WAYPOST_SERVE_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+_DEFAULT_DATA = Settings().data
+
+
+class ServerRefused(Exception):
+    """The server said no, or could not be asked. The message says what it said."""
+
+
+def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
+    """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)"."""
+    server = _Server(data)
+    found = server.get("instances", region=server.region)["instances"]
+    variables = {
+        "AWS_ENDPOINT_URL_CONNECT": f"http://{server.run.http}",
+        "AWS_ACCESS_KEY_ID": server.key.id,
+        "AWS_SECRET_ACCESS_KEY": server.key.secret,
+        "AWS_REGION": server.region,
+        "AWS_DEFAULT_REGION": server.region,
+        "WAYPOST_INSTANCE_ID": found[0]["id"] if found else "",
+        "WAYPOST_SMTP": server.run.smtp,
+        "WAYPOST_HTTP": server.run.http,
+    }
+    if as_json:
+        typer.echo(json.dumps(variables, indent=2))
+        return
+    for name, value in variables.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def inbox(
+    address: Annotated[str, typer.Argument(help="The address whose mail to list.")],
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
+    data: Data = _DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """List the mail that an address has, newest first."""
+    found = _Server(data).get("messages", address=address, limit=limit)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not found["messages"]:
+        typer.echo(f"No mail for {address} yet.")
+    for message in found["messages"]:
+        why = f"forwarded through {message['via']}" if message["via"] else "direct"
+        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {why}")
+        typer.echo(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}")
+
+
+def show(
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="The id in the 250 reply, or from the inbox.")],
+    data: Data = _DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Show one message: where it went, and everything that happened to it."""
+    message = _Server(data).get(f"messages/{urllib.parse.quote(message_id, safe='')}")
+    if as_json:
+        typer.echo(json.dumps(message, indent=2))
+        return
+    typer.echo(f"Message {message['id']}, {message['size']} octets, received {message['received_at']}")
+    typer.echo(f"  from <{message['from']}>: {message['subject'] or '(no subject)'}")
+    for delivery in message["deliveries"]:
+        why = f"forwarded through {delivery['via']}" if delivery["via"] else "direct"
+        typer.echo(f"  {delivery['status']} to {delivery['address']} ({why})")
+    typer.echo("Trace:")
+    for event in message["trace"]:
+        details = {name: value for name, value in event.items() if name not in ("at", "event")}
+        told = details.pop("because", "") or ", ".join(f"{name} {value}" for name, value in details.items())
+        typer.echo(f"  {event['at']}  {event['event']}: {told}")
+
+
+def explain(
+    address: Annotated[str, typer.Argument(help="The address that mail would be sent to.")],
+    data: Data = _DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Say what would happen to mail for an address, and why. Nothing is sent."""
+    found = _Server(data).get("explain", address=address)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    verdict = "accepted" if found["accepted"] else "refused: 550 5.1.1 No such address here"
+    typer.echo(f"Mail for {found['address']} would be {verdict}.")
+    for delivery in found["deliveries"]:
+        via = f" through {delivery['via']}" if delivery["via"] else ""
+        typer.echo(f"  {delivery['reason']}{via} -> {delivery['address']}")
+    for sentence in found["because"]:
+        typer.echo(f"  {sentence}")
+
+
+class _Server:
+    """The server that runs on a data directory, asked with its own access key."""
+
+    def __init__(self, data: str) -> None:
+        directory = DataDirectory(Path(data))
+        self.run = directory.running()
+        profiles = directory.profiles()
+        if not profiles:
+            raise DataDirectoryError(f"{directory.credentials} has no profile with an access key.")
+        self.key, self.region = profiles[0].key, profiles[0].region
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """Ask the inspection API. Raises `ServerRefused`."""
+        url = f"http://{self.run.http}/_waypost/{path}?{urllib.parse.urlencode(query)}"
+        shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
+        request = urllib.request.Request(url, headers={"Authorization": f"Basic {shown}"})
+        # No proxy: a proxy from the environment would be asked for our loopback address.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise ServerRefused(_reason(error)) from error
+        except OSError as error:
+            raise ServerRefused(
+                f"The server at {self.run.http} does not answer ({error}). Was it killed? Start it again."
+            ) from error
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError):
+        return f"The server answered {error.code} {error.reason}."

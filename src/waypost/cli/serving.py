@@ -1,0 +1,66 @@
+"""`waypost serve`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import waypost
+from waypost.settings import Settings, help_of
+
+if TYPE_CHECKING:
+    from waypost.bootstrap import Service
+    from waypost.datadir import Run
+
+_DEFAULTS = Settings()
+
+
+def _option(name: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        f"--{name}", help=help_of(name), envvar=f"WAYPOST_SERVE_{name.upper()}"
+    )
+    return option
+
+
+def serve(
+    data: Annotated[str, _option("data")] = _DEFAULTS.data,
+    http: Annotated[str, _option("http")] = _DEFAULTS.http,
+    smtp: Annotated[str, _option("smtp")] = _DEFAULTS.smtp,
+    hostname: Annotated[str, _option("hostname")] = _DEFAULTS.hostname,
+    account: Annotated[str, _option("account")] = _DEFAULTS.account,
+    region: Annotated[str, _option("region")] = _DEFAULTS.region,
+) -> None:
+    """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
+    settings = Settings(data=data, http=http, smtp=smtp, hostname=hostname, account=account, region=region)
+
+    import uvloop
+
+    from waypost import bootstrap
+    from waypost.app.ports import StoreUnavailable
+    from waypost.store.migrations import SchemaTooNew
+
+    async def run() -> None:
+        service = bootstrap.Service(settings)
+        _banner(service, await service.start())
+        await service.wait_for_signal()
+        await service.stop()
+
+    try:
+        uvloop.run(run())
+    except (bootstrap.CannotStart, StoreUnavailable, SchemaTooNew) as error:
+        typer.echo(f"waypost: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _banner(service: "Service", run: "Run") -> None:
+    """Say where everything is, for the person who started it."""
+    directory = service.directory
+    typer.echo(
+        f"Waypost {waypost.__version__} is ready.\n"
+        f"  API          http://{run.http}   (Amazon Connect; signatures are verified)\n"
+        f"  mail         {run.smtp}   (SMTP; only for email addresses that exist)\n"
+        f"  instance     {service.instance_id}\n"
+        f"  access key   in {directory.credentials}\n"
+        f"  data         {directory.database}\n"
+        f'Point your tools at it:  eval "$(waypost env --data {directory.path})"\n'
+        "Ctrl-C stops it."
+    )

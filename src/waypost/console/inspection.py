@@ -1,0 +1,231 @@
+"""The inspection API: read what arrived, what happened to it, and what would happen. JSON over HTTP.
+
+Every path but `/_waypost/health` wants HTTP Basic with an access key id and its secret, and shows the mail of
+that key's account only.
+"""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+import waypost
+from waypost import events
+from waypost.app import accept, instances, ports, trace
+from waypost.domain import addresses, errors
+from waypost.domain.access_keys import AccessKey
+from waypost.domain.delivery import Delivery
+from waypost.domain.instances import Tenant
+from waypost.domain.messages import Message
+
+PREFIX = "/_waypost/"
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 500
+
+
+def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | None], emit: events.Emit) -> Starlette:
+    """The inspection API as an ASGI application."""
+    inspection = _Inspection(store, access_keys, emit)
+    routes = [
+        Route("/_waypost/health", inspection.health),
+        Route("/_waypost/instances", inspection.instances),
+        Route("/_waypost/messages", inspection.messages),
+        Route("/_waypost/messages/{id}", inspection.message),
+        Route("/_waypost/messages/{id}/raw", inspection.raw),
+        Route("/_waypost/explain", inspection.explain),
+    ]
+    handlers: dict[Any, Any] = {
+        errors.Invalid: _refusal(400),
+        errors.NotFound: _refusal(404),
+        HTTPException: _http_error,
+        ports.StoreUnavailable: inspection.store_failed,
+        Exception: inspection.failed,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+class _Inspection:
+    """The pages, each a function of a request."""
+
+    def __init__(self, store: ports.Store, access_keys: Callable[[str], AccessKey | None], emit: events.Emit) -> None:
+        self._store = store
+        self._access_keys = access_keys
+        self._emit = emit
+
+    async def health(self, _: Request) -> Response:
+        """This process answers. It says nothing of the store."""
+        return JSONResponse({"status": "ok", "version": waypost.__version__})
+
+    async def instances(self, request: Request) -> Response:
+        """The instances of the account in a region, so that tools can be pointed at one; the oldest first."""
+        tenant = Tenant(self._account(request), request.query_params.get("region", ""))
+        page = await self._store.search(partial(instances.page, tenant=tenant, after="", limit=MAX_PAGE_SIZE))
+        oldest_first = sorted(page.instances, key=lambda instance: instance.created_at)
+        return JSONResponse({"instances": [{"id": instance.id, "alias": instance.alias} for instance in oldest_first]})
+
+    async def messages(self, request: Request) -> Response:
+        """Deliveries of an address, newest first."""
+        account = self._account(request)
+        address = _address(request)
+        limit = _limit(request)
+        after = request.query_params.get("after")
+        found = await self._store.search(
+            partial(trace.inbox, account=account, address=address, after=after, limit=limit)
+        )
+        return JSONResponse({"messages": [_delivery(delivery, message) for delivery, message in found]})
+
+    async def message(self, request: Request) -> Response:
+        """One message with its deliveries and its trace."""
+        account = self._account(request)
+        message_id = request.path_params["id"]
+        found = await self._store.search(partial(trace.message_details, account=account, message_id=message_id))
+        return JSONResponse(_details(found))
+
+    async def raw(self, request: Request) -> Response:
+        """The exact bytes as delivered to an address."""
+        account = self._account(request)
+        message_id = request.path_params["id"]
+        raw = await self._store.search(
+            partial(trace.raw_copy, account=account, message_id=message_id, address=_address(request))
+        )
+        return Response(raw, media_type="message/rfc822", headers={"content-disposition": "attachment"})
+
+    async def explain(self, request: Request) -> Response:
+        """What would happen to mail for an address, and why."""
+        account = self._account(request)
+        found = await self._store.read(partial(accept.explain, account=account, address=_address(request)))
+        return JSONResponse(_explanation(found))
+
+    async def store_failed(self, _: Request, error: Exception) -> Response:
+        """The boundary for a store that is not there."""
+        failure_id = str(uuid.uuid4())
+        self._emit(events.StoreFailed(where="inspection", id=failure_id, cause=error))
+        return _error(503, f"The store is not available (id {failure_id}); please try again.")
+
+    async def failed(self, _: Request, error: Exception) -> Response:
+        """The boundary for everything else: the caller learns nothing but an id."""
+        failure_id = str(uuid.uuid4())
+        self._emit(events.Failed(where="inspection", id=failure_id, cause=error))
+        return _error(500, f"Something went wrong on our side (id {failure_id}).")
+
+    def _account(self, request: Request) -> str:
+        """The account of the access key that the request shows."""
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        try:
+            shown = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        except (binascii.Error, UnicodeDecodeError):
+            shown = ""
+        key_id, _, secret = shown.partition(":")
+        key = self._access_keys(key_id)
+        if key is None or not key.has_secret(secret):
+            raise HTTPException(
+                401,
+                "This needs HTTP Basic: an access key id and its secret, as in the credentials file.",
+                headers={"www-authenticate": 'Basic realm="waypost", charset="UTF-8"'},
+            )
+        return key.account
+
+
+def _address(request: Request) -> addresses.Address:
+    text = request.query_params.get("address")
+    if not text:
+        raise errors.Invalid("Say which address, as ?address=…")
+    try:
+        return addresses.parse(text)
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{text!r} is not an address: {error.message}.") from error
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(PAGE_SIZE))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_PAGE_SIZE):
+        raise errors.Invalid(f"limit must be a number from 1 to {MAX_PAGE_SIZE}.")
+    return int(text)
+
+
+def _delivery(delivery: Delivery, message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "received_at": _moment(message.received_at),
+        "from": message.envelope.sender,
+        "to": delivery.sent_to,
+        "subject": message.subject,
+        "size": message.size,
+        "reason": delivery.reason.value,
+        "via": delivery.via,
+        "status": delivery.status.value,
+    }
+
+
+def _details(found: trace.MessageDetails) -> dict[str, Any]:
+    message = found.message
+    return {
+        "id": message.id,
+        "received_at": _moment(message.received_at),
+        "from": message.envelope.sender,
+        "subject": message.subject,
+        "size": message.size,
+        "client": message.envelope.peer,
+        "helo": message.envelope.helo,
+        "deliveries": [
+            {
+                "address": delivery.address.text,
+                "email_address_id": delivery.email_address_id,
+                "to": delivery.sent_to,
+                "reason": delivery.reason.value,
+                "via": delivery.via,
+                "status": delivery.status.value,
+            }
+            for delivery in found.deliveries
+        ],
+        "trace": [{"at": _moment(event.at), "event": event.kind, **event.detail} for event in found.events],
+    }
+
+
+def _explanation(found: accept.Explanation) -> dict[str, Any]:
+    deliveries = [
+        {
+            "address": destination.email_address.address.text,
+            "email_address_id": destination.email_address.id,
+            "reason": destination.reason.value,
+            "via": destination.alias.address.text if destination.alias else None,
+        }
+        for destination in (found.plan.destinations if found.plan else ())
+    ]
+    return {
+        "address": found.address.text,
+        "accepted": found.plan is not None,
+        "deliveries": deliveries,
+        "because": found.because,
+    }
+
+
+def _moment(moment: Any) -> str:
+    text: str = moment.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def _refusal(status: int) -> Callable[[Request, Exception], Response]:
+    def handler(_: Request, error: Exception) -> Response:
+        return _error(status, str(error))
+
+    return handler
+
+
+def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette calls this for nothing else
+        raise error
+    return _error(error.status_code, error.detail, headers=error.headers)
+
+
+def _error(status: int, message: str, *, headers: Any = None) -> Response:
+    return JSONResponse({"error": message}, status_code=status, headers=headers)

@@ -1,0 +1,157 @@
+"""The data directory: which files are in it, and how each is made and read.
+
+waypost.sqlite3     all email addresses and mail
+credentials         the access keys, as an AWS shared-credentials file; only for the owner's eyes
+master.key          32 octets that secrets of this deployment are derived from; only for the owner's eyes
+run.json            where the running server is; there only while it runs
+lock                held by the running server
+"""
+
+import base64
+import binascii
+import configparser
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from waypost.domain.access_keys import AccessKey
+
+DATABASE = "waypost.sqlite3"
+
+
+class DataDirectoryError(Exception):
+    """The data directory cannot be used. The message names the file and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where the running server is: addresses as HOST:PORT."""
+
+    http: str
+    smtp: str
+    pid: int = field(default_factory=os.getpid)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profile of the credentials file."""
+
+    key: AccessKey
+    region: str
+
+
+class DataDirectory:
+    """One data directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / DATABASE
+        self.credentials = path / "credentials"
+        self._master_key = path / "master.key"
+        self._run = path / "run.json"
+        self._lock_file: IO[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_file = (self.path / "lock").open("ab")
+        except OSError as error:
+            raise DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.") from error
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
+            ) from error
+        self._run.unlink(missing_ok=True)  # left by a server that was killed
+
+    def access_keys(self, *, account: str, region: str) -> dict[str, AccessKey]:
+        """The access keys by id; at the first start, one is made. Raises `DataDirectoryError`."""
+        if not self.credentials.exists():
+            profile = (
+                "# Access keys for Waypost, made at its first start. They are good for nothing else.\n"
+                "[default]\n"
+                f"aws_access_key_id = AKIA{_random_letters(16)}\n"
+                f"aws_secret_access_key = {secrets.token_urlsafe(30)}\n"
+                f"aws_account_id = {account}\n"
+                f"region = {region}\n"
+            )
+            _write_private(self.credentials, profile)
+        return {profile.key.id: profile.key for profile in self.profiles()}
+
+    def profiles(self) -> list[Profile]:
+        """All profiles of the credentials file, in its order. Raises `DataDirectoryError`."""
+        parser = configparser.RawConfigParser(default_section="", interpolation=None)
+        try:
+            parser.read_string(self.credentials.read_text(encoding="utf-8"))
+            return [_profile(parser[name]) for name in parser.sections()]
+        except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
+            raise DataDirectoryError(f"{self.credentials} cannot be read as AWS credentials: {error}.") from error
+
+    def derived_key(self, purpose: str) -> bytes:
+        """A secret key for one purpose, the same for this deployment forever. Raises `DataDirectoryError`."""
+        if not self._master_key.exists():
+            _write_private(self._master_key, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() + "\n")
+        try:
+            master = base64.urlsafe_b64decode(self._master_key.read_bytes().strip())
+        except (OSError, binascii.Error) as error:
+            raise DataDirectoryError(f"{self._master_key} cannot be read: {error}.") from error
+        if len(master) != 32:
+            raise DataDirectoryError(f"{self._master_key} must be 32 octets in base64url; it has {len(master)}.")
+        return hmac.digest(master, purpose.encode(), hashlib.sha256)
+
+    def announce(self, run: Run) -> None:
+        """Say where the server is, once it is ready."""
+        temporary = self._run.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
+        temporary.replace(self._run)
+
+    def running(self) -> Run:
+        """Where the running server is. Raises `DataDirectoryError` if none is running here."""
+        try:
+            run = Run(**json.loads(self._run.read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise DataDirectoryError(
+                f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"
+            ) from error
+        except (OSError, ValueError, TypeError) as error:
+            raise DataDirectoryError(f"{self._run} cannot be read: {error}.") from error
+        return run
+
+    def release(self) -> None:
+        """The server is gone: take down its announcement and let go of the lock."""
+        self._run.unlink(missing_ok=True)
+        if self._lock_file:
+            self._lock_file.close()
+
+
+def _profile(section: configparser.SectionProxy) -> Profile:
+    key = AccessKey(
+        id=section["aws_access_key_id"],
+        secret=section["aws_secret_access_key"],
+        account=section["aws_account_id"],
+    )
+    return Profile(key, section["region"])
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read, whole or not at all."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _random_letters(count: int) -> str:
+    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(count))

@@ -1,0 +1,60 @@
+"""Everything that can be refused, as one small closed tree.
+
+    WaypostError                a refusal with a sentence that may be shown to the caller
+    ├── Invalid                 a value breaks a rule; names the value
+    ├── NotFound                a resource does not exist (or is not the caller's to see)
+    ├── Conflict                the request contradicts what is there
+    ├── Duplicate               something with this name exists already
+    ├── TokenReused             a client token came back with other parameters
+    ├── QuotaExceeded           a limit on how many there may be is reached
+    ├── UnknownRecipient        mail for an address that does not exist
+    ├── RecipientsChanged       a recipient vanished between RCPT and the end of DATA; worth a retry
+    └── MailLoop                a message that has been here too often
+
+Each edge (`api/errors.py`, `smtp/errors.py`) has one table from these classes to its own codes. Anything
+that is not a `WaypostError` is our fault, and no edge shows its text to anyone.
+"""
+
+
+class WaypostError(Exception):
+    """A refusal. `message` is written for the person who reads it, and holds nothing secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Invalid(WaypostError):
+    """A value breaks a rule of ours. The message names the value and the rule."""
+
+
+class NotFound(WaypostError):
+    """The named resource does not exist, or belongs to another account, region or instance."""
+
+
+class Conflict(WaypostError):
+    """The request cannot be carried out because of what exists now. The message says what."""
+
+
+class Duplicate(WaypostError):
+    """A resource with this name exists already."""
+
+
+class TokenReused(WaypostError):
+    """A client token was used before, with other parameters."""
+
+
+class QuotaExceeded(WaypostError):
+    """There are as many resources of this kind as the limits allow."""
+
+
+class UnknownRecipient(WaypostError):
+    """Nobody here has the address that the mail is for."""
+
+
+class RecipientsChanged(WaypostError):
+    """A recipient that was accepted at RCPT is gone at the end of DATA. The sender should try again."""
+
+
+class MailLoop(WaypostError):
+    """The message has passed too many hops, or has passed through this very alias before."""

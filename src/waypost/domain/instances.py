@@ -1,0 +1,26 @@
+"""The Amazon Connect instance: the tenant that owns email addresses."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose resources a call may see: one account in one region. Nothing of another is visible."""
+
+    account: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance, as it was created. Nothing of it changes later."""
+
+    id: str
+    tenant: Tenant
+    alias: str | None
+    identity_management_type: str
+    directory_id: str | None
+    inbound_calls_enabled: bool
+    outbound_calls_enabled: bool
+    created_at: datetime

@@ -1,0 +1,152 @@
+"""The message: its envelope and raw bytes, its id, what its header tells us, and the lines we put before it.
+
+The raw bytes are stored as they came after DATA and never written anew, so the author's DKIM signature stays
+valid. What a mailbox holds is `trace header + raw bytes`.
+"""
+
+import email.errors
+import email.header
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+
+from waypost.domain import errors
+
+MAX_RECEIVED_LINES = 100
+"""More `Received` lines than this are a loop (RFC 5321 section 6.3: "normally at least 100")."""
+
+SUBJECT_LIMIT = 998
+"""Characters of the subject that are kept for lists; the message itself keeps all of it."""
+
+_SUBJECT_OCTETS = 16 * SUBJECT_LIMIT
+"""Octets of the subject that are looked at: encoded words take many octets for one character."""
+
+_LOOP_HEADER = "X-Waypost-Loop"
+
+_RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
+_SUBJECT = re.compile(rb"\r\nsubject[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)", re.IGNORECASE)
+_LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
+_FOLD = re.compile(r"\r\n(?=[ \t])")
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What SMTP said about a message, apart from its bytes."""
+
+    sender: str
+    """MAIL FROM without the angle brackets; empty for the null sender `<>`."""
+    recipients: tuple[str, ...]
+    """Each accepted RCPT TO, without the angle brackets, as the sender wrote it."""
+    helo: str
+    peer: str
+    """The client's IP address."""
+    protocol: str
+    """The `with` of the Received line: SMTP, ESMTP (RFC 5321) or UTF8SMTP (RFC 6531)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One accepted SMTP transaction, without its bytes. Its id is the one in the 250 reply."""
+
+    id: str
+    envelope: Envelope
+    received_at: datetime
+    size: int
+    """Octets of the raw message, as sent after DATA."""
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """What acceptance needs to know of a message's header."""
+
+    subject: str
+    received_lines: int
+    loop_tokens: tuple[str, ...]
+
+
+def new_id(now: datetime, random: bytes) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7): ids sort by the time of acceptance, to the millisecond.
+
+    `random` is 10 octets from a good source.
+    """
+    milliseconds = int(now.timestamp() * 1000)
+    value = milliseconds << 80 | int.from_bytes(random[:10])
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def read_header(raw: bytes) -> HeaderFacts:
+    """Read what matters from the header of a message. Never fails: a header may be any bytes, or missing."""
+    end = raw.find(b"\r\n\r\n")
+    header = b"\r\n" + (raw if end < 0 else raw[:end])
+    subject = _SUBJECT.search(header)
+    return HeaderFacts(
+        subject=_readable(subject[1]) if subject else "",
+        received_lines=len(_RECEIVED.findall(header)),
+        loop_tokens=tuple(token.decode("ascii", "replace").strip() for token in _LOOP_TOKEN.findall(header)),
+    )
+
+
+def loop_token(key: bytes, alias_id: str) -> str:
+    """The mark on a copy forwarded for this alias. Only the holder of `key` can make or check it."""
+    return hmac.digest(key, b"loop:" + alias_id.encode(), hashlib.sha256).hex()
+
+
+def refuse_loop(facts: HeaderFacts, *, alias_ids: list[str], key: bytes) -> None:
+    """Raise `errors.MailLoop` if the message has too many hops, or was forwarded for one of these aliases before.
+
+    The text never names a primary: the sender may not know who is behind an alias.
+    """
+    if facts.received_lines > MAX_RECEIVED_LINES:
+        raise errors.MailLoop(f"Too many hops: {facts.received_lines} Received lines, {MAX_RECEIVED_LINES} allowed")
+    if not facts.loop_tokens:
+        return
+    ours = {loop_token(key, alias_id) for alias_id in alias_ids}
+    if ours.intersection(facts.loop_tokens):
+        raise errors.MailLoop("Mail loop: this message has been forwarded here before")
+
+
+def trace_header(message: Message, *, hostname: str, delivered_to: str, sent_to: str, token: str | None) -> bytes:
+    """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
+
+    `token` marks a forwarded copy, so that it is known if it ever comes back.
+    """
+    envelope = message.envelope
+    lines = [
+        f"Return-Path: <{envelope.sender}>",
+        f"Delivered-To: {delivered_to}",
+        f"Received: from {envelope.helo} ([{_address_literal(envelope.peer)}])",
+        f"\tby {hostname} with {envelope.protocol} id {message.id}",
+        f"\tfor <{sent_to}>; {format_datetime(message.received_at)}",
+    ]
+    if token:
+        lines.append(f"{_LOOP_HEADER}: {token}")
+    return "\r\n".join([*lines, ""]).encode()
+
+
+def _address_literal(peer: str) -> str:
+    """An IP address as in RFC 5321 section 4.1.3, without its brackets."""
+    return f"IPv6:{peer}" if ":" in peer else peer
+
+
+def _readable(value: bytes) -> str:
+    """A header value as a person would read it: unfolded, encoded words decoded, no control characters."""
+    text = _FOLD.sub("", value[:_SUBJECT_OCTETS].decode("utf-8", "replace")).strip()
+    if "=?" in text:
+        text = _decode_words(text)
+    return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:SUBJECT_LIMIT]
+
+
+def _decode_words(text: str) -> str:
+    """Decode RFC 2047 encoded words; a word that is broken or in an unknown charset stays as it is written."""
+    try:
+        return str(email.header.make_header(email.header.decode_header(text)))
+    except (email.errors.HeaderParseError, LookupError, ValueError):
+        return text

@@ -1,0 +1,76 @@
+"""Where mail goes: from the recipients that a sender named to the deliveries that will be made.
+
+Mail to an alias makes two deliveries: `direct` at the alias, which keeps its copy, and `forwarded` at its
+primary. An email address gets a message once, however many ways lead to it. There is one level of
+forwarding, decided here and now, and never again for the same message.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from waypost.domain.addresses import Address
+from waypost.domain.delivery import Reason
+from waypost.domain.email_addresses import EmailAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient that exists: as the sender wrote it, the email address it names, and that one's primary."""
+
+    sent_to: Address
+    email_address: EmailAddress
+    primary: EmailAddress | None
+    """Where mail for it is forwarded, if it is an alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One email address that will get the message, and why."""
+
+    email_address: EmailAddress
+    reason: Reason
+    sent_to: Address
+    alias: EmailAddress | None
+    """The alias whose mail this is, for a forwarded one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A second copy that was not made, and why. It goes into the trace, because people ask."""
+
+    email_address: EmailAddress
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will happen to a message: its destinations, in the order of the recipients, and what was spared."""
+
+    destinations: tuple[Destination, ...]
+    spared: tuple[Spared, ...]
+
+
+def plan(recipients: Iterable[Recipient]) -> Plan:
+    """Decide the deliveries of one message.
+
+    Whoever was addressed gets the message as addressed; forwarding only adds who would not have it otherwise.
+    """
+    recipients = tuple(recipients)
+    destinations: dict[str, Destination] = {}
+    spared: list[Spared] = []
+    for recipient in recipients:
+        addressed = recipient.email_address
+        if addressed.id in destinations:
+            spared.append(Spared(addressed, f"{addressed.address} was named more than once; one copy is enough"))
+            continue
+        destinations[addressed.id] = Destination(addressed, Reason.DIRECT, recipient.sent_to, None)
+    for recipient in recipients:
+        alias, primary = recipient.email_address, recipient.primary
+        if primary is None:
+            continue
+        if primary.id not in destinations:
+            destinations[primary.id] = Destination(primary, Reason.FORWARDED, recipient.sent_to, alias)
+        elif destinations[primary.id].reason is Reason.DIRECT:
+            why = f"{alias.address} forwards to {primary.address}, which was addressed itself; one copy is enough"
+            spared.append(Spared(primary, why))
+    return Plan(tuple(destinations.values()), tuple(spared))

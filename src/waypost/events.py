@@ -1,0 +1,96 @@
+"""The closed list of what may be logged and counted.
+
+Every event has typed fields and no free text. Nothing here holds an address, a subject, a body or a secret:
+the trace, which is for the owner of the mail, has those. An edge is given an `Emit` and calls it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """An edge takes connections at this address from now on."""
+
+    edge: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """No new connections; what was promised is being finished."""
+
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """Everything is finished, and on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageAccepted:
+    """A message is ours: it is on disk, and the sender was told so."""
+
+    id: str
+    peer: str
+    size: int
+    recipients: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRefused:
+    """A message was refused at the end of DATA; it stays with the sender."""
+
+    id: str
+    peer: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientRefused:
+    """A recipient was refused at RCPT."""
+
+    peer: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed:
+    """We ended an SMTP session that broke the protocol or was silent for too long."""
+
+    peer: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFailed:
+    """The store could not do its work. The caller was told to try again, with this id."""
+
+    where: str
+    id: str
+    cause: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Something unexpected happened: a mistake of ours. The caller was told nothing but this id."""
+
+    where: str
+    id: str
+    cause: BaseException
+
+
+Event = (
+    Listening
+    | Stopping
+    | Stopped
+    | MessageAccepted
+    | MessageRefused
+    | RecipientRefused
+    | SessionClosed
+    | StoreFailed
+    | Failed
+)
+
+Emit = Callable[[Event], None]

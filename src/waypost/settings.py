@@ -1,0 +1,68 @@
+"""The table of settings: name, default and help, read once into one frozen value.
+
+Each can be given on the command line as `--name`, or in the environment as `WAYPOST_SERVE_NAME`.
+"""
+
+import re
+import socket
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+
+class BadSetting(Exception):
+    """A setting has a value that cannot be used. The message names it and says what it must be."""
+
+
+def _setting(default: str, text: str) -> str:
+    value: str = field(default=default, metadata={"help": text})
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set for `waypost serve`. Made by hand it holds the defaults."""
+
+    data: str = _setting("./waypost-data", "The directory with all that Waypost keeps; made at the first start.")
+    http: str = _setting(
+        "127.0.0.1:8025", "HOST:PORT for the Amazon Connect API and the inspection API; port 0 takes any."
+    )
+    smtp: str = _setting("127.0.0.1:1025", "HOST:PORT for incoming mail; port 0 takes any.")
+    hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
+    account: str = _setting("000000000000", "The AWS account id of the first access key: twelve digits.")
+    region: str = _setting("us-east-1", "The AWS region of the first instance, and the one `waypost env` names.")
+
+    def __post_init__(self) -> None:
+        for name in ("http", "smtp"):
+            host_and_port(name, getattr(self, name))
+        if not re.fullmatch(r"[0-9]{12}", self.account):
+            raise BadSetting(f"account must be twelve digits, not {self.account!r}")
+        if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
+            raise BadSetting(f"region must be an AWS region such as us-east-1, not {self.region!r}")
+        if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
+            raise BadSetting(f"hostname must be a host name, not {self.hostname!r}")
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return Path(self.data)
+
+    @property
+    def real_hostname(self) -> str:
+        """The name to use: the one that was set, or this machine's."""
+        return self.hostname or socket.gethostname()
+
+
+def host_and_port(name: str, value: str) -> tuple[str, int]:
+    """Take `HOST:PORT` apart; an IPv6 host is in brackets. Raises `BadSetting`."""
+    host, colon, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise BadSetting(f"{name} must be HOST:PORT, such as 127.0.0.1:8025, not {value!r}")
+    return host, int(port)
+
+
+def help_of(name: str) -> str:
+    """What a setting is for, in a sentence."""
+    (found,) = (setting for setting in fields(Settings) if setting.name == name)
+    text: str = found.metadata["help"]
+    return text

@@ -1,0 +1,168 @@
+"""Rows to domain values and back, the same for every database.
+
+The order of fields is that of the SELECT lists in `sql/`.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from waypost.app import ports
+from waypost.domain.addresses import Address
+from waypost.domain.aliases import AliasLink
+from waypost.domain.delivery import Delivery, Reason, Status
+from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.instances import Instance, Tenant
+from waypost.domain.messages import Envelope, Message
+
+Row = Sequence[Any]
+
+
+def to_milliseconds(moment: datetime) -> int:
+    """A moment as it is stored. `from_milliseconds` gives the same moment back."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_milliseconds(milliseconds: int) -> datetime:
+    """A stored moment, in UTC."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+
+
+def instance(row: Row) -> Instance:
+    """The instance of a row of `instances`."""
+    return Instance(
+        id=row[0],
+        tenant=Tenant(row[1], row[2]),
+        alias=row[3],
+        identity_management_type=row[4],
+        directory_id=row[5],
+        inbound_calls_enabled=bool(row[6]),
+        outbound_calls_enabled=bool(row[7]),
+        created_at=from_milliseconds(row[8]),
+    )
+
+
+def of_instance(instance: Instance) -> Row:
+    """The row of an instance, with the key of its alias."""
+    return (
+        instance.id,
+        instance.tenant.account,
+        instance.tenant.region,
+        instance.alias,
+        instance.alias.lower() if instance.alias else None,
+        instance.identity_management_type,
+        instance.directory_id,
+        int(instance.inbound_calls_enabled),
+        int(instance.outbound_calls_enabled),
+        to_milliseconds(instance.created_at),
+    )
+
+
+def email_address(row: Row) -> EmailAddress:
+    """The email address of a row of `email_addresses`."""
+    return EmailAddress(
+        id=row[0],
+        instance_id=row[1],
+        account=row[2],
+        address=Address(row[3], row[4]),
+        display_name=row[5],
+        description=row[6],
+        created_at=from_milliseconds(row[7]),
+        modified_at=from_milliseconds(row[8]),
+    )
+
+
+def of_email_address(email_address: EmailAddress) -> Row:
+    """The row of an email address."""
+    return (
+        email_address.id,
+        email_address.instance_id,
+        email_address.account,
+        email_address.address.text,
+        email_address.address.key,
+        email_address.display_name,
+        email_address.description,
+        to_milliseconds(email_address.created_at),
+        to_milliseconds(email_address.modified_at),
+    )
+
+
+def link(row: Row) -> AliasLink:
+    """The alias link of one of its two rows."""
+    own_id, side, other_id, created_at = row
+    primary_id, alias_id = (own_id, other_id) if side == "primary" else (other_id, own_id)
+    return AliasLink(primary_id, alias_id, from_milliseconds(created_at))
+
+
+def remembered_call(row: Row) -> ports.RememberedCall:
+    """The outcome of a call with a client token."""
+    return ports.RememberedCall(row[0], row[1], from_milliseconds(row[2]))
+
+
+def message(row: Row) -> Message:
+    """The message of a row of `messages`."""
+    envelope = Envelope(sender=row[1], recipients=tuple(json.loads(row[2])), helo=row[3], peer=row[4], protocol=row[5])
+    return Message(id=row[0], envelope=envelope, received_at=from_milliseconds(row[6]), size=row[7], subject=row[8])
+
+
+def of_message(message: Message) -> Row:
+    """The row of a message."""
+    envelope = message.envelope
+    return (
+        message.id,
+        envelope.sender,
+        json.dumps(envelope.recipients),
+        envelope.helo,
+        envelope.peer,
+        envelope.protocol,
+        to_milliseconds(message.received_at),
+        message.size,
+        message.subject,
+    )
+
+
+DELIVERY_FIELDS = 10
+"""How many fields of a joined row belong to the delivery; the message's follow."""
+
+
+def delivery(row: Row) -> Delivery:
+    """The delivery of a row of `deliveries`."""
+    return Delivery(
+        message_id=row[0],
+        email_address_id=row[1],
+        account=row[2],
+        address=Address(row[3], row[4]),
+        reason=Reason(row[5]),
+        sent_to=row[6],
+        via=row[7],
+        status=Status(row[8]),
+        trace_header=row[9],
+    )
+
+
+def of_delivery(delivery: Delivery) -> Row:
+    """The row of a delivery."""
+    return (
+        delivery.message_id,
+        delivery.email_address_id,
+        delivery.account,
+        delivery.address.text,
+        delivery.address.key,
+        delivery.reason.value,
+        delivery.sent_to,
+        delivery.via,
+        delivery.status.value,
+        delivery.trace_header,
+    )
+
+
+def trace_event(row: Row) -> ports.TraceEvent:
+    """One line of a trace."""
+    return ports.TraceEvent(from_milliseconds(row[0]), row[1], json.loads(row[2]))
+
+
+def of_trace_event(message_id: str, number: int, event: ports.TraceEvent) -> Row:
+    """The row of a line of a trace."""
+    return (message_id, number, to_milliseconds(event.at), event.kind, json.dumps(event.detail))

@@ -1,0 +1,17 @@
+"""Named queries: `-- name: NAME`, a comment that says why it is there, the SQL. Same names in every dialect."""
+
+import re
+from importlib import resources
+
+_QUERY = re.compile(r"^-- name: (?P<name>\w+)\n(?P<sql>.*?)(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
+
+
+def load(dialect: str) -> dict[str, str]:
+    """The queries of a dialect by name, without their comments."""
+    text = resources.files(__name__).joinpath(f"queries.{dialect}.sql").read_text(encoding="utf-8")
+    return {match["name"]: _bare(match["sql"]) for match in _QUERY.finditer(text)}
+
+
+def _bare(sql: str) -> str:
+    lines = (line for line in sql.splitlines() if not line.startswith("--"))
+    return "\n".join(lines).strip().rstrip(";")

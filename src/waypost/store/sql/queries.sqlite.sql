@@ -1,0 +1,146 @@
+-- The queries of the SQLite store. Parameters are positional, in the order written.
+
+-- name: instance
+-- One instance, only for the tenant who owns it.
+SELECT id, account, region, alias, identity_management_type, directory_id,
+       inbound_calls_enabled, outbound_calls_enabled, created_at
+FROM instances WHERE id = ? AND account = ? AND region = ?;
+
+-- name: instances
+-- A page of a tenant's instances, behind an id.
+SELECT id, account, region, alias, identity_management_type, directory_id,
+       inbound_calls_enabled, outbound_calls_enabled, created_at
+FROM instances WHERE account = ? AND region = ? AND id > ? ORDER BY id LIMIT ?;
+
+-- name: add_instance
+-- The alias is unique without regard to case, hence its key.
+INSERT INTO instances (id, account, region, alias, alias_key, identity_management_type, directory_id,
+                       inbound_calls_enabled, outbound_calls_enabled, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: remove_instance
+-- Its email addresses have to go first.
+DELETE FROM instances WHERE id = ?;
+
+-- name: email_address
+-- One email address, only in its own instance.
+SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
+FROM email_addresses WHERE id = ? AND instance_id = ?;
+
+-- name: email_address_by_key
+-- The owner of an address, for mail.
+SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
+FROM email_addresses WHERE address_key = ?;
+
+-- name: email_address_by_id
+-- The other end of a link.
+SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
+FROM email_addresses WHERE id = ?;
+
+-- name: add_email_address
+-- The account is copied from the instance, so that mail finds it without another look-up.
+INSERT INTO email_addresses (id, instance_id, account, address, address_key, display_name, description,
+                             created_at, modified_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: remove_email_address
+-- Its link and tags have to go first.
+DELETE FROM email_addresses WHERE id = ?;
+
+-- name: remove_email_addresses_of_instance
+-- Their links and tags have to go first.
+DELETE FROM email_addresses WHERE instance_id = ?;
+
+-- name: link_of
+-- The link that an email address is in, told from its own side.
+SELECT email_address_id, side, other_id, created_at FROM alias_link_ends WHERE email_address_id = ?;
+
+-- name: add_link
+-- Both ends in one statement, because neither may exist alone.
+INSERT INTO alias_link_ends (email_address_id, side, other_id, other_side, created_at)
+VALUES (?1, 'primary', ?2, 'alias', ?3), (?2, 'alias', ?1, 'primary', ?3);
+
+-- name: remove_link
+-- Both ends in one statement, because neither may exist alone; either id names the link.
+DELETE FROM alias_link_ends WHERE email_address_id = ?1 OR other_id = ?1;
+
+-- name: remove_links_of_instance
+-- Both ends of a link are always in one instance.
+DELETE FROM alias_link_ends
+WHERE email_address_id IN (SELECT id FROM email_addresses WHERE instance_id = ?);
+
+-- name: tags
+-- The tags of a resource.
+SELECT key, value FROM tags WHERE resource_id = ? ORDER BY key;
+
+-- name: add_tag
+-- One tag of a new resource.
+INSERT INTO tags (resource_id, key, value) VALUES (?, ?, ?);
+
+-- name: remove_tags
+-- All tags of a resource that goes.
+DELETE FROM tags WHERE resource_id = ?;
+
+-- name: remove_tags_of_instance
+-- The tags of an instance that goes, and of all its email addresses.
+DELETE FROM tags
+WHERE resource_id = ?1 OR resource_id IN (SELECT id FROM email_addresses WHERE instance_id = ?1);
+
+-- name: remembered_call
+-- What a client token was answered.
+SELECT fingerprint, answer, made_at FROM remembered_calls
+WHERE account = ? AND region = ? AND operation = ? AND scope = ? AND token = ?;
+
+-- name: remember_call
+-- Replaces a memory that has expired.
+INSERT INTO remembered_calls (account, region, operation, scope, token, fingerprint, answer, made_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (account, region, operation, scope, token)
+DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer, made_at = excluded.made_at;
+
+-- name: message
+-- A message, only for an account that had a delivery of it.
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject
+FROM messages
+WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND account = ?2);
+
+-- name: raw
+-- The bytes as sent after DATA.
+SELECT raw FROM message_bodies WHERE message_id = ?;
+
+-- name: deliveries_of
+-- The deliveries of a message to one account; the direct ones first, as they were decided.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header
+FROM deliveries WHERE message_id = ? AND account = ? ORDER BY reason, address_key;
+
+-- name: deliveries_at
+-- A page of an inbox, newest first: ids are UUIDv7, so their order is the order of acceptance.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject
+FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
+WHERE d.account = ? AND d.address_key = ? AND d.message_id < ?
+ORDER BY d.message_id DESC LIMIT ?;
+
+-- name: trace
+-- What happened to a message, in order.
+SELECT at, kind, detail FROM trace_events WHERE message_id = ? ORDER BY number;
+
+-- name: add_message
+-- The envelope and what lists show.
+INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_body
+-- The bytes as sent after DATA, never changed.
+INSERT INTO message_bodies (message_id, raw) VALUES (?, ?);
+
+-- name: add_delivery
+-- One for each email address; a second for the same one is refused.
+INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via,
+                        status, trace_header)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_trace_event
+-- The next line of a message's trace.
+INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES (?, ?, ?, ?, ?);
