@@ -26,7 +26,7 @@ class ServerRefused(Exception):
 
 def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
     """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)"."""
-    server = _Server(data)
+    server = Client(data)
     found = server.get("instances", region=server.region)["instances"]
     variables = {
         "AWS_ENDPOINT_URL_CONNECT": f"http://{server.run.http}",
@@ -52,7 +52,7 @@ def inbox(
     as_json: Json = False,
 ) -> None:
     """List the mail that an address has, newest first."""
-    found = _Server(data).get("messages", address=address, limit=limit)
+    found = Client(data).get("messages", address=address, limit=limit)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -70,7 +70,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one message: where it went, and everything that happened to it."""
-    message = _Server(data).get(f"messages/{urllib.parse.quote(message_id, safe='')}")
+    message = Client(data).get(f"messages/{urllib.parse.quote(message_id, safe='')}")
     if as_json:
         typer.echo(json.dumps(message, indent=2))
         return
@@ -92,7 +92,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say what would happen to mail for an address, and why. Nothing is sent."""
-    found = _Server(data).get("explain", address=address)
+    found = Client(data).get("explain", address=address)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -105,7 +105,7 @@ def explain(
         typer.echo(f"  {sentence}")
 
 
-class _Server:
+class Client:
     """The server that runs on a data directory, asked with its own access key."""
 
     def __init__(self, data: str) -> None:

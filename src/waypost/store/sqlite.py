@@ -36,6 +36,8 @@ _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",
     "instances.alias_key": "instances_alias_is_unique",
     "alias_link_ends.email_address_id": "alias_link_ends_one_link_each",
+    "alias_link_ends.email_address_id, alias_link_ends.side, "
+    "alias_link_ends.other_id, alias_link_ends.other_side": "alias_link_ends_pair",
 }
 """SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
 

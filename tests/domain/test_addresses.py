@@ -1,0 +1,100 @@
+"""What an address is, and when two spellings are the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import addresses, errors
+
+SAME = [
+    ("support@example.com", "support@example.com"),
+    ("Support@Example.COM", "support@example.com"),
+    ("support@Bücher.example", "support@xn--bcher-kva.example"),
+    ("support@BÜCHER.example", "support@bücher.example"),
+    ("support@XN--BCHER-KVA.example", "support@bücher.example"),
+    ('"support"@example.com', "support@example.com"),
+    ('"sup\\port"@example.com', "support@example.com"),
+    ("Jürgen@example.com", "jürgen@example.com"),
+    ("ju\u0308rgen@example.com", "j\u00fcrgen@example.com"),
+    ("STRASSE@example.com", "straße@example.com"),
+    ("first.last+tag@example.com", "First.Last+TAG@example.com"),
+]
+
+DIFFERENT = [
+    ("support@example.com", "support@example.org"),
+    ("first.last@example.com", "firstlast@example.com"),
+    ("support+tag@example.com", "support@example.com"),
+    ("jurgen@example.com", "jürgen@example.com"),
+]
+
+REFUSED = [
+    ("support", "needs an @"),
+    ("@example.com", "before the @"),
+    ("support@", "both sides"),
+    ("a..b@example.com", "single dots"),
+    (".a@example.com", "single dots"),
+    ("a.@example.com", "single dots"),
+    ("a b@example.com", "before the @"),
+    ("a@b@example.com", "before the @"),
+    ("a<b>@example.com", "before the @"),
+    ("a\r\nb@example.com", "before the @"),
+    ("zero\u200bwidth@example.com", "before the @"),
+    ('""@example.com', "before the @"),
+    ('"@example.com', "before the @"),
+    ("a@example..com", "no domain name"),
+    ("a@-example.com", "no domain name"),
+    ("a@under_score.example", "no domain name"),
+    ("a@[127.0.0.1]", "no domain name"),
+    ("a@ex ample.com", "no domain name"),
+    ("a@ü\u200b..example", "no domain name"),
+    ("a@" + "x" * 64 + ".example", "no domain name"),
+    ("a@" + ".".join(["x" * 60] * 5), "longer than 255"),
+    ("a@" + "ü" * 256, "longer than 255"),
+    ("x" * 65 + "@example.com", "longer than 64"),
+    ("ü" * 33 + "@example.com", "longer than 64"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_spellings_of_one_address_have_one_key(one, other):
+    assert addresses.parse(one).key == addresses.parse(other).key
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_other_addresses_have_other_keys(one, other):
+    assert addresses.parse(one).key != addresses.parse(other).key
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED)
+def test_what_no_client_could_send_to_is_refused_with_the_reason(text, reason):
+    with pytest.raises(errors.Invalid, match=reason):
+        addresses.parse(text)
+
+
+def test_the_spelling_is_kept():
+    assert str(addresses.parse("Support@Bücher.example")) == "Support@Bücher.example"
+
+
+def test_the_longest_address_is_accepted():
+    domain = ".".join(["d" * 63, "d" * 63, "d" * 63, "d" * 63])
+    assert addresses.parse("l" * 64 + "@" + domain).key.endswith(domain)
+
+
+def test_a_local_part_that_needs_quotes_is_an_address_for_smtp_alone():
+    assert addresses.from_parts("a b", "example.com", text='"a b"@example.com').key == "a b@example.com"
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_text_is_an_address_or_refused(local, domain):
+    try:
+        address = addresses.parse(f"{local}@{domain}")
+    except errors.Invalid:
+        return
+    assert address.key.rpartition("@")[2].isascii()
+
+
+@given(st.from_regex(r"[a-zA-Z0-9äöüÄÖÜßéÉ]{1,12}(\.[a-zA-Z0-9äöü]{1,8}){0,2}@[a-zäöü]{1,10}\.example", fullmatch=True))
+def test_the_key_is_a_spelling_with_the_same_key(text):
+    key = addresses.parse(text).key
+    assert addresses.parse(key).key == key
+    assert addresses.parse(text.upper().replace("ẞ", "SS")).key == key

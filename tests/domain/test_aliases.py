@@ -1,0 +1,92 @@
+"""The rules of association, with nothing but values."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import aliases, errors
+from waypost.domain.aliases import AliasLink
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def link(primary, alias):
+    return AliasLink(primary, alias, NOW)
+
+
+def associate(primary, alias, *links):
+    """Associate in a house with these links."""
+    ends = {end: each for each in links for end in (each.primary_id, each.alias_id)}
+    return aliases.associate(primary, alias, link_of_primary=ends.get(primary), link_of_alias=ends.get(alias), now=NOW)
+
+
+def test_two_free_email_addresses_can_be_linked():
+    assert associate("P", "A") == AliasLink("P", "A", NOW)
+
+
+def test_a_link_of_others_is_in_nobodys_way():
+    assert associate("P", "A", link("Q", "B")) == AliasLink("P", "A", NOW)
+
+
+def test_an_email_address_cannot_be_its_own_alias():
+    with pytest.raises(errors.Invalid, match="P cannot be its own alias"):
+        associate("P", "P")
+
+
+REFUSED = {
+    "the primary already has an alias": (link("P", "B"), "P has the alias B already"),
+    "the alias is already an alias of another": (link("Q", "A"), "A is an alias of Q already"),
+    "the alias has an alias of its own": (link("A", "B"), "A has an alias of its own, B"),
+    "the primary is itself an alias": (link("Q", "P"), "P is itself an alias, of Q"),
+    "the very same link exists already": (link("P", "A"), "A is the alias of P already"),
+    "the link exists the other way round": (link("A", "P"), "P is itself an alias, of A"),
+}
+
+
+@pytest.mark.parametrize(("existing", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_link_that_is_in_the_way_is_a_conflict_and_is_named(existing, reason):
+    with pytest.raises(errors.Conflict, match=reason):
+        associate("P", "A", existing)
+
+
+def test_a_link_can_be_ended():
+    assert aliases.disassociate("P", "A", link_of_primary=link("P", "A")) == link("P", "A")
+
+
+@pytest.mark.parametrize("existing", [None, link("P", "B"), link("A", "P"), link("Q", "P")])
+def test_ending_a_link_that_does_not_exist_is_not_found(existing):
+    with pytest.raises(errors.NotFound, match="A is not an alias of P"):
+        aliases.disassociate("P", "A", link_of_primary=existing)
+
+
+def test_a_link_is_told_from_both_sides():
+    assert link("P", "A").forwards_to("A") == "P"
+    assert link("P", "A").forwards_to("P") is None
+    assert link("P", "A").alias_of("P") == "A"
+    assert link("P", "A").alias_of("A") is None
+
+
+ids = st.sampled_from("ABCDE")
+
+
+@given(st.lists(st.tuples(st.booleans(), ids, ids), max_size=30))
+def test_whatever_is_tried_every_email_address_is_in_one_link_at_most(attempts):
+    links: dict[str, AliasLink] = {}
+    for make, primary, alias in attempts:
+        try:
+            if make:
+                new = aliases.associate(
+                    primary, alias, link_of_primary=links.get(primary), link_of_alias=links.get(alias), now=NOW
+                )
+                assert primary not in links
+                assert alias not in links
+                links[primary] = links[alias] = new
+            else:
+                old = aliases.disassociate(primary, alias, link_of_primary=links.get(primary))
+                assert links.pop(old.primary_id) is links.pop(old.alias_id)
+        except errors.WaypostError:
+            continue
+    for email_address_id, each in links.items():
+        assert (each.forwards_to(email_address_id) is None) != (each.alias_of(email_address_id) is None)

@@ -1,0 +1,136 @@
+"""What is read from a message's header, and the lines put before it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import errors, messages
+from waypost.domain.messages import Envelope, Message
+
+NOW = datetime(2026, 11, 22, 23, 14, 5, 678000, tzinfo=UTC)
+KEY = b"k" * 32
+
+
+def a_message(**changes):
+    envelope = {
+        "sender": "ann@example.org",
+        "recipients": ("support@example.com",),
+        "helo": "client.example.org",
+        "peer": "192.0.2.1",
+        "protocol": "ESMTP",
+    }
+    return Message(id="ID", envelope=Envelope(**envelope | changes), received_at=NOW, size=3, subject="")
+
+
+SUBJECTS = [
+    (b"Subject: Hello\r\n\r\n", "Hello"),
+    (b"From: a\r\nsubject:Hello \r\nTo: b\r\n\r\nSubject: body\r\n", "Hello"),
+    (b"SUBJECT : spaced\r\n\r\n", "spaced"),
+    (b"Subject: folded\r\n over lines\r\n\tand tabs\r\nTo: b\r\n\r\n", "folded over lines\tand tabs"),
+    (b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= and =?utf-8?b?8J+YgA==?=\r\n\r\n", "Grüße and 😀"),
+    (b"Subject: =?unknown-charset?q?x?=\r\n\r\n", "=?unknown-charset?q?x?="),
+    (b"Subject: =?utf-8?b?broken\r\n\r\n", "=?utf-8?b?broken"),
+    (b"Subject: =?utf-8?b?A?=\r\n\r\n", "=?utf-8?b?A?="),
+    ("Subject: Grüße\r\n\r\n".encode(), "Grüße"),
+    (b"Subject: \xff\xfe\r\n\r\n", "\ufffd\ufffd"),
+    (b"Subject: a\x00b\x1bc\r\n\r\n", "a\ufffdb\ufffdc"),
+    (b"Subject:\r\n\r\n", ""),
+    (b"To: b\r\n\r\nno subject\r\n", ""),
+    (b"", ""),
+    (b"\r\n", ""),
+    (b"no header at all\r\n", ""),
+    (b"Subject: header without end", "header without end"),
+]
+
+
+@pytest.mark.parametrize(("raw", "subject"), SUBJECTS)
+def test_the_subject_is_read_as_a_person_would(raw, subject):
+    assert messages.read_header(raw).subject == subject
+
+
+def test_a_long_subject_is_cut_for_lists():
+    assert messages.read_header(b"Subject: " + b"x" * 5000 + b"\r\n\r\n").subject == "x" * 998
+
+
+def test_received_lines_are_counted_in_the_header_only():
+    raw = b"Received: one\r\n\tfolded\r\nreceived : two\r\nReceived-SPF: no\r\n\r\nReceived: body\r\n"
+    assert messages.read_header(raw).received_lines == 2
+
+
+@given(st.binary(max_size=300))
+def test_any_header_can_be_read(raw):
+    messages.read_header(b"Subject: " + raw)
+
+
+@given(st.text(max_size=60))
+def test_a_readable_subject_has_no_control_characters(text):
+    subject = messages.read_header(b"Subject: =?utf-8?q?" + text.encode("utf-8", "replace") + b"?=\r\n\r\n").subject
+    assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", subject)
+
+
+def test_ids_are_version_7_uuids_in_the_order_of_time():
+    first = messages.new_id(NOW, b"\xff" * 10)
+    second = messages.new_id(NOW + timedelta(milliseconds=1), b"\x00" * 10)
+
+    assert first < second
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first)
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", second)
+
+
+def test_the_trace_header_of_a_direct_delivery():
+    header = messages.trace_header(
+        a_message(), hostname="mx.example.com", delivered_to="support@example.com", sent_to="Support@example.com",
+        token=None,
+    )  # fmt: skip
+
+    assert header == (
+        b"Return-Path: <ann@example.org>\r\n"
+        b"Delivered-To: support@example.com\r\n"
+        b"Received: from client.example.org ([192.0.2.1])\r\n"
+        b"\tby mx.example.com with ESMTP id ID\r\n"
+        b"\tfor <Support@example.com>; Sun, 22 Nov 2026 23:14:05 +0000\r\n"
+    )
+
+
+def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
+    header = messages.trace_header(
+        a_message(sender="", peer="2001:db8::1"), hostname="mx", delivered_to="p@x.example", sent_to="a@x.example",
+        token="abc",
+    )  # fmt: skip
+
+    assert header.startswith(b"Return-Path: <>\r\n")
+    assert b"([IPv6:2001:db8::1])" in header
+    assert header.endswith(b"\r\nX-Waypost-Loop: abc\r\n")
+
+
+def facts(*tokens, received=0):
+    lines = [f"X-Waypost-Loop: {token}" for token in tokens] + ["Received: x"] * received
+    return messages.read_header("\r\n".join([*lines, "", ""]).encode())
+
+
+def test_a_message_forwarded_for_this_alias_before_is_a_loop():
+    token = messages.loop_token(KEY, "alias-1")
+    with pytest.raises(errors.MailLoop, match="forwarded here before"):
+        messages.refuse_loop(facts("other", token), alias_ids=["alias-0", "alias-1"], key=KEY)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        facts(),
+        facts("forged"),
+        facts(messages.loop_token(KEY, "another-alias")),
+        facts(messages.loop_token(b"another house", "alias-1")),
+        facts(received=100),
+    ],
+)
+def test_other_peoples_tokens_and_a_hundred_hops_are_no_loop(found):
+    messages.refuse_loop(found, alias_ids=["alias-1"], key=KEY)
+
+
+def test_more_than_a_hundred_hops_are_a_loop():
+    with pytest.raises(errors.MailLoop, match="101 Received lines, 100 allowed"):
+        messages.refuse_loop(facts(received=101), alias_ids=[], key=KEY)
