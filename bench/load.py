@@ -1,0 +1,147 @@
+"""A small HTTP load generator: requests that are ready as bytes, over connections that are kept alive.
+
+`drive` runs it in a process of its own, which does nothing per request but write bytes and look for the end
+of the answer, so that it is not what is measured.
+"""
+
+import asyncio
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import uvloop
+
+CONNECTIONS = 32
+
+TIME_LIMIT = 120.0
+"""Seconds after which a run is given up."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run has shown."""
+
+    per_second: float
+    p50: float
+    """Milliseconds; half of the answers came faster."""
+    p99: float
+    bodies: list[str]
+    """The bodies in the order of the requests, if they were asked for."""
+
+
+class LoadFailed(Exception):
+    """A request was not answered with a success."""
+
+
+def drive(port: int, requests: Sequence[bytes], *, total: int, keep_bodies: bool = False) -> Result:
+    """Send `total` requests, beginning again at the first when they run out. Raises `LoadFailed`."""
+    task = {
+        "port": port,
+        "requests": [request.decode("latin-1") for request in requests],
+        "total": total,
+        "keep_bodies": keep_bodies,
+    }
+    command = [sys.executable, __file__]
+    done = subprocess.run(
+        command, input=json.dumps(task), capture_output=True, text=True, timeout=TIME_LIMIT, check=False
+    )
+    if done.returncode:
+        raise LoadFailed(done.stderr)
+    return Result(**json.loads(done.stdout))
+
+
+class _Run:
+    """The requests that are left to send, and what came of those that were sent."""
+
+    def __init__(self, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> None:
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._todo: Iterator[tuple[int, bytes]] = ((n, requests[n % len(requests)]) for n in range(total))
+        self._total = total
+        self._keep_bodies = keep_bodies
+        self._seconds: list[float] = []
+        self._bodies: dict[int, str] = {}
+
+    def next(self) -> tuple[int, bytes] | None:
+        return next(self._todo, None)
+
+    def answered(self, number: int, seconds: float, head: bytes, body: bytes) -> None:
+        if not head.startswith(b"HTTP/1.1 2"):
+            self.failed(head.decode("latin-1") + body.decode("latin-1"))
+            return
+        self._seconds.append(seconds)
+        if self._keep_bodies:
+            self._bodies[number] = body.decode()
+        if len(self._seconds) == self._total:
+            self.finished.set_result(None)
+
+    def failed(self, why: str) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(LoadFailed(why))
+
+    def result(self, elapsed: float) -> Result:
+        cuts = statistics.quantiles(self._seconds, n=100)
+        bodies = [self._bodies[number] for number in sorted(self._bodies)]
+        return Result(self._total / elapsed, cuts[49] * 1000, cuts[98] * 1000, bodies)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: the next request goes out when the last one is answered."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        length = _LENGTH.search(self._received, 0, end)
+        size = int(length[1]) if length else 0
+        if len(self._received) < end + size:
+            return
+        seconds = time.perf_counter() - self._sent_at
+        answer, self._received = self._received, b""
+        self._run.answered(self._number, seconds, answer[:end], answer[end:])
+        self.send_next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._run.failed(f"the server closed a connection: {exc}")
+
+    def send_next(self) -> None:
+        following = self._run.next()
+        if following is not None:
+            self._number, request = following
+            self._sent_at = time.perf_counter()
+            self._transport.write(request)
+
+
+async def _measure(port: int, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> Result:
+    run = _Run(requests, total, keep_bodies=keep_bodies)
+    loop = asyncio.get_running_loop()
+    connections = [
+        (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
+    ]
+    began = time.perf_counter()
+    for connection in connections:
+        connection.send_next()
+    await run.finished
+    return run.result(time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    given = json.load(sys.stdin)
+    ready = [text.encode("latin-1") for text in given["requests"]]
+    measured = uvloop.run(_measure(given["port"], ready, given["total"], keep_bodies=given["keep_bodies"]))
+    print(json.dumps(asdict(measured)))

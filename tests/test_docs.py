@@ -1,0 +1,52 @@
+"""Documentation that is made from code is fresh, and what it must name it names."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import write_reference
+from waypost.api import operations
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", write_reference.PAGES)
+def test_reference_pages_are_fresh(name):
+    page = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+    assert page == write_reference.NOTE + write_reference.PAGES[name](), "run `make docs`"
+
+
+def test_every_link_in_the_documentation_leads_somewhere():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_the_readme_names_the_two_commands():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme
+
+
+def test_every_command_has_help():
+    shown = subprocess.run(
+        [sys.executable, "-m", "waypost", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for command in ("serve", "env", "inbox", "show", "explain", "demo"):
+        assert re.search(rf"\b{command}\b +\w", shown), command
+
+
+def test_every_operation_that_works_is_documented_as_working():
+    page = write_reference.operations_page()
+    for name in operations.OPERATIONS:
+        assert re.search(rf"\| {name} \| .* \| yes \|", page)
+
+
+def test_no_lock_file_names_a_package_index():
+    for lock in (ROOT / "requirements").glob("*.txt"):
+        text = lock.read_text(encoding="utf-8")
+        assert "://" not in text
+        assert "--hash=sha256:" in text
