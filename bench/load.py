@@ -144,4 +144,6 @@ if __name__ == "__main__":
     given = json.load(sys.stdin)
     ready = [text.encode("latin-1") for text in given["requests"]]
     measured = uvloop.run(_measure(given["port"], ready, given["total"], keep_bodies=given["keep_bodies"]))
-    print(json.dumps(asdict(measured)))
+    # A buffer of our own: without one (PYTHONUNBUFFERED) a long text may be written in part.
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as output:
+        json.dump(asdict(measured), output)

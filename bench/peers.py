@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,14 @@ _SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/s
 
 class WrongInbox(Exception):
     """Waypost said 250 for a message, and it is not in an inbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a server takes connections, and its process."""
+
+    port: int
+    pid: int
 
 
 class MailPeer(Protocol):
@@ -48,7 +57,7 @@ class Waypost:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.port = server.smtp[1]
-        self.http_port = int(server.url.rpartition(":")[2])
+        self.http = Listener(int(server.url.rpartition(":")[2]), server.run.pid)
         self.recipient = ""
         self._connect = boto3.client("connect", **server.client_arguments)
         self.instance_id: str = self._connect.list_instances()["InstanceSummaryList"][0]["Id"]
@@ -133,8 +142,8 @@ def private_postfix(directory: Path) -> Iterator[postfix.Postfix]:
 @contextmanager
 def null_smtp() -> Iterator[Sink]:
     """aiosmtpd with a handler that keeps nothing."""
-    with _bare("null-smtp") as port:
-        yield Sink(port)
+    with _bare("null-smtp") as server:
+        yield Sink(server.port)
 
 
 @contextmanager
@@ -152,10 +161,10 @@ def has_smtp_sink() -> bool:
 
 
 @contextmanager
-def echo() -> Iterator[int]:
-    """The bare ASGI echo; its port."""
-    with _bare("echo") as port:
-        yield port
+def echo() -> Iterator[Listener]:
+    """The bare ASGI echo."""
+    with _bare("echo") as server:
+        yield server
 
 
 def free_port() -> int:
@@ -165,10 +174,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def _bare(which: str) -> Iterator[int]:
+def _bare(which: str) -> Iterator[Listener]:
     with _process([sys.executable, str(Path(__file__).with_name("bare.py")), which]) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline())
+        yield Listener(int(process.stdout.readline()), process.pid)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The Waypost process itself: how soon it answers, and how much memory it holds."""
 
+import os
 import re
 import socket
 import statistics
@@ -15,6 +16,12 @@ def rss(pid: int) -> float:
     found = re.search(r"^VmRSS:\s+([0-9]+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024 / 1e6
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, all threads, in user and kernel."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def seconds_to_first_answers(directory: Path, *, starts: int) -> float:

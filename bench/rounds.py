@@ -9,12 +9,16 @@ from typing import TypeVar
 import calls
 import load
 import mail
-from peers import MailPeer, Waypost
+import process
+from peers import Listener, MailPeer, Waypost
 
 T = TypeVar("T")
 
 DESCRIBED = 128
 """Pairs of linked email addresses that DescribeEmailAddress is asked about."""
+
+ECHO_FACTOR = 4
+"""How many times as many requests the echo gets, so that its runs take about as long."""
 
 Figures = dict[str, list[float]]
 """What was measured, by its name; a figure for each round."""
@@ -52,9 +56,9 @@ class MailRounds:
 class HttpRounds:
     """Signed calls to Waypost, and the same requests to the echo."""
 
-    def __init__(self, waypost: Waypost, echo_port: int, *, requests: int, pairs: int) -> None:
-        self._waypost = waypost.http_port
-        self._echo = echo_port
+    def __init__(self, waypost: Waypost, echo: Listener, *, requests: int, pairs: int) -> None:
+        self._waypost = waypost.http
+        self._echo = echo
         self._requests = requests
         self._calls = calls.Calls(waypost.server, waypost.instance_id)
         made = self._make_pairs(pairs + DESCRIBED)
@@ -65,35 +69,43 @@ class HttpRounds:
 
     def run(self, number: int) -> None:
         for name in _turned(list(self._runs), number):
-            result = self._runs[name]()
-            for figure in ("per_second", "p50", "p99"):
-                self.figures[name][figure].append(getattr(result, figure))
+            self._runs[name]()
 
-    def _run_echo(self) -> load.Result:
-        # Twice as many, because it is so much faster; the very requests that Waypost gets.
-        return load.drive(self._echo, self._describes(), total=2 * self._requests)
+    def _run_echo(self) -> None:
+        # The very requests that Waypost gets; more of them, because it is so much faster.
+        self._measure("echo", self._echo, self._describes(), total=ECHO_FACTOR * self._requests)
 
-    def _run_describe(self) -> load.Result:
-        return load.drive(self._waypost, self._describes(), total=self._requests)
+    def _run_describe(self) -> None:
+        self._measure("describe", self._waypost, self._describes(), total=self._requests)
 
-    def _run_associate(self) -> load.Result:
-        result = self._send([self._calls.associate(pair) for pair in self._pairs])
+    def _run_associate(self) -> None:
+        associates = [self._calls.associate(pair) for pair in self._pairs]
+        self._measure("associate", self._waypost, associates, total=len(associates))
         # Not measured: the next round needs them free again.
         self._send([self._calls.disassociate(pair) for pair in self._pairs])
-        return result
+
+    def _measure(self, name: str, server: Listener, requests: Sequence[bytes], *, total: int) -> None:
+        used_before = process.cpu_seconds(server.pid)
+        result = load.drive(server.port, requests, total=total)
+        used = process.cpu_seconds(server.pid) - used_before
+        figures = self.figures[name]
+        figures["per_second"].append(result.per_second)
+        figures["p50"].append(result.p50)
+        figures["p99"].append(result.p99)
+        figures["cpu"].append(used / total * 1e6)
 
     def _describes(self) -> list[bytes]:
         return [self._calls.describe(pair.primary_id) for pair in self._linked]
 
     def _make_pairs(self, count: int) -> list[calls.Pair]:
         creates = [self._calls.create(f"address-{number}@calls.example") for number in range(2 * count)]
-        created = load.drive(self._waypost, creates, total=len(creates), keep_bodies=True)
+        created = load.drive(self._waypost.port, creates, total=len(creates), keep_bodies=True)
         ids = [json.loads(body)["EmailAddressId"] for body in created.bodies]
         return [calls.Pair(ids[number], ids[number + 1]) for number in range(0, len(ids), 2)]
 
-    def _send(self, requests: Sequence[bytes]) -> load.Result:
+    def _send(self, requests: Sequence[bytes]) -> None:
         """Each of these once."""
-        return load.drive(self._waypost, requests, total=len(requests))
+        load.drive(self._waypost.port, requests, total=len(requests))
 
 
 def _turned(names: Sequence[T], number: int) -> list[T]:

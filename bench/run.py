@@ -64,13 +64,13 @@ def _measure(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
             mail_peers["smtp-sink, in C"] = running.enter_context(peers.smtp_sink())
         else:
             missing["smtp-sink, in C"] = "not installed"
-        echo_port = running.enter_context(peers.echo())
+        echo = running.enter_context(peers.echo())
 
         rounds = {
             A_CONNECTION_EACH: MailRounds(mail_peers, messages=options.messages, keep_connections=False),
             CONNECTIONS_KEPT: MailRounds(mail_peers, messages=options.messages, keep_connections=True),
         }
-        http = HttpRounds(waypost, echo_port, requests=options.requests, pairs=options.pairs)
+        http = HttpRounds(waypost, echo, requests=options.requests, pairs=options.pairs)
         for kind in rounds.values():
             kind.warm_up()
         for number in range(options.rounds):

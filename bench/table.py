@@ -59,8 +59,8 @@ def http(runs: Mapping[str, Figures]) -> str:
         _call("AssociateEmailAddressAlias, signed, durable", runs["associate"], runs["echo"], ASSOCIATE),
     ]
     p99 = statistics.median(runs["associate"]["p99"])
-    rows.append(("its p99", "", "", f"{p99:.1f}", "", str(ASSOCIATE_P99), ASSOCIATE_P99.verdict(p99)))
-    return _table(("", "requests/s", "p50 ms", "p99 ms", "of the echo", "target", "met"), rows)
+    rows.append(("its p99", "", "", f"{p99:.1f}", "", "", str(ASSOCIATE_P99), ASSOCIATE_P99.verdict(p99)))
+    return _table(("", "requests/s", "p50 ms", "p99 ms", "CPU µs each", "of the echo", "target", "met"), rows)
 
 
 def process(figures: Mapping[str, float]) -> str:
@@ -79,7 +79,8 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def _call(name: str, figures: Figures, echo: Figures | None = None, target: Target | None = None) -> tuple[str, ...]:
-    measured = (name, _rate(figures["per_second"]), *(f"{statistics.median(figures[p]):.1f}" for p in ("p50", "p99")))
+    p50, p99, cpu = (statistics.median(figures[figure]) for figure in ("p50", "p99", "cpu"))
+    measured = (name, _rate(figures["per_second"]), f"{p50:.1f}", f"{p99:.1f}", f"{cpu:.0f}")
     if echo is None or target is None:
         return (*measured, "", "", "")
     ratio = ratio_of(figures["per_second"], echo["per_second"])

@@ -34,12 +34,16 @@ class Turn:
     told: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(repr=False)
 class Dialogue:
     """A dialogue as it was written."""
 
+    name: str
     options: dict[str, int] = field(default_factory=dict)
     turns: list[Turn] = field(default_factory=lambda: [Turn()])
+
+    def __repr__(self) -> str:
+        return self.name
 
     @property
     def sent(self) -> bytes:
@@ -101,7 +105,7 @@ class House:
 
 def read(path: Path) -> Dialogue:
     """Read a dialogue file."""
-    dialogue = Dialogue()
+    dialogue = Dialogue(path.stem)
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line or line.startswith("#"):
             continue
@@ -121,7 +125,8 @@ def read(path: Path) -> Dialogue:
             case "E:":
                 turn.events.append(text)
             case "M:":
-                turn.events.append(f"M {_octets(text) + b'\r\n'!r}")
+                line_of_message = _octets(text) + b"\r\n"
+                turn.events.append(f"M {line_of_message!r}")
             case _:
                 raise ValueError(f"{path.name}: what is {line!r}?")
     return dialogue

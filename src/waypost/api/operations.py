@@ -233,6 +233,6 @@ def _read_page_token(token: str | None) -> str:
     if not token:
         return ""
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
         raise errors.Invalid("NextToken is not one that ListInstances returned.") from error

@@ -84,7 +84,10 @@ class Protocol:
             raise self._explained(operation, members) from error
 
     def _explained(self, operation: shapes.Operation, members: Mapping[str, Any]) -> ApiError:
-        violations = self._model.broken_members(operation, members)
+        try:
+            violations = self._model.broken_members(operation, members)
+        except RecursionError:
+            return invalid_request("The request body is nested too deeply.")
         wrong_types = [violation.text for violation in violations if violation.wrong_type]
         if wrong_types:
             return invalid_request("; ".join(wrong_types) + ".")
@@ -105,7 +108,9 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any]) -> Respons
 
 def serialise_error(error: ApiError, *, modelled: bool) -> Response:
     """An error's answer. The model names the member `Message`; AWS's own front answers `message`."""
-    body = {"Message" if modelled else "message": error.message}
+    # A message may quote what came over the wire, and that may be any octets.
+    message = error.message.encode("utf-8", "replace").decode()
+    body = {"Message" if modelled else "message": message}
     return Response(error.status, msgspec.json.encode(body), error_type=error.code)
 
 
@@ -129,7 +134,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
         return {}
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid_request(f"The request body is no valid JSON: {error}.") from error
     if not isinstance(value, dict):
         raise invalid_request("The request body must be a JSON object.")

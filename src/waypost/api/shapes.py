@@ -16,6 +16,9 @@ import msgspec
 
 Shape = Mapping[str, Any]
 
+QUOTED_LIMIT = 1000
+"""Characters of a broken value that a message quotes."""
+
 _ABSENT: Any = None
 """What an optional member is when a request does not have it; JSON's null counts as absent."""
 
@@ -195,10 +198,16 @@ def python_pattern(pattern: str) -> str:
 
 
 def _failed(path: str, shape: Shape, value: Any, constraint: str) -> Violation:
-    shown = "" if shape.get("sensitive") else f" '{value}'"
+    shown = "" if shape.get("sensitive") else f" '{_short(value)}'"
     return Violation(
         path, f"Value{shown} at '{path}' failed to satisfy constraint: Member must {constraint}", wrong_type=False
     )
+
+
+def _short(value: Any) -> str:
+    """A value as it is quoted in a message: whole, unless it is long."""
+    text = str(value)
+    return text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…"
 
 
 def _check_size(path: str, shape: Shape, value: Any, size: int) -> Iterator[Violation]:

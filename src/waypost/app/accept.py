@@ -61,13 +61,8 @@ def accept_message(
 
 def find_recipient(tx: ports.ReadTx, address: Address) -> routing.Recipient | None:
     """The email address that mail for `address` reaches, with its primary if it is an alias, or None."""
-    email_address = tx.email_address_by_key(address.key)
-    if email_address is None:
-        return None
-    link = tx.link_of(email_address.id)
-    primary_id = link.forwards_to(email_address.id) if link else None
-    primary = tx.email_address_by_id(primary_id) if primary_id else None
-    return routing.Recipient(address, email_address, primary)
+    found = tx.email_address_with_primary(address.key)
+    return routing.Recipient(address, *found) if found else None
 
 
 @dataclass(frozen=True, slots=True)

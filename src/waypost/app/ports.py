@@ -72,6 +72,10 @@ class ReadTx(Protocol):
         """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
         ...
 
+    def email_address_with_primary(self, address_key: str) -> tuple[EmailAddress, EmailAddress | None] | None:
+        """The owner of an address, and the primary that its mail is forwarded to if it is an alias."""
+        ...
+
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         """Whoever's it is; for following a link, both ends of which are in one instance."""
         ...

@@ -65,7 +65,7 @@ class Story:
         self._inbox(SUPPORT, [("My order has not arrived", "direct")])
         self._inbox(QUEUE, [("My order has not arrived", "forwarded")])
         self._explain(SUPPORT)
-        self._refused_chain(queue, support)
+        self._refused_chain(support)
         self._disassociate(queue, support)
         self._send("It is here now, thank you")
         self._inbox(SUPPORT, [("It is here now, thank you", "direct"), ("My order has not arrived", "direct")])
@@ -108,7 +108,7 @@ class Story:
         self._told(json.dumps({"AliasConfigurations": described["AliasConfigurations"]}))
         self._must(described["AliasConfigurations"] == [{"EmailAddressId": alias}], "the primary lists its alias")
 
-    def _refused_chain(self, queue: str, support: str) -> None:
+    def _refused_chain(self, support: str) -> None:
         self._title(f"Aliases cannot be chained: {LEGACY} may not become an alias of {SUPPORT}")
         legacy = self._create(LEGACY)
         with self._refused(self._connect.exceptions.ResourceConflictException):
@@ -124,9 +124,7 @@ class Story:
             f"AliasConfiguration={{'EmailAddressId': {alias!r}}})"
         )
         call = getattr(self._connect, operation)
-        call(
-            InstanceId=self._instance_id, EmailAddressId=primary, AliasConfiguration={"EmailAddressId": alias}
-        )
+        call(InstanceId=self._instance_id, EmailAddressId=primary, AliasConfiguration={"EmailAddressId": alias})
 
     def _send(self, subject: str) -> None:
         message = f"From: Ann <ann@example.org>\r\nTo: {SUPPORT}\r\nSubject: {subject}\r\n\r\nHello!\r\n"
@@ -166,7 +164,7 @@ class Story:
             yield
         except kind as refusal:
             self._told(str(refusal))
-            self._must(True, "refused, and the message says why")  # noqa: FBT003
+            self._must(True, "refused, and the message says why")
         else:
             raise StepFailed("it was not refused")
 
@@ -180,7 +178,7 @@ class Story:
     def _told(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False)
 
-    def _must(self, held: bool, what: str) -> None:  # noqa: FBT001
+    def _must(self, held: bool, what: str) -> None:
         if not held:
             raise StepFailed(f"expected: {what}")
         self._console.print(f"  [green]✓[/] {what}")

@@ -1,31 +1,33 @@
 """Every reply that we can give, as a named value. Enhanced codes are those of RFC 3463 and its registry."""
 
-from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True, slots=True)
 class Reply:
     """One reply: a code, an enhanced code (RFC 2034; none for greetings and 354), and lines of text."""
 
-    code: int
-    enhanced: str | None
-    text: str
+    __slots__ = ("_wire", "accepts", "code", "enhanced", "text")
+
+    def __init__(self, code: int, enhanced: str | None, text: str) -> None:
+        self.code = code
+        self.enhanced = enhanced
+        self.text = text
+        self.accepts = 200 <= code < 300
+        """Whether this is a yes."""
+        prefix = f"{enhanced} " if enhanced else ""
+        *lines, last = text.split("\n")
+        continued = "".join(f"{code}-{prefix}{line}\r\n" for line in lines)
+        self._wire = f"{continued}{code} {prefix}{last}\r\n".encode()
 
     def __bytes__(self) -> bytes:
         """As sent, each line with its code (RFC 5321 section 4.2.1)."""
-        prefix = f"{self.enhanced} " if self.enhanced else ""
-        lines = self.text.split("\n")
-        sent = [f"{self.code}-{prefix}{line}\r\n" for line in lines[:-1]]
-        return "".join([*sent, f"{self.code} {prefix}{lines[-1]}\r\n"]).encode()
+        return self._wire
 
-    @property
-    def accepts(self) -> bool:
-        """Whether this is a yes."""
-        return 200 <= self.code < 300
+    def __str__(self) -> str:
+        """As it would be logged."""
+        return self._wire.decode().strip()
 
     def about(self, **details: object) -> "Reply":
         """The same reply with its placeholders filled."""
-        return replace(self, text=self.text.format(**details))
+        return Reply(self.code, self.enhanced, self.text.format(**details))
 
 
 GREETING = Reply(220, None, "{hostname} ESMTP Waypost")

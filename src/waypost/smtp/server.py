@@ -69,11 +69,10 @@ class SmtpServer:
             return await self._accept(event, event_id)
         except WaypostError as error:
             reply = errors.reply(error, event_id)
-            refused = bytes(reply).decode().strip()
             if isinstance(event, MessageReceived):
-                self._emit(events.MessageRefused(id=event_id, peer=peer, reply=refused))
+                self._emit(events.MessageRefused(id=event_id, peer=peer, reply=str(reply)))
             else:
-                self._emit(events.RecipientRefused(peer=peer, reply=refused))
+                self._emit(events.RecipientRefused(peer=peer, reply=str(reply)))
             return reply
         except ports.StoreUnavailable as error:
             self._emit(events.StoreFailed(where="smtp", id=event_id, cause=error))
@@ -92,7 +91,7 @@ class SmtpServer:
 
     def hung_up(self, peer: str, reply: Reply) -> None:
         """We ended a client's session, for the reason in the reply."""
-        self._emit(events.SessionClosed(peer=peer, reply=bytes(reply).decode().strip()))
+        self._emit(events.SessionClosed(peer=peer, reply=str(reply)))
 
     async def _accept(self, event: MessageReceived, message_id: str) -> Reply:
         now = self._clock()

@@ -9,7 +9,7 @@ that only the house can answer; the session waits for `answer` before it goes on
                            └── RSET, EHLO ─┴──────────────┘            any ──QUIT──▶ over
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -34,16 +34,6 @@ class State(Enum):
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
-
-
-_NEEDED = {
-    "MAIL": ({State.READY}, "say EHLO first, and one MAIL at a time"),
-    "RCPT": ({State.MAIL, State.RCPT}, "say MAIL first"),
-    "DATA": ({State.RCPT, State.MAIL}, "say MAIL and RCPT first"),
-}
-"""The states in which a verb is in order, and what to say in the others. All other verbs always are."""
-
-_NO_ARGUMENT = {"DATA", "RSET", "QUIT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +80,6 @@ class Session:
         self._helo = ""
         self._esmtp = False
         self._forget_message()
-        self._verbs: dict[str, Callable[[str], Reply | None]] = {
-            "EHLO": self._ehlo,
-            "HELO": self._helo_,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "RSET": self._rset,
-            "NOOP": lambda _: replies.OK,
-            "VRFY": lambda _: replies.CANNOT_VERIFY,
-            "HELP": lambda _: replies.HELP,
-            "EXPN": lambda _: replies.NOT_IMPLEMENTED,
-            "STARTTLS": lambda _: replies.NOT_IMPLEMENTED,
-            "AUTH": lambda _: replies.NOT_IMPLEMENTED,
-            "QUIT": self._quit,
-        }
         self._say(replies.GREETING.about(hostname=hostname))
 
     @property
@@ -217,14 +192,14 @@ class Session:
 
     def _dispatch(self, verb: str, argument: str) -> Reply | None:
         """Carry out a command. Returns the reply, or None if a question was asked or all is said."""
-        if verb not in self._verbs:
+        command = _COMMANDS.get(verb)
+        if command is None:
             return replies.UNKNOWN_COMMAND
-        if verb in _NO_ARGUMENT and argument:
+        if argument and not command.takes_argument:
             return replies.NO_ARGUMENT.about(verb=verb)
-        states, needed = _NEEDED.get(verb, (None, ""))
-        if states and self._state not in states:
-            return replies.OUT_OF_ORDER.about(verb=verb, needed=needed)
-        return self._verbs[verb](argument)
+        if self._state not in command.states:
+            return replies.OUT_OF_ORDER.about(verb=verb, needed=command.needed)
+        return command.run(self, argument)
 
     def _ehlo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
@@ -333,3 +308,35 @@ class Session:
 
     def _say(self, reply: Reply) -> None:
         self._output += bytes(reply)
+
+
+def _always(reply: Reply) -> Callable[[Session, str], Reply | None]:
+    return lambda _session, _argument: reply
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """How a verb is carried out, when it is in order, and what to say when it is not."""
+
+    run: Callable[[Session, str], Reply | None]
+    states: Collection[State] = frozenset(State)
+    needed: str = ""
+    takes_argument: bool = True
+
+
+_COMMANDS = {
+    "EHLO": _Command(Session._ehlo),
+    "HELO": _Command(Session._helo_),
+    "MAIL": _Command(Session._mail, {State.READY}, "say EHLO first, and one MAIL at a time"),
+    "RCPT": _Command(Session._rcpt, {State.MAIL, State.RCPT}, "say MAIL first"),
+    "DATA": _Command(Session._data, {State.MAIL, State.RCPT}, "say MAIL and RCPT first", takes_argument=False),
+    "RSET": _Command(Session._rset, takes_argument=False),
+    "NOOP": _Command(_always(replies.OK)),
+    "VRFY": _Command(_always(replies.CANNOT_VERIFY)),
+    "HELP": _Command(_always(replies.HELP)),
+    "EXPN": _Command(_always(replies.NOT_IMPLEMENTED)),
+    "STARTTLS": _Command(_always(replies.NOT_IMPLEMENTED)),
+    "AUTH": _Command(_always(replies.NOT_IMPLEMENTED)),
+    "QUIT": _Command(Session._quit, takes_argument=False),
+}
+"""Every verb that is understood."""

@@ -26,8 +26,7 @@ def to_milliseconds(moment: datetime) -> int:
 
 def from_milliseconds(milliseconds: int) -> datetime:
     """A stored moment, in UTC."""
-    seconds, rest = divmod(milliseconds, 1000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest * 1000)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def instance(row: Row) -> Instance:
@@ -58,6 +57,10 @@ def of_instance(instance: Instance) -> Row:
         int(instance.outbound_calls_enabled),
         to_milliseconds(instance.created_at),
     )
+
+
+EMAIL_ADDRESS_FIELDS = 9
+"""How many fields of a joined row belong to the first email address; the second one's follow."""
 
 
 def email_address(row: Row) -> EmailAddress:

@@ -63,6 +63,13 @@ class Transaction:
         row = self._one("email_address_by_key", address_key)
         return rows.email_address(row) if row else None
 
+    def email_address_with_primary(self, address_key: str) -> tuple[EmailAddress, EmailAddress | None] | None:
+        row = self._one("email_address_with_primary", address_key)
+        if row is None:
+            return None
+        own, primary = row[: rows.EMAIL_ADDRESS_FIELDS], row[rows.EMAIL_ADDRESS_FIELDS :]
+        return rows.email_address(own), rows.email_address(primary) if primary[0] else None
+
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         row = self._one("email_address_by_id", email_address_id)
         return rows.email_address(row) if row else None
@@ -318,7 +325,6 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     connection.execute("PRAGMA busy_timeout = 5000")
     connection.execute("PRAGMA foreign_keys = ON")
     if mode == "rwc":
-        connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     return connection

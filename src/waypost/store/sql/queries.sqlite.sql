@@ -32,6 +32,17 @@ FROM email_addresses WHERE id = ? AND instance_id = ?;
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
 FROM email_addresses WHERE address_key = ?;
 
+-- name: email_address_with_primary
+-- The owner of an address, and whom its mail is forwarded to: one look-up for each recipient of a message.
+SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
+       e.modified_at,
+       p.id, p.instance_id, p.account, p.address, p.address_key, p.display_name, p.description, p.created_at,
+       p.modified_at
+FROM email_addresses AS e
+LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
+LEFT JOIN email_addresses AS p ON p.id = l.other_id
+WHERE e.address_key = ?;
+
 -- name: email_address_by_id
 -- The other end of a link.
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at

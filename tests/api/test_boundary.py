@@ -1,0 +1,173 @@
+"""The error boundary: what goes wrong on our side is told to nobody but our log, and every refusal has a code."""
+
+import asyncio
+import json
+
+import pytest
+
+from waypost import bootstrap, events
+from waypost.api import errors, operations, shapes
+from waypost.api.asgi import Api
+from waypost.api.signing import OCTETS, Request
+from waypost.app import ports
+from waypost.domain import errors as domain
+from waypost.domain.access_keys import AccessKey
+
+KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-nobody-may-see", "000000000000")
+MODEL = shapes.load()
+SECRET = "secret at /var/lib"
+
+READ = Request("GET", "/instance", "", (), b"")
+WRITE = Request("DELETE", "/instance/i", "", (), b"")
+
+
+class BrokenStore:
+    """A store that raises `cause` whatever it is asked."""
+
+    def __init__(self, cause):
+        self.cause = cause
+
+    async def read(self, use_case):
+        raise self.cause
+
+    write = search = read
+
+
+class Answer:
+    """What an `Api` on a broken store answers to a signed request, and the events that it emits."""
+
+    def __init__(self, cause, request):
+        self.events = []
+        self._body = [request.body]
+        self._sent = []
+        api = Api(BrokenStore(cause), access_keys={KEY.id: KEY}.get, clock=bootstrap.now, emit=self.events.append)
+        asyncio.run(api(scope_of(request), self._receive, self._send))
+        start, body = self._sent
+        self.status = start["status"]
+        self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        self.body = body["body"].decode()
+
+    async def _receive(self):
+        return {"type": "http.request", "body": self._body.pop(), "more_body": False}
+
+    async def _send(self, message):
+        self._sent.append(message)
+
+
+def scope_of(request):
+    return {
+        "type": "http",
+        "method": request.method,
+        "path": request.raw_path,
+        "raw_path": request.raw_path.encode(),
+        "query_string": request.query.encode(),
+        "headers": [(name.encode(), value.encode(*OCTETS)) for name, value in request.headers],
+    }
+
+
+@pytest.fixture(params=[READ, WRITE], ids=["read", "write"])
+def request_(request, signed):
+    return signed(request.param, KEY)
+
+
+@pytest.mark.parametrize("cause", [RuntimeError, KeyError, ValueError, RecursionError, UnicodeError, ExceptionGroup])
+def test_a_failure_of_ours_is_told_to_nobody(request_, cause):
+    raised = ExceptionGroup(SECRET, [OSError(SECRET)]) if cause is ExceptionGroup else cause(SECRET)
+    answer = Answer(raised, request_)
+    assert answer.status == 500
+    assert answer.headers["x-amzn-errortype"] == "InternalServiceException"
+    assert json.loads(answer.body) == {"Message": errors.INTERNAL_MESSAGE}
+    shown = f"{answer.headers} {answer.body}"
+    assert not any(word in shown for word in ("secret", "/var/lib", cause.__name__, "Traceback", KEY.secret))
+
+
+def test_a_failure_of_ours_is_found_in_the_log_by_its_request_id(request_):
+    cause = RuntimeError(SECRET)
+    answer = Answer(cause, request_)
+    assert answer.events == [events.Failed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
+
+
+def test_a_store_that_cannot_answer_is_worth_a_retry(request_):
+    cause = ports.StoreUnavailable(SECRET)
+    answer = Answer(cause, request_)
+    assert answer.status == 503
+    assert answer.headers["x-amzn-errortype"] == "ServiceUnavailable"
+    assert "secret" not in answer.body
+    assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
+
+
+def test_a_refusal_is_no_failure(request_):
+    answer = Answer(domain.NotFound("Instance i was not found."), request_)
+    assert answer.events == []
+    assert json.loads(answer.body) == {"Message": "Instance i was not found."}
+
+
+def test_what_is_refused_before_the_store_is_no_failure(request_):
+    other = Request(request_.method, "/nothing", "", request_.headers, b"")
+    answer = Answer(RuntimeError(SECRET), other)
+    assert (answer.status, answer.events) == (403, [])
+
+
+def test_every_answer_has_an_id_of_its_own(request_):
+    ids = {Answer(RuntimeError(SECRET), request_).headers["x-amzn-requestid"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_the_length_is_told(request_):
+    answer = Answer(RuntimeError(SECRET), request_)
+    assert answer.headers["content-length"] == str(len(answer.body))
+
+
+# What the use cases of each operation say that they raise.
+RAISED = {
+    "AssociateEmailAddressAlias": [domain.NotFound, domain.Invalid, domain.Conflict, domain.TokenReused],
+    "CreateEmailAddress": [domain.Invalid, domain.NotFound, domain.Duplicate, domain.TokenReused, domain.QuotaExceeded],
+    "CreateInstance": [domain.Duplicate, domain.TokenReused],
+    "DeleteEmailAddress": [domain.NotFound],
+    "DeleteInstance": [domain.NotFound, domain.TokenReused],
+    "DescribeEmailAddress": [domain.NotFound],
+    "DescribeInstance": [domain.NotFound],
+    "DisassociateEmailAddressAlias": [domain.NotFound, domain.TokenReused],
+    "ListInstances": [domain.Invalid],
+}
+
+CODES = {
+    domain.Invalid: "InvalidParameterException",
+    domain.NotFound: "ResourceNotFoundException",
+    domain.Conflict: "ResourceConflictException",
+    domain.Duplicate: "DuplicateResourceException",
+    domain.TokenReused: "IdempotencyException",
+    domain.QuotaExceeded: "ServiceQuotaExceededException",
+}
+OTHERWISE = {
+    ("CreateInstance", domain.Duplicate): "InvalidRequestException",
+    ("CreateInstance", domain.TokenReused): "InvalidRequestException",
+    ("DeleteInstance", domain.TokenReused): "InvalidRequestException",
+    ("DisassociateEmailAddressAlias", domain.TokenReused): "ResourceConflictException",
+    ("ListInstances", domain.Invalid): "InvalidRequestException",
+}
+
+
+def test_every_operation_that_works_is_in_the_table():
+    assert RAISED.keys() == operations.OPERATIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("operation", "raised"), [(operation, raised) for operation, all_ in RAISED.items() for raised in all_]
+)
+def test_what_an_operation_raises_is_answered_with_a_code_that_its_model_permits(operation, raised):
+    permitted = MODEL.operations[operation].errors
+    error = errors.translate(raised("A sentence."), permitted)
+    assert error.code == OTHERWISE.get((operation, raised), CODES[raised])
+    assert (error.status, error.message) == (permitted[error.code], "A sentence.")
+
+
+@pytest.mark.parametrize("operation", operations.OPERATIONS)
+def test_every_operation_may_fail(operation):
+    permitted = MODEL.operations[operation].errors
+    assert permitted[errors.internal().code] == errors.internal().status
+
+
+@pytest.mark.parametrize("raised", [domain.UnknownRecipient, domain.RecipientsChanged, domain.MailLoop])
+def test_a_refusal_of_mail_is_none_of_the_api(raised):
+    assert raised not in errors._CODES

@@ -1,0 +1,265 @@
+"""The operations by boto3: what they take, what they answer, and whose resources they see."""
+
+import re
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+UUID = r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+NOT_FOUND = ("ResourceNotFoundException", 404)
+DUPLICATE = ("DuplicateResourceException", 409)
+INVALID_REQUEST = ("InvalidRequestException", 400)
+INSTANCE = {"IdentityManagementType": "CONNECT_MANAGED", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
+
+
+@pytest.fixture
+def describe(connect, instance_id):
+    return lambda email_address_id: connect.describe_email_address(
+        InstanceId=instance_id, EmailAddressId=email_address_id
+    )
+
+
+def is_recent(moment):
+    return abs(datetime.now(UTC) - moment) < timedelta(minutes=1)
+
+
+def test_an_email_address_is_described_as_it_was_created(connect, instance_id, spelling, describe):
+    given = {"EmailAddress": spelling().title(), "DisplayName": "Käse", "Description": "For\nall", "Tags": {"a": "b"}}
+    created = connect.create_email_address(InstanceId=instance_id, **given)
+    found = describe(created["EmailAddressId"])
+    assert {name: found[name] for name in given} == given
+    assert found["AliasConfigurations"] == []
+    assert found["EmailAddressId"] == created["EmailAddressId"]
+    assert found["EmailAddressArn"] == created["EmailAddressArn"]
+
+
+def test_an_email_address_has_an_id_and_an_arn_of_its_instance(connect, instance_id, spelling):
+    created = connect.create_email_address(InstanceId=instance_id, EmailAddress=spelling())
+    assert re.fullmatch(UUID, created["EmailAddressId"])
+    assert created["EmailAddressArn"] == (
+        f"arn:aws:connect:us-east-1:000000000000:instance/{instance_id}/email-address/{created['EmailAddressId']}"
+    )
+
+
+def test_the_timestamps_of_an_email_address_are_iso_8601_texts(new_address, describe):
+    found = describe(new_address())
+    assert re.fullmatch(ISO_8601, found["CreateTimestamp"])
+    assert found["ModifiedTimestamp"] == found["CreateTimestamp"]
+    assert is_recent(datetime.fromisoformat(found["CreateTimestamp"]))
+
+
+def test_texts_that_were_not_given_are_left_out_and_empty_ones_kept(new_address, describe):
+    assert not {"DisplayName", "Description"} & describe(new_address()).keys()
+    found = describe(new_address(DisplayName="", Description=""))
+    assert (found["DisplayName"], found["Description"]) == ("", "")
+
+
+SAME = {
+    "case": ("{}@waypost.example", "{}@WAYPOST.Example"),
+    "local-case": ("a{}@waypost.example", "A{}@waypost.example"),
+    "local-case-beyond-ascii": ("ü{}@waypost.example", "Ü{}@waypost.example"),
+    "idna": ("{}@bücher.example", "{}@xn--bcher-kva.example"),
+    "idna-case": ("{}@bücher.example", "{}@BÜCHER.example"),
+    "quotes": ("{}@waypost.example", '"{}"@waypost.example'),
+}
+
+
+@pytest.mark.parametrize("spellings", SAME.values(), ids=SAME)
+def test_an_address_exists_once_however_it_is_spelt(connect, instance_id, refusal, new_address, spellings):
+    first, second = spellings
+    name = uuid.uuid4().hex
+    new_address(EmailAddress=first.format(name))
+    again = {"InstanceId": instance_id, "EmailAddress": second.format(name)}
+    assert "exists already" in refusal(*DUPLICATE, connect.create_email_address, **again)
+
+
+def test_an_address_exists_once_in_all_instances(connect, spelling, refusal, new_address, new_instance):
+    taken = spelling()
+    new_address(EmailAddress=taken)
+    refusal(*DUPLICATE, connect.create_email_address, InstanceId=new_instance(), EmailAddress=taken)
+
+
+def test_an_address_can_be_created_again_after_it_was_deleted(connect, instance_id, spelling, new_address):
+    taken = spelling()
+    first = new_address(EmailAddress=taken)
+    connect.delete_email_address(InstanceId=instance_id, EmailAddressId=first)
+    assert new_address(EmailAddress=taken) != first
+
+
+@pytest.mark.parametrize(
+    "address", ["a@b@c.example", "a b@c.example", "a..b@c.example", "a@-c.example", "a@c_d.example"]
+)
+def test_what_no_mail_can_be_sent_to_is_no_address(connect, instance_id, refusal, address):
+    refused = {"InstanceId": instance_id, "EmailAddress": address}
+    message = refusal("InvalidParameterException", 400, connect.create_email_address, **refused)
+    assert address not in message
+
+
+def test_an_email_address_needs_its_instance(connect, refusal, spelling):
+    wanted = {"InstanceId": NOBODY, "EmailAddress": spelling()}
+    assert NOBODY in refusal(*NOT_FOUND, connect.create_email_address, **wanted)
+
+
+def test_the_same_token_creates_one_address(new_address, spelling):
+    wanted = {"EmailAddress": spelling(), "ClientToken": "once"}
+    assert new_address(**wanted) == new_address(**wanted)
+
+
+def test_a_token_with_another_address_is_refused(connect, instance_id, new_address, spelling, refusal):
+    new_address(ClientToken="once")
+    wanted = {"InstanceId": instance_id, "EmailAddress": spelling(), "ClientToken": "once"}
+    assert "ClientToken" in refusal("IdempotencyException", 409, connect.create_email_address, **wanted)
+
+
+def test_a_token_is_of_one_instance(new_address, new_instance):
+    assert new_address(ClientToken="once") != new_address(ClientToken="once", InstanceId=new_instance())
+
+
+@pytest.mark.parametrize("operation", ["describe_email_address", "delete_email_address"])
+def test_a_missing_email_address_is_named(connect, instance_id, refusal, operation):
+    call = getattr(connect, operation)
+    message = refusal(*NOT_FOUND, call, InstanceId=instance_id, EmailAddressId=NOBODY)
+    assert NOBODY in message
+    assert instance_id in message
+
+
+@pytest.mark.parametrize(
+    "id_", [".", "..", "a/../b", "//", "a b", "%2F", "+~", "a?b#c", "ü", "\N{GRINNING FACE}", "\0"]
+)
+def test_an_id_of_any_characters_is_understood(connect, instance_id, refusal, id_):
+    message = refusal(*NOT_FOUND, connect.describe_email_address, InstanceId=instance_id, EmailAddressId=id_)
+    assert message == f"Email address {id_} was not found in instance {instance_id}."
+
+
+def test_a_deleted_email_address_is_gone(connect, instance_id, new_address, refusal):
+    both = {"InstanceId": instance_id, "EmailAddressId": new_address()}
+    assert connect.delete_email_address(**both).keys() == {"ResponseMetadata"}
+    refusal(*NOT_FOUND, connect.describe_email_address, **both)
+    refusal(*NOT_FOUND, connect.delete_email_address, **both)
+
+
+def test_an_instance_is_described_as_it_was_created(connect, spelling):
+    given = {**INSTANCE, "InstanceAlias": "w" + spelling()[:32], "Tags": {"team": "mail"}}
+    created = connect.create_instance(**given)
+    found = connect.describe_instance(InstanceId=created["Id"])["Instance"]
+    assert {name: found[name] for name in given} == given
+    assert found["InstanceStatus"] == "ACTIVE"
+    assert found["Id"] == created["Id"]
+    assert found["Arn"] == created["Arn"] == f"arn:aws:connect:us-east-1:000000000000:instance/{created['Id']}"
+    assert is_recent(found["CreatedTime"])
+
+
+def test_an_instance_alias_is_taken_once_in_any_case(new_instance, connect, refusal, spelling):
+    alias = "w" + spelling()[:32]
+    new_instance(InstanceAlias=alias)
+    message = refusal(*INVALID_REQUEST, connect.create_instance, **INSTANCE, InstanceAlias=alias.upper())
+    assert message == "Invalid Input. Instance alias is already used."
+
+
+def test_the_same_token_creates_one_instance(new_instance, spelling):
+    token = spelling()
+    assert new_instance(ClientToken=token) == new_instance(ClientToken=token)
+
+
+def test_a_token_with_another_instance_is_refused_with_what_the_model_permits(new_instance, connect, refusal, spelling):
+    token = spelling()
+    new_instance(ClientToken=token, InboundCallsEnabled=False)
+    assert "ClientToken" in refusal(*INVALID_REQUEST, connect.create_instance, **INSTANCE, ClientToken=token)
+
+
+def test_instances_are_listed_page_by_page(connect, new_instance):
+    made = {new_instance() for _ in range(3)}
+    first = connect.list_instances(MaxResults=1)
+    assert len(first["InstanceSummaryList"]) == 1
+    second = connect.list_instances(MaxResults=1, NextToken=first["NextToken"])
+    assert second["InstanceSummaryList"] != first["InstanceSummaryList"]
+    pages = list(connect.get_paginator("list_instances").paginate(PaginationConfig={"PageSize": 2}))
+    ids = [each["Id"] for page in pages for each in page["InstanceSummaryList"]]
+    assert made <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert "NextToken" not in pages[-1]
+    assert max(len(page["InstanceSummaryList"]) for page in pages) == 2
+
+
+def test_a_page_has_ten_instances_at_most(connect, new_instance):
+    for _ in range(11):
+        new_instance()
+    assert len(connect.list_instances()["InstanceSummaryList"]) == 10
+
+
+def test_a_listed_instance_has_no_tags(connect, new_instance):
+    made = new_instance(Tags={"a": "b"})
+    pages = connect.get_paginator("list_instances").paginate()
+    (found,) = (each for page in pages for each in page["InstanceSummaryList"] if each["Id"] == made)
+    assert is_recent(found.pop("CreatedTime"))
+    assert found == {
+        "Id": made,
+        "Arn": f"arn:aws:connect:us-east-1:000000000000:instance/{made}",
+        "IdentityManagementType": "SAML",
+        "InstanceStatus": "ACTIVE",
+        "InboundCallsEnabled": True,
+        "OutboundCallsEnabled": False,
+    }
+
+
+@pytest.mark.parametrize("token", ["x", "//////8=", "%%%%"])
+def test_a_page_token_of_someone_else_s_is_refused(connect, refusal, token):
+    assert "NextToken" in refusal(*INVALID_REQUEST, connect.list_instances, NextToken=token)
+
+
+def test_deleting_an_instance_deletes_what_is_in_it(connect, instance_id, new_address, refusal):
+    primary, alias = new_address(Tags={"a": "b"}), new_address()
+    pair = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
+    connect.associate_email_address_alias(InstanceId=instance_id, **pair)
+    assert connect.delete_instance(InstanceId=instance_id).keys() == {"ResponseMetadata"}
+    assert instance_id in refusal(*NOT_FOUND, connect.describe_instance, InstanceId=instance_id)
+    refusal(*NOT_FOUND, connect.describe_email_address, InstanceId=instance_id, EmailAddressId=primary)
+
+
+def test_an_address_is_free_again_when_its_instance_is_deleted(
+    connect, instance_id, new_address, new_instance, spelling
+):
+    taken = spelling()
+    new_address(EmailAddress=taken)
+    connect.delete_instance(InstanceId=instance_id)
+    new_address(EmailAddress=taken, InstanceId=new_instance())
+
+
+def test_an_instance_is_deleted_once_a_token(connect, instance_id, refusal):
+    for _ in range(2):
+        connect.delete_instance(InstanceId=instance_id, ClientToken="once")
+    assert instance_id in refusal(*NOT_FOUND, connect.delete_instance, InstanceId=instance_id)
+
+
+NOT_BUILT_YET = {
+    "search_email_addresses": {"InstanceId": "i"},
+    "update_email_address_metadata": {"InstanceId": "i", "EmailAddressId": "e"},
+    "tag_resource": {"resourceArn": "arn:aws:connect", "tags": {"a": "b"}},
+    "untag_resource": {"resourceArn": "arn:aws:connect", "tagKeys": ["a"]},
+    "list_tags_for_resource": {"resourceArn": "arn:aws:connect"},
+}
+
+
+@pytest.mark.parametrize("operation", NOT_BUILT_YET)
+def test_an_operation_that_is_not_built_yet_says_so(connect, refusal, operation):
+    message = refusal(*INVALID_REQUEST, getattr(connect, operation), **NOT_BUILT_YET[operation])
+    assert "not implemented in this version of Waypost yet" in message
+
+
+def test_another_region_sees_nothing(new_client, instance_id, new_address, refusal):
+    elsewhere = new_client(region_name="eu-west-1")
+    both = {"InstanceId": instance_id, "EmailAddressId": new_address()}
+    assert "eu-west-1" in refusal(*NOT_FOUND, elsewhere.describe_instance, InstanceId=instance_id)
+    refusal(*NOT_FOUND, elsewhere.describe_email_address, **both)
+    refusal(*NOT_FOUND, elsewhere.delete_email_address, **both)
+    refusal(*NOT_FOUND, elsewhere.delete_instance, InstanceId=instance_id)
+    assert instance_id not in [each["Id"] for each in elsewhere.list_instances()["InstanceSummaryList"]]
+
+
+@pytest.mark.parametrize(("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")])
+def test_an_arn_has_the_partition_of_its_region(new_client, region, partition):
+    created = new_client(region_name=region).create_instance(**INSTANCE)
+    assert created["Arn"] == f"arn:{partition}:connect:{region}:000000000000:instance/{created['Id']}"

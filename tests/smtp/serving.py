@@ -1,0 +1,148 @@
+"""A real SMTP server on a free port, before a store that does as it is told."""
+
+import asyncio
+import os
+import re
+import socket
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+import uvloop
+from tests.houses import an_email_address
+
+from waypost import events
+from waypost.app import accept
+from waypost.smtp import server as smtp_server
+
+HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
+MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
+ACCEPTED = re.compile(r"250 2\.0\.0 (?P<id>\S+) accepted")
+TRY_AGAIN = re.compile(r"451 4\.3\.0 Temporary failure \(id (?P<id>[0-9a-f-]{36})\); please try again")
+
+
+class FakeStore:
+    """A store of one list, which fails when it is told to, and commits when `gate` is open."""
+
+    def __init__(self, *, at_read=None, at_write=None):
+        self.kept: list[bytes] = []
+        self.at_read, self.at_write = at_read, at_write
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+
+    async def read(self, use_case):
+        if self.at_read:
+            raise self.at_read
+        return use_case(self)
+
+    async def write(self, use_case):
+        self.asked.set()
+        await self.gate.wait()
+        if self.at_write:
+            raise self.at_write
+        return use_case(self)
+
+    def email_address_by_key(self, key):
+        return None if key.startswith("unknown@") else an_email_address(key.partition("@")[0])
+
+    def link_of(self, _):
+        return None
+
+    def add_message(self, message, raw, deliveries, trace):
+        self.kept.append(raw)
+
+
+class Client:
+    """A client that says lines and hears lines."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    def say(self, *lines):
+        self.writer.write("".join(f"{line}\r\n" for line in lines).encode())
+
+    async def hear(self) -> str:
+        """One line; empty when the server has hung up."""
+        return (await self.reader.readline()).decode().rstrip("\r\n")
+
+    async def hear_all(self) -> list[str]:
+        """Every line until the server hangs up."""
+        return (await self.reader.read()).decode().splitlines()
+
+
+class Served:
+    """A server on a free port, and all it said it did."""
+
+    def __init__(self, store, silence_limit):
+        self.emitted: list[events.Event] = []
+        self.server = smtp_server.SmtpServer(
+            store,
+            accept.House("mail.example", b"key"),
+            clock=lambda: datetime.now(UTC),
+            emit=self.emitted.append,
+            silence_limit=silence_limit,
+        )
+
+    def emitted_of(self, kind):
+        return [event for event in self.emitted if isinstance(event, kind)]
+
+    def buffer_little(self):
+        """Let the system keep only a little of what is sent to clients, and of what they send."""
+        with socket.socket(fileno=os.dup(self.server._server.sockets[0].fileno())) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    @asynccontextmanager
+    async def client(self, greeting="220 mail.example ESMTP Waypost"):
+        reader, writer = await asyncio.open_connection(*self.address)
+        client = Client(reader, writer)
+        try:
+            assert await client.hear() == greeting
+            yield client
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    @asynccontextmanager
+    async def silent_socket(self):
+        """A client's bare socket, which keeps little and reads nothing."""
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, self.address)
+            yield client
+
+    async def until(self, condition, seconds=5.0):
+        """Wait until this is so."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def until_nobody_is_connected(self, seconds=5.0):
+        await self.until(lambda: not self.server._connections, seconds)
+
+
+@asynccontextmanager
+async def serving(store=None, silence_limit=30.0):
+    """A running server; at the end nothing may have gone wrong that nobody looked at."""
+    went_wrong = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
+    served = Served(store or FakeStore(), silence_limit)
+    served.address = await served.server.start("127.0.0.1", 0)
+    yield served
+    await asyncio.wait_for(served.server.stop(), 5)
+    assert went_wrong == []
+
+
+def on_both_loops(test):
+    """Run a test that is a coroutine, on the loop of the standard library and on the one we use."""
+
+    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+    def run(loop, monkeypatch):
+        monkeypatch.setattr(smtp_server, "LINGER", 0.2)
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(asyncio.wait_for(test(), 20))
+
+    run.__doc__ = test.__doc__
+    return run

@@ -1,0 +1,150 @@
+"""A message after DATA comes out as it was before its dots were added, and is never taken for two."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.smtp.dialogue import cut
+
+from waypost.smtp.data import END, BareLineEnd, MessageDecoder
+
+FIRST, SECOND = b"first\r\n", b"MAIL FROM:<smuggler@client.example>\r\n"
+
+lines = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\r", b".").replace(b"\n", b".")), max_size=12)
+messages = lines.map(lambda parts: b"".join(part + b"\r\n" for part in parts))
+places = st.sets(st.integers(1, 200), max_size=30)
+
+NO_END_OF_A_MESSAGE = [
+    b"\n.\n",
+    b"\n.\r\n",
+    b"\n.\r",
+    b"\r.\r",
+    b"\r.\n",
+    b"\r.\r\n",
+    b"\r\n.\n",
+    b"\r\n.\r",
+    b"\r\n.\n\r\n",
+    b"\r\n.\r\r\n",
+    b"\r\n.\n\n",
+    b"\r\r\n.\r\n",
+    b"\n\r\n.\r\n",
+    b"\n\n.\r\n",
+    b"\r\n\r.\r\n",
+    b"\r\n\n.\r\n",
+    b"\r\n\x00.\r\n",
+    b"\r\n.\x00\r\n",
+    b"\r\n.\x00\n",
+    b"\r\x00\n.\r\n",
+    b"\r\n. \r\n",
+    b"\r\n .\r\n",
+    b"\r\n..\r\n",
+    b"\r\n\x0b.\r\n",
+    b"\r\n\x0c.\x0c\r\n",
+    b"\x85.\x85",
+    "\u2028.\u2028".encode(),
+    b"\r\n\xef\xbb\xbf.\r\n",
+    b"=0D=0A.=0D=0A",
+]
+
+
+def stuffed(message: bytes) -> bytes:
+    """A message as a client sends it: a dot more where a line starts with one, and the end."""
+    return b"".join(b"." + line if line.startswith(b".") else line for line in _lines(message)) + b".\r\n"
+
+
+def decode(pieces: list[bytes], limit: int = 1_000) -> tuple[MessageDecoder, bytes | None]:
+    """Feed the pieces to a new decoder; returns it, and what follows the message."""
+    decoder, rest = MessageDecoder(limit), None
+    for piece in pieces:
+        rest = decoder.feed(piece) if rest is None else rest + piece
+    return decoder, rest
+
+
+@given(message=messages, after=st.binary(max_size=20), places=places)
+def test_what_was_sent_comes_out_however_it_is_cut(message, after, places):
+    decoder, rest = decode(cut(stuffed(message) + after, places))
+    assert (decoder.raw, rest) == (message, after)
+
+
+@given(message=messages)
+def test_nothing_is_left_over_before_the_end(message):
+    sent = stuffed(message)
+    decoder, rest = decode([sent[i : i + 1] for i in range(len(sent) - 1)])
+    assert rest is None
+    assert decoder.feed(sent[-1:]) == b""
+
+
+@given(octets=st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", END, b"x"]), max_size=20).map(b"".join))
+def test_any_octets_give_one_message_of_whole_lines_or_a_refusal(octets):
+    outcomes = set()
+    for pieces in ([octets], [octets[i : i + 1] for i in range(len(octets))]):
+        try:
+            decoder, rest = decode(pieces)
+        except BareLineEnd:
+            outcomes.add("refused")
+            continue
+        outcomes.add(rest if rest is None else (decoder.raw, rest))
+        if rest is not None:
+            assert decoder.raw.count(b"\r\n") == decoder.raw.count(b"\r") == decoder.raw.count(b"\n")
+            assert stuffed(decoder.raw) + rest == _without_needless_dots(octets, rest)
+    assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize("trick", NO_END_OF_A_MESSAGE, ids=repr)
+def test_what_only_looks_like_an_end_is_no_end(trick):
+    sent = FIRST[:-2] + trick + SECOND + b".\r\n"
+    for pieces in ([sent], [sent[i : i + 1] for i in range(len(sent))]):
+        try:
+            decoder, rest = decode(pieces)
+        except BareLineEnd:
+            continue
+        assert rest == b""
+        assert decoder.raw.endswith(SECOND)
+
+
+@pytest.mark.parametrize(
+    "trick", [trick for trick in NO_END_OF_A_MESSAGE if b"\r" in trick or b"\n" in trick], ids=repr
+)
+def test_a_bare_line_end_is_refused(trick):
+    bare = trick.replace(b"\r\n", b"")
+    sent = FIRST[:-2] + trick + SECOND + b".\r\n"
+    if b"\r" in bare or b"\n" in bare:
+        with pytest.raises(BareLineEnd):
+            decode([sent])
+    else:
+        decode([sent])
+
+
+def test_a_bare_line_end_after_the_message_is_not_the_messages():
+    assert decode([b"x\r\n.\r\n\n"])[1] == b"\n"
+
+
+@given(message=messages, places=places)
+def test_the_limit_counts_the_octets_of_the_message_without_added_dots(message, places):
+    pieces = cut(stuffed(message), places)
+    exact, _ = decode(pieces, limit=len(message))
+    assert not exact.too_big
+    assert exact.raw == message
+    if message:
+        short, rest = decode(pieces, limit=len(message) - 1)
+        assert short.too_big
+        assert rest == b""
+
+
+def test_of_a_message_that_is_too_big_nothing_is_kept():
+    decoder = MessageDecoder(limit=1_000)
+    for _ in range(1_000):
+        assert decoder.feed(b"x" * 998 + b"\r\n") is None
+    assert decoder.too_big
+    assert decoder.raw == b""
+    assert decoder.feed(b".\r\nrest") == b"rest"
+
+
+def _lines(message: bytes) -> list[bytes]:
+    return message.splitlines(keepends=True)
+
+
+def _without_needless_dots(octets: bytes, rest: bytes) -> bytes:
+    """What a client would have sent: a dot before a line that starts with none is taken off all the same."""
+    *sent, _ = _lines(octets[: len(octets) - len(rest)])
+    message = b"".join(line.removeprefix(b".") for line in sent)
+    return stuffed(message) + rest

@@ -1,0 +1,141 @@
+"""Commands are read as RFC 5321 section 4.1 writes them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.smtp import grammar
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("NOOP", ("NOOP", "")),
+        ("noop", ("NOOP", "")),
+        ("HELO  client.example ", ("HELO", "client.example")),
+        ("MAIL FROM:<a@b.example> SIZE=1", ("MAIL", "FROM:<a@b.example> SIZE=1")),
+        ("HELO\tclient.example", ("HELO\tCLIENT.EXAMPLE", "")),
+        (" NOOP", ("", "NOOP")),
+        ("", ("", "")),
+    ],
+)
+def test_a_line_is_a_verb_and_an_argument(line, command):
+    assert grammar.split_command(line) == command
+
+
+@pytest.mark.parametrize(
+    ("argument", "text", "parameters"),
+    [
+        ("FROM:<a@b.example>", "a@b.example", {}),
+        ("from:<a@b.example>", "a@b.example", {}),
+        ("FROM: <a@b.example>", "a@b.example", {}),
+        ("FROM:<>", "", {}),
+        ("FROM:<> SIZE=5", "", {"SIZE": "5"}),
+        ("FROM:<a@b.example> size=5 SMTPUTF8", "a@b.example", {"SIZE": "5", "SMTPUTF8": ""}),
+        ("FROM:<a@b.example>  BODY=7BIT  ", "a@b.example", {"BODY": "7BIT"}),
+        ('FROM:<"a> SIZE=1"@b.example> SIZE=2', '"a> SIZE=1"@b.example', {"SIZE": "2"}),
+        (r'FROM:<"a\">"@b.example>', r'"a\">"@b.example', {}),
+        ("FROM:<a@b.example> X=<y>", "a@b.example", {"X": "<y>"}),
+    ],
+)
+def test_a_path_has_an_address_and_parameters(argument, text, parameters):
+    assert grammar.parse_path(argument, "FROM") == grammar.Path(text, parameters)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["", "FROM", "FROM:", "FROM:<", "FROM:>", "FROM:a", "TO:<a>", "FROM:<a>b", "FROM:<<a>>", 'FROM:<"a>', "FROM:\t<a>"],
+)
+def test_what_is_no_path_is_bad_syntax(argument):
+    with pytest.raises(grammar.BadSyntax):
+        grammar.parse_path(argument, "FROM")
+
+
+@pytest.mark.parametrize("parameters", ["SIZE=", "=5", "SIZE=1=2", "-X", "X_Y=1", "SIZE=1 size=2", "ſize", "X=\x01"])
+def test_a_parameter_is_a_keyword_with_one_value_once(parameters):
+    with pytest.raises(grammar.BadParameter):
+        grammar.parse_path(f"FROM:<> {parameters}", "FROM")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "a@b",
+        "a.b+c@d.example",
+        "a@[192.0.2.1]",
+        "a@[IPv6:::1]",
+        '"a b"@c.example',
+        r'"\""@c.example',
+        "ä@ö.example",
+    ],
+)
+def test_a_sender_is_a_mailbox_or_nobody(path):
+    assert grammar.is_reverse_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a",
+        "@b",
+        "a@",
+        "a b@c",
+        "a@b c",
+        ".a@b",
+        "a.@b",
+        "a..b@c",
+        "a@b@c",
+        '"a@b',
+        '"a"b@c',
+        "a@[b",
+        "a@[b]c",
+        "a\x7f@b",
+    ],
+)
+def test_what_is_no_mailbox_is_no_sender_and_no_recipient(path):
+    assert not grammar.is_reverse_path(path)
+    with pytest.raises(grammar.BadSyntax):
+        grammar.parse_recipient(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("support@example.com", "support@example.com"),
+        ("SUPPORT@EXAMPLE.COM", "support@example.com"),
+        ('"support"@example.com', "support@example.com"),
+        (r'"s\upport"@example.com', "support@example.com"),
+        (r'"a\\b\"c"@example.com', r'a\b"c@example.com'),
+        ("support@bücher.example", "support@xn--bcher-kva.example"),
+    ],
+)
+def test_a_recipient_is_compared_by_its_key_and_shown_as_it_was_written(path, key):
+    address = grammar.parse_recipient(path)
+    assert (address.key, address.text) == (key, path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a@[192.0.2.1]", '""@b.example', "a@b..example", "a@-b.example", f"{65 * 'a'}@b.example"]
+)
+def test_a_recipient_that_can_be_none_of_ours_is_no_address(path):
+    assert grammar.parse_recipient(path) is None
+
+
+@given(text=st.text(alphabet=st.characters(exclude_characters="\r\n")))
+def test_any_text_is_read_or_refused_in_the_ways_that_are_named(text):
+    for argument in (text, f"TO:{text}", f"TO:<{text}>", f"TO:<a@{text}>", f"TO:<a@b.example> {text}"):
+        try:
+            grammar.parse_recipient(grammar.parse_path(argument, "TO").text)
+        except (grammar.BadSyntax, grammar.BadParameter):
+            continue
+
+
+@pytest.mark.parametrize("name", ["client.example", "[192.0.2.7]", "under_score", "x" * 255, "!"])
+def test_one_visible_word_is_a_helo_name(name):
+    assert grammar.is_helo_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 256, "bücher.example", "a\tb", "a\x00", "a\x7f"])
+def test_anything_else_is_no_helo_name(name):
+    assert not grammar.is_helo_name(name)

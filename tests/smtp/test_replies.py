@@ -1,0 +1,67 @@
+"""Every reply is well formed, says what its code says, and is used."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from waypost.domain import errors as domain_errors
+from waypost.smtp import errors, replies
+from waypost.smtp.replies import Reply
+
+NAMED = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
+SOURCES = [path for path in Path(replies.__file__).parent.glob("*.py") if path.name != "replies.py"]
+DETAILS = dict.fromkeys(("hostname", "id", "limit", "name", "needed", "reason", "size", "verb"), "x")
+
+every_reply = pytest.mark.parametrize("name", NAMED)
+
+
+@every_reply
+def test_its_lines_are_lines_of_a_reply(name):
+    reply = NAMED[name].about(**DETAILS)
+    *lines, last, nothing = bytes(reply).decode("ascii").split("\r\n")
+    assert nothing == ""
+    assert all(re.fullmatch(rf"{reply.code}-[ -~]+", line) for line in lines)
+    assert re.fullmatch(rf"{reply.code} [ -~]+", last)
+    assert "{" not in last
+    assert all(len(line) <= 510 for line in [*lines, last])
+
+
+@every_reply
+def test_its_enhanced_code_agrees_with_its_code(name):
+    reply = NAMED[name]
+    if name in ("GREETING", "HELO", "EHLO", "GO_AHEAD"):
+        assert reply.enhanced is None
+    else:
+        assert re.fullmatch(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", reply.enhanced)
+        assert reply.enhanced[0] == str(reply.code)[0]
+
+
+@every_reply
+def test_somebody_says_it(name):
+    assert any(re.search(rf"\breplies\.{name}\b", path.read_text(encoding="utf-8")) for path in SOURCES)
+
+
+@pytest.mark.parametrize(("code", "accepts"), [(250, True), (252, True), (354, False), (451, False), (550, False)])
+def test_a_yes_is_a_code_in_the_two_hundreds(code, accepts):
+    assert Reply(code, None, "text").accepts is accepts
+
+
+def test_each_line_has_the_enhanced_code():
+    assert bytes(Reply(250, "2.0.0", "one\ntwo\nthree")) == b"250-2.0.0 one\r\n250-2.0.0 two\r\n250 2.0.0 three\r\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (domain_errors.UnknownRecipient("Nobody"), b"550 5.1.1 No such address here\r\n"),
+        (domain_errors.RecipientsChanged("Gone; ask again"), b"451 4.2.1 Gone; ask again\r\n"),
+        (domain_errors.MailLoop("A {loop}"), b"554 5.4.6 A {loop}\r\n"),
+        (domain_errors.NotFound("secret"), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
+        (RuntimeError("secret"), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
+        (KeyboardInterrupt(), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
+    ],
+    ids=repr,
+)
+def test_an_error_is_told_as_its_reply_and_an_unexpected_one_as_an_id(error, told):
+    assert bytes(errors.reply(error, "an-id")) == told

@@ -1,0 +1,142 @@
+"""Clients that are slow, silent, deaf, many or gone: the SMTP server gets along with all of them."""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+
+import pytest
+from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, serving
+
+from waypost import events
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+@on_both_loops
+async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
+    store = FakeStore()
+    store.gate.clear()
+    async with serving(store) as served, served.client() as client:
+        client.writer.write(MESSAGE)
+        client.writer.write_eof()
+        await store.asked.wait()
+        store.gate.set()
+        assert ACCEPTED.fullmatch((await client.hear_all())[-1])
+        assert len(store.kept) == 1
+
+
+@on_both_loops
+async def test_who_does_not_read_cannot_go_on_sending():
+    async with serving() as served:
+        served.buffer_little()
+        async with served.silent_socket() as client:
+            sent, loop = 0, asyncio.get_running_loop()
+            with suppress(TimeoutError):
+                while sent < 50_000_000:
+                    async with asyncio.timeout(0.3):
+                        await loop.sock_sendall(client, b"HELP\r\n" * 1_000)
+                    sent += 6_000
+            assert sent < 5_000_000
+            (connection,) = served.server._connections
+            assert connection._transport.get_write_buffer_size() < 10_000_000
+
+
+@pytest.mark.xfail(strict=True, reason="after QUIT, nobody watches over a client that does not read")
+@on_both_loops
+async def test_who_quits_and_does_not_read_is_hung_up_on():
+    async with serving(silence_limit=0.1) as served:
+        served.buffer_little()
+        async with served.silent_socket() as client:
+            await asyncio.get_running_loop().sock_sendall(client, b"HELP\r\n" * 2_000 + b"QUIT\r\n")
+            await served.until(lambda: served.server._connections)
+            await served.until_nobody_is_connected(seconds=1.5)
+
+
+@on_both_loops
+async def test_who_says_nothing_for_too_long_is_hung_up_on():
+    async with serving(silence_limit=0.05) as served, served.client() as client:
+        assert await client.hear_all() == ["421 4.4.2 Nothing was heard from you for too long"]
+        (closed,) = served.emitted_of(events.SessionClosed)
+        assert closed.reply == "421 4.4.2 Nothing was heard from you for too long"
+
+
+@on_both_loops
+async def test_the_time_that_we_take_is_no_silence():
+    store = FakeStore()
+    store.gate.clear()
+    async with serving(store, silence_limit=0.05) as served, served.client() as client:
+        client.writer.write(MESSAGE)
+        await store.asked.wait()
+        asked_at = asyncio.get_running_loop().time()
+        await served.until(lambda: asyncio.get_running_loop().time() > asked_at + 0.15)
+        store.gate.set()
+        *_, answer, farewell = await client.hear_all()
+        assert ACCEPTED.fullmatch(answer)
+        assert farewell == "421 4.4.2 Nothing was heard from you for too long"
+
+
+@on_both_loops
+async def test_who_breaks_the_protocol_while_sending_on_still_hears_why():
+    async with serving() as served, served.client() as client:
+        client.say("HELO client.example", "NOOP\n")
+        client.writer.write(b"x" * 1_000_000)
+        replies = await client.hear_all()
+        assert replies[-1].startswith("521 5.5.2 ")
+        (closed,) = served.emitted_of(events.SessionClosed)
+        assert closed.reply == replies[-1]
+
+
+@on_both_loops
+async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
+    store = FakeStore()
+    store.gate.clear()
+    async with serving(store) as served:
+        async with served.client() as client:
+            client.writer.write(MESSAGE)
+            await store.asked.wait()
+            client.writer.transport.abort()
+        await served.until_nobody_is_connected()
+        store.gate.set()
+        await served.until(lambda: served.emitted_of(events.MessageAccepted))
+        assert store.kept == [b"Hello.\r\n"]
+
+
+@on_both_loops
+async def test_half_a_message_is_no_message():
+    store = FakeStore()
+    async with serving(store) as served:
+        async with served.client() as client:
+            client.writer.write(MESSAGE.removesuffix(b".\r\n"))
+        await served.until_nobody_is_connected()
+        assert store.kept == []
+        assert served.emitted == []
+
+
+@on_both_loops
+async def test_who_connects_and_is_gone_at_once_does_no_harm():
+    async with serving() as served:
+        for _ in range(30):
+            with socket.socket() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                client.connect(served.address)
+        async with served.client() as client:
+            client.say("QUIT")
+            assert await client.hear() == "221 2.0.0 Bye"
+        await served.until_nobody_is_connected()
+
+
+@on_both_loops
+async def test_two_hundred_clients_at_once_get_an_id_each():
+    store = FakeStore()
+    async with serving(store) as served:
+
+        async def send():
+            async with served.client() as client:
+                client.writer.write(MESSAGE)
+                client.say("QUIT")
+                return ACCEPTED.fullmatch((await client.hear_all())[-2])["id"]
+
+        told = await asyncio.gather(*(send() for _ in range(200)))
+        assert len(set(told)) == len(store.kept) == 200
+        assert {event.id for event in served.emitted_of(events.MessageAccepted)} == set(told)
