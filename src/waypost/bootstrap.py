@@ -131,6 +131,7 @@ class _HttpServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # or a client on loopback could say it is someone else
             timeout_graceful_shutdown=10,
         )
         super().__init__(config)

@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import boto3
 import pytest
 from botocore.config import Config
+from msgspec.structs import replace
 
 from waypost.api import signing
 from waypost.testing import server as waypost_server

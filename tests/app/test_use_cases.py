@@ -35,7 +35,7 @@ def test_an_email_address_is_described_as_created(tx, instance):
     created = replace(an_email_address("a"), display_name="", description="long ago")
     email_addresses.create(tx, TENANT, created, tags={"team": "blue", "cost": ""})
 
-    assert describe(tx, "a") == email_addresses.Description(created, None, {"cost": "", "team": "blue"})
+    assert describe(tx, "a") == ports.Description(created, None, {"cost": "", "team": "blue"})
 
 
 def test_a_link_is_seen_from_both_sides(tx, instance):

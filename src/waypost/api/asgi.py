@@ -1,5 +1,6 @@
 """The AWS edge as an ASGI application: who calls, what is asked, is it done, what is the answer."""
 
+import random
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -18,6 +19,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SERVICE = "connect"
+
+CONTENT_TYPE = (b"content-type", b"application/json")
 
 BODY_LIMIT = 1024 * 1024
 """Octets of a request body; the largest valid request here has a few dozen thousand."""
@@ -42,7 +45,7 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        request_id = str(uuid.uuid4())
+        request_id = _request_id()
         try:
             response = await self._answer(await _read(scope, receive))
         except ApiError as error:
@@ -62,7 +65,7 @@ class Api:
         match = self._protocol.route(request)
         try:
             members = self._protocol.parse(match, request)
-            call = operations.Call(match.operation.name, tenant, members, now, str(uuid.uuid4()))
+            call = operations.Call(match.operation.name, tenant, members, now, _resource_id)
             output = await self._perform(call)
             return protocol.serialise(match.operation, output)
         except WaypostError as error:
@@ -102,10 +105,19 @@ async def _read(scope: Scope, receive: Receive) -> Request:
     )
 
 
+def _resource_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _request_id() -> str:
+    """A UUID that nobody could mistake for another's; unlike a resource's id it need not be hard to guess."""
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
 async def _send(send: Send, response: Response, request_id: str) -> None:
     headers = [
-        (b"content-type", protocol.JSON.encode()),
-        (b"content-length", str(len(response.body)).encode()),
+        CONTENT_TYPE,
+        (b"content-length", b"%d" % len(response.body)),
         (b"x-amzn-requestid", request_id.encode()),
     ]
     if response.error_type:

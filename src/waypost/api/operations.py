@@ -22,8 +22,7 @@ INSTANCES_A_PAGE = 10
 """The default and the maximum of ListInstances."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call of an operation: who, what, and the values that only the edge can give."""
 
     operation: str
@@ -31,8 +30,8 @@ class Call:
     members: Any
     """The operation's input type, as compiled from the model."""
     now: datetime
-    new_id: str
-    """For the resource, if the call creates one."""
+    new_id: Callable[[], str]
+    """Makes the id of a resource, for a call that creates one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def create_instance(tx: ports.WriteTx, call: Call) -> Output:
     """CreateInstance. The instance is active at once: there is nothing here that would take time."""
     members = call.members
     instance = Instance(
-        id=call.new_id,
+        id=call.new_id(),
         tenant=call.tenant,
         alias=members.instance_alias,
         identity_management_type=members.identity_management_type,
@@ -105,7 +104,7 @@ def create_email_address(tx: ports.WriteTx, call: Call) -> Output:
     """CreateEmailAddress."""
     members = call.members
     email_address = EmailAddress(
-        id=call.new_id,
+        id=call.new_id(),
         instance_id=members.instance_id,
         account=call.tenant.account,
         address=_address(members.email_address),

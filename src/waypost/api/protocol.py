@@ -5,7 +5,6 @@ Source: the AWS restJson1 protocol (Smithy documentation) and contract 3 in docs
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,13 +14,10 @@ from waypost.api import shapes
 from waypost.api.errors import ApiError
 from waypost.api.signing import OCTETS, Request
 
-JSON = "application/json"
-
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """An HTTP response, but for the headers that every response has."""
 
     status: int
@@ -29,8 +25,7 @@ class Response:
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """An operation that a request names by method and path, with the labels of the path, still encoded."""
 
     operation: shapes.Operation

@@ -9,11 +9,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from posixpath import normpath
 from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
 
 from waypost.api.errors import ApiError
 from waypost.domain.access_keys import AccessKey
@@ -27,12 +28,11 @@ OCTETS = ("utf-8", "surrogateescape")
 MAX_CLOCK_SKEW = timedelta(minutes=15)
 
 _PARAMETER = re.compile(r"[ ,]*(Credential|SignedHeaders|Signature)=([^ ,]+)")
-_DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _SPACES = re.compile(r" +")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """An HTTP request as it came: nothing decoded, nothing normalised but the case of header names."""
 
     method: str
@@ -43,11 +43,13 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """The first header with this lower-case name."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authorization:
+class Authorization(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of an Authorization header."""
 
     access_key_id: str
@@ -76,14 +78,14 @@ def authenticate(
     if not header:
         raise ApiError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
     authorization = parse_authorization(header)
-    timestamp = _timestamp(request, authorization)
+    timestamp, signed_at = _timestamp(request, authorization)
     _check_scope(authorization, service)
     key = access_keys(authorization.access_key_id)
     if key is None or request.header("x-amz-security-token") is not None:
         # We hand out no session tokens, so a request with one is signed with credentials that are not ours.
         message = "The security token included in the request is invalid."
         raise ApiError("UnrecognizedClientException", 403, message)
-    _check_clock(timestamp, now)
+    _check_clock(timestamp, signed_at, now)
     expected = sign(request, authorization, timestamp, key.secret)
     if not hmac.compare_digest(expected.encode(), authorization.signature.encode(*OCTETS)):
         raise _invalid_signature(
@@ -132,7 +134,7 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
     """The canonical request (SigV4, task 1). Any service but S3 encodes the path as received once more."""
     values: dict[str, list[str]] = {}
     for name, value in request.headers:
-        values.setdefault(name, []).append(_SPACES.sub(" ", value.strip()))
+        values.setdefault(name, []).append(_trimmed(value))
     lines = [
         request.method,
         _percent_encoded(_normal_path(request.raw_path).encode(*OCTETS), safe="/"),
@@ -145,22 +147,25 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
     return "\n".join(lines).encode(*OCTETS)
 
 
-def _timestamp(request: Request, authorization: Authorization) -> str:
-    """The time that the request was signed at, as it is signed; checks that nothing that matters is unsigned."""
+def _timestamp(request: Request, authorization: Authorization) -> tuple[str, datetime]:
+    """The time of signing, as it is signed and as a value; checks that nothing that matters is unsigned."""
     required = {"host"} | {name for name, _ in request.headers if name.startswith("x-amz-")}
     unsigned = required.difference(authorization.signed_headers)
     if unsigned:
         names = ", ".join(f"'{name}'" for name in sorted(unsigned))
         raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
-    timestamp = request.header("x-amz-date")
-    if timestamp is None or not _DATE.fullmatch(timestamp):
-        raise _incomplete("Authorization header requires existence of an 'X-Amz-Date' header, as YYYYMMDDTHHMMSSZ.")
+    timestamp = request.header("x-amz-date") or ""
+    try:
+        signed_at = _moment(timestamp)
+    except ValueError as error:
+        message = "Authorization header requires existence of an 'X-Amz-Date' header, as YYYYMMDDTHHMMSSZ."
+        raise _incomplete(message) from error
     if timestamp[:8] != authorization.date:
         raise _invalid_signature(
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{authorization.date}' != '{timestamp[:8]}', from '{timestamp}'."
         )
-    return timestamp
+    return timestamp, signed_at
 
 
 def _check_scope(authorization: Authorization, service: str) -> None:
@@ -172,11 +177,16 @@ def _check_scope(authorization: Authorization, service: str) -> None:
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 
-def _check_clock(timestamp: str, now: datetime) -> None:
-    try:
-        signed_at = datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        raise _incomplete(f"'X-Amz-Date' is no date: '{timestamp}'.") from None
+def _moment(timestamp: str) -> datetime:
+    """The moment of an X-Amz-Date; raises ValueError. `strptime` would take ten times as long."""
+    match = _DATE.fullmatch(timestamp)
+    if match is None:
+        raise ValueError(timestamp)
+    year, month, day, hour, minute, second = map(int, match.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+def _check_clock(timestamp: str, signed_at: datetime, now: datetime) -> None:
     if signed_at < now - MAX_CLOCK_SKEW:
         raise _invalid_signature(f"Signature expired: {timestamp} is now earlier than {_limit(now, -MAX_CLOCK_SKEW)}.")
     if signed_at > now + MAX_CLOCK_SKEW:
@@ -188,6 +198,12 @@ def _check_clock(timestamp: str, now: datetime) -> None:
 def _limit(now: datetime, skew: timedelta) -> str:
     sign = "-" if skew < timedelta(0) else "+"
     return f"{now + skew:%Y%m%dT%H%M%SZ} ({now:%Y%m%dT%H%M%SZ} {sign} 15 min.)"
+
+
+def _trimmed(value: str) -> str:
+    """A header value without outer spaces, and with single ones inside."""
+    value = value.strip()
+    return _SPACES.sub(" ", value) if "  " in value else value
 
 
 def _normal_path(path: str) -> str:

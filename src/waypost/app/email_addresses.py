@@ -1,22 +1,11 @@
 """Email addresses: create, describe, delete."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from waypost.app import idempotency, instances, ports
 from waypost.domain import errors
-from waypost.domain.aliases import AliasLink
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """An email address with what belongs to it."""
-
-    email_address: EmailAddress
-    link: AliasLink | None
-    tags: Mapping[str, str]
 
 
 def create(
@@ -41,13 +30,13 @@ def create(
     return idempotency.once(tx, call, now=email_address.created_at, effect=effect)
 
 
-def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> Description:
+def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description:
     """An email address, its alias link and its tags. Raises `errors.NotFound`, naming which is missing."""
-    instances.get(tx, tenant, instance_id)
-    email_address = tx.email_address(instance_id, email_address_id)
-    if email_address is None:
+    description = tx.description(tenant, instance_id, email_address_id)
+    if description is None:
+        instances.get(tx, tenant, instance_id)
         raise not_found(instance_id, email_address_id)
-    return Description(email_address, tx.link_of(email_address_id), tx.tags(email_address_id))
+    return description
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:

@@ -35,6 +35,15 @@ class TraceEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """An email address with what belongs to it."""
+
+    email_address: EmailAddress
+    link: AliasLink | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class CallKey:
     """What makes two calls with a client token the same call. `scope` is the instance id, or empty."""
 
@@ -66,6 +75,10 @@ class ReadTx(Protocol):
 
     def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
         """The email address with this id, if it is in this instance."""
+        ...
+
+    def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
+        """An email address of the tenant's instance, in one look-up with its link and its tags."""
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:

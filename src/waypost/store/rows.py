@@ -99,6 +99,13 @@ def link(row: Row) -> AliasLink:
     return AliasLink(primary_id, alias_id, from_milliseconds(created_at))
 
 
+def description(row: Row) -> ports.Description:
+    """An email address, the row of its link if it has one, and its tags as a JSON object."""
+    *own, own_id, side, other_id, linked_at, tags = row
+    found = link((own_id, side, other_id, linked_at)) if side else None
+    return ports.Description(email_address(own), found, json.loads(tags))
+
+
 def remembered_call(row: Row) -> ports.RememberedCall:
     """The outcome of a call with a client token."""
     return ports.RememberedCall(row[0], row[1], from_milliseconds(row[2]))

@@ -12,7 +12,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,6 +57,10 @@ class Transaction:
     def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
         row = self._one("email_address", email_address_id, instance_id)
         return rows.email_address(row) if row else None
+
+    def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description | None:
+        row = self._one("description", email_address_id, instance_id, tenant.account, tenant.region)
+        return rows.description(row) if row else None
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
         row = self._one("email_address_by_key", address_key)
@@ -290,21 +293,15 @@ def _run_job(connection: sqlite3.Connection, job: _Job) -> None:
 
 
 def _read(connection: sqlite3.Connection, use_case: Callable[[ports.ReadTx], T]) -> T:
+    """Run a use case on one consistent view of the database."""
     try:
-        with _snapshot(connection):
+        connection.execute("BEGIN")
+        try:
             return use_case(Transaction(connection))
+        finally:
+            connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         raise _unavailable(error) from error
-
-
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """One consistent view for all queries inside."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("COMMIT")
 
 
 def _unavailable(error: BaseException) -> ports.StoreUnavailable:

@@ -27,6 +27,17 @@ DELETE FROM instances WHERE id = ?;
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
 FROM email_addresses WHERE id = ? AND instance_id = ?;
 
+-- name: description
+-- All that DescribeEmailAddress tells, in one look-up, and only for the tenant who owns the instance.
+SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
+       e.modified_at,
+       l.email_address_id, l.side, l.other_id, l.created_at,
+       (SELECT json_group_object(key, value) FROM tags WHERE resource_id = e.id)
+FROM email_addresses AS e
+JOIN instances AS i ON i.id = e.instance_id
+LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
+WHERE e.id = ? AND e.instance_id = ? AND i.account = ? AND i.region = ?;
+
 -- name: email_address_by_key
 -- The owner of an address, for mail.
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
