@@ -97,15 +97,14 @@ class Postfix:
         self._command("stop")
 
     def begin_round(self) -> None:
-        """Empty the mailboxes."""
-        for mailbox in self._mailboxes:
-            for file in mailbox.glob("*"):
-                file.unlink()
+        """Count from what is there. Nothing is removed: on ext4, Postfix was half as fast in emptied mailboxes."""
+        self._already = [_files(mailbox) for mailbox in self._mailboxes]
 
     def wait_for(self, count: int) -> None:
-        """Return when both mailboxes have `count` messages. Raises `PostfixFailed`."""
+        """Return when both mailboxes have `count` new messages. Raises `PostfixFailed`."""
+        wanted = [already + count for already in self._already]
         give_up = time.monotonic() + TIME_LIMIT
-        while any(_files(mailbox) < count for mailbox in self._mailboxes):
+        while any(_files(mailbox) < files for mailbox, files in zip(self._mailboxes, wanted, strict=True)):
             if time.monotonic() > give_up:
                 raise PostfixFailed(f"Postfix has not delivered {count} messages in {TIME_LIMIT:.0f} s")
             time.sleep(0.02)

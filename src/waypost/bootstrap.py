@@ -34,6 +34,15 @@ class Service:
         self.directory = datadir.DataDirectory(settings.directory)
         self._emit = logs.emitter()
 
+    async def run(self, when_ready: Callable[[datadir.Run], None]) -> None:
+        """Start, tell where everything is, and stop when asked to (SIGTERM, or SIGINT from Ctrl-C)."""
+        asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
+        when_ready(await self.start())
+        self._emit(events.Stopping(signal=(await asked).name))
+        await self.stop()
+
     async def start(self) -> datadir.Run:
         """Open the store and both edges; returns where they are. Raises `CannotStart`, `DataDirectoryError`."""
         settings = self.settings
@@ -61,13 +70,6 @@ class Service:
         await self._store.close()
         self.directory.release()
         self._emit(events.Stopped())
-
-    async def wait_for_signal(self) -> None:
-        """Return when the process is asked to stop (SIGTERM, or SIGINT from Ctrl-C)."""
-        asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
-        self._emit(events.Stopping(signal=(await asked).name))
 
     async def _listen(self, edge: str, address: str, start: Callable[[str, int], Any]) -> str:
         host, port = host_and_port(edge, address)

@@ -38,14 +38,9 @@ def serve(
     from waypost.app.ports import StoreUnavailable
     from waypost.store.migrations import SchemaTooNew
 
-    async def run() -> None:
-        service = bootstrap.Service(settings)
-        _banner(service, await service.start())
-        await service.wait_for_signal()
-        await service.stop()
-
+    service = bootstrap.Service(settings)
     try:
-        uvloop.run(run())
+        uvloop.run(service.run(lambda run: _banner(service, run)))
     except (bootstrap.CannotStart, StoreUnavailable, SchemaTooNew) as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
