@@ -42,7 +42,6 @@ class MessageAccepted:
 class MessageRefused:
     """A message was refused at the end of DATA; it stays with the sender."""
 
-    id: str
     peer: str
     reply: str
 

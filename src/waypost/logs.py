@@ -3,7 +3,10 @@
 import dataclasses
 import re
 import sys
+from functools import cache
+from typing import Any
 
+import msgspec
 import structlog
 
 from waypost import events
@@ -11,18 +14,12 @@ from waypost import events
 
 def emitter() -> events.Emit:
     """An `Emit` that writes each event as one log line."""
-    log = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *_renderers(),
-        ],
-    )
+    log = _terminal_log() if sys.stderr.isatty() else _json_log()
 
     def emit(event: events.Event) -> None:
-        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()
+        kind: Any = type(event)
+        name, field_names = _described(kind)
+        fields = {field: getattr(event, field) for field in field_names}
         cause = fields.pop("cause", None)
         if cause is None:
             log.info(name, **fields)
@@ -32,7 +29,26 @@ def emitter() -> events.Emit:
     return emit
 
 
-def _renderers() -> list[structlog.typing.Processor]:
-    if sys.stderr.isatty():
-        return [structlog.dev.ConsoleRenderer()]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+@cache
+def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
+    """What an event is called in the log, and its fields."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+    return name, tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _terminal_log() -> Any:
+    return structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr), processors=[*_common_processors(), structlog.dev.ConsoleRenderer()]
+    )
+
+
+def _json_log() -> Any:
+    renderer = structlog.processors.JSONRenderer(serializer=lambda line, **_: msgspec.json.encode(line))
+    return structlog.wrap_logger(
+        structlog.BytesLogger(sys.stderr.buffer),
+        processors=[*_common_processors(), structlog.processors.format_exc_info, renderer],
+    )
+
+
+def _common_processors() -> list[structlog.typing.Processor]:
+    return [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]

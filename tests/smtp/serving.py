@@ -23,6 +23,8 @@ MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
 ACCEPTED = re.compile(r"250 2\.0\.0 (?P<id>\S+) accepted")
 TRY_AGAIN = re.compile(r"451 4\.3\.0 Temporary failure \(id (?P<id>[0-9a-f-]{36})\); please try again")
 
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
 
 class FakeStore:
     """A store in memory, which fails when it is told to, and commits when `gate` is open."""
@@ -150,8 +152,15 @@ async def serving(store=None, silence_limit=30.0):
 
 def on_both_loops(test):
     """Run a test that is a coroutine, on the loop of the standard library and on the one we use."""
+    return pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])(_runner(test))
 
-    @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+def on_our_loop(test):
+    """Run a test that is a coroutine, and takes its time, on the loop we use."""
+    return pytest.mark.parametrize("loop", LOOPS[1:], ids=["uvloop"])(_runner(test))
+
+
+def _runner(test):
     def run(loop, monkeypatch):
         monkeypatch.setattr(smtp_server, "LINGER", 0.2)
         with asyncio.Runner(loop_factory=loop) as runner:

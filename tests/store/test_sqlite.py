@@ -73,6 +73,54 @@ def test_a_failed_write_leaves_nothing_and_harms_no_neighbour(path):
     assert found == [True, True, True, False]
 
 
+def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
+    runs = []
+
+    def counted(tx):
+        runs.append(make_instance(tx, f"i{len(runs)}"))
+
+    async def scenario(store):
+        held = threading.Event()
+        first = asyncio.create_task(store.write(lambda tx: held.wait(5)))
+        await asyncio.sleep(0)
+        refused = store.write(lambda tx: instances.get(tx, TENANT, "nobody"))
+        outcomes = asyncio.gather(store.write(counted), refused, store.write(counted), return_exceptions=True)
+        await asyncio.sleep(0)
+        held.set()
+        await first
+        return [type(outcome) for outcome in await outcomes]
+
+    assert with_store(path, scenario)[1] is errors.NotFound
+    assert len(runs) == 2
+
+
+def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
+    def large(tx):
+        make_instance(tx, "large")
+        tx._connection.execute("CREATE TABLE filler AS SELECT randomblob(200000) AS filling")
+
+    async def scenario(store):
+        (pages,) = store._writing.execute("PRAGMA page_count").fetchone()
+        store._writing.execute(f"PRAGMA max_page_count = {pages + 10}")
+        outcomes = await asyncio.gather(
+            store.write(lambda tx: make_instance(tx, "before")),
+            store.write(large),
+            store.write(lambda tx: make_instance(tx, "after")),
+            return_exceptions=True,
+        )
+        store._writing.execute("PRAGMA max_page_count = 1000000")
+        await store.write(make_instance)
+        found = {name: await store.read(exists(name)) for name in ("before", "large", "after", "i")}
+        return [type(outcome).__name__ for outcome in outcomes], found
+
+    outcomes, found = with_store(path, scenario)
+    assert outcomes[1] == "StoreUnavailable"
+    assert not found["large"]
+    assert found["i"]
+    for name, outcome in (("before", outcomes[0]), ("after", outcomes[2])):
+        assert found[name] == (outcome == "Instance")
+
+
 def test_waiting_writes_share_a_commit(path):
     async def scenario(store):
         commits = []

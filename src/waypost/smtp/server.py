@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from functools import partial
 from typing import cast
 
@@ -61,25 +62,13 @@ class SmtpServer:
 
     async def decide(self, event: Event, peer: str) -> Reply:
         """The house's answer to a question of a session. Never raises: the one error boundary of this edge."""
-        event_id = self._new_message_id()
         try:
             if isinstance(event, RecipientGiven):
                 await self._store.read(partial(accept.check_recipient, address=event.address))
                 return replies.RECIPIENT_OK
-            return await self._accept(event, event_id)
-        except WaypostError as error:
-            reply = errors.reply(error, event_id)
-            if isinstance(event, MessageReceived):
-                self._emit(events.MessageRefused(id=event_id, peer=peer, reply=str(reply)))
-            else:
-                self._emit(events.RecipientRefused(peer=peer, reply=str(reply)))
-            return reply
-        except ports.StoreUnavailable as error:
-            self._emit(events.StoreFailed(where="smtp", id=event_id, cause=error))
-            return errors.reply(error, event_id)
+            return await self._accept(event)
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
-            self._emit(events.Failed(where="smtp", id=event_id, cause=error))
-            return errors.reply(error, event_id)
+            return self._refuse(error, event, peer)
 
     def opened(self, connection: "_Connection") -> None:
         """A client has connected."""
@@ -93,12 +82,27 @@ class SmtpServer:
         """We ended a client's session, for the reason in the reply."""
         self._emit(events.SessionClosed(peer=peer, reply=str(reply)))
 
-    async def _accept(self, event: MessageReceived, message_id: str) -> Reply:
+    def _refuse(self, error: Exception, event: Event, peer: str) -> Reply:
+        """Say no for this reason; the log learns what the client may not."""
+        incident_id = str(uuid.uuid4())
+        reply = errors.reply(error, incident_id)
+        match error:
+            case WaypostError() if isinstance(event, MessageReceived):
+                self._emit(events.MessageRefused(peer=peer, reply=str(reply)))
+            case WaypostError():
+                self._emit(events.RecipientRefused(peer=peer, reply=str(reply)))
+            case ports.StoreUnavailable():
+                self._emit(events.StoreFailed(where="smtp", id=incident_id, cause=error))
+            case _:
+                self._emit(events.Failed(where="smtp", id=incident_id, cause=error))
+        return reply
+
+    async def _accept(self, event: MessageReceived) -> Reply:
         now = self._clock()
         use_case = partial(
             accept.accept_message,
             house=self.house,
-            message_id=message_id,
+            message_id=messages.new_id(now, os.urandom(10)),
             envelope=event.envelope,
             recipients=event.recipients,
             raw=event.raw,
@@ -112,9 +116,6 @@ class SmtpServer:
             )
         )
         return replies.ACCEPTED.about(id=message.id)
-
-    def _new_message_id(self) -> str:
-        return messages.new_id(self._clock(), os.urandom(10))
 
 
 class _Connection(asyncio.Protocol):

@@ -1,0 +1,155 @@
+"""A running server as its users see it: the AWS SDK, a mail client, the inspection API and the command."""
+
+import base64
+import itertools
+import json
+import os
+import re
+import smtplib
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+import boto3
+import botocore.config
+
+ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the inspection API."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        assert self.headers["content-type"] == "application/json"
+        return json.loads(self.body)
+
+
+class House:
+    """Short ways to do things with a server."""
+
+    def __init__(self, server):
+        self.server = server
+        self.connect = boto3.client(
+            "connect",
+            **server.client_arguments,
+            config=botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
+        self.instance_id = self.json("instances", region=server.profile.region)["instances"][0]["id"]
+        self.ids = {}
+        """The ids of the email addresses made here, by address."""
+
+    def new_address(self, name="support") -> str:
+        """A new email address, unlike all others."""
+        address = f"{name}.{next(_numbers)}@example.com"
+        made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
+        self.ids[address] = made["EmailAddressId"]
+        return address
+
+    def linked_pair(self) -> tuple[str, str]:
+        """A new alias, and its primary."""
+        alias, primary = self.new_address("help"), self.new_address("support")
+        self.connect.associate_email_address_alias(**self._link(alias, primary))
+        return alias, primary
+
+    def unlink(self, alias, primary):
+        self.connect.disassociate_email_address_alias(**self._link(alias, primary))
+
+    def delete(self, address):
+        self.connect.delete_email_address(InstanceId=self.instance_id, EmailAddressId=self.ids[address])
+
+    def send(self, message: bytes, *recipients, sender="a@client.example") -> tuple[int, bytes]:
+        """Send a message; returns the reply to it."""
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=20) as client:
+            client.ehlo()
+            client.mail(sender)
+            for recipient in recipients:
+                assert client.rcpt(recipient)[0] == 250
+            return client.data(message)
+
+    def rcpt(self, recipient) -> tuple[int, bytes]:
+        """The reply to a recipient; nothing is sent."""
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=20) as client:
+            client.ehlo()
+            client.mail("a@client.example")
+            return client.rcpt(recipient)
+
+    def deliver(self, message: bytes, *recipients, **envelope) -> str:
+        """Send a message that is accepted; returns its id."""
+        code, text = self.send(message, *recipients, **envelope)
+        assert code == 250
+        return ACCEPTED.fullmatch(text)["id"].decode()
+
+    def get(self, path, *, key=None, **query) -> Answer:
+        """Ask the inspection API, with our key or this `(id, secret)`; nobody's if that is empty."""
+        profile = self.server.profile
+        key = (profile.key.id, profile.key.secret) if key is None else key
+        headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
+        return fetch(f"{self.server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}", headers)
+
+    def json(self, path, **query):
+        answer = self.get(path, **query)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def raw(self, message_id, address) -> bytes:
+        """The exact bytes that arrived at an address."""
+        answer = self.get(f"messages/{message_id}/raw", address=address)
+        assert answer.status == 200, answer.body
+        assert answer.headers["content-type"] == "message/rfc822"
+        return answer.body
+
+    def inbox(self, address, **query):
+        return self.json("messages", address=address, **query)["messages"]
+
+    def ids_at(self, address, **query) -> list[str]:
+        return [message["id"] for message in self.inbox(address, **query)]
+
+    def _link(self, alias, primary):
+        return {
+            "InstanceId": self.instance_id,
+            "EmailAddressId": self.ids[primary],
+            "AliasConfiguration": {"EmailAddressId": self.ids[alias]},
+        }
+
+
+def fetch(url, headers=None, method="GET") -> Answer:
+    """Ask a URL."""
+    request = urllib.request.Request(url, headers=headers or {}, method=method)
+    try:
+        response = NO_PROXY.open(request, timeout=20)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, headers, response.read())
+
+
+def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "waypost", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+    )
+
+
+def next_millisecond():
+    """Return in the next millisecond: ids tell no order within one."""
+    now = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == now:
+        pass

@@ -1,0 +1,175 @@
+"""The `waypost` command: what it prints, and the one sentence it says when it cannot do what it was asked."""
+
+import json
+import shlex
+import signal
+import socket
+import stat
+import urllib.parse
+
+import pytest
+from tests.e2e.house import House, waypost
+
+from waypost.testing import ServerDied
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+
+
+def asked(house, command, *arguments) -> str:
+    """What a command that succeeds prints."""
+    done = waypost(command, *arguments, "--data", house.server.data)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def refused(*arguments, **environment) -> str:
+    """The one sentence of a command that fails."""
+    done = waypost(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(said) == 1, done.stderr
+    return said[0].removeprefix("waypost: ")
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_env_points_a_shell_at_the_server(house):
+    lines = asked(house, "env").splitlines()
+    variables = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
+    host, port = house.server.smtp
+    assert variables == {
+        "AWS_ENDPOINT_URL_CONNECT": house.server.url,
+        "AWS_ACCESS_KEY_ID": house.server.profile.key.id,
+        "AWS_SECRET_ACCESS_KEY": house.server.profile.key.secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "WAYPOST_INSTANCE_ID": house.instance_id,
+        "WAYPOST_SMTP": f"{host}:{port}",
+        "WAYPOST_HTTP": urllib.parse.urlsplit(house.server.url).netloc,
+    }
+    assert json.loads(asked(house, "env", "--json")) == variables
+
+
+def test_inbox_lists_what_arrived(house):
+    alias, primary = house.linked_pair()
+    assert asked(house, "inbox", primary) == f"No mail for {primary} yet.\n"
+    message_id = house.deliver(HELLO, alias)
+    first, second = asked(house, "inbox", primary).splitlines()
+    assert first.startswith(f"{message_id}  ")
+    assert first.endswith(f"  {len(HELLO)} octets  forwarded through {alias}")
+    assert second == "    from <a@client.example>: hello"
+    listed = json.loads(asked(house, "inbox", alias, "--limit", "1", "--json"))
+    assert listed == {"messages": house.inbox(alias)}
+
+
+def test_show_tells_everything_that_happened(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(HELLO, alias)
+    printed = asked(house, "show", message_id)
+    assert f"Message {message_id}, {len(HELLO)} octets" in printed
+    assert f"delivered to {alias} (direct)" in printed
+    assert f"delivered to {primary} (forwarded through {alias})" in printed
+    assert json.loads(asked(house, "show", message_id, "--json")) == house.json(f"messages/{message_id}")
+
+
+def test_explain_says_what_would_happen(house):
+    alias, primary = house.linked_pair()
+    printed = asked(house, "explain", alias)
+    assert f"Mail for {alias} would be accepted." in printed
+    assert f"forwarded through {alias} -> {primary}" in printed
+    assert json.loads(asked(house, "explain", alias, "--json")) == house.json("explain", address=alias)
+
+
+def test_explain_says_what_would_be_refused(house):
+    assert "would be refused: 550 5.1.1" in asked(house, "explain", "unknown@example.com")
+
+
+@pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
+def test_what_is_not_there_is_said_in_a_sentence(house, command):
+    assert command[1] in refused(*command, "--data", house.server.data)
+
+
+def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
+    assert "waypost serve --data" in refused("env", "--data", tmp_path)
+
+
+@pytest.mark.parametrize("edge", ["http", "smtp"])
+def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
+    said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port)
+    assert taken_port in said
+    assert edge in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("http", "8025"), ("smtp", "localhost:99999"), ("account", "12"), ("region", "here"), ("hostname", "two words")],
+)
+def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
+    for arguments, environment in (((f"--{name}", value), {}), ((), {f"WAYPOST_SERVE_{name.upper()}": value})):
+        said = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
+        assert said.startswith(f"{name} must be ")
+        assert value in said
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT)
+
+
+def test_a_second_server_on_the_same_directory_is_refused(house):
+    said = refused("serve", "--data", house.server.data, *AT_ANY_PORT)
+    assert "Another Waypost is running on" in said
+    assert house.get("health").status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
+    new_server.start()
+    assert (new_server.data / "run.json").exists()
+    new_server._process.send_signal(number)
+    assert new_server._process.wait(timeout=10) == 0
+    new_server._process.stdout.close()
+    assert not (new_server.data / "run.json").exists()
+    assert "Traceback" not in new_server.log.read_text(encoding="utf-8")
+
+
+def test_a_server_that_was_killed_is_said_to_be(new_server):
+    new_server.start()
+    new_server.kill()
+    assert "Was it killed? Start it again." in refused("env", "--data", new_server.data)
+
+
+def test_secrets_are_for_the_owner_only(house):
+    for name in ("credentials", "master.key"):
+        assert stat.S_IMODE((house.server.data / name).stat().st_mode) == 0o600
+
+
+def test_a_restart_keeps_everything(new_server):
+    new_server.start()
+    house = House(new_server)
+    alias, primary = house.linked_pair()
+    copy = house.raw(house.deliver(HELLO, alias), primary)
+    key, instance_id, inbox = new_server.profile.key, house.instance_id, house.inbox(primary)
+    assert new_server.stop() == 0
+    new_server.start()
+    assert new_server.profile.key == key
+    again = House(new_server)
+    assert again.instance_id == instance_id
+    assert again.inbox(primary) == inbox
+    # The master key is the same too: the mark on the copy is known.
+    assert again.send(copy, alias)[0] == 554
+    assert new_server.stop() == 0
+    house.connect.close()
+    again.connect.close()
+
+
+def test_a_server_that_cannot_start_says_why_to_tests(new_server):
+    new_server._options = ("--account", "12")
+    with pytest.raises(ServerDied, match="account must be twelve digits"):
+        new_server.start()
+    new_server._process.stdout.close()

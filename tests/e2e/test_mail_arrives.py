@@ -1,0 +1,185 @@
+"""The main job: mail to an alias stays there, and arrives at the primary too, byte for byte."""
+
+import base64
+import hashlib
+import random
+import re
+from datetime import UTC, datetime, timedelta
+
+import dkim
+import pytest
+import rsa
+from tests.e2e.house import next_millisecond
+
+LONG = b"x" * 100_000
+MEGABYTES = b"\r\n".join(random.Random(5).randbytes(1_000).translate(None, b"\r\n") for _ in range(5 * 1024))
+BODIES = {
+    "empty": b"\r\n",
+    "plain": b"Subject: hello\r\n\r\nHello.\r\n",
+    "no header": b"\r\nHello.\r\n",
+    "header only": b"Subject: hello\r\n",
+    "eight bits": b"Subject: Gr\xfc\xdfe\r\n\r\n\xff\xfe\x00\x80\x1b[1m\r\n",
+    "long lines": b"Subject: " + LONG + b"\r\n\r\n" + LONG + b"\r\n" + LONG + b"\r\n",
+    "dots": b".first\r\n\r\n.\r\n..\r\n.x\r\n...\r\n.\r\n",
+    "blank lines": b"Subject: hello\r\n\r\n\r\n\r\n \r\n\t\r\n\r\n",
+    "no final line end": b"Subject: hello\r\n\r\nHello.",
+    "five megabytes": b"Subject: large\r\n\r\n" + MEGABYTES + b"\r\n",
+}
+HELLO = BODIES["plain"]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_bytes_sent_are_the_bytes_at_both_addresses(house, name):
+    sent = BODIES[name] if BODIES[name].endswith(b"\r\n") else BODIES[name] + b"\r\n"
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(BODIES[name], alias)
+    for address in (alias, primary):
+        arrived = house.raw(message_id, address)
+        header, author = arrived[: -len(sent)], arrived[-len(sent) :]
+        assert hashlib.sha256(author).digest() == hashlib.sha256(sent).digest()
+        assert re.fullmatch(rb"(?:[A-Z][A-Za-z-]+: [^\r\n]+\r\n(?:\t[^\r\n]+\r\n)*)+", header)
+        (listed,) = house.inbox(address)
+        assert listed["size"] == len(sent)
+
+
+def test_a_copy_says_how_it_came(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(HELLO, alias)
+    at_alias, at_primary = (house.raw(message_id, address).decode() for address in (alias, primary))
+    for copy, address in ((at_alias, alias), (at_primary, primary)):
+        assert copy.startswith(f"Return-Path: <a@client.example>\r\nDelivered-To: {address}\r\n")
+        assert (
+            f"Received: from client.example ([127.0.0.1])\r\n\tby mail.example with ESMTP id {message_id}\r\n" in copy
+        )
+        assert f"\tfor <{alias}>; " in copy
+    assert "X-Waypost-Loop: " in at_primary
+    assert "X-Waypost-Loop: " not in at_alias
+
+
+def test_both_lists_tell_the_same_message_and_why_it_is_there(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello.\r\n", alias)
+    (at_alias,), (at_primary,) = house.inbox(alias), house.inbox(primary)
+    received_at = datetime.fromisoformat(at_alias.pop("received_at"))
+    assert abs(datetime.now(UTC) - received_at) < timedelta(minutes=1)
+    assert at_primary.pop("received_at")
+    same = {
+        "id": message_id,
+        "from": "a@client.example",
+        "to": alias,
+        "subject": "Grüße",
+        "size": 48,
+        "status": "delivered",
+    }
+    assert at_alias == {**same, "reason": "direct", "via": None}
+    assert at_primary == {**same, "reason": "forwarded", "via": alias}
+
+
+def test_a_bounce_has_no_sender(house):
+    address = house.new_address()
+    message_id = house.deliver(HELLO, address, sender="")
+    assert house.inbox(address)[0]["from"] == ""
+    assert house.raw(message_id, address).startswith(b"Return-Path: <>\r\n")
+
+
+def test_an_inbox_is_read_newest_first_in_pages(house):
+    alias, primary = house.linked_pair()
+    sent = []
+    for _ in range(5):
+        sent.append(house.deliver(HELLO, alias))
+        next_millisecond()
+    newest_first = sent[::-1]
+    for address in (alias, primary):
+        assert house.ids_at(address) == newest_first
+        assert house.ids_at(address, limit=2) == newest_first[:2]
+        assert house.ids_at(address, limit=2, after=newest_first[1]) == newest_first[2:4]
+        assert house.ids_at(address, limit=2, after=newest_first[3]) == newest_first[4:]
+        assert house.ids_at(address, limit=2, after=newest_first[4]) == []
+
+
+def test_who_is_addressed_and_forwarded_to_gets_one_copy(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(HELLO, alias, primary, alias)
+    assert house.ids_at(alias) == house.ids_at(primary) == [message_id]
+    assert house.inbox(primary)[0]["reason"] == "direct"
+    spared = [event for event in house.json(f"messages/{message_id}")["trace"] if event["event"] == "spared"]
+    assert {event["address"] for event in spared} == {alias, primary}
+    assert all("one copy is enough" in event["because"] for event in spared)
+
+
+def test_a_message_has_a_trace(house):
+    alias, primary = house.linked_pair()
+    details = house.json(f"messages/{house.deliver(HELLO, alias)}")
+    assert (details["client"], details["helo"], details["size"]) == ("127.0.0.1", "client.example", len(HELLO))
+    assert [(delivery["address"], delivery["reason"], delivery["via"]) for delivery in details["deliveries"]] == [
+        (alias, "direct", None),
+        (primary, "forwarded", alias),
+    ]
+    accepted, kept, forwarded = details["trace"]
+    assert (accepted["event"], accepted["from"]) == ("accepted", "a@client.example")
+    assert (kept["event"], kept["address"], kept["reason"]) == ("delivered", alias, "direct")
+    assert (forwarded["event"], forwarded["address"], forwarded["reason"]) == ("delivered", primary, "forwarded")
+    assert f"{alias} is an alias of {primary}" in forwarded["because"]
+
+
+def test_explain_tells_beforehand_where_mail_will_go(house):
+    alias, _ = house.linked_pair()
+    told = house.json("explain", address=alias)
+    message_id = house.deliver(HELLO, alias)
+    done = house.json(f"messages/{message_id}")["deliveries"]
+    keys = ("address", "email_address_id", "reason", "via")
+    assert told["accepted"]
+    assert [[plan[key] for key in keys] for plan in told["deliveries"]] == [
+        [made[key] for key in keys] for made in done
+    ]
+    assert house.json("explain", address="unknown@example.com")["accepted"] is False
+
+
+def test_mail_for_nobody_is_refused(house):
+    assert house.rcpt("unknown@example.com") == (550, b"5.1.1 No such address here")
+    assert house.rcpt(house.new_address())[0] == 250
+
+
+def test_the_authors_signature_stays_valid(house):
+    public, private = rsa.newkeys(1024)
+    message = b"From: a@client.example\r\nTo: help@example.com\r\nSubject: signed\r\n\r\n.Hello \r\n\r\n\r\n"
+    signature = dkim.sign(message, b"key", b"client.example", private.save_pkcs1())
+    record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(public_key_info(public))
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(signature + message, alias)
+    for address in (alias, primary):
+        assert dkim.verify(house.raw(message_id, address), dnsfunc=lambda *_, **__: record)
+    assert not dkim.verify(house.raw(message_id, alias).replace(b".Hello", b"Hello"), dnsfunc=lambda *_, **__: record)
+
+
+def test_mail_stays_where_it_went_when_the_link_ends(house):
+    alias, primary = house.linked_pair()
+    before = house.deliver(HELLO, alias)
+    house.unlink(alias, primary)
+    after = house.deliver(HELLO, alias)
+    assert set(house.ids_at(alias)) == {before, after}
+    assert house.ids_at(primary) == [before]
+    assert house.inbox(primary)[0]["via"] == alias
+
+
+def test_mail_for_a_deleted_address_stays_readable(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(HELLO, alias)
+    house.delete(alias)
+    house.delete(primary)
+    for address in (alias, primary):
+        assert house.ids_at(address) == [message_id]
+        assert house.raw(message_id, address).endswith(HELLO)
+    assert house.json("explain", address=alias)["accepted"] is False
+    assert house.rcpt(alias)[0] == 550
+
+
+def public_key_info(key) -> bytes:
+    """A public key as RFC 5280 `SubjectPublicKeyInfo`, as it is in the DNS."""
+    algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
+    return der(0x30, algorithm + der(0x03, b"\0" + key.save_pkcs1("DER")))
+
+
+def der(tag, content) -> bytes:
+    """One ASN.1 value of less than 256 octets."""
+    return bytes([tag, 0x81, len(content)]) + content
