@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
-
 import postfix
+
 from waypost.testing.process import Server
 
 PAGE = 500

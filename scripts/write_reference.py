@@ -59,10 +59,10 @@ def operations_page() -> str:
 def smtp_page() -> str:
     """The limits of the SMTP edge, and every reply it can give."""
     found = [(name, reply) for name, reply in vars(replies).items() if isinstance(reply, replies.Reply)]
-    rows = [
-        f"| `{reply.code}` | {f'`{reply.enhanced}`' if reply.enhanced else ''} | {reply.text.replace(chr(10), '<br>')} |"
-        for _, reply in sorted(found, key=lambda pair: (pair[1].code, pair[0]))
-    ]
+    rows = []
+    for _, reply in sorted(found, key=lambda pair: (pair[1].code, pair[0])):
+        enhanced = f"`{reply.enhanced}`" if reply.enhanced else ""
+        rows.append(f"| `{reply.code}` | {enhanced} | {reply.text.replace(chr(10), '<br>')} |")
     return "\n".join(
         [
             "# SMTP: limits and replies\n",

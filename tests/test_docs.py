@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts import write_reference
 
+from scripts import write_reference
 from waypost.api import operations
 
 ROOT = Path(__file__).parents[1]

@@ -4,8 +4,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.houses import make_instance
 
+from tests.houses import make_instance
 from waypost.store import sqlite
 
 

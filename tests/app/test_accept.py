@@ -1,8 +1,8 @@
 """Taking mail, one transaction at a time."""
 
 import pytest
-from tests.houses import NOW, TENANT, an_email_address, make_instance
 
+from tests.houses import NOW, TENANT, an_email_address, make_instance
 from waypost.app import accept, aliases, email_addresses, trace
 from waypost.domain import addresses, errors
 from waypost.domain.instances import Tenant

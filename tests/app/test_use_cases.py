@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.houses import NOW, TENANT, an_email_address, make_instance
 
+from tests.houses import NOW, TENANT, an_email_address, make_instance
 from waypost.app import aliases, email_addresses, idempotency, instances, ports
 from waypost.domain import addresses, errors
 from waypost.domain.aliases import AliasLink

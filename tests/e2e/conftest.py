@@ -1,8 +1,8 @@
 """One real server process for all tests that do no harm to it."""
 
 import pytest
-from tests.e2e.house import House
 
+from tests.e2e.house import House
 from waypost import testing
 
 

@@ -8,8 +8,8 @@ import stat
 import urllib.parse
 
 import pytest
-from tests.e2e.house import House, waypost
 
+from tests.e2e.house import House, waypost
 from waypost.testing import ServerDied
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"

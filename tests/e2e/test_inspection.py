@@ -1,6 +1,7 @@
 """The inspection API: who may ask, and what is said to a question that cannot be answered."""
 
 import pytest
+
 from tests.e2e.house import fetch
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dkim
 import pytest
 import rsa
+
 from tests.e2e.house import next_millisecond
 
 LONG = b"x" * 100_000

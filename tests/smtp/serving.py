@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from tests.houses import an_email_address, make_instance
 
+from tests.houses import an_email_address, make_instance
 from waypost import events
 from waypost.app import accept
 from waypost.smtp import server as smtp_server

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.smtp.dialogue import cut
 
+from tests.smtp.dialogue import cut
 from waypost.smtp.data import END, BareLineEnd, MessageDecoder
 
 FIRST, SECOND = b"first\r\n", b"MAIL FROM:<smuggler@client.example>\r\n"

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 
+from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 from waypost import events
 from waypost.app import ports
 from waypost.domain import errors

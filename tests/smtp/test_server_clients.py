@@ -7,8 +7,8 @@ from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
-from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 
+from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
 from waypost.smtp.server import _Connection
 

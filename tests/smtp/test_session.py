@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.smtp import dialogue
 
+from tests.smtp import dialogue
 from waypost.smtp import replies
 from waypost.smtp.session import Session
 

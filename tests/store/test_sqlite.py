@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.houses import NOW, TENANT, an_email_address, make_instance
 
+from tests.houses import NOW, TENANT, an_email_address, make_instance
 from waypost.app import email_addresses, instances, ports
 from waypost.domain import errors
 from waypost.domain.aliases import AliasLink
