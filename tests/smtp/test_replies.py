@@ -57,11 +57,13 @@ def test_each_line_has_the_enhanced_code():
         (domain_errors.UnknownRecipient("Nobody"), b"550 5.1.1 No such address here\r\n"),
         (domain_errors.RecipientsChanged("Gone; ask again"), b"451 4.2.1 Gone; ask again\r\n"),
         (domain_errors.MailLoop("A {loop}"), b"554 5.4.6 A {loop}\r\n"),
-        (domain_errors.NotFound("secret"), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
-        (RuntimeError("secret"), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
-        (KeyboardInterrupt(), b"451 4.3.0 Temporary failure (id an-id); please try again\r\n"),
     ],
     ids=repr,
 )
-def test_an_error_is_told_as_its_reply_and_an_unexpected_one_as_an_id(error, told):
-    assert bytes(errors.reply(error, "an-id")) == told
+def test_an_error_that_concerns_the_sender_is_told_as_its_reply(error, told):
+    assert bytes(errors.refusal(error)) == told
+
+
+@pytest.mark.parametrize("error", [domain_errors.NotFound("secret"), RuntimeError("secret")], ids=repr)
+def test_any_other_error_has_no_reply_of_its_own(error):
+    assert errors.refusal(error) is None

@@ -41,11 +41,7 @@ async def test_a_refused_recipient_is_told_and_counted():
     [
         (RuntimeError("secret /var/lib"), events.Failed),
         (ports.StoreUnavailable("secret /var/lib"), events.StoreFailed),
-        pytest.param(
-            errors.Duplicate("secret /var/lib"),
-            events.Failed,
-            marks=pytest.mark.xfail(strict=True, reason="the cause of an unexpected domain error is not logged"),
-        ),
+        (errors.Duplicate("secret /var/lib"), events.Failed),
     ],
     ids=["unexpected", "unavailable", "unexpected refusal"],
 )
@@ -63,7 +59,6 @@ def test_a_failure_is_temporary_and_its_cause_stays_in_the_house(where, error, k
     asyncio.run(scenario())
 
 
-@pytest.mark.xfail(strict=True, reason="replies are held back until everything received so far is answered")
 @on_both_loops
 async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too():
     store = FakeStore()
@@ -125,7 +120,6 @@ async def test_a_port_that_is_taken_is_an_os_error():
             await served.server.start(*served.address)
 
 
-@pytest.mark.xfail(strict=True, reason="an error of the session itself is outside the error boundary")
 def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
     def fail(*_):
         raise RuntimeError("secret /var/lib")

@@ -6,8 +6,6 @@ import struct
 from contextlib import suppress
 from unittest.mock import Mock
 
-import pytest
-
 from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
 from waypost.smtp.server import _Connection
@@ -44,7 +42,6 @@ async def test_who_does_not_read_cannot_go_on_sending():
             assert connection._transport.get_write_buffer_size() < 10_000_000
 
 
-@pytest.mark.xfail(strict=True, reason="after QUIT, nobody watches over a client that does not read")
 @on_our_loop
 async def test_who_quits_and_does_not_read_is_hung_up_on():
     async with serving(silence_limit=0.1) as served:
@@ -132,7 +129,6 @@ def test_who_connects_and_is_gone_at_once_does_no_harm():
     asyncio.run(scenario())
 
 
-@pytest.mark.xfail(strict=True, reason="uvloop knows no peer of a connection that was reset; its transport leaks")
 def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
     async def scenario():
         async with serving() as served:

@@ -15,8 +15,8 @@ _REPLIES: dict[type[errors.WaypostError], Reply] = {
 }
 
 
-def reply(error: BaseException, incident_id: str) -> Reply:
-    """The reply for an error; for one we did not expect, `451 4.3.0` with the id to look for in our log."""
+def refusal(error: Exception) -> Reply | None:
+    """The reply for an error that the sender has to know of, or None for one that we did not expect."""
     if isinstance(error, errors.WaypostError) and type(error) in _REPLIES:
         return _REPLIES[type(error)].about(reason=error.message)
-    return replies.TRY_AGAIN.about(id=incident_id)
+    return None

@@ -12,6 +12,9 @@ LINE_LIMIT = 512
 MAIL_LINE_LIMIT = LINE_LIMIT + 26 + 17 + 10
 """MAIL may be longer by SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531)."""
 
+NAME_LIMIT = 64
+"""Characters of a parameter's name that are looked at, and repeated in a reply."""
+
 _ATOM = r"[^\s\x00-\x1f\x7f<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f\\"]|\\[^\x00-\x1f\x7f])*"'
 _HOST = r"[^\s\x00-\x1f\x7f<>()\[\]\\,;:@\"]+|\[[0-9A-Za-z.:-]+\]"
@@ -42,7 +45,8 @@ class Path:
 def split_command(line: str) -> tuple[str, str]:
     """A command line, without its CRLF, as the verb in capitals and the argument."""
     verb, _, argument = line.partition(" ")
-    return verb.upper(), argument.strip(" ")
+    # Some letters that are not ASCII have capitals that are, and a verb is ASCII.
+    return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
 def is_helo_name(argument: str) -> bool:
@@ -68,11 +72,18 @@ def is_reverse_path(path: str) -> bool:
     return not path or _MAILBOX.fullmatch(path) is not None
 
 
+def has_source_route(path: str) -> bool:
+    """Whether a path names hosts to go through (RFC 5321 appendix C), which a server may decline to do."""
+    return path.startswith("@") and ":" in path
+
+
 def parse_recipient(path: str) -> addresses.Address | None:
     """The address of a RCPT path, or None if it is well written but can be none of ours (a literal, say).
 
     Raises `BadSyntax`.
     """
+    if path.lower() == "postmaster":  # the one path without a domain, RFC 5321 section 4.5.1
+        return None
     match = _MAILBOX.fullmatch(path)
     if match is None:
         raise BadSyntax
@@ -89,7 +100,7 @@ def _parameters(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in text.split():
         match = _PARAMETER.fullmatch(word)
-        name = match["name"].upper() if match else word
+        name = (match["name"].upper() if match else word)[:NAME_LIMIT]
         if match is None or name in found:
             raise BadParameter(name)
         found[name] = match["value"] or ""

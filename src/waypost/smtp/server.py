@@ -9,7 +9,6 @@ from typing import cast
 from waypost import events
 from waypost.app import accept, ports
 from waypost.domain import messages
-from waypost.domain.errors import WaypostError
 from waypost.smtp import errors, replies
 from waypost.smtp.replies import Reply
 from waypost.smtp.session import Event, MessageReceived, RecipientGiven, Session
@@ -82,19 +81,19 @@ class SmtpServer:
         """We ended a client's session, for the reason in the reply."""
         self._emit(events.SessionClosed(peer=peer, reply=str(reply)))
 
-    def _refuse(self, error: Exception, event: Event, peer: str) -> Reply:
-        """Say no for this reason; the log learns what the client may not."""
+    def failed(self, error: Exception) -> Reply:
+        """A failure of ours: the log learns the cause, the client an id and that it may try again."""
         incident_id = str(uuid.uuid4())
-        reply = errors.reply(error, incident_id)
-        match error:
-            case WaypostError() if isinstance(event, MessageReceived):
-                self._emit(events.MessageRefused(peer=peer, reply=str(reply)))
-            case WaypostError():
-                self._emit(events.RecipientRefused(peer=peer, reply=str(reply)))
-            case ports.StoreUnavailable():
-                self._emit(events.StoreFailed(where="smtp", id=incident_id, cause=error))
-            case _:
-                self._emit(events.Failed(where="smtp", id=incident_id, cause=error))
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
+        self._emit(kind(where="smtp", id=incident_id, cause=error))
+        return replies.TRY_AGAIN.about(id=incident_id)
+
+    def _refuse(self, error: Exception, event: Event, peer: str) -> Reply:
+        reply = errors.refusal(error)
+        if reply is None:
+            return self.failed(error)
+        kind = events.MessageRefused if isinstance(event, MessageReceived) else events.RecipientRefused
+        self._emit(kind(peer=peer, reply=str(reply)))
         return reply
 
     async def _accept(self, event: MessageReceived) -> Reply:
@@ -127,11 +126,16 @@ class _Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
         self._farewell: Reply | None = None
         self._client_is_done = False
+        self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._peer = self._transport.get_extra_info("peername")[0]
+        name = self._transport.get_extra_info("peername")
+        if name is None:  # the client is gone before we could ask who it was
+            self._transport.abort()
+            return
+        self._peer = name[0]
         self._session = Session(hostname=self._server.house.hostname, peer=self._peer)
         self._server.opened(self)
         self._heard_at = self._loop.time()
@@ -154,7 +158,8 @@ class _Connection(asyncio.Protocol):
         return self._answering is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         self._server.closed(self)
         self.ended.set_result(None)
 
@@ -175,18 +180,29 @@ class _Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Serve what has been received, up to the first question that the house must think about."""
-        event = self._session.next_event()
+        try:
+            event = self._session.next_event()
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
+            self._session.close(self._server.failed(error))
+            event = None
         if event is None:
             self._send()
         else:
             self._answering = self._loop.create_task(self._answer(event))
 
-    async def _answer(self, event: Event | None) -> None:
-        while event is not None:
-            self._session.answer(await self._server.decide(event, self._peer))
-            if self._farewell:
-                self._session.close(self._farewell)
-            event = self._session.next_event()
+    async def _answer(self, question: Event) -> None:
+        """Have this question answered, and those that follow in what has been received."""
+        event: Event | None = question
+        try:
+            while event is not None:
+                self._session.answer(await self._server.decide(event, self._peer))
+                if self._farewell:
+                    self._session.close(self._farewell)
+                if isinstance(event, MessageReceived):
+                    self._send()  # who has waited for the disk does not wait for the next message too
+                event = self._session.next_event()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._session.close(self._server.failed(error))
         self._answering = None
         self._heard_at = self._loop.time()
         self._resume()
@@ -213,6 +229,9 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def _finish(self, farewell: Reply) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(min(LINGER, self._server.silence_limit), self._transport.abort)
         if farewell is replies.BYE or self._client_is_done:
             self._transport.close()
             return
@@ -220,8 +239,6 @@ class _Connection(asyncio.Protocol):
         # Closing at once, with octets unread, would make the system send a reset, and the client might never see
         # our reply. So we end our side, and read on for a moment without looking.
         self._transport.write_eof()
-        self._timer.cancel()
-        self._timer = self._loop.call_later(LINGER, self._transport.abort)
 
     def _check_silence(self) -> None:
         silent_for = self._loop.time() - self._heard_at

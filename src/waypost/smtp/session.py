@@ -225,6 +225,8 @@ class Session:
             return replies.BAD_MAIL
         except grammar.BadParameter as error:
             return replies.BAD_PARAMETER.about(name=error.args[0])
+        if grammar.has_source_route(path.text):
+            return replies.SOURCE_ROUTE
         if not grammar.is_reverse_path(path.text):
             return replies.BAD_MAIL
         refusal = self._refuse_parameters(path)
@@ -259,6 +261,8 @@ class Session:
     def _rcpt(self, argument: str) -> Reply | None:
         try:
             path = grammar.parse_path(argument, "TO")
+            if grammar.has_source_route(path.text):
+                return replies.SOURCE_ROUTE
             address = grammar.parse_recipient(path.text)
         except grammar.BadSyntax:
             return replies.BAD_RCPT
