@@ -41,6 +41,7 @@ SUBJECTS = [
     (b"To: b\r\n\r\nno subject\r\n", ""),
     (b"", ""),
     (b"\r\n", ""),
+    (b"\r\nSubject: body\r\n\r\n", ""),
     (b"no header at all\r\n", ""),
     (b"Subject: header without end", "header without end"),
 ]
@@ -72,10 +73,11 @@ def test_a_readable_subject_has_no_control_characters(text):
 
 
 def test_ids_are_version_7_uuids_in_the_order_of_time():
-    first = messages.new_id(NOW, b"\xff" * 10)
-    second = messages.new_id(NOW + timedelta(milliseconds=1), b"\x00" * 10)
+    first = messages.new_id(NOW, 0, b"\xff" * 8)
+    same_moment = messages.new_id(NOW, 1, b"\x00" * 8)
+    second = messages.new_id(NOW + timedelta(milliseconds=1), 0, b"\x00" * 8)
 
-    assert first < second
+    assert first < same_moment < second
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", first)
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", second)
 

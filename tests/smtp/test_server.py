@@ -99,7 +99,6 @@ async def test_stopping_answers_the_message_under_way_and_hangs_up():
             await asyncio.open_connection(*served.address)
 
 
-@pytest.mark.xfail(strict=True, reason="a session that ends behind an answered message is finished twice")
 @on_both_loops
 async def test_a_session_that_we_end_is_counted_once():
     store = FakeStore()

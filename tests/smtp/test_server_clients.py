@@ -6,8 +6,6 @@ import struct
 from contextlib import suppress
 from unittest.mock import Mock
 
-import pytest
-
 from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
 from waypost.smtp.server import _Connection
@@ -28,7 +26,6 @@ async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
         assert len(store.kept) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="after the first answer the connection is closed; the second is kept unanswered")
 @on_both_loops
 async def test_who_sends_two_messages_and_closes_its_side_gets_both_answers():
     store = FakeStore()
@@ -70,7 +67,6 @@ async def test_who_quits_and_does_not_read_is_hung_up_on():
             await served.until_nobody_is_connected(seconds=0.9)
 
 
-@pytest.mark.xfail(strict=True, reason="after the end of what a client sends, nobody watches whether it reads")
 @on_our_loop
 async def test_who_closes_its_side_and_does_not_read_is_hung_up_on():
     async with serving(silence_limit=0.1) as served:

@@ -6,6 +6,7 @@ that key's account only.
 
 import base64
 import binascii
+import re
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +27,7 @@ from waypost.domain.delivery import Delivery
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Message
 
-PREFIX = "/_waypost/"
+PREFIX = "/_waypost"
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
@@ -147,9 +148,10 @@ def _address(request: Request) -> addresses.Address:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(PAGE_SIZE))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MAX_PAGE_SIZE):
+    limit = int(text) if re.fullmatch("[0-9]{1,9}", text) else 0
+    if not 1 <= limit <= MAX_PAGE_SIZE:
         raise errors.Invalid(f"limit must be a number from 1 to {MAX_PAGE_SIZE}.")
-    return int(text)
+    return limit
 
 
 def _delivery(delivery: Delivery, message: Message) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _parameters(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in text.split():
         match = _PARAMETER.fullmatch(word)
-        name = (match["name"].upper() if match else word)[:NAME_LIMIT]
+        name = (match["name"].upper() if match else ascii(word)[1:-1])[:NAME_LIMIT]
         if match is None or name in found:
             raise BadParameter(name)
         found[name] = match["value"] or ""

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import uuid
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import cast
 
@@ -42,6 +44,9 @@ class SmtpServer:
         self._emit = emit
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self._stopping = False
+        self._newest_id_at: datetime | None = None
+        self._ids_at_once = 0
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
@@ -52,6 +57,7 @@ class SmtpServer:
 
     async def stop(self) -> None:
         """Take no more connections, give every message that was received its answer, and hang up."""
+        self._stopping = True
         if self._server:
             self._server.close()
         for connection in list(self._connections):
@@ -72,6 +78,8 @@ class SmtpServer:
     def opened(self, connection: "_Connection") -> None:
         """A client has connected."""
         self._connections.add(connection)
+        if self._stopping:
+            connection.hang_up(replies.SHUTTING_DOWN)
 
     def closed(self, connection: "_Connection") -> None:
         """A connection has ended."""
@@ -101,7 +109,7 @@ class SmtpServer:
         use_case = partial(
             accept.accept_message,
             house=self.house,
-            message_id=messages.new_id(now, os.urandom(10)),
+            message_id=self._new_id(now),
             envelope=event.envelope,
             recipients=event.recipients,
             raw=event.raw,
@@ -116,6 +124,12 @@ class SmtpServer:
         )
         return replies.ACCEPTED.about(id=message.id)
 
+    def _new_id(self, now: datetime) -> str:
+        """An id behind all earlier ones, also behind those of the same millisecond."""
+        self._ids_at_once = self._ids_at_once + 1 if now == self._newest_id_at else 0
+        self._newest_id_at = now
+        return messages.new_id(now, self._ids_at_once, os.urandom(8))
+
 
 class _Connection(asyncio.Protocol):
     """One client: moves octets between the socket and the session, and watches the time."""
@@ -126,6 +140,7 @@ class _Connection(asyncio.Protocol):
         self._answering: asyncio.Task[None] | None = None
         self._farewell: Reply | None = None
         self._client_is_done = False
+        self._client_is_deaf = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
@@ -137,10 +152,10 @@ class _Connection(asyncio.Protocol):
             return
         self._peer = name[0]
         self._session = Session(hostname=self._server.house.hostname, peer=self._peer)
-        self._server.opened(self)
         self._heard_at = self._loop.time()
-        self._timer = self._loop.call_later(self._server.silence_limit, self._check_silence)
+        self._watch(self._server.silence_limit, self._check_silence)
         self._send()
+        self._server.opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._session.farewell:
@@ -155,7 +170,9 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client may send all it has and close its side; it still gets its answers.
         self._client_is_done = True
-        return self._answering is not None
+        if self._answering is None:
+            self._close()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer:
@@ -165,9 +182,11 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         # A client that does not read its replies gets to send no more commands.
+        self._client_is_deaf = True
         self._pause()
 
     def resume_writing(self) -> None:
+        self._client_is_deaf = False
         self._resume()
 
     def hang_up(self, reply: Reply) -> None:
@@ -199,7 +218,7 @@ class _Connection(asyncio.Protocol):
                 if self._farewell:
                     self._session.close(self._farewell)
                 if isinstance(event, MessageReceived):
-                    self._send()  # who has waited for the disk does not wait for the next message too
+                    self._flush()  # who has waited for the disk does not wait for the next message too
                 event = self._session.next_event()
         except Exception as error:  # noqa: BLE001 - as above
             self._session.close(self._server.failed(error))
@@ -213,37 +232,54 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if not self._transport.is_closing():
+        if not (self._client_is_deaf or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def _send(self) -> None:
-        """Send the replies so far, all at once; hang up if the session is over."""
-        output = self._session.output()
+        """Send the replies so far; hang up if the session is over, or the client has nothing more to say."""
+        self._flush()
         if self._transport.is_closing():
             return
-        if output:
-            self._transport.write(output)
         if self._session.farewell:
-            self._finish(self._session.farewell)
+            self._hang_up_on(self._session.farewell)
         elif self._client_is_done:
-            self._transport.close()
+            self._close()
 
-    def _finish(self, farewell: Reply) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(min(LINGER, self._server.silence_limit), self._transport.abort)
+    def _flush(self) -> None:
+        output = self._session.output()
+        if output and not self._transport.is_closing():
+            self._transport.write(output)
+
+    def _hang_up_on(self, farewell: Reply) -> None:
         if farewell is replies.BYE or self._client_is_done:
-            self._transport.close()
+            self._close()
             return
         self._server.hung_up(self._peer, farewell)
         # Closing at once, with octets unread, would make the system send a reset, and the client might never see
         # our reply. So we end our side, and read on for a moment without looking.
         self._transport.write_eof()
+        self._abort_later()
+
+    def _close(self) -> None:
+        self._transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """A client that does not read our last words is not waited for."""
+        self._watch(min(LINGER, self._server.silence_limit), self._transport.abort)
 
     def _check_silence(self) -> None:
-        silent_for = self._loop.time() - self._heard_at
-        left = self._server.silence_limit - silent_for
-        if self._answering is not None or left > 0:
-            self._timer = self._loop.call_later(max(left, 1.0), self._check_silence)
-            return
-        self.hang_up(replies.TIMEOUT)
+        limit = self._server.silence_limit
+        left = self._heard_at + limit - self._loop.time()
+        if self._answering is not None:
+            self._watch(limit, self._check_silence)
+        elif left > 0:
+            self._watch(left, self._check_silence)
+        else:
+            self.hang_up(replies.TIMEOUT)
+
+    def _watch(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do this when so much time has passed, and forget what was to be done before."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, action)

@@ -73,7 +73,7 @@ class Session:
         self._recipient_limit = recipient_limit
         self._state = State.START
         self._farewell: Reply | None = None
-        self._input = b""
+        self._input = bytearray()
         self._line_too_long = False
         self._output = bytearray()
         self._question: Event | None = None
@@ -132,7 +132,7 @@ class Session:
     def _step(self) -> bool:
         """Do one thing with the input. False if that is all for now: a question, the end, or no more input."""
         if self._farewell:
-            self._input = b""
+            self._input.clear()
             return False
         if self._state is State.DATA:
             return self._step_data()
@@ -141,7 +141,8 @@ class Session:
     def _step_data(self) -> bool:
         if not self._input:
             return False
-        octets, self._input = self._input, b""
+        octets = bytes(self._input)
+        self._input.clear()
         try:
             rest = self._decoder.feed(octets)
         except BareLineEnd:
@@ -149,7 +150,7 @@ class Session:
             return False
         if rest is None:
             return False
-        self._input = rest
+        self._input += rest
         if self._decoder.too_big:
             self._say(replies.MESSAGE_TOO_BIG.about(limit=self._message_limit))
             self._state = State.READY
@@ -166,9 +167,10 @@ class Session:
             elif len(self._input) > grammar.MAIL_LINE_LIMIT:
                 self._line_too_long = True
                 # The verb decides on the limit, and the last octet may be the CR of the line's end.
-                self._input = self._input[: len("MAIL ")] + self._input[-1:]
+                del self._input[len("MAIL ") : -1]
             return False
-        line, self._input = self._input[: end + 1], self._input[end + 1 :]
+        line = bytes(self._input[: end + 1])
+        del self._input[: end + 1]
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             self.close(replies.BARE_LINE_END)
             return False
