@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import uuid
@@ -39,7 +40,11 @@ class Service:
         asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
-        when_ready(await self.start())
+        run = await self.start()
+        # What was made so far stays for ever; the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        when_ready(run)
         self._emit(events.Stopping(signal=(await asked).name))
         await self.stop()
 

@@ -243,6 +243,12 @@ def test_a_file_that_is_no_database_is_refused_with_a_sentence(path):
         with_store(path, None)
 
 
+def test_a_sqlite_that_is_too_old_is_named(path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 9))
+    with pytest.raises(ports.StoreUnavailable, match=r"SQLite 3\.37 or newer is needed; this Python has"):
+        with_store(path, None)
+
+
 def test_a_migration_that_fails_leaves_nothing_behind(path, monkeypatch):
     broken = migrations.Migration(2, "broken", "CREATE TABLE half_done (a TEXT);\nCREATE TABLE instances (a TEXT);\n")
     monkeypatch.setattr(migrations, "known", lambda dialect, known=migrations.known: [*known(dialect), broken])

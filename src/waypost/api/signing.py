@@ -149,10 +149,10 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
 
 def _timestamp(request: Request, authorization: Authorization) -> tuple[str, datetime]:
     """The time of signing, as it is signed and as a value; checks that nothing that matters is unsigned."""
-    required = {"host"} | {name for name, _ in request.headers if name.startswith("x-amz-")}
-    unsigned = required.difference(authorization.signed_headers)
-    if unsigned:
-        names = ", ".join(f"'{name}'" for name in sorted(unsigned))
+    signed = authorization.signed_headers
+    unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
+    if unsigned or "host" not in signed:
+        names = ", ".join(f"'{name}'" for name in sorted(unsigned or {"host"}))
         raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
     timestamp = request.header("x-amz-date") or ""
     try:
@@ -177,6 +177,7 @@ def _check_scope(authorization: Authorization, service: str) -> None:
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 
+@lru_cache(maxsize=64)
 def _moment(timestamp: str) -> datetime:
     """The moment of an X-Amz-Date; raises ValueError. `strptime` would take ten times as long."""
     match = _DATE.fullmatch(timestamp)

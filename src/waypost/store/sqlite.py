@@ -27,6 +27,9 @@ from waypost.store import errors, migrations, rows, sql
 
 T = TypeVar("T")
 
+OLDEST_SQLITE = (3, 37)
+"""The first with STRICT tables."""
+
 BATCH_LIMIT = 256
 """Writes in one transaction, at most: bounds how long the first of them waits for the last."""
 
@@ -209,6 +212,11 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            wanted = ".".join(map(str, OLDEST_SQLITE))
+            raise ports.StoreUnavailable(
+                f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}"
+            )
         try:
             self._writing = _connect(path, "rwc")
             _migrate(self._writing, path)
