@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench model docs lock clean
+.PHONY: help demo test coverage check fix bench model docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,6 +18,14 @@ demo: $(RUN) ## Show the main job with a real server and real clients
 
 test: $(DEV) ## Run all tests
 	@$(BIN)/python -m pytest
+
+# The rules and the protocols have no excuse: every branch of them is tested.
+PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar \
+	waypost.api.protocol waypost.api.shapes waypost.api.signing
+
+coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
+	@$(BIN)/python -m pytest tests/domain tests/app tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
+		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms
 	@$(BIN)/ruff check .
