@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.houses import NOW, TENANT, an_email_address, make_instance
+from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import accept, aliases, email_addresses, trace
 from waypost.domain import addresses, errors
 from waypost.domain.instances import Tenant

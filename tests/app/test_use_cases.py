@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.houses import NOW, TENANT, an_email_address, make_instance
+from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import aliases, email_addresses, idempotency, instances, ports
 from waypost.domain import addresses, errors
 from waypost.domain.aliases import AliasLink

@@ -4,19 +4,17 @@ import asyncio
 import os
 import re
 import socket
-import sqlite3
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import uvloop
 
-from tests.houses import an_email_address, make_instance
+from tests.values import an_email_address, make_instance
 from waypost import events
 from waypost.app import accept
 from waypost.smtp import server as smtp_server
-from waypost.store import sqlite
+from waypost.store import sqlite_file
 
 HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
 MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
@@ -33,16 +31,14 @@ class FakeStore:
         self.at_read, self.at_write = at_read, at_write
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        sqlite._migrate(self._connection, Path(":memory:"))
-        self._tx = sqlite.Transaction(self._connection)
+        self._tx = sqlite_file.in_memory()
         make_instance(self._tx)
         self._tx.add_email_address(an_email_address("support"), {})
 
     @property
     def kept(self) -> list[bytes]:
         """The messages that it has."""
-        return [raw for (raw,) in self._connection.execute("SELECT raw FROM message_bodies")]
+        return [raw for (raw,) in self._tx._connection.execute("SELECT raw FROM message_bodies")]
 
     async def read(self, use_case):
         if self.at_read:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.houses import NOW, TENANT, an_email_address, make_instance
+from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import email_addresses, instances, ports
 from waypost.domain import errors
 from waypost.domain.aliases import AliasLink
-from waypost.store import migrations, sql, sqlite
+from waypost.store import migrations, sql, sqlite, sqlite_file
 
 
 def with_store(path, scenario):
@@ -245,7 +245,7 @@ def test_a_file_that_is_no_database_is_refused_with_a_sentence(path):
 
 def test_a_sqlite_that_is_too_old_is_named(path, monkeypatch):
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 9))
-    with pytest.raises(ports.StoreUnavailable, match=r"SQLite 3\.37 or newer is needed; this Python has"):
+    with pytest.raises(sqlite_file.SqliteTooOld, match=r"SQLite 3\.37 or newer is needed; this Python has"):
         with_store(path, None)
 
 
@@ -278,6 +278,28 @@ def test_commits_wait_for_the_disk(path):
         ).fetchone()
 
     assert with_store(path, scenario) == ((2,), ("wal",))
+
+
+class RollbackFailsToo(CommitFails):
+    """A connection on which nothing works any more, as on a disk that is gone."""
+
+    def execute(self, statement, *parameters):
+        if statement in ("COMMIT", "ROLLBACK"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement, *parameters)
+
+
+def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
+    async def scenario(store):
+        whole, store._writing = store._writing, RollbackFailsToo(store._writing)
+        outcomes = [await asyncio.gather(store.write(make_instance), return_exceptions=True) for _ in range(2)]
+        store._writing = whole
+        await store.write(make_instance)
+        return outcomes, await store.read(exists("i"))
+
+    outcomes, lives = with_store(path, scenario)
+    assert all(isinstance(outcome, ports.StoreUnavailable) for (outcome,) in outcomes)
+    assert lives
 
 
 class TestConstraints:

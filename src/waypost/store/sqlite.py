@@ -2,177 +2,29 @@
 
 Waiting writes are drained into one `BEGIN IMMEDIATE … COMMIT`, and all of them are durable (`synchronous=FULL`)
 before any caller hears of success. One that fails half-way harms no other: then the batch is run once more, with
-a savepoint around each (docs/decisions/0005-savepoints-when-needed.md). Point reads run
-on the event loop's own read-only connection, which WAL lets go on while the writer writes; longer reads have
-a thread of their own.
+a savepoint around each (docs/decisions/0005-savepoints-when-needed.md). Point reads run on the event loop's own
+read-only connection, which WAL lets go on while the writer writes; longer reads have a thread of their own.
 """
 
 import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.app import ports
-from waypost.domain.aliases import AliasLink
-from waypost.domain.delivery import Delivery
-from waypost.domain.email_addresses import EmailAddress
-from waypost.domain.instances import Instance, Tenant
-from waypost.domain.messages import Message
-from waypost.store import errors, migrations, rows, sql
+from waypost.store import sqlite_file
+from waypost.store.sqlite_transaction import Transaction
 
 T = TypeVar("T")
 
-OLDEST_SQLITE = (3, 37)
-"""The first with STRICT tables."""
-
 BATCH_LIMIT = 256
 """Writes in one transaction, at most: bounds how long the first of them waits for the last."""
-
-_QUERIES = sql.load("sqlite")
-
-_UNIQUE_CONSTRAINTS = {
-    "email_addresses.address_key": "email_addresses_have_one_owner",
-    "instances.alias_key": "instances_alias_is_unique",
-    "alias_link_ends.email_address_id": "alias_link_ends_one_link_each",
-    "alias_link_ends.email_address_id, alias_link_ends.side, "
-    "alias_link_ends.other_id, alias_link_ends.other_side": "alias_link_ends_pair",
-}
-"""SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
-
-
-class Transaction:
-    """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection is read-only."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
-        row = self._one("instance", instance_id, tenant.account, tenant.region)
-        return rows.instance(row) if row else None
-
-    def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
-        return [rows.instance(row) for row in self._all("instances", tenant.account, tenant.region, after, limit)]
-
-    def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
-        row = self._one("email_address", email_address_id, instance_id)
-        return rows.email_address(row) if row else None
-
-    def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description | None:
-        row = self._one("description", email_address_id, instance_id, tenant.account, tenant.region)
-        return rows.description(row) if row else None
-
-    def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        row = self._one("email_address_by_key", address_key)
-        return rows.email_address(row) if row else None
-
-    def email_address_with_primary(self, address_key: str) -> tuple[EmailAddress, EmailAddress | None] | None:
-        row = self._one("email_address_with_primary", address_key)
-        if row is None:
-            return None
-        own, primary = row[: rows.EMAIL_ADDRESS_FIELDS], row[rows.EMAIL_ADDRESS_FIELDS :]
-        return rows.email_address(own), rows.email_address(primary) if primary[0] else None
-
-    def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
-        row = self._one("email_address_by_id", email_address_id)
-        return rows.email_address(row) if row else None
-
-    def link_of(self, email_address_id: str) -> AliasLink | None:
-        row = self._one("link_of", email_address_id)
-        return rows.link(row) if row else None
-
-    def tags(self, resource_id: str) -> dict[str, str]:
-        return dict(self._all("tags", resource_id))
-
-    def remembered_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
-        row = self._one("remembered_call", *_call_key(key))
-        return rows.remembered_call(row) if row else None
-
-    def message(self, account: str, message_id: str) -> Message | None:
-        row = self._one("message", message_id, account)
-        return rows.message(row) if row else None
-
-    def raw(self, message_id: str) -> bytes:
-        raw: bytes = self._execute("raw", message_id).fetchone()[0]
-        return raw
-
-    def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
-        return [rows.delivery(row) for row in self._all("deliveries_of", message_id, account)]
-
-    def deliveries_at(
-        self, account: str, address_key: str, *, after: str | None, limit: int
-    ) -> list[tuple[Delivery, Message]]:
-        newest = "~" if after is None else after  # "~" sorts behind every id
-        found = self._all("deliveries_at", account, address_key, newest, limit)
-        return [(rows.delivery(row), rows.message(row[rows.DELIVERY_FIELDS :])) for row in found]
-
-    def trace(self, message_id: str) -> list[ports.TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("trace", message_id)]
-
-    def lock_email_addresses(self, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        # There is one writer, so a write transaction holds every row already.
-        found = (self.email_address(instance_id, email_address_id) for email_address_id in ids)
-        return {email_address.id: email_address for email_address in found if email_address}
-
-    def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
-        self._execute("add_instance", *rows.of_instance(instance))
-        self._many("add_tag", [(instance.id, key, value) for key, value in tags.items()])
-
-    def remove_instance(self, instance_id: str) -> None:
-        self._execute("remove_links_of_instance", instance_id)
-        self._execute("remove_tags_of_instance", instance_id)
-        self._execute("remove_email_addresses_of_instance", instance_id)
-        self._execute("remove_instance", instance_id)
-
-    def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
-        self._execute("add_email_address", *rows.of_email_address(email_address))
-        self._many("add_tag", [(email_address.id, key, value) for key, value in tags.items()])
-
-    def remove_email_address(self, email_address_id: str) -> None:
-        self._execute("remove_link", email_address_id)
-        self._execute("remove_tags", email_address_id)
-        self._execute("remove_email_address", email_address_id)
-
-    def add_link(self, link: AliasLink) -> None:
-        self._execute("add_link", link.primary_id, link.alias_id, rows.to_milliseconds(link.created_at))
-
-    def remove_link(self, link: AliasLink) -> None:
-        self._execute("remove_link", link.primary_id)
-
-    def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
-        made_at = rows.to_milliseconds(call.made_at)
-        self._execute("remember_call", *_call_key(key), call.fingerprint, call.answer, made_at)
-
-    def add_message(
-        self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
-    ) -> None:
-        self._execute("add_message", *rows.of_message(message))
-        self._execute("add_body", message.id, raw)
-        self._many("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
-        self._many("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
-
-    def _one(self, query: str, *parameters: Any) -> rows.Row | None:
-        row: rows.Row | None = self._execute(query, *parameters).fetchone()
-        return row
-
-    def _all(self, query: str, *parameters: Any) -> list[Any]:
-        return self._execute(query, *parameters).fetchall()
-
-    def _execute(self, query: str, *parameters: Any) -> sqlite3.Cursor:
-        try:
-            return self._connection.execute(_QUERIES[query], parameters)
-        except sqlite3.IntegrityError as error:
-            raise _translated(error) from error
-
-    def _many(self, query: str, parameters: Sequence[rows.Row]) -> None:
-        try:
-            self._connection.executemany(_QUERIES[query], parameters)
-        except sqlite3.IntegrityError as error:
-            raise _translated(error) from error
 
 
 @dataclass(slots=True)
@@ -208,20 +60,19 @@ class SqliteStore:
     """`ports.Store` on one SQLite file. Made on, and used from, one event loop."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, made and migrated as needed. Raises `migrations.SchemaTooNew`, `StoreUnavailable`."""
+        """Open the file, made and migrated as needed.
+
+        Raises `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`.
+        """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            wanted = ".".join(map(str, OLDEST_SQLITE))
-            raise ports.StoreUnavailable(
-                f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}"
-            )
+        sqlite_file.refuse_old_sqlite()
         try:
-            self._writing = _connect(path, "rwc")
-            _migrate(self._writing, path)
-            self._reading = _connect(path, "ro")
-            self._searching = _connect(path, "ro")
+            self._writing = sqlite_file.connect(path, "rwc")
+            sqlite_file.migrate(self._writing, where=str(path))
+            self._reading = sqlite_file.connect(path, "ro")
+            self._searching = sqlite_file.connect(path, "ro")
         except sqlite3.Error as error:
             raise ports.StoreUnavailable(f"{path} cannot be opened: {error}") from error
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
@@ -292,8 +143,13 @@ class _HalfDone(Exception):
 
 
 def _run_batch(connection: sqlite3.Connection, batch: list[_Job]) -> None:
-    """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed."""
+    """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed.
+
+    Never raises: the writer goes on with the next batch, and has callers to tell.
+    """
     try:
+        if connection.in_transaction:  # a disk that failed at the last rollback, and may be back
+            connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in batch:
@@ -305,11 +161,12 @@ def _run_batch(connection: sqlite3.Connection, batch: list[_Job]) -> None:
             for job in batch:
                 _run_in_savepoint(connection, job)
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # noqa: BLE001 - as said above
         for job in batch:
             job.error = ports.StoreUnavailable(f"the transaction failed: {error}")
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
 def _run(connection: sqlite3.Connection, job: _Job) -> None:
@@ -349,54 +206,3 @@ def _read(connection: sqlite3.Connection, use_case: Callable[[ports.ReadTx], T])
 
 def _unavailable(error: BaseException) -> ports.StoreUnavailable:
     return ports.StoreUnavailable(f"SQLite says: {error}")
-
-
-def _translated(error: sqlite3.IntegrityError) -> Exception:
-    """The domain error for a broken constraint, or the error itself where only a bug can have broken it."""
-    what, _, which = str(error).partition(" constraint failed: ")
-    constraint = _UNIQUE_CONSTRAINTS.get(which, which) if what == "UNIQUE" else which
-    return errors.meaning(constraint) or error
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-    )
-    connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if mode == "rwc":
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS migrations"
-        " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
-    )
-    (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
-    for step in migrations.pending("sqlite", newest_applied=newest, where=str(path)):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in _statements(step.sql):
-                connection.execute(statement)
-            connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            connection.execute("ROLLBACK")
-            raise
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: `executescript` would commit behind our back."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _call_key(key: ports.CallKey) -> rows.Row:
-    return (key.tenant.account, key.tenant.region, key.operation, key.scope, key.token)

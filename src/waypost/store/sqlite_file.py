@@ -1,0 +1,75 @@
+"""Opening SQLite: the settings of a connection, and the schema brought up to date."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from waypost.store import migrations
+from waypost.store.sqlite_transaction import Transaction
+
+OLDEST_SQLITE = (3, 37)
+"""The first with STRICT tables."""
+
+
+class SqliteTooOld(Exception):
+    """This Python comes with a SQLite that cannot hold our schema."""
+
+
+def refuse_old_sqlite() -> None:
+    """Raise `SqliteTooOld`, naming both versions."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise SqliteTooOld(f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}")
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file, to write it (`rwc`: made if it is not there) or to read it (`ro`). Raises `sqlite3.Error`."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if mode == "rwc":
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, *, where: str) -> None:
+    """Bring the schema up to date. `where` names the database in errors.
+
+    Raises `migrations.SchemaTooNew`, `sqlite3.Error`; a migration that fails leaves nothing behind.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations"
+        " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
+    )
+    (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
+    for step in migrations.pending("sqlite", newest_applied=newest, where=where):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(step.sql):
+                connection.execute(statement)
+            connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: `executescript` would commit behind our back."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def in_memory() -> Transaction:
+    """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
+    migrate(connection, where="memory")
+    return Transaction(connection)
