@@ -8,7 +8,7 @@ from typing import get_args
 
 from waypost import events
 from waypost.api import operations, shapes
-from waypost.settings import Settings
+from waypost.settings import Settings, environment_name
 from waypost.smtp import grammar, replies, session
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -19,7 +19,7 @@ NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
 def settings_page() -> str:
     """Every setting of `waypost serve`."""
     rows = [
-        f"| `--{field.name}` | `WAYPOST_SERVE_{field.name.upper()}` | {f'`{field.default}`' if field.default else ''} "
+        f"| `--{field.name}` | `{environment_name(field.name)}` | {f'`{field.default}`' if field.default else ''} "
         f"| {field.metadata['help']} |"
         for field in dataclasses.fields(Settings)
     ]

@@ -6,12 +6,12 @@ import gc
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waypost import datadir, events, logs
 from waypost.api.asgi import Api
@@ -20,7 +20,12 @@ from waypost.console import inspection
 from waypost.domain.instances import Instance, Tenant
 from waypost.settings import Settings, host_and_port
 from waypost.smtp.server import SmtpServer
+from waypost.store.migrations import SchemaTooNew
 from waypost.store.sqlite import SqliteStore
+from waypost.store.sqlite_file import SqliteTooOld
+
+Start = Callable[[str, int], Awaitable[tuple[str, int]]]
+"""Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
 
 
 class CannotStart(Exception):
@@ -53,15 +58,18 @@ class Service:
         settings = self.settings
         self.directory.prepare()
         keys = self.directory.access_keys(account=settings.account, region=settings.region)
-        house = accept.House(settings.real_hostname, self.directory.derived_key("loop tokens"))
-        self._store = SqliteStore(self.directory.database)
+        deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
+        try:
+            self._store = SqliteStore(self.directory.database)
+        except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld) as error:
+            raise CannotStart(str(error)) from error
         self.instance_id = await self._store.write(
             partial(_instance_to_start_with, tenant=Tenant(settings.account, settings.region), now=now())
         )
         api = Api(self._store, access_keys=keys.get, clock=now, emit=self._emit)
         console = inspection.application(self._store, access_keys=keys.get, emit=self._emit)
         self._http = _HttpServer(_by_path(console, api))
-        self._smtp = SmtpServer(self._store, house, clock=now, emit=self._emit)
+        self._smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
         http_address = await self._listen("http", settings.http, self._http.start)
         smtp_address = await self._listen("smtp", settings.smtp, self._smtp.start)
         run = datadir.Run(http=http_address, smtp=smtp_address)
@@ -76,7 +84,7 @@ class Service:
         self.directory.release()
         self._emit(events.Stopped())
 
-    async def _listen(self, edge: str, address: str, start: Callable[[str, int], Any]) -> str:
+    async def _listen(self, edge: str, address: str, start: Start) -> str:
         host, port = host_and_port(edge, address)
         try:
             host, port = await start(host, port)
@@ -111,11 +119,12 @@ def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime)
     return instances.create(tx, instance, tags={})
 
 
-def _by_path(console: Any, api: Any) -> Any:
+def _by_path(console: ASGIApp, api: ASGIApp) -> ASGIApp:
     """One ASGI application of two: Waypost's own paths, and AWS's."""
+    prefix = f"{inspection.PREFIX}/".encode()
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        chosen = console if scope["path"].startswith(inspection.PREFIX) else api
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = console if scope["raw_path"].startswith(prefix) else api
         await chosen(scope, receive, send)
 
     return application
@@ -129,7 +138,7 @@ def _ask_once(asked: "asyncio.Future[signal.Signals]", number: signal.Signals) -
 class _HttpServer(uvicorn.Server):
     """uvicorn inside our loop: it leaves the signals to us."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: ASGIApp) -> None:
         config = uvicorn.Config(
             application,
             http="httptools",
@@ -151,6 +160,9 @@ class _HttpServer(uvicorn.Server):
         self._serving = asyncio.create_task(self.serve(sockets=[listener]))
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            ready.cancel()
+            self._serving.result()
         address: tuple[str, int] = listener.getsockname()[:2]
         return address
 

@@ -15,14 +15,13 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
 from waypost.domain.access_keys import AccessKey
-
-DATABASE = "waypost.sqlite3"
 
 
 class DataDirectoryError(Exception):
@@ -51,7 +50,7 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.database = path / DATABASE
+        self.database = path / "waypost.sqlite3"
         self.credentials = path / "credentials"
         self._master_key = path / "master.key"
         self._run = path / "run.json"
@@ -59,6 +58,7 @@ class DataDirectory:
 
     def prepare(self) -> None:
         """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
+        os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_file = (self.path / "lock").open("ab")
@@ -92,8 +92,10 @@ class DataDirectory:
         try:
             parser.read_string(self.credentials.read_text(encoding="utf-8"))
             return [_profile(parser[name]) for name in parser.sections()]
-        except (OSError, UnicodeDecodeError, configparser.Error, KeyError) as error:
+        except (OSError, UnicodeDecodeError, configparser.Error) as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read as AWS credentials: {error}.") from error
+        except _BadProfile as error:
+            raise DataDirectoryError(f"{self.credentials}: {error}") from error
 
     def derived_key(self, purpose: str) -> bytes:
         """A secret key for one purpose, the same for this deployment forever. Raises `DataDirectoryError`."""
@@ -132,7 +134,16 @@ class DataDirectory:
             self._lock_file.close()
 
 
+class _BadProfile(Exception):
+    """A profile of the credentials file lacks something, or has something that cannot be."""
+
+
 def _profile(section: configparser.SectionProxy) -> Profile:
+    for name in ("aws_access_key_id", "aws_secret_access_key", "aws_account_id", "region"):
+        if not section.get(name):
+            raise _BadProfile(f"the profile [{section.name}] lacks {name}.")
+    if not re.fullmatch("[0-9]{12}", section["aws_account_id"]):
+        raise _BadProfile(f"aws_account_id of the profile [{section.name}] must be twelve digits.")
     key = AccessKey(
         id=section["aws_access_key_id"],
         secret=section["aws_secret_access_key"],

@@ -1,8 +1,10 @@
 """Writes events to the log: lines for people on a terminal, JSON elsewhere, always on standard error."""
 
 import dataclasses
+import logging
 import re
 import sys
+import uuid
 from functools import cache
 from typing import Any
 
@@ -13,7 +15,7 @@ from waypost import events
 
 
 def emitter() -> events.Emit:
-    """An `Emit` that writes each event as one log line."""
+    """An `Emit` that writes each event as one log line. From then on, nothing else writes to the log."""
     log = _terminal_log() if sys.stderr.isatty() else _json_log()
 
     def emit(event: events.Event) -> None:
@@ -26,7 +28,22 @@ def emitter() -> events.Emit:
         else:
             log.error(name, exc_info=cause, **fields)
 
+    logging.basicConfig(handlers=[_Complaints(emit)], force=True)
     return emit
+
+
+class _Complaints(logging.Handler):
+    """Turns what the HTTP server and the event loop log as errors into events; the rest of it is not ours to tell."""
+
+    def __init__(self, emit: events.Emit) -> None:
+        super().__init__(logging.ERROR)
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        cause = record.exc_info[1] if record.exc_info else None
+        cause = cause or RuntimeError(record.getMessage())
+        self._emit(events.Failed(where=record.name, id=str(uuid.uuid4()), cause=cause))
 
 
 @cache
@@ -37,9 +54,9 @@ def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def _terminal_log() -> Any:
-    return structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr), processors=[*_common_processors(), structlog.dev.ConsoleRenderer()]
-    )
+    # A plain traceback: the pretty ones show local variables, and those hold messages and secrets.
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    return structlog.wrap_logger(structlog.WriteLogger(sys.stderr), processors=[*_common_processors(), renderer])
 
 
 def _json_log() -> Any:

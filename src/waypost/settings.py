@@ -61,6 +61,11 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def environment_name(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"WAYPOST_SERVE_{name.upper()}"
+
+
 def help_of(name: str) -> str:
     """What a setting is for, in a sentence."""
     (found,) = (setting for setting in fields(Settings) if setting.name == name)

@@ -121,7 +121,7 @@ def test_the_length_is_told(request_):
 # What the use cases of each operation say that they raise.
 RAISED = {
     "AssociateEmailAddressAlias": [domain.NotFound, domain.Invalid, domain.Conflict, domain.TokenReused],
-    "CreateEmailAddress": [domain.Invalid, domain.NotFound, domain.Duplicate, domain.TokenReused, domain.QuotaExceeded],
+    "CreateEmailAddress": [domain.Invalid, domain.NotFound, domain.Duplicate, domain.TokenReused],
     "CreateInstance": [domain.Duplicate, domain.TokenReused],
     "DeleteEmailAddress": [domain.NotFound],
     "DeleteInstance": [domain.NotFound, domain.TokenReused],
@@ -137,7 +137,6 @@ CODES = {
     domain.Conflict: "ResourceConflictException",
     domain.Duplicate: "DuplicateResourceException",
     domain.TokenReused: "IdempotencyException",
-    domain.QuotaExceeded: "ServiceQuotaExceededException",
 }
 OTHERWISE = {
     ("CreateInstance", domain.Duplicate): "InvalidRequestException",

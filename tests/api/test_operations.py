@@ -156,7 +156,7 @@ def test_an_instance_alias_is_taken_once_in_any_case(new_instance, connect, refu
     alias = "w" + spelling()[:32]
     new_instance(InstanceAlias=alias)
     message = refusal(*INVALID_REQUEST, connect.create_instance, **INSTANCE, InstanceAlias=alias.upper())
-    assert message == "Invalid Input. Instance alias is already used."
+    assert "is already used" in message
 
 
 def test_the_same_token_creates_one_instance(new_instance, spelling):

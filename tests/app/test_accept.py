@@ -8,7 +8,7 @@ from waypost.domain import addresses, errors
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Envelope
 
-HOUSE = accept.House("mx.example.com", b"k" * 32)
+DEPLOYMENT = accept.Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"
 
 
@@ -31,7 +31,7 @@ def send(tx, *names, message_id="m1", raw=RAW):
         protocol="ESMTP",
     )
     return accept.accept_message(
-        tx, HOUSE, message_id=message_id, envelope=envelope, recipients=recipients, raw=raw, now=NOW
+        tx, DEPLOYMENT, message_id=message_id, envelope=envelope, recipients=recipients, raw=raw, now=NOW
     )
 
 

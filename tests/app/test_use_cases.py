@@ -112,7 +112,7 @@ def test_an_address_exists_once_in_the_whole_deployment(tx, instance):
 
 def test_instance_aliases_are_unique_without_regard_to_case(tx):
     make_instance(tx, "i", alias="Support")
-    with pytest.raises(errors.Duplicate, match="alias is already used"):
+    with pytest.raises(errors.Duplicate, match="alias support is already used"):
         make_instance(tx, "j", alias="support")
     make_instance(tx, "k")
 

@@ -111,7 +111,7 @@ def test_who_is_addressed_and_forwarded_to_gets_one_copy(house):
 def test_a_message_has_a_trace(house):
     alias, primary = house.linked_pair()
     details = house.json(f"messages/{house.deliver(HELLO, alias)}")
-    assert (details["client"], details["helo"], details["size"]) == ("127.0.0.1", "client.example", len(HELLO))
+    assert (details["peer"], details["helo"], details["size"]) == ("127.0.0.1", "client.example", len(HELLO))
     assert [(delivery["address"], delivery["reason"], delivery["via"]) for delivery in details["deliveries"]] == [
         (alias, "direct", None),
         (primary, "forwarded", alias),

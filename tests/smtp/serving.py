@@ -78,7 +78,7 @@ class Served:
         self.emitted: list[events.Event] = []
         self.server = smtp_server.SmtpServer(
             store,
-            accept.House("mail.example", b"key"),
+            accept.Deployment("mail.example", b"key"),
             clock=lambda: datetime.now(UTC),
             emit=self.emitted.append,
             silence_limit=silence_limit,

@@ -14,7 +14,6 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
     errors.Conflict: ("ResourceConflictException", "InvalidRequestException"),
     errors.Duplicate: ("DuplicateResourceException", "InvalidRequestException"),
     errors.TokenReused: ("IdempotencyException", "ResourceConflictException", "InvalidRequestException"),
-    errors.QuotaExceeded: ("ServiceQuotaExceededException", "InvalidRequestException"),
 }
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."

@@ -12,7 +12,7 @@ import msgspec
 
 from waypost.api import arns
 from waypost.app import aliases, email_addresses, idempotency, instances, ports
-from waypost.domain import addresses, errors
+from waypost.domain import addresses, errors, moments
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 
@@ -78,8 +78,8 @@ def create_instance(tx: ports.WriteTx, call: Call) -> Output:
 
 def describe_instance(tx: ports.ReadTx, call: Call) -> Output:
     """DescribeInstance."""
-    instance = instances.get(tx, call.tenant, call.members.instance_id)
-    return {"Instance": {**_instance_summary(instance), "Tags": tx.tags(instance.id)}}
+    instance, tags = instances.describe(tx, call.tenant, call.members.instance_id)
+    return {"Instance": {**_instance_summary(instance), "Tags": tags}}
 
 
 def list_instances(tx: ports.ReadTx, call: Call) -> Output:
@@ -131,8 +131,8 @@ def describe_email_address(tx: ports.ReadTx, call: Call) -> Output:
         "EmailAddress": email_address.address.text,
         "DisplayName": email_address.display_name,
         "Description": email_address.description,
-        "CreateTimestamp": _iso8601(email_address.created_at),
-        "ModifiedTimestamp": _iso8601(email_address.modified_at),
+        "CreateTimestamp": moments.iso8601(email_address.created_at),
+        "ModifiedTimestamp": moments.iso8601(email_address.modified_at),
         "AliasConfigurations": [{"EmailAddressId": alias_id}] if alias_id else [],
         "Tags": found.tags,
     }
@@ -203,7 +203,7 @@ def _address(text: str) -> addresses.Address:
     try:
         return addresses.parse(text)
     except errors.Invalid as error:
-        raise errors.Invalid(f"The email address is not valid: {error.message}.") from error
+        raise errors.Invalid(f"EmailAddress is not valid: {error.message}.") from error
 
 
 def _instance_summary(instance: Instance) -> dict[str, Any]:
@@ -218,10 +218,6 @@ def _instance_summary(instance: Instance) -> dict[str, Any]:
         "OutboundCallsEnabled": instance.outbound_calls_enabled,
     }
     return {name: value for name, value in members.items() if value is not None}
-
-
-def _iso8601(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _page_token(after: str) -> str:

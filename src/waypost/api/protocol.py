@@ -1,6 +1,6 @@
 """rest-json without sockets: a request to an operation and its members, an output or error to a response.
 
-Source: the AWS restJson1 protocol (Smithy documentation) and contract 3 in docs/aws-differences.md.
+Source: the AWS restJson1 protocol (Smithy documentation); docs/aws-differences.md for what it leaves open.
 """
 
 import re

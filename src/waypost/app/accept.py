@@ -15,7 +15,7 @@ from waypost.domain.messages import Envelope, Message
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Deployment:
     """What acceptance must know of this deployment: its name in trace lines, and the key of loop tokens."""
 
     hostname: str
@@ -25,12 +25,12 @@ class House:
 def check_recipient(tx: ports.ReadTx, address: Address) -> None:
     """Raise `errors.UnknownRecipient` if mail for this address is not ours to take."""
     if tx.email_address_by_key(address.key) is None:
-        raise errors.UnknownRecipient("No such address here")
+        raise errors.UnknownRecipient(f"{address} is no email address here.")
 
 
 def accept_message(
     tx: ports.WriteTx,
-    house: House,
+    deployment: Deployment,
     *,
     message_id: str,
     envelope: Envelope,
@@ -50,11 +50,11 @@ def accept_message(
 
     facts = messages.read_header(raw)
     alias_ids = [recipient.email_address.id for recipient in present if recipient.primary]
-    messages.refuse_loop(facts, alias_ids=alias_ids, key=house.loop_key)
+    messages.refuse_loop(facts, alias_ids=alias_ids, key=deployment.loop_key)
 
     message = Message(id=message_id, envelope=envelope, received_at=now, size=len(raw), subject=facts.subject)
     plan = routing.plan(present)
-    deliveries = [_delivery(message, destination, house) for destination in plan.destinations]
+    deliveries = [_delivery(message, destination, deployment) for destination in plan.destinations]
     tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan))
     return message
 
@@ -96,14 +96,14 @@ def _reasons(tx: ports.ReadTx, recipient: routing.Recipient, plan: routing.Plan)
         yield f"Mail sent to its alias {alias.address} arrives here too."
 
 
-def _delivery(message: Message, destination: routing.Destination, house: House) -> Delivery:
+def _delivery(message: Message, destination: routing.Destination, deployment: Deployment) -> Delivery:
     email_address, alias = destination.email_address, destination.alias
     header = messages.trace_header(
         message,
-        hostname=house.hostname,
+        hostname=deployment.hostname,
         delivered_to=email_address.address.text,
         sent_to=destination.sent_to.text,
-        token=messages.loop_token(house.loop_key, alias.id) if alias else None,
+        token=messages.loop_token(deployment.loop_key, alias.id) if alias else None,
     )
     return Delivery(
         message_id=message.id,

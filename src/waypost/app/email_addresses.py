@@ -24,6 +24,11 @@ def create(
 
     def effect() -> str:
         instances.get(tx, tenant, email_address.instance_id)
+        if tx.email_address_by_key(email_address.address.key):
+            raise errors.Duplicate(
+                f"Email address {email_address.address} exists already. Mail to an address has one owner, "
+                "so it can be created once only."
+            )
         tx.add_email_address(email_address, tags)
         return email_address.id
 

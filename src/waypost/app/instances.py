@@ -30,6 +30,8 @@ def create(
     """
 
     def effect() -> str:
+        if instance.alias and tx.has_instance_alias(instance.alias):
+            raise errors.Duplicate(f"Instance alias {instance.alias} is already used.")
         tx.add_instance(instance, tags)
         return instance.id
 
@@ -42,6 +44,12 @@ def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
     if instance is None:
         raise errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
     return instance
+
+
+def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instance, Mapping[str, str]]:
+    """The tenant's instance with this id, and its tags. Raises `errors.NotFound`."""
+    instance = get(tx, tenant, instance_id)
+    return instance, tx.tags(instance.id)
 
 
 def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:

@@ -73,8 +73,8 @@ class ReadTx(Protocol):
         """In the order of their ids, those behind `after` (empty: from the start)."""
         ...
 
-    def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
-        """The email address with this id, if it is in this instance."""
+    def has_instance_alias(self, alias: str) -> bool:
+        """Whether an instance of anybody's has this alias, without regard to case."""
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:

@@ -29,7 +29,7 @@ def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent
     envelope = message.envelope
     accepted: dict[str, str | int] = {
         "from": envelope.sender,
-        "client": envelope.peer,
+        "peer": envelope.peer,
         "helo": envelope.helo,
         "protocol": envelope.protocol,
         "size": message.size,

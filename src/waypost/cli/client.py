@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from waypost.datadir import DataDirectory, DataDirectoryError
-from waypost.settings import Settings, help_of
+from waypost.settings import Settings, environment_name, help_of
 
-Data = Annotated[str, typer.Option("--data", help=help_of("data"), envvar="WAYPOST_SERVE_DATA")]
+Data = Annotated[str, typer.Option("--data", help=help_of("data"), envvar=environment_name("data"))]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _DEFAULT_DATA = Settings().data
@@ -59,8 +59,7 @@ def inbox(
     if not found["messages"]:
         typer.echo(f"No mail for {address} yet.")
     for message in found["messages"]:
-        why = f"forwarded through {message['via']}" if message["via"] else "direct"
-        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {why}")
+        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {_how(message)}")
         typer.echo(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}")
 
 
@@ -77,8 +76,7 @@ def show(
     typer.echo(f"Message {message['id']}, {message['size']} octets, received {message['received_at']}")
     typer.echo(f"  from <{message['from']}>: {message['subject'] or '(no subject)'}")
     for delivery in message["deliveries"]:
-        why = f"forwarded through {delivery['via']}" if delivery["via"] else "direct"
-        typer.echo(f"  {delivery['status']} to {delivery['address']} ({why})")
+        typer.echo(f"  {delivery['status']} to {delivery['address']} ({_how(delivery)})")
     typer.echo("Trace:")
     for event in message["trace"]:
         details = {name: value for name, value in event.items() if name not in ("at", "event")}
@@ -96,13 +94,17 @@ def explain(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    verdict = "accepted" if found["accepted"] else "refused: 550 5.1.1 No such address here"
-    typer.echo(f"Mail for {found['address']} would be {verdict}.")
+    if found["accepted"]:
+        typer.echo(f"Mail for {found['address']} would be accepted.")
     for delivery in found["deliveries"]:
-        via = f" through {delivery['via']}" if delivery["via"] else ""
-        typer.echo(f"  {delivery['reason']}{via} -> {delivery['address']}")
+        typer.echo(f"  {_how(delivery)} -> {delivery['address']}")
     for sentence in found["because"]:
         typer.echo(f"  {sentence}")
+
+
+def _how(delivery: Any) -> str:
+    """How a delivery came to be, in a word or two."""
+    return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])
 
 
 class Client:

@@ -1,11 +1,12 @@
 """`waypost serve`."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import waypost
-from waypost.settings import Settings, help_of
+from waypost.settings import Settings, environment_name, help_of
 
 if TYPE_CHECKING:
     from waypost.bootstrap import Service
@@ -15,9 +16,7 @@ _DEFAULTS = Settings()
 
 
 def _option(name: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        f"--{name}", help=help_of(name), envvar=f"WAYPOST_SERVE_{name.upper()}"
-    )
+    option: typer.models.OptionInfo = typer.Option(f"--{name}", help=help_of(name), envvar=environment_name(name))
     return option
 
 
@@ -35,13 +34,11 @@ def serve(
     import uvloop
 
     from waypost import bootstrap
-    from waypost.app.ports import StoreUnavailable
-    from waypost.store.migrations import SchemaTooNew
 
     service = bootstrap.Service(settings)
     try:
         uvloop.run(service.run(lambda run: _banner(service, run)))
-    except (bootstrap.CannotStart, StoreUnavailable, SchemaTooNew) as error:
+    except bootstrap.CannotStart as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -56,6 +53,6 @@ def _banner(service: "Service", run: "Run") -> None:
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {directory.database}\n"
-        f'Point your tools at it:  eval "$(waypost env --data {directory.path})"\n'
+        f'Point your tools at it:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
         "Ctrl-C stops it."
     )

@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -16,16 +16,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 import waypost
 from waypost import events
 from waypost.app import accept, instances, ports, trace
-from waypost.domain import addresses, errors
+from waypost.domain import addresses, errors, moments
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.delivery import Delivery
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Message
+
+Page = Callable[[Request], Awaitable[Response]]
 
 PREFIX = "/_waypost"
 
@@ -36,22 +38,17 @@ MAX_PAGE_SIZE = 500
 def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | None], emit: events.Emit) -> Starlette:
     """The inspection API as an ASGI application."""
     inspection = _Inspection(store, access_keys, emit)
-    routes = [
-        Route("/_waypost/health", inspection.health),
-        Route("/_waypost/instances", inspection.instances),
-        Route("/_waypost/messages", inspection.messages),
-        Route("/_waypost/messages/{id}", inspection.message),
-        Route("/_waypost/messages/{id}/raw", inspection.raw),
-        Route("/_waypost/explain", inspection.explain),
-    ]
-    handlers: dict[Any, Any] = {
-        errors.Invalid: _refusal(400),
-        errors.NotFound: _refusal(404),
-        HTTPException: _http_error,
-        ports.StoreUnavailable: inspection.store_failed,
-        Exception: inspection.failed,
+    pages = {
+        "/health": inspection.health,
+        "/instances": inspection.instances,
+        "/messages": inspection.messages,
+        "/messages/{id}": inspection.message,
+        "/messages/{id}/raw": inspection.raw,
+        "/explain": inspection.explain,
     }
-    return Starlette(routes=routes, exception_handlers=handlers)
+    routes = [Route(path, inspection.guarded(page)) for path, page in pages.items()]
+    handlers: dict[Any, Any] = {HTTPException: _http_error}
+    return Starlette(routes=[Mount(PREFIX, routes=routes)], exception_handlers=handlers)
 
 
 class _Inspection:
@@ -106,17 +103,27 @@ class _Inspection:
         found = await self._store.read(partial(accept.explain, account=account, address=_address(request)))
         return JSONResponse(_explanation(found))
 
-    async def store_failed(self, _: Request, error: Exception) -> Response:
-        """The boundary for a store that is not there."""
-        failure_id = str(uuid.uuid4())
-        self._emit(events.StoreFailed(where="inspection", id=failure_id, cause=error))
-        return _error(503, f"The store is not available (id {failure_id}); please try again.")
+    def guarded(self, page: Page) -> Page:
+        """The page inside the one error boundary of this edge: of a failure of ours the caller learns but an id."""
 
-    async def failed(self, _: Request, error: Exception) -> Response:
-        """The boundary for everything else: the caller learns nothing but an id."""
-        failure_id = str(uuid.uuid4())
-        self._emit(events.Failed(where="inspection", id=failure_id, cause=error))
-        return _error(500, f"Something went wrong on our side (id {failure_id}).")
+        async def answer(request: Request) -> Response:
+            failure_id = str(uuid.uuid4())
+            try:
+                return await page(request)
+            except HTTPException:
+                raise
+            except errors.Invalid as error:
+                return _error(400, error.message)
+            except errors.NotFound as error:
+                return _error(404, error.message)
+            except ports.StoreUnavailable as error:
+                self._emit(events.StoreFailed(where="inspection", id=failure_id, cause=error))
+                return _error(503, f"The store is not available (id {failure_id}); please try again.")
+            except Exception as error:  # noqa: BLE001 - whatever it was
+                self._emit(events.Failed(where="inspection", id=failure_id, cause=error))
+                return _error(500, f"Something went wrong on our side (id {failure_id}).")
+
+        return answer
 
     def _account(self, request: Request) -> str:
         """The account of the access key that the request shows."""
@@ -157,7 +164,7 @@ def _limit(request: Request) -> int:
 def _delivery(delivery: Delivery, message: Message) -> dict[str, Any]:
     return {
         "id": message.id,
-        "received_at": _moment(message.received_at),
+        "received_at": moments.iso8601(message.received_at),
         "from": message.envelope.sender,
         "to": delivery.sent_to,
         "subject": message.subject,
@@ -172,11 +179,11 @@ def _details(found: trace.MessageDetails) -> dict[str, Any]:
     message = found.message
     return {
         "id": message.id,
-        "received_at": _moment(message.received_at),
+        "received_at": moments.iso8601(message.received_at),
         "from": message.envelope.sender,
         "subject": message.subject,
         "size": message.size,
-        "client": message.envelope.peer,
+        "peer": message.envelope.peer,
         "helo": message.envelope.helo,
         "deliveries": [
             {
@@ -189,7 +196,7 @@ def _details(found: trace.MessageDetails) -> dict[str, Any]:
             }
             for delivery in found.deliveries
         ],
-        "trace": [{"at": _moment(event.at), "event": event.kind, **event.detail} for event in found.events],
+        "trace": [{"at": moments.iso8601(event.at), "event": event.kind, **event.detail} for event in found.events],
     }
 
 
@@ -209,18 +216,6 @@ def _explanation(found: accept.Explanation) -> dict[str, Any]:
         "deliveries": deliveries,
         "because": found.because,
     }
-
-
-def _moment(moment: Any) -> str:
-    text: str = moment.isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-def _refusal(status: int) -> Callable[[Request, Exception], Response]:
-    def handler(_: Request, error: Exception) -> Response:
-        return _error(status, str(error))
-
-    return handler
 
 
 def _http_error(_: Request, error: Exception) -> Response:

@@ -22,10 +22,6 @@ class AliasLink:
     alias_id: str
     created_at: datetime
 
-    def forwards_to(self, email_address_id: str) -> str | None:
-        """The id that mail for this email address is forwarded to, or None on the primary's side."""
-        return self.primary_id if email_address_id == self.alias_id else None
-
     def alias_of(self, email_address_id: str) -> str | None:
         """The id of the alias that this email address has, or None on the alias's side."""
         return self.alias_id if email_address_id == self.primary_id else None

@@ -6,7 +6,6 @@
     ├── Conflict                the request contradicts what is there
     ├── Duplicate               something with this name exists already
     ├── TokenReused             a client token came back with other parameters
-    ├── QuotaExceeded           a limit on how many there may be is reached
     ├── UnknownRecipient        mail for an address that does not exist
     ├── RecipientsChanged       a recipient vanished between RCPT and the end of DATA; worth a retry
     └── MailLoop                a message that has been here too often
@@ -42,10 +41,6 @@ class Duplicate(WaypostError):
 
 class TokenReused(WaypostError):
     """A client token was used before, with other parameters."""
-
-
-class QuotaExceeded(WaypostError):
-    """There are as many resources of this kind as the limits allow."""
 
 
 class UnknownRecipient(WaypostError):

@@ -1,4 +1,4 @@
-"""The Amazon Connect instance: the tenant that owns email addresses."""
+"""The Amazon Connect instance: belongs to a tenant, and owns email addresses."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The SMTP server: sockets, time, and the house's answers. What is said in a session is decided in `session`."""
+"""The SMTP server: sockets, time, and the answers to a session's questions. What is said is decided in `session`."""
 
 import asyncio
 import os
@@ -31,13 +31,13 @@ class SmtpServer:
     def __init__(
         self,
         store: ports.Store,
-        house: accept.House,
+        deployment: accept.Deployment,
         *,
         clock: ports.Clock,
         emit: events.Emit,
         silence_limit: float = SILENCE_LIMIT,
     ) -> None:
-        self.house = house
+        self.deployment = deployment
         self.silence_limit = silence_limit
         self._store = store
         self._clock = clock
@@ -66,7 +66,7 @@ class SmtpServer:
             await asyncio.wait([connection.ended for connection in self._connections])
 
     async def decide(self, event: Event, peer: str) -> Reply:
-        """The house's answer to a question of a session. Never raises: the one error boundary of this edge."""
+        """The answer to a question of a session. Never raises: the one error boundary of this edge."""
         try:
             if isinstance(event, RecipientGiven):
                 await self._store.read(partial(accept.check_recipient, address=event.address))
@@ -108,7 +108,7 @@ class SmtpServer:
         now = self._clock()
         use_case = partial(
             accept.accept_message,
-            house=self.house,
+            deployment=self.deployment,
             message_id=self._new_id(now),
             envelope=event.envelope,
             recipients=event.recipients,
@@ -125,7 +125,8 @@ class SmtpServer:
         return replies.ACCEPTED.about(id=message.id)
 
     def _new_id(self, now: datetime) -> str:
-        """An id behind all earlier ones, also behind those of the same millisecond."""
+        """An id behind all earlier ones, also in one millisecond, and while the clock goes back."""
+        now = max(now, self._newest_id_at or now)
         self._ids_at_once = self._ids_at_once + 1 if now == self._newest_id_at else 0
         self._newest_id_at = now
         return messages.new_id(now, self._ids_at_once, os.urandom(8))
@@ -151,7 +152,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._peer = name[0]
-        self._session = Session(hostname=self._server.house.hostname, peer=self._peer)
+        self._session = Session(hostname=self._server.deployment.hostname, peer=self._peer)
         self._heard_at = self._loop.time()
         self._watch(self._server.silence_limit, self._check_silence)
         self._send()
@@ -198,7 +199,7 @@ class _Connection(asyncio.Protocol):
             self._send()
 
     def _go_on(self) -> None:
-        """Serve what has been received, up to the first question that the house must think about."""
+        """Serve what has been received, up to the first question of the session."""
         try:
             event = self._session.next_event()
         except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender

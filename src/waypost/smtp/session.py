@@ -1,7 +1,7 @@
 """The SMTP session without sockets: octets in, replies and events out (RFC 5321).
 
-The caller feeds what it received, then asks for the next event until there is none. Two events are questions
-that only the house can answer; the session waits for `answer` before it goes on, so pipelined commands
+The caller feeds what it received, then asks for the next event until there is none. Both events are questions
+that the session cannot answer; it waits for `answer` before it goes on, so pipelined commands
 (RFC 2920) are served in order. The same octets give the same events and replies however they are cut.
 
     START ──EHLO/HELO──▶ READY ──MAIL──▶ MAIL ──RCPT──▶ RCPT ──DATA──▶ DATA ──▶ READY
@@ -77,7 +77,7 @@ class Session:
         self._line_too_long = False
         self._output = bytearray()
         self._question: Event | None = None
-        self._helo = ""
+        self._client_name = ""
         self._esmtp = False
         self._forget_message()
         self._say(replies.GREETING.about(hostname=hostname))
@@ -209,14 +209,14 @@ class Session:
         self._greeted(name, esmtp=True)
         return replies.EHLO.about(hostname=self._hostname, size=self._message_limit)
 
-    def _helo_(self, name: str) -> Reply:
+    def _helo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
             return replies.BAD_HELO.about(verb="HELO")
         self._greeted(name, esmtp=False)
         return replies.HELO.about(hostname=self._hostname)
 
     def _greeted(self, name: str, *, esmtp: bool) -> None:
-        self._helo, self._esmtp = name, esmtp
+        self._client_name, self._esmtp = name, esmtp
         self._state = State.READY
         self._forget_message()
 
@@ -270,8 +270,8 @@ class Session:
             return replies.BAD_RCPT
         except grammar.BadParameter as error:
             return replies.BAD_PARAMETER.about(name=error.args[0])
-        for name in path.parameters:
-            return replies.UNKNOWN_PARAMETER.about(name=name)
+        if path.parameters:
+            return replies.UNKNOWN_PARAMETER.about(name=next(iter(path.parameters)))
         if not path.text.isascii() and not self._smtputf8:
             return replies.NEEDS_SMTPUTF8
         if address is None:
@@ -307,7 +307,7 @@ class Session:
         return Envelope(
             sender=self._sender,
             recipients=tuple(address.text for address in self._recipients),
-            helo=self._helo,
+            helo=self._client_name,
             peer=self._peer,
             protocol=protocol,
         )
@@ -332,7 +332,7 @@ class _Command:
 
 _COMMANDS = {
     "EHLO": _Command(Session._ehlo),
-    "HELO": _Command(Session._helo_),
+    "HELO": _Command(Session._helo),
     "MAIL": _Command(Session._mail, {State.READY}, "say EHLO first, and one MAIL at a time"),
     "RCPT": _Command(Session._rcpt, {State.MAIL, State.RCPT}, "say MAIL first"),
     "DATA": _Command(Session._data, {State.MAIL, State.RCPT}, "say MAIL and RCPT first", takes_argument=False),

@@ -8,11 +8,8 @@ from waypost.domain import errors
 _IN_A_LINK = "One of the two email addresses is in an alias link already. It can be in one at most, on either side."
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
-    "email_addresses_have_one_owner": (
-        errors.Duplicate,
-        "This email address exists already. Mail to an address has one owner, so it can be created once only.",
-    ),
-    "instances_alias_is_unique": (errors.Duplicate, "Invalid Input. Instance alias is already used."),
+    "email_addresses_have_one_owner": (errors.Duplicate, "This email address exists already."),
+    "instances_alias_is_unique": (errors.Duplicate, "This instance alias is already used."),
     "alias_link_ends_one_link_each": (errors.Conflict, _IN_A_LINK),
     "alias_link_ends_pair": (errors.Conflict, _IN_A_LINK),
 }

@@ -43,6 +43,11 @@ def instance(row: Row) -> Instance:
     )
 
 
+def alias_key(alias: str) -> str:
+    """What instance aliases are compared by."""
+    return alias.lower()
+
+
 def of_instance(instance: Instance) -> Row:
     """The row of an instance, with the key of its alias."""
     return (
@@ -50,7 +55,7 @@ def of_instance(instance: Instance) -> Row:
         instance.tenant.account,
         instance.tenant.region,
         instance.alias,
-        instance.alias.lower() if instance.alias else None,
+        alias_key(instance.alias) if instance.alias else None,
         instance.identity_management_type,
         instance.directory_id,
         int(instance.inbound_calls_enabled),

@@ -37,9 +37,8 @@ class Transaction:
     def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
         return [rows.instance(row) for row in self._all("instances", tenant.account, tenant.region, after, limit)]
 
-    def email_address(self, instance_id: str, email_address_id: str) -> EmailAddress | None:
-        row = self._one("email_address", email_address_id, instance_id)
-        return rows.email_address(row) if row else None
+    def has_instance_alias(self, alias: str) -> bool:
+        return self._one("instance_alias", rows.alias_key(alias)) is not None
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description | None:
         row = self._one("description", email_address_id, instance_id, tenant.account, tenant.region)
@@ -94,8 +93,9 @@ class Transaction:
 
     def lock_email_addresses(self, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
         # There is one writer, so a write transaction holds every row already.
-        found = (self.email_address(instance_id, email_address_id) for email_address_id in ids)
-        return {email_address.id: email_address for email_address in found if email_address}
+        found = (self._one("email_address", email_address_id, instance_id) for email_address_id in ids)
+        email_addresses = [rows.email_address(row) for row in found if row]
+        return {email_address.id: email_address for email_address in email_addresses}
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
         self._execute("add_instance", *rows.of_instance(instance))

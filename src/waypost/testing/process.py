@@ -29,6 +29,7 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
         free_ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "waypost", "serve", "--data", str(self.data), *free_ports, *self._options]
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -74,7 +75,11 @@ class Server:
 
     def _ended(self) -> int:
         assert self._process is not None
-        code = self._process.wait(timeout=30)
+        try:
+            code = self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
         assert self._process.stdout is not None
         self._process.stdout.close()
         return code

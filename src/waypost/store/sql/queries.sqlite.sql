@@ -12,6 +12,10 @@ SELECT id, account, region, alias, identity_management_type, directory_id,
        inbound_calls_enabled, outbound_calls_enabled, created_at
 FROM instances WHERE account = ? AND region = ? AND id > ? ORDER BY id LIMIT ?;
 
+-- name: instance_alias
+-- Whether an instance alias is used, by whomever.
+SELECT 1 FROM instances WHERE alias_key = ?;
+
 -- name: add_instance
 -- The alias is unique without regard to case, hence its key.
 INSERT INTO instances (id, account, region, alias, alias_key, identity_management_type, directory_id,

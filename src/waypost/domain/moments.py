@@ -1,0 +1,8 @@
+"""How a moment is written."""
+
+from datetime import datetime
+
+
+def iso8601(moment: datetime) -> str:
+    """A moment in UTC as `2026-11-22T23:14:05.678Z`."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
