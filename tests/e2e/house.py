@@ -8,7 +8,6 @@ import re
 import smtplib
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -146,10 +145,3 @@ def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
         check=False,
         env={**os.environ, "NO_COLOR": "1", **environment},
     )
-
-
-def next_millisecond():
-    """Return in the next millisecond: ids tell no order within one."""
-    now = time.time_ns() // 1_000_000
-    while time.time_ns() // 1_000_000 == now:
-        pass

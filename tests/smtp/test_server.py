@@ -1,13 +1,15 @@
 """The SMTP server on real sockets: what it answers when all goes well, when the house fails, and when it stops."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 from waypost import events
-from waypost.app import ports
+from waypost.app import accept, ports
 from waypost.domain import errors
+from waypost.smtp.server import SmtpServer
 from waypost.smtp.session import Session
 
 
@@ -154,3 +156,10 @@ def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
             assert served.emitted_of(events.Failed)
 
     asyncio.run(scenario())
+
+
+def test_ids_stay_in_order_while_the_clock_goes_back():
+    moments = [datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in (5, 5, 3, 4, 6)]
+    server = SmtpServer(None, accept.Deployment("mail.example", b"key"), clock=None, emit=None)
+    ids = [server._new_id(moment) for moment in moments]
+    assert ids == sorted(ids)
