@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import sys
+import threading
 
 import pytest
 
@@ -31,7 +32,9 @@ def log(request, monkeypatch):
     stream = Stream(terminal=request.param)
     monkeypatch.setattr(sys, "stderr", stream)
     handlers = logging.getLogger().handlers[:]
-    yield logs.emitter(), stream
+    log = logs.Log()
+    yield log, stream
+    log.close()
     logging.getLogger().handlers[:] = handlers
 
 
@@ -45,8 +48,9 @@ def failure():
 
 
 def test_a_failure_is_logged_with_its_cause_and_no_local_variables(log):
-    emit, stream = log
-    emit(events.Failed(where="smtp", id="an-id", cause=failure()))
+    log, stream = log
+    log.emit(events.Failed(where="smtp", id="an-id", cause=failure()))
+    log.close()
 
     assert "no space" in stream.told
     assert "an-id" in stream.told
@@ -54,10 +58,11 @@ def test_a_failure_is_logged_with_its_cause_and_no_local_variables(log):
 
 
 def test_every_line_that_is_not_for_a_terminal_is_json(log):
-    emit, stream = log
-    emit(events.MessageAccepted(id="an-id", peer="192.0.2.1", size=1, recipients=1))
+    log, stream = log
+    log.emit(events.MessageAccepted(id="an-id", peer="192.0.2.1", size=1, recipients=1))
     logging.getLogger("uvicorn.error").error("it went wrong")
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    log.close()
 
     if stream.terminal:
         assert "message_accepted" in stream.told
@@ -65,3 +70,26 @@ def test_every_line_that_is_not_for_a_terminal_is_json(log):
         told = [json.loads(line) for line in stream.told.splitlines()]
         assert [line["event"] for line in told] == ["message_accepted", "failed"]
         assert told[1]["where"] == "uvicorn.error"
+
+
+def test_a_log_that_cannot_be_written_holds_nobody_up(log, monkeypatch):
+    log, stream = log
+    monkeypatch.setattr(stream, "write", lambda _: (_ for _ in ()).throw(BrokenPipeError))
+    for _ in range(3):
+        log.emit(events.Stopped())
+    log.emit(None)
+
+
+def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
+    log, stream = log
+    gate, write = threading.Event(), stream.write
+    monkeypatch.setattr(stream, "write", lambda line: gate.wait(5) and write(line))
+    for _ in range(logs.BACKLOG + 100):
+        log.emit(events.Stopped())
+    gate.set()
+    while not log._lines.empty():
+        pass
+    log.emit(events.Stopped())
+    log.close()
+    assert "lines_dropped" in stream.told
+    assert stream.told.count("stopped") <= logs.BACKLOG + 2

@@ -1,16 +1,14 @@
 """The only file that knows everything: from settings to a service that can be started and stopped."""
 
 import asyncio
-import contextlib
 import gc
+import os
 import signal
-import socket
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waypost import datadir, events, logs
@@ -18,6 +16,7 @@ from waypost.api.asgi import Api
 from waypost.app import accept, instances, ports
 from waypost.console import inspection
 from waypost.domain.instances import Instance, Tenant
+from waypost.http_server import HttpServer
 from waypost.settings import Settings, host_and_port
 from waypost.smtp.server import SmtpServer
 from waypost.store.migrations import SchemaTooNew
@@ -38,7 +37,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.directory = datadir.DataDirectory(settings.directory)
-        self._emit = logs.emitter()
+        self._log = logs.Log()
+        self._emit = self._log.emit
 
     async def run(self, when_ready: Callable[[datadir.Run], None]) -> None:
         """Start, tell where everything is, and stop when asked to (SIGTERM, or SIGINT from Ctrl-C)."""
@@ -49,26 +49,28 @@ class Service:
         # What was made so far stays for ever; the garbage collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        when_ready(run)
-        self._emit(events.Stopping(signal=(await asked).name))
-        await self.stop()
+        try:
+            when_ready(run)
+            self._emit(events.Stopping(signal=(await asked).name))
+        finally:
+            await self.stop()
 
     async def start(self) -> datadir.Run:
         """Open the store and both edges; returns where they are. Raises `CannotStart`, `DataDirectoryError`."""
         settings = self.settings
         self.directory.prepare()
-        keys = self.directory.access_keys(account=settings.account, region=settings.region)
+        profiles = self.directory.access_profiles(account=settings.account, region=settings.region)
+        keys = {profile.key.id: profile.key for profile in profiles}
+        tenant = Tenant(profiles[0].key.account, profiles[0].region)
         deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
         try:
             self._store = SqliteStore(self.directory.database)
         except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld) as error:
             raise CannotStart(str(error)) from error
-        self.instance_id = await self._store.write(
-            partial(_instance_to_start_with, tenant=Tenant(settings.account, settings.region), now=now())
-        )
+        self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
         api = Api(self._store, access_keys=keys.get, clock=now, emit=self._emit)
         console = inspection.application(self._store, access_keys=keys.get, emit=self._emit)
-        self._http = _HttpServer(_by_path(console, api))
+        self._http = HttpServer(_by_path(console, api))
         self._smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
         http_address = await self._listen("http", settings.http, self._http.start)
         smtp_address = await self._listen("smtp", settings.smtp, self._smtp.start)
@@ -83,13 +85,15 @@ class Service:
         await self._store.close()
         self.directory.release()
         self._emit(events.Stopped())
+        self._log.close()
 
     async def _listen(self, edge: str, address: str, start: Start) -> str:
         host, port = host_and_port(edge, address)
         try:
             host, port = await start(host, port)
         except OSError as error:
-            raise CannotStart(f"Cannot listen on {address} for {edge}: {error.strerror or error}.") from error
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotStart(f"Cannot listen on {address}: {reason}. Choose another with --{edge}.") from error
         found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._emit(events.Listening(edge=edge, address=found))
         return found
@@ -133,50 +137,3 @@ def _by_path(console: ASGIApp, api: ASGIApp) -> ASGIApp:
 def _ask_once(asked: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
     if not asked.done():
         asked.set_result(number)
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn inside our loop: it leaves the signals to us."""
-
-    def __init__(self, application: ASGIApp) -> None:
-        config = uvicorn.Config(
-            application,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # or a client on loopback could say it is someone else
-            timeout_graceful_shutdown=10,
-        )
-        super().__init__(config)
-        self._ready = asyncio.Event()
-
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
-        ready = asyncio.create_task(self._ready.wait())
-        await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
-        if self._serving.done():
-            ready.cancel()
-            self._serving.result()
-        address: tuple[str, int] = listener.getsockname()[:2]
-        return address
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn; tells `start` when it is done."""
-        await super().startup(sockets)
-        self._ready.set()
-
-    async def stop(self) -> None:
-        """Answer what has been asked, and close."""
-        self.should_exit = True
-        await self._serving
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Called by uvicorn, which would take the signals."""
-        yield

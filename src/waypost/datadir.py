@@ -70,10 +70,12 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
             ) from error
+        if self.database.exists() and not os.access(self.database, os.W_OK):
+            raise DataDirectoryError(f"{self.database} cannot be written.")
         self._run.unlink(missing_ok=True)  # left by a server that was killed
 
-    def access_keys(self, *, account: str, region: str) -> dict[str, AccessKey]:
-        """The access keys by id; at the first start, one is made. Raises `DataDirectoryError`."""
+    def access_profiles(self, *, account: str, region: str) -> list[Profile]:
+        """The profiles of the credentials file; the first start makes one. Raises `DataDirectoryError`."""
         if not self.credentials.exists():
             profile = (
                 "# Access keys for Waypost, made at its first start. They are good for nothing else.\n"
@@ -84,18 +86,23 @@ class DataDirectory:
                 f"region = {region}\n"
             )
             _write_private(self.credentials, profile)
-        return {profile.key.id: profile.key for profile in self.profiles()}
+        return self.profiles()
 
     def profiles(self) -> list[Profile]:
-        """All profiles of the credentials file, in its order. Raises `DataDirectoryError`."""
+        """All profiles of the credentials file, in its order; at least one. Raises `DataDirectoryError`."""
         parser = configparser.RawConfigParser(default_section="", interpolation=None)
         try:
             parser.read_string(self.credentials.read_text(encoding="utf-8"))
-            return [_profile(parser[name]) for name in parser.sections()]
-        except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            raise DataDirectoryError(f"{self.credentials} cannot be read as AWS credentials: {error}.") from error
+            profiles = [_profile(parser[name]) for name in parser.sections()]
+        except OSError as error:
+            raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
+        except (UnicodeDecodeError, configparser.Error) as error:  # whose text would show what is in the file
+            raise DataDirectoryError(f"{self.credentials} is no AWS shared-credentials file.") from error
         except _BadProfile as error:
             raise DataDirectoryError(f"{self.credentials}: {error}") from error
+        if not profiles:
+            raise DataDirectoryError(f"{self.credentials} has no profile. Remove it, and the next start makes one.")
+        return profiles
 
     def derived_key(self, purpose: str) -> bytes:
         """A secret key for one purpose, the same for this deployment forever. Raises `DataDirectoryError`."""
@@ -103,10 +110,12 @@ class DataDirectory:
             _write_private(self._master_key, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() + "\n")
         try:
             master = base64.urlsafe_b64decode(self._master_key.read_bytes().strip())
-        except (OSError, binascii.Error) as error:
-            raise DataDirectoryError(f"{self._master_key} cannot be read: {error}.") from error
+        except OSError as error:
+            raise DataDirectoryError(f"{self._master_key} cannot be read: {error.strerror}.") from error
+        except binascii.Error:
+            master = b""
         if len(master) != 32:
-            raise DataDirectoryError(f"{self._master_key} must be 32 octets in base64url; it has {len(master)}.")
+            raise DataDirectoryError(f"{self._master_key} must be 32 octets in base64url. Restore it from your backup.")
         return hmac.digest(master, purpose.encode(), hashlib.sha256)
 
     def announce(self, run: Run) -> None:
@@ -123,8 +132,10 @@ class DataDirectory:
             raise DataDirectoryError(
                 f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"
             ) from error
-        except (OSError, ValueError, TypeError) as error:
-            raise DataDirectoryError(f"{self._run} cannot be read: {error}.") from error
+        except OSError as error:
+            raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
+        except (ValueError, TypeError) as error:
+            raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
         return run
 
     def release(self) -> None:

@@ -80,8 +80,16 @@ class Failed:
     cause: BaseException
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesDropped:
+    """The log could not be written for a while, and so many lines are not in it."""
+
+    count: int
+
+
 Event = (
-    Listening
+    LinesDropped
+    | Listening
     | Stopping
     | Stopped
     | MessageAccepted

@@ -2,9 +2,13 @@
 
 import dataclasses
 import logging
+import queue
 import re
 import sys
+import threading
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -13,23 +17,61 @@ import structlog
 
 from waypost import events
 
+Render = Callable[[str, Any], bytes]
+"""A level and the fields of a line, as octets."""
 
-def emitter() -> events.Emit:
-    """An `Emit` that writes each event as one log line. From then on, nothing else writes to the log."""
-    log = _terminal_log() if sys.stderr.isatty() else _json_log()
+BACKLOG = 10_000
+"""Lines that wait to be written. Beyond that lines are dropped, and counted: a log must never hold up mail."""
 
-    def emit(event: events.Event) -> None:
+
+class Log:
+    """Writes events as lines, on a thread of its own. From its making on, nothing else writes to the log."""
+
+    def __init__(self) -> None:
+        self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
+        self._dropped = 0
+        self._file = sys.stderr.buffer
+        self._render = _terminal() if sys.stderr.isatty() else _json()
+        self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
+        self._thread.start()
+        logging.basicConfig(handlers=[_Complaints(self.emit)], force=True)
+
+    def emit(self, event: events.Event) -> None:
+        """Log an event. Never raises and never waits, whatever has become of the log."""
+        with suppress(Exception):
+            self._put(self._line(event))
+
+    def close(self) -> None:
+        """Write what waits, unless that takes too long."""
+        with suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._thread.join(timeout=2)
+
+    def _put(self, line: bytes) -> None:
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def _line(self, event: events.Event) -> bytes:
         kind: Any = type(event)
         name, field_names = _described(kind)
         fields = {field: getattr(event, field) for field in field_names}
         cause = fields.pop("cause", None)
         if cause is None:
-            log.info(name, **fields)
-        else:
-            log.error(name, exc_info=cause, **fields)
+            return self._render("info", {"event": name, **fields})
+        return self._render("error", {"event": name, "exc_info": cause, **fields})
 
-    logging.basicConfig(handlers=[_Complaints(emit)], force=True)
-    return emit
+    def _write(self) -> None:
+        """The thread: write each line; one that cannot be written is lost, and the next is tried."""
+        while (line := self._lines.get()) is not None:
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                self._put(self._line(events.LinesDropped(count=dropped)))
+            with suppress(OSError, ValueError):
+                self._file.write(line)
+                if self._lines.empty():
+                    self._file.flush()
 
 
 class _Complaints(logging.Handler):
@@ -53,19 +95,30 @@ def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
     return name, tuple(field.name for field in dataclasses.fields(kind))
 
 
-def _terminal_log() -> Any:
+def _terminal() -> Render:
     # A plain traceback: the pretty ones show local variables, and those hold messages and secrets.
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    return structlog.wrap_logger(structlog.WriteLogger(sys.stderr), processors=[*_common_processors(), renderer])
+    return _renderer([renderer, lambda _logger, _method, line: f"{line}\n".encode()])
 
 
-def _json_log() -> Any:
-    renderer = structlog.processors.JSONRenderer(serializer=lambda line, **_: msgspec.json.encode(line))
-    return structlog.wrap_logger(
-        structlog.BytesLogger(sys.stderr.buffer),
-        processors=[*_common_processors(), structlog.processors.format_exc_info, renderer],
-    )
+def _json() -> Render:
+    def encode(_logger: Any, _method: str, line: structlog.typing.EventDict) -> bytes:
+        return msgspec.json.encode(line) + b"\n"
+
+    return _renderer([structlog.processors.format_exc_info, encode])
 
 
-def _common_processors() -> list[structlog.typing.Processor]:
-    return [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+def _renderer(last: list[Any]) -> Render:
+    processors = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *last,
+    ]
+
+    def render(level: str, line: Any) -> bytes:
+        for processor in processors:
+            line = processor(None, level, line)
+        rendered: bytes = line
+        return rendered
+
+    return render

@@ -28,18 +28,20 @@ class Settings:
     )
     smtp: str = _setting("127.0.0.1:1025", "HOST:PORT for incoming mail; port 0 takes any.")
     hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
-    account: str = _setting("000000000000", "The AWS account id of the first access key: twelve digits.")
-    region: str = _setting("us-east-1", "The AWS region of the first instance, and the one `waypost env` names.")
+    account: str = _setting("000000000000", "At the first start: the AWS account id of the access key, twelve digits.")
+    region: str = _setting(
+        "us-east-1", "At the first start: the AWS region of the instance, and the one `waypost env` names."
+    )
 
     def __post_init__(self) -> None:
         for name in ("http", "smtp"):
             host_and_port(name, getattr(self, name))
         if not re.fullmatch(r"[0-9]{12}", self.account):
-            raise BadSetting(f"account must be twelve digits, not {self.account!r}")
+            raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
-            raise BadSetting(f"region must be an AWS region such as us-east-1, not {self.region!r}")
+            raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
-            raise BadSetting(f"hostname must be a host name, not {self.hostname!r}")
+            raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
 
     @property
     def directory(self) -> Path:
@@ -57,7 +59,7 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     host, colon, port = value.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
-        raise BadSetting(f"{name} must be HOST:PORT, such as 127.0.0.1:8025, not {value!r}")
+        raise BadSetting(f"--{name} must be HOST:PORT, with a port from 0 to 65535, not {value!r}")
     return host, int(port)
 
 

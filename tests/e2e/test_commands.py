@@ -1,15 +1,20 @@
 """The `waypost` command: what it prints, and the one sentence it says when it cannot do what it was asked."""
 
 import json
+import os
 import shlex
 import signal
+import smtplib
 import socket
 import stat
+import subprocess
+import sys
 import urllib.parse
 
 import pytest
 
 from tests.e2e.house import House, waypost
+from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -112,7 +117,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
 def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
     for arguments, environment in (((f"--{name}", value), {}), ((), {f"WAYPOST_SERVE_{name.upper()}": value})):
         said = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
-        assert said.startswith(f"{name} must be ")
+        assert said.startswith(f"--{name} must be ")
         assert value in said
 
 
@@ -141,12 +146,29 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
 def test_a_server_that_was_killed_is_said_to_be(new_server):
     new_server.start()
     new_server.kill()
-    assert "Was it killed? Start it again." in refused("env", "--data", new_server.data)
+    assert "Was it killed? Start it again" in refused("env", "--data", new_server.data)
 
 
-def test_secrets_are_for_the_owner_only(house):
-    for name in ("credentials", "master.key"):
+def test_secrets_and_mail_are_for_the_owner_only(house):
+    for name in ("credentials", "master.key", "waypost.sqlite3", "waypost.sqlite3-wal"):
         assert stat.S_IMODE((house.server.data / name).stat().st_mode) == 0o600
+
+
+def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data")]
+    ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+    with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=write_end, text=True) as process:
+        os.close(write_end)
+        assert "is ready" in process.stdout.readline()
+        os.close(read_end)
+        host, _, port = DataDirectory(tmp_path / "data").running().smtp.rpartition(":")
+        with smtplib.SMTP(host, int(port), timeout=10) as mail:
+            mail.ehlo()
+            mail.mail("")
+            assert mail.rcpt("nobody@example.com")[0] == 550
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_a_restart_keeps_everything(new_server):

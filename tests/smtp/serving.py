@@ -40,6 +40,9 @@ class FakeStore:
         """The messages that it has."""
         return [raw for (raw,) in self._tx._connection.execute("SELECT raw FROM message_bodies")]
 
+    def close(self):
+        self._tx._connection.close()
+
     async def read(self, use_case):
         if self.at_read:
             raise self.at_read
@@ -135,14 +138,17 @@ async def serving(store=None, silence_limit=30.0):
     """A running server; at the end nothing may have gone wrong that nobody looked at."""
     went_wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
-    served = Served(store or FakeStore(), silence_limit)
+    store = store or FakeStore()
+    served = Served(store, silence_limit)
     served.address = await served.server.start("127.0.0.1", 0)
     try:
         yield served
+        await asyncio.wait_for(served.server.stop(), 5)
     except BaseException:
         served.abort()
         raise
-    await asyncio.wait_for(served.server.stop(), 5)
+    finally:
+        store.close()
     assert went_wrong == []
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shlex
 import urllib.error
 import urllib.parse
@@ -11,10 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost.datadir import DataDirectory, DataDirectoryError
-from waypost.settings import Settings, environment_name, help_of
+from waypost.datadir import DataDirectory
+from waypost.settings import Settings, environment_name
 
-Data = Annotated[str, typer.Option("--data", help=help_of("data"), envvar=environment_name("data"))]
+Data = Annotated[
+    str, typer.Option("--data", help="The data directory of the running server.", envvar=environment_name("data"))
+]
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _DEFAULT_DATA = Settings().data
@@ -41,12 +45,14 @@ def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(variables, indent=2))
         return
+    if os.environ.get("AWS_SESSION_TOKEN"):
+        typer.echo("unset AWS_SESSION_TOKEN")  # of other credentials, with which SDKs would sign
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def inbox(
-    address: Annotated[str, typer.Argument(help="The address whose mail to list.")],
+    address: Address,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
     data: Data = _DEFAULT_DATA,
     as_json: Json = False,
@@ -85,7 +91,7 @@ def show(
 
 
 def explain(
-    address: Annotated[str, typer.Argument(help="The address that mail would be sent to.")],
+    address: Address,
     data: Data = _DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
@@ -113,10 +119,8 @@ class Client:
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
         self.run = directory.running()
-        profiles = directory.profiles()
-        if not profiles:
-            raise DataDirectoryError(f"{directory.credentials} has no profile with an access key.")
-        self.key, self.region = profiles[0].key, profiles[0].region
+        profile = directory.profiles()[0]
+        self.key, self.region = profile.key, profile.region
 
     def get(self, path: str, **query: str | int) -> Any:
         """Ask the inspection API. Raises `ServerRefused`."""
@@ -132,7 +136,7 @@ class Client:
             raise ServerRefused(_reason(error)) from error
         except OSError as error:
             raise ServerRefused(
-                f"The server at {self.run.http} does not answer ({error}). Was it killed? Start it again."
+                f"The server at {self.run.http} does not answer. Was it killed? Start it again: waypost serve"
             ) from error
 
 

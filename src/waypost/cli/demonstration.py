@@ -5,10 +5,14 @@ Every step says what must hold after it and checks that it does, so the story is
 
 import json
 import shlex
+import shutil
+import signal
 import smtplib
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -31,14 +35,16 @@ def tell(*, stay: bool) -> int:
     try:
         import boto3
     except ImportError:
-        console.print("waypost demo needs the AWS SDK: pip install 'waypost[demo]'")
+        console.print("waypost demo needs the AWS SDK: pip install boto3")
         return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # by way of the server's end, and its data's
     with testing.server() as server:
         story = Story(console, server, boto3.client("connect", **server.client_arguments))
         try:
             story.tell()
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the story did not hold
-            console.print(f"\n[bold red]This did not hold:[/] {type(error).__name__}: {error}")
+            console.print(f"\nThis did not hold: {type(error).__name__}: {error}", style="bold red", markup=False)
             return 1
         console.print("\n[bold green]Every step held.[/]")
         if stay:
@@ -76,12 +82,14 @@ class Story:
     def stay(self) -> None:
         """Keep the server up until Ctrl-C, and say where to look."""
         data = shlex.quote(self._data)
-        self._console.print("The server stays up. In another terminal:")
-        self._console.print(f'  eval "$(waypost env --data {data})"')
-        self._console.print(f"  waypost inbox {SUPPORT} --data {data}")
-        self._console.print(f"  waypost explain {QUEUE} --data {data}")
-        self._console.print("  aws connect list-instances")
-        self._console.print("Ctrl-C ends it, and removes its data.")
+        waypost = shlex.quote(str(Path(sys.executable).with_name("waypost")))
+        aws = shutil.which("aws", path=str(Path(sys.executable).parent))
+        self._told("The server stays up. In another terminal:")
+        self._told(f"{waypost} inbox {SUPPORT} --data {data}")
+        self._told(f"{waypost} explain {QUEUE} --data {data}")
+        if aws:
+            self._told(f'eval "$({waypost} env --data {data})" && {shlex.quote(aws)} connect list-instances')
+        self._told("Ctrl-C ends it, and removes its data.")
         try:
             while True:
                 time.sleep(3600)
@@ -168,7 +176,7 @@ class Story:
             raise StepFailed("it was not refused")
 
     def _title(self, text: str) -> None:
-        self._console.print(f"\n[bold]{text}[/]")
+        self._console.print(f"\n{text}", style="bold", markup=False)
 
     def _typed(self, text: str) -> None:
         prompt = "" if text.startswith("$") else ">>> "

@@ -5,7 +5,6 @@ that key's account only.
 """
 
 import base64
-import binascii
 import re
 import uuid
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 
 import waypost
 from waypost import events
@@ -48,7 +47,9 @@ def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | 
     }
     routes = [Route(path, inspection.guarded(page)) for path, page in pages.items()]
     handlers: dict[Any, Any] = {HTTPException: _http_error}
-    return Starlette(routes=[Mount(PREFIX, routes=routes)], exception_handlers=handlers)
+    # No redirects: they would go wherever the Host header says.
+    router = Router(routes=routes, redirect_slashes=False)
+    return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
 
 
 class _Inspection:
@@ -130,7 +131,7 @@ class _Inspection:
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         try:
             shown = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no text
             shown = ""
         key_id, _, secret = shown.partition(":")
         key = self._access_keys(key_id)

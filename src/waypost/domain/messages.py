@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from itertools import islice
 
 from waypost.domain import errors
 
@@ -21,13 +22,14 @@ MAX_RECEIVED_LINES = 100
 SUBJECT_LIMIT = 998
 """Characters of the subject that are kept for lists; the message itself keeps all of it."""
 
-_SUBJECT_OCTETS = 16 * SUBJECT_LIMIT
-"""Octets of the subject that are looked at: encoded words take many octets for one character."""
+_SUBJECT_OCTETS = 4 * SUBJECT_LIMIT
+"""Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other."""
 
 _LOOP_HEADER = "X-Waypost-Loop"
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
-_SUBJECT = re.compile(rb"\r\nsubject[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)", re.IGNORECASE)
+_SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
@@ -66,6 +68,7 @@ class HeaderFacts:
 
     subject: str
     received_lines: int
+    """Counted up to one more than there may be."""
     loop_tokens: tuple[str, ...]
 
 
@@ -87,10 +90,12 @@ def read_header(raw: bytes) -> HeaderFacts:
     """Read what matters from the header of a message. Never fails: a header may be any bytes, or missing."""
     header = _header(raw)
     subject = _SUBJECT.search(header)
+    received = islice(_RECEIVED.finditer(header), MAX_RECEIVED_LINES + 1)
+    tokens = islice(_LOOP_TOKEN.finditer(header), MAX_RECEIVED_LINES)
     return HeaderFacts(
-        subject=_readable(subject[1]) if subject else "",
-        received_lines=len(_RECEIVED.findall(header)),
-        loop_tokens=tuple(token.decode("ascii", "replace").strip() for token in _LOOP_TOKEN.findall(header)),
+        subject=_readable(header[subject.end() :][:_SUBJECT_OCTETS]) if subject else "",
+        received_lines=sum(1 for _ in received),
+        loop_tokens=tuple(token[1].decode("ascii", "replace").strip() for token in tokens),
     )
 
 
@@ -113,7 +118,7 @@ def refuse_loop(facts: HeaderFacts, *, alias_ids: list[str], key: bytes) -> None
     The text never names a primary: the sender may not know who is behind an alias.
     """
     if facts.received_lines > MAX_RECEIVED_LINES:
-        raise errors.MailLoop(f"Too many hops: {facts.received_lines} Received lines, {MAX_RECEIVED_LINES} allowed")
+        raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
     if not facts.loop_tokens:
         return
     ours = {loop_token(key, alias_id) for alias_id in alias_ids}
@@ -144,9 +149,10 @@ def _address_literal(peer: str) -> str:
     return f"IPv6:{peer}" if ":" in peer else peer
 
 
-def _readable(value: bytes) -> str:
-    """A header value as a person would read it: unfolded, encoded words decoded, no control characters."""
-    text = _FOLD.sub("", value[:_SUBJECT_OCTETS].decode("utf-8", "replace")).strip()
+def _readable(octets: bytes) -> str:
+    """The header value that these octets begin with, as a person would read it: unfolded, decoded, no controls."""
+    value = _LINE_END.split(octets.decode("utf-8", "replace"), maxsplit=1)[0]
+    text = _FOLD.sub("", value).strip()
     if "=?" in text:
         text = _decode_words(text)
     return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:SUBJECT_LIMIT]
@@ -155,6 +161,8 @@ def _readable(value: bytes) -> str:
 def _decode_words(text: str) -> str:
     """Decode RFC 2047 encoded words; a word that is broken or in an unknown charset stays as it is written."""
     try:
-        return str(email.header.make_header(email.header.decode_header(text)))
-    except (email.errors.HeaderParseError, LookupError, ValueError):
+        decoded = str(email.header.make_header(email.header.decode_header(text)))
+    except (email.errors.MessageError, LookupError, ValueError):
         return text
+    # Some charsets can say what no text may hold: half a character.
+    return decoded.encode("utf-8", "replace").decode()

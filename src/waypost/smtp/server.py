@@ -4,6 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import cast
@@ -21,8 +22,11 @@ SILENCE_LIMIT = 300.0
 LINGER = 2.0
 """Seconds that a client we hang up on gets to read why."""
 
-PAUSE_AT = 256 * 1024
+PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
+
+TURN = 50
+"""Questions of one client that are answered before the others get a turn."""
 
 
 class SmtpServer:
@@ -213,6 +217,7 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, question: Event) -> None:
         """Have this question answered, and those that follow in what has been received."""
         event: Event | None = question
+        answered = 0
         try:
             while event is not None:
                 self._session.answer(await self._server.decide(event, self._peer))
@@ -220,6 +225,9 @@ class _Connection(asyncio.Protocol):
                     self._session.close(self._farewell)
                 if isinstance(event, MessageReceived):
                     self._flush()  # who has waited for the disk does not wait for the next message too
+                answered += 1
+                if answered % TURN == 0:
+                    await asyncio.sleep(0)
                 event = self._session.next_event()
         except Exception as error:  # noqa: BLE001 - as above
             self._session.close(self._server.failed(error))
@@ -258,7 +266,8 @@ class _Connection(asyncio.Protocol):
         self._server.hung_up(self._peer, farewell)
         # Closing at once, with octets unread, would make the system send a reset, and the client might never see
         # our reply. So we end our side, and read on for a moment without looking.
-        self._transport.write_eof()
+        with suppress(OSError):  # the client may be gone already
+            self._transport.write_eof()
         self._abort_later()
 
     def _close(self) -> None:

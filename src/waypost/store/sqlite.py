@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,10 +69,12 @@ class SqliteStore:
         self._closed = False
         sqlite_file.refuse_old_sqlite()
         try:
-            self._writing = sqlite_file.connect(path, "rwc")
-            sqlite_file.migrate(self._writing, where=str(path))
-            self._reading = sqlite_file.connect(path, "ro")
-            self._searching = sqlite_file.connect(path, "ro")
+            with ExitStack() as opened:
+                self._writing = opened.enter_context(closing(sqlite_file.connect(path, "rwc")))
+                sqlite_file.migrate(self._writing, where=str(path))
+                self._reading = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
+                self._searching = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
+                self._connections = opened.pop_all()
         except sqlite3.Error as error:
             raise ports.StoreUnavailable(f"{path} cannot be opened: {error}") from error
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
@@ -102,8 +104,7 @@ class SqliteStore:
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
         self._searcher.shutdown()
-        for connection in (self._reading, self._searching, self._writing):
-            connection.close()
+        self._connections.close()
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

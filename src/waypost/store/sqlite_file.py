@@ -11,6 +11,10 @@ OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
 
 
+WAL_OCTETS = 64 * 1024 * 1024
+"""What the log file is cut back to, after a burst of large messages has made it larger."""
+
+
 class SqliteTooOld(Exception):
     """This Python comes with a SQLite that cannot hold our schema."""
 
@@ -27,11 +31,16 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA busy_timeout = 5000")
-    connection.execute("PRAGMA foreign_keys = ON")
-    if mode == "rwc":
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if mode == "rwc":
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

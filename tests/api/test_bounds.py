@@ -1,0 +1,39 @@
+"""What a stranger may send before we know who it is."""
+
+import http.client
+import socket
+
+import pytest
+
+HUGE = {
+    "one header of megabytes": b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"x" * 2_000_000,
+    "a million short headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500_000,
+    "a path of megabytes": b"GET /" + b"x" * 2_000_000,
+    "no end of the first line": b"G" * 2_000_000,
+}
+
+
+def address(server):
+    host, _, port = server.run.http.rpartition(":")
+    return host, int(port)
+
+
+@pytest.mark.parametrize("octets", HUGE.values(), ids=HUGE.keys())
+def test_a_head_without_end_is_refused_and_the_connection_closed(server, octets):
+    with socket.create_connection(address(server), timeout=5) as client:
+        try:
+            client.sendall(octets)
+            said = client.recv(100)
+        except ConnectionError:
+            said = b""
+    assert said == b"" or said.split(b" ")[1] in (b"431", b"400")
+
+
+def test_many_requests_on_one_connection_are_not_one_large_head(server):
+    connection = http.client.HTTPConnection(*address(server), timeout=5)
+    for _ in range(60):
+        connection.request("GET", "/_waypost/health", headers={"X-Padding": "x" * 2_000})
+        with connection.getresponse() as response:
+            assert response.status == 200
+            response.read()
+    connection.close()
