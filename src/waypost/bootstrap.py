@@ -106,10 +106,10 @@ def now() -> datetime:
 
 
 def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:
-    """The id of an instance of the tenant; made if there is none yet."""
-    found = instances.page(tx, tenant, after="", limit=1).instances
-    if found:
-        return found[0].id
+    """The id of the tenant's oldest instance; made if there is none yet."""
+    oldest = instances.oldest(tx, tenant)
+    if oldest:
+        return oldest.id
     instance = Instance(
         id=str(uuid.uuid4()),
         tenant=tenant,

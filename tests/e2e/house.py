@@ -45,7 +45,7 @@ class House:
             **server.client_arguments,
             config=botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}),
         )
-        self.instance_id = self.json("instances", region=server.profile.region)["instances"][0]["id"]
+        self.instance_id = self.json("instance", region=server.profile.region)["id"]
         self.ids = {}
         """The ids of the email addresses made here, by address."""
 

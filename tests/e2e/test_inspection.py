@@ -7,7 +7,7 @@ from tests.e2e.house import fetch
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
 
-@pytest.mark.parametrize("path", ["instances", "messages", "messages/x", "messages/x/raw", "explain"])
+@pytest.mark.parametrize("path", ["instance", "messages", "messages/x", "messages/x/raw", "explain"])
 @pytest.mark.parametrize("key", [(), ("AKIAUNKNOWN", "secret"), ("", "")], ids=["no key", "unknown", "empty"])
 def test_nobody_is_told_anything_without_a_key(house, path, key):
     answer = house.get(path, key=key, address="support@example.com")
@@ -19,13 +19,13 @@ def test_nobody_is_told_anything_without_a_key(house, path, key):
 @pytest.mark.parametrize("spoil", [str.lower, str.swapcase, lambda secret: secret[:-1], lambda _: "", lambda _: "ü"])
 def test_the_secret_counts_whole(house, spoil):
     key = house.server.profile.key
-    assert house.get("instances", key=(key.id, spoil(key.secret))).status == 401
-    assert house.get("instances", key=(key.id, key.secret)).status == 200
+    assert house.get("instance", key=(key.id, spoil(key.secret))).status == 401
+    assert house.get("instance", key=(key.id, key.secret)).status == 200
 
 
 @pytest.mark.parametrize("shown", ["Basic", "Basic ?", "Basic /w==", "Bearer x", "basic Og==", "Basic eA=="])
 def test_what_is_no_basic_authentication_is_no_key(house, shown):
-    assert fetch(f"{house.server.url}/_waypost/instances", {"Authorization": shown}).status == 401
+    assert fetch(f"{house.server.url}/_waypost/instance", {"Authorization": shown}).status == 401
 
 
 def test_health_is_told_to_anyone(house):
@@ -34,8 +34,8 @@ def test_health_is_told_to_anyone(house):
 
 
 def test_the_instances_are_those_of_a_region(house):
-    assert house.json("instances", region="us-east-1") == {"instances": [{"id": house.instance_id, "alias": None}]}
-    assert house.json("instances", region="eu-west-1") == {"instances": []}
+    assert house.json("instance", region="us-east-1") == {"id": house.instance_id}
+    assert house.json("instance", region="eu-west-1") == {"id": None}
 
 
 @pytest.mark.parametrize(

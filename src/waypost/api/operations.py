@@ -144,45 +144,34 @@ def delete_email_address(tx: ports.WriteTx, call: Call) -> Output:
     return {}
 
 
-def associate_email_address_alias(tx: ports.WriteTx, call: Call) -> Output:
-    """AssociateEmailAddressAlias."""
-    primary_id, alias_id = primary_and_alias(call.members)
-    aliases.associate(
-        tx,
-        call.tenant,
-        call.members.instance_id,
-        primary_id=primary_id,
-        alias_id=alias_id,
-        now=call.now,
-        call=_tokened(call),
-    )
-    return {}
+def _link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
+    """AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ in their use case alone."""
 
+    def run(tx: ports.WriteTx, call: Call) -> Output:
+        primary_id, alias_id = primary_and_alias(call.members)
+        change(
+            tx,
+            call.tenant,
+            call.members.instance_id,
+            primary_id=primary_id,
+            alias_id=alias_id,
+            now=call.now,
+            call=_tokened(call),
+        )
+        return {}
 
-def disassociate_email_address_alias(tx: ports.WriteTx, call: Call) -> Output:
-    """DisassociateEmailAddressAlias."""
-    primary_id, alias_id = primary_and_alias(call.members)
-    aliases.disassociate(
-        tx,
-        call.tenant,
-        call.members.instance_id,
-        primary_id=primary_id,
-        alias_id=alias_id,
-        now=call.now,
-        call=_tokened(call),
-    )
-    return {}
+    return run
 
 
 OPERATIONS: Mapping[str, Read | Write] = {
-    "AssociateEmailAddressAlias": Write(associate_email_address_alias),
+    "AssociateEmailAddressAlias": Write(_link_operation(aliases.associate)),
     "CreateEmailAddress": Write(create_email_address),
     "CreateInstance": Write(create_instance),
     "DeleteEmailAddress": Write(delete_email_address),
     "DeleteInstance": Write(delete_instance),
     "DescribeEmailAddress": Read(describe_email_address),
     "DescribeInstance": Read(describe_instance),
-    "DisassociateEmailAddressAlias": Write(disassociate_email_address_alias),
+    "DisassociateEmailAddressAlias": Write(_link_operation(aliases.disassociate)),
     "ListInstances": Read(list_instances),
 }
 """The operations that work. The model knows some more; calling one of those says that it is not here yet."""

@@ -8,6 +8,9 @@ from waypost.app import idempotency, ports
 from waypost.domain import errors
 from waypost.domain.instances import Instance, Tenant
 
+OLDEST_AMONG = 1_000
+"""Instances that are looked through for the oldest; AWS allows two in a region."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -57,6 +60,12 @@ def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
     found = tx.instances(tenant, after=after, limit=limit + 1)
     more = len(found) > limit
     return Page(found[:limit], found[limit - 1].id if more else None)
+
+
+def oldest(tx: ports.ReadTx, tenant: Tenant) -> Instance | None:
+    """The tenant's first instance, which tools are pointed at unless somebody says otherwise."""
+    found = tx.instances(tenant, after="", limit=OLDEST_AMONG)
+    return min(found, key=lambda instance: instance.created_at, default=None)
 
 
 def delete(

@@ -31,14 +31,13 @@ class ServerRefused(Exception):
 def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
     """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)"."""
     server = Client(data)
-    found = server.get("instances", region=server.region)["instances"]
     variables = {
         "AWS_ENDPOINT_URL_CONNECT": f"http://{server.run.http}",
         "AWS_ACCESS_KEY_ID": server.key.id,
         "AWS_SECRET_ACCESS_KEY": server.key.secret,
         "AWS_REGION": server.region,
         "AWS_DEFAULT_REGION": server.region,
-        "WAYPOST_INSTANCE_ID": found[0]["id"] if found else "",
+        "WAYPOST_INSTANCE_ID": server.get("instance", region=server.region)["id"] or "",
         "WAYPOST_SMTP": server.run.smtp,
         "WAYPOST_HTTP": server.run.http,
     }

@@ -39,7 +39,7 @@ def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | 
     inspection = _Inspection(store, access_keys, emit)
     pages = {
         "/health": inspection.health,
-        "/instances": inspection.instances,
+        "/instance": inspection.instance,
         "/messages": inspection.messages,
         "/messages/{id}": inspection.message,
         "/messages/{id}/raw": inspection.raw,
@@ -64,12 +64,11 @@ class _Inspection:
         """This process answers. It says nothing of the store."""
         return JSONResponse({"status": "ok", "version": waypost.__version__})
 
-    async def instances(self, request: Request) -> Response:
-        """The instances of the account in a region, so that tools can be pointed at one; the oldest first."""
+    async def instance(self, request: Request) -> Response:
+        """The account's oldest instance in a region, so that tools can be pointed at one."""
         tenant = Tenant(self._account(request), request.query_params.get("region", ""))
-        page = await self._store.search(partial(instances.page, tenant=tenant, after="", limit=MAX_PAGE_SIZE))
-        oldest_first = sorted(page.instances, key=lambda instance: instance.created_at)
-        return JSONResponse({"instances": [{"id": instance.id, "alias": instance.alias} for instance in oldest_first]})
+        oldest = await self._store.search(partial(instances.oldest, tenant=tenant))
+        return JSONResponse({"id": oldest.id if oldest else None})
 
     async def messages(self, request: Request) -> Response:
         """Deliveries of an address, newest first."""
