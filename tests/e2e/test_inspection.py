@@ -23,7 +23,9 @@ def test_the_secret_counts_whole(house, spoil):
     assert house.get("instance", key=(key.id, key.secret)).status == 200
 
 
-@pytest.mark.parametrize("shown", ["Basic", "Basic ?", "Basic /w==", "Bearer x", "basic Og==", "Basic eA=="])
+@pytest.mark.parametrize(
+    "shown", ["Basic", "Basic ?", "Basic /w==", "Basic \xff", "Bearer x", "basic Og==", "Basic eA=="]
+)
 def test_what_is_no_basic_authentication_is_no_key(house, shown):
     assert fetch(f"{house.server.url}/_waypost/instance", {"Authorization": shown}).status == 401
 
@@ -113,3 +115,8 @@ def test_a_path_that_is_not_ours_is_answered_in_json(house, path):
     answer = fetch(f"{house.server.url}/{path}")
     assert 400 <= answer.status < 500
     assert answer.json()
+
+
+def test_nobody_is_sent_to_where_the_host_header_says(house):
+    answer = fetch(f"{house.server.url}/_waypost/messages/", {"Host": "elsewhere.example"})
+    assert answer.status == 404
