@@ -6,7 +6,7 @@ import pytest
 
 from waypost.api import protocol, shapes
 from waypost.api.errors import ApiError
-from waypost.api.signing import Request
+from waypost.api.http import Request
 
 MODEL = shapes.load()
 PROTOCOL = protocol.Protocol(MODEL)

@@ -8,8 +8,7 @@ from typing import Any
 from waypost import events
 from waypost.api import operations, protocol, shapes, signing
 from waypost.api.errors import ApiError, internal, translate, unavailable
-from waypost.api.protocol import Response
-from waypost.api.signing import Request
+from waypost.api.http import OCTETS, Request, Response
 from waypost.app import ports
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.errors import WaypostError
@@ -98,9 +97,9 @@ async def _read(scope: Scope, receive: Receive) -> Request:
             break
     return Request(
         method=scope["method"],
-        raw_path=scope["raw_path"].decode(*signing.OCTETS),
-        query=scope["query_string"].decode(*signing.OCTETS),
-        headers=tuple((name.decode("latin-1"), value.decode(*signing.OCTETS)) for name, value in scope["headers"]),
+        raw_path=scope["raw_path"].decode(*OCTETS),
+        query=scope["query_string"].decode(*OCTETS),
+        headers=tuple((name.decode("latin-1"), value.decode(*OCTETS)) for name, value in scope["headers"]),
         body=body,
     )
 

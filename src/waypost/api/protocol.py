@@ -12,17 +12,9 @@ import msgspec
 
 from waypost.api import shapes
 from waypost.api.errors import ApiError
-from waypost.api.signing import OCTETS, Request
+from waypost.api.http import OCTETS, Request, Response
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-
-
-class Response(msgspec.Struct, frozen=True):
-    """An HTTP response, but for the headers that every response has."""
-
-    status: int
-    body: bytes
-    error_type: str | None = None
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -17,36 +17,17 @@ from urllib.parse import quote, unquote_to_bytes
 import msgspec
 
 from waypost.api.errors import ApiError
+from waypost.api.http import OCTETS, Request
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-
-OCTETS = ("utf-8", "surrogateescape")
-"""How what came over the wire is held as text, so that any octets survive the way there and back."""
 
 MAX_CLOCK_SKEW = timedelta(minutes=15)
 
 _PARAMETER = re.compile(r"[ ,]*(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _SPACES = re.compile(r" +")
-
-
-class Request(msgspec.Struct, frozen=True):
-    """An HTTP request as it came: nothing decoded, nothing normalised but the case of header names."""
-
-    method: str
-    raw_path: str
-    query: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first header with this lower-case name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
 
 
 class Authorization(msgspec.Struct, frozen=True, kw_only=True):

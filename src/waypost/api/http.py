@@ -1,0 +1,31 @@
+"""HTTP as values: a request as it was received, a response before it is sent."""
+
+import msgspec
+
+OCTETS = ("utf-8", "surrogateescape")
+"""How what came over the wire is held as text, so that any octets survive the way there and back."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """An HTTP request as it came: nothing decoded, nothing normalised but the case of header names."""
+
+    method: str
+    raw_path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header with this lower-case name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An HTTP response, but for the headers that every response has."""
+
+    status: int
+    body: bytes
+    error_type: str | None = None
