@@ -70,9 +70,9 @@ class House:
 
     def serve(self, session: Session) -> bytes:
         """Answer until there is no question left; returns what the client is told."""
-        while event := session.next_event():
-            reply = self._message(event) if isinstance(event, MessageReceived) else self._recipient(event)
-            session.answer(reply)
+        while (event := session.next_event()) or session.has_more:
+            if event is not None:
+                session.answer(self._message(event) if isinstance(event, MessageReceived) else self._recipient(event))
         output = session.output()
         if session.farewell and "closed" not in self.events:
             self.events.append("closed")

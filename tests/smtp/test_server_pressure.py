@@ -48,10 +48,13 @@ async def test_who_reads_at_last_gets_all_answers_and_may_go_on():
 async def test_others_get_their_turn_between_a_hundred_recipients():
     async with serving() as served, served.client() as client:
         client.say(
-            "HELO client.example", "MAIL FROM:<>", *["RCPT TO:<unknown@example.com>"] * (2 * server.TURN), "QUIT"
+            "HELO client.example",
+            "MAIL FROM:<>",
+            *["RCPT TO:<unknown@example.com>"] * (2 * server.QUESTIONS_A_TURN),
+            "QUIT",
         )
         answers = await client.hear_all()
-        assert answers.count("550 5.1.1 No such address here") == 2 * server.TURN
+        assert answers.count("550 5.1.1 No such address here") == 2 * server.QUESTIONS_A_TURN
 
 
 @pytest.mark.parametrize("where", ["next_event", "answer"])

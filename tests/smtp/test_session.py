@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.smtp import dialogue
 from waypost.smtp import replies
-from waypost.smtp.session import Session
+from waypost.smtp.session import COMMANDS_A_TURN, Session
 
 DIALOGUES = {path.stem: dialogue.read(path) for path in sorted(Path(__file__).parent.glob("dialogues/*.smtp"))}
 
@@ -147,3 +147,17 @@ def test_the_limit_of_a_message_is_the_one_that_ehlo_tells():
     session = Session(hostname="mail.example", peer="192.0.2.7")
     _, answer = dialogue.play(session, [b"EHLO client.example\r\n"])
     assert b"\r\n250-SIZE 41943040\r\n" in answer
+
+
+def test_a_turn_ends_after_so_many_commands_and_the_next_goes_on():
+    session = Session(hostname="mail.example", peer="192.0.2.1")
+    session.output()
+    session.receive(b"NOOP\r\n" * (COMMANDS_A_TURN + 1))
+
+    assert session.next_event() is None
+    assert session.has_more
+    assert session.output() == bytes(replies.OK) * COMMANDS_A_TURN
+
+    assert session.next_event() is None
+    assert not session.has_more
+    assert session.output() == bytes(replies.OK)

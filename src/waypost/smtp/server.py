@@ -25,7 +25,7 @@ LINGER = 2.0
 PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
 
-TURN = 50
+QUESTIONS_A_TURN = 50
 """Questions of one client that are answered before the others get a turn."""
 
 
@@ -209,24 +209,24 @@ class _Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
             self._session.close(self._server.failed(error))
             event = None
-        if event is None:
+        if event is None and not self._session.has_more:
             self._send()
         else:
             self._answering = self._loop.create_task(self._answer(event))
 
-    async def _answer(self, question: Event) -> None:
-        """Have this question answered, and those that follow in what has been received."""
-        event: Event | None = question
-        answered = 0
+    async def _answer(self, event: Event | None) -> None:
+        """Have this question answered, and serve what else has been received, a turn at a time."""
+        questions = 0
         try:
-            while event is not None:
-                self._session.answer(await self._server.decide(event, self._peer))
+            while event is not None or self._session.has_more:
+                if event is not None:
+                    self._session.answer(await self._server.decide(event, self._peer))
+                    questions += 1
                 if self._farewell:
                     self._session.close(self._farewell)
                 if isinstance(event, MessageReceived):
                     self._flush()  # who has waited for the disk does not wait for the next message too
-                answered += 1
-                if answered % TURN == 0:
+                if event is None or questions % QUESTIONS_A_TURN == 0:
                     await asyncio.sleep(0)
                 event = self._session.next_event()
         except Exception as error:  # noqa: BLE001 - as above
