@@ -2,11 +2,11 @@
 
 import dataclasses
 import logging
-import queue
 import re
 import sys
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -23,13 +23,17 @@ Render = Callable[[str, Any], bytes]
 BACKLOG = 10_000
 """Lines that wait to be written. Beyond that lines are dropped, and counted: a log must never hold up mail."""
 
+WRITE_EVERY = 0.1
+"""Seconds between two looks at the lines that wait. Waking the thread for each line would slow down mail."""
+
 
 class Log:
     """Writes events as lines, on a thread of its own. From its making on, nothing else writes to the log."""
 
     def __init__(self) -> None:
-        self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
+        self._lines: deque[bytes] = deque()
         self._dropped = 0
+        self._closing = threading.Event()
         self._file = sys.stderr.buffer
         self._render = _terminal() if sys.stderr.isatty() else _json()
         self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
@@ -39,19 +43,15 @@ class Log:
     def emit(self, event: events.Event) -> None:
         """Log an event. Never raises and never waits, whatever has become of the log."""
         with suppress(Exception):
-            self._put(self._line(event))
+            if len(self._lines) < BACKLOG:
+                self._lines.append(self._line(event))
+            else:
+                self._dropped += 1
 
     def close(self) -> None:
         """Write what waits, unless that takes too long."""
-        with suppress(queue.Full):
-            self._lines.put_nowait(None)
+        self._closing.set()
         self._thread.join(timeout=2)
-
-    def _put(self, line: bytes) -> None:
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self._dropped += 1
 
     def _line(self, event: events.Event) -> bytes:
         kind: Any = type(event)
@@ -63,15 +63,22 @@ class Log:
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:
-        """The thread: write each line; one that cannot be written is lost, and the next is tried."""
-        while (line := self._lines.get()) is not None:
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                self._put(self._line(events.LinesDropped(count=dropped)))
+        """The thread: write what waits, again and again."""
+        closing = False
+        while not closing:
+            closing = self._closing.wait(WRITE_EVERY)
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write all lines that wait. What cannot be written is lost."""
+        waiting = [self._lines.popleft() for _ in range(len(self._lines))]
+        if self._dropped:
+            waiting.append(self._line(events.LinesDropped(count=self._dropped)))
+            self._dropped = 0
+        if waiting:
             with suppress(OSError, ValueError):
-                self._file.write(line)
-                if self._lines.empty():
-                    self._file.flush()
+                self._file.write(b"".join(waiting))
+                self._file.flush()
 
 
 class _Complaints(logging.Handler):

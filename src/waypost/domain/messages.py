@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from itertools import islice
 
 from waypost.domain import errors
@@ -137,11 +138,17 @@ def trace_header(message: Message, *, hostname: str, delivered_to: str, sent_to:
         f"Delivered-To: {delivered_to}",
         f"Received: from {envelope.helo} ([{_address_literal(envelope.peer)}])",
         f"\tby {hostname} with {envelope.protocol} id {message.id}",
-        f"\tfor <{sent_to}>; {format_datetime(message.received_at)}",
+        f"\tfor <{sent_to}>; {_date(message.received_at)}",
     ]
     if token:
         lines.append(f"{_LOOP_HEADER}: {token}")
     return "\r\n".join([*lines, ""]).encode()
+
+
+@lru_cache(maxsize=64)
+def _date(moment: datetime) -> str:
+    """A moment as RFC 5322 has it. All deliveries of a message, and all messages of a moment, share one."""
+    return format_datetime(moment)
 
 
 def _address_literal(peer: str) -> str:
