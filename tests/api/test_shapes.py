@@ -251,3 +251,10 @@ def test_a_text_that_is_too_long_is_not_held_against_its_pattern():
 )
 def test_members_are_attributes_with_python_names(member, attribute):
     assert shapes.snake_case(member) == attribute
+
+
+def test_a_type_that_no_request_has_yet_is_named_at_the_start():
+    operation = {"method": "PUT", "uri": "/", "input": "In", "output": None, "errors": []}
+    shapes_of_it = {"In": {"type": "structure", "members": {"Rate": {"shape": "Rate"}}}, "Rate": {"type": "float"}}
+    with pytest.raises(LookupError, match="Rate has a type that no request of ours has yet: float"):
+        shapes.Model({"operations": {"Op": operation}, "shapes": shapes_of_it})
