@@ -127,12 +127,18 @@ class _Connection(asyncio.Protocol):
             self._transport.write(request)
 
 
+def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """Never sleep: waking a process on another core takes the one who wakes it longer than an echo takes to answer."""
+    loop.call_soon(_stay_awake, loop)
+
+
 async def _measure(port: int, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> Result:
     run = _Run(requests, total, keep_bodies=keep_bodies)
     loop = asyncio.get_running_loop()
     connections = [
         (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
     ]
+    _stay_awake(loop)
     began = time.perf_counter()
     for connection in connections:
         connection.send_next()

@@ -110,7 +110,8 @@ def _resource_id() -> str:
 
 def _request_id() -> str:
     """A UUID that nobody could mistake for another's; unlike a resource's id it need not be hard to guess."""
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 async def _send(send: Send, response: Response, request_id: str) -> None:

@@ -177,11 +177,11 @@ class Store(Protocol):
     """Runs use cases. Every method raises `StoreUnavailable` if it could not."""
 
     async def read(self, use_case: Callable[[ReadTx], T]) -> T:
-        """Run a use case of a few point look-ups."""
+        """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
         ...
 
     async def search(self, use_case: Callable[[ReadTx], T]) -> T:
-        """Run a use case that may read much (lists, bodies), without holding up anyone else."""
+        """Run a use case that may read much (lists, bodies) on one consistent view, without holding up anyone."""
         ...
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:

@@ -100,7 +100,7 @@ class _Inspection:
     async def explain(self, request: Request) -> Response:
         """What would happen to mail for an address, and why."""
         account = self._account(request)
-        found = await self._store.read(partial(accept.explain, account=account, address=_address(request)))
+        found = await self._store.search(partial(accept.explain, account=account, address=_address(request)))
         return JSONResponse(_explanation(found))
 
     def guarded(self, page: Page) -> Page:

@@ -108,7 +108,7 @@ def description(row: Row) -> ports.Description:
     """An email address, the row of its link if it has one, and its tags as a JSON object."""
     *own, own_id, side, other_id, linked_at, tags = row
     found = link((own_id, side, other_id, linked_at)) if side else None
-    return ports.Description(email_address(own), found, json.loads(tags))
+    return ports.Description(email_address(own), found, json.loads(tags) if tags != "{}" else {})
 
 
 def remembered_call(row: Row) -> ports.RememberedCall:

@@ -82,14 +82,17 @@ class SqliteStore:
         self._writer.start()
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case of a few point look-ups, at once."""
+        """Run a use case of one point look-up or a few, at once."""
         self._refuse_when_closed()
-        return _read(self._reading, use_case)
+        try:
+            return use_case(Transaction(self._reading))
+        except sqlite3.OperationalError as error:
+            raise _unavailable(error) from error
 
     async def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case that may read much, on the reader thread."""
         self._refuse_when_closed()
-        return await self._loop.run_in_executor(self._searcher, _read, self._searching, use_case)
+        return await self._loop.run_in_executor(self._searcher, _search, self._searching, use_case)
 
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
         """Run a use case that changes things. When this returns, its changes are on disk."""
@@ -193,7 +196,7 @@ def _run_in_savepoint(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("RELEASE job")
 
 
-def _read(connection: sqlite3.Connection, use_case: Callable[[ports.ReadTx], T]) -> T:
+def _search(connection: sqlite3.Connection, use_case: Callable[[ports.ReadTx], T]) -> T:
     """Run a use case on one consistent view of the database."""
     try:
         connection.execute("BEGIN")
