@@ -1,9 +1,11 @@
-"""uvicorn, inside our loop and within bounds: what a stranger may send before we know who it is."""
+"""uvicorn, inside our loop, within bounds for what a stranger may send, and with one write an answer."""
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,18 +17,52 @@ HEAD_OCTETS = 64 * 1024
 HEAD_SECONDS = 30.0
 """From the connection, or the first octet of a further request, to the end of its headers."""
 
+_FINAL_HEAD = re.compile(rb"HTTP/1\.1 [2-5]")
+"""The beginning of an answer; `100 Continue` is none, and somebody waits for it."""
+
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+class _OneWrite:
+    """A transport that holds the head of an answer back until its body comes, and sends both as one.
+
+    uvicorn writes them one by one, which is two packets, and wakes the client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, octets: bytes) -> None:
+        if _FINAL_HEAD.match(octets) and not self._head:
+            self._head = octets
+        else:
+            self._transport.write(self._head + octets)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Send a head that has no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, which knows no bounds for the part before the body."""
+    """uvicorn's HTTP/1.1, with bounds for the part before the body, which it has none for."""
 
     _deadline: asyncio.TimerHandle | None = None
     """Runs while a head is being read."""
     _head_octets = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._writer = _OneWrite(transport)
+        super().connection_made(cast(asyncio.Transport, self._writer))
         self._begin_head()
 
     def data_received(self, data: bytes) -> None:
@@ -44,6 +80,10 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._writer.flush()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()

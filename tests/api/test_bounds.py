@@ -29,6 +29,26 @@ def test_a_head_without_end_is_refused_and_the_connection_closed(server, octets)
     assert said == b"" or said.split(b" ")[1] in (b"431", b"400")
 
 
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/_waypost/health"), ("GET", "/"), ("HEAD", "/instance")])
+def test_an_answer_without_a_body_is_sent_too(server, method, path):
+    connection = http.client.HTTPConnection(*address(server), timeout=5)
+    for _ in range(2):
+        connection.request(method, path)
+        with connection.getresponse() as response:
+            assert response.status in (200, 403)
+            response.read()
+    connection.close()
+
+
+def test_who_asks_whether_to_go_on_is_told_so(server):
+    head = b"PUT /instance HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(address(server), timeout=5) as client:
+        client.sendall(head)
+        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b"{}")
+        assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
+
+
 def test_many_requests_on_one_connection_are_not_one_large_head(server):
     connection = http.client.HTTPConnection(*address(server), timeout=5)
     for _ in range(60):

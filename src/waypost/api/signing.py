@@ -27,6 +27,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=15)
 
 _PARAMETER = re.compile(r"[ ,]*(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
 _SPACES = re.compile(r" +")
 
 
@@ -113,14 +114,15 @@ def sign(request: Request, authorization: Authorization, timestamp: str, secret:
 
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
     """The canonical request (SigV4, task 1). Any service but S3 encodes the path as received once more."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {name: [] for name in signed_headers}
     for name, value in request.headers:
-        values.setdefault(name, []).append(_trimmed(value))
+        if name in values:
+            values[name].append(_trimmed(value))
     lines = [
         request.method,
         _percent_encoded(_normal_path(request.raw_path).encode(*OCTETS), safe="/"),
         _canonical_query(request.query),
-        *(f"{name}:{','.join(values.get(name, []))}" for name in signed_headers),
+        *(f"{name}:{','.join(values[name])}" for name in signed_headers),
         "",
         ";".join(signed_headers),
         hashlib.sha256(request.body).hexdigest(),
@@ -154,7 +156,7 @@ def _check_scope(authorization: Authorization, service: str) -> None:
         raise _invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
     if authorization.terminator != "aws4_request":
         raise _invalid_signature("Credential should be scoped with a valid terminator: 'aws4_request'.")
-    if not re.fullmatch(r"[a-z0-9-]{1,32}", authorization.region):
+    if not _REGION.fullmatch(authorization.region):
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 
