@@ -129,6 +129,8 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _decoded(encoded: str) -> str:
+    if "%" not in encoded and encoded.isascii():
+        return encoded
     try:
         return unquote_to_bytes(encoded.encode(*OCTETS)).decode()
     except UnicodeDecodeError as error:
