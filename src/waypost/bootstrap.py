@@ -46,9 +46,11 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
         run = await self.start()
-        # What was made so far stays for ever; the garbage collector need not look at it again and again.
+        # What was made so far stays for ever; the garbage collector need not look at it again and again. And what
+        # a call or a message makes is no garbage for it, nearly always, so it need not look as often as it would.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000)
         try:
             when_ready(run)
             self._emit(events.Stopping(signal=(await asked).name))
