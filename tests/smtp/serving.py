@@ -27,10 +27,11 @@ LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 class FakeStore:
     """A store in memory, which fails when it is told to, and commits when `gate` is open."""
 
-    def __init__(self, *, at_read=None, at_write=None):
+    def __init__(self, *, at_read=None, at_write=None, gate_open=True):
         self.at_read, self.at_write = at_read, at_write
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
-        self.gate.set()
+        if gate_open:
+            self.gate.set()
         self._tx = sqlite_file.in_memory()
         make_instance(self._tx)
         self._tx.add_email_address(an_email_address("support"), {})

@@ -15,8 +15,7 @@ from waypost.smtp.session import Session
 
 @on_both_loops
 async def test_a_message_is_accepted_when_the_store_has_it():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
@@ -63,8 +62,7 @@ def test_a_failure_is_temporary_and_its_cause_stays_in_the_house(where, error, k
 
 @on_both_loops
 async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE + MESSAGE)
         await store.asked.wait()
@@ -82,8 +80,7 @@ async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too
 
 @on_both_loops
 async def test_stopping_answers_the_message_under_way_and_hangs_up():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as busy, served.client() as idle:
         busy.writer.write(MESSAGE)
         await store.asked.wait()
@@ -103,8 +100,7 @@ async def test_stopping_answers_the_message_under_way_and_hangs_up():
 
 @on_both_loops
 async def test_a_session_that_we_end_is_counted_once():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as busy:
         busy.writer.write(MESSAGE)
         await store.asked.wait()

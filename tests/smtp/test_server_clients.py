@@ -15,8 +15,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 @on_both_loops
 async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
         client.writer.write_eof()
@@ -28,8 +27,7 @@ async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
 
 @on_both_loops
 async def test_who_sends_two_messages_and_closes_its_side_gets_both_answers():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE + MESSAGE)
         client.writer.write_eof()
@@ -88,8 +86,7 @@ async def test_who_says_nothing_for_too_long_is_hung_up_on():
 
 @on_both_loops
 async def test_the_time_that_we_take_is_no_silence():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store, silence_limit=0.05) as served, served.client() as client:
         client.writer.write(MESSAGE)
         client.say("QUIT")
@@ -115,8 +112,7 @@ async def test_who_breaks_the_protocol_while_sending_on_still_hears_why():
 
 @on_both_loops
 async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served:
         async with served.client() as client:
             client.writer.write(MESSAGE)

@@ -13,8 +13,7 @@ from waypost.smtp.session import Session
 
 @on_both_loops
 async def test_who_sends_on_while_a_message_is_stored_is_not_read_for_the_moment():
-    store = FakeStore()
-    store.gate.clear()
+    store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()

@@ -11,8 +11,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from waypost.api import shapes
-from waypost.api.errors import ApiError
+from waypost.api.errors import ApiError, translate
 from waypost.api.http import OCTETS, Request, Response
+from waypost.domain.errors import Invalid
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
@@ -80,10 +81,7 @@ class Protocol:
             return invalid_request("; ".join(wrong_types) + ".")
         texts = [violation.text for violation in violations]
         count = f"{len(texts)} validation error{'s' if len(texts) > 1 else ''} detected: "
-        code = "InvalidParameterException"
-        if code not in operation.errors:
-            code = "InvalidRequestException"
-        return ApiError(code, operation.errors[code], count + "; ".join(texts))
+        return translate(Invalid(count + "; ".join(texts)), operation.errors)
 
 
 def serialise(operation: shapes.Operation, output: Mapping[str, Any]) -> Response:

@@ -79,8 +79,8 @@ def explain(tx: ports.ReadTx, account: str, address: Address) -> Explanation:
 
     An address of another account is explained like one that does not exist.
     """
-    recipient = find_recipient(tx, address) if trace.owns(tx, account, address) else None
-    if recipient is None:
+    recipient = find_recipient(tx, address)
+    if recipient is None or recipient.email_address.account != account:
         return Explanation(address, None, [f"{address} is no email address of account {account}."])
     plan = routing.plan([recipient])
     return Explanation(address, plan, list(_reasons(tx, recipient, plan)))

@@ -56,7 +56,7 @@ def inbox(
     Raises `errors.NotFound` if the account has no such address and never had mail for it.
     """
     found = tx.deliveries_at(account, address.key, after=after, limit=limit)
-    if found or owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
+    if found or _owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
         return found
     raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
 
@@ -80,7 +80,7 @@ def raw_copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses
     raise errors.NotFound(f"Message {message_id} was not delivered to {address} in account {account}.")
 
 
-def owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
+def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
     """Whether an email address of this account has this address now."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
