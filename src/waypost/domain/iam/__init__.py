@@ -1,0 +1,1 @@
+"""Who may do what: the IAM policy language, read and decided as the IAM User Guide says."""

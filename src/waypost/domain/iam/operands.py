@@ -1,0 +1,92 @@
+"""What condition operators compare: numbers, dates, networks, booleans and bytes, each as it may be written.
+
+Each function returns None for a text that is not of its kind: in a policy that is refused, in a request it
+equals nothing.
+"""
+
+import base64
+import ipaddress
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+_EPOCH = re.compile(r"-?[0-9]{1,15}")
+_DATE = re.compile(
+    r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2})"
+    r"(?:T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
+    r"(?:Z|(?P<sign>[+-])(?P<ahead>[0-9]{2}):(?P<minutes_ahead>[0-9]{2})))?)?"
+)
+"""https://www.w3.org/TR/NOTE-datetime. A year alone would be a number of seconds, so it is not a date here."""
+
+_NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH_BEGINS = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def number(text: str) -> Decimal | None:
+    """An integer or a decimal number, exactly."""
+    return Decimal(text) if _NUMBER.fullmatch(text) else None
+
+
+def moment(text: str) -> int | None:
+    """A date in ISO 8601, or seconds since 1970, as microseconds since 1970."""
+    if _EPOCH.fullmatch(text):
+        return int(text) * 1_000_000
+    found = _DATE.fullmatch(text)
+    if not found:
+        return None
+    part = {name: int(value or 0) for name, value in found.groupdict().items() if name not in {"sign", "fraction"}}
+    ahead = timedelta(hours=part["ahead"], minutes=part["minutes_ahead"])
+    microsecond = int((found["fraction"] or "0")[:6].ljust(6, "0"))
+    try:
+        zone = timezone(-ahead if found["sign"] == "-" else ahead)
+        date = datetime(
+            part["year"],
+            part["month"],
+            part["day"] or 1,
+            part["hour"],
+            part["minute"],
+            part["second"],
+            microsecond,
+            zone,
+        )
+    except ValueError:
+        return None
+    return (date - _EPOCH_BEGINS) // _MICROSECOND
+
+
+def network(text: str) -> Network | None:
+    """An address or a range in CIDR form. An address alone is a range of one, of either version."""
+    if not _NETWORK.fullmatch(text):
+        return None
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def is_within(text: str, where: Network) -> bool:
+    """Whether this is an address in the network. A dual-stack socket's `::ffff:192.0.2.1` is also 192.0.2.1."""
+    try:
+        address: Address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address in where or (mapped is not None and mapped in where)
+
+
+def boolean(text: str) -> bool | None:
+    """True or false, in any case."""
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def octets(text: str) -> bytes | None:
+    """Bytes, written in base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None

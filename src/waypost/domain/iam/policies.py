@@ -1,0 +1,218 @@
+"""The identity policy: which actions on which resources its statements allow or deny, and under which conditions.
+
+`parse` reads a policy document of the IAM policy language and refuses what IAM refuses, so that a mistake shows
+when the policy is given and not when it is needed. Where IAM would keep a statement that can never have a
+meaning, such as a date that is none, it is refused here too.
+
+Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy element reference",
+"IAM policy validation check reference"; and the messages of MalformedPolicyDocument.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.domain import errors
+from waypost.domain.iam import conditions, documents, patterns
+from waypost.domain.iam.conditions import Condition
+from waypost.domain.iam.patterns import Pattern, Wildcard
+
+ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+"""The document that allows everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A statement applies to a request if its actions, its resources and all its conditions do."""
+
+    actions: re.Pattern[str] | None
+    """All names of Action or NotAction in one, or None for an Action that is every action."""
+    other_actions: bool
+    """Whether the statement is about all actions but these (NotAction)."""
+    resources: tuple[Pattern, ...] | None
+    """The ARNs of Resource or NotResource, or None for a Resource that is every resource."""
+    other_resources: bool
+    """Whether the statement is about all resources but these (NotResource)."""
+    conditions: tuple[Condition, ...]
+    keys: frozenset[str]
+    """The condition keys that the conditions and variables need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy document that has been understood. The order of its statements does not matter."""
+
+    denials: tuple[Statement, ...]
+    permissions: tuple[Statement, ...]
+    keys: frozenset[str]
+
+    def mentions(self, prefix: str) -> bool:
+        """Whether a decision may need a key that begins so, as "aws:resourcetag/" (in lower case)."""
+        return any(key.startswith(prefix) for key in self.keys)
+
+
+_ELEMENTS = {"Version", "Id", "Statement"}
+_STATEMENT_ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+
+_EFFECTS = ("Allow", "Deny")
+_VARIABLES_SINCE = "2012-10-17"
+_VERSIONS = ("2008-10-17", _VARIABLES_SINCE)
+
+_SID = re.compile(r"[A-Za-z0-9]*")
+_VENDOR = re.compile(r"[A-Za-z0-9.-]+|\*")
+_ACTION_NAME = re.compile(r"[A-Za-z0-9*?_.-]+")
+_PARTITION = re.compile(r"aws(?:-[a-z]+)*")
+
+
+def parse(document: str) -> Policy:
+    """Understand a policy document, or raise `errors.Invalid` naming the place and what is wrong there."""
+    policy = documents.read(document)
+    for name in policy:
+        if name not in _ELEMENTS:
+            raise errors.Invalid(f"The policy has an unknown element, {name}; it can have Version, Id and Statement")
+    version = policy.get("Version", _VERSIONS[0])
+    if version not in _VERSIONS:
+        raise errors.Invalid(f"Version must be {' or '.join(_VERSIONS)}, not {_shown(version)}")
+    if type(policy.get("Id", "")) is not str:
+        raise errors.Invalid("Id must be text")
+    denials: list[Statement] = []
+    permissions: list[Statement] = []
+    for place, statement in _statements(policy.get("Statement")):
+        try:
+            read = _statement(statement, variables=version >= _VARIABLES_SINCE)
+        except errors.Invalid as error:
+            raise errors.Invalid(f"{place}: {error.message}") from error
+        (denials if statement["Effect"] == "Deny" else permissions).append(read)
+    keys = frozenset[str]().union(*(statement.keys for statement in (*denials, *permissions)))
+    return Policy(tuple(denials), tuple(permissions), keys)
+
+
+def _statements(found: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    statements = found if isinstance(found, list) else [found]
+    if found is None or not statements:
+        raise errors.Invalid("The policy has no Statement; it needs one at least")
+    sids: dict[str, str] = {}
+    for number, statement in enumerate(statements, start=1):
+        place = f"Statement {number}"
+        if not isinstance(statement, dict):
+            raise errors.Invalid(f"{place} must be a JSON object, not {_shown(statement)}")
+        sid = statement.get("Sid", "")
+        if type(sid) is not str or not _SID.fullmatch(sid):
+            raise errors.Invalid(f"{place}: Sid must be of the letters A to Z and digits, not {_shown(sid)}")
+        if sid and sids.setdefault(sid, place) != place:
+            raise errors.Invalid(f"{place} has the Sid {sid!r} that {sids[sid]} has; a Sid must be unique")
+        yield place, statement
+
+
+def _statement(statement: Mapping[str, Any], *, variables: bool) -> Statement:
+    for name in statement:
+        if name in {"Principal", "NotPrincipal"}:
+            raise errors.Invalid(f"{name} has no place in an identity policy, which is about those it is attached to")
+        if name not in _STATEMENT_ELEMENTS:
+            raise errors.Invalid(f"unknown element {name}")
+    if "Effect" not in statement:
+        raise errors.Invalid("Effect is missing; it must be Allow or Deny")
+    if statement["Effect"] not in _EFFECTS:
+        raise errors.Invalid(f"Effect must be Allow or Deny, not {_shown(statement['Effect'])}")
+    names, other_actions = _one_of(statement, "Action")
+    actions = [_action(name) for name in names]
+    arns, other_resources = _one_of(statement, "Resource")
+    resources = [_resource(arn, variables=variables) for arn in arns]
+    tested, needed = _conditions(statement.get("Condition", {}), variables=variables)
+    return Statement(
+        actions=None if "*" in names and not other_actions else re.compile("|".join(actions), re.IGNORECASE | re.ASCII),
+        other_actions=other_actions,
+        resources=None if "*" in arns and not other_resources else tuple(resources),
+        other_resources=other_resources,
+        conditions=tested,
+        keys=needed.union(*(pattern.needed_keys for pattern in resources)),
+    )
+
+
+def _one_of(statement: Mapping[str, Any], name: str) -> tuple[Sequence[str], bool]:
+    """The texts of, for example, Action or NotAction, and whether it is the latter."""
+    other = f"Not{name}"
+    if name in statement and other in statement:
+        raise errors.Invalid(f"{name} and {other} exclude each other")
+    if name not in statement and other not in statement:
+        raise errors.Invalid(f"{name} is missing (or {other})")
+    given = name if name in statement else other
+    texts = _listed(given, statement[given])
+    for text in texts:
+        if type(text) is not str:
+            raise errors.Invalid(f"{given} must be text or a list of texts, not {_shown(text)}")
+    return texts, given == other
+
+
+def _listed(element: str, found: Any) -> list[Any]:
+    """The members of a list. One of them can stand without its list."""
+    members = found if isinstance(found, list) else [found]
+    if not members:
+        raise errors.Invalid(f"{element} is an empty list")
+    return members
+
+
+def _action(source: str) -> str:
+    """The regular expression for the name of an action."""
+    vendor, colon, name = source.partition(":")
+    if not colon and source != "*":
+        raise errors.Invalid(f"the action {source!r} must begin with a vendor, as in connect:DescribeEmailAddress")
+    if not _VENDOR.fullmatch(vendor):
+        raise errors.Invalid(f"the vendor of the action {source!r} must be one name, as connect, without wildcards")
+    if colon and not _ACTION_NAME.fullmatch(name):
+        raise errors.Invalid(f"the action {source!r} must have a name, as DescribeEmailAddress, after its one colon")
+    return patterns.glob(source)
+
+
+def _resource(source: str, *, variables: bool) -> Pattern:
+    if source == "*":
+        return patterns.pattern(source, variables=False)
+    parts = patterns.arn(source, variables=variables)
+    if parts[0] != ("arn",):
+        raise errors.Invalid(f'the resource {source!r} must be an ARN, or "*"')
+    # "AWS automatically completes the ARN by adding wildcard characters to all missing fields."
+    parts += [(Wildcard.MANY,)] * (patterns.ARN_PARTS - len(parts))
+    if any(patterns.keys_of(part) for part in parts[:-1]):
+        raise errors.Invalid(f"the resource {source!r} can have variables after its fifth colon only")
+    _, partition, vendor, *_ = (patterns.plain(part) for part in parts)
+    if partition is not None and not _PARTITION.fullmatch(partition):
+        raise errors.Invalid(f"the partition of the resource {source!r} must be as aws, aws-cn or aws-us-gov")
+    if not vendor:
+        raise errors.Invalid(f"the resource {source!r} must name its vendor, as connect, without wildcards")
+    return patterns.of_parts(parts)
+
+
+def _conditions(found: Any, *, variables: bool) -> tuple[tuple[Condition, ...], frozenset[str]]:
+    if not isinstance(found, dict):
+        raise errors.Invalid("Condition must be a JSON object of operators")
+    tested: list[Condition] = []
+    needed: frozenset[str] = frozenset()
+    for operator, lines in found.items():
+        if not isinstance(lines, dict) or not lines:
+            raise errors.Invalid(f"Condition {operator} must be a JSON object of keys and values, with one at least")
+        for key, values in lines.items():
+            place = f"Condition {operator}, {key}"
+            texts = [_operand(place, value) for value in _listed(place, values)]
+            try:
+                condition, keys = conditions.read(operator, key, texts, variables=variables)
+            except errors.Invalid as error:
+                raise errors.Invalid(f"{place}: {error.message}") from error
+            tested.append(condition)
+            needed |= keys
+    return tuple(tested), needed
+
+
+def _operand(place: str, value: Any) -> str:
+    """A value of a condition as text; "quotation marks are optional for numeric and Boolean values" (Grammar)."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        raise errors.Invalid(f"{place} must be text, a number or a boolean, or a list of them, not {_shown(value)}")
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    """A value of JSON in a message: texts in quotes, and nothing long."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}…"

@@ -1,0 +1,279 @@
+"""What policies decide: statements, actions, resources, and how they weigh."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.domain.iam.asking import ACTION, ADDRESS, INSTANCE, a_document, a_statement, decide, lookup_in
+from waypost.domain.iam import decisions, policies
+from waypost.domain.iam.decisions import Decision
+
+YES, NO = "allowed", "implicit deny"
+
+# The element of an Allow, the action of the request, what is decided
+ACTIONS = [
+    ({"Action": "*"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:*"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:DescribeEmailAddress"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "CONNECT:describeemailaddress"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:Describe*"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:*EmailAddress"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:*EmailAddress"}, "connect:SearchEmailAddresses", NO),
+    ({"Action": "connect:*EmailAddress*"}, "connect:AssociateEmailAddressAlias", YES),
+    ({"Action": "connect:?escribeEmailAddress"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "connect:?DescribeEmailAddress"}, "connect:DescribeEmailAddress", NO),
+    ({"Action": "connect:Describe"}, "connect:DescribeEmailAddress", NO),
+    ({"Action": "connect:DescribeEmailAddressX"}, "connect:DescribeEmailAddress", NO),
+    ({"Action": "connect:D.*"}, "connect:DescribeEmailAddress", NO),
+    ({"Action": "ses:*"}, "connect:DescribeEmailAddress", NO),
+    ({"Action": "*:DescribeEmailAddress"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": "*:*"}, "connect:DescribeEmailAddress", YES),
+    ({"Action": ["ses:*", "connect:Describe*"]}, "connect:DescribeEmailAddress", YES),
+    ({"Action": ["ses:*", "connect:Delete*"]}, "connect:DescribeEmailAddress", NO),
+    ({"Action": ["ses:*", "*"]}, "connect:DescribeEmailAddress", YES),
+    ({"NotAction": "connect:Delete*"}, "connect:DescribeEmailAddress", YES),
+    ({"NotAction": "connect:delete*"}, "connect:DeleteEmailAddress", NO),
+    ({"NotAction": ["ses:*", "connect:Delete*"]}, "connect:DeleteEmailAddress", NO),
+    ({"NotAction": "ses:*"}, "connect:DeleteEmailAddress", YES),
+    ({"NotAction": "*"}, "connect:DeleteEmailAddress", NO),
+    ({"NotAction": ["ses:*", "*"]}, "connect:DeleteEmailAddress", NO),
+]
+
+# The element of an Allow, the resource of the request, what is decided
+RESOURCES = [
+    ({"Resource": "*"}, ADDRESS, YES),
+    ({"Resource": "*"}, "*", YES),
+    ({"Resource": ADDRESS}, ADDRESS, YES),
+    ({"Resource": ADDRESS}, "*", NO),
+    ({"Resource": INSTANCE}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/*"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/*"}, INSTANCE, NO),
+    ({"Resource": f"{INSTANCE}*"}, INSTANCE, YES),
+    ({"Resource": f"{INSTANCE}/email-address/e-?"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/email-address/E-1"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/email-address/e-1?"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/*/e-1"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/*/*/e-1"}, ADDRESS, NO),
+    ({"Resource": "arn:aws:connect:*:*:instance/*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:*:*:*/email-address/*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:us-*:000000000000:instance/*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:us-e??t-1:0*0:instance/*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:eu-*:000000000000:instance/*"}, ADDRESS, NO),
+    ({"Resource": "arn:aws:connect:us-east-1:111111111111:*"}, ADDRESS, NO),
+    ({"Resource": "arn:aws:connect:us-east-1::*"}, ADDRESS, NO),
+    ({"Resource": "arn:aws-cn:connect:*:*:*"}, ADDRESS, NO),
+    ({"Resource": "arn:*:connect:*:*:*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws*:connect:*:*:*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:ses:*:*:*"}, ADDRESS, NO),
+    ({"Resource": "arn:aws:connect:US-EAST-1:*:*"}, ADDRESS, NO),
+    # Wildcards keep to their part, and what is missing is completed with them.
+    ({"Resource": "arn:aws:connect:*"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:us-east-1:000000000000"}, ADDRESS, YES),
+    ({"Resource": "arn:aws:connect:eu-west-1"}, ADDRESS, NO),
+    ({"Resource": "arn:aws:connect:*:instance/i-1"}, INSTANCE, NO),
+    ({"Resource": "arn:aws:connect:*east-1:000000000000:*:x"}, "arn:aws:connect:us-east-1:000000000000:a:b:x", YES),
+    ({"Resource": "arn:aws:connect:*:x:*"}, "arn:aws:connect:us-east-1:000000000000:x:y", NO),
+    ({"Resource": ["arn:aws:ses:*:*:*", ADDRESS]}, ADDRESS, YES),
+    ({"Resource": ["arn:aws:ses:*:*:*", INSTANCE]}, ADDRESS, NO),
+    ({"Resource": ["arn:aws:ses:*:*:*", "*"]}, ADDRESS, YES),
+    ({"NotResource": ADDRESS}, ADDRESS, NO),
+    ({"NotResource": ADDRESS}, INSTANCE, YES),
+    ({"NotResource": ADDRESS}, "*", YES),
+    ({"NotResource": ["arn:aws:ses:*:*:*", f"{INSTANCE}/*"]}, ADDRESS, NO),
+    ({"NotResource": "arn:aws:connect"}, ADDRESS, NO),
+    ({"NotResource": "*"}, ADDRESS, NO),
+    ({"NotResource": [INSTANCE, "*"]}, ADDRESS, NO),
+    ({"NotResource": "*"}, "*", NO),
+    # Variables: aws:username is e-1, aws:userid is *, aws:PrincipalTag/none does not exist.
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:username}}"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/email-address/${{AWS:USERNAME}}"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/*/${{aws:username}}"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:username}}"}, f"{INSTANCE}/email-address/e-2", NO),
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:userid}}"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:PrincipalTag/none}}"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:PrincipalTag/none}}*"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/email-address/${{aws:PrincipalTag/none, 'e-1'}}"}, ADDRESS, YES),
+    ({"Resource": f"{INSTANCE}/email-address/${{*}}"}, ADDRESS, NO),
+    ({"Resource": f"{INSTANCE}/email-address/${{*}}"}, f"{INSTANCE}/email-address/*", YES),
+    ({"NotResource": f"{INSTANCE}/email-address/${{aws:username}}"}, ADDRESS, NO),
+    ({"NotResource": f"{INSTANCE}/email-address/${{aws:PrincipalTag/none}}"}, ADDRESS, YES),
+]
+
+ALLOW, DENY = a_statement(), a_statement("Deny")
+OTHER = {"Action": "ses:*"}
+FOREIGN = {"Resource": "arn:aws:connect:us-east-1:111111111111:*"}
+FROM_HOME = {"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
+FROM_AFAR = {"Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
+
+# Statements, what is decided for a request from 192.0.2.1
+STATEMENTS = [
+    ([ALLOW], "allowed"),
+    ([DENY], "explicit deny"),
+    ([ALLOW, DENY], "explicit deny"),
+    ([a_statement(**OTHER)], "implicit deny"),
+    ([a_statement(**FOREIGN)], "implicit deny"),
+    ([a_statement(**FROM_AFAR)], "implicit deny"),
+    ([a_statement("Deny", **OTHER)], "implicit deny"),
+    ([ALLOW, a_statement("Deny", **OTHER)], "allowed"),
+    ([ALLOW, a_statement("Deny", **FOREIGN)], "allowed"),
+    ([ALLOW, a_statement("Deny", **FROM_AFAR)], "allowed"),
+    ([ALLOW, a_statement("Deny", **FROM_HOME)], "explicit deny"),
+    ([a_statement(**OTHER), a_statement(**FROM_HOME)], "allowed"),
+    ([a_statement(**OTHER), a_statement(**FOREIGN), a_statement(**FROM_AFAR)], "implicit deny"),
+    ([a_statement(**OTHER, **FROM_HOME)], "implicit deny"),
+    ([a_statement(**FOREIGN, **FROM_HOME)], "implicit deny"),
+    ([ALLOW, a_statement("Deny", NotAction="connect:Describe*")], "allowed"),
+    ([ALLOW, a_statement("Deny", NotAction="connect:Search*")], "explicit deny"),
+    ([ALLOW, a_statement("Deny", NotResource=f"{INSTANCE}/*")], "allowed"),
+    ([ALLOW, a_statement("Deny", NotResource=INSTANCE)], "explicit deny"),
+]
+
+
+@pytest.mark.parametrize(("element", "action", "decision"), ACTIONS, ids=repr)
+def test_a_statement_is_about_the_actions_it_names(element, action, decision):
+    assert decide(a_statement(**element), action=action) == decision
+
+
+@pytest.mark.parametrize(("element", "resource", "decision"), RESOURCES, ids=repr)
+def test_a_statement_is_about_the_resources_it_names(element, resource, decision):
+    context = {"aws:username": "e-1", "aws:userid": "*"}
+    assert decide(a_statement(**element), resource=resource, context=context) == decision
+
+
+@pytest.mark.parametrize(("statements", "decision"), STATEMENTS, ids=range(len(STATEMENTS)))
+def test_a_deny_outweighs_everything_and_an_allow_outweighs_silence(statements, decision):
+    for ordered in itertools.permutations(statements):
+        assert decide(*ordered, context={"aws:SourceIp": "192.0.2.1"}) == decision
+
+
+def test_what_the_policy_does_not_need_is_never_looked_up():
+    tagged = {"StringEquals": {"aws:ResourceTag/team": "a"}}
+    policy = policies.parse(
+        a_document(
+            a_statement(Action="connect:Delete*", Condition=tagged),
+            a_statement(Resource="arn:aws:ses", Condition=tagged),
+            a_statement("Deny", Condition={"Bool": {"aws:SecureTransport": "false"}, **tagged}),
+            a_statement(),
+            a_statement(Condition=tagged),
+        )
+    )
+    asked = []
+
+    def lookup(key):
+        asked.append(key)
+        return ("true",)
+
+    assert decisions.decide(policy, action=ACTION, resource=ADDRESS, lookup=lookup) is Decision.ALLOWED
+    assert asked == ["aws:securetransport"]
+
+
+def test_a_key_is_looked_up_once_with_the_tag_key_as_the_policy_writes_it():
+    wanted = [{"StringEquals": {"AWS:ResourceTag/Team": value}} for value in ("a", "${aws:resourcetag/Team}x")]
+    policy = policies.parse(a_document(*(a_statement("Deny", Condition=condition) for condition in wanted)))
+    asked = []
+
+    def lookup(key):
+        asked.append(key)
+        return ("b",)
+
+    assert decisions.decide(policy, action=ACTION, resource=ADDRESS, lookup=lookup) is Decision.IMPLICIT_DENY
+    assert asked == ["aws:resourcetag/Team"]
+
+
+def test_the_policy_that_allows_everything_allows_everything_and_needs_no_key():
+    def lookup(key):
+        raise AssertionError(key)
+
+    policy = policies.parse(policies.ALLOW_ALL)
+    for action, resource in itertools.product(["connect:ListInstances", ACTION], ["*", ADDRESS]):
+        assert decisions.decide(policy, action=action, resource=resource, lookup=lookup) is Decision.ALLOWED
+
+
+texts = st.text(max_size=8) | st.sampled_from(
+    ["ann", "*", "192.0.2.1", "2001:db8::1", "10", "2027-01-01", "true", ADDRESS]
+)
+keys = st.sampled_from(["aws:username", "aws:TagKeys", "aws:SourceIp", "aws:ResourceTag/a"])
+values = {
+    "String": st.sampled_from(["ann", "a*", "*?*", "${aws:username}", "${aws:TagKeys, '*'}", "", "${*}"]),
+    "Numeric": st.sampled_from(["10", "-0.5"]),
+    "Date": st.sampled_from(["2027-01-01", "0"]),
+    "Ip": st.sampled_from(["192.0.2.0/24", "::/0"]),
+    "Arn": st.sampled_from([ADDRESS, "arn:aws:*:*:*:${aws:username}"]),
+    "Bool": st.sampled_from(["true", "${aws:username}"]),
+    "Null": st.sampled_from(["true", "false"]),
+    "Binary": st.just("QQ=="),
+}
+operators = st.sampled_from([
+    "StringEquals", "StringNotEqualsIgnoreCase", "StringLike", "StringNotLike", "NumericLessThan", "NumericNotEquals",
+    "DateGreaterThan", "DateNotEquals", "IpAddress", "NotIpAddress", "ArnLike", "ArnNotEquals", "Bool", "BinaryEquals",
+    "Null",
+])  # fmt: skip
+
+
+@st.composite
+def conditions(draw):
+    operator = draw(operators)
+    kind = next(kind for kind in values if kind in operator)
+    found = draw(st.lists(values[kind], min_size=1, max_size=2))
+    if_exists = "" if kind == "Null" else draw(st.sampled_from(["", "IfExists"]))
+    quantifier = draw(st.sampled_from(["", "ForAllValues:", "ForAnyValue:"]))
+    return {quantifier + operator + if_exists: {draw(keys): found}}
+
+
+statements = st.builds(
+    lambda effect, action, resource, condition: {"Effect": effect, **action, **resource, "Condition": condition},
+    st.sampled_from(["Allow", "Deny"]),
+    st.sampled_from([{"Action": "*"}, {"Action": "connect:D*"}, {"NotAction": "connect:D*"}]),
+    st.sampled_from(
+        [{"Resource": "*"}, {"Resource": f"{INSTANCE}/${{aws:username}}"}, {"NotResource": f"{INSTANCE}*"}]
+    ),
+    conditions() | st.just({}),
+)
+contexts = st.dictionaries(keys, texts | st.lists(texts, max_size=3), max_size=4)
+
+
+@given(st.lists(statements, min_size=1, max_size=4), contexts, texts, texts)
+def test_any_policy_decides_about_any_request(found, context, action, resource):
+    policy = policies.parse(a_document(*found))
+    assert decisions.decide(policy, action=action, resource=resource, lookup=lookup_in(context)) in Decision
+
+
+@given(
+    st.lists(statements, min_size=1, max_size=4).flatmap(
+        lambda found: st.tuples(st.just(found), st.permutations(found))
+    ),
+    contexts,
+)
+def test_the_order_of_statements_is_irrelevant(orders, context):
+    first, second = orders
+    assert decide(*first, context=context) == decide(*second, context=context)
+
+
+@given(st.lists(statements, min_size=1, max_size=4), contexts)
+def test_one_deny_that_applies_denies_and_no_deny_ever_allows(found, context):
+    alone = [decide(statement, context=context) for statement in found]
+    expected = next((d for d in ("explicit deny", "allowed") if d in alone), "implicit deny")
+    assert decide(*found, context=context) == expected
+    assert decide(*found, a_statement("Deny"), context=context) == "explicit deny"
+
+
+@given(conditions(), contexts)
+def test_a_negated_operator_is_true_where_the_positive_one_is_not(condition, context):
+    ((operator, line),) = condition.items()
+    if "Not" not in operator or ":" in operator or "IfExists" in operator:
+        return
+    ((key, _),) = line.items()
+    found = lookup_in(context)(key)
+    if found and (len(found) > 1 or key == "aws:TagKeys"):
+        return
+    positive = {operator.replace("Not", ""): line}
+    decided = {decide(a_statement(Condition=each), context=context) for each in (condition, positive)}
+    assert decided == {"allowed", "implicit deny"}
+
+
+def test_documents_can_be_written_in_any_layout():
+    assert policies.parse(json.dumps(json.loads(policies.ALLOW_ALL), indent=8)) == policies.parse(policies.ALLOW_ALL)
