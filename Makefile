@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Locked, hashed dependencies; the package itself is installed in place. Each set is installed once per lock.
 RUN := .venv/installed-run
 DEV := .venv/installed-dev
+SUITE := .venv/botocore-sdist
+SIMULATOR := .venv/iam-simulate
+JUDGES := $(SUITE) $(SIMULATOR)
 
 help: ## Show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,15 +19,29 @@ help: ## Show this
 demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo
 
-test: $(DEV) ## Run all tests
+test: $(DEV) $(JUDGES) ## Run all tests
 	@$(BIN)/python -m pytest
 
+# Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
+# the locked version and hash, and a simulator of IAM policies, which wants Node; without Node its test is skipped.
+$(SUITE): requirements/dev.txt | $(DEV)
+	@echo "Fetching botocore's protocol suite"
+	@rm -rf $@ && mkdir -p $@
+	@sed -n '/^botocore==/,/^ *# via/p' requirements/dev.txt > $@/requirements.txt
+	@$(PIP) download --require-hashes --no-deps --no-binary botocore --dest $@ --requirement $@/requirements.txt
+
+$(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp tests/domain/iam/differential/package*.json $@
+	@if command -v npm > /dev/null; then echo "Fetching the simulator of IAM policies" && \
+		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund; fi
+
 # The rules and the protocols have no excuse: every branch of them is tested.
-PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar \
-	waypost.api.protocol waypost.api.shapes waypost.api.signing
+PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar waypost.store.sqlite_search \
+	$(addprefix waypost.api.,arns bindings bodies canonical constraints json_form page_tokens policy protocol) \
+	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@$(BIN)/python -m pytest tests/domain tests/app tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
+	@$(BIN)/python -m pytest tests/domain tests/app tests/store tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
 		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms

@@ -28,6 +28,7 @@ class Calls:
     """Makes signed calls to one instance on one server. AWS's signatures are good for 15 minutes."""
 
     def __init__(self, server: Server, instance_id: str) -> None:
+        self._instance_id = instance_id
         self._path = f"/email-addresses/{instance_id}"
         self._url = server.url
         self._host = server.url.removeprefix("http://")
@@ -45,6 +46,11 @@ class Calls:
 
     def disassociate(self, pair: Pair) -> bytes:
         return self._with_alias("disassociate-alias", pair)
+
+    def search(self, field: str, comparison: str, value: str) -> bytes:
+        condition = {"FieldName": field, "ComparisonType": comparison, "Value": value}
+        members = {"InstanceId": self._instance_id, "SearchCriteria": {"StringCondition": condition}}
+        return self._signed("POST", "/search-email-addresses", members)
 
     def _with_alias(self, verb: str, pair: Pair) -> bytes:
         # SDKs put a new token into every such call, so ours does too, and Waypost has to remember it.

@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.values import make_instance
+from tests.values import NoSeal, make_instance
 from waypost.store import sqlite_file
 
 
 @pytest.fixture
 def tx():
-    transaction = sqlite_file.in_memory()
+    transaction = sqlite_file.in_memory(NoSeal())
     yield transaction
-    transaction._connection.close()
+    transaction.connection.close()
 
 
 @pytest.fixture

@@ -8,13 +8,17 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, logs
+from waypost import datadir, events, keyring, logs
 from waypost.api.asgi import Api
-from waypost.app import accept, instances, ports
+from waypost.api.calls import Terms
+from waypost.api.page_tokens import PageTokens
+from waypost.app import accept, access_keys, idempotency, instances, ports
 from waypost.console import inspection
+from waypost.domain import errors
 from waypost.domain.instances import Instance, Tenant
 from waypost.http_server import HttpServer
 from waypost.settings import Settings, host_and_port
@@ -23,12 +27,22 @@ from waypost.store.migrations import SchemaTooNew
 from waypost.store.sqlite import SqliteStore
 from waypost.store.sqlite_file import SqliteTooOld
 
+T = TypeVar("T")
+
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 """Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
 
 
+FORGET_EVERY = 600.0
+"""Seconds between two looks for client tokens that are older than they count."""
+
+
 class CannotStart(Exception):
     """The service cannot be started. The message says why, and what to do."""
+
+
+class Refused(Exception):
+    """What was asked cannot be done. The message says why."""
 
 
 class Service:
@@ -61,33 +75,66 @@ class Service:
         """Open the store and both edges; returns where they are. Raises `CannotStart`, `DataDirectoryError`."""
         settings = self.settings
         self.directory.prepare()
-        profiles = self.directory.access_profiles(account=settings.account, region=settings.region)
-        keys = {profile.key.id: profile.key for profile in profiles}
-        tenant = Tenant(profiles[0].key.account, profiles[0].region)
-        deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
-        try:
-            self._store = SqliteStore(self.directory.database)
-        except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld) as error:
-            raise CannotStart(str(error)) from error
+        self._store = open_store(self.directory)
+        tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
-        api = Api(self._store, access_keys=keys.get, clock=now, emit=self._emit)
-        console = inspection.application(self._store, access_keys=keys.get, emit=self._emit)
+        api = Api(self._store, terms=self._terms(), rate=settings.limits_profile.rate, clock=now, emit=self._emit)
+        console = inspection.application(self._store, emit=self._emit)
+        deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
         self._http = HttpServer(_by_path(console, api))
         self._smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
         http_address = await self._listen("http", settings.http, self._http.start)
         smtp_address = await self._listen("smtp", settings.smtp, self._smtp.start)
         run = datadir.Run(http=http_address, smtp=smtp_address)
+        self._forgetting = asyncio.create_task(self._forget_calls())
         self.directory.announce(run)
         return run
 
     async def stop(self) -> None:
         """Finish what was promised, then close everything."""
+        self._forgetting.cancel()
         await self._smtp.stop()
         await self._http.stop()
         await self._store.close()
         self.directory.release()
         self._emit(events.Stopped())
         self._log.close()
+
+    async def _tenant_to_start_with(self) -> Tenant:
+        """The account and region of the owner's access key. The first start makes that key."""
+        settings = self.settings
+        try:
+            if self.directory.credentials.exists():
+                # Those of a Waypost that kept its access keys in this file alone.
+                keys = [profile.key for profile in self.directory.profiles()]
+                await self._store.write(partial(access_keys.adopt, keys=keys))
+            else:
+                new, _ = keyring.new_access_key(account=settings.account, user_name="root", now=now())
+                key = await self._store.write(partial(access_keys.unrestricted, new=new))
+                self.directory.write_credentials(key, region=settings.region)
+        except keyring.SealBroken as error:
+            raise CannotStart(str(error)) from error
+        profile = self.directory.profiles()[0]
+        return Tenant(profile.key.account, profile.region)
+
+    def _terms(self) -> Terms:
+        return Terms(
+            new_id=lambda: str(uuid.uuid4()),
+            page_tokens=PageTokens(self.directory.derived_key("page tokens")),
+            token_retention=self.settings.client_token_retention,
+            email_address_quota=self.settings.limits_profile.email_addresses,
+        )
+
+    async def _forget_calls(self) -> None:
+        """Every now and then, forget calls with client tokens that count no more."""
+        purge = partial(idempotency.purge, retention=self.settings.client_token_retention)
+        while True:
+            try:
+                while await self._store.write(partial(purge, now=now())):
+                    pass
+            except ports.StoreUnavailable as error:
+                self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
+            await asyncio.sleep(FORGET_EVERY)
 
     async def _listen(self, edge: str, address: str, start: Start) -> str:
         host, port = host_and_port(edge, address)
@@ -99,6 +146,30 @@ class Service:
         found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._emit(events.Listening(edge=edge, address=found))
         return found
+
+
+def open_store(directory: datadir.DataDirectory) -> SqliteStore:
+    """The store of a data directory, on the running event loop. Raises `CannotStart`, `DataDirectoryError`."""
+    seal = keyring.Keyring(directory.derived_key("sealed secrets"))
+    try:
+        return SqliteStore(directory.database, seal)
+    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld) as error:
+        raise CannotStart(str(error)) from error
+
+
+async def administer(directory: datadir.DataDirectory, use_case: Callable[[ports.WriteTx], T]) -> T:
+    """Run a use case on the store of a data directory, whether a server is running on it or not.
+
+    Raises `CannotStart`, `Refused`, `DataDirectoryError`.
+    """
+    directory.make()
+    store = open_store(directory)
+    try:
+        return await store.write(use_case)
+    except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
+        raise Refused(str(error)) from error
+    finally:
+        await store.close()
 
 
 def now() -> datetime:

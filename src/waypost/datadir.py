@@ -1,14 +1,14 @@
 """The data directory: which files are in it, and how each is made and read.
 
-waypost.sqlite3     all email addresses and mail
-credentials         the access keys, as an AWS shared-credentials file; only for the owner's eyes
-master.key          32 octets that secrets of this deployment are derived from; only for the owner's eyes
+waypost.sqlite3     all email addresses, mail, and access keys, their secrets sealed
+credentials         the owner's access key, as an AWS shared-credentials file; only for the owner's eyes
+master.key          32 octets that seal the secrets in the database; only for the owner's eyes. Not there if
+                    WAYPOST_MASTER_KEY has it
 run.json            where the running server is; there only while it runs
 lock                held by the running server
 """
 
 import base64
-import binascii
 import configparser
 import fcntl
 import hashlib
@@ -22,6 +22,11 @@ from pathlib import Path
 from typing import IO
 
 from waypost.domain.access_keys import AccessKey
+
+MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
+"""The environment variable with the master key, in place of the file: 32 octets in base64url."""
+
+_MASTER_KEY_OCTETS = 32
 
 
 class DataDirectoryError(Exception):
@@ -56,14 +61,21 @@ class DataDirectory:
         self._run = path / "run.json"
         self._lock_file: IO[bytes] | None = None
 
-    def prepare(self) -> None:
-        """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
+    def make(self) -> None:
+        """Make the directory if it is not there. Raises `DataDirectoryError`."""
         os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def prepare(self) -> None:
+        """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
+        self.make()
+        try:
             self._lock_file = (self.path / "lock").open("ab")
         except OSError as error:
-            raise DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.") from error
+            raise self._unusable(error) from error
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -74,19 +86,17 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.database} cannot be written.")
         self._run.unlink(missing_ok=True)  # left by a server that was killed
 
-    def access_profiles(self, *, account: str, region: str) -> list[Profile]:
-        """The profiles of the credentials file; the first start makes one. Raises `DataDirectoryError`."""
-        if not self.credentials.exists():
-            profile = (
-                "# Access keys for Waypost, made at its first start. They are good for nothing else.\n"
-                "[default]\n"
-                f"aws_access_key_id = AKIA{_random_letters(16)}\n"
-                f"aws_secret_access_key = {secrets.token_urlsafe(30)}\n"
-                f"aws_account_id = {account}\n"
-                f"region = {region}\n"
-            )
-            _write_private(self.credentials, profile)
-        return self.profiles()
+    def write_credentials(self, key: AccessKey, *, region: str) -> None:
+        """Keep the owner's access key where `waypost env` and AWS tools find it."""
+        profile = (
+            "# An access key for Waypost, made at its first start. It is good for nothing else.\n"
+            "[default]\n"
+            f"aws_access_key_id = {key.id}\n"
+            f"aws_secret_access_key = {key.secret}\n"
+            f"aws_account_id = {key.account}\n"
+            f"region = {region}\n"
+        )
+        _write_private(self.credentials, profile)
 
     def profiles(self) -> list[Profile]:
         """All profiles of the credentials file, in its order; at least one. Raises `DataDirectoryError`."""
@@ -106,17 +116,27 @@ class DataDirectory:
 
     def derived_key(self, purpose: str) -> bytes:
         """A secret key for one purpose, the same for this deployment forever. Raises `DataDirectoryError`."""
+        if encoded := os.environ.get(MASTER_KEY_VARIABLE):
+            master, where = _decoded(encoded), MASTER_KEY_VARIABLE
+        else:
+            master, where = self._master_key_in_file(), str(self._master_key)
+        if len(master) != _MASTER_KEY_OCTETS:
+            raise DataDirectoryError(
+                f"{where} must be {_MASTER_KEY_OCTETS} octets in base64url. Restore it from your backup."
+            )
+        return hmac.digest(master, purpose.encode(), hashlib.sha256)
+
+    def _master_key_in_file(self) -> bytes:
+        """The master key of this directory; made if it has none."""
         if not self._master_key.exists():
-            _write_private(self._master_key, base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() + "\n")
+            made = secrets.token_bytes(_MASTER_KEY_OCTETS)
+            _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n")
         try:
-            master = base64.urlsafe_b64decode(self._master_key.read_bytes().strip())
+            return _decoded(self._master_key.read_text(encoding="utf-8"))
         except OSError as error:
             raise DataDirectoryError(f"{self._master_key} cannot be read: {error.strerror}.") from error
-        except binascii.Error:
-            master = b""
-        if len(master) != 32:
-            raise DataDirectoryError(f"{self._master_key} must be 32 octets in base64url. Restore it from your backup.")
-        return hmac.digest(master, purpose.encode(), hashlib.sha256)
+        except UnicodeDecodeError:
+            return b""
 
     def announce(self, run: Run) -> None:
         """Say where the server is, once it is ready."""
@@ -137,6 +157,9 @@ class DataDirectory:
         except (ValueError, TypeError) as error:
             raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
         return run
+
+    def _unusable(self, error: OSError) -> DataDirectoryError:
+        return DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.")
 
     def release(self) -> None:
         """The server is gone: take down its announcement and let go of the lock."""
@@ -175,5 +198,10 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _random_letters(count: int) -> str:
-    return "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(count))
+def _decoded(encoded: str) -> bytes:
+    """Octets from base64url, with or without its padding; none if it is something else."""
+    text = encoded.strip().rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        return b""

@@ -23,6 +23,21 @@ _FINAL_HEAD = re.compile(rb"HTTP/1\.1 [2-5]")
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+_NAMES = tuple(
+    (f"\r\n{name.lower()}: ".encode(), f"\r\n{name}: ".encode())
+    for name in ("Date", "Content-Type", "Content-Length", "Connection", "x-amzn-RequestId", "x-amzn-ErrorType")
+)
+
+
+def _as_aws_writes(head: bytes) -> bytes:
+    """The head of an answer with its names in the letters of AWS's documentation; uvicorn makes all of them small."""
+    for small, ours in _NAMES:
+        head = head.replace(small, ours, 1)
+    if b"\r\nconnection: close" in head:  # by uvicorn, because it is shutting down
+        head = head.replace(b"\r\nConnection: keep-alive", b"", 1)
+    return head
+
+
 class _OneWrite:
     """A transport that holds the head of an answer back until its body comes, and sends both as one.
 
@@ -35,7 +50,7 @@ class _OneWrite:
 
     def write(self, octets: bytes) -> None:
         if _FINAL_HEAD.match(octets) and not self._head:
-            self._head = octets
+            self._head = _as_aws_writes(octets)
         else:
             self._transport.write(self._head + octets)
             self._head = b""

@@ -6,7 +6,10 @@ Each can be given on the command line as `--name`, or in the environment as `WAY
 import re
 import socket
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
+
+from waypost.domain.limits import PROFILES, Limits
 
 
 class BadSetting(Exception):
@@ -33,6 +36,9 @@ class Settings:
         "us-east-1", "At the first start: the AWS region of the instance, and the one `waypost env` names."
     )
 
+    limits: str = _setting("relaxed", "How much is allowed: relaxed, or aws for the defaults of Amazon Connect.")
+    token_retention: str = _setting("7d", "How long a client token is remembered, as in 7d, 12h, 30m or 90s.")
+
     def __post_init__(self) -> None:
         for name in ("http", "smtp"):
             host_and_port(name, getattr(self, name))
@@ -40,8 +46,21 @@ class Settings:
             raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
             raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
+        if self.limits not in PROFILES:
+            raise BadSetting(f"--limits must be {' or '.join(PROFILES)}, not {self.limits!r}")
+        duration("token-retention", self.token_retention)
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
+
+    @property
+    def limits_profile(self) -> Limits:
+        """The limits that were chosen."""
+        return PROFILES[self.limits]
+
+    @property
+    def client_token_retention(self) -> timedelta:
+        """How long a client token is remembered."""
+        return duration("token-retention", self.token_retention)
 
     @property
     def directory(self) -> Path:
@@ -54,6 +73,17 @@ class Settings:
         return self.hostname or socket.gethostname()
 
 
+def duration(name: str, value: str) -> timedelta:
+    """Read a duration such as `7d`, `12h`, `30m` or `90s`. Raises `BadSetting`."""
+    match = re.fullmatch(r"([0-9]{1,6})([dhms])", value)
+    if not match or int(match[1]) == 0:
+        raise BadSetting(f"--{name} must be a number with d, h, m or s, as in 7d, not {value!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
 def host_and_port(name: str, value: str) -> tuple[str, int]:
     """Take `HOST:PORT` apart; an IPv6 host is in brackets. Raises `BadSetting`."""
     host, colon, port = value.rpartition(":")
@@ -61,6 +91,11 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise BadSetting(f"--{name} must be HOST:PORT, with a port from 0 to 65535, not {value!r}")
     return host, int(port)
+
+
+def option_name(name: str) -> str:
+    """The command-line option of a setting."""
+    return f"--{name.replace('_', '-')}"
 
 
 def environment_name(name: str) -> str:

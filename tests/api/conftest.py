@@ -1,7 +1,13 @@
 """One real server for all tests of the API, clients for it, and requests signed by hand."""
 
+import asyncio
 import contextlib
+import ipaddress
+import itertools
+import json
+import os
 import socket
+import sys
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,8 +16,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from msgspec.structs import replace
+from typer.testing import CliRunner
 
-from waypost.api import signing
+from waypost import bootstrap, cli
+from waypost.api import canonical, signing
+from waypost.datadir import DataDirectory
 from waypost.testing import server as waypost_server
 
 
@@ -35,6 +44,53 @@ def new_client(server):
 @pytest.fixture(scope="session")
 def connect(new_client):
     return new_client()
+
+
+@contextlib.contextmanager
+def umask_kept():
+    """Commands set it for their process, which here is that of other tests too."""
+    before = os.umask(0o077)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(scope="session")
+def administer(server):
+    """Run a use case on the server's store, as `waypost keys` does."""
+
+    def administer(use_case):
+        with umask_kept():
+            return asyncio.run(bootstrap.administer(DataDirectory(server.data), use_case))
+
+    return administer
+
+
+@pytest.fixture(scope="session")
+def new_key(server, tmp_path_factory):
+    """Make an access key by `waypost keys create`, with a policy of these statements, or for everything.
+
+    Returns what makes a boto3 client use it.
+    """
+    policies, numbers = tmp_path_factory.mktemp("policies"), itertools.count()
+
+    def new_key(*statements, **options):
+        arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+        if statements:
+            file = policies / f"{next(numbers)}.json"
+            file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+            arguments += ["--policy", str(file)]
+        with umask_kept():
+            made = CliRunner().invoke(cli.app, ["keys", "create", "--json", "--data", str(server.data), *arguments])
+        assert made.exit_code == 0, made.exception
+        key = json.loads(made.stdout)
+        return {
+            "aws_access_key_id": key["AccessKeyId"],
+            "aws_secret_access_key": key["SecretAccessKey"],
+            "aws_session_token": key.get("SessionToken"),
+        }
+
+    return new_key
 
 
 @pytest.fixture(scope="session")
@@ -92,20 +148,14 @@ def signed():
     def signed(request, key, *, service="connect", region="us-east-1", now=None):
         timestamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
         headers = (("host", "waypost.example"), ("x-amz-date", timestamp), *request.headers)
-        authorization = signing.Authorization(
-            access_key_id=key.id,
-            date=timestamp[:8],
-            region=region,
-            service=service,
-            terminator="aws4_request",
-            signed_headers=tuple(sorted({name for name, _ in headers})),
-            signature="",
-        )
+        scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
+        names = tuple(sorted({name for name, _ in headers}))
         request = replace(request, headers=headers)
-        signature = signing.sign(request, authorization, timestamp, key.secret)
+        signature = canonical.signature(
+            request, secret=key.secret, timestamp=timestamp, scope=scope, signed_headers=names
+        )
         value = (
-            f"{signing.ALGORITHM} Credential={key.id}/{authorization.scope}, "
-            f"SignedHeaders={';'.join(authorization.signed_headers)}, Signature={signature}"
+            f"{canonical.ALGORITHM} Credential={key.id}/{scope}, SignedHeaders={';'.join(names)}, Signature={signature}"
         )
         return replace(request, headers=(*headers, ("authorization", value)))
 
@@ -122,7 +172,18 @@ class Reply:
 
 
 @pytest.fixture(scope="session")
-def exchange(server):
+def source():
+    """An address of this machine that nothing was sent from before: wrong signatures wait by their source.
+
+    Where the loopback interface has one address only, answers come later.
+    """
+    numbers = itertools.count(256)
+    loopback = ipaddress.ip_address("127.1.0.0")
+    return lambda: (str(loopback + next(numbers)) if sys.platform == "linux" else "", 0)
+
+
+@pytest.fixture(scope="session")
+def exchange(server, source):
     """Send a `signing.Request` to the real server, octet by octet as it is."""
 
     def exchange(request):
@@ -131,7 +192,7 @@ def exchange(server):
         lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
         head = "\r\n".join([*lines, ": ".join(length), "connection: close", "", ""])
         host, _, port = server.run.http.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:
+        with socket.create_connection((host, int(port)), timeout=30, source_address=source()) as connection:
             # A server that has read enough answers, and closes.
             with contextlib.suppress(ConnectionError):
                 connection.sendall(head.encode(*signing.OCTETS) + request.body)

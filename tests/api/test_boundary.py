@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from tests.values import TERMS
 from waypost import bootstrap, events
 from waypost.api import errors, operations, shapes
 from waypost.api.asgi import Api
 from waypost.api.signing import OCTETS, Request
 from waypost.app import ports
 from waypost.domain import errors as domain
+from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 
 KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-nobody-may-see", "000000000000")
@@ -22,15 +24,21 @@ WRITE = Request("DELETE", "/instance/i", "", (), b"")
 
 
 class BrokenStore:
-    """A store that raises `cause` whatever it is asked."""
+    """A store that finds the access key, and raises `cause` whatever else it is asked."""
 
     def __init__(self, cause):
         self.cause = cause
 
     async def read(self, use_case):
-        raise self.cause
+        return use_case(self)
 
     write = search = read
+
+    def access_key(self, access_key_id):
+        return KEY if access_key_id == KEY.id else None
+
+    def __getattr__(self, name):
+        raise self.cause
 
 
 class Answer:
@@ -40,7 +48,9 @@ class Answer:
         self.events = []
         self._body = [request.body]
         self._sent = []
-        api = Api(BrokenStore(cause), access_keys={KEY.id: KEY}.get, clock=bootstrap.now, emit=self.events.append)
+        api = Api(
+            BrokenStore(cause), terms=TERMS, rate=limits.RELAXED.rate, clock=bootstrap.now, emit=self.events.append
+        )
         asyncio.run(api(scope_of(request), self._receive, self._send))
         start, body = self._sent
         self.status = start["status"]
@@ -121,14 +131,25 @@ def test_the_length_is_told(request_):
 # What the use cases of each operation say that they raise.
 RAISED = {
     "AssociateEmailAddressAlias": [domain.NotFound, domain.Invalid, domain.Conflict, domain.TokenReused],
-    "CreateEmailAddress": [domain.Invalid, domain.NotFound, domain.Duplicate, domain.TokenReused],
-    "CreateInstance": [domain.Duplicate, domain.TokenReused],
-    "DeleteEmailAddress": [domain.NotFound],
-    "DeleteInstance": [domain.NotFound, domain.TokenReused],
-    "DescribeEmailAddress": [domain.NotFound],
-    "DescribeInstance": [domain.NotFound],
-    "DisassociateEmailAddressAlias": [domain.NotFound, domain.TokenReused],
+    "CreateEmailAddress": [
+        domain.Invalid,
+        domain.NotFound,
+        domain.Duplicate,
+        domain.QuotaExceeded,
+        domain.TokenReused,
+    ],
+    "CreateInstance": [domain.Invalid, domain.Duplicate, domain.TokenReused],
+    "DeleteEmailAddress": [domain.Invalid, domain.NotFound],
+    "DeleteInstance": [domain.Invalid, domain.NotFound, domain.TokenReused],
+    "DescribeEmailAddress": [domain.Invalid, domain.NotFound],
+    "DescribeInstance": [domain.Invalid, domain.NotFound],
+    "DisassociateEmailAddressAlias": [domain.Invalid, domain.NotFound, domain.TokenReused],
     "ListInstances": [domain.Invalid],
+    "ListTagsForResource": [domain.Invalid, domain.NotFound],
+    "SearchEmailAddresses": [domain.Invalid, domain.NotFound],
+    "TagResource": [domain.Invalid, domain.NotFound],
+    "UntagResource": [domain.Invalid, domain.NotFound],
+    "UpdateEmailAddressMetadata": [domain.Invalid, domain.NotFound, domain.TokenReused],
 }
 
 CODES = {
@@ -136,9 +157,13 @@ CODES = {
     domain.NotFound: "ResourceNotFoundException",
     domain.Conflict: "ResourceConflictException",
     domain.Duplicate: "DuplicateResourceException",
+    domain.QuotaExceeded: "ServiceQuotaExceededException",
     domain.TokenReused: "IdempotencyException",
 }
 OTHERWISE = {
+    ("CreateInstance", domain.Invalid): "InvalidRequestException",
+    ("DeleteInstance", domain.Invalid): "InvalidRequestException",
+    ("DescribeInstance", domain.Invalid): "InvalidRequestException",
     ("CreateInstance", domain.Duplicate): "InvalidRequestException",
     ("CreateInstance", domain.TokenReused): "InvalidRequestException",
     ("DeleteInstance", domain.TokenReused): "InvalidRequestException",
@@ -147,8 +172,8 @@ OTHERWISE = {
 }
 
 
-def test_every_operation_that_works_is_in_the_table():
-    assert RAISED.keys() == operations.OPERATIONS.keys()
+def test_every_operation_is_in_the_table():
+    assert RAISED.keys() == operations.OPERATIONS.keys() == MODEL.operations.keys()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from waypost.api import protocol, shapes
+from waypost.api import bodies, protocol, shapes
 from waypost.api.errors import ApiError
 from waypost.api.http import Request
 
@@ -71,29 +71,16 @@ def test_an_unknown_method_or_path_is_no_operation(method, path):
     assert (error.code, error.status) == ("UnknownOperationException", 404)
 
 
-NO_REQUESTS = {
-    "no-utf-8-inside": b'{"ClientToken":"\xff"}',
-    "no-json": b"EmailAddressId=a",
-    "half": b'{"AliasConfiguration":',
-    "two": b"{}{}",
-    "spaces": b"  ",
-    "array": b"[]",
-    "string": b'"AliasConfiguration"',
-    "number": b"1",
-    "null": b"null",
-    "nan": b'{"ClientToken":NaN}',
-    "infinity": b'{"ClientToken":Infinity}',
-    "latin-1": "ü".encode("latin-1"),
-    "utf-16": '{"ClientToken":"t"}'.encode("utf-16"),
-    "lone-surrogate": b'{"ClientToken":"\\udc00 and more"}',
-    "thousands-of-arrays": b'{"ClientToken":' + b"[" * 100_000,
+WRONG_TYPES = {
+    "boolean-for-text": b'{"ClientToken":true}',
+    "integer-for-text": b'{"ClientToken":1' + b"0" * 400 + b"}",
     "wrong-type": b'{"AliasConfiguration":"a"}',
     "wrong-type-inside": b'{"AliasConfiguration":{"EmailAddressId":["a"]}}',
     "number-for-text": b'{"ClientToken":1}',
 }
 
 
-@pytest.mark.parametrize("body", NO_REQUESTS.values(), ids=NO_REQUESTS.keys())
+@pytest.mark.parametrize("body", [b"no JSON", *WRONG_TYPES.values()], ids=["no-json", *WRONG_TYPES])
 def test_a_body_that_cannot_be_understood_is_an_invalid_request(body):
     error = refusal("POST", LINK, body)
     assert (error.code, error.status) == ("InvalidRequestException", 400)
@@ -107,9 +94,69 @@ def test_the_members_of_the_wrong_type_are_named():
     )
 
 
-def test_a_deep_value_is_refused_and_not_taken_for_our_mistake():
-    criteria = b'{"OrConditions":[' * 450 + b"{}" + b"]}" * 450
-    assert refusal("POST", "/search-email-addresses", b'{"SearchCriteria":' + criteria + b"}").status == 400
+def nested(depth):
+    """A search with this many arrays and objects inside each other."""
+    pairs, odd = divmod(depth - 1, 2)
+    inner = b"{}" if odd else b""
+    return b'{"InstanceId":"i","SearchCriteria":' + b'{"OrConditions":[' * pairs + inner + b"]}" * pairs + b"}"
+
+
+def test_a_body_may_be_as_deep_as_the_limit():
+    _, members = parse("POST", "/search-email-addresses", nested(bodies.DEPTH_LIMIT))
+    assert members.search_criteria.or_conditions[0].or_conditions[0].and_conditions is None
+
+
+@pytest.mark.parametrize("depth", [bodies.DEPTH_LIMIT + 1, 900, 100_000])
+def test_a_deeper_value_is_refused_and_not_taken_for_our_mistake(depth):
+    error = refusal("POST", "/search-email-addresses", nested(depth))
+    assert (error.code, error.status) == ("InvalidRequestException", 400)
+    assert error.message == "The request body has more than 100 arrays and objects inside each other."
+
+
+def test_a_wide_body_is_not_deep():
+    body = b'{"AliasConfiguration":{"EmailAddressId":"a"},"Unknown":[' + b"[{}]," * 100_000 + b"[]]}"
+    assert parse("POST", LINK, body)[1].alias_configuration.email_address_id == "a"
+
+
+NULS = {
+    "body": (
+        "POST",
+        LINK,
+        b'{"AliasConfiguration":{"EmailAddressId":"a\\u0000"}}',
+        "",
+        "aliasConfiguration.emailAddressId",
+    ),
+    "label": ("GET", "/email-addresses/i/e%00", b"", "", "emailAddressId"),
+    "query": ("DELETE", "/tags/arn", b"", "tagKeys=a&tagKeys=%00", "tagKeys.2.member"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "query", "member"), NULS.values(), ids=NULS)
+def test_the_character_nul_is_refused_wherever_it_is(method, path, body, query, member):
+    error = refusal(method, path, body, query)
+    assert (error.code, error.status) == ("InvalidParameterException", 400)
+    assert error.message == (
+        f"1 validation error detected: Value at '{member}' failed to satisfy constraint: "
+        "Member must not contain the character NUL"
+    )
+
+
+@pytest.mark.parametrize("text", [b"\\\\u0000", b"\\\\\\u0041", b"%00"])
+def test_what_only_looks_like_nul_is_a_text(text):
+    _, members = parse("POST", LINK, b'{"AliasConfiguration":{"EmailAddressId":"' + text + b'"}}')
+    assert members.alias_configuration.email_address_id == json.loads(b'"' + text + b'"')
+
+
+def test_nul_in_what_nobody_reads_is_passed_over():
+    body = b'{"AliasConfiguration":{"EmailAddressId":"a","New":"\\u0000"},"\\u0000":1}'
+    assert parse("POST", LINK, body, query="x=%00")[1].client_token is None
+
+
+def test_of_a_member_that_comes_again_the_last_counts():
+    body = (
+        b'{"AliasConfiguration":{"EmailAddressId":1},"AliasConfiguration":{"EmailAddressId":"a","EmailAddressId":"b"}}'
+    )
+    assert parse("POST", LINK, body)[1].alias_configuration.email_address_id == "b"
 
 
 def test_broken_constraints_are_all_named():
@@ -117,6 +164,14 @@ def test_broken_constraints_are_all_named():
     assert (error.code, error.status) == ("InvalidParameterException", 400)
     assert error.message.startswith("3 validation errors detected: Value 'iii")
     assert all(f"at '{member}' failed" in error.message for member in ("instanceId", "emailAddress", "tags"))
+
+
+def test_of_broken_members_and_wrong_types_the_wrong_types_are_named():
+    error = refusal("PUT", "/email-addresses/i", b'{"EmailAddress":"no at","DisplayName":1,"Description":[]}')
+    assert (error.code, error.message) == (
+        "InvalidRequestException",
+        "Value at 'description' must be a JSON string; Value at 'displayName' must be a JSON string.",
+    )
 
 
 def test_one_broken_constraint_is_one_error():
@@ -132,17 +187,68 @@ def test_an_operation_without_invalid_parameter_answers_invalid_request():
     assert (error.code, error.status) == ("InvalidRequestException", 400)
 
 
+NUMBERS = {
+    "1": None,
+    "-0": "InvalidParameterException",
+    "1" + "0" * 400: "InvalidParameterException",
+    "1.0": "InvalidRequestException",
+    "1e1": "InvalidRequestException",
+    "true": "InvalidRequestException",
+    '"1"': "InvalidRequestException",
+}
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS.items(), ids=[number[:9] for number in NUMBERS])
+def test_an_integer_in_the_body_is_written_as_one(number, code):
+    body = b'{"InstanceId":"i","MaxResults":' + number.encode() + b"}"
+    if code is None:
+        assert parse("POST", "/search-email-addresses", body)[1].max_results == 1
+    else:
+        error = refusal("POST", "/search-email-addresses", body)
+        assert (error.code, error.status) == (code, 400)
+        assert "at 'maxResults'" in error.message
+
+
 @pytest.mark.parametrize("query", ["maxResults=x", "maxResults=1.0", "maxResults=", "maxResults=" + "9" * 5000])
 def test_a_number_in_the_query_is_a_number(query):
     assert refusal("GET", "/instance", query=query).code == "InvalidRequestException"
 
 
 @pytest.mark.parametrize(
-    ("path", "query"), [("/instance/%FF", ""), ("/instance", "nextToken=%FF"), ("/instance", "%FF")]
+    ("path", "query", "message"),
+    [
+        ("/instance/%FF", "", "Value at 'instanceId' cannot be decoded."),
+        ("/instance/\udcff", "", "Value at 'instanceId' cannot be decoded."),
+        ("/instance", "nextToken=%FF", "Value at 'nextToken' cannot be decoded."),
+        ("/instance", "%FF", "The name of a query parameter is no valid UTF-8."),
+    ],
 )
-def test_octets_that_are_no_utf_8_are_refused(path, query):
+def test_octets_that_are_no_utf_8_are_refused(path, query, message):
     error = refusal("GET", path, query=query)
-    assert (error.code, error.status) == ("InvalidRequestException", 400)
+    assert (error.code, error.status, error.message) == ("InvalidRequestException", 400, message)
+
+
+@pytest.mark.parametrize(
+    ("query", "token"),
+    [
+        ("nextToken=a&nextToken=b", "a"),
+        ("nextToken=a+b%2B", "a b+"),
+        ("nextToken=%zz%", "%zz%"),
+        ("nextToken=", ""),
+        ("nextToken", ""),
+        ("nextToken=a=b", "a=b"),
+        ("next%54oken=a", "a"),
+        ("NextToken=a", None),
+        ("unknown=%FF", None),
+    ],
+)
+def test_a_query_is_read_as_a_form(query, token):
+    assert parse("GET", "/instance", query=query)[1].next_token == token
+
+
+def test_what_belongs_into_the_query_does_not_count_in_the_body():
+    _, members = parse("GET", "/instance", b'{"NextToken":"t","nextToken":"t","MaxResults":3}')
+    assert (members.next_token, members.max_results) == (None, None)
 
 
 def test_an_empty_label_is_refused_like_an_empty_member():
@@ -164,16 +270,3 @@ def test_null_is_absent():
 def test_a_list_in_the_query_has_every_value():
     _, members = parse("DELETE", "/tags/arn", query="tagKeys=a&tagKeys=b+c&tagKeys=%C3%BC")
     assert members.tag_keys == ["a", "b c", "ü"]
-
-
-def test_an_output_is_an_object_even_when_empty():
-    assert protocol.serialise(MODEL.operations["DeleteEmailAddress"], {}) == protocol.Response(200, b"{}")
-
-
-def test_an_operation_without_an_output_answers_nothing():
-    assert protocol.serialise(MODEL.operations["DeleteInstance"], {}) == protocol.Response(200, b"")
-
-
-def test_what_is_none_is_left_out():
-    response = protocol.serialise(MODEL.operations["ListInstances"], {"InstanceSummaryList": [], "NextToken": None})
-    assert json.loads(response.body) == {"InstanceSummaryList": []}

@@ -139,7 +139,7 @@ def test_instances_come_in_pages(tx):
 
 
 def tokened(fingerprint=b"same", token="t"):
-    return idempotency.TokenedCall(ports.CallKey(TENANT, "Create", "i", token), fingerprint)
+    return idempotency.TokenedCall(ports.CallKey(TENANT, "Create", "i", token), fingerprint, timedelta(days=7))
 
 
 def counted(answers):
@@ -171,7 +171,7 @@ def test_a_token_with_other_parameters_is_refused(tx):
 def test_a_token_is_forgotten_after_seven_days(tx):
     done = []
     idempotency.once(tx, tokened(), now=NOW, effect=counted(done))
-    late = NOW + idempotency.RETENTION
+    late = NOW + timedelta(days=7)
     assert idempotency.once(tx, tokened(b"other"), now=late, effect=counted(done)) == "answer 2"
     assert idempotency.once(tx, tokened(b"other"), now=late, effect=counted(done)) == "answer 2"
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 import uvloop
 
-from tests.values import an_email_address, make_instance
+from tests.values import NoSeal, an_email_address, make_instance
 from waypost import events
 from waypost.app import accept
 from waypost.smtp import server as smtp_server
@@ -32,17 +32,17 @@ class FakeStore:
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
         if gate_open:
             self.gate.set()
-        self._tx = sqlite_file.in_memory()
+        self._tx = sqlite_file.in_memory(NoSeal())
         make_instance(self._tx)
         self._tx.add_email_address(an_email_address("support"), {})
 
     @property
     def kept(self) -> list[bytes]:
         """The messages that it has."""
-        return [raw for (raw,) in self._tx._connection.execute("SELECT raw FROM message_bodies")]
+        return [raw for (raw,) in self._tx.connection.execute("SELECT raw FROM message_bodies")]
 
     def close(self):
-        self._tx._connection.close()
+        self._tx.connection.close()
 
     async def read(self, use_case):
         if self.at_read:

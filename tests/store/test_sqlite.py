@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.values import NOW, TENANT, an_email_address, make_instance
+from tests.values import NOW, TENANT, NoSeal, an_email_address, make_instance
 from waypost.app import email_addresses, instances, ports
 from waypost.domain import errors
 from waypost.domain.aliases import AliasLink
@@ -18,7 +18,7 @@ def with_store(path, scenario):
     """Run `scenario(store)` on a store on this path, and close it."""
 
     async def main():
-        store = sqlite.SqliteStore(path)
+        store = sqlite.SqliteStore(path, NoSeal())
         try:
             return await scenario(store)
         finally:
@@ -97,18 +97,18 @@ def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
 def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
     def large(tx):
         make_instance(tx, "large")
-        tx._connection.execute("CREATE TABLE filler AS SELECT randomblob(200000) AS filling")
+        tx.connection.execute("CREATE TABLE filler AS SELECT randomblob(200000) AS filling")
 
     async def scenario(store):
-        (pages,) = store._writing.execute("PRAGMA page_count").fetchone()
-        store._writing.execute(f"PRAGMA max_page_count = {pages + 10}")
+        (pages,) = store._writing.connection.execute("PRAGMA page_count").fetchone()
+        store._writing.connection.execute(f"PRAGMA max_page_count = {pages + 10}")
         outcomes = await asyncio.gather(
             store.write(lambda tx: make_instance(tx, "before")),
             store.write(large),
             store.write(lambda tx: make_instance(tx, "after")),
             return_exceptions=True,
         )
-        store._writing.execute("PRAGMA max_page_count = 1000000")
+        store._writing.connection.execute("PRAGMA max_page_count = 1000000")
         await store.write(make_instance)
         found = {name: await store.read(exists(name)) for name in ("before", "large", "after", "i")}
         return [type(outcome).__name__ for outcome in outcomes], found
@@ -124,7 +124,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
 def test_waiting_writes_share_a_commit(path):
     async def scenario(store):
         commits = []
-        store._writing.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
+        store._writing.connection.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
         held = threading.Event()
         first = asyncio.create_task(store.write(lambda tx: held.wait(5)))
         await asyncio.sleep(0)
@@ -154,11 +154,12 @@ class CommitFails:
 
 def test_if_the_commit_fails_every_caller_hears_so_and_the_store_lives(path):
     async def scenario(store):
-        whole, store._writing = store._writing, CommitFails(store._writing)
+        whole = store._writing.connection
+        store._writing.connection = CommitFails(whole)
         outcomes = await asyncio.gather(
             *(store.write(lambda tx, n=n: make_instance(tx, f"i{n}")) for n in range(3)), return_exceptions=True
         )
-        store._writing = whole
+        store._writing.connection = whole
         found = [await store.read(exists(f"i{n}")) for n in range(3)]
         await store.write(make_instance)
         return outcomes, found, await store.read(exists("i"))
@@ -171,7 +172,7 @@ def test_if_the_commit_fails_every_caller_hears_so_and_the_store_lives(path):
 
 def test_an_error_of_the_database_is_unavailability_not_a_crash(path):
     def broken(tx):
-        tx._connection.execute("SELECT * FROM no_such_table")
+        tx.connection.execute("SELECT * FROM no_such_table")
 
     async def scenario(store):
         kinds = []
@@ -196,7 +197,7 @@ def test_closing_finishes_the_writes_that_wait_and_refuses_later_ones(path):
                 await run(exists("i"))
 
     async def main():
-        await scenario(sqlite.SqliteStore(path))
+        await scenario(sqlite.SqliteStore(path, NoSeal()))
 
     asyncio.run(main())
 
@@ -273,7 +274,7 @@ def test_every_query_and_migration_says_why_it_is_there():
 
 def test_commits_wait_for_the_disk(path):
     async def scenario(store):
-        return store._writing.execute("PRAGMA synchronous").fetchone(), store._writing.execute(
+        return store._writing.connection.execute("PRAGMA synchronous").fetchone(), store._writing.connection.execute(
             "PRAGMA journal_mode"
         ).fetchone()
 
@@ -291,9 +292,10 @@ class RollbackFailsToo(CommitFails):
 
 def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
     async def scenario(store):
-        whole, store._writing = store._writing, RollbackFailsToo(store._writing)
+        whole = store._writing.connection
+        store._writing.connection = RollbackFailsToo(whole)
         outcomes = [await asyncio.gather(store.write(make_instance), return_exceptions=True) for _ in range(2)]
-        store._writing = whole
+        store._writing.connection = whole
         await store.write(make_instance)
         return outcomes, await store.read(exists("i"))
 
@@ -321,19 +323,19 @@ class TestConstraints:
     def test_a_link_has_two_ends_that_exist_and_differ(self, linked):
         one_end = "INSERT INTO alias_link_ends VALUES ('b', 'primary', 'c', 'alias', 0)"
         for attempt in (
-            lambda: linked._connection.execute(one_end),
+            lambda: linked.connection.execute(one_end),
             lambda: linked.add_link(AliasLink("b", "nobody", NOW)),
             lambda: linked.add_link(AliasLink("b", "b", NOW)),
-            lambda: linked._connection.execute("DELETE FROM alias_link_ends WHERE email_address_id = 'p'"),
+            lambda: linked.connection.execute("DELETE FROM alias_link_ends WHERE email_address_id = 'p'"),
         ):
             with pytest.raises((sqlite3.IntegrityError, errors.Conflict)):
                 attempt()
 
     def test_a_link_keeps_its_email_addresses(self, linked):
         with pytest.raises(sqlite3.IntegrityError):
-            linked._connection.execute("DELETE FROM email_addresses WHERE id = 'a'")
+            linked.connection.execute("DELETE FROM email_addresses WHERE id = 'a'")
 
     def test_an_instance_with_email_addresses_cannot_simply_vanish(self, linked):
         with pytest.raises(sqlite3.IntegrityError):
-            linked._connection.execute("DELETE FROM instances")
+            linked.connection.execute("DELETE FROM instances")
         instances.delete(linked, TENANT, "i", now=NOW)

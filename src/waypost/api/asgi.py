@@ -1,17 +1,22 @@
 """The AWS edge as an ASGI application: who calls, what is asked, is it done, what is the answer."""
 
+import asyncio
 import random
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime
 from typing import Any
 
 from waypost import events
-from waypost.api import operations, protocol, shapes, signing
+from waypost.api import calls, operations, policy, protocol, shapes, signing
 from waypost.api.errors import ApiError, internal, translate, unavailable
 from waypost.api.http import OCTETS, Request, Response
+from waypost.api.throttle import FailedSignatures, Throttle
 from waypost.app import ports
+from waypost.app.tags import Resource
+from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.errors import WaypostError
+from waypost.domain.instances import Tenant
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -19,7 +24,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SERVICE = "connect"
 
-CONTENT_TYPE = (b"content-type", b"application/json")
+KEEP_ALIVE = (b"connection", b"keep-alive")
 
 BODY_LIMIT = 1024 * 1024
 """Octets of a request body; the largest valid request here has a few dozen thousand."""
@@ -32,55 +37,86 @@ class Api:
         self,
         store: ports.Store,
         *,
-        access_keys: Callable[[str], AccessKey | None],
+        terms: calls.Terms,
+        rate: limits.Rate,
         clock: ports.Clock,
         emit: events.Emit,
     ) -> None:
         self._store = store
-        self._access_keys = access_keys
+        self._terms = terms
         self._clock = clock
         self._emit = emit
         self._protocol = protocol.Protocol(shapes.load())
+        self._throttle = Throttle(rate)
+        self._failed_signatures = FailedSignatures()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request_id = _request_id()
+        form = protocol.form(scope["method"], scope["path"])
         try:
-            response = await self._answer(await _read(scope, receive))
+            response = await self._answer(await _read(scope, receive), _source(scope))
         except ApiError as error:
-            response = protocol.serialise_error(error, modelled=False)
+            response = protocol.serialise_error(error, modelled=False, form=form)
         except ports.StoreUnavailable as error:
             self._emit(events.StoreFailed(where="api", id=request_id, cause=error))
-            response = protocol.serialise_error(unavailable(), modelled=False)
+            response = protocol.serialise_error(unavailable(), modelled=False, form=form)
         except Exception as error:  # noqa: BLE001 - the one boundary: whatever it was, the caller learns nothing of it
             self._emit(events.Failed(where="api", id=request_id, cause=error))
-            response = protocol.serialise_error(internal(), modelled=True)
-        await _send(send, response, request_id)
+            response = protocol.serialise_error(internal(), modelled=True, form=form)
+        await _send(send, response, request_id, stays_open=_stays_open(scope))
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, source: calls.Source) -> Response:
         """The pipeline: each line is a step, and any of them may refuse with an `ApiError`."""
         now = self._clock()
-        tenant = signing.authenticate(request, access_keys=self._access_keys, service=SERVICE, now=now)
+        key, tenant = await self._authenticate(request, source, now)
         match = self._protocol.route(request)
         try:
+            self._throttle.admit(tenant, match.operation.name, now)
             members = self._protocol.parse(match, request)
-            call = operations.Call(match.operation.name, tenant, members, now, _resource_id)
-            output = await self._perform(call)
-            return protocol.serialise(match.operation, output)
+            operation = operations.OPERATIONS[match.operation.name]
+            members = operation.ids(members, tenant)
+            call = calls.Call(match.operation.name, tenant, key, source, members, now, self._terms)
+            output = await self._perform(operation, call)
+            return protocol.serialise(match.operation, output, form=match.form)
         except WaypostError as error:
-            return protocol.serialise_error(translate(error, match.operation.errors), modelled=True)
+            return _refusal(translate(error, match.operation.errors), match)
         except ApiError as error:
-            return protocol.serialise_error(error, modelled=True)
+            return _refusal(error, match)
 
-    async def _perform(self, call: operations.Call) -> operations.Output:
-        """Run the operation in a transaction of its kind. When a write returns, it is on disk."""
-        match operations.OPERATIONS.get(call.operation):
-            case operations.Read(read):
-                return await self._store.read(lambda tx: read(tx, call))
-            case operations.Write(write):
-                return await self._store.write(lambda tx: write(tx, call))
-            case None:
-                raise protocol.invalid_request(f"{call.operation} is not implemented in this version of Waypost yet.")
+    async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
+        """Who calls. The answer to a source that fails again and again is held back; see `throttle`."""
+        try:
+            claim = signing.claim(request, service=SERVICE)
+            key = await self._store.read(lambda tx: tx.access_key(claim.access_key_id))
+            return signing.verify(request, claim, key, now=now)
+        except ApiError:
+            if delay := self._failed_signatures.delay(source.ip, now):
+                await asyncio.sleep(delay)
+            raise
+
+    async def _perform(self, operation: operations.Operation, call: calls.Call) -> calls.Output:
+        """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
+        resource = operation.on(call)
+        match operation:
+            case operations.Write(run):
+                return await self._store.write(lambda tx: _allowed(run, tx, call, resource))
+            case operations.Read(run):
+                return await self._store.read(lambda tx: _allowed(run, tx, call, resource))
+            case operations.Search(run):
+                return await self._store.search(lambda tx: _allowed(run, tx, call, resource))
+
+
+def _allowed(
+    run: Callable[[Any, calls.Call], calls.Output], tx: Any, call: calls.Call, resource: Resource | None
+) -> calls.Output:
+    """Run a call if the caller's policy allows it, both in one view of the store."""
+    policy.authorise(tx, call, resource)
+    return run(tx, call)
+
+
+def _refusal(error: ApiError, match: protocol.Match) -> Response:
+    return protocol.serialise_error(error, modelled=error.code in match.operation.errors, form=match.form)
 
 
 async def _read(scope: Scope, receive: Receive) -> Request:
@@ -104,8 +140,10 @@ async def _read(scope: Scope, receive: Receive) -> Request:
     )
 
 
-def _resource_id() -> str:
-    return str(uuid.uuid4())
+def _source(scope: Scope) -> calls.Source:
+    client = scope.get("client") or ("", 0)
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return calls.Source(client[0], scope.get("scheme") == "https", agent.decode(*OCTETS))
 
 
 def _request_id() -> str:
@@ -114,11 +152,21 @@ def _request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-async def _send(send: Send, response: Response, request_id: str) -> None:
+def _stays_open(scope: Scope) -> bool:
+    """Whether the connection is kept after the answer, as uvicorn decides it."""
+    if scope.get("http_version") == "1.0":
+        return False
+    return not [value for name, value in scope["headers"] if name == b"connection" and b"close" in value.lower()]
+
+
+async def _send(send: Send, response: Response, request_id: str, *, stays_open: bool) -> None:
+    # In the order of the example on the API's page.
     headers = [
-        CONTENT_TYPE,
+        (b"content-type", response.content_type),
         (b"content-length", b"%d" % len(response.body)),
+        *([KEEP_ALIVE] if stays_open else ()),
         (b"x-amzn-requestid", request_id.encode()),
+        *response.headers,
     ]
     if response.error_type:
         headers.append((b"x-amzn-errortype", response.error_type.encode()))

@@ -13,6 +13,7 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
     errors.NotFound: ("ResourceNotFoundException", "InvalidRequestException"),
     errors.Conflict: ("ResourceConflictException", "InvalidRequestException"),
     errors.Duplicate: ("DuplicateResourceException", "InvalidRequestException"),
+    errors.QuotaExceeded: ("ServiceQuotaExceededException", "InvalidRequestException"),
     errors.TokenReused: ("IdempotencyException", "ResourceConflictException", "InvalidRequestException"),
 }
 

@@ -28,4 +28,7 @@ class Response(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
+    content_type: bytes = b"application/json"
     error_type: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Members of the output that are headers."""

@@ -64,7 +64,7 @@ def disassociate(
 def _lock_both(tx: ports.WriteTx, tenant: Tenant, instance_id: str, primary_id: str, alias_id: str) -> None:
     """Hold both email addresses for this transaction; raise `errors.NotFound` for the first that is missing."""
     instances.get(tx, tenant, instance_id)
-    held = tx.lock_email_addresses(instance_id, sorted({primary_id, alias_id}))
+    held = tx.lock_email_addresses(tenant, instance_id, sorted({primary_id, alias_id}))
     for email_address_id in (primary_id, alias_id):
         if email_address_id not in held:
             raise email_addresses.not_found(instance_id, email_address_id)

@@ -1,9 +1,11 @@
-"""Email addresses: create, describe, delete."""
+"""Email addresses: create, describe, search, update, delete."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from waypost.app import idempotency, instances, ports
-from waypost.domain import errors
+from waypost.domain import errors, search
+from waypost.domain import tags as tagging
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
 
@@ -14,13 +16,16 @@ def create(
     email_address: EmailAddress,
     *,
     tags: Mapping[str, str],
+    quota: int | None = None,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
     """Create an email address in an instance of the tenant, as of its `created_at`; returns its id.
 
-    Raises `errors.NotFound` for the instance, `errors.Duplicate` if the address exists anywhere in this
-    deployment, `errors.TokenReused`.
+    `quota` is how many an instance may have, None for any number. Raises `errors.NotFound` for the instance,
+    `errors.Duplicate` if the address exists anywhere in this deployment, `errors.QuotaExceeded`, `errors.Invalid`
+    for a tag, `errors.TokenReused`.
     """
+    tagging.refuse_reserved(tags)
 
     def effect() -> str:
         instances.get(tx, tenant, email_address.instance_id)
@@ -28,6 +33,11 @@ def create(
             raise errors.Duplicate(
                 f"Email address {email_address.address} exists already. Mail to an address has one owner, "
                 "so it can be created once only."
+            )
+        if quota is not None and tx.count_email_addresses(email_address.instance_id, up_to=quota) >= quota:
+            raise errors.QuotaExceeded(
+                f"Instance {email_address.instance_id} has {quota} email addresses, which is its quota. "
+                "Delete one that is not needed, or have the quota raised."
             )
         tx.add_email_address(email_address, tags)
         return email_address.id
@@ -44,13 +54,63 @@ def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_i
     return description
 
 
+def search_page(
+    tx: ports.ReadTx,
+    tenant: Tenant,
+    instance_id: str,
+    condition: search.Condition,
+    *,
+    after: str | None,
+    limit: int,
+    count_up_to: int,
+) -> ports.SearchPage:
+    """Up to `limit` email addresses of an instance that fulfil a condition, behind the place `after`.
+
+    The total is counted no further than `count_up_to`. Raises `errors.NotFound` for the instance.
+    """
+    page = tx.search(tenant, instance_id, condition, after=after, limit=limit, count_up_to=count_up_to)
+    if page is None:
+        raise instances.not_found(tenant, instance_id)
+    return page
+
+
+def update_metadata(
+    tx: ports.WriteTx,
+    tenant: Tenant,
+    instance_id: str,
+    email_address_id: str,
+    *,
+    display_name: str | None,
+    description: str | None,
+    now: datetime,
+    call: idempotency.TokenedCall | None = None,
+) -> str:
+    """Change the texts of an email address; None leaves one as it is. Returns its id.
+
+    Alias links stay. Raises `errors.NotFound`, naming which is missing, and `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        instances.get(tx, tenant, instance_id)
+        held = tx.lock_email_addresses(tenant, instance_id, [email_address_id])
+        if not held:
+            raise not_found(instance_id, email_address_id)
+        before = held[email_address_id]
+        after = before.with_texts(display_name=display_name, description=description, now=now)
+        if after != before:
+            tx.update_email_address(after)
+        return email_address_id
+
+    return idempotency.once(tx, call, now=now, effect=effect)
+
+
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
     """Delete an email address and the alias link it is in, on either side; mail already delivered stays.
 
     Raises `errors.NotFound`, naming which is missing.
     """
     instances.get(tx, tenant, instance_id)
-    if not tx.lock_email_addresses(instance_id, [email_address_id]):
+    if not tx.lock_email_addresses(tenant, instance_id, [email_address_id]):
         raise not_found(instance_id, email_address_id)
     tx.remove_email_address(email_address_id)
 

@@ -13,9 +13,6 @@ from datetime import datetime, timedelta
 from waypost.app import ports
 from waypost.domain import errors
 
-RETENTION = timedelta(days=7)
-"""How long a token is remembered. Seven days is the only figure that Amazon Connect publishes."""
-
 
 @dataclass(frozen=True, slots=True)
 class TokenedCall:
@@ -23,6 +20,8 @@ class TokenedCall:
 
     key: ports.CallKey
     fingerprint: bytes
+    retention: timedelta
+    """How long the token is remembered."""
 
 
 def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: Callable[[], str]) -> str:
@@ -34,7 +33,7 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     if call is None:
         return effect()
     first = tx.remembered_call(call.key)
-    if first is not None and now - first.made_at < RETENTION:
+    if first is not None and now - first.made_at < call.retention:
         if first.fingerprint != call.fingerprint:
             raise errors.TokenReused(
                 "This ClientToken was used for a call with other parameters. "
@@ -44,3 +43,12 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     answer = effect()
     tx.remember_call(call.key, ports.RememberedCall(call.fingerprint, answer, now))
     return answer
+
+
+FORGOTTEN_AT_ONCE = 1_000
+"""Calls forgotten in one transaction, at most: so long others may have to wait."""
+
+
+def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
+    """Forget some of the calls that are remembered longer than they count. Returns whether there may be more."""
+    return tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE

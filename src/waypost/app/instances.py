@@ -6,6 +6,7 @@ from datetime import datetime
 
 from waypost.app import idempotency, ports
 from waypost.domain import errors
+from waypost.domain import tags as tagging
 from waypost.domain.instances import Instance, Tenant
 
 OLDEST_AMONG = 1_000
@@ -29,8 +30,9 @@ def create(
 ) -> str:
     """Create the instance, as of its own `created_at`, and return its id.
 
-    Raises `errors.Duplicate` if the instance alias is taken, `errors.TokenReused`.
+    Raises `errors.Duplicate` if the instance alias is taken, `errors.Invalid` for a tag, `errors.TokenReused`.
     """
+    tagging.refuse_reserved(tags)
 
     def effect() -> str:
         if instance.alias and tx.has_instance_alias(instance.alias):
@@ -45,14 +47,19 @@ def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
     """The tenant's instance with this id. Raises `errors.NotFound`."""
     instance = tx.instance(tenant, instance_id)
     if instance is None:
-        raise errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
+        raise not_found(tenant, instance_id)
     return instance
+
+
+def not_found(tenant: Tenant, instance_id: str) -> errors.NotFound:
+    """The error for an instance that the tenant does not have."""
+    return errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instance, Mapping[str, str]]:
     """The tenant's instance with this id, and its tags. Raises `errors.NotFound`."""
     instance = get(tx, tenant, instance_id)
-    return instance, tx.tags(instance.id)
+    return instance, tx.instance_tags(tenant, instance_id)
 
 
 def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:

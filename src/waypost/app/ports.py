@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from waypost.domain import search
+from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
 from waypost.domain.delivery import Delivery
 from waypost.domain.email_addresses import EmailAddress
@@ -41,6 +43,17 @@ class Description:
     email_address: EmailAddress
     link: AliasLink | None
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """Some of the email addresses that were searched for, each with its link, in an order that stays the same."""
+
+    found: list[tuple[EmailAddress, AliasLink | None]]
+    total: int
+    """How many there are in all, counted no further than was asked; where there are very many, an estimate."""
+    next_after: str | None
+    """Where the next page begins, in the store's own words; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,26 @@ class ReadTx(Protocol):
         """An email address of the tenant's instance, in one look-up with its link and its tags."""
         ...
 
+    def search(
+        self,
+        tenant: Tenant,
+        instance_id: str,
+        condition: search.Condition,
+        *,
+        after: str | None,
+        limit: int,
+        count_up_to: int,
+    ) -> SearchPage | None:
+        """A page of the email addresses that fulfil a condition, behind `after`; None if there is no such instance.
+
+        Every page of one search is in the same order, so each email address that is there all the time comes once.
+        """
+        ...
+
+    def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
+        """How many an instance has, counted no further than `up_to`."""
+        ...
+
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
         """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
         ...
@@ -97,8 +130,16 @@ class ReadTx(Protocol):
         """The one alias link that this email address is in, on either side."""
         ...
 
-    def tags(self, resource_id: str) -> dict[str, str]:
-        """The tags of an instance or email address."""
+    def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
+        """The tags of the tenant's instance."""
+        ...
+
+    def access_key(self, access_key_id: str) -> AccessKey | None:
+        """The access key with this id, whoever's it is."""
+        ...
+
+    def access_keys(self) -> list[AccessKey]:
+        """All access keys, the oldest first."""
         ...
 
     def remembered_call(self, key: CallKey) -> RememberedCall | None:
@@ -134,8 +175,8 @@ class WriteTx(ReadTx, Protocol):
     Methods raise `errors.Duplicate` or `errors.Conflict` where a named constraint of the store is broken.
     """
 
-    def lock_email_addresses(self, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """The email addresses with these ids that exist, by id, held until the transaction ends."""
+    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
+        """The email addresses with these ids in the tenant's instance, by id, held until the transaction ends."""
         ...
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
@@ -150,8 +191,20 @@ class WriteTx(ReadTx, Protocol):
         """A new email address with its tags."""
         ...
 
+    def update_email_address(self, email_address: EmailAddress) -> None:
+        """Its display name, its description, and when it was modified; the rest never changes."""
+        ...
+
     def remove_email_address(self, email_address_id: str) -> None:
         """With its link, on either side, and its tags. Messages and deliveries stay."""
+        ...
+
+    def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to an instance or email address; a key that is there gets the new value."""
+        ...
+
+    def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
+        """Take tags off an instance or email address; a key that is not there is no matter."""
         ...
 
     def add_link(self, link: AliasLink) -> None:
@@ -164,6 +217,22 @@ class WriteTx(ReadTx, Protocol):
 
     def remember_call(self, key: CallKey, call: RememberedCall) -> None:
         """Replaces what was remembered under this key, if anything."""
+        ...
+
+    def forget_calls(self, *, before: datetime, limit: int) -> int:
+        """Forget the oldest calls made before a moment, `limit` at most; returns how many."""
+        ...
+
+    def add_access_key(self, key: AccessKey) -> None:
+        """A new access key. Its secret is sealed before it is kept."""
+        ...
+
+    def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
+        """Make an access key usable, or not."""
+        ...
+
+    def remove_access_key(self, access_key_id: str) -> None:
+        """For good."""
         ...
 
     def add_message(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import client, serving
+from waypost.cli import client, keys, serving
 from waypost.datadir import DataDirectoryError
 from waypost.settings import BadSetting
 
@@ -22,6 +22,7 @@ app.command()(client.env)
 app.command()(client.inbox)
 app.command()(client.show)
 app.command()(client.explain)
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()
@@ -47,6 +48,6 @@ def main() -> None:
     """Run the command; what cannot be done is said in a sentence, with exit code 1."""
     try:
         app()
-    except (BadSetting, DataDirectoryError, client.ServerRefused) as error:
+    except (BadSetting, DataDirectoryError, client.ServerRefused, keys.Refused) as error:
         typer.echo(f"waypost: {error}", err=True)
         sys.exit(1)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import waypost
-from waypost.settings import Settings, environment_name, help_of
+from waypost.settings import Settings, environment_name, help_of, option_name
 
 if TYPE_CHECKING:
     from waypost.bootstrap import Service
@@ -16,7 +16,7 @@ _DEFAULTS = Settings()
 
 
 def _option(name: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(f"--{name}", help=help_of(name), envvar=environment_name(name))
+    option: typer.models.OptionInfo = typer.Option(option_name(name), help=help_of(name), envvar=environment_name(name))
     return option
 
 
@@ -27,9 +27,20 @@ def serve(
     hostname: Annotated[str, _option("hostname")] = _DEFAULTS.hostname,
     account: Annotated[str, _option("account")] = _DEFAULTS.account,
     region: Annotated[str, _option("region")] = _DEFAULTS.region,
+    limits: Annotated[str, _option("limits")] = _DEFAULTS.limits,
+    token_retention: Annotated[str, _option("token_retention")] = _DEFAULTS.token_retention,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
-    settings = Settings(data=data, http=http, smtp=smtp, hostname=hostname, account=account, region=region)
+    settings = Settings(
+        data=data,
+        http=http,
+        smtp=smtp,
+        hostname=hostname,
+        account=account,
+        region=region,
+        limits=limits,
+        token_retention=token_retention,
+    )
 
     import uvloop
 
@@ -48,7 +59,8 @@ def _banner(service: "Service", run: "Run") -> None:
     directory = service.directory
     typer.echo(
         f"Waypost {waypost.__version__} is ready.\n"
-        f"  API          http://{run.http}   (Amazon Connect; signatures are verified)\n"
+        f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
+        f"  limits       {service.settings.limits}   ({service.settings.limits_profile.in_words})\n"
         f"  mail         {run.smtp}   (SMTP; only for email addresses that exist)\n"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"

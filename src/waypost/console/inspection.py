@@ -1,7 +1,7 @@
 """The inspection API: read what arrived, what happened to it, and what would happen. JSON over HTTP.
 
-Every path but `/_waypost/health` wants HTTP Basic with an access key id and its secret, and shows the mail of
-that key's account only.
+Every path but `/_waypost/health` wants HTTP Basic with an access key id and its secret, whose policy allows
+`waypost:Inspect`, and shows the mail of that key's account only.
 """
 
 import base64
@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from waypost.app import accept, instances, ports, trace
 from waypost.domain import addresses, errors, moments
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.delivery import Delivery
+from waypost.domain.iam import decisions
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Message
 
@@ -30,13 +31,16 @@ Page = Callable[[Request], Awaitable[Response]]
 
 PREFIX = "/_waypost"
 
+ACTION = "waypost:Inspect"
+"""What the IAM policy of an access key must allow, on the resource `*`, for all that is here."""
+
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
-def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | None], emit: events.Emit) -> Starlette:
+def application(store: ports.Store, *, emit: events.Emit) -> Starlette:
     """The inspection API as an ASGI application."""
-    inspection = _Inspection(store, access_keys, emit)
+    inspection = _Inspection(store, emit)
     pages = {
         "/health": inspection.health,
         "/instance": inspection.instance,
@@ -55,9 +59,8 @@ def application(store: ports.Store, *, access_keys: Callable[[str], AccessKey | 
 class _Inspection:
     """The pages, each a function of a request."""
 
-    def __init__(self, store: ports.Store, access_keys: Callable[[str], AccessKey | None], emit: events.Emit) -> None:
+    def __init__(self, store: ports.Store, emit: events.Emit) -> None:
         self._store = store
-        self._access_keys = access_keys
         self._emit = emit
 
     async def health(self, _: Request) -> Response:
@@ -66,13 +69,13 @@ class _Inspection:
 
     async def instance(self, request: Request) -> Response:
         """The account's oldest instance in a region, so that tools can be pointed at one."""
-        tenant = Tenant(self._account(request), request.query_params.get("region", ""))
+        tenant = Tenant(await self._account(request), request.query_params.get("region", ""))
         oldest = await self._store.search(partial(instances.oldest, tenant=tenant))
         return JSONResponse({"id": oldest.id if oldest else None})
 
     async def messages(self, request: Request) -> Response:
         """Deliveries of an address, newest first."""
-        account = self._account(request)
+        account = await self._account(request)
         address = _address(request)
         limit = _limit(request)
         after = request.query_params.get("after")
@@ -83,14 +86,14 @@ class _Inspection:
 
     async def message(self, request: Request) -> Response:
         """One message with its deliveries and its trace."""
-        account = self._account(request)
+        account = await self._account(request)
         message_id = request.path_params["id"]
         found = await self._store.search(partial(trace.message_details, account=account, message_id=message_id))
         return JSONResponse(_details(found))
 
     async def raw(self, request: Request) -> Response:
         """The exact bytes as delivered to an address."""
-        account = self._account(request)
+        account = await self._account(request)
         message_id = request.path_params["id"]
         raw = await self._store.search(
             partial(trace.raw_copy, account=account, message_id=message_id, address=_address(request))
@@ -99,7 +102,7 @@ class _Inspection:
 
     async def explain(self, request: Request) -> Response:
         """What would happen to mail for an address, and why."""
-        account = self._account(request)
+        account = await self._account(request)
         found = await self._store.search(partial(accept.explain, account=account, address=_address(request)))
         return JSONResponse(_explanation(found))
 
@@ -125,22 +128,36 @@ class _Inspection:
 
         return answer
 
-    def _account(self, request: Request) -> str:
-        """The account of the access key that the request shows."""
+    async def _account(self, request: Request) -> str:
+        """The account of the access key that the request shows, which must be allowed to read mail."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         try:
             shown = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
         except ValueError:  # no base64, or no text
             shown = ""
         key_id, _, secret = shown.partition(":")
-        key = self._access_keys(key_id)
-        if key is None or not key.has_secret(secret):
+        key = await self._store.read(lambda tx: tx.access_key(key_id))
+        if not _is_good(key, secret):
             raise HTTPException(
                 401,
                 "This needs HTTP Basic: an access key id and its secret, as in the credentials file.",
                 headers={"www-authenticate": 'Basic realm="waypost", charset="UTF-8"'},
             )
+        if not _may_inspect(key):
+            raise HTTPException(403, f"The policy of access key {key_id} does not allow {ACTION}.")
         return key.account
+
+
+def _is_good(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:
+    """Whether this is the secret of a key that may be used. One that needs a session token cannot be, here."""
+    return key is not None and key.active and key.has_session_token(None) and key.has_secret(secret)
+
+
+def _may_inspect(key: AccessKey) -> bool:
+    if key.policy is None:
+        return False
+    decision = decisions.decide(key.policy, action=ACTION, resource="*", lookup=lambda _: None)
+    return decision is decisions.Decision.ALLOWED
 
 
 def _address(request: Request) -> addresses.Address:

@@ -1,17 +1,81 @@
-"""The access key: what a caller proves to have, and the account it speaks for."""
+"""The access key: what a caller proves to have, the account it speaks for, and what it may do."""
 
+import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from waypost.domain import errors
+from waypost.domain.iam import policies
+from waypost.domain.iam.policies import Policy
+
+_USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret. The secret is never shown, not even by `repr`."""
+    """An access key id with its secret. Neither the secret nor a session token is shown by `repr`.
+
+    One with an expiry is temporary, and comes with a session token that every request has to show.
+    """
 
     id: str
     secret: str = field(repr=False)
     account: str
+    user_name: str = "root"
+    document: str = field(default=policies.ALLOW_ALL, repr=False)
+    """The IAM identity policy, as JSON."""
+    active: bool = True
+    created_at: datetime = _LONG_AGO
+    expires_at: datetime | None = None
+    session_token_digest: bytes | None = field(default=None, repr=False)
 
     def has_secret(self, candidate: str) -> bool:
         """Whether this is the secret, compared in constant time."""
         return hmac.compare_digest(self.secret.encode(), candidate.encode("utf-8", "surrogateescape"))
+
+    def has_session_token(self, candidate: str | None) -> bool:
+        """Whether this is the session token; None is right for a key that has none."""
+        if candidate is None or self.session_token_digest is None:
+            return candidate is None and self.session_token_digest is None
+        return hmac.compare_digest(self.session_token_digest, digest_of_session_token(candidate))
+
+    @property
+    def policy(self) -> Policy | None:
+        """What its holder may do; None for a document that does not parse, which denies everything."""
+        return _parsed(self.document)
+
+    @property
+    def is_unrestricted(self) -> bool:
+        """Whether it may do everything in its account, for ever."""
+        return self.active and self.expires_at is None and self.document == policies.ALLOW_ALL
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether a temporary key has come to its end."""
+        return self.expires_at is not None and now >= self.expires_at
+
+
+def digest_of_session_token(token: str) -> bytes:
+    """What is kept of a session token. It is long and random, so it needs no salt."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def check(key: AccessKey) -> None:
+    """Raise `errors.Invalid` for a key with an account, user name or policy that cannot be."""
+    if not _ACCOUNT.fullmatch(key.account):
+        raise errors.Invalid(f"An account id is twelve digits, not {key.account!r}.")
+    if not _USER_NAME.fullmatch(key.user_name):
+        raise errors.Invalid(f"A user name is 1 to 64 letters, digits and _+=,.@-, not {key.user_name!r}.")
+    policies.parse(key.document)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(document: str) -> Policy | None:
+    try:
+        return policies.parse(document)
+    except errors.Invalid:
+        return None

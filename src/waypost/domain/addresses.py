@@ -6,12 +6,11 @@ kept for display; only `key` is ever compared.
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 import idna
 
-from waypost.domain import errors
+from waypost.domain import caseless, errors
 
 MAX_LOCAL_OCTETS = 64
 """RFC 5321 section 4.5.3.1.1."""
@@ -65,7 +64,7 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
         raise errors.Invalid("an address needs something on both sides of the @")
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise errors.Invalid(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
-    return Address(text, f"{_fold(local)}@{_domain_key(domain)}")
+    return Address(text, f"{caseless.fold(local)}@{_domain_key(domain)}")
 
 
 def unquote(quoted: str) -> str:
@@ -79,13 +78,6 @@ def _is_dot_string(local: str) -> bool:
         return _DOT_STRING.fullmatch(local) is not None
     ascii_shape = "".join(c if c.isascii() else "x" for c in local)
     return local.isprintable() and _DOT_STRING.fullmatch(ascii_shape) is not None
-
-
-def _fold(local: str) -> str:
-    """Fold case as Unicode's canonical caseless match does (The Unicode Standard, 3.13, D145)."""
-    if local.isascii():
-        return local.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", local).casefold())
 
 
 def _domain_key(domain: str) -> str:

@@ -1,6 +1,6 @@
 """The email address as a resource: an address, owned by an instance, with words for people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from waypost.domain import addresses
@@ -18,3 +18,14 @@ class EmailAddress:
     description: str | None
     created_at: datetime
     modified_at: datetime
+
+    def with_texts(self, *, display_name: str | None, description: str | None, now: datetime) -> "EmailAddress":
+        """The same with other texts, modified `now`; a text that is None stays. Unchanged if both are None."""
+        if display_name is None and description is None:
+            return self
+        return replace(
+            self,
+            display_name=self.display_name if display_name is None else display_name,
+            description=self.description if description is None else description,
+            modified_at=now,
+        )

@@ -6,6 +6,7 @@
     ├── Conflict                the request contradicts what is there
     ├── Duplicate               something with this name exists already
     ├── TokenReused             a client token came back with other parameters
+    ├── QuotaExceeded           there are as many of these as there may be
     ├── UnknownRecipient        mail for an address that does not exist
     ├── RecipientsChanged       a recipient vanished between RCPT and the end of DATA; worth a retry
     └── MailLoop                a message that has been here too often
@@ -41,6 +42,10 @@ class Duplicate(WaypostError):
 
 class TokenReused(WaypostError):
     """A client token was used before, with other parameters."""
+
+
+class QuotaExceeded(WaypostError):
+    """There are as many resources of this kind as there may be. The message names the quota."""
 
 
 class UnknownRecipient(WaypostError):

@@ -4,11 +4,13 @@ The order of fields is that of the SELECT lists in `sql/`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from waypost.app import ports
+from waypost.domain import caseless
+from waypost.domain.access_keys import AccessKey
 from waypost.domain.addresses import Address
 from waypost.domain.aliases import AliasLink
 from waypost.domain.delivery import Delivery, Reason, Status
@@ -109,6 +111,48 @@ def description(row: Row) -> ports.Description:
     *own, own_id, side, other_id, linked_at, tags = row
     found = link((own_id, side, other_id, linked_at)) if side else None
     return ports.Description(email_address(own), found, json.loads(tags) if tags != "{}" else {})
+
+
+def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:
+    """An email address with the row of its link, if it has one."""
+    own_link = row[EMAIL_ADDRESS_FIELDS : EMAIL_ADDRESS_FIELDS + 4]
+    return email_address(row), link(own_link) if own_link[0] else None
+
+
+def of_search_entry(email_address: EmailAddress) -> Row:
+    """The texts of an email address as they are searched: its address, display name, and description."""
+    texts = (email_address.address.text, email_address.display_name or "", email_address.description or "")
+    return tuple(map(caseless.fold, texts))
+
+
+def access_key(row: Row, unseal: Callable[[bytes, str], str]) -> AccessKey:
+    """The access key of a row of `access_keys`, its secret unsealed."""
+    return AccessKey(
+        id=row[0],
+        account=row[1],
+        user_name=row[2],
+        document=row[3],
+        active=bool(row[4]),
+        created_at=from_milliseconds(row[5]),
+        expires_at=None if row[6] is None else from_milliseconds(row[6]),
+        session_token_digest=row[7],
+        secret=unseal(row[8], row[0]),
+    )
+
+
+def of_access_key(key: AccessKey, sealed_secret: bytes) -> Row:
+    """The row of an access key."""
+    return (
+        key.id,
+        key.account,
+        key.user_name,
+        key.document,
+        int(key.active),
+        to_milliseconds(key.created_at),
+        None if key.expires_at is None else to_milliseconds(key.expires_at),
+        key.session_token_digest,
+        sealed_secret,
+    )
 
 
 def remembered_call(row: Row) -> ports.RememberedCall:

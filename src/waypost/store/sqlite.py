@@ -19,12 +19,16 @@ from typing import Any, TypeVar
 
 from waypost.app import ports
 from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import Seal, Transaction
 
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
 """Writes in one transaction, at most: bounds how long the first of them waits for the last."""
+
+
+SEARCH_CACHE_KIB = 32 * 1024
+"""Memory that searches may keep of the file: an index of a million texts is read in half the time with it."""
 
 
 @dataclass(slots=True)
@@ -59,8 +63,8 @@ class _Job:
 class SqliteStore:
     """`ports.Store` on one SQLite file. Made on, and used from, one event loop."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, made and migrated as needed.
+    def __init__(self, path: Path, seal: Seal) -> None:
+        """Open the file, made and migrated as needed. Secrets in it are sealed by `seal`.
 
         Raises `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`.
         """
@@ -70,13 +74,17 @@ class SqliteStore:
         sqlite_file.refuse_old_sqlite()
         try:
             with ExitStack() as opened:
-                self._writing = opened.enter_context(closing(sqlite_file.connect(path, "rwc")))
-                sqlite_file.migrate(self._writing, where=str(path))
-                self._reading = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
-                self._searching = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
+                writing = opened.enter_context(closing(sqlite_file.connect(path, "rwc")))
+                sqlite_file.migrate(writing, where=str(path))
+                reading = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
+                searching = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
+                searching.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
                 self._connections = opened.pop_all()
         except sqlite3.Error as error:
             raise ports.StoreUnavailable(f"{path} cannot be opened: {error}") from error
+        self._writing, self._reading, self._searching = (
+            Transaction(connection, seal) for connection in (writing, reading, searching)
+        )
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
@@ -85,7 +93,7 @@ class SqliteStore:
         """Run a use case of one point look-up or a few, at once."""
         self._refuse_when_closed()
         try:
-            return use_case(Transaction(self._reading))
+            return use_case(self._reading)
         except sqlite3.OperationalError as error:
             raise _unavailable(error) from error
 
@@ -146,24 +154,25 @@ class _HalfDone(Exception):
     """A use case failed after it had changed something, so there is something to undo."""
 
 
-def _run_batch(connection: sqlite3.Connection, batch: list[_Job]) -> None:
+def _run_batch(tx: Transaction, batch: list[_Job]) -> None:
     """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed.
 
     Never raises: the writer goes on with the next batch, and has callers to tell.
     """
+    connection = tx.connection
     try:
         if connection.in_transaction:  # a disk that failed at the last rollback, and may be back
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in batch:
-                _run(connection, job)
+                _run(tx, job)
         except _HalfDone:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
-                _run_in_savepoint(connection, job)
+                _run_in_savepoint(tx, job)
         connection.execute("COMMIT")
     except Exception as error:  # noqa: BLE001 - as said above
         for job in batch:
@@ -173,13 +182,14 @@ def _run_batch(connection: sqlite3.Connection, batch: list[_Job]) -> None:
                 connection.execute("ROLLBACK")
 
 
-def _run(connection: sqlite3.Connection, job: _Job) -> None:
+def _run(tx: Transaction, job: _Job) -> None:
     """Run one job with no savepoint around it, which would cost a quarter of the time of a message.
 
     Most refusals happen before the first change, and then there is nothing to undo. Raises `_HalfDone` otherwise.
     """
+    connection = tx.connection
     changes = connection.total_changes
-    job.run(Transaction(connection))
+    job.run(tx)
     if job.error is None:
         return
     # A full disk can make SQLite undo the whole transaction by itself; what came next would stand alone.
@@ -187,23 +197,23 @@ def _run(connection: sqlite3.Connection, job: _Job) -> None:
         raise _HalfDone
 
 
-def _run_in_savepoint(connection: sqlite3.Connection, job: _Job) -> None:
+def _run_in_savepoint(tx: Transaction, job: _Job) -> None:
     """Run one job so that it can be undone alone. Raises `sqlite3.Error` only if the whole transaction is lost."""
-    connection.execute("SAVEPOINT job")
-    job.run(Transaction(connection))
+    tx.connection.execute("SAVEPOINT job")
+    job.run(tx)
     if job.error is not None:
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
+        tx.connection.execute("ROLLBACK TO job")
+    tx.connection.execute("RELEASE job")
 
 
-def _search(connection: sqlite3.Connection, use_case: Callable[[ports.ReadTx], T]) -> T:
+def _search(tx: Transaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     """Run a use case on one consistent view of the database."""
     try:
-        connection.execute("BEGIN")
+        tx.connection.execute("BEGIN")
         try:
-            return use_case(Transaction(connection))
+            return use_case(tx)
         finally:
-            connection.execute("COMMIT")
+            tx.connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         raise _unavailable(error) from error
 

@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from waypost.domain import caseless
 from waypost.store import migrations
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import Seal, Transaction
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -49,6 +50,7 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
 
     Raises `migrations.SchemaTooNew`, `sqlite3.Error`; a migration that fails leaves nothing behind.
     """
+    connection.create_function("fold", 1, caseless.fold, deterministic=True)
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
@@ -76,9 +78,9 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def in_memory() -> Transaction:
+def in_memory(seal: Seal) -> Transaction:
     """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
     migrate(connection, where="memory")
-    return Transaction(connection)
+    return Transaction(connection, seal)

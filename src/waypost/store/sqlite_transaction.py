@@ -2,15 +2,18 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from waypost.app import ports
+from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
 from waypost.domain.delivery import Delivery
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Message
-from waypost.store import errors, rows, sql
+from waypost.domain.search import Condition
+from waypost.store import errors, rows, sql, sqlite_search
 
 _QUERIES = sql.load("sqlite")
 
@@ -24,11 +27,24 @@ _UNIQUE_CONSTRAINTS = {
 """SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
 
 
+class Seal(Protocol):
+    """Keeps secrets from whoever reads the file. Both sides are given what the secret is of."""
+
+    def seal(self, secret: str, of: str) -> bytes:
+        """What may be written."""
+        ...
+
+    def unseal(self, sealed: bytes, of: str) -> str:
+        """The secret again."""
+        ...
+
+
 class Transaction:
     """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection is read-only."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
+        self.connection = connection
+        self._seal = seal
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -63,8 +79,44 @@ class Transaction:
         row = self._one("link_of", email_address_id)
         return rows.link(row) if row else None
 
-    def tags(self, resource_id: str) -> dict[str, str]:
-        return dict(self._all("tags", resource_id))
+    def search(
+        self,
+        tenant: Tenant,
+        instance_id: str,
+        condition: Condition,
+        *,
+        after: str | None,
+        limit: int,
+        count_up_to: int,
+    ) -> ports.SearchPage | None:
+        own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
+        if own_range is None:
+            return None
+        query = sqlite_search.compiled(
+            condition, number=own_range[0], after=after, limit=limit + 1, count_up_to=count_up_to
+        )
+        found = self.connection.execute(query.page, query.page_parameters).fetchall()
+        more = len(found) > limit
+        total = len(found)
+        if more or after:  # else this page is all there is
+            counted = self.connection.execute(query.count, query.count_parameters).fetchone()
+            total = query.total(counted, found=total, up_to=count_up_to)
+        next_after = sqlite_search.place_of(found[limit - 1]) if more else None
+        return ports.SearchPage([rows.found(row) for row in found[:limit]], total, next_after)
+
+    def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
+        count: int = self._execute("email_addresses_up_to", instance_id, up_to).fetchone()[0]
+        return count
+
+    def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
+        return dict(self._all("instance_tags", instance_id, tenant.account, tenant.region))
+
+    def access_key(self, access_key_id: str) -> AccessKey | None:
+        row = self._one("access_key", access_key_id)
+        return rows.access_key(row, self._seal.unseal) if row else None
+
+    def access_keys(self) -> list[AccessKey]:
+        return [rows.access_key(row, self._seal.unseal) for row in self._all("access_keys")]
 
     def remembered_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("remembered_call", *_call_key(key))
@@ -91,30 +143,50 @@ class Transaction:
     def trace(self, message_id: str) -> list[ports.TraceEvent]:
         return [rows.trace_event(row) for row in self._all("trace", message_id)]
 
-    def lock_email_addresses(self, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
+    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
         # There is one writer, so a write transaction holds every row already.
-        found = (self._one("email_address", email_address_id, instance_id) for email_address_id in ids)
+        owner = (instance_id, tenant.account, tenant.region)
+        found = (self._one("email_address", email_address_id, *owner) for email_address_id in ids)
         email_addresses = [rows.email_address(row) for row in found if row]
         return {email_address.id: email_address for email_address in email_addresses}
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
         self._execute("add_instance", *rows.of_instance(instance))
-        self._many("add_tag", [(instance.id, key, value) for key, value in tags.items()])
+        self._execute("add_search_range", instance.id)
+        self.put_tags(instance.id, tags)
 
     def remove_instance(self, instance_id: str) -> None:
         self._execute("remove_links_of_instance", instance_id)
         self._execute("remove_tags_of_instance", instance_id)
+        self._execute("remove_search_entries_of_instance", instance_id)
+        self._execute("remove_search_range", instance_id)
         self._execute("remove_email_addresses_of_instance", instance_id)
         self._execute("remove_instance", instance_id)
 
     def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
         self._execute("add_email_address", *rows.of_email_address(email_address))
-        self._many("add_tag", [(email_address.id, key, value) for key, value in tags.items()])
+        entry = rows.of_search_entry(email_address)
+        self._execute("add_search_entry", email_address.id, *entry, email_address.instance_id)
+        self.put_tags(email_address.id, tags)
+
+    def update_email_address(self, email_address: EmailAddress) -> None:
+        modified_at = rows.to_milliseconds(email_address.modified_at)
+        texts = (email_address.display_name, email_address.description)
+        self._execute("update_email_address", *texts, modified_at, email_address.id)
+        _, *folded = rows.of_search_entry(email_address)
+        self._execute("update_search_entry", *folded, email_address.id)
 
     def remove_email_address(self, email_address_id: str) -> None:
         self._execute("remove_link", email_address_id)
-        self._execute("remove_tags", email_address_id)
+        self._execute("remove_all_tags", email_address_id)
+        self._execute("remove_search_entry", email_address_id)
         self._execute("remove_email_address", email_address_id)
+
+    def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        self._many("put_tag", [(resource_id, key, value) for key, value in tags.items()])
+
+    def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
+        self._many("remove_tag", [(resource_id, key) for key in keys])
 
     def add_link(self, link: AliasLink) -> None:
         self._execute("add_link", link.primary_id, link.alias_id, rows.to_milliseconds(link.created_at))
@@ -125,6 +197,18 @@ class Transaction:
     def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
         made_at = rows.to_milliseconds(call.made_at)
         self._execute("remember_call", *_call_key(key), call.fingerprint, call.answer, made_at)
+
+    def forget_calls(self, *, before: datetime, limit: int) -> int:
+        return self._execute("forget_calls", rows.to_milliseconds(before), limit).rowcount
+
+    def add_access_key(self, key: AccessKey) -> None:
+        self._execute("add_access_key", *rows.of_access_key(key, self._seal.seal(key.secret, key.id)))
+
+    def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
+        self._execute("activate_access_key", int(active), access_key_id)
+
+    def remove_access_key(self, access_key_id: str) -> None:
+        self._execute("remove_access_key", access_key_id)
 
     def add_message(
         self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
@@ -143,13 +227,13 @@ class Transaction:
 
     def _execute(self, query: str, *parameters: Any) -> sqlite3.Cursor:
         try:
-            return self._connection.execute(_QUERIES[query], parameters)
+            return self.connection.execute(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
     def _many(self, query: str, parameters: Sequence[rows.Row]) -> None:
         try:
-            self._connection.executemany(_QUERIES[query], parameters)
+            self.connection.executemany(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 

@@ -22,14 +22,33 @@ INSERT INTO instances (id, account, region, alias, alias_key, identity_managemen
                        inbound_calls_enabled, outbound_calls_enabled, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: add_search_range
+-- The next range of numbers, for the email addresses of a new instance.
+INSERT INTO search_ranges (instance_id, number) SELECT ?, coalesce(max(number), 0) + 1 FROM search_ranges;
+
+-- name: search_range
+-- The range of an instance, only for the tenant who owns it.
+SELECT r.number FROM search_ranges AS r JOIN instances AS i ON i.id = r.instance_id
+WHERE r.instance_id = ? AND i.account = ? AND i.region = ?;
+
+-- name: remove_search_range
+-- Its numbers are not used again.
+DELETE FROM search_ranges WHERE instance_id = ?;
+
 -- name: remove_instance
 -- Its email addresses have to go first.
 DELETE FROM instances WHERE id = ?;
 
 -- name: email_address
--- One email address, only in its own instance.
-SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
-FROM email_addresses WHERE id = ? AND instance_id = ?;
+-- One email address, only in its own instance, and only for the tenant who owns that.
+SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
+       e.modified_at
+FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
+WHERE e.id = ? AND e.instance_id = ? AND i.account = ? AND i.region = ?;
+
+-- name: email_addresses_up_to
+-- How many email addresses an instance has, counted no further than a limit.
+SELECT count(*) FROM (SELECT 1 FROM email_addresses WHERE instance_id = ? LIMIT ?);
 
 -- name: description
 -- All that DescribeEmailAddress tells, in one look-up, and only for the tenant who owns the instance.
@@ -69,8 +88,34 @@ INSERT INTO email_addresses (id, instance_id, account, address, address_key, dis
                              created_at, modified_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: update_email_address
+-- The address, and what belongs to it, never change.
+UPDATE email_addresses SET display_name = ?, description = ?, modified_at = ? WHERE id = ?;
+
+-- name: add_search_entry
+-- With the next number in the range of the instance.
+INSERT INTO search_entries (number, email_address_id, address, display_name, description)
+SELECT 1 + coalesce(
+           (SELECT max(number) FROM search_entries
+            WHERE number > r.number << 32 AND number < (r.number + 1) << 32),
+           r.number << 32),
+       ?, ?, ?, ?
+FROM search_ranges AS r WHERE r.instance_id = ?;
+
+-- name: update_search_entry
+-- The texts that can change.
+UPDATE search_entries SET display_name = ?, description = ? WHERE email_address_id = ?;
+
+-- name: remove_search_entry
+-- Before its email address goes.
+DELETE FROM search_entries WHERE email_address_id = ?;
+
+-- name: remove_search_entries_of_instance
+-- Before its email addresses go.
+DELETE FROM search_entries WHERE email_address_id IN (SELECT id FROM email_addresses WHERE instance_id = ?);
+
 -- name: remove_email_address
--- Its link and tags have to go first.
+-- Its link, tags and search entry have to go first.
 DELETE FROM email_addresses WHERE id = ?;
 
 -- name: remove_email_addresses_of_instance
@@ -95,15 +140,22 @@ DELETE FROM alias_link_ends WHERE email_address_id = ?1 OR other_id = ?1;
 DELETE FROM alias_link_ends
 WHERE email_address_id IN (SELECT id FROM email_addresses WHERE instance_id = ?);
 
--- name: tags
--- The tags of a resource.
-SELECT key, value FROM tags WHERE resource_id = ? ORDER BY key;
+-- name: instance_tags
+-- The tags of an instance, only for the tenant who owns it.
+SELECT t.key, t.value FROM tags AS t JOIN instances AS i ON i.id = t.resource_id
+WHERE i.id = ? AND i.account = ? AND i.region = ? ORDER BY t.key;
 
--- name: add_tag
--- One tag of a new resource.
-INSERT INTO tags (resource_id, key, value) VALUES (?, ?, ?);
+-- name: put_tag
+-- A tag that is new, or has a new value. An email address's carries its number.
+INSERT INTO tags (resource_id, key, value, number)
+VALUES (?1, ?2, ?3, (SELECT number FROM search_entries WHERE email_address_id = ?1))
+ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value;
 
--- name: remove_tags
+-- name: remove_tag
+-- One tag.
+DELETE FROM tags WHERE resource_id = ? AND key = ?;
+
+-- name: remove_all_tags
 -- All tags of a resource that goes.
 DELETE FROM tags WHERE resource_id = ?;
 
@@ -123,6 +175,36 @@ INSERT INTO remembered_calls (account, region, operation, scope, token, fingerpr
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (account, region, operation, scope, token)
 DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer, made_at = excluded.made_at;
+
+-- name: forget_calls
+-- Some of those made before a moment; not all at once, because other writers wait meanwhile.
+DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (
+    SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at < ? ORDER BY made_at LIMIT ?
+);
+
+-- name: access_key
+-- One access key, its secret still sealed.
+SELECT id, account, user_name, policy, active, created_at, expires_at, session_token_digest, sealed_secret
+FROM access_keys WHERE id = ?;
+
+-- name: access_keys
+-- All of them, the oldest first.
+SELECT id, account, user_name, policy, active, created_at, expires_at, session_token_digest, sealed_secret
+FROM access_keys ORDER BY created_at, id;
+
+-- name: add_access_key
+-- With its secret sealed.
+INSERT INTO access_keys (id, account, user_name, policy, active, created_at, expires_at, session_token_digest,
+                         sealed_secret)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: activate_access_key
+-- Or the opposite.
+UPDATE access_keys SET active = ? WHERE id = ?;
+
+-- name: remove_access_key
+-- For good.
+DELETE FROM access_keys WHERE id = ?;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.

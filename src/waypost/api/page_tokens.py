@@ -1,0 +1,43 @@
+"""NextToken: where the next page begins, opaque, and good for nothing but the query that it came from."""
+
+import base64
+import binascii
+import hmac
+
+from waypost.domain import errors
+
+_MAC_OCTETS = 16
+
+
+class PageTokens:
+    """Makes tokens and reads them again, with a key of this deployment."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def make(self, after: str, *, query: bytes) -> str:
+        """The token for the page behind `after`. `query` is all that must be the same when it comes back."""
+        place = after.encode()
+        return base64.urlsafe_b64encode(self._mac(place, query) + place).decode()
+
+    def read(self, token: str | None, *, query: bytes) -> str | None:
+        """What the token was made of, or None without one.
+
+        Raises `errors.Invalid` for one that was not made here, or for another query.
+        """
+        if token is None:
+            return None
+        try:
+            octets = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            octets = b""
+        mac, place = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:]
+        if not hmac.compare_digest(mac, self._mac(place, query)):
+            raise errors.Invalid(
+                "NextToken is not one that an earlier call with the same parameters returned. "
+                "Leave it out to begin at the first page."
+            )
+        return place.decode()
+
+    def _mac(self, place: bytes, query: bytes) -> bytes:
+        return hmac.digest(self._key, len(query).to_bytes(4) + query + place, "sha256")[:_MAC_OCTETS]

@@ -1,0 +1,100 @@
+"""May they? Asks the IAM policy of the caller's access key, with the facts that policies may ask about.
+
+Sources: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference; "AWS
+global condition context keys" in the IAM User Guide.
+"""
+
+from collections.abc import Callable, Mapping
+
+from waypost.api import arns, searching
+from waypost.api.calls import Call
+from waypost.api.errors import ApiError
+from waypost.app import ports, tags
+from waypost.domain import errors, moments
+from waypost.domain.iam import decisions
+from waypost.domain.iam.decisions import Decision
+
+
+def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
+    """Raise `ApiError` AccessDeniedException unless the caller's policy allows the call on the resource."""
+    action = f"connect:{call.operation}"
+    arn = arns.of(call.tenant, resource) if resource else "*"
+    decision = Decision.IMPLICIT_DENY
+    if policy := call.key.policy:
+        decision = decisions.decide(policy, action=action, resource=arn, lookup=_Facts(tx, call, resource).look_up)
+    if decision is not Decision.ALLOWED:
+        raise ApiError("AccessDeniedException", 403, _denied(call, action, arn, decision))
+
+
+def _denied(call: Call, action: str, arn: str, decision: Decision) -> str:
+    user = arns.user(call.tenant, call.key.user_name)
+    because = (
+        "with an explicit deny in an identity-based policy"
+        if decision is Decision.EXPLICIT_DENY
+        else f"because no identity-based policy allows the {action} action"
+    )
+    return f"User: {user} is not authorized to perform: {action} on resource: {arn} {because}"
+
+
+_FACTS: Mapping[str, Callable[[Call], str]] = {
+    "aws:currenttime": lambda call: moments.iso8601(call.now),
+    "aws:epochtime": lambda call: str(int(call.now.timestamp())),
+    "aws:principalaccount": lambda call: call.tenant.account,
+    "aws:principalarn": lambda call: arns.user(call.tenant, call.key.user_name),
+    "aws:principaltype": lambda call: "Account" if call.key.user_name == "root" else "User",
+    "aws:requestedregion": lambda call: call.tenant.region,
+    "aws:securetransport": lambda call: "true" if call.source.secure else "false",
+    "aws:sourceip": lambda call: call.source.ip,
+    "aws:useragent": lambda call: call.source.user_agent,
+    "aws:username": lambda call: call.key.user_name,
+}
+"""Condition keys with one value, which depends on the call alone; an empty one is none."""
+
+
+class _Facts:
+    """What is known of a call, by condition key. Looked up only for keys that a policy names."""
+
+    def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
+        self._tx = tx
+        self._call = call
+        self._resource = resource
+
+    def look_up(self, key: str) -> tuple[str, ...] | None:
+        """The values of a condition key (lower case, but for a tag's key behind the slash), or None without any."""
+        name, slash, tag = key.partition("/")
+        if slash:
+            return _tag_values(self._tags(name), tag)
+        if name == "aws:tagkeys":
+            return self._tag_keys()
+        if name == "connect:instanceid":
+            return (self._resource.instance_id,) if self._resource else None
+        fact = _FACTS.get(name)
+        value = fact(self._call) if fact else None
+        return (value,) if value else None
+
+    def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """The tags that a key with a slash is about."""
+        members = self._call.members
+        match name:
+            case "aws:resourcetag" if self._resource:
+                try:
+                    found = tags.of(self._tx, self._call.tenant, self._resource)
+                except errors.NotFound:  # the call will say so, if it is allowed at all
+                    return {}
+                return {key: (value,) for key, value in found.items()}
+            case "aws:requesttag":
+                return {key: (value,) for key, value in (getattr(members, "tags", None) or {}).items()}
+            case "connect:searchtag":
+                return searching.tag_values(getattr(members, "search_filter", None))
+        return {}
+
+    def _tag_keys(self) -> tuple[str, ...] | None:
+        members = self._call.members
+        given = getattr(members, "tags", None) or getattr(members, "tag_keys", None)
+        return tuple(given) if given else None
+
+
+def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
+    """The values of a tag, whose key compares without case in a policy; the key as written comes first."""
+    wanted = tag.lower()
+    return values.get(tag) or next((found for key, found in values.items() if key.lower() == wanted), None)

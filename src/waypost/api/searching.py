@@ -1,0 +1,90 @@
+"""SearchCriteria and SearchFilter as a condition of the domain."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from waypost.domain import errors, search
+from waypost.domain.search import Comparison, Condition, Either, Every, Tagged
+
+
+def condition(criteria: Any, filters: Any) -> Condition:
+    """What both together ask for; None for either is no condition.
+
+    Raises `errors.Invalid` for a field that cannot be searched, for a node with more than one kind of condition,
+    and for more conditions than an answer is worth.
+    """
+    tag_filter = filters.tag_filter if filters else None
+    return search.checked(Every((*_criteria(criteria), *_tags(tag_filter))))
+
+
+def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
+    """The tags that a SearchFilter asks for: for each key all values, as policies see them (connect:SearchTag)."""
+    values: dict[str, tuple[str, ...]] = {}
+    for tagged in _leaves(Every(tuple(_tags(filters.tag_filter if filters else None)))):
+        values[tagged.key] = (*values.get(tagged.key, ()), tagged.value or "")
+    return values
+
+
+def _criteria(node: Any) -> Iterable[Condition]:
+    """The condition of a node of SearchCriteria; nothing for one that is empty, which restricts nothing."""
+    if node is None:
+        return
+    _refuse_several(
+        "SearchCriteria",
+        OrConditions=node.or_conditions,
+        AndConditions=node.and_conditions,
+        StringCondition=node.string_condition,
+    )
+    if node.or_conditions:
+        yield Either(tuple(Every(tuple(_criteria(inner))) for inner in node.or_conditions))
+    if node.and_conditions:
+        yield Every(tuple(one for inner in node.and_conditions for one in _criteria(inner)))
+    if node.string_condition:
+        yield _text(node.string_condition)
+
+
+def _text(node: Any) -> Condition:
+    _refuse_absent("StringCondition", FieldName=node.field_name, Value=node.value, ComparisonType=node.comparison_type)
+    return search.text(node.field_name, Comparison(node.comparison_type), node.value)
+
+
+def _tags(node: Any) -> Iterable[Condition]:
+    """The condition of a TagFilter. Its OrConditions are lists, of which all of one must hold."""
+    if node is None:
+        return
+    _refuse_several(
+        "TagFilter",
+        OrConditions=node.or_conditions,
+        AndConditions=node.and_conditions,
+        TagCondition=node.tag_condition,
+    )
+    if node.or_conditions:
+        yield Either(tuple(Every(tuple(map(_tagged, several))) for several in node.or_conditions))
+    yield from map(_tagged, node.and_conditions or ())
+    if node.tag_condition:
+        yield _tagged(node.tag_condition)
+
+
+def _tagged(node: Any) -> Tagged:
+    _refuse_absent("TagCondition", TagKey=node.tag_key)
+    return Tagged(node.tag_key, node.tag_value)
+
+
+def _leaves(condition: Condition) -> Iterable[Tagged]:
+    if isinstance(condition, Tagged):
+        yield condition
+    elif isinstance(condition, Every | Either):
+        for inner in condition.of:
+            yield from _leaves(inner)
+
+
+def _refuse_several(what: str, **kinds: Any) -> None:
+    given = [name for name, value in kinds.items() if value]
+    if len(given) > 1:
+        raise errors.Invalid(f"A node of {what} may have one kind of condition only, not {' and '.join(given)}.")
+
+
+def _refuse_absent(what: str, **members: str | None) -> None:
+    absent = [name for name, value in members.items() if value is None]
+    if absent:
+        raise errors.Invalid(f"{what} needs {' and '.join(absent)}.")

@@ -1,0 +1,76 @@
+"""Single values as text: as they stand in a path, a query or a header.
+
+A text that stands for no value of its shape is handed on as it is, and the types refuse it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
+from typing import Any
+
+ISO_8601, RFC_822, SECONDS = "iso8601", "rfc822", "unixTimestamp"
+"""The forms of a timestamp on the wire. With us it is a number of seconds, of any form."""
+
+NO_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""What a float may be that is no number in JSON."""
+
+_BOOLEANS = {"true": True, "false": False}
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
+
+
+def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
+    """The value of a text; `timestamp` is the form of a moment in this place, unless its shape says another."""
+    match shape["type"]:
+        case "boolean":
+            return _BOOLEANS.get(text, text)
+        case "integer" | "long":
+            return int(text) if _INTEGER.fullmatch(text) else text
+        case "float" | "double":
+            return float(text) if _NUMBER.fullmatch(text) else NO_NUMBERS.get(text, text)
+        case "timestamp":
+            return read_timestamp(text, shape.get("timestampFormat", timestamp))
+    return text
+
+
+def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
+    """The text of a value."""
+    match shape["type"]:
+        case "boolean":
+            return "true" if value else "false"
+        case "float" | "double":
+            return str(write_float(value))
+        case "timestamp":
+            return str(write_timestamp(value, shape.get("timestampFormat", timestamp)))
+    return str(value)
+
+
+def read_timestamp(text: str, form: str) -> float | str:
+    """The seconds of a moment."""
+    if form == SECONDS:
+        return float(text) if _NUMBER.fullmatch(text) else text
+    try:
+        moment = datetime.fromisoformat(text) if form == ISO_8601 else parsedate_to_datetime(text)
+    except ValueError:
+        return text
+    # Without an offset it is a moment of nowhere.
+    return moment.timestamp() if moment.tzinfo else text
+
+
+def write_timestamp(seconds: float, form: str) -> float | str:
+    """A moment as it is in JSON: text, but for the number of seconds."""
+    if form == SECONDS:
+        return int(seconds) if seconds == int(seconds) else seconds
+    if form == RFC_822:
+        return formatdate(seconds, usegmt=True)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds") + "Z"
+
+
+def write_float(value: float) -> float | str:
+    """A float as it is in JSON: a number, or the name of what is none."""
+    if math.isnan(value):
+        return "NaN"
+    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

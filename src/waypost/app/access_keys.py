@@ -1,0 +1,48 @@
+"""Access keys: create, list, activate, delete. Whoever may run these may run the server."""
+
+from collections.abc import Sequence
+
+from waypost.app import ports
+from waypost.domain import access_keys, errors
+from waypost.domain.access_keys import AccessKey
+
+
+def create(tx: ports.WriteTx, key: AccessKey) -> None:
+    """Keep a new access key. Raises `errors.Invalid` for an account, user name or policy that cannot be."""
+    access_keys.check(key)
+    tx.add_access_key(key)
+
+
+def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey]) -> None:
+    """Keep these keys of a credentials file, if there is no access key at all yet."""
+    if not tx.access_keys():
+        for key in keys:
+            create(tx, key)
+
+
+def unrestricted(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
+    """The oldest key that may do everything, for the owner of the server; `new` is kept if there is none."""
+    for key in tx.access_keys():
+        if key.is_unrestricted:
+            return key
+    create(tx, new)
+    return new
+
+
+def activate(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
+    """Make an access key usable, or not, from the next call on. Raises `errors.NotFound`."""
+    _get(tx, access_key_id)
+    tx.activate_access_key(access_key_id, active=active)
+
+
+def delete(tx: ports.WriteTx, access_key_id: str) -> None:
+    """Remove an access key for good. Raises `errors.NotFound`."""
+    _get(tx, access_key_id)
+    tx.remove_access_key(access_key_id)
+
+
+def _get(tx: ports.ReadTx, access_key_id: str) -> AccessKey:
+    key = tx.access_key(access_key_id)
+    if key is None:
+        raise errors.NotFound(f"There is no access key {access_key_id}.")
+    return key

@@ -1,0 +1,135 @@
+"""`waypost keys`: create, list, deactivate, activate, and delete access keys. Works with a server running or not."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from waypost.app import access_keys
+from waypost.cli.client import Data, Json
+from waypost.datadir import DataDirectory
+from waypost.settings import Settings, duration
+
+if TYPE_CHECKING:
+    from waypost.app.ports import WriteTx
+
+T = TypeVar("T")
+
+app = typer.Typer(help="Access keys: who may call the API, and what they may do.", no_args_is_help=True)
+
+
+class Refused(Exception):
+    """What was asked cannot be done. The message says why."""
+
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id, as in `waypost keys list`.")]
+
+_DEFAULTS = Settings()
+
+
+@app.command()
+def create(
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="A file with an IAM identity policy; without it, all is allowed.")
+    ] = None,
+    account: Annotated[str, typer.Option("--account", help="The AWS account id, twelve digits.")] = _DEFAULTS.account,
+    name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "root",
+    expires: Annotated[
+        str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
+    ] = "",
+    data: Data = _DEFAULTS.data,
+    as_json: Json = False,
+) -> None:
+    """Make an access key. Its secret is shown this once."""
+    from waypost import bootstrap, keyring
+
+    key, session_token = keyring.new_access_key(
+        account=account,
+        user_name=name,
+        policy=_read(policy) if policy else None,
+        now=bootstrap.now(),
+        lifetime=duration("expires", expires) if expires else None,
+    )
+    _administer(data, partial(access_keys.create, key=key))
+    if as_json:  # as AWS tools read it from a `credential_process`
+        credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
+        if key.expires_at:
+            credentials |= {"SessionToken": session_token, "Expiration": key.expires_at.isoformat()}
+        typer.echo(json.dumps(credentials, indent=2))
+        return
+    typer.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
+    if session_token:
+        typer.echo(f"aws_session_token = {session_token}")
+    allowed = f"what {policy} allows" if policy else "everything"
+    until = f", until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC" if key.expires_at else ""
+    typer.echo(f"It may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
+
+
+@app.command("list")
+def listed(data: Data = _DEFAULTS.data, as_json: Json = False) -> None:
+    """List all access keys, the oldest first; never their secrets."""
+    keys = _administer(data, lambda tx: tx.access_keys())
+    if as_json:
+        typer.echo(json.dumps([_shown(key) for key in keys], indent=2))
+        return
+    for key in map(_shown, keys):
+        until = f", expires {key['expires_at']}" if key["expires_at"] else ""
+        may = "everything" if key["policy"]["Statement"] == _ALL else "as its policy says"
+        typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  may do {may}{until}")
+
+
+@app.command()
+def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+    """Refuse an access key from now on, until it is activated again."""
+    _administer(data, partial(access_keys.activate, access_key_id=key_id, active=False))
+    typer.echo(f"{key_id} is inactive now.")
+
+
+@app.command()
+def activate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+    """Accept an access key again."""
+    _administer(data, partial(access_keys.activate, access_key_id=key_id, active=True))
+    typer.echo(f"{key_id} is active now.")
+
+
+@app.command()
+def delete(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+    """Remove an access key for good."""
+    _administer(data, partial(access_keys.delete, access_key_id=key_id))
+    typer.echo(f"{key_id} is gone.")
+
+
+_ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+
+
+def _shown(key: Any) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "account": key.account,
+        "name": key.user_name,
+        "status": "active" if key.active else "inactive",
+        "created_at": key.created_at.isoformat(),
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "policy": json.loads(key.document),
+    }
+
+
+def _read(policy: Path) -> str:
+    try:
+        return policy.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise Refused(f"The policy {policy} cannot be read: {reason}.") from error
+
+
+def _administer(data: str, use_case: "Callable[[WriteTx], T]") -> T:
+    from waypost import bootstrap
+
+    try:
+        return asyncio.run(bootstrap.administer(DataDirectory(Path(data)), use_case))
+    except (bootstrap.CannotStart, bootstrap.Refused) as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,117 @@
+"""What is searched for among the email addresses of an instance: a tree of conditions.
+
+Texts compare without case, tags exactly. What a tree means is said by `Condition`; a store turns it into its own
+query (`store/sqlite_search.py`), and `tests/domain/reference_search.py` says the same in plain Python.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from waypost.domain import caseless, errors
+
+MAX_CONDITIONS = 100
+"""Conditions on a text or tag in one search. AWS documents no limit; this one bounds what a search can cost."""
+
+MAX_DEPTH = 10
+"""How deep conditions may be inside one another."""
+
+
+class Field(Enum):
+    """A text of an email address that can be searched. The value is the name that messages use."""
+
+    ADDRESS = "emailAddress"
+    DISPLAY_NAME = "displayName"
+    DESCRIPTION = "description"
+    ID = "emailAddressId"
+
+
+_FIELDS = {field.value.lower(): field for field in Field} | {"resourceid": Field.ID}
+"""By their names in lower case. The other searches of Amazon Connect call the id `resourceId`."""
+
+
+class Comparison(Enum):
+    """How a text is compared with the value that is searched for."""
+
+    EXACT = "EXACT"
+    STARTS_WITH = "STARTS_WITH"
+    CONTAINS = "CONTAINS"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of the email address is, starts with, or contains `value`, which is folded (`caseless.fold`).
+
+    A display name or description that was never given is compared as an empty text.
+    """
+
+    field: Field
+    comparison: Comparison
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The email address has a tag with this key and, unless it is None, this value."""
+
+    key: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All of these hold. With none inside it always holds."""
+
+    of: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """At least one of these holds. With none inside it never holds."""
+
+    of: "tuple[Condition, ...]"
+
+
+Condition = Text | Tagged | Every | Either
+
+EVERYTHING = Every(())
+
+
+def field(name: str) -> Field:
+    """The field with this name, in any letter case. Raises `errors.Invalid`, naming those that there are."""
+    found = _FIELDS.get(name.lower())
+    if found is None:
+        known = ", ".join(one.value for one in Field)
+        raise errors.Invalid(f"FieldName {name[:100]!r} cannot be searched. It must be one of {known}.")
+    return found
+
+
+def text(name: str, comparison: Comparison, value: str) -> Text:
+    """A condition on the field with this name. Raises `errors.Invalid`."""
+    return Text(field(name), comparison, caseless.fold(value))
+
+
+def checked(condition: Condition) -> Condition:
+    """The same condition. Raises `errors.Invalid` if it is too large or too deep to be worth an answer."""
+    if _depth(condition, limit=MAX_DEPTH) > MAX_DEPTH:
+        raise errors.Invalid(f"Search conditions may be {MAX_DEPTH} levels deep at most.")
+    if (count := _count(condition)) > MAX_CONDITIONS:
+        raise errors.Invalid(f"A search may have {MAX_CONDITIONS} conditions at most, not {count}.")
+    return condition
+
+
+def conjuncts(condition: Condition) -> tuple[Condition, ...]:
+    """The conditions that all have to hold, with `Every` inside `Every` taken apart."""
+    if isinstance(condition, Every):
+        return tuple(part for inner in condition.of for part in conjuncts(inner))
+    return (condition,)
+
+
+def _depth(condition: Condition, *, limit: int) -> int:
+    """How many levels there are, counted no further than one beyond `limit`."""
+    if limit < 0 or isinstance(condition, Text | Tagged):
+        return 0
+    return 1 + max((_depth(inner, limit=limit - 1) for inner in condition.of), default=0)
+
+
+def _count(condition: Condition) -> int:
+    return sum(map(_count, condition.of)) if isinstance(condition, Every | Either) else 1

@@ -1,0 +1,258 @@
+"""A search condition as SQLite runs it: what drives the search, what filters it, and in which order it goes.
+
+One conjunct of the condition is the driver: the index whose order the search follows, so that a page of a hundred
+costs the same however many match. The other conjuncts are the filter. Which one drives depends on
+the condition alone, so all pages of a search have one order.
+
+    driver                               order            index
+    a text is exactly this               number           search_entries_by_…
+    a tag has this value                 number           tags_by_value
+    a text starts with this              text, number     search_entries_by_…
+    texts contain three letters or more  number           search_texts (trigrams)
+    anything else                        number           the primary key
+
+Numbers of an instance are in a range of their own, so no search touches the rows of another.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.domain import search
+from waypost.domain.search import Comparison, Condition, Either, Every, Field, Tagged, Text
+
+_COLUMNS = {
+    Field.ADDRESS: "address",
+    Field.DISPLAY_NAME: "display_name",
+    Field.DESCRIPTION: "description",
+    Field.ID: "email_address_id",
+}
+
+_START = 64
+"""Characters of a text that its index holds; an id is shorter and indexed whole."""
+
+_TRIGRAM = 3
+
+SAMPLE = 200_000
+"""Entries among which matches are counted where finding each may mean to pass by many; the rest is estimated."""
+
+_LAST_CHARACTER = "\U0010ffff"
+_FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
+
+
+_ENTRIES = "search_entries AS s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """Where a search gets its rows, in order: SQL with the parameters in it, in that order."""
+
+    source: str
+    join: str
+    """How the entry is found for a row of the source; empty if the source is the entries."""
+    where: str
+    parameters: tuple[Any, ...]
+    number: str
+    """The column that holds the number."""
+    text: str | None = None
+    """The column that comes before the number in the order, if any."""
+    is_walk: bool = False
+    """Whether far more rows may be passed by than are found."""
+    ensures: Condition | None = None
+    """The conjunct that its rows fulfil to the letter, which then need not be looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search, ready for SQLite."""
+
+    page: str
+    """Rows of an email address, its link (both as in `queries.sqlite.sql`), and its place: a text and a number."""
+    page_parameters: tuple[Any, ...]
+    count: str
+    """How many there are, or how many of the first `SAMPLE`; then the highest number, and the lowest less one."""
+    count_parameters: tuple[Any, ...]
+    is_sample: bool
+
+    def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
+        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        count, highest, below = counted
+        if self.is_sample and highest - below > SAMPLE:
+            count = count * (highest - below) // SAMPLE
+        return max(found, min(count, up_to))
+
+
+def compiled(condition: Condition, *, number: int, after: str | None, limit: int, count_up_to: int) -> Query:
+    """The queries for a page of a search in the range `number`, and for how many there are."""
+    lowest, highest = number << 32, (number + 1) << 32
+    driver = _driver(condition, number)
+    rest = Every(tuple(part for part in search.conjuncts(condition) if part != driver.ensures))
+    filtering, filters = _filter(rest)
+    where = f"WHERE {driver.where} AND {driver.number} < ? AND {filtering}"
+    place = json.loads(after) if after else ("", lowest)
+    if driver.text:
+        text, behind = driver.text, f"({driver.text}, {driver.number}) > (?, ?)"
+        order = f"{driver.text}, {driver.number}"
+    else:
+        text, behind, place = "''", f"{driver.number} > ?", place[1:]
+        order = driver.number
+    counted = f"{driver.source}{driver.join if rest.of else ''}"
+    end_of_sample = lowest + SAMPLE + 1 if driver.is_walk else highest
+    return Query(
+        page=(
+            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
+            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.text, f.number"
+            f" FROM (SELECT s.email_address_id AS id, {text} AS text, {driver.number} AS number"
+            f" FROM {driver.source}{driver.join} {where} AND {behind} ORDER BY {order} LIMIT ?) AS f"
+            " CROSS JOIN email_addresses AS e ON e.id = f.id"
+            " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.text, f.number"
+        ),
+        page_parameters=(*driver.parameters, highest, *filters, *place, limit),
+        count=(
+            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM {counted} {where} AND {driver.number} > ? LIMIT ?)),"
+            " (SELECT max(number) FROM search_entries WHERE number < ?), ?"
+        ),
+        count_parameters=(*driver.parameters, end_of_sample, *filters, lowest, count_up_to, highest, lowest),
+        is_sample=driver.is_walk,
+    )
+
+
+def place_of(row: Sequence[Any]) -> str:
+    """Where a row of a page stands, as `compiled` takes it for `after`."""
+    return json.dumps(row[-2:])
+
+
+def _driver(condition: Condition, number: int) -> _Driver:
+    """What the search follows: the most selective index that a conjunct has, as far as its form tells."""
+    conjuncts = search.conjuncts(condition)
+    for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
+        for conjunct in (condition, *conjuncts):
+            driver = drive(conjunct, number)
+            if driver:
+                return driver
+    return _Driver(_ENTRIES, "", "1", (), "s.number", is_walk=bool(search.conjuncts(condition)))
+
+
+def _by_exact_text(condition: Condition, number: int) -> _Driver | None:
+    if not isinstance(condition, Text) or condition.comparison is not Comparison.EXACT:
+        return None
+    where = f"s.range = ? AND {_start_column(condition.field)} = ?"
+    parameters = (number, _start(condition))
+    ensured = condition if _is_indexed_whole(condition) else None
+    return _Driver(_ENTRIES, "", where, parameters, "s.number", ensures=ensured)
+
+
+def _by_tag(condition: Condition, _: int) -> _Driver | None:
+    if not isinstance(condition, Tagged) or condition.value is None:
+        return None
+    join = " CROSS JOIN search_entries AS s ON s.number = d.number"
+    parameters = (condition.key, condition.value)
+    return _Driver("tags AS d", join, "d.key = ? AND d.value = ?", parameters, "d.number", ensures=condition)
+
+
+def _by_start(condition: Condition, number: int) -> _Driver | None:
+    if not isinstance(condition, Text) or condition.comparison is not Comparison.STARTS_WITH:
+        return None
+    column, start = _start_column(condition.field), _start(condition)
+    end = _after_all_that_start_with(start)
+    where = f"s.range = ? AND {column} >= ?"
+    parameters: tuple[Any, ...] = (number, start)
+    if end is not None:
+        where, parameters = f"{where} AND {column} < ?", (*parameters, end)
+    ensured = condition if _is_indexed_whole(condition) else None
+    return _Driver(_ENTRIES, "", where, parameters, "s.number", text=column, ensures=ensured)
+
+
+def _by_trigrams(condition: Condition, _: int) -> _Driver | None:
+    match = _trigrams(condition)
+    if match is None:
+        return None
+    join = " CROSS JOIN search_entries AS s ON s.number = d.rowid"
+    contains = isinstance(condition, Text) and condition.comparison is Comparison.CONTAINS
+    ensured = condition if contains else None
+    return _Driver(
+        "search_texts AS d", join, "d.search_texts MATCH ?", (match,), "d.rowid", is_walk=True, ensures=ensured
+    )
+
+
+def _trigrams(condition: Condition) -> str | None:
+    """What `search_texts` must match wherever the condition holds, or None if trigrams cannot tell."""
+    match condition:
+        case Text(Field.ID) | Tagged():
+            return None
+        case Text(field, _, value):
+            return f"{_COLUMNS[field]} : {_quoted(value)}" if len(value) >= _TRIGRAM else None
+        case Every(parts):
+            known = [match for part in parts if (match := _trigrams(part))]
+            return _joined(" AND ", known) if known else None
+        case Either(parts):
+            matches = [_trigrams(part) for part in parts]
+            return _joined(" OR ", [match for match in matches if match]) if matches and all(matches) else None
+
+
+def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
+    """A condition as an SQL expression on `search_entries AS s`, exact to the letter, and its parameters."""
+    match condition:
+        case Text(field, Comparison.EXACT, value):
+            return f"s.{_COLUMNS[field]} = ?", (value,)
+        case Text(field, Comparison.STARTS_WITH, value):
+            return f"substr(s.{_COLUMNS[field]}, 1, ?) = ?", (len(value), value)
+        case Text(field, _, value):
+            return f"instr(s.{_COLUMNS[field]}, ?) > 0", (value,)
+        case Tagged(key, None):
+            return f"EXISTS ({_TAG})", (key,)
+        case Tagged(key, value):
+            return f"EXISTS ({_TAG} AND t.value = ?)", (key, value)
+        case Every(parts):
+            return _combined(" AND ", parts, when_empty="1")
+        case Either(parts):
+            return _combined(" OR ", parts, when_empty="0")
+
+
+_TAG = "SELECT 1 FROM tags AS t WHERE t.resource_id = s.email_address_id AND t.key = ?"
+
+
+def _combined(operator: str, parts: Sequence[Condition], *, when_empty: str) -> tuple[str, tuple[Any, ...]]:
+    if not parts:
+        return when_empty, ()
+    filters = [_filter(part) for part in parts]
+    return _joined(operator, [sql for sql, _ in filters]), tuple(_flat(parameters for _, parameters in filters))
+
+
+def _flat(groups: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+    for group in groups:
+        yield from group
+
+
+def _joined(operator: str, parts: Sequence[str]) -> str:
+    return f"({operator.join(parts)})"
+
+
+def _quoted(text: str) -> str:
+    """A phrase in the query language of FTS5."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _start_column(field: Field) -> str:
+    return f"s.{_COLUMNS[field]}" if field is Field.ID else f"s.{_COLUMNS[field]}_start"
+
+
+def _is_indexed_whole(text: Text) -> bool:
+    """Whether the index tells all of a text that is compared with this one."""
+    return text.field is Field.ID or len(text.value) < _START
+
+
+def _start(text: Text) -> str:
+    return text.value if text.field is Field.ID else text.value[:_START]
+
+
+def _after_all_that_start_with(start: str) -> str | None:
+    """The first text behind all that start with `start`, in the order of code points; None if there is none."""
+    kept = start.rstrip(_LAST_CHARACTER)
+    if not kept:
+        return None
+    following = chr(ord(kept[-1]) + 1)
+    if _FIRST_SURROGATE <= following <= _LAST_SURROGATE:  # no text has these
+        following = chr(ord(_LAST_SURROGATE) + 1)
+    return kept[:-1] + following

@@ -1,0 +1,563 @@
+"""What every operation refuses, and how: a row for each case. Needs no test runner, so that documents can have it too.
+
+`test_refusals.py` provokes every row; docs/aws-compatibility.md is made of the first three fields.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from waypost.api import shapes
+from waypost.api.http import Request
+
+MODEL = shapes.load()
+
+STATUS = {
+    "InvalidParameterException": 400,
+    "InvalidRequestException": 400,
+    "ServiceQuotaExceededException": 402,
+    "AccessDeniedException": 403,
+    "ResourceNotFoundException": 404,
+    "DuplicateResourceException": 409,
+    "IdempotencyException": 409,
+    "ResourceConflictException": 409,
+    "ThrottlingException": 429,
+}
+NOBODY = "00000000-0000-4000-8000-000000000000"
+NO_JSON = b"<html>"
+INSTANCE = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
+
+OWNER, GUEST, HURRY, FULL = "owner", "guest", "hurry", "full"
+"""Who calls: the owner; a key that no policy allows anything; one who calls again and again, and one with a full
+instance, both under the limits of AWS."""
+
+
+class Scene:
+    """A fresh instance, and short ways to make what a case needs in it."""
+
+    def __init__(self, connect: Any) -> None:
+        self.connect = connect
+        self.instance: str = connect.create_instance(**INSTANCE)["Id"]
+
+    def spelling(self) -> str:
+        """An address that nobody has."""
+        return f"{uuid.uuid4().hex}@waypost.example"
+
+    def address(self, **members: Any) -> str:
+        """A new email address; its id."""
+        wanted = {"InstanceId": self.instance, "EmailAddress": self.spelling(), **members}
+        found: str = self.connect.create_email_address(**wanted)["EmailAddressId"]
+        return found
+
+    def arn(self, kind: str, *, partition: str = "aws", region: str = "us-east-1", account: str = "0" * 12) -> str:
+        """The ARN of something in the instance, such as `email-address/ID`, or of the instance."""
+        return f"arn:{partition}:connect:{region}:{account}:instance/{self.instance}{kind and f'/{kind}'}"
+
+    def one(self, **members: Any) -> dict[str, Any]:
+        """The members that name a new email address."""
+        return {"InstanceId": self.instance, "EmailAddressId": self.address(), **members}
+
+    def pair(self, primary: str | None = None, alias: str | None = None, **members: Any) -> dict[str, Any]:
+        """The members of a call for a pair, both new unless they are given."""
+        configuration = {"EmailAddressId": alias or self.address()}
+        own = {"InstanceId": self.instance, "EmailAddressId": primary or self.address()}
+        return {**own, "AliasConfiguration": configuration, **members}
+
+    def linked(self, **members: Any) -> tuple[str, str]:
+        """A new primary and its alias."""
+        made = self.pair(**members)
+        self.connect.associate_email_address_alias(**made)
+        return made["EmailAddressId"], made["AliasConfiguration"]["EmailAddressId"]
+
+
+Members = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """One case."""
+
+    operation: str
+    case: str
+    """In words, as documents have it."""
+    error: str
+    members: Callable[[Scene], Members]
+    """Arranges the case; the members of the call that is refused."""
+    says: tuple[str, ...] = ()
+    """What the message must contain; `{Member}` stands for a member of the call."""
+    body: bytes | None = None
+    """What is sent in place of the members that belong in the body."""
+    who: str = OWNER
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.error]
+
+
+PROVOKED: list[Refusal] = []
+
+
+def _row(operation: str, error: str, case: str, members: Callable[[Scene], Members], *says: str, **more: Any) -> None:
+    PROVOKED.append(Refusal(operation=operation, error=error, case=case, members=members, says=says, **more))
+
+
+INVALID, INVALID_REQUEST, NOT_FOUND = (
+    "InvalidParameterException",
+    "InvalidRequestException",
+    "ResourceNotFoundException",
+)
+CONFLICT, REUSED, DUPLICATE = "ResourceConflictException", "IdempotencyException", "DuplicateResourceException"
+QUOTA, DENIED, THROTTLED = "ServiceQuotaExceededException", "AccessDeniedException", "ThrottlingException"
+
+_VALID: dict[str, Callable[[Scene], Members]] = {
+    "AssociateEmailAddressAlias": lambda scene: scene.pair(),
+    "CreateEmailAddress": lambda scene: {"InstanceId": scene.instance, "EmailAddress": scene.spelling()},
+    "CreateInstance": lambda _: dict(INSTANCE),
+    "DeleteEmailAddress": lambda scene: scene.one(),
+    "DeleteInstance": lambda scene: {"InstanceId": scene.instance},
+    "DescribeEmailAddress": lambda scene: scene.one(),
+    "DescribeInstance": lambda scene: {"InstanceId": scene.instance},
+    "DisassociateEmailAddressAlias": lambda scene: scene.pair(*scene.linked()),
+    "ListInstances": lambda _: {},
+    "ListTagsForResource": lambda scene: {"resourceArn": scene.arn("")},
+    "SearchEmailAddresses": lambda scene: {"InstanceId": scene.instance},
+    "TagResource": lambda scene: {"resourceArn": scene.arn(""), "tags": {"key": "value"}},
+    "UntagResource": lambda scene: {"resourceArn": scene.arn(""), "tagKeys": ["key"]},
+    "UpdateEmailAddressMetadata": lambda scene: scene.one(DisplayName="name"),
+}
+"""A call of each operation that would succeed."""
+
+ON_EMAIL_ADDRESSES = (
+    "AssociateEmailAddressAlias",
+    "DeleteEmailAddress",
+    "DescribeEmailAddress",
+    "DisassociateEmailAddressAlias",
+    "UpdateEmailAddressMetadata",
+)
+IN_INSTANCES = (*ON_EMAIL_ADDRESSES, "CreateEmailAddress", "SearchEmailAddresses")
+ON_PAIRS = ("AssociateEmailAddressAlias", "DisassociateEmailAddressAlias")
+ON_TAGS = ("ListTagsForResource", "TagResource", "UntagResource")
+
+
+def _changed(operation: str, **changes: Any) -> Callable[[Scene], Members]:
+    """A call that would succeed, but for these members; a function is of the scene."""
+
+    def members(scene: Scene) -> Members:
+        values = {name: value(scene) if callable(value) else value for name, value in changes.items()}
+        return {**_VALID[operation](scene), **values}
+
+    return members
+
+
+def _without(operation: str, name: str) -> Callable[[Scene], Members]:
+    return lambda scene: {member: value for member, value in _VALID[operation](scene).items() if member != name}
+
+
+for _name, _valid in _VALID.items():
+    _row(_name, INVALID_REQUEST, "the body is no JSON", _valid, "no valid JSON", body=NO_JSON)
+    _row(_name, INVALID_REQUEST, "the body is a JSON array", _valid, "JSON object", body=b"[]")
+    _row(_name, DENIED, "no policy of the access key allows it", _valid, f"perform: connect:{_name}", who=GUEST)
+    _row(_name, THROTTLED, "more calls than the limits profile allows", _valid, "Rate exceeded", who=HURRY)
+
+for _name in IN_INSTANCES:
+    _row(
+        _name, NOT_FOUND, "the instance does not exist", _changed(_name, InstanceId=NOBODY), "Instance {InstanceId} was"
+    )
+    for _what, _error, _arn in (
+        ("in another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
+        ("in another account", NOT_FOUND, lambda scene: scene.arn("", account="1" * 12)),
+        ("in another partition", INVALID, lambda scene: scene.arn("", partition="aws-cn")),
+        ("that is none", INVALID, lambda _: "arn:instance"),
+    ):
+        _row(_name, _error, f"InstanceId is an ARN {_what}", _changed(_name, InstanceId=_arn), "{InstanceId}")
+    _row(_name, INVALID, "InstanceId is longer than 100", _changed(_name, InstanceId="x" * 101), "equal to 100")
+    _row(
+        _name,
+        INVALID,
+        "InstanceId is the ARN of an email address",
+        _changed(_name, InstanceId="arn:aws:connect:us-east-1:000000000000:instance/i/email-address/e"),
+        "{InstanceId}",
+        "not of an instance",
+    )
+
+for _name in ON_EMAIL_ADDRESSES:
+    _row(
+        _name,
+        NOT_FOUND,
+        "the email address does not exist",
+        _changed(_name, EmailAddressId=NOBODY),
+        "{EmailAddressId} was not found in instance {InstanceId}",
+    )
+    _row(
+        _name,
+        NOT_FOUND,
+        "the email address is in another instance",
+        _changed(_name, EmailAddressId=lambda scene: Scene(scene.connect).address()),
+        "{EmailAddressId} was not found in instance {InstanceId}",
+    )
+    _row(_name, INVALID, "EmailAddressId is longer than 500", _changed(_name, EmailAddressId="x" * 501), "equal to 500")
+    for _what, _error, _arn in (
+        ("in another region", NOT_FOUND, lambda scene: scene.arn("email-address/e", region="eu-west-1")),
+        ("in another account", NOT_FOUND, lambda scene: scene.arn("email-address/e", account="1" * 12)),
+        ("in another instance", NOT_FOUND, lambda scene: Scene(scene.connect).arn("email-address/e")),
+        ("in another partition", INVALID, lambda scene: scene.arn("email-address/e", partition="aws-us-gov")),
+        ("of an instance", INVALID, lambda scene: scene.arn("")),
+        ("of something else", INVALID, lambda scene: scene.arn("queue/q")),
+    ):
+        _row(
+            _name, _error, f"EmailAddressId is an ARN {_what}", _changed(_name, EmailAddressId=_arn), "{EmailAddressId}"
+        )
+
+for _name in ON_PAIRS:
+    _alias = "{AliasConfiguration[EmailAddressId]}"
+    _row(
+        _name,
+        NOT_FOUND,
+        "the alias does not exist",
+        lambda scene: scene.pair(alias=NOBODY),
+        f"{_alias} was not found in instance {{InstanceId}}",
+    )
+    _row(
+        _name,
+        NOT_FOUND,
+        "the alias is in another instance",
+        lambda scene: scene.pair(alias=Scene(scene.connect).address()),
+        f"{_alias} was not found in instance {{InstanceId}}",
+    )
+    _row(_name, NOT_FOUND, "the alias is an ARN of another instance", lambda scene: scene.pair(
+        alias=Scene(scene.connect).arn("email-address/e")), _alias)  # fmt: skip
+    _row(_name, INVALID, "the alias is the ARN of an instance", lambda scene: scene.pair(alias=scene.arn("")), _alias)
+    _row(_name, INVALID, "AliasConfiguration is missing", _without(_name, "AliasConfiguration"), "'aliasConfiguration'")
+    _row(
+        _name,
+        INVALID,
+        "the alias has no id",
+        _changed(_name, AliasConfiguration={}),
+        "'aliasConfiguration.emailAddressId'",
+    )
+    _row(
+        _name,
+        INVALID_REQUEST,
+        "a member has the wrong JSON type",
+        _VALID[_name],
+        "'aliasConfiguration'",
+        body=b'{"AliasConfiguration":"a"}',
+    )
+    _row(_name, INVALID, "ClientToken is longer than 500", _changed(_name, ClientToken="x" * 501), "'clientToken'")
+
+
+def _same(scene: Scene) -> Members:
+    both = scene.address()
+    return scene.pair(both, both)
+
+
+def _with_linked(primary: int | None, alias: int | None) -> Callable[[Scene], Members]:
+    """A pair of which some are in a link already: 0 stands for its primary, 1 for its alias."""
+
+    def members(scene: Scene) -> Members:
+        linked = scene.linked()
+        return scene.pair(
+            linked[primary] if primary is not None else None, linked[alias] if alias is not None else None
+        )
+
+    return members
+
+
+_ASSOCIATE, _DISASSOCIATE = ON_PAIRS
+_BOTH = ("{EmailAddressId}", "{AliasConfiguration[EmailAddressId]}")
+_row(_ASSOCIATE, INVALID, "primary and alias are the same", _same, "{EmailAddressId}")
+_row(_ASSOCIATE, CONFLICT, "the very same link exists already", _with_linked(0, 1), *_BOTH)
+_row(_ASSOCIATE, CONFLICT, "the same link exists the other way round", _with_linked(1, 0), *_BOTH)
+_row(_ASSOCIATE, CONFLICT, "the primary has an alias already", _with_linked(0, None), "{EmailAddressId}")
+_row(_ASSOCIATE, CONFLICT, "the primary is itself an alias", _with_linked(1, None), "{EmailAddressId}")
+_row(_ASSOCIATE, CONFLICT, "the alias has an alias of its own", _with_linked(None, 0), _BOTH[1])
+_row(_ASSOCIATE, CONFLICT, "the alias is an alias already", _with_linked(None, 1), _BOTH[1])
+_row(_DISASSOCIATE, NOT_FOUND, "there is no such link", lambda scene: scene.pair(), *_BOTH)
+_row(_DISASSOCIATE, NOT_FOUND, "the link is the other way round", _with_linked(1, 0), *_BOTH)
+_row(_DISASSOCIATE, NOT_FOUND, "the primary has another alias", _with_linked(0, None), *_BOTH)
+_row(_DISASSOCIATE, NOT_FOUND, "the alias has another primary", _with_linked(None, 1), *_BOTH)
+
+
+def _token_used_to_associate(scene: Scene) -> Members:
+    scene.linked(ClientToken="once")
+    return scene.pair(ClientToken="once")
+
+
+def _token_used_to_disassociate(scene: Scene) -> Members:
+    scene.connect.disassociate_email_address_alias(**scene.pair(*scene.linked(), ClientToken="once"))
+    return scene.pair(ClientToken="once")
+
+
+def _token_used_to_create(scene: Scene) -> Members:
+    scene.address(ClientToken="once")
+    return {"InstanceId": scene.instance, "EmailAddress": scene.spelling(), "ClientToken": "once"}
+
+
+def _token_used_to_update(scene: Scene) -> Members:
+    members = scene.one(ClientToken="once")
+    scene.connect.update_email_address_metadata(**members)
+    return {**members, "DisplayName": "another"}
+
+
+def _token_used_to_create_an_instance(scene: Scene) -> Members:
+    token = scene.spelling()
+    scene.connect.create_instance(**INSTANCE, ClientToken=token)
+    return {**INSTANCE, "InboundCallsEnabled": False, "ClientToken": token}
+
+
+_USED = "the ClientToken was used with other parameters"
+_row(_ASSOCIATE, REUSED, _USED, _token_used_to_associate, "ClientToken")
+_row(_DISASSOCIATE, CONFLICT, _USED, _token_used_to_disassociate, "ClientToken")
+_row("CreateEmailAddress", REUSED, _USED, _token_used_to_create, "ClientToken")
+_row("UpdateEmailAddressMetadata", REUSED, _USED, _token_used_to_update, "ClientToken")
+_row("CreateInstance", INVALID_REQUEST, _USED, _token_used_to_create_an_instance, "ClientToken")
+
+_CREATE = "CreateEmailAddress"
+_UPDATE = "UpdateEmailAddressMetadata"
+_FIFTY_ONE = {f"key{number}": "" for number in range(51)}
+
+
+def _taken(scene: Scene) -> Members:
+    taken = scene.spelling()
+    scene.address(EmailAddress=taken)
+    return {"InstanceId": scene.instance, "EmailAddress": taken.upper()}
+
+
+def _taken_elsewhere(scene: Scene) -> Members:
+    taken = scene.spelling()
+    Scene(scene.connect).address(EmailAddress=taken)
+    return {"InstanceId": scene.instance, "EmailAddress": taken}
+
+
+_row(_CREATE, DUPLICATE, "the address exists in the instance, in whatever letter case", _taken, "exists already")
+_row(_CREATE, DUPLICATE, "the address exists in another instance", _taken_elsewhere, "exists already")
+_row(_CREATE, INVALID, "EmailAddress is missing", _without(_CREATE, "EmailAddress"), "'emailAddress'")
+_row(_CREATE, INVALID, "EmailAddress has no @", _changed(_CREATE, EmailAddress="support"), "'emailAddress'", "pattern")
+_row(
+    _CREATE, INVALID, "EmailAddress is longer than 255", _changed(_CREATE, EmailAddress=f"a@{'x' * 250}.example"), "255"
+)
+for _case, _address in {
+    "has two @": "a@b@c.example",
+    "has a space": "a b@c.example",
+    "has two dots together": "a..b@c.example",
+    "has a domain that is no domain name": "a@-c.example",
+    "has an underscore in its domain": "a@c_d.example",
+    "has more than 64 octets before the @": f"{'x' * 65}@c.example",
+}.items():
+    _row(
+        _CREATE, INVALID, f"EmailAddress {_case}", _changed(_CREATE, EmailAddress=_address), "EmailAddress is not valid"
+    )
+_row(_CREATE, INVALID, "a tag key is reserved", _changed(_CREATE, Tags={"aws:team": "x"}), "'tags.key'", "aws:")
+_row(_CREATE, INVALID, "a tag key is reserved, in capitals", _changed(_CREATE, Tags={"AWS:team": "x"}), "'AWS:team'")
+_row(_CREATE, INVALID, "there are more than 50 tags", _changed(_CREATE, Tags=_FIFTY_ONE), "equal to 50")
+_row(_CREATE, INVALID, "Tags is empty", _changed(_CREATE, Tags={}), "'tags'", "equal to 1")
+_row(_CREATE, QUOTA, "the instance has as many as its quota", _VALID[_CREATE], "100 email addresses", who=FULL)
+for _name in (_CREATE, _UPDATE):
+    _long = {"DisplayName": 256, "Description": 4096, "ClientToken": 500}
+    for _member, _most in _long.items():
+        _row(
+            _name,
+            INVALID,
+            f"{_member} is longer than {_most:,}",
+            _changed(_name, **{_member: "x" * (_most + 1)}),
+            f"'{_member[0].lower()}{_member[1:]}'",
+            f"equal to {_most}",
+        )
+    _row(
+        _name,
+        INVALID_REQUEST,
+        "a member has the wrong JSON type",
+        _VALID[_name],
+        "'displayName'",
+        body=b'{"EmailAddress":"a@b.example","DisplayName":1}',
+    )
+
+_SEARCH = "SearchEmailAddresses"
+_TEXT = {"FieldName": "description", "ComparisonType": "EXACT", "Value": "x"}
+for _case, _members, *_says in (
+    ("InstanceId is missing", None, "'instanceId'"),
+    ("MaxResults is 0", {"MaxResults": 0}, "'maxResults'", "equal to 1"),
+    ("MaxResults is more than 100", {"MaxResults": 101}, "'maxResults'", "equal to 100"),
+    ("NextToken is none of ours", {"NextToken": "x"}, "NextToken"),
+    ("NextToken is longer than 2,500", {"NextToken": "x" * 2501}, "'nextToken'", "2500"),
+    (
+        "FieldName is none that can be searched",
+        {"SearchCriteria": {"StringCondition": {**_TEXT, "FieldName": "name"}}},
+        "'name'",
+        "emailAddress",
+    ),
+    ("a StringCondition lacks a member", {"SearchCriteria": {"StringCondition": {"FieldName": "x"}}}, "needs Value"),
+    (
+        "ComparisonType is none",
+        {"SearchCriteria": {"StringCondition": {**_TEXT, "ComparisonType": "LIKE"}}},
+        "STARTS_WITH",
+    ),
+    (
+        "a node of SearchCriteria has several kinds of condition",
+        {"SearchCriteria": {"StringCondition": _TEXT, "AndConditions": [{"StringCondition": _TEXT}]}},
+        "one kind of condition only",
+    ),
+    (
+        "a TagFilter has several kinds of condition",
+        {"SearchFilter": {"TagFilter": {"TagCondition": {"TagKey": "x"}, "AndConditions": [{"TagKey": "x"}]}}},
+        "one kind of condition only",
+    ),
+    ("a TagCondition has no TagKey", {"SearchFilter": {"TagFilter": {"TagCondition": {}}}}, "needs TagKey"),
+    (
+        "there are more than 100 conditions",
+        {"SearchCriteria": {"AndConditions": [{"StringCondition": _TEXT}] * 101}},
+        "at most, not 101",
+    ),
+    (
+        "conditions are too deep inside one another",
+        {"SearchCriteria": {"OrConditions": [{"OrConditions": [{"OrConditions": [{"OrConditions": [{"OrConditions": [
+            {"StringCondition": _TEXT}]}]}]}]}]}},
+        "levels deep",
+    ),
+):  # fmt: skip
+    _row(
+        _SEARCH, INVALID, _case, _changed(_SEARCH, **_members) if _members else _without(_SEARCH, "InstanceId"), *_says
+    )
+_row(
+    _SEARCH,
+    INVALID_REQUEST,
+    "a member has the wrong JSON type",
+    _VALID[_SEARCH],
+    "'maxResults'",
+    body=b'{"InstanceId":"i","MaxResults":"1"}',
+)
+
+_row("CreateInstance", INVALID_REQUEST, "the InstanceAlias is taken, in whatever letter case", lambda scene: {
+    **INSTANCE, "InstanceAlias": _take_alias(scene).upper()}, "already used")  # fmt: skip
+for _member in INSTANCE:
+    _row(
+        "CreateInstance",
+        INVALID_REQUEST,
+        f"{_member} is missing",
+        _without("CreateInstance", _member),
+        "must not be null",
+    )
+for _case, _members, *_says in (
+    ("IdentityManagementType is none", {"IdentityManagementType": "x"}, "SAML"),
+    ("InstanceAlias begins with d-", {"InstanceAlias": "d-alias"}, "'instanceAlias'"),
+    ("InstanceAlias is longer than 45", {"InstanceAlias": "x" * 46}, "equal to 45"),
+    ("DirectoryId is none", {"DirectoryId": "d-XXXXXXXXXX"}, "'directoryId'"),
+    ("a tag key is reserved, in capitals", {"Tags": {"AWS:team": "x"}}, "'AWS:team'"),
+    ("there are more than 50 tags", {"Tags": _FIFTY_ONE}, "equal to 50"),
+):
+    _row("CreateInstance", INVALID_REQUEST, _case, _changed("CreateInstance", **_members), *_says)
+
+
+def _take_alias(scene: Scene) -> str:
+    alias = f"w{uuid.uuid4().hex}"
+    scene.connect.create_instance(**INSTANCE, InstanceAlias=alias)
+    return alias
+
+
+_FIELD = "Invalid input for field InstanceId"
+for _name in ("DescribeInstance", "DeleteInstance"):
+    _row(
+        _name, NOT_FOUND, "the instance does not exist", _changed(_name, InstanceId=NOBODY), "Instance {InstanceId} was"
+    )
+    _row(
+        _name, INVALID_REQUEST, "InstanceId is an ARN", _changed(_name, InstanceId=lambda scene: scene.arn("")), _FIELD
+    )
+    _row(_name, INVALID_REQUEST, "InstanceId is longer than 100", _changed(_name, InstanceId="x" * 101), "equal to 100")
+_row(
+    "ListInstances",
+    INVALID_REQUEST,
+    "MaxResults is more than 10",
+    _changed("ListInstances", MaxResults=11),
+    "equal to 10",
+)
+_row(
+    "ListInstances", INVALID_REQUEST, "MaxResults is no number", _changed("ListInstances", MaxResults="x"), "maxResults"
+)
+_row(
+    "ListInstances", INVALID_REQUEST, "NextToken is none of ours", _changed("ListInstances", NextToken="x"), "NextToken"
+)
+
+for _name in ON_TAGS:
+    for _what, _error, _arn in (
+        ("an instance that does not exist", NOT_FOUND, lambda scene: scene.arn("").replace(scene.instance, NOBODY)),
+        ("an email address that does not exist", NOT_FOUND, lambda scene: scene.arn(f"email-address/{NOBODY}")),
+        ("an email address in an instance that it is not in", NOT_FOUND, lambda scene: Scene(scene.connect).arn(
+            f"email-address/{scene.address()}")),
+        ("another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
+        ("another account", NOT_FOUND, lambda scene: scene.arn("", account="1" * 12)),
+        ("another partition", INVALID, lambda scene: scene.arn("", partition="aws-cn")),
+        ("another service", INVALID, lambda scene: scene.arn("").replace("connect", "s3")),
+        ("something else in the instance", INVALID, lambda scene: scene.arn("queue/q")),
+        ("nothing", INVALID, lambda scene: scene.instance),
+    ):  # fmt: skip
+        _says = NOBODY if "not exist" in _what else "was not found" if _error == NOT_FOUND else "{resourceArn}"
+        _row(_name, _error, f"the ARN is of {_what}", _changed(_name, resourceArn=_arn), _says)
+
+
+def _tagged(**tags: str) -> Callable[[Scene], Members]:
+    return _changed("TagResource", tags=tags)
+
+
+def _fifty_one_in_all(scene: Scene) -> Members:
+    members = {"resourceArn": scene.arn("")}
+    scene.connect.tag_resource(**members, tags=dict(list(_FIFTY_ONE.items())[:30]))
+    return {**members, "tags": dict(list(_FIFTY_ONE.items())[30:])}
+
+
+_row("TagResource", INVALID, "tags is missing", _without("TagResource", "tags"), "'tags'")
+_row("TagResource", INVALID, "tags is empty", _tagged(), "'tags'")
+_row("TagResource", INVALID, "there are more than 50 tags", _tagged(**_FIFTY_ONE), "equal to 50")
+_row("TagResource", INVALID, "the resource would have more than 50 tags", _fifty_one_in_all, "50 tags at most", "51")
+_row("TagResource", INVALID, "a tag key is empty", _tagged(**{"": "x"}), "'tags.key'")
+_row("TagResource", INVALID, "a tag key is longer than 128", _tagged(**{"x" * 129: "x"}), "equal to 128")
+_row("TagResource", INVALID, "a tag value is longer than 256", _tagged(x="x" * 257), "equal to 256")
+_row("TagResource", INVALID, "a tag key has a character that none may have", _tagged(**{"a!": "x"}), "'tags.key'")
+_row("TagResource", INVALID, "a tag key is reserved", _tagged(**{"aws:x": "x"}), "'tags.key'")
+_row("TagResource", INVALID, "a tag key is reserved, in capitals", _tagged(**{"AWS:x": "x"}), "'AWS:x'")
+_row(
+    "TagResource",
+    INVALID_REQUEST,
+    "a tag value is no text",
+    _VALID["TagResource"],
+    "tags.a.value",
+    body=b'{"tags":{"a":1}}',
+)
+_row("UntagResource", INVALID, "tagKeys is missing", _without("UntagResource", "tagKeys"), "'tagKeys'")
+_row("UntagResource", INVALID, "there are more than 50 keys", _changed("UntagResource", tagKeys=[*_FIFTY_ONE]), "50")
+_row("UntagResource", INVALID, "a key is reserved", _changed("UntagResource", tagKeys=["aws:x"]), "'tagKeys.1.member'")
+
+REFUSALS = tuple(PROVOKED)
+"""All of them."""
+
+_ONE_WRITER = "There is one writer, so no call meets another half-way."
+NEVER = {
+    ("CreateEmailAddress", CONFLICT): _ONE_WRITER,
+    ("CreateInstance", NOT_FOUND): "It names nothing that could be missing.",
+    ("CreateInstance", QUOTA): "The number of instances is not limited.",
+    ("DeleteEmailAddress", CONFLICT): _ONE_WRITER,
+}
+"""Exceptions that a model lists and that are never answered, and why."""
+
+
+def rest_json(operation: str, members: Members, body: bytes | None = None) -> Request:
+    """The request that an SDK sends, or the same with another body."""
+    found = MODEL.operations[operation]
+    rest = dict(members)
+    labels = {member.wire_name: quote(rest.pop(member.name), safe="") for member in found.input.labels}
+    path = "".join(f"/{labels[part[1:-1]] if part.startswith('{') else part}" for part in found.segments)
+    query = {member.wire_name: rest.pop(member.name) for member in found.input.query if member.name in rest}
+    if body is None:
+        body = json.dumps(rest).encode() if rest else b""
+    return Request(found.method, path, urlencode(query, doseq=True, quote_via=quote), (), body)
+
+
+def json_1_1(operation: str, members: Members) -> Request:
+    """The request in the form of the examples on the API's page."""
+    headers = (
+        ("x-amz-target", f"AmazonConnectService.{operation}"),
+        ("content-type", "application/x-amz-json-1.1"),
+    )
+    return Request("POST", "/", "", headers, json.dumps(members).encode())

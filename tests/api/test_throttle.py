@@ -1,0 +1,236 @@
+"""Who is told to slow down: too many calls of an operation, and too many wrong signatures."""
+
+import asyncio
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from msgspec import structs
+
+from tests.api.test_boundary import scope_of
+from tests.values import NOW, TENANT, TERMS
+from waypost.api import asgi, throttle
+from waypost.api.asgi import Api
+from waypost.api.errors import ApiError
+from waypost.api.http import Request
+from waypost.api.throttle import FailedSignatures, Throttle
+from waypost.domain import limits
+from waypost.domain.access_keys import AccessKey
+from waypost.domain.instances import Tenant
+
+OTHERS = {
+    "operation": (TENANT, "TagResource"),
+    "account": (Tenant("111111111111", TENANT.region), "CreateInstance"),
+    "region": (Tenant(TENANT.account, "eu-west-1"), "CreateInstance"),
+}
+
+
+def later(seconds):
+    return NOW + timedelta(seconds=seconds)
+
+
+def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW):
+    """How many of so many calls at once are admitted."""
+    refused = []
+    for _ in range(count):
+        try:
+            throttle.admit(tenant, operation, now)
+        except ApiError as error:
+            refused.append((error.code, error.status, error.message))
+    assert set(refused) <= {("ThrottlingException", 429, "Rate exceeded")}
+    return count - len(refused)
+
+
+def test_a_burst_is_admitted_and_then_the_rate():
+    throttle = Throttle(limits.AWS.rate)
+    assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
+
+
+@pytest.mark.parametrize(("tenant", "operation"), OTHERS.values(), ids=OTHERS)
+def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operation):
+    throttle = Throttle(limits.AWS.rate)
+    assert admitted(throttle, 9) == 5
+    assert admitted(throttle, 9, tenant, operation) == 5
+
+
+@pytest.fixture
+def few_buckets(monkeypatch):
+    monkeypatch.setattr(throttle, "MAX_BUCKETS", 10)
+
+
+def tenants():
+    return (Tenant(f"{number:012}", "us-east-1") for number in itertools.count())
+
+
+def buckets(limited):
+    return limited._buckets._full_at
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_the_memory_of_a_crowd_is_bounded():
+    throttle, failed = Throttle(limits.AWS.rate), FailedSignatures()
+    for number, tenant in zip(range(100), tenants(), strict=False):
+        throttle.admit(tenant, "CreateInstance", later(number / 100))
+        failed.delay(f"192.0.2.{number}", later(number / 100))
+        assert len(buckets(throttle)) <= 10
+        assert len(buckets(failed)) <= 10
+
+
+def test_there_are_as_many_buckets_as_a_server_can_keep():
+    limited = Throttle(limits.AWS.rate)
+    for _, tenant in zip(range(throttle.MAX_BUCKETS + 1), tenants(), strict=False):
+        limited.admit(tenant, "CreateInstance", NOW)
+    assert 0 < len(buckets(limited)) <= throttle.MAX_BUCKETS
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_full_buckets_are_dropped_first():
+    throttle = Throttle(limits.AWS.rate)
+    for _, tenant in zip(range(9), tenants(), strict=False):
+        throttle.admit(tenant, "CreateInstance", NOW)
+    assert admitted(throttle, 6, now=later(10)) == 5
+    for _, tenant in zip(range(9), tenants(), strict=False):
+        throttle.admit(tenant, "TagResource", later(10))
+    assert admitted(throttle, 6, now=later(10)) == 0
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_the_emptiest_buckets_are_kept_in_a_crowd():
+    throttle = Throttle(limits.AWS.rate)
+    assert admitted(throttle, 9) == 5
+    for _, tenant in zip(range(50), tenants(), strict=False):
+        throttle.admit(tenant, "TagResource", NOW)
+    assert admitted(throttle, 9) == 0
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_who_is_dropped_gets_no_more_than_a_full_bucket_at_once():
+    throttle = Throttle(limits.AWS.rate)
+    assert admitted(throttle, 3) == 3
+    for _, tenant in zip(range(20), tenants(), strict=False):  # who need what is in their buckets more
+        admitted(throttle, 5, tenant, "TagResource")
+    assert (TENANT, "CreateInstance") not in buckets(throttle)
+    assert admitted(throttle, 9) == 5
+
+
+def test_twenty_wrong_signatures_are_answered_at_once_and_then_they_wait():
+    failed = FailedSignatures()
+    delays = [failed.delay("192.0.2.1", NOW) for _ in range(30)]
+    assert delays == [0] * 20 + [1, 2, 3, 4, 5] + [5] * 5
+
+
+def test_who_stops_for_a_while_may_fail_again():
+    failed = FailedSignatures()
+    for _ in range(100):
+        failed.delay("192.0.2.1", NOW)
+    assert failed.delay("192.0.2.1", later(5)) == 1
+    assert [failed.delay("192.0.2.1", later(60)) for _ in range(21)] == [0] * 20 + [1]
+
+
+SOURCES = {
+    "IPv4": ("192.0.2.1", "192.0.2.2", False),
+    "IPv6 of one network": ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+    "IPv6 in two spellings": ("2001:db8::1", "2001:0DB8:0000:0000:0000:0000:0000:0001", True),
+    "IPv6 of two networks": ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    "mapped IPv4": ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    "mapped IPv4 in two spellings": ("::ffff:192.0.2.1", "::ffff:c000:201", True),
+    "a Unix socket": ("", "", True),
+    "no address": ("testclient", "192.0.2.1", False),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SOURCES.values(), ids=SOURCES)
+def test_each_source_waits_for_itself(one, other, same):
+    failed = FailedSignatures()
+    for _ in range(25):
+        failed.delay(one, NOW)
+    assert (failed.delay(other, NOW) > 0) is same
+
+
+KEY = AccessKey("AKIDEXAMPLE", "a-secret", TENANT.account)
+CALL = Request("GET", "/instance", "", (), b"")
+
+
+class NoInstances:
+    """A store with one access key and nothing else."""
+
+    async def read(self, use_case):
+        return use_case(self)
+
+    def access_key(self, access_key_id):
+        return KEY if access_key_id == KEY.id else None
+
+    def instances(self, tenant, *, after, limit):
+        return []
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The seconds that answers were held back for. Nobody sleeps."""
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(asgi.asyncio, "sleep", sleep)
+    return slept
+
+
+@pytest.fixture
+def api():
+    return Api(NoInstances(), terms=TERMS, rate=limits.AWS.rate, clock=lambda: NOW, emit=lambda event: None)
+
+
+def ask(api, request, *, source="192.0.2.1"):
+    """Ask an `Api`; returns the status and the code of its answer."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": request.body}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(api({**scope_of(request), "client": (source, 4711)}, receive, send))
+    code = dict(sent[0]["headers"]).get(b"x-amzn-errortype", b"").decode()
+    return sent[0]["status"], code
+
+
+WRONG = {
+    "unsigned": (lambda signed: CALL, "MissingAuthenticationTokenException"),
+    "unknown key": (lambda signed: signed(CALL, replace(KEY, id="AKIDNOBODY"), now=NOW), "UnrecognizedClientException"),
+    "wrong secret": (lambda signed: signed(CALL, replace(KEY, secret="x"), now=NOW), "InvalidSignatureException"),
+    "long ago": (lambda signed: signed(CALL, KEY, now=later(-3600)), "InvalidSignatureException"),
+    "other service": (lambda signed: signed(CALL, KEY, service="s3", now=NOW), "InvalidSignatureException"),
+}
+
+
+@pytest.mark.parametrize(("spoilt", "code"), WRONG.values(), ids=WRONG)
+def test_answers_to_wrong_signatures_are_held_back(api, signed, slept, spoilt, code):
+    request = spoilt(signed)
+    assert {ask(api, request) for _ in range(23)} == {(403, code)}
+    assert slept == [1, 2, 3]
+
+
+def test_a_right_signature_is_never_held_back(api, signed, slept):
+    wrong, right = signed(CALL, replace(KEY, secret="x"), now=NOW), signed(CALL, KEY, now=NOW)
+    for _ in range(30):
+        ask(api, wrong)
+    del slept[:]
+    assert ask(api, right) == (200, "")
+    assert ask(api, signed(Request("GET", "/nothing", "", (), b""), KEY, now=NOW)) == (404, "UnknownOperationException")
+    assert slept == []
+    assert ask(api, wrong, source="192.0.2.2") == (403, "InvalidSignatureException")
+    assert slept == []
+
+
+def test_wrong_signatures_take_no_calls_from_who_signs_right(api, signed, slept):
+    for _ in range(30):
+        ask(api, signed(CALL, replace(KEY, secret="x"), now=NOW))
+    assert [ask(api, signed(CALL, KEY, now=NOW))[0] for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_calls_that_are_refused_count_too(api, signed, slept):
+    bad = structs.replace(CALL, query="maxResults=x")
+    assert [ask(api, signed(bad, KEY, now=NOW))[0] for _ in range(6)] == [400] * 5 + [429]

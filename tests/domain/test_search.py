@@ -1,0 +1,147 @@
+"""Search conditions: what they mean, how large they may be, and the texts of an email address that they are about."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.domain import reference_search
+from tests.values import NOW, an_email_address
+from waypost.domain import errors, search
+from waypost.domain.search import EVERYTHING, Comparison, Either, Every, Field, Tagged, Text
+
+HELP = Text(Field.ADDRESS, Comparison.EXACT, "help@example.com")
+TAG = Tagged("team", None)
+
+FIELDS = {
+    "emailAddress": Field.ADDRESS,
+    "EMAILADDRESS": Field.ADDRESS,
+    "displayName": Field.DISPLAY_NAME,
+    "displayname": Field.DISPLAY_NAME,
+    "Description": Field.DESCRIPTION,
+    "emailAddressId": Field.ID,
+    "resourceId": Field.ID,
+    "RESOURCEID": Field.ID,
+}
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS.items())
+def test_a_field_has_its_name_in_any_letter_case(name, field):
+    assert search.field(name) is field
+
+
+@pytest.mark.parametrize("name", ["", "name", "emailAddress ", "email_address", "EmailAddressArn"])
+def test_a_field_that_cannot_be_searched_is_named_with_those_that_can(name):
+    with pytest.raises(errors.Invalid) as caught:
+        search.field(name)
+    assert repr(name) in caught.value.message
+    assert all(field.value in caught.value.message for field in Field)
+
+
+def test_of_a_long_name_the_beginning_is_quoted():
+    with pytest.raises(errors.Invalid) as caught:
+        search.field("x" * 1000)
+    assert len(caught.value.message) < 300
+
+
+def test_the_value_of_a_text_is_folded():
+    assert search.text("displayName", Comparison.CONTAINS, "STRASSE") == search.text(
+        "DISPLAYNAME", Comparison.CONTAINS, "Straße"
+    )
+
+
+def nested(kind, levels):
+    condition = HELP
+    for _ in range(levels):
+        condition = kind((condition,))
+    return condition
+
+
+LARGE_ENOUGH = {
+    "everything": EVERYTHING,
+    "one": HELP,
+    "a hundred": Every((HELP, TAG) * 50),
+    "a hundred in groups": Either((Every((HELP,) * 10),) * 10),
+    "ten levels": nested(Every, 10),
+    "an empty one is a level too": nested(lambda inner: Either((Every(()), *inner)), 9),
+}
+TOO_LARGE = {
+    "a hundred and one": (Every((HELP, TAG) * 50 + (TAG,)), "100 conditions at most, not 101"),
+    "in groups": (Either((Every((HELP,) * 51),) * 2), "100 conditions at most, not 102"),
+    "eleven levels": (nested(Every, 11), "10 levels deep at most"),
+    "eleven levels of another kind": (nested(Either, 11), "10 levels deep at most"),
+    "only one branch is deep": (Every((HELP, nested(Every, 10))), "10 levels deep at most"),
+    "deeper than Python's stack": (nested(Every, 100_000), "10 levels deep at most"),
+}
+
+
+@pytest.mark.parametrize("condition", LARGE_ENOUGH.values(), ids=LARGE_ENOUGH)
+def test_a_search_of_a_hundred_conditions_in_ten_levels_is_fine(condition):
+    assert search.checked(condition) is condition
+
+
+@pytest.mark.parametrize(("condition", "message"), TOO_LARGE.values(), ids=TOO_LARGE)
+def test_a_larger_or_deeper_search_is_refused(condition, message):
+    with pytest.raises(errors.Invalid, match=message):
+        search.checked(condition)
+
+
+CONJUNCTS = {
+    "one": (HELP, (HELP,)),
+    "several": (Every((HELP, TAG)), (HELP, TAG)),
+    "several in each other": (Every((Every((HELP, Every(()))), Every((Every((TAG,)),)))), (HELP, TAG)),
+    "none": (EVERYTHING, ()),
+    "an alternative stays whole": (Every((Either((Every((HELP, TAG)),)), TAG)), (Either((Every((HELP, TAG)),)), TAG)),
+    "no alternative": (Either(()), (Either(()),)),
+}
+
+
+@pytest.mark.parametrize(("condition", "parts"), CONJUNCTS.values(), ids=CONJUNCTS)
+def test_what_must_hold_together_is_told_apart(condition, parts):
+    assert search.conjuncts(condition) == parts
+
+
+FOUND = replace(
+    an_email_address("help"), display_name="Die Straße", description=None, address=an_email_address("Help").address
+)
+MEANINGS = {
+    "every of none": (EVERYTHING, True),
+    "either of none": (Either(()), False),
+    "every": (Every((HELP, TAG)), True),
+    "not every": (Every((HELP, Tagged("cost", None))), False),
+    "either": (Either((Tagged("cost", None), HELP)), True),
+    "tag with its value": (Tagged("team", "Blue"), True),
+    "tag in other letters": (Tagged("team", "blue"), False),
+    "key in other letters": (Tagged("Team", None), False),
+    "empty value": (Tagged("team", ""), False),
+    "in other letters": (search.text("emailAddress", Comparison.EXACT, "HELP@example.COM"), True),
+    "start": (search.text("displayName", Comparison.STARTS_WITH, "DIE STRASS"), True),
+    "not the start": (search.text("displayName", Comparison.STARTS_WITH, "Straße"), False),
+    "part": (search.text("displayName", Comparison.CONTAINS, "Straße"), True),
+    "not the whole": (search.text("displayName", Comparison.EXACT, "Straße"), False),
+    "never given is empty": (search.text("description", Comparison.EXACT, ""), True),
+    "the empty text is in all": (search.text("description", Comparison.CONTAINS, ""), True),
+    "the id": (search.text("resourceId", Comparison.STARTS_WITH, "HEL"), True),
+}
+
+
+@pytest.mark.parametrize(("condition", "holds"), MEANINGS.values(), ids=MEANINGS)
+def test_a_condition_means_what_it_says(condition, holds):
+    assert reference_search.fulfils(condition, FOUND, {"team": "Blue"}) is holds
+
+
+LATER = NOW + timedelta(seconds=1)
+BEFORE = replace(an_email_address("a"), display_name="name", description="words")
+CHANGES = {
+    "nothing": ((None, None), BEFORE),
+    "the name": (("other", None), replace(BEFORE, display_name="other", modified_at=LATER)),
+    "the description": ((None, "other"), replace(BEFORE, description="other", modified_at=LATER)),
+    "both": (("x", "y"), replace(BEFORE, display_name="x", description="y", modified_at=LATER)),
+    "clear both": (("", ""), replace(BEFORE, display_name="", description="", modified_at=LATER)),
+}
+
+
+@pytest.mark.parametrize(("texts", "after"), CHANGES.values(), ids=CHANGES)
+def test_a_text_that_is_left_out_stays_and_an_empty_one_clears_it(texts, after):
+    display_name, description = texts
+    assert BEFORE.with_texts(display_name=display_name, description=description, now=LATER) == after
