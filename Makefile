@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench model docs lock clean
+.PHONY: help demo test coverage check fix bench search model docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,11 +57,14 @@ fix: $(DEV) ## Format, and mend what the linter can mend
 bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
 	@$(BIN)/python bench/run.py
 
+search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
+	@$(BIN)/python bench/search.py
+
 model: $(DEV) ## Cut api/model.json anew from botocore's published model
 	@$(BIN)/python scripts/cut_model.py
 
 docs: $(DEV) ## Write the reference pages that are made from code
-	@$(BIN)/python scripts/write_reference.py
+	@$(BIN)/python -m scripts.write_reference
 
 LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links

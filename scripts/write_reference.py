@@ -2,16 +2,19 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import get_args
 
+from tests.api import refusals
 from waypost import events
-from waypost.api import operations, shapes
-from waypost.settings import Settings, environment_name
+from waypost.api import calls, operations, shapes, tags
+from waypost.settings import Settings, environment_name, option_name
 from waypost.smtp import grammar, replies, session
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
 
@@ -19,8 +22,8 @@ NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
 def settings_page() -> str:
     """Every setting of `waypost serve`."""
     rows = [
-        f"| `--{field.name}` | `{environment_name(field.name)}` | {f'`{field.default}`' if field.default else ''} "
-        f"| {field.metadata['help']} |"
+        f"| `{option_name(field.name)}` | `{environment_name(field.name)}` "
+        f"| {f'`{field.default}`' if field.default else ''} | {field.metadata['help']} |"
         for field in dataclasses.fields(Settings)
     ]
     return "\n".join(
@@ -35,25 +38,68 @@ def settings_page() -> str:
     )
 
 
-def operations_page() -> str:
-    """Every operation of the API."""
-    rows = []
-    for name, operation in sorted(shapes.load().operations.items()):
-        works = "yes" if name in operations.OPERATIONS else "not yet"
+ASKED_ABOUT = {
+    operations.email_address: "the email address of the path",
+    operations.instance: "the instance",
+    operations.any_resource: "`*`",
+    tags.resource: "the resource of the ARN",
+}
+"""The resource that a policy must allow an operation on, in words."""
+
+IDS: Mapping[operations.Ids, str] = {calls.ids_or_arns: "id or ARN", calls.ids_only: "id only", operations.as_given: ""}
+"""What an instance or email address may be named by; empty where none is, or the ARN is the label."""
+
+
+def compatibility_page() -> str:
+    """Every operation of the API: how it is called, and what it refuses, from the model and the tests."""
+    model = shapes.load()
+    features, refused = [], []
+    for name, operation in sorted(model.operations.items()):
+        row = operations.OPERATIONS[name]
         path = "/" + "/".join(operation.segments)
-        errors = ", ".join(f"{error.removesuffix('Exception')} {status}" for error, status in operation.errors.items())
-        rows.append(f"| {name} | `{operation.method} {path}` | {works} | {errors} |")
+        members = operation.input.shape["members"]
+        token = "yes" if "ClientToken" in members else ""
+        features.append(f"| {name} | `{operation.method} {path}` | {IDS[row.ids]} | {token} | {ASKED_ABOUT[row.on]} |")
+        refused += _refused(name, operation.errors)
+    source = json.loads((ROOT / "src" / "waypost" / "api" / "model.json").read_text(encoding="utf-8"))["source"]
     return "\n".join(
         [
-            "# Operations of the Amazon Connect API\n",
-            "What Waypost knows of the service, cut from AWS's published model. An operation that does not work yet",
-            "answers `InvalidRequestException` and says so. Errors are named without `Exception`.\n",
-            "| operation | request | works | errors it may answer |",
-            "|---|---|---|---|",
-            *rows,
+            "# What works, operation by operation\n",
+            "All of these work with the AWS CLI and with boto3, as rest-json (the request in the table), and as JSON",
+            "1.1: `POST /` with `X-Amz-Target: AmazonConnectService.OPERATION`. All are authorised, throttled, and",
+            f"checked against the model ({source.partition(', cut')[0]}).\n",
+            "| operation | request | takes | client token | a policy is asked about |",
+            "|---|---|---|---|---|",
+            *features,
             "",
+            "What AWS leaves open, and how we answer it, is in [where AWS is silent](aws-differences.md).\n",
+            "## What is refused, and how\n",
+            "A test runs every row against a server. Errors that the model has and no row shows are named at the end",
+            "of an operation, with the reason. `InternalServiceException` 500 is for mistakes of ours.\n",
+            *refused,
         ]
     )
+
+
+def _refused(name: str, errors: Mapping[str, int]) -> list[str]:
+    """The cases of one operation, error by error."""
+    rows = [
+        f"| `{error}` {status} | {case} |"
+        for error, status in sorted(errors.items(), key=lambda item: (item[1], item[0]))
+        for case in _cases(name, error)
+    ]
+    common = [
+        f"| `{row.error}` {row.status} | {row.case} |"
+        for row in refusals.REFUSALS
+        if row.operation == name and row.error not in errors
+    ]
+    never = [f"`{error}`: {reason}" for (operation, error), reason in refusals.NEVER.items() if operation == name]
+    end = [f"Never: {' '.join(never)}\n"] if never else []
+    return [f"### {name}\n", "| error | when |", "|---|---|", *rows, *common, "", *end]
+
+
+def _cases(operation: str, error: str) -> list[str]:
+    return [row.case for row in refusals.REFUSALS if (row.operation, row.error) == (operation, error)]
 
 
 def smtp_page() -> str:
@@ -101,18 +147,19 @@ def events_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "settings.md": settings_page,
-    "operations.md": operations_page,
-    "smtp.md": smtp_page,
-    "events.md": events_page,
+    "reference/settings.md": settings_page,
+    "aws-compatibility.md": compatibility_page,
+    "reference/smtp.md": smtp_page,
+    "reference/events.md": events_page,
 }
+"""The pages, by their place in `docs`."""
 
 
 def main() -> None:
     """Write all pages."""
     for name, page in PAGES.items():
-        (REFERENCE / name).write_text(NOTE + page(), encoding="utf-8")
-        print(f"docs/reference/{name}")
+        (DOCS / name).write_text(NOTE + page(), encoding="utf-8")
+        print(f"docs/{name}")
 
 
 if __name__ == "__main__":

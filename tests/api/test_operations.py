@@ -1,4 +1,7 @@
-"""The operations by boto3: what they take, what they answer, and whose resources they see."""
+"""The operations by boto3: what they take, what they answer, and whose resources they see.
+
+What they refuse is in `refusals.py`, searching in `test_search.py`, tags in `test_tags.py`.
+"""
 
 import re
 import uuid
@@ -6,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.api.refusals import INSTANCE
+
 ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 UUID = r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 NOT_FOUND = ("ResourceNotFoundException", 404)
 DUPLICATE = ("DuplicateResourceException", 409)
 INVALID_REQUEST = ("InvalidRequestException", 400)
-INSTANCE = {"IdentityManagementType": "CONNECT_MANAGED", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
 
 
 @pytest.fixture
@@ -76,12 +80,6 @@ def test_an_address_exists_once_however_it_is_spelt(connect, instance_id, refusa
     assert "exists already" in refusal(*DUPLICATE, connect.create_email_address, **again)
 
 
-def test_an_address_exists_once_in_all_instances(connect, spelling, refusal, new_address, new_instance):
-    taken = spelling()
-    new_address(EmailAddress=taken)
-    refusal(*DUPLICATE, connect.create_email_address, InstanceId=new_instance(), EmailAddress=taken)
-
-
 def test_an_address_can_be_created_again_after_it_was_deleted(connect, instance_id, spelling, new_address):
     taken = spelling()
     first = new_address(EmailAddress=taken)
@@ -98,37 +96,16 @@ def test_what_no_mail_can_be_sent_to_is_no_address(connect, instance_id, refusal
     assert address not in message
 
 
-def test_an_email_address_needs_its_instance(connect, refusal, spelling):
-    wanted = {"InstanceId": NOBODY, "EmailAddress": spelling()}
-    assert NOBODY in refusal(*NOT_FOUND, connect.create_email_address, **wanted)
-
-
 def test_the_same_token_creates_one_address(new_address, spelling):
     wanted = {"EmailAddress": spelling(), "ClientToken": "once"}
     assert new_address(**wanted) == new_address(**wanted)
-
-
-def test_a_token_with_another_address_is_refused(connect, instance_id, new_address, spelling, refusal):
-    new_address(ClientToken="once")
-    wanted = {"InstanceId": instance_id, "EmailAddress": spelling(), "ClientToken": "once"}
-    assert "ClientToken" in refusal("IdempotencyException", 409, connect.create_email_address, **wanted)
 
 
 def test_a_token_is_of_one_instance(new_address, new_instance):
     assert new_address(ClientToken="once") != new_address(ClientToken="once", InstanceId=new_instance())
 
 
-@pytest.mark.parametrize("operation", ["describe_email_address", "delete_email_address"])
-def test_a_missing_email_address_is_named(connect, instance_id, refusal, operation):
-    call = getattr(connect, operation)
-    message = refusal(*NOT_FOUND, call, InstanceId=instance_id, EmailAddressId=NOBODY)
-    assert NOBODY in message
-    assert instance_id in message
-
-
-@pytest.mark.parametrize(
-    "id_", [".", "..", "a/../b", "//", "a b", "%2F", "+~", "a?b#c", "ü", "\N{GRINNING FACE}"]
-)
+@pytest.mark.parametrize("id_", [".", "..", "a/../b", "//", "a b", "%2F", "+~", "a?b#c", "ü", "\N{GRINNING FACE}"])
 def test_an_id_of_any_characters_is_understood(connect, instance_id, refusal, id_):
     message = refusal(*NOT_FOUND, connect.describe_email_address, InstanceId=instance_id, EmailAddressId=id_)
     assert message == f"Email address {id_} was not found in instance {instance_id}."
@@ -152,22 +129,9 @@ def test_an_instance_is_described_as_it_was_created(connect, spelling):
     assert is_recent(found["CreatedTime"])
 
 
-def test_an_instance_alias_is_taken_once_in_any_case(new_instance, connect, refusal, spelling):
-    alias = "w" + spelling()[:32]
-    new_instance(InstanceAlias=alias)
-    message = refusal(*INVALID_REQUEST, connect.create_instance, **INSTANCE, InstanceAlias=alias.upper())
-    assert "is already used" in message
-
-
 def test_the_same_token_creates_one_instance(new_instance, spelling):
     token = spelling()
     assert new_instance(ClientToken=token) == new_instance(ClientToken=token)
-
-
-def test_a_token_with_another_instance_is_refused_with_what_the_model_permits(new_instance, connect, refusal, spelling):
-    token = spelling()
-    new_instance(ClientToken=token, InboundCallsEnabled=False)
-    assert "ClientToken" in refusal(*INVALID_REQUEST, connect.create_instance, **INSTANCE, ClientToken=token)
 
 
 def test_instances_are_listed_page_by_page(connect, new_instance):
@@ -248,3 +212,132 @@ def test_another_region_sees_nothing(new_client, instance_id, new_address, refus
 def test_an_arn_has_the_partition_of_its_region(new_client, region, partition):
     created = new_client(region_name=region).create_instance(**INSTANCE)
     assert created["Arn"] == f"arn:{partition}:connect:{region}:000000000000:instance/{created['Id']}"
+
+
+@pytest.fixture
+def update(connect, instance_id):
+    return lambda email_address_id, **texts: connect.update_email_address_metadata(
+        InstanceId=instance_id, EmailAddressId=email_address_id, **texts
+    )
+
+
+def wait_for_another_millisecond(timestamp):
+    """The next call is a later one, also for a clock of milliseconds."""
+    moment = datetime.fromisoformat(timestamp) + timedelta(milliseconds=2)
+    while datetime.now(UTC) < moment:
+        pass
+
+
+UPDATES = {
+    "one": ({"DisplayName": "New"}, {"DisplayName": "New", "Description": "words"}),
+    "the other": ({"Description": "New"}, {"DisplayName": "Name", "Description": "New"}),
+    "both": ({"DisplayName": "ü", "Description": "x\ny"}, {"DisplayName": "ü", "Description": "x\ny"}),
+    "cleared": ({"DisplayName": ""}, {"DisplayName": "", "Description": "words"}),
+    "both cleared": ({"DisplayName": "", "Description": ""}, {"DisplayName": "", "Description": ""}),
+    "the longest": ({"DisplayName": "n" * 256, "Description": "d" * 4096}, None),
+}
+
+
+@pytest.mark.parametrize(("texts", "after"), UPDATES.values(), ids=UPDATES)
+def test_an_update_changes_the_texts_that_it_has_and_when_they_were_changed(
+    new_address, describe, update, texts, after
+):
+    changed = new_address(DisplayName="Name", Description="words", Tags={"a": "b"})
+    before = describe(changed)
+    wait_for_another_millisecond(before["ModifiedTimestamp"])
+    answer = update(changed, **texts)
+    assert (answer["EmailAddressId"], answer["EmailAddressArn"]) == (changed, before["EmailAddressArn"])
+    found = describe(changed)
+    assert found.pop("ModifiedTimestamp") > before.pop("ModifiedTimestamp")
+    expected = {**before, **(after or texts)}
+    del found["ResponseMetadata"], expected["ResponseMetadata"]
+    assert found == expected
+
+
+def test_an_update_without_texts_changes_nothing(new_address, describe, update):
+    untouched = new_address(DisplayName="Name")
+    before = describe(untouched)
+    wait_for_another_millisecond(before["ModifiedTimestamp"])
+    assert update(untouched)["EmailAddressId"] == untouched
+    after = describe(untouched)
+    del before["ResponseMetadata"], after["ResponseMetadata"]
+    assert after == before
+
+
+def test_texts_that_were_never_given_can_be_given_later(new_address, describe, update):
+    found = new_address()
+    update(found, Description="late")
+    assert describe(found)["Description"] == "late"
+    assert "DisplayName" not in describe(found)
+
+
+def test_an_update_leaves_the_alias_link(connect, instance_id, new_address, describe, update):
+    primary, alias = new_address(), new_address()
+    pair = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
+    connect.associate_email_address_alias(InstanceId=instance_id, **pair)
+    for either in (primary, alias):
+        update(either, DisplayName="New")
+    assert describe(primary)["AliasConfigurations"] == [{"EmailAddressId": alias}]
+    assert describe(alias)["AliasConfigurations"] == []
+
+
+def test_a_late_retry_of_an_update_does_not_undo_the_next_one(new_address, describe, update):
+    changed = new_address()
+    for name, token in (("first", "1"), ("second", "2"), ("first", "1")):
+        assert update(changed, DisplayName=name, ClientToken=token)["EmailAddressId"] == changed
+    assert describe(changed)["DisplayName"] == "second"
+
+
+class Arns:
+    """The ARNs that AWS gives to what it was given the ids of."""
+
+    def __init__(self, instance_id):
+        self.instance = f"arn:aws:connect:us-east-1:000000000000:instance/{instance_id}"
+
+    def of(self, email_address_id):
+        return f"{self.instance}/email-address/{email_address_id}"
+
+
+def test_arns_do_in_place_of_ids(connect, instance_id, new_address, spelling):
+    arns = Arns(instance_id)
+    instance = {"InstanceId": arns.instance}
+    created = connect.create_email_address(**instance, EmailAddress=spelling())
+    primary, alias = created["EmailAddressId"], new_address()
+    assert created["EmailAddressArn"] == arns.of(primary)
+    one = {**instance, "EmailAddressId": arns.of(primary)}
+    pair = {**one, "AliasConfiguration": {"EmailAddressId": arns.of(alias)}}
+    connect.associate_email_address_alias(**pair)
+    answer = connect.update_email_address_metadata(**one, DisplayName="Name")
+    assert (answer["EmailAddressId"], answer["EmailAddressArn"]) == (primary, arns.of(primary))
+    found = connect.describe_email_address(**one)
+    assert (found["EmailAddressId"], found["DisplayName"]) == (primary, "Name")
+    assert found["AliasConfigurations"] == [{"EmailAddressId": alias}]
+    assert connect.search_email_addresses(**instance)["ApproximateTotalCount"] == 2
+    connect.disassociate_email_address_alias(**pair)
+    connect.delete_email_address(**one)
+    assert connect.search_email_addresses(**instance)["ApproximateTotalCount"] == 1
+
+
+def test_ids_and_arns_may_be_mixed_and_are_the_same_call_to_a_token(connect, instance_id, new_address, describe):
+    arns, primary, alias = Arns(instance_id), new_address(), new_address()
+    for instance, own, other in (
+        (arns.instance, primary, arns.of(alias)),
+        (instance_id, arns.of(primary), alias),
+        (instance_id, primary, alias),
+    ):
+        pair = {"EmailAddressId": own, "AliasConfiguration": {"EmailAddressId": other}}
+        connect.associate_email_address_alias(InstanceId=instance, **pair, ClientToken="once")
+    assert describe(primary)["AliasConfigurations"] == [{"EmailAddressId": alias}]
+
+
+def test_an_arn_names_what_is_missing_by_its_id(connect, instance_id, refusal):
+    both = {"InstanceId": instance_id, "EmailAddressId": Arns(instance_id).of(NOBODY)}
+    message = refusal(*NOT_FOUND, connect.describe_email_address, **both)
+    assert message == f"Email address {NOBODY} was not found in instance {instance_id}."
+
+
+def test_an_operation_on_an_instance_takes_no_arn(connect, instance_id, refusal):
+    for call in (connect.describe_instance, connect.delete_instance):
+        message = refusal(*INVALID_REQUEST, call, InstanceId=Arns(instance_id).instance)
+        assert message.startswith("Invalid input for field InstanceId")
+    assert connect.describe_instance(InstanceId=instance_id)["Instance"]["Id"] == instance_id

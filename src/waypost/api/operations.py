@@ -17,20 +17,20 @@ Ids = Callable[[Any, Tenant], Any]
 """Makes ids of what a call was given as ids, or refuses it."""
 
 
-def _any_resource(_: Call) -> None:
+def any_resource(_: Call) -> None:
     """For an operation on no resource that exists yet, or on all."""
 
 
-def _instance(call: Call) -> Resource:
+def instance(call: Call) -> Resource:
     return Resource(call.members.instance_id)
 
 
-def _email_address(call: Call) -> Resource:
+def email_address(call: Call) -> Resource:
     """The path's. The alias is not asked about: AWS names one resource, `email-address`, for Associate too."""
     return Resource(call.members.instance_id, call.members.email_address_id)
 
 
-def _as_given(members: Any, _: Tenant) -> Any:
+def as_given(members: Any, _: Tenant) -> Any:
     return members
 
 
@@ -67,19 +67,19 @@ _associate = email_addresses.link_operation(aliases.associate)
 _disassociate = email_addresses.link_operation(aliases.disassociate)
 
 OPERATIONS: Mapping[str, Operation] = {
-    "AssociateEmailAddressAlias": Write(_associate, _email_address, calls.ids_or_arns),
-    "CreateEmailAddress": Write(email_addresses.create, _instance, calls.ids_or_arns),
-    "CreateInstance": Write(instances.create, _any_resource, _as_given),
-    "DeleteEmailAddress": Write(email_addresses.delete, _email_address, calls.ids_or_arns),
-    "DeleteInstance": Write(instances.delete, _instance, calls.ids_only),
-    "DescribeEmailAddress": Read(email_addresses.describe, _email_address, calls.ids_or_arns),
-    "DescribeInstance": Read(instances.describe, _instance, calls.ids_only),
-    "DisassociateEmailAddressAlias": Write(_disassociate, _email_address, calls.ids_or_arns),
-    "ListInstances": Read(instances.page, _any_resource, _as_given),
-    "ListTagsForResource": Read(tags.listed, tags.resource, _as_given),
-    "SearchEmailAddresses": Search(email_addresses.search, _instance, calls.ids_or_arns),
-    "TagResource": Write(tags.add, tags.resource, _as_given),
-    "UntagResource": Write(tags.remove, tags.resource, _as_given),
-    "UpdateEmailAddressMetadata": Write(email_addresses.update_metadata, _email_address, calls.ids_or_arns),
+    "AssociateEmailAddressAlias": Write(_associate, email_address, calls.ids_or_arns),
+    "CreateEmailAddress": Write(email_addresses.create, instance, calls.ids_or_arns),
+    "CreateInstance": Write(instances.create, any_resource, as_given),
+    "DeleteEmailAddress": Write(email_addresses.delete, email_address, calls.ids_or_arns),
+    "DeleteInstance": Write(instances.delete, instance, calls.ids_only),
+    "DescribeEmailAddress": Read(email_addresses.describe, email_address, calls.ids_or_arns),
+    "DescribeInstance": Read(instances.describe, instance, calls.ids_only),
+    "DisassociateEmailAddressAlias": Write(_disassociate, email_address, calls.ids_or_arns),
+    "ListInstances": Read(instances.page, any_resource, as_given),
+    "ListTagsForResource": Read(tags.listed, tags.resource, as_given),
+    "SearchEmailAddresses": Search(email_addresses.search, instance, calls.ids_or_arns),
+    "TagResource": Write(tags.add, tags.resource, as_given),
+    "UntagResource": Write(tags.remove, tags.resource, as_given),
+    "UpdateEmailAddressMetadata": Write(email_addresses.update_metadata, email_address, calls.ids_or_arns),
 }
 """All operations of the model."""
