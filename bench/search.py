@@ -32,9 +32,9 @@ SEARCHES = 500
 BATCH = 10_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-FIRST = "anna ben carla david emma felix greta hugo ida jonas klara leo mia noah olga paul rosa sam tina uwe".split()
-LAST = "adler baum conrad dorn engel fuchs graf huber iller jung kern lang maier neun otto peters rabe stark".split()
-TOPICS = "billing claims delivery enquiry feedback insurance loans orders returns sales support travel".split()
+FIRST = ("anna", "ben", "carla", "david", "emma", "felix", "greta", "hugo", "ida", "jonas", "klara", "leo", "mia")
+LAST = ("adler", "baum", "conrad", "dorn", "engel", "fuchs", "graf", "huber", "iller", "jung", "kern", "lang", "maier")
+TOPICS = ("billing", "claims", "delivery", "enquiry", "feedback", "insurance", "loans", "orders", "returns", "sales")
 
 
 def main() -> None:

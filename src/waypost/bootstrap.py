@@ -79,7 +79,7 @@ class Service:
         tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
         api = Api(self._store, terms=self._terms(), rate=settings.limits_profile.rate, clock=now, emit=self._emit)
-        console = inspection.application(self._store, emit=self._emit)
+        console = inspection.application(self._store, clock=now, emit=self._emit)
         deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
         self._http = HttpServer(_by_path(console, api))
         self._smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
@@ -103,17 +103,11 @@ class Service:
     async def _tenant_to_start_with(self) -> Tenant:
         """The account and region of the owner's access key. The first start makes that key."""
         settings = self.settings
-        try:
-            if self.directory.credentials.exists():
-                # Those of a Waypost that kept its access keys in this file alone.
-                keys = [profile.key for profile in self.directory.profiles()]
-                await self._store.write(partial(access_keys.adopt, keys=keys))
-            else:
-                new, _ = keyring.new_access_key(account=settings.account, user_name="root", now=now())
-                key = await self._store.write(partial(access_keys.unrestricted, new=new))
-                self.directory.write_credentials(key, region=settings.region)
-        except keyring.SealBroken as error:
-            raise CannotStart(str(error)) from error
+        await self._store.write(_adopting(self.directory))
+        if not self.directory.credentials.exists():
+            new, _ = keyring.new_access_key(account=settings.account, user_name="root", now=now())
+            key = await self._store.write(partial(access_keys.unrestricted, new=new))
+            self.directory.write_credentials(key, region=settings.region)
         profile = self.directory.profiles()[0]
         return Tenant(profile.key.account, profile.region)
 
@@ -153,18 +147,30 @@ def open_store(directory: datadir.DataDirectory) -> SqliteStore:
     seal = keyring.Keyring(directory.derived_key("sealed secrets"))
     try:
         return SqliteStore(directory.database, seal)
-    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld) as error:
+    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
         raise CannotStart(str(error)) from error
 
 
-async def administer(directory: datadir.DataDirectory, use_case: Callable[[ports.WriteTx], T]) -> T:
+def _adopting(directory: datadir.DataDirectory) -> Callable[[ports.WriteTx], None]:
+    """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
+    keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
+    return partial(access_keys.adopt, keys=keys)
+
+
+async def administer(
+    directory: datadir.DataDirectory, use_case: Callable[[ports.WriteTx], T], *, make: bool = False
+) -> T:
     """Run a use case on the store of a data directory, whether a server is running on it or not.
 
-    Raises `CannotStart`, `Refused`, `DataDirectoryError`.
+    With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`.
     """
-    directory.make()
+    if make:
+        directory.make()
+    elif not directory.database.exists():
+        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data.")
     store = open_store(directory)
     try:
+        await store.write(_adopting(directory))
         return await store.write(use_case)
     except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
         raise Refused(str(error)) from error

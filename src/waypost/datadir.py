@@ -17,6 +17,7 @@ import json
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -103,7 +104,7 @@ class DataDirectory:
         parser = configparser.RawConfigParser(default_section="", interpolation=None)
         try:
             parser.read_string(self.credentials.read_text(encoding="utf-8"))
-            profiles = [_profile(parser[name]) for name in parser.sections()]
+            profiles = _each_key_once([_profile(parser[name]) for name in parser.sections()])
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
         except (UnicodeDecodeError, configparser.Error) as error:  # whose text would show what is in the file
@@ -130,7 +131,8 @@ class DataDirectory:
         """The master key of this directory; made if it has none."""
         if not self._master_key.exists():
             made = secrets.token_bytes(_MASTER_KEY_OCTETS)
-            _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n")
+            with suppress(FileExistsError):  # another process was quicker
+                _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
         try:
             return _decoded(self._master_key.read_text(encoding="utf-8"))
         except OSError as error:
@@ -186,16 +188,33 @@ def _profile(section: configparser.SectionProxy) -> Profile:
     return Profile(key, section["region"])
 
 
-def _write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner can read, whole or not at all."""
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
+def _each_key_once(profiles: list[Profile]) -> list[Profile]:
+    """The profiles with each access key but once: AWS tools let two profiles share one."""
+    first: dict[str, Profile] = {}
+    for profile in profiles:
+        if first.setdefault(profile.key.id, profile).key != profile.key:
+            raise _BadProfile(f"two profiles have access key {profile.key.id}, and differ in its secret or account.")
+    return list(first.values())
+
+
+def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises `FileExistsError` if there is one and `replace` is false.
+    """
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _decoded(encoded: str) -> bytes:

@@ -3,7 +3,6 @@
 import secrets
 import string
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,7 +24,6 @@ class Keyring:
     def __init__(self, key: bytes) -> None:
         """`key` has 32 octets."""
         self._cipher = AESGCM(key)
-        self._unseal = lru_cache(maxsize=1024)(self._unsealed)
 
     def seal(self, secret: str, of: str) -> bytes:
         """What may be written to disk."""
@@ -34,15 +32,12 @@ class Keyring:
 
     def unseal(self, sealed: bytes, of: str) -> str:
         """The secret again. Raises `SealBroken`."""
-        return self._unseal(sealed, of)
-
-    def _unsealed(self, sealed: bytes, of: str) -> str:
         try:
             return self._cipher.decrypt(sealed[:_NONCE_OCTETS], sealed[_NONCE_OCTETS:], of.encode()).decode()
         except (InvalidTag, ValueError) as error:
             raise SealBroken(
-                f"The secret of {of} cannot be unsealed: it was sealed with another master key. Start with the "
-                "master.key, or the WAYPOST_MASTER_KEY, that this database was made with."
+                f"What is sealed in this database ({of}) was sealed with another master key. Start with the "
+                "master.key, or the WAYPOST_MASTER_KEY, that it was made with."
             ) from error
 
 

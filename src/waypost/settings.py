@@ -75,11 +75,17 @@ class Settings:
 
 def duration(name: str, value: str) -> timedelta:
     """Read a duration such as `7d`, `12h`, `30m` or `90s`. Raises `BadSetting`."""
-    match = re.fullmatch(r"([0-9]{1,6})([dhms])", value)
-    if not match or int(match[1]) == 0:
-        raise BadSetting(f"--{name} must be a number with d, h, m or s, as in 7d, not {value!r}")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    match = re.fullmatch(r"([0-9]{1,9})([dhms])", value, re.ASCII)
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
+    if not timedelta(0) < found <= LONGEST:
+        raise BadSetting(
+            f"--{name} must be a number with d, h, m or s, as in 7d, and at most {LONGEST.days}d, not {value!r}"
+        )
+    return found
 
+
+LONGEST = timedelta(days=3650)
+"""The longest duration that can be set."""
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 

@@ -57,11 +57,11 @@ def umask_kept():
 
 @pytest.fixture(scope="session")
 def administer(server):
-    """Run a use case on the server's store, as `waypost keys` does."""
+    """Run a use case on the server's store or another, as `waypost keys` does."""
 
-    def administer(use_case):
+    def administer(use_case, data=server.data):
         with umask_kept():
-            return asyncio.run(bootstrap.administer(DataDirectory(server.data), use_case))
+            return asyncio.run(bootstrap.administer(DataDirectory(data), use_case, make=True))
 
     return administer
 

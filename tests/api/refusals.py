@@ -412,12 +412,11 @@ for _case, _members, *_says in (
         "at most, not 101",
     ),
     (
-        "conditions are too deep inside one another",
-        {"SearchCriteria": {"OrConditions": [{"OrConditions": [{"OrConditions": [{"OrConditions": [{"OrConditions": [
-            {"StringCondition": _TEXT}]}]}]}]}]}},
-        "levels deep",
+        "a value is longer than any text",
+        {"SearchCriteria": {"StringCondition": {**_TEXT, "Value": "x" * 4097}}},
+        "4096 characters at most",
     ),
-):  # fmt: skip
+):
     _row(
         _SEARCH, INVALID, _case, _changed(_SEARCH, **_members) if _members else _without(_SEARCH, "InstanceId"), *_says
     )

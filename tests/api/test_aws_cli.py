@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from waypost.api import shapes
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -21,45 +22,89 @@ def environment(server, tmp_path_factory):
     return {"PATH": os.environ["PATH"], "HOME": home, "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1", **said}
 
 
+# What the command `aws` does, again and again in one process, because it takes half a second to start.
+COMMAND_LINE = """
+import contextlib, io, json, sys
+from awscli.clidriver import create_clidriver
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = create_clidriver().main(json.loads(line))
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def aws(environment):
-    """Run `aws connect` with these arguments, in the instance that `waypost env` names."""
+    """Run `aws connect` with these options; returns the exit code, and what it said on both streams."""
+    command, asked = [sys.executable, "-c", COMMAND_LINE], set()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
 
-    def aws(operation, **options):
-        options = {"instance-id": environment["WAYPOST_INSTANCE_ID"], **options}
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        command = [AWS, "connect", operation, *arguments, "--output", "json"]
-        return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        def aws(operation, **options):
+            asked.add(operation)
+            words = [word for name, values in options.items() for word in (f"--{name}", *(values or "").split())]
+            print(json.dumps(["connect", operation, *words, "--output", "json"]), file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
 
-    return aws
+        aws.asked = asked
+        yield aws
 
 
 @pytest.fixture(scope="module")
-def pair(aws, spelling):
-    """The ids of two email addresses, made by two commands side by side."""
+def answer(aws):
+    """Run `aws connect`, which must succeed; returns what it shows."""
 
-    def create(_):
-        created = aws("create-email-address", **{"email-address": spelling()})
-        assert created.returncode == 0, created.stderr
-        return json.loads(created.stdout)["EmailAddressId"]
+    def answer(operation, **options):
+        code, shown, complaint = aws(operation, **options)
+        assert (code, complaint) == (0, ""), (operation, complaint)
+        return json.loads(shown) if shown else None
 
-    with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(create, range(2)))
+    return answer
 
 
-def test_the_command_line_makes_shows_and_ends_a_link(aws, pair):
-    primary, alias = pair
-    path = {"email-address-id": primary}
-    link = {**path, "alias-configuration": f"EmailAddressId={alias}"}
+def test_the_command_finds_the_server_in_its_environment(environment):
+    options = ["--instance-id", environment["WAYPOST_INSTANCE_ID"], "--output", "json"]
+    command = [AWS, "connect", "describe-instance", *options]
+    shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    assert shown["Instance"]["Id"] == environment["WAYPOST_INSTANCE_ID"]
 
-    made = aws("associate-email-address-alias", **link)
-    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
-    shown = json.loads(aws("describe-email-address", **path).stdout)
-    assert shown["AliasConfigurations"] == [{"EmailAddressId": alias}]
-    ended = aws("disassociate-email-address-alias", **link)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
-    refused = aws("disassociate-email-address-alias", **link)
-    assert refused.returncode != 0
-    assert "(ResourceNotFoundException) when calling the DisassociateEmailAddressAlias operation" in refused.stderr
-    assert f"Email address {alias} is not an alias of {primary}" in refused.stderr
+def test_the_command_line_has_every_operation(aws, answer, spelling):
+    calls = {"inbound-calls-enabled": None, "no-outbound-calls-enabled": None}
+    made = answer("create-instance", **{"identity-management-type": "SAML", **calls})
+    own = {"instance-id": made["Id"]}
+    assert answer("describe-instance", **own)["Instance"]["Arn"] == made["Arn"]
+    assert answer("list-instances", **{"max-items": "1"})["InstanceSummaryList"]
+
+    primary, alias = (
+        answer("create-email-address", **own, **{"email-address": spelling(), "tags": "team=blue"}) for _ in range(2)
+    )
+    path = {**own, "email-address-id": primary["EmailAddressId"]}
+    link = {**path, "alias-configuration": f"EmailAddressId={alias['EmailAddressId']}"}
+    assert answer("associate-email-address-alias", **link) is None
+    updated = answer("update-email-address-metadata", **path, **{"display-name": "Käse"})
+    assert updated == {name: primary[name] for name in ("EmailAddressId", "EmailAddressArn")}
+    shown = answer("describe-email-address", **path)
+    assert shown["AliasConfigurations"] == [{"EmailAddressId": alias["EmailAddressId"]}]
+    assert (shown["DisplayName"], shown["Tags"]) == ("Käse", {"team": "blue"})
+
+    resource = {"resource-arn": primary["EmailAddressArn"]}
+    assert answer("tag-resource", **resource, tags="team=red,cost=1") is None
+    assert answer("untag-resource", **resource, **{"tag-keys": "cost other"}) is None
+    assert answer("list-tags-for-resource", **resource) == {"tags": {"team": "red"}}
+    criteria = "StringCondition={FieldName=displayName,ComparisonType=STARTS_WITH,Value=KÄS}"
+    filters = "TagFilter={TagCondition={TagKey=team,TagValue=red}}"
+    found = answer("search-email-addresses", **own, **{"search-criteria": criteria, "search-filter": filters})
+    assert [each["EmailAddressId"] for each in found["EmailAddresses"]] == [primary["EmailAddressId"]]
+
+    assert answer("disassociate-email-address-alias", **link) is None
+    code, _, complaint = aws("disassociate-email-address-alias", **link)
+    assert code != 0
+    assert "(ResourceNotFoundException) when calling the DisassociateEmailAddressAlias operation" in complaint
+    assert f"Email address {alias['EmailAddressId']} is not an alias of {primary['EmailAddressId']}" in complaint
+
+    assert answer("delete-email-address", **path) is None
+    assert answer("delete-instance", **own) is None
+    code, _, complaint = aws("describe-instance", **own)
+    assert "ResourceNotFoundException" in complaint
+    assert aws.asked == {shapes.snake_case(operation).replace("_", "-") for operation in shapes.load().operations}

@@ -1,8 +1,12 @@
 """Who may do what to what: policies, accounts, regions and client tokens, by boto3 against the real server."""
 
+import contextlib
 import json
+import sqlite3
+import time
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.exceptions import ClientError
@@ -11,7 +15,10 @@ from msgspec.structs import replace
 from tests.api.test_concurrency import at_once
 from waypost.api import operations
 from waypost.api.http import Request
+from waypost.app import ports
 from waypost.domain.access_keys import AccessKey
+from waypost.domain.instances import Tenant
+from waypost.testing import Server
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -280,12 +287,25 @@ def test_a_condition_is_asked_of_the_call(client_with, standing, key):
     right = right.format(instance_id=standing.instance_id) if right == "{instance_id}" else right
     assert client_with(where(operator, key, right), name="ann").describe_email_address(**standing.path)
     denial(client_with(where(operator, key, wrong), name="ann"), "DescribeEmailAddress", **standing.path)
-    message = denial(
-        client_with(EVERYTHING, where(operator, key, right, effect="Deny"), name="ann"),
-        "DescribeEmailAddress",
-        **standing.path,
-    )
-    assert message.endswith("with an explicit deny in an identity-based policy")
+
+
+def test_what_is_not_there_has_no_tags(client_with, standing):
+    missing = {"InstanceId": standing.instance_id, "EmailAddressId": NOBODY}
+    client = client_with(where("StringEquals", "aws:ResourceTag/team", "blue"))
+    denial(client, "DescribeEmailAddress", **missing)
+    client = client_with(where("Null", "aws:ResourceTag/team", "true"))
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.describe_email_address(**missing)
+
+
+def test_a_condition_is_asked_of_a_denial_too(client_with, standing):
+    for owner, denied in (("bob", False), ("ann", True)):
+        client = client_with(EVERYTHING, where("StringEquals", "aws:ResourceTag/owner", owner, "*", effect="Deny"))
+        if denied:
+            message = denial(client, "DescribeEmailAddress", **standing.path)
+            assert message.endswith("with an explicit deny in an identity-based policy")
+        else:
+            assert client.describe_email_address(**standing.path)
 
 
 @pytest.fixture(scope="session")
@@ -343,17 +363,24 @@ def tagged(**condition):
     return {"SearchFilter": {"TagFilter": condition}}
 
 
+def either(*several):
+    return tagged(OrConditions=list(several))
+
+
+BLUE, RED, ANN = (
+    [{"TagKey": key, "TagValue": value}] for key, value in [("team", "blue"), ("team", "red"), ("owner", "ann")]
+)
+
 SEARCHES = {
     "the tag": (tagged(TagCondition={"TagKey": "team", "TagValue": "blue"}), True),
     "the tag and another": (
-        tagged(AndConditions=[{"TagKey": "team", "TagValue": "blue"}, {"TagKey": "owner", "TagValue": "ann"}]),
+        tagged(AndConditions=[*BLUE, *ANN]),
         True,
     ),
     "another value": (tagged(TagCondition={"TagKey": "team", "TagValue": "red"}), False),
-    "either of two values": (
-        tagged(OrConditions=[[{"TagKey": "team", "TagValue": "blue"}], [{"TagKey": "team", "TagValue": "red"}]]),
-        False,
-    ),
+    "either of two values": (either(BLUE, RED), False),
+    "either of two values the other way round": (either(RED, BLUE), False),
+    "both of two values": (tagged(AndConditions=[*RED, *BLUE]), False),
     "no value": (tagged(TagCondition={"TagKey": "team"}), False),
     "another tag": (tagged(TagCondition={"TagKey": "owner", "TagValue": "blue"}), False),
     "no tag": ({}, False),
@@ -369,6 +396,12 @@ def test_a_search_may_be_bound_to_a_tag(client_with, standing, members, may):
         assert [each["EmailAddressId"] for each in found["EmailAddresses"]] == [standing.primary]
     else:
         denial(client, "SearchEmailAddresses", InstanceId=standing.instance_id, **members)
+
+
+@pytest.mark.parametrize("members", [either(BLUE, ANN), either(BLUE, [])], ids=["another tag", "nothing"])
+def test_a_search_that_is_bound_to_a_tag_has_no_alternative(client_with, standing, members):
+    client = client_with(where("StringEquals", "connect:SearchTag/team", "blue", "SearchEmailAddresses"))
+    denial(client, "SearchEmailAddresses", InstanceId=standing.instance_id, **members)
 
 
 SPELLINGS = {
@@ -524,6 +557,33 @@ def test_no_arn_of_one_s_own_reaches_what_is_elsewhere_from(strangers, stranger,
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             attempt(**members)
     assert connect.list_tags_for_resource(resourceArn=standing.arn())["tags"] == {"team": "blue", "owner": "ann"}
+
+
+ELSEWHERE = {
+    "another account": (ACCOUNT, OTHER_ACCOUNT),
+    "another region": ("us-east-1", "eu-west-1"),
+    "no account": (ACCOUNT, ""),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_an_arn_of_elsewhere_does_not_name_what_is_here(connect, standing, old, new):
+    arn = standing.arn().replace(f":{old}:", f":{new}:")
+    instance_arn = arn.partition("/email-address")[0]
+    for attempt, members in (
+        (connect.list_tags_for_resource, {"resourceArn": arn}),
+        (connect.list_tags_for_resource, {"resourceArn": instance_arn}),
+        (connect.describe_email_address, {**standing.path, "EmailAddressId": arn}),
+        (connect.describe_email_address, {**standing.path, "InstanceId": instance_arn}),
+    ):
+        with pytest.raises(connect.exceptions.ResourceNotFoundException):
+            attempt(**members)
+
+
+def test_an_arn_in_another_instance_does_not_name_what_is_in_this_one(connect, standing, instance_id):
+    arn = standing.arn().replace(standing.instance_id, instance_id)
+    with pytest.raises(connect.exceptions.ResourceNotFoundException):
+        connect.describe_email_address(**{**standing.path, "EmailAddressId": arn})
 
 
 @strange
@@ -729,3 +789,19 @@ def test_ids_and_arns_are_the_same_call(connect, place, token):
     connect.associate_email_address_alias(
         InstanceId=place.instance_arn, EmailAddressId=place.arn(), **alias, ClientToken=token
     )
+
+
+def test_a_start_forgets_tokens_that_count_no_more(tmp_path, administer):
+    server = Server(tmp_path / "data", "--token-retention", "1s")
+    moments = {"old": datetime.now(UTC) - timedelta(seconds=2), "new": datetime.now(UTC) + timedelta(hours=1)}
+    for token, made_at in moments.items():
+        key = ports.CallKey(Tenant(ACCOUNT, "us-east-1"), "CreateInstance", "", token)
+        call = ports.RememberedCall(b"fingerprint", "answer", made_at)
+        administer(lambda tx, key=key, call=call: tx.remember_call(key, call), data=server.data)
+    server.start()
+    with contextlib.closing(sqlite3.connect(server.data / "waypost.sqlite3", isolation_level=None)) as database:
+        deadline = time.monotonic() + 10
+        while (found := database.execute("SELECT token FROM remembered_calls").fetchall()) != [("new",)]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.01)
+    server.stop()

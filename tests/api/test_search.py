@@ -20,7 +20,7 @@ from waypost.store.sqlite_transaction import Transaction
 INVALID = ("InvalidParameterException", 400)
 INVALID_REQUEST = ("InvalidRequestException", 400)
 NOBODY = "00000000-0000-4000-8000-000000000000"
-MANY = 10_000
+COUNTED = 10_000
 
 
 @pytest.fixture
@@ -215,13 +215,6 @@ def test_a_search_sees_what_was_changed_before_it(search, connect, instance_id, 
     assert ids(search()) == []
 
 
-def deep(kind, levels):
-    criteria = text("displayName", "CONTAINS", "x")
-    for _ in range(levels):
-        criteria = {kind: [criteria]}
-    return criteria
-
-
 X = text("displayName", "CONTAINS", "x")
 MANY_X = {"AndConditions": [X] * conditions.MAX_CONDITIONS}
 REFUSED_CRITERIA = {
@@ -235,8 +228,8 @@ REFUSED_CRITERIA = {
     "two kinds": ({"AndConditions": [X], **X}, ["SearchCriteria", "AndConditions and StringCondition"]),
     "two lists": ({"AndConditions": [X], "OrConditions": [X]}, ["OrConditions and AndConditions"]),
     "two kinds inside": ({"OrConditions": [{"AndConditions": [X], **X}]}, ["AndConditions and StringCondition"]),
-    "too deep": (deep("AndConditions", 10), ["levels deep at most"]),
-    "too deep in alternatives": (deep("OrConditions", 5), ["levels deep at most"]),
+    "long value": (text("description", "CONTAINS", "a" * 4097), ["4096 characters at most, not 4097"]),
+    "marks to fold": (text("description", "CONTAINS", "\u0301\u0316" * 30_000), ["4096 characters at most"]),
     "too many": ({"AndConditions": [X] * 101}, ["100 conditions at most, not 101"]),
 }
 REFUSED_FILTERS = {
@@ -266,9 +259,18 @@ def test_criteria_and_filter_are_counted_together(search, refused):
     assert "not 101" in refused(SearchCriteria=MANY_X, SearchFilter={"TagFilter": {"TagCondition": tag("a")}})
 
 
-def test_criteria_as_deep_as_they_may_be_are_answered(search):
-    assert search(SearchCriteria=deep("AndConditions", 9))["ApproximateTotalCount"] == 0
-    assert search(SearchCriteria=deep("OrConditions", 4))["ApproximateTotalCount"] == 0
+def deep(kinds, levels):
+    criteria = X
+    for kind in kinds[:levels]:
+        criteria = {kind: [criteria, X]}
+    return criteria
+
+
+@pytest.mark.parametrize("kinds", [["AndConditions"], ["OrConditions"], ["OrConditions", "AndConditions"]])
+def test_criteria_may_be_ten_levels_deep(search, refused, kinds):
+    criteria = [deep(kinds * levels, levels) for levels in (10, 11)]
+    assert search(SearchCriteria=criteria[0])["ApproximateTotalCount"] == 0
+    assert "10 levels deep at most" in refused(SearchCriteria=criteria[1])
 
 
 EMPTY_ONES = {
@@ -277,7 +279,6 @@ EMPTY_ONES = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="what is empty is not counted, and SQLite refuses so large an expression: 503")
 @pytest.mark.parametrize("members", EMPTY_ONES.values(), ids=EMPTY_ONES)
 def test_thousands_of_empty_conditions_are_answered_or_refused(connect, instance_id, members):
     try:
@@ -382,7 +383,6 @@ def is_accepted(tokens, token):
         return False
 
 
-@pytest.mark.xfail(strict=True, reason="the unused bits of the last letter may be any, and + and / pass for - and _")
 def test_a_page_token_has_one_spelling():
     tokens, letters = PageTokens(b"k" * 32), f"{string.ascii_letters}{string.digits}-_+/=."
     for place in ("a", "ab", "abc", '["ü~~~", 1]', '["???>>>", 123]'):
@@ -430,9 +430,9 @@ def test_a_page_token_is_of_its_operation(connect, refusal, refused, token, new_
     assert "NextToken" in refused(NextToken=of_a_list)
 
 
-def test_ten_thousand_are_paged_through_while_others_come_and_go(server, search, new_client, new_instance):
+def test_more_than_are_counted_are_paged_through_while_others_come_and_go(server, search, new_client, new_instance):
     crowd = new_instance()
-    stay = add_addresses(server, crowd, MANY)
+    stay = add_addresses(server, crowd, COUNTED + 1)
     done = threading.Event()
     came_and_went = []
 
@@ -450,21 +450,15 @@ def test_ten_thousand_are_paged_through_while_others_come_and_go(server, search,
         page = search(InstanceId=crowd)
         found = ids(page)
         while "NextToken" in page:
-            assert len(page["EmailAddresses"]) == 100
+            assert (len(page["EmailAddresses"]), page["ApproximateTotalCount"]) == (100, COUNTED)
             page = search(InstanceId=crowd, NextToken=page["NextToken"])
             found += ids(page)
     finally:
         done.set()
         thread.join()
-    assert len(came_and_went) > 10
+    assert came_and_went
     assert len(found) == len(set(found))
     assert [each for each in found if each not in set(came_and_went)] == stay
-
-
-def test_what_is_found_is_counted_as_far_as_ten_thousand(server, search, new_instance):
-    crowd = new_instance()
-    add_addresses(server, crowd, 10)
-    assert search(InstanceId=crowd, MaxResults=1)["ApproximateTotalCount"] == 10
 
 
 def test_an_address_that_was_created_just_now_is_found(search, new_address):

@@ -2,14 +2,16 @@
 
 import asyncio
 import itertools
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 from msgspec import structs
 
 from tests.api.test_boundary import scope_of
-from tests.values import NOW, TENANT, TERMS
+from tests.values import NOW, TENANT, TERMS, NoSeal, make_instance
 from waypost.api import asgi, throttle
 from waypost.api.asgi import Api
 from waypost.api.errors import ApiError
@@ -18,6 +20,8 @@ from waypost.api.throttle import FailedSignatures, Throttle
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
+from waypost.store.sqlite import SqliteStore
+from waypost.testing import server as waypost_server
 
 OTHERS = {
     "operation": (TENANT, "TagResource"),
@@ -182,8 +186,8 @@ def api():
     return Api(NoInstances(), terms=TERMS, rate=limits.AWS.rate, clock=lambda: NOW, emit=lambda event: None)
 
 
-def ask(api, request, *, source="192.0.2.1"):
-    """Ask an `Api`; returns the status and the code of its answer."""
+async def answer(api, request, *, source="192.0.2.1"):
+    """What an `Api` answers: the status, the code and the body."""
     sent = []
 
     async def receive():
@@ -192,9 +196,14 @@ def ask(api, request, *, source="192.0.2.1"):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(api({**scope_of(request), "client": (source, 4711)}, receive, send))
-    code = dict(sent[0]["headers"]).get(b"x-amzn-errortype", b"").decode()
-    return sent[0]["status"], code
+    await api({**scope_of(request), "client": (source, 4711)}, receive, send)
+    start, body = sent
+    return start["status"], dict(start["headers"]).get(b"x-amzn-errortype", b"").decode(), body["body"]
+
+
+def ask(api, request, **arguments):
+    status, code, _ = asyncio.run(answer(api, request, **arguments))
+    return status, code
 
 
 WRONG = {
@@ -234,3 +243,71 @@ def test_wrong_signatures_take_no_calls_from_who_signs_right(api, signed, slept)
 def test_calls_that_are_refused_count_too(api, signed, slept):
     bad = structs.replace(CALL, query="maxResults=x")
     assert [ask(api, signed(bad, KEY, now=NOW))[0] for _ in range(6)] == [400] * 5 + [429]
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A server with the limits of AWS."""
+    with waypost_server("--limits", "aws") as running:
+        yield running
+
+
+def outcomes(call, count, **members):
+    """The codes of so many calls one after another; 200 for those that succeed."""
+    found = []
+    for _ in range(count):
+        try:
+            found.append(call(**members)["ResponseMetadata"]["HTTPStatusCode"])
+        except ClientError as error:
+            response = error.response
+            found.append((response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]))
+    return found
+
+
+THROTTLED = ("ThrottlingException", 429)
+
+
+def test_the_banner_says_what_is_enforced(strict):
+    banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert "signatures and policies are enforced" in banner
+    assert f"aws   ({limits.AWS.in_words})" in banner
+
+
+def test_sdks_are_told_to_slow_down_for_each_operation(strict, new_client):
+    client = new_client(**strict.client_arguments)
+    instance_id = client.list_instances()["InstanceSummaryList"][0]["Id"]
+    # DescribeInstance has no such error in its model; SDKs know it all the same.
+    for call, members in (
+        (client.describe_instance, {"InstanceId": instance_id}),
+        (client.search_email_addresses, {"InstanceId": instance_id}),
+        (client.list_tags_for_resource, {"resourceArn": f"arn:aws:connect:us-east-1:{TENANT.account}:instance/i"}),
+    ):
+        # However slow this machine is, it asks more often than twice a second.
+        found = outcomes(call, 20, **members)
+        assert THROTTLED not in found[:5]
+        assert THROTTLED in found[5:]
+        assert set(found) <= {200, ("ResourceNotFoundException", 404), THROTTLED}
+    assert (
+        outcomes(new_client(**{**strict.client_arguments, "region_name": "eu-west-1"}).list_instances, 5) == [200] * 5
+    )
+
+
+def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed):
+    body = b'{"EmailAddress":"%s@waypost.example"}'
+
+    async def create(*names):
+        store = SqliteStore(tmp_path / "waypost.sqlite3", NoSeal())
+        terms = structs.replace(TERMS, email_address_quota=1)
+        api = Api(store, terms=terms, rate=limits.AWS.rate, clock=lambda: NOW, emit=lambda event: None)
+        await store.write(lambda tx: (make_instance(tx), tx.add_access_key(KEY)))
+        requests = [Request("PUT", "/email-addresses/i", "", (), body % name) for name in names]
+        answers = [await answer(api, signed(request, KEY, now=NOW)) for request in requests]
+        await store.close()
+        return answers
+
+    first, again, second = asyncio.run(create(b"a", b"a", b"b"))
+    assert first[:2] == (200, "")
+    # An address that exists is no matter of the quota.
+    assert again[:2] == (409, "DuplicateResourceException")
+    assert second[:2] == (402, "ServiceQuotaExceededException")
+    assert json.loads(second[2])["Message"].startswith("Instance i has 1 email addresses, which is its quota.")

@@ -195,3 +195,73 @@ def test_a_late_retry_after_the_effect_was_undone_replays_and_does_nothing(tx, i
     aliases.associate(tx, TENANT, "i", **both, call=call)
 
     assert describe(tx, "p").link is None
+
+
+def test_an_instance_has_no_more_email_addresses_than_its_quota(tx, instance):
+    make_instance(tx, "j")
+
+    def create_one(name, instance_id="i", quota=2):
+        email_addresses.create(tx, TENANT, an_email_address(name, instance_id), tags={}, quota=quota)
+
+    create_one("a")
+    create_one("b")
+    with pytest.raises(errors.QuotaExceeded, match="Instance i has 2 email addresses, which is its quota"):
+        create_one("c")
+    create_one("c", "j")
+    with pytest.raises(errors.QuotaExceeded):
+        create_one("d", quota=1)
+    create_one("d", quota=None)
+    for name in ("a", "b"):
+        email_addresses.delete(tx, TENANT, "i", name)
+    create_one("a")
+
+
+def test_a_call_that_is_repeated_needs_no_room_in_the_quota(tx, instance):
+    def create_one(name):
+        call = tokened(fingerprint=name.encode(), token=name)
+        email_address = an_email_address(name)
+        return email_addresses.create(tx, TENANT, email_address, tags={}, quota=1, call=call)
+
+    assert create_one("a") == "a"
+    assert create_one("a") == "a"
+    with pytest.raises(errors.QuotaExceeded):
+        create_one("b")
+    email_addresses.delete(tx, TENANT, "i", "a")
+    assert create_one("b") == "b"
+
+
+def remember(tx, *ages):
+    for days in ages:
+        idempotency.once(tx, tokened(token=f"{days}"), now=NOW - timedelta(days=days), effect=lambda: "done")
+
+
+def remembered(tx, *ages):
+    return [days for days in ages if tx.remembered_call(tokened(token=f"{days}").key)]
+
+
+def test_what_counts_no_more_is_forgotten(tx):
+    remember(tx, 0, 6, 7, 8, 100)
+
+    assert idempotency.purge(tx, now=NOW, retention=timedelta(days=7)) is False
+
+    # What is as old as the retention does not count any more, and goes a moment later.
+    assert remembered(tx, 0, 6, 7, 8, 100) == [0, 6, 7]
+
+
+def test_much_is_forgotten_bit_by_bit_the_oldest_first(tx, monkeypatch):
+    monkeypatch.setattr(idempotency, "FORGOTTEN_AT_ONCE", 2)
+    remember(tx, 10, 8, 12, 11, 1)
+    steps = []
+    while idempotency.purge(tx, now=NOW, retention=timedelta(days=7)):
+        steps.append(remembered(tx, 1, 8, 10, 11, 12))
+
+    assert steps == [[1, 8, 10], [1]]
+    assert remembered(tx, 1, 8, 10, 11, 12) == [1]
+
+
+def test_a_call_that_was_made_anew_is_remembered_from_then_on(tx):
+    idempotency.once(tx, tokened(), now=NOW - timedelta(days=8), effect=lambda: "first")
+    idempotency.once(tx, tokened(), now=NOW, effect=lambda: "second")
+    idempotency.purge(tx, now=NOW + timedelta(days=6), retention=timedelta(days=7))
+
+    assert idempotency.once(tx, tokened(), now=NOW + timedelta(days=6), effect=lambda: "third") == "second"

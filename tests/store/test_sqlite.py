@@ -251,7 +251,7 @@ def test_a_sqlite_that_is_too_old_is_named(path, monkeypatch):
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(path, monkeypatch):
-    broken = migrations.Migration(2, "broken", "CREATE TABLE half_done (a TEXT);\nCREATE TABLE instances (a TEXT);\n")
+    broken = migrations.Migration(99, "broken", "CREATE TABLE half_done (a TEXT);\nCREATE TABLE instances (a TEXT);\n")
     monkeypatch.setattr(migrations, "known", lambda dialect, known=migrations.known: [*known(dialect), broken])
     with pytest.raises(ports.StoreUnavailable):
         with_store(path, None)

@@ -1,13 +1,10 @@
 """Amazon Resource Names of what we have (Service Authorization Reference, Amazon Connect), made and read."""
 
 import re
-from functools import cache
 
 from waypost.app.tags import Resource
 from waypost.domain import errors
 from waypost.domain.instances import Tenant
-
-_PARTITIONS = (("us-gov-", "aws-us-gov"), ("cn-", "aws-cn"))
 
 _ARN = re.compile(
     r"arn:(?P<partition>[^:/]*):connect:(?P<region>[^:/]*):(?P<account>[^:/]*):"
@@ -17,7 +14,7 @@ _ARN = re.compile(
 
 def instance(tenant: Tenant, instance_id: str) -> str:
     """The ARN of an instance."""
-    return f"arn:{_partition(tenant.region)}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
+    return f"arn:{tenant.partition}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
 
 
 def email_address(tenant: Tenant, instance_id: str, email_address_id: str) -> str:
@@ -32,12 +29,6 @@ def of(tenant: Tenant, resource: Resource) -> str:
     return email_address(tenant, resource.instance_id, resource.email_address_id)
 
 
-def user(tenant: Tenant, name: str) -> str:
-    """The ARN of whom an access key belongs to."""
-    who = "root" if name == "root" else f"user/{name}"
-    return f"arn:{_partition(tenant.region)}:iam::{tenant.account}:{who}"
-
-
 def parse(text: str, tenant: Tenant) -> Resource:
     """What an ARN names. Whether it is there is not looked at.
 
@@ -50,8 +41,8 @@ def parse(text: str, tenant: Tenant) -> Resource:
             f"{text[:200]!r} is not the ARN of an instance or email address: "
             "arn:PARTITION:connect:REGION:ACCOUNT:instance/ID or …/instance/ID/email-address/ID."
         )
-    if match["partition"] != _partition(tenant.region):
-        raise errors.Invalid(f"{text} is in partition {match['partition']!r}, not {_partition(tenant.region)!r}.")
+    if match["partition"] != tenant.partition:
+        raise errors.Invalid(f"{text} is in partition {match['partition']!r}, not {tenant.partition!r}.")
     if (match["account"], match["region"]) != (tenant.account, tenant.region):
         raise errors.NotFound(f"{text} was not found in account {tenant.account}, {tenant.region}.")
     return Resource(match["instance"], match["email_address"])
@@ -77,8 +68,3 @@ def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
     if resource.instance_id != instance_id:
         raise errors.NotFound(f"{text} was not found in instance {instance_id}.")
     return resource.email_address_id
-
-
-@cache
-def _partition(region: str) -> str:
-    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")

@@ -135,7 +135,9 @@ async def _read(scope: Scope, receive: Receive) -> Request:
         method=scope["method"],
         raw_path=scope["raw_path"].decode(*OCTETS),
         query=scope["query_string"].decode(*OCTETS),
-        headers=tuple([(name.decode("latin-1"), value.decode(*OCTETS)) for name, value in scope["headers"]]),
+        headers=tuple(
+            [(name.decode("latin-1"), value.strip(b" \t").decode(*OCTETS)) for name, value in scope["headers"]]
+        ),
         body=body,
     )
 

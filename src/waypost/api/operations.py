@@ -22,15 +22,17 @@ def any_resource(_: Call) -> None:
 
 
 def instance(call: Call) -> Resource:
+    """The instance that the call names."""
     return Resource(call.members.instance_id)
 
 
 def email_address(call: Call) -> Resource:
-    """The path's. The alias is not asked about: AWS names one resource, `email-address`, for Associate too."""
+    """The path's email address. The alias is not asked about: AWS names but one resource for Associate, too."""
     return Resource(call.members.instance_id, call.members.email_address_id)
 
 
 def as_given(members: Any, _: Tenant) -> Any:
+    """The members, for an operation that names neither an instance nor an email address by its id."""
     return members
 
 

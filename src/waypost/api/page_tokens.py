@@ -18,7 +18,7 @@ class PageTokens:
     def make(self, after: str, *, query: bytes) -> str:
         """The token for the page behind `after`. `query` is all that must be the same when it comes back."""
         place = after.encode()
-        return base64.urlsafe_b64encode(self._mac(place, query) + place).decode()
+        return self._token(self._mac(place, query), place)
 
     def read(self, token: str | None, *, query: bytes) -> str | None:
         """What the token was made of, or None without one.
@@ -32,12 +32,18 @@ class PageTokens:
         except (binascii.Error, UnicodeEncodeError):
             octets = b""
         mac, place = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:]
-        if not hmac.compare_digest(mac, self._mac(place, query)):
+        # A token has one spelling, though base64 has several for the same octets.
+        is_ours = hmac.compare_digest(mac, self._mac(place, query)) and token == self._token(mac, place)
+        if not is_ours:
             raise errors.Invalid(
                 "NextToken is not one that an earlier call with the same parameters returned. "
                 "Leave it out to begin at the first page."
             )
         return place.decode()
+
+    @staticmethod
+    def _token(mac: bytes, place: bytes) -> str:
+        return base64.urlsafe_b64encode(mac + place).decode()
 
     def _mac(self, place: bytes, query: bytes) -> bytes:
         return hmac.digest(self._key, len(query).to_bytes(4) + query + place, "sha256")[:_MAC_OCTETS]

@@ -1,18 +1,19 @@
 """May they? Asks the IAM policy of the caller's access key, with the facts that policies may ask about.
 
-Sources: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference; "AWS
-global condition context keys" in the IAM User Guide.
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. What may be
+asked about any call is in `domain.iam.facts`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from waypost.api import arns, searching
 from waypost.api.calls import Call
 from waypost.api.errors import ApiError
 from waypost.app import ports, tags
-from waypost.domain import errors, moments
+from waypost.domain import errors
 from waypost.domain.iam import decisions
 from waypost.domain.iam.decisions import Decision
+from waypost.domain.iam.facts import Circumstances
 
 
 def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
@@ -27,28 +28,13 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
 
 
 def _denied(call: Call, action: str, arn: str, decision: Decision) -> str:
-    user = arns.user(call.tenant, call.key.user_name)
+    user = call.tenant.user_arn(call.key.user_name)
     because = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.EXPLICIT_DENY
         else f"because no identity-based policy allows the {action} action"
     )
     return f"User: {user} is not authorized to perform: {action} on resource: {arn} {because}"
-
-
-_FACTS: Mapping[str, Callable[[Call], str]] = {
-    "aws:currenttime": lambda call: moments.iso8601(call.now),
-    "aws:epochtime": lambda call: str(int(call.now.timestamp())),
-    "aws:principalaccount": lambda call: call.tenant.account,
-    "aws:principalarn": lambda call: arns.user(call.tenant, call.key.user_name),
-    "aws:principaltype": lambda call: "Account" if call.key.user_name == "root" else "User",
-    "aws:requestedregion": lambda call: call.tenant.region,
-    "aws:securetransport": lambda call: "true" if call.source.secure else "false",
-    "aws:sourceip": lambda call: call.source.ip,
-    "aws:useragent": lambda call: call.source.user_agent,
-    "aws:username": lambda call: call.key.user_name,
-}
-"""Condition keys with one value, which depends on the call alone; an empty one is none."""
 
 
 class _Facts:
@@ -68,9 +54,21 @@ class _Facts:
             return self._tag_keys()
         if name == "connect:instanceid":
             return (self._resource.instance_id,) if self._resource else None
-        fact = _FACTS.get(name)
-        value = fact(self._call) if fact else None
+        value = self._circumstances().value(name)
         return (value,) if value else None
+
+    def _circumstances(self) -> Circumstances:
+        call = self._call
+        return Circumstances(
+            account=call.tenant.account,
+            user_name=call.key.user_name,
+            user_arn=call.tenant.user_arn(call.key.user_name),
+            region=call.tenant.region,
+            ip=call.source.ip,
+            is_secure=call.source.secure,
+            user_agent=call.source.user_agent,
+            now=call.now,
+        )
 
     def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
         """The tags that a key with a slash is about."""

@@ -14,14 +14,29 @@ def condition(criteria: Any, filters: Any) -> Condition:
     and for more conditions than an answer is worth.
     """
     tag_filter = filters.tag_filter if filters else None
-    return search.checked(Every((*_criteria(criteria), *_tags(tag_filter))))
+    return search.checked(search.all_of((*_criteria(criteria), *_tags(tag_filter))))
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
-    """The tags that a SearchFilter asks for: for each key all values, as policies see them (connect:SearchTag)."""
-    values: dict[str, tuple[str, ...]] = {}
-    for tagged in _leaves(Every(tuple(_tags(filters.tag_filter if filters else None)))):
-        values[tagged.key] = (*values.get(tagged.key, ()), tagged.value or "")
+    """The tags that everything a SearchFilter finds must have: for each key all values (connect:SearchTag).
+
+    A key counts only if every alternative asks for it; else one that does not would find what a policy hides.
+    """
+    node = filters.tag_filter if filters else None
+    if node is None:
+        return {}
+    alternatives = [_values(one) for one in node.or_conditions or ()] or [
+        _values([*(node.and_conditions or ()), *([node.tag_condition] if node.tag_condition else ())])
+    ]
+    in_all = set[str].intersection(*(set(values) for values in alternatives))
+    return {key: tuple(sorted(set().union(*(values[key] for values in alternatives)))) for key in in_all}
+
+
+def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
+    """The values that are asked for, by key; for a tag of any value the empty text."""
+    values: dict[str, set[str]] = {}
+    for one in tag_conditions:
+        values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
     return values
 
 
@@ -36,9 +51,9 @@ def _criteria(node: Any) -> Iterable[Condition]:
         StringCondition=node.string_condition,
     )
     if node.or_conditions:
-        yield Either(tuple(Every(tuple(_criteria(inner))) for inner in node.or_conditions))
+        yield Either(tuple(search.all_of(_criteria(inner)) for inner in node.or_conditions))
     if node.and_conditions:
-        yield Every(tuple(one for inner in node.and_conditions for one in _criteria(inner)))
+        yield Every(tuple(search.all_of(_criteria(inner)) for inner in node.and_conditions))
     if node.string_condition:
         yield _text(node.string_condition)
 
@@ -59,7 +74,7 @@ def _tags(node: Any) -> Iterable[Condition]:
         TagCondition=node.tag_condition,
     )
     if node.or_conditions:
-        yield Either(tuple(Every(tuple(map(_tagged, several))) for several in node.or_conditions))
+        yield Either(tuple(search.all_of(map(_tagged, several)) for several in node.or_conditions))
     yield from map(_tagged, node.and_conditions or ())
     if node.tag_condition:
         yield _tagged(node.tag_condition)
@@ -68,14 +83,6 @@ def _tags(node: Any) -> Iterable[Condition]:
 def _tagged(node: Any) -> Tagged:
     _refuse_absent("TagCondition", TagKey=node.tag_key)
     return Tagged(node.tag_key, node.tag_value)
-
-
-def _leaves(condition: Condition) -> Iterable[Tagged]:
-    if isinstance(condition, Tagged):
-        yield condition
-    elif isinstance(condition, Every | Either):
-        for inner in condition.of:
-            yield from _leaves(inner)
 
 
 def _refuse_several(what: str, **kinds: Any) -> None:

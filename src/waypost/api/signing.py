@@ -17,6 +17,7 @@ from waypost.api import canonical
 from waypost.api.canonical import ALGORITHM
 from waypost.api.errors import ApiError
 from waypost.api.http import OCTETS, Request
+from waypost.domain import access_keys
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
 
@@ -65,6 +66,8 @@ def claim(request: Request, *, service: str) -> Claim:
         raise ApiError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
     _check_signed_headers(request, found)
     _check_scope(found, service)
+    if not access_keys.is_id(found.access_key_id):
+        raise _unknown_key()
     return found
 
 
@@ -76,8 +79,7 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
     Raises `ApiError` with the code and the text that AWS services give.
     """
     if key is None or not key.active or not key.has_session_token(found.session_token):
-        message = "The security token included in the request is invalid."
-        raise ApiError("UnrecognizedClientException", 403, message)
+        raise _unknown_key()
     _check_clock(found, now)
     expected = canonical.signature(
         request if found.expires is None else _without_signature(request),
@@ -214,18 +216,26 @@ def _moment(timestamp: str) -> datetime:
 
 
 def _check_clock(found: Claim, now: datetime) -> None:
-    signed_at, shown = _moment(found.timestamp), f"{now:%Y%m%dT%H%M%SZ}"
+    signed_at = _moment(found.timestamp)
     if signed_at > now + MAX_CLOCK_SKEW:
-        limit = f"{now + MAX_CLOCK_SKEW:%Y%m%dT%H%M%SZ} ({shown} + 15 min.)"
+        limit = f"{_shown(now + MAX_CLOCK_SKEW)} ({_shown(now)} + 15 min.)"
         raise _invalid_signature(f"Signature not yet current: {found.timestamp} is still later than {limit}.")
     if found.expires is not None:
         if now >= signed_at + timedelta(seconds=found.expires):
             raise _invalid_signature(
-                f"Signature expired: {found.timestamp} was good for {found.expires} seconds, and it is {shown}."
+                f"Signature expired: {found.timestamp} was good for {found.expires} seconds, and it is {_shown(now)}."
             )
     elif signed_at < now - MAX_CLOCK_SKEW:
-        limit = f"{now - MAX_CLOCK_SKEW:%Y%m%dT%H%M%SZ} ({shown} - 15 min.)"
+        limit = f"{_shown(now - MAX_CLOCK_SKEW)} ({_shown(now)} - 15 min.)"
         raise _invalid_signature(f"Signature expired: {found.timestamp} is now earlier than {limit}.")
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y%m%dT%H%M%SZ}"
+
+
+def _unknown_key() -> ApiError:
+    return ApiError("UnrecognizedClientException", 403, "The security token included in the request is invalid.")
 
 
 def _incomplete(message: str) -> ApiError:

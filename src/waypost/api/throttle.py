@@ -70,6 +70,6 @@ def _network(source: str) -> str:
         address = ip_address(source)
     except ValueError:  # a Unix socket, or a test
         return source
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return address.exploded[:19]
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped) if address.ipv4_mapped else address.exploded[:19]
     return str(address)

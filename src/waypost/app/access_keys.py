@@ -14,8 +14,8 @@ def create(tx: ports.WriteTx, key: AccessKey) -> None:
 
 
 def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey]) -> None:
-    """Keep these keys of a credentials file, if there is no access key at all yet."""
-    if not tx.access_keys():
+    """Keep these keys of a credentials file, the first time that the deployment is asked to; never again."""
+    if tx.once("adopt credentials"):
         for key in keys:
             create(tx, key)
 
@@ -42,7 +42,7 @@ def delete(tx: ports.WriteTx, access_key_id: str) -> None:
 
 
 def _get(tx: ports.ReadTx, access_key_id: str) -> AccessKey:
-    key = tx.access_key(access_key_id)
+    key = tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
     if key is None:
-        raise errors.NotFound(f"There is no access key {access_key_id}.")
+        raise errors.NotFound(f"There is no access key {access_key_id!a}.")
     return key

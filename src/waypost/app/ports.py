@@ -223,6 +223,10 @@ class WriteTx(ReadTx, Protocol):
         """Forget the oldest calls made before a moment, `limit` at most; returns how many."""
         ...
 
+    def once(self, what: str) -> bool:
+        """Whether this is the first time, in the life of the deployment, that this is asked for `what`."""
+        ...
+
     def add_access_key(self, key: AccessKey) -> None:
         """A new access key. Its secret is sealed before it is kept."""
         ...

@@ -54,7 +54,7 @@ def create(
         now=bootstrap.now(),
         lifetime=duration("expires", expires) if expires else None,
     )
-    _administer(data, partial(access_keys.create, key=key))
+    _administer(data, partial(access_keys.create, key=key), make=True)
     if as_json:  # as AWS tools read it from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:
@@ -126,10 +126,10 @@ def _read(policy: Path) -> str:
         raise Refused(f"The policy {policy} cannot be read: {reason}.") from error
 
 
-def _administer(data: str, use_case: "Callable[[WriteTx], T]") -> T:
+def _administer(data: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
     from waypost import bootstrap
 
     try:
-        return asyncio.run(bootstrap.administer(DataDirectory(Path(data)), use_case))
+        return asyncio.run(bootstrap.administer(DataDirectory(Path(data)), use_case, make=make))
     except (bootstrap.CannotStart, bootstrap.Refused) as error:
         raise Refused(str(error)) from error

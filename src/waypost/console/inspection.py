@@ -20,10 +20,11 @@ from starlette.routing import Mount, Route, Router
 import waypost
 from waypost import events
 from waypost.app import accept, instances, ports, trace
-from waypost.domain import addresses, errors, moments
+from waypost.domain import access_keys, addresses, errors, moments
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.delivery import Delivery
 from waypost.domain.iam import decisions
+from waypost.domain.iam.facts import Circumstances
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Message
 
@@ -38,9 +39,9 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
-def application(store: ports.Store, *, emit: events.Emit) -> Starlette:
+def application(store: ports.Store, *, clock: ports.Clock, emit: events.Emit) -> Starlette:
     """The inspection API as an ASGI application."""
-    inspection = _Inspection(store, emit)
+    inspection = _Inspection(store, clock, emit)
     pages = {
         "/health": inspection.health,
         "/instance": inspection.instance,
@@ -59,8 +60,9 @@ def application(store: ports.Store, *, emit: events.Emit) -> Starlette:
 class _Inspection:
     """The pages, each a function of a request."""
 
-    def __init__(self, store: ports.Store, emit: events.Emit) -> None:
+    def __init__(self, store: ports.Store, clock: ports.Clock, emit: events.Emit) -> None:
         self._store = store
+        self._clock = clock
         self._emit = emit
 
     async def health(self, _: Request) -> Response:
@@ -136,28 +138,44 @@ class _Inspection:
         except ValueError:  # no base64, or no text
             shown = ""
         key_id, _, secret = shown.partition(":")
-        key = await self._store.read(lambda tx: tx.access_key(key_id))
+        key = await self._store.read(lambda tx: tx.access_key(key_id) if access_keys.is_id(key_id) else None)
         if not _is_good(key, secret):
             raise HTTPException(
                 401,
-                "This needs HTTP Basic: an access key id and its secret, as in the credentials file.",
+                "This needs HTTP Basic: the id and the secret of an active access key, as in the credentials file.",
                 headers={"www-authenticate": 'Basic realm="waypost", charset="UTF-8"'},
             )
-        if not _may_inspect(key):
+        if not self._may_inspect(key, request):
             raise HTTPException(403, f"The policy of access key {key_id} does not allow {ACTION}.")
         return key.account
+
+    def _may_inspect(self, key: AccessKey, request: Request) -> bool:
+        """Whether the key's policy allows it, in the circumstances of the request."""
+        tenant = Tenant(key.account, request.query_params.get("region", ""))
+        circumstances = Circumstances(
+            account=key.account,
+            user_name=key.user_name,
+            user_arn=tenant.user_arn(key.user_name),
+            region=tenant.region,
+            ip=request.client.host if request.client else "",
+            is_secure=request.url.scheme == "https",
+            user_agent=request.headers.get("user-agent", ""),
+            now=self._clock(),
+        )
+
+        def look_up(name: str) -> tuple[str, ...] | None:
+            value = circumstances.value(name)
+            return (value,) if value else None
+
+        if key.policy is None:
+            return False
+        decision = decisions.decide(key.policy, action=ACTION, resource="*", lookup=look_up)
+        return decision is decisions.Decision.ALLOWED
 
 
 def _is_good(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:
     """Whether this is the secret of a key that may be used. One that needs a session token cannot be, here."""
     return key is not None and key.active and key.has_session_token(None) and key.has_secret(secret)
-
-
-def _may_inspect(key: AccessKey) -> bool:
-    if key.policy is None:
-        return False
-    decision = decisions.decide(key.policy, action=ACTION, resource="*", lookup=lambda _: None)
-    return decision is decisions.Decision.ALLOWED
 
 
 def _address(request: Request) -> addresses.Address:

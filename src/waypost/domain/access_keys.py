@@ -13,6 +13,7 @@ from waypost.domain.iam.policies import Policy
 
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"\w{1,128}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
@@ -57,6 +58,11 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Whether a temporary key has come to its end."""
         return self.expires_at is not None and now >= self.expires_at
+
+
+def is_id(text: str) -> bool:
+    """Whether an access key could have this id: anything may come over the wire, and look-ups need plain text."""
+    return _ID.fullmatch(text) is not None
 
 
 def digest_of_session_token(token: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +11,24 @@ class Tenant:
 
     account: str
     region: str
+
+    @property
+    def partition(self) -> str:
+        """The part of AWS that the region is in, as ARNs name it."""
+        return _partition(self.region)
+
+    def user_arn(self, name: str) -> str:
+        """The ARN of an IAM user of the account."""
+        who = "root" if name == "root" else f"user/{name}"
+        return f"arn:{self.partition}:iam::{self.account}:{who}"
+
+
+_PARTITIONS = (("us-gov-", "aws-us-gov"), ("cn-", "aws-cn"))
+
+
+@cache
+def _partition(region: str) -> str:
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

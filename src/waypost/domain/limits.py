@@ -56,6 +56,8 @@ class Admission:
 def admit(full_at: float, now: float, rate: Rate, *, patience: float = 0) -> Admission:
     """Take one from a bucket that will be full at `full_at` (0 for a new one), if it comes within `patience`."""
     interval = 1 / rate.per_second
+    # No bucket is emptier than that, so a later moment was kept before the clock went back.
+    full_at = min(full_at, now + rate.burst * interval + patience)
     next_full_at = max(full_at, now) + interval
     wait = max(0, next_full_at - now - rate.burst * interval)
     # A millionth of the interval is forgiven: sums of fractions are not exact.

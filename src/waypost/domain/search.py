@@ -4,6 +4,7 @@ Texts compare without case, tags exactly. What a tree means is said by `Conditio
 query (`store/sqlite_search.py`), and `tests/domain/reference_search.py` says the same in plain Python.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,7 +14,11 @@ MAX_CONDITIONS = 100
 """Conditions on a text or tag in one search. AWS documents no limit; this one bounds what a search can cost."""
 
 MAX_DEPTH = 10
-"""How deep conditions may be inside one another."""
+"""How many levels of conditions there may be inside one another."""
+
+MAX_VALUE = 4096
+"""Characters of a value that is searched for: no text that is searched is longer. Folding takes longer than it should
+for a long value, and looking for one takes much memory."""
 
 
 class Field(Enum):
@@ -87,12 +92,20 @@ def field(name: str) -> Field:
 
 def text(name: str, comparison: Comparison, value: str) -> Text:
     """A condition on the field with this name. Raises `errors.Invalid`."""
+    if len(value) > MAX_VALUE:
+        raise errors.Invalid(f"A value that is searched for may have {MAX_VALUE} characters at most, not {len(value)}.")
     return Text(field(name), comparison, caseless.fold(value))
+
+
+def all_of(conditions: Iterable[Condition]) -> Condition:
+    """One condition for all of these."""
+    several = tuple(conditions)
+    return several[0] if len(several) == 1 else Every(several)
 
 
 def checked(condition: Condition) -> Condition:
     """The same condition. Raises `errors.Invalid` if it is too large or too deep to be worth an answer."""
-    if _depth(condition, limit=MAX_DEPTH) > MAX_DEPTH:
+    if _depth(condition) > MAX_DEPTH:
         raise errors.Invalid(f"Search conditions may be {MAX_DEPTH} levels deep at most.")
     if (count := _count(condition)) > MAX_CONDITIONS:
         raise errors.Invalid(f"A search may have {MAX_CONDITIONS} conditions at most, not {count}.")
@@ -106,12 +119,14 @@ def conjuncts(condition: Condition) -> tuple[Condition, ...]:
     return (condition,)
 
 
-def _depth(condition: Condition, *, limit: int) -> int:
-    """How many levels there are, counted no further than one beyond `limit`."""
-    if limit < 0 or isinstance(condition, Text | Tagged):
-        return 0
-    return 1 + max((_depth(inner, limit=limit - 1) for inner in condition.of), default=0)
+def _depth(condition: Condition) -> int:
+    if isinstance(condition, Every | Either):
+        return 1 + max(map(_depth, condition.of), default=0)
+    return 0
 
 
 def _count(condition: Condition) -> int:
-    return sum(map(_count, condition.of)) if isinstance(condition, Every | Either) else 1
+    """How many conditions there are; one that is empty counts too."""
+    if isinstance(condition, Every | Either):
+        return max(1, sum(map(_count, condition.of)))
+    return 1

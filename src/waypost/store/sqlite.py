@@ -66,7 +66,8 @@ class SqliteStore:
     def __init__(self, path: Path, seal: Seal) -> None:
         """Open the file, made and migrated as needed. Secrets in it are sealed by `seal`.
 
-        Raises `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`.
+        Raises `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`, and what the seal raises
+        if it is not the one of this file.
         """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -74,17 +75,15 @@ class SqliteStore:
         sqlite_file.refuse_old_sqlite()
         try:
             with ExitStack() as opened:
-                writing = opened.enter_context(closing(sqlite_file.connect(path, "rwc")))
-                sqlite_file.migrate(writing, where=str(path))
-                reading = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
-                searching = opened.enter_context(closing(sqlite_file.connect(path, "ro")))
-                searching.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
+                self._writing = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "rwc"))), seal)
+                sqlite_file.migrate(self._writing.connection, where=str(path))
+                sqlite_file.check_seal(self._writing)
+                self._reading = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
+                self._searching = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
+                self._searching.connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
                 self._connections = opened.pop_all()
         except sqlite3.Error as error:
             raise ports.StoreUnavailable(f"{path} cannot be opened: {error}") from error
-        self._writing, self._reading, self._searching = (
-            Transaction(connection, seal) for connection in (writing, reading, searching)
-        )
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()

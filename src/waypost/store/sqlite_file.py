@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from waypost.domain import caseless
@@ -55,17 +56,38 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
         "CREATE TABLE IF NOT EXISTS migrations"
         " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
     )
-    (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
-    for step in migrations.pending("sqlite", newest_applied=newest, where=where):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+    while _migrated_by_one(connection, where=where):
+        pass
+
+
+def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
+    """Run the next migration, if there is one. What is next is asked inside, so that two processes agree."""
+    with exclusively(connection):
+        (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
+        steps = migrations.pending("sqlite", newest_applied=newest, where=where)
+        for step in steps[:1]:
             for statement in _statements(step.sql):
                 connection.execute(statement)
             connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            connection.execute("ROLLBACK")
-            raise
+    return len(steps) > 1
+
+
+@contextmanager
+def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction that nobody else writes beside, undone if anything is raised in it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def check_seal(tx: Transaction) -> None:
+    """Make sure that the secrets in a file are sealed by the seal at hand, or remember it for a new file."""
+    with exclusively(tx.connection):
+        tx.check_seal()
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -34,6 +34,12 @@ _START = 64
 
 _TRIGRAM = 3
 
+_PHRASE = 64
+"""Characters of a value that trigrams are asked for: each takes memory while the search runs."""
+
+_TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
+"""Characters that the trigrams do not tell apart."""
+
 SAMPLE = 200_000
 """Entries among which matches are counted where finding each may mean to pass by many; the rest is estimated."""
 
@@ -44,82 +50,102 @@ _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 _ENTRIES = "search_entries AS s"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
     """Where a search gets its rows, in order: SQL with the parameters in it, in that order."""
 
     source: str
-    join: str
-    """How the entry is found for a row of the source; empty if the source is the entries."""
-    where: str
-    parameters: tuple[Any, ...]
-    number: str
+    join: str = ""
+    """How the entry is found for a row of the source, if that is no entry."""
+    where: str = "1"
+    parameters: tuple[Any, ...] = ()
+    number: str = "s.number"
     """The column that holds the number."""
     text: str | None = None
     """The column that comes before the number in the order, if any."""
+    start: str = ""
+    """The first text in that order, whether it is there or not."""
     is_walk: bool = False
     """Whether far more rows may be passed by than are found."""
     ensures: Condition | None = None
     """The conjunct that its rows fulfil to the letter, which then need not be looked at again."""
 
+    @property
+    def order(self) -> str:
+        """The order of its rows."""
+        return f"{self.text}, {self.number}" if self.text else self.number
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A search, ready for SQLite."""
+    def behind(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
+        """What is behind a place, in spans that an index leads to: in one, it would only lead to the same text."""
+        if self.text is None:
+            return [(f"{self.number} > ?", (number,))]
+        return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
 
-    page: str
-    """Rows of an email address, its link (both as in `queries.sqlite.sql`), and its place: a text and a number."""
-    page_parameters: tuple[Any, ...]
-    count: str
-    """How many there are, or how many of the first `SAMPLE`; then the highest number, and the lowest less one."""
-    count_parameters: tuple[Any, ...]
-    is_sample: bool
+
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL with its parameters."""
+
+
+class Search:
+    """A condition that is searched for in one range of numbers."""
+
+    def __init__(self, condition: Condition, number: int) -> None:
+        self._lowest, self._highest = number << 32, (number + 1) << 32
+        self._driver = _driver(condition, number)
+        conjuncts = search.conjuncts(condition)
+        self._rest = Every(tuple(part for part in conjuncts if part != self._driver.ensures))
+        self._filter, self._filtered_by = _filter(self._rest)
+
+    def page(self, *, after: str | None, limit: int) -> Statement:
+        """Rows of an email address, its link (both as in `queries.sqlite.sql`), and its place: a text and a number."""
+        driver = self._driver
+        text, number = json.loads(after) if after else (driver.start, self._lowest)
+        spans, parameters = [], list[Any]()
+        for behind, place in driver.behind(text, number):
+            spans.append(
+                f"SELECT * FROM (SELECT s.email_address_id AS id, {driver.text or 'NULL'} AS text,"
+                f" {driver.number} AS number"
+                f" FROM {driver.source}{driver.join} {self._where} AND {behind} ORDER BY {driver.order} LIMIT ?)"
+            )
+            parameters += [*self._parameters(self._highest), *place, limit]
+        found = " UNION ALL ".join(spans)
+        return (
+            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
+            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.text, f.number"
+            f" FROM ({found}) AS f CROSS JOIN email_addresses AS e ON e.id = f.id"
+            " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.text, f.number LIMIT ?"
+        ), (*parameters, limit)
+
+    def count(self, *, up_to: int) -> Statement:
+        """How many there are, or how many of the first `SAMPLE`; then the highest number, and the lowest less one."""
+        driver, lowest, highest = self._driver, self._lowest, self._highest
+        join = driver.join if self._rest.of else ""
+        start, started_by = (f" AND {driver.text} >= ?", [driver.start]) if driver.text else ("", [])
+        end = lowest + SAMPLE + 1 if driver.is_walk else highest
+        return (
+            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM {driver.source}{join} {self._where}"
+            f" AND {driver.number} > ?{start} LIMIT ?)),"
+            " (SELECT coalesce(max(number), ?) FROM search_entries WHERE number > ? AND number < ?), ?"
+        ), (*self._parameters(end), lowest, *started_by, up_to, lowest, lowest, highest, lowest)
 
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
         """How many there are, by the row that `count` gave, and after `found` have been seen."""
         count, highest, below = counted
-        if self.is_sample and highest - below > SAMPLE:
+        if self._driver.is_walk and highest - below > SAMPLE:
             count = count * (highest - below) // SAMPLE
         return max(found, min(count, up_to))
 
+    @property
+    def _where(self) -> str:
+        return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
 
-def compiled(condition: Condition, *, number: int, after: str | None, limit: int, count_up_to: int) -> Query:
-    """The queries for a page of a search in the range `number`, and for how many there are."""
-    lowest, highest = number << 32, (number + 1) << 32
-    driver = _driver(condition, number)
-    rest = Every(tuple(part for part in search.conjuncts(condition) if part != driver.ensures))
-    filtering, filters = _filter(rest)
-    where = f"WHERE {driver.where} AND {driver.number} < ? AND {filtering}"
-    place = json.loads(after) if after else ("", lowest)
-    if driver.text:
-        text, behind = driver.text, f"({driver.text}, {driver.number}) > (?, ?)"
-        order = f"{driver.text}, {driver.number}"
-    else:
-        text, behind, place = "''", f"{driver.number} > ?", place[1:]
-        order = driver.number
-    counted = f"{driver.source}{driver.join if rest.of else ''}"
-    end_of_sample = lowest + SAMPLE + 1 if driver.is_walk else highest
-    return Query(
-        page=(
-            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
-            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.text, f.number"
-            f" FROM (SELECT s.email_address_id AS id, {text} AS text, {driver.number} AS number"
-            f" FROM {driver.source}{driver.join} {where} AND {behind} ORDER BY {order} LIMIT ?) AS f"
-            " CROSS JOIN email_addresses AS e ON e.id = f.id"
-            " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.text, f.number"
-        ),
-        page_parameters=(*driver.parameters, highest, *filters, *place, limit),
-        count=(
-            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM {counted} {where} AND {driver.number} > ? LIMIT ?)),"
-            " (SELECT max(number) FROM search_entries WHERE number < ?), ?"
-        ),
-        count_parameters=(*driver.parameters, end_of_sample, *filters, lowest, count_up_to, highest, lowest),
-        is_sample=driver.is_walk,
-    )
+    def _parameters(self, end: int) -> list[Any]:
+        """Those of `_where`; numbers end before `end`."""
+        return [*self._driver.parameters, end, *self._filtered_by]
 
 
 def place_of(row: Sequence[Any]) -> str:
-    """Where a row of a page stands, as `compiled` takes it for `after`."""
+    """Where a row of a page stands, as `Search.page` takes it for `after`."""
     return json.dumps(row[-2:])
 
 
@@ -131,24 +157,31 @@ def _driver(condition: Condition, number: int) -> _Driver:
             driver = drive(conjunct, number)
             if driver:
                 return driver
-    return _Driver(_ENTRIES, "", "1", (), "s.number", is_walk=bool(search.conjuncts(condition)))
+    return _Driver(source=_ENTRIES, is_walk=bool(search.conjuncts(condition)))
 
 
 def _by_exact_text(condition: Condition, number: int) -> _Driver | None:
     if not isinstance(condition, Text) or condition.comparison is not Comparison.EXACT:
         return None
-    where = f"s.range = ? AND {_start_column(condition.field)} = ?"
-    parameters = (number, _start(condition))
-    ensured = condition if _is_indexed_whole(condition) else None
-    return _Driver(_ENTRIES, "", where, parameters, "s.number", ensures=ensured)
+    return _Driver(
+        source=_ENTRIES,
+        where=f"s.range = ? AND {_start_column(condition.field)} = ?",
+        parameters=(number, _start(condition)),
+        ensures=condition if _is_indexed_whole(condition) else None,
+    )
 
 
 def _by_tag(condition: Condition, _: int) -> _Driver | None:
     if not isinstance(condition, Tagged) or condition.value is None:
         return None
-    join = " CROSS JOIN search_entries AS s ON s.number = d.number"
-    parameters = (condition.key, condition.value)
-    return _Driver("tags AS d", join, "d.key = ? AND d.value = ?", parameters, "d.number", ensures=condition)
+    return _Driver(
+        source="tags AS d",
+        join=" CROSS JOIN search_entries AS s ON s.number = d.number",
+        where="d.key = ? AND d.value = ?",
+        parameters=(condition.key, condition.value),
+        number="d.number",
+        ensures=condition,
+    )
 
 
 def _by_start(condition: Condition, number: int) -> _Driver | None:
@@ -156,23 +189,37 @@ def _by_start(condition: Condition, number: int) -> _Driver | None:
         return None
     column, start = _start_column(condition.field), _start(condition)
     end = _after_all_that_start_with(start)
-    where = f"s.range = ? AND {column} >= ?"
-    parameters: tuple[Any, ...] = (number, start)
-    if end is not None:
-        where, parameters = f"{where} AND {column} < ?", (*parameters, end)
-    ensured = condition if _is_indexed_whole(condition) else None
-    return _Driver(_ENTRIES, "", where, parameters, "s.number", text=column, ensures=ensured)
+    return _Driver(
+        source=_ENTRIES,
+        where="s.range = ?" if end is None else f"s.range = ? AND {column} < ?",
+        parameters=(number,) if end is None else (number, end),
+        text=column,
+        start=start,
+        ensures=condition if _is_indexed_whole(condition) else None,
+    )
 
 
 def _by_trigrams(condition: Condition, _: int) -> _Driver | None:
     match = _trigrams(condition)
     if match is None:
         return None
-    join = " CROSS JOIN search_entries AS s ON s.number = d.rowid"
-    contains = isinstance(condition, Text) and condition.comparison is Comparison.CONTAINS
-    ensured = condition if contains else None
     return _Driver(
-        "search_texts AS d", join, "d.search_texts MATCH ?", (match,), "d.rowid", is_walk=True, ensures=ensured
+        source="search_texts AS d",
+        join=" CROSS JOIN search_entries AS s ON s.number = d.rowid",
+        where="d.search_texts MATCH ?",
+        parameters=(match,),
+        number="d.rowid",
+        is_walk=True,
+        ensures=condition if _is_told_by_trigrams(condition) else None,
+    )
+
+
+def _is_told_by_trigrams(condition: Condition) -> bool:
+    return (
+        isinstance(condition, Text)
+        and condition.comparison is Comparison.CONTAINS
+        and len(condition.value) <= _PHRASE
+        and not _TOLD_AS_ONE.intersection(condition.value)
     )
 
 
@@ -182,7 +229,7 @@ def _trigrams(condition: Condition) -> str | None:
         case Text(Field.ID) | Tagged():
             return None
         case Text(field, _, value):
-            return f"{_COLUMNS[field]} : {_quoted(value)}" if len(value) >= _TRIGRAM else None
+            return f"{_COLUMNS[field]} : {_quoted(value[:_PHRASE])}" if len(value) >= _TRIGRAM else None
         case Every(parts):
             known = [match for part in parts if (match := _trigrams(part))]
             return _joined(" AND ", known) if known else None

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from waypost.app import ports
@@ -27,6 +28,9 @@ _UNIQUE_CONSTRAINTS = {
 """SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
 
 
+_SEAL_CHECK = "seal check"
+
+
 class Seal(Protocol):
     """Keeps secrets from whoever reads the file. Both sides are given what the secret is of."""
 
@@ -45,6 +49,8 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         self.connection = connection
         self._seal = seal
+        # A key is read at every call, and is nearly always the same row.
+        self._access_key = lru_cache(maxsize=1024)(partial(rows.access_key, unseal=seal.unseal))
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -92,15 +98,12 @@ class Transaction:
         own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
         if own_range is None:
             return None
-        query = sqlite_search.compiled(
-            condition, number=own_range[0], after=after, limit=limit + 1, count_up_to=count_up_to
-        )
-        found = self.connection.execute(query.page, query.page_parameters).fetchall()
-        more = len(found) > limit
-        total = len(found)
+        search = sqlite_search.Search(condition, own_range[0])
+        found = self.connection.execute(*search.page(after=after, limit=limit + 1)).fetchall()
+        more, total = len(found) > limit, len(found)
         if more or after:  # else this page is all there is
-            counted = self.connection.execute(query.count, query.count_parameters).fetchone()
-            total = query.total(counted, found=total, up_to=count_up_to)
+            counted = self.connection.execute(*search.count(up_to=count_up_to)).fetchone()
+            total = search.total(counted, found=total, up_to=count_up_to)
         next_after = sqlite_search.place_of(found[limit - 1]) if more else None
         return ports.SearchPage([rows.found(row) for row in found[:limit]], total, next_after)
 
@@ -113,10 +116,10 @@ class Transaction:
 
     def access_key(self, access_key_id: str) -> AccessKey | None:
         row = self._one("access_key", access_key_id)
-        return rows.access_key(row, self._seal.unseal) if row else None
+        return self._access_key(row) if row else None
 
     def access_keys(self) -> list[AccessKey]:
-        return [rows.access_key(row, self._seal.unseal) for row in self._all("access_keys")]
+        return [self._access_key(row) for row in self._all("access_keys")]
 
     def remembered_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("remembered_call", *_call_key(key))
@@ -200,6 +203,20 @@ class Transaction:
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
         return self._execute("forget_calls", rows.to_milliseconds(before), limit).rowcount
+
+    def once(self, what: str) -> bool:
+        if self._one("fact", what):
+            return False
+        self._execute("add_fact", what, b"done")
+        return True
+
+    def check_seal(self) -> None:
+        """Make sure that secrets in this database are sealed by this seal; `unseal` raises if they are not."""
+        row = self._one("fact", _SEAL_CHECK)
+        if row:
+            self._seal.unseal(row[0], _SEAL_CHECK)
+        else:
+            self._execute("add_fact", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
 
     def add_access_key(self, key: AccessKey) -> None:
         self._execute("add_access_key", *rows.of_access_key(key, self._seal.seal(key.secret, key.id)))

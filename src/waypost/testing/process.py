@@ -35,7 +35,7 @@ class Server:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None
         if "is ready" not in self._process.stdout.readline():
-            self._process.wait()
+            self._ended()
             raise ServerDied(self.log.read_text(encoding="utf-8"))
         self.run: Run = DataDirectory(self.data).running()
         self.profile: Profile = DataDirectory(self.data).profiles()[0]

@@ -77,4 +77,10 @@ CREATE TABLE access_keys (
     CONSTRAINT access_keys_temporary CHECK ((expires_at IS NULL) = (session_token_digest IS NULL))
 ) STRICT, WITHOUT ROWID;
 
+-- What is to be known of this database as a whole: that the master key is the right one, what was done once.
+CREATE TABLE deployment_facts (
+    name  TEXT NOT NULL CONSTRAINT deployment_facts_once PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE INDEX remembered_calls_by_age ON remembered_calls (made_at);

@@ -182,6 +182,14 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
     SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at < ? ORDER BY made_at LIMIT ?
 );
 
+-- name: fact
+-- Something of this database as a whole.
+SELECT value FROM deployment_facts WHERE name = ?;
+
+-- name: add_fact
+-- Facts do not change.
+INSERT INTO deployment_facts (name, value) VALUES (?, ?);
+
 -- name: access_key
 -- One access key, its secret still sealed.
 SELECT id, account, user_name, policy, active, created_at, expires_at, session_token_digest, sealed_secret
