@@ -11,6 +11,7 @@ RUN := .venv/installed-run
 DEV := .venv/installed-dev
 SUITE := .venv/botocore-sdist
 SIMULATOR := .venv/iam-simulate
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 JUDGES := $(SUITE) $(SIMULATOR)
 
 help: ## Show this
@@ -20,7 +21,7 @@ demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo
 
 test: $(DEV) $(JUDGES) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(AT_ONCE)
 
 # Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
 # the locked version and hash, and a simulator of IAM policies, which wants Node; without Node its test is skipped.
@@ -41,7 +42,7 @@ PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.gramm
 	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@$(BIN)/python -m pytest tests/domain tests/app tests/store tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
+	@$(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/app tests/store tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
 		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms

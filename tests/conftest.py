@@ -1,4 +1,4 @@
-"""A transaction on an empty SQLite in memory."""
+"""A transaction on an empty SQLite in memory; and what tests have to tell, at the end."""
 
 import pytest
 
@@ -16,3 +16,10 @@ def tx():
 @pytest.fixture
 def instance(tx):
     return make_instance(tx)
+
+
+def pytest_terminal_summary(terminalreporter):
+    for report in terminalreporter.getreports("passed"):
+        for name, told in getattr(report, "user_properties", ()):
+            if name == "to_be_told" and report.when == "call":
+                terminalreporter.write_line(told)

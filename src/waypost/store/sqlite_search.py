@@ -14,13 +14,14 @@ the condition alone, so all pages of a search have one order.
 Numbers of an instance are in a range of their own, so no search touches the rows of another.
 """
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from waypost.domain import search
-from waypost.domain.search import Comparison, Condition, Either, Every, Field, Tagged, Text
+from waypost.domain.search import Comparison, Condition, Every, Field, Tagged, Text
 
 _COLUMNS = {
     Field.ADDRESS: "address",
@@ -233,9 +234,8 @@ def _trigrams(condition: Condition) -> str | None:
         case Every(parts):
             known = [match for part in parts if (match := _trigrams(part))]
             return _joined(" AND ", known) if known else None
-        case Either(parts):
-            matches = [_trigrams(part) for part in parts]
-            return _joined(" OR ", [match for match in matches if match]) if matches and all(matches) else None
+    matches = [_trigrams(part) for part in condition.of]
+    return _joined(" OR ", [match for match in matches if match]) if matches and all(matches) else None
 
 
 def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
@@ -253,8 +253,7 @@ def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
             return f"EXISTS ({_TAG} AND t.value = ?)", (key, value)
         case Every(parts):
             return _combined(" AND ", parts, when_empty="1")
-        case Either(parts):
-            return _combined(" OR ", parts, when_empty="0")
+    return _combined(" OR ", condition.of, when_empty="0")
 
 
 _TAG = "SELECT 1 FROM tags AS t WHERE t.resource_id = s.email_address_id AND t.key = ?"
@@ -264,12 +263,8 @@ def _combined(operator: str, parts: Sequence[Condition], *, when_empty: str) -> 
     if not parts:
         return when_empty, ()
     filters = [_filter(part) for part in parts]
-    return _joined(operator, [sql for sql, _ in filters]), tuple(_flat(parameters for _, parameters in filters))
-
-
-def _flat(groups: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
-    for group in groups:
-        yield from group
+    parameters = itertools.chain.from_iterable(parameters for _, parameters in filters)
+    return _joined(operator, [sql for sql, _ in filters]), tuple(parameters)
 
 
 def _joined(operator: str, parts: Sequence[str]) -> str:

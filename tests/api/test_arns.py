@@ -1,0 +1,56 @@
+"""ARNs of instances and email addresses: made, read, and taken in place of ids."""
+
+import pytest
+
+from waypost.api import arns
+from waypost.app.tags import Resource
+from waypost.domain import errors
+from waypost.domain.instances import Tenant
+
+HERE = Tenant("000000000000", "us-east-1")
+ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("us-east-1", "aws"), ("eu-west-1", "aws"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")],
+)
+@pytest.mark.parametrize("resource", [Resource("i"), Resource("i", "e")])
+def test_what_an_arn_names_is_read_from_it_again(region, partition, resource):
+    tenant = Tenant("123456789012", region)
+    arn = arns.of(tenant, resource)
+    assert arn.startswith(f"arn:{partition}:connect:{region}:123456789012:instance/i")
+    assert arns.parse(arn, tenant) == resource
+
+
+REFUSED = {
+    "no ARN": ("i", errors.Invalid),
+    "another service": (ARN.replace("connect", "ses"), errors.Invalid),
+    "another kind": (f"{ARN}/queue/q", errors.Invalid),
+    "more behind it": (f"{ARN}/email-address/e/x", errors.Invalid),
+    "no id": (f"{ARN}/email-address/", errors.Invalid),
+    "another partition": (ARN.replace("aws", "aws-cn"), errors.Invalid),
+    "another region": (ARN.replace("us-east-1", "us-west-2"), errors.NotFound),
+    "another account": (ARN.replace("000000000000", "111111111111"), errors.NotFound),
+}
+
+
+@pytest.mark.parametrize(("text", "error"), REFUSED.values(), ids=REFUSED)
+def test_an_arn_of_something_else_is_refused(text, error):
+    with pytest.raises(error):
+        arns.parse(text, HERE)
+
+
+def test_an_id_or_an_arn_will_do():
+    assert arns.instance_id_of("i", HERE) == arns.instance_id_of(ARN, HERE) == "i"
+    both = ("e", f"{ARN}/email-address/e")
+    assert {arns.email_address_id_of(text, HERE, "i") for text in both} == {"e"}
+
+
+def test_an_arn_of_the_other_kind_or_of_another_instance_will_not():
+    with pytest.raises(errors.Invalid, match="of an email address, not of an instance"):
+        arns.instance_id_of(f"{ARN}/email-address/e", HERE)
+    with pytest.raises(errors.Invalid, match="of an instance, not of an email address"):
+        arns.email_address_id_of(ARN, HERE, "i")
+    with pytest.raises(errors.NotFound, match="was not found in instance j"):
+        arns.email_address_id_of(f"{ARN}/email-address/e", HERE, "j")
