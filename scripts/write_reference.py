@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from tests.api import refusals
-from waypost import events
+from waypost import datadir, events
 from waypost.api import calls, operations, shapes, tags
 from waypost.settings import Settings, environment_name, option_name
 from waypost.smtp import grammar, replies, session
@@ -29,7 +29,9 @@ def settings_page() -> str:
     return "\n".join(
         [
             "# Settings of `waypost serve`\n",
-            "On the command line, or in the environment. The command line wins.\n",
+            "On the command line, or in the environment. The command line wins. One is in the environment alone:",
+            f"`{datadir.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key` in the",
+            "data directory.\n",
             "| option | environment | default | what it is |",
             "|---|---|---|---|",
             *rows,

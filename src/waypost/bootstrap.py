@@ -128,6 +128,8 @@ class Service:
                     pass
             except ports.StoreUnavailable as error:
                 self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
+            except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
+                self._emit(events.Failed(where="purge", id=str(uuid.uuid4()), cause=error))
             await asyncio.sleep(FORGET_EVERY)
 
     async def _listen(self, edge: str, address: str, start: Start) -> str:
