@@ -48,7 +48,11 @@ ASKED_ABOUT = {
 }
 """The resource that a policy must allow an operation on, in words."""
 
-IDS: Mapping[operations.Ids, str] = {calls.ids_or_arns: "id or ARN", calls.ids_only: "id only", operations.as_given: ""}
+IDS: Mapping[operations.WithIds, str] = {
+    calls.ids_or_arns: "id or ARN",
+    calls.ids_only: "id only",
+    operations.as_given: "",
+}
 """What an instance or email address may be named by; empty where none is, or the ARN is the label."""
 
 
@@ -61,7 +65,9 @@ def compatibility_page() -> str:
         path = "/" + "/".join(operation.segments)
         members = operation.input.shape["members"]
         token = "yes" if "ClientToken" in members else ""
-        features.append(f"| {name} | `{operation.method} {path}` | {IDS[row.ids]} | {token} | {ASKED_ABOUT[row.on]} |")
+        features.append(
+            f"| {name} | `{operation.method} {path}` | {IDS[row.with_ids]} | {token} | {ASKED_ABOUT[row.resource_of]} |"
+        )
         refused += _refused(name, operation.errors)
     source = json.loads((ROOT / "src" / "waypost" / "api" / "model.json").read_text(encoding="utf-8"))["source"]
     return "\n".join(

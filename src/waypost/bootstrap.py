@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -17,13 +18,14 @@ from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
 from waypost.app import accept, access_keys, idempotency, instances, ports
+from waypost.app.buckets import FailedSignatures
 from waypost.console import inspection
 from waypost.domain import errors
 from waypost.domain.instances import Instance, Tenant
 from waypost.http_server import HttpServer
 from waypost.settings import Settings, host_and_port
 from waypost.smtp.server import SmtpServer
-from waypost.store.migrations import SchemaTooNew
+from waypost.store.migrations import SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import SqliteStore
 from waypost.store.sqlite_file import SqliteTooOld
 
@@ -34,7 +36,7 @@ Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 
 
 FORGET_EVERY = 600.0
-"""Seconds between two looks for client tokens that are older than they count."""
+"""Seconds between two looks for what may be forgotten."""
 
 
 class CannotStart(Exception):
@@ -72,33 +74,44 @@ class Service:
             await self.stop()
 
     async def start(self) -> datadir.Run:
-        """Open the store and both edges; returns where they are. Raises `CannotStart`, `DataDirectoryError`."""
+        """Open the store and both edges; returns where they are.
+
+        Raises `CannotStart`, `DataDirectoryError`; what was opened by then is closed again.
+        """
+        async with AsyncExitStack() as opened:
+            opened.callback(self._log.close)
+            opened.callback(self._emit, events.Stopped())
+            run = await self._start(opened)
+            self._opened = opened.pop_all()
+        return run
+
+    async def _start(self, opened: AsyncExitStack) -> datadir.Run:
         settings = self.settings
         self.directory.prepare()
+        opened.callback(self.directory.release)
         self._store = open_store(self.directory)
+        opened.push_async_callback(self._store.close)
         tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
-        api = Api(self._store, terms=self._terms(), rate=settings.limits_profile.rate, clock=now, emit=self._emit)
-        console = inspection.application(self._store, clock=now, emit=self._emit)
+        failures = FailedSignatures()
+        rate = settings.limits_profile.rate
+        api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
+        console = inspection.application(self._store, failures=failures, clock=now, emit=self._emit)
         deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
-        self._http = HttpServer(_by_path(console, api))
-        self._smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
-        http_address = await self._listen("http", settings.http, self._http.start)
-        smtp_address = await self._listen("smtp", settings.smtp, self._smtp.start)
+        http = HttpServer(_by_path(console, api))
+        smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
+        http_address = await self._listen("http", settings.http, http.start)
+        opened.push_async_callback(http.stop)
+        smtp_address = await self._listen("smtp", settings.smtp, smtp.start)
+        opened.push_async_callback(smtp.stop)
+        opened.callback(asyncio.create_task(self._forget()).cancel)
         run = datadir.Run(http=http_address, smtp=smtp_address)
-        self._forgetting = asyncio.create_task(self._forget_calls())
         self.directory.announce(run)
         return run
 
     async def stop(self) -> None:
-        """Finish what was promised, then close everything."""
-        self._forgetting.cancel()
-        await self._smtp.stop()
-        await self._http.stop()
-        await self._store.close()
-        self.directory.release()
-        self._emit(events.Stopped())
-        self._log.close()
+        """Finish what was promised, then close everything, the last opened first."""
+        await self._opened.aclose()
 
     async def _tenant_to_start_with(self) -> Tenant:
         """The account and region of the owner's access key. The first start makes that key."""
@@ -106,7 +119,7 @@ class Service:
         await self._store.write(_adopting(self.directory))
         if not self.directory.credentials.exists():
             new, _ = keyring.new_access_key(account=settings.account, user_name="root", now=now())
-            key = await self._store.write(partial(access_keys.unrestricted, new=new))
+            key = await self._store.write(partial(access_keys.owners_key, new=new))
             self.directory.write_credentials(key, region=settings.region)
         profile = self.directory.profiles()[0]
         return Tenant(profile.key.account, profile.region)
@@ -119,11 +132,12 @@ class Service:
             email_address_quota=self.settings.limits_profile.email_addresses,
         )
 
-    async def _forget_calls(self) -> None:
-        """Every now and then, forget calls with client tokens that count no more."""
+    async def _forget(self) -> None:
+        """Every now and then, forget client tokens that count no more, and sessions that have ended."""
         purge = partial(idempotency.purge, retention=self.settings.client_token_retention)
         while True:
             try:
+                await self._store.write(partial(access_keys.purge, now=now()))
                 while await self._store.write(partial(purge, now=now())):
                     pass
             except ports.StoreUnavailable as error:
@@ -144,11 +158,15 @@ class Service:
         return found
 
 
-def open_store(directory: datadir.DataDirectory) -> SqliteStore:
-    """The store of a data directory, on the running event loop. Raises `CannotStart`, `DataDirectoryError`."""
+def open_store(directory: datadir.DataDirectory, *, only_new: bool = False) -> SqliteStore:
+    """The store of a data directory, on the running event loop.
+
+    With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
+    `DataDirectoryError`.
+    """
     seal = keyring.Keyring(directory.derived_key("sealed secrets"))
     try:
-        return SqliteStore(directory.database, seal)
+        return SqliteStore(directory.database, seal, only_new=only_new)
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
         raise CannotStart(str(error)) from error
 
@@ -156,7 +174,7 @@ def open_store(directory: datadir.DataDirectory) -> SqliteStore:
 def _adopting(directory: datadir.DataDirectory) -> Callable[[ports.WriteTx], None]:
     """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
     keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
-    return partial(access_keys.adopt, keys=keys)
+    return partial(access_keys.adopt, keys=keys, now=now())
 
 
 async def administer(
@@ -170,7 +188,11 @@ async def administer(
         directory.make()
     elif not directory.database.exists():
         raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data.")
-    store = open_store(directory)
+    try:
+        store = open_store(directory, only_new=True)
+    except SchemaTooOld:
+        with directory.held():  # so that no server of that version runs on it meanwhile
+            store = open_store(directory)
     try:
         await store.write(_adopting(directory))
         return await store.write(use_case)

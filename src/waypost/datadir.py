@@ -17,7 +17,8 @@ import json
 import os
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -62,11 +63,23 @@ class DataDirectory:
         self._run = path / "run.json"
         self._lock_file: IO[bytes] | None = None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for a while, so that no server runs meanwhile. Raises `DataDirectoryError` if one does."""
+        self.prepare()
+        try:
+            yield
+        finally:
+            self.release()
+
     def make(self) -> None:
         """Make the directory if it is not there. Raises `DataDirectoryError`."""
         os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for kept in (*self.path.glob(f"{self.database.name}*"), self.credentials, self._master_key):
+                if kept.exists():  # perhaps copied from a backup that others could read
+                    kept.chmod(0o600)
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -80,6 +93,7 @@ class DataDirectory:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock_file.close()
             raise DataDirectoryError(
                 f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
             ) from error
@@ -90,7 +104,7 @@ class DataDirectory:
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Keep the owner's access key where `waypost env` and AWS tools find it."""
         profile = (
-            "# An access key for Waypost, made at its first start. It is good for nothing else.\n"
+            "# The owner's access key for Waypost. It is good for nothing else.\n"
             "[default]\n"
             f"aws_access_key_id = {key.id}\n"
             f"aws_secret_access_key = {key.secret}\n"
@@ -128,8 +142,12 @@ class DataDirectory:
         return hmac.digest(master, purpose.encode(), hashlib.sha256)
 
     def _master_key_in_file(self) -> bytes:
-        """The master key of this directory; made if it has none."""
+        """The master key of this directory; made with a new database."""
         if not self._master_key.exists():
+            if self.database.exists():
+                raise DataDirectoryError(
+                    f"{self._master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
+                )
             made = secrets.token_bytes(_MASTER_KEY_OCTETS)
             with suppress(FileExistsError):  # another process was quicker
                 _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)

@@ -16,6 +16,7 @@ from waypost import bootstrap
 from waypost.api import shapes
 from waypost.api.asgi import Api
 from waypost.api.http import OCTETS, Request
+from waypost.app.buckets import FailedSignatures
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
@@ -175,7 +176,12 @@ class Edge:
         self.events = []
         self._store = self._runner.run(self._opened(path))
         self._api = Api(
-            self._store, terms=TERMS, rate=limits.RELAXED.rate, clock=bootstrap.now, emit=self.events.append
+            self._store,
+            terms=TERMS,
+            rate=limits.RELAXED.rate,
+            failures=FailedSignatures(),
+            clock=bootstrap.now,
+            emit=self.events.append,
         )
         self._write(lambda tx: tx.add_access_key(KEY))
 

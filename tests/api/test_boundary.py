@@ -11,6 +11,7 @@ from waypost.api import errors, operations, shapes
 from waypost.api.asgi import Api
 from waypost.api.signing import OCTETS, Request
 from waypost.app import ports
+from waypost.app.buckets import FailedSignatures
 from waypost.domain import errors as domain
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
@@ -49,7 +50,12 @@ class Answer:
         self._body = [request.body]
         self._sent = []
         api = Api(
-            BrokenStore(cause), terms=TERMS, rate=limits.RELAXED.rate, clock=bootstrap.now, emit=self.events.append
+            BrokenStore(cause),
+            terms=TERMS,
+            rate=limits.RELAXED.rate,
+            failures=FailedSignatures(),
+            clock=bootstrap.now,
+            emit=self.events.append,
         )
         asyncio.run(api(scope_of(request), self._receive, self._send))
         start, body = self._sent
@@ -195,3 +201,21 @@ def test_every_operation_may_fail(operation):
 @pytest.mark.parametrize("raised", [domain.UnknownRecipient, domain.RecipientsChanged, domain.MailLoop])
 def test_a_refusal_of_mail_is_none_of_the_api(raised):
     assert raised not in errors._CODES
+
+
+def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_nothing():
+    told, sent = [], []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    api = Api(
+        BrokenStore(None),
+        terms=TERMS,
+        rate=limits.RELAXED.rate,
+        failures=FailedSignatures(),
+        clock=bootstrap.now,
+        emit=told.append,
+    )
+    asyncio.run(api(scope_of(READ), receive, sent.append))
+    assert (told, sent) == ([], [])

@@ -217,7 +217,7 @@ def test_a_denial_outweighs_what_is_allowed(client_with, standing, operation):
 
 
 def test_the_root_user_is_named_as_such(client_with):
-    message = denial(client_with(allow("Nothing")), "ListInstances")
+    message = denial(client_with(allow("Nothing"), name="root"), "ListInstances")
     assert message.startswith(f"User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform: connect:ListInstances")
 
 

@@ -174,9 +174,10 @@ def server_of_the_page(tmp_path_factory):
     """A server with the access key, the instance and the email addresses of the API page."""
     directory = DataDirectory(tmp_path_factory.mktemp("page") / "data")
     directory.make()
+    keyring = Keyring(directory.derived_key("sealed secrets"))
     connection = sqlite_file.connect(directory.database, "rwc")
     sqlite_file.migrate(connection, where="the page")
-    tx = Transaction(connection, Keyring(directory.derived_key("sealed secrets")))
+    tx = Transaction(connection, keyring)
     access_keys.create(tx, KEY)
     make_instance(tx, INSTANCE_ID)
     for email_address_id in (PRIMARY, ALIAS):

@@ -153,7 +153,7 @@ def test_an_inactive_key_is_refused_at_once(administer, exchange, new_client, ne
     request = presigned(client, "list_instances")
     assert client.list_instances()
     for active, status in ((False, 403), (True, 200), (False, 403)):
-        administer(partial(access_keys.activate, access_key_id=key["aws_access_key_id"], active=active))
+        administer(partial(access_keys.set_active, access_key_id=key["aws_access_key_id"], active=active))
         assert exchange(request).status == status
     assert code_of(exchange(request)) == refused(client.list_instances) == "UnrecognizedClientException"
 

@@ -12,11 +12,13 @@ from msgspec import structs
 
 from tests.api.test_boundary import scope_of
 from tests.values import NOW, TENANT, TERMS, NoSeal, make_instance
-from waypost.api import asgi, throttle
+from waypost.api import asgi
 from waypost.api.asgi import Api
 from waypost.api.errors import ApiError
 from waypost.api.http import Request
-from waypost.api.throttle import FailedSignatures, Throttle
+from waypost.api.throttle import Throttle
+from waypost.app import buckets as buckets_in_memory
+from waypost.app.buckets import FailedSignatures
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
@@ -60,7 +62,7 @@ def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operat
 
 @pytest.fixture
 def few_buckets(monkeypatch):
-    monkeypatch.setattr(throttle, "MAX_BUCKETS", 10)
+    monkeypatch.setattr(buckets_in_memory, "MAX_BUCKETS", 10)
 
 
 def tenants():
@@ -83,9 +85,9 @@ def test_the_memory_of_a_crowd_is_bounded():
 
 def test_there_are_as_many_buckets_as_a_server_can_keep():
     limited = Throttle(limits.AWS.rate)
-    for _, tenant in zip(range(throttle.MAX_BUCKETS + 1), tenants(), strict=False):
+    for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
         limited.admit(tenant, "CreateInstance", NOW)
-    assert 0 < len(buckets(limited)) <= throttle.MAX_BUCKETS
+    assert 0 < len(buckets(limited)) <= buckets_in_memory.MAX_BUCKETS
 
 
 @pytest.mark.usefixtures("few_buckets")
@@ -183,7 +185,14 @@ def slept(monkeypatch):
 
 @pytest.fixture
 def api():
-    return Api(NoInstances(), terms=TERMS, rate=limits.AWS.rate, clock=lambda: NOW, emit=lambda event: None)
+    return Api(
+        NoInstances(),
+        terms=TERMS,
+        rate=limits.AWS.rate,
+        failures=FailedSignatures(),
+        clock=lambda: NOW,
+        emit=lambda event: None,
+    )
 
 
 async def answer(api, request, *, source="192.0.2.1"):
@@ -298,7 +307,14 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed
     async def create(*names):
         store = SqliteStore(tmp_path / "waypost.sqlite3", NoSeal())
         terms = structs.replace(TERMS, email_address_quota=1)
-        api = Api(store, terms=terms, rate=limits.AWS.rate, clock=lambda: NOW, emit=lambda event: None)
+        api = Api(
+            store,
+            terms=terms,
+            rate=limits.AWS.rate,
+            failures=FailedSignatures(),
+            clock=lambda: NOW,
+            emit=lambda event: None,
+        )
         await store.write(lambda tx: (make_instance(tx), tx.add_access_key(KEY)))
         requests = [Request("PUT", "/email-addresses/i", "", (), body % name) for name in names]
         answers = [await answer(api, signed(request, KEY, now=NOW)) for request in requests]

@@ -1,12 +1,16 @@
 """Access keys as their owner handles them: `waypost keys`, the data directory, and what a key may do then."""
 
+import asyncio
 import base64
 import contextlib
 import json
 import os
 import re
+import sqlite3
 import stat
 import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import boto3
 import pytest
@@ -14,7 +18,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.e2e.house import waypost
-from waypost import cli
+from waypost import bootstrap, cli
+from waypost.app import access_keys
+from waypost.datadir import DataDirectory
 
 AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 ONE_MASTER_KEY, ANOTHER = (base64.urlsafe_b64encode(octets * 32).decode() for octets in (b"\xfb", b"\xbf"))
@@ -390,24 +396,74 @@ def test_two_profiles_may_have_one_key(new_server):
     assert is_accepted(new_server, key)
 
 
-def test_the_owner_s_key_is_the_first_that_may_do_everything(new_server, capsys, monkeypatch):
+def test_the_owner_s_key_is_the_root_s_and_nobody_else_s(new_server, capsys, monkeypatch):
     keys = Keys(new_server.data, capsys, monkeypatch)
-    session = keys.create("--expires", "1h")
-    first, second = (keys.create("--account", account) for account in ("222222222222", "333333333333"))
-    before = keys.list()
-    assert before.keys() == {key["AccessKeyId"] for key in (session, first, second)}
+    keys.create("--expires", "1h", "--name", "root")
+    keys.create("--name", "ann")
+    keys.create("--account", "222222222222", "--name", "root")
+    made = keys.list()
     new_server.start()
     credentials = new_server.data / "credentials"
-    written = credentials.read_text()
-    assert (new_server.profile.key.id, new_server.profile.key.account) == (first["AccessKeyId"], "222222222222")
-    assert is_accepted(new_server, first)
+    owner, written = new_server.profile.key, credentials.read_text()
+    assert owner.id not in made
+    assert owner.account == "000000000000"
     new_server.stop()
     # A file that was lost is written again, with the same key.
     credentials.unlink()
     new_server.start()
     assert credentials.read_text() == written
     assert stat.S_IMODE(credentials.stat().st_mode) == 0o600
-    assert keys.list() == before
+    assert keys.list().keys() == {*made, owner.id}
+
+
+def test_a_new_key_is_of_the_owner_s_account(new_server, capsys, monkeypatch):
+    new_server._options = ("--account", "123456789012")
+    new_server.start()
+    made = Keys(new_server.data, capsys, monkeypatch).create()
+    assert Keys(new_server.data, capsys, monkeypatch).list()[made["AccessKeyId"]]["account"] == "123456789012"
+
+
+def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_keys):
+    made = own_keys.create("--expires", "1s")["AccessKeyId"]
+    other = own_keys.create("--expires", "1h")["AccessKeyId"]
+
+    def purged(later):
+        purge = partial(access_keys.purge, now=datetime.now(UTC) + later)
+        asyncio.run(bootstrap.administer(DataDirectory(own_keys.data), purge))
+        return own_keys.list()
+
+    assert purged(timedelta(hours=24)).keys() == {made, other}
+    assert purged(timedelta(hours=24, seconds=2)).keys() == {other}
+
+
+def test_a_master_key_that_is_missing_is_not_made_anew(own_keys):
+    own_keys.create()
+    (own_keys.data / "master.key").unlink()
+    said = own_keys.refused("list")
+    assert "master.key is missing" in said
+    assert "WAYPOST_MASTER_KEY" in said
+    assert not (own_keys.data / "master.key").exists()
+
+
+def test_what_others_could_read_is_made_private_at_the_start(new_server):
+    new_server.start()
+    new_server.stop()
+    kept = ("waypost.sqlite3", "credentials", "master.key")
+    for name in kept:
+        (new_server.data / name).chmod(0o644)
+    new_server.start()
+    assert {stat.S_IMODE((new_server.data / name).stat().st_mode) for name in kept} == {0o600}
+
+
+def test_a_command_beside_a_server_of_an_older_version_leaves_its_database_alone(own_keys):
+    own_keys.create()
+    database = own_keys.data / "waypost.sqlite3"
+    with contextlib.closing(sqlite3.connect(database)) as older, older:
+        older.execute("DELETE FROM migrations WHERE number = 2")
+    with DataDirectory(own_keys.data).held():
+        before = database.read_bytes()
+        assert "Another Waypost is running" in own_keys.refused("list")
+        assert database.read_bytes() == before
 
 
 def basic(key):

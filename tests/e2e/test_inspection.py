@@ -1,8 +1,11 @@
 """The inspection API: who may ask, and what is said to a question that cannot be answered."""
 
+import time
+
 import pytest
 
-from tests.e2e.house import fetch
+from tests.e2e.house import House, fetch
+from waypost.testing import server as waypost_server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
@@ -120,3 +123,15 @@ def test_a_path_that_is_not_ours_is_answered_in_json(house, path):
 def test_nobody_is_sent_to_where_the_host_header_says(house):
     answer = fetch(f"{house.server.url}/_waypost/messages/", {"Host": "elsewhere.example"})
     assert answer.status == 404
+
+
+def test_who_guesses_secrets_is_held_back():
+    with waypost_server() as server:
+        house = House(server)
+        began = time.monotonic()
+        for _ in range(22):
+            assert house.get("instance", key=(server.profile.key.id, "guess")).status == 401
+        assert time.monotonic() - began > 1
+        began = time.monotonic()
+        assert house.get("instance", region="us-east-1").status == 200
+        assert time.monotonic() - began < 1

@@ -1,6 +1,7 @@
 """The SQLite store: one commit for many, nobody harmed by another's failure, nothing said before it is on disk."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -339,3 +340,29 @@ class TestConstraints:
         with pytest.raises(sqlite3.IntegrityError):
             linked.connection.execute("DELETE FROM instances")
         instances.delete(linked, TENANT, "i", now=NOW)
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite, "STEPS_BETWEEN_LOOKS", 1)
+
+    async def scenario(store):
+        await store.write(make_instance)
+        with pytest.raises(errors.Invalid, match="given up"):
+            await store.search(exists("i"))
+        monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 5.0)
+        assert await store.search(exists("i"))
+
+    with_store(path, scenario)
+
+
+def test_an_old_database_is_left_alone_where_only_a_new_one_may_be_made(path):
+    with_store(path, lambda store: store.write(make_instance))
+    with contextlib.closing(sqlite3.connect(path)) as older, older:
+        older.execute("DELETE FROM migrations WHERE number > 1")
+
+    async def open_it():
+        sqlite.SqliteStore(path, NoSeal(), only_new=True)
+
+    with pytest.raises(migrations.SchemaTooOld):
+        asyncio.run(open_it())

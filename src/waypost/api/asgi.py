@@ -10,9 +10,9 @@ from waypost import events
 from waypost.api import calls, operations, policy, protocol, shapes, signing
 from waypost.api.errors import ApiError, internal, translate, unavailable
 from waypost.api.http import OCTETS, Request, Response
-from waypost.api.throttle import FailedSignatures, Throttle
+from waypost.api.throttle import Throttle
 from waypost.app import ports
-from waypost.app.tags import Resource
+from waypost.app.buckets import FailedSignatures
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.errors import WaypostError
@@ -39,6 +39,7 @@ class Api:
         *,
         terms: calls.Terms,
         rate: limits.Rate,
+        failures: FailedSignatures,
         clock: ports.Clock,
         emit: events.Emit,
     ) -> None:
@@ -48,7 +49,7 @@ class Api:
         self._emit = emit
         self._protocol = protocol.Protocol(shapes.load())
         self._throttle = Throttle(rate)
-        self._failed_signatures = FailedSignatures()
+        self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -56,6 +57,8 @@ class Api:
         form = protocol.form(scope["method"], scope["path"])
         try:
             response = await self._answer(await _read(scope, receive), _source(scope))
+        except _ClientGone:
+            return
         except ApiError as error:
             response = protocol.serialise_error(error, modelled=False, form=form)
         except ports.StoreUnavailable as error:
@@ -75,7 +78,7 @@ class Api:
             self._throttle.admit(tenant, match.operation.name, now)
             members = self._protocol.parse(match, request)
             operation = operations.OPERATIONS[match.operation.name]
-            members = operation.ids(members, tenant)
+            members = operation.with_ids(members, tenant)
             call = calls.Call(match.operation.name, tenant, key, source, members, now, self._terms)
             output = await self._perform(operation, call)
             return protocol.serialise(match.operation, output, form=match.form)
@@ -85,38 +88,38 @@ class Api:
             return _refusal(error, match)
 
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
-        """Who calls. The answer to a source that fails again and again is held back; see `throttle`."""
+        """Who calls. The answer to a source that fails again and again is held back; see `buckets`."""
         try:
             claim = signing.claim(request, service=SERVICE)
             key = await self._store.read(lambda tx: tx.access_key(claim.access_key_id))
             return signing.verify(request, claim, key, now=now)
         except ApiError:
-            if delay := self._failed_signatures.delay(source.ip, now):
+            if delay := self._failures.delay(source.ip, now):
                 await asyncio.sleep(delay)
             raise
 
     async def _perform(self, operation: operations.Operation, call: calls.Call) -> calls.Output:
         """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
-        resource = operation.on(call)
-        match operation:
-            case operations.Write(run):
-                return await self._store.write(lambda tx: _allowed(run, tx, call, resource))
-            case operations.Read(run):
-                return await self._store.read(lambda tx: _allowed(run, tx, call, resource))
-            case operations.Search(run):
-                return await self._store.search(lambda tx: _allowed(run, tx, call, resource))
+        resource = operation.resource_of(call)
 
+        def run(tx: Any) -> calls.Output:
+            policy.authorise(tx, call, resource)
+            return operation.run(tx, call)
 
-def _allowed(
-    run: Callable[[Any, calls.Call], calls.Output], tx: Any, call: calls.Call, resource: Resource | None
-) -> calls.Output:
-    """Run a call if the caller's policy allows it, both in one view of the store."""
-    policy.authorise(tx, call, resource)
-    return run(tx, call)
+        match operation.access:
+            case operations.Access.WRITE:
+                return await self._store.write(run)
+            case operations.Access.LOOK_UP if not policy.asks_the_store(call):
+                return await self._store.read(run)
+        return await self._store.search(run)  # on one view, so that what the policy sees is what the call sees
 
 
 def _refusal(error: ApiError, match: protocol.Match) -> Response:
     return protocol.serialise_error(error, modelled=error.code in match.operation.errors, form=match.form)
+
+
+class _ClientGone(Exception):
+    """The client left before its request was there. There is nobody to answer."""
 
 
 async def _read(scope: Scope, receive: Receive) -> Request:
@@ -124,6 +127,8 @@ async def _read(scope: Scope, receive: Receive) -> Request:
     body = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
         body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
             raise ApiError(

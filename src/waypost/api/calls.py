@@ -68,6 +68,12 @@ def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
     return hashlib.sha256(msgspec.json.encode(kept, order="deterministic")).digest()
 
 
+def query_of(call: Call) -> bytes:
+    """What must be the same in the call for the next page: all but how many, and where."""
+    scope = f"{call.operation} {call.tenant.account} {call.tenant.region} ".encode()
+    return scope + fingerprint(call.members, without=("NextToken", "MaxResults"))
+
+
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
     """The members with ids only, for an operation that takes ARNs in their place (docs/aws-differences.md).
 

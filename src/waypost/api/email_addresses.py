@@ -87,8 +87,7 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
 def search(tx: ports.ReadTx, call: Call) -> Output:
     """SearchEmailAddresses."""
     members = call.members
-    query = calls.fingerprint(members, without=("NextToken", "MaxResults"))
-    query += f"SearchEmailAddresses {call.tenant.account} {call.tenant.region}".encode()
+    query = calls.query_of(call)
     page = email_addresses.search_page(
         tx,
         call.tenant,

@@ -5,7 +5,7 @@ from typing import Any
 from waypost.api import arns, calls
 from waypost.api.calls import Call, Output
 from waypost.app import instances, ports
-from waypost.domain.instances import Instance, Tenant
+from waypost.domain.instances import Instance
 
 PAGE_SIZE = 10
 """The default and the maximum of ListInstances."""
@@ -36,7 +36,7 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
 
 def page(tx: ports.ReadTx, call: Call) -> Output:
     """ListInstances, in the order of their ids."""
-    tokens, query = call.terms.page_tokens, _query(call.tenant)
+    tokens, query = call.terms.page_tokens, calls.query_of(call)
     after = tokens.read(call.members.next_token, query=query)
     found = instances.page(tx, call.tenant, after=after or "", limit=call.members.max_results or PAGE_SIZE)
     return {
@@ -49,10 +49,6 @@ def delete(tx: ports.WriteTx, call: Call) -> Output:
     """DeleteInstance."""
     instances.delete(tx, call.tenant, call.members.instance_id, now=call.now, call=calls.tokened(call))
     return {}
-
-
-def _query(tenant: Tenant) -> bytes:
-    return f"ListInstances {tenant.account} {tenant.region}".encode()
 
 
 def _summary(instance: Instance) -> dict[str, Any]:

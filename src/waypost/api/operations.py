@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from waypost.api import calls, email_addresses, instances, tags
 from waypost.api.calls import Call, Output
-from waypost.app import aliases, ports
+from waypost.app import aliases
 from waypost.app.tags import Resource
 from waypost.domain.instances import Tenant
 
-On = Callable[[Call], Resource | None]
+ResourceOf = Callable[[Call], Resource | None]
 """The resource that a policy must allow the operation on; None where any will do ("*")."""
 
-Ids = Callable[[Any, Tenant], Any]
+WithIds = Callable[[Any, Tenant], Any]
 """Makes ids of what a call was given as ids, or refuses it."""
 
 
@@ -36,52 +37,45 @@ def as_given(members: Any, _: Tenant) -> Any:
     return members
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """An operation that changes nothing, by one look-up or a few."""
+class Access(Enum):
+    """How an operation uses the store."""
 
-    run: Callable[[ports.ReadTx, Call], Output]
-    on: On
-    ids: Ids
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """An operation that changes nothing and may read much."""
-
-    run: Callable[[ports.ReadTx, Call], Output]
-    on: On
-    ids: Ids
+    LOOK_UP = "look up"
+    """It changes nothing, and makes one look-up or a few."""
+    SEARCH = "search"
+    """It changes nothing, and may read much."""
+    WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
-    """An operation that changes something."""
+class Operation:
+    """One operation: a function of a transaction and the call."""
 
-    run: Callable[[ports.WriteTx, Call], Output]
-    on: On
-    ids: Ids
+    run: Callable[[Any, Call], Output]
+    access: Access
+    resource_of: ResourceOf
+    with_ids: WithIds
 
 
-Operation = Read | Search | Write
+LOOK_UP, SEARCH, WRITE = Access
 
 _associate = email_addresses.link_operation(aliases.associate)
 _disassociate = email_addresses.link_operation(aliases.disassociate)
 
 OPERATIONS: Mapping[str, Operation] = {
-    "AssociateEmailAddressAlias": Write(_associate, email_address, calls.ids_or_arns),
-    "CreateEmailAddress": Write(email_addresses.create, instance, calls.ids_or_arns),
-    "CreateInstance": Write(instances.create, any_resource, as_given),
-    "DeleteEmailAddress": Write(email_addresses.delete, email_address, calls.ids_or_arns),
-    "DeleteInstance": Write(instances.delete, instance, calls.ids_only),
-    "DescribeEmailAddress": Read(email_addresses.describe, email_address, calls.ids_or_arns),
-    "DescribeInstance": Read(instances.describe, instance, calls.ids_only),
-    "DisassociateEmailAddressAlias": Write(_disassociate, email_address, calls.ids_or_arns),
-    "ListInstances": Read(instances.page, any_resource, as_given),
-    "ListTagsForResource": Read(tags.listed, tags.resource, as_given),
-    "SearchEmailAddresses": Search(email_addresses.search, instance, calls.ids_or_arns),
-    "TagResource": Write(tags.add, tags.resource, as_given),
-    "UntagResource": Write(tags.remove, tags.resource, as_given),
-    "UpdateEmailAddressMetadata": Write(email_addresses.update_metadata, email_address, calls.ids_or_arns),
+    "AssociateEmailAddressAlias": Operation(_associate, WRITE, email_address, calls.ids_or_arns),
+    "CreateEmailAddress": Operation(email_addresses.create, WRITE, instance, calls.ids_or_arns),
+    "CreateInstance": Operation(instances.create, WRITE, any_resource, as_given),
+    "DeleteEmailAddress": Operation(email_addresses.delete, WRITE, email_address, calls.ids_or_arns),
+    "DeleteInstance": Operation(instances.delete, WRITE, instance, calls.ids_only),
+    "DescribeEmailAddress": Operation(email_addresses.describe, LOOK_UP, email_address, calls.ids_or_arns),
+    "DescribeInstance": Operation(instances.describe, LOOK_UP, instance, calls.ids_only),
+    "DisassociateEmailAddressAlias": Operation(_disassociate, WRITE, email_address, calls.ids_or_arns),
+    "ListInstances": Operation(instances.page, LOOK_UP, any_resource, as_given),
+    "ListTagsForResource": Operation(tags.listed, LOOK_UP, tags.resource, as_given),
+    "SearchEmailAddresses": Operation(email_addresses.search, SEARCH, instance, calls.ids_or_arns),
+    "TagResource": Operation(tags.add, WRITE, tags.resource, as_given),
+    "UntagResource": Operation(tags.remove, WRITE, tags.resource, as_given),
+    "UpdateEmailAddressMetadata": Operation(email_addresses.update_metadata, WRITE, email_address, calls.ids_or_arns),
 }
 """All operations of the model."""

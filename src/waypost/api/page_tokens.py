@@ -28,7 +28,7 @@ class PageTokens:
         if token is None:
             return None
         try:
-            octets = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
+            octets = base64.b64decode(token[1:].encode(), altchars=b"-_", validate=True)
         except (binascii.Error, UnicodeEncodeError):
             octets = b""
         mac, place = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:]
@@ -43,7 +43,8 @@ class PageTokens:
 
     @staticmethod
     def _token(mac: bytes, place: bytes) -> str:
-        return base64.urlsafe_b64encode(mac + place).decode()
+        # It begins with a letter, because on a command line a hyphen would make an option of it.
+        return "w" + base64.urlsafe_b64encode(mac + place).decode()
 
     def _mac(self, place: bytes, query: bytes) -> bytes:
         return hmac.digest(self._key, len(query).to_bytes(4) + query + place, "sha256")[:_MAC_OCTETS]

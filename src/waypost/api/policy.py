@@ -20,21 +20,38 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
     """Raise `ApiError` AccessDeniedException unless the caller's policy allows the call on the resource."""
     action = f"connect:{call.operation}"
     arn = arns.of(call.tenant, resource) if resource else "*"
-    decision = Decision.IMPLICIT_DENY
-    if policy := call.key.policy:
-        decision = decisions.decide(policy, action=action, resource=arn, lookup=_Facts(tx, call, resource).look_up)
+    facts = _Facts(tx, call, resource)
+    decision = decisions.decide(call.key.policy, action=action, resource=arn, lookup=facts.look_up)
     if decision is not Decision.ALLOWED:
         raise ApiError("AccessDeniedException", 403, _denied(call, action, arn, decision))
 
 
+def asks_the_store(call: Call) -> bool:
+    """Whether the caller's policy may depend on what is in the store."""
+    policy = call.key.policy
+    return policy is not None and policy.mentions("aws:resourcetag/")
+
+
 def _denied(call: Call, action: str, arn: str, decision: Decision) -> str:
-    user = call.tenant.user_arn(call.key.user_name)
+    user = _circumstances(call).user_arn
     because = (
         "with an explicit deny in an identity-based policy"
         if decision is Decision.EXPLICIT_DENY
         else f"because no identity-based policy allows the {action} action"
     )
     return f"User: {user} is not authorized to perform: {action} on resource: {arn} {because}"
+
+
+def _circumstances(call: Call) -> Circumstances:
+    source = call.source
+    return Circumstances(
+        key=call.key,
+        tenant=call.tenant,
+        ip=source.ip,
+        is_secure=source.secure,
+        user_agent=source.user_agent,
+        now=call.now,
+    )
 
 
 class _Facts:
@@ -54,21 +71,7 @@ class _Facts:
             return self._tag_keys()
         if name == "connect:instanceid":
             return (self._resource.instance_id,) if self._resource else None
-        value = self._circumstances().value(name)
-        return (value,) if value else None
-
-    def _circumstances(self) -> Circumstances:
-        call = self._call
-        return Circumstances(
-            account=call.tenant.account,
-            user_name=call.key.user_name,
-            user_arn=call.tenant.user_arn(call.key.user_name),
-            region=call.tenant.region,
-            ip=call.source.ip,
-            is_secure=call.source.secure,
-            user_agent=call.source.user_agent,
-            now=call.now,
-        )
+        return _circumstances(self._call).look_up(name)
 
     def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
         """The tags that a key with a slash is about."""

@@ -4,7 +4,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from waypost.domain import errors, search
-from waypost.domain.search import Comparison, Condition, Either, Every, Tagged
+from waypost.domain.search import Comparison, Condition, Either, Every, Field, Tagged
+
+FIELD_NAMES = {
+    "emailAddress": Field.ADDRESS,
+    "displayName": Field.DISPLAY_NAME,
+    "description": Field.DESCRIPTION,
+    "emailAddressId": Field.ID,
+}
+"""What FieldName may be, in any letter case. AWS does not say; these are the names of the members."""
+
+_FIELDS = {
+    **{name.lower(): field for name, field in FIELD_NAMES.items()},
+    "resourceid": Field.ID,  # as the other searches of Amazon Connect call it
+}
 
 
 def condition(criteria: Any, filters: Any) -> Condition:
@@ -60,7 +73,15 @@ def _criteria(node: Any) -> Iterable[Condition]:
 
 def _text(node: Any) -> Condition:
     _refuse_absent("StringCondition", FieldName=node.field_name, Value=node.value, ComparisonType=node.comparison_type)
-    return search.text(node.field_name, Comparison(node.comparison_type), node.value)
+    return search.text(_field(node.field_name), Comparison(node.comparison_type), node.value)
+
+
+def _field(name: str) -> Field:
+    found = _FIELDS.get(name.lower())
+    if found is None:
+        known = ", ".join(FIELD_NAMES)
+        raise errors.Invalid(f"FieldName {name[:100]!r} cannot be searched. It must be one of {known}.")
+    return found
 
 
 def _tags(node: Any) -> Iterable[Condition]:

@@ -26,10 +26,13 @@ MAX_CLOCK_SKEW = timedelta(minutes=15)
 MAX_EXPIRES = 7 * 24 * 60 * 60
 """Seconds that a presigned URL may be good for."""
 
-_PARAMETER = re.compile(r"[ ,]*(Credential|SignedHeaders|Signature)=([^ ,]+)")
+_PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
-_REGION = re.compile(r"[a-z0-9-]{1,32}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,2}-[0-9]")
+_NAMED = 10
+"""Unsigned headers that a refusal names."""
+
 _SESSION_HEADER = "x-amz-security-token"
 
 
@@ -179,10 +182,10 @@ def _claimed(
 
 def _check_signed_headers(request: Request, found: Claim) -> None:
     """Check that nothing that matters is unsigned. A session token proves itself, so it may be."""
-    signed = (*found.signed_headers, _SESSION_HEADER)
+    signed = {*found.signed_headers, _SESSION_HEADER}
     unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
     if unsigned or "host" not in signed:
-        names = ", ".join(f"'{name}'" for name in sorted(unsigned or {"host"}))
+        names = ", ".join(f"'{name}'" for name in sorted(unsigned or {"host"})[:_NAMED])
         raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
 
 

@@ -1,10 +1,15 @@
 """Access keys: create, list, activate, delete. Whoever may run these may run the server."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from waypost.app import ports
 from waypost.domain import access_keys, errors
 from waypost.domain.access_keys import AccessKey
+
+KEPT_AFTER_EXPIRY = timedelta(days=1)
+"""How long a session is known after its end, to say that it ended."""
 
 
 def create(tx: ports.WriteTx, key: AccessKey) -> None:
@@ -13,23 +18,23 @@ def create(tx: ports.WriteTx, key: AccessKey) -> None:
     tx.add_access_key(key)
 
 
-def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey]) -> None:
+def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey], *, now: datetime) -> None:
     """Keep these keys of a credentials file, the first time that the deployment is asked to; never again."""
-    if tx.once("adopt credentials"):
+    if tx.first_time("adopt credentials"):
         for key in keys:
-            create(tx, key)
+            create(tx, replace(key, created_at=now))
 
 
-def unrestricted(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
-    """The oldest key that may do everything, for the owner of the server; `new` is kept if there is none."""
+def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
+    """The oldest key of the account's root that may do everything; `new`, which is one, is kept if there is none."""
     for key in tx.access_keys():
-        if key.is_unrestricted:
+        if key.is_unrestricted and (key.user_name, key.account) == (new.user_name, new.account):
             return key
     create(tx, new)
     return new
 
 
-def activate(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
+def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
     """Make an access key usable, or not, from the next call on. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
     tx.activate_access_key(access_key_id, active=active)
@@ -39,6 +44,11 @@ def delete(tx: ports.WriteTx, access_key_id: str) -> None:
     """Remove an access key for good. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
     tx.remove_access_key(access_key_id)
+
+
+def purge(tx: ports.WriteTx, *, now: datetime) -> None:
+    """Remove the sessions that ended so long ago that nobody needs to hear that they did."""
+    tx.remove_access_keys_expired(before=now - KEPT_AFTER_EXPIRY)
 
 
 def _get(tx: ports.ReadTx, access_key_id: str) -> AccessKey:

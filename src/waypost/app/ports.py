@@ -223,7 +223,7 @@ class WriteTx(ReadTx, Protocol):
         """Forget the oldest calls made before a moment, `limit` at most; returns how many."""
         ...
 
-    def once(self, what: str) -> bool:
+    def first_time(self, what: str) -> bool:
         """Whether this is the first time, in the life of the deployment, that this is asked for `what`."""
         ...
 
@@ -233,6 +233,10 @@ class WriteTx(ReadTx, Protocol):
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
         """Make an access key usable, or not."""
+        ...
+
+    def remove_access_keys_expired(self, *, before: datetime) -> None:
+        """Remove the temporary access keys that ended before a moment."""
         ...
 
     def remove_access_key(self, access_key_id: str) -> None:

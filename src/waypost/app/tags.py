@@ -34,11 +34,19 @@ def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str,
 
     Raises `errors.NotFound`, and `errors.Invalid` for a reserved key or too many tags.
     """
-    tags.merged(of(tx, tenant, resource), new)
+    _lock(tx, tenant, resource)
+    tags.check_together(of(tx, tenant, resource), new)
     tx.put_tags(resource.id, new)
 
 
 def remove(tx: ports.WriteTx, tenant: Tenant, resource: Resource, keys: Sequence[str]) -> None:
     """Take tags off a resource; a key that it does not have is no matter. Raises `errors.NotFound`."""
+    _lock(tx, tenant, resource)
     of(tx, tenant, resource)
     tx.remove_tags(resource.id, keys)
+
+
+def _lock(tx: ports.WriteTx, tenant: Tenant, resource: Resource) -> None:
+    """Hold an email address, so that two calls do not add to the same tags at once."""
+    if resource.email_address_id is not None:
+        tx.lock_email_addresses(tenant, resource.instance_id, [resource.email_address_id])

@@ -7,6 +7,7 @@ import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,6 +119,7 @@ class Client:
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
         self.run = directory.running()
+        self._credentials = directory.credentials
         profile = directory.profiles()[0]
         self.key, self.region = profile.key, profile.region
 
@@ -132,6 +134,11 @@ class Client:
             with opener.open(request, timeout=30) as response:
                 return json.load(response)
         except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                raise ServerRefused(
+                    f"The access key in {self._credentials} is not active any more. Remove that file and start Waypost "
+                    "again: it puts another one there."
+                ) from error
             raise ServerRefused(_reason(error)) from error
         except OSError as error:
             raise ServerRefused(

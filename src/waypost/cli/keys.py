@@ -36,8 +36,10 @@ def create(
     policy: Annotated[
         Path | None, typer.Option("--policy", help="A file with an IAM identity policy; without it, all is allowed.")
     ] = None,
-    account: Annotated[str, typer.Option("--account", help="The AWS account id, twelve digits.")] = _DEFAULTS.account,
-    name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "root",
+    account: Annotated[
+        str, typer.Option("--account", help="The AWS account id, twelve digits; by default the owner's.")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "user",
     expires: Annotated[
         str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
     ] = "",
@@ -47,6 +49,7 @@ def create(
     """Make an access key. Its secret is shown this once."""
     from waypost import bootstrap, keyring
 
+    account = account or _owners_account(data)
     key, session_token = keyring.new_access_key(
         account=account,
         user_name=name,
@@ -54,7 +57,10 @@ def create(
         now=bootstrap.now(),
         lifetime=duration("expires", expires) if expires else None,
     )
+    is_new = not DataDirectory(Path(data)).database.exists()
     _administer(data, partial(access_keys.create, key=key), make=True)
+    if is_new:
+        typer.echo(f"There was no Waypost in {data}, and now there is.", err=True)
     if as_json:  # as AWS tools read it from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:
@@ -78,21 +84,21 @@ def listed(data: Data = _DEFAULTS.data, as_json: Json = False) -> None:
         return
     for key in map(_shown, keys):
         until = f", expires {key['expires_at']}" if key["expires_at"] else ""
-        may = "everything" if key["policy"]["Statement"] == _ALL else "as its policy says"
+        may = "everything" if key["may_do_everything"] else "as its policy says"
         typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  may do {may}{until}")
 
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
     """Refuse an access key from now on, until it is activated again."""
-    _administer(data, partial(access_keys.activate, access_key_id=key_id, active=False))
+    _administer(data, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"{key_id} is inactive now.")
 
 
 @app.command()
 def activate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
     """Accept an access key again."""
-    _administer(data, partial(access_keys.activate, access_key_id=key_id, active=True))
+    _administer(data, partial(access_keys.set_active, access_key_id=key_id, active=True))
     typer.echo(f"{key_id} is active now.")
 
 
@@ -103,19 +109,31 @@ def delete(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
     typer.echo(f"{key_id} is gone.")
 
 
-_ALL = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-
-
 def _shown(key: Any) -> dict[str, Any]:
     return {
         "id": key.id,
         "account": key.account,
         "name": key.user_name,
-        "status": "active" if key.active else "inactive",
+        "status": _status(key),
         "created_at": key.created_at.isoformat(),
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "may_do_everything": key.allows_all,
         "policy": json.loads(key.document),
     }
+
+
+def _owners_account(data: str) -> str:
+    """The account of the owner's access key, if there is one yet."""
+    directory = DataDirectory(Path(data))
+    return directory.profiles()[0].key.account if directory.credentials.exists() else _DEFAULTS.account
+
+
+def _status(key: Any) -> str:
+    from waypost import bootstrap
+
+    if not key.active:
+        return "inactive"
+    return "expired" if key.is_expired(bootstrap.now()) else "active"
 
 
 def _read(policy: Path) -> str:

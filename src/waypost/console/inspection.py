@@ -4,6 +4,7 @@ Every path but `/_waypost/health` wants HTTP Basic with an access key id and its
 `waypost:Inspect`, and shows the mail of that key's account only.
 """
 
+import asyncio
 import base64
 import re
 import uuid
@@ -20,6 +21,7 @@ from starlette.routing import Mount, Route, Router
 import waypost
 from waypost import events
 from waypost.app import accept, instances, ports, trace
+from waypost.app.buckets import FailedSignatures
 from waypost.domain import access_keys, addresses, errors, moments
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.delivery import Delivery
@@ -39,9 +41,9 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
-def application(store: ports.Store, *, clock: ports.Clock, emit: events.Emit) -> Starlette:
+def application(store: ports.Store, *, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> Starlette:
     """The inspection API as an ASGI application."""
-    inspection = _Inspection(store, clock, emit)
+    inspection = _Inspection(store, failures, clock, emit)
     pages = {
         "/health": inspection.health,
         "/instance": inspection.instance,
@@ -60,8 +62,9 @@ def application(store: ports.Store, *, clock: ports.Clock, emit: events.Emit) ->
 class _Inspection:
     """The pages, each a function of a request."""
 
-    def __init__(self, store: ports.Store, clock: ports.Clock, emit: events.Emit) -> None:
+    def __init__(self, store: ports.Store, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> None:
         self._store = store
+        self._failures = failures
         self._clock = clock
         self._emit = emit
 
@@ -140,6 +143,7 @@ class _Inspection:
         key_id, _, secret = shown.partition(":")
         key = await self._store.read(lambda tx: tx.access_key(key_id) if access_keys.is_id(key_id) else None)
         if not _is_good(key, secret):
+            await asyncio.sleep(self._failures.delay(_source(request), self._clock()))
             raise HTTPException(
                 401,
                 "This needs HTTP Basic: the id and the secret of an active access key, as in the credentials file.",
@@ -151,26 +155,21 @@ class _Inspection:
 
     def _may_inspect(self, key: AccessKey, request: Request) -> bool:
         """Whether the key's policy allows it, in the circumstances of the request."""
-        tenant = Tenant(key.account, request.query_params.get("region", ""))
         circumstances = Circumstances(
-            account=key.account,
-            user_name=key.user_name,
-            user_arn=tenant.user_arn(key.user_name),
-            region=tenant.region,
-            ip=request.client.host if request.client else "",
+            key=key,
+            tenant=Tenant(key.account, request.query_params.get("region", "")),
+            ip=_source(request),
             is_secure=request.url.scheme == "https",
             user_agent=request.headers.get("user-agent", ""),
             now=self._clock(),
         )
-
-        def look_up(name: str) -> tuple[str, ...] | None:
-            value = circumstances.value(name)
-            return (value,) if value else None
-
-        if key.policy is None:
-            return False
-        decision = decisions.decide(key.policy, action=ACTION, resource="*", lookup=look_up)
+        decision = decisions.decide(key.policy, action=ACTION, resource="*", lookup=circumstances.look_up)
         return decision is decisions.Decision.ALLOWED
+
+
+def _source(request: Request) -> str:
+    """The IP address that a request comes from."""
+    return request.client.host if request.client else ""
 
 
 def _is_good(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:

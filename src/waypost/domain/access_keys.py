@@ -51,9 +51,14 @@ class AccessKey:
         return _parsed(self.document)
 
     @property
+    def allows_all(self) -> bool:
+        """Whether its policy is the one that allows everything."""
+        return self.document == policies.ALLOW_ALL
+
+    @property
     def is_unrestricted(self) -> bool:
         """Whether it may do everything in its account, for ever."""
-        return self.active and self.expires_at is None and self.document == policies.ALLOW_ALL
+        return self.active and self.expires_at is None and self.allows_all
 
     def is_expired(self, now: datetime) -> bool:
         """Whether a temporary key has come to its end."""

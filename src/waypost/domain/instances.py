@@ -17,11 +17,6 @@ class Tenant:
         """The part of AWS that the region is in, as ARNs name it."""
         return _partition(self.region)
 
-    def user_arn(self, name: str) -> str:
-        """The ARN of an IAM user of the account."""
-        who = "root" if name == "root" else f"user/{name}"
-        return f"arn:{self.partition}:iam::{self.account}:{who}"
-
 
 _PARTITIONS = (("us-gov-", "aws-us-gov"), ("cn-", "aws-cn"))
 

@@ -22,16 +22,12 @@ for a long value, and looking for one takes much memory."""
 
 
 class Field(Enum):
-    """A text of an email address that can be searched. The value is the name that messages use."""
+    """A text of an email address that can be searched."""
 
-    ADDRESS = "emailAddress"
-    DISPLAY_NAME = "displayName"
+    ADDRESS = "address"
+    DISPLAY_NAME = "display name"
     DESCRIPTION = "description"
-    ID = "emailAddressId"
-
-
-_FIELDS = {field.value.lower(): field for field in Field} | {"resourceid": Field.ID}
-"""By their names in lower case. The other searches of Amazon Connect call the id `resourceId`."""
+    ID = "id"
 
 
 class Comparison(Enum):
@@ -78,23 +74,12 @@ class Either:
 
 Condition = Text | Tagged | Every | Either
 
-EVERYTHING = Every(())
 
-
-def field(name: str) -> Field:
-    """The field with this name, in any letter case. Raises `errors.Invalid`, naming those that there are."""
-    found = _FIELDS.get(name.lower())
-    if found is None:
-        known = ", ".join(one.value for one in Field)
-        raise errors.Invalid(f"FieldName {name[:100]!r} cannot be searched. It must be one of {known}.")
-    return found
-
-
-def text(name: str, comparison: Comparison, value: str) -> Text:
-    """A condition on the field with this name. Raises `errors.Invalid`."""
+def text(field: Field, comparison: Comparison, value: str) -> Text:
+    """A condition on a text, without case. Raises `errors.Invalid` for a value that is too long."""
     if len(value) > MAX_VALUE:
         raise errors.Invalid(f"A value that is searched for may have {MAX_VALUE} characters at most, not {len(value)}.")
-    return Text(field(name), comparison, caseless.fold(value))
+    return Text(field, comparison, caseless.fold(value))
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:

@@ -3,7 +3,7 @@
 Source: "Tagging your AWS resources" in the Tagging AWS Resources guide, and the service model.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from waypost.domain import errors
 
@@ -14,18 +14,18 @@ RESERVED_PREFIX = "aws:"
 """In any letter case; the model's pattern refuses the small letters only."""
 
 
-def merged(present: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a resource after `new` is added to those present: a key that is there gets the new value.
+def check_together(present: Iterable[str], new: Collection[str]) -> None:
+    """Raise `errors.Invalid` if a resource with the keys `present` cannot have the keys `new` too.
 
-    Raises `errors.Invalid` for a reserved key, or if that makes too many.
+    One may be reserved, or they may be too many together; a key that is there already counts once.
     """
     refuse_reserved(new)
-    together = {**present, **new}
+    before = set(present)
+    together = before.union(new)
     if len(together) > MAX_TAGS:
         raise errors.Invalid(
-            f"A resource may have {MAX_TAGS} tags at most. This one has {len(present)}, and would have {len(together)}."
+            f"A resource may have {MAX_TAGS} tags at most. This one has {len(before)}, and would have {len(together)}."
         )
-    return together
 
 
 def refuse_reserved(keys: Iterable[str]) -> None:

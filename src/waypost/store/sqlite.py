@@ -10,6 +10,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.app import ports
+from waypost.domain import errors
 from waypost.store import sqlite_file
 from waypost.store.sqlite_transaction import Seal, Transaction
 
@@ -29,6 +31,13 @@ BATCH_LIMIT = 256
 
 SEARCH_CACHE_KIB = 32 * 1024
 """Memory that searches may keep of the file: an index of a million texts is read in half the time with it."""
+
+
+SEARCH_SECONDS = 5.0
+"""How long one search may take, while others wait for theirs."""
+
+STEPS_BETWEEN_LOOKS = 50_000
+"""Steps of SQLite's machine between two looks at the clock."""
 
 
 @dataclass(slots=True)
@@ -63,11 +72,12 @@ class _Job:
 class SqliteStore:
     """`ports.Store` on one SQLite file. Made on, and used from, one event loop."""
 
-    def __init__(self, path: Path, seal: Seal) -> None:
+    def __init__(self, path: Path, seal: Seal, *, only_new: bool = False) -> None:
         """Open the file, made and migrated as needed. Secrets in it are sealed by `seal`.
 
-        Raises `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`, and what the seal raises
-        if it is not the one of this file.
+        With `only_new` an old file is left as it is, and `migrations.SchemaTooOld` raised. Raises
+        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`, and what the seal raises if it is
+        not the one of this file.
         """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -76,7 +86,7 @@ class SqliteStore:
         try:
             with ExitStack() as opened:
                 self._writing = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "rwc"))), seal)
-                sqlite_file.migrate(self._writing.connection, where=str(path))
+                sqlite_file.migrate(self._writing.connection, where=str(path), only_new=only_new)
                 sqlite_file.check_seal(self._writing)
                 self._reading = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
                 self._searching = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
@@ -209,11 +219,19 @@ def _search(tx: Transaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     """Run a use case on one consistent view of the database."""
     try:
         tx.connection.execute("BEGIN")
+        deadline = time.monotonic() + SEARCH_SECONDS
+        tx.connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
         try:
             return use_case(tx)
         finally:
+            tx.connection.set_progress_handler(None, 0)
             tx.connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise errors.Invalid(
+                f"This takes more than {SEARCH_SECONDS:g} seconds, so it was given up. Search for values of three "
+                "letters or more, and fewer of them."
+            ) from error
         raise _unavailable(error) from error
 
 

@@ -46,16 +46,24 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def migrate(connection: sqlite3.Connection, *, where: str) -> None:
+def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = False) -> None:
     """Bring the schema up to date. `where` names the database in errors.
 
-    Raises `migrations.SchemaTooNew`, `sqlite3.Error`; a migration that fails leaves nothing behind.
+    With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
+    schema and needs another. Raises `migrations.SchemaTooNew`, `sqlite3.Error`; a migration that fails leaves
+    nothing behind.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
     )
+    if (
+        only_new
+        and _newest(connection)
+        and migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
+    ):
+        raise migrations.SchemaTooOld(f"{where} has the schema of an older Waypost.")
     while _migrated_by_one(connection, where=where):
         pass
 
@@ -63,13 +71,18 @@ def migrate(connection: sqlite3.Connection, *, where: str) -> None:
 def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
     """Run the next migration, if there is one. What is next is asked inside, so that two processes agree."""
     with exclusively(connection):
-        (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()
-        steps = migrations.pending("sqlite", newest_applied=newest, where=where)
+        steps = migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
         for step in steps[:1]:
             for statement in _statements(step.sql):
                 connection.execute(statement)
             connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
     return len(steps) > 1
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    """The number of the migration that ran last, 0 for a new database."""
+    newest: int = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0]
+    return newest
 
 
 @contextmanager

@@ -204,25 +204,28 @@ class Transaction:
     def forget_calls(self, *, before: datetime, limit: int) -> int:
         return self._execute("forget_calls", rows.to_milliseconds(before), limit).rowcount
 
-    def once(self, what: str) -> bool:
-        if self._one("fact", what):
+    def first_time(self, what: str) -> bool:
+        if self._one("mark", what):
             return False
-        self._execute("add_fact", what, b"done")
+        self._execute("add_mark", what, b"done")
         return True
 
     def check_seal(self) -> None:
         """Make sure that secrets in this database are sealed by this seal; `unseal` raises if they are not."""
-        row = self._one("fact", _SEAL_CHECK)
+        row = self._one("mark", _SEAL_CHECK)
         if row:
             self._seal.unseal(row[0], _SEAL_CHECK)
         else:
-            self._execute("add_fact", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
+            self._execute("add_mark", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
 
     def add_access_key(self, key: AccessKey) -> None:
         self._execute("add_access_key", *rows.of_access_key(key, self._seal.seal(key.secret, key.id)))
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
         self._execute("activate_access_key", int(active), access_key_id)
+
+    def remove_access_keys_expired(self, *, before: datetime) -> None:
+        self._execute("remove_access_keys_expired", rows.to_milliseconds(before))
 
     def remove_access_key(self, access_key_id: str) -> None:
         self._execute("remove_access_key", access_key_id)

@@ -21,11 +21,14 @@ class Decision(Enum):
     """A statement denies it."""
 
 
-def decide(policy: Policy, *, action: str, resource: str, lookup: keys.Lookup) -> Decision:
+def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lookup) -> Decision:
     """Decide about one action, as `connect:DescribeEmailAddress`, on a resource: an ARN, or "*" for none.
 
-    `lookup` is asked for a key only if a statement about this action and resource needs it, and once at most.
+    A `policy` of None is one that could not be read: it allows nothing. `lookup` is asked for a key only if a
+    statement about this action and resource needs it, and once at most.
     """
+    if policy is None:
+        return Decision.IMPLICIT_DENY
     if policy.keys:
         lookup = functools.cache(lookup)
     for statement in policy.denials:

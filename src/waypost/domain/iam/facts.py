@@ -8,37 +8,44 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.domain import moments
+from waypost.domain.access_keys import AccessKey
+from waypost.domain.instances import Tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """The circumstances of one call. A text that is empty is not known."""
 
-    account: str
-    user_name: str
-    user_arn: str
-    region: str
+    key: AccessKey
+    tenant: Tenant
     ip: str
     is_secure: bool
     """Whether it came over TLS."""
     user_agent: str
     now: datetime
 
-    def value(self, key: str) -> str | None:
+    def look_up(self, key: str) -> tuple[str, ...] | None:
         """The value of a global condition key, in small letters; None for one that has none, or is not global."""
         fact = _FACTS.get(key)
-        return (fact(self) or None) if fact else None
+        value = fact(self) if fact else ""
+        return (value,) if value else None
+
+    @property
+    def user_arn(self) -> str:
+        """The ARN of the IAM user that the key belongs to."""
+        who = "root" if self.key.user_name == "root" else f"user/{self.key.user_name}"
+        return f"arn:{self.tenant.partition}:iam::{self.key.account}:{who}"
 
 
 _FACTS: Mapping[str, Callable[[Circumstances], str]] = {
     "aws:currenttime": lambda call: moments.iso8601(call.now),
     "aws:epochtime": lambda call: str(int(call.now.timestamp())),
-    "aws:principalaccount": lambda call: call.account,
+    "aws:principalaccount": lambda call: call.key.account,
     "aws:principalarn": lambda call: call.user_arn,
-    "aws:principaltype": lambda call: "Account" if call.user_name == "root" else "User",
-    "aws:requestedregion": lambda call: call.region,
+    "aws:principaltype": lambda call: "Account" if call.key.user_name == "root" else "User",
+    "aws:requestedregion": lambda call: call.tenant.region,
     "aws:securetransport": lambda call: "true" if call.is_secure else "false",
     "aws:sourceip": lambda call: call.ip,
     "aws:useragent": lambda call: call.user_agent,
-    "aws:username": lambda call: call.user_name,
+    "aws:username": lambda call: call.key.user_name,
 }

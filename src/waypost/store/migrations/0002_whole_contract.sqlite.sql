@@ -78,8 +78,8 @@ CREATE TABLE access_keys (
 ) STRICT, WITHOUT ROWID;
 
 -- What is to be known of this database as a whole: that the master key is the right one, what was done once.
-CREATE TABLE deployment_facts (
-    name  TEXT NOT NULL CONSTRAINT deployment_facts_once PRIMARY KEY,
+CREATE TABLE deployment_marks (
+    name  TEXT NOT NULL CONSTRAINT deployment_marks_once PRIMARY KEY,
     value BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 

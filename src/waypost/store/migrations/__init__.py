@@ -11,6 +11,10 @@ class SchemaTooNew(Exception):
     """The database was migrated by a newer Waypost, whose schema this one does not know."""
 
 
+class SchemaTooOld(Exception):
+    """The database is one of an older Waypost, which may be running on it now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step of the schema."""

@@ -32,7 +32,7 @@ SELECT r.number FROM search_ranges AS r JOIN instances AS i ON i.id = r.instance
 WHERE r.instance_id = ? AND i.account = ? AND i.region = ?;
 
 -- name: remove_search_range
--- Its numbers are not used again.
+-- Its numbers may be used again: page tokens are bound to the id of their instance.
 DELETE FROM search_ranges WHERE instance_id = ?;
 
 -- name: remove_instance
@@ -182,13 +182,13 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
     SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at < ? ORDER BY made_at LIMIT ?
 );
 
--- name: fact
+-- name: mark
 -- Something of this database as a whole.
-SELECT value FROM deployment_facts WHERE name = ?;
+SELECT value FROM deployment_marks WHERE name = ?;
 
--- name: add_fact
--- Facts do not change.
-INSERT INTO deployment_facts (name, value) VALUES (?, ?);
+-- name: add_mark
+-- A mark is never changed.
+INSERT INTO deployment_marks (name, value) VALUES (?, ?);
 
 -- name: access_key
 -- One access key, its secret still sealed.
@@ -207,8 +207,12 @@ INSERT INTO access_keys (id, account, user_name, policy, active, created_at, exp
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: activate_access_key
--- Or the opposite.
+-- Activates an access key, or deactivates it.
 UPDATE access_keys SET active = ? WHERE id = ?;
+
+-- name: remove_access_keys_expired
+-- Those of sessions that ended long enough ago.
+DELETE FROM access_keys WHERE expires_at < ?;
 
 -- name: remove_access_key
 -- For good.
