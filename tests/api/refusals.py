@@ -170,7 +170,7 @@ for _name in IN_INSTANCES:
         ("in another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
         ("in another account", NOT_FOUND, lambda scene: scene.arn("", account="1" * 12)),
         ("in another partition", INVALID, lambda scene: scene.arn("", partition="aws-cn")),
-        ("that is none", INVALID, lambda _: "arn:instance"),
+        ("that is malformed", INVALID, lambda _: "arn:instance"),
     ):
         _row(_name, _error, f"InstanceId is an ARN {_what}", _changed(_name, InstanceId=_arn), "{InstanceId}")
     _row(_name, INVALID, "InstanceId is longer than 100", _changed(_name, InstanceId="x" * 101), "equal to 100")
@@ -381,17 +381,17 @@ for _case, _members, *_says in (
     ("InstanceId is missing", None, "'instanceId'"),
     ("MaxResults is 0", {"MaxResults": 0}, "'maxResults'", "equal to 1"),
     ("MaxResults is more than 100", {"MaxResults": 101}, "'maxResults'", "equal to 100"),
-    ("NextToken is none of ours", {"NextToken": "x"}, "NextToken"),
+    ("NextToken was not returned by an earlier call", {"NextToken": "x"}, "NextToken"),
     ("NextToken is longer than 2,500", {"NextToken": "x" * 2501}, "'nextToken'", "2500"),
     (
-        "FieldName is none that can be searched",
+        "FieldName is not one that can be searched",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "FieldName": "name"}}},
         "'name'",
         "emailAddress",
     ),
     ("a StringCondition lacks a member", {"SearchCriteria": {"StringCondition": {"FieldName": "x"}}}, "needs Value"),
     (
-        "ComparisonType is none",
+        "ComparisonType is not one of the three",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "ComparisonType": "LIKE"}}},
         "STARTS_WITH",
     ),
@@ -440,10 +440,10 @@ for _member in INSTANCE:
         "must not be null",
     )
 for _case, _members, *_says in (
-    ("IdentityManagementType is none", {"IdentityManagementType": "x"}, "SAML"),
+    ("IdentityManagementType is not one of the three", {"IdentityManagementType": "x"}, "SAML"),
     ("InstanceAlias begins with d-", {"InstanceAlias": "d-alias"}, "'instanceAlias'"),
     ("InstanceAlias is longer than 45", {"InstanceAlias": "x" * 46}, "equal to 45"),
-    ("DirectoryId is none", {"DirectoryId": "d-XXXXXXXXXX"}, "'directoryId'"),
+    ("DirectoryId is malformed", {"DirectoryId": "d-XXXXXXXXXX"}, "'directoryId'"),
     ("a tag key is reserved, in capitals", {"Tags": {"AWS:team": "x"}}, "'AWS:team'"),
     ("there are more than 50 tags", {"Tags": _FIFTY_ONE}, "equal to 50"),
 ):
@@ -476,7 +476,11 @@ _row(
     "ListInstances", INVALID_REQUEST, "MaxResults is no number", _changed("ListInstances", MaxResults="x"), "maxResults"
 )
 _row(
-    "ListInstances", INVALID_REQUEST, "NextToken is none of ours", _changed("ListInstances", NextToken="x"), "NextToken"
+    "ListInstances",
+    INVALID_REQUEST,
+    "NextToken was not returned by an earlier call",
+    _changed("ListInstances", NextToken="x"),
+    "NextToken",
 )
 
 for _name in ON_TAGS:
