@@ -14,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_OCTETS = 64 * 1024
 """Request line and headers. AWS SDKs send about one thousand octets."""
 
+REST_OCTETS = 1024 * 1024
+"""All that follows the head: the body, which the application bounds more tightly, its chunks, and trailers."""
+
 HEAD_SECONDS = 30.0
 """From the connection, or the first octet of a further request, to the end of its headers."""
 
@@ -74,6 +77,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     """Runs while a head is being read."""
     _head_octets = 0
+    _rest_octets = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._writer = _OneWrite(transport)
@@ -83,6 +87,11 @@ class _BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline:
             self._head_octets += len(data)
+        else:
+            self._rest_octets += len(data)
+            if self._rest_octets > REST_OCTETS:  # the application has answered long ago, or waits for trailers
+                self.transport.abort()
+                return
         super().data_received(data)
         if self._deadline and self._head_octets > HEAD_OCTETS and not self.transport.is_closing():
             self.transport.write(_HEAD_TOO_LARGE)
@@ -91,6 +100,10 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._begin_head()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._deadline:  # else it is a trailer, which nobody has asked for and nothing may depend on
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._end_head()
@@ -106,7 +119,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         if not self._deadline:
-            self._head_octets = 0
+            self._head_octets = self._rest_octets = 0
             self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     def _end_head(self) -> None:

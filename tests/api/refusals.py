@@ -414,7 +414,7 @@ for _case, _members, *_says in (
     (
         "a value is longer than any text",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "Value": "x" * 4097}}},
-        "4096 characters at most",
+        "4096 characters in its values at most",
     ),
 ):
     _row(

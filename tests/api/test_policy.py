@@ -34,7 +34,7 @@ FACTS = {
     "instance": ("connect:instanceid", {}, ("i",)),
     "tag of the resource": ("aws:resourcetag/team", {}, ("blue",)),
     "tag in other letters": ("aws:resourcetag/TEAM", {}, ("blue",)),
-    "tag as written before others": ("aws:resourcetag/Cost", {}, ("capital",)),
+    "tags that differ by case": ("aws:resourcetag/Cost", {}, ("capital", "small")),
     "no such tag": ("aws:resourcetag/x", {}, None),
     "tag that is asked for": ("aws:requesttag/a", {"tags": {"a": "b"}}, ("b",)),
     "no tags asked for": ("aws:requesttag/a", {"tags": None}, None),

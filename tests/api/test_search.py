@@ -228,8 +228,11 @@ REFUSED_CRITERIA = {
     "two kinds": ({"AndConditions": [X], **X}, ["SearchCriteria", "AndConditions and StringCondition"]),
     "two lists": ({"AndConditions": [X], "OrConditions": [X]}, ["OrConditions and AndConditions"]),
     "two kinds inside": ({"OrConditions": [{"AndConditions": [X], **X}]}, ["AndConditions and StringCondition"]),
-    "long value": (text("description", "CONTAINS", "a" * 4097), ["4096 characters at most, not 4097"]),
-    "marks to fold": (text("description", "CONTAINS", "\u0301\u0316" * 30_000), ["4096 characters at most"]),
+    "long value": (text("description", "CONTAINS", "a" * 4097), ["4096 characters in its values at most, not 4097"]),
+    "marks to fold": (
+        text("description", "CONTAINS", "\u0301\u0316" * 10_000),
+        ["4096 characters in its values at most"],
+    ),
     "too many": ({"AndConditions": [X] * 101}, ["100 conditions at most, not 101"]),
 }
 REFUSED_FILTERS = {
@@ -238,7 +241,8 @@ REFUSED_FILTERS = {
     "no key in an alternative": ({"OrConditions": [[{}]]}, ["TagKey"]),
     "two kinds": ({"AndConditions": [tag("a")], "TagCondition": tag("a")}, ["TagFilter", "TagCondition"]),
     "two lists": ({"AndConditions": [tag("a")], "OrConditions": [[tag("a")]]}, ["OrConditions and AndConditions"]),
-    "too many": ({"OrConditions": [[tag("a")] * 51] * 2}, ["100 conditions at most, not 102"]),
+    "too many": ({"OrConditions": [[tag("a")] * 51] * 2}, ["100 conditions at most"]),
+    "too long": ({"TagCondition": tag("a", "x" * 4096)}, ["4096 characters in its values at most, not 4097"]),
 }
 
 
@@ -270,7 +274,7 @@ def deep(kinds, levels):
 def test_criteria_may_be_ten_levels_deep(search, refused, kinds):
     criteria = [deep(kinds * levels, levels) for levels in (10, 11)]
     assert search(SearchCriteria=criteria[0])["ApproximateTotalCount"] == 0
-    assert "10 levels deep at most" in refused(SearchCriteria=criteria[1])
+    assert "10 levels of conditions at most, not 11" in refused(SearchCriteria=criteria[1])
 
 
 EMPTY_ONES = {

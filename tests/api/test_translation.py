@@ -161,7 +161,7 @@ def test_headers_are_members(name, text, members):
 
 
 def test_a_map_in_the_query_has_all_of_it():
-    found = parse("/outside/-1", query="a=1&b=2&a=3+4&c")
+    found = parse("/outside/-1", query="a=1&b=2&a=3%204&c")
     assert found == {
         "Number": -1,
         "All": {"a": ["1", "3 4"], "b": ["2"], "c": [""]},

@@ -138,7 +138,7 @@ REFUSED = {
         403,
         "UnrecognizedClientException",
     ),
-    "too-large": (request("PUT", "/instance", b" " * (1024 * 1024 + 1)), 413, "RequestEntityTooLargeException"),
+    "too-large": (request("PUT", "/instance", b" " * (256 * 1024 + 1)), 413, "RequestEntityTooLargeException"),
 }
 
 
@@ -170,8 +170,8 @@ def test_octets_that_are_no_utf_8_in_the_authorization_are_refused_as_json(serve
     assert_json_error(exchange(request("GET", "/instance", headers=headers)))
 
 
-def test_a_body_of_one_mebibyte_is_read(server, signed, exchange):
-    reply = exchange(signed(request("GET", "/instance", b"{}" + b" " * (1024 * 1024 - 2)), server.profile.key))
+def test_a_body_of_256_kibibytes_is_read(server, signed, exchange):
+    reply = exchange(signed(request("GET", "/instance", b"{}" + b" " * (256 * 1024 - 2)), server.profile.key))
     assert reply.status == 200
 
 

@@ -16,50 +16,29 @@ TAG = Tagged("team", None)
 EVERYTHING = Every(())
 
 
-def test_a_value_longer_than_any_text_is_refused():
-    search.text(Field.DISPLAY_NAME, Comparison.CONTAINS, "x" * 4096)
-    with pytest.raises(errors.Invalid, match="4096 characters at most, not 4097"):
-        search.text(Field.DISPLAY_NAME, Comparison.CONTAINS, "x" * 4097)
-
-
 def test_the_value_of_a_text_is_folded():
     assert search.text(Field.DISPLAY_NAME, Comparison.CONTAINS, "STRASSE") == search.text(
         Field.DISPLAY_NAME, Comparison.CONTAINS, "Straße"
     )
 
 
-def nested(kind, levels):
-    condition = HELP
-    for _ in range(levels):
-        condition = kind((HELP, condition))
-    return condition
+SIZE = {"conditions": 100, "depth": 10, "characters": 4096}
 
 
-LARGE_ENOUGH = {
-    "everything": EVERYTHING,
-    "one": HELP,
-    "a hundred": Every((HELP, TAG) * 50),
-    "a hundred in groups": Either((Every((HELP,) * 10),) * 10),
-    "a hundred that are empty": Either((Every(()),) * 100),
-    "ten levels": nested(Either, 10),
-}
-TOO_LARGE = {
-    "a hundred and one": (Every((HELP, TAG) * 50 + (TAG,)), "100 conditions at most, not 101"),
-    "in groups": (Either((Every((HELP,) * 51),) * 2), "100 conditions at most, not 102"),
-    "eleven levels": (nested(Every, 11), "10 levels deep at most"),
-    "that are empty": (Either((Every(()), Either(())) * 51), "100 conditions at most, not 102"),
-}
+@pytest.mark.parametrize(
+    ("what", "says"), [("conditions", "100 conditions"), ("depth", "10 levels"), ("characters", "4096")]
+)
+def test_a_search_that_is_too_large_is_refused(what, says):
+    search.check_size(**SIZE)
+    with pytest.raises(errors.Invalid, match=says) as caught:
+        search.check_size(**{**SIZE, what: SIZE[what] + 1})
+    assert f"not {SIZE[what] + 1}." in caught.value.message
 
 
-@pytest.mark.parametrize("condition", LARGE_ENOUGH.values(), ids=LARGE_ENOUGH)
-def test_a_search_of_a_hundred_conditions_is_fine(condition):
-    assert search.checked(condition) is condition
-
-
-@pytest.mark.parametrize(("condition", "message"), TOO_LARGE.values(), ids=TOO_LARGE)
-def test_a_larger_search_is_refused(condition, message):
-    with pytest.raises(errors.Invalid, match=message):
-        search.checked(condition)
+def test_several_conditions_are_all_to_hold_and_one_stays_as_it_is():
+    assert search.all_of([HELP]) is HELP
+    assert search.all_of([HELP, TAG]) == Every((HELP, TAG))
+    assert search.all_of([]) == EVERYTHING
 
 
 CONJUNCTS = {

@@ -26,8 +26,9 @@ SERVICE = "connect"
 
 KEEP_ALIVE = (b"connection", b"keep-alive")
 
-BODY_LIMIT = 1024 * 1024
-"""Octets of a request body; the largest valid request here has a few dozen thousand."""
+BODY_LIMIT = 256 * 1024
+"""Octets of a request body; the largest valid request here has half of it, and each octet is read before anyone knows
+whether the caller may ask at all."""
 
 
 class Api:
@@ -59,6 +60,12 @@ class Api:
             response = await self._answer(await _read(scope, receive), _source(scope))
         except _ClientGone:
             return
+        except _NotProven as error:
+            # What is left of the request, its body too, need not wait in memory.
+            error.__traceback__ = error.__context__ = None
+            if error.delay:
+                await asyncio.sleep(error.delay)
+            response = protocol.serialise_error(error, modelled=False, form=form)
         except ApiError as error:
             response = protocol.serialise_error(error, modelled=False, form=form)
         except ports.StoreUnavailable as error:
@@ -88,15 +95,14 @@ class Api:
             return _refusal(error, match)
 
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
-        """Who calls. The answer to a source that fails again and again is held back; see `buckets`."""
+        """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `buckets`."""
         try:
             claim = signing.claim(request, service=SERVICE)
             key = await self._store.read(lambda tx: tx.access_key(claim.access_key_id))
             return signing.verify(request, claim, key, now=now)
-        except ApiError:
-            if delay := self._failures.delay(source.ip, now):
-                await asyncio.sleep(delay)
-            raise
+        except ApiError as error:
+            delay = self._failures.delay(source.ip, now)
+            raise _NotProven(error.code, error.status, error.message, delay) from None
 
     async def _perform(self, operation: operations.Operation, call: calls.Call) -> calls.Output:
         """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
@@ -116,6 +122,14 @@ class Api:
 
 def _refusal(error: ApiError, match: protocol.Match) -> Response:
     return protocol.serialise_error(error, modelled=error.code in match.operation.errors, form=match.form)
+
+
+class _NotProven(ApiError):
+    """Nobody knows who calls, and the answer has to wait for some seconds."""
+
+    def __init__(self, code: str, status: int, message: str, delay: float) -> None:
+        super().__init__(code, status, message)
+        self.delay = delay
 
 
 class _ClientGone(Exception):

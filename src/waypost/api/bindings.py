@@ -17,6 +17,10 @@ _COMMA_BETWEEN_MOMENTS = re.compile(r"(?<![A-Z][a-z]{2}),\s*")
 _NEEDS_QUOTES = re.compile(r'[",]')
 
 
+class Repeated(ValueError):
+    """A parameter that may be there once is there again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A member of an operation's input or output: its name in the model, and where it is on the wire."""
@@ -46,9 +50,13 @@ def from_label(member: Member, label: str) -> Any:
 
 
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
-    """The value, or None where there is none. Of a single value that comes again, the first counts."""
+    """The value, or None where there is none. Raises `Repeated` for a single value that comes again.
+
+    A signature does not tell which of two came first.
+    """
     if member.item and member.shape["type"] == "map":
-        return {name: _of_parameter(member.item, values) for name, values in query.items()}
+        one_each = member.item["type"] != "list"
+        return {name: _of_parameter(member.item, values[:1] if one_each else values) for name, values in query.items()}
     values = query.get(member.wire_name)
     if values is None:
         return None
@@ -88,11 +96,14 @@ def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def parameters(query: str) -> dict[str, list[str]]:
-    """The query, values still encoded: those that nobody reads may be anything. Raises `ValueError`."""
+    """The query, values still encoded: those that nobody reads may be anything. Raises `ValueError`.
+
+    A plus sign is a plus sign, because that is what was signed.
+    """
     values: dict[str, list[str]] = {}
     for pair in query.split("&") if query else ():
         name, _, value = pair.partition("=")
-        values.setdefault(decoded(name.replace("+", " ")), []).append(value)
+        values.setdefault(decoded(name), []).append(value)
     return values
 
 
@@ -104,7 +115,9 @@ def decoded(encoded: str) -> str:
 
 
 def _of_parameter(shape: Shape, values: list[str]) -> Any:
-    read = [decoded(value.replace("+", " ")) for value in values]
+    read = [decoded(value) for value in values]
+    if len(read) > 1 and shape["type"] != "list":
+        raise Repeated
     return read if shape["type"] == "list" else texts.read(shape, read[0], texts.ISO_8601)
 
 

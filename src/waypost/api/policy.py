@@ -96,6 +96,7 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """The values of a tag, whose key compares without case in a policy; the key as written comes first."""
+    """All values of a tag, whose key compares without case in a policy: tags may differ by case alone."""
     wanted = tag.lower()
-    return values.get(tag) or next((found for key, found in values.items() if key.lower() == wanted), None)
+    found = {value for key, of_key in values.items() if key.lower() == wanted for value in of_key}
+    return tuple(sorted(found)) or None

@@ -58,6 +58,8 @@ def response(layout: shapes.Layout, output: Mapping[str, Any], translated: Calla
 def _read(member: bindings.Member, read: Callable[[bindings.Member, Any], Any], source: Any) -> Any:
     try:
         return read(member, source)
+    except bindings.Repeated as error:
+        raise bodies.invalid_request(f"Value at '{member.path}' is given more than once.") from error
     except ValueError as error:
         raise bodies.invalid_request(f"Value at '{member.path}' cannot be decoded.") from error
 

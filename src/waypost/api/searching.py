@@ -1,7 +1,8 @@
 """SearchCriteria and SearchFilter as a condition of the domain."""
 
+import itertools
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from waypost.domain import errors, search
 from waypost.domain.search import Comparison, Condition, Either, Every, Field, Tagged
@@ -27,7 +28,9 @@ def condition(criteria: Any, filters: Any) -> Condition:
     and for more conditions than an answer is worth.
     """
     tag_filter = filters.tag_filter if filters else None
-    return search.checked(search.all_of((*_criteria(criteria), *_tags(tag_filter))))
+    size = _size_of_criteria(criteria).with_others(_size_of_tags(tag_filter))
+    search.check_size(conditions=size.conditions, depth=size.depth, characters=size.characters)
+    return search.all_of((*_criteria(criteria), *_tags(tag_filter)))
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
@@ -51,6 +54,43 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
     return values
+
+
+class _Size(NamedTuple):
+    """How large a part of a search is, known before anything is made of it."""
+
+    conditions: int = 0
+    depth: int = 0
+    characters: int = 0
+
+    def with_others(self, *others: "_Size") -> "_Size":
+        all_of = (self, *others)
+        return _Size(
+            sum(one.conditions for one in all_of),
+            max(one.depth for one in all_of),
+            sum(one.characters for one in all_of),
+        )
+
+
+def _size_of_criteria(node: Any) -> _Size:
+    if node is None:
+        return _Size()
+    inner = [_size_of_criteria(one) for one in (*(node.or_conditions or ()), *(node.and_conditions or ()))]
+    if not inner:  # one that is empty counts too
+        text = node.string_condition
+        return _Size(1, 0, len(text.value or "") if text else 0)
+    size = _Size().with_others(*inner)
+    return size._replace(depth=size.depth + 1)
+
+
+def _size_of_tags(node: Any) -> _Size:
+    if node is None:
+        return _Size()
+    several = node.or_conditions or ()
+    one = [node.tag_condition] if node.tag_condition else []
+    tags = [*itertools.chain.from_iterable(several), *(node.and_conditions or ()), *one]
+    empty = sum(not alternative for alternative in several)
+    return _Size(len(tags) + empty, 0, sum(len(tag.tag_key or "") + len(tag.tag_value or "") for tag in tags))
 
 
 def _criteria(node: Any) -> Iterable[Condition]:

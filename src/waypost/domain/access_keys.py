@@ -13,7 +13,7 @@ from waypost.domain.iam.policies import Policy
 
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_ID = re.compile(r"\w{1,128}", re.ASCII)
+_ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 

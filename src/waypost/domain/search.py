@@ -16,9 +16,9 @@ MAX_CONDITIONS = 100
 MAX_DEPTH = 10
 """How many levels of conditions there may be inside one another."""
 
-MAX_VALUE = 4096
-"""Characters of a value that is searched for: no text that is searched is longer. Folding takes longer than it should
-for a long value, and looking for one takes much memory."""
+MAX_CHARACTERS = 4096
+"""Characters of all values in a search: as many as the longest text that is searched has. Folding takes longer than
+it should for a long value, and comparing with many does, too."""
 
 
 class Field(Enum):
@@ -76,9 +76,7 @@ Condition = Text | Tagged | Every | Either
 
 
 def text(field: Field, comparison: Comparison, value: str) -> Text:
-    """A condition on a text, without case. Raises `errors.Invalid` for a value that is too long."""
-    if len(value) > MAX_VALUE:
-        raise errors.Invalid(f"A value that is searched for may have {MAX_VALUE} characters at most, not {len(value)}.")
+    """A condition on a text, without case."""
     return Text(field, comparison, caseless.fold(value))
 
 
@@ -88,13 +86,15 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
     return several[0] if len(several) == 1 else Every(several)
 
 
-def checked(condition: Condition) -> Condition:
-    """The same condition. Raises `errors.Invalid` if it is too large or too deep to be worth an answer."""
-    if _depth(condition) > MAX_DEPTH:
-        raise errors.Invalid(f"Search conditions may be {MAX_DEPTH} levels deep at most.")
-    if (count := _count(condition)) > MAX_CONDITIONS:
-        raise errors.Invalid(f"A search may have {MAX_CONDITIONS} conditions at most, not {count}.")
-    return condition
+def check_size(*, conditions: int, depth: int, characters: int) -> None:
+    """Raise `errors.Invalid` for a search that is too large to be worth an answer, or too deep."""
+    for what, there_are, limit in (
+        ("conditions", conditions, MAX_CONDITIONS),
+        ("levels of conditions", depth, MAX_DEPTH),
+        ("characters in its values", characters, MAX_CHARACTERS),
+    ):
+        if there_are > limit:
+            raise errors.Invalid(f"A search may have {limit} {what} at most, not {there_are}.")
 
 
 def conjuncts(condition: Condition) -> tuple[Condition, ...]:
@@ -102,16 +102,3 @@ def conjuncts(condition: Condition) -> tuple[Condition, ...]:
     if isinstance(condition, Every):
         return tuple(part for inner in condition.of for part in conjuncts(inner))
     return (condition,)
-
-
-def _depth(condition: Condition) -> int:
-    if isinstance(condition, Every | Either):
-        return 1 + max(map(_depth, condition.of), default=0)
-    return 0
-
-
-def _count(condition: Condition) -> int:
-    """How many conditions there are; one that is empty counts too."""
-    if isinstance(condition, Every | Either):
-        return max(1, sum(map(_count, condition.of)))
-    return 1

@@ -36,7 +36,7 @@ SEARCH_CACHE_KIB = 32 * 1024
 SEARCH_SECONDS = 5.0
 """How long one search may take, while others wait for theirs."""
 
-STEPS_BETWEEN_LOOKS = 50_000
+STEPS_BETWEEN_LOOKS = 1_000
 """Steps of SQLite's machine between two looks at the clock."""
 
 
@@ -123,7 +123,8 @@ class SqliteStore:
         self._closed = True
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
-        self._searcher.shutdown()
+        self._searching.connection.interrupt()  # nobody is there any more to be told what a search finds
+        await self._loop.run_in_executor(None, self._searcher.shutdown)
         self._connections.close()
 
     def _refuse_when_closed(self) -> None:

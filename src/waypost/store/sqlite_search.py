@@ -35,8 +35,11 @@ _START = 64
 
 _TRIGRAM = 3
 
-_PHRASE = 64
+_PHRASE = 32
 """Characters of a value that trigrams are asked for: each takes memory while the search runs."""
+
+_LONGEST_MATCH = 1_000
+"""Characters of all that trigrams are asked for; for more, walking through the entries is quicker."""
 
 _TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
 """Characters that the trigrams do not tell apart."""
@@ -202,7 +205,7 @@ def _by_start(condition: Condition, number: int) -> _Driver | None:
 
 def _by_trigrams(condition: Condition, _: int) -> _Driver | None:
     match = _trigrams(condition)
-    if match is None:
+    if match is None or len(match) > _LONGEST_MATCH:
         return None
     return _Driver(
         source="search_texts AS d",

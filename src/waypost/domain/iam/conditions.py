@@ -12,7 +12,8 @@ The positive comparison is defined for one value of the request; everything else
 - A value in the request that is not of the operator's kind, and a variable without a value, match nothing
   either. So they, too, make negated operators true: a Deny of everything outside a network also denies whoever
   has no address at all.
-- A key with several values needs a quantifier; without it no operator is true of it, negated or not.
+- A key with several values needs a quantifier. Without it nobody can say, and the caller may have chosen how many
+  values there are; so a Deny applies and an Allow does not. A key that is always a list makes every operator false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
 context keys or values". What they leave open is decided here, and unverified against AWS.
@@ -50,8 +51,8 @@ class Comparison:
     if_exists: bool
     quantifier: Quantifier
 
-    def holds(self, lookup: keys.Lookup) -> bool:
-        """Whether the request fulfils this condition."""
+    def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:
+        """Whether the request fulfils this condition; `doubtful` is the answer where nobody can say."""
         values = lookup(self.key)
         if not values:
             if self.quantifier is Quantifier.ONLY:
@@ -59,8 +60,11 @@ class Comparison:
             return self.quantifier is Quantifier.ALL
         if self.quantifier is Quantifier.ANY:
             return any(self._is_true_of(value, lookup) for value in values)
-        if self.quantifier is Quantifier.ONLY and (len(values) > 1 or self.key in keys.MULTIVALUED):
-            return False
+        if self.quantifier is Quantifier.ONLY:
+            if self.key in keys.MULTIVALUED:
+                return False
+            if len(values) > 1:
+                return doubtful
         return all(self._is_true_of(value, lookup) for value in values)
 
     def _is_true_of(self, value: str, lookup: keys.Lookup) -> bool:
@@ -75,7 +79,7 @@ class Presence:
     accepted: frozenset[bool]
     """Whether the key may be missing (true), present (false), or either."""
 
-    def holds(self, lookup: keys.Lookup) -> bool:
+    def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:  # noqa: ARG002 - there is no doubt
         """Whether the request fulfils this condition."""
         return (not lookup(self.key)) in self.accepted
 

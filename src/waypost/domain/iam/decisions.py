@@ -32,15 +32,15 @@ def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lo
     if policy.keys:
         lookup = functools.cache(lookup)
     for statement in policy.denials:
-        if _applies(statement, action, resource, lookup):
+        if _applies(statement, action, resource, lookup, doubtful=True):
             return Decision.EXPLICIT_DENY
     for statement in policy.permissions:
-        if _applies(statement, action, resource, lookup):
+        if _applies(statement, action, resource, lookup, doubtful=False):
             return Decision.ALLOWED
     return Decision.IMPLICIT_DENY
 
 
-def _applies(statement: Statement, action: str, resource: str, lookup: keys.Lookup) -> bool:
+def _applies(statement: Statement, action: str, resource: str, lookup: keys.Lookup, *, doubtful: bool) -> bool:
     names = statement.actions
     if names is not None and (names.fullmatch(action) is None) is not statement.other_actions:
         return False
@@ -48,4 +48,4 @@ def _applies(statement: Statement, action: str, resource: str, lookup: keys.Look
         is_named = any(pattern.matches(resource, lookup) for pattern in statement.resources)
         if is_named is statement.other_resources:
             return False
-    return all(condition.holds(lookup) for condition in statement.conditions)
+    return all(condition.holds(lookup, doubtful=doubtful) for condition in statement.conditions)
