@@ -32,12 +32,20 @@ _NAMES = tuple(
 )
 
 
+_CLOSING = b"\r\nConnection: close"
+_REQUEST_ID = b"\r\nx-amzn-RequestId: "
+_KEPT_ALIVE = b"\r\nConnection: keep-alive" + _REQUEST_ID
+
+
 def _as_aws_writes(head: bytes) -> bytes:
-    """The head of an answer with its names in the letters of AWS's documentation; uvicorn makes all of them small."""
+    """The head of an answer as AWS's documentation has it.
+
+    uvicorn makes small letters of all names, and says of a connection only that it ends.
+    """
     for small, ours in _NAMES:
         head = head.replace(small, ours, 1)
-    if b"\r\nconnection: close" in head:  # by uvicorn, because it is shutting down
-        head = head.replace(b"\r\nConnection: keep-alive", b"", 1)
+    if _CLOSING not in head:
+        head = head.replace(_REQUEST_ID, _KEPT_ALIVE, 1)
     return head
 
 

@@ -8,16 +8,18 @@ from tests.values import NOW, TENANT, TERMS, an_email_address
 from waypost.api import policy
 from waypost.api.calls import Call, Source
 from waypost.api.errors import ApiError
+from waypost.api.http import Request
 from waypost.app import email_addresses
 from waypost.app.tags import Resource
 from waypost.domain.access_keys import AccessKey
 
+REQUEST = Request("GET", "/", "", (), b"")
 ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"
 
 
 def a_call(operation="DescribeEmailAddress", key=None, **members):
     key = key or AccessKey("AKID", "secret", TENANT.account, user_name="ann")
-    return Call(operation, TENANT, key, Source("192.0.2.1", False, ""), SimpleNamespace(**members), NOW, TERMS)
+    return Call(operation, TENANT, key, Source("192.0.2.1", False), REQUEST, SimpleNamespace(**members), NOW, TERMS)
 
 
 def a_filter(**kinds):

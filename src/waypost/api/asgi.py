@@ -24,8 +24,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SERVICE = "connect"
 
-KEEP_ALIVE = (b"connection", b"keep-alive")
-
 BODY_LIMIT = 256 * 1024
 """Octets of a request body; the largest valid request here has half of it, and each octet is read before anyone knows
 whether the caller may ask at all."""
@@ -74,7 +72,7 @@ class Api:
         except Exception as error:  # noqa: BLE001 - the one boundary: whatever it was, the caller learns nothing of it
             self._emit(events.Failed(where="api", id=request_id, cause=error))
             response = protocol.serialise_error(internal(), modelled=True, form=form)
-        await _send(send, response, request_id, stays_open=_stays_open(scope))
+        await _send(send, response, request_id)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:
         """The pipeline: each line is a step, and any of them may refuse with an `ApiError`."""
@@ -86,7 +84,7 @@ class Api:
             members = self._protocol.parse(match, request)
             operation = operations.OPERATIONS[match.operation.name]
             members = operation.with_ids(members, tenant)
-            call = calls.Call(match.operation.name, tenant, key, source, members, now, self._terms)
+            call = calls.Call(match.operation.name, tenant, key, source, request, members, now, self._terms)
             output = await self._perform(operation, call)
             return protocol.serialise(match.operation, output, form=match.form)
         except WaypostError as error:
@@ -162,9 +160,8 @@ async def _read(scope: Scope, receive: Receive) -> Request:
 
 
 def _source(scope: Scope) -> calls.Source:
-    client = scope.get("client") or ("", 0)
-    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-    return calls.Source(client[0], scope.get("scheme") == "https", agent.decode(*OCTETS))
+    client = scope.get("client")
+    return calls.Source(client[0] if client else "", scope.get("scheme") == "https")
 
 
 def _request_id() -> str:
@@ -173,19 +170,11 @@ def _request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-def _stays_open(scope: Scope) -> bool:
-    """Whether the connection is kept after the answer, as uvicorn decides it."""
-    if scope.get("http_version") == "1.0":
-        return False
-    return not [value for name, value in scope["headers"] if name == b"connection" and b"close" in value.lower()]
-
-
-async def _send(send: Send, response: Response, request_id: str, *, stays_open: bool) -> None:
+async def _send(send: Send, response: Response, request_id: str) -> None:
     # In the order of the example on the API's page.
     headers = [
         (b"content-type", response.content_type),
         (b"content-length", b"%d" % len(response.body)),
-        *([KEEP_ALIVE] if stays_open else ()),
         (b"x-amzn-requestid", request_id.encode()),
         *response.headers,
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from waypost.api import arns
+from waypost.api.http import Request
 from waypost.api.page_tokens import PageTokens
 from waypost.app import idempotency, ports
 from waypost.domain import errors
@@ -31,12 +32,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a call comes from: what policies may ask about it."""
+    """Where a call comes from."""
 
     ip: str
     secure: bool
     """Whether it came over TLS."""
-    user_agent: str
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -46,6 +46,7 @@ class Call(msgspec.Struct, frozen=True):
     tenant: Tenant
     key: AccessKey
     source: Source
+    request: Request
     members: Any
     now: datetime
     terms: Terms

@@ -49,7 +49,7 @@ def _circumstances(call: Call) -> Circumstances:
         tenant=call.tenant,
         ip=source.ip,
         is_secure=source.secure,
-        user_agent=source.user_agent,
+        user_agent=call.request.header("user-agent") or "",
         now=call.now,
     )
 

@@ -5,6 +5,7 @@ moment for each bucket: when the bucket will be full again.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,7 @@ AWS = Limits("aws", Rate(2, 5), email_addresses=100)
 PROFILES = {limits.name: limits for limits in (RELAXED, AWS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Whether one more is admitted, and when. Moments and times are in seconds."""
 
     admitted: bool
