@@ -157,7 +157,7 @@ class _Inspection:
         """Whether the key's policy allows it, in the circumstances of the request."""
         circumstances = Circumstances(
             key=key,
-            tenant=Tenant(key.account, request.query_params.get("region", "")),
+            tenant=Tenant(key.account, region=""),  # mail is in no region, whatever a caller names
             ip=_source(request),
             is_secure=request.url.scheme == "https",
             user_agent=request.headers.get("user-agent", ""),
