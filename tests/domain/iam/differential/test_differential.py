@@ -99,6 +99,11 @@ def compares_addresses_as_text(part):
     )
 
 
+def compares_one_with_several(part):
+    several = isinstance(part.found, list) and len(part.found) > 1
+    return several and not part.element.startswith(("For", "Null"))
+
+
 def one(effect="Allow", version="2012-10-17", resource=ADDRESS, context=None, action="connect:TagResource", **elements):
     """A case of one statement about everything, except for what is said otherwise."""
     elements = {"Action": "*", "Resource": "*"} | elements
@@ -116,6 +121,19 @@ def when(operator, key, value, **context):
 YES, NO = "allowed", "implicit deny"
 
 EXPLAINED = {
+    # AWS says that the operators for one value must not be used with several, not what comes of it. The caller may
+    # have chosen how many there are (a search for two values of a tag), so a denial applies; the simulator has it that
+    # neither a denial nor a permission does.
+    "a denial applies where an operator for one value meets several": (
+        compares_one_with_several,
+        one(
+            "Deny",
+            Condition={"StringEquals": {"connect:SearchTag/team": "a"}},
+            context={"connect:SearchTag/team": ["a", "b"]},
+        ),
+        "explicit deny",
+        NO,
+    ),
     # "Inverted condition operators like StringNotEquals or StringNotLike do match against a null value" (IAM User
     # Guide, "Policy variables with no value"). The simulator fails the condition.
     "a negated operator is true of a variable without a value": (
