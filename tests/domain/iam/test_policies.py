@@ -25,7 +25,7 @@ REFUSED = [
     ("", "no JSON: Expecting value"),
     ("Allow", "no JSON: Expecting value"),
     ('{"Version": "2012-10-17",}', "no JSON"),
-    ("[" * 5000, "nested too deeply"),
+    ("[" * 5000, "no JSON"),  # nested too deeply for some Pythons, and without an end for all
     ("[]", "must be a JSON object"),
     ('"*"', "must be a JSON object"),
     ("null", "must be a JSON object"),
