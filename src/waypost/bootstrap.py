@@ -34,7 +34,6 @@ T = TypeVar("T")
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 """Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
 
-
 FORGET_EVERY = 600.0
 """Seconds between two looks for what may be forgotten."""
 

@@ -11,7 +11,7 @@ from waypost.api import calls, operations, policy, protocol, shapes, signing
 from waypost.api.errors import ApiError, internal, translate, unavailable
 from waypost.api.http import OCTETS, Request, Response
 from waypost.api.throttle import Throttle
-from waypost.app import ports
+from waypost.app import access_keys, ports
 from waypost.app.buckets import FailedSignatures
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
@@ -96,7 +96,7 @@ class Api:
         """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `buckets`."""
         try:
             claim = signing.claim(request, service=SERVICE)
-            key = await self._store.read(lambda tx: tx.access_key(claim.access_key_id))
+            key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
             return signing.verify(request, claim, key, now=now)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)

@@ -35,7 +35,7 @@ class Source(msgspec.Struct, frozen=True):
     """Where a call comes from."""
 
     ip: str
-    secure: bool
+    is_secure: bool
     """Whether it came over TLS."""
 
 

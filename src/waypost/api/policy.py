@@ -43,12 +43,11 @@ def _denied(call: Call, action: str, arn: str, decision: Decision) -> str:
 
 
 def _circumstances(call: Call) -> Circumstances:
-    source = call.source
     return Circumstances(
         key=call.key,
         tenant=call.tenant,
-        ip=source.ip,
-        is_secure=source.secure,
+        ip=call.source.ip,
+        is_secure=call.source.is_secure,
         user_agent=call.request.header("user-agent") or "",
         now=call.now,
     )

@@ -34,6 +34,11 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
     return new
 
 
+def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
+    """The access key with this id, if there is one; the id may be anything that came over the wire."""
+    return tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
+
+
 def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
     """Make an access key usable, or not, from the next call on. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
@@ -52,7 +57,7 @@ def purge(tx: ports.WriteTx, *, now: datetime) -> None:
 
 
 def _get(tx: ports.ReadTx, access_key_id: str) -> AccessKey:
-    key = tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
+    key = find(tx, access_key_id)
     if key is None:
         raise errors.NotFound(f"There is no access key {access_key_id!a}.")
     return key

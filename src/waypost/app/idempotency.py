@@ -13,6 +13,9 @@ from datetime import datetime, timedelta
 from waypost.app import ports
 from waypost.domain import errors
 
+FORGOTTEN_AT_ONCE = 1_000
+"""Calls forgotten in one transaction, at most: so long others may have to wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenedCall:
@@ -43,10 +46,6 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     answer = effect()
     tx.remember_call(call.key, ports.RememberedCall(call.fingerprint, answer, now))
     return answer
-
-
-FORGOTTEN_AT_ONCE = 1_000
-"""Calls forgotten in one transaction, at most: so long others may have to wait."""
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:

@@ -20,9 +20,9 @@ from starlette.routing import Mount, Route, Router
 
 import waypost
 from waypost import events
-from waypost.app import accept, instances, ports, trace
+from waypost.app import accept, access_keys, instances, ports, trace
 from waypost.app.buckets import FailedSignatures
-from waypost.domain import access_keys, addresses, errors, moments
+from waypost.domain import addresses, errors, moments
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.delivery import Delivery
 from waypost.domain.iam import decisions
@@ -141,7 +141,7 @@ class _Inspection:
         except ValueError:  # no base64, or no text
             shown = ""
         key_id, _, secret = shown.partition(":")
-        key = await self._store.read(lambda tx: tx.access_key(key_id) if access_keys.is_id(key_id) else None)
+        key = await self._store.read(partial(access_keys.find, access_key_id=key_id))
         if not _is_good(key, secret):
             await asyncio.sleep(self._failures.delay(_source(request), self._clock()))
             raise HTTPException(

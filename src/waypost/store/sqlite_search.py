@@ -1,8 +1,8 @@
 """A search condition as SQLite runs it: what drives the search, what filters it, and in which order it goes.
 
 One conjunct of the condition is the driver: the index whose order the search follows, so that a page of a hundred
-costs the same however many match. The other conjuncts are the filter. Which one drives depends on
-the condition alone, so all pages of a search have one order.
+costs the same however many match. The other conjuncts are the filter. Which one drives depends on the condition
+alone, so all pages of a search have one order.
 
     driver                               order            index
     a text is exactly this               number           search_entries_by_…
@@ -50,7 +50,6 @@ SAMPLE = 200_000
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
-
 _ENTRIES = "search_entries AS s"
 
 
@@ -95,8 +94,8 @@ class Search:
 
     def __init__(self, condition: Condition, number: int) -> None:
         self._lowest, self._highest = number << 32, (number + 1) << 32
-        self._driver = _driver(condition, number)
         conjuncts = search.conjuncts(condition)
+        self._driver = _driver(condition, conjuncts, number)
         self._rest = Every(tuple(part for part in conjuncts if part != self._driver.ensures))
         self._filter, self._filtered_by = _filter(self._rest)
 
@@ -153,15 +152,14 @@ def place_of(row: Sequence[Any]) -> str:
     return json.dumps(row[-2:])
 
 
-def _driver(condition: Condition, number: int) -> _Driver:
+def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
     """What the search follows: the most selective index that a conjunct has, as far as its form tells."""
-    conjuncts = search.conjuncts(condition)
     for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
         for conjunct in (condition, *conjuncts):
             driver = drive(conjunct, number)
             if driver:
                 return driver
-    return _Driver(source=_ENTRIES, is_walk=bool(search.conjuncts(condition)))
+    return _Driver(source=_ENTRIES, is_walk=bool(conjuncts))
 
 
 def _by_exact_text(condition: Condition, number: int) -> _Driver | None:
