@@ -72,7 +72,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --uni
 
 lock: $(DEV) ## Compile the locked dependencies anew
 	@$(LOCK) --extra demo --output-file requirements/run.txt
-	@$(LOCK) --extra demo --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	@$(LOCK) --extra demo --extra postgres --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
 
 clean: ## Remove everything that was made
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data

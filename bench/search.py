@@ -24,7 +24,7 @@ from waypost.domain import addresses
 from waypost.domain.email_addresses import EmailAddress
 from waypost.keyring import Keyring
 from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.testing.process import Server
 
 ADDRESSES = 1_000_000
@@ -61,7 +61,7 @@ def seed(server: Server, count: int) -> str:
     connection = sqlite_file.connect(directory.database, "rwc")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -500000")
-    tx = Transaction(connection, Keyring(directory.derived_key("sealed secrets")))
+    tx = SqliteTransaction(connection, Keyring(directory.derived_key("sealed secrets")))
     tenant_row = connection.execute("SELECT account, region FROM instances").fetchone()
     instance = instances.oldest(tx, instances.Tenant(*tenant_row))
     assert instance is not None

@@ -23,7 +23,7 @@ from waypost.console import inspection
 from waypost.domain import errors
 from waypost.domain.instances import Instance, Tenant
 from waypost.http_server import HttpServer
-from waypost.settings import Settings, host_and_port
+from waypost.settings import FEWEST, Settings, host_and_port
 from waypost.smtp.server import SmtpServer
 from waypost.store.migrations import SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import SqliteStore
@@ -88,8 +88,11 @@ class Service:
         settings = self.settings
         self.directory.prepare()
         opened.callback(self.directory.release)
-        self._store = open_store(self.directory)
+        self.directory.check_database(settings.database)
+        self._store = open_store(self.directory, settings.database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
+        if settings.database:
+            self.directory.remember_database(settings.database)
         tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
         failures = FailedSignatures()
@@ -122,6 +125,11 @@ class Service:
             self.directory.write_credentials(key, region=settings.region)
         profile = self.directory.profiles()[0]
         return Tenant(profile.key.account, profile.region)
+
+    @property
+    def where(self) -> str:
+        """Where the data is, for people."""
+        return self.directory.data_at
 
     def _terms(self) -> Terms:
         return Terms(
@@ -157,16 +165,39 @@ class Service:
         return found
 
 
-def open_store(directory: datadir.DataDirectory, *, only_new: bool = False) -> SqliteStore:
-    """The store of a data directory, on the running event loop.
+def open_store(
+    directory: datadir.DataDirectory,
+    database: str = "",
+    *,
+    connections: int = Settings().connections,
+    only_new: bool = False,
+) -> ports.Store:
+    """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
 
     With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
     `DataDirectoryError`.
     """
     seal = keyring.Keyring(directory.derived_key("sealed secrets"))
     try:
+        if database:
+            return _postgres(database, seal, connections, only_new=only_new)
         return SqliteStore(directory.database, seal, only_new=only_new)
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
+        raise CannotStart(str(error)) from error
+
+
+def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_new: bool) -> ports.Store:
+    """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
+    try:
+        from waypost.store.postgres import PostgresStore  # noqa: PLC0415 - as said above
+        from waypost.store.postgres_connection import BadDatabase  # noqa: PLC0415
+    except ImportError as error:
+        raise CannotStart(
+            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'waypost[postgres]'"
+        ) from error
+    try:
+        return PostgresStore(database, seal, connections=connections, only_new=only_new)
+    except BadDatabase as error:
         raise CannotStart(str(error)) from error
 
 
@@ -177,19 +208,26 @@ def _adopting(directory: datadir.DataDirectory) -> Callable[[ports.WriteTx], Non
 
 
 async def administer(
-    directory: datadir.DataDirectory, use_case: Callable[[ports.WriteTx], T], *, make: bool = False
+    directory: datadir.DataDirectory,
+    use_case: Callable[[ports.WriteTx], T],
+    *,
+    database: str = "",
+    make: bool = False,
 ) -> T:
     """Run a use case on the store of a data directory, whether a server is running on it or not.
 
     With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`.
     """
-    if make:
+    directory.check_database(database)
+    if make and not database:
         directory.make()
-    elif not directory.database.exists():
+    elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):
         raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data.")
     try:
-        store = open_store(directory, only_new=True)
-    except SchemaTooOld:
+        store = open_store(directory, database, connections=FEWEST, only_new=True)
+    except SchemaTooOld as error:
+        if database:
+            raise Refused(f"{error} Start a server of this version on it first.") from error
         with directory.held():  # so that no server of that version runs on it meanwhile
             store = open_store(directory)
     try:
@@ -209,6 +247,7 @@ def now() -> datetime:
 
 def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:
     """The id of the tenant's oldest instance; made if there is none yet."""
+    tx.hold("the first instance")
     oldest = instances.oldest(tx, tenant)
     if oldest:
         return oldest.id

@@ -1,6 +1,7 @@
 """The data directory: which files are in it, and how each is made and read.
 
-waypost.sqlite3     all email addresses, mail, and access keys, their secrets sealed
+waypost.sqlite3     all email addresses, mail, and access keys, their secrets sealed. Not there if that is in PostgreSQL
+database            where that is in PostgreSQL: its URL, without the password. Not there if it is here
 credentials         the owner's access key, as an AWS shared-credentials file; only for the owner's eyes
 master.key          32 octets that seal the secrets in the database; only for the owner's eyes. Not there if
                     WAYPOST_MASTER_KEY has it
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import secrets
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -59,6 +61,7 @@ class DataDirectory:
         self.path = path
         self.database = path / "waypost.sqlite3"
         self.credentials = path / "credentials"
+        self._elsewhere = path / "database"
         self._master_key = path / "master.key"
         self._run = path / "run.json"
         self._lock_file: IO[bytes] | None = None
@@ -100,6 +103,38 @@ class DataDirectory:
         if self.database.exists() and not os.access(self.database, os.W_OK):
             raise DataDirectoryError(f"{self.database} cannot be written.")
         self._run.unlink(missing_ok=True)  # left by a server that was killed
+
+    def check_database(self, url: str) -> None:
+        """Make sure that this is the directory of a server on that PostgreSQL database, or on its own if `url` is "".
+
+        Otherwise somebody forgot to say which, and would get an empty Waypost. Raises `DataDirectoryError`.
+        """
+        if url and self.database.exists():
+            raise DataDirectoryError(
+                f"{self.path} has a database of its own, {self.database.name}. Choose another directory with --data "
+                "for a server on PostgreSQL."
+            )
+        if not url and self._elsewhere.exists():
+            raise DataDirectoryError(
+                f"{self.path} belongs to a server on {self.data_at}. Name that with --database, or set "
+                "WAYPOST_SERVE_DATABASE, or choose another directory with --data."
+            )
+
+    def remember_database(self, url: str) -> None:
+        """Keep in mind that this is the directory of a server on a PostgreSQL database."""
+        _write_private(self._elsewhere, _without_password(url) + "\n")
+
+    @property
+    def data_at(self) -> str:
+        """Where all data is, for people."""
+        if self._elsewhere.exists():
+            return self._elsewhere.read_text(encoding="utf-8").strip()
+        return str(self.database)
+
+    @property
+    def has_database(self) -> bool:
+        """Whether a server has run on this directory."""
+        return self.database.exists() or self._elsewhere.exists()
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Keep the owner's access key where `waypost env` and AWS tools find it."""
@@ -144,7 +179,7 @@ class DataDirectory:
     def _master_key_in_file(self) -> bytes:
         """The master key of this directory; made with a new database."""
         if not self._master_key.exists():
-            if self.database.exists():
+            if self.has_database:
                 raise DataDirectoryError(
                     f"{self._master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
@@ -215,6 +250,11 @@ def _each_key_once(profiles: list[Profile]) -> list[Profile]:
     return list(first.values())
 
 
+def is_master_key_in_environment() -> bool:
+    """Whether the master key comes from the environment, so that no file is looked for."""
+    return bool(os.environ.get(MASTER_KEY_VARIABLE))
+
+
 def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
     """Write a file that only its owner can read, whole or not at all.
 
@@ -233,6 +273,15 @@ def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
             path.hardlink_to(temporary)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _without_password(url: str) -> str:
+    """A database URL as it may be shown: without a password, before the host or in the query."""
+    parts = urllib.parse.urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    shown = [(name, value) for name, value in urllib.parse.parse_qsl(parts.query) if "password" not in name]
+    query = urllib.parse.urlencode(shown, safe="/:,")
+    return urllib.parse.urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, query, ""))
 
 
 def _decoded(encoded: str) -> bytes:

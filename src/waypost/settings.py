@@ -31,6 +31,12 @@ class Settings:
     )
     smtp: str = _setting("127.0.0.1:1025", "HOST:PORT for incoming mail; port 0 takes any.")
     hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
+    database: str = _setting(
+        "",
+        "postgresql://USER@HOST/NAME, to keep everything there, shared by several servers; by default a SQLite file in "
+        "the data directory. With a password in it, rather set the environment variable.",
+    )
+    database_connections: str = _setting("16", "Connections to PostgreSQL that this server may have, at least 4.")
     account: str = _setting("000000000000", "At the first start: the AWS account id of the access key, twelve digits.")
     region: str = _setting(
         "us-east-1", "At the first start: the AWS region of the instance, and the one `waypost env` names."
@@ -42,6 +48,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("http", "smtp"):
             host_and_port(name, getattr(self, name))
+        if self.database and not self.database.startswith(("postgresql://", "postgres://")):  # it is not shown again
+            raise BadSetting("--database must be a URL such as postgresql://USER@HOST/NAME")
+        if not re.fullmatch(r"[0-9]{1,4}", self.database_connections, re.ASCII) or self.connections < FEWEST:
+            raise BadSetting(
+                f"--database-connections must be a number from {FEWEST} to 9999, not {self.database_connections!r}"
+            )
         if not re.fullmatch(r"[0-9]{12}", self.account):
             raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
@@ -51,6 +63,11 @@ class Settings:
         duration("token-retention", self.token_retention)
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
+
+    @property
+    def connections(self) -> int:
+        """How many connections to PostgreSQL this server may have."""
+        return int(self.database_connections)
 
     @property
     def limits_profile(self) -> Limits:
@@ -71,6 +88,10 @@ class Settings:
     def real_hostname(self) -> str:
         """The name to use: the one that was set, or this machine's."""
         return self.hostname or socket.gethostname()
+
+
+FEWEST = 4
+"""Connections to PostgreSQL with which each kind of work has one."""
 
 
 def duration(name: str, value: str) -> timedelta:

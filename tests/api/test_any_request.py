@@ -232,7 +232,7 @@ def make_what_is_missing(tx):
     for name in "abcd":
         if tx.email_address_by_id(name) is None and tx.email_address_by_key(f"{name}@example.com") is None:
             tx.add_email_address(an_email_address(name), {"team": name})
-    if not tx.link_of("a") and not tx.link_of("b") and tx.email_address_by_id("a") and tx.email_address_by_id("b"):
+    if not tx.links_of(["a", "b"]) and tx.email_address_by_id("a") and tx.email_address_by_id("b"):
         tx.add_link(AliasLink("a", "b", bootstrap.now()))
 
 

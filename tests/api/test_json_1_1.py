@@ -17,7 +17,7 @@ from waypost.datadir import DataDirectory
 from waypost.domain.access_keys import AccessKey
 from waypost.keyring import Keyring
 from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.testing import Server
 
 JSON_1_1 = "application/x-amz-json-1.1"
@@ -177,7 +177,7 @@ def server_of_the_page(tmp_path_factory):
     keyring = Keyring(directory.derived_key("sealed secrets"))
     connection = sqlite_file.connect(directory.database, "rwc")
     sqlite_file.migrate(connection, where="the page")
-    tx = Transaction(connection, keyring)
+    tx = SqliteTransaction(connection, keyring)
     access_keys.create(tx, KEY)
     make_instance(tx, INSTANCE_ID)
     for email_address_id in (PRIMARY, ALIAS):

@@ -15,7 +15,7 @@ from waypost.datadir import DataDirectory
 from waypost.domain.instances import Tenant
 from waypost.keyring import Keyring, new_access_key
 from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.testing import server as waypost_server
 
 MODEL = shapes.load()
@@ -29,7 +29,7 @@ def write(server, use_case):
     directory = DataDirectory(server.data)
     with closing(sqlite_file.connect(directory.database, "rwc")) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        use_case(Transaction(connection, Keyring(directory.derived_key("sealed secrets"))))
+        use_case(SqliteTransaction(connection, Keyring(directory.derived_key("sealed secrets"))))
         connection.execute("COMMIT")
 
 

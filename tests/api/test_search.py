@@ -15,7 +15,7 @@ from waypost.api.page_tokens import PageTokens
 from waypost.domain import errors
 from waypost.domain import search as conditions
 from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Transaction
+from waypost.store.sqlite_transaction import SqliteTransaction
 
 INVALID = ("InvalidParameterException", 400)
 INVALID_REQUEST = ("InvalidRequestException", 400)
@@ -305,7 +305,7 @@ def add_addresses(server, instance_id, count):
     """Put email addresses into the store of a running server, in one transaction; returns their ids."""
     made = [str(uuid.uuid4()) for _ in range(count)]
     with closing(sqlite_file.connect(server.data / "waypost.sqlite3", "rwc")) as connection:
-        tx = Transaction(connection, NoSeal())
+        tx = SqliteTransaction(connection, NoSeal())
         connection.execute("BEGIN IMMEDIATE")
         for number, email_address_id in enumerate(made):
             new = an_email_address(email_address_id, instance_id)

@@ -236,7 +236,7 @@ def remember(tx, *ages):
 
 
 def remembered(tx, *ages):
-    return [days for days in ages if tx.remembered_call(tokened(token=f"{days}").key)]
+    return [days for days in ages if tx.claim_call(tokened(token=f"{days}").key)]
 
 
 def test_what_counts_no_more_is_forgotten(tx):

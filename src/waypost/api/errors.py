@@ -12,6 +12,7 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
     errors.Invalid: ("InvalidParameterException", "InvalidRequestException"),
     errors.NotFound: ("ResourceNotFoundException", "InvalidRequestException"),
     errors.Conflict: ("ResourceConflictException", "InvalidRequestException"),
+    errors.Busy: ("ResourceConflictException", "InternalServiceException"),
     errors.Duplicate: ("DuplicateResourceException", "InvalidRequestException"),
     errors.QuotaExceeded: ("ServiceQuotaExceededException", "InvalidRequestException"),
     errors.TokenReused: ("IdempotencyException", "ResourceConflictException", "InvalidRequestException"),

@@ -11,6 +11,7 @@ from waypost.app import ports, trace
 from waypost.domain import errors, messages, routing
 from waypost.domain.addresses import Address
 from waypost.domain.delivery import Delivery, Status
+from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.messages import Envelope, Message
 
 
@@ -43,9 +44,8 @@ def accept_message(
     When the transaction is committed, the mail is ours. Raises `errors.MailLoop`, or
     `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender asks again.
     """
-    found = [find_recipient(tx, address) for address in recipients]
-    present = [recipient for recipient in found if recipient is not None]
-    if len(present) < len(found):
+    present = find_recipients(tx, recipients)
+    if len(present) < len(recipients):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
 
     facts = messages.read_header(raw)
@@ -59,10 +59,10 @@ def accept_message(
     return message
 
 
-def find_recipient(tx: ports.ReadTx, address: Address) -> routing.Recipient | None:
-    """The email address that mail for `address` reaches, with its primary if it is an alias, or None."""
-    found = tx.email_address_with_primary(address.key)
-    return routing.Recipient(address, *found) if found else None
+def find_recipients(tx: ports.ReadTx, recipients: Sequence[Address]) -> list[routing.Recipient]:
+    """The email addresses that mail for these recipients reaches; recipients that are none here are left out."""
+    owners = tx.owners([address.key for address in recipients])
+    return [routing.Recipient(address, *owners[address.key]) for address in recipients if address.key in owners]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,18 @@ def explain(tx: ports.ReadTx, account: str, address: Address) -> Explanation:
 
     An address of another account is explained like one that does not exist.
     """
-    recipient = find_recipient(tx, address)
-    if recipient is None or recipient.email_address.account != account:
+    found = find_recipients(tx, [address])
+    if not found or found[0].email_address.account != account:
         return Explanation(address, None, [f"{address} is no email address of account {account}."])
-    plan = routing.plan([recipient])
-    return Explanation(address, plan, list(_reasons(tx, recipient, plan)))
+    plan = routing.plan(found)
+    return Explanation(address, plan, list(_reasons(tx, found[0].email_address, plan)))
 
 
-def _reasons(tx: ports.ReadTx, recipient: routing.Recipient, plan: routing.Plan) -> Iterator[str]:
+def _reasons(tx: ports.ReadTx, email_address: EmailAddress, plan: routing.Plan) -> Iterator[str]:
     for destination in plan.destinations:
         yield trace.because(destination)
-    link = tx.link_of(recipient.email_address.id)
-    alias_id = link.alias_of(recipient.email_address.id) if link else None
+    link = tx.links_of([email_address.id]).get(email_address.id)
+    alias_id = link.alias_of(email_address.id) if link else None
     alias = tx.email_address_by_id(alias_id) if alias_id else None
     if alias:
         yield f"Mail sent to its alias {alias.address} arrives here too."

@@ -27,6 +27,7 @@ def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey], *, now: datetime) -> Non
 
 def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
     """The oldest key of the account's root that may do everything; `new`, which is one, is kept if there is none."""
+    tx.hold("the owner's key")
     for key in tx.access_keys():
         if key.is_unrestricted and (key.user_name, key.account) == (new.user_name, new.account):
             return key

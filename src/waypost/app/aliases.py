@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from waypost.app import email_addresses, idempotency, instances, ports
+from waypost.app import email_addresses, idempotency, ports
 from waypost.domain import aliases
 from waypost.domain.instances import Tenant
 
@@ -24,12 +24,13 @@ def associate(
     """
 
     def effect() -> str:
-        _lock_both(tx, tenant, instance_id, primary_id, alias_id)
+        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
+        links = tx.links_of((primary_id, alias_id))
         link = aliases.associate(
             primary_id,
             alias_id,
-            link_of_primary=tx.link_of(primary_id),
-            link_of_alias=tx.link_of(alias_id),
+            link_of_primary=links.get(primary_id),
+            link_of_alias=links.get(alias_id),
             now=now,
         )
         tx.add_link(link)
@@ -54,17 +55,9 @@ def disassociate(
     """
 
     def effect() -> str:
-        _lock_both(tx, tenant, instance_id, primary_id, alias_id)
-        tx.remove_link(aliases.disassociate(primary_id, alias_id, link_of_primary=tx.link_of(primary_id)))
+        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
+        link = tx.links_of((primary_id,)).get(primary_id)
+        tx.remove_link(aliases.disassociate(primary_id, alias_id, link_of_primary=link))
         return ""
 
     idempotency.once(tx, call, now=now, effect=effect)
-
-
-def _lock_both(tx: ports.WriteTx, tenant: Tenant, instance_id: str, primary_id: str, alias_id: str) -> None:
-    """Hold both email addresses for this transaction; raise `errors.NotFound` for the first that is missing."""
-    instances.get(tx, tenant, instance_id)
-    held = tx.lock_email_addresses(tenant, instance_id, sorted({primary_id, alias_id}))
-    for email_address_id in (primary_id, alias_id):
-        if email_address_id not in held:
-            raise email_addresses.not_found(instance_id, email_address_id)

@@ -28,7 +28,8 @@ def create(
     tagging.refuse_reserved(tags)
 
     def effect() -> str:
-        instances.get(tx, tenant, email_address.instance_id)
+        own_instance = instances.get if quota is None else instances.lock  # so that two do not take the last place
+        own_instance(tx, tenant, email_address.instance_id)
         if tx.email_address_by_key(email_address.address.key):
             raise errors.Duplicate(
                 f"Email address {email_address.address} exists already. Mail to an address has one owner, "
@@ -91,11 +92,7 @@ def update_metadata(
     """
 
     def effect() -> str:
-        instances.get(tx, tenant, instance_id)
-        held = tx.lock_email_addresses(tenant, instance_id, [email_address_id])
-        if not held:
-            raise not_found(instance_id, email_address_id)
-        before = held[email_address_id]
+        (before,) = lock(tx, tenant, instance_id, email_address_id)
         after = before.with_texts(display_name=display_name, description=description, now=now)
         if after != before:
             tx.update_email_address(after)
@@ -109,10 +106,22 @@ def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id
 
     Raises `errors.NotFound`, naming which is missing.
     """
-    instances.get(tx, tenant, instance_id)
-    if not tx.lock_email_addresses(tenant, instance_id, [email_address_id]):
-        raise not_found(instance_id, email_address_id)
+    lock(tx, tenant, instance_id, email_address_id)
     tx.remove_email_address(email_address_id)
+
+
+def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list[EmailAddress]:
+    """Hold email addresses of an instance for this transaction; returns them in the order of `ids`.
+
+    They are asked for in one order, whatever order they are named in, so that no two calls wait for each other.
+    Raises `errors.NotFound`, naming which is missing, and `errors.Busy`.
+    """
+    held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
+    for email_address_id in ids:
+        if email_address_id not in held:
+            instances.get(tx, tenant, instance_id)
+            raise not_found(instance_id, email_address_id)
+    return [held[email_address_id] for email_address_id in ids]
 
 
 def not_found(instance_id: str, email_address_id: str) -> errors.NotFound:

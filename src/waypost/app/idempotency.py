@@ -35,7 +35,7 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     """
     if call is None:
         return effect()
-    first = tx.remembered_call(call.key)
+    first = tx.claim_call(call.key)
     if first is not None and now - first.made_at < call.retention:
         if first.fingerprint != call.fingerprint:
             raise errors.TokenReused(

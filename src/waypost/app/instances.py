@@ -51,6 +51,14 @@ def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
     return instance
 
 
+def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
+    """Hold the tenant's instance for this transaction. Raises `errors.NotFound`, `errors.Busy`."""
+    instance = tx.lock_instance(tenant, instance_id)
+    if instance is None:
+        raise not_found(tenant, instance_id)
+    return instance
+
+
 def not_found(tenant: Tenant, instance_id: str) -> errors.NotFound:
     """The error for an instance that the tenant does not have."""
     return errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
@@ -89,7 +97,7 @@ def delete(
     """
 
     def effect() -> str:
-        tx.remove_instance(get(tx, tenant, instance_id).id)
+        tx.remove_instance(lock(tx, tenant, instance_id).id)
         return ""
 
     idempotency.once(tx, call, now=now, effect=effect)

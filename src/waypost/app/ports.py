@@ -118,16 +118,16 @@ class ReadTx(Protocol):
         """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
         ...
 
-    def email_address_with_primary(self, address_key: str) -> tuple[EmailAddress, EmailAddress | None] | None:
-        """The owner of an address, and the primary that its mail is forwarded to if it is an alias."""
+    def owners(self, address_keys: Sequence[str]) -> dict[str, tuple[EmailAddress, EmailAddress | None]]:
+        """The owners of addresses at one moment, by address key; each with its primary if it is an alias."""
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         """Whoever's it is; for following a link, both ends of which are in one instance."""
         ...
 
-    def link_of(self, email_address_id: str) -> AliasLink | None:
-        """The one alias link that this email address is in, on either side."""
+    def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
+        """The one alias link that each of these email addresses is in, on either side, by its id."""
         ...
 
     def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
@@ -142,16 +142,12 @@ class ReadTx(Protocol):
         """All access keys, the oldest first."""
         ...
 
-    def remembered_call(self, key: CallKey) -> RememberedCall | None:
-        """What a client token was answered, however long ago."""
-        ...
-
     def message(self, account: str, message_id: str) -> Message | None:
         """A message that was delivered to an email address of this account."""
         ...
 
-    def raw(self, message_id: str) -> bytes:
-        """The bytes of a message that exists, as sent after DATA."""
+    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
+        """Of the bytes of a message that exists, as sent after DATA: those from `start` on, `limit` at most."""
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
@@ -172,8 +168,18 @@ class ReadTx(Protocol):
 class WriteTx(ReadTx, Protocol):
     """A transaction that changes the store. An exception undoes all that was done through it.
 
-    Methods raise `errors.Duplicate` or `errors.Conflict` where a named constraint of the store is broken.
+    Where a named constraint of the store is broken, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound` is
+    raised, by the method or at the end of the transaction. What one transaction holds, another that asks for it
+    waits for; if it waits too long, `errors.Busy` is raised.
     """
+
+    def hold(self, what: str) -> None:
+        """Hold a name of ours, so that those who do the same thing at the same time do it in turn."""
+        ...
+
+    def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        """The tenant's instance with this id, held until the transaction ends. Nothing is added to it meanwhile."""
+        ...
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
         """The email addresses with these ids in the tenant's instance, by id, held until the transaction ends."""
@@ -213,6 +219,10 @@ class WriteTx(ReadTx, Protocol):
 
     def remove_link(self, link: AliasLink) -> None:
         """End a link, at both of its ends."""
+        ...
+
+    def claim_call(self, key: CallKey) -> RememberedCall | None:
+        """What a client token was answered, however long ago. The token is held, answered or not."""
         ...
 
     def remember_call(self, key: CallKey, call: RememberedCall) -> None:
@@ -263,4 +273,8 @@ class Store(Protocol):
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:
         """Run a use case that changes things. It may run more than once, and counts once."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes that wait, and let go of everything. Later calls raise `StoreUnavailable`."""
         ...

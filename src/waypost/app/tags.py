@@ -42,11 +42,12 @@ def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str,
 def remove(tx: ports.WriteTx, tenant: Tenant, resource: Resource, keys: Sequence[str]) -> None:
     """Take tags off a resource; a key that it does not have is no matter. Raises `errors.NotFound`."""
     _lock(tx, tenant, resource)
-    of(tx, tenant, resource)
     tx.remove_tags(resource.id, keys)
 
 
 def _lock(tx: ports.WriteTx, tenant: Tenant, resource: Resource) -> None:
-    """Hold an email address, so that two calls do not add to the same tags at once."""
-    if resource.email_address_id is not None:
-        tx.lock_email_addresses(tenant, resource.instance_id, [resource.email_address_id])
+    """Hold a resource, so that two calls do not add to the same tags at once. Raises `errors.NotFound`."""
+    if resource.email_address_id is None:
+        instances.lock(tx, tenant, resource.instance_id)
+    else:
+        email_addresses.lock(tx, tenant, resource.instance_id, resource.email_address_id)

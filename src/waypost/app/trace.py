@@ -24,6 +24,16 @@ class MessageDetails:
     events: list[ports.TraceEvent]
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A message as delivered to one address: our trace lines, then the octets that the sender sent."""
+
+    message_id: str
+    trace_header: bytes
+    size: int
+    """Octets that the sender sent."""
+
+
 def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
@@ -72,11 +82,12 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
     return MessageDetails(message, deliveries, events)
 
 
-def raw_copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> bytes:
-    """The exact bytes as delivered to an address: our trace lines, then the message. Raises `errors.NotFound`."""
-    for delivery in tx.deliveries_of(account, message_id):
-        if delivery.address.key == address.key:
-            return delivery.trace_header + tx.raw(message_id)
+def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> Copy:
+    """The message as it was delivered to an address. Raises `errors.NotFound`."""
+    message = tx.message(account, message_id)
+    for delivery in tx.deliveries_of(account, message_id) if message else ():
+        if message and delivery.address.key == address.key:
+            return Copy(message_id, delivery.trace_header, message.size)
     raise errors.NotFound(f"Message {message_id} was not delivered to {address} in account {account}.")
 
 

@@ -12,7 +12,7 @@ import typer
 from waypost.app import access_keys
 from waypost.cli.client import Data, Json
 from waypost.datadir import DataDirectory
-from waypost.settings import Settings, duration
+from waypost.settings import Settings, duration, environment_name
 
 if TYPE_CHECKING:
     from waypost.app.ports import WriteTx
@@ -27,6 +27,15 @@ class Refused(Exception):
 
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id, as in `waypost keys list`.")]
+
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        help="The PostgreSQL database of the server, if it has one.",
+        envvar=environment_name("database"),
+    ),
+]
 
 _DEFAULTS = Settings()
 
@@ -44,6 +53,7 @@ def create(
         str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
     ] = "",
     data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
     as_json: Json = False,
 ) -> None:
     """Make an access key. Its secret is shown this once."""
@@ -57,8 +67,8 @@ def create(
         now=bootstrap.now(),
         lifetime=duration("expires", expires) if expires else None,
     )
-    is_new = not DataDirectory(Path(data)).database.exists()
-    _administer(data, partial(access_keys.create, key=key), make=True)
+    is_new = not database and not DataDirectory(Path(data)).has_database
+    _administer((data, database), partial(access_keys.create, key=key), make=True)
     if is_new:
         typer.echo(f"There was no Waypost in {data}, and now there is.", err=True)
     if as_json:  # as AWS tools read it from a `credential_process`
@@ -76,9 +86,9 @@ def create(
 
 
 @app.command("list")
-def listed(data: Data = _DEFAULTS.data, as_json: Json = False) -> None:
+def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database, as_json: Json = False) -> None:
     """List all access keys, the oldest first; never their secrets."""
-    keys = _administer(data, lambda tx: tx.access_keys())
+    keys = _administer((data, database), lambda tx: tx.access_keys())
     if as_json:
         typer.echo(json.dumps([_shown(key) for key in keys], indent=2))
         return
@@ -89,23 +99,23 @@ def listed(data: Data = _DEFAULTS.data, as_json: Json = False) -> None:
 
 
 @app.command()
-def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Refuse an access key from now on, until it is activated again."""
-    _administer(data, partial(access_keys.set_active, access_key_id=key_id, active=False))
+    _administer((data, database), partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"{key_id} is inactive now.")
 
 
 @app.command()
-def activate(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+def activate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Accept an access key again."""
-    _administer(data, partial(access_keys.set_active, access_key_id=key_id, active=True))
+    _administer((data, database), partial(access_keys.set_active, access_key_id=key_id, active=True))
     typer.echo(f"{key_id} is active now.")
 
 
 @app.command()
-def delete(key_id: KeyId, data: Data = _DEFAULTS.data) -> None:
+def delete(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Remove an access key for good."""
-    _administer(data, partial(access_keys.delete, access_key_id=key_id))
+    _administer((data, database), partial(access_keys.delete, access_key_id=key_id))
     typer.echo(f"{key_id} is gone.")
 
 
@@ -144,10 +154,13 @@ def _read(policy: Path) -> str:
         raise Refused(f"The policy {policy} cannot be read: {reason}.") from error
 
 
-def _administer(data: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
+def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
+    """Run a use case where the data is: a data directory, and the URL of a database elsewhere or ""."""
     from waypost import bootstrap
 
+    data, database = where
+    directory = DataDirectory(Path(data))
     try:
-        return asyncio.run(bootstrap.administer(DataDirectory(Path(data)), use_case, make=make))
+        return asyncio.run(bootstrap.administer(directory, use_case, database=database, make=make))
     except (bootstrap.CannotStart, bootstrap.Refused) as error:
         raise Refused(str(error)) from error

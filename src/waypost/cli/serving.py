@@ -25,6 +25,8 @@ def serve(
     http: Annotated[str, _option("http")] = _DEFAULTS.http,
     smtp: Annotated[str, _option("smtp")] = _DEFAULTS.smtp,
     hostname: Annotated[str, _option("hostname")] = _DEFAULTS.hostname,
+    database: Annotated[str, _option("database")] = _DEFAULTS.database,
+    database_connections: Annotated[str, _option("database_connections")] = _DEFAULTS.database_connections,
     account: Annotated[str, _option("account")] = _DEFAULTS.account,
     region: Annotated[str, _option("region")] = _DEFAULTS.region,
     limits: Annotated[str, _option("limits")] = _DEFAULTS.limits,
@@ -36,6 +38,8 @@ def serve(
         http=http,
         smtp=smtp,
         hostname=hostname,
+        database=database,
+        database_connections=database_connections,
         account=account,
         region=region,
         limits=limits,
@@ -64,7 +68,7 @@ def _banner(service: "Service", run: "Run") -> None:
         f"  mail         {run.smtp}   (SMTP; only for email addresses that exist)\n"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
-        f"  data         {directory.database}\n"
+        f"  data         {service.where}\n"
         f'Point your tools at it:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
         "Ctrl-C stops it."
     )

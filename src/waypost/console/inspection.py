@@ -1,21 +1,21 @@
 """The inspection API: read what arrived, what happened to it, and what would happen. JSON over HTTP.
 
-Every path but `/_waypost/health` wants HTTP Basic with an access key id and its secret, whose policy allows
-`waypost:Inspect`, and shows the mail of that key's account only.
+Every path but `/_waypost/health` and `/_waypost/ready` wants HTTP Basic with an access key id and its secret, whose
+policy allows `waypost:Inspect`, and shows the mail of that key's account only.
 """
 
 import asyncio
 import base64
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, TypeGuard
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, Router
 
 import waypost
@@ -37,6 +37,12 @@ PREFIX = "/_waypost"
 ACTION = "waypost:Inspect"
 """What the IAM policy of an access key must allow, on the resource `*`, for all that is here."""
 
+READY_SECONDS = 2.0
+"""How long the store may take to show that it is there."""
+
+PART = 1024 * 1024
+"""Octets of a message that are read at once."""
+
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
@@ -46,6 +52,7 @@ def application(store: ports.Store, *, failures: FailedSignatures, clock: ports.
     inspection = _Inspection(store, failures, clock, emit)
     pages = {
         "/health": inspection.health,
+        "/ready": inspection.ready,
         "/instance": inspection.instance,
         "/messages": inspection.messages,
         "/messages/{id}": inspection.message,
@@ -71,6 +78,15 @@ class _Inspection:
     async def health(self, _: Request) -> Response:
         """This process answers. It says nothing of the store."""
         return JSONResponse({"status": "ok", "version": waypost.__version__})
+
+    async def ready(self, _: Request) -> Response:
+        """Whether the store answers, so that calls and mail are worth sending here. No part of a caller's business."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._store.read(lambda tx: tx.has_instance_alias(""))
+        except TimeoutError as error:
+            raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
+        return JSONResponse({"status": "ready"})
 
     async def instance(self, request: Request) -> Response:
         """The account's oldest instance in a region, so that tools can be pointed at one."""
@@ -100,16 +116,30 @@ class _Inspection:
         """The exact bytes as delivered to an address."""
         account = await self._account(request)
         message_id = request.path_params["id"]
-        raw = await self._store.search(
-            partial(trace.raw_copy, account=account, message_id=message_id, address=_address(request))
+        copy = await self._store.search(
+            partial(trace.copy, account=account, message_id=message_id, address=_address(request))
         )
-        return Response(raw, media_type="message/rfc822", headers={"content-disposition": "attachment"})
+        first = await self._octets(copy.message_id, start=0)
+        headers = {
+            "content-disposition": "attachment",
+            "content-length": str(len(copy.trace_header) + copy.size),
+        }
+        return StreamingResponse(self._parts(copy, first), media_type="message/rfc822", headers=headers)
 
     async def explain(self, request: Request) -> Response:
         """What would happen to mail for an address, and why."""
         account = await self._account(request)
         found = await self._store.search(partial(accept.explain, account=account, address=_address(request)))
         return JSONResponse(_explanation(found))
+
+    async def _parts(self, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
+        """A copy, part by part: a slow reader holds one part in memory, and nothing of the store."""
+        yield copy.trace_header + first
+        for start in range(PART, copy.size, PART):
+            yield await self._octets(copy.message_id, start=start)
+
+    async def _octets(self, message_id: str, *, start: int) -> bytes:
+        return await self._store.search(lambda tx: tx.octets(message_id, start=start, limit=PART))
 
     def guarded(self, page: Page) -> Page:
         """The page inside the one error boundary of this edge: of a failure of ours the caller learns but an id."""

@@ -4,6 +4,7 @@
     ├── Invalid                 a value breaks a rule; names the value
     ├── NotFound                a resource does not exist (or is not the caller's to see)
     ├── Conflict                the request contradicts what is there
+    ├── Busy                    somebody else changes the same thing just now; worth a retry
     ├── Duplicate               something with this name exists already
     ├── TokenReused             a client token came back with other parameters
     ├── QuotaExceeded           there are as many of these as there may be
@@ -34,6 +35,10 @@ class NotFound(WaypostError):
 
 class Conflict(WaypostError):
     """The request cannot be carried out because of what exists now. The message says what."""
+
+
+class Busy(WaypostError):
+    """What the request needs is held by another one, and was not free in time. Nothing was done."""
 
 
 class Duplicate(WaypostError):

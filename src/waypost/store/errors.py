@@ -12,7 +12,16 @@ _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
     "instances_alias_is_unique": (errors.Duplicate, "This instance alias is already used."),
     "alias_link_ends_one_link_each": (errors.Conflict, _IN_A_LINK),
     "alias_link_ends_pair": (errors.Conflict, _IN_A_LINK),
+    "email_addresses_have_an_instance": (errors.NotFound, "The instance was deleted just now."),
 }
+
+
+def took_too_long(seconds: float) -> errors.Invalid:
+    """The refusal of a search that was given up after so many seconds."""
+    return errors.Invalid(
+        f"This takes more than {seconds:g} seconds, so it was given up. Search for values of three letters or more, "
+        "and fewer of them."
+    )
 
 
 def meaning(constraint: str) -> errors.WaypostError | None:

@@ -60,8 +60,8 @@ def of_instance(instance: Instance) -> Row:
         alias_key(instance.alias) if instance.alias else None,
         instance.identity_management_type,
         instance.directory_id,
-        int(instance.inbound_calls_enabled),
-        int(instance.outbound_calls_enabled),
+        instance.inbound_calls_enabled,
+        instance.outbound_calls_enabled,
         to_milliseconds(instance.created_at),
     )
 
@@ -82,6 +82,12 @@ def email_address(row: Row) -> EmailAddress:
         created_at=from_milliseconds(row[7]),
         modified_at=from_milliseconds(row[8]),
     )
+
+
+def with_primary(row: Row) -> tuple[EmailAddress, EmailAddress | None]:
+    """An email address and, if it is an alias, its primary."""
+    own, primary = row[:EMAIL_ADDRESS_FIELDS], row[EMAIL_ADDRESS_FIELDS:]
+    return email_address(own), email_address(primary) if primary[0] else None
 
 
 def of_email_address(email_address: EmailAddress) -> Row:
@@ -147,7 +153,7 @@ def of_access_key(key: AccessKey, sealed_secret: bytes) -> Row:
         key.account,
         key.user_name,
         key.document,
-        int(key.active),
+        key.active,
         to_milliseconds(key.created_at),
         None if key.expires_at is None else to_milliseconds(key.expires_at),
         key.session_token_digest,

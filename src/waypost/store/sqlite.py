@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.app import ports
-from waypost.domain import errors
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import Seal, Transaction
+from waypost.store import errors, sqlite_file
+from waypost.store.sqlite_transaction import SqliteTransaction
+from waypost.store.transaction import Seal
 
 T = TypeVar("T")
 
@@ -85,11 +85,17 @@ class SqliteStore:
         sqlite_file.refuse_old_sqlite()
         try:
             with ExitStack() as opened:
-                self._writing = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "rwc"))), seal)
+
+                def opens(mode: str) -> SqliteTransaction:
+                    return SqliteTransaction(opened.enter_context(closing(sqlite_file.connect(path, mode))), seal)
+
+                self._writing = opens("rwc")
                 sqlite_file.migrate(self._writing.connection, where=str(path), only_new=only_new)
                 sqlite_file.check_seal(self._writing)
-                self._reading = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
-                self._searching = Transaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
+                self._reading = SqliteTransaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
+                self._searching = SqliteTransaction(
+                    opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal
+                )
                 self._searching.connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
                 self._connections = opened.pop_all()
         except sqlite3.Error as error:
@@ -164,7 +170,7 @@ class _HalfDone(Exception):
     """A use case failed after it had changed something, so there is something to undo."""
 
 
-def _run_batch(tx: Transaction, batch: list[_Job]) -> None:
+def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
     """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed.
 
     Never raises: the writer goes on with the next batch, and has callers to tell.
@@ -192,7 +198,7 @@ def _run_batch(tx: Transaction, batch: list[_Job]) -> None:
                 connection.execute("ROLLBACK")
 
 
-def _run(tx: Transaction, job: _Job) -> None:
+def _run(tx: SqliteTransaction, job: _Job) -> None:
     """Run one job with no savepoint around it, which would cost a quarter of the time of a message.
 
     Most refusals happen before the first change, and then there is nothing to undo. Raises `_HalfDone` otherwise.
@@ -207,7 +213,7 @@ def _run(tx: Transaction, job: _Job) -> None:
         raise _HalfDone
 
 
-def _run_in_savepoint(tx: Transaction, job: _Job) -> None:
+def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
     """Run one job so that it can be undone alone. Raises `sqlite3.Error` only if the whole transaction is lost."""
     tx.connection.execute("SAVEPOINT job")
     job.run(tx)
@@ -216,7 +222,7 @@ def _run_in_savepoint(tx: Transaction, job: _Job) -> None:
     tx.connection.execute("RELEASE job")
 
 
-def _search(tx: Transaction, use_case: Callable[[ports.ReadTx], T]) -> T:
+def _search(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     """Run a use case on one consistent view of the database."""
     try:
         tx.connection.execute("BEGIN")
@@ -229,10 +235,7 @@ def _search(tx: Transaction, use_case: Callable[[ports.ReadTx], T]) -> T:
             tx.connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise errors.Invalid(
-                f"This takes more than {SEARCH_SECONDS:g} seconds, so it was given up. Search for values of three "
-                "letters or more, and fewer of them."
-            ) from error
+            raise errors.took_too_long(SEARCH_SECONDS) from error
         raise _unavailable(error) from error
 
 

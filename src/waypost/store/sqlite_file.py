@@ -7,7 +7,8 @@ from pathlib import Path
 
 from waypost.domain import caseless
 from waypost.store import migrations
-from waypost.store.sqlite_transaction import Seal, Transaction
+from waypost.store.sqlite_transaction import SqliteTransaction
+from waypost.store.transaction import Seal
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -97,7 +98,7 @@ def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def check_seal(tx: Transaction) -> None:
+def check_seal(tx: SqliteTransaction) -> None:
     """Make sure that the secrets in a file are sealed by the seal at hand, or remember it for a new file."""
     with exclusively(tx.connection):
         tx.check_seal()
@@ -113,9 +114,9 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def in_memory(seal: Seal) -> Transaction:
+def in_memory(seal: Seal) -> SqliteTransaction:
     """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
     migrate(connection, where="memory")
-    return Transaction(connection, seal)
+    return SqliteTransaction(connection, seal)

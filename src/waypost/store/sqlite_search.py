@@ -22,18 +22,7 @@ from typing import Any
 
 from waypost.domain import search
 from waypost.domain.search import Comparison, Condition, Every, Field, Tagged, Text
-
-_COLUMNS = {
-    Field.ADDRESS: "address",
-    Field.DISPLAY_NAME: "display_name",
-    Field.DESCRIPTION: "description",
-    Field.ID: "email_address_id",
-}
-
-_START = 64
-"""Characters of a text that its index holds; an id is shorter and indexed whole."""
-
-_TRIGRAM = 3
+from waypost.store import text_starts
 
 _PHRASE = 32
 """Characters of a value that trigrams are asked for: each takes memory while the search runs."""
@@ -46,9 +35,6 @@ _TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
 
 SAMPLE = 200_000
 """Entries among which matches are counted where finding each may mean to pass by many; the rest is estimated."""
-
-_LAST_CHARACTER = "\U0010ffff"
-_FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 _ENTRIES = "search_entries AS s"
 
@@ -168,8 +154,8 @@ def _by_exact_text(condition: Condition, number: int) -> _Driver | None:
     return _Driver(
         source=_ENTRIES,
         where=f"s.range = ? AND {_start_column(condition.field)} = ?",
-        parameters=(number, _start(condition)),
-        ensures=condition if _is_indexed_whole(condition) else None,
+        parameters=(number, text_starts.start(condition)),
+        ensures=condition if text_starts.is_whole(condition) else None,
     )
 
 
@@ -189,15 +175,15 @@ def _by_tag(condition: Condition, _: int) -> _Driver | None:
 def _by_start(condition: Condition, number: int) -> _Driver | None:
     if not isinstance(condition, Text) or condition.comparison is not Comparison.STARTS_WITH:
         return None
-    column, start = _start_column(condition.field), _start(condition)
-    end = _after_all_that_start_with(start)
+    column, start = _start_column(condition.field), text_starts.start(condition)
+    end = text_starts.end(start)
     return _Driver(
         source=_ENTRIES,
         where="s.range = ?" if end is None else f"s.range = ? AND {column} < ?",
         parameters=(number,) if end is None else (number, end),
         text=column,
         start=start,
-        ensures=condition if _is_indexed_whole(condition) else None,
+        ensures=condition if text_starts.is_whole(condition) else None,
     )
 
 
@@ -231,7 +217,9 @@ def _trigrams(condition: Condition) -> str | None:
         case Text(Field.ID) | Tagged():
             return None
         case Text(field, _, value):
-            return f"{_COLUMNS[field]} : {_quoted(value[:_PHRASE])}" if len(value) >= _TRIGRAM else None
+            if len(value) < text_starts.TRIGRAM:
+                return None
+            return f"{text_starts.COLUMNS[field]} : {_quoted(value[:_PHRASE])}"
         case Every(parts):
             known = [match for part in parts if (match := _trigrams(part))]
             return _joined(" AND ", known) if known else None
@@ -243,11 +231,11 @@ def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
     """A condition as an SQL expression on `search_entries AS s`, exact to the letter, and its parameters."""
     match condition:
         case Text(field, Comparison.EXACT, value):
-            return f"s.{_COLUMNS[field]} = ?", (value,)
+            return f"s.{text_starts.COLUMNS[field]} = ?", (value,)
         case Text(field, Comparison.STARTS_WITH, value):
-            return f"substr(s.{_COLUMNS[field]}, 1, ?) = ?", (len(value), value)
+            return f"substr(s.{text_starts.COLUMNS[field]}, 1, ?) = ?", (len(value), value)
         case Text(field, _, value):
-            return f"instr(s.{_COLUMNS[field]}, ?) > 0", (value,)
+            return f"instr(s.{text_starts.COLUMNS[field]}, ?) > 0", (value,)
         case Tagged(key, None):
             return f"EXISTS ({_TAG})", (key,)
         case Tagged(key, value):
@@ -278,24 +266,4 @@ def _quoted(text: str) -> str:
 
 
 def _start_column(field: Field) -> str:
-    return f"s.{_COLUMNS[field]}" if field is Field.ID else f"s.{_COLUMNS[field]}_start"
-
-
-def _is_indexed_whole(text: Text) -> bool:
-    """Whether the index tells all of a text that is compared with this one."""
-    return text.field is Field.ID or len(text.value) < _START
-
-
-def _start(text: Text) -> str:
-    return text.value if text.field is Field.ID else text.value[:_START]
-
-
-def _after_all_that_start_with(start: str) -> str | None:
-    """The first text behind all that start with `start`, in the order of code points; None if there is none."""
-    kept = start.rstrip(_LAST_CHARACTER)
-    if not kept:
-        return None
-    following = chr(ord(kept[-1]) + 1)
-    if _FIRST_SURROGATE <= following <= _LAST_SURROGATE:  # no text has these
-        following = chr(ord(_LAST_SURROGATE) + 1)
-    return kept[:-1] + following
+    return f"s.{text_starts.COLUMNS[field]}" if field is Field.ID else f"s.{text_starts.COLUMNS[field]}_start"

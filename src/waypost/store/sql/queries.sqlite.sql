@@ -39,12 +39,29 @@ DELETE FROM search_ranges WHERE instance_id = ?;
 -- Its email addresses have to go first.
 DELETE FROM instances WHERE id = ?;
 
--- name: email_address
--- One email address, only in its own instance, and only for the tenant who owns that.
+-- name: hold
+-- There is one writer, who holds everything.
+SELECT ?;
+
+-- name: lock_instance
+-- There is one writer, who holds every row.
+SELECT id, account, region, alias, identity_management_type, directory_id,
+       inbound_calls_enabled, outbound_calls_enabled, created_at
+FROM instances WHERE id = ? AND account = ? AND region = ?;
+
+-- name: lock_email_addresses
+-- Those of a JSON list, only in their own instance, and only for the tenant who owns that. There is one writer, who
+-- holds every row.
 SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
        e.modified_at
-FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
-WHERE e.id = ? AND e.instance_id = ? AND i.account = ? AND i.region = ?;
+FROM json_each(?) AS given
+CROSS JOIN email_addresses AS e ON e.id = given.value
+JOIN instances AS i ON i.id = e.instance_id
+WHERE e.instance_id = ? AND i.account = ? AND i.region = ?;
+
+-- name: lock_email_addresses_of_instance
+-- There is one writer, who holds every row.
+SELECT ?;
 
 -- name: email_addresses_up_to
 -- How many email addresses an instance has, counted no further than a limit.
@@ -66,16 +83,16 @@ WHERE e.id = ? AND e.instance_id = ? AND i.account = ? AND i.region = ?;
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
 FROM email_addresses WHERE address_key = ?;
 
--- name: email_address_with_primary
--- The owner of an address, and whom its mail is forwarded to: one look-up for each recipient of a message.
+-- name: owners
+-- The owners of the addresses in a JSON list, and whom their mail is forwarded to.
 SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
        e.modified_at,
        p.id, p.instance_id, p.account, p.address, p.address_key, p.display_name, p.description, p.created_at,
        p.modified_at
-FROM email_addresses AS e
+FROM json_each(?) AS given
+CROSS JOIN email_addresses AS e ON e.address_key = given.value
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
-LEFT JOIN email_addresses AS p ON p.id = l.other_id
-WHERE e.address_key = ?;
+LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
 -- name: email_address_by_id
 -- The other end of a link.
@@ -90,7 +107,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: update_email_address
 -- The address, and what belongs to it, never change.
-UPDATE email_addresses SET display_name = ?, description = ?, modified_at = ? WHERE id = ?;
+UPDATE email_addresses SET display_name = ?2, description = ?3, modified_at = ?4 WHERE id = ?1;
 
 -- name: add_search_entry
 -- With the next number in the range of the instance.
@@ -99,12 +116,12 @@ SELECT 1 + coalesce(
            (SELECT max(number) FROM search_entries
             WHERE number > r.number << 32 AND number < (r.number + 1) << 32),
            r.number << 32),
-       ?, ?, ?, ?
-FROM search_ranges AS r WHERE r.instance_id = ?;
+       ?1, ?3, ?4, ?5
+FROM search_ranges AS r WHERE r.instance_id = ?2;
 
 -- name: update_search_entry
 -- The texts that can change.
-UPDATE search_entries SET display_name = ?, description = ? WHERE email_address_id = ?;
+UPDATE search_entries SET address = ?2, display_name = ?3, description = ?4 WHERE email_address_id = ?1;
 
 -- name: remove_search_entry
 -- Before its email address goes.
@@ -122,9 +139,10 @@ DELETE FROM email_addresses WHERE id = ?;
 -- Their links and tags have to go first.
 DELETE FROM email_addresses WHERE instance_id = ?;
 
--- name: link_of
--- The link that an email address is in, told from its own side.
-SELECT email_address_id, side, other_id, created_at FROM alias_link_ends WHERE email_address_id = ?;
+-- name: links_of
+-- The links that the email addresses in a JSON list are in, each told from its own side.
+SELECT l.email_address_id, l.side, l.other_id, l.created_at
+FROM json_each(?) AS given CROSS JOIN alias_link_ends AS l ON l.email_address_id = given.value;
 
 -- name: add_link
 -- Both ends in one statement, because neither may exist alone.
@@ -164,8 +182,8 @@ DELETE FROM tags WHERE resource_id = ?;
 DELETE FROM tags
 WHERE resource_id = ?1 OR resource_id IN (SELECT id FROM email_addresses WHERE instance_id = ?1);
 
--- name: remembered_call
--- What a client token was answered.
+-- name: claim_call
+-- What a client token was answered. There is one writer, who holds it.
 SELECT fingerprint, answer, made_at FROM remembered_calls
 WHERE account = ? AND region = ? AND operation = ? AND scope = ? AND token = ?;
 
@@ -180,15 +198,15 @@ DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer, made
 -- Some of those made before a moment; not all at once, because other writers wait meanwhile.
 DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (
     SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at < ? ORDER BY made_at LIMIT ?
-);
+) RETURNING 1;
 
 -- name: mark
 -- Something of this database as a whole.
 SELECT value FROM deployment_marks WHERE name = ?;
 
 -- name: add_mark
--- A mark is never changed.
-INSERT INTO deployment_marks (name, value) VALUES (?, ?);
+-- A mark is never changed; a row comes back if it is new.
+INSERT INTO deployment_marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING RETURNING 1;
 
 -- name: access_key
 -- One access key, its secret still sealed.
@@ -208,7 +226,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: activate_access_key
 -- Activates an access key, or deactivates it.
-UPDATE access_keys SET active = ? WHERE id = ?;
+UPDATE access_keys SET active = ?2 WHERE id = ?1;
 
 -- name: remove_access_keys_expired
 -- Those of sessions that ended long enough ago.
@@ -224,9 +242,9 @@ SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject
 FROM messages
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND account = ?2);
 
--- name: raw
--- The bytes as sent after DATA.
-SELECT raw FROM message_bodies WHERE message_id = ?;
+-- name: body
+-- Where the bytes of a message are.
+SELECT rowid FROM message_bodies WHERE message_id = ?;
 
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
@@ -251,9 +269,9 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = ? ORDER BY number;
 INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: add_body
--- The bytes as sent after DATA, never changed.
-INSERT INTO message_bodies (message_id, raw) VALUES (?, ?);
+-- name: add_octets
+-- The bytes as sent after DATA, in one piece from place 0, and never changed.
+INSERT INTO message_bodies (message_id, raw) VALUES (?1, ?3);
 
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.

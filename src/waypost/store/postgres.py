@@ -1,0 +1,264 @@
+"""The store on PostgreSQL: one transaction for each write, on threads that wait for the database beside one another.
+
+There are three lanes, for look-ups, searches and writes, so that writes which wait for a row hold up no look-up. Each
+lane has as many connections as it may have threads; a connection is made when it is first needed, and again when it
+was lost. Nothing waits without bound: not for a connection, not for a row, not for an answer.
+
+A transaction that gave way to another one (a deadlock, a serialisation failure), or whose connection was found dead,
+is run again, unless its COMMIT was on the way: then nobody knows whether it was done, and the caller hears an error.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
+
+from waypost.app import ports
+from waypost.domain import errors as refusals
+from waypost.store import errors, postgres_connection, postgres_errors
+from waypost.store.postgres_connection import Where
+from waypost.store.postgres_transaction import Connection, PostgresTransaction
+from waypost.store.transaction import Seal
+
+T = TypeVar("T")
+
+CONNECTIONS = 16
+"""Connections of one process, if nobody says otherwise: half for writes, the rest for look-ups and searches."""
+
+FEWEST_CONNECTIONS = 4
+
+WAIT_SECONDS = 5.0
+"""How long a caller waits for a connection to be free."""
+
+ANSWER_SECONDS = 30.0
+"""How long a caller waits for PostgreSQL, all tries together. Longer than PostgreSQL's own bounds: these tell more."""
+
+SEARCH_SECONDS = 5.0
+"""How long one statement of a search may take."""
+
+ATTEMPTS = 6
+"""How often a transaction that gives way to others is run, at most."""
+
+PAUSE_SECONDS = 0.01
+"""About how long it waits before the second time; before each further time, up to twice as long."""
+
+
+class PostgresStore:
+    """`ports.Store` on one PostgreSQL database, which other processes may use too. Made on, and used from, one loop."""
+
+    def __init__(self, url: str, seal: Seal, *, connections: int = CONNECTIONS, only_new: bool = False) -> None:
+        """Open the database, migrated as needed. Secrets in it are sealed by `seal`.
+
+        With `only_new` an old schema is left as it is, and `migrations.SchemaTooOld` raised. Raises
+        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase`, `StoreUnavailable`, and what the seal raises if
+        it is not the one of this database.
+        """
+        logging.getLogger("psycopg").disabled = True  # it quotes rows, and all it says is raised as well
+        where = postgres_connection.where(url)
+        try:
+            connection = where.connect()
+            with connection:
+                postgres_connection.migrate(connection, where=str(where), only_new=only_new)
+                with connection.transaction():
+                    PostgresTransaction(connection, seal).check_seal()
+        except psycopg.Error as error:
+            raise postgres_connection.unavailable(where, error) from None
+        few = connections // 4
+        self._reads = _Lane("read", few, where, seal)
+        self._searches = _Lane("search", few, where, seal, statement_seconds=SEARCH_SECONDS)
+        self._writes = _Lane("write", connections - 2 * few, where, seal)
+
+    async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
+        """Run a use case of one point look-up or a few, each a transaction of its own."""
+        return await self._reads.run(lambda session: use_case(session.tx))
+
+    async def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
+        """Run a use case that may read much, on one consistent view."""
+        return await self._searches.run(lambda session: session.search(use_case))
+
+    async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
+        """Run a use case that changes things. When this returns, its changes are on PostgreSQL's disk."""
+        return await self._writes.run(lambda session: session.write(use_case))
+
+    async def close(self) -> None:
+        """Finish what was begun, but for searches, and close all connections. Later calls raise `StoreUnavailable`."""
+        await asyncio.gather(self._reads.close(), self._searches.close(wait_for=0.0), self._writes.close())
+
+
+class _Session:
+    """One connection, and whether its last transaction may have been done though nobody knows."""
+
+    def __init__(self, connection: Connection, seal: Seal) -> None:
+        self.connection = connection
+        self.tx = PostgresTransaction(connection, seal)
+        self.has_worked = False
+        self.is_in_doubt = False
+
+    def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
+        """One transaction. Raises what the use case raises, and `psycopg.Error`."""
+        with self.connection.pipeline():
+            self._say("BEGIN")
+            result = use_case(self.tx)
+            self.is_in_doubt = True
+            commit = self._say("COMMIT")
+        if commit.statusmessage != "COMMIT":  # PostgreSQL undoes a transaction that failed, and calls that no error
+            raise ports.StoreUnavailable("PostgreSQL did not commit the transaction")
+        self.is_in_doubt = False
+        return result
+
+    def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
+        """One transaction that sees one moment. Raises what the use case raises, and `psycopg.Error`."""
+        try:
+            with self.connection.pipeline():
+                self._say("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                result = use_case(self.tx)
+                self._say("COMMIT")
+        except pg.QueryCanceled:
+            raise errors.took_too_long(SEARCH_SECONDS) from None
+        return result
+
+    def undo(self) -> None:
+        """Leave no transaction behind, or no connection."""
+        try:
+            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+                self._say("ROLLBACK")
+        except psycopg.Error:
+            self.connection.close()
+
+    def sever(self) -> None:
+        """Cut the connection, from another thread: whoever waits on it gets an error now."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.connection.fileno())) as cut:
+            cut.shutdown(socket.SHUT_RDWR)
+
+    def _say(self, command: str) -> "psycopg.Cursor[Any]":
+        return self.connection.execute(command.encode(), prepare=False)
+
+
+class _Lane:
+    """Threads, and a connection for each of them that works."""
+
+    def __init__(self, name: str, size: int, where: Where, seal: Seal, **bounds: float) -> None:
+        """`bounds` go to `Where.connect`."""
+        self._where = where
+        self._seal = seal
+        self._bounds = bounds
+        self._loop = asyncio.get_running_loop()
+        self._free = asyncio.Semaphore(size)
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"waypost-{name}")
+        self._idle: list[_Session] = []
+        self._working: set[_Session] = set()
+        self._closed = False
+
+    async def run(self, work: Callable[[_Session], T]) -> T:
+        """Run `work` on a connection, on a thread. Raises `StoreUnavailable` if nothing comes of it in time."""
+        if self._closed:
+            raise ports.StoreUnavailable("the store is closed")
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s") from None
+        task = _Task(self)
+        outcome = self._threads.submit(task.run, work)
+        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._free.release))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await asyncio.wrap_future(outcome)
+        except TimeoutError:
+            task.give_up()
+            raise ports.StoreUnavailable(f"PostgreSQL did not answer in {ANSWER_SECONDS:g} s") from None
+
+    async def close(self, *, wait_for: float = ANSWER_SECONDS) -> None:
+        """Let what goes on now finish, as long as `wait_for` seconds, and close the connections."""
+        self._closed = True
+        ended = self._loop.run_in_executor(None, self._threads.shutdown)
+        done, _ = await asyncio.wait([ended], timeout=wait_for)
+        while not done:
+            for session in list(self._working):
+                session.sever()
+            done, _ = await asyncio.wait([ended], timeout=1)
+        self.drop_idle()
+
+    def take(self) -> _Session:
+        """A connection that is free, or a new one. Raises `psycopg.Error`."""
+        try:
+            session = self._idle.pop()  # the one used last, so that the others may rest
+        except IndexError:
+            session = _Session(self._where.connect(**self._bounds), self._seal)
+        self._working.add(session)
+        return session
+
+    def give_back(self, session: _Session) -> None:
+        """Keep a connection for the next one, if it is still good. If not, the idle ones are as old, and go too."""
+        self._working.discard(session)
+        if session.connection.closed:
+            self.drop_idle()
+        else:
+            session.has_worked = True
+            self._idle.append(session)
+
+    def drop_idle(self) -> None:
+        """Close the connections that nobody works on."""
+        while self._idle:
+            with suppress(IndexError):  # somebody took the last one just now
+                self._idle.pop().connection.close()
+
+
+class _Task:
+    """A piece of work on its thread, tried as often as makes sense."""
+
+    def __init__(self, lane: _Lane) -> None:
+        self._lane = lane
+        self._session: _Session | None = None
+        self._given_up = False
+
+    def run(self, work: Callable[[_Session], T]) -> T:
+        """Raises what the work raises; errors of PostgreSQL as what they mean."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._try(work)
+            except postgres_errors.TryAgain:
+                if self._given_up:
+                    break
+                time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - a pause, no secret
+            except _FoundDead:
+                continue
+        raise refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
+
+    def give_up(self) -> None:
+        """Nobody waits any more."""
+        self._given_up = True
+        if self._session:
+            self._session.sever()
+
+    def _try(self, work: Callable[[_Session], T]) -> T:
+        try:
+            self._session = session = self._lane.take()
+        except psycopg.Error as error:
+            raise ports.StoreUnavailable(f"no connection to PostgreSQL: {postgres_errors.name(error)}") from None
+        try:
+            return work(session)
+        except psycopg.Error as error:
+            if postgres_errors.is_of_connection(error):
+                session.connection.close()
+                if session.has_worked and not session.is_in_doubt and not self._given_up:
+                    raise _FoundDead from None
+            raise postgres_errors.meaning(error) from None
+        finally:
+            session.undo()
+            session.is_in_doubt = False
+            self._lane.give_back(session)
+
+
+class _FoundDead(Exception):
+    """A connection that had worked before was lost since, or is lost now, and nothing was done on it."""

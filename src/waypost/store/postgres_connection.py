@@ -1,0 +1,148 @@
+"""Connecting to PostgreSQL: the settings of a session, and the schema brought up to date."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg import conninfo
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+
+from waypost.app import ports
+from waypost.store import migrations, postgres_errors
+from waypost.store.postgres_transaction import Connection
+
+OLDEST = 13
+"""The oldest PostgreSQL that this is tested with."""
+
+LOCK_SECONDS = 3.0
+"""How long a transaction waits for a row that another one holds."""
+
+STATEMENT_SECONDS = 15.0
+"""How long one statement may take."""
+
+IDLE_SECONDS = 30.0
+"""How long PostgreSQL waits for us in the middle of a transaction, before it gives the rows that we hold to others."""
+
+_MIGRATION_LOCK = 0x7761_7970_6F73_7401
+"""The number of the advisory lock that migrations are run under: "waypost", and a one."""
+
+_DURABLE = """CASE current_setting('synchronous_commit')
+    WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
+"""A server or role where a commit does not wait for the disk would make our 250 a lie."""
+
+_DEFAULTS: dict[str, Any] = {
+    "application_name": "waypost",
+    "connect_timeout": 5,
+    "target_session_attrs": "read-write",  # of several hosts, the primary
+    # A network that swallows packets is noticed within half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
+class BadDatabase(Exception):
+    """This PostgreSQL cannot hold our data. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A PostgreSQL database, as libpq names it."""
+
+    parameters: Mapping[str, Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        """Its host, port and name, without the password; for messages."""
+        named = self.parameters
+        name = named.get("dbname") or named.get("user") or ""
+        host = named.get("host") or named.get("hostaddr") or "localhost"
+        return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
+
+    def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Connection:
+        """A new session. Raises `psycopg.Error`, `BadDatabase`."""
+        parameters = {**_DEFAULTS, **self.parameters}
+        connection = psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
+        try:
+            _set_up(connection, statement_seconds)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def where(url: str) -> Where:
+    """The database that a URL or connection string names. Raises `BadDatabase`."""
+    try:
+        return Where(conninfo.conninfo_to_dict(url))
+    except psycopg.ProgrammingError:  # whose text would show what is in the URL
+        raise BadDatabase("This is no URL of a PostgreSQL database, such as postgresql://user@host/name.") from None
+
+
+def _set_up(connection: Connection, statement_seconds: float) -> None:
+    """One round trip: bounds for waiting, and what makes a commit durable."""
+    for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
+        connection.adapters.register_dumper(int, dumper)
+    settings = {
+        "lock_timeout": _milliseconds(LOCK_SECONDS),
+        "statement_timeout": _milliseconds(statement_seconds),
+        "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
+        "default_transaction_isolation": "read committed",  # rows that matter are locked
+        "client_min_messages": "error",
+    }
+    changes = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+    row = connection.execute(f"SELECT current_setting('server_encoding'), {_DURABLE}, {changes}".encode()).fetchone()
+    if row is None or row[0] != "UTF8":
+        raise BadDatabase("The encoding of the database must be UTF8. Create another one, with ENCODING 'UTF8'.")
+    version = connection.info.server_version // 10_000
+    if version < OLDEST:
+        raise BadDatabase(f"PostgreSQL {OLDEST} or newer is needed; this is {version}.")
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def migrate(connection: Connection, *, where: str, only_new: bool = False) -> None:
+    """Bring the schema up to date. `where` names the database in errors.
+
+    With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
+    schema and needs another. Raises `migrations.SchemaTooNew`, `psycopg.Error`; a migration that fails leaves
+    nothing behind.
+    """
+    while _migrated_by_one(connection, where=where, only_new=only_new):
+        only_new = False
+
+
+def _migrated_by_one(connection: Connection, *, where: str, only_new: bool) -> bool:
+    """Run the next migration, if there is one. Whoever else wants to waits, and then finds it done."""
+    with connection.transaction():
+        # However long it takes: the schema is as it must be afterwards, or as it was.
+        connection.execute("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
+        connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
+        newest = _newest(connection)
+        steps = migrations.pending("postgres", newest_applied=newest, where=where)
+        if steps and only_new and newest:
+            raise migrations.SchemaTooOld(f"{where} has the schema of an older Waypost.")
+        for step in steps[:1]:
+            connection.execute(step.sql.encode())
+            connection.execute("INSERT INTO migrations VALUES ($1, $2, now())", (step.number, step.name))
+    return len(steps) > 1
+
+
+def _newest(connection: Connection) -> int:
+    """The number of the migration that ran last, 0 for a new database."""
+    ((is_there,),) = connection.execute("SELECT to_regclass('migrations') IS NOT NULL").fetchall()
+    if not is_there:
+        connection.execute(
+            "CREATE TABLE migrations (number BIGINT CONSTRAINT migrations_once PRIMARY KEY, name TEXT NOT NULL,"
+            " applied_at TIMESTAMPTZ NOT NULL)"
+        )
+    ((newest,),) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchall()
+    return int(newest)
+
+
+def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
+    """What to raise if no session can be had."""
+    return ports.StoreUnavailable(f"{where} cannot be used: {postgres_errors.name(error)}")

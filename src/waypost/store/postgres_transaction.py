@@ -1,0 +1,82 @@
+"""One transaction on PostgreSQL: how its queries run.
+
+Queries that give nothing back wait in a pipeline for the next one that does, or for the end of the transaction, and
+go there together: a transaction has as many round trips as it has questions, not statements (docs/scaling.md). So a
+broken constraint is told late, and may come out of any method, or of the end.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from waypost.app import ports
+from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.instances import Tenant
+from waypost.domain.search import Condition
+from waypost.store import postgres_search, rows, sql
+from waypost.store.transaction import Seal, Transaction
+
+Connection = psycopg.Connection[Any]
+Cursor = psycopg.Cursor[Any]
+
+_QUERIES = {name: query.encode() for name, query in sql.load("postgres").items()}
+
+PIECE = 256 * 1024
+"""Octets of a message in one row."""
+
+
+class PostgresTransaction(Transaction):
+    """A transaction on one connection. Its errors are psycopg's; the store translates them."""
+
+    def __init__(self, connection: Connection, seal: Seal) -> None:
+        super().__init__(seal)
+        self.connection = connection
+
+    def search(
+        self,
+        tenant: Tenant,
+        instance_id: str,
+        condition: Condition,
+        *,
+        after: str | None,
+        limit: int,
+        count_up_to: int,
+    ) -> ports.SearchPage | None:
+        if self.instance(tenant, instance_id) is None:
+            return None
+        search = postgres_search.Search(condition, instance_id)
+        found = self._ask(*search.page(after=after, limit=limit + 1))
+        more, total = len(found) > limit, len(found)
+        if more or after:  # else this page is all there is
+            ((total,),) = self._ask(*search.count(up_to=count_up_to))
+        next_after = str(found[limit - 1][-1]) if more else None
+        return ports.SearchPage([rows.found(row) for row in found[:limit]], max(total, len(found[:limit])), next_after)
+
+    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
+        pieces = self._all("octets", message_id, start - PIECE, start + limit)
+        if not pieces:
+            return b""
+        skipped = start - pieces[0][0]
+        return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
+
+    def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        # Not prepared: the best way to search depends on what is searched for.
+        return self._cursor().execute(query.encode(), parameters, prepare=False).fetchall()
+
+    def _execute(self, query: str, parameters: rows.Row) -> Cursor:
+        return self._cursor().execute(_QUERIES[query], parameters, prepare=True)
+
+    def _cursor(self) -> Cursor:
+        return self.connection.cursor(binary=True)
+
+    def _list(self, texts: Sequence[str]) -> list[str]:
+        return list(texts)
+
+    def _search_entry(self, email_address: EmailAddress) -> rows.Row:
+        texts = rows.of_search_entry(email_address)
+        return (*texts, postgres_search.trigrams(texts))
+
+    def _pieces(self, message_id: str, raw: bytes) -> Iterable[rows.Row]:
+        view = memoryview(raw)
+        return ((message_id, start, view[start : start + PIECE]) for start in range(0, len(raw), PIECE))

@@ -1,0 +1,255 @@
+"""One transaction on any database: the queries of `ports.WriteTx` by their names, and the rows they give.
+
+What differs between databases is at the end: how a query is run, and the few things that each does its own way.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+from waypost.app import ports
+from waypost.domain import errors, search
+from waypost.domain.access_keys import AccessKey
+from waypost.domain.aliases import AliasLink
+from waypost.domain.delivery import Delivery
+from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.instances import Instance, Tenant
+from waypost.domain.messages import Message
+from waypost.store import rows
+
+_SEAL_CHECK = "seal check"
+
+
+class Seal(Protocol):
+    """Keeps secrets from whoever reads the database. Both sides are given what the secret is of."""
+
+    def seal(self, secret: str, of: str) -> bytes:
+        """What may be written."""
+        ...
+
+    def unseal(self, sealed: bytes, of: str) -> str:
+        """The secret again."""
+        ...
+
+
+class Transaction(ABC):
+    """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection may only read."""
+
+    def __init__(self, seal: Seal) -> None:
+        self._seal = seal
+        # A key is read at every call, and is nearly always the same row.
+        self._access_key = lru_cache(maxsize=1024)(partial(rows.access_key, unseal=seal.unseal))
+
+    def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        row = self._one("instance", instance_id, tenant.account, tenant.region)
+        return rows.instance(row) if row else None
+
+    def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
+        return [rows.instance(row) for row in self._all("instances", tenant.account, tenant.region, after, limit)]
+
+    def has_instance_alias(self, alias: str) -> bool:
+        return self._one("instance_alias", rows.alias_key(alias)) is not None
+
+    def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description | None:
+        row = self._one("description", email_address_id, instance_id, tenant.account, tenant.region)
+        return rows.description(row) if row else None
+
+    def email_address_by_key(self, address_key: str) -> EmailAddress | None:
+        row = self._one("email_address_by_key", address_key)
+        return rows.email_address(row) if row else None
+
+    def owners(self, address_keys: Sequence[str]) -> dict[str, tuple[EmailAddress, EmailAddress | None]]:
+        found = map(rows.with_primary, self._all("owners", self._list(address_keys)))
+        return {own.address.key: (own, primary) for own, primary in found}
+
+    def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
+        row = self._one("email_address_by_id", email_address_id)
+        return rows.email_address(row) if row else None
+
+    def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
+        return {row[0]: rows.link(row) for row in self._all("links_of", self._list(email_address_ids))}
+
+    def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
+        (count,) = self._all("email_addresses_up_to", instance_id, up_to)[0]
+        return int(count)
+
+    def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
+        return dict(self._all("instance_tags", instance_id, tenant.account, tenant.region))
+
+    def access_key(self, access_key_id: str) -> AccessKey | None:
+        row = self._one("access_key", access_key_id)
+        return self._access_key(row) if row else None
+
+    def access_keys(self) -> list[AccessKey]:
+        return [self._access_key(row) for row in self._all("access_keys")]
+
+    def message(self, account: str, message_id: str) -> Message | None:
+        row = self._one("message", message_id, account)
+        return rows.message(row) if row else None
+
+    def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
+        return [rows.delivery(row) for row in self._all("deliveries_of", message_id, account)]
+
+    def deliveries_at(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        newest = "~" if after is None else after  # "~" sorts behind every id
+        found = self._all("deliveries_at", account, address_key, newest, limit)
+        return [(rows.delivery(row), rows.message(row[rows.DELIVERY_FIELDS :])) for row in found]
+
+    def trace(self, message_id: str) -> list[ports.TraceEvent]:
+        return [rows.trace_event(row) for row in self._all("trace", message_id)]
+
+    def hold(self, what: str) -> None:
+        self._run("hold", what)
+
+    def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        row = self._one("lock_instance", instance_id, tenant.account, tenant.region)
+        return rows.instance(row) if row else None
+
+    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
+        found = self._all("lock_email_addresses", self._list(ids), instance_id, tenant.account, tenant.region)
+        return {row[0]: rows.email_address(row) for row in found}
+
+    def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
+        self._run("add_instance", *rows.of_instance(instance))
+        self.put_tags(instance.id, tags)
+
+    def remove_instance(self, instance_id: str) -> None:
+        self._run("lock_email_addresses_of_instance", instance_id)
+        self._run("remove_links_of_instance", instance_id)
+        self._run("remove_tags_of_instance", instance_id)
+        self._run("remove_search_entries_of_instance", instance_id)
+        self._run("remove_email_addresses_of_instance", instance_id)
+        self._run("remove_instance", instance_id)
+
+    def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
+        self._run("add_email_address", *rows.of_email_address(email_address))
+        entry = self._search_entry(email_address)
+        self._run("add_search_entry", email_address.id, email_address.instance_id, *entry)
+        self.put_tags(email_address.id, tags)
+
+    def update_email_address(self, email_address: EmailAddress) -> None:
+        modified_at = rows.to_milliseconds(email_address.modified_at)
+        texts = (email_address.display_name, email_address.description)
+        self._run("update_email_address", email_address.id, *texts, modified_at)
+        self._run("update_search_entry", email_address.id, *self._search_entry(email_address))
+
+    def remove_email_address(self, email_address_id: str) -> None:
+        self._run("remove_link", email_address_id)
+        self._run("remove_all_tags", email_address_id)
+        self._run("remove_search_entry", email_address_id)
+        self._run("remove_email_address", email_address_id)
+
+    def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
+        # In one order, so that no two transactions wait for each other.
+        self._run_each("put_tag", [(resource_id, key, value) for key, value in sorted(tags.items())])
+
+    def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
+        self._run_each("remove_tag", [(resource_id, key) for key in sorted(keys)])
+
+    def add_link(self, link: AliasLink) -> None:
+        self._run("add_link", link.primary_id, link.alias_id, rows.to_milliseconds(link.created_at))
+
+    def remove_link(self, link: AliasLink) -> None:
+        self._run("remove_link", link.primary_id)
+
+    def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
+        row = self._one("claim_call", *_call_key(key))
+        return rows.remembered_call(row) if row else None
+
+    def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
+        made_at = rows.to_milliseconds(call.made_at)
+        self._run("remember_call", *_call_key(key), call.fingerprint, call.answer, made_at)
+
+    def forget_calls(self, *, before: datetime, limit: int) -> int:
+        return len(self._all("forget_calls", rows.to_milliseconds(before), limit))
+
+    def first_time(self, what: str) -> bool:
+        return bool(self._all("add_mark", what, b"done"))
+
+    def check_seal(self) -> None:
+        """Make sure that secrets in this database are sealed by this seal; `unseal` raises if they are not."""
+        self._all("add_mark", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
+        ((sealed,),) = self._all("mark", _SEAL_CHECK)
+        self._seal.unseal(sealed, _SEAL_CHECK)
+
+    def add_access_key(self, key: AccessKey) -> None:
+        self._run("add_access_key", *rows.of_access_key(key, self._seal.seal(key.secret, key.id)))
+
+    def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
+        self._run("activate_access_key", access_key_id, active)
+
+    def remove_access_keys_expired(self, *, before: datetime) -> None:
+        self._run("remove_access_keys_expired", rows.to_milliseconds(before))
+
+    def remove_access_key(self, access_key_id: str) -> None:
+        self._run("remove_access_key", access_key_id)
+
+    def add_message(
+        self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
+    ) -> None:
+        self._run("add_message", *rows.of_message(message))
+        self._run_each("add_octets", self._pieces(message.id, raw))
+        self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
+        self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
+
+    def _one(self, query: str, *parameters: Any) -> rows.Row | None:
+        row: rows.Row | None = self._execute(query, _bindable(parameters)).fetchone()
+        return row
+
+    def _all(self, query: str, *parameters: Any) -> list[Any]:
+        found: list[Any] = self._execute(query, _bindable(parameters)).fetchall()
+        return found
+
+    def _run(self, query: str, *parameters: Any) -> None:
+        self._execute(query, _bindable(parameters))
+
+    def _run_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        for row in parameters:
+            self._run(query, *row)
+
+    def _search_entry(self, email_address: EmailAddress) -> rows.Row:
+        """What of an email address is searched: its three texts, folded, and what this database wants besides."""
+        return rows.of_search_entry(email_address)
+
+    @abstractmethod
+    def search(
+        self,
+        tenant: Tenant,
+        instance_id: str,
+        condition: search.Condition,
+        *,
+        after: str | None,
+        limit: int,
+        count_up_to: int,
+    ) -> ports.SearchPage | None: ...
+
+    @abstractmethod
+    def octets(self, message_id: str, *, start: int, limit: int) -> bytes: ...
+
+    @abstractmethod
+    def _execute(self, query: str, parameters: rows.Row) -> Any:
+        """Run a named query; returns a cursor with its rows."""
+
+    @abstractmethod
+    def _list(self, texts: Sequence[str]) -> Any:
+        """Some texts as one parameter."""
+
+    @abstractmethod
+    def _pieces(self, message_id: str, raw: bytes) -> Iterable[rows.Row]:
+        """The bytes of a message as rows, each with the place where it begins."""
+
+
+def _bindable(parameters: rows.Row) -> rows.Row:
+    """The parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
+    for parameter in parameters:
+        if isinstance(parameter, str) and "\0" in parameter:
+            raise errors.Invalid("A text must not contain the character NUL.")
+    return parameters
+
+
+def _call_key(key: ports.CallKey) -> rows.Row:
+    return (key.tenant.account, key.tenant.region, key.operation, key.scope, key.token)

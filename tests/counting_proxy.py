@@ -1,0 +1,182 @@
+"""A proxy in front of PostgreSQL that counts round trips and can break: what a call costs, what it survives."""
+
+import socket
+import tempfile
+import threading
+import urllib.parse
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What all connections together have done since the start, or `reset`."""
+
+    round_trips: int = 0
+    """How often the client sent something, in however many pieces, and the server answered."""
+    octets_from_client: int = 0
+    octets_from_server: int = 0
+    connections: int = 0
+
+
+class CountingProxy:
+    """Listens on a Unix socket that libpq finds with `host=proxy.directory`, and relays to `target`.
+
+    The target is the path of a Unix socket, or host and port. Something is counted before it is relayed: who has an
+    answer finds it in the counts.
+    """
+
+    def __init__(self, target: str | Path | tuple[str, int]):
+        self._target = target
+        self._counts = Counts()
+        self._changed = threading.Condition()
+        self._held = False
+        self._closing = False
+        self._connections: list[_Connection] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self):
+        self._temporary = tempfile.TemporaryDirectory(prefix="waypost-proxy-")
+        self.directory = self._temporary.name
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{self.directory}/.s.PGSQL.5432")
+        self._listener.listen(128)
+        self._run(self._accept)
+        return self
+
+    def __exit__(self, *_):
+        self._closing = True
+        with socket.socket(socket.AF_UNIX) as waking:
+            waking.connect(self._listener.getsockname())
+            self._threads[0].join()
+        self.cut()
+        for thread in self._threads[1:]:
+            thread.join()
+        self._listener.close()
+        self._temporary.cleanup()
+
+    def url(self, url: str) -> str:
+        """The URL of the same database through the proxy."""
+        parts = urllib.parse.urlsplit(url)
+        user = parts.netloc.rpartition("@")[0] or "postgres"
+        return f"{parts.scheme}://{user}@{parts.path}?host={urllib.parse.quote(self.directory, safe='')}"
+
+    @property
+    def counts(self) -> Counts:
+        with self._changed:
+            return self._counts
+
+    def reset(self) -> None:
+        """Count from zero."""
+        with self._changed:
+            self._counts = Counts()
+
+    def cut(self) -> None:
+        """Sever all connections at once; new ones are taken."""
+        with self._changed:
+            for connection in self._connections:
+                connection.sever()
+            self._connections.clear()
+            self._changed.notify_all()
+
+    def hold(self) -> None:
+        """Relay nothing any more, as a network that hangs."""
+        with self._changed:
+            self._held = True
+
+    def release(self) -> None:
+        """Relay what was held back, and go on."""
+        with self._changed:
+            self._held = False
+            self._changed.notify_all()
+
+    def _run(self, function, *arguments) -> None:
+        thread = threading.Thread(target=function, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            if self._closing:
+                return client.close()
+            try:
+                server = self._connect()
+            except OSError:  # no server: the client learns it from a closed connection
+                client.close()
+                continue
+            connection = _Connection(client, server)
+            with self._changed:
+                self._connections.append(connection)
+                self._counts = replace(self._counts, connections=self._counts.connections + 1)
+            self._run(self._relay, connection, client, server, self._from_client)
+            self._run(self._relay, connection, server, client, self._from_server)
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self._target, tuple):
+            server = socket.create_connection(self._target)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return server
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(str(self._target))
+        except OSError:
+            server.close()
+            raise
+        return server
+
+    def _relay(self, connection, source, target, count) -> None:
+        with suppress(OSError):
+            while octets := source.recv(CHUNK):
+                with self._changed:
+                    self._changed.wait_for(lambda: connection.severed or not self._held)
+                    if connection.severed:
+                        break
+                    count(connection, len(octets))
+                target.sendall(octets)
+        with self._changed:
+            # One side is gone: what was for the other has been sent.
+            connection.sever()
+            if connection in self._connections:
+                self._connections.remove(connection)
+            self._changed.notify_all()
+        connection.close_after_both()
+
+    def _from_client(self, connection, octets) -> None:
+        connection.asked = True
+        self._counts = replace(self._counts, octets_from_client=self._counts.octets_from_client + octets)
+
+    def _from_server(self, connection, octets) -> None:
+        self._counts = replace(
+            self._counts,
+            octets_from_server=self._counts.octets_from_server + octets,
+            round_trips=self._counts.round_trips + connection.asked,
+        )
+        connection.asked = False
+
+
+class _Connection:
+    """A client's connection and ours to the server, relayed by two threads."""
+
+    def __init__(self, client: socket.socket, server: socket.socket):
+        self.asked = False
+        """Whether the client has sent something that the server has not begun to answer."""
+        self.severed = False
+        self._sockets = client, server
+        self._both = threading.Barrier(2)
+
+    def sever(self) -> None:
+        """Wake both threads, and both sides."""
+        self.severed = True
+        for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close_after_both(self) -> None:
+        """Called by both threads at their end: a socket in use is not closed."""
+        if self._both.wait() == 0:
+            for end in self._sockets:
+                end.close()

@@ -1,0 +1,457 @@
+"""The checker finds an order where there is one, and only there."""
+
+import dataclasses
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.linearizability import checker
+from tests.linearizability.checker import Operation, check, render
+from tests.values import NOW
+from waypost.domain import aliases, errors
+
+properties = settings(max_examples=60, deadline=None, database=None)
+
+
+def call(kind, arguments, outcome, began, ended, *, by="one"):
+    return Operation(process=by, kind=kind, arguments=arguments, outcome=outcome, invoked_at=began, returned_at=ended)
+
+
+def associate(primary, alias, outcome, began, ended=None, *, by="one"):
+    return call("associate", (primary, alias), outcome, began, ended, by=by)
+
+
+def disassociate(primary, alias, outcome, began, ended=None, *, by="one"):
+    return call("disassociate", (primary, alias), outcome, began, ended, by=by)
+
+
+def describe(described, outcome, began, ended=None, *, by="one"):
+    return call("describe", (described,), outcome, began, ended, by=by)
+
+
+class House:
+    """The real rules, asked by one caller at a time: the judge of the checker's own model."""
+
+    def __init__(self):
+        self.links = {}
+
+    def ask(self, kind, arguments):
+        try:
+            return getattr(self, kind)(*arguments)
+        except errors.Conflict:
+            return "conflict"
+        except errors.NotFound:
+            return "not found"
+
+    def associate(self, primary, alias):
+        of_primary, of_alias = self.links.get(primary), self.links.get(alias)
+        link = aliases.associate(primary, alias, link_of_primary=of_primary, link_of_alias=of_alias, now=NOW)
+        self.links |= {primary: link, alias: link}
+        return "ok"
+
+    def disassociate(self, primary, alias):
+        link = aliases.disassociate(primary, alias, link_of_primary=self.links.get(primary))
+        del self.links[link.primary_id], self.links[link.alias_id]
+        return "ok"
+
+    def describe(self, described):
+        link = self.links.get(described)
+        alias = link and link.alias_of(described)
+        return (alias,) if alias else ()
+
+
+def some_order_explains(history):
+    """The definition, tried out. A call that never took effect is one that did so last, when nobody looked."""
+    return any(respects_real_time(order) and explains(order) for order in itertools.permutations(history))
+
+
+def respects_real_time(order):
+    return not any(
+        later.returned_at is not None and later.returned_at < earlier.invoked_at
+        for earlier, later in itertools.combinations(order, 2)
+    )
+
+
+def explains(order):
+    house = House()
+    return all(
+        operation.outcome == "busy"
+        or house.ask(operation.kind, operation.arguments) == operation.outcome
+        or operation.outcome is None
+        for operation in order
+    )
+
+
+# Numbers are the moments at which a call began and ended. Without an end, its outcome is unknown.
+RIGHT = {
+    "nobody asked anything": [],
+    "one after the other": [
+        associate("P", "A", "ok", 0, 1),
+        describe("P", ("A",), 2, 3),
+        describe("A", (), 2, 3),
+        associate("P", "B", "conflict", 4, 5),
+        associate("B", "P", "conflict", 4, 5),
+        associate("A", "B", "conflict", 4, 5),
+        disassociate("A", "P", "not found", 6, 7),
+        disassociate("P", "A", "ok", 8, 9),
+        describe("P", (), 10, 11),
+    ],
+    "of two that want the same alias, the first to begin loses": [
+        associate("P", "A", "conflict", 0, 9),
+        associate("Q", "A", "ok", 1, 8),
+    ],
+    "of two that want the same alias, the first to end loses": [
+        associate("P", "A", "conflict", 1, 2),
+        associate("Q", "A", "ok", 0, 9),
+    ],
+    "a description during an association sees nothing": [
+        associate("P", "A", "ok", 0, 9),
+        describe("P", (), 4, 5),
+    ],
+    "a description during an association sees the alias": [
+        associate("P", "A", "ok", 0, 9),
+        describe("P", ("A",), 4, 5),
+    ],
+    "descriptions during an association see nothing and then the alias": [
+        associate("P", "A", "ok", 0, 9),
+        describe("P", (), 1, 2),
+        describe("P", ("A",), 3, 4),
+    ],
+    "of two associations, the first to begin takes effect last": [
+        associate("P", "A", "ok", 0, 9),
+        associate("Q", "B", "ok", 1, 8),
+        describe("Q", ("B",), 2, 3),
+        describe("P", (), 4, 5),
+    ],
+    "what begins at the very moment another ends may come before it": [
+        associate("P", "A", "ok", 0, 1),
+        describe("P", (), 1, 2),
+    ],
+    "a lock was not had, with nothing in the way that anyone saw": [
+        associate("P", "A", "busy", 0, 1),
+        associate("P", "A", "ok", 2, 3),
+        associate("P", "A", "busy", 4, 5),
+        describe("P", ("A",), 6, 7),
+    ],
+    "two ends of one link, with an association between them": [
+        associate("P", "A", "ok", 0, 1),
+        disassociate("P", "A", "ok", 2, 9),
+        disassociate("P", "A", "ok", 2, 9),
+        associate("P", "A", "ok", 4, 5),
+    ],
+    "an unknown association took effect at once": [
+        associate("P", "A", None, 0),
+        describe("P", ("A",), 1, 2),
+    ],
+    "an unknown association took effect later": [
+        associate("P", "A", None, 0),
+        describe("P", (), 1, 2),
+        describe("P", ("A",), 3, 4),
+    ],
+    "an unknown association took effect when its way was free": [
+        associate("P", "B", "ok", 0, 1),
+        associate("P", "A", None, 2),
+        describe("P", ("B",), 3, 4),
+        disassociate("P", "B", "ok", 5, 6),
+        describe("P", ("A",), 7, 8),
+    ],
+    "an unknown association never took effect": [
+        associate("P", "A", None, 0),
+        associate("Q", "A", "ok", 1, 2),
+        describe("P", (), 3, 4),
+    ],
+    "an unknown end took effect between two descriptions": [
+        associate("P", "A", "ok", 0, 1),
+        disassociate("P", "A", None, 2),
+        describe("P", ("A",), 3, 4),
+        describe("P", (), 5, 6),
+    ],
+    "two unknown associations that ask the same took effect in turn": [
+        associate("P", "A", None, 0),
+        associate("P", "A", None, 1),
+        disassociate("P", "A", "ok", 2, 3),
+        describe("P", ("A",), 4, 5),
+        describe("P", ("A",), 6, 7),
+    ],
+    "of two unknown associations, the second took effect": [
+        associate("P", "A", None, 0),
+        associate("Q", "A", None, 1),
+        describe("Q", ("A",), 2, 3),
+    ],
+    "an unknown description is no matter": [
+        associate("P", "A", "ok", 0, 1),
+        describe("P", None, 0),
+    ],
+}
+
+# With each, a call that cannot come next in the longest order that explains the rest.
+WRONG = {
+    "two associations of one alias": (
+        [associate("P", "A", "ok", 0, 9), associate("Q", "A", "ok", 0, 9)],
+        "associate(Q, A) → ok, but the answer would be conflict",
+    ),
+    "two aliases of one primary, the first lost": (
+        [associate("P", "A", "ok", 0, 9), associate("P", "B", "ok", 0, 9), describe("P", ("B",), 10, 11)],
+        "associate(P, B) → ok, but the answer would be conflict",
+    ),
+    "a chain of two links": (
+        [associate("P", "A", "ok", 0, 9), associate("A", "B", "ok", 0, 9)],
+        "associate(A, B) → ok, but the answer would be conflict",
+    ),
+    "a description that does not know of an acknowledged association": (
+        [associate("P", "A", "ok", 0, 1), describe("P", (), 2, 3)],
+        "describe(P) → no alias, but the answer would be A",
+    ),
+    "a description that does not know of an acknowledged association, while another call takes long": (
+        [associate("P", "A", "ok", 0, 1), describe("Q", (), 0, 9), describe("P", (), 2, 3)],
+        "describe(P) → no alias, but the answer would be A",
+    ),
+    "a description that does not know of an acknowledged end": (
+        [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 3), describe("P", ("A",), 4, 5)],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "descriptions during an association that see the alias and then nothing": (
+        [associate("P", "A", "ok", 0, 9), describe("P", ("A",), 1, 2), describe("P", (), 3, 4)],
+        "describe(P) → no alias, but the answer would be A",
+    ),
+    "two who see two associations in opposite orders": (
+        [
+            associate("P", "A", "ok", 0, 9),
+            associate("Q", "B", "ok", 0, 9),
+            describe("P", ("A",), 1, 2, by="one"),
+            describe("Q", (), 3, 4, by="one"),
+            describe("Q", ("B",), 1, 2, by="two"),
+            describe("P", (), 3, 4, by="two"),
+        ],
+        "but the answer would be",
+    ),
+    "an alias that nobody associated": (
+        [describe("P", ("A",), 0, 1)],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "the alias shown as if it had its primary for an alias": (
+        [associate("P", "A", "ok", 0, 1), describe("A", ("P",), 2, 3)],
+        "describe(A) → P, but the answer would be no alias",
+    ),
+    "two ends of one link, with no association between them": (
+        [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 9), disassociate("P", "A", "ok", 2, 9)],
+        "disassociate(P, A) → ok, but the answer would be not found",
+    ),
+    "the end of a link that is the other way round": (
+        [associate("P", "A", "ok", 0, 1), disassociate("A", "P", "ok", 2, 3)],
+        "disassociate(A, P) → ok, but the answer would be not found",
+    ),
+    "an acknowledged association that was lost": (
+        [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "not found", 2, 3)],
+        "disassociate(P, A) → not found, but the answer would be ok",
+    ),
+    "an acknowledged end that was lost": (
+        [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 3), associate("Q", "A", "conflict", 4, 5)],
+        "associate(Q, A) → conflict, but the answer would be ok",
+    ),
+    "a conflict with nothing": (
+        [associate("P", "A", "conflict", 0, 1)],
+        "associate(P, A) → conflict, but the answer would be ok",
+    ),
+    "busy, and done all the same": (
+        [associate("P", "A", "busy", 0, 1), describe("P", ("A",), 2, 3)],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "the effect of an unknown association, seen and then lost": (
+        [associate("P", "A", None, 0), describe("P", ("A",), 1, 2), describe("P", (), 3, 4)],
+        "describe(P) → no alias, but the answer would be A",
+    ),
+    "the effect of an unknown end, seen and then lost": (
+        [
+            associate("P", "A", "ok", 0, 1),
+            disassociate("P", "A", None, 2),
+            describe("P", (), 3, 4),
+            describe("P", ("A",), 5, 6),
+        ],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "an unknown association that took effect twice": (
+        [
+            associate("P", "A", None, 0),
+            describe("P", ("A",), 1, 2),
+            disassociate("P", "A", "ok", 3, 4),
+            describe("P", ("A",), 5, 6),
+        ],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "an unknown association that took effect before it began": (
+        [describe("P", ("A",), 0, 1), associate("P", "A", None, 2)],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "a description of what had yet to begin, right in another order": (
+        [describe("P", ("A",), 0, 1), associate("P", "A", "ok", 2, 3)],
+        "describe(P) → A, but the answer would be no alias",
+    ),
+    "a conflict with what had yet to begin, right in another order": (
+        [associate("Q", "A", "conflict", 0, 1), associate("P", "A", "ok", 2, 3)],
+        "associate(Q, A) → conflict, but the answer would be ok",
+    ),
+}
+
+
+@pytest.mark.parametrize("history", RIGHT.values(), ids=RIGHT.keys())
+def test_what_one_order_explains_is_right(history):
+    assert check(history) is None
+
+
+@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
+def test_what_no_order_explains_is_a_violation_that_names_the_call_in_question(history, told):
+    assert told in str(check(history))
+
+
+@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
+def test_in_what_sequence_calls_were_recorded_does_not_matter(history, told):
+    assert check(history[::-1]) is not None
+
+
+@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
+def test_the_examples_are_what_they_say(history, told):
+    assert not some_order_explains(history)
+
+
+def test_a_violation_can_be_read():
+    history = [
+        associate("P", "A", "ok", 1_000, 12_000, by="one"),
+        describe("P", ("A",), 3_000, 4_500, by="two"),
+        associate("Q", "A", None, 2_000, by="three"),
+        describe("P", (), 5_000, 6_000, by="two"),
+    ]
+    assert str(check(history)).splitlines() == [
+        "No order of these calls explains their answers:",
+        "      0 … 11000  one: associate(P, A) → ok",
+        "   1000 … ?      three: associate(Q, A) → unknown",
+        "   2000 … 3500   two: describe(P) → A",
+        "   4000 … 5000   two: describe(P) → no alias",
+        "The longest order that can be explained:",
+        "  one: associate(P, A) → ok",
+        "  two: describe(P) → A",
+        "The links are then: A is the alias of P",
+        "None of these can come next, whatever calls of unknown outcome did:",
+        "  two: describe(P) → no alias, but the answer would be A",
+    ]
+
+
+def test_a_violation_by_the_very_first_call_can_be_read_too():
+    assert str(check([disassociate("P", "A", "ok", 0.1, 0.3)])).splitlines() == [
+        "No order of these calls explains their answers:",
+        "    0 … 0.2  one: disassociate(P, A) → ok",
+        "The longest order that can be explained:",
+        "  (nothing)",
+        "The links are then: none",
+        "None of these can come next:",
+        "  one: disassociate(P, A) → ok, but the answer would be not found",
+    ]
+
+
+def test_a_call_of_unknown_outcome_that_must_have_taken_effect_is_part_of_the_order():
+    unknown, seen, lost = associate("P", "A", None, 0), describe("P", ("A",), 1, 2), describe("P", (), 3, 4)
+    assert check([unknown, seen, lost]).order == (unknown, seen)
+
+
+def test_an_empty_history_is_rendered_as_nothing():
+    assert render([]) == ""
+
+
+SLIPS = {
+    "an outcome at no moment": (lambda: associate("P", "A", "ok", 0), "both an outcome and a moment"),
+    "a moment without an outcome": (lambda: associate("P", "A", None, 0, 1), "both an outcome and a moment"),
+    "an end before the beginning": (lambda: associate("P", "A", "ok", 1, 0), "returned before it was invoked"),
+    "an address and itself": (lambda: associate("P", "P", "ok", 0, 1), "takes 2 different email addresses"),
+    "a word that is no answer": (lambda: associate("P", "A", "OK", 0, 1), "associate never answers 'OK'"),
+    "the answer of another kind": (
+        lambda: disassociate("P", "A", "conflict", 0, 1),
+        "disassociate never answers 'conflict'",
+    ),
+    "aliases for an answer": (lambda: associate("P", "A", ("A",), 0, 1), "associate never answers"),
+    "a word for aliases": (lambda: describe("P", "ok", 0, 1), "describe never answers 'ok'"),
+}
+
+
+@pytest.mark.parametrize(("record", "told"), SLIPS.values(), ids=SLIPS.keys())
+def test_a_slip_of_the_recorder_is_neither_right_nor_a_violation(record, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        record()
+
+
+@st.composite
+def really_run(draw, least, most, addresses):
+    """Calls of which each took effect at one moment, in their sequence, somewhere between its beginning and its end.
+
+    Each is by a process of its own, so that they may overlap in any way.
+    """
+    one, two = st.sampled_from(addresses), st.permutations(addresses).map(lambda shuffled: tuple(shuffled[:2]))
+    kinds = st.sampled_from(["associate", "associate", "disassociate", "describe"])
+    fates = st.sampled_from(["answered"] * 6 + ["busy", "request lost", "answer lost"])
+    spans = st.tuples(st.integers(0, 4), st.integers(0, 4))
+    house, history = House(), []
+    for moment, (kind, fate, (before, after)) in enumerate(
+        draw(st.lists(st.tuples(kinds, fates, spans), min_size=least, max_size=most))
+    ):
+        arguments = (draw(one),) if kind == "describe" else draw(two)
+        outcome, ended = None, None
+        if fate == "busy" and kind != "describe":
+            outcome, ended = "busy", moment + after
+        elif fate == "answer lost":
+            house.ask(kind, arguments)
+        elif fate != "request lost":
+            outcome, ended = house.ask(kind, arguments), moment + after
+        history.append(call(kind, arguments, outcome, moment - before, ended, by=f"process {moment}"))
+    return history
+
+
+@st.composite
+def told_one_lie(draw, least, most, addresses):
+    """Calls that were really run, but one of them was answered otherwise, which another order may explain or not."""
+    history = draw(really_run(least, most, addresses).filter(lambda run: any(each.outcome is not None for each in run)))
+    i = draw(st.sampled_from([i for i, each in enumerate(history) if each.outcome is not None]))
+    words = {"associate": ["ok", "conflict", "busy"], "disassociate": ["ok", "not found", "busy"]}
+    answers = words.get(history[i].kind) or [(), *((each,) for each in addresses if each != history[i].arguments[0])]
+    lie = draw(st.sampled_from([each for each in answers if each != history[i].outcome]))
+    return [*history[:i], dataclasses.replace(history[i], outcome=lie), *history[i + 1 :]]
+
+
+@properties
+@given(really_run(10, 20, "ABCD"))
+def test_whatever_was_really_run_is_right(history):
+    assert check(history) is None
+
+
+@properties
+@given(told_one_lie(3, 6, "ABC"))
+def test_after_one_lie_the_checker_agrees_with_every_order_tried_out(history):
+    assert (check(history) is None) == some_order_explains(history)
+
+
+def rounds(how_many, processes=6):
+    """In every round each process makes or ends a link of its own, all at the same time."""
+    return [
+        (disassociate if i % 2 else associate)(f"P{each}", f"A{each}", "ok", 2 * i, 2 * i + 1, by=f"process {each}")
+        for i in range(how_many)
+        for each in range(processes)
+    ]
+
+
+def test_the_work_grows_with_the_calls_and_not_with_their_orders(monkeypatch):
+    # 720 orders in each of ten rounds; a clock would make this a test of the machine.
+    steps = itertools.count()
+
+    def counted(state, operation, step=checker.step):
+        assert next(steps) < 10_000
+        return step(state, operation)
+
+    monkeypatch.setattr(checker, "step", counted)
+    assert check([*rounds(10), describe("P0", ("A0",), 100, 101)]) is not None
+
+
+def test_a_long_history_is_no_deeper_than_a_short_one():
+    history = rounds(200, processes=3)
+    assert check(history) is None
+    assert len(check([*history, describe("P0", ("A0",), 1000, 1001)]).order) == 600
