@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench search model docs lock clean
+.PHONY: help demo test coverage check fix bench search postgresql proofs model docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -57,6 +57,12 @@ fix: $(DEV) ## Format, and mend what the linter can mend
 
 bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
 	@$(BIN)/python bench/run.py
+
+postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
+	@$(BIN)/python -m pytest -p tests.on_postgresql $(AT_ONCE) tests/api tests/e2e
+
+proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability
+	@$(BIN)/python -m pytest proofs -s -p no:randomly
 
 search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
 	@$(BIN)/python bench/search.py

@@ -88,11 +88,11 @@ class Service:
         settings = self.settings
         self.directory.prepare()
         opened.callback(self.directory.release)
-        self.directory.check_database(settings.database)
-        self._store = open_store(self.directory, settings.database, connections=settings.connections)
+        database = self.directory.where(settings.database)
+        self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
-        if settings.database:
-            self.directory.remember_database(settings.database)
+        if database:
+            self.directory.remember_database(database)
         tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
         failures = FailedSignatures()
@@ -218,7 +218,7 @@ async def administer(
 
     With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`.
     """
-    directory.check_database(database)
+    database = directory.where(database)
     if make and not database:
         directory.make()
     elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):

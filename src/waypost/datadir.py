@@ -104,32 +104,33 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.database} cannot be written.")
         self._run.unlink(missing_ok=True)  # left by a server that was killed
 
-    def check_database(self, url: str) -> None:
-        """Make sure that this is the directory of a server on that PostgreSQL database, or on its own if `url` is "".
+    def where(self, database: str) -> str:
+        """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
 
-        Otherwise somebody forgot to say which, and would get an empty Waypost. Raises `DataDirectoryError`.
+        Raises `DataDirectoryError` if another one than its own is asked for: nothing would be there.
         """
-        if url and self.database.exists():
+        if database and self.database.exists():
             raise DataDirectoryError(
                 f"{self.path} has a database of its own, {self.database.name}. Choose another directory with --data "
                 "for a server on PostgreSQL."
             )
-        if not url and self._elsewhere.exists():
-            raise DataDirectoryError(
-                f"{self.path} belongs to a server on {self.data_at}. Name that with --database, or set "
-                "WAYPOST_SERVE_DATABASE, or choose another directory with --data."
-            )
+        return database or self._remembered
+
+    @property
+    def _remembered(self) -> str:
+        return self._elsewhere.read_text(encoding="utf-8").strip() if self._elsewhere.exists() else ""
 
     def remember_database(self, url: str) -> None:
-        """Keep in mind that this is the directory of a server on a PostgreSQL database."""
+        """Keep in mind, but for the password, that this is the directory of a server on a PostgreSQL database.
+
+        Whoever starts it again, or asks for its access keys, then need not say so again, and gets no empty Waypost.
+        """
         _write_private(self._elsewhere, _without_password(url) + "\n")
 
     @property
     def data_at(self) -> str:
         """Where all data is, for people."""
-        if self._elsewhere.exists():
-            return self._elsewhere.read_text(encoding="utf-8").strip()
-        return str(self.database)
+        return self._remembered or str(self.database)
 
     @property
     def has_database(self) -> bool:

@@ -1,11 +1,9 @@
 """One real server for all tests of the API, clients for it, and requests signed by hand."""
 
-import asyncio
 import contextlib
 import ipaddress
 import itertools
 import json
-import os
 import socket
 import sys
 import uuid
@@ -18,9 +16,9 @@ from botocore.config import Config
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from waypost import bootstrap, cli
+from tests import beside
+from waypost import cli
 from waypost.api import canonical, signing
-from waypost.datadir import DataDirectory
 from waypost.testing import server as waypost_server
 
 
@@ -46,24 +44,11 @@ def connect(new_client):
     return new_client()
 
 
-@contextlib.contextmanager
-def umask_kept():
-    """Commands set it for their process, which here is that of other tests too."""
-    before = os.umask(0o077)
-    os.umask(before)
-    yield
-    os.umask(before)
-
-
 @pytest.fixture(scope="session")
 def administer(server):
     """Run a use case on the server's store or another, as `waypost keys` does."""
 
-    def administer(use_case, data=server.data):
-        with umask_kept():
-            return asyncio.run(bootstrap.administer(DataDirectory(data), use_case, make=True))
-
-    return administer
+    return lambda use_case, data=server.data: beside.write(data, use_case)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +65,7 @@ def new_key(server, tmp_path_factory):
             file = policies / f"{next(numbers)}.json"
             file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
             arguments += ["--policy", str(file)]
-        with umask_kept():
+        with beside.umask_kept():
             made = CliRunner().invoke(cli.app, ["keys", "create", "--json", "--data", str(server.data), *arguments])
         assert made.exit_code == 0, made.exception
         key = json.loads(made.stdout)

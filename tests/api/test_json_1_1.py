@@ -8,16 +8,13 @@ from datetime import UTC, datetime
 import pytest
 from botocore.exceptions import ClientError
 
+from tests import beside
 from tests.api.refusals import INSTANCE, MODEL, NOBODY, json_1_1, rest_json
 from tests.values import TENANT, an_email_address, make_instance
 from waypost.api import canonical
 from waypost.api.http import Request
 from waypost.app import access_keys
-from waypost.datadir import DataDirectory
 from waypost.domain.access_keys import AccessKey
-from waypost.keyring import Keyring
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.testing import Server
 
 JSON_1_1 = "application/x-amz-json-1.1"
@@ -172,19 +169,16 @@ EXAMPLE_2 = (
 @pytest.fixture(scope="module")
 def server_of_the_page(tmp_path_factory):
     """A server with the access key, the instance and the email addresses of the API page."""
-    directory = DataDirectory(tmp_path_factory.mktemp("page") / "data")
-    directory.make()
-    keyring = Keyring(directory.derived_key("sealed secrets"))
-    connection = sqlite_file.connect(directory.database, "rwc")
-    sqlite_file.migrate(connection, where="the page")
-    tx = SqliteTransaction(connection, keyring)
-    access_keys.create(tx, KEY)
-    make_instance(tx, INSTANCE_ID)
-    for email_address_id in (PRIMARY, ALIAS):
-        tx.add_email_address(an_email_address(email_address_id, INSTANCE_ID), {})
-    connection.close()
-    server = Server(directory.path)
+    server = Server(tmp_path_factory.mktemp("page") / "data")
+
+    def fill(tx):
+        access_keys.create(tx, KEY)
+        make_instance(tx, INSTANCE_ID)
+        for email_address_id in (PRIMARY, ALIAS):
+            tx.add_email_address(an_email_address(email_address_id, INSTANCE_ID), {})
+
     server.start()
+    beside.write(server.data, fill)
     yield server
     server.stop()
 

@@ -1,36 +1,24 @@
 """Every row of the table of refusals, provoked at a real server, and that the table leaves out no exception."""
 
 import json
-from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 from botocore.exceptions import ClientError
 
+from tests import beside
 from tests.api import refusals
 from tests.api.refusals import NEVER, REFUSALS, STATUS, Scene, rest_json
 from tests.values import an_email_address, make_instance
 from waypost.api import shapes
-from waypost.datadir import DataDirectory
 from waypost.domain.instances import Tenant
-from waypost.keyring import Keyring, new_access_key
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import SqliteTransaction
+from waypost.keyring import new_access_key
 from waypost.testing import server as waypost_server
 
 MODEL = shapes.load()
 GUEST_POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
 ELSEWHERE = "eu-west-1"
 """Where the full instance is, so that nobody's hurry is in its way."""
-
-
-def write(server, use_case):
-    """Write into the store of a running server, beside it."""
-    directory = DataDirectory(server.data)
-    with closing(sqlite_file.connect(directory.database, "rwc")) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        use_case(SqliteTransaction(connection, Keyring(directory.derived_key("sealed secrets"))))
-        connection.execute("COMMIT")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +36,7 @@ def full_instance(strict_server):
         for number in range(100):
             tx.add_email_address(an_email_address(f"e{number}", "full"), {})
 
-    write(strict_server, fill)
+    beside.write(strict_server.data, fill)
     return "full"
 
 
@@ -57,7 +45,7 @@ def guest(server, new_client):
     key, _ = new_access_key(
         account=server.profile.key.account, user_name="guest", now=datetime.now(UTC), policy=json.dumps(GUEST_POLICY)
     )
-    write(server, lambda tx: tx.add_access_key(key))
+    beside.write(server.data, lambda tx: tx.add_access_key(key))
     return new_client(aws_access_key_id=key.id, aws_secret_access_key=key.secret)
 
 

@@ -3,19 +3,17 @@
 import string
 import threading
 import uuid
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.values import NoSeal, an_email_address
+from tests import beside
+from tests.values import an_email_address
 from waypost.api.page_tokens import PageTokens
 from waypost.domain import errors
 from waypost.domain import search as conditions
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import SqliteTransaction
 
 INVALID = ("InvalidParameterException", 400)
 INVALID_REQUEST = ("InvalidRequestException", 400)
@@ -304,13 +302,13 @@ def test_a_page_has_one_to_a_hundred(refused, size):
 def add_addresses(server, instance_id, count):
     """Put email addresses into the store of a running server, in one transaction; returns their ids."""
     made = [str(uuid.uuid4()) for _ in range(count)]
-    with closing(sqlite_file.connect(server.data / "waypost.sqlite3", "rwc")) as connection:
-        tx = SqliteTransaction(connection, NoSeal())
-        connection.execute("BEGIN IMMEDIATE")
+
+    def add(tx):
         for number, email_address_id in enumerate(made):
             new = an_email_address(email_address_id, instance_id)
             tx.add_email_address(replace(new, display_name=f"Number {number}"), {})
-        connection.execute("COMMIT")
+
+    beside.write(server.data, add)
     return made
 
 

@@ -366,10 +366,7 @@ SLIPS = {
     "an end before the beginning": (lambda: associate("P", "A", "ok", 1, 0), "returned before it was invoked"),
     "an address and itself": (lambda: associate("P", "P", "ok", 0, 1), "takes 2 different email addresses"),
     "a word that is no answer": (lambda: associate("P", "A", "OK", 0, 1), "associate never answers 'OK'"),
-    "the answer of another kind": (
-        lambda: disassociate("P", "A", "conflict", 0, 1),
-        "disassociate never answers 'conflict'",
-    ),
+    "the answer of another kind": (lambda: disassociate("P", "A", "conflict", 0, 1), "never answers 'conflict'"),
     "aliases for an answer": (lambda: associate("P", "A", ("A",), 0, 1), "associate never answers"),
     "a word for aliases": (lambda: describe("P", "ok", 0, 1), "describe never answers 'ok'"),
 }

@@ -10,8 +10,11 @@ from typing import Any
 from waypost.domain.search import Comparison, Condition, Every, Field, Tagged, Text
 from waypost.store import text_starts
 
-_LETTERS = {Field.ADDRESS: "a", Field.DISPLAY_NAME: "n", Field.DESCRIPTION: "d"}
-"""What comes before a trigram, so that it is known which text it is of."""
+_TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
+"""The number of each text, so that it is known which one a trigram is of."""
+
+_CHARACTERS = 0x11_0000
+"""How many characters there are: three of them, and the number of a text, are one number of 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
 """Trigrams of a value that the index is asked for; what they find is looked at anyway."""
@@ -20,11 +23,11 @@ Statement = tuple[str, list[Any]]
 """SQL with its parameters."""
 
 
-def trigrams(texts: Sequence[str]) -> list[str]:
-    """Every three characters that follow one another in the three texts of a search entry, once each."""
-    found: set[str] = set()
-    for letter, text in zip(_LETTERS.values(), texts, strict=True):
-        found.update(_trigrams(letter, text))
+def trigrams(texts: Sequence[str]) -> list[int]:
+    """Every three characters that follow one another in the three texts of a search entry, as numbers, once each."""
+    found: set[int] = set()
+    for number, text in enumerate(texts):
+        found.update(_trigrams(number, text))
     return sorted(found)
 
 
@@ -59,11 +62,8 @@ class Search:
     def _filter(self, condition: Condition) -> str:
         """A condition as an SQL expression on `search_entries AS s`; its parameters are kept."""
         match condition:
-            case Text(field, Comparison.EXACT, value):
-                return f"({self._starts_like(condition)} AND s.{text_starts.COLUMNS[field]} = {self._parameter(value)})"
-            case Text(field, Comparison.STARTS_WITH, value):
-                start = f"starts_with(s.{text_starts.COLUMNS[field]}, {self._parameter(value)})"
-                return f"({self._is_in_range(condition)} AND {start})"
+            case Text(_, Comparison.EXACT | Comparison.STARTS_WITH):
+                return f"({self._is_by_start(condition)})"
             case Text(field, _, value):
                 contains = f"strpos(s.{text_starts.COLUMNS[field]}, {self._parameter(value)}) > 0"
                 return f"({self._has_trigrams(field, value)} AND {contains})"
@@ -76,29 +76,38 @@ class Search:
                 return f"({' AND '.join(map(self._filter, parts)) or 'true'})"
         return f"({' OR '.join(map(self._filter, condition.of)) or 'false'})"
 
-    def _starts_like(self, text: Text) -> str:
-        return f"{_start_column(text.field)} = {self._parameter(text_starts.start(text))}"
-
-    def _is_in_range(self, text: Text) -> str:
-        column, start = _start_column(text.field), text_starts.start(text)
-        lowest = f"{column} >= {self._parameter(start)}"
-        end = text_starts.end(start)
-        return lowest if end is None else f"{lowest} AND {column} < {self._parameter(end)}"
+    def _is_by_start(self, text: Text) -> str:
+        """EXACT or STARTS_WITH, by an index; what the index tells is not said twice, or it is thought twice as rare."""
+        indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
+        start = text_starts.start(text)
+        if text.comparison is Comparison.EXACT:
+            found, whole = f"{indexed} = {self._parameter(start)}", "{} = {}"
+        else:
+            found, whole = f"{indexed} >= {self._parameter(start)}", "starts_with({}, {})"
+            end = text_starts.end(start)
+            found += f" AND {indexed} < {self._parameter(end)}" if end is not None else ""
+        if text_starts.is_whole(text):
+            return found
+        return f"{found} AND {whole.format(column, self._parameter(text.value))}"
 
     def _has_trigrams(self, field: Field, value: str) -> str:
-        wanted = _trigrams(_LETTERS[field], value)[:_TRIGRAMS_ASKED_FOR] if field in _LETTERS else []
+        wanted = _trigrams(_TEXTS[field], value)[:_TRIGRAMS_ASKED_FOR] if field in _TEXTS else []
         return f"s.trigrams @> {self._parameter(wanted)}" if wanted else "true"
 
     def _parameter(self, value: Any) -> str:
         """Keep a parameter; returns what stands for it."""
         self._parameters.append(value)
-        kind = "::text[]" if isinstance(value, list) else "::text"
+        kind = "::bigint[]" if isinstance(value, list) else "::text"
         return f"${len(self._parameters)}{kind}"
 
 
-def _trigrams(letter: str, text: str) -> list[str]:
-    length = text_starts.TRIGRAM
-    return [letter + text[place : place + length] for place in range(len(text) - length + 1)]
+def _trigrams(number: int, text: str) -> list[int]:
+    points = [ord(character) for character in text]
+    first = number * _CHARACTERS
+    return [
+        ((first + one) * _CHARACTERS + two) * _CHARACTERS + three
+        for one, two, three in zip(points, points[1:], points[2:], strict=False)
+    ]
 
 
 def _start_column(field: Field) -> str:

@@ -64,8 +64,8 @@ CREATE INDEX tags_by_value ON tags (key, value, resource_id);
 
 -- The texts of an email address as they are searched: folded, so that case does not count. Indexes hold the first
 -- 64 characters of a text, because a description may have 4,096. `trigrams` are every three characters that follow
--- one another in a text, each behind the letter of its column; PostgreSQL's own pg_trgm knows words alone, and would
--- have to be installed.
+-- one another in a text, as a number with that of the text; PostgreSQL's own pg_trgm knows words alone, and would have
+-- to be installed.
 CREATE TABLE search_entries (
     email_address_id TEXT COLLATE "C" CONSTRAINT search_entries_one_each PRIMARY KEY
                      CONSTRAINT search_entries_have_an_email_address REFERENCES email_addresses (id),
@@ -74,7 +74,7 @@ CREATE TABLE search_entries (
     address          TEXT COLLATE "C" NOT NULL,
     display_name     TEXT COLLATE "C" NOT NULL,
     description      TEXT COLLATE "C" NOT NULL,
-    trigrams         TEXT[] COLLATE "C" NOT NULL
+    trigrams         BIGINT[] NOT NULL
 );
 
 CREATE INDEX search_entries_in_order ON search_entries (instance_id, number);
