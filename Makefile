@@ -37,12 +37,12 @@ $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
 
 # The rules and the protocols have no excuse: every branch of them is tested.
-PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar waypost.store.sqlite_search \
+PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar waypost.store.sqlite_search waypost.store.postgres_search \
 	$(addprefix waypost.api.,arns bindings bodies canonical constraints json_form page_tokens policy protocol) \
 	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@$(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/app tests/store tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
+	@$(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api $(addprefix --cov=,$(PURE)) \
 		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms

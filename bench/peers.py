@@ -120,8 +120,8 @@ class Sink:
 
 
 @contextmanager
-def waypost(directory: Path, *, name: str = "waypost") -> Iterator[Waypost]:
-    server = Server(directory / name)
+def waypost(directory: Path, *options: str, name: str = "waypost") -> Iterator[Waypost]:
+    server = Server(directory / name, *options)
     server.start()
     try:
         yield Waypost(server)

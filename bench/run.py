@@ -54,6 +54,10 @@ def _measure(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
         pid = waypost.server.run.pid
         rss_idle = process.rss(pid)
         mail_peers: dict[str, peers.MailPeer] = {"Waypost": waypost}
+        if options.database:
+            arguments = ("--database", options.database)
+            shared = running.enter_context(peers.waypost(directory, *arguments, name="on-postgresql"))
+            mail_peers["Waypost on PostgreSQL"] = shared
         why_no_postfix = postfix.why_not()
         if why_no_postfix:
             missing["Postfix"] = why_no_postfix
@@ -147,6 +151,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--messages", type=int, help=f"messages in a mail round (default {MESSAGES}, quick {QUICK_MESSAGES})"
     )
+    parser.add_argument("--database", metavar="URL", help="an empty PostgreSQL database, to measure Waypost on it too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds to a file too")
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)

@@ -57,10 +57,12 @@ class Service:
 
     async def run(self, when_ready: Callable[[datadir.Run], None]) -> None:
         """Start, tell where everything is, and stop when asked to (SIGTERM, or SIGINT from Ctrl-C)."""
-        asked: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, _ask_once, asked, number)
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[signal.Signals] = loop.create_future()
         run = await self.start()
+        # Before, there is nothing to finish: a signal ends us at once, also while another server migrates.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _ask_once, asked, number)
         # What was made so far stays for ever; the garbage collector need not look at it again and again. And what
         # a call or a message makes is no garbage for it, nearly always, so it need not look as often as it would.
         gc.collect()

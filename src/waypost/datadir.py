@@ -18,7 +18,6 @@ import json
 import os
 import re
 import secrets
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -277,12 +276,13 @@ def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
 
 
 def _without_password(url: str) -> str:
-    """A database URL as it may be shown: without a password, before the host or in the query."""
-    parts = urllib.parse.urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    shown = [(name, value) for name, value in urllib.parse.parse_qsl(parts.query) if "password" not in name]
-    query = urllib.parse.urlencode(shown, safe="/:,")
-    return urllib.parse.urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, query, ""))
+    """A database URL as it may be shown, without a password before the host or in the query. libpq reads it so, too."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, rest = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    path, mark, query = rest.partition("?")
+    shown = "&".join(part for part in query.split("&") if "password" not in part.partition("=")[0])
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
 
 
 def _decoded(encoded: str) -> bytes:

@@ -100,4 +100,9 @@ Event = (
     | Failed
 )
 
+
+class AlreadyTold(Exception):
+    """Ends what can neither be answered nor finished any more. Its cause has been emitted, and is not told again."""
+
+
 Emit = Callable[[Event], None]

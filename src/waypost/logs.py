@@ -91,6 +91,8 @@ class _Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
         cause = record.exc_info[1] if record.exc_info else None
+        if isinstance(cause, events.AlreadyTold):
+            return
         cause = cause or RuntimeError(record.getMessage())
         self._emit(events.Failed(where=record.name, id=str(uuid.uuid4()), cause=cause))
 

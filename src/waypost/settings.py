@@ -48,8 +48,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("http", "smtp"):
             host_and_port(name, getattr(self, name))
-        if self.database and not self.database.startswith(("postgresql://", "postgres://")):  # it is not shown again
-            raise BadSetting("--database must be a URL such as postgresql://USER@HOST/NAME")
+        check_database(self.database)
         if not re.fullmatch(r"[0-9]{1,4}", self.database_connections, re.ASCII) or self.connections < FEWEST:
             raise BadSetting(
                 f"--database-connections must be a number from {FEWEST} to 9999, not {self.database_connections!r}"
@@ -92,6 +91,15 @@ class Settings:
 
 FEWEST = 4
 """Connections to PostgreSQL with which each kind of work has one."""
+
+
+def check_database(url: str) -> None:
+    """Raise `BadSetting` for what is no URL of a database. It is never quoted: it may have a password."""
+    scheme, _, rest = url.partition("://")
+    if url and scheme not in ("postgresql", "postgres"):
+        raise BadSetting("--database must be a URL such as postgresql://USER@HOST/NAME")
+    if "@" in rest.partition("/")[2].partition("?")[0]:
+        raise BadSetting("--database must have %2F for a slash, and %40 for an at sign, in the user name or password")
 
 
 def duration(name: str, value: str) -> timedelta:

@@ -12,7 +12,7 @@ import typer
 from waypost.app import access_keys
 from waypost.cli.client import Data, Json
 from waypost.datadir import DataDirectory
-from waypost.settings import Settings, duration, environment_name
+from waypost.settings import Settings, check_database, duration, environment_name
 
 if TYPE_CHECKING:
     from waypost.app.ports import WriteTx
@@ -159,6 +159,7 @@ def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]", *, m
     from waypost import bootstrap
 
     data, database = where
+    check_database(database)
     directory = DataDirectory(Path(data))
     try:
         return asyncio.run(bootstrap.administer(directory, use_case, database=database, make=make))

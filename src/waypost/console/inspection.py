@@ -136,7 +136,12 @@ class _Inspection:
         """A copy, part by part: a slow reader holds one part in memory, and nothing of the store."""
         yield copy.trace_header + first
         for start in range(PART, copy.size, PART):
-            yield await self._octets(copy.message_id, start=start)
+            try:
+                part = await self._octets(copy.message_id, start=start)
+            except Exception as error:  # noqa: BLE001 - as in `guarded`, but for the answer, which is under way
+                self._told(error, str(uuid.uuid4()))
+                raise events.AlreadyTold from None
+            yield part
 
     async def _octets(self, message_id: str, *, start: int) -> bytes:
         return await self._store.search(lambda tx: tx.octets(message_id, start=start, limit=PART))
@@ -154,14 +159,17 @@ class _Inspection:
                 return _error(400, error.message)
             except errors.NotFound as error:
                 return _error(404, error.message)
-            except ports.StoreUnavailable as error:
-                self._emit(events.StoreFailed(where="inspection", id=failure_id, cause=error))
-                return _error(503, f"The store is not available (id {failure_id}); please try again.")
             except Exception as error:  # noqa: BLE001 - whatever it was
-                self._emit(events.Failed(where="inspection", id=failure_id, cause=error))
+                self._told(error, failure_id)
+                if isinstance(error, ports.StoreUnavailable):
+                    return _error(503, f"The store is not available (id {failure_id}); please try again.")
                 return _error(500, f"Something went wrong on our side (id {failure_id}).")
 
         return answer
+
+    def _told(self, error: Exception, failure_id: str) -> None:
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
+        self._emit(kind(where="inspection", id=failure_id, cause=error))
 
     async def _account(self, request: Request) -> str:
         """The account of the access key that the request shows, which must be allowed to read mail."""

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,14 +69,15 @@ class PostgresStore:
         try:
             connection = where.connect()
             with connection:
+                postgres_connection.set_up(connection)
                 postgres_connection.migrate(connection, where=str(where), only_new=only_new)
                 with connection.transaction():
                     PostgresTransaction(connection, seal).check_seal()
         except psycopg.Error as error:
             raise postgres_connection.unavailable(where, error) from None
         few = connections // 4
-        self._reads = _Lane("read", few, where, seal)
-        self._searches = _Lane("search", few, where, seal, statement_seconds=SEARCH_SECONDS)
+        self._reads = _Lane("read", few, where, seal, read_only=True)
+        self._searches = _Lane("search", few, where, seal, read_only=True, statement_seconds=SEARCH_SECONDS)
         self._writes = _Lane("write", connections - 2 * few, where, seal)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
@@ -147,42 +149,70 @@ class _Session:
 class _Lane:
     """Threads, and a connection for each of them that works."""
 
-    def __init__(self, name: str, size: int, where: Where, seal: Seal, **bounds: float) -> None:
-        """`bounds` go to `Where.connect`."""
+    def __init__(self, name: str, size: int, where: Where, seal: Seal, **settings: Any) -> None:
+        """`settings` are arguments of `postgres_connection.set_up`."""
         self._where = where
         self._seal = seal
-        self._bounds = bounds
+        self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"waypost-{name}")
         self._idle: list[_Session] = []
         self._working: set[_Session] = set()
+        self._callers = 0
         self._closed = False
+        """Whether nobody else is let in."""
+        self._left = asyncio.Event()
+        """Whether the last caller has left since."""
+        self._ended = False
+        """Whether those who still wait are sent away."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
         """Run `work` on a connection, on a thread. Raises `StoreUnavailable` if nothing comes of it in time."""
         if self._closed:
             raise ports.StoreUnavailable("the store is closed")
+        self._callers += 1
+        try:
+            return await self._run(work)
+        finally:
+            self._callers -= 1
+            if self._closed and not self._callers:
+                self._left.set()
+
+    async def _run(self, work: Callable[[_Session], T]) -> T:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
             raise ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s") from None
+        if self._ended:
+            raise ports.StoreUnavailable("the store is closed")
         task = _Task(self)
         outcome = self._threads.submit(task.run, work)
-        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._free.release))
+        # Whether the caller still waits or not: no thread waits for ever for an answer that does not come.
+        timer = self._loop.call_later(ANSWER_SECONDS, task.give_up)
+        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await asyncio.wrap_future(outcome)
         except TimeoutError:
-            task.give_up()
             raise ports.StoreUnavailable(f"PostgreSQL did not answer in {ANSWER_SECONDS:g} s") from None
+
+    def _done(self, timer: asyncio.TimerHandle) -> None:
+        """A thread is free again."""
+        timer.cancel()
+        self._free.release()
 
     async def close(self, *, wait_for: float = ANSWER_SECONDS) -> None:
         """Let what goes on now finish, as long as `wait_for` seconds, and close the connections."""
         self._closed = True
+        if self._callers:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_for):
+                    await self._left.wait()
+        self._ended = True
         ended = self._loop.run_in_executor(None, self._threads.shutdown)
-        done, _ = await asyncio.wait([ended], timeout=wait_for)
+        done = set[asyncio.Future[None]]()
         while not done:
             for session in list(self._working):
                 session.sever()
@@ -194,9 +224,14 @@ class _Lane:
         try:
             session = self._idle.pop()  # the one used last, so that the others may rest
         except IndexError:
-            session = _Session(self._where.connect(**self._bounds), self._seal)
+            session = _Session(self._where.connect(), self._seal)
         self._working.add(session)
         return session
+
+    def make_ready(self, session: _Session) -> None:
+        """Set a new connection up. Raises `psycopg.Error`, `postgres_connection.BadDatabase`."""
+        if not session.has_worked:
+            postgres_connection.set_up(session.connection, **self._settings)
 
     def give_back(self, session: _Session) -> None:
         """Keep a connection for the next one, if it is still good. If not, the idle ones are as old, and go too."""
@@ -221,6 +256,7 @@ class _Task:
         self._lane = lane
         self._session: _Session | None = None
         self._given_up = False
+        self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
         """Raises what the work raises; errors of PostgreSQL as what they mean."""
@@ -236,17 +272,20 @@ class _Task:
         raise refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
 
     def give_up(self) -> None:
-        """Nobody waits any more."""
-        self._given_up = True
-        if self._session:
-            self._session.sever()
+        """It takes too long: cut the connection, if there is one by now."""
+        with self._lock:
+            self._given_up = True
+            if self._session:
+                self._session.sever()
 
     def _try(self, work: Callable[[_Session], T]) -> T:
         try:
-            self._session = session = self._lane.take()
+            session = self._lane.take()
         except psycopg.Error as error:
             raise ports.StoreUnavailable(f"no connection to PostgreSQL: {postgres_errors.name(error)}") from None
+        self._work_on(session)
         try:
+            self._lane.make_ready(session)
             return work(session)
         except psycopg.Error as error:
             if postgres_errors.is_of_connection(error):
@@ -257,7 +296,14 @@ class _Task:
         finally:
             session.undo()
             session.is_in_doubt = False
+            self._work_on(None)
             self._lane.give_back(session)
+
+    def _work_on(self, session: _Session | None) -> None:
+        with self._lock:  # so that what is cut is never what somebody else works on by then
+            self._session = session
+            if session and self._given_up:
+                session.sever()
 
 
 class _FoundDead(Exception):

@@ -60,16 +60,10 @@ class Where:
         host = named.get("host") or named.get("hostaddr") or "localhost"
         return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
 
-    def connect(self, *, statement_seconds: float = STATEMENT_SECONDS) -> Connection:
-        """A new session. Raises `psycopg.Error`, `BadDatabase`."""
+    def connect(self) -> Connection:
+        """A new connection, still to be set up. Raises `psycopg.Error`."""
         parameters = {**_DEFAULTS, **self.parameters}
-        connection = psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
-        try:
-            _set_up(connection, statement_seconds)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
 
 
 def where(url: str) -> Where:
@@ -80,8 +74,11 @@ def where(url: str) -> Where:
         raise BadDatabase("This is no URL of a PostgreSQL database, such as postgresql://user@host/name.") from None
 
 
-def _set_up(connection: Connection, statement_seconds: float) -> None:
-    """One round trip: bounds for waiting, and what makes a commit durable."""
+def set_up(connection: Connection, *, statement_seconds: float = STATEMENT_SECONDS, read_only: bool = False) -> None:
+    """Set what may be done, bounds for waiting, and what makes a commit durable, in one round trip.
+
+    Raises `BadDatabase` if this cannot be a database of ours, and `psycopg.Error`.
+    """
     for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
         connection.adapters.register_dumper(int, dumper)
     settings = {
@@ -89,6 +86,7 @@ def _set_up(connection: Connection, statement_seconds: float) -> None:
         "statement_timeout": _milliseconds(statement_seconds),
         "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
         "default_transaction_isolation": "read committed",  # rows that matter are locked
+        "default_transaction_read_only": "on" if read_only else "off",
         "client_min_messages": "error",
     }
     changes = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())

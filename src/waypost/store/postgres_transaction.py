@@ -15,7 +15,7 @@ from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
 from waypost.domain.search import Condition
 from waypost.store import postgres_search, rows, sql
-from waypost.store.transaction import Seal, Transaction
+from waypost.store.transaction import Seal, Transaction, bindable
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
@@ -51,7 +51,7 @@ class PostgresTransaction(Transaction):
         if more or after:  # else this page is all there is
             ((total,),) = self._ask(*search.count(up_to=count_up_to))
         next_after = str(found[limit - 1][-1]) if more else None
-        return ports.SearchPage([rows.found(row) for row in found[:limit]], max(total, len(found[:limit])), next_after)
+        return ports.SearchPage([rows.found(row) for row in found[:limit]], max(total, len(found)), next_after)
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         pieces = self._all("octets", message_id, start - PIECE, start + limit)
@@ -62,7 +62,7 @@ class PostgresTransaction(Transaction):
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         # Not prepared: the best way to search depends on what is searched for.
-        return self._cursor().execute(query.encode(), parameters, prepare=False).fetchall()
+        return self._cursor().execute(query.encode(), bindable(parameters), prepare=False).fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> Cursor:
         return self._cursor().execute(_QUERIES[query], parameters, prepare=True)

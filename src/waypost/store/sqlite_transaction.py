@@ -3,12 +3,13 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from waypost.app import ports
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.search import Condition
 from waypost.store import errors, rows, sql, sqlite_search
-from waypost.store.transaction import Seal, Transaction
+from waypost.store.transaction import Seal, Transaction, bindable
 
 _QUERIES = sql.load("sqlite")
 
@@ -51,10 +52,10 @@ class SqliteTransaction(Transaction):
         if own_range is None:
             return None
         search = sqlite_search.Search(condition, own_range[0])
-        found = self.connection.execute(*search.page(after=after, limit=limit + 1)).fetchall()
+        found = self._ask(*search.page(after=after, limit=limit + 1))
         more, total = len(found) > limit, len(found)
         if more or after:  # else this page is all there is
-            counted = self.connection.execute(*search.count(up_to=count_up_to)).fetchone()
+            (counted,) = self._ask(*search.count(up_to=count_up_to))
             total = search.total(counted, found=total, up_to=count_up_to)
         next_after = sqlite_search.place_of(found[limit - 1]) if more else None
         return ports.SearchPage([rows.found(row) for row in found[:limit]], total, next_after)
@@ -65,6 +66,9 @@ class SqliteTransaction(Transaction):
         with self.connection.blobopen("message_bodies", "raw", number, readonly=True) as body:
             body.seek(min(start, len(body)))
             return body.read(limit)
+
+    def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        return self.connection.execute(query, bindable(parameters)).fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
         try:

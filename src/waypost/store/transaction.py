@@ -61,7 +61,7 @@ class Transaction(ABC):
         return rows.email_address(row) if row else None
 
     def owners(self, address_keys: Sequence[str]) -> dict[str, tuple[EmailAddress, EmailAddress | None]]:
-        found = map(rows.with_primary, self._all("owners", self._list(address_keys)))
+        found = map(rows.with_primary, self._all("owners", self._list_of(address_keys)))
         return {own.address.key: (own, primary) for own, primary in found}
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
@@ -69,7 +69,7 @@ class Transaction(ABC):
         return rows.email_address(row) if row else None
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
-        return {row[0]: rows.link(row) for row in self._all("links_of", self._list(email_address_ids))}
+        return {row[0]: rows.link(row) for row in self._all("links_of", self._list_of(email_address_ids))}
 
     def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
         (count,) = self._all("email_addresses_up_to", instance_id, up_to)[0]
@@ -110,7 +110,7 @@ class Transaction(ABC):
         return rows.instance(row) if row else None
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        found = self._all("lock_email_addresses", self._list(ids), instance_id, tenant.account, tenant.region)
+        found = self._all("lock_email_addresses", self._list_of(ids), instance_id, tenant.account, tenant.region)
         return {row[0]: rows.email_address(row) for row in found}
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
@@ -158,7 +158,7 @@ class Transaction(ABC):
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))
-        return rows.remembered_call(row) if row else None
+        return rows.remembered_call(row) if row and row[0] else None  # without a fingerprint it is only claimed
 
     def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
         made_at = rows.to_milliseconds(call.made_at)
@@ -197,19 +197,22 @@ class Transaction(ABC):
         self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:
-        row: rows.Row | None = self._execute(query, _bindable(parameters)).fetchone()
+        row: rows.Row | None = self._execute(query, bindable(parameters)).fetchone()
         return row
 
     def _all(self, query: str, *parameters: Any) -> list[Any]:
-        found: list[Any] = self._execute(query, _bindable(parameters)).fetchall()
+        found: list[Any] = self._execute(query, bindable(parameters)).fetchall()
         return found
 
     def _run(self, query: str, *parameters: Any) -> None:
-        self._execute(query, _bindable(parameters))
+        self._execute(query, bindable(parameters))
 
     def _run_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
         for row in parameters:
             self._run(query, *row)
+
+    def _list_of(self, texts: Sequence[str]) -> Any:
+        return self._list(bindable(texts))
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
         """What of an email address is searched: its three texts, folded, and what this database wants besides."""
@@ -243,8 +246,8 @@ class Transaction(ABC):
         """The bytes of a message as rows, each with the place where it begins."""
 
 
-def _bindable(parameters: rows.Row) -> rows.Row:
-    """The parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
+def bindable(parameters: rows.Row) -> rows.Row:
+    """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
     for parameter in parameters:
         if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A text must not contain the character NUL.")

@@ -83,7 +83,7 @@ CREATE INDEX search_entries_by_display_name ON search_entries (instance_id, left
 CREATE INDEX search_entries_by_description ON search_entries (instance_id, left(description, 64));
 CREATE INDEX search_entries_by_trigrams ON search_entries USING gin (trigrams);
 
--- Calls made with a client token, and what they were answered. A call that goes on now has `made_at` 0.
+-- Calls made with a client token, and what they were answered. A call that goes on now has no fingerprint yet.
 CREATE TABLE remembered_calls (
     account     TEXT COLLATE "C" NOT NULL,
     region      TEXT COLLATE "C" NOT NULL,

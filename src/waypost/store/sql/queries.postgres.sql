@@ -166,8 +166,8 @@ DELETE FROM tags
 WHERE resource_id = $1 OR resource_id IN (SELECT id FROM email_addresses WHERE instance_id = $1);
 
 -- name: claim_call
--- What a client token was answered. A token that is new is taken, as one that expired long ago, so that a second call
--- with it waits until the first is done; its row goes if the first one fails.
+-- What a client token was answered. A token that is new is taken, with no fingerprint yet, so that a second call with
+-- it waits until the first is done; its row goes if the first one fails.
 INSERT INTO remembered_calls (account, region, operation, scope, token, fingerprint, answer, made_at)
 VALUES ($1, $2, $3, $4, $5, '', '', 0)
 ON CONFLICT (account, region, operation, scope, token) DO UPDATE SET token = excluded.token

@@ -1,0 +1,400 @@
+"""The PostgreSQL store when things break: nobody hears of success that was none, nobody waits without bound."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+
+from tests import postgresql
+from tests.counting_proxy import CountingProxy
+from tests.values import NOW, TENANT, NoSeal, make_instance
+from waypost import bootstrap, keyring
+from waypost.app import access_keys, ports
+from waypost.domain import errors
+from waypost.store import postgres, postgres_connection
+from waypost.store.postgres import PostgresStore
+
+AT_ONCE = 1.0
+"""Seconds in which something happens that need not wait for anything."""
+
+
+@pytest.fixture
+def database():
+    url = postgresql.new_database(
+        postgresql.template_database("store", lambda url: with_store(url, lambda store: store.write(lambda _: None)))
+    )
+    yield url
+    postgresql.drop_database(url)
+
+
+@pytest.fixture
+def proxy(database):
+    with CountingProxy(postgresql.address_of(database)) as running:
+        yield running
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Bounds that a test can wait for."""
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.15)
+    monkeypatch.setattr(postgres, "WAIT_SECONDS", 0.1)
+
+
+@pytest.fixture
+def admin(database):
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+def with_store(url, scenario, *, connections=4):
+    """Run `scenario(store)` on a store on this database, and close it."""
+
+    async def main():
+        store = PostgresStore(url, NoSeal(), connections=connections)
+        try:
+            return await scenario(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+def exists(name):
+    return lambda tx: tx.instance(TENANT, name) is not None
+
+
+def at_commit(admin, what):
+    """Let this happen at the end of each transaction that makes an instance."""
+    admin.execute(
+        f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION at_commit()"
+    )
+
+
+def count(admin):
+    return admin.execute("SELECT count(*) FROM instances").fetchone()[0]
+
+
+def terminate_all(admin):
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+async def until(happened):
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110 - it happens in PostgreSQL
+            await asyncio.sleep(0.002)
+
+
+def waits_for(admin, what):
+    """Whether somebody's session waits for this."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = %s"
+    return admin.execute(query, [what]).fetchone()[0] > 0
+
+
+@contextmanager
+def seconds_at_most(limit):
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < limit
+
+
+# Connections that are lost
+
+
+def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_one(database, admin):
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "before"))
+        terminate_all(admin)
+        await store.write(lambda tx: tx.instance(TENANT, "before") and make_instance(tx, "after"))
+        return await store.read(exists("after")), await store.search(exists("before"))
+
+    assert with_store(database, scenario) == (True, True)
+
+
+def test_however_many_connections_died_one_call_is_enough_to_find_out(database, admin):
+    async def scenario(store):
+        together = threading.Barrier(10)
+        await asyncio.gather(*(store.write(lambda _: together.wait(5)) for _ in range(10)))
+        terminate_all(admin)
+        await store.write(lambda tx: tx.instance(TENANT, "i") or make_instance(tx))
+
+    with_store(database, scenario, connections=20)
+    assert count(admin) == 1
+
+
+def test_a_transaction_that_is_terminated_in_the_middle_is_run_again_from_its_start(database, admin):
+    runs = []
+
+    def interrupted(tx):
+        make_instance(tx, f"run {len(runs)}")
+        assert tx.instance(TENANT, f"run {len(runs)}")
+        runs.append(1)
+        if len(runs) == 1:
+            terminate_all(admin)
+        make_instance(tx, "the end")
+        assert tx.instance(TENANT, "the end")
+
+    async def scenario(store):
+        await store.write(lambda _: None)  # a connection that has never worked is not tried again
+        await store.write(interrupted)
+
+    with_store(database, scenario)
+    assert len(runs) == 2
+    assert [name for (name,) in admin.execute("SELECT id FROM instances ORDER BY id")] == ["run 1", "the end"]
+
+
+def test_a_look_up_that_a_cut_network_interrupts_is_done_again(database, proxy, admin):
+    async def scenario(store):
+        await store.read(exists("i"))
+        with admin.transaction():
+            admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(store.read(exists("i")))
+            await until(lambda: waits_for(admin, "relation"))
+            proxy.cut()
+        return await waiting
+
+    assert with_store(proxy.url(database), scenario) is False
+
+
+# A COMMIT that fails, or that nobody knows of
+
+
+def test_who_wrote_hears_of_an_error_if_the_commit_fails_and_nothing_is_kept(database, admin):
+    at_commit(admin, "RAISE EXCEPTION 'not now'")
+    runs = []
+
+    async def scenario(store):
+        with pytest.raises(Exception, match="not now"):
+            await store.write(lambda tx: runs.append(make_instance(tx)))
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario) is False
+    assert (len(runs), count(admin)) == (1, 0)
+
+
+def test_a_transaction_that_failed_and_was_gone_on_with_is_no_success(database, admin):
+    async def scenario(store):
+        def swallow(tx):
+            make_instance(tx)
+            with suppress(psycopg.Error), tx.connection.pipeline():
+                tx.connection.execute(b"SELECT 1/0")
+
+        with pytest.raises(ports.StoreUnavailable, match="did not commit"):
+            await store.write(swallow)
+
+    with_store(database, scenario)
+    assert count(admin) == 0
+
+
+@pytest.mark.parametrize("how", ["terminated", "cut off"])
+def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(database, proxy, admin, how):
+    at_commit(admin, "PERFORM pg_sleep(5)")
+    runs = []
+
+    async def scenario(store):
+        await store.write(lambda _: None)
+        writing = asyncio.create_task(store.write(lambda tx: runs.append(make_instance(tx))))
+        await until(lambda: waits_for(admin, "PgSleep"))
+        proxy.cut() if how == "cut off" else terminate_all(admin)
+        with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+            await writing
+        terminate_all(admin)
+        return await store.write(lambda tx: tx.instance(TENANT, "i"))
+
+    assert with_store(proxy.url(database), scenario) is None
+    assert len(runs) == 1
+
+
+def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(database, proxy, admin, impatient):
+    at_commit(admin, "PERFORM pg_sleep(0.05)")
+    runs = []
+
+    async def scenario(store):
+        writing = asyncio.create_task(store.write(lambda tx: runs.append(make_instance(tx))))
+        await until(lambda: waits_for(admin, "PgSleep"))
+        proxy.hold()
+        with pytest.raises(ports.StoreUnavailable, match="did not answer"), seconds_at_most(AT_ONCE):
+            await writing
+        await until(lambda: count(admin) == 1)
+        proxy.release()
+
+    with_store(proxy.url(database), scenario)
+    assert len(runs) == 1
+
+
+# A network that hangs
+
+
+@pytest.mark.parametrize("kind", ["read", "search", "write"])
+def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(
+    database, proxy, impatient, kind
+):
+    async def scenario(store):
+        run = getattr(store, kind)
+        await run(exists("i"))
+        proxy.hold()
+        for _ in range(2):  # whether it waits for the answer, or for a connection
+            with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+                await run(exists("i"))
+        proxy.release()
+        return await recovered(lambda: run(exists("i")))
+
+    assert with_store(proxy.url(database), scenario) is False
+
+
+async def recovered(call):
+    """What the call returns as soon as it is not refused any more."""
+    async with asyncio.timeout(AT_ONCE):
+        while True:
+            with suppress(ports.StoreUnavailable):
+                return await call()
+            await asyncio.sleep(0.01)
+
+
+def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, monkeypatch):
+    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.15)
+    set_up = postgres_connection.set_up
+
+    async def scenario(store):
+        def hang(*arguments, **settings):
+            proxy.hold()
+            return set_up(*arguments, **settings)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_connection, "set_up", hang)
+            with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+                await store.search(exists("i"))
+        try:
+            async with asyncio.timeout(AT_ONCE / 2):
+                await asyncio.shield(store.close())
+        finally:
+            proxy.release()
+
+    with_store(proxy.url(database), scenario)
+
+
+def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, admin, impatient):
+    """As `/_waypost/ready` does, which has a bound of its own."""
+
+    async def scenario(store):
+        process = await store.read(lambda tx: tx.connection.info.backend_pid)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await store.read(exists("i"))
+            return await recovered(lambda: store.read(exists("i")))
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+    assert with_store(database, scenario) is False
+
+
+def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy, impatient):
+    async def scenario(store):
+        await store.write(lambda _: None)
+        proxy.hold()
+        waiting = asyncio.create_task(store.write(exists("i")))
+        await asyncio.sleep(0)
+        with seconds_at_most(AT_ONCE):
+            await store.close()
+        for call in (waiting, store.read(exists("i"))):
+            with pytest.raises(ports.StoreUnavailable):
+                await call
+        proxy.release()
+
+    with_store(proxy.url(database), scenario)
+
+
+def test_closing_does_not_wait_for_a_search(database, admin):
+    async def scenario(store):
+        searching = asyncio.create_task(
+            store.search(lambda tx: tx.connection.execute(b"SELECT pg_sleep(4)").fetchall())
+        )
+        await until(lambda: waits_for(admin, "PgSleep"))
+        with seconds_at_most(AT_ONCE):
+            await store.close()
+        with pytest.raises(ports.StoreUnavailable):
+            await searching
+
+    with_store(database, scenario)
+
+
+# All connections in use
+
+
+def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_and_reads_go_on(database, monkeypatch):
+    monkeypatch.setattr(postgres, "WAIT_SECONDS", 0.1)
+
+    async def scenario(store):
+        done = threading.Event()
+        blocked = [asyncio.create_task(store.write(lambda _: done.wait(5))) for _ in range(2)]
+        try:
+            await asyncio.sleep(0)
+            with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 0\.1 s"):
+                await store.write(exists("i"))
+            return await store.read(exists("i")), await store.search(exists("i"))
+        finally:
+            done.set()
+            await asyncio.gather(*blocked)
+
+    assert with_store(database, scenario) == (False, False)
+
+
+def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+
+    async def scenario(store):
+        await store.write(make_instance)
+        with psycopg.connect(database) as other:
+            other.execute("SELECT FROM instances FOR UPDATE")
+            with pytest.raises(errors.Busy):
+                await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+            assert await store.read(exists("i"))
+        return await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+
+    assert with_store(database, scenario).id == "i"
+
+
+# Two nodes that start at the same moment
+
+
+def the_key(tx):
+    new, _ = keyring.new_access_key(account=TENANT.account, user_name="root", now=NOW)
+    return access_keys.owners_key(tx, new).id
+
+
+def the_instance(tx):
+    return bootstrap._instance_to_start_with(tx, tenant=TENANT, now=NOW)
+
+
+@pytest.mark.parametrize("make", [the_key, the_instance])
+def test_what_the_first_node_makes_is_found_by_a_second_one_that_looks_meanwhile(database, admin, make):
+    async def scenario(store):
+        made, may_commit = threading.Event(), threading.Event()
+
+        def slowly(tx):
+            result = make(tx)
+            assert tx.access_key("nobody's") is None  # so that all before is done
+            made.set()
+            may_commit.wait(5)
+            return result
+
+        first = asyncio.create_task(store.write(slowly))
+        await until(made.is_set)
+        second = asyncio.create_task(store.write(make))
+        await until(lambda: second.done() or waits_for(admin, "transactionid"))
+        may_commit.set()
+        return await first, await second
+
+    first, second = with_store(database, scenario)
+    assert first == second
