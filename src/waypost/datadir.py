@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote
 
 from waypost.domain.access_keys import AccessKey
 
@@ -281,7 +282,7 @@ def _without_password(url: str) -> str:
     authority, slash, rest = rest.partition("/")
     user, at, host = authority.rpartition("@")
     path, mark, query = rest.partition("?")
-    shown = "&".join(part for part in query.split("&") if "password" not in part.partition("=")[0])
+    shown = "&".join(part for part in query.split("&") if "password" not in unquote(part.partition("=")[0]))
     return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
 
 

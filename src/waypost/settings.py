@@ -98,7 +98,8 @@ def check_database(url: str) -> None:
     scheme, _, rest = url.partition("://")
     if url and scheme not in ("postgresql", "postgres"):
         raise BadSetting("--database must be a URL such as postgresql://USER@HOST/NAME")
-    if "@" in rest.partition("/")[2].partition("?")[0]:
+    authority, _, path = rest.partition("/")
+    if authority.count("@") > 1 or "@" in path.partition("?")[0]:  # libpq would take a part of a password for a host
         raise BadSetting("--database must have %2F for a slash, and %40 for an at sign, in the user name or password")
 
 

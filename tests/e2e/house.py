@@ -11,10 +11,16 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import boto3
 import botocore.config
+import pytest
+
+from waypost import testing
+from waypost.datadir import MASTER_KEY_VARIABLE
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -145,3 +151,48 @@ def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
         check=False,
         env={**os.environ, "NO_COLOR": "1", **environment},
     )
+
+
+# Several servers on one PostgreSQL
+
+MASTER_KEY = base64.urlsafe_b64encode(b"thirty-two octets, and no secret").decode()
+
+
+@contextmanager
+def running_on(url, *directories, options=()):
+    """Servers on one PostgreSQL database, started at the same time: a house for each data directory.
+
+    At the end none of them has logged that anything unexpected happened.
+    """
+    servers = [testing.Server(directory, "--database", url, *options) for directory in directories]
+    with ThreadPoolExecutor() as threads, ExitStack() as opened:
+        for server in servers:
+            opened.callback(end, server)
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+            list(threads.map(testing.Server.start, servers))
+        houses = [House(server) for server in servers]
+        for house in houses:
+            opened.callback(house.connect.close)
+        yield houses
+    for server in servers:
+        assert not logged(server, "failed")
+
+
+def restart(server):
+    """Start a server on PostgreSQL again, which was stopped or killed."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+        server.start()
+
+
+def end(server):
+    """Stop a server if it runs."""
+    if server._process and server._process.poll() is None:
+        server.stop()
+
+
+def logged(server, *events):
+    """The lines of a server's log that tell of these events."""
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] in events]

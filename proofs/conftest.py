@@ -1,0 +1,14 @@
+"""Two servers on one PostgreSQL, for each proof anew."""
+
+import pytest
+
+from tests import postgresql
+from tests.e2e.house import running_on
+
+
+@pytest.fixture
+def pair(tmp_path):
+    url = postgresql.new_database()
+    with running_on(url, tmp_path / "one", tmp_path / "other") as houses:
+        yield houses
+    postgresql.drop_database(url)

@@ -1,0 +1,35 @@
+"""Of associations that exclude one another, exactly one is done; of servers that start together, all are good."""
+
+import time
+
+import psycopg
+
+from tests import postgresql
+from tests.e2e.house import running_on
+from tests.e2e.test_postgresql import conflicting_rounds
+
+ROUNDS = 500
+STARTS = 10
+
+
+def test_of_four_conflicting_associations_over_two_nodes_exactly_one_wins_500_times(pair):
+    began = time.monotonic()
+    winners = conflicting_rounds(pair, ROUNDS)
+    took = time.monotonic() - began
+    print(f"\n{ROUNDS} rounds of four conflicting associations in {took:.0f} s: winners {sorted(set(winners))}")
+    assert winners == [1] * ROUNDS
+
+
+def test_of_three_first_nodes_at_the_same_time_all_live_with_one_key_and_one_instance(tmp_path):
+    for n in range(STARTS):
+        url = postgresql.new_database()
+        with running_on(url, *(tmp_path / f"{n}.{i}" for i in range(3))) as houses:
+            assert len({house.instance_id for house in houses}) == 1
+            assert len({house.server.profile for house in houses}) == 1
+        with psycopg.connect(url) as admin:
+            counts = [
+                admin.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("access_keys", "instances")
+            ]
+        postgresql.drop_database(url)
+        assert counts == [1, 1]
+    print(f"\n{STARTS} times three first nodes on an empty database: one key and one instance each time")

@@ -1,0 +1,88 @@
+"""PostgreSQL and servers are stopped and killed under load: what was acknowledged is there, once."""
+
+import itertools
+import random
+import time
+
+from proofs.load import Load, Sender, Writer, check_mail, errors_of
+from tests.e2e.house import House, restart, running_on
+from tests.e2e.test_crash import survive
+from tests.postgresql import OwnServer
+from waypost import testing
+
+RESTARTS = 30
+ASLEEP = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
+"""An administrator's settings with which a commit is not on disk when it is acknowledged, unless we say otherwise."""
+KILLS = 20
+
+
+def test_postgresql_is_restarted_thirty_times_under_load_and_nothing_acknowledged_is_lost(tmp_path):
+    with (
+        OwnServer(**ASLEEP) as database,
+        running_on(database.new_database(), tmp_path / "one", tmp_path / "other") as houses,
+    ):
+        alias, primary = houses[0].linked_pair()
+        writers = [Writer(house) for house in houses for _ in range(2)]
+        senders = [Sender(house, alias) for house in houses for _ in range(2)]
+        callers, back = [*writers, *senders], []
+        began = time.monotonic()
+        with Load(callers) as load:
+            for _, how in zip(range(RESTARTS), itertools.cycle(["fast", "immediate", "kill -9"]), strict=False):
+                load.wait_for_more(random.randint(10, 80))
+                if how == "kill -9":
+                    database.kill()
+                else:
+                    database.stop(how)
+                database.start()
+                started = time.monotonic()
+                load.wait_for_more(3)
+                back.append(max(next(at for at in caller.done if at > started) for caller in callers) - started)
+        took = time.monotonic() - began
+        assert all(house.server._process.poll() is None for house in houses)
+        checker = random.choice(houses)
+        for writer in writers:
+            writer.check(checker)
+        accepted, found = check_mail(checker, senders, alias, primary)
+        assert all(house.deliver(b"Subject: last\r\n\r\n", alias) for house in houses)
+    calls = sum(len(writer.done) for writer in writers)
+    print(f"\n{RESTARTS} restarts of PostgreSQL (fast, immediate, kill -9 in turn) in {took:.0f} s:")
+    print(f"  {calls} calls and {accepted} messages acknowledged, all there; {found - accepted} messages there besides")
+    print(f"  errors of calls {errors_of(writers)}, of mail {errors_of(senders)}")
+    print(f"  all callers had a success again after {', '.join(f'{each:.2f}' for each in back)} s")
+
+
+def test_a_node_is_killed_twenty_times_as_it_takes_mail_and_the_other_notices_nothing(pair):
+    killed, other = pair
+    alias, primary = other.linked_pair()
+    victims = [Sender(killed, alias) for _ in range(4)]
+    writers, senders = [Writer(other) for _ in range(2)], [Sender(other, alias) for _ in range(2)]
+    bystanders = [*writers, *senders]
+    began = time.monotonic()
+    with Load([*victims, *bystanders]) as load:
+        for _ in range(KILLS):
+            load.wait_for_more(random.randint(1, 20), of=victims)
+            killed.server.kill()
+            load.wait_for_more(5, of=bystanders)
+            restart(killed.server)
+    took = time.monotonic() - began
+    assert errors_of(bystanders) == {}
+    for writer in writers:
+        writer.check(other)
+    accepted, found = check_mail(other, [*victims, *senders], alias, primary)
+    again = House(killed.server)
+    assert again.deliver(b"Subject: last\r\n\r\n", alias)
+    again.connect.close()
+    print(f"\n{KILLS} kills of a node in {took:.0f} s: {accepted} messages answered 250, all there once;")
+    print(
+        f"  {found - accepted} there besides, unanswered. The other node: {sum(len(w.done) for w in writers)} calls and"
+    )
+    print(f"  {sum(len(s.done) for s in senders)} messages, no error. At the killed one: {errors_of(victims)}")
+
+
+def test_a_server_on_sqlite_is_killed_forty_times_as_it_takes_mail(tmp_path):
+    began = time.monotonic()
+    answered = survive(testing.Server(tmp_path / "data"), 2 * KILLS)
+    took = time.monotonic() - began
+    print(
+        f"\n{2 * KILLS} kills of a server on SQLite in {took:.0f} s: {answered} messages answered 250, all there once"
+    )

@@ -1,0 +1,98 @@
+"""Histories of concurrent calls over two servers, checked; and the same without the locks that it takes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import waypost
+from tests import postgresql
+from tests.e2e.house import House, logged, restart
+from tests.e2e.test_postgresql_histories import recorder_on
+from tests.linearizability.checker import check
+from waypost import testing
+
+HISTORIES = 300
+CALLS = 8
+"""Calls of each of the six clients in one history."""
+
+
+def test_three_hundred_histories_over_two_nodes_are_linearizable(pair):
+    counts, violations, took = record(pair)
+    print("\n" + told(counts, violations, took))
+    assert not violations
+
+
+@pytest.mark.skipif("WAYPOST_PROOF_WITHOUT_LOCKS" not in os.environ, reason="shows what the locks are for; fails")
+def test_without_the_row_locks_they_would_be_too(tmp_path, monkeypatch):
+    """Red, and meant to be: run it with WAYPOST_PROOF_WITHOUT_LOCKS=1."""
+    source = without_locks(tmp_path / "copy")
+    monkeypatch.setenv("PYTHONPATH", str(source))
+    where = subprocess.run(
+        [sys.executable, "-c", "import waypost; print(waypost.__file__)"], capture_output=True, text=True, check=True
+    )
+    assert Path(where.stdout.strip()).is_relative_to(source)
+    url = postgresql.new_database()
+    houses = []
+    for name in ("one", "other"):
+        server = testing.Server(tmp_path / name, "--database", url)
+        restart(server)
+        houses.append(House(server))
+    counts, violations, took = record(houses)
+    print("\n" + told(counts, violations, took))
+    print("What could not come next:", Counter(what(each) for violation in violations for each in violation.stuck))
+    print(min(violations, key=lambda violation: len(violation.order), default=""))
+    failed = [line for house in houses for line in logged(house.server, "failed")]
+    print(f"calls that ended as 'failed' in the logs: {len(failed)}", Counter(last_line(line) for line in failed))
+    for house in houses:
+        house.connect.close()
+        house.server.stop()
+    assert not violations
+
+
+def without_locks(copy):
+    """The package without the locks on email addresses."""
+    shutil.copytree(Path(waypost.__file__).parent, copy / "waypost", ignore=shutil.ignore_patterns("__pycache__"))
+    queries = copy / "waypost" / "store" / "sql" / "queries.postgres.sql"
+    text = queries.read_text(encoding="utf-8")
+    assert text.count("ORDER BY e.id FOR UPDATE OF e;") == 1
+    queries.write_text(text.replace("ORDER BY e.id FOR UPDATE OF e;", "ORDER BY e.id;"), encoding="utf-8")
+    return copy
+
+
+def record(houses):
+    """Histories: what was answered how often, the violations, and how long it took."""
+    counts, violations, began = Counter(), [], time.monotonic()
+    with recorder_on(*houses) as recorder:
+        for _ in range(HISTORIES):
+            history = recorder.history(CALLS)
+            counts.update(f"{each.kind}: {answered(each.outcome)}" for each in history)
+            if violation := check(history):
+                violations.append(violation)
+        print(f"\nThe database's constraint, not the rule, said no to {recorder.caught_by_constraint} associations")
+    return counts, violations, time.monotonic() - began
+
+
+def told(counts, violations, took):
+    answers = "".join(f"\n  {count:6} {what}" for what, count in sorted(counts.items()))
+    return (
+        f"{HISTORIES} histories of {sum(counts.values()) // HISTORIES} calls by six clients in {took:.0f} s, "
+        f"{len(violations)} of them violations{answers}"
+    )
+
+
+def answered(outcome):
+    return ("an alias" if outcome else "no alias") if isinstance(outcome, tuple) else outcome or "unknown"
+
+
+def what(operation):
+    return f"{operation.kind} → {answered(operation.outcome)}"
+
+
+def last_line(line):
+    return line.get("exception", "").strip().splitlines()[-1][:150]

@@ -1,0 +1,112 @@
+"""A server whose database hangs still ends when it is asked to, in bounded time."""
+
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import botocore.exceptions
+import psycopg
+import pytest
+
+from tests import postgresql
+from tests.counting_proxy import CountingProxy
+from tests.e2e.house import MASTER_KEY, House, fetch, restart
+from waypost import testing
+from waypost.datadir import MASTER_KEY_VARIABLE
+
+PATIENCE = 90.0
+BOUND = 30.0
+"""As long as `testing.Server.stop`, and Kubernetes, wait before they kill."""
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+
+
+@pytest.fixture
+def proxy():
+    with CountingProxy(postgresql.address_of(postgresql.server())) as running:
+        yield running
+
+
+@pytest.fixture
+def house(proxy, tmp_path):
+    server = testing.Server(tmp_path / "data", "--database", proxy.url(postgresql.new_database()))
+    restart(server)
+    house = House(server)
+    yield house
+    house.connect.close()
+    if server._process.poll() is None:
+        server._process.kill()
+    server._ended()
+
+
+def seconds_to_end(process, patience=PATIENCE):
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return float("inf")
+    return time.monotonic() - began
+
+
+def nothing(house, address):
+    """Nobody asks anything."""
+
+
+def calls_and_mail(house, address):
+    """Calls and messages wait for their answers."""
+    for ask in (house.connect.list_instances, house.new_address, lambda: house.rcpt(address)):
+        threading.Thread(target=quietly, args=(ask,)).start()
+
+
+def quietly(ask):
+    with suppress(OSError, smtplib.SMTPException, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+        ask()
+
+
+def probes(house, address):
+    """Probes for readiness came before, and did not wait for long."""
+    assert fetch(f"{house.server.url}/_waypost/ready").status == 503
+
+
+@pytest.mark.parametrize("what", [nothing, calls_and_mail, probes])
+def test_a_server_whose_database_hangs_ends_in_bounded_time(house, proxy, what):
+    address = house.new_address()
+    house.deliver(HELLO, address)
+    proxy.hold()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda _: what(house, address), range(6)))
+    if what is calls_and_mail:
+        time.sleep(0.5)  # until they are under way; nobody can see that
+    took = seconds_to_end(house.server._process)
+    proxy.release()
+    print(f"\n{what.__doc__} It ended after {took:.1f} s, exit code {house.server._process.returncode}.")
+    assert took < BOUND
+
+
+def test_a_server_whose_database_hangs_at_the_start_ends_in_bounded_time(tmp_path):
+    url = postgresql.new_database()
+    with psycopg.connect(url) as other:  # as a node that migrates, and takes its time
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [0x7761_7970_6F73_7401])
+        command = ("serve", "--data", tmp_path / "data", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "waypost", *map(str, command), "--database", url],
+            env={**os.environ, MASTER_KEY_VARIABLE: MASTER_KEY},
+        )
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+        with psycopg.connect(url, autocommit=True) as admin:
+            deadline = time.monotonic() + 10
+            while not admin.execute(waits).fetchone()[0]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        took = seconds_to_end(process, patience=20)
+    print(f"\nIt was asked to end while another node migrated, and ended after {took:.1f} s.")
+    assert took < BOUND
