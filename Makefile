@@ -3,6 +3,8 @@
 .PHONY: help demo test coverage check fix bench search postgresql proofs model docs lock clean
 
 PYTHON ?= python3
+# Servers and tests start often, and are compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 

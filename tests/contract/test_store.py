@@ -214,7 +214,8 @@ def test_a_caller_that_gives_up_in_the_middle_leaves_all_or_nothing(store):
 
     store.run(scenario())
     store.write(making("k"))
-    assert store.read(exists, "i") == store.read(exists, "j")
+    found = store.search(lambda tx: tx.instances(TENANT, after="", limit=9))  # at one moment: it may be done by now
+    assert [each.id for each in found] in (["k"], ["i", "j", "k"])
 
 
 def test_a_search_sees_one_moment(store):

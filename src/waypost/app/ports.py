@@ -24,8 +24,9 @@ Clock = Callable[[], datetime]
 
 
 class StoreUnavailable(Exception):
-    """The store cannot answer now (closed, locked, disk full, gone). Nothing was done, or, where the connection broke at
-    the COMMIT, nobody knows whether it was. A retry may succeed.
+    """The store cannot answer now (closed, locked, disk full, gone). A retry may succeed.
+
+    Nothing was done; or, where the connection broke at the COMMIT, nobody knows whether it was.
     """
 
 
