@@ -32,6 +32,7 @@ $(SUITE): requirements/dev.txt | $(DEV)
 	@rm -rf $@ && mkdir -p $@
 	@sed -n '/^botocore==/,/^ *# via/p' requirements/dev.txt > $@/requirements.txt
 	@$(PIP) download --require-hashes --no-deps --no-binary botocore --dest $@ --requirement $@/requirements.txt
+	@tar --extract --gzip --file $@/*.tar.gz --directory $@ --strip-components 3 --wildcards '*/protocols/*/rest-json.json'
 
 $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/domain/iam/differential/package*.json $@
@@ -65,6 +66,7 @@ postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behin
 
 proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
+	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/test_concurrency.py
 
 search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
 	@$(BIN)/python bench/search.py

@@ -17,6 +17,9 @@ HEAD_OCTETS = 64 * 1024
 REST_OCTETS = 1024 * 1024
 """All that follows the head: the body, which the application bounds more tightly, its chunks, and trailers."""
 
+TICK_SECONDS = 0.1
+"""Between two of uvicorn's looks at the clock. Ten of them make a new Date header."""
+
 HEAD_SECONDS = 30.0
 """From the connection, or the first octet of a further request, to the end of its headers."""
 
@@ -153,6 +156,7 @@ class HttpServer(uvicorn.Server):
         )
         super().__init__(config)
         self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
@@ -172,9 +176,19 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         self._ready.set()
 
+    async def main_loop(self) -> None:
+        """Called by uvicorn, which would look but ten times a second whether it is to stop."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
+
     async def stop(self) -> None:
         """Answer what has been asked, and close."""
         self.should_exit = True
+        self._stopping.set()
         await self._serving
 
     @contextlib.contextmanager

@@ -35,7 +35,7 @@ COMMON = {
 }
 """What any request may be answered (docs/aws-compatibility.md); none of our failures is among them."""
 
-some = settings(max_examples=50, deadline=None, database=None)
+some = settings(max_examples=30, deadline=None, database=None)
 
 ARN = f"arn:aws:connect:{TENANT.region}:{TENANT.account}:instance/i"
 OTHERS = ["nobody", "arn:", f"{ARN}/x/y"]
@@ -290,7 +290,7 @@ TARGETS = st.sampled_from([f"AmazonConnectService.{name}" for name in MODEL.oper
 )
 
 
-@settings(some, max_examples=200)
+@settings(some, max_examples=100)
 @given(
     where=st.tuples(st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "get"]), PATHS | st.just("/"))
     | st.just(("POST", "/")),
