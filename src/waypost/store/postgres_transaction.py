@@ -67,6 +67,10 @@ class PostgresTransaction(Transaction):
     def _execute(self, query: str, parameters: rows.Row) -> Cursor:
         return self._cursor().execute(_QUERIES[query], parameters, prepare=True)
 
+    def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        for row in parameters:
+            self._execute(query, row)
+
     def _cursor(self) -> Cursor:
         return self.connection.cursor(binary=True)
 

@@ -76,6 +76,12 @@ class SqliteTransaction(Transaction):
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
+    def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        try:
+            self.connection.executemany(_QUERIES[query], parameters)
+        except sqlite3.IntegrityError as error:
+            raise _translated(error) from error
+
     def _list(self, texts: Sequence[str]) -> str:
         return json.dumps(texts)
 

@@ -208,8 +208,7 @@ class Transaction(ABC):
         self._execute(query, bindable(parameters))
 
     def _run_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        for row in parameters:
-            self._run(query, *row)
+        self._execute_each(query, map(bindable, parameters))
 
     def _list_of(self, texts: Sequence[str]) -> Any:
         return self._list(bindable(texts))
@@ -236,6 +235,10 @@ class Transaction(ABC):
     @abstractmethod
     def _execute(self, query: str, parameters: rows.Row) -> Any:
         """Run a named query; returns a cursor with its rows."""
+
+    @abstractmethod
+    def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        """Run a named query that gives nothing back once for each row of parameters."""
 
     @abstractmethod
     def _list(self, texts: Sequence[str]) -> Any:
