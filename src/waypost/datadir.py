@@ -107,8 +107,14 @@ class DataDirectory:
     def where(self, database: str) -> str:
         """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
 
-        Raises `DataDirectoryError` if another one than its own is asked for: nothing would be there.
+        It may have moved to another host. Raises `DataDirectoryError` if one with another name is asked for, or a
+        directory that has its own: somebody made a mistake, and would get an empty Waypost.
         """
+        if database and self._remembered and _name_of(database) != _name_of(self._remembered):
+            raise DataDirectoryError(
+                f"{self.path} belongs to a server on {self._remembered}, which is another database. Choose another "
+                f"directory with --data; or remove {self._elsewhere}, if the data is there now."
+            )
         if database and self.database.exists():
             raise DataDirectoryError(
                 f"{self.path} has a database of its own, {self.database.name}. Choose another directory with --data "
@@ -284,6 +290,12 @@ def _without_password(url: str) -> str:
     path, mark, query = rest.partition("?")
     shown = "&".join(part for part in query.split("&") if "password" not in unquote(part.partition("=")[0]))
     return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
+
+
+def _name_of(url: str) -> str:
+    """The name of the database in a URL; empty if it is left to the user's name."""
+    path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+    return unquote(path)
 
 
 def _decoded(encoded: str) -> bytes:

@@ -5,7 +5,8 @@ lane has as many connections as it may have threads; a connection is made when i
 was lost. Nothing waits without bound: not for a connection, not for a row, not for an answer.
 
 A transaction that gave way to another one (a deadlock, a serialisation failure), or whose connection was found dead,
-is run again, unless its COMMIT was on the way: then nobody knows whether it was done, and the caller hears an error.
+is run again. One whose connection broke with its COMMIT on the way is not: nobody knows whether it was done, and the
+caller hears an error.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -35,8 +36,6 @@ T = TypeVar("T")
 
 CONNECTIONS = 16
 """Connections of one process, if nobody says otherwise: half for writes, the rest for look-ups and searches."""
-
-FEWEST_CONNECTIONS = 4
 
 WAIT_SECONDS = 5.0
 """How long a caller waits for a connection to be free."""
@@ -103,12 +102,14 @@ class _Session:
     def __init__(self, connection: Connection, seal: Seal) -> None:
         self.connection = connection
         self.tx = PostgresTransaction(connection, seal)
+        self.is_set_up = False
         self.has_worked = False
         self.is_in_doubt = False
+        self._lock = threading.Lock()
 
     def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
         """One transaction. Raises what the use case raises, and `psycopg.Error`."""
-        with self.connection.pipeline():
+        with self._pipeline():
             self._say("BEGIN")
             result = use_case(self.tx)
             self.is_in_doubt = True
@@ -121,7 +122,7 @@ class _Session:
     def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """One transaction that sees one moment. Raises what the use case raises, and `psycopg.Error`."""
         try:
-            with self.connection.pipeline():
+            with self._pipeline():
                 self._say("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 result = use_case(self.tx)
                 self._say("COMMIT")
@@ -129,17 +130,40 @@ class _Session:
             raise errors.took_too_long(SEARCH_SECONDS) from None
         return result
 
+    @contextmanager
+    def _pipeline(self) -> Iterator[None]:
+        with self.connection.pipeline() as pipeline:
+            self.tx.pipeline = pipeline
+            try:
+                yield
+            finally:
+                self.tx.pipeline = None
+
     def undo(self) -> None:
         """Leave no transaction behind, or no connection."""
+        status = self.connection.info.transaction_status
         try:
-            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+            if status is TransactionStatus.INTRANS:  # a refusal, which need not cost us all that is prepared
+                self.connection.pgconn.exec_(b"ROLLBACK")
+            elif status is not TransactionStatus.IDLE:
                 self._say("ROLLBACK")
         except psycopg.Error:
+            self.close()
+        if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
             self.connection.close()
 
     def sever(self) -> None:
         """Cut the connection, from another thread: whoever waits on it gets an error now."""
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.connection.fileno())) as cut:
+        with (
+            self._lock,  # or the number of its socket could be another one's by then
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self.connection.fileno())) as cut,
+        ):
             cut.shutdown(socket.SHUT_RDWR)
 
     def _say(self, command: str) -> "psycopg.Cursor[Any]":
@@ -164,7 +188,7 @@ class _Lane:
         """Whether nobody else is let in."""
         self._left = asyncio.Event()
         """Whether the last caller has left since."""
-        self._ended = False
+        self.is_ended = False
         """Whether those who still wait are sent away."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
@@ -185,17 +209,26 @@ class _Lane:
                 await self._free.acquire()
         except TimeoutError:
             raise ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s") from None
-        if self._ended:
+        if self.is_ended:
+            self._free.release()
             raise ports.StoreUnavailable("the store is closed")
         task = _Task(self)
-        outcome = self._threads.submit(task.run, work)
+        try:
+            outcome = self._threads.submit(task.run, work)
+        except RuntimeError as error:  # no thread can be started; what was submitted would run when one can
+            task.give_up()
+            self._free.release()
+            raise ports.StoreUnavailable(str(error)) from None
         # Whether the caller still waits or not: no thread waits for ever for an answer that does not come.
         timer = self._loop.call_later(ANSWER_SECONDS, task.give_up)
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
+        bound = asyncio.timeout(ANSWER_SECONDS)
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with bound:
                 return await asyncio.wrap_future(outcome)
         except TimeoutError:
+            if not bound.expired():
+                raise
             raise ports.StoreUnavailable(f"PostgreSQL did not answer in {ANSWER_SECONDS:g} s") from None
 
     def _done(self, timer: asyncio.TimerHandle) -> None:
@@ -210,7 +243,7 @@ class _Lane:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_for):
                     await self._left.wait()
-        self._ended = True
+        self.is_ended = True
         ended = self._loop.run_in_executor(None, self._threads.shutdown)
         done = set[asyncio.Future[None]]()
         while not done:
@@ -230,14 +263,17 @@ class _Lane:
 
     def make_ready(self, session: _Session) -> None:
         """Set a new connection up. Raises `psycopg.Error`, `postgres_connection.BadDatabase`."""
-        if not session.has_worked:
+        if not session.is_set_up:
             postgres_connection.set_up(session.connection, **self._settings)
+            session.is_set_up = True
 
     def give_back(self, session: _Session) -> None:
         """Keep a connection for the next one, if it is still good. If not, the idle ones are as old, and go too."""
         self._working.discard(session)
         if session.connection.closed:
             self.drop_idle()
+        elif not session.is_set_up:
+            session.close()
         else:
             session.has_worked = True
             self._idle.append(session)
@@ -246,7 +282,7 @@ class _Lane:
         """Close the connections that nobody works on."""
         while self._idle:
             with suppress(IndexError):  # somebody took the last one just now
-                self._idle.pop().connection.close()
+                self._idle.pop().close()
 
 
 class _Task:
@@ -261,15 +297,20 @@ class _Task:
     def run(self, work: Callable[[_Session], T]) -> T:
         """Raises what the work raises; errors of PostgreSQL as what they mean."""
         for attempt in range(ATTEMPTS):
+            if self._is_over:
+                raise ports.StoreUnavailable("this took too long, and was given up")
             try:
                 return self._try(work)
             except postgres_errors.TryAgain:
-                if self._given_up:
-                    break
                 time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - a pause, no secret
             except _FoundDead:
                 continue
         raise refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether there is nobody any more to do it for."""
+        return self._given_up or self._lane.is_ended
 
     def give_up(self) -> None:
         """It takes too long: cut the connection, if there is one by now."""
@@ -289,8 +330,8 @@ class _Task:
             return work(session)
         except psycopg.Error as error:
             if postgres_errors.is_of_connection(error):
-                session.connection.close()
-                if session.has_worked and not session.is_in_doubt and not self._given_up:
+                session.close()
+                if session.has_worked and not session.is_in_doubt and not self._is_over:
                     raise _FoundDead from None
             raise postgres_errors.meaning(error) from None
         finally:

@@ -22,8 +22,9 @@ _UNAVAILABLE = (
 )
 
 
-_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25006")
-"""How the SQLSTATEs begin after which a connection is of no use. The last is that of a standby."""
+_LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006")
+"""How the SQLSTATEs begin after which a connection is of no use. The last is that of a standby, those with P of
+bounds that ended the session."""
 
 
 class TryAgain(Exception):
@@ -42,7 +43,7 @@ def meaning(error: psycopg.Error) -> Exception:
         return TryAgain(name(error))
     if isinstance(error, psycopg.IntegrityError):
         return errors.meaning(error.diag.constraint_name or "") or Unexpected(name(error))
-    if isinstance(error, _UNAVAILABLE):
+    if isinstance(error, _UNAVAILABLE) or is_of_connection(error):
         return ports.StoreUnavailable(f"PostgreSQL says: {name(error)}")
     return Unexpected(name(error))
 
@@ -50,7 +51,7 @@ def meaning(error: psycopg.Error) -> Exception:
 def is_of_connection(error: psycopg.Error) -> bool:
     """Whether the connection is lost, and not just the statement."""
     state = error.diag.sqlstate
-    return isinstance(error, _UNAVAILABLE) and (state is None or state.startswith(_LOST))
+    return isinstance(error, _UNAVAILABLE) if state is None else state.startswith(_LOST)
 
 
 def name(error: psycopg.Error) -> str:

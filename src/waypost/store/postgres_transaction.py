@@ -32,6 +32,8 @@ class PostgresTransaction(Transaction):
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)
         self.connection = connection
+        self.pipeline: psycopg.Pipeline | None = None
+        """What the statements of this transaction wait in; None if each goes by itself."""
 
     def search(
         self,
@@ -54,7 +56,7 @@ class PostgresTransaction(Transaction):
         return ports.SearchPage([rows.found(row) for row in found[:limit]], max(total, len(found)), next_after)
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
-        pieces = self._all("octets", message_id, start - PIECE, start + limit)
+        pieces = self._all("octets", message_id, start, start + limit)
         if not pieces:
             return b""
         skipped = start - pieces[0][0]
@@ -62,7 +64,17 @@ class PostgresTransaction(Transaction):
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         # Not prepared: the best way to search depends on what is searched for.
-        return self._cursor().execute(query.encode(), bindable(parameters), prepare=False).fetchall()
+        return self._answered(self._cursor().execute(query.encode(), bindable(parameters), prepare=False))
+
+    def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
+        return self._answered(self._execute(query, parameters))
+
+    def _answered(self, cursor: Cursor) -> list[Any]:
+        # By itself psycopg would have the answer flushed. Only after a Sync does PostgreSQL know that it is our turn,
+        # and gives the rows that we hold to others if nothing comes any more (`IDLE_SECONDS`).
+        if self.pipeline:
+            self.pipeline.sync()
+        return cursor.fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> Cursor:
         return self._cursor().execute(_QUERIES[query], parameters, prepare=True)

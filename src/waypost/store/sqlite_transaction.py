@@ -70,6 +70,9 @@ class SqliteTransaction(Transaction):
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
+    def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
+        return self._execute(query, parameters).fetchall()
+
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
         try:
             return self.connection.execute(_QUERIES[query], parameters)

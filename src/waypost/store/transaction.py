@@ -197,12 +197,11 @@ class Transaction(ABC):
         self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:
-        row: rows.Row | None = self._execute(query, bindable(parameters)).fetchone()
-        return row
+        found = self._fetch(query, bindable(parameters))
+        return found[0] if found else None
 
     def _all(self, query: str, *parameters: Any) -> list[Any]:
-        found: list[Any] = self._execute(query, bindable(parameters)).fetchall()
-        return found
+        return self._fetch(query, bindable(parameters))
 
     def _run(self, query: str, *parameters: Any) -> None:
         self._execute(query, bindable(parameters))
@@ -233,8 +232,12 @@ class Transaction(ABC):
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes: ...
 
     @abstractmethod
+    def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
+        """Run a named query; returns its rows."""
+
+    @abstractmethod
     def _execute(self, query: str, parameters: rows.Row) -> Any:
-        """Run a named query; returns a cursor with its rows."""
+        """Run a named query that gives nothing back."""
 
     @abstractmethod
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:

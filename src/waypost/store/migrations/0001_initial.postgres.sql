@@ -81,7 +81,9 @@ CREATE INDEX search_entries_in_order ON search_entries (instance_id, number);
 CREATE INDEX search_entries_by_address ON search_entries (instance_id, left(address, 64));
 CREATE INDEX search_entries_by_display_name ON search_entries (instance_id, left(display_name, 64));
 CREATE INDEX search_entries_by_description ON search_entries (instance_id, left(description, 64));
-CREATE INDEX search_entries_by_trigrams ON search_entries USING gin (trigrams);
+-- Each entry goes into the index by itself. With the list that PostgreSQL keeps of new entries by default, whoever
+-- fills it would have to empty it in the midst of a call, and searches would have to read it.
+CREATE INDEX search_entries_by_trigrams ON search_entries USING gin (trigrams) WITH (fastupdate = off);
 
 -- Calls made with a client token, and what they were answered. A call that goes on now has no fingerprint yet.
 CREATE TABLE remembered_calls (

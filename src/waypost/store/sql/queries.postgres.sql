@@ -161,15 +161,15 @@ DELETE FROM tags WHERE resource_id = $1 AND key = $2;
 DELETE FROM tags WHERE resource_id = $1;
 
 -- name: remove_tags_of_instance
--- The tags of an instance that goes, and of all its email addresses.
+-- The tags of an instance that goes, and of all its email addresses. With OR in its place, everybody's are looked at.
 DELETE FROM tags
-WHERE resource_id = $1 OR resource_id IN (SELECT id FROM email_addresses WHERE instance_id = $1);
+WHERE resource_id IN (SELECT $1 UNION ALL SELECT id FROM email_addresses WHERE instance_id = $1);
 
 -- name: claim_call
 -- What a client token was answered. A token that is new is taken, with no fingerprint yet, so that a second call with
 -- it waits until the first is done; its row goes if the first one fails.
 INSERT INTO remembered_calls (account, region, operation, scope, token, fingerprint, answer, made_at)
-VALUES ($1, $2, $3, $4, $5, '', '', 0)
+VALUES ($1, $2, $3, $4, $5, '', '', (extract(epoch FROM now()) * 1000)::bigint)
 ON CONFLICT (account, region, operation, scope, token) DO UPDATE SET token = excluded.token
 RETURNING fingerprint, answer, made_at;
 
@@ -181,11 +181,12 @@ ON CONFLICT (account, region, operation, scope, token)
 DO UPDATE SET fingerprint = excluded.fingerprint, answer = excluded.answer, made_at = excluded.made_at;
 
 -- name: forget_calls
--- Some of those made before a moment. Those that another node forgets just now, or that are made again, are its.
-DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (
+-- Some of those made before a moment. Those that another server forgets just now, or that are made again, are its.
+WITH old AS MATERIALIZED (
     SELECT account, region, operation, scope, token FROM remembered_calls
     WHERE made_at < $1 ORDER BY made_at LIMIT $2 FOR UPDATE SKIP LOCKED
-) RETURNING 1;
+)
+DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (SELECT * FROM old) RETURNING 1;
 
 -- name: mark
 -- Something of this database as a whole.
@@ -268,4 +269,4 @@ INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES ($1, $2, 
 
 -- name: octets
 -- The pieces of a message that reach into a part of it.
-SELECT start, octets FROM message_bodies WHERE message_id = $1 AND start > $2 AND start < $3 ORDER BY start;
+SELECT start, octets FROM message_bodies WHERE message_id = $1 AND start + octet_length(octets) > $2 AND start < $3 ORDER BY start;
