@@ -17,7 +17,7 @@ AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
 JUDGES := $(SUITE) $(SIMULATOR)
 
 help: ## Show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo

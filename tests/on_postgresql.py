@@ -23,7 +23,7 @@ _make = process.Server.__init__
 
 
 def _on_postgresql(self, data, *options):
-    if "--database" not in options:
+    if "--database" not in options and not (data / "database").exists():
         options = (*options, "--database", postgresql.new_database())
     _make(self, data, *options)
 

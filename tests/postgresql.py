@@ -269,7 +269,7 @@ class _Shared:
         """Wait for those who are leaving a database: where PostgreSQL finds somebody it waits for 0.1 s itself."""
         users = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
         if by_force:
-            users = f"SELECT pg_terminate_backend(pid) FROM ({users})"
+            users = f"SELECT pg_terminate_backend(pid) FROM ({users}) AS users"
         deadline = time.monotonic() + 0.1  # it is not for us to refuse
         while self.admin.execute(users, [name]).rowcount and time.monotonic() < deadline:
             time.sleep(0.001)

@@ -195,7 +195,7 @@ def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_ne
         from waypost.store.postgres_connection import BadDatabase  # noqa: PLC0415
     except ImportError as error:
         raise CannotStart(
-            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'waypost[postgres]'"
+            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
         ) from error
     try:
         return PostgresStore(database, seal, connections=connections, only_new=only_new)
@@ -224,7 +224,8 @@ async def administer(
     if make and not database:
         directory.make()
     elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):
-        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data.")
+        further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""
+        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
     try:
         store = open_store(directory, database, connections=FEWEST, only_new=True)
     except SchemaTooOld as error:

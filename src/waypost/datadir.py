@@ -285,11 +285,11 @@ def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
 def _without_password(url: str) -> str:
     """A database URL as it may be shown, without a password before the host or in the query. libpq reads it so, too."""
     scheme, _, rest = url.partition("://")
-    authority, slash, rest = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    path, mark, query = rest.partition("?")
+    authority = rest.partition("/")[0]
+    user, at, _ = authority.rpartition("@")
+    place, mark, query = rest[len(user + at) :].partition("?")
     shown = "&".join(part for part in query.split("&") if "password" not in unquote(part.partition("=")[0]))
-    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}{mark if shown else ''}{shown}"
+    return f"{scheme}://{re.split('[:?]', user)[0]}{at}{place}{mark if shown else ''}{shown}"
 
 
 def _name_of(url: str) -> str:

@@ -535,12 +535,12 @@ _row("UntagResource", INVALID, "a key is reserved", _changed("UntagResource", ta
 REFUSALS = tuple(PROVOKED)
 """All of them."""
 
-_ONE_WRITER = "There is one writer, so no call meets another half-way."
+_HELD = "With PostgreSQL, if another call holds it too long (`tests/contract/test_waiting.py`); with SQLite, never."
 NEVER = {
-    ("CreateEmailAddress", CONFLICT): _ONE_WRITER,
+    ("CreateEmailAddress", CONFLICT): _HELD,
     ("CreateInstance", NOT_FOUND): "It names nothing that could be missing.",
     ("CreateInstance", QUOTA): "The number of instances is not limited.",
-    ("DeleteEmailAddress", CONFLICT): _ONE_WRITER,
+    ("DeleteEmailAddress", CONFLICT): _HELD,
 }
 """Exceptions that a model lists and that are never answered, and why."""
 

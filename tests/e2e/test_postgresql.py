@@ -114,6 +114,22 @@ def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_
     assert "password" not in (banner + kept + third.server.log.read_text(encoding="utf-8")).lower()
 
 
+def test_a_directory_of_one_database_refuses_another(told, tmp_path):
+    directory = DataDirectory(tmp_path / "third")
+    directory.make()
+    directory.remember_database("postgresql://me@host/production")
+    sentence = told("keys", "list", "--data", directory.path, "--database", "postgresql://me@host/typo")
+    assert "belongs to a server on postgresql://me@host/production, which is another database" in sentence
+
+
+def test_a_server_for_tests_does_not_go_to_the_database_of_the_shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://me@nowhere.invalid/production")
+    server = testing.Server(tmp_path / "data")
+    server.start()
+    assert server.stop() == 0
+    assert "nowhere" not in DataDirectory(server.data).data_at
+
+
 def test_a_node_and_its_commands_find_the_database_again_without_being_told(command, pair, url, tmp_path):
     directory = DataDirectory(tmp_path / "third")
     directory.make()
@@ -281,6 +297,19 @@ def test_a_data_directory_keeps_no_password(password, tmp_path):
     for url in (f"postgresql://me:{password}@host/name", f"postgresql://me@host/name?user=me&password={password}"):
         assert kept_of(url, tmp_path / "node").startswith("postgresql://me@host/name")
         assert "ret" not in kept_of(url, tmp_path / "node")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://host:1?dbname=n&user=me&password=secret", "postgresql://host:1?dbname=n&user=me"),
+        ("postgresql://?host=h&password=secret", "postgresql://?host=h"),
+        ("postgresql://h?dbname=n&sslrootcert=/a/b&password=secret", "postgresql://h?dbname=n&sslrootcert=/a/b"),
+        ("postgresql://me@h/n?pass%77ord=secret", "postgresql://me@h/n"),
+    ],
+)
+def test_a_password_in_the_query_is_not_kept_wherever_the_query_begins(url, shown, tmp_path):
+    assert kept_of(url, tmp_path / "node") == shown
 
 
 @pytest.mark.parametrize("password", ["sec#ret", "sec?ret", "sec[ret"])

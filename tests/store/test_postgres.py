@@ -4,108 +4,27 @@ import asyncio
 import os
 import signal
 import threading
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psycopg
 import pytest
 
-from tests import postgresql
-from tests.counting_proxy import CountingProxy
-from tests.values import NOW, TENANT, NoSeal, make_instance
+from tests.store.breaking import (
+    AT_ONCE,
+    at_commit,
+    count,
+    exists,
+    seconds_at_most,
+    terminate_all,
+    until,
+    waits_for,
+    with_store,
+)
+from tests.values import NOW, TENANT, make_instance
 from waypost import bootstrap, keyring
 from waypost.app import access_keys, ports
 from waypost.domain import errors
 from waypost.store import postgres, postgres_connection
-from waypost.store.postgres import PostgresStore
-
-AT_ONCE = 1.0
-"""Seconds in which something happens that need not wait for anything."""
-
-
-@pytest.fixture
-def database():
-    url = postgresql.new_database(
-        postgresql.template_database("store", lambda url: with_store(url, lambda store: store.write(lambda _: None)))
-    )
-    yield url
-    postgresql.drop_database(url)
-
-
-@pytest.fixture
-def proxy(database):
-    with CountingProxy(postgresql.address_of(database)) as running:
-        yield running
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Bounds that a test can wait for."""
-    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.15)
-    monkeypatch.setattr(postgres, "WAIT_SECONDS", 0.1)
-
-
-@pytest.fixture
-def admin(database):
-    with psycopg.connect(database, autocommit=True) as connection:
-        yield connection
-
-
-def with_store(url, scenario, *, connections=4):
-    """Run `scenario(store)` on a store on this database, and close it."""
-
-    async def main():
-        store = PostgresStore(url, NoSeal(), connections=connections)
-        try:
-            return await scenario(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(main())
-
-
-def exists(name):
-    return lambda tx: tx.instance(TENANT, name) is not None
-
-
-def at_commit(admin, what):
-    """Let this happen at the end of each transaction that makes an instance."""
-    admin.execute(
-        f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION at_commit()"
-    )
-
-
-def count(admin):
-    return admin.execute("SELECT count(*) FROM instances").fetchone()[0]
-
-
-def terminate_all(admin):
-    admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-
-async def until(happened):
-    async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 - it happens in PostgreSQL
-            await asyncio.sleep(0.002)
-
-
-def waits_for(admin, what):
-    """Whether somebody's session waits for this."""
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = %s"
-    return admin.execute(query, [what]).fetchone()[0] > 0
-
-
-@contextmanager
-def seconds_at_most(limit):
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < limit
-
 
 # Connections that are lost
 

@@ -12,8 +12,9 @@ import pytest
 from tests import postgresql
 from tests.counting_proxy import CountingProxy
 from tests.values import NOW, TENANT, NoSeal, an_email_address, make_instance
+from waypost.api import operations
 from waypost.app import accept, access_keys, aliases, email_addresses, idempotency, instances, ports, tags, trace
-from waypost.domain import addresses, messages, search
+from waypost.domain import addresses, errors, messages, search
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.messages import Envelope
 from waypost.store import postgres
@@ -84,6 +85,33 @@ class Calls:
 
     async def _describeinstance(self):
         await self._store.search(lambda tx: instances.describe(tx, TENANT, "i"))
+
+    async def _createinstance(self):
+        self._made = f"i{next(self._tokens)}"
+        await self._store.write(lambda tx: make_instance(tx, self._made))
+
+    async def _deleteinstance_with_one_email_address(self):
+        await self._createinstance()
+        new = an_email_address(f"new{next(self._tokens)}", self._made)
+        await self._store.write(lambda tx: email_addresses.create(tx, TENANT, new, tags={}))
+        self._before()
+        await self._store.write(lambda tx: instances.delete(tx, TENANT, self._made, now=NOW, call=self._call()))
+
+    async def _listinstances(self):
+        await self._store.search(lambda tx: instances.page(tx, TENANT, after="", limit=10))
+
+    async def _listtagsforresource(self):
+        await self._store.search(lambda tx: tags.of(tx, TENANT, tags.Resource("i", "p")))
+
+    async def _a_link_that_is_refused(self):
+        with pytest.raises(errors.Conflict):
+            await self._link()
+
+    async def _message_that_is_shown(self):
+        await self._send("r1")
+        message_id = self._newest
+        self._before()
+        await self._store.search(partial(trace.message_details, account=TENANT.account, message_id=message_id))
 
     async def _searchemailaddresses_the_only_page(self):
         found = search.text(search.Field.ADDRESS, search.Comparison.EXACT, "p@example.com")
@@ -157,7 +185,7 @@ class Calls:
         recipients = [addresses.parse(f"{name}@example.com") for name in names]
         to = tuple(each.text for each in recipients)
         envelope = Envelope(sender="a@example.org", recipients=to, helo="client", peer="192.0.2.1", protocol="ESMTP")
-        message_id = messages.new_id(NOW, next(self._tokens), b"12345678")
+        self._newest = message_id = messages.new_id(NOW, next(self._tokens), b"12345678")
         arrived = partial(accept.accept_message, deployment=DEPLOYMENT, message_id=message_id, envelope=envelope)
         await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
 
@@ -196,6 +224,11 @@ def test_round_trips_are_as_many_as_the_page_says(counted):
     assert {name: cost.trips for name, cost in counted.items()} == {
         name: cost.trips for name, cost in expected().items()
     }
+
+
+def test_the_page_has_every_operation():
+    first_words = {re.split(r"\W", name)[0] for name in expected()}
+    assert set(operations.OPERATIONS) <= first_words
 
 
 @pytest.mark.parametrize("way", ["sent", "received"])

@@ -71,7 +71,10 @@ def where(url: str) -> Where:
     try:
         return Where(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # whose text would show what is in the URL
-        raise BadDatabase("This is no URL of a PostgreSQL database, such as postgresql://user@host/name.") from None
+        raise BadDatabase(
+            "This is no URL of a PostgreSQL database, such as postgresql://user@host/name; or it has a parameter that "
+            "libpq does not know."
+        ) from None
 
 
 def set_up(connection: Connection, *, statement_seconds: float = STATEMENT_SECONDS, read_only: bool = False) -> None:

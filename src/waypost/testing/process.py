@@ -1,5 +1,6 @@
 """A `waypost serve` process: started on free ports, waited for, stopped or killed."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from waypost.datadir import DataDirectory, Profile, Run
+from waypost.settings import environment_name
 
 
 class ServerDied(Exception):
@@ -32,7 +34,7 @@ class Server:
         self.data.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "waypost", "serve", "--data", str(self.data), *free_ports, *self._options]
         with self.log.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment())
         assert self._process.stdout is not None
         if "is ready" not in self._process.stdout.readline():
             self._ended()
@@ -83,6 +85,12 @@ class Server:
         assert self._process.stdout is not None
         self._process.stdout.close()
         return code
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what it says of another server: that one's database is nothing to play with."""
+    prefix = environment_name("")
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 @contextmanager

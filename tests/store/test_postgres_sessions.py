@@ -1,0 +1,114 @@
+"""Sessions that are not as they must be: they are given up, and cost nobody anything."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.store.breaking import (
+    AT_ONCE,
+    exists,
+    seconds_at_most,
+    with_store,
+)
+from tests.values import TENANT, make_instance
+from waypost.app import ports
+from waypost.domain import errors
+from waypost.store import postgres_connection
+
+
+def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 0.2)
+    over, runs = threading.Event(), []
+
+    def hang(tx):
+        tx.lock_instance(TENANT, "i")
+        runs.append("done" if over.is_set() else "lost")
+        over.wait(10)
+        make_instance(tx, "late")
+
+    async def scenario(store):
+        await store.write(make_instance)
+        hanging = asyncio.create_task(store.write(hang))
+        await asyncio.sleep(0)
+        with seconds_at_most(AT_ONCE):
+            await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+        assert not await store.read(exists("late"))
+        over.set()
+        await hanging  # it was run again
+        return runs
+
+    assert with_store(database, scenario) == ["lost", "done"]
+
+
+def test_a_session_that_could_not_be_set_up_is_not_used(database, monkeypatch):
+    set_up, failures = postgres_connection.set_up, []
+
+    def fail_once(connection, **settings):
+        if not failures:
+            failures.append(connection)
+            connection.execute("SET statement_timeout = 1; SELECT pg_sleep(1)")
+        set_up(connection, **settings)
+
+    async def scenario(store):
+        monkeypatch.setattr(postgres_connection, "set_up", fail_once)
+        with pytest.raises(ports.StoreUnavailable):
+            await store.write(make_instance)
+        return await store.write(lambda tx: tx.connection.execute("SHOW lock_timeout").fetchone())
+
+    assert with_store(database, scenario) == ("3s",)
+
+
+def test_a_refusal_keeps_what_is_prepared(database):
+    def prepared(tx):
+        return tx.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
+
+    def refused(tx):
+        make_instance(tx, "j")
+        raise errors.Conflict("no")
+
+    async def scenario(store):
+        for _ in range(2):
+            await store.write(lambda tx: tx.instance(TENANT, "i"))
+        before = await store.write(prepared)
+        with pytest.raises(errors.Conflict):
+            await store.write(refused)
+        return before, await store.write(prepared), await store.read(exists("j"))
+
+    before, after, kept = with_store(database, scenario)
+    assert 0 < before <= after
+    assert not kept
+
+
+def test_a_thread_that_cannot_be_started_costs_no_place(database, monkeypatch):
+    async def scenario(store):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", cannot_start)
+            for _ in range(5):
+                with pytest.raises(ports.StoreUnavailable, match="thread"):
+                    await store.write(make_instance)
+        assert not await store.read(exists("i"))
+        await store.write(make_instance)
+        return await store.read(exists("i"))
+
+    def cannot_start(_):
+        raise RuntimeError("can't start new thread")
+
+    assert with_store(database, scenario)
+
+
+@pytest.mark.parametrize(
+    "state", ["08006", "25006", "25P03", "25P04", "53100", "53300", "57014", "57P01", "58030", "XX000"]
+)
+def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
+    fail = f"DO $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}', DETAIL = 'secret'; END$$"
+
+    async def scenario(store):
+        await store.write(make_instance)
+        for run in (store.write, store.read):
+            with pytest.raises(ports.StoreUnavailable) as told:
+                await run(lambda tx: tx.connection.execute(fail))
+            assert "secret" not in str(told.value)
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario)
