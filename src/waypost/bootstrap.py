@@ -82,7 +82,10 @@ class Service:
         async with AsyncExitStack() as opened:
             opened.callback(self._log.close)
             opened.callback(self._emit, events.Stopped())
-            run = await self._start(opened)
+            try:
+                run = await self._start(opened)
+            except (ports.StoreUnavailable, errors.WaypostError) as error:
+                raise CannotStart(str(error)) from error
             self._opened = opened.pop_all()
         return run
 

@@ -12,7 +12,7 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
     errors.Invalid: ("InvalidParameterException", "InvalidRequestException"),
     errors.NotFound: ("ResourceNotFoundException", "InvalidRequestException"),
     errors.Conflict: ("ResourceConflictException", "InvalidRequestException"),
-    errors.Busy: ("ResourceConflictException", "InternalServiceException"),
+    errors.Busy: ("ResourceConflictException",),
     errors.Duplicate: ("DuplicateResourceException", "InvalidRequestException"),
     errors.QuotaExceeded: ("ServiceQuotaExceededException", "InvalidRequestException"),
     errors.TokenReused: ("IdempotencyException", "ResourceConflictException", "InvalidRequestException"),
@@ -37,6 +37,8 @@ def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiEr
     for code in _CODES[type(error)]:
         if code in permitted:
             return ApiError(code, permitted[code], error.message)
+    if isinstance(error, errors.Busy):  # it is worth a retry, and SDKs make one on this status
+        return ApiError("ServiceUnavailable", 503, error.message)
     raise LookupError(f"no permitted code for {type(error).__name__} among {sorted(permitted)}")
 
 

@@ -12,6 +12,7 @@ from typing import cast
 from waypost import events
 from waypost.app import accept, ports
 from waypost.domain import messages
+from waypost.domain.errors import Busy
 from waypost.smtp import errors, replies
 from waypost.smtp.replies import Reply
 from waypost.smtp.session import Event, MessageReceived, RecipientGiven, Session
@@ -96,7 +97,7 @@ class SmtpServer:
     def failed(self, error: Exception) -> Reply:
         """A failure of ours: the log learns the cause, the client an id and that it may try again."""
         incident_id = str(uuid.uuid4())
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
         self._emit(kind(where="smtp", id=incident_id, cause=error))
         return replies.TRY_AGAIN.about(id=incident_id)
 

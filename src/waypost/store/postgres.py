@@ -178,6 +178,7 @@ class _Lane:
         self._where = where
         self._seal = seal
         self._settings = settings
+        self.is_read_only: bool = settings.get("read_only", False)
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(size)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"waypost-{name}")
@@ -296,16 +297,18 @@ class _Task:
 
     def run(self, work: Callable[[_Session], T]) -> T:
         """Raises what the work raises; errors of PostgreSQL as what they mean."""
+        given_up: Exception
         for attempt in range(ATTEMPTS):
             if self._is_over:
                 raise ports.StoreUnavailable("this took too long, and was given up")
             try:
                 return self._try(work)
             except postgres_errors.TryAgain:
+                given_up = refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
                 time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - a pause, no secret
             except _FoundDead:
-                continue
-        raise refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
+                given_up = ports.StoreUnavailable("one connection to PostgreSQL after the other was lost")
+        raise given_up
 
     @property
     def _is_over(self) -> bool:
@@ -333,7 +336,12 @@ class _Task:
                 session.close()
                 if session.has_worked and not session.is_in_doubt and not self._is_over:
                     raise _FoundDead from None
-            raise postgres_errors.meaning(error) from None
+            meaning = postgres_errors.meaning(error)
+            if isinstance(meaning, postgres_errors.Unexpected):
+                session.close()  # what is prepared there may be the reason, and would be it for ever
+            if isinstance(meaning, refusals.Busy) and self._lane.is_read_only:
+                meaning = ports.StoreUnavailable(f"PostgreSQL says: {postgres_errors.name(error)}")
+            raise meaning from None
         finally:
             session.undo()
             session.is_in_doubt = False

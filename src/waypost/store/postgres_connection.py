@@ -1,5 +1,6 @@
 """Connecting to PostgreSQL: the settings of a session, and the schema brought up to date."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,12 +58,13 @@ class Where:
         """Its host, port and name, without the password; for messages."""
         named = self.parameters
         name = named.get("dbname") or named.get("user") or ""
+        name = name if re.fullmatch(r"[\w.$-]+", name) else ""  # a connection string in its place may have a password
         host = named.get("host") or named.get("hostaddr") or "localhost"
         return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
 
     def connect(self) -> Connection:
         """A new connection, still to be set up. Raises `psycopg.Error`."""
-        parameters = {**_DEFAULTS, **self.parameters}
+        parameters = {**_DEFAULTS, **self.parameters, "client_encoding": "UTF8"}
         return psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
 
 
