@@ -193,6 +193,16 @@ def test_what_an_operation_raises_is_answered_with_a_code_that_its_model_permits
 
 
 @pytest.mark.parametrize("operation", operations.OPERATIONS)
+def test_who_waited_too_long_for_another_call_may_try_again(operation):
+    permitted = MODEL.operations[operation].errors
+    error = errors.translate(domain.Busy("A sentence."), permitted)
+    told = (
+        ("ResourceConflictException", 409) if "ResourceConflictException" in permitted else ("ServiceUnavailable", 503)
+    )
+    assert (error.code, error.status, error.message) == (*told, "A sentence.")
+
+
+@pytest.mark.parametrize("operation", operations.OPERATIONS)
 def test_every_operation_may_fail(operation):
     permitted = MODEL.operations[operation].errors
     assert permitted[errors.internal().code] == errors.internal().status

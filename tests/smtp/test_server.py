@@ -42,9 +42,10 @@ async def test_a_refused_recipient_is_told_and_counted():
     [
         (RuntimeError("secret /var/lib"), events.Failed),
         (ports.StoreUnavailable("secret /var/lib"), events.StoreFailed),
+        (errors.Busy("secret /var/lib"), events.StoreFailed),
         (errors.Duplicate("secret /var/lib"), events.Failed),
     ],
-    ids=["unexpected", "unavailable", "unexpected refusal"],
+    ids=["unexpected", "unavailable", "busy", "unexpected refusal"],
 )
 def test_a_failure_is_temporary_and_its_cause_stays_in_the_house(where, error, kind):
     async def scenario():

@@ -14,7 +14,7 @@ from tests.store.breaking import (
 from tests.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.domain import errors
-from waypost.store import postgres_connection
+from waypost.store import postgres_connection, postgres_errors, sql
 
 
 def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
@@ -112,3 +112,53 @@ def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
         return await store.read(exists("i"))
 
     assert with_store(database, scenario)
+
+
+def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+
+    async def scenario(store):
+        with admin.transaction():
+            admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
+            for run, heard in (
+                (store.read, ports.StoreUnavailable),
+                (store.search, ports.StoreUnavailable),
+                (store.write, errors.Busy),
+            ):
+                with pytest.raises(heard):
+                    await run(exists("i"))
+        return await store.read(exists("i"))
+
+    assert not with_store(database, scenario)
+
+
+@pytest.mark.parametrize("setting", ["client_encoding = 'LATIN1'", "search_path = public", "bytea_output = 'escape'"])
+def test_settings_of_the_database_do_not_change_what_is_kept(database, admin, setting):
+    admin.execute(f"ALTER DATABASE {admin.info.dbname} SET {setting}")
+
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "日本\N{GRINNING FACE}"))
+        return await store.read(exists("日本\N{GRINNING FACE}"))
+
+    assert with_store(database, scenario)
+
+
+def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_kept(database, admin):
+    async def scenario(store):
+        await store.write(make_instance)
+        for _ in range(2):
+            await store.read(exists("i"))
+        admin.execute("ALTER TABLE instances ALTER COLUMN directory_id TYPE VARCHAR(99)")
+        with pytest.raises(postgres_errors.Unexpected, match="cached plan"):
+            await store.read(exists("i"))
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario)
+
+
+def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, admin):
+    admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
+    admin.execute("ANALYZE")
+    query = sql.load("postgres")["remove_tags_of_instance"].replace("$1", "'i'")
+    plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
+    assert "Seq Scan on tags" not in plan
