@@ -1,5 +1,7 @@
 """A transaction on an empty SQLite in memory; and what tests have to tell, at the end."""
 
+import gc
+
 import pytest
 
 from tests.values import NoSeal, make_instance
@@ -23,3 +25,10 @@ def pytest_terminal_summary(terminalreporter):
         for name, told in getattr(report, "user_properties", ()):
             if name == "to_be_told" and report.when == "call":
                 terminalreporter.write_line(told)
+
+
+def pytest_collection_finish():
+    """What was collected stays; the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)

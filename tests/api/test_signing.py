@@ -603,7 +603,7 @@ PATH = st.lists(SEGMENT | st.sampled_from([".", "..", "", "a%2Fb", "%C3%BC"]), m
 NAME = st.text("abcXYZ019-_.~%/:=+ ü", max_size=6)
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=80, deadline=None, database=None)
 @given(
     path=PATH,
     query=st.lists(st.tuples(NAME, NAME), max_size=4),

@@ -14,7 +14,7 @@ from tests import postgresql
 from tests.e2e.house import running_on
 from tests.linearizability.checker import Operation, check
 
-HISTORIES = 8
+HISTORIES = 4
 CLIENTS = 6
 CALLS = 8
 ADDRESSES = 5

@@ -91,14 +91,14 @@ def test_cut_at_random(told, places):
     assert dialogue.is_told(answer, told.told), answer
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(octets=anything | a_transaction | odd_paths, places=places)
 def test_any_octets_cut_anywhere_are_answered_alike(octets, places):
     at_once = dialogue.play(a_session(), [octets])
     assert dialogue.play(a_session(), dialogue.cut(octets, places)) == at_once
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(octets=anything | a_transaction | odd_paths)
 def test_whatever_comes_in_what_goes_out_is_reply_lines(octets):
     _, answer = dialogue.play(a_session(), [octets])
