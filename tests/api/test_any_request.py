@@ -35,7 +35,7 @@ COMMON = {
 }
 """What any request may be answered (docs/aws-compatibility.md); none of our failures is among them."""
 
-some = settings(max_examples=30, deadline=None, database=None)
+some = settings(max_examples=20, deadline=None, database=None)
 
 ARN = f"arn:aws:connect:{TENANT.region}:{TENANT.account}:instance/i"
 OTHERS = ["nobody", "arn:", f"{ARN}/x/y"]

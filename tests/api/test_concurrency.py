@@ -8,7 +8,7 @@ from threading import Barrier
 import pytest
 from botocore.exceptions import ClientError
 
-ROUNDS = int(os.environ.get("WAYPOST_ROUNDS", "40"))
+ROUNDS = int(os.environ.get("WAYPOST_ROUNDS", "20"))
 """Of each kind; `make proofs` has 125."""
 
 # Each pair is (primary, alias); of the two, there is room for one.
