@@ -9,6 +9,7 @@ from tests.store.breaking import (
     AT_ONCE,
     exists,
     seconds_at_most,
+    until,
     with_store,
 )
 from tests.values import TENANT, make_instance
@@ -30,7 +31,7 @@ def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database
     async def scenario(store):
         await store.write(make_instance)
         hanging = asyncio.create_task(store.write(hang))
-        await asyncio.sleep(0)
+        await until(lambda: runs)
         with seconds_at_most(AT_ONCE):
             await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
         assert not await store.read(exists("late"))
