@@ -32,15 +32,16 @@ _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 """A server or role where a commit does not wait for the disk would make our 250 a lie."""
 
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_USER_TIMEOUT = {"tcp_user_timeout": 20_000}
+"""With these a network that swallows packets is noticed within half a minute, on either side."""
+
 _DEFAULTS: dict[str, Any] = {
     "application_name": "waypost",
     "connect_timeout": 5,
     "target_session_attrs": "read-write",  # of several hosts, the primary
-    # A network that swallows packets is noticed within half a minute.
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
+    **_KEEPALIVES,
+    **_USER_TIMEOUT,
 }
 
 
@@ -91,10 +92,8 @@ def set_up(connection: Connection, *, statement_seconds: float = STATEMENT_SECON
         "statement_timeout": _milliseconds(statement_seconds),
         "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
         # A server that dies without a word holds its rows no longer than this network takes to notice.
-        "tcp_keepalives_idle": 10,
-        "tcp_keepalives_interval": 5,
-        "tcp_keepalives_count": 3,
-        "tcp_user_timeout": 20_000,
+        **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
+        **_USER_TIMEOUT,
         "default_transaction_isolation": "read committed",  # rows that matter are locked
         "default_transaction_read_only": "on" if read_only else "off",
         "client_min_messages": "error",

@@ -59,6 +59,14 @@ class Search:
             f" WHERE {self._where} LIMIT ${len(parameters)}) AS counted"
         ), parameters
 
+    def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
+        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        return max(found, min(counted[0], up_to))
+
+    def place_of(self, row: Sequence[Any]) -> str:
+        """Where a row of a page stands, as `page` takes it for `after`."""
+        return str(row[-1])
+
     def _filter(self, condition: Condition) -> str:
         """A condition as an SQL expression on `search_entries AS s`; its parameters are kept."""
         match condition:

@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 
-from waypost.app import ports
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
 from waypost.domain.search import Condition
@@ -35,25 +34,8 @@ class PostgresTransaction(Transaction):
         self.pipeline: psycopg.Pipeline | None = None
         """What the statements of this transaction wait in; None if each goes by itself."""
 
-    def search(
-        self,
-        tenant: Tenant,
-        instance_id: str,
-        condition: Condition,
-        *,
-        after: str | None,
-        limit: int,
-        count_up_to: int,
-    ) -> ports.SearchPage | None:
-        if self.instance(tenant, instance_id) is None:
-            return None
-        search = postgres_search.Search(condition, instance_id)
-        found = self._ask(*search.page(after=after, limit=limit + 1))
-        more, total = len(found) > limit, len(found)
-        if more or after:  # else this page is all there is
-            ((total,),) = self._ask(*search.count(up_to=count_up_to))
-        next_after = str(found[limit - 1][-1]) if more else None
-        return ports.SearchPage([rows.found(row) for row in found[:limit]], max(total, len(found)), next_after)
+    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
+        return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         pieces = self._all("octets", message_id, start, start + limit)

@@ -92,10 +92,8 @@ class SqliteStore:
                 self._writing = opens("rwc")
                 sqlite_file.migrate(self._writing.connection, where=str(path), only_new=only_new)
                 sqlite_file.check_seal(self._writing)
-                self._reading = SqliteTransaction(opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal)
-                self._searching = SqliteTransaction(
-                    opened.enter_context(closing(sqlite_file.connect(path, "ro"))), seal
-                )
+                self._reading = opens("ro")
+                self._searching = opens("ro")
                 self._searching.connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
                 self._connections = opened.pop_all()
         except sqlite3.Error as error:

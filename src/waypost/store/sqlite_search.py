@@ -124,6 +124,10 @@ class Search:
             count = count * (highest - below) // SAMPLE
         return max(found, min(count, up_to))
 
+    def place_of(self, row: Sequence[Any]) -> str:
+        """Where a row of a page stands, as `page` takes it for `after`."""
+        return json.dumps(row[-2:])
+
     @property
     def _where(self) -> str:
         return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
@@ -131,11 +135,6 @@ class Search:
     def _parameters(self, end: int) -> list[Any]:
         """Those of `_where`; numbers end before `end`."""
         return [*self._driver.parameters, end, *self._filtered_by]
-
-
-def place_of(row: Sequence[Any]) -> str:
-    """Where a row of a page stands, as `Search.page` takes it for `after`."""
-    return json.dumps(row[-2:])
 
 
 def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from waypost.app import ports
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.search import Condition
 from waypost.store import errors, rows, sql, sqlite_search
@@ -38,27 +37,9 @@ class SqliteTransaction(Transaction):
         self._run("remove_search_range", instance_id)
         super().remove_instance(instance_id)
 
-    def search(
-        self,
-        tenant: Tenant,
-        instance_id: str,
-        condition: Condition,
-        *,
-        after: str | None,
-        limit: int,
-        count_up_to: int,
-    ) -> ports.SearchPage | None:
+    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> sqlite_search.Search | None:
         own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
-        if own_range is None:
-            return None
-        search = sqlite_search.Search(condition, own_range[0])
-        found = self._ask(*search.page(after=after, limit=limit + 1))
-        more, total = len(found) > limit, len(found)
-        if more or after:  # else this page is all there is
-            (counted,) = self._ask(*search.count(up_to=count_up_to))
-            total = search.total(counted, found=total, up_to=count_up_to)
-        next_after = sqlite_search.place_of(found[limit - 1]) if more else None
-        return ports.SearchPage([rows.found(row) for row in found[:limit]], total, next_after)
+        return sqlite_search.Search(condition, own_range[0]) if own_range else None
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         (number,) = self._all("body", message_id)[0]

@@ -10,13 +10,14 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from waypost.app import ports
-from waypost.domain import errors, search
+from waypost.domain import errors
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
 from waypost.domain.delivery import Delivery
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Message
+from waypost.domain.search import Condition
 from waypost.store import rows
 
 _SEAL_CHECK = "seal check"
@@ -31,6 +32,26 @@ class Seal(Protocol):
 
     def unseal(self, sealed: bytes, of: str) -> str:
         """The secret again."""
+        ...
+
+
+class Search(Protocol):
+    """A condition that is searched for in one instance: statements with their parameters, and what their rows mean."""
+
+    def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
+        """Rows of an email address, its link, and its place."""
+        ...
+
+    def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
+        """One row, from which `total` tells how many there are."""
+        ...
+
+    def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
+        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        ...
+
+    def place_of(self, row: rows.Row) -> str:
+        """Where a row of a page stands, as `page` takes it for `after`."""
         ...
 
 
@@ -70,6 +91,27 @@ class Transaction(ABC):
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
         return {row[0]: rows.link(row) for row in self._all("links_of", self._list_of(email_address_ids))}
+
+    def search(
+        self,
+        tenant: Tenant,
+        instance_id: str,
+        condition: Condition,
+        *,
+        after: str | None,
+        limit: int,
+        count_up_to: int,
+    ) -> ports.SearchPage | None:
+        search = self._search(tenant, instance_id, condition)
+        if search is None:
+            return None
+        found = self._ask(*search.page(after=after, limit=limit + 1))
+        more, total = len(found) > limit, len(found)
+        if more or after:  # else this page is all there is
+            (counted,) = self._ask(*search.count(up_to=count_up_to))
+            total = search.total(counted, found=total, up_to=count_up_to)
+        next_after = search.place_of(found[limit - 1]) if more else None
+        return ports.SearchPage([rows.found(row) for row in found[:limit]], total, next_after)
 
     def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
         (count,) = self._all("email_addresses_up_to", instance_id, up_to)[0]
@@ -217,16 +259,12 @@ class Transaction(ABC):
         return rows.of_search_entry(email_address)
 
     @abstractmethod
-    def search(
-        self,
-        tenant: Tenant,
-        instance_id: str,
-        condition: search.Condition,
-        *,
-        after: str | None,
-        limit: int,
-        count_up_to: int,
-    ) -> ports.SearchPage | None: ...
+    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> Search | None:
+        """A search in the tenant's instance, or None if there is no such instance."""
+
+    @abstractmethod
+    def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        """Run a statement of a search; returns its rows."""
 
     @abstractmethod
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes: ...
