@@ -263,7 +263,8 @@ class Postgres:
 
 
 _EMPTY = """
-    DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages;
+    DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages_begun;
+    DELETE FROM messages;
     DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;
     DELETE FROM instances; DELETE FROM remembered_calls; DELETE FROM access_keys;
     DELETE FROM deployment_marks WHERE name <> 'seal check'"""

@@ -1,12 +1,18 @@
 """The octets of messages on both stores: any size, any part, to the octet."""
 
 import random
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from tests.contract.calls import create
 from tests.contract.test_mail import accepting
-from waypost.store.postgres_transaction import PIECE
+from tests.values import NOW
+from waypost.app import accept, ports
+from waypost.domain import errors
+from waypost.domain.messages import Begun
+from waypost.store.transaction import PIECE
 
 MIB = 1024 * 1024
 
@@ -71,3 +77,68 @@ def test_a_large_message_that_fails_at_the_end_leaves_no_part_of_it(house):
     with pytest.raises(RuntimeError):
         house.write(half)
     assert house.count("messages", "message_bodies") == {"messages": 0, "message_bodies": 0}
+
+
+HEADER = b"Subject: in pieces\r\n\r\n"
+
+
+def in_pieces(house, sizes, message_id="m1", *, now=NOW):
+    """A message of which all but the last piece is kept; returns all pieces, and the use case that ends it."""
+    chance = random.Random(len(sizes))
+    pieces = [HEADER, *(chance.randbytes(size) for size in sizes)]
+    start = 0
+    for piece in pieces[:-1]:
+        house.write(partial(accept.keep_octets, message_id=message_id, octets=piece, start=start, now=now))
+        start += len(piece)
+    return pieces, accepting("x", raw=pieces[-1], message_id=message_id, begun=Begun(HEADER, start))
+
+
+@pytest.mark.parametrize("sizes", [[0], [1], [5, 0], [PIECE, 1], [PIECE + 7, 3, 2 * PIECE, 9], [4096] * 40], ids=str)
+def test_a_message_that_came_in_pieces_is_all_of_them(house, sizes):
+    pieces, end = in_pieces(house, sizes)
+    message = house.write(end)
+    assert (message.size, message.subject) == (len(b"".join(pieces)), "in pieces")
+    assert octets(house, 0, message.size + 1) == b"".join(pieces)
+    assert octets(house, len(HEADER) - 1, 5) == b"".join(pieces)[len(HEADER) - 1 :][:5]
+    assert house.count("messages_begun") == {"messages_begun": 0}
+    assert house.write(lambda tx: tx.remove_octets("m1")) is False
+    assert octets(house, 0, 4) == HEADER[:4]
+
+
+def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(house):
+    in_pieces(house, [PIECE, 1, 1])
+    in_pieces(house, [PIECE, 1], "m2")
+    house.write(partial(accept.forget_octets, message_id="m1"))
+    assert octets(house, 0, 10) == b""
+    assert octets(house, 0, 4, "m2") == HEADER[:4]
+    house.write(partial(accept.forget_octets, message_id="m2"))
+    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
+
+
+def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(house):
+    _, end = in_pieces(house, [1, 1], "new")
+    for number in range(accept.PURGED_AT_ONCE + 1):
+        in_pieces(house, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
+    purge = partial(accept.purge, now=NOW)
+    assert [house.write(purge) for _ in range(3)] == [accept.PURGED_AT_ONCE, 1, 0]
+    assert house.write(end).size == len(HEADER) + 2
+    assert house.count("messages_begun") == {"messages_begun": 0}
+
+
+def test_a_message_whose_first_pieces_are_gone_is_not_accepted(house):
+    _, end = in_pieces(house, [1, 1])
+    house.write(partial(accept.forget_octets, message_id="m1"))
+    with pytest.raises(ports.StoreUnavailable, match="the first 23 octets of message m1 are not here"):
+        house.write(end)
+    assert house.count("messages", "deliveries", "message_bodies") == dict.fromkeys(
+        ("messages", "deliveries", "message_bodies"), 0
+    )
+
+
+def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(house):
+    _, end = in_pieces(house, [1, 1])
+    house.write(lambda tx: tx.remove_email_address("x"))
+    with pytest.raises(errors.RecipientsChanged):
+        house.write(end)
+    house.write(partial(accept.forget_octets, message_id="m1"))
+    assert house.count("message_bodies") == {"message_bodies": 0}

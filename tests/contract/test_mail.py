@@ -26,7 +26,7 @@ def house(store, instance):
     return store
 
 
-def accepting(*names, message_id="m1", raw=RAW, now=NOW, **of_envelope):
+def accepting(*names, message_id="m1", raw=RAW, now=NOW, begun=None, **of_envelope):
     """The use case that takes a message, for names at example.com or for addresses."""
     recipients = [name if isinstance(name, Address) else addresses.parse(f"{name}@example.com") for name in names]
     envelope = Envelope(
@@ -40,7 +40,14 @@ def accepting(*names, message_id="m1", raw=RAW, now=NOW, **of_envelope):
         | of_envelope
     )
     return lambda tx: accept.accept_message(
-        tx, DEPLOYMENT, message_id=message_id, envelope=envelope, recipients=recipients, raw=raw, now=now
+        tx,
+        DEPLOYMENT,
+        message_id=message_id,
+        envelope=envelope,
+        recipients=recipients,
+        raw=raw,
+        now=now,
+        begun=begun,
     )
 
 

@@ -12,8 +12,6 @@ OF_ONE = {
     "search_range": "SQLite gives each instance a range of numbers",
     "add_search_range": "likewise",
     "remove_search_range": "likewise",
-    "body": "SQLite keeps a body in one piece, and reads parts of it by its number",
-    "octets": "PostgreSQL keeps a body in pieces",
 }
 MORE_IN_POSTGRESQL = {
     "add_search_entry": "the trigrams, which SQLite makes itself",

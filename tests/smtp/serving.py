@@ -39,7 +39,8 @@ class FakeStore:
     @property
     def kept(self) -> list[bytes]:
         """The messages that it has."""
-        return [raw for (raw,) in self._tx.connection.execute("SELECT raw FROM message_bodies")]
+        ids = [row[0] for row in self._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
+        return [self._tx.octets(message_id, start=0, limit=1 << 30) for message_id in ids]
 
     def close(self):
         self._tx.connection.close()

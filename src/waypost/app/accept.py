@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from waypost.app import ports, trace
 from waypost.domain import errors, messages, routing
@@ -13,6 +13,11 @@ from waypost.domain.addresses import Address
 from waypost.domain.delivery import Delivery, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.messages import Envelope, Message
+
+LONGEST_TRANSFER = timedelta(days=1)
+"""What has been coming in for longer than that will not come to its end: every edge gives up long before."""
+
+PURGED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +43,43 @@ def accept_message(
     recipients: Sequence[Address],
     raw: bytes,
     now: datetime,
+    begun: messages.Begun | None = None,
 ) -> Message:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
 
-    When the transaction is committed, the mail is ours. Raises `errors.MailLoop`, or
+    `raw` is what follows `begun`, which `keep_octets` has kept. When the transaction is committed, the mail is ours.
+    Raises `errors.MailLoop`, or
     `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender asks again.
     """
     present = find_recipients(tx, recipients)
     if len(present) < len(recipients):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
 
-    facts = messages.read_header(raw)
+    facts = messages.read_header(begun.header if begun else raw)
     alias_ids = [recipient.email_address.id for recipient in present if recipient.primary]
     messages.refuse_loop(facts, alias_ids=alias_ids, key=deployment.loop_key)
 
-    message = Message(id=message_id, envelope=envelope, received_at=now, size=len(raw), subject=facts.subject)
+    size = len(raw) + (begun.size if begun else 0)
+    message = Message(id=message_id, envelope=envelope, received_at=now, size=size, subject=facts.subject)
     plan = routing.plan(present)
     deliveries = [_delivery(message, destination, deployment) for destination in plan.destinations]
     tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan))
     return message
+
+
+def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
+    """Keep a piece of a message that is still coming in, so that nobody has to hold it in memory."""
+    tx.add_octets(message_id, octets, start=start, now=now)
+
+
+def forget_octets(tx: ports.WriteTx, message_id: str) -> None:
+    """Let go of the pieces of a message that did not come to its end, or was refused there."""
+    tx.remove_octets(message_id)
+
+
+def purge(tx: ports.WriteTx, now: datetime) -> int:
+    """Let go of what a server that died left of messages that were coming in, some at once; returns of how many."""
+    return sum(map(tx.remove_octets, tx.messages_begun(before=now - LONGEST_TRANSFER, limit=PURGED_AT_ONCE)))
 
 
 def find_recipients(tx: ports.ReadTx, recipients: Sequence[Address]) -> list[routing.Recipient]:

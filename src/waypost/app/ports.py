@@ -256,10 +256,25 @@ class WriteTx(ReadTx, Protocol):
         """For good."""
         ...
 
+    def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
+        """Bytes of a message that is still coming in, from place `start` on. They are nobody's until `add_message`."""
+        ...
+
+    def remove_octets(self, message_id: str) -> bool:
+        """Let go of what came of a message that will not become one. False if nothing did, or it is one now."""
+        ...
+
+    def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
+        """Messages that began to come in before a moment and are none yet; the oldest first, `limit` at most."""
+        ...
+
     def add_message(
-        self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[TraceEvent]
+        self, message: Message, octets: bytes, deliveries: Sequence[Delivery], trace: Sequence[TraceEvent]
     ) -> None:
-        """A new message, its bytes, its deliveries, and the first lines of its trace."""
+        """A new message, the last of its bytes, its deliveries, and the first lines of its trace.
+
+        Those before came by `add_octets`; raises `StoreUnavailable` if they are gone.
+        """
         ...
 
 

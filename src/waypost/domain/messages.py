@@ -36,6 +36,32 @@ _FOLD = re.compile(r"\r\n(?=[ \t])")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
+@dataclass(frozen=True, slots=True)
+class RecipientDsn:
+    """What the sender wants to hear of one recipient (RFC 3461 section 4)."""
+
+    notify: tuple[str, ...] = ()
+    """NEVER, or some of SUCCESS, FAILURE, DELAY; empty if it was not said."""
+    orcpt: str = ""
+    """The original recipient, `type;address`, decoded from xtext."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """What the sender wants to hear of a message (RFC 3461 section 4)."""
+
+    ret: str = ""
+    """FULL or HDRS: how much of the message a notification shall have."""
+    envid: str = ""
+    """The sender's name for this message, decoded from xtext."""
+    recipients: tuple[RecipientDsn, ...] = ()
+    """In the order of the envelope's; none at all if nothing was said of any."""
+
+
+NO_DSN = Dsn()
+"""Nothing was said, which is what nearly all senders say."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """What SMTP said about a message, apart from its bytes."""
@@ -48,7 +74,12 @@ class Envelope:
     peer: str
     """The client's IP address."""
     protocol: str
-    """The `with` of the Received line: SMTP, ESMTP (RFC 5321) or UTF8SMTP (RFC 6531)."""
+    """The `with` of the Received line: SMTP, ESMTPS, UTF8LMTP and so on (RFC 3848, RFC 6531)."""
+    body: str = "7BIT"
+    """The BODY parameter of MAIL: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC 3030)."""
+    tls: str = ""
+    """Version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty in clear."""
+    dsn: Dsn = NO_DSN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +92,16 @@ class Message:
     size: int
     """Octets of the raw message, as sent after DATA."""
     subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is kept already of a message that came in pieces."""
+
+    header: bytes
+    """The message up to the end of its header, or more of it."""
+    size: int
+    """Octets that are kept."""
 
 
 @dataclass(frozen=True, slots=True)

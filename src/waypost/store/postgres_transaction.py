@@ -21,9 +21,6 @@ Cursor = psycopg.Cursor[Any]
 
 _QUERIES = {name: query.encode() for name, query in sql.load("postgres").items()}
 
-PIECE = 256 * 1024
-"""Octets of a message in one row."""
-
 
 class PostgresTransaction(Transaction):
     """A transaction on one connection. Its errors are psycopg's; the store translates them."""
@@ -36,13 +33,6 @@ class PostgresTransaction(Transaction):
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
         return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
-
-    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
-        pieces = self._all("octets", message_id, start, start + limit)
-        if not pieces:
-            return b""
-        skipped = start - pieces[0][0]
-        return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         # Not prepared: the best way to search depends on what is searched for.
@@ -74,7 +64,3 @@ class PostgresTransaction(Transaction):
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
         texts = rows.of_search_entry(email_address)
         return (*texts, postgres_search.trigrams(texts))
-
-    def _pieces(self, message_id: str, raw: bytes) -> Iterable[rows.Row]:
-        view = memoryview(raw)
-        return ((message_id, start, view[start : start + PIECE]) for start in range(0, len(raw), PIECE))

@@ -16,7 +16,7 @@ from waypost.domain.aliases import AliasLink
 from waypost.domain.delivery import Delivery, Reason, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
-from waypost.domain.messages import Envelope, Message
+from waypost.domain.messages import NO_DSN, Dsn, Envelope, Message, RecipientDsn
 
 Row = Sequence[Any]
 
@@ -168,7 +168,16 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 def message(row: Row) -> Message:
     """The message of a row of `messages`."""
-    envelope = Envelope(sender=row[1], recipients=tuple(json.loads(row[2])), helo=row[3], peer=row[4], protocol=row[5])
+    envelope = Envelope(
+        sender=row[1],
+        recipients=tuple(json.loads(row[2])),
+        helo=row[3],
+        peer=row[4],
+        protocol=row[5],
+        body=row[9],
+        tls=row[10],
+        dsn=_dsn(row[11]),
+    )
     return Message(id=row[0], envelope=envelope, received_at=from_milliseconds(row[6]), size=row[7], subject=row[8])
 
 
@@ -185,7 +194,26 @@ def of_message(message: Message) -> Row:
         to_milliseconds(message.received_at),
         message.size,
         message.subject,
+        envelope.body,
+        envelope.tls,
+        _of_dsn(envelope.dsn),
     )
+
+
+def _dsn(text: str) -> Dsn:
+    if not text:
+        return NO_DSN
+    found = json.loads(text)
+    recipients = tuple(RecipientDsn(tuple(notify), orcpt) for notify, orcpt in found["recipients"])
+    return Dsn(found["ret"], found["envid"], recipients)
+
+
+def _of_dsn(dsn: Dsn) -> str:
+    """What was asked about notifications as JSON; empty if it was nothing, as in nearly all mail."""
+    if dsn == NO_DSN:
+        return ""
+    recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]
+    return json.dumps({"ret": dsn.ret, "envid": dsn.envid, "recipients": recipients})
 
 
 DELIVERY_FIELDS = 10

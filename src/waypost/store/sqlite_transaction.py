@@ -41,13 +41,6 @@ class SqliteTransaction(Transaction):
         own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
         return sqlite_search.Search(condition, own_range[0]) if own_range else None
 
-    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
-        (number,) = self._all("body", message_id)[0]
-        # Reads the pages of that part alone; `substr` would read the whole body first.
-        with self.connection.blobopen("message_bodies", "raw", number, readonly=True) as body:
-            body.seek(min(start, len(body)))
-            return body.read(limit)
-
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
@@ -68,9 +61,6 @@ class SqliteTransaction(Transaction):
 
     def _list(self, texts: Sequence[str]) -> str:
         return json.dumps(texts)
-
-    def _pieces(self, message_id: str, raw: bytes) -> Iterable[rows.Row]:
-        return [(message_id, 0, raw)]  # in one piece: SQLite reads parts of it where they are
 
 
 def _translated(error: sqlite3.IntegrityError) -> Exception:

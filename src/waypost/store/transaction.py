@@ -22,6 +22,9 @@ from waypost.store import rows
 
 _SEAL_CHECK = "seal check"
 
+PIECE = 256 * 1024
+"""Octets of a message in one row."""
+
 
 class Seal(Protocol):
     """Keeps secrets from whoever reads the database. Both sides are given what the secret is of."""
@@ -141,6 +144,13 @@ class Transaction(ABC):
         found = self._all("deliveries_at", account, address_key, newest, limit)
         return [(rows.delivery(row), rows.message(row[rows.DELIVERY_FIELDS :])) for row in found]
 
+    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
+        pieces = self._all("octets", message_id, start, start + limit)
+        if not pieces:
+            return b""
+        skipped = start - pieces[0][0]
+        return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
+
     def trace(self, message_id: str) -> list[ports.TraceEvent]:
         return [rows.trace_event(row) for row in self._all("trace", message_id)]
 
@@ -230,11 +240,28 @@ class Transaction(ABC):
     def remove_access_key(self, access_key_id: str) -> None:
         self._run("remove_access_key", access_key_id)
 
+    def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
+        if start == 0:
+            self._run("begin_message", message_id, rows.to_milliseconds(now))
+        self._run_each("add_octets", _pieces(message_id, octets, start))
+
+    def remove_octets(self, message_id: str) -> bool:
+        begun = bool(self._all("end_message", message_id))
+        if begun:
+            self._run("remove_octets", message_id)
+        return begun
+
+    def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
+        return [row[0] for row in self._all("messages_begun", rows.to_milliseconds(before), limit)]
+
     def add_message(
-        self, message: Message, raw: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
+        self, message: Message, octets: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
     ) -> None:
+        start = message.size - len(octets)
+        if start and not self._all("end_message", message.id):
+            raise ports.StoreUnavailable(f"the first {start} octets of message {message.id} are not here any more")
         self._run("add_message", *rows.of_message(message))
-        self._run_each("add_octets", self._pieces(message.id, raw))
+        self._run_each("add_octets", _pieces(message.id, octets, start))
         self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
         self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
 
@@ -267,9 +294,6 @@ class Transaction(ABC):
         """Run a statement of a search; returns its rows."""
 
     @abstractmethod
-    def octets(self, message_id: str, *, start: int, limit: int) -> bytes: ...
-
-    @abstractmethod
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
         """Run a named query; returns its rows."""
 
@@ -285,10 +309,6 @@ class Transaction(ABC):
     def _list(self, texts: Sequence[str]) -> Any:
         """Some texts as one parameter."""
 
-    @abstractmethod
-    def _pieces(self, message_id: str, raw: bytes) -> Iterable[rows.Row]:
-        """The bytes of a message as rows, each with the place where it begins."""
-
 
 def bindable(parameters: rows.Row) -> rows.Row:
     """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
@@ -296,6 +316,12 @@ def bindable(parameters: rows.Row) -> rows.Row:
         if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A text must not contain the character NUL.")
     return parameters
+
+
+def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
+    """Bytes of a message from `start` on, as rows, each with the place where it begins."""
+    view = memoryview(octets)
+    return ((message_id, start + place, view[place : place + PIECE]) for place in range(0, len(octets), PIECE))
 
 
 def _call_key(key: ports.CallKey) -> rows.Row:

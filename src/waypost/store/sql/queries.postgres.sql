@@ -226,7 +226,7 @@ DELETE FROM access_keys WHERE id = $1;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.
-SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn
 FROM messages
 WHERE id = $1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = $1 AND account = $2);
 
@@ -239,7 +239,8 @@ FROM deliveries WHERE message_id = $1 AND account = $2 ORDER BY reason, address_
 -- A page of an inbox, newest first: ids are UUIDv7, so their order is the order of acceptance.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
        d.status, d.trace_header,
-       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = $1 AND d.address_key = $2 AND d.message_id < $3
 ORDER BY d.message_id DESC LIMIT $4;
@@ -250,8 +251,8 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = $1 ORDER BY number;
 
 -- name: add_message
 -- The envelope and what lists show.
-INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: add_octets
 -- A piece of the bytes as sent after DATA, and where it begins; never changed.
@@ -269,4 +270,23 @@ INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES ($1, $2, 
 
 -- name: octets
 -- The pieces of a message that reach into a part of it.
-SELECT start, octets FROM message_bodies WHERE message_id = $1 AND start + octet_length(octets) > $2 AND start < $3 ORDER BY start;
+SELECT start, octets FROM message_bodies
+WHERE message_id = $1 AND start < $3
+  AND start >= (SELECT max(start) FROM message_bodies WHERE message_id = $1 AND start <= $2)
+ORDER BY start;
+
+-- name: begin_message
+-- Pieces of it are here, and no message yet.
+INSERT INTO messages_begun (message_id, begun_at) VALUES ($1, $2);
+
+-- name: end_message
+-- It is a message now, or never will be; a row comes back if it had been begun.
+DELETE FROM messages_begun WHERE message_id = $1 RETURNING 1;
+
+-- name: remove_octets
+-- The pieces of a message that will never be one.
+DELETE FROM message_bodies WHERE message_id = $1;
+
+-- name: messages_begun
+-- Those that were begun before a moment, the oldest first.
+SELECT message_id FROM messages_begun WHERE begun_at < $1 ORDER BY begun_at LIMIT $2;

@@ -238,13 +238,9 @@ DELETE FROM access_keys WHERE id = ?;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.
-SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn
 FROM messages
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND account = ?2);
-
--- name: body
--- Where the bytes of a message are.
-SELECT rowid FROM message_bodies WHERE message_id = ?;
 
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
@@ -255,7 +251,8 @@ FROM deliveries WHERE message_id = ? AND account = ? ORDER BY reason, address_ke
 -- A page of an inbox, newest first: ids are UUIDv7, so their order is the order of acceptance.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
        d.status, d.trace_header,
-       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = ? AND d.address_key = ? AND d.message_id < ?
 ORDER BY d.message_id DESC LIMIT ?;
@@ -266,12 +263,12 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = ? ORDER BY number;
 
 -- name: add_message
 -- The envelope and what lists show.
-INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_octets
--- The bytes as sent after DATA, in one piece from place 0, and never changed.
-INSERT INTO message_bodies (message_id, raw) VALUES (?1, ?3);
+-- A piece of the bytes as sent after DATA, and where it begins; never changed.
+INSERT INTO message_bodies (message_id, start, octets) VALUES (?, ?, ?);
 
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.
@@ -282,3 +279,26 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: add_trace_event
 -- The next line of a message's trace.
 INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES (?, ?, ?, ?, ?);
+
+-- name: octets
+-- The pieces of a message that reach into a part of it.
+SELECT start, octets FROM message_bodies
+WHERE message_id = ?1 AND start < ?3
+  AND start >= (SELECT max(start) FROM message_bodies WHERE message_id = ?1 AND start <= ?2)
+ORDER BY start;
+
+-- name: begin_message
+-- Pieces of it are here, and no message yet.
+INSERT INTO messages_begun (message_id, begun_at) VALUES (?1, ?2);
+
+-- name: end_message
+-- It is a message now, or never will be; a row comes back if it had been begun.
+DELETE FROM messages_begun WHERE message_id = ?1 RETURNING 1;
+
+-- name: remove_octets
+-- The pieces of a message that will never be one.
+DELETE FROM message_bodies WHERE message_id = ?1;
+
+-- name: messages_begun
+-- Those that were begun before a moment, the oldest first.
+SELECT message_id FROM messages_begun WHERE begun_at < ?1 ORDER BY begun_at LIMIT ?2;
