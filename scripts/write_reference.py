@@ -10,8 +10,11 @@ from typing import get_args
 from tests.api import refusals
 from waypost import datadir, events
 from waypost.api import calls, operations, shapes, tags
+from waypost.authentication import checker
+from waypost.domain import messages
 from waypost.settings import Settings, environment_name, option_name
-from waypost.smtp import grammar, replies, session
+from waypost.smtp import admission, data, grammar, offer, replies
+from waypost.smtp.bounds import Bounds
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -111,24 +114,59 @@ def _cases(operation: str, error: str) -> list[str]:
 
 
 def smtp_page() -> str:
-    """The limits of the SMTP edge, and every reply it can give."""
-    found = [(name, reply) for name, reply in vars(replies).items() if isinstance(reply, replies.Reply)]
-    rows = []
-    for _, reply in sorted(found, key=lambda pair: (pair[1].code, pair[0])):
-        enhanced = f"`{reply.enhanced}`" if reply.enhanced else ""
-        rows.append(f"| `{reply.code}` | {enhanced} | {reply.text.replace(chr(10), '<br>')} |")
+    """The bounds of the SMTP edge."""
+    lines = ", ".join(f"{verb} {limit:,}" for verb, limit in grammar.LINE_LIMITS.items())
+    bounds = Bounds()
     return "\n".join(
         [
-            "# SMTP: limits and replies\n",
-            "| limit | value |",
+            "# SMTP: how much is taken, and how long it may take\n",
+            "What each reply means is in [every reply](../smtp-replies.md); which RFCs are followed, in",
+            "[specifications](../specifications.md). What can be set is in [settings](settings.md).\n",
+            "| bound | value |",
             "|---|---|",
-            f"| message | {session.MESSAGE_LIMIT:,} octets |",
-            f"| recipients of a message | {session.RECIPIENT_LIMIT:,} |",
-            f"| command line, with its CRLF | {grammar.LINE_LIMIT} octets; MAIL {grammar.MAIL_LINE_LIMIT} |",
-            "| line of a message | any length |\n",
-            "Every reply that Waypost can give. Words in braces are filled in.\n",
-            "| code | enhanced | text |",
-            "|---|---|---|",
+            f"| message | {offer.MESSAGE_LIMIT:,} octets |",
+            f"| its header | {data.PIECE:,} octets, {data.HEADER_LINE_LIMIT:,} lines |",
+            "| line of a message | any length |",
+            f"| recipients of a message | {offer.RECIPIENT_LIMIT:,} |",
+            f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
+            f"| command line, with its CRLF | {grammar.LINE_LIMIT:,} octets; {lines} |",
+            f"| messages of a session | {offer.MAIL_LIMIT:,} |",
+            f"| commands of a session in a row without a message | {offer.COMMAND_LIMIT:,} |",
+            f"| refused commands of a session | {offer.ERROR_LIMIT} |",
+            f"| unknown recipients of a session | {offer.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
+            f"| connections | {bounds.connections:,}, `--smtp-connections`, and fewer than the system allows files |",
+            f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
+            "| messages a minute from one address | any number, `--smtp-messages-each` |",
+            f"| memory for input and messages in flight | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
+            f"| time to a whole command | {bounds.command:g} s |",
+            f"| the same, with {admission.CROWDED:.0%} of all connections in use | {bounds.command_when_crowded:g} s |",
+            f"| silence in a message | {bounds.silence:g} s |",
+            f"| time for a message | {bounds.transfer_start:g} s, and 1 s more for each {bounds.slowest:g} octets |",
+            f"| the same, at most | {bounds.transfer:g} s |",
+            f"| TLS handshake, PROXY header | {bounds.handshake:g} s |",
+            f"| SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
+            "",
+        ]
+    )
+
+
+def smtp_replies_page() -> str:
+    """Every reply of the SMTP edge, for the postmaster who finds one in a log."""
+    found = [reply for reply in vars(replies).values() if isinstance(reply, replies.Reply)]
+    rows = []
+    for reply in sorted(found, key=lambda reply: (reply.code, reply.enhanced or "", reply.text)):
+        enhanced = f"`{reply.enhanced}`" if reply.enhanced else ""
+        text = reply.text.replace("\n", "<br>").replace("<CR>", "&lt;CR&gt;").replace("<LF>", "&lt;LF&gt;")
+        text = text.replace("<address>", "&lt;address&gt;")
+        rows.append(f"| `{reply.code}` | {enhanced} | {text} | {reply.means} | {reply.sender} |")
+    return "\n".join(
+        [
+            "# Every reply of the SMTP server\n",
+            "You found one of these in your mail server's log, or in a bounce? Here is what it means. Codes that begin",
+            "with 4 are temporary: the message stays with the sender, whose server tries again. Codes that begin with",
+            "5 are final for that message. Words in braces are filled in. An id finds more in our log.\n",
+            "| code | enhanced | text | what it means | what the sender should do |",
+            "|---|---|---|---|---|",
             *rows,
             "",
         ]
@@ -158,6 +196,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
+    "smtp-replies.md": smtp_replies_page,
     "reference/events.md": events_page,
 }
 """The pages, by their place in `docs`."""

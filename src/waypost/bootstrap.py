@@ -3,27 +3,38 @@
 import asyncio
 import gc
 import os
+import resource
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, keyring, logs
+from waypost import certificates, datadir, events, keyring, logs
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
 from waypost.app import accept, access_keys, idempotency, instances, ports
 from waypost.app.buckets import FailedSignatures
+from waypost.authentication.checker import Checker
 from waypost.console import inspection
 from waypost.domain import errors
 from waypost.domain.instances import Instance, Tenant
 from waypost.http_server import HttpServer
-from waypost.settings import FEWEST, Settings, host_and_port
+from waypost.settings import FEWEST, SELF_SIGNED, Settings, host_and_port
+from waypost.smtp import tls
+from waypost.smtp.admission import Admission
+from waypost.smtp.bounds import Bounds
+from waypost.smtp.connection import Listener
+from waypost.smtp.memory import Memory
+from waypost.smtp.offer import Offer
+from waypost.smtp.reception import House
 from waypost.smtp.server import SmtpServer
 from waypost.store.migrations import SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import SqliteStore
@@ -33,6 +44,9 @@ T = TypeVar("T")
 
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 """Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
+
+OTHER_FILES = 1_000
+"""Files that are kept for what is no mail client: calls to the API, the database, the log."""
 
 FORGET_EVERY = 600.0
 """Seconds between two looks for what may be forgotten."""
@@ -104,17 +118,71 @@ class Service:
         rate = settings.limits_profile.rate
         api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
         console = inspection.application(self._store, failures=failures, clock=now, emit=self._emit)
-        deployment = accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens"))
         http = HttpServer(_by_path(console, api))
-        smtp = SmtpServer(self._store, deployment, clock=now, emit=self._emit)
+        smtp = await self._mail(opened)
         http_address = await self._listen("http", settings.http, http.start)
         opened.push_async_callback(http.stop)
-        smtp_address = await self._listen("smtp", settings.smtp, smtp.start)
         opened.push_async_callback(smtp.stop)
+        addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
+        for listener, address in _mail_listeners(settings):
+            if address:
+                start = partial(smtp.start, listener)
+                addresses[listener.name] = await self._listen(listener.name, address, start)
         opened.callback(asyncio.create_task(self._forget()).cancel)
-        run = datadir.Run(http=http_address, smtp=smtp_address)
+        run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
         self.directory.announce(run)
         return run
+
+    async def _mail(self, opened: AsyncExitStack) -> SmtpServer:
+        """The receiving edge, which does not listen yet."""
+        settings = self.settings
+        bounds = Bounds(
+            connections=_connections(int(settings.smtp_connections)),
+            connections_each=int(settings.smtp_connections_each),
+            messages_a_minute=float(settings.smtp_messages_each),
+            memory=int(settings.smtp_memory) * 1024 * 1024,
+            greeting_delay=settings.seconds_before_greeting,
+        )
+        checker = None
+        if settings.authentication != "off":
+            checker = Checker(settings.resolvers, lambda works: self._emit(events.DnsChanged(works=works)))
+            await checker.start()
+            opened.push_async_callback(checker.stop)
+        house = House(
+            store=self._store,
+            deployment=accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens")),
+            clock=now,
+            emit=self._emit,
+            admission=Admission(bounds),
+            memory=Memory(bounds.memory),
+            authenticator=checker,
+            enforces=settings.authentication == "enforce",
+        )
+        return SmtpServer(
+            house,
+            bounds=bounds,
+            certificates=self._certificates() if settings.tls_certificate else None,
+            proxy_networks=settings.proxies,
+        )
+
+    def _certificates(self) -> tls.Certificates:
+        """The certificate for TLS: the one that was set, or one of our own making."""
+        settings = self.settings
+        if settings.tls_certificate == SELF_SIGNED:
+            hostname = settings.real_hostname
+            if not certificates.is_good(self.directory.certificate, hostname, now()):
+                self.directory.write_certificate(*certificates.self_signed(hostname, now()))
+            certificate, key = self.directory.certificate, self.directory.certificate_key
+        else:
+            certificate, key = Path(settings.tls_certificate), Path(settings.tls_key or settings.tls_certificate)
+        clients = Path(settings.tls_clients) if settings.tls_clients else None
+        try:
+            return tls.Certificates(
+                tls.TlsFiles(certificate, key, clients),
+                failed=lambda error: self._emit(events.CertificateRefused(reason=str(error))),
+            )
+        except tls.BadCertificate as error:
+            raise CannotStart(str(error)) from error
 
     async def stop(self) -> None:
         """Finish what was promised, then close everything, the last opened first."""
@@ -146,11 +214,13 @@ class Service:
 
     async def _forget(self) -> None:
         """Every now and then, forget client tokens that count no more, and sessions that have ended."""
-        purge = partial(idempotency.purge, retention=self.settings.client_token_retention)
+        retention = self.settings.client_token_retention
         while True:
             try:
                 await self._store.write(partial(access_keys.purge, now=now()))
-                while await self._store.write(partial(purge, now=now())):
+                while await self._store.write(partial(idempotency.purge, retention=retention, now=now())):
+                    pass
+                while await self._store.write(partial(accept.purge, now=now())):
                     pass
             except ports.StoreUnavailable as error:
                 self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
@@ -168,6 +238,30 @@ class Service:
         found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._emit(events.Listening(edge=edge, address=found))
         return found
+
+
+def _mail_listeners(settings: Settings) -> list[tuple[Listener, str]]:
+    """What is spoken where; an empty address is nowhere."""
+    offer = Offer(
+        hostname=settings.real_hostname,
+        offers_tls=bool(settings.tls_certificate),
+        needs_tls=settings.tls_required == "yes",
+        unknown_recipient_limit=int(settings.smtp_unknown_recipients),
+    )
+    return [
+        (Listener(name="smtp", offer=offer), settings.smtp),
+        (Listener(name="smtps", offer=offer, is_tls=True), settings.smtps),
+        (Listener(name="lmtp", offer=replace(offer, lmtp=True), is_checked=False), settings.lmtp),
+    ]
+
+
+def _connections(wanted: int) -> int:
+    """How many connections of mail clients there can be: each is a file to the system, and others need some too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # where the system says no, the soft limit stays
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(10, min(wanted, soft - OTHER_FILES)) if soft != resource.RLIM_INFINITY else wanted
 
 
 def open_store(

@@ -43,7 +43,9 @@ class Run:
 
     http: str
     smtp: str
-    pid: int = field(default_factory=os.getpid)
+    smtps: str = ""
+    lmtp: str = ""
+    pid: int = field(default_factory=os.getpid, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,21 @@ class DataDirectory:
             f"region = {region}\n"
         )
         _write_private(self.credentials, profile)
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate that was made for development; its key is beside it."""
+        return self.path / "certificate.pem"
+
+    @property
+    def certificate_key(self) -> Path:
+        """The key of that certificate."""
+        return self.path / "certificate-key.pem"
+
+    def write_certificate(self, certificate: bytes, key: bytes) -> None:
+        """Keep a certificate that was made for development."""
+        _write_private(self.certificate_key, key.decode())
+        _write_private(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
         """All profiles of the credentials file, in its order; at least one. Raises `DataDirectoryError`."""

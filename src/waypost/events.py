@@ -63,6 +63,44 @@ class SessionClosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionsRefused:
+    """So many connections were refused in the last seconds, because there were too many."""
+
+    reply: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFailed:
+    """TLS could not be spoken with a client, and why. The mail, if any, is still the sender's."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRefused:
+    """The certificate or key has changed and cannot be used. The one before stays in use; mend the files."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyHeaderRefused:
+    """A connection from a proxy network did not say who the client is, as the PROXY protocol has it. It was cut."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsChanged:
+    """The DNS works now, or does not any more: SPF, DKIM and DMARC are checked, or mail is taken unchecked."""
+
+    works: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
     """The store could not do its work. The caller was told to try again, with this id."""
 
@@ -96,6 +134,11 @@ Event = (
     | MessageRefused
     | RecipientRefused
     | SessionClosed
+    | ConnectionsRefused
+    | TlsFailed
+    | CertificateRefused
+    | ProxyHeaderRefused
+    | DnsChanged
     | StoreFailed
     | Failed
 )

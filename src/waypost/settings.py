@@ -5,8 +5,10 @@ Each can be given on the command line as `--name`, or in the environment as `WAY
 
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from waypost.domain.limits import PROFILES, Limits
@@ -30,6 +32,43 @@ class Settings:
         "127.0.0.1:8025", "HOST:PORT for the Amazon Connect API and the inspection API; port 0 takes any."
     )
     smtp: str = _setting("127.0.0.1:1025", "HOST:PORT for incoming mail; port 0 takes any.")
+    smtps: str = _setting("", "HOST:PORT for incoming mail over TLS from the beginning (RFC 8314); by default none.")
+    lmtp: str = _setting(
+        "", "HOST:PORT for mail that another mail server hands over by LMTP, and has checked; by default none."
+    )
+    tls_certificate: str = _setting(
+        "",
+        "A PEM file with our certificate and those that lead to its authority, or self-signed to have one made in the "
+        "data directory, for development. With it STARTTLS is offered.",
+    )
+    tls_key: str = _setting("", "A PEM file with the key of the certificate; by default it is in the same file.")
+    tls_required: str = _setting("no", "yes: no mail is taken in clear.")
+    tls_clients: str = _setting(
+        "",
+        "A PEM file with authorities, and revocation lists if there are any: clients must have a certificate of one.",
+    )
+    proxy_networks: str = _setting(
+        "",
+        "Networks of load balancers, as in 10.0.0.0/8,192.0.2.7: each connection from there says by the PROXY "
+        "protocol, version 2, who the client is.",
+    )
+    smtp_connections: str = _setting("20000", "Connections of mail clients at once.")
+    smtp_connections_each: str = _setting("100", "Of these, from one address, or one /64 network with IPv6.")
+    smtp_messages_each: str = _setting("0", "Messages a minute from one address; 0 for any number.")
+    smtp_unknown_recipients: str = _setting(
+        "20", "Unknown recipients in a session, after which it is ended: somebody is guessing addresses."
+    )
+    smtp_memory: str = _setting("128", "MiB of memory for all that comes in at once. More goes to disk as it comes.")
+    greeting_delay: str = _setting(
+        "",
+        "How long to wait before the greeting, as in 2s; whoever speaks before it is sent away. By default not at all.",
+    )
+    authentication: str = _setting(
+        "record",
+        "SPF, DKIM and DMARC of mail that does not come from this machine: record what they say, enforce to refuse "
+        "what DMARC wants refused, or off.",
+    )
+    dns: str = _setting("", "HOST:PORT of the DNS resolver to ask, or several with commas; by default the system's.")
     hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
     database: str = _setting(
         "",
@@ -48,6 +87,10 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("http", "smtp"):
             host_and_port(name, getattr(self, name))
+        for name in ("smtps", "lmtp"):
+            if getattr(self, name):
+                host_and_port(name, getattr(self, name))
+        self._check_mail()
         check_database(self.database)
         if not re.fullmatch(r"[0-9]{1,4}", self.database_connections, re.ASCII) or self.connections < FEWEST:
             raise BadSetting(
@@ -62,6 +105,44 @@ class Settings:
         duration("token-retention", self.token_retention)
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
+
+    def _check_mail(self) -> None:
+        for name, (least, most) in _NUMBERS.items():
+            number(name, getattr(self, name), least, most)
+        choice("tls-required", self.tls_required, ("yes", "no"))
+        choice("authentication", self.authentication, ("off", "record", "enforce"))
+        for name in ("smtps", "tls_key", "tls_clients"):
+            if getattr(self, name) and not self.tls_certificate:
+                raise BadSetting(f"{option_name(name)} needs --tls-certificate")
+        if self.tls_required == "yes" and not self.tls_certificate:
+            raise BadSetting("--tls-required yes needs --tls-certificate")
+        if self.tls_key and self.tls_certificate == SELF_SIGNED:
+            raise BadSetting(f"--tls-key is made with --tls-certificate {SELF_SIGNED}, and cannot be given")
+        _ = (self.proxies, self.resolvers, self.seconds_before_greeting)
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Networks from which the PROXY protocol comes."""
+        try:
+            return [ip_network(text.strip()) for text in self.proxy_networks.split(",") if text.strip()]
+        except ValueError as error:
+            raise BadSetting(f"--proxy-networks must be networks such as 10.0.0.0/8: {error}") from error
+
+    @property
+    def resolvers(self) -> list[tuple[str, int]]:
+        """Addresses of DNS resolvers; none for the system's."""
+        found = [host_and_port("dns", text.strip()) for text in self.dns.split(",") if text.strip()]
+        for host, _ in found:
+            try:
+                ip_address(host)
+            except ValueError as error:
+                raise BadSetting(f"--dns must have IP addresses, not {host!r}") from error
+        return found
+
+    @property
+    def seconds_before_greeting(self) -> float:
+        """How long a client waits for the greeting."""
+        return duration("greeting-delay", self.greeting_delay).total_seconds() if self.greeting_delay else 0.0
 
     @property
     def connections(self) -> int:
@@ -89,6 +170,18 @@ class Settings:
         return self.hostname or socket.gethostname()
 
 
+SELF_SIGNED = "self-signed"
+"""In place of a file: the certificate is made in the data directory."""
+
+_NUMBERS = {
+    "smtp_connections": (10, 1_000_000),
+    "smtp_connections_each": (1, 1_000_000),
+    "smtp_messages_each": (0, 1_000_000),
+    "smtp_unknown_recipients": (1, 1_000_000),
+    "smtp_memory": (16, 1_000_000),
+}
+"""Settings that are whole numbers, with the least and the most that they may be."""
+
 FEWEST = 4
 """Connections to PostgreSQL with which each kind of work has one."""
 
@@ -101,6 +194,19 @@ def check_database(url: str) -> None:
     authority, _, path = rest.partition("/")
     if authority.count("@") > 1 or "@" in path.partition("?")[0]:  # libpq would take a part of a password for a host
         raise BadSetting("--database must have %2F for a slash, and %40 for an at sign, in the user name or password")
+
+
+def number(name: str, value: str, least: int, most: int) -> int:
+    """Read a whole number within bounds. Raises `BadSetting`."""
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not least <= int(value) <= most:
+        raise BadSetting(f"{option_name(name)} must be a number from {least} to {most}, not {value!r}")
+    return int(value)
+
+
+def choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise `BadSetting` for what is none of the choices."""
+    if value not in choices:
+        raise BadSetting(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
 
 def duration(name: str, value: str) -> timedelta:

@@ -1,12 +1,13 @@
 r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session, cut as you like.
 
     # a remark
-    O: message_limit=100          an argument of the session
+    O: message_limit=100          one of the session's offer
     C: NOOP                       the client sends a line, with its CRLF
     C< NOOP\n                     the client sends exactly this
     E: recipient a@b.example -> 250     the session asks; the house answers with this code
     E: message <a@b.example> to c@d.example by ESMTP from client.example -> 250
     M: a line of that message, as it reaches the house
+    E: tls                        the session asks for the handshake, which is made
     E: closed                     the session is over
     S: 250 2.0.0 * accepted       the client is told this line; `*` stands for anything
 
@@ -19,7 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from waypost.smtp import replies
-from waypost.smtp.session import MessageReceived, Session
+from waypost.smtp.offer import Offer
+from waypost.smtp.questions import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.session import Session
 
 _ESCAPE = re.compile(r"\\(?:(?P<letter>[rn\\])|x(?P<hex>[0-9A-Fa-f]{2})|\((?P<count>\d+)\*(?P<what>[^)]+)\))")
 _LETTERS = {"r": b"\r", "n": b"\n", "\\": b"\\"}
@@ -58,7 +61,11 @@ class Dialogue:
         return [event for turn in self.turns for event in turn.events]
 
     def session(self) -> Session:
-        return Session(hostname="mail.example", peer="192.0.2.7", **self.options)
+        return a_session(**{"error_limit": 1000, "unknown_recipient_limit": 1000} | self.options)
+
+
+def a_session(*, gate=None, tls="", **offer) -> Session:
+    return Session(Offer(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate, tls=tls)
 
 
 class House:
@@ -67,11 +74,19 @@ class House:
     def __init__(self):
         self.events = []
         """What was asked and answered, as a dialogue has it."""
+        self.pieces = b""
+        """What is kept of a message that is coming in."""
 
     def serve(self, session: Session) -> bytes:
         """Answer until there is no question left; returns what the client is told."""
-        while (event := session.next_event()) or session.has_more:
-            if event is not None:
+        while (event := session.next_question()) or session.has_more:
+            if isinstance(event, TlsWanted):
+                self.events.append("tls")
+                session.tls_started("TLSv1.3 TLS_AES_256_GCM_SHA384")
+            elif isinstance(event, PieceReceived):
+                self._keep(event)
+                session.answer(replies.OK)
+            elif event is not None:
                 session.answer(self._message(event) if isinstance(event, MessageReceived) else self._recipient(event))
         output = session.output()
         if session.farewell and "closed" not in self.events:
@@ -87,11 +102,17 @@ class House:
         self.events.append(f"recipient {event.address.key} -> {reply.code}")
         return reply
 
+    def _keep(self, event):
+        self.pieces = self.pieces[: event.start] + event.octets
+        assert len(self.pieces) == event.start + len(event.octets)
+
     def _message(self, event):
         reply = replies.ACCEPTED.about(id="an-id")
-        if b"X-Loop: yes\r\n" in event.raw:
+        raw = self.pieces[: event.start] + event.raw
+        assert raw.startswith(event.header)
+        if b"X-Loop: yes\r\n" in raw:
             reply = replies.MAIL_LOOP.about(reason="Mail loop")
-        elif b"X-Broken: yes\r\n" in event.raw:
+        elif b"X-Broken: yes\r\n" in raw:
             reply = replies.TRY_AGAIN.about(id="an-id")
         envelope = event.envelope
         assert [address.text for address in event.recipients] == list(envelope.recipients)
@@ -99,7 +120,7 @@ class House:
             f"message <{envelope.sender}> to {' '.join(envelope.recipients)} by {envelope.protocol}"
             f" from {envelope.helo} -> {reply.code}"
         )
-        self.events.extend(f"M {line!r}" for line in event.raw.splitlines(keepends=True))
+        self.events.extend(f"M {line!r}" for line in raw.splitlines(keepends=True))
         return reply
 
 

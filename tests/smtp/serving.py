@@ -13,7 +13,13 @@ import uvloop
 from tests.values import NoSeal, an_email_address, make_instance
 from waypost import events
 from waypost.app import accept
-from waypost.smtp import server as smtp_server
+from waypost.smtp.admission import Admission
+from waypost.smtp.bounds import Bounds
+from waypost.smtp.connection import Listener
+from waypost.smtp.memory import Memory
+from waypost.smtp.offer import Offer
+from waypost.smtp.reception import House
+from waypost.smtp.server import SmtpServer
 from waypost.store import sqlite_file
 
 HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
@@ -42,6 +48,15 @@ class FakeStore:
         ids = [row[0] for row in self._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
         return [self._tx.octets(message_id, start=0, limit=1 << 30) for message_id in ids]
 
+    @property
+    def begun(self) -> dict[str, int]:
+        """Octets that it has of each message that has not come to its end."""
+        ids = [row[0] for row in self._tx.connection.execute("SELECT message_id FROM messages_begun")]
+        pieces = "SELECT message_id, sum(length(octets)) FROM message_bodies GROUP BY message_id"
+        kept = dict(self._tx.connection.execute(pieces).fetchall())
+        whole = {row[0] for row in self._tx.connection.execute("SELECT id FROM messages")}
+        return dict.fromkeys(ids, 0) | {id_: octets for id_, octets in kept.items() if id_ not in whole}
+
     def close(self):
         self._tx.connection.close()
 
@@ -49,6 +64,8 @@ class FakeStore:
         if self.at_read:
             raise self.at_read
         return use_case(self._tx)
+
+    search = read
 
     async def write(self, use_case):
         self.asked.set()
@@ -71,6 +88,14 @@ class Client:
         """One line; empty when the server has hung up."""
         return (await self.reader.readline()).decode().rstrip("\r\n")
 
+    async def hear_until(self, start: str) -> list[str]:
+        """Lines up to the first that begins so."""
+        lines = [await self.hear()]
+        while not lines[-1].startswith(start):
+            assert lines[-1], lines
+            lines.append(await self.hear())
+        return lines
+
     async def hear_all(self) -> list[str]:
         """Every line until the server hangs up."""
         return (await self.reader.read()).decode().splitlines()
@@ -79,22 +104,26 @@ class Client:
 class Served:
     """A server on a free port, and all it said it did."""
 
-    def __init__(self, store, silence_limit):
+    def __init__(self, store, bounds, authenticator, enforces, **of_server):
         self.emitted: list[events.Event] = []
-        self.server = smtp_server.SmtpServer(
-            store,
-            accept.Deployment("mail.example", b"key"),
+        self.house = House(
+            store=store,
+            deployment=accept.Deployment("mail.example", b"key"),
             clock=lambda: datetime.now(UTC),
             emit=self.emitted.append,
-            silence_limit=silence_limit,
+            admission=Admission(bounds),
+            memory=Memory(bounds.memory),
+            authenticator=authenticator,
+            enforces=enforces,
         )
+        self.server = SmtpServer(self.house, bounds=bounds, **of_server)
 
     def emitted_of(self, kind):
         return [event for event in self.emitted if isinstance(event, kind)]
 
     def buffer_little(self):
         """Let the system keep only a little of what is sent to clients."""
-        with socket.socket(fileno=os.dup(self.server._server.sockets[0].fileno())) as listener:
+        with socket.socket(fileno=os.dup(self.server._servers[0].sockets[0].fileno())) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
     @asynccontextmanager
@@ -127,7 +156,8 @@ class Served:
 
     def abort(self):
         """Give up: close everything at once."""
-        self.server._server.close()
+        for server in self.server._servers:
+            server.close()
         for connection in self.server._connections:
             connection._transport.abort()
 
@@ -136,13 +166,19 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(store=None, silence_limit=30.0):
+async def serving(
+    store=None, *, offer=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
+):
     """A running server; at the end nothing may have gone wrong that nobody looked at."""
     went_wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
     store = store or FakeStore()
-    served = Served(store, silence_limit)
-    served.address = await served.server.start("127.0.0.1", 0)
+    bounds = Bounds(**{"linger": 0.2, "connections_each": 1_000} | bounds)
+    served = Served(store, bounds, authenticator, enforces, **of_server or {})
+    many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
+    offer = Offer(hostname="mail.example", **many | (offer or {}))
+    listener = Listener(name="smtp", offer=offer, **listener or {})
+    served.address = await served.server.start(listener, "127.0.0.1", 0)
     try:
         yield served
         await asyncio.wait_for(served.server.stop(), 5)
@@ -165,8 +201,7 @@ def on_our_loop(test):
 
 
 def _runner(test):
-    def run(loop, monkeypatch):
-        monkeypatch.setattr(smtp_server, "LINGER", 0.2)
+    def run(loop):
         with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(asyncio.wait_for(test(), 8))
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.smtp.dialogue import cut
-from waypost.smtp.data import END, BareLineEnd, MessageDecoder
+from waypost.smtp import data
+from waypost.smtp.data import END, BareLineEnd, Body, ChunkDecoder, MessageDecoder
 
 FIRST, SECOND = b"first\r\n", b"MAIL FROM:<smuggler@client.example>\r\n"
 
@@ -51,9 +52,25 @@ def stuffed(message: bytes) -> bytes:
     return b"".join(b"." + line if line.startswith(b".") else line for line in _lines(message)) + b".\r\n"
 
 
-def decode(pieces: list[bytes], limit: int = 1_000) -> tuple[MessageDecoder, bytes | None]:
+class Decoder(MessageDecoder):
+    """A decoder, and all that came out of it."""
+
+    def __init__(self, limit):
+        self.body = Body(limit)
+        super().__init__(self.body)
+
+    @property
+    def raw(self):
+        return b"".join(self.body._parts)
+
+    @property
+    def too_big(self):
+        return self.body.refusal is not None
+
+
+def decode(pieces: list[bytes], limit: int = 1_000) -> tuple[Decoder, bytes | None]:
     """Feed the pieces to a new decoder; returns it, and what follows the message."""
-    decoder, rest = MessageDecoder(limit), None
+    decoder, rest = Decoder(limit), None
     for piece in pieces:
         rest = decoder.feed(piece) if rest is None else rest + piece
     return decoder, rest
@@ -131,12 +148,64 @@ def test_the_limit_counts_the_octets_of_the_message_without_added_dots(message, 
 
 
 def test_of_a_message_that_is_too_big_nothing_is_kept():
-    decoder = MessageDecoder(limit=1_000)
+    decoder = Decoder(1_000)
     for _ in range(1_000):
         assert decoder.feed(b"x" * 998 + b"\r\n") is None
     assert decoder.too_big
     assert decoder.raw == b""
     assert decoder.feed(b".\r\nrest") == b"rest"
+
+
+@given(octets=st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"x"]), max_size=12).map(b"".join))
+def test_what_comes_before_a_bare_line_end_is_the_same_however_it_is_cut(octets):
+    taken = set()
+    for pieces in ([octets], [octets[i : i + 1] for i in range(len(octets))]):
+        decoder = Decoder(1_000)
+        try:
+            for piece in pieces:
+                if decoder.feed(piece) is not None:
+                    return
+        except BareLineEnd:
+            taken.add(decoder.raw)
+    assert len(taken) <= 1
+
+
+@given(octets=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12).map(b"".join), places=places)
+def test_chunks_of_text_have_no_bare_line_end_however_they_are_cut(octets, places):
+    body = Body(1_000)
+    decoder = ChunkDecoder(body, is_binary=False)
+    for piece in cut(octets, places):
+        decoder.left = len(piece)
+        assert decoder.feed(piece + b"rest") == b"rest"
+        assert decoder.left == 0
+    decoder.end()
+    is_good = octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n")
+    assert (body.refusal is None) == is_good
+    assert body.finish() == (octets if is_good else b"")
+
+
+@pytest.mark.parametrize(("lines", "is_good"), [(data.HEADER_LINE_LIMIT, True), (data.HEADER_LINE_LIMIT + 1, False)])
+def test_a_header_has_so_many_lines_at_most(lines, is_good):
+    body = Body(1_000_000)
+    body.take(b"A:\r\n" * lines + b"\r\nHi\r\n")
+    body.finish()
+    assert (body.refusal is None) == is_good
+    assert len(body.header) == 4 * lines
+
+
+def test_a_header_without_end_is_refused_with_the_first_piece():
+    body = Body(1_000_000, piece=100)
+    body.take(b"A: b\r\n c\r\n" * 11)
+    assert body.next_piece() is None
+    assert body.refusal.code == 552
+    assert body.buffered == 0
+
+
+def test_a_line_that_is_no_field_ends_the_header():
+    body = Body(1_000_000, piece=22)
+    body.take(b"A: b\r\n c\r\nno field\r\nand long enough\r\n")
+    assert body.next_piece() == b"A: b\r\n c\r\nno field\r\nan"
+    assert body.header == b"A: b\r\n c\r\n"
 
 
 def _lines(message: bytes) -> list[bytes]:

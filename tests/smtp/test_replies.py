@@ -11,7 +11,8 @@ from waypost.smtp.replies import Reply
 
 NAMED = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
 SOURCES = [path for path in Path(replies.__file__).parent.glob("*.py") if path.name != "replies.py"]
-DETAILS = dict.fromkeys(("hostname", "id", "limit", "name", "needed", "reason", "size", "verb"), "x")
+PLACEHOLDERS = {name for reply in NAMED.values() for name in re.findall(r"{(\w+)}", reply.text)}
+DETAILS = dict.fromkeys(PLACEHOLDERS, "x")
 
 every_reply = pytest.mark.parametrize("name", NAMED)
 
@@ -38,17 +39,28 @@ def test_its_enhanced_code_agrees_with_its_code(name):
 
 
 @every_reply
+def test_it_tells_a_postmaster_what_it_means_and_what_to_do(name):
+    reply = NAMED[name]
+    assert reply.means.endswith(".")
+    assert reply.sender.endswith(".") or (not reply.sender and reply.code < 400)
+
+
+@every_reply
 def test_somebody_says_it(name):
     assert any(re.search(rf"\breplies\.{name}\b", path.read_text(encoding="utf-8")) for path in SOURCES)
 
 
+def a_reply(code, enhanced, text):
+    return Reply(code=code, enhanced=enhanced, text=text, means="", sender="")
+
+
 @pytest.mark.parametrize(("code", "accepts"), [(250, True), (252, True), (354, False), (451, False), (550, False)])
 def test_a_yes_is_a_code_in_the_two_hundreds(code, accepts):
-    assert Reply(code, None, "text").accepts is accepts
+    assert a_reply(code, None, "text").accepts is accepts
 
 
 def test_each_line_has_the_enhanced_code():
-    assert bytes(Reply(250, "2.0.0", "one\ntwo\nthree")) == b"250-2.0.0 one\r\n250-2.0.0 two\r\n250 2.0.0 three\r\n"
+    assert bytes(a_reply(250, "2.0.0", "one\ntwo\nthree")) == b"250-2.0.0 one\r\n250-2.0.0 two\r\n250 2.0.0 three\r\n"
 
 
 @pytest.mark.parametrize(

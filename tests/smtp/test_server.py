@@ -7,9 +7,11 @@ import pytest
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 from waypost import events
-from waypost.app import accept, ports
+from waypost.app import ports
 from waypost.domain import errors
-from waypost.smtp.server import SmtpServer
+from waypost.smtp.connection import Listener
+from waypost.smtp.offer import Offer
+from waypost.smtp.reception import Ids
 from waypost.smtp.session import Session
 
 
@@ -21,7 +23,7 @@ async def test_a_message_is_accepted_when_the_store_has_it():
         await store.asked.wait()
         assert served.emitted_of(events.MessageAccepted) == []
         store.gate.set()
-        replies = [await client.hear() for _ in range(11)]
+        replies = [await client.hear() for _ in range(15)]
         told = ACCEPTED.fullmatch(replies[-1])
         assert store.kept == [b"Hello.\r\n"]
         assert [event.id for event in served.emitted_of(events.MessageAccepted)] == [told["id"]]
@@ -74,7 +76,7 @@ async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too
         assert len(store.kept) == 1
         try:
             async with asyncio.timeout(0.3):
-                assert ACCEPTED.fullmatch([await client.hear() for _ in range(11)][-1])
+                assert ACCEPTED.fullmatch([await client.hear() for _ in range(15)][-1])
         finally:
             store.gate.set()
 
@@ -131,7 +133,7 @@ async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
 async def test_a_port_that_is_taken_is_an_os_error():
     async with serving() as served:
         with pytest.raises(OSError, match="in use"):
-            await served.server.start(*served.address)
+            await served.server.start(Listener(name="smtp", offer=Offer(hostname="x")), *served.address)
 
 
 def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
@@ -157,6 +159,6 @@ def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
 
 def test_ids_stay_in_order_while_the_clock_goes_back():
     moments = [datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in (5, 5, 3, 4, 6)]
-    server = SmtpServer(None, accept.Deployment("mail.example", b"key"), clock=None, emit=None)
-    ids = [server._new_id(moment) for moment in moments]
+    new = Ids().new
+    ids = [new(moment) for moment in moments]
     assert ids == sorted(ids)

@@ -8,7 +8,8 @@ from unittest.mock import Mock
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
-from waypost.smtp.server import _Connection
+from waypost.smtp.connection import Connection, Listener
+from waypost.smtp.offer import Offer
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -57,7 +58,7 @@ async def test_who_does_not_read_cannot_go_on_sending():
 
 @on_our_loop
 async def test_who_quits_and_does_not_read_is_hung_up_on():
-    async with serving(silence_limit=0.1) as served:
+    async with serving(linger=0.1) as served:
         served.buffer_little()
         async with served.silent_socket() as client:
             await asyncio.get_running_loop().sock_sendall(client, b"HELP\r\n" * 2_000 + b"QUIT\r\n")
@@ -67,7 +68,7 @@ async def test_who_quits_and_does_not_read_is_hung_up_on():
 
 @on_our_loop
 async def test_who_closes_its_side_and_does_not_read_is_hung_up_on():
-    async with serving(silence_limit=0.1) as served:
+    async with serving(linger=0.1) as served:
         served.buffer_little()
         async with served.silent_socket() as client:
             await asyncio.get_running_loop().sock_sendall(client, b"HELP\r\n" * 500)
@@ -78,7 +79,7 @@ async def test_who_closes_its_side_and_does_not_read_is_hung_up_on():
 
 @on_both_loops
 async def test_who_says_nothing_for_too_long_is_hung_up_on():
-    async with serving(silence_limit=0.05) as served, served.client() as client:
+    async with serving(command=0.05) as served, served.client() as client:
         assert await client.hear_all() == ["421 4.4.2 Nothing was heard from you for too long"]
         (closed,) = served.emitted_of(events.SessionClosed)
         assert closed.reply == "421 4.4.2 Nothing was heard from you for too long"
@@ -87,7 +88,7 @@ async def test_who_says_nothing_for_too_long_is_hung_up_on():
 @on_both_loops
 async def test_the_time_that_we_take_is_no_silence():
     store = FakeStore(gate_open=False)
-    async with serving(store, silence_limit=0.05) as served, served.client() as client:
+    async with serving(store, command=0.05) as served, served.client() as client:
         client.writer.write(MESSAGE)
         client.say("QUIT")
         await store.asked.wait()
@@ -119,7 +120,8 @@ async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
             await store.asked.wait()
             client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             client.writer.transport.abort()
-        await served.until_nobody_is_connected()
+        (connection,) = served.server._connections
+        await served.until(lambda: connection._is_lost)
         store.gate.set()
         await served.until(lambda: served.emitted_of(events.MessageAccepted))
         assert store.kept == [b"Hello.\r\n"]
@@ -156,7 +158,7 @@ def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
         async with serving() as served:
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = None
-            connection = _Connection(served.server)
+            connection = Connection(served.server, Listener(name="smtp", offer=Offer(hostname="mail.example")))
             connection.connection_made(transport)
             assert transport.abort.called or transport.close.called
             connection.connection_lost(None)

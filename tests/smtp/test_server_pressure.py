@@ -7,7 +7,8 @@ import pytest
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
-from waypost.smtp import server
+from waypost.smtp import connection as smtp_connection
+from waypost.smtp.offer import Offer
 from waypost.smtp.session import Session
 
 
@@ -17,14 +18,14 @@ async def test_who_sends_on_while_a_message_is_stored_is_not_read_for_the_moment
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
-        client.writer.write(b"NOOP\r\n" * (3 * server.PAUSE_AT // 6) + b"QUIT\r\n")
+        client.writer.write(b"NOOP\r\n" * (3 * smtp_connection.PAUSE_AT // 6) + b"QUIT\r\n")
         (connection,) = served.server._connections
         await served.until(lambda: not connection._transport.is_reading())
         store.gate.set()
         answers = await client.hear_all()
         assert len(list(filter(ACCEPTED.fullmatch, answers))) == 1
         assert answers[-1] == "221 2.0.0 Bye"
-        assert answers.count("250 2.0.0 OK") == 3 * server.PAUSE_AT // 6
+        assert answers.count("250 2.0.0 OK") == 3 * smtp_connection.PAUSE_AT // 6
 
 
 @on_our_loop
@@ -49,14 +50,14 @@ async def test_others_get_their_turn_between_a_hundred_recipients():
         client.say(
             "HELO client.example",
             "MAIL FROM:<>",
-            *["RCPT TO:<unknown@example.com>"] * (2 * server.QUESTIONS_A_TURN),
+            *["RCPT TO:<unknown@example.com>"] * (2 * smtp_connection.QUESTIONS_A_TURN),
             "QUIT",
         )
         answers = await client.hear_all()
-        assert answers.count("550 5.1.1 No such address here") == 2 * server.QUESTIONS_A_TURN
+        assert answers.count("550 5.1.1 No such address here") == 2 * smtp_connection.QUESTIONS_A_TURN
 
 
-@pytest.mark.parametrize("where", ["next_event", "answer"])
+@pytest.mark.parametrize("where", ["next_question", "answer"])
 def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch, where):
     def fail(*_):
         raise RuntimeError("secret /var/lib")
@@ -76,11 +77,12 @@ def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch
 def test_who_connects_while_we_stop_is_told_so():
     async def scenario():
         async with serving() as served:
-            served.server._stopping = True
+            served.server._is_stopping = True
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = ("192.0.2.1", 4711)
             transport.is_closing.return_value = False
-            connection = server._Connection(served.server)
+            listener = smtp_connection.Listener(name="smtp", offer=Offer(hostname="mail.example"))
+            connection = smtp_connection.Connection(served.server, listener)
             connection.connection_made(transport)
             said = b"".join(call.args[0] for call in transport.write.call_args_list)
             assert said.endswith(b"421 4.3.2 Shutting down; please try again\r\n")

@@ -1,58 +1,75 @@
 """The SMTP session says and asks what the dialogues say, however its input is cut."""
 
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.smtp import dialogue
+from tests.smtp import dialogue, invariants
 from waypost.smtp import replies
-from waypost.smtp.session import COMMANDS_A_TURN, Session
+from waypost.smtp.offer import Offer
+from waypost.smtp.questions import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.session import COMMANDS_A_TURN
 
 DIALOGUES = {path.stem: dialogue.read(path) for path in sorted(Path(__file__).parent.glob("dialogues/*.smtp"))}
 
 every_dialogue = pytest.mark.parametrize("told", DIALOGUES.values(), ids=DIALOGUES.keys())
 
-FRAGMENTS = [
-    b"EHLO client.example\r\n",
-    b"HELO client.example\r\n",
-    b"MAIL FROM:<a@b.example>\r\n",
-    b"MAIL FROM:<> SIZE=5 BODY=8BITMIME SMTPUTF8\r\n",
-    b"RCPT TO:<support@example.com>\r\n",
-    b"RCPT TO:<unknown@example.com>\r\n",
-    b"RCPT TO:<broken@example.com>\r\n",
-    b"DATA\r\n",
-    b"Subject: hello\r\n\r\n",
-    b"..\r\n",
-    b".\r\n",
-    b"\r\n.\r\n",
-    b"RSET\r\n",
-    b"QUIT\r\n",
-    b"\r",
-    b"\n",
-    b"\r\n",
-    b".",
-    b" ",
-    b"<",
-    b">",
-    b'"',
-    b"\\",
-    b"@",
-    b"x" * 600,
-    "RCPT TO:<bücher@bücher.example>\r\n".encode(),
-]
+CUTTABLE = {name: told for name, told in DIALOGUES.items() if "tls" not in told.events}
+"""All but those in which what comes before the handshake is forgotten, and what comes after it is not."""
 
-anything = st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=12), max_size=20).map(b"".join)
-a_transaction = anything.map(lambda octets: b"".join(FRAGMENTS[i] for i in (0, 2, 4, 7)) + octets)
-text_in_brackets = st.text(max_size=30).map(lambda text: f"<{text}@{text[::-1]}>\r\n".encode(errors="replace"))
-odd_paths = text_in_brackets.map(lambda path: FRAGMENTS[0] + FRAGMENTS[3] + b"RCPT TO:" + path)
-places = st.sets(st.integers(1, 2_000), max_size=40)
+every_cuttable = pytest.mark.parametrize("told", CUTTABLE.values(), ids=CUTTABLE.keys())
+
+words = st.sampled_from([*invariants.COMMANDS, *invariants.TEXT, *invariants.LETTERS]) | st.binary(max_size=12)
+anything = st.lists(words, max_size=20).map(b"".join)
+
+texts = st.lists(st.sampled_from(invariants.TEXT) | st.binary(max_size=60), max_size=5).map(b"".join)
+after_data = texts.map(lambda text: [b"DATA\r\n", text, b"\r\n.\r\n"])
+in_chunks = st.lists(texts, min_size=1, max_size=3).map(
+    lambda parts: [invariants.a_chunk(part, is_last=number == len(parts)) for number, part in enumerate(parts, 1)]
+)
+transactions = st.tuples(
+    st.sampled_from(invariants.MAILS),
+    st.lists(st.sampled_from(invariants.RECIPIENTS), max_size=3).map(lambda more: [invariants.RECIPIENTS[0], *more]),
+    after_data | in_chunks,
+).map(lambda parts: [parts[0], *parts[1], *parts[2]])
+
+
+@st.composite
+def conversations(draw):
+    """What a good client says, with a few words of it left out, or others put in between."""
+    lines = [draw(st.sampled_from(invariants.GREETINGS))]
+    for transaction in draw(st.lists(transactions | st.sampled_from(invariants.COMMANDS).map(lambda word: [word]))):
+        lines += transaction
+    for place, is_gone, word in draw(st.lists(st.tuples(st.integers(0, 30), st.booleans(), words), max_size=3)):
+        lines[place : place + is_gone] = [word]
+    return b"".join(lines)
+
+
+invisible = st.text(max_size=30).map(lambda text: f"<{text}@{text[::-1]}>\r\n".encode(errors="replace"))
+odd_paths = st.tuples(invisible, invisible).map(
+    lambda paths: b"EHLO c\r\nMAIL FROM:%b RSET\r\nMAIL FROM:<> SMTPUTF8\r\nRCPT TO:%b" % paths
+)
+offers = st.builds(
+    Offer,
+    hostname=st.just("mail.example"),
+    lmtp=st.booleans(),
+    offers_tls=st.booleans(),
+    message_limit=st.sampled_from([10_000, 200, 100, 0]),
+    recipient_limit=st.sampled_from([100, 2]),
+    mail_limit=st.sampled_from([100, 2]),
+    command_limit=st.sampled_from([1_000, 15]),
+    error_limit=st.sampled_from([1_000, 3]),
+    unknown_recipient_limit=st.sampled_from([1_000, 2]),
+    piece=st.sampled_from([10_000, 100, 40, 20]),
+)
+ways = st.builds(invariants.Way, shakes_hands=st.booleans(), has_porter=st.booleans())
 
 
 def a_session():
-    return Session(hostname="mail.example", peer="192.0.2.7", message_limit=200, recipient_limit=3)
+    return dialogue.a_session(message_limit=200, recipient_limit=3, piece=40, error_limit=8)
 
 
 @every_dialogue
@@ -66,22 +83,23 @@ def test_turn_by_turn(told):
         assert dialogue.is_told(answer, turn.told), f"turn {number}: {answer}"
 
 
-@every_dialogue
+@every_cuttable
 def test_all_at_once(told):
     asked, answer = dialogue.play(told.session(), [told.sent])
     assert asked == told.events
     assert dialogue.is_told(answer, told.told), answer
 
 
-@every_dialogue
+@every_cuttable
 def test_byte_by_byte(told):
-    asked, answer = dialogue.play(told.session(), [told.sent[i : i + 1] for i in range(len(told.sent))])
+    size = 1 + len(told.sent) // 20_000  # a few of them at once where there are very many
+    asked, answer = dialogue.play(told.session(), [told.sent[i : i + size] for i in range(0, len(told.sent), size)])
     assert asked == told.events
     assert dialogue.is_told(answer, told.told), answer
     assert (asked, answer) == dialogue.play(told.session(), [told.sent])
 
 
-@every_dialogue
+@every_cuttable
 @settings(max_examples=20, deadline=None)
 @given(places=st.sets(st.floats(0, 1), max_size=20))
 def test_cut_at_random(told, places):
@@ -92,19 +110,19 @@ def test_cut_at_random(told, places):
 
 
 @settings(max_examples=120, deadline=None)
-@given(octets=anything | a_transaction | odd_paths, places=places)
-def test_any_octets_cut_anywhere_are_answered_alike(octets, places):
-    at_once = dialogue.play(a_session(), [octets])
-    assert dialogue.play(a_session(), dialogue.cut(octets, places)) == at_once
+@given(offer=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways)
+def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
+    if offer.lmtp:
+        octets = octets.replace(b"EHLO", b"LHLO")
+    invariants.check(offer, octets, sizes, way)
 
 
-@settings(max_examples=120, deadline=None)
-@given(octets=anything | a_transaction | odd_paths)
-def test_whatever_comes_in_what_goes_out_is_reply_lines(octets):
-    _, answer = dialogue.play(a_session(), [octets])
-    lines = answer.decode().split("\r\n")
-    assert lines.pop() == ""
-    assert all(re.fullmatch(r"[2-5][0-9]{2}[- ][^\r\n]+", line) for line in lines)
+@every_dialogue
+def test_what_holds_for_all_sessions_holds_for_the_dialogues(told):
+    if len(told.sent) < 2_000:
+        offer = Offer(**{"hostname": "mail.example"} | told.options)
+        invariants.check(offer, told.sent, [7, 30, 1], invariants.Way())
+        invariants.check(replace(offer, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
 
 
 @given(octets=anything)
@@ -116,48 +134,167 @@ def test_after_the_farewell_nothing_is_said_or_asked(octets):
     assert session.waiting_octets == 0
 
 
+HANDSHAKE = b"EHLO client.example\r\nSTARTTLS\r\n"
+INJECTED = b"EHLO evil.example\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<support@example.com>\r\nDATA\r\nHi\r\n.\r\n"
+
+
+@pytest.mark.parametrize("length", [0, 1, 18, 40, 75, 81, len(INJECTED)])
+def test_commands_injected_before_the_handshake_are_forgotten(length):
+    session, house = dialogue.a_session(offers_tls=True), dialogue.House()
+    session.receive(HANDSHAKE + INJECTED[:length])
+    assert isinstance(session.next_question(), TlsWanted)
+    session.receive(INJECTED[length:])  # while the handshake goes on
+    told = session.output()
+    assert told.endswith(bytes(replies.READY_FOR_TLS))
+    assert session.waiting_octets == 0
+    session.tls_started("TLSv1.3 X")
+    assert house.serve(session) == b""
+    session.receive(b"RSET\r\nMAIL FROM:<b@client.example>\r\n")
+    said = house.serve(session).decode()
+    assert said == "250 2.0.0 OK\r\n503 5.5.1 MAIL is out of order: say EHLO first, and one MAIL at a time\r\n"
+    assert house.events == []
+
+
+def test_starttls_in_the_midst_of_a_message_forgets_it():
+    session, house = dialogue.a_session(offers_tls=True), dialogue.House()
+    session.receive(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@example.com>\r\nBDAT 3\r\nHi!STARTTLS\r\n")
+    house.serve(session)
+    session.receive(b"EHLO c\r\nBDAT 3 LAST\r\nHo!")
+    assert house.serve(session).decode().splitlines()[-1].startswith("503 5.5.1 BDAT is out of order")
+    assert house.events == ["recipient support@example.com -> 250", "tls"]
+
+
+class Closed:
+    """Lets nothing in."""
+
+    def at_mail(self):
+        return replies.TOO_MANY_MESSAGES
+
+    def at_data(self):
+        return replies.NO_MEMORY
+
+
+class ClosedAtData(Closed):
+    def at_mail(self):
+        return None
+
+
+def test_a_message_that_may_not_come_now_is_refused_at_mail():
+    _, told = dialogue.play(dialogue.a_session(gate=Closed()), [b"EHLO c\r\nMAIL FROM:<>\r\nNOOP\r\n"])
+    assert told.endswith(bytes(replies.TOO_MANY_MESSAGES) + bytes(replies.OK))
+
+
+@pytest.mark.parametrize(
+    ("command", "then"),
+    [(b"DATA\r\n", b""), (b"BDAT 6\r\nQUIT\r\n", b""), (b"BDAT 6 LAST\r\nQUIT\r\n", b"")],
+    ids=["DATA", "BDAT", "BDAT LAST"],
+)
+def test_a_message_for_which_there_is_no_memory_is_refused_before_it_comes(command, then):
+    begin = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
+    _, told = dialogue.play(dialogue.a_session(gate=ClosedAtData()), [begin + command + then + b"NOOP\r\n"])
+    assert told.endswith(bytes(replies.NO_MEMORY) + bytes(replies.OK))
+
+
+def test_a_large_message_is_handed_on_in_pieces_of_one_size():
+    session = dialogue.a_session(piece=20)
+    raw = b"A: b\r\n\r\n" + bytes(range(32, 126)) + b"\r\n"
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
+    session.next_question()
+    session.answer(replies.RECIPIENT_OK)
+    session.next_question()
+    session.receive(raw + b".\r\n")
+    pieces = []
+    while isinstance(question := session.next_question(), PieceReceived):
+        assert question.start == 20 * len(pieces)
+        assert session.held_octets == len(raw) - 20 * len(pieces)
+        pieces.append(question.octets)
+        session.answer(replies.OK)
+    assert isinstance(question, MessageReceived)
+    assert not session.is_receiving
+    assert session.held_octets == len(question.raw)
+    assert [len(piece) for piece in pieces] == [20] * 5
+    assert (question.start, question.header) == (100, b"A: b\r\n")
+    assert b"".join(pieces) + question.raw == raw
+
+
+def test_a_piece_that_cannot_be_kept_is_the_end_of_its_message():
+    session = dialogue.a_session(piece=20)
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
+    session.next_question()
+    session.answer(replies.RECIPIENT_OK)
+    assert session.next_question() is None
+    session.receive(b"\r\n" + b"x" * 50)
+    assert isinstance(session.next_question(), PieceReceived)
+    session.output()
+    session.answer(replies.TRY_AGAIN.about(id="an-id"))
+    assert session.next_question() is None
+    session.receive(b"x" * 1000 + b"\r\n.\r\nNOOP\r\n")
+    assert session.next_question() is None
+    assert session.output() == bytes(replies.TRY_AGAIN.about(id="an-id")) + bytes(replies.OK)
+
+
+def test_when_memory_is_scarce_less_than_a_piece_is_handed_on_but_for_the_header():
+    session = dialogue.a_session()
+    session.spill()
+    session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
+    session.next_question()
+    session.answer(replies.RECIPIENT_OK)
+    session.receive(b"Subject: hello\r\n")
+    assert session.next_question() is None
+    session.spill()
+    assert session.next_question() is None
+    session.receive(b"\r\nHello")
+    assert session.next_question() is None
+    session.spill()
+    assert session.next_question() == PieceReceived(b"Subject: hello\r\n\r\nHello", 0)
+    session.answer(replies.OK)
+    session.receive(b"!\r\n.\r\n")
+    question = session.next_question()
+    assert (question.raw, question.start, question.header) == (b"!\r\n", 23, b"Subject: hello\r\n")
+
+
 def test_a_command_line_without_end_is_not_kept():
     session = a_session()
     for _ in range(1_000):
         session.receive(b"x" * 1_000)
-        assert session.next_event() is None
+        assert session.next_question() is None
     assert session.waiting_octets < 1_000
 
 
 def test_a_question_must_be_answered_before_the_next():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
-    assert session.next_event() is not None
+    assert session.next_question() is not None
     with pytest.raises(RuntimeError):
-        session.next_event()
+        session.next_question()
 
 
 def test_commands_after_a_question_wait_for_its_answer():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
-    assert session.next_event() is not None
+    assert session.next_question() is not None
     assert session.waiting_octets == len(b"NOOP\r\n")
     session.output()
     session.answer(replies.RECIPIENT_OK)
-    assert session.next_event() is None
+    assert session.next_question() is None
     assert session.output() == bytes(replies.RECIPIENT_OK) + bytes(replies.OK)
 
 
 def test_the_limit_of_a_message_is_the_one_that_ehlo_tells():
-    session = Session(hostname="mail.example", peer="192.0.2.7")
+    session = dialogue.a_session()
     _, answer = dialogue.play(session, [b"EHLO client.example\r\n"])
     assert b"\r\n250-SIZE 41943040\r\n" in answer
 
 
 def test_a_turn_ends_after_so_many_commands_and_the_next_goes_on():
-    session = Session(hostname="mail.example", peer="192.0.2.1")
+    session = dialogue.a_session()
     session.output()
     session.receive(b"NOOP\r\n" * (COMMANDS_A_TURN + 1))
 
-    assert session.next_event() is None
+    assert session.next_question() is None
     assert session.has_more
     assert session.output() == bytes(replies.OK) * COMMANDS_A_TURN
 
-    assert session.next_event() is None
+    assert session.next_question() is None
     assert not session.has_more
     assert session.output() == bytes(replies.OK)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from waypost.app import ports, trace
 from waypost.domain import errors, messages, routing
 from waypost.domain.addresses import Address
+from waypost.domain.authentication import Verdicts, authentication_results
 from waypost.domain.delivery import Delivery, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.messages import Envelope, Message
@@ -44,6 +45,7 @@ def accept_message(
     raw: bytes,
     now: datetime,
     begun: messages.Begun | None = None,
+    verdicts: Verdicts | None = None,
 ) -> Message:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
 
@@ -62,14 +64,20 @@ def accept_message(
     size = len(raw) + (begun.size if begun else 0)
     message = Message(id=message_id, envelope=envelope, received_at=now, size=size, subject=facts.subject)
     plan = routing.plan(present)
-    deliveries = [_delivery(message, destination, deployment) for destination in plan.destinations]
-    tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan))
+    results = authentication_results(verdicts, deployment.hostname) if verdicts else []
+    deliveries = [_delivery(message, destination, deployment, results) for destination in plan.destinations]
+    tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan, verdicts))
     return message
 
 
 def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
     """Keep a piece of a message that is still coming in, so that nobody has to hold it in memory."""
     tx.add_octets(message_id, octets, start=start, now=now)
+
+
+def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) -> bytes:
+    """Some of what is kept of a message that is coming in."""
+    return tx.octets(message_id, start=start, limit=limit)
 
 
 def forget_octets(tx: ports.WriteTx, message_id: str) -> None:
@@ -119,13 +127,16 @@ def _reasons(tx: ports.ReadTx, email_address: EmailAddress, plan: routing.Plan) 
         yield f"Mail sent to its alias {alias.address} arrives here too."
 
 
-def _delivery(message: Message, destination: routing.Destination, deployment: Deployment) -> Delivery:
+def _delivery(
+    message: Message, destination: routing.Destination, deployment: Deployment, results: Sequence[str]
+) -> Delivery:
     email_address, alias = destination.email_address, destination.alias
     header = messages.trace_header(
         message,
         hostname=deployment.hostname,
         delivered_to=email_address.address.text,
         sent_to=destination.sent_to.text,
+        results=results,
         token=messages.loop_token(deployment.loop_key, alias.id) if alias else None,
     )
     return Delivery(

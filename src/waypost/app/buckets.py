@@ -47,10 +47,10 @@ class FailedSignatures:
 
     def delay(self, source: str, now: datetime) -> float:
         """Count a failure from an IP address; returns the seconds that its answer has to wait."""
-        return min(self._buckets.take(_network(source), now).wait, LONGEST_DELAY)
+        return min(self._buckets.take(network_of(source), now).wait, LONGEST_DELAY)
 
 
-def _network(source: str) -> str:
+def network_of(source: str) -> str:
     """Who is behind an IP address: with IPv6 a host has 2^64 of them, so the first half counts."""
     try:
         address = ip_address(source)

@@ -4,7 +4,7 @@ A use case is a function of a transaction `tx` and values. An edge runs it by `a
 `await store.write(…)`. Everything a write did is durable when `write` returns, or nothing of it happened.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from waypost.domain import search
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
+from waypost.domain.authentication import Claim, Verdicts
 from waypost.domain.delivery import Delivery
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
@@ -21,6 +22,14 @@ T = TypeVar("T")
 
 Clock = Callable[[], datetime]
 """The present moment, in UTC, to the millisecond."""
+
+
+class Authenticator(Protocol):
+    """Finds out whether mail comes from whom it says (SPF, DKIM, DMARC)."""
+
+    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
+        """What is found of a message of `size` octets; None where nothing can be asked. Never raises, and ends soon."""
+        ...
 
 
 class StoreUnavailable(Exception):

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 
 from waypost.app import ports
 from waypost.domain import addresses, errors, routing
+from waypost.domain.authentication import Verdicts
 from waypost.domain.delivery import Delivery, Reason
 from waypost.domain.messages import Message
 
 ACCEPTED = "accepted"
 """We answered 250 and the mail is ours."""
+CHECKED = "checked"
+"""SPF, DKIM and DMARC were asked whether the message comes from whom it says."""
 DELIVERED = "delivered"
 """A copy is in the inbox of an email address."""
 SPARED = "spared"
@@ -34,7 +37,7 @@ class Copy:
     """Octets that the sender sent."""
 
 
-def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent]:
+def of_acceptance(message: Message, plan: routing.Plan, verdicts: Verdicts | None = None) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
     accepted: dict[str, str | int] = {
@@ -44,7 +47,11 @@ def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent
         "protocol": envelope.protocol,
         "size": message.size,
     }
+    if envelope.tls:
+        accepted["tls"] = envelope.tls
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
+    if verdicts:
+        events.append(ports.TraceEvent(message.received_at, CHECKED, _found(verdicts)))
     for destination in plan.destinations:
         detail: dict[str, str | int] = {
             "address": destination.email_address.address.text,
@@ -56,6 +63,16 @@ def of_acceptance(message: Message, plan: routing.Plan) -> list[ports.TraceEvent
         detail = {"address": spared.email_address.address.text, "because": spared.why}
         events.append(ports.TraceEvent(message.received_at, SPARED, detail))
     return events
+
+
+def _found(verdicts: Verdicts) -> dict[str, str | int]:
+    """The verdicts in a few words each."""
+    signatures = [f"{dkim.outcome.value} ({dkim.domain})" for dkim in verdicts.dkim]
+    return {
+        "spf": f"{verdicts.spf.outcome.value} ({verdicts.spf.domain})",
+        "dkim": ", ".join(signatures) or "none",
+        "dmarc": f"{verdicts.dmarc.outcome.value} ({verdicts.dmarc.domain})",
+    }
 
 
 def inbox(

@@ -24,6 +24,21 @@ def serve(
     data: Annotated[str, _option("data")] = _DEFAULTS.data,
     http: Annotated[str, _option("http")] = _DEFAULTS.http,
     smtp: Annotated[str, _option("smtp")] = _DEFAULTS.smtp,
+    smtps: Annotated[str, _option("smtps")] = _DEFAULTS.smtps,
+    lmtp: Annotated[str, _option("lmtp")] = _DEFAULTS.lmtp,
+    tls_certificate: Annotated[str, _option("tls_certificate")] = _DEFAULTS.tls_certificate,
+    tls_key: Annotated[str, _option("tls_key")] = _DEFAULTS.tls_key,
+    tls_required: Annotated[str, _option("tls_required")] = _DEFAULTS.tls_required,
+    tls_clients: Annotated[str, _option("tls_clients")] = _DEFAULTS.tls_clients,
+    proxy_networks: Annotated[str, _option("proxy_networks")] = _DEFAULTS.proxy_networks,
+    smtp_connections: Annotated[str, _option("smtp_connections")] = _DEFAULTS.smtp_connections,
+    smtp_connections_each: Annotated[str, _option("smtp_connections_each")] = _DEFAULTS.smtp_connections_each,
+    smtp_messages_each: Annotated[str, _option("smtp_messages_each")] = _DEFAULTS.smtp_messages_each,
+    smtp_unknown_recipients: Annotated[str, _option("smtp_unknown_recipients")] = _DEFAULTS.smtp_unknown_recipients,
+    smtp_memory: Annotated[str, _option("smtp_memory")] = _DEFAULTS.smtp_memory,
+    greeting_delay: Annotated[str, _option("greeting_delay")] = _DEFAULTS.greeting_delay,
+    authentication: Annotated[str, _option("authentication")] = _DEFAULTS.authentication,
+    dns: Annotated[str, _option("dns")] = _DEFAULTS.dns,
     hostname: Annotated[str, _option("hostname")] = _DEFAULTS.hostname,
     database: Annotated[str, _option("database")] = _DEFAULTS.database,
     database_connections: Annotated[str, _option("database_connections")] = _DEFAULTS.database_connections,
@@ -37,6 +52,21 @@ def serve(
         data=data,
         http=http,
         smtp=smtp,
+        smtps=smtps,
+        lmtp=lmtp,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        tls_required=tls_required,
+        tls_clients=tls_clients,
+        proxy_networks=proxy_networks,
+        smtp_connections=smtp_connections,
+        smtp_connections_each=smtp_connections_each,
+        smtp_messages_each=smtp_messages_each,
+        smtp_unknown_recipients=smtp_unknown_recipients,
+        smtp_memory=smtp_memory,
+        greeting_delay=greeting_delay,
+        authentication=authentication,
+        dns=dns,
         hostname=hostname,
         database=database,
         database_connections=database_connections,
@@ -58,6 +88,13 @@ def serve(
         raise typer.Exit(1) from error
 
 
+def _also(run: "Run") -> str:
+    """The other addresses for mail, if any."""
+    smtps = f"  mail, TLS    {run.smtps}   (SMTP over TLS from the beginning)\n" if run.smtps else ""
+    lmtp = f"  mail, LMTP   {run.lmtp}   (from a mail server of yours)\n" if run.lmtp else ""
+    return smtps + lmtp
+
+
 def _banner(service: "Service", run: "Run") -> None:
     """Say where everything is, for the person who started it."""
     directory = service.directory
@@ -66,6 +103,7 @@ def _banner(service: "Service", run: "Run") -> None:
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
         f"  limits       {service.settings.limits}   ({service.settings.limits_profile.in_words})\n"
         f"  mail         {run.smtp}   (SMTP; only for email addresses that exist)\n"
+        f"{_also(run)}"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {service.where}\n"

@@ -9,6 +9,7 @@ import email.header
 import hashlib
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -130,7 +131,7 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 
 def read_header(raw: bytes) -> HeaderFacts:
     """Read what matters from the header of a message. Never fails: a header may be any bytes, or missing."""
-    header = _header(raw)
+    header = b"\r\n" + raw[: end_of_header(raw)]  # with a line end before its first line as before any other
     subject = _SUBJECT.search(header)
     received = islice(_RECEIVED.finditer(header), MAX_RECEIVED_LINES + 1)
     tokens = islice(_LOOP_TOKEN.finditer(header), MAX_RECEIVED_LINES)
@@ -141,12 +142,12 @@ def read_header(raw: bytes) -> HeaderFacts:
     )
 
 
-def _header(raw: bytes) -> bytes:
-    """The header, with a line end before its first line as before any other. An empty line ends it."""
+def end_of_header(raw: bytes) -> int | None:
+    """Where the lines of the header end, before the empty line; None if no line is empty."""
     if raw.startswith(b"\r\n"):
-        return b""
+        return 0
     end = raw.find(b"\r\n\r\n")
-    return b"\r\n" + (raw if end < 0 else raw[:end])
+    return None if end < 0 else end + 2
 
 
 def loop_token(key: bytes, alias_id: str) -> str:
@@ -168,17 +169,21 @@ def refuse_loop(facts: HeaderFacts, *, alias_ids: list[str], key: bytes) -> None
         raise errors.MailLoop("Mail loop: this message has been forwarded here before")
 
 
-def trace_header(message: Message, *, hostname: str, delivered_to: str, sent_to: str, token: str | None) -> bytes:
+def trace_header(
+    message: Message, *, hostname: str, delivered_to: str, sent_to: str, results: Sequence[str] = (), token: str | None
+) -> bytes:
     """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
 
-    `token` marks a forwarded copy, so that it is known if it ever comes back.
+    `results` are the lines of the `Authentication-Results` field (RFC 8601); `token` marks a forwarded copy, so that it
+    is known if it ever comes back.
     """
     envelope = message.envelope
     lines = [
         f"Return-Path: <{envelope.sender}>",
         f"Delivered-To: {delivered_to}",
+        *results,
         f"Received: from {envelope.helo} ([{_address_literal(envelope.peer)}])",
-        f"\tby {hostname} with {envelope.protocol} id {message.id}",
+        f"\tby {hostname} with {envelope.protocol} id {message.id}{_tls_clause(envelope.tls)}",
         f"\tfor <{sent_to}>; {_date(message.received_at)}",
     ]
     if token:
@@ -190,6 +195,12 @@ def trace_header(message: Message, *, hostname: str, delivered_to: str, sent_to:
 def _date(moment: datetime) -> str:
     """A moment as RFC 5322 has it. All deliveries of a message, and all messages of a moment, share one."""
     return format_datetime(moment)
+
+
+def _tls_clause(tls: str) -> str:
+    """What TLS was spoken, as a comment: RFC 8314 section 4.3 has a clause of its own for the cipher."""
+    version, _, cipher = tls.partition(" ")
+    return f"\r\n\t({version}) tls {cipher}" if tls else ""
 
 
 def _address_literal(peer: str) -> str:

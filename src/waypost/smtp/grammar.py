@@ -3,14 +3,31 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from waypost.domain import addresses, errors
 
 LINE_LIMIT = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
 
-MAIL_LINE_LIMIT = LINE_LIMIT + 26 + 17 + 10
-"""MAIL may be longer by SIZE (RFC 1870), BODY (RFC 6152) and SMTPUTF8 (RFC 6531)."""
+ENVID_LIMIT = 100
+"""Characters of ENVID as it is written (RFC 3461 section 4.4)."""
+
+ORCPT_LIMIT = 500
+"""Characters of ORCPT as it is written (RFC 3461 section 4.2)."""
+
+LINE_LIMITS = {
+    "MAIL": LINE_LIMIT
+    + 26  # SIZE (RFC 1870)
+    + 17  # BODY (RFC 6152)
+    + 10  # SMTPUTF8 (RFC 6531)
+    + len(" RET=FULL ENVID=")
+    + ENVID_LIMIT,
+    "RCPT": LINE_LIMIT + len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_LIMIT,
+}
+"""Commands whose lines may be longer, by their parameters."""
+
+LONGEST_LINE = max(LINE_LIMITS.values())
 
 NAME_LIMIT = 64
 """Characters of a parameter's name that are looked at, and repeated in a reply."""
@@ -23,6 +40,10 @@ _MAILBOX = re.compile(rf"(?P<local>{_LOCAL})@(?P<domain>{_HOST})")
 
 _PATH = re.compile(r'[ ]*<(?P<path>(?:"(?:[^\\"]|\\.)*"|[^<>"])*)>(?P<parameters>(?: .*)?)', re.DOTALL)
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\s=\x00-\x1f\x7f]+))?")
+_GENERAL_LITERAL = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*:[!-Z^-~]+")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
+_UNITEXT = re.compile(r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x7f]|\\x\{[0-9A-F]{2,6}\})+")
+_CHUNK = re.compile(r"(?P<size>[0-9]{1,20})(?P<last> LAST)?", re.IGNORECASE | re.ASCII)
 _HELO = re.compile(r"[!-~]{1,255}")
 
 
@@ -69,7 +90,7 @@ def parse_path(argument: str, keyword: str) -> Path:
 
 def is_reverse_path(path: str) -> bool:
     """Whether this can be a sender: a mailbox, or nothing for the null sender."""
-    return not path or _MAILBOX.fullmatch(path) is not None
+    return not path or _mailbox(path) is not None
 
 
 def has_source_route(path: str) -> bool:
@@ -84,7 +105,7 @@ def parse_recipient(path: str) -> addresses.Address | None:
     """
     if path.lower() == "postmaster":  # the one path without a domain, RFC 5321 section 4.5.1
         return None
-    match = _MAILBOX.fullmatch(path)
+    match = _mailbox(path)
     if match is None:
         raise BadSyntax
     local = match["local"]
@@ -94,6 +115,51 @@ def parse_recipient(path: str) -> addresses.Address | None:
         return addresses.from_parts(local, match["domain"], text=path)
     except errors.Invalid:
         return None
+
+
+def _mailbox(path: str) -> re.Match[str] | None:
+    match = _MAILBOX.fullmatch(path)
+    if match and match["domain"].startswith("[") and not _is_address_literal(match["domain"][1:-1]):
+        return None
+    return match
+
+
+def _is_address_literal(text: str) -> bool:
+    """RFC 5321 section 4.1.3, without its brackets."""
+    tag, colon, rest = text.partition(":")
+    try:
+        if not colon:
+            return bool(IPv4Address(text))
+        if tag.lower() == "ipv6":
+            return bool(IPv6Address(rest))
+    except ValueError:
+        return False
+    return _GENERAL_LITERAL.fullmatch(text) is not None
+
+
+def parse_chunk(argument: str) -> tuple[int, bool]:
+    """The size of a BDAT chunk, and whether it is the last (RFC 3030 section 2). Raises `BadSyntax`."""
+    match = _CHUNK.fullmatch(argument)
+    if match is None:
+        raise BadSyntax
+    return int(match["size"]), match["last"] is not None
+
+
+def decode_xtext(text: str) -> str | None:
+    """RFC 3461 section 4: `+2B` is a plus sign. None for what is no xtext."""
+    if not _XTEXT.fullmatch(text):
+        return None
+    return re.sub(r"\+(..)", lambda match: chr(int(match[1], 16)), text)
+
+
+def decode_unitext(text: str) -> str | None:
+    r"""RFC 6533 section 3: `\x{5C}` is a backslash, other letters are themselves. None for what is none of it."""
+    if not _UNITEXT.fullmatch(text):
+        return None
+    points = [int(number, 16) for number in re.findall(r"\\x\{([0-9A-F]+)\}", text)]
+    if any(point > 0x10FFFF or 0xD800 <= point <= 0xDFFF for point in points):
+        return None
+    return re.sub(r"\\x\{([0-9A-F]+)\}", lambda match: chr(int(match[1], 16)), text)
 
 
 def _parameters(text: str) -> dict[str, str]:

@@ -1,296 +1,140 @@
-"""The SMTP server: sockets, time, and the answers to a session's questions. What is said is decided in `session`."""
+"""The SMTP server: where we listen, who is connected, and what is told of those who were sent away."""
 
 import asyncio
-import os
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
 
 from waypost import events
-from waypost.app import accept, ports
-from waypost.domain import messages
-from waypost.domain.errors import Busy
-from waypost.smtp import errors, replies
+from waypost.smtp import replies, tls
+from waypost.smtp.bounds import Bounds
+from waypost.smtp.connection import Connection, Listener
+from waypost.smtp.proxy import BadHeader, ProxyHeader
+from waypost.smtp.reception import House
 from waypost.smtp.replies import Reply
-from waypost.smtp.session import Event, MessageReceived, RecipientGiven, Session
 
-SILENCE_LIMIT = 300.0
-"""Seconds without a word from the client (RFC 5321 section 4.5.3.2.7)."""
+BACKLOG = 1024
+"""Connections that may wait to be taken."""
 
-LINGER = 2.0
-"""Seconds that a client we hang up on gets to read why."""
-
-PAUSE_AT = 64 * 1024
-"""Octets received ahead of what we can answer, before we stop reading."""
-
-QUESTIONS_A_TURN = 50
-"""Questions of one client that are answered before the others get a turn."""
+TELL_EVERY = 10.0
+"""Seconds between two lines in the log about clients that were sent away: there may be thousands a second."""
 
 
 class SmtpServer:
-    """Takes connections on one address, and mail on each."""
+    """Takes connections on some addresses, and mail on each."""
 
     def __init__(
         self,
-        store: ports.Store,
-        deployment: accept.Deployment,
+        house: House,
         *,
-        clock: ports.Clock,
-        emit: events.Emit,
-        silence_limit: float = SILENCE_LIMIT,
+        bounds: Bounds,
+        certificates: tls.Certificates | None = None,
+        proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        self.deployment = deployment
-        self.silence_limit = silence_limit
-        self._store = store
-        self._clock = clock
-        self._emit = emit
-        self._connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
-        self._stopping = False
-        self._newest_id_at: datetime | None = None
-        self._ids_at_once = 0
+        """`proxy_networks`: from there, each connection says by the PROXY protocol who the client is."""
+        self.house = house
+        self.bounds = bounds
+        self.certificates = certificates
+        self._proxy_networks = proxy_networks
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sent_away: Counter[Reply] = Counter()
+        self._is_stopping = False
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
+    async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), host, port, backlog=1024)
-        name = self._server.sockets[0].getsockname()
+        server = await loop.create_server(lambda: self._protocol(listener), host, port, backlog=BACKLOG)
+        self._servers.append(server)
+        name = server.sockets[0].getsockname()
         return name[0], name[1]
 
     async def stop(self) -> None:
         """Take no more connections, give every message that was received its answer, and hang up."""
-        self._stopping = True
-        if self._server:
-            self._server.close()
+        self._is_stopping = True
+        for server in self._servers:
+            server.close()
         for connection in list(self._connections):
             connection.hang_up(replies.SHUTTING_DOWN)
         while self._connections:
             await asyncio.wait([connection.ended for connection in self._connections])
+        self._tell_of_those_sent_away()
 
-    async def decide(self, event: Event, peer: str) -> Reply:
-        """The answer to a question of a session. Never raises: the one error boundary of this edge."""
-        try:
-            if isinstance(event, RecipientGiven):
-                await self._store.read(partial(accept.check_recipient, address=event.address))
-                return replies.RECIPIENT_OK
-            return await self._accept(event)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
-            return self._refuse(error, event, peer)
-
-    def opened(self, connection: "_Connection") -> None:
-        """A client has connected."""
+    def opened(self, connection: Connection) -> Reply | None:
+        """A client has connected. Returns why it may not stay, or None."""
         self._connections.add(connection)
-        if self._stopping:
-            connection.hang_up(replies.SHUTTING_DOWN)
+        if self._is_stopping:
+            return replies.SHUTTING_DOWN
+        refusal = self.house.admission.enter(connection.peer)
+        if refusal:
+            self._count_one_sent_away(refusal)
+        return refusal
 
-    def closed(self, connection: "_Connection") -> None:
-        """A connection has ended."""
+    def closed(self, connection: Connection, *, was_admitted: bool) -> None:
+        """A connection has ended, and what it left is cleared away."""
         self._connections.discard(connection)
+        if was_admitted:
+            self.house.admission.leave(connection.peer)
 
     def hung_up(self, peer: str, reply: Reply) -> None:
         """We ended a client's session, for the reason in the reply."""
-        self._emit(events.SessionClosed(peer=peer, reply=str(reply)))
+        self.house.emit(events.SessionClosed(peer=peer, reply=str(reply)))
 
-    def failed(self, error: Exception) -> Reply:
-        """A failure of ours: the log learns the cause, the client an id and that it may try again."""
-        incident_id = str(uuid.uuid4())
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
-        self._emit(kind(where="smtp", id=incident_id, cause=error))
-        return replies.TRY_AGAIN.about(id=incident_id)
+    def tls_failed(self, peer: str, error: BaseException) -> None:
+        """A handshake failed, or TLS did later."""
+        self.house.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
 
-    def _refuse(self, error: Exception, event: Event, peer: str) -> Reply:
-        reply = errors.refusal(error)
-        if reply is None:
-            return self.failed(error)
-        kind = events.MessageRefused if isinstance(event, MessageReceived) else events.RecipientRefused
-        self._emit(kind(peer=peer, reply=str(reply)))
-        return reply
+    def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
+        connection = Connection(self, listener)
+        return _Front(self, connection) if self._proxy_networks else connection
 
-    async def _accept(self, event: MessageReceived) -> Reply:
-        now = self._clock()
-        use_case = partial(
-            accept.accept_message,
-            deployment=self.deployment,
-            message_id=self._new_id(now),
-            envelope=event.envelope,
-            recipients=event.recipients,
-            raw=event.raw,
-            now=now,
-        )
-        message = await self._store.write(use_case)
-        # From here on the message is on disk, and only from here on may the client hear so.
-        self._emit(
-            events.MessageAccepted(
-                id=message.id, peer=event.envelope.peer, size=message.size, recipients=len(event.recipients)
-            )
-        )
-        return replies.ACCEPTED.about(id=message.id)
+    def is_proxy(self, peer: str) -> bool:
+        """Whether a connection from there says by the PROXY protocol who the client is."""
+        address = ip_address(peer.removeprefix("::ffff:"))
+        return any(address in network for network in self._proxy_networks)
 
-    def _new_id(self, now: datetime) -> str:
-        """An id behind all earlier ones, also in one millisecond, and while the clock goes back."""
-        now = max(now, self._newest_id_at or now)
-        self._ids_at_once = self._ids_at_once + 1 if now == self._newest_id_at else 0
-        self._newest_id_at = now
-        return messages.new_id(now, self._ids_at_once, os.urandom(8))
+    def proxy_failed(self, peer: str, error: BadHeader) -> None:
+        """A connection from such a network did not say it."""
+        self.house.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
+
+    def _count_one_sent_away(self, reply: Reply) -> None:
+        if not self._sent_away:
+            asyncio.get_running_loop().call_later(TELL_EVERY, self._tell_of_those_sent_away)
+        self._sent_away[reply] += 1
+
+    def _tell_of_those_sent_away(self) -> None:
+        for reply, count in self._sent_away.items():
+            self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count))
+        self._sent_away.clear()
 
 
-class _Connection(asyncio.Protocol):
-    """One client: moves octets between the socket and the session, and watches the time."""
+class _Front(asyncio.Protocol):
+    """Stands in front of a connection until it is known who the client is."""
 
-    def __init__(self, server: SmtpServer) -> None:
+    def __init__(self, server: SmtpServer, connection: Connection) -> None:
         self._server = server
-        self._loop = asyncio.get_running_loop()
-        self._answering: asyncio.Task[None] | None = None
-        self._farewell: Reply | None = None
-        self._client_is_done = False
-        self._client_is_deaf = False
-        self._timer: asyncio.TimerHandle | None = None
-        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._connection = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        name = self._transport.get_extra_info("peername")
-        if name is None:  # the client is gone before we could ask who it was
-            self._transport.abort()
+        transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if name is None:  # the client is gone already
+            transport.abort()
             return
-        self._peer = name[0]
-        self._session = Session(hostname=self._server.deployment.hostname, peer=self._peer)
-        self._heard_at = self._loop.time()
-        self._watch(self._server.silence_limit, self._check_silence)
-        self._send()
-        self._server.opened(self)
+        peer = name[0]
 
-    def data_received(self, data: bytes) -> None:
-        if self._session.farewell:
+        def goes_on(address: str | None) -> None:
+            transport.set_protocol(self._connection)
+            self._connection.begin(transport, address or peer)
+
+        if not self._server.is_proxy(peer):
+            goes_on(None)
             return
-        self._heard_at = self._loop.time()
-        self._session.receive(data)
-        if self._answering is None:
-            self._go_on()
-        elif self._session.waiting_octets > PAUSE_AT:
-            self._pause()
-
-    def eof_received(self) -> bool:
-        # A client may send all it has and close its side; it still gets its answers.
-        self._client_is_done = True
-        if self._answering is None:
-            self._close()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._server.closed(self)
-        self.ended.set_result(None)
-
-    def pause_writing(self) -> None:
-        # A client that does not read its replies gets to send no more commands.
-        self._client_is_deaf = True
-        self._pause()
-
-    def resume_writing(self) -> None:
-        self._client_is_deaf = False
-        self._resume()
-
-    def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply; if an answer is under way, after it."""
-        if self._answering is not None:
-            self._farewell = reply
-        elif not self._session.farewell:
-            self._session.close(reply)
-            self._send()
-
-    def _go_on(self) -> None:
-        """Serve what has been received, up to the first question of the session."""
-        try:
-            event = self._session.next_event()
-        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
-            self._session.close(self._server.failed(error))
-            event = None
-        if event is None and not self._session.has_more:
-            self._send()
-        else:
-            self._answering = self._loop.create_task(self._answer(event))
-
-    async def _answer(self, event: Event | None) -> None:
-        """Have this question answered, and serve what else has been received, a turn at a time."""
-        questions = 0
-        try:
-            while event is not None or self._session.has_more:
-                if event is not None:
-                    self._session.answer(await self._server.decide(event, self._peer))
-                    questions += 1
-                if self._farewell:
-                    self._session.close(self._farewell)
-                if isinstance(event, MessageReceived):
-                    self._flush()  # who has waited for the disk does not wait for the next message too
-                if event is None or questions % QUESTIONS_A_TURN == 0:
-                    await asyncio.sleep(0)
-                event = self._session.next_event()
-        except Exception as error:  # noqa: BLE001 - as above
-            self._session.close(self._server.failed(error))
-        self._answering = None
-        self._heard_at = self._loop.time()
-        self._resume()
-        self._send()
-
-    def _pause(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not (self._client_is_deaf or self._transport.is_closing()):
-            self._transport.resume_reading()
-
-    def _send(self) -> None:
-        """Send the replies so far; hang up if the session is over, or the client has nothing more to say."""
-        self._flush()
-        if self._transport.is_closing():
-            return
-        if self._session.farewell:
-            self._hang_up_on(self._session.farewell)
-        elif self._client_is_done:
-            self._close()
-
-    def _flush(self) -> None:
-        output = self._session.output()
-        if output and not self._transport.is_closing():
-            self._transport.write(output)
-
-    def _hang_up_on(self, farewell: Reply) -> None:
-        if farewell is replies.BYE or self._client_is_done:
-            self._close()
-            return
-        self._server.hung_up(self._peer, farewell)
-        # Closing at once, with octets unread, would make the system send a reset, and the client might never see
-        # our reply. So we end our side, and read on for a moment without looking.
-        with suppress(OSError):  # the client may be gone already
-            self._transport.write_eof()
-        self._abort_later()
-
-    def _close(self) -> None:
-        self._transport.close()
-        self._abort_later()
-
-    def _abort_later(self) -> None:
-        """A client that does not read our last words is not waited for."""
-        self._watch(min(LINGER, self._server.silence_limit), self._transport.abort)
-
-    def _check_silence(self) -> None:
-        limit = self._server.silence_limit
-        left = self._heard_at + limit - self._loop.time()
-        if self._answering is not None:
-            self._watch(limit, self._check_silence)
-        elif left > 0:
-            self._watch(left, self._check_silence)
-        else:
-            self.hang_up(replies.TIMEOUT)
-
-    def _watch(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do this when so much time has passed, and forget what was to be done before."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, action)
+        header = ProxyHeader(
+            seconds=self._server.bounds.handshake,
+            then=goes_on,
+            failed=lambda error: self._server.proxy_failed(peer, error),
+        )
+        transport.set_protocol(header)
+        header.connection_made(transport)

@@ -1,30 +1,26 @@
-"""The SMTP session without sockets: octets in, replies and events out (RFC 5321).
+"""The SMTP session without sockets: octets in, replies and questions out (RFC 5321, RFC 2033).
 
-The caller feeds what it received, then asks for the next event until there is none. Both events are questions
-that the session cannot answer; it waits for `answer` before it goes on, so pipelined commands
-(RFC 2920) are served in order. The same octets give the same events and replies however they are cut.
+The caller feeds what it received, then asks for the next question until there is none. The session waits
+for `answer` before it goes on, so pipelined commands (RFC 2920) are served in order. The same octets give the same
+questions and replies however they are cut.
 
-    START ──EHLO/HELO──▶ READY ──MAIL──▶ MAIL ──RCPT──▶ RCPT ──DATA──▶ DATA ──▶ READY
-                           ▲               │              │
-                           └── RSET, EHLO ─┴──────────────┘            any ──QUIT──▶ over
+    START ──EHLO/HELO──▶ READY ──MAIL──▶ MAIL ──RCPT──▶ RCPT ──DATA──▶ DATA ────▶ READY
+      ▲                    ▲               │              │ └──BDAT──▶ BDAT ─LAST─▶ READY
+      └── STARTTLS         └── RSET, EHLO ─┴──────────────┘            any ──QUIT──▶ over
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
-from waypost.domain.addresses import Address
 from waypost.domain.messages import Envelope
-from waypost.smtp import grammar, replies
-from waypost.smtp.data import BareLineEnd, MessageDecoder
+from waypost.smtp import grammar, parameters, replies
+from waypost.smtp.data import BareLineEnd, Body, ChunkDecoder, MessageDecoder
+from waypost.smtp.offer import Gate, Offer, OpenGate
+from waypost.smtp.parameters import NOTHING_SAID, Refused, Transaction
+from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven, TlsWanted
 from waypost.smtp.replies import Reply
-
-MESSAGE_LIMIT = 40 * 1024 * 1024
-"""Octets of a message: what Amazon SES takes for Connect."""
-
-RECIPIENT_LIMIT = 1_000
-"""Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
-
 
 COMMANDS_A_TURN = 50
 """Commands of one client that are carried out before others get a turn; the dearest of them take 0.3 ms."""
@@ -38,54 +34,48 @@ class State(Enum):
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientGiven:
-    """Question: may mail for this address come in?"""
-
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
-    """Question: is this message ours now? Yes means that it is on disk."""
-
-    envelope: Envelope
-    recipients: tuple[Address, ...]
-    raw: bytes
-
-
-Event = RecipientGiven | MessageReceived
+    """The message is coming, up to a lone dot."""
+    BDAT = auto()
+    """Some chunks of the message have come, and not the last."""
+    CHUNK = auto()
+    """A chunk is coming."""
+    TLS = auto()
+    """The handshake is going on."""
+    OVER = auto()
 
 
 class Session:
     """One client's session, from the greeting to the end."""
 
-    def __init__(
-        self,
-        *,
-        hostname: str,
-        peer: str,
-        message_limit: int = MESSAGE_LIMIT,
-        recipient_limit: int = RECIPIENT_LIMIT,
-    ) -> None:
-        """`hostname` is who we say we are, `peer` the client's IP address."""
-        self._hostname = hostname
+    def __init__(self, offer: Offer, *, peer: str, gate: Gate | None = None, tls: str = "") -> None:
+        """`peer` is the client's IP address, `tls` the version and cipher if TLS was there from the beginning."""
+        self._offer = offer
         self._peer = peer
-        self._message_limit = message_limit
-        self._recipient_limit = recipient_limit
+        self._gate = gate or OpenGate()
+        self._tls = tls
         self._state = State.START
         self._farewell: Reply | None = None
         self._input = bytearray()
         self._line_too_long = False
         self._has_more = False
         self._output = bytearray()
-        self._question: Event | None = None
+        self._question: Question | None = None
         self._client_name = ""
-        self._esmtp = False
+        self._extended = False
+        self._mails = self._commands = self._errors = self._unknown_recipients = 0
+        self._notification = NOTHING_SAID
+        self._chunk_size = 0
+        self._chunk: ChunkDecoder | None = None
+        self._then: Callable[[], None] | None = None
+        """What is to be done when all pieces have been handed on."""
+        self._transaction: Transaction | None = None
+        self._body: Body | None = None
         self._forget_message()
-        self._say(replies.GREETING.about(hostname=hostname))
+        self.progress = 0
+        """Grows with each command that has come in whole."""
+        self.transfers = 0
+        """Messages of which octets have been asked for."""
+        self._say(replies.GREETING.about(hostname=offer.hostname, protocol="LMTP" if offer.lmtp else "ESMTP"))
 
     @property
     def farewell(self) -> Reply | None:
@@ -94,7 +84,7 @@ class Session:
 
     @property
     def has_more(self) -> bool:
-        """Whether the last turn ended only so that other clients get theirs: ask for the next event again."""
+        """Whether the last turn ended only so that other clients get theirs: ask for the next question again."""
         return self._has_more
 
     @property
@@ -102,11 +92,29 @@ class Session:
         """How much was received and not looked at yet."""
         return len(self._input)
 
-    def receive(self, octets: bytes) -> None:
-        """Take in what the client sent. It is looked at by `next_event`."""
-        self._input += octets
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message is coming in."""
+        return self._body is not None
 
-    def next_event(self) -> Event | None:
+    @property
+    def held_octets(self) -> int:
+        """Memory that this client's input and message take now."""
+        asked = len(self._question.octets) if isinstance(self._question, PieceReceived) else 0
+        asked = len(self._question.raw) if isinstance(self._question, MessageReceived) else asked
+        return len(self._input) + asked + (self._body.buffered if self._body else 0)
+
+    def receive(self, octets: bytes) -> None:
+        """Take in what the client sent. It is looked at by `next_question`."""
+        if self._state is not State.TLS:  # what was sent in clear before the handshake is forgotten (RFC 3207)
+            self._input += octets
+
+    def spill(self) -> None:
+        """Hand on what is here of a message as soon as possible, because memory is scarce."""
+        if self._body:
+            self._body.spill()
+
+    def next_question(self) -> Question | None:
         """The next question; or None if more octets are needed, the session is over, or this turn is (`has_more`).
 
         Raises `RuntimeError` if the last question has not been answered: that is the caller's mistake.
@@ -121,15 +129,29 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last question; the reply is what the client is told."""
+        """Answer the last question; the reply is what the client is told, in LMTP for each recipient."""
         question, self._question = self._question, None
-        if isinstance(question, MessageReceived):
-            self._state = State.READY
-            self._forget_message()
-        elif isinstance(question, RecipientGiven) and reply.accepts:
-            self._recipients.append(question.address)
-            self._state = State.RCPT
-        self._say(reply)
+        if isinstance(question, PieceReceived):
+            if not reply.accepts and self._body:
+                self._body.refuse(reply)
+        elif isinstance(question, MessageReceived):
+            if reply.accepts:
+                self._commands = 0
+            self._end_message(self._for_each(reply))
+        elif reply.accepts:
+            self._recipient_accepted(question)
+            self._say(reply)
+        else:
+            self._recipient_refused(reply)
+
+    def tls_started(self, tls: str) -> None:
+        """The handshake was made: the session begins anew (RFC 3207 section 4.2). `tls` is version and cipher."""
+        self._question = None
+        self._tls = tls
+        self._state = State.START
+        self._input.clear()
+        self._client_name = ""
+        self._forget_message()
 
     def output(self) -> bytes:
         """What to send to the client now."""
@@ -141,43 +163,101 @@ class Session:
         """End the session from our side, for a reason that the reply gives."""
         self._say(reply)
         self._farewell = reply
+        self._question = None
+        self._state = State.OVER
+        self._forget_message()
 
     def _step(self) -> bool:
         """Do one thing with the input. False if that is all for now: a question, the end, or no more input."""
-        if self._farewell:
-            self._input.clear()
+        if self._body and self._hand_on_piece(self._body):
             return False
-        if self._state is State.DATA:
-            return self._step_data()
-        return self._step_command()
+        if self._then:
+            then, self._then = self._then, None
+            then()
+            return self._question is None
+        match self._state:
+            case State.OVER:
+                self._input.clear()
+                return False
+            case State.TLS:
+                return False
+            case State.DATA | State.CHUNK:
+                return self._step_message()
+            case _:
+                return self._step_command()
 
-    def _step_data(self) -> bool:
+    def _hand_on_piece(self, body: Body) -> bool:
+        start = body.handed_on
+        piece = body.next_piece()
+        if piece is None:
+            return False
+        self._question = PieceReceived(piece, start)
+        return True
+
+    def _step_message(self) -> bool:
+        """Take more of the message from the input. What follows its end is done after the last piece is handed on."""
         if not self._input:
             return False
         octets = bytes(self._input)
         self._input.clear()
+        if self._chunk:
+            self._input += self._chunk.feed(octets)
+            if not self._chunk.left:
+                self._then = self._chunk_ended
+            return True
         try:
             rest = self._decoder.feed(octets)
         except BareLineEnd:
-            self.close(replies.BARE_LINE_END_IN_DATA)
-            return False
-        if rest is None:
-            return False
-        self._input += rest
-        if self._decoder.too_big:
-            self._say(replies.MESSAGE_TOO_BIG.about(limit=self._message_limit))
-            self._state = State.READY
-            self._forget_message()
+            self._then = partial(self.close, replies.BARE_LINE_END_IN_DATA)
             return True
-        self._question = MessageReceived(self._envelope(), tuple(self._recipients), self._decoder.raw)
-        return False
+        if rest is not None:
+            self._input += rest
+            self._then = self._message_ended
+        return True
+
+    def _chunk_ended(self) -> None:
+        assert self._body
+        assert self._chunk
+        self.progress += 1
+        if self._is_last_chunk:
+            self._chunk.end()
+            self._message_ended()
+        elif self._body.refusal:
+            self._end_message([self._body.refusal])
+        else:
+            self._say(replies.CHUNK_OK.about(size=self._chunk_size))
+            self._state = State.BDAT
+
+    def _message_ended(self) -> None:
+        assert self._body
+        self.progress += 1
+        body, self._body = self._body, None
+        raw = body.finish()
+        if body.refusal:
+            self._end_message(self._for_each(body.refusal))
+            return
+        assert self._transaction
+        recipients = tuple(self._transaction.recipients)
+        self._question = MessageReceived(self._envelope(), recipients, raw, body.handed_on, body.header)
+
+    def _end_message(self, told: Sequence[Reply]) -> None:
+        for reply in told:
+            self._say(reply)
+        after = self._after_message
+        self._forget_message()
+        self._state = after
+
+    def _for_each(self, reply: Reply) -> Sequence[Reply]:
+        """What is told of a message: LMTP has a reply for each recipient (RFC 2033 section 4.2)."""
+        recipients = self._transaction.recipients if self._offer.lmtp and self._transaction else ()
+        return [reply] * (len(recipients) or 1)
 
     def _step_command(self) -> bool:
         end = self._input.find(b"\n")
         if end < 0:
             if b"\r" in self._input[:-1]:
                 self.close(replies.BARE_LINE_END)
-            elif len(self._input) > grammar.MAIL_LINE_LIMIT:
+            elif len(self._input) > grammar.LONGEST_LINE:
                 self._line_too_long = True
                 # The verb decides on the limit, and the last octet may be the CR of the line's end.
                 del self._input[len("MAIL ") : -1]
@@ -187,29 +267,46 @@ class Session:
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             self.close(replies.BARE_LINE_END)
             return False
+        self.progress += 1
+        self._commands += 1
+        if self._commands > self._offer.command_limit:
+            self.close(replies.TOO_MANY_COMMANDS)
+            return False
         self._command(line)
         return self._question is None
 
     def _command(self, line: bytes) -> None:
-        limit = grammar.MAIL_LINE_LIMIT if line[:5].upper() == b"MAIL " else grammar.LINE_LIMIT
+        try:
+            self._refuse_too_long(line)
+            verb, argument = grammar.split_command(line[:-2].decode())
+            reply = self._dispatch(verb, argument)
+        except UnicodeDecodeError:
+            reply = replies.NOT_UTF8
+        except Refused as refused:
+            reply = refused.reply
+        if reply is None:
+            return
+        if reply.code >= 500:
+            self._errors += 1
+            if self._errors >= self._offer.error_limit:
+                self.close(replies.TOO_MANY_ERRORS)
+                return
+        self._say(reply)
+
+    def _refuse_too_long(self, line: bytes) -> None:
+        verb = line[: len("MAIL ")].upper().decode("ascii", "replace")
+        limit = grammar.LINE_LIMITS.get(verb[:-1], grammar.LINE_LIMIT) if verb.endswith(" ") else grammar.LINE_LIMIT
         too_long, self._line_too_long = self._line_too_long or len(line) > limit, False
         if too_long:
-            self._say(replies.LINE_TOO_LONG.about(limit=limit))
-            return
-        try:
-            verb, argument = grammar.split_command(line[:-2].decode())
-        except UnicodeDecodeError:
-            self._say(replies.NOT_UTF8)
-            return
-        reply = self._dispatch(verb, argument)
-        if reply:
-            self._say(reply)
+            raise Refused(replies.LINE_TOO_LONG.about(limit=limit))
 
     def _dispatch(self, verb: str, argument: str) -> Reply | None:
         """Carry out a command. Returns the reply, or None if a question was asked or all is said."""
         command = _COMMANDS.get(verb)
-        if command is None:
+        if command is None or command.lmtp not in (None, self._offer.lmtp):
             return replies.UNKNOWN_COMMAND
+        if self._offer.needs_tls and not self._tls and not command.goes_in_clear:
+            return replies.NEEDS_TLS
         if argument and not command.takes_argument:
             return replies.NO_ARGUMENT.about(verb=verb)
         if self._state not in command.states:
@@ -218,87 +315,135 @@ class Session:
 
     def _ehlo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
-            return replies.BAD_HELO.about(verb="EHLO")
-        self._greeted(name, esmtp=True)
-        return replies.EHLO.about(hostname=self._hostname, size=self._message_limit)
+            return replies.BAD_HELO.about(verb="LHLO" if self._offer.lmtp else "EHLO")
+        self._greeted(name, extended=True)
+        return replies.EHLO.about(hostname=self._offer.hostname, extensions="\n".join(self._extensions()))
+
+    def _extensions(self) -> Iterator[str]:
+        offer = self._offer
+        yield "PIPELINING"
+        yield f"SIZE {offer.message_limit}"
+        yield from ("8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "DSN", "ENHANCEDSTATUSCODES")
+        yield f"LIMITS MAILMAX={offer.mail_limit} RCPTMAX={offer.recipient_limit}"
+        if offer.offers_tls and not self._tls:
+            yield "STARTTLS"
+        yield "HELP"
 
     def _helo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
             return replies.BAD_HELO.about(verb="HELO")
-        self._greeted(name, esmtp=False)
-        return replies.HELO.about(hostname=self._hostname)
+        self._greeted(name, extended=False)
+        return replies.HELO.about(hostname=self._offer.hostname)
 
-    def _greeted(self, name: str, *, esmtp: bool) -> None:
-        self._client_name, self._esmtp = name, esmtp
+    def _greeted(self, name: str, *, extended: bool) -> None:
+        self._client_name, self._extended = name, extended
         self._state = State.READY
         self._forget_message()
 
-    def _mail(self, argument: str) -> Reply:
-        try:
-            path = grammar.parse_path(argument, "FROM")
-        except grammar.BadSyntax:
-            return replies.BAD_MAIL
-        except grammar.BadParameter as error:
-            return replies.BAD_PARAMETER.about(name=error.args[0])
-        if grammar.has_source_route(path.text):
-            return replies.SOURCE_ROUTE
-        if not grammar.is_reverse_path(path.text):
-            return replies.BAD_MAIL
-        refusal = self._refuse_parameters(path)
+    def _starttls(self, _: str) -> Reply | None:
+        if not self._offer.offers_tls:
+            return replies.NOT_IMPLEMENTED
+        if self._tls:
+            return replies.OUT_OF_ORDER.about(verb="STARTTLS", needed="this is TLS already")
+        self._forget_message()
+        self._input.clear()  # whatever came behind it in clear; a man in the middle could have put it there
+        self._state = State.TLS
+        self._question = TlsWanted()
+        return replies.READY_FOR_TLS
+
+    def _mail(self, argument: str) -> Reply | None:
+        if self._mails >= self._offer.mail_limit:
+            self.close(replies.TOO_MANY_COMMANDS)
+            return None
+        transaction = parameters.read_mail(argument, message_limit=self._offer.message_limit)
+        refusal = self._gate.at_mail()
         if refusal:
             return refusal
-        self._smtputf8 = "SMTPUTF8" in path.parameters
-        if not path.text.isascii() and not self._smtputf8:
-            return replies.NEEDS_SMTPUTF8
-        self._sender = path.text
+        self._mails += 1
+        self._transaction = transaction
         self._state = State.MAIL
         return replies.SENDER_OK
 
-    def _refuse_parameters(self, path: grammar.Path) -> Reply | None:
-        """The refusal for what is wrong with the parameters of MAIL, if anything."""
-        for name, value in path.parameters.items():
-            match name:
-                case "SIZE":
-                    if not (value.isascii() and value.isdecimal() and len(value) <= 20):
-                        return replies.BAD_PARAMETER.about(name=name)
-                    if int(value) > self._message_limit:
-                        return replies.MESSAGE_TOO_BIG.about(limit=self._message_limit)
-                case "BODY":
-                    if value.upper() not in ("7BIT", "8BITMIME"):
-                        return replies.BAD_PARAMETER.about(name=name)
-                case "SMTPUTF8":
-                    if value:
-                        return replies.BAD_PARAMETER.about(name=name)
-                case _:
-                    return replies.UNKNOWN_PARAMETER.about(name=name)
+    def _rcpt(self, argument: str) -> Reply | None:
+        assert self._transaction
+        address, self._notification = parameters.read_rcpt(argument, smtputf8=self._transaction.smtputf8)
+        if address is None:
+            self._recipient_refused(replies.NO_SUCH_USER)
+        elif len(self._transaction.recipients) >= self._offer.recipient_limit:
+            return replies.TOO_MANY_RECIPIENTS.about(limit=self._offer.recipient_limit)
+        else:
+            self._question = RecipientGiven(address)
         return None
 
-    def _rcpt(self, argument: str) -> Reply | None:
-        try:
-            path = grammar.parse_path(argument, "TO")
-            if grammar.has_source_route(path.text):
-                return replies.SOURCE_ROUTE
-            address = grammar.parse_recipient(path.text)
-        except grammar.BadSyntax:
-            return replies.BAD_RCPT
-        except grammar.BadParameter as error:
-            return replies.BAD_PARAMETER.about(name=error.args[0])
-        if path.parameters:
-            return replies.UNKNOWN_PARAMETER.about(name=next(iter(path.parameters)))
-        if not path.text.isascii() and not self._smtputf8:
-            return replies.NEEDS_SMTPUTF8
-        if address is None:
-            return replies.NO_SUCH_USER
-        if len(self._recipients) >= self._recipient_limit:
-            return replies.TOO_MANY_RECIPIENTS.about(limit=self._recipient_limit)
-        self._question = RecipientGiven(address)
-        return None
+    def _recipient_accepted(self, question: Question | None) -> None:
+        if self._transaction and isinstance(question, RecipientGiven):
+            self._transaction.recipients.append(question.address)
+            self._transaction.notifications.append(self._notification)
+            self._state = State.RCPT
+
+    def _recipient_refused(self, reply: Reply) -> None:
+        self._unknown_recipients += reply.code >= 500
+        if self._unknown_recipients >= self._offer.unknown_recipient_limit and not self._offer.lmtp:
+            self.close(replies.TOO_MANY_UNKNOWN)
+        else:
+            self._say(reply)
 
     def _data(self, _: str) -> Reply:
-        if not self._recipients:
+        assert self._transaction
+        if not self._transaction.recipients:
             return replies.NO_RECIPIENTS
+        if self._transaction.body == "BINARYMIME":
+            return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME needs BDAT")
+        refusal = self._gate.at_data()
+        if refusal:
+            return refusal
+        self._decoder = MessageDecoder(self._begin_body())
         self._state = State.DATA
         return replies.GO_AHEAD
+
+    def _bdat(self, argument: str) -> None:
+        try:
+            size, is_last = grammar.parse_chunk(argument)
+        except grammar.BadSyntax:
+            self.close(replies.BAD_BDAT)
+            return
+        if size > 2 * self._offer.message_limit:
+            self.close(replies.MESSAGE_TOO_BIG.about(limit=self._offer.message_limit))
+            return
+        if self._state is not State.BDAT:
+            refusal = self._refuse_chunk()  # its octets come in any case
+            self._after_message = State.START if self._state is State.START else State.READY
+            body = self._begin_body()
+            self._chunk = ChunkDecoder(
+                body, is_binary=bool(self._transaction and self._transaction.body == "BINARYMIME")
+            )
+            if refusal:
+                body.refuse(refusal)
+        assert self._chunk
+        self._chunk.left = self._chunk_size = size
+        self._is_last_chunk = is_last
+        self._state = State.CHUNK
+        if not size:
+            self._then = self._chunk_ended
+
+    def _refuse_chunk(self) -> Reply | None:
+        if self._transaction is None:
+            return replies.OUT_OF_ORDER.about(verb="BDAT", needed="say MAIL and RCPT first")
+        if not self._transaction.recipients:
+            return replies.NO_RECIPIENTS
+        return self._gate.at_data()
+
+    def _begin_body(self) -> Body:
+        self.transfers += 1
+        self._body = Body(self._offer.message_limit, piece=self._offer.piece)
+        return self._body
+
+    def _begin_chunks(self, refusal: Reply | None) -> None:
+        body = self._begin_body()
+        if refusal:
+            body.refuse(refusal)
+        is_binary = self._transaction is not None and self._transaction.body == "BINARYMIME"
+        self._chunk = ChunkDecoder(body, is_binary=is_binary)
 
     def _rset(self, _: str) -> Reply:
         if self._state is not State.START:
@@ -306,24 +451,43 @@ class Session:
         self._forget_message()
         return replies.OK
 
+    def _help(self, _: str) -> Reply:
+        known = (verb for verb, command in _COMMANDS.items() if command.lmtp in (None, self._offer.lmtp))
+        return replies.HELP.about(commands=" ".join(known))
+
     def _quit(self, _: str) -> None:
         self.close(replies.BYE)
 
     def _forget_message(self) -> None:
-        self._sender = ""
-        self._smtputf8 = False
-        self._recipients: list[Address] = []
-        self._decoder = MessageDecoder(self._message_limit)
+        self._transaction = None
+        self._body = None
+        self._chunk = None
+        self._then = None
+        self._is_last_chunk = True
+        self._after_message = State.READY
 
     def _envelope(self) -> Envelope:
-        protocol = "UTF8SMTP" if self._smtputf8 else "ESMTP" if self._esmtp else "SMTP"
+        transaction = self._transaction
+        assert transaction
         return Envelope(
-            sender=self._sender,
-            recipients=tuple(address.text for address in self._recipients),
+            sender=transaction.sender,
+            recipients=tuple(address.text for address in transaction.recipients),
             helo=self._client_name,
             peer=self._peer,
-            protocol=protocol,
+            protocol=self._protocol(smtputf8=transaction.smtputf8),
+            body=transaction.body,
+            tls=self._tls,
+            dsn=transaction.dsn,
         )
+
+    def _protocol(self, *, smtputf8: bool) -> str:
+        """The name in the Received line (RFC 3848, RFC 6531 section 4.3)."""
+        name = "LMTP" if self._offer.lmtp else "SMTP"
+        if smtputf8:
+            name = f"UTF8{name}"
+        elif self._extended and not self._offer.lmtp:
+            name = f"E{name}"
+        return f"{name}S" if self._tls else name
 
     def _say(self, reply: Reply) -> None:
         self._output += bytes(reply)
@@ -341,21 +505,27 @@ class _Command:
     states: Collection[State] = frozenset(State)
     needed: str = ""
     takes_argument: bool = True
+    goes_in_clear: bool = False
+    """Also where the operator wants TLS."""
+    lmtp: bool | None = None
+    """Whether it is there in LMTP alone, or in SMTP alone."""
 
 
 _COMMANDS = {
-    "EHLO": _Command(Session._ehlo),
-    "HELO": _Command(Session._helo),
+    "LHLO": _Command(Session._ehlo, goes_in_clear=True, lmtp=True),
+    "EHLO": _Command(Session._ehlo, goes_in_clear=True, lmtp=False),
+    "HELO": _Command(Session._helo, goes_in_clear=True, lmtp=False),
+    "STARTTLS": _Command(Session._starttls, takes_argument=False, goes_in_clear=True),
     "MAIL": _Command(Session._mail, {State.READY}, "say EHLO first, and one MAIL at a time"),
     "RCPT": _Command(Session._rcpt, {State.MAIL, State.RCPT}, "say MAIL first"),
     "DATA": _Command(Session._data, {State.MAIL, State.RCPT}, "say MAIL and RCPT first", takes_argument=False),
+    "BDAT": _Command(Session._bdat),
     "RSET": _Command(Session._rset, takes_argument=False),
-    "NOOP": _Command(_always(replies.OK)),
+    "NOOP": _Command(_always(replies.OK), goes_in_clear=True),
     "VRFY": _Command(_always(replies.CANNOT_VERIFY)),
-    "HELP": _Command(_always(replies.HELP)),
+    "HELP": _Command(Session._help, goes_in_clear=True),
+    "QUIT": _Command(Session._quit, takes_argument=False, goes_in_clear=True),
     "EXPN": _Command(_always(replies.NOT_IMPLEMENTED)),
-    "STARTTLS": _Command(_always(replies.NOT_IMPLEMENTED)),
     "AUTH": _Command(_always(replies.NOT_IMPLEMENTED)),
-    "QUIT": _Command(Session._quit, takes_argument=False),
 }
 """Every verb that is understood."""

@@ -30,9 +30,9 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
-        free_ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+        defaults = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off")
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "waypost", "serve", "--data", str(self.data), *free_ports, *self._options]
+        command = [sys.executable, "-m", "waypost", "serve", "--data", str(self.data), *defaults, *self._options]
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment())
         assert self._process.stdout is not None

@@ -1,0 +1,174 @@
+"""Checks messages without ever failing, and without ever taking long: what cannot be known in time is said to be so."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+
+from waypost.authentication.process import WorkerDied, WorkerProcess
+from waypost.domain.authentication import Claim, Verdicts, undecided
+
+LIMIT = 5.0
+"""Seconds that a check takes at most."""
+
+AT_ONCE = 16
+"""Messages that are checked at the same time."""
+
+LARGE = 1024 * 1024
+"""Octets from which on a message is checked alone, beside small ones: for the sake of memory."""
+
+SILENT_IN_A_ROW = 3
+"""Messages with nothing but time-outs after which the DNS does not work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long things may take, in seconds. Tests have less patience."""
+
+    check: float = LIMIT
+    margin: float = 0.3
+    """What is left of a check when the worker has to have answered."""
+    silence: float = 10.0
+    """A worker that owes answers and gives none for so long is killed."""
+    probe: float = 2.0
+    probe_again: float = 60.0
+    """Between two probes while the DNS does not work."""
+    backoff: float = 1.0
+    """After a worker that has given no answer at all; each time twice as long, up to `backoff_limit`."""
+    backoff_limit: float = 60.0
+
+
+class Checker:
+    """SPF, DKIM and DMARC of messages, by a worker process, while the DNS works.
+
+    `on_change` is told when it is known whether the DNS works, and whenever that changes.
+    """
+
+    def __init__(
+        self,
+        resolvers: Sequence[tuple[str, int]] = (),
+        on_change: Callable[[bool], None] = lambda _: None,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self._resolvers = resolvers
+        self._on_change = on_change
+        self._limits = limits or Limits()
+        self._works: bool | None = None
+        self._silent_in_a_row = 0
+        self._in_doubt = asyncio.Event()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._turn_of_large = asyncio.Lock()
+        self._worker: asyncio.Task[WorkerProcess] | None = None
+        self._last: asyncio.Task[WorkerProcess] | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to find out whether the DNS works. Returns at once; until it is known, nothing is checked."""
+        self._watching = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End the worker. Checks that are under way end as undecided."""
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        self._works, self._not_before = False, float("inf")
+        if self._worker:
+            with suppress(WorkerDied):
+                await (await self._worker).stop()
+
+    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
+        """The verdicts on a message of this size; None if nothing is checked, because the DNS does not work.
+
+        Never raises, and never takes more than the limit.
+        """
+        if not self._works:
+            return None
+        until = time.monotonic() + self._limits.check
+        try:
+            # A large message waits for its turn without taking a place from the small ones.
+            turn = self._turn_of_large if size >= LARGE else nullcontext()
+            async with asyncio.timeout(self._limits.check), turn, self._places:
+                return await self._check(claim, octets, size, until)
+        except TimeoutError:
+            return undecided(claim, f"not answered in {self._limits.check:g} s")
+        except WorkerDied:
+            return undecided(claim, "the check was broken off")
+        except Exception as error:  # noqa: BLE001 - mail is accepted, whatever happens here
+            return undecided(claim, f"could not be checked: {type(error).__name__}")
+        finally:
+            # A generator that was left in the middle is closed now, not when it is found by the garbage collector.
+            if close := getattr(octets, "aclose", None):
+                with suppress(Exception):
+                    await close()
+
+    async def _check(self, claim: Claim, octets: AsyncIterable[bytes], size: int, until: float) -> Verdicts:
+        worker = await self._running()
+
+        def seconds_left() -> float:
+            return until - time.monotonic() - self._limits.margin
+
+        verdicts, silent = await worker.check(claim, octets, size, seconds_left)
+        self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
+        if self._silent_in_a_row >= SILENT_IN_A_ROW:
+            self._in_doubt.set()
+        return verdicts
+
+    async def _running(self) -> WorkerProcess:
+        """The worker; a new one if the last has ended. Raises `WorkerDied` when it is too early for that."""
+        if self._worker and self._worker.done() and not _is_alive(self._worker):
+            self._count_end(self._worker)
+            self._last, self._worker = self._worker, None
+        if self._worker is None:
+            if time.monotonic() < self._not_before:
+                raise WorkerDied
+            self._worker = asyncio.create_task(self._start_worker())
+            self._worker.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be waiting
+        # It is started once for all who wait for it, also if one of them goes away.
+        return await asyncio.shield(self._worker)
+
+    def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
+        """A worker that has done something may be replaced at once; one that has not, only after a while."""
+        if worker.exception() is None and worker.result().answered:
+            self._failures = 0
+            return
+        pause = min(self._limits.backoff * 2**self._failures, self._limits.backoff_limit)
+        self._not_before = max(self._not_before, time.monotonic() + pause)
+        self._failures = min(self._failures + 1, 10)
+
+    async def _start_worker(self) -> WorkerProcess:
+        if self._last and not self._last.exception():
+            await self._last.result().stop()
+        return await WorkerProcess.start(self._resolvers, self._limits.silence)
+
+    async def _watch(self) -> None:
+        """Know whether the DNS works: by asking while it does not, by what messages tell while it does."""
+        while True:
+            self._tell(await self._probe())
+            if self._works:
+                await self._in_doubt.wait()
+                self._tell(works=False)
+            self._silent_in_a_row = 0
+            self._in_doubt.clear()
+            await asyncio.sleep(self._limits.probe_again)
+
+    async def _probe(self) -> bool:
+        try:
+            # The worker may have to be started first, on a machine that is busy.
+            async with asyncio.timeout(self._limits.probe + LIMIT):
+                worker = await self._running()
+                return await worker.probe(self._limits.probe)
+        except (TimeoutError, WorkerDied):
+            return False
+
+    def _tell(self, works: bool) -> None:
+        if works is not self._works:
+            self._works = works
+            self._on_change(works)
+
+
+def _is_alive(worker: "asyncio.Task[WorkerProcess]") -> bool:
+    return worker.exception() is None and worker.result().is_alive

@@ -1,0 +1,85 @@
+"""The process that checks messages: `python -m waypost.authentication.worker '[["127.0.0.1", 53]]'`.
+
+It reads frames from standard input, writes answers to standard output, and ends when standard input does.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
+
+from waypost.authentication import checks, wire
+from waypost.authentication.resolver import Resolver
+from waypost.domain.authentication import Claim, undecided
+
+AT_ONCE = 16
+"""Messages that are checked at the same time: each waits for the DNS most of its time."""
+
+
+class Worker:
+    """Collects messages from frames, and checks them on threads."""
+
+    def __init__(self, resolver: Resolver, answers: BinaryIO) -> None:
+        self._resolver = resolver
+        self._answers = answers
+        self._writing = threading.Lock()
+        self._messages: dict[int, list[bytes]] = {}
+        self._threads = ThreadPoolExecutor(AT_ONCE + 1)  # and a probe
+
+    def serve(self, frames: BinaryIO) -> None:
+        """Until there are no more frames."""
+        while head := frames.read(wire.FRAME.size):
+            number, kind, size = wire.FRAME.unpack(head)
+            octets = frames.read(size)
+            match kind:
+                case wire.Kind.OCTETS:
+                    self._messages.setdefault(number, []).append(octets)
+                case wire.Kind.FORGET:
+                    self._messages.pop(number, None)
+                case wire.Kind.CHECK:
+                    # Nothing here keeps hold of the message: it may be large, and the next may be long in coming.
+                    message = (self._messages.pop(number, []), json.loads(octets), time.monotonic())
+                    self._threads.submit(self._check, number, *message)
+                    del message
+                case wire.Kind.PROBE:
+                    self._threads.submit(self._probe, number, json.loads(octets))
+
+    def _check(self, number: int, pieces: list[bytes], question: dict[str, Any], received: float) -> None:
+        claim = Claim(**question["claim"])
+        seconds = question["seconds"] - (time.monotonic() - received)
+        silent = False
+        try:
+            verdicts, silent = checks.check(claim, pieces, self._resolver, seconds)
+        except Exception as error:  # noqa: BLE001 - a message that cannot be checked is no reason to end
+            verdicts = undecided(claim, f"could not be checked: {type(error).__name__}")
+        self._answer(wire.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
+
+    def _probe(self, number: int, question: dict[str, Any]) -> None:
+        self._answer(wire.answer(number, works=self._resolver.works(question["seconds"])))
+
+    def _answer(self, octets: bytes) -> None:
+        with self._writing:
+            self._answers.write(octets)
+            self._answers.flush()
+
+
+def main() -> None:
+    """Serve, with nothing but answers on standard output, whatever a library prints."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they are for the server, which closes our input when it is ready
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    servers = [(host, port) for host, port in json.loads(sys.argv[1])]
+    try:
+        Worker(Resolver(servers), answers).serve(os.fdopen(0, "rb"))
+    finally:
+        os._exit(0)  # without waiting for threads that wait for the DNS
+
+
+if __name__ == "__main__":
+    main()

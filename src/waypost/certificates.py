@@ -1,0 +1,54 @@
+"""A self-signed certificate for development, made in the data directory and made anew before it expires."""
+
+import ipaddress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+VALID = timedelta(days=397)
+"""How long a certificate is good."""
+
+RENEWED_BEFORE = timedelta(days=30)
+"""How long before its end a start makes a new one."""
+
+_EARLIER = timedelta(hours=1)
+"""Clocks differ."""
+
+
+def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
+    """A certificate for this name and for this machine's own, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]
+    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(now + VALID)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    key_octets = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), key_octets
+
+
+def is_good(certificate: Path, hostname: str, now: datetime) -> bool:
+    """Whether there is a certificate for this name that will be good for a while."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return False
+    is_ours = hostname in names.get_values_for_type(x509.DNSName)
+    return is_ours and now < found.not_valid_after_utc - RENEWED_BEFORE

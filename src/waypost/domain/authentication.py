@@ -1,0 +1,359 @@
+"""Who really sent a message: what SPF, DKIM and DMARC found, the rules of DMARC, and the header field that tells it.
+
+Nothing here asks the DNS. `decide` is a generator: it yields the names whose TXT records it wants to know, and is sent
+an `Answer` for each.
+"""
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+
+MAX_LISTED = 10
+"""DKIM signatures that are listed in one `Authentication-Results` field."""
+
+MAX_FOREIGN = 100
+"""`Authentication-Results` fields of a message that are looked at."""
+
+MAX_STEPS = 8
+"""Names that one tree walk asks for (RFC 9989 section 4.10)."""
+
+_ID_OCTETS = 1_000
+_FIELD_OCTETS = 10_000
+_POLICIES = ("none", "quarantine", "reject")
+
+_FIELD = re.compile(rb"(?:\A|\n)authentication-results[ \t]*:", re.IGNORECASE)
+_LINE_END = re.compile(rb"\r?\n(?![ \t])")
+_FOLD = re.compile(r"[\r\n\t ]+")
+_NOT_IN_REASON = re.compile(r"[^A-Za-z0-9 .,:;_/@=+%()'-]")
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
+_NOT_IN_LOCAL_PART = re.compile(r"[^A-Za-z0-9.!#$%&'*+_-]")
+_VERSION = re.compile(r"dmarc1(?:[ \t]*;|[ \t]*\Z)", re.IGNORECASE)
+_TAG = re.compile(r"[ \t]*([a-z]{1,10})[ \t]*=[ \t]*(.*?)[ \t]*\Z", re.IGNORECASE | re.DOTALL)
+_REPORT = re.compile(r"(?:mailto|https?):.", re.IGNORECASE)
+
+
+class Outcome(StrEnum):
+    """What a check came to (RFC 8601 section 2.7)."""
+
+    NONE = "none"
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    NEUTRAL = "neutral"
+    POLICY = "policy"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the client said: its IP address, its HELO name and its MAIL FROM, empty for the null sender."""
+
+    peer: str
+    helo: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spf:
+    """May this client send for this domain (RFC 7208)? `identity` is `mailfrom` or `helo`."""
+
+    outcome: Outcome
+    domain: str
+    identity: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dkim:
+    """One signature (RFC 6376): `d=`, `s=` and `i=` as it has them."""
+
+    outcome: Outcome
+    domain: str
+    selector: str
+    identity: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dmarc:
+    """Does SPF or DKIM speak for the domain in From (RFC 9989)? `policy` is what its owner asks for, if it does not."""
+
+    outcome: Outcome
+    domain: str
+    policy: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """All that was found out about one message."""
+
+    spf: Spf
+    dkim: tuple[Dkim, ...]
+    dmarc: Dmarc
+
+
+def is_refused(verdicts: Verdicts) -> bool:
+    """Does the owner of the domain in From ask that this message is refused? `decide` never says so in doubt."""
+    return verdicts.dmarc.outcome is Outcome.FAIL and verdicts.dmarc.policy == "reject"
+
+
+def undecided(claim: Claim, reason: str) -> Verdicts:
+    """The verdicts on a message that could not be checked in time."""
+    identity = "mailfrom" if claim.sender else "helo"
+    domain = claim.sender.rpartition("@")[2] if claim.sender else claim.helo
+    return Verdicts(
+        Spf(Outcome.TEMPERROR, domain, identity, reason),
+        (Dkim(Outcome.TEMPERROR, "", "", "", reason),),
+        Dmarc(Outcome.TEMPERROR, "", "", reason),
+    )
+
+
+# The field that tells the verdicts, and the fields that others wrote.
+
+
+def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
+    """The `Authentication-Results` field (RFC 8601 section 2.2), folded: its lines, without CRLF.
+
+    Whatever hostile values the verdicts have, they stay inside of their places: a name keeps only the characters of
+    names, a reason only those that mean nothing in a quoted string.
+    """
+    spf, dmarc = verdicts.spf, verdicts.dmarc
+    methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
+    for dkim in verdicts.dkim[:MAX_LISTED]:
+        properties = [("header.d", dkim.domain), ("header.s", dkim.selector), ("header.i", dkim.identity)]
+        methods.append(_method("dkim", dkim.outcome, dkim.reason, properties))
+    if not verdicts.dkim:
+        methods.append("dkim=none")
+    properties = [("header.from", dmarc.domain), ("policy.dmarc", dmarc.policy)]
+    methods.append(_method("dmarc", dmarc.outcome, dmarc.reason, properties))
+    lines = [f"Authentication-Results: {_name(authserv_id)}", *(f"\t{method}" for method in methods)]
+    return [f"{line};" for line in lines[:-1]] + lines[-1:]
+
+
+def _method(name: str, outcome: Outcome, reason: str, properties: list[tuple[str, str]]) -> str:
+    told = f' reason="{_NOT_IN_REASON.sub("?", reason[:120])}"' if reason else ""
+    return f"{name}={outcome.value}{told}" + "".join(f" {key}={_name(value)}" for key, value in properties if value)
+
+
+def _name(value: str) -> str:
+    """A domain name, or local part and domain, with nothing in it that could end it; of a long one, the end."""
+    local_part, at, domain = value[-255:].rpartition("@")
+    return _NOT_IN_LOCAL_PART.sub("_", local_part) + at + _NOT_IN_NAME.sub("_", domain)
+
+
+def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
+    """The `Authentication-Results` fields of a received header that may be believed, unfolded, without their name.
+
+    Those with our own name are forged: they were there before the message reached us (RFC 8601 section 5). Those
+    whose name cannot be read are not believed either. Never fails: a header may be any bytes.
+    """
+    return tuple(value for value, forged in _foreign_results(header, authserv_id) if forged is False)
+
+
+def count_forged(header: bytes, authserv_id: str) -> int:
+    """How many `Authentication-Results` fields of a received header claim to be ours."""
+    return sum(1 for _, forged in _foreign_results(header, authserv_id) if forged)
+
+
+def _foreign_results(header: bytes, authserv_id: str) -> Iterator[tuple[str, bool | None]]:
+    """Each field, and whether it claims to be ours; None if nobody can say."""
+    ours = authserv_id.rstrip(".").lower()
+    for field in islice(_FIELD.finditer(header), MAX_FOREIGN):
+        octets = _LINE_END.split(header[field.end() : field.end() + _FIELD_OCTETS], maxsplit=1)[0]
+        value = _FOLD.sub(" ", octets.decode("utf-8", "replace")).strip()
+        claimed = _authserv_id(value[:_ID_OCTETS])
+        yield value, claimed.rstrip(".").lower() == ours if claimed else None
+
+
+def _authserv_id(value: str) -> str:
+    """The first word of a field: comments before it are passed over, quotes around it do not count."""
+    word, depth, quoted, characters = "", 0, False, iter(value)
+    for character in characters:
+        if character == "\\" and (depth or quoted):
+            character = next(characters, "")  # noqa: PLW2901 - a backslash speaks of the next one
+            word += "" if depth else character
+        elif depth:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+        elif character == '"':
+            quoted = not quoted
+        elif quoted:
+            word += character
+        elif character == "(":
+            depth = 1
+        elif character in "; ":
+            if word:
+                return word
+        else:
+            word += character
+    return "" if depth or quoted else word
+
+
+# The rules of DMARC.
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A DMARC policy record, and the domain it was found at (RFC 9989 section 4.7)."""
+
+    domain: str
+    policy: str = "none"
+    subdomain_policy: str = ""
+    nonexistent_policy: str = ""
+    strict_spf: bool = False
+    strict_dkim: bool = False
+    psd: str = "u"
+    testing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the DNS says of a name: its TXT records, and whether there is such a name at all (RFC 8020)."""
+
+    texts: tuple[str, ...]
+    exists: bool = True
+
+
+def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
+    """The DMARC record among the TXT records at `_dmarc.domain`; None if there is none that counts.
+
+    Several are as good as none (RFC 9989 section 4.10), and so is one whose policy is not understood, unless it says
+    where to send reports: then its policy is `none` (section 4.7). Unknown tags are passed over; so is `pct`, which is
+    historic, but for `pct=0`, which has always been meant as `t=y`.
+    """
+    records = [text for text in texts if _is_dmarc(text)]
+    if len(records) != 1:
+        return None
+    tags: dict[str, str] = {}
+    for part in records[0].split(";"):
+        if found := _TAG.match(part):
+            tags.setdefault(found[1].lower(), found[2])
+    policies = {tag: tags[tag].lower() for tag in ("p", "sp", "np") if tag in tags}
+    if not set(policies.values()) <= set(_POLICIES):
+        if not _REPORT.match(tags.get("rua", "")):
+            return None
+        policies = {}
+    psd = tags.get("psd", "").lower()
+    return Record(
+        domain,
+        policies.get("p", "none"),
+        policies.get("sp", ""),
+        policies.get("np", ""),
+        strict_spf=tags.get("aspf", "").lower() == "s",
+        strict_dkim=tags.get("adkim", "").lower() == "s",
+        psd=psd if psd in {"y", "n"} else "u",
+        testing=tags.get("t", "").lower() == "y" or tags.get("pct", "") == "0",
+    )
+
+
+def _is_dmarc(text: str) -> bool:
+    """`v=DMARC1` is first, and anything but that is another kind of record."""
+    tag, equals, value = text.partition("=")
+    return bool(equals) and tag.strip(" \t") == "v" and bool(_VERSION.match(value.lstrip(" \t")))
+
+
+def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
+    """The records found on the way from a domain to the top of the tree (RFC 9989 section 4.10), the nearest first.
+
+    From a name of eight labels or more, the first step leads to its last seven.
+    """
+    records: list[Record] = []
+    labels = domain.split(".")
+    while labels:
+        name = ".".join(labels)
+        answer = yield f"_dmarc.{name}"
+        if record := parse_record(name, answer.texts):
+            records.append(record)
+            if record.psd != "u":
+                break
+        labels = labels[max(1, len(labels) - MAX_STEPS + 1) :]
+    return tuple(records)
+
+
+def organisational_domain(domain: str, records: Sequence[Record]) -> str:
+    """The domain that answers for this one, by what its walk has found (RFC 9989 section 4.10.2)."""
+    if not records:
+        return domain
+    last = records[-1]
+    if last.psd == "y" and last.domain != domain:
+        below = domain.removesuffix(last.domain).rstrip(".").rpartition(".")[2]
+        return f"{below}.{last.domain}"
+    return last.domain
+
+
+def align(
+    identifier: str, author: str, *, strict: bool, identifier_organisation: str, author_organisation: str
+) -> bool:
+    """Does a domain that SPF or DKIM has authenticated speak for the domain in From (RFC 9989 section 4.4)?"""
+    return identifier == author if strict else identifier_organisation == author_organisation
+
+
+def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
+    """DMARC for a message whose From fields name these domains (A-labels; one is what there should be).
+
+    No domain, or several, is nothing that RFC 9989 evaluates (section 5.3.1): `permerror`. If a check could not be
+    finished that might have spoken for the domain, the outcome is `temperror`, never `fail`.
+    """
+    if len(authors) != 1:
+        reason = "several domains in From" if authors else "no domain in From"
+        return Dmarc(Outcome.PERMERROR, authors[0] if authors else "", "", reason)
+    author = authors[0]
+    records = yield from walk(author)
+    organisation = organisational_domain(author, records)
+    record = _applied(author, organisation, records)
+    if record is None:
+        return Dmarc(Outcome.NONE, author, "", "no policy")
+    policy = yield from _policy(author, record)
+
+    checked = [(spf.outcome, spf.domain, record.strict_spf)]
+    checked += [(signature.outcome, signature.domain, record.strict_dkim) for signature in dkim]
+    # The order matters for the DNS alone: who speaks for the domain itself needs no walk.
+    checked.sort(key=lambda check: _folded(check[1]) != author)
+    in_doubt = False
+    for outcome, domain, strict in checked:
+        if outcome in {Outcome.PASS, Outcome.TEMPERROR} and (
+            yield from _speaks_for(_folded(domain), author, organisation, strict=strict)
+        ):
+            if outcome is Outcome.PASS:
+                return Dmarc(Outcome.PASS, author, policy)
+            in_doubt = True
+    if in_doubt:
+        return Dmarc(Outcome.TEMPERROR, author, policy, "SPF or DKIM could not be finished")
+    return Dmarc(Outcome.FAIL, author, policy, "neither SPF nor DKIM speaks for this domain")
+
+
+def _folded(domain: str) -> str:
+    return domain.rstrip(".").lower()
+
+
+def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
+    """The record whose policy counts: the domain's own, its organisation's, or its public suffix's (section 4.10.1)."""
+    by_domain = {record.domain: record for record in records}
+    suffix = records[-1] if records and records[-1].psd == "y" else None
+    return by_domain.get(author) or by_domain.get(organisation) or suffix
+
+
+def _policy(author: str, record: Record) -> Generator[str, Answer, str]:
+    """What the record asks for mail of this domain (RFC 9989 section 4.7: `p`, `sp`, `np`, `t`)."""
+    policy = record.policy
+    if record.domain != author:
+        policy = record.subdomain_policy or policy
+        if record.nonexistent_policy not in {"", policy}:
+            answer = yield author
+            policy = policy if answer.exists else record.nonexistent_policy
+    if record.testing:
+        return _POLICIES[max(0, _POLICIES.index(policy) - 1)]
+    return policy
+
+
+def _speaks_for(identifier: str, author: str, organisation: str, *, strict: bool) -> Generator[str, Answer, bool]:
+    if identifier == author:
+        return True
+    # Whose organisation is another for certain needs no walk: a stranger cannot make us ask for many names.
+    if strict or not f".{identifier}".endswith(f".{organisation}"):
+        return False
+    theirs = organisational_domain(identifier, (yield from walk(identifier)))
+    return align(identifier, author, strict=strict, identifier_organisation=theirs, author_organisation=organisation)

@@ -1,0 +1,54 @@
+"""Who may connect: so many at once in all, so many from one address, and so many messages from it."""
+
+from collections import Counter
+from datetime import datetime
+
+from waypost.app.buckets import Buckets, network_of
+from waypost.domain import limits
+from waypost.smtp import replies
+from waypost.smtp.bounds import Bounds
+from waypost.smtp.replies import Reply
+
+CROWDED = 0.75
+"""Of all connections in use: from there on, clients that say nothing have less time."""
+
+
+class Admission:
+    """Counts connections and messages. With IPv6 a host has 2^64 addresses, so its network counts."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._connections = 0
+        self._by_network: Counter[str] = Counter()
+        a_minute = bounds.messages_a_minute
+        self._messages = Buckets(limits.Rate(a_minute / 60, max(1, int(a_minute)))) if a_minute else None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections are about to run out."""
+        return self._connections > CROWDED * self._bounds.connections
+
+    def enter(self, peer: str) -> Reply | None:
+        """Count a connection in, unless that is refused."""
+        if self._connections >= self._bounds.connections:
+            return replies.SERVER_FULL
+        network = network_of(peer)
+        if self._by_network[network] >= self._bounds.connections_each:
+            return replies.TOO_MANY_CONNECTIONS
+        self._connections += 1
+        self._by_network[network] += 1
+        return None
+
+    def leave(self, peer: str) -> None:
+        """Count a connection out."""
+        network = network_of(peer)
+        self._connections -= 1
+        self._by_network[network] -= 1
+        if not self._by_network[network]:
+            del self._by_network[network]
+
+    def message_from(self, peer: str, now: datetime) -> Reply | None:
+        """Count a message in from an address, unless that is refused."""
+        if self._messages is None or self._messages.take(network_of(peer), now).admitted:
+            return None
+        return replies.TOO_MANY_MESSAGES

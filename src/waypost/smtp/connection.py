@@ -1,0 +1,407 @@
+"""One client's connection: moves octets between the socket and the session, and watches the time."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+from waypost.smtp import replies, tls
+from waypost.smtp.bounds import Bounds
+from waypost.smtp.memory import Memory
+from waypost.smtp.offer import Offer
+from waypost.smtp.questions import MessageReceived, PieceReceived, Question, TlsWanted
+from waypost.smtp.reception import House, Reception
+from waypost.smtp.replies import Reply
+from waypost.smtp.session import Session
+
+PAUSE_AT = 64 * 1024
+"""Octets received ahead of what we can answer, before we stop reading."""
+
+QUESTIONS_A_TURN = 50
+"""Questions of one client that are answered before the others get a turn."""
+
+LOOK_EVERY = 15.0
+"""Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What is spoken at one address that we listen on."""
+
+    name: str
+    offer: Offer
+    is_tls: bool = False
+    """Whether a connection begins with the handshake (RFC 8314 section 3)."""
+    is_checked: bool = True
+    """Whether SPF, DKIM and DMARC are checked for mail that comes here."""
+
+
+class Server(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    bounds: Bounds
+    house: House
+    certificates: tls.Certificates | None
+
+    def opened(self, connection: "Connection") -> Reply | None:
+        """A client has connected. Returns why it may not stay, or None."""
+        ...
+
+    def closed(self, connection: "Connection", *, was_admitted: bool) -> None:
+        """A connection has ended, and what it left is cleared away."""
+        ...
+
+    def hung_up(self, peer: str, reply: Reply) -> None:
+        """We ended a client's session, for the reason in the reply."""
+        ...
+
+    def tls_failed(self, peer: str, error: BaseException) -> None:
+        """A handshake failed, or TLS did later."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One client. Its way: admitted or sent away, the handshake or the greeting, and then the session."""
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._session: Session | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._farewell: Reply | None = None
+        self._client_is_done = False
+        self._client_is_deaf = False
+        self._is_admitted = False
+        self._is_lost = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._early = b""
+        """The beginning of the handshake, if it came before we began it."""
+        self._held = 0
+        self._progress = self._transfers = self._transferred = 0
+        self.peer = ""
+        """The client's IP address."""
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+
+    # What the loop tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        name = transport.get_extra_info("peername")
+        if name is None:  # the client is gone before we could ask who it was
+            cast(asyncio.Transport, transport).abort()
+            self._is_lost = True
+            return
+        self.begin(cast(asyncio.Transport, transport), name[0])
+
+    def begin(self, transport: asyncio.Transport, peer: str) -> None:
+        """The connection is ours, and this is the client's address."""
+        self._transport = transport
+        self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
+        refusal = self._server.opened(self)
+        if refusal:
+            self._send_away(refusal)
+            return
+        self._is_admitted = True
+        if self._listener.is_tls:
+            self._answering = self._loop.create_task(self._begin_with_tls())
+        else:
+            self._greet()
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        if session is None:
+            if self._answering is not None:
+                self._early += data
+            else:
+                self._send_away(replies.EARLY_TALKER)
+            return
+        if session.farewell:
+            return
+        self._heard_at = self._loop.time()
+        self._transferred += len(data)
+        session.receive(data)
+        if self._answering is None:
+            self._go_on(session)
+        self._account(session)
+        if self._answering is not None and (session.waiting_octets > PAUSE_AT or self._memory.is_full):
+            self._pause()
+
+    def eof_received(self) -> bool:
+        # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
+        self._client_is_done = True
+        if self._answering is None:
+            self._close()
+        return self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        if self._timer:
+            self._timer.cancel()
+        if isinstance(exc, ssl.SSLError):
+            self._server.tls_failed(self.peer, exc)
+        if self._answering is None and not (self._session and self._reception.has_pieces):
+            self._end()
+        else:
+            self._clearing = self._loop.create_task(self._clear_away())
+
+    def pause_writing(self) -> None:
+        # A client that does not read its replies gets to send no more commands.
+        self._client_is_deaf = True
+        self._pause()
+
+    def resume_writing(self) -> None:
+        self._client_is_deaf = False
+        self._resume()
+
+    def hang_up(self, reply: Reply) -> None:
+        """End the session with this reply; if an answer is under way, after it."""
+        if self._session is None:
+            self._transport.abort()
+        elif self._answering is not None:
+            self._farewell = reply
+        elif not self._session.farewell:
+            self._session.close(reply)
+            self._send(self._session)
+
+    # Before the session
+
+    def _send_away(self, reply: Reply) -> None:
+        if not self._transport.is_closing() and not self._listener.is_tls:
+            self._transport.write(bytes(reply))
+        self._close()
+        if self._is_admitted:
+            self._server.hung_up(self.peer, reply)
+
+    async def _begin_with_tls(self) -> None:
+        version = await self._shake_hands()
+        self._answering = None
+        if version:
+            self._greet(version)
+
+    async def _shake_hands(self) -> str | None:
+        """Make the handshake; returns version and cipher, or None if it failed."""
+        bounds, certificates = self._server.bounds, self._server.certificates
+        assert certificates
+        upgrade = self._loop.create_task(
+            self._loop.start_tls(
+                self._transport,
+                self,
+                certificates.context,
+                server_side=True,
+                ssl_handshake_timeout=bounds.handshake,
+                ssl_shutdown_timeout=bounds.linger,
+            )
+        )
+        await asyncio.sleep(0)  # in its first step it takes the transport over; before, it may have been read from
+        if self._early:
+            protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
+            self._loop.call_soon(_feed, protocol, self._early)
+        try:
+            transport = await upgrade
+        except OSError as error:
+            self._server.tls_failed(self.peer, error)
+            transport = None
+        if transport is None:
+            self._transport.abort()
+            self.connection_lost(None)
+            return None
+        self._transport = transport
+        return tls.describe(transport.get_extra_info("ssl_object"))
+
+    def _greet(self, version: str = "") -> None:
+        delay = self._server.bounds.greeting_delay
+        if delay:
+            self._watch(delay, partial(self._open, version))
+        else:
+            self._open(version)
+
+    def _open(self, version: str) -> None:
+        self._reception = Reception(self._server.house, peer=self.peer, is_checked=self._listener.is_checked)
+        session = Session(self._listener.offer, peer=self.peer, gate=self._reception, tls=version)
+        self._session = session
+        self._heard_at = self._progressed_at = self._transfer_at = self._loop.time()
+        self._look_at_the_clock()
+        self._send(session)
+
+    # The session
+
+    def _go_on(self, session: Session) -> None:
+        """Serve what has been received, up to the first question of the session."""
+        try:
+            question = self._next_question(session)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
+            session.close(self._server.house.failed(error))
+            question = None
+        self._note_progress(session)
+        if question is None and not session.has_more:
+            self._send(session)
+        else:
+            self._answering = self._loop.create_task(self._answer(session, question))
+
+    async def _answer(self, session: Session, question: Question | None) -> None:
+        """Have this question answered, and serve what else has been received, a turn at a time."""
+        answered = 0
+        try:
+            while question is not None or session.has_more:
+                if isinstance(question, TlsWanted):
+                    await self._start_tls(session)
+                elif question is not None:
+                    session.answer(await self._reception.answer(question))
+                    answered += 1
+                if self._farewell:
+                    session.close(self._farewell)
+                if isinstance(question, MessageReceived | PieceReceived):
+                    self._transfer_at += self._loop.time() - self._heard_at  # our time, and not the client's
+                    self._account(session)
+                    self._flush(session)  # who has waited for the disk does not wait for the next message too
+                if question is None or answered % QUESTIONS_A_TURN == 0:
+                    await asyncio.sleep(0)
+                question = self._next_question(session)
+        except Exception as error:  # noqa: BLE001 - as above
+            session.close(self._server.house.failed(error))
+        self._answering = None
+        self._heard_at = self._loop.time()
+        self._note_progress(session)
+        self._account(session)
+        self._resume()
+        self._send(session)
+
+    def _next_question(self, session: Session) -> Question | None:
+        if session.is_receiving and self._memory.is_scarce:
+            session.spill()
+        return session.next_question()
+
+    async def _start_tls(self, session: Session) -> None:
+        self._flush(session)
+        version = await self._shake_hands()
+        if version:
+            session.tls_started(version)
+        else:
+            session.close(replies.BYE)
+
+    def _note_progress(self, session: Session) -> None:
+        now = self._loop.time()
+        if session.progress != self._progress:
+            self._progress = session.progress
+            self._progressed_at = now
+        if session.transfers != self._transfers:
+            self._transfers = session.transfers
+            self._transfer_at = now
+            self._transferred = 0
+
+    @property
+    def _memory(self) -> Memory:
+        return self._server.house.memory
+
+    def _account(self, session: Session) -> None:
+        """Tell how much memory this client has now."""
+        held = 0 if self._is_lost else session.held_octets
+        self._memory.change(held - self._held)
+        self._held = held
+
+    def _pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not (self._client_is_deaf or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def _send(self, session: Session) -> None:
+        """Send the replies so far; hang up if the session is over, or the client has nothing more to say."""
+        self._flush(session)
+        if self._transport.is_closing():
+            return
+        if session.farewell:
+            self._hang_up_on(session.farewell)
+        elif self._client_is_done:
+            self._close()
+
+    def _flush(self, session: Session) -> None:
+        output = session.output()
+        if output and not self._transport.is_closing():
+            self._transport.write(output)
+
+    # The end
+
+    def _hang_up_on(self, farewell: Reply) -> None:
+        if farewell is replies.BYE or self._client_is_done:
+            self._close()
+            return
+        self._server.hung_up(self.peer, farewell)
+        if not self._transport.can_write_eof():
+            self._close()
+            return
+        # Closing at once, with octets unread, would make the system send a reset, and the client might never see
+        # our reply. So we end our side, and read on for a moment without looking.
+        with suppress(OSError):  # the client may be gone already
+            self._transport.write_eof()
+        self._abort_later()
+
+    def _close(self) -> None:
+        self._transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """A client that does not read our last words is not waited for."""
+        self._watch(self._server.bounds.linger, self._transport.abort)
+
+    async def _clear_away(self) -> None:
+        """What was asked is answered, though nobody hears it; then a message that will not come is let go."""
+        if self._answering is not None:
+            await asyncio.wait([self._answering])
+        if self._session:
+            await self._reception.leave()
+        self._end()
+
+    def _end(self) -> None:
+        if self._session:
+            self._account(self._session)
+        self._server.closed(self, was_admitted=self._is_admitted)
+        self.ended.set_result(None)
+
+    # Time
+
+    def _look_at_the_clock(self) -> None:
+        left, reply = self._time_left()
+        if left > 0:
+            self._watch(min(left, LOOK_EVERY), self._look_at_the_clock)
+        else:
+            self.hang_up(reply)
+
+    def _time_left(self) -> tuple[float, Reply]:
+        """Seconds that the client has, and what it is told when they are over."""
+        bounds, now = self._server.bounds, self._loop.time()
+        session = self._session
+        if self._answering is not None or session is None:  # then it waits for us
+            return LOOK_EVERY, replies.TIMEOUT
+        if session.is_receiving:
+            slow = self._transfer_at + bounds.transfer_time(self._transferred) - now
+            return min((self._heard_at + bounds.silence - now, replies.TIMEOUT), (slow, replies.TOO_SLOW), key=_first)
+        crowded = self._server.house.admission.is_crowded
+        return self._progressed_at + (bounds.command_when_crowded if crowded else bounds.command) - now, replies.TIMEOUT
+
+    def _watch(self, seconds: float, action: Callable[[], object]) -> None:
+        """Do this when so much time has passed, and forget what was to be done before."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, action)
+
+
+def _feed(protocol: asyncio.BufferedProtocol, octets: bytes) -> None:
+    """Give a protocol what was read before it was there."""
+    while octets:
+        buffer = memoryview(protocol.get_buffer(len(octets)))
+        size = min(len(buffer), len(octets))
+        buffer[:size] = octets[:size]
+        protocol.buffer_updated(size)
+        octets = octets[size:]
+
+
+def _first(pair: tuple[float, Reply]) -> float:
+    return pair[0]

@@ -1,0 +1,193 @@
+"""What a session asks, answered: is this an address here, is this message ours now. The edge's one error boundary."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from ipaddress import ip_address
+
+from waypost import events
+from waypost.app import accept, ports
+from waypost.domain import authentication, messages
+from waypost.domain.authentication import Claim, Verdicts
+from waypost.domain.errors import Busy
+from waypost.domain.messages import Begun
+from waypost.smtp import errors, replies
+from waypost.smtp.admission import Admission
+from waypost.smtp.memory import Memory
+from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven
+from waypost.smtp.replies import Reply
+
+PIECES_AT_ONCE = 8
+"""Pieces of large messages that are written at once. The others wait, so that calls and small mail do not."""
+
+PART = 1024 * 1024
+"""Octets of a message that are read at once for the checks of its sender."""
+
+
+class Ids:
+    """Ids of messages, each behind all earlier ones, also in one millisecond, and while the clock goes back."""
+
+    def __init__(self) -> None:
+        self._newest_at: datetime | None = None
+        self._at_once = 0
+
+    def new(self, now: datetime) -> str:
+        """The next id."""
+        now = max(now, self._newest_at or now)
+        self._at_once = self._at_once + 1 if now == self._newest_at else 0
+        self._newest_at = now
+        return messages.new_id(now, self._at_once, os.urandom(8))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What all receptions of a server share."""
+
+    store: ports.Store
+    deployment: accept.Deployment
+    clock: ports.Clock
+    emit: events.Emit
+    admission: Admission
+    memory: Memory
+    authenticator: ports.Authenticator | None = None
+    """None: nobody's mail is checked."""
+    enforces: bool = False
+    """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
+    ids: Ids = field(default_factory=Ids)
+    pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
+
+    def failed(self, error: Exception) -> Reply:
+        """A failure of ours: the log learns the cause, the client an id and that it may try again."""
+        incident_id = str(uuid.uuid4())
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
+        self.emit(kind(where="smtp", id=incident_id, cause=error))
+        return replies.TRY_AGAIN.about(id=incident_id)
+
+
+class Reception:
+    """Answers the questions of one client's session, and lets it begin messages or not."""
+
+    def __init__(self, house: House, *, peer: str, is_checked: bool) -> None:
+        """`is_checked`: whether its mail is, unless it comes from this machine, which nobody but we can speak for."""
+        self._house = house
+        self._peer = peer
+        self._is_checked = is_checked and not ip_address(peer).is_loopback
+        self._coming: str | None = None
+        """The id of the message of which pieces are kept."""
+        self._kept = Begun(b"", 0)
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether pieces are kept of a message that has not come to its end."""
+        return self._coming is not None
+
+    def at_mail(self) -> Reply | None:
+        """May this address send one more message now?"""
+        return self._house.admission.message_from(self._peer, self._house.clock())
+
+    def at_data(self) -> Reply | None:
+        """Is there memory for a message?"""
+        return replies.NO_MEMORY if self._house.memory.is_full else None
+
+    async def answer(self, question: Question) -> Reply:
+        """The answer to a question of the session. Never raises."""
+        try:
+            if isinstance(question, RecipientGiven):
+                await self._house.store.read(partial(accept.check_recipient, address=question.address))
+                return replies.RECIPIENT_OK
+            if isinstance(question, PieceReceived):
+                return await self._keep(question)
+            assert isinstance(question, MessageReceived)
+            return await self._accept(question)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
+            return self._refuse(error, question)
+
+    async def leave(self) -> None:
+        """The session is over: let go of a message that did not come to its end."""
+        try:
+            await self._forget()
+        except Exception as error:  # noqa: BLE001 - it is purged later
+            self._house.failed(error)
+
+    def _refuse(self, error: Exception, question: Question) -> Reply:
+        reply = errors.refusal(error)
+        if reply is None:
+            return self._house.failed(error)
+        self._refused(reply, question)
+        return reply
+
+    def _refused(self, reply: Reply, question: Question) -> None:
+        kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
+        self._house.emit(kind(peer=self._peer, reply=str(reply)))
+
+    async def _keep(self, piece: PieceReceived) -> Reply:
+        now = self._house.clock()
+        if piece.start == 0:
+            await self._forget()
+            self._coming = self._house.ids.new(now)
+        assert self._coming
+        use_case = partial(accept.keep_octets, message_id=self._coming, octets=piece.octets, start=piece.start, now=now)
+        async with self._house.pieces:
+            await self._house.store.write(use_case)
+        return replies.OK
+
+    async def _forget(self) -> None:
+        message_id, self._coming = self._coming, None
+        if message_id:
+            await self._house.store.write(partial(accept.forget_octets, message_id=message_id))
+
+    async def _accept(self, question: MessageReceived) -> Reply:
+        house = self._house
+        if question.start == 0:
+            await self._forget()
+        verdicts = await self._check(question)
+        if verdicts and house.enforces and authentication.is_refused(verdicts):
+            reply = replies.NOT_AUTHENTIC.about(domain=verdicts.dmarc.domain)
+            self._refused(reply, question)
+            return reply
+        now = house.clock()
+        use_case = partial(
+            accept.accept_message,
+            deployment=house.deployment,
+            message_id=self._coming or house.ids.new(now),
+            envelope=question.envelope,
+            recipients=question.recipients,
+            raw=question.raw,
+            begun=Begun(question.header, question.start) if question.start else None,
+            verdicts=verdicts,
+            now=now,
+        )
+        message = await house.store.write(use_case)
+        self._coming = None
+        # From here on the message is on disk, and only from here on may the client hear so.
+        house.emit(
+            events.MessageAccepted(
+                id=message.id, peer=self._peer, size=message.size, recipients=len(question.recipients)
+            )
+        )
+        return replies.ACCEPTED.about(id=message.id)
+
+    async def _check(self, question: MessageReceived) -> Verdicts | None:
+        """What SPF, DKIM and DMARC say, where that is asked."""
+        if self._house.authenticator is None or not self._is_checked:
+            return None
+        claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
+        size = question.start + len(question.raw)
+        return await self._house.authenticator.check(claim, self._octets(question), size)
+
+    async def _octets(self, question: MessageReceived) -> AsyncIterator[bytes]:
+        """The message, part by part."""
+        for start in range(0, question.start, PART):
+            limit = min(PART, question.start - start)
+            yield await self._house.store.search(
+                partial(_part, message_id=self._coming or "", start=start, limit=limit)
+            )
+        yield question.raw
+
+
+def _part(tx: ports.ReadTx, message_id: str, start: int, limit: int) -> bytes:
+    return tx.octets(message_id, start=start, limit=limit)

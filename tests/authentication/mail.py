@@ -1,0 +1,66 @@
+"""Mail that is signed, and the verdicts on it, found in this process with a zone as the DNS."""
+
+import base64
+import time
+from functools import lru_cache
+
+import dkim
+import nacl.signing
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from waypost.authentication import checks
+from waypost.authentication.resolver import Resolver
+from waypost.domain.authentication import Claim
+
+MESSAGE = (
+    b"From: Ann <ann@example.com>\r\nTo: bob@example.net\r\nSubject: Hello\r\nDate: Mon, 2 Nov 2026 08:00:00 +0000\r\n"
+    b"\r\nHello,  Bob! \r\n\r\nA line.\r\n\r\n"
+)
+CLAIM = Claim("192.0.2.1", "mx.example.com", "ann@example.com")
+SIGNED = [b"from", b"to", b"subject"]
+
+
+@lru_cache
+def key(bits=2048):
+    """A private key in PEM, and the record of its public key."""
+    private = rsa.generate_private_key(65_537, bits)
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    public = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem, f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
+
+
+@lru_cache
+def ed25519():
+    private = nacl.signing.SigningKey.generate()
+    public = base64.b64encode(bytes(private.verify_key)).decode()
+    return base64.b64encode(bytes(private)), f"v=DKIM1; k=ed25519; p={public}"
+
+
+def sign(message=MESSAGE, *, domain=b"example.com", selector=b"sel", pem=None, canonical=b"relaxed/relaxed", **more):
+    """The message with one more signature before it."""
+    arguments = {"include_headers": SIGNED, "canonicalize": tuple(canonical.split(b"/"))} | more
+    return dkim.sign(message, selector, domain, pem or key()[0], **arguments) + message
+
+
+def zone_of(*, spf="v=spf1 ip4:192.0.2.1 -all", dkim_record=None, dmarc="v=DMARC1; p=reject"):
+    """example.com, as its owner should have it."""
+    return {
+        "example.com": {"TXT": [spf]},
+        "sel._domainkey.example.com": {"TXT": [dkim_record or key()[1]]},
+        "_dmarc.example.com": {"TXT": [dmarc]},
+    }
+
+
+def verdicts(zone, message=MESSAGE, claim=CLAIM, seconds=5.0):
+    return checks.check(claim, [message], Resolver([zone.address]), seconds)[0]
+
+
+def verdicts_and_time(zone, message=MESSAGE, claim=CLAIM, seconds=5.0):
+    begun = time.monotonic()
+    found = verdicts(zone, message, claim, seconds)
+    return found, time.monotonic() - begun

@@ -1,0 +1,327 @@
+"""The checker and its worker process: never an exception, never late, whatever happens to either."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+import uvloop
+
+from tests.authentication.mail import CLAIM, MESSAGE, sign, zone_of
+from tests.authentication.zone import Zone
+from waypost.authentication import wire
+from waypost.authentication.checker import AT_ONCE, LARGE, Checker, Limits
+from waypost.authentication.process import WorkerProcess
+from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
+
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+def run(main, loop=asyncio.new_event_loop):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
+
+
+async def pieces(message, size=65_536):
+    for start in range(0, len(message), size):
+        yield message[start : start + size]
+
+
+class Running:
+    """A checker, and what it has told."""
+
+    def __init__(self, zone, **limits):
+        self.told = []
+        self._change = asyncio.Event()
+        self.checker = Checker([zone.address], self._on_change, limits=Limits(**limits))
+
+    def _on_change(self, works):
+        self.told.append(works)
+        self._change.set()
+
+    async def change(self):
+        async with asyncio.timeout(10):
+            await self._change.wait()
+        self._change.clear()
+
+    async def check(self, message=MESSAGE, claim=CLAIM):
+        return await self.checker.check(claim, pieces(message), len(message))
+
+    async def pid(self):
+        return (await self.checker._worker).pid
+
+
+@asynccontextmanager
+async def running(zone, **limits):
+    each = Running(zone, **limits)
+    await each.checker.start()
+    try:
+        await each.change()
+        yield each
+    finally:
+        await each.checker.stop()
+
+
+@pytest.fixture(scope="module")
+def zone():
+    with Zone(zone_of()) as zone:
+        yield zone
+
+
+@pytest.fixture(scope="module")
+def shared(zone):
+    """A checker that lives as long as the module, and the loop it lives in."""
+    with asyncio.Runner() as runner:
+        context = running(zone)
+        yield runner, runner.run(context.__aenter__())
+        runner.run(context.__aexit__(None, None, None))
+
+
+@LOOPS
+def test_messages_are_checked(zone, loop):
+    async def main():
+        async with running(zone) as checker:
+            found = await checker.check(sign())
+            assert found.spf.outcome is found.dkim[0].outcome is found.dmarc.outcome is Outcome.PASS
+            many = await asyncio.gather(*(checker.check(sign()) for _ in range(20)))
+            assert set(many) == {found}
+            assert checker.told == [True]
+
+    run(main(), loop)
+
+
+def test_large_messages_are_checked(shared):
+    runner, checker = shared
+
+    async def main():
+        large = MESSAGE + b"x" * 70 + b"\r\n" * LARGE
+        found = await asyncio.gather(*(checker.check(large) for _ in range(3)), checker.check())
+        assert {each.spf.outcome for each in found} == {Outcome.PASS}
+
+    runner.run(main())
+
+
+def test_nothing_is_checked_before_it_is_known_that_dns_works(zone):
+    async def main():
+        checker = Checker([zone.address])
+        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
+        await checker.stop()
+        checker = Checker([zone.address])
+        await checker.start()
+        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
+        await checker.stop()
+        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
+
+    run(main())
+
+
+def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
+    async def main():
+        with Zone(zone_of()) as zone:
+            zone.silent = True
+            async with running(zone, probe=0.2, probe_again=0.05) as checker:
+                assert checker.told == [False]
+                assert await checker.check() is None
+                zone.silent = False
+                await checker.change()
+                assert checker.told == [False, True]
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    run(main())
+
+
+def test_three_messages_without_any_answer_are_enough():
+    async def main():
+        with Zone(zone_of()) as zone:
+            async with running(zone, check=0.6, margin=0.3, probe=0.2, probe_again=60) as checker:
+                zone.silent = True
+                found = await asyncio.gather(*(checker.check() for _ in range(3)))
+                assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
+                await checker.change()
+                assert checker.told == [True, False]
+                assert await checker.check() is None
+
+    run(main())
+
+
+@LOOPS
+def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop):
+    async def main():
+        async with running(zone) as checker:
+            os.kill(await checker.pid(), signal.SIGSTOP)
+            waiting = asyncio.create_task(checker.check())
+            await asyncio.sleep(0)
+            os.kill(await checker.pid(), signal.SIGKILL)
+            found = await waiting
+            assert (found.spf.outcome, found.spf.reason) == (Outcome.TEMPERROR, "the check was broken off")
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize(
+    ("message", "loop"),
+    [(MESSAGE, asyncio.new_event_loop), (MESSAGE + b"x" * 400_000, uvloop.new_event_loop)],
+    ids=["small", "more than a pipe holds"],
+)
+def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message):
+    async def main():
+        async with running(zone) as checker:
+            worker = await checker.checker._worker
+            # Patience ends only now that it has been loaded, which takes long on a busy machine.
+            worker._patience = 0.2
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            os.kill(worker.pid, signal.SIGSTOP)
+            checker.checker._limits = Limits(check=0.1)
+            begun = time.monotonic()
+            found = await checker.check(message)
+            assert time.monotonic() - begun < 0.4
+            assert (found.spf.outcome, found.spf.reason) == (Outcome.TEMPERROR, "not answered in 0.1 s")
+            async with asyncio.timeout(10):
+                await asyncio.wait([worker._listening])
+            checker.checker._limits = Limits()
+            assert (await checker.check(message)).spf.outcome is Outcome.PASS
+
+    run(main(), loop)
+
+
+def test_a_source_that_is_slow_holds_up_nobody_else(zone):
+    async def main():
+        closed = asyncio.Event()
+
+        async def slow():
+            try:
+                yield MESSAGE[:10]
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        async with running(zone, check=0.7, margin=0.1) as checker:
+            stuck = asyncio.create_task(checker.checker.check(CLAIM, slow(), len(MESSAGE)))
+            for _ in range(3):
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+            assert (await stuck).dmarc.reason == "not answered in 0.7 s"
+            assert closed.is_set()
+            # The worker has forgotten what it had of it, and the numbers of messages do not mix.
+            assert (await checker.check(sign())).dkim[0].outcome is Outcome.PASS
+
+    run(main())
+
+
+def test_a_source_that_fails_or_is_not_as_long_as_it_said(shared):
+    runner, checker = shared
+
+    async def failing():
+        yield MESSAGE[:10]
+        raise OSError
+
+    async def main():
+        size = len(MESSAGE)
+        for source, said in [(failing(), size), (pieces(MESSAGE), size + 1), (pieces(MESSAGE), 10)]:
+            found = await checker.checker.check(CLAIM, source, said)
+            assert found.spf.outcome is Outcome.TEMPERROR
+            assert found.spf.reason.startswith("could not be checked")
+        assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    runner.run(main())
+
+
+def test_who_goes_away_leaves_nothing_behind(shared):
+    runner, checker = shared
+
+    async def main():
+        worker = await checker.checker._worker
+        os.kill(worker.pid, signal.SIGSTOP)
+        for turns in range(12):
+            waiting = asyncio.create_task(checker.check(MESSAGE + b"x" * 300_000))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        os.kill(worker.pid, signal.SIGCONT)
+        assert (await checker.check()).spf.outcome is Outcome.PASS
+        assert not worker._owed
+        assert checker.checker._places._value == AT_ONCE
+
+    runner.run(main())
+
+
+def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypatch):
+    async def main():
+        starts = []
+        start_really = WorkerProcess._start
+
+        async def start(servers):
+            starts.append(time.monotonic())
+            if len(starts) < 4:
+                raise OSError
+            return await start_really(servers)
+
+        async with running(zone, backoff=0.04) as checker:
+            monkeypatch.setattr(WorkerProcess, "_start", start)
+            await (await checker.checker._worker).stop()
+            for _ in range(1_000_000):
+                await asyncio.sleep(0)
+                if (await checker.check()).spf.outcome is Outcome.PASS:
+                    break
+            waited = [later - earlier for earlier, later in pairwise(starts)]
+            assert len(waited) == 3
+            assert all(seconds >= 0.04 * 2**n for n, seconds in enumerate(waited))
+
+    run(main())
+
+
+def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypatch):
+    async def main():
+        starts = []
+
+        async def start(*_):
+            starts.append(time.monotonic())
+            pipe = asyncio.subprocess.PIPE
+            return await asyncio.create_subprocess_exec("false", stdin=pipe, stdout=pipe)
+
+        async with running(zone, backoff=60) as checker:
+            monkeypatch.setattr(WorkerProcess, "_start", start)
+            await (await checker.checker._worker).stop()
+            for _ in range(20):
+                assert (await checker.check()).spf.outcome is Outcome.TEMPERROR
+            assert len(starts) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\r\n", b"\x00" * 1_000, bytes(range(256)), b"From: \r\n" * 10_000, b"DKIM-Signature: ;\r\n" * 1_000],
+)
+def test_hostile_messages_are_answered(shared, message):
+    runner, checker = shared
+    assert runner.run(checker.check(message)).dmarc.outcome is Outcome.PERMERROR
+
+
+@pytest.mark.parametrize("value", ["", "\x00", "a\r\nb", "\ud800@\udfff", "%{d}@%{s}.example", "@" * 1_000, '"@"@"'])
+def test_hostile_claims_are_answered(shared, value):
+    runner, checker = shared
+    assert runner.run(checker.check(MESSAGE, Claim(value, value, value))).spf.outcome is not Outcome.PASS
+
+
+def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
+    async def main():
+        async with running(zone) as checker:
+            process = (await checker.checker._worker)._process
+            process.stdin.close()
+            async with asyncio.timeout(10):
+                assert await process.wait() == 0
+
+    run(main())
+
+
+def test_verdicts_are_the_same_after_their_way():
+    verdicts = Verdicts(
+        Spf(Outcome.FAIL, "é\ud800\n", "mailfrom", '"'), (Dkim(Outcome.PASS, "a", "b", "c"),), Dmarc(Outcome.NONE, "")
+    )
+    assert wire.from_json(wire.to_json(verdicts)) == verdicts

@@ -1,0 +1,110 @@
+"""Asking a DNS server that is slow, broken or gone."""
+
+import time
+
+import pytest
+
+from tests.authentication.zone import SERVFAIL, SILENT, Zone
+from waypost.authentication.resolver import NotAnswered, Questions, Resolver
+from waypost.domain.authentication import Answer
+
+
+@pytest.fixture
+def zone():
+    records = {
+        "a.example": {"TXT": ["one", "two " * 100]},
+        "large.example": {"TXT": ["x" * 3_000]},
+        "alias.example": {"CNAME": ["a.example."]},
+        "below.empty.example": {"TXT": ["x"]},
+        "broken.example": SERVFAIL,
+        "silent.example": SILENT,
+    }
+    with Zone(records) as zone:
+        yield zone
+
+
+def questions(zone, seconds=2.0):
+    return Questions(Resolver([zone.address]), seconds)
+
+
+@pytest.mark.parametrize("name", ["a.example", "A.Example.", "alias.example"])
+def test_texts_are_in_one_piece(zone, name):
+    assert set(questions(zone).texts(name)) == {b"one", b"two " * 100}
+
+
+def test_a_truncated_answer_is_asked_for_again_by_tcp(zone):
+    assert questions(zone).texts("large.example") == [b"x" * 3_000]
+    assert [transport for *_, transport in zone.questions] == ["udp", "tcp"]
+
+
+@pytest.mark.parametrize(
+    ("name", "exists"),
+    [
+        ("nowhere.example", False),
+        ("empty.example", True),
+        ("a..example", False),
+        ("a" * 64 + ".example", False),
+        ("a." * 200, False),
+        ("\\999", False),
+        ("\ud800.example", False),
+    ],
+)
+def test_names_without_texts(zone, name, exists):
+    assert questions(zone).answer(name) == Answer((), exists)
+
+
+def test_an_answer_is_kept_as_long_as_its_ttl_says(zone):
+    resolver = Resolver([zone.address])
+    for _ in range(5):
+        Questions(resolver, 2.0).texts("a.example")
+    assert zone.asked("a.example") == 1
+    zone.ttl = 0
+    for _ in range(3):
+        Questions(resolver, 2.0).texts("below.empty.example")
+    assert zone.asked("below.empty.example") == 3
+
+
+def test_a_server_that_fails_has_said_something(zone):
+    asked = questions(zone)
+    with pytest.raises(NotAnswered):
+        asked.texts("broken.example")
+    assert not asked.silent
+
+
+def test_a_silent_server_is_waited_for_no_longer_than_there_is_time(zone):
+    asked = questions(zone, 0.25)
+    begun = time.monotonic()
+    with pytest.raises(NotAnswered):
+        asked.texts("silent.example")
+    assert time.monotonic() - begun < 0.4
+    assert asked.silent
+    with pytest.raises(NotAnswered):
+        questions(zone, 0).texts("a.example")
+
+
+def test_a_server_that_has_answered_once_is_not_silent(zone):
+    asked = questions(zone, 0.25)
+    asked.texts("a.example")
+    with pytest.raises(NotAnswered):
+        asked.texts("silent.example")
+    assert not asked.silent
+
+
+def test_dns_works_while_somebody_answers_for_the_root(zone):
+    resolver = Resolver([zone.address])
+    assert resolver.works(2.0)
+    zone.silent = True
+    assert not resolver.works(0.15)
+    with Zone() as other:
+        pass
+    assert not Resolver([other.address]).works(0.15)
+
+
+def test_a_system_without_resolvers(monkeypatch):
+    def unreadable(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr("dns.resolver.Resolver.read_resolv_conf", unreadable)
+    assert not Resolver().works(0.15)
+    with pytest.raises(NotAnswered):
+        Resolver().ask("a.example", "TXT", 1.0)

@@ -1,0 +1,152 @@
+"""SPF against a local zone (RFC 7208)."""
+
+import pytest
+
+from tests.authentication.mail import verdicts, verdicts_and_time
+from tests.authentication.zone import SERVFAIL, SILENT, Zone
+from waypost.domain.authentication import Claim, Outcome
+
+PEER4, PEER6 = "192.0.2.1", "2001:db8::1"
+
+
+def spf(zone_records, sender="ann@example.com", peer=PEER4, helo="mx.example.com"):
+    with Zone(zone_records) as zone:
+        return verdicts(zone, b"", Claim(peer, helo, sender)).spf
+
+
+def text(record):
+    return {"example.com": {"TXT": [record]}}
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ("v=spf1 +all", Outcome.PASS),
+        ("v=spf1 -all", Outcome.FAIL),
+        ("v=spf1 ~all", Outcome.SOFTFAIL),
+        ("v=spf1 ?all", Outcome.NEUTRAL),
+        ("v=spf1", Outcome.NEUTRAL),
+        ("v=spf1 ip4:192.0.2.0/24 -all", Outcome.PASS),
+        ("v=spf1 ip4:198.51.100.0/24 -all", Outcome.FAIL),
+        ("v=spf1 ip6:2001:db8::/32 -all", Outcome.FAIL),
+        ("v=spf1 unknown -all", Outcome.PERMERROR),
+        ("v=spf1 ip4:999.0.2.0/24 -all", Outcome.PERMERROR),
+        ("v=spf2 -all", Outcome.NONE),
+        ("v=spf1 " + "ip4:198.51.100.1 " * 500 + "+all", Outcome.PERMERROR),
+    ],
+)
+def test_records(record, outcome):
+    assert spf(text(record)).outcome is outcome
+
+
+MECHANISMS = {
+    "a.example.com": {"A": [PEER4], "AAAA": [PEER6]},
+    "alias.example.com": {"CNAME": ["a.example.com."]},
+    "example.net": {"MX": ["10 a.example.com."], "TXT": ["v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"]},
+    "none.example.net": {"TXT": ["v=spf1 -all"]},
+    "1.2.0.192.in-addr.example.com": {"A": ["127.0.0.2"]},
+    "ann.example.com._spf.example.com": {"A": ["127.0.0.2"]},
+    "1.2.0.192.in-addr.arpa": {"PTR": ["a.example.com."]},
+}
+
+
+@pytest.mark.parametrize("peer", [PEER4, PEER6])
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ("v=spf1 a:a.example.com -all", Outcome.PASS),
+        ("v=spf1 a:alias.example.com -all", Outcome.PASS),
+        ("v=spf1 a:nowhere.example.com -all", Outcome.FAIL),
+        ("v=spf1 mx:example.net -all", Outcome.PASS),
+        ("v=spf1 include:example.net -all", Outcome.PASS),
+        ("v=spf1 include:none.example.net ~all", Outcome.SOFTFAIL),
+        ("v=spf1 include:nowhere.example.net -all", Outcome.PERMERROR),
+        ("v=spf1 redirect=example.net", Outcome.PASS),
+        ("v=spf1 redirect=none.example.net", Outcome.FAIL),
+        ("v=spf1 exists:%{l}.%{d}._spf.example.com -all", Outcome.PASS),
+        ("v=spf1 -exists:%{l}.nowhere.%{d2} +all exp=nowhere.example.com", Outcome.PASS),
+    ],
+)
+def test_mechanisms(peer, record, outcome):
+    assert spf(MECHANISMS | text(record), peer=peer).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "record", ["v=spf1 exists:%{ir}.%{v}.example.com -all", "v=spf1 ptr:example.com -all", "v=spf1 mx:example.net/24"]
+)
+def test_mechanisms_of_ipv4(record):
+    assert spf(MECHANISMS | text(record)).outcome is Outcome.PASS
+
+
+def test_more_than_ten_lookups_are_an_error():
+    names = {f"{n}.example.net": {"TXT": ["v=spf1 ?all"]} for n in range(11)}
+    record = "v=spf1 " + " ".join(f"include:{name}" for name in names) + " +all"
+    found = spf(names | text(record))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "Too many DNS lookups")
+
+
+def test_more_than_two_void_lookups_are_an_error():
+    found = spf(text("v=spf1 a:1.example.net a:2.example.net a:3.example.net +all"))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "more than 2 void lookups")
+
+
+def test_a_record_that_includes_itself_ends():
+    found = spf(text("v=spf1 include:example.net -all") | {"example.net": {"TXT": ["v=spf1 include:example.com -all"]}})
+    assert found.outcome is Outcome.PERMERROR
+
+
+def test_two_records_are_an_error():
+    assert spf({"example.com": {"TXT": ["v=spf1 -all", "v=spf1 +all"]}}).outcome is Outcome.PERMERROR
+
+
+def test_the_null_sender_is_checked_by_its_helo_name():
+    found = spf({"mx.example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]}}, sender="")
+    assert (found.outcome, found.domain, found.identity) == (Outcome.PASS, "mx.example.com", "helo")
+
+
+@pytest.mark.parametrize(
+    ("sender", "helo"),
+    [
+        ("", "[192.0.2.1]"),
+        ("", "localhost"),
+        ("", ""),
+        ("ann", "mx.example.com"),
+        ("ann@\N{BALLOT BOX}..com", "mx.example.com"),
+        ("ann@" + "a" * 64 + ".com", "mx.example.com"),
+        ("ann@nowhere.test", "mx.example.com"),
+    ],
+)
+def test_what_has_no_record(sender, helo):
+    assert spf(text("v=spf1 +all"), sender=sender, helo=helo).outcome is Outcome.NONE
+
+
+def test_without_a_local_part_it_is_the_postmaster():
+    zone = text("v=spf1 exists:%{l}.example.net -all") | {"postmaster.example.net": {"A": ["127.0.0.2"]}}
+    assert spf(zone, "@example.com").outcome is Outcome.PASS
+
+
+def test_an_internationalised_domain_is_asked_for_by_its_a_labels():
+    assert spf({"xn--bcher-kva.example": {"TXT": ["v=spf1 +all"]}}, "ann@bücher.example").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    "sender", ['"a b"@example.com', "%{h}@example.com", "a\x00b@example.com", "ä@example.com", "a@b@example.com"]
+)
+def test_hostile_local_parts(sender):
+    found = spf(text("v=spf1 exists:%{l}.%{s}.example.com -all"), sender)
+    assert found.outcome in {Outcome.FAIL, Outcome.PERMERROR}
+
+
+def test_a_peer_that_is_no_address_is_an_error():
+    assert spf(text("v=spf1 +all"), peer="unix:").outcome is Outcome.PERMERROR
+
+
+def test_a_server_that_fails_is_a_temporary_error():
+    assert spf({"example.com": SERVFAIL}).outcome is Outcome.TEMPERROR
+
+
+def test_a_silent_server_is_a_temporary_error_in_time():
+    with Zone({"example.com": SILENT}) as zone:
+        found, seconds = verdicts_and_time(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com"), 0.5)
+    assert found.spf.outcome is Outcome.TEMPERROR
+    assert seconds < 0.6

@@ -1,0 +1,382 @@
+"""The field that tells what was found, the fields that others wrote, and the rules of DMARC (RFC 8601, RFC 9989)."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import authentication
+from waypost.domain.authentication import Answer, Claim, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
+
+NO_SPF = Spf(Outcome.NONE, "", "mailfrom")
+NO_DMARC = Dmarc(Outcome.NONE, "example.com")
+
+
+def verdicts(spf=NO_SPF, dkim=(), dmarc=NO_DMARC):
+    return Verdicts(spf, tuple(dkim), dmarc)
+
+
+def spf(domain, outcome=Outcome.PASS):
+    return Spf(outcome, domain, "mailfrom")
+
+
+def signed(domain, outcome=Outcome.PASS):
+    return Dkim(outcome, domain, "sel", "")
+
+
+def decide(zone, authors, spf=NO_SPF, dkim=()):
+    """The verdict, and the names that were asked for."""
+    asked = []
+    decision = authentication.decide(authors, spf, dkim)
+    try:
+        name = next(decision)
+        while True:
+            asked.append(name)
+            texts = zone.get(name, ())
+            exists = any(f".{known}".endswith(f".{name}") for known in zone)
+            name = decision.send(Answer((texts,) if isinstance(texts, str) else tuple(texts), exists))
+    except StopIteration as stop:
+        return stop.value, asked
+
+
+# The Authentication-Results field.
+
+
+def test_the_field_tells_every_verdict():
+    found = verdicts(
+        Spf(Outcome.PASS, "example.com", "mailfrom"),
+        [
+            Dkim(Outcome.PASS, "example.com", "2026", "@example.com"),
+            Dkim(Outcome.FAIL, "list.example", "k1", "", "the body was changed"),
+        ],
+        Dmarc(Outcome.PASS, "example.com", "reject"),
+    )
+    assert authentication.authentication_results(found, "mx.here.example") == [
+        "Authentication-Results: mx.here.example;",
+        "\tspf=pass smtp.mailfrom=example.com;",
+        "\tdkim=pass header.d=example.com header.s=2026 header.i=@example.com;",
+        '\tdkim=fail reason="the body was changed" header.d=list.example header.s=k1;',
+        "\tdmarc=pass header.from=example.com policy.dmarc=reject",
+    ]
+
+
+def test_a_message_without_signatures_has_dkim_none():
+    assert "\tdkim=none;" in authentication.authentication_results(verdicts(), "mx")
+
+
+def test_ten_signatures_are_listed_at_most():
+    lines = authentication.authentication_results(verdicts(dkim=[signed(f"{n}.example") for n in range(50)]), "mx")
+    assert sum("dkim=" in line for line in lines) == 10
+
+
+def test_no_line_is_too_long():
+    long = "a" * 1_000_000
+    found = Verdicts(Spf(Outcome.PASS, long, "mailfrom", long), (Dkim(Outcome.PERMERROR, *[long] * 4),) * 10, NO_DMARC)
+    assert max(map(len, authentication.authentication_results(found, long))) < 998
+
+
+hostile = st.one_of(
+    st.text(),
+    st.sampled_from(
+        ['"', "\\", "a\r\nX-Evil: 1", "(", ")", ";", "x; dmarc=pass", "a\x00b", "\ud800", "é@é", "a" * 5_000, "@" * 400]
+    ),
+)
+outcomes = st.sampled_from(Outcome)
+LINE = re.compile(
+    r'\t(?:spf|dkim|dmarc)=[a-z]+(?: reason="[^"\\\r\n]*")?'
+    r"(?: [a-z]+\.[a-z]+=[A-Za-z0-9.!#$%&'*+_-]*(?:@[A-Za-z0-9._-]*)?)*;?"
+)
+
+
+@given(
+    st.builds(Spf, outcomes, hostile, st.just("mailfrom"), hostile),
+    st.lists(st.builds(Dkim, outcomes, hostile, hostile, hostile, hostile), max_size=12),
+    st.builds(Dmarc, outcomes, hostile, hostile, hostile),
+    hostile,
+)
+def test_no_value_breaks_out_of_its_place(spf, dkim, dmarc, name):
+    first, *lines = authentication.authentication_results(Verdicts(spf, tuple(dkim), dmarc), name)
+    assert re.fullmatch(r"Authentication-Results: [A-Za-z0-9.!#$%&'*+@_-]*;", first)
+    assert all(LINE.fullmatch(line) and line.isascii() and len(line) < 998 for line in lines)
+    assert all(line.endswith(";") for line in lines[:-1])
+
+
+# What others wrote.
+
+OURS = "mx.here.example"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "mx.here.example; spf=pass",
+        "MX.Here.Example; spf=pass",
+        "mx.here.example.; spf=pass",
+        "mx.here.example 1; spf=pass",
+        "mx.here.example",
+        "mx.here.example(we say so); spf=pass",
+        "(a comment (in (comments\\)))) mx.here.example; spf=pass",
+        '"mx.here.example"; spf=pass',
+        '"mx.\\here.exam\\ple"; spf=pass',
+        "\r\n mx.here.example;\r\n\tspf=pass",
+    ],
+)
+def test_a_field_that_has_our_name_is_forged(value):
+    header = f"From: a@b\r\nauthentication-RESULTS : {value}\r\nTo: c@d\r\n".encode()
+    assert authentication.trusted_results(header, OURS) == ()
+    assert authentication.count_forged(header, OURS) == 1
+
+
+def test_a_field_of_another_server_may_be_believed():
+    header = b"Authentication-Results: mx.there.example;\r\n\tspf=pass smtp.mailfrom=a.example\r\nFrom: a@b"
+    told = ("mx.there.example; spf=pass smtp.mailfrom=a.example",)
+    assert authentication.trusted_results(header, OURS) == told
+    assert authentication.count_forged(header, OURS) == 0
+
+
+@pytest.mark.parametrize("value", ["", ";", "(never ended", '"never ended', "()" * 600 + "mx.there.example"])
+def test_a_field_whose_name_cannot_be_read_is_neither_believed_nor_ours(value):
+    header = f"Authentication-Results: {value}\r\n".encode()
+    assert authentication.trusted_results(header, OURS) == ()
+    assert authentication.count_forged(header, OURS) == 0
+
+
+def test_only_so_many_fields_are_looked_at():
+    header = b"Authentication-Results: x; spf=pass\r\n" * 1_000
+    assert len(authentication.trusted_results(header, OURS)) == authentication.MAX_FOREIGN
+
+
+def test_a_field_of_a_megabyte_is_cut():
+    (value,) = authentication.trusted_results(b"Authentication-Results: x;" + b" spf=pass;" * 100_000, OURS)
+    assert len(value) < 10_001
+
+
+@given(st.binary() | st.binary().map(lambda octets: b"Authentication-Results: " + octets), st.text())
+def test_no_octets_make_it_fail(header, name):
+    assert all("\n" not in value for value in authentication.trusted_results(header, name))
+    assert authentication.count_forged(header, name) in {0, 1}
+
+
+# Whether a message is refused.
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "refused"),
+    [
+        (Outcome.FAIL, "reject", True),
+        (Outcome.FAIL, "quarantine", False),
+        (Outcome.FAIL, "none", False),
+        (Outcome.TEMPERROR, "reject", False),
+        (Outcome.PERMERROR, "", False),
+        (Outcome.PASS, "reject", False),
+        (Outcome.NONE, "", False),
+    ],
+)
+def test_what_is_refused(outcome, policy, refused):
+    assert authentication.is_refused(verdicts(dmarc=Dmarc(outcome, "example.com", policy))) is refused
+
+
+@pytest.mark.parametrize(
+    ("claim", "domain", "identity"),
+    [
+        (Claim("192.0.2.1", "mx.example.com", "a@example.com"), "example.com", "mailfrom"),
+        (Claim("192.0.2.1", "mx.example.com", ""), "mx.example.com", "helo"),
+    ],
+)
+def test_what_could_not_be_checked_is_a_temporary_error(claim, domain, identity):
+    found = authentication.undecided(claim, "not answered in 5 s")
+    assert found.spf == Spf(Outcome.TEMPERROR, domain, identity, "not answered in 5 s")
+    assert found.dkim[0].outcome is found.dmarc.outcome is Outcome.TEMPERROR
+    assert not authentication.is_refused(found)
+
+
+# DMARC records.
+
+D = "example.com"
+
+
+@pytest.mark.parametrize(
+    ("texts", "record"),
+    [
+        (["v=DMARC1; p=reject"], Record(D, "reject")),
+        (["v=DMARC1;p=Quarantine;"], Record(D, "quarantine")),
+        (["v = DMARC1 ; p = none ; sp=reject; np=quarantine"], Record(D, "none", "reject", "quarantine")),
+        (["v=DMARC1; p=reject; aspf=s; adkim=S"], Record(D, "reject", strict_spf=True, strict_dkim=True)),
+        (["v=DMARC1; p=reject; aspf=r; adkim=x"], Record(D, "reject")),
+        (["v=DMARC1; p=reject; psd=n; t=y"], Record(D, "reject", psd="n", testing=True)),
+        (["v=DMARC1; p=reject; psd=y"], Record(D, "reject", psd="y")),
+        (["v=DMARC1; p=reject; psd=maybe; t=no"], Record(D, "reject")),
+        (["v=DMARC1; p=reject; pct=0"], Record(D, "reject", testing=True)),
+        (["v=DMARC1; p=reject; pct=50; unknown=1; ; =; nonsense"], Record(D, "reject")),
+        (["v=DMARC1; p=reject; p=none"], Record(D, "reject")),
+        (["v=DMARC1"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt; rua=mailto:d@example.com"], Record(D, "none")),
+        (["v=DMARC1; p=reject; sp=rejekt; rua=mailto:d@example.com"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt"], None),
+        (["v=DMARC1; p=rejekt; rua=nowhere"], None),
+        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], None),
+        (["v=DMARC1; p=reject", "something else"], Record(D, "reject")),
+        (["v=DMARC2; p=reject"], None),
+        (["p=reject; v=DMARC1"], None),
+        (["v=DMARC12; p=reject"], None),
+        (["V=DMARC1; p=reject"], None),
+        (["v"], None),
+        ([], None),
+    ],
+)
+def test_records(texts, record):
+    assert authentication.parse_record(D, texts) == record
+
+
+@given(st.text())
+def test_any_text_can_be_read_as_a_record(text):
+    authentication.parse_record(D, [text])
+    authentication.parse_record(D, [f"v=DMARC1;{text}"])
+
+
+# The tree walk.
+
+
+def test_a_walk_asks_for_every_name_up_to_the_top():
+    _, asked = decide({}, ["a.mail.example.com"])
+    assert asked == ["_dmarc.a.mail.example.com", "_dmarc.mail.example.com", "_dmarc.example.com", "_dmarc.com"]
+
+
+def test_a_walk_of_many_labels_asks_for_eight_names():
+    # The example of RFC 9989 section 4.10.
+    _, asked = decide({}, ["a.b.c.d.e.f.g.h.i.j.mail.example.com"])
+    assert asked == [
+        "_dmarc.a.b.c.d.e.f.g.h.i.j.mail.example.com",
+        "_dmarc.g.h.i.j.mail.example.com",
+        "_dmarc.h.i.j.mail.example.com",
+        "_dmarc.i.j.mail.example.com",
+        "_dmarc.j.mail.example.com",
+        "_dmarc.mail.example.com",
+        "_dmarc.example.com",
+        "_dmarc.com",
+    ]
+
+
+@pytest.mark.parametrize("psd", ["y", "n"])
+def test_a_walk_ends_where_a_record_says_so(psd):
+    _, asked = decide({"_dmarc.example.com": f"v=DMARC1; p=none; psd={psd}"}, ["a.example.com"])
+    assert asked == ["_dmarc.a.example.com", "_dmarc.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "records", "organisation"),
+    [
+        ("a.example.com", [], "a.example.com"),
+        ("a.example.com", [Record("example.com")], "example.com"),
+        ("a.b.example.com", [Record("a.b.example.com"), Record("example.com")], "example.com"),
+        ("a.b.example.com", [Record("b.example.com", psd="n")], "b.example.com"),
+        ("a.b.example.com", [Record("example.com", psd="y")], "b.example.com"),
+        ("a.bank", [Record("a.bank"), Record("bank", psd="y")], "a.bank"),
+        ("bank", [Record("bank", psd="y")], "bank"),
+    ],
+)
+def test_organisational_domains(domain, records, organisation):
+    assert authentication.organisational_domain(domain, records) == organisation
+
+
+@pytest.mark.parametrize(
+    ("identifier", "author", "strict", "organisations", "aligned"),
+    [
+        ("example.com", "example.com", True, ("example.com", "example.com"), True),
+        ("mail.example.com", "example.com", True, ("example.com", "example.com"), False),
+        ("mail.example.com", "news.example.com", False, ("example.com", "example.com"), True),
+        ("example.net", "example.com", False, ("example.net", "example.com"), False),
+    ],
+)
+def test_alignment(identifier, author, strict, organisations, aligned):
+    theirs, ours = organisations
+    assert aligned is authentication.align(
+        identifier, author, strict=strict, identifier_organisation=theirs, author_organisation=ours
+    )
+
+
+# The decision.
+
+REJECT = {"_dmarc.example.com": "v=DMARC1; p=reject"}
+STRICT = {"_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s"}
+
+
+@pytest.mark.parametrize(
+    ("zone", "author", "spf_result", "signatures", "outcome"),
+    [
+        (REJECT, "example.com", spf("example.com"), [], Outcome.PASS),
+        (REJECT, "example.com", spf("bounces.Example.com."), [], Outcome.PASS),
+        (REJECT, "example.com", spf("example.net"), [signed("example.com")], Outcome.PASS),
+        (REJECT, "news.example.com", NO_SPF, [signed("mail.example.com")], Outcome.PASS),
+        (REJECT, "example.com", spf("example.net"), [signed("example.net")], Outcome.FAIL),
+        (REJECT, "example.com", spf("notexample.com"), [signed("com")], Outcome.FAIL),
+        (REJECT, "example.com", spf("example.com", Outcome.SOFTFAIL), [], Outcome.FAIL),
+        (REJECT, "example.com", NO_SPF, [signed("example.com", Outcome.FAIL)], Outcome.FAIL),
+        (REJECT, "example.com", NO_SPF, [signed("example.com", Outcome.POLICY)], Outcome.FAIL),
+        (REJECT, "example.com", NO_SPF, [signed("x.test"), signed("example.com")], Outcome.PASS),
+        (STRICT, "example.com", spf("mail.example.com"), [signed("mail.example.com")], Outcome.FAIL),
+        (STRICT, "example.com", spf("mail.example.com"), [signed("example.com")], Outcome.PASS),
+        # What cannot be known now might have passed; what a stranger's servers do cannot help them.
+        (REJECT, "example.com", spf("example.com", Outcome.TEMPERROR), [], Outcome.TEMPERROR),
+        (REJECT, "example.com", spf("mail.example.com", Outcome.TEMPERROR), [], Outcome.TEMPERROR),
+        (REJECT, "example.com", NO_SPF, [signed("example.com", Outcome.TEMPERROR)], Outcome.TEMPERROR),
+        (REJECT, "example.com", NO_SPF, [signed("evil.test", Outcome.TEMPERROR)], Outcome.FAIL),
+        (STRICT, "example.com", spf("mail.example.com", Outcome.TEMPERROR), [], Outcome.FAIL),
+        (REJECT, "example.com", spf("example.com", Outcome.TEMPERROR), [signed("example.com")], Outcome.PASS),
+        ({}, "example.com", spf("example.com"), [], Outcome.NONE),
+        # An organisation below the identifier's, by its own psd=n, is another one.
+        (
+            REJECT | {"_dmarc.shop.example.com": "v=DMARC1; p=none; psd=n"},
+            "example.com",
+            spf("a.shop.example.com"),
+            [],
+            Outcome.FAIL,
+        ),
+    ],
+)
+def test_decisions(zone, author, spf_result, signatures, outcome):
+    verdict, _ = decide(zone, [author], spf_result, signatures)
+    assert (verdict.outcome, verdict.domain) == (outcome, author)
+
+
+@pytest.mark.parametrize(
+    ("zone", "author", "policy"),
+    [
+        ({"_dmarc.example.com": "v=DMARC1; p=reject; sp=none"}, "example.com", "reject"),
+        ({"_dmarc.example.com": "v=DMARC1; p=reject"}, "a.example.com", "reject"),
+        ({"_dmarc.example.com": "v=DMARC1; p=reject; sp=none"}, "a.example.com", "none"),
+        ({"_dmarc.example.com": "v=DMARC1; p=none; np=reject"}, "a.example.com", "reject"),
+        ({"_dmarc.example.com": "v=DMARC1; p=none; np=reject", "a.example.com": ""}, "a.example.com", "none"),
+        ({"_dmarc.example.com": "v=DMARC1; p=reject; t=y"}, "example.com", "quarantine"),
+        ({"_dmarc.example.com": "v=DMARC1; p=quarantine; t=y"}, "example.com", "none"),
+        ({"_dmarc.example.com": "v=DMARC1; p=none; pct=0"}, "example.com", "none"),
+        ({"_dmarc.bank": "v=DMARC1; p=reject; psd=y"}, "a.bank", "reject"),
+        (
+            {"_dmarc.a.example.com": "v=DMARC1; p=quarantine", "_dmarc.example.com": "v=DMARC1; p=reject"},
+            "a.example.com",
+            "quarantine",
+        ),
+        (
+            {"_dmarc.b.example.com": "v=DMARC1; p=quarantine", "_dmarc.example.com": "v=DMARC1; p=reject"},
+            "a.b.example.com",
+            "reject",
+        ),
+    ],
+)
+def test_the_policy_that_counts(zone, author, policy):
+    verdict, _ = decide(zone, [author])
+    assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, policy)
+
+
+@pytest.mark.parametrize("authors", [(), ("example.com", "example.net"), ("example.com", "example.com")])
+def test_no_author_or_several_are_an_error(authors):
+    verdict, asked = decide(REJECT, authors, spf("example.com"))
+    assert verdict.outcome is Outcome.PERMERROR
+    assert not asked
+
+
+def test_a_stranger_cannot_make_us_ask_for_many_names():
+    signatures = [signed(f"{number}.a.b.c.d.e.f.g.example.net") for number in range(10)]
+    _, asked = decide(REJECT, ["example.com"], NO_SPF, signatures)
+    assert asked == ["_dmarc.example.com", "_dmarc.com"]
