@@ -117,7 +117,9 @@ class Service:
         failures = FailedSignatures()
         rate = settings.limits_profile.rate
         api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
-        console = inspection.application(self._store, failures=failures, clock=now, emit=self._emit)
+        console = inspection.application(
+            self._store, hostname=settings.real_hostname, failures=failures, clock=now, emit=self._emit
+        )
         http = HttpServer(_by_path(console, api))
         smtp = await self._mail(opened)
         http_address = await self._listen("http", settings.http, http.start)

@@ -111,7 +111,9 @@ class Calls:
         await self._send("r1")
         message_id = self._newest
         self._before()
-        await self._store.search(partial(trace.message_details, account=TENANT.account, message_id=message_id))
+        await self._store.search(
+            partial(trace.message_details, account=TENANT.account, message_id=message_id, hostname="mx")
+        )
 
     async def _searchemailaddresses_the_only_page(self):
         found = search.text(search.Field.ADDRESS, search.Comparison.EXACT, "p@example.com")

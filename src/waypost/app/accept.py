@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from waypost.app import ports, trace
 from waypost.domain import errors, messages, routing
 from waypost.domain.addresses import Address
-from waypost.domain.authentication import Verdicts, authentication_results
+from waypost.domain.authentication import Verdicts, authentication_results, count_forged
 from waypost.domain.delivery import Delivery, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.messages import Envelope, Message
@@ -57,7 +57,8 @@ def accept_message(
     if len(present) < len(recipients):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
 
-    facts = messages.read_header(begun.header if begun else raw)
+    header = begun.header if begun else raw[: messages.end_of_header(raw)]
+    facts = messages.read_header(header)
     alias_ids = [recipient.email_address.id for recipient in present if recipient.primary]
     messages.refuse_loop(facts, alias_ids=alias_ids, key=deployment.loop_key)
 
@@ -66,7 +67,8 @@ def accept_message(
     plan = routing.plan(present)
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []
     deliveries = [_delivery(message, destination, deployment, results) for destination in plan.destinations]
-    tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan, verdicts))
+    forged = count_forged(header, deployment.hostname)
+    tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan, verdicts=verdicts, forged=forged))
     return message
 
 

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from waypost.app import ports
-from waypost.domain import addresses, errors, routing
-from waypost.domain.authentication import Verdicts
+from waypost.domain import addresses, errors, messages, routing
+from waypost.domain.authentication import Verdicts, trusted_results
 from waypost.domain.delivery import Delivery, Reason
 from waypost.domain.messages import Message
+
+HEADER_OCTETS = 256 * 1024
+"""Octets of a message that are looked at for its header: as many as it may have."""
 
 ACCEPTED = "accepted"
 """We answered 250 and the mail is ours."""
@@ -25,6 +28,8 @@ class MessageDetails:
     message: Message
     deliveries: list[Delivery]
     events: list[ports.TraceEvent]
+    authentication_results: tuple[str, ...]
+    """What others have found out about its sender, as it says; not those that bear our name, which are forged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,9 @@ class Copy:
     """Octets that the sender sent."""
 
 
-def of_acceptance(message: Message, plan: routing.Plan, verdicts: Verdicts | None = None) -> list[ports.TraceEvent]:
+def of_acceptance(
+    message: Message, plan: routing.Plan, *, verdicts: Verdicts | None = None, forged: int = 0
+) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
     accepted: dict[str, str | int] = {
@@ -49,6 +56,8 @@ def of_acceptance(message: Message, plan: routing.Plan, verdicts: Verdicts | Non
     }
     if envelope.tls:
         accepted["tls"] = envelope.tls
+    if forged:
+        accepted["forged_authentication_results"] = forged
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
     if verdicts:
         events.append(ports.TraceEvent(message.received_at, CHECKED, _found(verdicts)))
@@ -88,15 +97,17 @@ def inbox(
     raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
 
 
-def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
-    """All that may be told of a message to one account. Raises `errors.NotFound`."""
+def message_details(tx: ports.ReadTx, account: str, message_id: str, *, hostname: str) -> MessageDetails:
+    """All that may be told of a message to one account; `hostname` is our own. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
     events = [event for event in tx.trace(message_id) if event.detail.get("address", "") in {"", *theirs}]
-    return MessageDetails(message, deliveries, events)
+    beginning = tx.octets(message_id, start=0, limit=HEADER_OCTETS)
+    believed = trusted_results(beginning[: messages.end_of_header(beginning)], hostname)
+    return MessageDetails(message, deliveries, events, believed)
 
 
 def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> Copy:

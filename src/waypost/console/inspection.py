@@ -47,9 +47,11 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
-def application(store: ports.Store, *, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> Starlette:
+def application(
+    store: ports.Store, *, hostname: str, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit
+) -> Starlette:
     """The inspection API as an ASGI application."""
-    inspection = _Inspection(store, failures, clock, emit)
+    inspection = _Inspection(store, hostname, failures, clock, emit)
     pages = {
         "/health": inspection.health,
         "/ready": inspection.ready,
@@ -69,8 +71,11 @@ def application(store: ports.Store, *, failures: FailedSignatures, clock: ports.
 class _Inspection:
     """The pages, each a function of a request."""
 
-    def __init__(self, store: ports.Store, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> None:
+    def __init__(
+        self, store: ports.Store, hostname: str, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit
+    ) -> None:
         self._store = store
+        self._hostname = hostname
         self._failures = failures
         self._clock = clock
         self._emit = emit
@@ -109,7 +114,9 @@ class _Inspection:
         """One message with its deliveries and its trace."""
         account = await self._account(request)
         message_id = request.path_params["id"]
-        found = await self._store.search(partial(trace.message_details, account=account, message_id=message_id))
+        found = await self._store.search(
+            partial(trace.message_details, account=account, message_id=message_id, hostname=self._hostname)
+        )
         return JSONResponse(_details(found))
 
     async def raw(self, request: Request) -> Response:
@@ -257,6 +264,9 @@ def _details(found: trace.MessageDetails) -> dict[str, Any]:
         "size": message.size,
         "peer": message.envelope.peer,
         "helo": message.envelope.helo,
+        "protocol": message.envelope.protocol,
+        "tls": message.envelope.tls or None,
+        "authentication_results": list(found.authentication_results),
         "deliveries": [
             {
                 "address": delivery.address.text,
