@@ -14,7 +14,8 @@ DEV := .venv/installed-dev
 SUITE := .venv/botocore-sdist
 SIMULATOR := .venv/iam-simulate
 AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
-JUDGES := $(SUITE) $(SIMULATOR)
+SENDERS := .venv/senders
+JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +38,12 @@ $(SUITE): requirements/dev.txt | $(DEV)
 $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/domain/iam/differential/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching the simulator of IAM policies"; \
+		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
+
+# A mail client of the JavaScript world, which our users' software sends with.
+$(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp tests/e2e/senders/package*.json $@
+	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
 		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
 
 # The rules and the protocols have no excuse: every branch of them is tested.

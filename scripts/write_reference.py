@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from tests.api import refusals
+from tests.differential import expected
 from waypost import datadir, events
 from waypost.api import calls, operations, shapes, tags
 from waypost.authentication import checker
@@ -173,6 +174,20 @@ def smtp_replies_page() -> str:
     )
 
 
+def differences_page() -> str:
+    """Where the SMTP edge takes what others refuse, or the other way round."""
+    return "\n".join(
+        [
+            "# Where other mail servers answer otherwise\n",
+            "The same thousand generated dialogues were played to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. These are all",
+            "the ways in which they differ in what they accept, with the reason; `make proofs` plays them again, and a",
+            "difference without a reason fails it. What follows from the RFCs is in",
+            "[specifications](specifications.md).\n",
+            expected.markdown(),
+        ]
+    )
+
+
 def events_page() -> str:
     """Everything that may be in the log."""
     rows = []
@@ -197,6 +212,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
     "smtp-replies.md": smtp_replies_page,
+    "smtp-differences.md": differences_page,
     "reference/events.md": events_page,
 }
 """The pages, by their place in `docs`."""

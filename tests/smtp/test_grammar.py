@@ -96,7 +96,7 @@ def test_a_sender_is_a_mailbox_or_nobody(path):
 def test_what_is_no_mailbox_is_no_sender_and_no_recipient(path):
     assert not grammar.is_reverse_path(path)
     with pytest.raises(grammar.BadSyntax):
-        grammar.parse_recipient(path)
+        grammar.parse_recipient(path, hostname="mail.example")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_is_no_mailbox_is_no_sender_and_no_recipient(path):
     ],
 )
 def test_a_recipient_is_compared_by_its_key_and_shown_as_it_was_written(path, key):
-    address = grammar.parse_recipient(path)
+    address = grammar.parse_recipient(path, hostname="mail.example")
     assert (address.key, address.text) == (key, path)
 
 
@@ -119,14 +119,14 @@ def test_a_recipient_is_compared_by_its_key_and_shown_as_it_was_written(path, ke
     "path", ["a@[192.0.2.1]", '""@b.example', "a@b..example", "a@-b.example", f"{65 * 'a'}@b.example"]
 )
 def test_a_recipient_that_can_be_none_of_ours_is_no_address(path):
-    assert grammar.parse_recipient(path) is None
+    assert grammar.parse_recipient(path, hostname="mail.example") is None
 
 
 @given(text=st.text(alphabet=st.characters(exclude_characters="\r\n")))
 def test_any_text_is_read_or_refused_in_the_ways_that_are_named(text):
     for argument in (text, f"TO:{text}", f"TO:<{text}>", f"TO:<a@{text}>", f"TO:<a@b.example> {text}"):
         try:
-            grammar.parse_recipient(grammar.parse_path(argument, "TO").text)
+            grammar.parse_recipient(grammar.parse_path(argument, "TO").text, hostname="mail.example")
         except (grammar.BadSyntax, grammar.BadParameter):
             continue
 

@@ -1,5 +1,6 @@
 """The SMTP session says and asks what the dialogues say, however its input is cut."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,13 @@ CUTTABLE = {name: told for name, told in DIALOGUES.items() if "tls" not in told.
 
 every_cuttable = pytest.mark.parametrize("told", CUTTABLE.values(), ids=CUTTABLE.keys())
 
-words = st.sampled_from([*invariants.COMMANDS, *invariants.TEXT, *invariants.LETTERS]) | st.binary(max_size=12)
+all_words = [*invariants.COMMANDS, *invariants.TEXT, *invariants.TRICKS, *invariants.LETTERS]
+words = st.sampled_from(all_words) | st.binary(max_size=12)
 anything = st.lists(words, max_size=20).map(b"".join)
 
-texts = st.lists(st.sampled_from(invariants.TEXT) | st.binary(max_size=60), max_size=5).map(b"".join)
-after_data = texts.map(lambda text: [b"DATA\r\n", text, b"\r\n.\r\n"])
+good_text = st.lists(st.sampled_from(invariants.TEXT), max_size=6).map(b"".join)
+texts = good_text | st.tuples(good_text, st.sampled_from(invariants.TRICKS), good_text).map(b"".join)
+after_data = texts.map(lambda text: [b"DATA\r\n", text, b".\r\n"])
 in_chunks = st.lists(texts, min_size=1, max_size=3).map(
     lambda parts: [invariants.a_chunk(part, is_last=number == len(parts)) for number, part in enumerate(parts, 1)]
 )
@@ -40,10 +43,10 @@ transactions = st.tuples(
 @st.composite
 def conversations(draw):
     """What a good client says, with a few words of it left out, or others put in between."""
-    lines = [draw(st.sampled_from(invariants.GREETINGS))]
-    for transaction in draw(st.lists(transactions | st.sampled_from(invariants.COMMANDS).map(lambda word: [word]))):
+    lines = [draw(st.sampled_from(invariants.GREETINGS[:2]))]
+    for transaction in draw(st.lists(transactions, min_size=1, max_size=3)):
         lines += transaction
-    for place, is_gone, word in draw(st.lists(st.tuples(st.integers(0, 30), st.booleans(), words), max_size=3)):
+    for place, is_gone, word in draw(st.lists(st.tuples(st.integers(1, 20), st.booleans(), words), max_size=2)):
         lines[place : place + is_gone] = [word]
     return b"".join(lines)
 
@@ -52,17 +55,23 @@ invisible = st.text(max_size=30).map(lambda text: f"<{text}@{text[::-1]}>\r\n".e
 odd_paths = st.tuples(invisible, invisible).map(
     lambda paths: b"EHLO c\r\nMAIL FROM:%b RSET\r\nMAIL FROM:<> SMTPUTF8\r\nRCPT TO:%b" % paths
 )
+
+
+def mostly(usual, *others):
+    return st.sampled_from([usual] * 5 + [*others])
+
+
 offers = st.builds(
     Offer,
     hostname=st.just("mail.example"),
     lmtp=st.booleans(),
     offers_tls=st.booleans(),
-    message_limit=st.sampled_from([10_000, 200, 100, 0]),
-    recipient_limit=st.sampled_from([100, 2]),
-    mail_limit=st.sampled_from([100, 2]),
-    command_limit=st.sampled_from([1_000, 15]),
-    error_limit=st.sampled_from([1_000, 3]),
-    unknown_recipient_limit=st.sampled_from([1_000, 2]),
+    message_limit=mostly(10_000, 200, 0),
+    recipient_limit=mostly(100, 2),
+    mail_limit=mostly(100, 2),
+    command_limit=mostly(1_000, 15),
+    error_limit=mostly(1_000, 3),
+    unknown_recipient_limit=mostly(1_000, 2),
     piece=st.sampled_from([10_000, 100, 40, 20]),
 )
 ways = st.builds(invariants.Way, shakes_hands=st.booleans(), has_porter=st.booleans())
@@ -109,11 +118,11 @@ def test_cut_at_random(told, places):
     assert dialogue.is_told(answer, told.told), answer
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(offer=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways)
 def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
     if offer.lmtp:
-        octets = octets.replace(b"EHLO", b"LHLO")
+        octets = octets.replace(b"EHLO", b"LHLO").replace(b"HELO", b"LHLO")
     invariants.check(offer, octets, sizes, way)
 
 
@@ -298,3 +307,73 @@ def test_a_turn_ends_after_so_many_commands_and_the_next_goes_on():
     assert session.next_question() is None
     assert not session.has_more
     assert session.output() == bytes(replies.OK)
+
+
+A_RECIPIENT = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
+
+
+@pytest.mark.xfail(reason="which refusal comes first depends on how much of the message is received at once")
+@pytest.mark.parametrize(
+    "octets",
+    [
+        A_RECIPIENT + b"DATA\r\nSubject: " + b"x" * 300 + b"\r\n.\r\n",
+        A_RECIPIENT + b"BDAT 300 LAST\r\n" + b"x" * 250 + b"\n" + b"x" * 49,
+    ],
+    ids=["its header and itself too big", "too big, then a bare line end"],
+)
+def test_a_message_refused_for_two_reasons_is_told_the_first_however_it_is_cut(octets):
+    at_once = dialogue.play(a_session(), [octets])
+    assert dialogue.play(a_session(), dialogue.cut(octets, set(range(len(octets))))) == at_once
+
+
+@pytest.mark.xfail(reason="of a first line that is longer than a piece, all that is there is looked at for a colon")
+def test_whether_a_header_is_too_big_is_the_same_however_it_is_cut():
+    octets = A_RECIPIENT + b"DATA\r\n" + b"x" * 45 + b": b\r\n\r\nHi\r\n.\r\n"
+    at_once = dialogue.play(a_session(), [octets])
+    assert dialogue.play(a_session(), dialogue.cut(octets, set(range(len(octets))))) == at_once
+
+
+@pytest.mark.xfail(reason="the domain of a sender may hold U+0080 to U+009F, which its local part may not")
+@pytest.mark.parametrize("sender", ["a@b\x80.example", "a@b.example\x9b"])
+def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
+    _, told = dialogue.play(dialogue.a_session(), [f"EHLO c\r\nMAIL FROM:<{sender}> SMTPUTF8\r\n".encode()])
+    assert told.endswith(bytes(replies.BAD_MAIL))
+
+
+@pytest.mark.xfail(reason="a BDAT that is refused as a line leaves its octets to be read as commands")
+@pytest.mark.parametrize(
+    ("command", "offer"),
+    [
+        (b"BDAT 6 LAST" + b" " * 600, {}),
+        (b"BDAT 6 LAST \xff", {}),
+        (b"BDAT 6 LAST", {"offers_tls": True, "needs_tls": True}),
+    ],
+    ids=["too long", "not UTF-8", "before TLS"],
+)
+def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, offer):
+    _, told = dialogue.play(dialogue.a_session(**offer), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"])
+    assert b"\r\n214" not in told
+
+
+@pytest.mark.xfail(reason="what came behind a bare line end, or a command too many, is let go at the next call only")
+@pytest.mark.parametrize("octets", [b"NOOP\n", b"NOOP\r\n" * 3], ids=["bare line end", "command limit"])
+def test_a_session_that_is_over_holds_nothing(octets):
+    session = dialogue.a_session(command_limit=2)
+    session.receive(octets + b"x" * 50_000)
+    assert session.next_question() is None
+    assert session.farewell
+    assert session.held_octets == 0
+
+
+@pytest.mark.xfail(reason="octets that come in twos are kept in twos, with 56 octets of Python for each two")
+def test_a_message_takes_as_much_memory_as_is_told():
+    session, house = dialogue.a_session(), dialogue.House()
+    session.receive(A_RECIPIENT + b"DATA\r\nSubject: hello\r\n\r\n")
+    house.serve(session)
+    tracemalloc.start()
+    for number in range(2_000):
+        session.receive(bytes([97 + number % 26]) * 2)
+        house.serve(session)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 2 * session.held_octets + 4_000

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from waypost.domain import limits
@@ -50,6 +51,7 @@ class FailedSignatures:
         return min(self._buckets.take(network_of(source), now).wait, LONGEST_DELAY)
 
 
+@lru_cache(maxsize=16_384)
 def network_of(source: str) -> str:
     """Who is behind an IP address: with IPv6 a host has 2^64 of them, so the first half counts."""
     try:

@@ -78,13 +78,14 @@ class Connection(asyncio.Protocol):
         self._is_admitted = False
         self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
-        self._early = b""
-        """The beginning of the handshake, if it came before we began it."""
+        self._before_tls: bytes | None = None
+        """The beginning of the handshake, as far as it is read before somebody is there to make it."""
+        self._within_tls: bytes | None = None
+        """What a quick client says in TLS before we hear that the handshake is made."""
         self._held = 0
         self._progress = self._transfers = self._transferred = 0
         self.peer = ""
         """The client's IP address."""
-        self.ended: asyncio.Future[None] = self._loop.create_future()
 
     # What the loop tells us
 
@@ -106,17 +107,21 @@ class Connection(asyncio.Protocol):
             return
         self._is_admitted = True
         if self._listener.is_tls:
+            self._before_tls = b""
             self._answering = self._loop.create_task(self._begin_with_tls())
         else:
             self._greet()
 
     def data_received(self, data: bytes) -> None:
         session = self._session
+        if self._before_tls is not None:
+            self._before_tls += data
+            return
+        if self._within_tls is not None:
+            self._within_tls += data
+            return
         if session is None:
-            if self._answering is not None:
-                self._early += data
-            else:
-                self._send_away(replies.EARLY_TALKER)
+            self._send_away(replies.EARLY_TALKER)
             return
         if session.farewell:
             return
@@ -132,6 +137,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
         self._client_is_done = True
+        if self._answering is None and not self._transport.get_write_buffer_size():
+            return False  # nothing is left to be said; thousands may go at once, so this is short
         if self._answering is None:
             self._close()
         return self._transport.can_write_eof()
@@ -179,9 +186,11 @@ class Connection(asyncio.Protocol):
 
     async def _begin_with_tls(self) -> None:
         version = await self._shake_hands()
-        self._answering = None
+        said, self._within_tls, self._answering = self._within_tls, None, None
         if version:
             self._greet(version)
+            if said:
+                self.data_received(said)
 
     async def _shake_hands(self) -> str | None:
         """Make the handshake; returns version and cipher, or None if it failed."""
@@ -197,10 +206,11 @@ class Connection(asyncio.Protocol):
                 ssl_shutdown_timeout=bounds.linger,
             )
         )
-        await asyncio.sleep(0)  # in its first step it takes the transport over; before, it may have been read from
-        if self._early:
+        await asyncio.sleep(0)  # in its first step it takes the transport over
+        read, self._before_tls, self._within_tls = self._before_tls, None, b""
+        if read:
             protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
-            self._loop.call_soon(_feed, protocol, self._early)
+            self._loop.call_soon(_feed, protocol, read)
         try:
             transport = await upgrade
         except OSError as error:
@@ -277,10 +287,13 @@ class Connection(asyncio.Protocol):
         return session.next_question()
 
     async def _start_tls(self, session: Session) -> None:
+        self._pause()  # what the client answers to the 220 is for whoever makes the handshake
         self._flush(session)
         version = await self._shake_hands()
+        said, self._within_tls = self._within_tls, None
         if version:
             session.tls_started(version)
+            session.receive(said or b"")
         else:
             session.close(replies.BYE)
 
@@ -363,7 +376,6 @@ class Connection(asyncio.Protocol):
         if self._session:
             self._account(self._session)
         self._server.closed(self, was_admitted=self._is_admitted)
-        self.ended.set_result(None)
 
     # Time
 

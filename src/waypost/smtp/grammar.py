@@ -98,21 +98,24 @@ def has_source_route(path: str) -> bool:
     return path.startswith("@") and ":" in path
 
 
-def parse_recipient(path: str) -> addresses.Address | None:
+def parse_recipient(path: str, *, hostname: str) -> addresses.Address | None:
     """The address of a RCPT path, or None if it is well written but can be none of ours (a literal, say).
+
+    `hostname` is our own, which the postmaster without a domain is at.
 
     Raises `BadSyntax`.
     """
-    if path.lower() == "postmaster":  # the one path without a domain, RFC 5321 section 4.5.1
-        return None
     match = _mailbox(path)
-    if match is None:
+    if match:
+        local, domain = match["local"], match["domain"]
+    elif path.lower() == "postmaster":  # the one path without a domain: RFC 5321 section 4.5.1
+        local, domain = path, hostname
+    else:
         raise BadSyntax
-    local = match["local"]
     if local.startswith('"'):
         local = addresses.unquote(local)
     try:
-        return addresses.from_parts(local, match["domain"], text=path)
+        return addresses.from_parts(local, domain, text=path)
     except errors.Invalid:
         return None
 

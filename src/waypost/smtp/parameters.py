@@ -66,14 +66,14 @@ def read_mail(argument: str, *, message_limit: int) -> Transaction:
     return transaction
 
 
-def read_rcpt(argument: str, *, smtputf8: bool) -> tuple[Address | None, RecipientDsn]:
+def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
     """The address that `RCPT argument` names, None if it can be none of ours, and what is to be told of it.
 
     Raises `Refused`.
     """
     path = _path(argument, "TO", replies.BAD_RCPT)
     try:
-        address = grammar.parse_recipient(path.text)
+        address = grammar.parse_recipient(path.text, hostname=hostname)
     except grammar.BadSyntax:
         raise Refused(replies.BAD_RCPT) from None
     dsn = NOTHING_SAID

@@ -41,6 +41,7 @@ class SmtpServer:
         self._servers: list[asyncio.Server] = []
         self._sent_away: Counter[Reply] = Counter()
         self._is_stopping = False
+        self._all_gone: asyncio.Future[None] | None = None
 
     async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
@@ -57,8 +58,9 @@ class SmtpServer:
             server.close()
         for connection in list(self._connections):
             connection.hang_up(replies.SHUTTING_DOWN)
-        while self._connections:
-            await asyncio.wait([connection.ended for connection in self._connections])
+        if self._connections:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await self._all_gone
         self._tell_of_those_sent_away()
 
     def opened(self, connection: Connection) -> Reply | None:
@@ -76,6 +78,8 @@ class SmtpServer:
         self._connections.discard(connection)
         if was_admitted:
             self.house.admission.leave(connection.peer)
+        if self._all_gone and not self._connections:
+            self._all_gone.set_result(None)
 
     def hung_up(self, peer: str, reply: Reply) -> None:
         """We ended a client's session, for the reason in the reply."""

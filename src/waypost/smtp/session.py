@@ -366,7 +366,9 @@ class Session:
 
     def _rcpt(self, argument: str) -> Reply | None:
         assert self._transaction
-        address, self._notification = parameters.read_rcpt(argument, smtputf8=self._transaction.smtputf8)
+        address, self._notification = parameters.read_rcpt(
+            argument, smtputf8=self._transaction.smtputf8, hostname=self._offer.hostname
+        )
         if address is None:
             self._recipient_refused(replies.NO_SUCH_USER)
         elif len(self._transaction.recipients) >= self._offer.recipient_limit:

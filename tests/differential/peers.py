@@ -1,0 +1,304 @@
+"""The servers that hear the same dialogues: a Waypost process, aiosmtpd in a thread, and a private Postfix.
+
+Each tells with its 250 which message that is, and says afterwards what it made of it.
+"""
+
+import datetime as dt
+import itertools
+import logging
+import re
+import socket
+import ssl
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.differential.dialogues import KNOWN
+from tests.e2e.house import House
+from tests.e2e.senders import exim, postfix
+from waypost import testing
+
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a server made of a message that it took."""
+
+    sender: str
+    recipients: frozenset[str]
+    content: bytes
+
+
+# Waypost
+
+
+class Waypost:
+    """A real process, with the addresses that are known."""
+
+    name = "Waypost"
+    told_id = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) accepted")
+    may_be_half_closed = True
+
+    def __init__(self, house):
+        self.house = house
+        self.address = house.server.smtp
+
+    def message(self, message_id) -> Accepted:
+        details = self.house.json(f"messages/{message_id}")
+        addresses = [delivery["address"] for delivery in details["deliveries"]]
+        (content,) = {self._content(message_id, address) for address in addresses}
+        return Accepted(details["from"], _keys(addresses), content)
+
+    def _content(self, message_id, address):
+        raw = self.house.raw(message_id, address)
+        trace = re.match(rb"(?:[^\r\n]+: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*){3}", raw)
+        assert trace[0].startswith(b"Return-Path: <"), raw
+        return raw[trace.end() :]
+
+    def settle(self, told):
+        """Nothing is on its way."""
+
+    def count(self) -> int:
+        """How many messages it has, told of or not."""
+        return len({message_id for address in KNOWN for message_id in self._ids_at(address)})
+
+    def _ids_at(self, address):
+        found = []
+        while page := self.house.ids_at(address, limit=500, **({"after": found[-1]} if found else {})):
+            found += page
+        return found
+
+
+@contextmanager
+def waypost():
+    with testing.server("--hostname", "mail.example", "--tls-certificate", "self-signed") as server:
+        house = House(server)
+        for address in KNOWN:
+            house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
+        yield Waypost(house)
+        house.connect.close()
+        log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
+
+
+# aiosmtpd
+
+
+class _LongLines(SMTP):
+    line_length_limit = 10_000_000
+
+
+class _Memory:
+    """A handler of aiosmtpd that keeps everything in memory."""
+
+    def __init__(self, knows):
+        self.knows = knows
+        self.kept = {}
+        self._numbers = itertools.count(1)
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if not self.knows(address):
+            return "550 5.1.1 No such address here"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        number = str(next(self._numbers))
+        content = bytes(envelope.original_content)
+        self.kept[number] = Accepted(envelope.mail_from.removeprefix("<>"), _keys(envelope.rcpt_tos), content)
+        return f"250 2.0.0 <{number}> accepted"
+
+
+class Aiosmtpd:
+    """aiosmtpd as it is by default, with TLS, and with the addresses that are known."""
+
+    name = "aiosmtpd"
+    told_id = re.compile(rb"2\.0\.0 <([0-9]+)> accepted")
+    may_be_half_closed = False
+
+    def __init__(self, memory, address):
+        self._memory = memory
+        self.address = address
+
+    def message(self, message_id) -> Accepted:
+        return self._memory.kept[message_id]
+
+    def count(self) -> int:
+        return len(self._memory.kept)
+
+    def settle(self, told):
+        """Nothing is on its way."""
+
+
+@contextmanager
+def aiosmtpd(*, knows=None, tls=True):
+    with tempfile.TemporaryDirectory() as directory:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate(Path(directory)))
+        known = {_key(address) for address in KNOWN}
+        memory = _Memory(knows or (lambda address: _key(address) in known))
+        options = {"tls_context": context} if tls else {}
+        with _running(memory, SMTP, **options) as address:
+            yield Aiosmtpd(memory, address)
+
+
+@contextmanager
+def _running(memory, factory, **options):
+    class OnAnyPort(Controller):
+        def factory(self):
+            return factory(memory, hostname="peer.example", enable_SMTPUTF8=True, **options)
+
+    controller = OnAnyPort(memory, hostname="127.0.0.1", port=free_port())
+    log = logging.getLogger("mail.log")
+    log.disabled = True  # it tells of each mistake of a client, and here are many
+    controller.start()
+    try:
+        yield "127.0.0.1", controller.port
+    finally:
+        controller.stop()
+        log.disabled = False
+
+
+# Postfix
+
+_POSTFIX_SETTINGS = """\
+mynetworks =
+local_header_rewrite_clients =
+smtpd_relay_restrictions = reject_unauth_destination
+virtual_mailbox_domains = example.com, xn--bcher-kva.example
+virtual_mailbox_maps = inline:{{ {known} }}
+virtual_transport = smtp:[127.0.0.1]:{sink}
+default_transport = discard:
+relay_transport = discard:
+local_transport = discard:
+smtp_line_length_limit = 0
+smtp_send_xforward_command = no
+smtp_tls_security_level = none
+destination_concurrency_limit = 4
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {directory}/key.pem, {directory}/certificate.pem
+smtpd_soft_error_limit = 1000
+smtpd_hard_error_limit = 1000
+smtpd_junk_command_limit = 1000
+smtpd_error_sleep_time = 0
+"""
+
+
+class Postfix:
+    """A private instance, which hands everything that it takes to a server that keeps it."""
+
+    name = "Postfix"
+    told_id = re.compile(rb"queued as ([0-9A-Za-z]+)")
+    may_be_half_closed = True
+
+    def __init__(self, instance, memory):
+        self._instance = instance
+        self._memory = memory
+        self.address = ("127.0.0.1", instance.port)
+
+    def message(self, message_id) -> Accepted:
+        """What it handed over; if it went elsewhere (to the postmaster, say), what the log tells of it."""
+        return self._handed_over().get(message_id) or self._from_log(message_id)
+
+    def count(self) -> int:
+        return len(self._queued() - set(re.findall(r"notification: ([0-9A-Za-z]+)", self._instance.log)))
+
+    def settle(self, told):
+        """Wait until these messages, and all others that it has, are on their way no more."""
+        give_up = time.monotonic() + PATIENCE
+        while not set(told) | self._queued() <= set(re.findall(r"\]: ([0-9A-Za-z]+): removed", self._instance.log)):
+            assert time.monotonic() < give_up, self._instance.log[-3000:]
+            time.sleep(0.05)
+
+    def _queued(self):
+        return set(re.findall(r"qmgr\[\d+\]: ([0-9A-Za-z]+): from=", self._instance.log))
+
+    def _handed_over(self):
+        found = {}
+        for message in list(self._memory.kept.values()):
+            trace = re.match(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", message.content)
+            message_id = re.search(rb"\sid ([0-9A-Za-z]+)", trace[0])[1].decode()
+            before = found.get(message_id)
+            recipients = message.recipients | (before.recipients if before else frozenset())
+            found[message_id] = Accepted(message.sender, recipients, message.content[trace.end() :])
+        return found
+
+    def _from_log(self, message_id):
+        recipients = re.findall(rf" {message_id}: to=<([^>]*)>", self._instance.log)
+        sender = re.search(rf" {message_id}: from=<([^>]*)>", self._instance.log)
+        return Accepted(sender[1] if sender else "", _keys(recipients), b"")
+
+
+@contextmanager
+def postfix_server():
+    memory = _Memory(lambda address: True)
+    with _open_directory() as directory, _running(memory, _LongLines) as (_, sink):
+        certificate(directory)
+        settings = _POSTFIX_SETTINGS.format(
+            known=", ".join(f"{{{address} = here}}" for address in KNOWN), sink=sink, directory=directory
+        )
+        with postfix.running(directory / "postfix", free_port(), settings) as instance:
+            yield Postfix(instance, memory)
+
+
+# Exim
+
+
+@contextmanager
+def exim_server():
+    """Exim, which takes everything. It is only relayed to, and plays no dialogues."""
+    with _open_directory() as directory, exim.running(directory / "exim", free_port()) as peer:
+        yield peer
+
+
+# What all of them need
+
+
+@contextmanager
+def _open_directory():
+    """A directory that servers which are not root may enter."""
+    with tempfile.TemporaryDirectory(prefix="wp-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def certificate(directory: Path):
+    """A self-signed certificate and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "peer.example")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "certificate.pem", directory / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
+
+
+def _key(address):
+    return address.strip("<>").replace('"', "").lower()
+
+
+def _keys(addresses):
+    return frozenset(_key(address) for address in addresses)

@@ -1,0 +1,58 @@
+"""The same dialogues with us and with aiosmtpd: we differ for reasons that are in a table.
+
+These are the first few; `proofs/test_differential.py` has a thousand, and Postfix too.
+"""
+
+from tests.differential import comparison, expected, peers, player
+from tests.differential.dialogues import BAD_ENDS, Generator, in_data
+
+COUNT = 60
+
+
+def test_we_differ_from_aiosmtpd_only_where_we_mean_to():
+    dialogues = Generator().dialogues(COUNT)
+    with peers.waypost() as waypost:
+        ours = player.play_all(dialogues, waypost)
+        assert waypost.count() == sum(len(outcome.ids) for outcome in ours)
+    assert max(refusals(outcome) for outcome in ours) < 15
+    with peers.aiosmtpd() as aiosmtpd:
+        theirs = player.play_all(dialogues, aiosmtpd)
+        assert aiosmtpd.count() == sum(len(outcome.ids) for outcome in theirs)
+    found = comparison.all_differences(dialogues, ours, theirs, "aiosmtpd")
+    counts, unexpected = expected.sorted_out(found)
+    assert not unexpected, "\n" + "\n".join(map(str, unexpected))
+    assert counts
+
+
+def refusals(outcome):
+    """How often a client was refused. After too many of them, nobody would listen on."""
+    return sum(code >= 500 for codes in [*outcome.codes, outcome.rest] for code in codes)
+
+
+def test_the_same_seed_makes_the_same_dialogues():
+    assert repr(Generator(7).dialogues(50)) == repr(Generator(7).dialogues(50))
+    assert repr(Generator(7).dialogues(50)) != repr(Generator(8).dialogues(50))
+
+
+def test_in_a_thousand_dialogues_is_each_bad_end():
+    said = [dialogue.rest for dialogue in Generator().dialogues(1_000)]
+    assert all(any(rest.find(b"Hello." + end) >= 0 for rest in said) for end in BAD_ENDS.values())
+
+
+def test_a_message_in_data_has_its_dots_doubled():
+    assert in_data(b".\r\n..x\r\n") == b"..\r\n...x\r\n.\r\n"
+
+
+def test_a_difference_that_nobody_meant_is_told():
+    dialogue = Generator().dialogues(1)[0]
+    ours = player.Outcome(codes=[[250]] * 4, rest=[250, 221])
+    theirs = player.Outcome(codes=[[250], [250], [451], []], rest=[250, 221])
+    (difference,) = comparison.differences(dialogue, ours, theirs, "Postfix")
+    assert (difference.kind, difference.ours, difference.theirs) == ("command", 250, 451)
+    assert expected.sorted_out([difference]) == ({}, [difference])
+
+
+def test_the_table_has_a_line_for_each_reason():
+    lines = expected.markdown().splitlines()
+    assert len(lines) == 2 + len(expected.EXPECTED)
+    assert all(name in line for name, line in zip(expected.EXPECTED, lines[2:], strict=True))

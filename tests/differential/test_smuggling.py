@@ -1,0 +1,45 @@
+"""Whatever was ever taken for the end of a message: here it is one message or none, and stays one with others."""
+
+import pytest
+
+from tests.differential import peers, smuggling
+from tests.differential.dialogues import BAD_ENDS
+
+
+@pytest.fixture(scope="module")
+def waypost():
+    with peers.waypost() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def aiosmtpd():
+    with peers.aiosmtpd(tls=False) as running:
+        yield running
+
+
+WAYS = {
+    "DATA": smuggling.by_data,
+    "BDAT": lambda end: smuggling.by_bdat(end, "8BITMIME"),
+    "BDAT binary": lambda end: smuggling.by_bdat(end, "BINARYMIME"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("end", BAD_ENDS.values(), ids=BAD_ENDS)
+def test_one_message_is_never_two(waypost, aiosmtpd, way, end):
+    before = waypost.count()
+    messages = smuggling.accepted(WAYS[way](end), waypost)
+    assert len(messages) <= 1
+    assert waypost.count() == before + len(messages)
+    for raw in messages:
+        assert smuggling.messages_made(raw, aiosmtpd, smuggling.relay) == 1
+
+
+def test_a_bare_line_end_after_data_is_refused(waypost):
+    """Not mended, so that a signature stays valid, and not kept, so that nobody else can take it for an end."""
+    bare = [
+        end for end in BAD_ENDS.values() if b"\r" in end.replace(b"\r\n", b"") or b"\n" in end.replace(b"\r\n", b"")
+    ]
+    assert len(bare) > 10
+    assert [smuggling.accepted(smuggling.by_data(end), waypost) for end in bare] == [[]] * len(bare)

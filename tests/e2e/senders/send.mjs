@@ -1,0 +1,20 @@
+// Sends one message with nodemailer: node send.mjs HOST PORT SENDER RECIPIENT FILE clear|starttls, where nodemailer
+// is in the directory that NODEMAILER names.
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+
+const require = createRequire(process.env.NODEMAILER + "/");
+const nodemailer = require("nodemailer");
+const [host, port, from, to, file, how] = process.argv.slice(2);
+
+const transport = nodemailer.createTransport({
+  host,
+  port: Number(port),
+  name: "client.example",
+  secure: false,
+  ignoreTLS: how === "clear",
+  requireTLS: how === "starttls",
+  tls: { rejectUnauthorized: false },
+});
+const told = await transport.sendMail({ envelope: { from, to }, raw: readFileSync(file) });
+console.log(told.response);
