@@ -1,0 +1,153 @@
+"""SPF, DKIM and DMARC on the way in: recorded, enforced, and never in the way. The DNS is a zone of the tests' own."""
+
+import contextlib
+import smtplib
+import socket
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.authentication.mail import MESSAGE, sign, zone_of
+from tests.authentication.zone import Zone
+from tests.e2e.house import House
+from waypost import testing
+
+GOOD, STRANGER = "192.0.2.1", "198.51.100.9"
+"""Who may send for example.com, and who may not."""
+
+
+class Client(smtplib.SMTP):
+    """A mail client behind a load balancer, which says by the PROXY protocol who it is."""
+
+    def __init__(self, server, address):
+        self._address = address
+        super().__init__(*server.smtp, timeout=10)
+
+    def _get_socket(self, host, port, timeout):
+        connection = socket.create_connection((host, port), timeout)
+        addresses = socket.inet_aton(self._address) + socket.inet_aton("10.0.0.1") + struct.pack("!HH", 4711, 25)
+        connection.sendall(struct.pack("!12sBBH", b"\r\n\r\n\0\r\nQUIT\n", 0x21, 0x11, len(addresses)) + addresses)
+        return connection
+
+
+@contextlib.contextmanager
+def house_with(zone, mode):
+    host, port = zone.address
+    options = ["--authentication", mode, "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
+    with testing.server("--hostname", "mx.here.example", *options) as server:
+        house = House(server)
+        deadline = time.monotonic() + 10
+        while '"dns_changed"' not in Path(server.log).read_text(encoding="utf-8"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield house
+        house.connect.close()
+
+
+@pytest.fixture(scope="module")
+def recording():
+    with Zone(zone_of()) as zone, house_with(zone, "record") as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def enforcing():
+    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+        yield house
+
+
+def send(house, address, message, *, peer, sender="ann@example.com"):
+    """Send a message; returns its id."""
+    with Client(house.server, peer) as client:
+        client.ehlo("mx.example.com")
+        client.mail(sender)
+        client.rcpt(address)
+        code, said = client.data(message)
+    if code != 250:
+        raise smtplib.SMTPDataError(code, said)
+    return said.split()[1].decode()
+
+
+def told(house, message_id):
+    """The verdicts in the trace, and the whole message as the inspection API tells it."""
+    found = house.json(f"messages/{message_id}")
+    (checked,) = [event for event in found["trace"] if event["event"] == "checked"]
+    return (checked["spf"], checked["dkim"], checked["dmarc"]), found
+
+
+def copy(house, message_id, address):
+    return house.get(f"messages/{message_id}/raw", address=address).body
+
+
+def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
+    alias, primary = recording.linked_pair()
+    message = sign()
+    message_id = send(recording, alias, message, peer=GOOD)
+    verdicts, _ = told(recording, message_id)
+    assert verdicts == ("pass (example.com)", "pass (example.com)", "pass (example.com)")
+    for address in (alias, primary):
+        header, _, _ = copy(recording, message_id, address).partition(message)
+        assert b"\r\nAuthentication-Results: mx.here.example;\r\n\tspf=pass smtp.mailfrom=example.com;\r\n" in header
+        assert b"\r\n\tdmarc=pass header.from=example.com" in header
+        assert copy(recording, message_id, address).endswith(message)
+
+
+def test_a_large_message_is_checked_like_a_small_one(recording):
+    address = recording.new_address()
+    message_id = send(recording, address, sign(MESSAGE + b"x" * 70 + b"\r\n" * 200_000), peer=STRANGER)
+    assert told(recording, message_id)[0] == ("fail (example.com)", "pass (example.com)", "pass (example.com)")
+
+
+def test_a_forged_message_is_recorded_as_such_and_delivered(recording):
+    address = recording.new_address()
+    message_id = send(recording, address, MESSAGE, peer=STRANGER)
+    assert told(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
+
+
+def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_stay(recording):
+    address = recording.new_address()
+    forged = b"Authentication-Results: MX.here.example; dmarc=pass header.from=example.com\r\n"
+    foreign = b"Authentication-Results: list.example; dkim=pass header.d=example.com\r\n"
+    message_id = send(recording, address, forged + foreign + MESSAGE, peer=STRANGER)
+    _, found = told(recording, message_id)
+    assert found["authentication_results"] == ["list.example; dkim=pass header.d=example.com"]
+    assert found["trace"][0]["forged_authentication_results"] == 1
+    assert copy(recording, message_id, address).endswith(forged + foreign + MESSAGE)
+
+
+def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_that_is_enforced(enforcing):
+    address = enforcing.new_address()
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, address, MESSAGE, peer=STRANGER)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error.startswith(b"5.7.26 example.com says that mail in its name")
+    assert enforcing.json("messages", address=address)["messages"] == []
+    assert send(enforcing, address, sign(), peer=STRANGER)
+    assert send(enforcing, address, MESSAGE, peer=GOOD)
+
+
+def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
+    address = enforcing.new_address()
+    with pytest.raises(smtplib.SMTPDataError):
+        send(enforcing, address, MESSAGE + b"x" * 70 + b"\r\n" * 200_000, peer=STRANGER)
+    assert enforcing.json("messages", address=address)["messages"] == []
+
+
+def test_mail_from_this_machine_is_not_checked(enforcing):
+    address = enforcing.new_address()
+    message_id = send(enforcing, address, MESSAGE, peer="127.0.0.9")
+    assert "checked" not in [event["event"] for event in enforcing.json(f"messages/{message_id}")["trace"]]
+    assert b"Authentication-Results" not in copy(enforcing, message_id, address)
+
+
+def test_while_the_dns_says_nothing_mail_is_taken_unchecked_and_at_once():
+    with Zone(zone_of()) as zone:
+        zone.silent = True
+        with house_with(zone, "enforce") as house:
+            address = house.new_address()
+            began = time.monotonic()
+            message_id = send(house, address, MESSAGE, peer=STRANGER)
+            assert time.monotonic() - began < 2
+            assert "checked" not in [event["event"] for event in house.json(f"messages/{message_id}")["trace"]]
