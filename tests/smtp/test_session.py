@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.smtp import dialogue, invariants
-from waypost.smtp import replies
+from waypost.smtp import grammar, replies
 from waypost.smtp.offer import Offer
 from waypost.smtp.questions import MessageReceived, PieceReceived, TlsWanted
 from waypost.smtp.session import COMMANDS_A_TURN
@@ -270,6 +270,17 @@ def test_a_command_line_without_end_is_not_kept():
     assert session.waiting_octets < 1_000
 
 
+@pytest.mark.parametrize("verb", [b"NOOP", b"MAIL", b"RCPT"])
+@pytest.mark.parametrize("more", range(-2, 5))
+def test_a_line_about_as_long_as_any_may_be_is_refused_alike_however_it_is_cut(verb, more):
+    line = verb + b" " + b"x" * (grammar.LONGEST_LINE + more - 7) + b"\r\n"
+    octets = b"EHLO c\r\n" + line + 3 * b"x" * len(line) + b"\r\nNOOP\r\n"
+    _, at_once = dialogue.play(a_session(), [octets])
+    _, one_by_one = dialogue.play(a_session(), [octets[i : i + 1] for i in range(len(octets))])
+    assert one_by_one == at_once
+    assert at_once.endswith(bytes(replies.OK))
+
+
 def test_a_question_must_be_answered_before_the_next():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
@@ -318,8 +329,9 @@ A_RECIPIENT = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
     [
         A_RECIPIENT + b"DATA\r\nSubject: " + b"x" * 300 + b"\r\n.\r\n",
         A_RECIPIENT + b"BDAT 300 LAST\r\n" + b"x" * 250 + b"\n" + b"x" * 49,
+        A_RECIPIENT + b"BDAT 60 LAST\r\nSubject: " + b"x" * 50 + b"\n",
     ],
-    ids=["its header and itself too big", "too big, then a bare line end"],
+    ids=["its header and itself too big", "too big, then a bare line end", "its header too big, then a bare line end"],
 )
 def test_a_message_refused_for_two_reasons_is_told_the_first_however_it_is_cut(octets):
     at_once = dialogue.play(a_session(), [octets])

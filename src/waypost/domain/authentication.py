@@ -156,6 +156,8 @@ def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
 
 def count_forged(header: bytes, authserv_id: str) -> int:
     """How many `Authentication-Results` fields of a received header claim to be ours."""
+    if b"authentication-results" not in header.lower():  # as in nearly all mail; a look for it is quicker than a search
+        return 0
     return sum(1 for _, forged in _foreign_results(header, authserv_id) if forged)
 
 

@@ -130,7 +130,8 @@ class Connection(asyncio.Protocol):
         session.receive(data)
         if self._answering is None:
             self._go_on(session)
-        self._account(session)
+        if self._held or session.is_receiving or self._answering is not None:
+            self._account(session)
         if self._answering is not None and (session.waiting_octets > PAUSE_AT or self._memory.is_full):
             self._pause()
 
@@ -265,7 +266,7 @@ class Connection(asyncio.Protocol):
                     answered += 1
                 if self._farewell:
                     session.close(self._farewell)
-                if isinstance(question, MessageReceived | PieceReceived):
+                if isinstance(question, (MessageReceived, PieceReceived)):
                     self._transfer_at += self._loop.time() - self._heard_at  # our time, and not the client's
                     self._account(session)
                     self._flush(session)  # who has waited for the disk does not wait for the next message too
@@ -282,7 +283,7 @@ class Connection(asyncio.Protocol):
         self._send(session)
 
     def _next_question(self, session: Session) -> Question | None:
-        if session.is_receiving and self._memory.is_scarce:
+        if self._held and self._memory.is_scarce:
             session.spill()
         return session.next_question()
 
@@ -298,13 +299,12 @@ class Connection(asyncio.Protocol):
             session.close(replies.BYE)
 
     def _note_progress(self, session: Session) -> None:
-        now = self._loop.time()
         if session.progress != self._progress:
             self._progress = session.progress
-            self._progressed_at = now
+            self._progressed_at = self._heard_at
         if session.transfers != self._transfers:
             self._transfers = session.transfers
-            self._transfer_at = now
+            self._transfer_at = self._heard_at
             self._transferred = 0
 
     @property

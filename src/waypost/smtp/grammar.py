@@ -70,6 +70,12 @@ def split_command(line: str) -> tuple[str, str]:
     return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
+def line_limit(line: bytes) -> int:
+    """Octets that this command line may have, with its CRLF."""
+    verb, _, _ = line[: len("MAIL ")].partition(b" ")
+    return LINE_LIMITS.get(verb.upper().decode("ascii", "replace"), LINE_LIMIT)
+
+
 def is_helo_name(argument: str) -> bool:
     """Whether this can stand behind HELO or EHLO: anything that is one word of visible ASCII.
 

@@ -49,6 +49,13 @@ def read_mail(argument: str, *, message_limit: int) -> Transaction:
     path = _path(argument, "FROM", replies.BAD_MAIL)
     if not grammar.is_reverse_path(path.text):
         raise Refused(replies.BAD_MAIL)
+    transaction = _with_parameters(path, message_limit) if path.parameters else Transaction(path.text)
+    if not path.text.isascii() and not transaction.smtputf8:
+        raise Refused(replies.NEEDS_SMTPUTF8)
+    return transaction
+
+
+def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
     size = _one_of(path, "SIZE", _is_size, default="0")
     if int(size) > message_limit:
         raise Refused(replies.MESSAGE_TOO_BIG.about(limit=message_limit))
@@ -61,8 +68,6 @@ def read_mail(argument: str, *, message_limit: int) -> Transaction:
     )
     _refuse_flag_with_value(path, "SMTPUTF8")
     _refuse_unknown(path, {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
-    if not path.text.isascii() and not transaction.smtputf8:
-        raise Refused(replies.NEEDS_SMTPUTF8)
     return transaction
 
 

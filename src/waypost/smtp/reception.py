@@ -72,10 +72,10 @@ class Reception:
     """Answers the questions of one client's session, and lets it begin messages or not."""
 
     def __init__(self, house: House, *, peer: str, is_checked: bool) -> None:
-        """`is_checked`: whether its mail is, unless it comes from this machine, which nobody but we can speak for."""
+        """`is_checked`: whether its mail is, unless it comes from this machine."""
         self._house = house
         self._peer = peer
-        self._is_checked = is_checked and not ip_address(peer).is_loopback
+        self._is_checked = is_checked
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
         self._kept = Begun(b"", 0)
@@ -172,8 +172,8 @@ class Reception:
         return replies.ACCEPTED.about(id=message.id)
 
     async def _check(self, question: MessageReceived) -> Verdicts | None:
-        """What SPF, DKIM and DMARC say, where that is asked."""
-        if self._house.authenticator is None or not self._is_checked:
+        """What SPF, DKIM and DMARC say, where that is asked. Of this machine itself they say nothing."""
+        if self._house.authenticator is None or not self._is_checked or ip_address(self._peer).is_loopback:
             return None
         claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
         size = question.start + len(question.raw)

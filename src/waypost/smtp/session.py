@@ -9,10 +9,10 @@ questions and replies however they are cut.
       └── STARTTLS         └── RSET, EHLO ─┴──────────────┘            any ──QUIT──▶ over
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
+from functools import lru_cache, partial
 
 from waypost.domain.messages import Envelope
 from waypost.smtp import grammar, parameters, replies
@@ -60,6 +60,8 @@ class Session:
         self._has_more = False
         self._output = bytearray()
         self._question: Question | None = None
+        self._asked = 0
+        """Octets of a message in the question."""
         self._client_name = ""
         self._extended = False
         self._mails = self._commands = self._errors = self._unknown_recipients = 0
@@ -75,7 +77,7 @@ class Session:
         """Grows with each command that has come in whole."""
         self.transfers = 0
         """Messages of which octets have been asked for."""
-        self._say(replies.GREETING.about(hostname=offer.hostname, protocol="LMTP" if offer.lmtp else "ESMTP"))
+        self._say(_greeting(offer))
 
     @property
     def farewell(self) -> Reply | None:
@@ -100,9 +102,7 @@ class Session:
     @property
     def held_octets(self) -> int:
         """Memory that this client's input and message take now."""
-        asked = len(self._question.octets) if isinstance(self._question, PieceReceived) else 0
-        asked = len(self._question.raw) if isinstance(self._question, MessageReceived) else asked
-        return len(self._input) + asked + (self._body.buffered if self._body else 0)
+        return len(self._input) + self._asked + (self._body.buffered if self._body else 0)
 
     def receive(self, octets: bytes) -> None:
         """Take in what the client sent. It is looked at by `next_question`."""
@@ -130,19 +130,18 @@ class Session:
 
     def answer(self, reply: Reply) -> None:
         """Answer the last question; the reply is what the client is told, in LMTP for each recipient."""
-        question, self._question = self._question, None
-        if isinstance(question, PieceReceived):
-            if not reply.accepts and self._body:
-                self._body.refuse(reply)
+        question, self._question, self._asked = self._question, None, 0
+        if isinstance(question, RecipientGiven):
+            if reply.accepts:
+                self._recipient_accepted(question, reply)
+            else:
+                self._recipient_refused(reply)
         elif isinstance(question, MessageReceived):
             if reply.accepts:
                 self._commands = 0
             self._end_message(self._for_each(reply))
-        elif reply.accepts:
-            self._recipient_accepted(question)
-            self._say(reply)
-        else:
-            self._recipient_refused(reply)
+        elif not reply.accepts and self._body:
+            self._body.refuse(reply)
 
     def tls_started(self, tls: str) -> None:
         """The handshake was made: the session begins anew (RFC 3207 section 4.2). `tls` is version and cipher."""
@@ -164,6 +163,7 @@ class Session:
         self._say(reply)
         self._farewell = reply
         self._question = None
+        self._asked = 0
         self._state = State.OVER
         self._forget_message()
 
@@ -192,6 +192,7 @@ class Session:
         if piece is None:
             return False
         self._question = PieceReceived(piece, start)
+        self._asked = len(piece)
         return True
 
     def _step_message(self) -> bool:
@@ -239,6 +240,7 @@ class Session:
         assert self._transaction
         recipients = tuple(self._transaction.recipients)
         self._question = MessageReceived(self._envelope(), recipients, raw, body.handed_on, body.header)
+        self._asked = len(raw)
 
     def _end_message(self, told: Sequence[Reply]) -> None:
         for reply in told:
@@ -294,8 +296,9 @@ class Session:
         self._say(reply)
 
     def _refuse_too_long(self, line: bytes) -> None:
-        verb = line[: len("MAIL ")].upper().decode("ascii", "replace")
-        limit = grammar.LINE_LIMITS.get(verb[:-1], grammar.LINE_LIMIT) if verb.endswith(" ") else grammar.LINE_LIMIT
+        if len(line) <= grammar.LINE_LIMIT and not self._line_too_long:
+            return
+        limit = grammar.line_limit(line)
         too_long, self._line_too_long = self._line_too_long or len(line) > limit, False
         if too_long:
             raise Refused(replies.LINE_TOO_LONG.about(limit=limit))
@@ -317,17 +320,7 @@ class Session:
         if not grammar.is_helo_name(name):
             return replies.BAD_HELO.about(verb="LHLO" if self._offer.lmtp else "EHLO")
         self._greeted(name, extended=True)
-        return replies.EHLO.about(hostname=self._offer.hostname, extensions="\n".join(self._extensions()))
-
-    def _extensions(self) -> Iterator[str]:
-        offer = self._offer
-        yield "PIPELINING"
-        yield f"SIZE {offer.message_limit}"
-        yield from ("8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "DSN", "ENHANCEDSTATUSCODES")
-        yield f"LIMITS MAILMAX={offer.mail_limit} RCPTMAX={offer.recipient_limit}"
-        if offer.offers_tls and not self._tls:
-            yield "STARTTLS"
-        yield "HELP"
+        return _welcome(self._offer, bool(self._tls))
 
     def _helo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
@@ -377,11 +370,12 @@ class Session:
             self._question = RecipientGiven(address)
         return None
 
-    def _recipient_accepted(self, question: Question | None) -> None:
-        if self._transaction and isinstance(question, RecipientGiven):
-            self._transaction.recipients.append(question.address)
-            self._transaction.notifications.append(self._notification)
-            self._state = State.RCPT
+    def _recipient_accepted(self, question: RecipientGiven, reply: Reply) -> None:
+        assert self._transaction
+        self._transaction.recipients.append(question.address)
+        self._transaction.notifications.append(self._notification)
+        self._state = State.RCPT
+        self._say(reply)
 
     def _recipient_refused(self, reply: Reply) -> None:
         self._unknown_recipients += reply.code >= 500
@@ -493,6 +487,30 @@ class Session:
 
     def _say(self, reply: Reply) -> None:
         self._output += bytes(reply)
+
+
+@lru_cache(maxsize=64)
+def _greeting(offer: Offer) -> Reply:
+    return replies.GREETING.about(hostname=offer.hostname, protocol="LMTP" if offer.lmtp else "ESMTP")
+
+
+@lru_cache(maxsize=64)
+def _welcome(offer: Offer, is_tls: bool) -> Reply:
+    """The answer to EHLO: what we can."""
+    extensions = [
+        "PIPELINING",
+        f"SIZE {offer.message_limit}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "CHUNKING",
+        "BINARYMIME",
+        "DSN",
+        "ENHANCEDSTATUSCODES",
+        f"LIMITS MAILMAX={offer.mail_limit} RCPTMAX={offer.recipient_limit}",
+        *(["STARTTLS"] if offer.offers_tls and not is_tls else []),
+        "HELP",
+    ]
+    return replies.EHLO.about(hostname=offer.hostname, extensions="\n".join(extensions))
 
 
 def _always(reply: Reply) -> Callable[[Session, str], Reply | None]:
