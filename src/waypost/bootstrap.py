@@ -146,7 +146,7 @@ class Service:
             greeting_delay=settings.seconds_before_greeting,
         )
         checker = None
-        if settings.authentication != "off":
+        if settings.checks_senders:
             checker = Checker(settings.resolvers, lambda works: self._emit(events.DnsChanged(works=works)))
             await checker.start()
             opened.push_async_callback(checker.stop)

@@ -140,6 +140,12 @@ class Settings:
         return found
 
     @property
+    def checks_senders(self) -> bool:
+        """Whether there may be mail to check: none that comes from this machine is."""
+        heard = (host_and_port(name, getattr(self, name))[0] for name in ("smtp", "smtps") if getattr(self, name))
+        return self.authentication != "off" and (bool(self.proxies) or not all(map(_is_loopback, heard)))
+
+    @property
     def seconds_before_greeting(self) -> float:
         """How long a client waits for the greeting."""
         return duration("greeting-delay", self.greeting_delay).total_seconds() if self.greeting_delay else 0.0
@@ -233,6 +239,13 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise BadSetting(f"--{name} must be HOST:PORT, with a port from 0 to 65535, not {value!r}")
     return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def option_name(name: str) -> str:
