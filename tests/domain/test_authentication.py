@@ -380,3 +380,17 @@ def test_a_stranger_cannot_make_us_ask_for_many_names():
     signatures = [signed(f"{number}.a.b.c.d.e.f.g.example.net") for number in range(10)]
     _, asked = decide(REJECT, ["example.com"], NO_SPF, signatures)
     assert asked == ["_dmarc.example.com", "_dmarc.com"]
+
+
+def test_the_verdicts_in_words_have_nothing_hostile_in_them():
+    hostile = "a\x1b[31m\r\n\0.example"
+    verdicts = Verdicts(
+        Spf(Outcome.FAIL, hostile, "mailfrom"),
+        tuple(Dkim(Outcome.PASS, hostile, "s", "") for _ in range(20)),
+        Dmarc(Outcome.NONE, ""),
+    )
+    told = authentication.in_words(verdicts)
+    assert told["spf"] == "fail (a__31m___.example)"
+    assert told["dkim"].split(", ") == ["pass (a__31m___.example)"] * 10
+    assert told["dmarc"] == "none"
+    assert authentication.in_words(Verdicts(verdicts.spf, (), verdicts.dmarc))["dkim"] == "none"

@@ -122,7 +122,7 @@ def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_t
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, address, MESSAGE, peer=STRANGER)
     assert refused.value.smtp_code == 550
-    assert refused.value.smtp_error.startswith(b"5.7.26 example.com says that mail in its name")
+    assert refused.value.smtp_error.startswith(b"5.7.26 Neither SPF nor DKIM speaks for the domain in From")
     assert enforcing.json("messages", address=address)["messages"] == []
     assert send(enforcing, address, sign(), peer=STRANGER)
     assert send(enforcing, address, MESSAGE, peer=GOOD)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from waypost.app import ports
 from waypost.domain import addresses, errors, messages, routing
-from waypost.domain.authentication import Verdicts, trusted_results
+from waypost.domain.authentication import Verdicts, in_words, trusted_results
 from waypost.domain.delivery import Delivery, Reason
 from waypost.domain.messages import Message
 
@@ -60,7 +60,7 @@ def of_acceptance(
         accepted["forged_authentication_results"] = forged
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
     if verdicts:
-        events.append(ports.TraceEvent(message.received_at, CHECKED, _found(verdicts)))
+        events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(verdicts)))
     for destination in plan.destinations:
         detail: dict[str, str | int] = {
             "address": destination.email_address.address.text,
@@ -72,16 +72,6 @@ def of_acceptance(
         detail = {"address": spared.email_address.address.text, "because": spared.why}
         events.append(ports.TraceEvent(message.received_at, SPARED, detail))
     return events
-
-
-def _found(verdicts: Verdicts) -> dict[str, str | int]:
-    """The verdicts in a few words each."""
-    signatures = [f"{dkim.outcome.value} ({dkim.domain})" for dkim in verdicts.dkim]
-    return {
-        "spf": f"{verdicts.spf.outcome.value} ({verdicts.spf.domain})",
-        "dkim": ", ".join(signatures) or "none",
-        "dmarc": f"{verdicts.dmarc.outcome.value} ({verdicts.dmarc.domain})",
-    }
 
 
 def inbox(

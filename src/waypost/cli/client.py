@@ -42,6 +42,8 @@ def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
         "WAYPOST_SMTP": server.run.smtp,
         "WAYPOST_HTTP": server.run.http,
     }
+    also = {"WAYPOST_SMTPS": server.run.smtps, "WAYPOST_LMTP": server.run.lmtp}
+    variables |= {name: address for name, address in also.items() if address}
     if as_json:
         typer.echo(json.dumps(variables, indent=2))
         return

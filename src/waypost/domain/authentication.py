@@ -134,6 +134,20 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     return [f"{line};" for line in lines[:-1]] + lines[-1:]
 
 
+def in_words(verdicts: Verdicts) -> dict[str, str]:
+    """What each check came to, in a few words without anything in them that could harm a terminal."""
+    signatures = [_told(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
+    return {
+        "spf": _told(verdicts.spf.outcome, verdicts.spf.domain),
+        "dkim": ", ".join(signatures) or "none",
+        "dmarc": _told(verdicts.dmarc.outcome, verdicts.dmarc.domain),
+    }
+
+
+def _told(outcome: Outcome, domain: str) -> str:
+    return f"{outcome.value} ({_name(domain)})" if domain else outcome.value
+
+
 def _method(name: str, outcome: Outcome, reason: str, properties: list[tuple[str, str]]) -> str:
     told = f' reason="{_NOT_IN_REASON.sub("?", reason[:120])}"' if reason else ""
     return f"{name}={outcome.value}{told}" + "".join(f" {key}={_name(value)}" for key, value in properties if value)

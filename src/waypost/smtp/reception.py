@@ -146,7 +146,7 @@ class Reception:
             await self._forget()
         verdicts = await self._check(question)
         if verdicts and house.enforces and authentication.is_refused(verdicts):
-            reply = replies.NOT_AUTHENTIC.about(domain=verdicts.dmarc.domain)
+            reply = replies.NOT_AUTHENTIC
             self._refused(reply, question)
             return reply
         now = house.clock()

@@ -254,8 +254,8 @@ NO_SUCH_USER = _reply(
 NOT_AUTHENTIC = _reply(
     550,
     "5.7.26",
-    "{domain} says that mail in its name which fails SPF and DKIM is to be refused (DMARC)",
-    means="Neither SPF nor DKIM shows that the message comes from the domain in its From line.",
+    "Neither SPF nor DKIM speaks for the domain in From, whose owner wants such mail refused (DMARC)",
+    means="The message does not show that it comes from whom it says.",
     sender="Send through the servers of that domain, or have it sign the message with DKIM.",
 )
 MESSAGE_TOO_BIG = _reply(
