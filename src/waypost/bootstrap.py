@@ -172,9 +172,9 @@ class Service:
         settings = self.settings
         if settings.tls_certificate == SELF_SIGNED:
             hostname = settings.real_hostname
-            if not certificates.is_good(self.directory.certificate, hostname, now()):
-                self.directory.write_certificate(*certificates.self_signed(hostname, now()))
             certificate, key = self.directory.certificate, self.directory.certificate_key
+            if not certificates.is_good(certificate, key, hostname, now()):
+                self.directory.write_certificate(*certificates.self_signed(hostname, now()))
         else:
             certificate, key = Path(settings.tls_certificate), Path(settings.tls_key or settings.tls_certificate)
         clients = Path(settings.tls_clients) if settings.tls_clients else None

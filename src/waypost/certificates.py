@@ -43,12 +43,13 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), key_octets
 
 
-def is_good(certificate: Path, hostname: str, now: datetime) -> bool:
-    """Whether there is a certificate for this name that will be good for a while."""
+def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
+    """Whether there is a certificate for this name that will be good for a while, with its key."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, x509.ExtensionNotFound):
+    except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return False
-    is_ours = hostname in names.get_values_for_type(x509.DNSName)
+    is_ours = hostname in names.get_values_for_type(x509.DNSName) and private.public_key() == found.public_key()
     return is_ours and now < found.not_valid_after_utc - RENEWED_BEFORE

@@ -4,10 +4,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from unittest.mock import patch
 
-import pytest
-
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
-from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, serving
+from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
 from waypost.smtp import connection as smtp_connection
 from waypost.smtp.bounds import Bounds
@@ -66,17 +64,17 @@ async def test_an_octet_of_a_command_buys_no_time():
         assert closed_because(served) == [SILENT]
 
 
-@on_both_loops
+@on_our_loop
 async def test_each_whole_command_buys_the_time_again():
-    async with serving_watchful(command=0.3) as served, served.client() as client:
+    async with serving_watchful(command=0.2) as served, served.client() as client:
         for _ in range(4):
-            await pause(served, 0.1)
+            await pause(served, 0.06)
             client.say("NOOP")
             assert await client.hear() == "250 2.0.0 OK"
         assert await client.hear_all() == [SILENT]
 
 
-@on_both_loops
+@on_our_loop
 async def test_a_line_that_is_too_long_and_never_ends_buys_no_time():
     async with serving_watchful(command=0.15) as served, served.client() as client:
         said, _ = await trickle(client, b"x" * 100, 0.01)
@@ -84,7 +82,7 @@ async def test_a_line_that_is_too_long_and_never_ends_buys_no_time():
         assert said == [SILENT]
 
 
-@on_both_loops
+@on_our_loop
 async def test_who_is_silent_between_commands_of_a_message_is_hung_up_on():
     async with serving_watchful(command=0.1) as served, served.client() as client:
         client.say(*HELLO[:3])
@@ -106,7 +104,7 @@ async def test_who_is_silent_over_tls_hears_it_over_tls():
             assert closed_because(served) == [SILENT]
 
 
-@on_both_loops
+@on_our_loop
 async def test_when_it_is_crowded_the_silent_have_less_time():
     async with serving_watchful(connections=4, command_when_crowded=0.1) as served:
         async with served.client() as one, served.client() as two, served.client() as three:
@@ -122,7 +120,7 @@ async def test_when_it_is_crowded_the_silent_have_less_time():
         assert SILENT in closed_because(served)
 
 
-@on_both_loops
+@on_our_loop
 async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
     store = FakeStore(gate_open=False)
     async with serving_watchful(store, command=0.1, silence=0.1) as served, served.client() as client:
@@ -136,8 +134,7 @@ async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
         assert bye == "221 2.0.0 Bye"
 
 
-@pytest.mark.xfail(reason="the time for the next command runs from the last one, and not from the answer to it")
-@on_both_loops
+@on_our_loop
 async def test_the_time_for_a_command_begins_with_the_answer_to_the_last():
     store = FakeStore(gate_open=False)
     async with serving_watchful(store, command=0.3) as served, served.client() as client:
@@ -166,7 +163,7 @@ async def test_who_falls_silent_in_a_message_is_hung_up_on():
         assert store.kept == []
 
 
-@on_both_loops
+@on_our_loop
 async def test_who_falls_silent_in_a_chunk_or_behind_one_is_hung_up_on():
     for said in (b"BDAT 100\r\nhalf", b"BDAT 4\r\nhalf"):
         async with serving_watchful(silence=0.1) as served, served.client() as client:
@@ -175,7 +172,7 @@ async def test_who_falls_silent_in_a_chunk_or_behind_one_is_hung_up_on():
             assert (await client.hear_all())[-1] == SILENT
 
 
-@on_both_loops
+@on_our_loop
 async def test_octets_of_a_message_end_the_silence_and_the_message_is_whole():
     store = FakeStore()
     async with serving_watchful(store, silence=0.3) as served, served.client() as client:
@@ -202,7 +199,7 @@ async def test_a_message_that_comes_too_slowly_is_given_up():
         assert store.kept == []
 
 
-@on_both_loops
+@on_our_loop
 async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
     store = FakeStore()
     async with serving_watchful(store, transfer_start=0.2, slowest=10_000) as served, served.client() as client:
@@ -216,7 +213,7 @@ async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
         assert len(store.kept[0]) == 8 * 1_400
 
 
-@on_both_loops
+@on_our_loop
 async def test_no_message_has_more_time_than_the_longest():
     async with serving_watchful(transfer=0.2, slowest=1) as served, served.client() as client:
         client.say(*HELLO)
@@ -226,7 +223,7 @@ async def test_no_message_has_more_time_than_the_longest():
         assert took < 1.5
 
 
-@on_both_loops
+@on_our_loop
 async def test_the_time_of_a_message_begins_with_the_message():
     store = FakeStore()
     async with serving_watchful(store, transfer_start=0.25, slowest=1e9) as served, served.client() as client:
@@ -237,21 +234,23 @@ async def test_the_time_of_a_message_begins_with_the_message():
         assert len(store.kept) == 3
 
 
-@on_both_loops
+@on_our_loop
 async def test_the_time_in_which_we_write_a_piece_is_no_time_of_the_client():
     store = FakeStore(gate_open=False)
     offer = {"piece": 1_000}
-    async with serving_watchful(store, offer=offer, transfer_start=0.2, silence=0.2) as served:
-        async with served.client() as client:
-            client.say(*HELLO)
-            await client.hear_until("354")
-            client.writer.write(b"Subject: x\r\n\r\n" + b"Hello.\r\n" * 150)
-            await store.asked.wait()
-            await pause(served, 0.4)
-            store.gate.set()
-            await pause(served, 0.05)
-            client.say(".", "QUIT")
-            assert ACCEPTED.fullmatch(await client.hear())
+    async with (
+        serving_watchful(store, offer=offer, transfer_start=0.2, silence=0.2) as served,
+        served.client() as client,
+    ):
+        client.say(*HELLO)
+        await client.hear_until("354")
+        client.writer.write(b"Subject: x\r\n\r\n" + b"Hello.\r\n" * 150)
+        await store.asked.wait()
+        await pause(served, 0.4)
+        store.gate.set()
+        await pause(served, 0.05)
+        client.say(".", "QUIT")
+        assert ACCEPTED.fullmatch(await client.hear())
 
 
 def test_what_comes_buys_time_up_to_a_limit():
@@ -334,7 +333,6 @@ async def test_over_tls_too_who_speaks_before_the_greeting_is_sent_away():
             assert closed_because(served) == [EARLY]
 
 
-@pytest.mark.xfail(reason="who speaks too early over TLS is sent away without a word")
 @on_both_loops
 async def test_over_tls_too_who_speaks_before_the_greeting_hears_why():
     with tls_setup() as setup:

@@ -61,7 +61,7 @@ class Decoder(MessageDecoder):
 
     @property
     def raw(self):
-        return b"".join(self.body._parts)
+        return bytes(self.body._octets)
 
     @property
     def too_big(self):

@@ -142,7 +142,7 @@ def read_header(raw: bytes) -> HeaderFacts:
     )
 
 
-def end_of_header(raw: bytes) -> int | None:
+def end_of_header(raw: bytes | bytearray) -> int | None:
     """Where the lines of the header end, before the empty line; None if no line is empty."""
     if raw.startswith(b"\r\n"):
         return 0

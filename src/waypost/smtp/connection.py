@@ -78,6 +78,10 @@ class Connection(asyncio.Protocol):
         self._is_admitted = False
         self._is_lost = False
         self._timer: asyncio.TimerHandle | None = None
+        self._can_speak = not listener.is_tls
+        """Whether the client would understand a reply: on a TLS listener not before the handshake."""
+        self._upgrade: asyncio.Task[asyncio.Transport | None] | None = None
+        """The handshake that is going on."""
         self._before_tls: bytes | None = None
         """The beginning of the handshake, as far as it is read before somebody is there to make it."""
         self._within_tls: bytes | None = None
@@ -138,6 +142,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
         self._client_is_done = True
+        if self._within_tls is not None:
+            return False
         if self._answering is None and not self._transport.get_write_buffer_size():
             return False  # nothing is left to be said; thousands may go at once, so this is short
         if self._answering is None:
@@ -150,7 +156,8 @@ class Connection(asyncio.Protocol):
         self._is_lost = True
         if self._timer:
             self._timer.cancel()
-        if isinstance(exc, ssl.SSLError):
+        is_over = self._session is not None and self._session.farewell is not None
+        if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
             self._server.tls_failed(self.peer, exc)
         if self._answering is None and not (self._session and self._reception.has_pieces):
             self._end()
@@ -167,8 +174,10 @@ class Connection(asyncio.Protocol):
         self._resume()
 
     def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply; if an answer is under way, after it."""
-        if self._session is None:
+        """End the session with this reply; if an answer is under way, after it. A handshake is not waited for."""
+        if self._upgrade is not None:
+            self._upgrade.cancel()
+        elif self._session is None:
             self._transport.abort()
         elif self._answering is not None:
             self._farewell = reply
@@ -179,7 +188,7 @@ class Connection(asyncio.Protocol):
     # Before the session
 
     def _send_away(self, reply: Reply) -> None:
-        if not self._transport.is_closing() and not self._listener.is_tls:
+        if not self._transport.is_closing() and self._can_speak:
             self._transport.write(bytes(reply))
         self._close()
         if self._is_admitted:
@@ -189,6 +198,7 @@ class Connection(asyncio.Protocol):
         version = await self._shake_hands()
         said, self._within_tls, self._answering = self._within_tls, None, None
         if version:
+            self._can_speak = True
             self._greet(version)
             if said:
                 self.data_received(said)
@@ -197,7 +207,7 @@ class Connection(asyncio.Protocol):
         """Make the handshake; returns version and cipher, or None if it failed."""
         bounds, certificates = self._server.bounds, self._server.certificates
         assert certificates
-        upgrade = self._loop.create_task(
+        self._upgrade = self._loop.create_task(
             self._loop.start_tls(
                 self._transport,
                 self,
@@ -212,17 +222,21 @@ class Connection(asyncio.Protocol):
         if read:
             protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
             self._loop.call_soon(_feed, protocol, read)
-        try:
-            transport = await upgrade
-        except OSError as error:
-            self._server.tls_failed(self.peer, error)
-            transport = None
-        if transport is None:
+        transport = None
+        await asyncio.wait([self._upgrade])
+        if not self._upgrade.cancelled():
+            error = self._upgrade.exception()
+            if error is None:
+                transport = self._upgrade.result()
+            else:
+                self._server.tls_failed(self.peer, error)
+        spoken = transport.get_extra_info("ssl_object") if transport else None
+        if not transport or not spoken:  # it failed, or one of us has gone meanwhile
             self._transport.abort()
             self.connection_lost(None)
-            return None
-        self._transport = transport
-        return tls.describe(transport.get_extra_info("ssl_object"))
+        self._upgrade = None
+        self._transport = transport or self._transport
+        return tls.describe(spoken) if spoken else None
 
     def _greet(self, version: str = "") -> None:
         delay = self._server.bounds.greeting_delay
@@ -278,6 +292,7 @@ class Connection(asyncio.Protocol):
         self._answering = None
         self._heard_at = self._loop.time()
         self._note_progress(session)
+        self._progressed_at = self._heard_at  # the time for the next command begins with our answer
         self._account(session)
         self._resume()
         self._send(session)

@@ -19,6 +19,11 @@ PIECE = 256 * 1024
 HEADER_LINE_LIMIT = 5_000
 """Lines of a header. A thousand recipients in To, a line each, and a hundred hops fit well."""
 
+SCARCE_HEADER = 16 * 1024
+"""Octets of a header that has not ended, for which there is room when memory is scarce. Until it ends it is held."""
+
+_HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
+
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
 """The end of a line, before one that can be no header field, nor go on with one: there a header ends too."""
 
@@ -30,14 +35,17 @@ class BareLineEnd(Exception):
 
 
 class Body:
-    """What has come of one message. Of a large one all but the end is handed on in pieces, always of the same size."""
+    """What has come of one message. Of a large one all but the end is handed on in pieces, always of the same size.
+
+    What is refused, and why, depends on the octets alone, and not on how they are cut.
+    """
 
     def __init__(self, limit: int, *, piece: int = PIECE) -> None:
         """`limit` is the most octets that are kept; of a larger message only the size is known."""
         self._limit = limit
         self._piece = piece
-        self._parts: list[bytes] = []
-        self._buffered = 0
+        self._octets = bytearray()
+        self._is_header_known = False
         self._spill = False
         self.size = 0
         """Octets of the message so far."""
@@ -51,69 +59,81 @@ class Body:
     @property
     def buffered(self) -> int:
         """Octets that are held here."""
-        return self._buffered
+        return len(self._octets)
 
     def take(self, octets: bytes) -> None:
         """The next octets of the message."""
-        self.size += len(octets)
-        if self.size > self._limit:
-            self.refuse(replies.MESSAGE_TOO_BIG.about(limit=self._limit))
-        if self.refusal is None:
-            self._parts.append(octets)
-            self._buffered += len(octets)
+        room = self._piece - self.size
+        if len(octets) > room and not self._is_header_known and self.refusal is None:
+            self._keep(octets[:room])
+            self._end_header_of_a_large_message()
+            octets = octets[room:]
+        self._keep(octets)
 
     def refuse(self, reply: Reply) -> None:
         """This message will not be taken; the first reason is the one that is told."""
         self.refusal = self.refusal or reply
-        self._parts.clear()
-        self._buffered = 0
+        self._octets.clear()
 
     def spill(self) -> None:
         """Hand on what is there, at the next occasion, though it is no whole piece."""
-        self._spill = self._buffered > 0
+        self._spill = bool(self._octets)
 
     def next_piece(self) -> bytes | None:
         """The next piece to hand on, or None if there is none yet."""
-        if not (self._spill or self._buffered > self._piece):
+        if len(self._octets) <= self._piece and not self._spill:
             return None
         self._spill = False
-        octets = b"".join(self._parts)
-        self._parts = [octets]
-        if not self.handed_on and not self._is_header_known(octets):
+        if not (self._is_header_known or self._is_header_here()):
             return None
-        piece, rest = octets[: self._piece], octets[self._piece :]
-        self._parts = [rest]
-        self._buffered = len(rest)
+        piece = bytes(self._octets[: self._piece])
+        del self._octets[: self._piece]
         self.handed_on += len(piece)
         return piece
 
     def finish(self) -> bytes:
         """The message has ended: what was not handed on of it. `refusal` says whether it is to be taken."""
-        octets = b"".join(self._parts)
-        if not self.handed_on:
-            end = end_of_header(octets)
-            self._keep_header(octets if end is None else octets[:end])
-        self._parts.clear()
-        self._buffered = 0
+        octets = bytes(self._octets)
+        if not self._is_header_known:
+            self._end_header(octets[: end_of_header(octets)])
+        self._octets.clear()
         return octets
 
-    def _is_header_known(self, octets: bytes) -> bool:
-        """Whether the header ends in the first octets of the message, as it has to within the first piece."""
-        end = end_of_header(octets[: self._piece])
-        if end is not None:
-            self._keep_header(octets[:end])
-        elif len(octets) > self._piece:
-            whole_lines = octets[: octets.rfind(b"\r\n", 0, self._piece)]
-            first = _NO_FIELD.search(b"\r\n" + whole_lines)
-            self._keep_header(octets[: first.start()] if first else octets)
-        else:
+    def _keep(self, octets: bytes) -> None:
+        self.size += len(octets)
+        if self.size > self._limit:
+            self.refuse(replies.MESSAGE_TOO_BIG.about(limit=self._limit))
+        if self.refusal is None:
+            self._octets += octets
+
+    def _is_header_here(self) -> bool:
+        """Whether the header has ended, so that what is here may be handed on before it is a whole piece."""
+        end = end_of_header(self._octets)
+        if end is None:
+            if len(self._octets) > SCARCE_HEADER:
+                self.refuse(replies.NO_MEMORY)
             return False
+        self._end_header(bytes(self._octets[:end]))
         return self.refusal is None
 
-    def _keep_header(self, header: bytes) -> None:
+    def _end_header_of_a_large_message(self) -> None:
+        """The first piece is here, and the header has to end in it: with an empty line, or what can be no field."""
+        first = bytes(self._octets)
+        end = end_of_header(first)
+        if end is None:
+            last_line = first.rfind(b"\r\n")
+            no_field = _NO_FIELD.search(b"\r\n" + (first if last_line < 0 else first[:last_line]))
+            end = no_field.start() if no_field else None
+        if end is None:
+            self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
+        else:
+            self._end_header(first[:end])
+
+    def _end_header(self, header: bytes) -> None:
         self.header = header
-        if len(header) > self._piece or header.count(b"\r\n") > HEADER_LINE_LIMIT:
-            self.refuse(replies.HEADER_TOO_BIG.about(octets=f"{self._piece:,}", lines=f"{HEADER_LINE_LIMIT:,}"))
+        self._is_header_known = True
+        if header.count(b"\r\n") > HEADER_LINE_LIMIT:
+            self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
 
 
 class MessageDecoder:
@@ -169,9 +189,12 @@ class ChunkDecoder:
         """Take in more. Returns what follows the chunk; the chunk has ended when `left` is zero."""
         chunk, rest = octets[: self.left], octets[self.left :]
         self.left -= len(chunk)
-        if not self._is_binary and self._has_bare_line_end(chunk):
+        bare = None if self._is_binary else self._bare_line_end(chunk)
+        if bare is None:
+            self._body.take(chunk)
+        else:
+            self._body.take(chunk[:bare])  # which may have a reason of its own
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
-        self._body.take(chunk)
         return rest
 
     def end(self) -> None:
@@ -179,14 +202,17 @@ class ChunkDecoder:
         if self._ends_with_cr:
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
 
-    def _has_bare_line_end(self, chunk: bytes) -> bool:
-        """Whether these octets, after those before, have a CR or LF alone. The last one may be half of a pair."""
+    def _bare_line_end(self, chunk: bytes) -> int | None:
+        """Where these octets, after those before, have a CR or LF alone. The last one may be half of a pair."""
         if not chunk:
-            return False
-        chunk = b"\r" + chunk if self._ends_with_cr else chunk
+            return None
+        before = b"\r" if self._ends_with_cr else b""
         self._ends_with_cr = chunk.endswith(b"\r")
-        whole = chunk[:-1] if self._ends_with_cr else chunk
-        return not whole.count(b"\r\n") == whole.count(b"\r") == whole.count(b"\n")
+        whole = before + (chunk[:-1] if self._ends_with_cr else chunk)
+        if whole.count(b"\r\n") == whole.count(b"\r") == whole.count(b"\n"):
+            return None
+        bare = _BARE.search(whole)
+        return max(0, bare.start() - len(before)) if bare else None
 
 
 def _possible_end(octets: bytes) -> int:

@@ -34,7 +34,7 @@ NAME_LIMIT = 64
 
 _ATOM = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\\"]|\\[^\x00-\x1f\x7f-\x9f\u2028\u2029])*"'
-_HOST = r"[^\s\x00-\x1f\x7f<>()\[\]\\,;:@\"]+|\[[0-9A-Za-z.:-]+\]"
+_HOST = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\"]+|\[[0-9A-Za-z.:-]+\]"
 _MAILBOX = re.compile(rf"(?P<local>{_LOCAL})@(?P<domain>{_HOST})")
 """RFC 5321 section 4.1.2 `Mailbox`, with what RFC 6531 adds; what a host name may be is not decided here."""
 

@@ -57,12 +57,18 @@ class ProxyHeader(asyncio.BufferedProtocol):
     """Reads the header of a connection, and not an octet more; then somebody else takes the connection over."""
 
     def __init__(
-        self, *, seconds: float, then: Callable[[str | None], None], failed: Callable[[BadHeader], None]
+        self,
+        *,
+        seconds: float,
+        then: Callable[[str | None], None],
+        failed: Callable[[BadHeader], None],
+        ended: Callable[["ProxyHeader"], None],
     ) -> None:
-        """`then` is called with the client's address, `failed` when the connection has been cut off."""
+        """`then` is called with the client's address, `failed` when the header cannot be used, `ended` in any case."""
         self._seconds = seconds
         self._then = then
         self._failed = failed
+        self._ended = ended
         self._head = b""
         self._buffer = bytearray(HEAD.size)
         self._filled = 0
@@ -90,13 +96,21 @@ class ProxyHeader(asyncio.BufferedProtocol):
         except BadHeader as error:
             self._give_up(str(error))
             return
-        self._timer.cancel()
+        self._end()
         self._then(address)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
+        self._end()
+
+    def cut(self) -> None:
+        """The server ends, and does not wait for the rest."""
+        self._transport.abort()
 
     def _give_up(self, reason: str) -> None:
-        self._timer.cancel()
+        self._end()
         self._transport.abort()
         self._failed(BadHeader(reason))
+
+    def _end(self) -> None:
+        self._timer.cancel()
+        self._ended(self)

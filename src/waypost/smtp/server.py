@@ -37,6 +37,8 @@ class SmtpServer:
         self.bounds = bounds
         self.certificates = certificates
         self._proxy_networks = proxy_networks
+        self.headers: set[ProxyHeader] = set()
+        """Of connections that have not said yet who the client is."""
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._sent_away: Counter[Reply] = Counter()
@@ -56,6 +58,8 @@ class SmtpServer:
         self._is_stopping = True
         for server in self._servers:
             server.close()
+        for header in list(self.headers):
+            header.cut()
         for connection in list(self._connections):
             connection.hang_up(replies.SHUTTING_DOWN)
         if self._connections:
@@ -139,6 +143,8 @@ class _Front(asyncio.Protocol):
             seconds=self._server.bounds.handshake,
             then=goes_on,
             failed=lambda error: self._server.proxy_failed(peer, error),
+            ended=self._server.headers.discard,
         )
+        self._server.headers.add(header)
         transport.set_protocol(header)
         header.connection_made(transport)

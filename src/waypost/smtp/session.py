@@ -106,7 +106,8 @@ class Session:
 
     def receive(self, octets: bytes) -> None:
         """Take in what the client sent. It is looked at by `next_question`."""
-        if self._state is not State.TLS:  # what was sent in clear before the handshake is forgotten (RFC 3207)
+        # What was sent in clear before the handshake is forgotten (RFC 3207).
+        if self._state is not State.TLS and self._state is not State.OVER:
             self._input += octets
 
     def spill(self) -> None:
@@ -165,6 +166,7 @@ class Session:
         self._question = None
         self._asked = 0
         self._state = State.OVER
+        self._input.clear()
         self._forget_message()
 
     def _step(self) -> bool:
@@ -176,10 +178,7 @@ class Session:
             then()
             return self._question is None
         match self._state:
-            case State.OVER:
-                self._input.clear()
-                return False
-            case State.TLS:
+            case State.OVER | State.TLS:
                 return False
             case State.DATA | State.CHUNK:
                 return self._step_message()
@@ -279,11 +278,11 @@ class Session:
 
     def _command(self, line: bytes) -> None:
         try:
-            self._refuse_too_long(line)
-            verb, argument = grammar.split_command(line[:-2].decode())
-            reply = self._dispatch(verb, argument)
+            reply = self._refuse_too_long(line)
+            if reply is None and not self._farewell:
+                reply = self._dispatch(*grammar.split_command(line[:-2].decode()))
         except UnicodeDecodeError:
-            reply = replies.NOT_UTF8
+            reply = self._unread(line, replies.NOT_UTF8)
         except Refused as refused:
             reply = refused.reply
         if reply is None:
@@ -295,26 +294,38 @@ class Session:
                 return
         self._say(reply)
 
-    def _refuse_too_long(self, line: bytes) -> None:
+    def _refuse_too_long(self, line: bytes) -> Reply | None:
         if len(line) <= grammar.LINE_LIMIT and not self._line_too_long:
-            return
+            return None
         limit = grammar.line_limit(line)
         too_long, self._line_too_long = self._line_too_long or len(line) > limit, False
         if too_long:
-            raise Refused(replies.LINE_TOO_LONG.about(limit=limit))
+            return self._unread(line, replies.LINE_TOO_LONG.about(limit=limit))
+        return None
+
+    def _unread(self, line: bytes, reply: Reply) -> Reply | None:
+        """The reply for a command that was not even read; after BDAT nobody knows where the next command begins."""
+        if line[: len("BDAT ")].upper() != b"BDAT ":
+            return reply
+        self.close(replies.BAD_BDAT)
+        return None
 
     def _dispatch(self, verb: str, argument: str) -> Reply | None:
         """Carry out a command. Returns the reply, or None if a question was asked or all is said."""
         command = _COMMANDS.get(verb)
         if command is None or command.lmtp not in (None, self._offer.lmtp):
             return replies.UNKNOWN_COMMAND
-        if self._offer.needs_tls and not self._tls and not command.goes_in_clear:
+        if self._is_in_clear_where_tls_is_needed and not command.goes_in_clear:
             return replies.NEEDS_TLS
         if argument and not command.takes_argument:
             return replies.NO_ARGUMENT.about(verb=verb)
         if self._state not in command.states:
             return replies.OUT_OF_ORDER.about(verb=verb, needed=command.needed)
         return command.run(self, argument)
+
+    @property
+    def _is_in_clear_where_tls_is_needed(self) -> bool:
+        return self._offer.needs_tls and not self._tls
 
     def _ehlo(self, name: str) -> Reply:
         if not grammar.is_helo_name(name):
@@ -423,6 +434,8 @@ class Session:
             self._then = self._chunk_ended
 
     def _refuse_chunk(self) -> Reply | None:
+        if self._is_in_clear_where_tls_is_needed:
+            return replies.NEEDS_TLS
         if self._transaction is None:
             return replies.OUT_OF_ORDER.about(verb="BDAT", needed="say MAIL and RCPT first")
         if not self._transaction.recipients:
@@ -539,7 +552,7 @@ _COMMANDS = {
     "MAIL": _Command(Session._mail, {State.READY}, "say EHLO first, and one MAIL at a time"),
     "RCPT": _Command(Session._rcpt, {State.MAIL, State.RCPT}, "say MAIL first"),
     "DATA": _Command(Session._data, {State.MAIL, State.RCPT}, "say MAIL and RCPT first", takes_argument=False),
-    "BDAT": _Command(Session._bdat),
+    "BDAT": _Command(Session._bdat, goes_in_clear=True),  # where its octets are read, and it is refused
     "RSET": _Command(Session._rset, takes_argument=False),
     "NOOP": _Command(_always(replies.OK), goes_in_clear=True),
     "VRFY": _Command(_always(replies.CANNOT_VERIFY)),

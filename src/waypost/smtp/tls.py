@@ -88,7 +88,7 @@ def why(error: BaseException) -> str:
         return "the handshake was not finished in time"
     if isinstance(error, ConnectionError | ssl.SSLEOFError):
         return "the client went away in the middle of the handshake"
-    return f"the handshake failed: {reason or type(error).__name__}"
+    return f"TLS failed: {reason or type(error).__name__}"
 
 
 _REASONS = {

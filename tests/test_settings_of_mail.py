@@ -1,0 +1,78 @@
+"""Settings of the mail edge: what cannot be is refused with the name of the option, and what can be is understood."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from waypost.settings import BadSetting, Settings
+
+TLS = {"tls_certificate": "self-signed"}
+BAD = {
+    "smtps": ["25", "localhost", "localhost:", ":25", "localhost:65536", "localhost:-1", "localhost:smtp", " "],
+    "lmtp": ["25", "localhost", "localhost:", ":25", "localhost:99999", "localhost:٢٥"],
+    "tls_required": ["", "Yes", "true", "1", "maybe"],
+    "proxy_networks": ["10.0.0.1/8", "10.0.0.0/33", "balancer.example", "10.0.0.0/8;192.0.2.7", "2001:db8::/129", "-"],
+    "smtp_connections": ["", "9", "1000001", "many", "-10", "1e4", "20 000", "٢٠٠٠"],
+    "smtp_connections_each": ["", "0", "1000001", "-1", "1.5"],
+    "smtp_messages_each": ["", "-1", "1000001", "0.5", "ten"],
+    "smtp_unknown_recipients": ["", "0", "1000001", "none"],
+    "smtp_memory": ["", "15", "1000001", "128MiB", "0x80"],
+    "greeting_delay": ["2", "0s", "2 s", "-1s", "1.5s", "s", "2y", "99999d"],
+    "authentication": ["", "yes", "Record", "on", "record,enforce"],
+    "dns": ["127.0.0.1", "resolver.example:53", "127.0.0.1:99999", "127.0.0.1:53,example:53", "::1"],
+}
+CASES = [(name, value) for name, values in BAD.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, value):
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(BadSetting) as refused:
+        Settings(**TLS | {name: value})
+    assert str(refused.value).startswith(f"{option} must ")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"smtps": "127.0.0.1:0"}, "--smtps needs --tls-certificate"),
+        ({"tls_key": "key.pem"}, "--tls-key needs --tls-certificate"),
+        ({"tls_clients": "clients.pem"}, "--tls-clients needs --tls-certificate"),
+        ({"tls_required": "yes"}, "--tls-required yes needs --tls-certificate"),
+        (TLS | {"tls_key": "key.pem"}, "--tls-key is made with --tls-certificate self-signed, and cannot be given"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_needs_a_certificate_says_so(given, said):
+    with pytest.raises(BadSetting) as refused:
+        Settings(**given)
+    assert str(refused.value) == said
+
+
+def test_good_values_are_understood():
+    settings = Settings(
+        **TLS,
+        smtps="[::1]:465",
+        lmtp="127.0.0.1:24",
+        tls_required="yes",
+        tls_clients="clients.pem",
+        proxy_networks="10.0.0.0/8, 192.0.2.7,,2001:db8::/32",
+        smtp_connections="10",
+        smtp_connections_each="1",
+        smtp_messages_each="0",
+        smtp_unknown_recipients="1",
+        smtp_memory="16",
+        greeting_delay="2s",
+        authentication="enforce",
+        dns="127.0.0.1:53,[::1]:5353",
+    )
+    assert settings.proxies == [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")]
+    assert settings.resolvers == [("127.0.0.1", 53), ("::1", 5353)]
+    assert settings.seconds_before_greeting == 2
+
+
+def test_by_default_there_is_no_tls_no_lmtp_and_nobody_is_believed():
+    settings = Settings()
+    assert (settings.smtps, settings.lmtp, settings.tls_certificate, settings.tls_required) == ("", "", "", "no")
+    assert settings.proxies == settings.resolvers == []
+    assert settings.seconds_before_greeting == 0
