@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench search postgresql proofs model docs lock clean
+.PHONY: help demo test coverage check fix bench flood fuzz search postgresql proofs model docs lock clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -47,7 +47,7 @@ $(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
 		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
 
 # The rules and the protocols have no excuse: every branch of them is tested.
-PURE := waypost.domain waypost.smtp.session waypost.smtp.data waypost.smtp.grammar waypost.store.sqlite_search waypost.store.postgres_search \
+PURE := waypost.domain $(addprefix waypost.smtp.,session data grammar parameters questions offer proxy admission memory) waypost.store.sqlite_search waypost.store.postgres_search \
 	$(addprefix waypost.api.,arns bindings bodies canonical constraints json_form page_tokens policy protocol) \
 	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle)
 
@@ -67,6 +67,14 @@ fix: $(DEV) ## Format, and mend what the linter can mend
 
 bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
 	@$(BIN)/python bench/run.py
+
+flood: $(DEV) ## Measure what thousands of mail clients at once do to the server (takes a few minutes)
+	@$(BIN)/python bench/flood.py
+
+fuzz: $(DEV) ## Fuzz the SMTP session and what is read of headers (12 minutes; Linux, Python before 3.14)
+	@$(PIP) install --require-hashes --requirement requirements/fuzz.txt
+	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
+	@$(BIN)/python fuzz/headers.py -max_total_time=120 -max_len=1200 -timeout=20
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
 	@$(BIN)/python -m pytest -p tests.on_postgresql $(AT_ONCE) tests/api tests/e2e
@@ -90,6 +98,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --uni
 lock: $(DEV) ## Compile the locked dependencies anew
 	@$(LOCK) --extra demo --output-file requirements/run.txt
 	@$(LOCK) --extra demo --extra postgres --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	@$(LOCK) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
 
 clean: ## Remove everything that was made
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data

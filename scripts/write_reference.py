@@ -174,18 +174,19 @@ def smtp_replies_page() -> str:
     )
 
 
+DIFFERENCES = """\
+# Where other mail servers answer otherwise
+
+The same thousand generated dialogues were played to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. These are all the ways in
+which they differ in what they accept, with the reason; `make proofs` plays them again, and a difference without a
+reason fails it. What follows from the RFCs is in [specifications](specifications.md).
+
+"""
+
+
 def differences_page() -> str:
     """Where the SMTP edge takes what others refuse, or the other way round."""
-    return "\n".join(
-        [
-            "# Where other mail servers answer otherwise\n",
-            "The same thousand generated dialogues were played to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. These are all",
-            "the ways in which they differ in what they accept, with the reason; `make proofs` plays them again, and a",
-            "difference without a reason fails it. What follows from the RFCs is in",
-            "[specifications](specifications.md).\n",
-            expected.markdown(),
-        ]
-    )
+    return DIFFERENCES + expected.markdown()
 
 
 def events_page() -> str:

@@ -217,3 +217,32 @@ def _without_needless_dots(octets: bytes, rest: bytes) -> bytes:
     *sent, _ = _lines(octets[: len(octets) - len(rest)])
     message = b"".join(line.removeprefix(b".") for line in sent)
     return stuffed(message) + rest
+
+
+def test_a_message_without_an_empty_line_is_no_long_header():
+    body = Body(1_000_000)
+    body.take(b"A: b\r\n" + b"hi\r\n" * (data.HEADER_LINE_LIMIT + 1))
+    body.finish()
+    assert body.refusal is None
+    assert body.header == b"A: b\r\n"
+
+
+@pytest.mark.parametrize("octets", [b"A: b\r\n", b"A: b\r\n c\r\n", b"A: b\r\nB", b"", b"A:"], ids=repr)
+def test_the_end_of_a_message_is_no_line_that_ends_its_header(octets):
+    body = Body(1_000)
+    body.take(octets)
+    body.finish()
+    assert body.header in (octets, b"A: b\r\n")
+
+
+def test_when_memory_is_scarce_a_long_header_is_not_waited_for():
+    body = Body(1_000_000)
+    body.take(b"A: b\r\n" * (data.SCARCE_HEADER // 6))
+    body.spill()
+    assert body.next_piece() is None
+    assert body.refusal is None
+    body.take(b"A: b\r\n" * 9)
+    body.spill()
+    assert body.next_piece() is None
+    assert body.refusal.code == 452
+    assert body.buffered == 0

@@ -265,7 +265,6 @@ def test_any_value_is_taken_or_refused_in_the_ways_that_are_named(value):
         "ipv6:2001:db8::1",
         "IPv6:2001:db8:0:0:0:0:0:1",
         "IPv6:::ffff:192.0.2.1",
-        "tag:anything.at-all",
     ],
 )
 def test_a_sender_may_be_at_an_address_literal(literal):
@@ -287,6 +286,8 @@ def test_a_sender_may_be_at_an_address_literal(literal):
         "IPv6:12345::",
         "IPv6:fe80::1%eth0",
         "-tag:x",
+        "tag:anything.at-all",
+        "2001:db8::1",
         "tag:",
         "client.example",
         "tag:a[b",
@@ -321,3 +322,9 @@ def test_what_is_said_of_the_message_alone_is_told_without_recipients():
     transaction = mail("RET=HDRS")
     transaction.notifications += [NOTHING_SAID]
     assert transaction.dsn == Dsn("HDRS", "", ())
+
+
+@pytest.mark.parametrize("space", ["\t", "\x1c", "\x85", "\u2003", "\u3000"])
+def test_nothing_but_a_space_stands_between_parameters(space):
+    with pytest.raises(parameters.Refused):
+        mail(f"BODY=8BITMIME{space}SMTPUTF8")

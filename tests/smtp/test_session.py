@@ -383,3 +383,8 @@ def test_a_message_takes_as_much_memory_as_is_told():
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 2 * session.held_octets + 4_000
+
+
+def test_an_answer_without_a_question_is_a_mistake():
+    with pytest.raises(RuntimeError):
+        dialogue.a_session().answer(replies.OK)

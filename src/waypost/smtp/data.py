@@ -95,7 +95,8 @@ class Body:
         """The message has ended: what was not handed on of it. `refusal` says whether it is to be taken."""
         octets = bytes(self._octets)
         if not self._is_header_known:
-            self._end_header(octets[: end_of_header(octets)])
+            end = end_of_header(octets)
+            self._end_header(octets[: _first_no_field(octets) if end is None else end])
         self._octets.clear()
         return octets
 
@@ -122,8 +123,7 @@ class Body:
         end = end_of_header(first)
         if end is None:
             last_line = first.rfind(b"\r\n")
-            no_field = _NO_FIELD.search(b"\r\n" + (first if last_line < 0 else first[:last_line]))
-            end = no_field.start() if no_field else None
+            end = _first_no_field(first if last_line < 0 else first[:last_line])
         if end is None:
             self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
         else:
@@ -213,6 +213,13 @@ class ChunkDecoder:
             return None
         bare = _BARE.search(whole)
         return max(0, bare.start() - len(before)) if bare else None
+
+
+def _first_no_field(octets: bytes) -> int | None:
+    """Where a header without an empty line behind it ends: before the first line that can be no field."""
+    lines = b"\r\n" + octets
+    found = _NO_FIELD.search(lines)
+    return found.start() if found and found.end() < len(lines) else None
 
 
 def _possible_end(octets: bytes) -> int:

@@ -40,7 +40,6 @@ _MAILBOX = re.compile(rf"(?P<local>{_LOCAL})@(?P<domain>{_HOST})")
 
 _PATH = re.compile(r'[ ]*<(?P<path>(?:"(?:[^\\"]|\\.)*"|[^<>"])*)>(?P<parameters>(?: .*)?)', re.DOTALL)
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\s=\x00-\x1f\x7f]+))?")
-_GENERAL_LITERAL = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*:[!-Z^-~]+")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _UNITEXT = re.compile(r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x7f]|\\x\{[0-9A-F]{2,6}\})+")
 _CHUNK = re.compile(r"(?P<size>[0-9]{1,20})(?P<last> LAST)?", re.IGNORECASE | re.ASCII)
@@ -134,16 +133,13 @@ def _mailbox(path: str) -> re.Match[str] | None:
 
 
 def _is_address_literal(text: str) -> bool:
-    """RFC 5321 section 4.1.3, without its brackets."""
+    """RFC 5321 section 4.1.3, without its brackets. No tag is registered but that of IPv6."""
     tag, colon, rest = text.partition(":")
     try:
-        if not colon:
-            return bool(IPv4Address(text))
-        if tag.lower() == "ipv6":
-            return bool(IPv6Address(rest))
+        _ = IPv6Address(rest) if colon and tag.lower() == "ipv6" else IPv4Address(text)
     except ValueError:
         return False
-    return _GENERAL_LITERAL.fullmatch(text) is not None
+    return True
 
 
 def parse_chunk(argument: str) -> tuple[int, bool]:
@@ -173,7 +169,7 @@ def decode_unitext(text: str) -> str | None:
 
 def _parameters(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):
         match = _PARAMETER.fullmatch(word)
         name = (match["name"].upper() if match else ascii(word)[1:-1])[:NAME_LIMIT]
         if match is None or name in found:

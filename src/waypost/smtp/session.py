@@ -130,7 +130,12 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last question; the reply is what the client is told, in LMTP for each recipient."""
+        """Answer the last question; the reply is what the client is told, in LMTP for each recipient.
+
+        Raises `RuntimeError` if there is none: that is the caller's mistake.
+        """
+        if self._question is None:
+            raise RuntimeError("no question has been asked")
         question, self._question, self._asked = self._question, None, 0
         if isinstance(question, RecipientGiven):
             if reply.accepts:
@@ -420,12 +425,7 @@ class Session:
         if self._state is not State.BDAT:
             refusal = self._refuse_chunk()  # its octets come in any case
             self._after_message = State.START if self._state is State.START else State.READY
-            body = self._begin_body()
-            self._chunk = ChunkDecoder(
-                body, is_binary=bool(self._transaction and self._transaction.body == "BINARYMIME")
-            )
-            if refusal:
-                body.refuse(refusal)
+            self._begin_chunks(refusal)
         assert self._chunk
         self._chunk.left = self._chunk_size = size
         self._is_last_chunk = is_last

@@ -1,0 +1,109 @@
+"""Fuzzes the SMTP session: any octets, cut anywhere, at any offer. What has to hold is in tests/smtp/invariants.py.
+
+An input begins with eleven octets that choose the offer, how the house answers, and where the octets are cut. The rest
+is what the client sends.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+
+from engine import ROOT, fuzz, instrumented
+
+with instrumented():
+    from tests.smtp import dialogue, invariants
+    from waypost.smtp.offer import Offer
+
+HEAD = 11
+SIZES = 5
+"""The last octets of the head: the sizes of the pieces in turn."""
+
+MESSAGE_LIMITS = [100_000, 0, 1, 40, 200, 1_000]
+PIECES = [100_000, 1, 5, 20, 40, 250]
+RECIPIENT_LIMITS = [100, 1, 2, 3]
+MAIL_LIMITS = [100, 1, 2, 3]
+COMMAND_LIMITS = [1_000, 3, 9, 20]
+ERROR_LIMITS = [1_000, 1, 3, 8]
+
+LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
+
+
+def read(octets: bytes) -> tuple[Offer, bytes, list[int], invariants.Way]:
+    """An input, understood."""
+    head, sent = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
+    flags = head[0]
+    offer = Offer(
+        hostname="mail.example",
+        lmtp=bool(flags & 1),
+        offers_tls=bool(flags & 2),
+        needs_tls=flags & 6 == 6,
+        message_limit=_chosen(MESSAGE_LIMITS, head[1]),
+        piece=_chosen(PIECES, head[2]),
+        recipient_limit=_chosen(RECIPIENT_LIMITS, head[3]),
+        mail_limit=_chosen(MAIL_LIMITS, head[3] // 4),
+        command_limit=_chosen(COMMAND_LIMITS, head[4]),
+        error_limit=_chosen(ERROR_LIMITS, head[5]),
+        unknown_recipient_limit=_chosen(ERROR_LIMITS, head[5] // 4),
+    )
+    way = invariants.Way(shakes_hands=not flags & 8, has_porter=bool(flags & 16))
+    return offer, sent, [1 + octet for octet in head[-SIZES:]], way
+
+
+def check(octets: bytes) -> None:
+    """What libFuzzer calls."""
+    offer, sent, sizes, way = read(octets)
+    invariants.check(offer, sent, sizes, way)
+
+
+def seeds() -> Iterator[bytes]:
+    """Every dialogue of the tests, with large limits, and with small ones."""
+    for path in sorted((ROOT / "tests/smtp/dialogues").glob("*.smtp")):
+        told = dialogue.read(path)
+        flags = sum(bit for name, bit in (("lmtp", 1), ("offers_tls", 2), ("needs_tls", 4)) if told.options.get(name))
+        for rest in (b"\0\0\0\0\0\x02\x32\x07\x00\x10", b"\4\4\3\0\3\x02\x32\x07\x00\x10"):
+            yield bytes([flags]) + rest + told.sent
+
+
+def mutate(chance: random.Random, octets: bytes) -> bytes:
+    """Change an input in what it is made of: lines, messages, chunks, and the choices at its head."""
+    head, lines = bytearray(octets[:HEAD].ljust(HEAD, b"\0")), LINE.findall(octets[HEAD:])
+    if chance.random() < 0.2:
+        head[chance.randrange(HEAD)] = chance.randrange(256)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(lines) + 1)
+        change = chance.randrange(6)
+        if change <= 2:
+            lines[place:place] = _something(chance)
+        elif change == 3:
+            del lines[place : place + chance.randint(1, 3)]
+        elif change == 4:
+            lines[place:place] = lines[chance.randrange(len(lines) + 1) :][: chance.randint(1, 5)]
+        elif place < len(lines):
+            where = chance.randrange(len(lines[place]) + 1)
+            cut = chance.choice([0, 0, 1, 2])
+            lines[place] = lines[place][:where] + chance.choice(invariants.LETTERS) + lines[place][where + cut :]
+    return bytes(head) + b"".join(lines)
+
+
+def _something(chance: random.Random) -> list[bytes]:
+    kind = chance.randrange(5)
+    if kind == 0:
+        return [chance.choice(invariants.COMMANDS)]
+    if kind == 1:
+        return [chance.choice(invariants.TEXT + invariants.TRICKS)]
+    begin = [chance.choice(invariants.MAILS), chance.choice(invariants.RECIPIENTS)]
+    text = b"".join(chance.choices(3 * invariants.TEXT + invariants.TRICKS, k=chance.randint(0, 6)))
+    if kind == 2:
+        return [*begin, b"DATA\r\n", text, b".\r\n"]
+    where = chance.randrange(len(text) + 1)
+    chunks = [invariants.a_chunk(text[:where], is_last=False), invariants.a_chunk(text[where:], is_last=True)]
+    return [*begin, *chunks] if kind == 3 else chunks
+
+
+def _chosen(choices: list[int], octet: int) -> int:
+    return choices[octet % len(choices)]
+
+
+if __name__ == "__main__":
+    words = [*invariants.COMMANDS, *invariants.TEXT, *invariants.TRICKS, *invariants.LETTERS]
+    fuzz(check, seeds=seeds(), words=words, mutate=mutate)
