@@ -186,7 +186,8 @@ reason fails it. What follows from the RFCs is in [specifications](specification
 
 def differences_page() -> str:
     """Where the SMTP edge takes what others refuse, or the other way round."""
-    return DIFFERENCES + expected.markdown()
+    table: str = expected.markdown()
+    return DIFFERENCES + table
 
 
 def events_page() -> str:

@@ -10,7 +10,6 @@ from typing import Protocol, cast
 
 from waypost.smtp import replies, tls
 from waypost.smtp.bounds import Bounds
-from waypost.smtp.memory import Memory
 from waypost.smtp.offer import Offer
 from waypost.smtp.questions import MessageReceived, PieceReceived, Question, TlsWanted
 from waypost.smtp.reception import House, Reception
@@ -68,6 +67,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
+        self._memory = server.house.memory
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
@@ -322,15 +322,12 @@ class Connection(asyncio.Protocol):
             self._transfer_at = self._heard_at
             self._transferred = 0
 
-    @property
-    def _memory(self) -> Memory:
-        return self._server.house.memory
-
     def _account(self, session: Session) -> None:
         """Tell how much memory this client has now."""
         held = 0 if self._is_lost else session.held_octets
-        self._memory.change(held - self._held)
-        self._held = held
+        if held != self._held:
+            self._memory.change(held - self._held)
+            self._held = held
 
     def _pause(self) -> None:
         if not self._transport.is_closing():

@@ -1,6 +1,7 @@
 """What a session asks, answered: is this an address here, is this message ours now. The edge's one error boundary."""
 
 import asyncio
+import io
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -28,19 +29,28 @@ PART = 1024 * 1024
 """Octets of a message that are read at once for the checks of its sender."""
 
 
+RANDOM_OCTETS = 8
+"""Of an id."""
+
+
 class Ids:
     """Ids of messages, each behind all earlier ones, also in one millisecond, and while the clock goes back."""
 
     def __init__(self) -> None:
         self._newest_at: datetime | None = None
         self._at_once = 0
+        self._random = io.BytesIO()
 
     def new(self, now: datetime) -> str:
         """The next id."""
         now = max(now, self._newest_at or now)
         self._at_once = self._at_once + 1 if now == self._newest_at else 0
         self._newest_at = now
-        return messages.new_id(now, self._at_once, os.urandom(8))
+        random = self._random.read(RANDOM_OCTETS)
+        if not random:  # to ask the system each time takes longer than the rest of an id
+            self._random = io.BytesIO(os.urandom(RANDOM_OCTETS * 256))
+            random = self._random.read(RANDOM_OCTETS)
+        return messages.new_id(now, self._at_once, random)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

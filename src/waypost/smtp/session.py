@@ -182,13 +182,9 @@ class Session:
             then, self._then = self._then, None
             then()
             return self._question is None
-        match self._state:
-            case State.OVER | State.TLS:
-                return False
-            case State.DATA | State.CHUNK:
-                return self._step_message()
-            case _:
-                return self._step_command()
+        if self._state is State.DATA or self._state is State.CHUNK:
+            return self._step_message()
+        return self._state is not State.OVER and self._state is not State.TLS and self._step_command()
 
     def _hand_on_piece(self, body: Body) -> bool:
         start = body.handed_on
