@@ -110,6 +110,7 @@ class Service:
         database = self.directory.where(settings.database)
         self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
+        self._is_shared, self._started_at = bool(database), now()
         if database:
             self.directory.remember_database(database)
         tenant = await self._tenant_to_start_with()
@@ -217,13 +218,16 @@ class Service:
     async def _forget(self) -> None:
         """Every now and then, forget client tokens that count no more, and sessions that have ended."""
         retention = self.settings.client_token_retention
+        # On a file of its own, nothing else can be taking in what was begun before this server.
+        begun_before = now() - accept.LONGEST_TRANSFER if self._is_shared else self._started_at
         while True:
             try:
                 await self._store.write(partial(access_keys.purge, now=now()))
                 while await self._store.write(partial(idempotency.purge, retention=retention, now=now())):
                     pass
-                while await self._store.write(partial(accept.purge, now=now())):
+                while await self._store.write(partial(accept.purge, begun_before=begun_before)):
                     pass
+                begun_before = now() - accept.LONGEST_TRANSFER
             except ports.StoreUnavailable as error:
                 self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
             except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good

@@ -119,7 +119,7 @@ def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(house):
     _, end = in_pieces(house, [1, 1], "new")
     for number in range(accept.PURGED_AT_ONCE + 1):
         in_pieces(house, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
-    purge = partial(accept.purge, now=NOW)
+    purge = partial(accept.purge, begun_before=NOW - accept.LONGEST_TRANSFER)
     assert [house.write(purge) for _ in range(3)] == [accept.PURGED_AT_ONCE, 1, 0]
     assert house.write(end).size == len(HEADER) + 2
     assert house.count("messages_begun") == {"messages_begun": 0}

@@ -87,9 +87,9 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> None:
     tx.remove_octets(message_id)
 
 
-def purge(tx: ports.WriteTx, now: datetime) -> int:
+def purge(tx: ports.WriteTx, *, begun_before: datetime) -> int:
     """Let go of what a server that died left of messages that were coming in, some at once; returns of how many."""
-    return sum(map(tx.remove_octets, tx.messages_begun(before=now - LONGEST_TRANSFER, limit=PURGED_AT_ONCE)))
+    return sum(map(tx.remove_octets, tx.messages_begun(before=begun_before, limit=PURGED_AT_ONCE)))
 
 
 def find_recipients(tx: ports.ReadTx, recipients: Sequence[Address]) -> list[routing.Recipient]:
