@@ -9,7 +9,7 @@ from typing import get_args
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import datadir, events
+from waypost import datadir, events, logs
 from waypost.api import calls, operations, shapes, tags
 from waypost.authentication import checker
 from waypost.domain import messages
@@ -174,6 +174,13 @@ def smtp_replies_page() -> str:
     )
 
 
+def _level(event: type) -> str:
+    """How loud an event is."""
+    if any(field.name == "cause" for field in dataclasses.fields(event)):
+        return "error"
+    return "warning" if event in events.WARNINGS else "info"
+
+
 DIFFERENCES = """\
 # Where other mail servers answer otherwise
 
@@ -195,14 +202,16 @@ def events_page() -> str:
     rows = []
     for event in get_args(events.Event):
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(event))
-        rows.append(f"| {event.__name__} | {fields} | {inspect.cleandoc(event.__doc__ or '')} |")
+        level = _level(event)
+        text = inspect.cleandoc(event.__doc__ or "").replace("\n", " ")
+        rows.append(f"| `{logs.name_of(event)}` | {level} | {fields} | {text} |")
     return "\n".join(
         [
             "# Events in the log\n",
-            "The log is on standard error: readable lines on a terminal, JSON elsewhere. It never holds an address, a",
-            "subject, a body or a secret.\n",
-            "| event | fields | when |",
-            "|---|---|---|",
+            "The log is on standard error: readable lines on a terminal, JSON elsewhere. It never holds an email",
+            "address, a subject, a body or a secret. A `peer` is a client's IP address.\n",
+            "| event | level | fields | when |",
+            "|---|---|---|---|",
             *rows,
             "",
         ]

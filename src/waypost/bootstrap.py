@@ -118,19 +118,17 @@ class Service:
         failures = FailedSignatures()
         rate = settings.limits_profile.rate
         api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
-        console = inspection.application(
-            self._store, hostname=settings.real_hostname, failures=failures, clock=now, emit=self._emit
-        )
+        console = inspection.application(self._store, failures=failures, clock=now, emit=self._emit)
         http = HttpServer(_by_path(console, api))
         smtp = await self._mail(opened)
         http_address = await self._listen("http", settings.http, http.start)
         opened.push_async_callback(http.stop)
         opened.push_async_callback(smtp.stop)
         addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
-        for listener, address in _mail_listeners(settings):
-            if address:
-                start = partial(smtp.start, listener)
-                addresses[listener.name] = await self._listen(listener.name, address, start)
+        for listener in _mail_listeners(settings):
+            for address in settings.addresses(listener.name):
+                found = await self._listen(listener.name, address, partial(smtp.start, listener))
+                addresses[listener.name] = addresses[listener.name] or found
         opened.callback(asyncio.create_task(self._forget()).cancel)
         run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
         self.directory.announce(run)
@@ -140,8 +138,9 @@ class Service:
         """The receiving edge, which does not listen yet."""
         settings = self.settings
         bounds = Bounds(
-            connections=_connections(int(settings.smtp_connections)),
+            connections=self._connections(),
             connections_each=int(settings.smtp_connections_each),
+            new_connections_a_minute=float(settings.smtp_new_connections_each),
             messages_a_minute=float(settings.smtp_messages_each),
             memory=int(settings.smtp_memory) * 1024 * 1024,
             greeting_delay=settings.seconds_before_greeting,
@@ -167,6 +166,16 @@ class Service:
             certificates=self._certificates() if settings.tls_certificate else None,
             proxy_networks=settings.proxies,
         )
+
+    def _connections(self) -> int:
+        """How many connections of mail clients there can be. Others need files too."""
+        wanted = int(self.settings.smtp_connections)
+        files = _files()
+        if wanted + OTHER_FILES <= files:
+            return wanted
+        possible = max(10, int(files) - OTHER_FILES)
+        self._emit(events.ConnectionsLimited(connections=possible))
+        return possible
 
     def _certificates(self) -> tls.Certificates:
         """The certificate for TLS: the one that was set, or one of our own making."""
@@ -246,8 +255,8 @@ class Service:
         return found
 
 
-def _mail_listeners(settings: Settings) -> list[tuple[Listener, str]]:
-    """What is spoken where; an empty address is nowhere."""
+def _mail_listeners(settings: Settings) -> list[Listener]:
+    """What may be spoken."""
     offer = Offer(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),
@@ -255,19 +264,19 @@ def _mail_listeners(settings: Settings) -> list[tuple[Listener, str]]:
         unknown_recipient_limit=int(settings.smtp_unknown_recipients),
     )
     return [
-        (Listener(name="smtp", offer=offer), settings.smtp),
-        (Listener(name="smtps", offer=offer, is_tls=True), settings.smtps),
-        (Listener(name="lmtp", offer=replace(offer, lmtp=True), is_checked=False), settings.lmtp),
+        Listener(name="smtp", offer=offer),
+        Listener(name="smtps", offer=offer, is_tls=True),
+        Listener(name="lmtp", offer=replace(offer, lmtp=True, needs_tls=False), are_strangers=False),
     ]
 
 
-def _connections(wanted: int) -> int:
-    """How many connections of mail clients there can be: each is a file to the system, and others need some too."""
+def _files() -> float:
+    """How many files the system lets this process have, each connection being one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # where the system says no, the soft limit stays
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
-    return max(10, min(wanted, soft - OTHER_FILES)) if soft != resource.RLIM_INFINITY else wanted
+    return soft if soft != resource.RLIM_INFINITY else float("inf")
 
 
 def open_store(

@@ -40,10 +40,12 @@ class MessageAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRefused:
-    """A message was refused at the end of DATA; it stays with the sender."""
+    """A message was refused at MAIL, or at its end; it stays with the sender."""
 
     peer: str
     reply: str
+    verdicts: str = ""
+    """What SPF, DKIM and DMARC said, if that is why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +58,27 @@ class RecipientRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
-    """We ended an SMTP session that broke the protocol or was silent for too long."""
+    """We ended an SMTP session that broke the protocol or was silent for too long; and what it was told before."""
 
     peer: str
     reply: str
+    last_error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsRefused:
-    """So many connections were refused in the last seconds, because there were too many."""
+    """So many connections were refused in the last seconds, because there were too many; and whose was the last."""
 
     reply: str
     count: int
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionsLimited:
+    """The system lets this process have too few files for the connections that were set; so many there may be."""
+
+    connections: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +146,7 @@ Event = (
     | RecipientRefused
     | SessionClosed
     | ConnectionsRefused
+    | ConnectionsLimited
     | TlsFailed
     | CertificateRefused
     | ProxyHeaderRefused
@@ -142,6 +154,10 @@ Event = (
     | StoreFailed
     | Failed
 )
+
+
+WARNINGS = frozenset({LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged})
+"""What somebody should look at, though nothing has failed."""
 
 
 class AlreadyTold(Exception):

@@ -59,7 +59,7 @@ class Log:
         fields = {field: getattr(event, field) for field in field_names}
         cause = fields.pop("cause", None)
         if cause is None:
-            return self._render("info", {"event": name, **fields})
+            return self._render("warning" if kind in events.WARNINGS else "info", {"event": name, **fields})
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:
@@ -100,8 +100,12 @@ class _Complaints(logging.Handler):
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
     """What an event is called in the log, and its fields."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
-    return name, tuple(field.name for field in dataclasses.fields(kind))
+    return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
+
+
+def name_of(kind: type[Any]) -> str:
+    """What an event is called in the log."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _terminal() -> Render:

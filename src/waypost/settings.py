@@ -31,7 +31,10 @@ class Settings:
     http: str = _setting(
         "127.0.0.1:8025", "HOST:PORT for the Amazon Connect API and the inspection API; port 0 takes any."
     )
-    smtp: str = _setting("127.0.0.1:1025", "HOST:PORT for incoming mail; port 0 takes any.")
+    smtp: str = _setting(
+        "127.0.0.1:1025",
+        "HOST:PORT for incoming mail, or several with commas, as in 0.0.0.0:25,[::]:25; port 0 takes any.",
+    )
     smtps: str = _setting("", "HOST:PORT for incoming mail over TLS from the beginning (RFC 8314); by default none.")
     lmtp: str = _setting(
         "", "HOST:PORT for mail that another mail server hands over by LMTP, and has checked; by default none."
@@ -42,7 +45,7 @@ class Settings:
         "data directory, for development. With it STARTTLS is offered.",
     )
     tls_key: str = _setting("", "A PEM file with the key of the certificate; by default it is in the same file.")
-    tls_required: str = _setting("no", "yes: no mail is taken in clear.")
+    tls_required: str = _setting("no", "yes: no mail is taken in clear, but on --lmtp.")
     tls_clients: str = _setting(
         "",
         "A PEM file with authorities, and revocation lists if there are any: clients must have a certificate of one.",
@@ -54,7 +57,8 @@ class Settings:
     )
     smtp_connections: str = _setting("20000", "Connections of mail clients at once.")
     smtp_connections_each: str = _setting("100", "Of these, from one address, or one /64 network with IPv6.")
-    smtp_messages_each: str = _setting("0", "Messages a minute from one address; 0 for any number.")
+    smtp_new_connections_each: str = _setting("0", "New connections a minute from one address; 0 for any number.")
+    smtp_messages_each: str = _setting("0", "Messages a minute that one address may begin; 0 for any number.")
     smtp_unknown_recipients: str = _setting(
         "20", "Unknown recipients in a session, after which it is ended: somebody is guessing addresses."
     )
@@ -68,7 +72,9 @@ class Settings:
         "SPF, DKIM and DMARC of mail that does not come from this machine: record what they say, enforce to refuse "
         "what DMARC wants refused, or off.",
     )
-    dns: str = _setting("", "HOST:PORT of the DNS resolver to ask, or several with commas; by default the system's.")
+    dns: str = _setting(
+        "", "IP or IP:PORT of the DNS resolver to ask, or several with commas; by default the system's."
+    )
     hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
     database: str = _setting(
         "",
@@ -85,11 +91,11 @@ class Settings:
     token_retention: str = _setting("7d", "How long a client token is remembered, as in 7d, 12h, 30m or 90s.")
 
     def __post_init__(self) -> None:
-        for name in ("http", "smtp"):
-            host_and_port(name, getattr(self, name))
-        for name in ("smtps", "lmtp"):
-            if getattr(self, name):
-                host_and_port(name, getattr(self, name))
+        host_and_port("http", self.http)
+        host_and_port("smtp", self.smtp.partition(",")[0])
+        for name in ("smtp", "smtps", "lmtp"):
+            for address in self.addresses(name):
+                host_and_port(name, address)
         self._check_mail()
         check_database(self.database)
         if not re.fullmatch(r"[0-9]{1,4}", self.database_connections, re.ASCII) or self.connections < FEWEST:
@@ -116,9 +122,16 @@ class Settings:
                 raise BadSetting(f"{option_name(name)} needs --tls-certificate")
         if self.tls_required == "yes" and not self.tls_certificate:
             raise BadSetting("--tls-required yes needs --tls-certificate")
+        if self.tls_clients and self.tls_required != "yes":
+            raise BadSetting("--tls-clients needs --tls-required yes: in clear nobody shows a certificate")
         if self.tls_key and self.tls_certificate == SELF_SIGNED:
             raise BadSetting(f"--tls-key is made with --tls-certificate {SELF_SIGNED}, and cannot be given")
         _ = (self.proxies, self.resolvers, self.seconds_before_greeting)
+
+    def addresses(self, name: str) -> list[str]:
+        """Where mail is listened for, as HOST:PORT each; none if it is not."""
+        value: str = getattr(self, name)
+        return [address.strip() for address in value.split(",")] if value else []
 
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:
@@ -131,7 +144,8 @@ class Settings:
     @property
     def resolvers(self) -> list[tuple[str, int]]:
         """Addresses of DNS resolvers; none for the system's."""
-        found = [host_and_port("dns", text.strip()) for text in self.dns.split(",") if text.strip()]
+        asked = [text.strip() for text in self.dns.split(",") if text.strip()]
+        found = [(text, DNS_PORT) if _is_address(text) else host_and_port("dns", text) for text in asked]
         for host, _ in found:
             try:
                 ip_address(host)
@@ -142,13 +156,17 @@ class Settings:
     @property
     def checks_senders(self) -> bool:
         """Whether there may be mail to check: none that comes from this machine is."""
-        heard = (host_and_port(name, getattr(self, name))[0] for name in ("smtp", "smtps") if getattr(self, name))
+        heard = (host_and_port(name, address)[0] for name in ("smtp", "smtps") for address in self.addresses(name))
         return self.authentication != "off" and (bool(self.proxies) or not all(map(_is_loopback, heard)))
 
     @property
     def seconds_before_greeting(self) -> float:
         """How long a client waits for the greeting."""
-        return duration("greeting-delay", self.greeting_delay).total_seconds() if self.greeting_delay else 0.0
+        if not re.fullmatch(r"([1-9]|[1-5][0-9]|60)s|", self.greeting_delay, re.ASCII):
+            raise BadSetting(
+                f"--greeting-delay must be 1s to 60s: senders wait no longer than minutes; not {self.greeting_delay!r}"
+            )
+        return float(self.greeting_delay.removesuffix("s") or 0)
 
     @property
     def connections(self) -> int:
@@ -176,12 +194,15 @@ class Settings:
         return self.hostname or socket.gethostname()
 
 
+DNS_PORT = 53
+
 SELF_SIGNED = "self-signed"
 """In place of a file: the certificate is made in the data directory."""
 
 _NUMBERS = {
     "smtp_connections": (10, 1_000_000),
     "smtp_connections_each": (1, 1_000_000),
+    "smtp_new_connections_each": (0, 1_000_000),
     "smtp_messages_each": (0, 1_000_000),
     "smtp_unknown_recipients": (1, 1_000_000),
     "smtp_memory": (16, 1_000_000),
@@ -239,6 +260,14 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise BadSetting(f"--{name} must be HOST:PORT, with a port from 0 to 65535, not {value!r}")
     return host, int(port)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

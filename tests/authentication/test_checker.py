@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from contextlib import asynccontextmanager
 from itertools import pairwise
+
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -143,6 +146,22 @@ def test_three_messages_without_any_answer_are_enough():
                 await checker.change()
                 assert checker.told == [True, False]
                 assert await checker.check() is None
+
+    run(main())
+
+
+def test_the_worker_knows_no_secret_and_writes_no_file(zone, monkeypatch):
+    monkeypatch.setenv("WAYPOST_MASTER_KEY", "secret")
+    monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://user:secret@host/name")
+
+    async def main():
+        async with running(zone) as checker:
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            process = Path("/proc") / str(await checker.pid())
+            assert b"secret" not in (process / "environ").read_bytes()
+            limits = (process / "limits").read_text()
+            assert re.search(r"Max file size +0 ", limits)
+            assert re.search(r"Max core file size +0 ", limits)
 
     run(main())
 

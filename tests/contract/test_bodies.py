@@ -11,7 +11,6 @@ from tests.contract.test_mail import accepting
 from tests.values import NOW
 from waypost.app import accept, ports
 from waypost.domain import errors
-from waypost.domain.messages import Begun
 from waypost.store.transaction import PIECE
 
 MIB = 1024 * 1024
@@ -90,7 +89,7 @@ def in_pieces(house, sizes, message_id="m1", *, now=NOW):
     for piece in pieces[:-1]:
         house.write(partial(accept.keep_octets, message_id=message_id, octets=piece, start=start, now=now))
         start += len(piece)
-    return pieces, accepting("x", raw=pieces[-1], message_id=message_id, begun=Begun(HEADER, start))
+    return pieces, accepting("x", raw=pieces[-1], message_id=message_id, header=HEADER, kept=start)
 
 
 @pytest.mark.parametrize("sizes", [[0], [1], [5, 0], [PIECE, 1], [PIECE + 7, 3, 2 * PIECE, 9], [4096] * 40], ids=str)
@@ -142,3 +141,12 @@ def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(house):
         house.write(end)
     house.write(partial(accept.forget_octets, message_id="m1"))
     assert house.count("message_bodies") == {"message_bodies": 0}
+
+
+def test_a_piece_that_comes_after_its_message_was_let_go_is_not_kept_for_ever(house):
+    in_pieces(house, [1000, 5])
+    house.write(partial(accept.forget_octets, message_id="m1"))
+    late = partial(accept.keep_octets, message_id="m1", octets=b"late", start=1005, now=NOW)
+    with pytest.raises(ports.StoreUnavailable, match="the first 1005 octets of message m1 are not here any more"):
+        house.write(late)
+    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}

@@ -123,6 +123,9 @@ class Porter:
         self._mails += 1
         return None if self._mails % 3 else replies.TOO_MANY_MESSAGES
 
+    def refused(self, reply):
+        assert not reply.accepts
+
     def at_data(self):
         self._datas += 1
         return None if self._datas % 4 else replies.NO_MEMORY

@@ -9,7 +9,7 @@ from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import HELLO, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
 from waypost.smtp import replies
-from waypost.smtp.admission import Admission
+from waypost.smtp.admission import UNKNOWN, Admission
 from waypost.smtp.bounds import Bounds
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -27,25 +27,25 @@ def admission(**bounds):
 
 def test_so_many_may_come_in_all_and_one_more_when_one_has_left():
     door = admission(connections=3)
-    assert [door.enter(f"192.0.2.{n}") for n in range(5)] == [None] * 3 + [replies.SERVER_FULL] * 2
+    assert [door.enter(f"192.0.2.{n}", NOW) for n in range(5)] == [None] * 3 + [replies.SERVER_FULL] * 2
     door.leave("192.0.2.0")
-    assert door.enter("192.0.2.9") is None
-    assert door.enter("192.0.2.10") is replies.SERVER_FULL
+    assert door.enter("192.0.2.9", NOW) is None
+    assert door.enter("192.0.2.10", NOW) is replies.SERVER_FULL
 
 
 def test_so_many_may_come_from_one_address_and_others_still_may():
     door = admission(connections_each=2)
-    assert [door.enter("192.0.2.1") for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
-    assert door.enter("192.0.2.2") is None
+    assert [door.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
+    assert door.enter("192.0.2.2", NOW) is None
     door.leave("192.0.2.1")
-    assert door.enter("192.0.2.1") is None
+    assert door.enter("192.0.2.1", NOW) is None
 
 
 def test_who_was_refused_is_not_counted():
     door = admission(connections=10, connections_each=1)
-    door.enter("192.0.2.1")
-    assert {door.enter("192.0.2.1") for _ in range(100)} == {replies.TOO_MANY_CONNECTIONS}
-    assert [door.enter(f"192.0.2.{n}") for n in range(2, 11)] == [None] * 9
+    door.enter("192.0.2.1", NOW)
+    assert {door.enter("192.0.2.1", NOW) for _ in range(100)} == {replies.TOO_MANY_CONNECTIONS}
+    assert [door.enter(f"192.0.2.{n}", NOW) for n in range(2, 11)] == [None] * 9
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_who_was_refused_is_not_counted():
 )
 def test_with_ipv6_a_network_counts_and_with_ipv4_an_address(first, second, is_one):
     door = admission(connections_each=1)
-    assert door.enter(first) is None
-    assert door.enter(second) is (replies.TOO_MANY_CONNECTIONS if is_one else None)
+    assert door.enter(first, NOW) is None
+    assert door.enter(second, NOW) is (replies.TOO_MANY_CONNECTIONS if is_one else None)
 
 
 def test_what_has_left_is_forgotten():
     door = admission()
     for n in range(100):
-        door.enter(f"192.0.2.{n}")
+        door.enter(f"192.0.2.{n}", NOW)
     for n in range(100):
         door.leave(f"192.0.2.{n}")
     assert door._connections == 0
@@ -80,7 +80,7 @@ def test_it_is_crowded_above_three_quarters():
     door = admission(connections=8)
     crowded = []
     for n in range(8):
-        door.enter(f"192.0.2.{n}")
+        door.enter(f"192.0.2.{n}", NOW)
         crowded.append(door.is_crowded)
     assert crowded == [False] * 6 + [True] * 2
     door.leave("192.0.2.7")
@@ -228,3 +228,25 @@ def run_on(loop, scenario):
     factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.wait_for(scenario(), 8))
+
+
+def test_so_many_connections_a_minute_from_one_address_and_more_later():
+    door = Admission(Bounds(new_connections_a_minute=2))
+    assert [door.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
+    assert door.enter("192.0.2.2", NOW) is None
+    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31)) is None
+    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31), are_strangers=False) is None
+
+
+def test_a_mail_server_of_ours_may_have_as_many_connections_as_there_are():
+    door = Admission(Bounds(connections=5, connections_each=2))
+    assert [door.enter("192.0.2.1", NOW, are_strangers=False) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
+
+
+def test_who_guesses_addresses_in_many_sessions_is_known_by_where_they_come_from():
+    door = Admission(Bounds())
+    guesses = [door.unknown_from("192.0.2.1", NOW) for _ in range(UNKNOWN.burst + 1)]
+    assert guesses == [None] * UNKNOWN.burst + [replies.TOO_MANY_UNKNOWN]
+    assert door.unknown_from("192.0.2.2", NOW) is None
+    assert door.unknown_from("192.0.2.1", NOW + timedelta(seconds=11)) is None
+    assert {door.unknown_from("127.0.0.1", NOW) for _ in range(UNKNOWN.burst + 9)} == {None}

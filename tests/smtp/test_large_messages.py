@@ -1,14 +1,14 @@
 """Large messages and scarce memory: pieces go to the store as they come, and none stays that belongs to no message."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 from waypost import events
 from waypost.app import ports
-from waypost.smtp.connection import PAUSE_AT
+from waypost.smtp.connection import PAUSE_AT, READ, SCARCE_READ
 from waypost.smtp.reception import PIECES_AT_ONCE
 
 PIECE = {"piece": 1_000}
@@ -87,6 +87,32 @@ async def test_a_message_that_comes_while_memory_is_scarce_is_put_on_disk_and_wh
         answer, _ = await client.hear_all()
         assert ACCEPTED.fullmatch(answer)
         assert store.kept == [LARGE]
+
+
+@on_both_loops
+async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there_is():
+    clients, memory = 60, 1_000_000
+    store = FakeStore(gate_open=False)
+    async with serving(store, memory=memory, connections_each=clients) as served, AsyncExitStack() as open_clients:
+        senders = [await open_clients.enter_async_context(served.client()) for _ in range(clients)]
+        for sender in senders:
+            await begin(sender)
+        for sender in senders:
+            sender.writer.write(b"Subject: x\r\n\r\n" + b"y" * 300_000)
+        peak = 0
+
+        def all_paused():
+            nonlocal peak
+            peak = max(peak, served.house.memory.used)
+            return not any(each._transport.is_reading() for each in served.server._connections)
+
+        await served.until(all_paused)
+        assert peak < memory + READ + clients * 2 * SCARCE_READ
+        store.gate.set()
+        for sender in senders:
+            sender.writer.transport.abort()
+        await served.until_nobody_is_connected()
+        assert served.house.memory.used == 0
 
 
 @on_both_loops
@@ -287,7 +313,7 @@ async def test_chunks_that_were_reset_are_not_in_the_next_large_message():
 @on_both_loops
 async def test_of_a_message_that_is_too_big_nothing_stays_and_the_session_goes_on():
     store = WatchedStore()
-    async with serving_pieces(store, offer={"message_limit": 5_000}) as served, served.client() as client:
+    async with serving_pieces(store, offer={"message_limit": len(LARGE) - 1}) as served, served.client() as client:
         await begin(client)
         client.writer.write(LARGE + b".\r\n")
         assert (await client.hear())[:3] == "552"

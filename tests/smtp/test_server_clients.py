@@ -180,3 +180,19 @@ async def test_two_hundred_clients_at_once_get_an_id_each():
         told = await asyncio.gather(*(send() for _ in range(200)))
         assert len(set(told)) == len(store.kept) == 200
         assert {event.id for event in served.emitted_of(events.MessageAccepted)} == set(told)
+
+
+@on_both_loops
+async def test_after_a_reset_no_more_than_one_message_is_taken_of_which_nobody_will_hear():
+    store = FakeStore(gate_open=False)
+    async with serving(store) as served:
+        async with served.client() as client:
+            client.writer.write(MESSAGE + MESSAGE * 20)
+            await store.asked.wait()
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            client.writer.transport.abort()
+        (connection,) = served.server._connections
+        await served.until(lambda: connection._is_lost)
+        store.gate.set()
+        await served.until_nobody_is_connected()
+        assert store.kept == [b"Hello.\r\n"]

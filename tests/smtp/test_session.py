@@ -182,6 +182,9 @@ class Closed:
     def at_data(self):
         return replies.NO_MEMORY
 
+    def refused(self, reply):
+        pass
+
 
 class ClosedAtData(Closed):
     def at_mail(self):

@@ -73,7 +73,7 @@ async def failure(served):
     """Why the handshake failed; nothing else was told of that client."""
     await served.until(lambda: served.emitted_of(events.TlsFailed))
     await until_nothing_is_left(served)
-    (failed,) = set(served.emitted_of(events.TlsFailed))
+    (failed,) = served.emitted_of(events.TlsFailed)
     assert failed.peer == "127.0.0.1"
     assert served.emitted_of(events.SessionClosed) == served.emitted_of(events.Failed) == []
     return failed.reason
@@ -92,7 +92,7 @@ async def test_mail_comes_in_after_starttls_and_the_trace_knows_how():
             version, (cipher, *_) = client.tls.version(), client.tls.cipher()
             assert store.kept == [b"Hello.\r\n"]
             assert traced(store) == {"protocol": "ESMTPS", "tls": f"{version} {cipher}"}
-            assert received(store) == f"with ESMTPS id {ids(store)[0]}\r\n\t({version}) tls {cipher}\r\n"
+            assert received(store) == f"with ESMTPS ({version} {cipher})\r\n\tid {ids(store)[0]}\r\n"
 
 
 @on_both_loops
@@ -582,7 +582,7 @@ async def test_a_certificate_that_is_gone_for_a_while_is_used_on():
             for _ in range(3):
                 assert await shown(served) == issued().x509.serial_number
             assert [str(failed) for failed in setup.failed] == [
-                f"{setup.file} and {setup.file} cannot be used for TLS: No such file or directory"
+                f"{setup.file} cannot be read: No such file or directory."
             ]
             elsewhere.rename(setup.file)
             assert await shown(served) == issued().x509.serial_number
@@ -614,19 +614,19 @@ UNUSABLE = {
     ),
     "missing certificate": (
         {"key": issued().key_pem()},
-        r"certificate\.pem and \S+key\.pem cannot be used for TLS: No such file or directory",
+        r"certificate\.pem cannot be read: No such file or directory",
     ),
     "missing key": (
         {"certificate": issued().pem},
-        r"certificate\.pem and \S+key\.pem cannot be used for TLS: No such file or directory",
+        r"key\.pem cannot be read: No such file or directory",
     ),
     "key of another certificate": (
         {"certificate": issued().pem, "key": authority().key_pem()},
-        r"certificate\.pem and \S+key\.pem cannot be used for TLS: KEY_VALUES_MISMATCH",
+        r"key\.pem is not the key of the certificate in \S+certificate\.pem",
     ),
     "no PEM": (
         {"certificate": b"\0\1\2", "key": issued().key_pem()},
-        r"certificate\.pem and \S+ cannot be used for TLS",
+        r"certificate\.pem has no certificate in PEM form",
     ),
 }
 
@@ -646,7 +646,7 @@ def test_an_authority_that_cannot_be_used_is_a_sentence_that_names_the_file(cont
         authorities, certificate = here / "clients.pem", here / "certificate.pem"
         if content is not None:
             authorities.write_bytes(content)
-        with pytest.raises(BadCertificate, match=r"clients\.pem cannot be used: .{3}"):
+        with pytest.raises(BadCertificate, match=r"clients\.pem (cannot be read|has no certificate)"):
             load(TlsFiles(certificate, certificate, authorities))
 
 

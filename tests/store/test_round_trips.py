@@ -111,9 +111,7 @@ class Calls:
         await self._send("r1")
         message_id = self._newest
         self._before()
-        await self._store.search(
-            partial(trace.message_details, account=TENANT.account, message_id=message_id, hostname="mx")
-        )
+        await self._store.search(partial(trace.message_details, account=TENANT.account, message_id=message_id))
 
     async def _searchemailaddresses_the_only_page(self):
         found = search.text(search.Field.ADDRESS, search.Comparison.EXACT, "p@example.com")
@@ -188,7 +186,9 @@ class Calls:
         to = tuple(each.text for each in recipients)
         envelope = Envelope(sender="a@example.org", recipients=to, helo="client", peer="192.0.2.1", protocol="ESMTP")
         self._newest = message_id = messages.new_id(NOW, next(self._tokens), b"12345678")
-        arrived = partial(accept.accept_message, deployment=DEPLOYMENT, message_id=message_id, envelope=envelope)
+        arrived = partial(
+            accept.accept_message, deployment=DEPLOYMENT, message_id=message_id, envelope=envelope, header=b""
+        )
         await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
 
     async def _list_of_an_inbox(self):

@@ -42,33 +42,49 @@ def accept_message(
     message_id: str,
     envelope: Envelope,
     recipients: Sequence[Address],
+    header: bytes,
     raw: bytes,
-    now: datetime,
-    begun: messages.Begun | None = None,
+    kept: int = 0,
+    authserv_id: str = "",
     verdicts: Verdicts | None = None,
+    unchecked: str = "",
+    now: datetime,
 ) -> Message:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
 
-    `raw` is what follows `begun`, which `keep_octets` has kept. When the transaction is committed, the mail is ours.
-    Raises `errors.MailLoop`, or
-    `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender asks again.
+    `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
+    `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
+    empty where a server of ours hands the message over. When the transaction is committed, the mail is ours.
+
+    Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
+    asks again.
     """
     present = find_recipients(tx, recipients)
     if len(present) < len(recipients):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
 
-    header = begun.header if begun else raw[: messages.end_of_header(raw)]
     facts = messages.read_header(header)
     alias_ids = [recipient.email_address.id for recipient in present if recipient.primary]
     messages.refuse_loop(facts, alias_ids=alias_ids, key=deployment.loop_key)
 
-    size = len(raw) + (begun.size if begun else 0)
-    message = Message(id=message_id, envelope=envelope, received_at=now, size=size, subject=facts.subject)
+    message = Message(
+        id=message_id,
+        envelope=envelope,
+        received_at=now,
+        size=kept + len(raw),
+        subject=facts.subject,
+        authserv_id=authserv_id,
+    )
     plan = routing.plan(present)
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []
     deliveries = [_delivery(message, destination, deployment, results) for destination in plan.destinations]
-    forged = count_forged(header, deployment.hostname)
-    tx.add_message(message, raw, deliveries, trace.of_acceptance(message, plan, verdicts=verdicts, forged=forged))
+    forged = count_forged(header, authserv_id)
+    tx.add_message(
+        message,
+        raw,
+        deliveries,
+        trace.of_acceptance(message, plan, verdicts=verdicts, unchecked=unchecked, forged=forged),
+    )
     return message
 
 

@@ -266,7 +266,10 @@ class WriteTx(ReadTx, Protocol):
         ...
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Bytes of a message that is still coming in, from place `start` on. They are nobody's until `add_message`."""
+        """Bytes of a message that is still coming in, from place `start` on. They are nobody's until `add_message`.
+
+        Raises `StoreUnavailable` if those before them are gone.
+        """
         ...
 
     def remove_octets(self, message_id: str) -> bool:

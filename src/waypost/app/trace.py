@@ -8,9 +8,6 @@ from waypost.domain.authentication import Verdicts, in_words, trusted_results
 from waypost.domain.delivery import Delivery, Reason
 from waypost.domain.messages import Message
 
-HEADER_OCTETS = 256 * 1024
-"""Octets of a message that are looked at for its header: as many as it may have."""
-
 ACCEPTED = "accepted"
 """We answered 250 and the mail is ours."""
 CHECKED = "checked"
@@ -43,7 +40,7 @@ class Copy:
 
 
 def of_acceptance(
-    message: Message, plan: routing.Plan, *, verdicts: Verdicts | None = None, forged: int = 0
+    message: Message, plan: routing.Plan, *, verdicts: Verdicts | None = None, unchecked: str = "", forged: int = 0
 ) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
@@ -59,6 +56,8 @@ def of_acceptance(
     if forged:
         accepted["forged_authentication_results"] = forged
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
+    if unchecked:
+        accepted["unchecked"] = unchecked
     if verdicts:
         events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(verdicts)))
     for destination in plan.destinations:
@@ -87,16 +86,16 @@ def inbox(
     raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
 
 
-def message_details(tx: ports.ReadTx, account: str, message_id: str, *, hostname: str) -> MessageDetails:
-    """All that may be told of a message to one account; `hostname` is our own. Raises `errors.NotFound`."""
+def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
+    """All that may be told of a message to one account. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
     events = [event for event in tx.trace(message_id) if event.detail.get("address", "") in {"", *theirs}]
-    beginning = tx.octets(message_id, start=0, limit=HEADER_OCTETS)
-    believed = trusted_results(beginning[: messages.end_of_header(beginning)], hostname)
+    beginning = tx.octets(message_id, start=0, limit=messages.HEADER_LIMIT)
+    believed = trusted_results(beginning[: messages.end_of_header(beginning)], message.authserv_id)
     return MessageDetails(message, deliveries, events, believed)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterable, Callable, Iterator, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 
 from waypost.authentication import wire
 from waypost.domain.authentication import Claim, Verdicts
+
+ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
+"""What the worker is told of our environment, where the master key and the password of the database may be."""
 
 
 class WorkerDied(Exception):
@@ -47,6 +51,8 @@ class WorkerProcess:
     async def _start(servers: Sequence[tuple[str, int]]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "waypost.authentication.worker", json.dumps(list(servers))),
+            env={name: value for name, value in os.environ.items() if name in ENVIRONMENT},
+            cwd="/",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             # A traceback may hold what is in a mail; and what is in a mail is in no log.

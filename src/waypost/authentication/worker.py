@@ -5,6 +5,7 @@ It reads frames from standard input, writes answers to standard output, and ends
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -18,6 +19,10 @@ from waypost.domain.authentication import Claim, undecided
 
 AT_ONCE = 16
 """Messages that are checked at the same time: each waits for the DNS most of its time."""
+
+
+LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
+"""Memory for several large messages, no file ever written, and no picture of its memory left behind."""
 
 
 class Worker:
@@ -69,6 +74,8 @@ class Worker:
 
 def main() -> None:
     """Serve, with nothing but answers on standard output, whatever a library prints."""
+    for what, limit in LIMITS.items():
+        resource.setrlimit(what, (limit, limit))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are for the server, which closes our input when it is ready
     answers = os.fdopen(os.dup(1), "wb")

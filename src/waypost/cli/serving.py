@@ -33,6 +33,9 @@ def serve(
     proxy_networks: Annotated[str, _option("proxy_networks")] = _DEFAULTS.proxy_networks,
     smtp_connections: Annotated[str, _option("smtp_connections")] = _DEFAULTS.smtp_connections,
     smtp_connections_each: Annotated[str, _option("smtp_connections_each")] = _DEFAULTS.smtp_connections_each,
+    smtp_new_connections_each: Annotated[
+        str, _option("smtp_new_connections_each")
+    ] = _DEFAULTS.smtp_new_connections_each,
     smtp_messages_each: Annotated[str, _option("smtp_messages_each")] = _DEFAULTS.smtp_messages_each,
     smtp_unknown_recipients: Annotated[str, _option("smtp_unknown_recipients")] = _DEFAULTS.smtp_unknown_recipients,
     smtp_memory: Annotated[str, _option("smtp_memory")] = _DEFAULTS.smtp_memory,
@@ -61,6 +64,7 @@ def serve(
         proxy_networks=proxy_networks,
         smtp_connections=smtp_connections,
         smtp_connections_each=smtp_connections_each,
+        smtp_new_connections_each=smtp_new_connections_each,
         smtp_messages_each=smtp_messages_each,
         smtp_unknown_recipients=smtp_unknown_recipients,
         smtp_memory=smtp_memory,

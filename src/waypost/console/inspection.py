@@ -47,11 +47,9 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 
-def application(
-    store: ports.Store, *, hostname: str, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit
-) -> Starlette:
+def application(store: ports.Store, *, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> Starlette:
     """The inspection API as an ASGI application."""
-    inspection = _Inspection(store, hostname, failures, clock, emit)
+    inspection = _Inspection(store, failures, clock, emit)
     pages = {
         "/health": inspection.health,
         "/ready": inspection.ready,
@@ -71,11 +69,8 @@ def application(
 class _Inspection:
     """The pages, each a function of a request."""
 
-    def __init__(
-        self, store: ports.Store, hostname: str, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit
-    ) -> None:
+    def __init__(self, store: ports.Store, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit) -> None:
         self._store = store
-        self._hostname = hostname
         self._failures = failures
         self._clock = clock
         self._emit = emit
@@ -114,9 +109,7 @@ class _Inspection:
         """One message with its deliveries and its trace."""
         account = await self._account(request)
         message_id = request.path_params["id"]
-        found = await self._store.search(
-            partial(trace.message_details, account=account, message_id=message_id, hostname=self._hostname)
-        )
+        found = await self._store.search(partial(trace.message_details, account=account, message_id=message_id))
         return JSONResponse(_details(found))
 
     async def raw(self, request: Request) -> Response:

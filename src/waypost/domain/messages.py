@@ -18,6 +18,9 @@ from itertools import islice
 
 from waypost.domain import errors
 
+HEADER_LIMIT = 256 * 1024
+"""Octets of a header."""
+
 MAX_RECEIVED_LINES = 100
 """More `Received` lines than this are a loop (RFC 5321 section 6.3: "normally at least 100")."""
 
@@ -93,16 +96,8 @@ class Message:
     size: int
     """Octets of the raw message, as sent after DATA."""
     subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What is kept already of a message that came in pieces."""
-
-    header: bytes
-    """The message up to the end of its header, or more of it."""
-    size: int
-    """Octets that are kept."""
+    authserv_id: str = ""
+    """The name under which `Authentication-Results` in it would be ours; empty if a server of ours handed it over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ class HeaderFacts:
 
 
 def new_id(now: datetime, number: int, random: bytes) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7): ids sort by the time of acceptance.
+    """A UUIDv7 (RFC 9562 section 5.7): ids sort by the time at which messages began to come in.
 
     `number` orders the ids of one millisecond (section 6.2, method 1; the first 4,096 of them), `random` is 8
     octets from a good source.
@@ -183,7 +178,7 @@ def trace_header(
         f"Delivered-To: {delivered_to}",
         *results,
         f"Received: from {envelope.helo} ([{_address_literal(envelope.peer)}])",
-        f"\tby {hostname} with {envelope.protocol} id {message.id}{_tls_clause(envelope.tls)}",
+        f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}",
         f"\tfor <{sent_to}>; {_date(message.received_at)}",
     ]
     if token:
@@ -197,10 +192,9 @@ def _date(moment: datetime) -> str:
     return format_datetime(moment)
 
 
-def _tls_clause(tls: str) -> str:
-    """What TLS was spoken, as a comment: RFC 8314 section 4.3 has a clause of its own for the cipher."""
-    version, _, cipher = tls.partition(" ")
-    return f"\r\n\t({version}) tls {cipher}" if tls else ""
+def _tls_comment(tls: str) -> str:
+    """What TLS was spoken. RFC 8314 section 4.3 has a clause for it, which wants names that OpenSSL does not give."""
+    return f" ({tls})\r\n\t" if tls else " "
 
 
 def _address_literal(peer: str) -> str:

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from datetime import datetime
+from ipaddress import ip_address
 
 from waypost.app.buckets import Buckets, network_of
 from waypost.domain import limits
 from waypost.smtp import replies
 from waypost.smtp.bounds import Bounds
 from waypost.smtp.replies import Reply
+
+UNKNOWN = limits.Rate(per_second=0.1, burst=200)
+"""Unknown recipients that one address may name, over all its sessions, until it is sent away at each further one."""
 
 CROWDED = 0.75
 """Of all connections in use: from there on, clients that say nothing have less time."""
@@ -20,20 +24,23 @@ class Admission:
         self._bounds = bounds
         self._connections = 0
         self._by_network: Counter[str] = Counter()
-        a_minute = bounds.messages_a_minute
-        self._messages = Buckets(limits.Rate(a_minute / 60, max(1, int(a_minute)))) if a_minute else None
+        self._new = _a_minute(bounds.new_connections_a_minute)
+        self._messages = _a_minute(bounds.messages_a_minute)
+        self._unknown = Buckets(UNKNOWN)
 
     @property
     def is_crowded(self) -> bool:
         """Whether connections are about to run out."""
         return self._connections > CROWDED * self._bounds.connections
 
-    def enter(self, peer: str) -> Reply | None:
-        """Count a connection in, unless that is refused."""
+    def enter(self, peer: str, now: datetime, *, are_strangers: bool = True) -> Reply | None:
+        """Count a connection in, unless that is refused. A mail server of ours may have as many as there are."""
         if self._connections >= self._bounds.connections:
             return replies.SERVER_FULL
         network = network_of(peer)
-        if self._by_network[network] >= self._bounds.connections_each:
+        if are_strangers and self._by_network[network] >= self._bounds.connections_each:
+            return replies.TOO_MANY_CONNECTIONS
+        if are_strangers and self._new and not self._new.take(network, now).admitted:
             return replies.TOO_MANY_CONNECTIONS
         self._connections += 1
         self._by_network[network] += 1
@@ -52,3 +59,15 @@ class Admission:
         if self._messages is None or self._messages.take(network_of(peer), now).admitted:
             return None
         return replies.TOO_MANY_MESSAGES
+
+    def unknown_from(self, peer: str, now: datetime) -> Reply | None:
+        """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
+        network = network_of(peer)
+        if ip_address(peer).is_loopback or self._unknown.take(network, now).admitted:
+            return None
+        return replies.TOO_MANY_UNKNOWN
+
+
+def _a_minute(count: float) -> Buckets | None:
+    """Buckets for so many a minute, as many of them at once; none for any number."""
+    return Buckets(limits.Rate(count / 60, max(1, int(count)))) if count else None

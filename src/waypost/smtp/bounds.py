@@ -11,8 +11,10 @@ class Bounds:
     """At once."""
     connections_each: int = 100
     """At once from one address, or one /64 network with IPv6."""
-    messages_a_minute: float = 0
+    new_connections_a_minute: float = 0
     """From one address; zero for no bound. As many may come at once."""
+    messages_a_minute: float = 0
+    """Likewise, counted as they begin."""
     memory: int = 128 * 1024 * 1024
     """Octets of input and messages in flight. From half of it on they are put on disk sooner; with all of it in use
     no message begins."""

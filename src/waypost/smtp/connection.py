@@ -19,6 +19,12 @@ from waypost.smtp.session import Session
 PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
 
+READ = 64 * 1024
+"""Octets that are read from a client at once."""
+
+SCARCE_READ = 2 * 1024
+"""The same, when memory is scarce."""
+
 QUESTIONS_A_TURN = 50
 """Questions of one client that are answered before the others get a turn."""
 
@@ -34,8 +40,9 @@ class Listener:
     offer: Offer
     is_tls: bool = False
     """Whether a connection begins with the handshake (RFC 8314 section 3)."""
-    is_checked: bool = True
-    """Whether SPF, DKIM and DMARC are checked for mail that comes here."""
+    are_strangers: bool = True
+    """Whether clients here are anybody. Where only mail servers of ours hand mail over, nothing is asked of them that
+    is asked of strangers: no waiting for the greeting, no PROXY header, no rates, no questions who sent it."""
 
 
 class Server(Protocol):
@@ -44,6 +51,8 @@ class Server(Protocol):
     bounds: Bounds
     house: House
     certificates: tls.Certificates | None
+    buffer: memoryview
+    """What a client sends is read into it."""
 
     def opened(self, connection: "Connection") -> Reply | None:
         """A client has connected. Returns why it may not stay, or None."""
@@ -53,7 +62,7 @@ class Server(Protocol):
         """A connection has ended, and what it left is cleared away."""
         ...
 
-    def hung_up(self, peer: str, reply: Reply) -> None:
+    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
         """We ended a client's session, for the reason in the reply."""
         ...
 
@@ -62,7 +71,7 @@ class Server(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client. Its way: admitted or sent away, the handshake or the greeting, and then the session."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
@@ -90,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._progress = self._transfers = self._transferred = 0
         self.peer = ""
         """The client's IP address."""
+        self.are_strangers = listener.are_strangers
 
     # What the loop tells us
 
@@ -116,7 +126,14 @@ class Connection(asyncio.Protocol):
         else:
             self._greet()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # One for all clients: it is filled and read out in one go. While memory is scarce nobody hands us much at once.
+        return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(bytes(self._server.buffer[:nbytes]))
+
+    def _receive(self, data: bytes) -> None:
         session = self._session
         if self._before_tls is not None:
             self._before_tls += data
@@ -201,7 +218,7 @@ class Connection(asyncio.Protocol):
             self._can_speak = True
             self._greet(version)
             if said:
-                self.data_received(said)
+                self._receive(said)
 
     async def _shake_hands(self) -> str | None:
         """Make the handshake; returns version and cipher, or None if it failed."""
@@ -240,13 +257,15 @@ class Connection(asyncio.Protocol):
 
     def _greet(self, version: str = "") -> None:
         delay = self._server.bounds.greeting_delay
-        if delay:
+        if delay and self.are_strangers:
             self._watch(delay, partial(self._open, version))
         else:
             self._open(version)
 
     def _open(self, version: str) -> None:
-        self._reception = Reception(self._server.house, peer=self.peer, is_checked=self._listener.is_checked)
+        if self._is_lost:
+            return
+        self._reception = Reception(self._server.house, peer=self.peer, are_strangers=self.are_strangers)
         session = Session(self._listener.offer, peer=self.peer, gate=self._reception, tls=version)
         self._session = session
         self._heard_at = self._progressed_at = self._transfer_at = self._loop.time()
@@ -273,15 +292,16 @@ class Connection(asyncio.Protocol):
         answered = 0
         try:
             while question is not None or session.has_more:
+                asked_at = self._loop.time()
                 if isinstance(question, TlsWanted):
                     await self._start_tls(session)
                 elif question is not None:
                     session.answer(await self._reception.answer(question))
                     answered += 1
-                if self._farewell:
-                    session.close(self._farewell)
+                if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
+                    session.close(self._farewell or replies.BYE)
                 if isinstance(question, (MessageReceived, PieceReceived)):
-                    self._transfer_at += self._loop.time() - self._heard_at  # our time, and not the client's
+                    self._transfer_at += self._loop.time() - asked_at  # our time, and not the client's
                     self._account(session)
                     self._flush(session)  # who has waited for the disk does not wait for the next message too
                 if question is None or answered % QUESTIONS_A_TURN == 0:
@@ -358,7 +378,7 @@ class Connection(asyncio.Protocol):
         if farewell is replies.BYE or self._client_is_done:
             self._close()
             return
-        self._server.hung_up(self.peer, farewell)
+        self._server.hung_up(self.peer, farewell, self._session.last_error if self._session else None)
         if not self._transport.can_write_eof():
             self._close()
             return
@@ -385,6 +405,8 @@ class Connection(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
         if self._session:
             self._account(self._session)
         self._server.closed(self, was_admitted=self._is_admitted)

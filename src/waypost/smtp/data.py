@@ -7,19 +7,19 @@ only a message that says it is binary (RFC 3030) may have them.
 
 import re
 
-from waypost.domain.messages import end_of_header
+from waypost.domain.messages import HEADER_LIMIT, end_of_header
 from waypost.smtp import replies
 from waypost.smtp.replies import Reply
 
 END = b"\r\n.\r\n"
 
-PIECE = 256 * 1024
+PIECE = HEADER_LIMIT
 """Octets of a large message that are handed on at once. The header has to fit into the first piece."""
 
 HEADER_LINE_LIMIT = 5_000
 """Lines of a header. A thousand recipients in To, a line each, and a hundred hops fit well."""
 
-SCARCE_HEADER = 16 * 1024
+SCARCE_HEADER = 8 * 1024
 """Octets of a header that has not ended, for which there is room when memory is scarce. Until it ends it is held."""
 
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
@@ -55,6 +55,11 @@ class Body:
         """Its header; known as soon as a piece has been handed on, or the message has ended."""
         self.refusal: Reply | None = None
         """Why the message is not taken; what still comes of it is not kept."""
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether so much has come, though it is refused, that its end is not waited for."""
+        return self.refusal is not None and self.size > 2 * self._limit
 
     @property
     def buffered(self) -> int:

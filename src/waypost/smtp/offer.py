@@ -53,6 +53,10 @@ class Gate(Protocol):
         """Asked before its octets are sent."""
         ...
 
+    def refused(self, reply: Reply) -> None:
+        """Told when a session refuses a message by itself."""
+        ...
+
 
 class OpenGate:
     """Lets every message in."""
@@ -62,3 +66,6 @@ class OpenGate:
         return None
 
     at_data = at_mail
+
+    def refused(self, reply: Reply) -> None:
+        """Nobody wants to know."""

@@ -15,7 +15,6 @@ from waypost.app import accept, ports
 from waypost.domain import authentication, messages
 from waypost.domain.authentication import Claim, Verdicts
 from waypost.domain.errors import Busy
-from waypost.domain.messages import Begun
 from waypost.smtp import errors, replies
 from waypost.smtp.admission import Admission
 from waypost.smtp.memory import Memory
@@ -81,14 +80,13 @@ class House:
 class Reception:
     """Answers the questions of one client's session, and lets it begin messages or not."""
 
-    def __init__(self, house: House, *, peer: str, is_checked: bool) -> None:
-        """`is_checked`: whether its mail is, unless it comes from this machine."""
+    def __init__(self, house: House, *, peer: str, are_strangers: bool) -> None:
+        """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over."""
         self._house = house
         self._peer = peer
-        self._is_checked = is_checked
+        self._are_strangers = are_strangers
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
-        self._kept = Begun(b"", 0)
 
     @property
     def has_pieces(self) -> bool:
@@ -97,11 +95,17 @@ class Reception:
 
     def at_mail(self) -> Reply | None:
         """May this address send one more message now?"""
+        if not self._are_strangers:
+            return None
         return self._house.admission.message_from(self._peer, self._house.clock())
 
     def at_data(self) -> Reply | None:
         """Is there memory for a message?"""
         return replies.NO_MEMORY if self._house.memory.is_full else None
+
+    def refused(self, reply: Reply) -> None:
+        """The session has refused a message by itself."""
+        self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, question: Question) -> Reply:
         """The answer to a question of the session. Never raises."""
@@ -127,6 +131,8 @@ class Reception:
         reply = errors.refusal(error)
         if reply is None:
             return self._house.failed(error)
+        if reply is replies.NO_SUCH_USER and self._are_strangers:
+            reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
         self._refused(reply, question)
         return reply
 
@@ -154,11 +160,11 @@ class Reception:
         house = self._house
         if question.start == 0:
             await self._forget()
-        verdicts = await self._check(question)
+        verdicts, why_not = await self._check(question)
         if verdicts and house.enforces and authentication.is_refused(verdicts):
-            reply = replies.NOT_AUTHENTIC
-            self._refused(reply, question)
-            return reply
+            found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())
+            house.emit(events.MessageRefused(peer=self._peer, reply=str(replies.NOT_AUTHENTIC), verdicts=found))
+            return replies.NOT_AUTHENTIC
         now = house.clock()
         use_case = partial(
             accept.accept_message,
@@ -166,9 +172,12 @@ class Reception:
             message_id=self._coming or house.ids.new(now),
             envelope=question.envelope,
             recipients=question.recipients,
+            header=question.header,
             raw=question.raw,
-            begun=Begun(question.header, question.start) if question.start else None,
+            kept=question.start,
+            authserv_id=house.deployment.hostname if self._are_strangers else "",
             verdicts=verdicts,
+            unchecked=why_not,
             now=now,
         )
         message = await house.store.write(use_case)
@@ -181,23 +190,23 @@ class Reception:
         )
         return replies.ACCEPTED.about(id=message.id)
 
-    async def _check(self, question: MessageReceived) -> Verdicts | None:
-        """What SPF, DKIM and DMARC say, where that is asked. Of this machine itself they say nothing."""
-        if self._house.authenticator is None or not self._is_checked or ip_address(self._peer).is_loopback:
-            return None
+    async def _check(self, question: MessageReceived) -> tuple[Verdicts | None, str]:
+        """What SPF, DKIM and DMARC say, or why they were not asked, where somebody may wonder."""
+        if self._house.authenticator is None:
+            return None, ""
+        if not self._are_strangers:
+            return None, "a mail server of ours handed it over"
+        if ip_address(self._peer).is_loopback:
+            return None, "it comes from this machine"
         claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
         size = question.start + len(question.raw)
-        return await self._house.authenticator.check(claim, self._octets(question), size)
+        verdicts = await self._house.authenticator.check(claim, self._octets(question), size)
+        return verdicts, "" if verdicts else "the DNS does not answer"
 
     async def _octets(self, question: MessageReceived) -> AsyncIterator[bytes]:
         """The message, part by part."""
         for start in range(0, question.start, PART):
             limit = min(PART, question.start - start)
-            yield await self._house.store.search(
-                partial(_part, message_id=self._coming or "", start=start, limit=limit)
-            )
+            kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)
+            yield await self._house.store.search(kept)
         yield question.raw
-
-
-def _part(tx: ports.ReadTx, message_id: str, start: int, limit: int) -> bytes:
-    return tx.octets(message_id, start=start, limit=limit)

@@ -119,7 +119,7 @@ TOO_MANY_ERRORS = _reply(
     "4.7.0",
     "Too many errors",
     means="So many commands of this session were refused that it does not look like a mail server's.",
-    sender="Look at the replies before this one.",
+    sender="Look at the replies before this one. Our log has the last of them.",
 )
 TOO_MANY_UNKNOWN = _reply(
     421,

@@ -9,7 +9,7 @@ from typing import cast
 from waypost import events
 from waypost.smtp import replies, tls
 from waypost.smtp.bounds import Bounds
-from waypost.smtp.connection import Connection, Listener
+from waypost.smtp.connection import READ, Connection, Listener
 from waypost.smtp.proxy import BadHeader, ProxyHeader
 from waypost.smtp.reception import House
 from waypost.smtp.replies import Reply
@@ -37,6 +37,8 @@ class SmtpServer:
         self.bounds = bounds
         self.certificates = certificates
         self._proxy_networks = proxy_networks
+        self.buffer = memoryview(bytearray(READ))
+        """What any client sends is read into it, and out again at once."""
         self.headers: set[ProxyHeader] = set()
         """Of connections that have not said yet who the client is."""
         self._connections: set[Connection] = set()
@@ -72,9 +74,10 @@ class SmtpServer:
         self._connections.add(connection)
         if self._is_stopping:
             return replies.SHUTTING_DOWN
-        refusal = self.house.admission.enter(connection.peer)
+        admission = self.house.admission
+        refusal = admission.enter(connection.peer, self.house.clock(), are_strangers=connection.are_strangers)
         if refusal:
-            self._count_one_sent_away(refusal)
+            self._count_one_sent_away(refusal, connection.peer)
         return refusal
 
     def closed(self, connection: Connection, *, was_admitted: bool) -> None:
@@ -82,12 +85,13 @@ class SmtpServer:
         self._connections.discard(connection)
         if was_admitted:
             self.house.admission.leave(connection.peer)
-        if self._all_gone and not self._connections:
+        if self._all_gone and not self._all_gone.done() and not self._connections:
             self._all_gone.set_result(None)
 
-    def hung_up(self, peer: str, reply: Reply) -> None:
+    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
         """We ended a client's session, for the reason in the reply."""
-        self.house.emit(events.SessionClosed(peer=peer, reply=str(reply)))
+        told = str(last_error) if last_error else ""
+        self.house.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=told))
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
         """A handshake failed, or TLS did later."""
@@ -95,7 +99,7 @@ class SmtpServer:
 
     def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
         connection = Connection(self, listener)
-        return _Front(self, connection) if self._proxy_networks else connection
+        return _Front(self, connection) if self._proxy_networks and listener.are_strangers else connection
 
     def is_proxy(self, peer: str) -> bool:
         """Whether a connection from there says by the PROXY protocol who the client is."""
@@ -106,14 +110,15 @@ class SmtpServer:
         """A connection from such a network did not say it."""
         self.house.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
 
-    def _count_one_sent_away(self, reply: Reply) -> None:
+    def _count_one_sent_away(self, reply: Reply, peer: str) -> None:
         if not self._sent_away:
             asyncio.get_running_loop().call_later(TELL_EVERY, self._tell_of_those_sent_away)
         self._sent_away[reply] += 1
+        self._last_sent_away = peer
 
     def _tell_of_those_sent_away(self) -> None:
         for reply, count in self._sent_away.items():
-            self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count))
+            self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
         self._sent_away.clear()
 
 

@@ -22,6 +22,9 @@ from waypost.smtp.parameters import NOTHING_SAID, Refused, Transaction
 from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven, TlsWanted
 from waypost.smtp.replies import Reply
 
+CLOSING = 421
+"""The code of a reply after which the session is over (RFC 5321 section 3.8)."""
+
 COMMANDS_A_TURN = 50
 """Commands of one client that are carried out before others get a turn; the dearest of them take 0.3 ms."""
 
@@ -73,6 +76,8 @@ class Session:
         self._transaction: Transaction | None = None
         self._body: Body | None = None
         self._forget_message()
+        self.last_error: Reply | None = None
+        """The last refusal that counts towards the end of the session."""
         self.progress = 0
         """Grows with each command that has come in whole."""
         self.transfers = 0
@@ -208,13 +213,19 @@ class Session:
             return True
         try:
             rest = self._decoder.feed(octets)
+            if rest is not None:
+                self._input += rest
+                self._then = self._message_ended
         except BareLineEnd:
-            self._then = partial(self.close, replies.BARE_LINE_END_IN_DATA)
-            return True
-        if rest is not None:
-            self._input += rest
-            self._then = self._message_ended
+            self._then = partial(self._break_off, replies.BARE_LINE_END_IN_DATA)
+        if self._body and self._body.refusal and self._body.is_endless:  # then its end does not count, if it has come
+            self._then = partial(self._break_off, self._body.refusal)
         return True
+
+    def _break_off(self, reply: Reply) -> None:
+        """End the session in the midst of a message, or behind one that is not worth going on after."""
+        self._gate.refused(reply)
+        self.close(reply)
 
     def _chunk_ended(self) -> None:
         assert self._body
@@ -224,6 +235,7 @@ class Session:
             self._chunk.end()
             self._message_ended()
         elif self._body.refusal:
+            self._gate.refused(self._body.refusal)
             self._end_message([self._body.refusal])
         else:
             self._say(replies.CHUNK_OK.about(size=self._chunk_size))
@@ -235,6 +247,7 @@ class Session:
         body, self._body = self._body, None
         raw = body.finish()
         if body.refusal:
+            self._gate.refused(body.refusal)
             self._end_message(self._for_each(body.refusal))
             return
         assert self._transaction
@@ -288,7 +301,10 @@ class Session:
             reply = refused.reply
         if reply is None:
             return
+        if reply.code >= 400 and line[: len("MAIL ")].upper() == b"MAIL ":
+            self._gate.refused(reply)
         if reply.code >= 500:
+            self.last_error = reply
             self._errors += 1
             if self._errors >= self._offer.error_limit:
                 self.close(replies.TOO_MANY_ERRORS)
@@ -392,7 +408,9 @@ class Session:
     def _recipient_refused(self, reply: Reply) -> None:
         self._unknown_recipients += reply.code >= 500
         if self._unknown_recipients >= self._offer.unknown_recipient_limit and not self._offer.lmtp:
-            self.close(replies.TOO_MANY_UNKNOWN)
+            reply = replies.TOO_MANY_UNKNOWN
+        if reply.code == CLOSING:
+            self.close(reply)
         else:
             self._say(reply)
 

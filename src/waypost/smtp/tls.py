@@ -55,19 +55,39 @@ def load(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    _refuse_what_is_none(files)
     try:
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
-        raise BadCertificate(f"{files.certificate} and {files.key} cannot be used for TLS: {_said(error)}") from error
+        if "KEY_VALUES_MISMATCH" in str(error):
+            raise BadCertificate(f"{files.key} is not the key of the certificate in {files.certificate}.") from error
+        raise BadCertificate(f"{files.certificate} and {files.key} cannot be used for TLS: {_said(error)}.") from error
     if files.client_authority:
         context.verify_mode = ssl.CERT_REQUIRED
         try:
             context.load_verify_locations(files.client_authority)
         except (OSError, ValueError) as error:
-            raise BadCertificate(f"{files.client_authority} cannot be used: {_said(error)}") from error
+            raise BadCertificate(f"{files.client_authority} cannot be used: {_said(error)}.") from error
         if context.cert_store_stats()["crl"]:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
+
+
+def _refuse_what_is_none(files: TlsFiles) -> None:
+    """Raise `BadCertificate` for a file that is not there, or has nothing of what it is for."""
+    for path in files.all:
+        what, mark = (
+            ("private key", b"PRIVATE KEY-----") if path == files.key else ("certificate", b" CERTIFICATE-----")
+        )
+        try:
+            octets = path.read_bytes()
+        except OSError as error:
+            raise BadCertificate(f"{path} cannot be read: {error.strerror}.") from error
+        if mark not in octets:
+            hint = "; name its file with --tls-key" if path == files.certificate == files.key else ""
+            raise BadCertificate(f"{path} has no {what} in PEM form{hint}.")
+        if path == files.certificate and b" CERTIFICATE-----" not in octets:
+            raise BadCertificate(f"{path} has no certificate in PEM form.")
 
 
 def describe(connection: ssl.SSLObject | ssl.SSLSocket) -> str:

@@ -178,7 +178,14 @@ def message(row: Row) -> Message:
         tls=row[10],
         dsn=_dsn(row[11]),
     )
-    return Message(id=row[0], envelope=envelope, received_at=from_milliseconds(row[6]), size=row[7], subject=row[8])
+    return Message(
+        id=row[0],
+        envelope=envelope,
+        received_at=from_milliseconds(row[6]),
+        size=row[7],
+        subject=row[8],
+        authserv_id=row[12],
+    )
 
 
 def of_message(message: Message) -> Row:
@@ -197,6 +204,7 @@ def of_message(message: Message) -> Row:
         envelope.body,
         envelope.tls,
         _of_dsn(envelope.dsn),
+        message.authserv_id,
     )
 
 

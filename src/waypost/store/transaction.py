@@ -243,6 +243,8 @@ class Transaction(ABC):
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
         if start == 0:
             self._run("begin_message", message_id, rows.to_milliseconds(now))
+        elif not self._all("still_begun", message_id):
+            raise _gone(message_id, start)
         self._run_each("add_octets", _pieces(message_id, octets, start))
 
     def remove_octets(self, message_id: str) -> bool:
@@ -259,7 +261,7 @@ class Transaction(ABC):
     ) -> None:
         start = message.size - len(octets)
         if start and not self._all("end_message", message.id):
-            raise ports.StoreUnavailable(f"the first {start} octets of message {message.id} are not here any more")
+            raise _gone(message.id, start)
         self._run("add_message", *rows.of_message(message))
         self._run_each("add_octets", _pieces(message.id, octets, start))
         self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
@@ -316,6 +318,10 @@ def bindable(parameters: rows.Row) -> rows.Row:
         if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A text must not contain the character NUL.")
     return parameters
+
+
+def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
+    return ports.StoreUnavailable(f"the first {octets} octets of message {message_id} are not here any more")
 
 
 def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:

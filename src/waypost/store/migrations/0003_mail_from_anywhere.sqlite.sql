@@ -3,6 +3,8 @@
 ALTER TABLE messages ADD COLUMN body TEXT NOT NULL DEFAULT '8BITMIME'; -- the BODY parameter of MAIL
 ALTER TABLE messages ADD COLUMN tls  TEXT NOT NULL DEFAULT '';         -- version and cipher; empty in clear
 ALTER TABLE messages ADD COLUMN dsn  TEXT NOT NULL DEFAULT '';         -- RET, ENVID, NOTIFY, ORCPT as a JSON object
+-- Under which name results of authentication in it would be ours; empty where a server of ours handed it over.
+ALTER TABLE messages ADD COLUMN authserv_id TEXT NOT NULL DEFAULT '';
 
 -- In pieces, so that nobody needs all of a large one; kept before the message is, so that a slow sender holds no memory.
 CREATE TABLE message_pieces (

@@ -238,7 +238,7 @@ DELETE FROM access_keys WHERE id = ?;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.
-SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id
 FROM messages
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND account = ?2);
 
@@ -248,11 +248,11 @@ SELECT message_id, email_address_id, account, address, address_key, reason, sent
 FROM deliveries WHERE message_id = ? AND account = ? ORDER BY reason, address_key;
 
 -- name: deliveries_at
--- A page of an inbox, newest first: ids are UUIDv7, so their order is the order of acceptance.
+-- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
        d.status, d.trace_header,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
-       m.body, m.tls, m.dsn
+       m.body, m.tls, m.dsn, m.authserv_id
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = ? AND d.address_key = ? AND d.message_id < ?
 ORDER BY d.message_id DESC LIMIT ?;
@@ -263,8 +263,9 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = ? ORDER BY number;
 
 -- name: add_message
 -- The envelope and what lists show.
-INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn,
+                      authserv_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_octets
 -- A piece of the bytes as sent after DATA, and where it begins; never changed.
@@ -290,6 +291,10 @@ ORDER BY start;
 -- name: begin_message
 -- Pieces of it are here, and no message yet.
 INSERT INTO messages_begun (message_id, begun_at) VALUES (?1, ?2);
+
+-- name: still_begun
+-- A row if more pieces of it may come; nobody lets go of it before this one is here.
+SELECT 1 FROM messages_begun WHERE message_id = ?1;
 
 -- name: end_message
 -- It is a message now, or never will be; a row comes back if it had been begun.
