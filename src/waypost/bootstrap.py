@@ -131,6 +131,8 @@ class Service:
                 addresses[listener.name] = addresses[listener.name] or found
         opened.callback(asyncio.create_task(self._forget()).cancel)
         run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
+        if settings.tls_certificate == SELF_SIGNED:
+            run = replace(run, certificate=str(self.directory.certificate))
         self.directory.announce(run)
         return run
 

@@ -45,6 +45,8 @@ class Run:
     smtp: str
     smtps: str = ""
     lmtp: str = ""
+    certificate: str = ""
+    """The file of the certificate that was made here, for clients to trust."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 

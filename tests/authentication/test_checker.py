@@ -7,7 +7,6 @@ import signal
 import time
 from contextlib import asynccontextmanager
 from itertools import pairwise
-
 from pathlib import Path
 
 import pytest

@@ -90,7 +90,7 @@ def assert_brought(house, recipient, how):
     assert body == BODY
     assert b"Message-ID: <1@client.example>" in header.split(b"\r\n")
     ours = header.split(b"Received: ")[1]
-    assert (b" with ESMTPS id " if how == "starttls" else b" with ESMTP id ") in ours, ours
+    assert (b" with ESMTPS (" if how == "starttls" else b" with ESMTP id ") in ours, ours
 
 
 def test_smtplib(house, how):

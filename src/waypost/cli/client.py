@@ -42,7 +42,11 @@ def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
         "WAYPOST_SMTP": server.run.smtp,
         "WAYPOST_HTTP": server.run.http,
     }
-    also = {"WAYPOST_SMTPS": server.run.smtps, "WAYPOST_LMTP": server.run.lmtp}
+    also = {
+        "WAYPOST_SMTPS": server.run.smtps,
+        "WAYPOST_LMTP": server.run.lmtp,
+        "WAYPOST_CERTIFICATE": server.run.certificate,
+    }
     variables |= {name: address for name, address in also.items() if address}
     if as_json:
         typer.echo(json.dumps(variables, indent=2))

@@ -92,6 +92,12 @@ def serve(
         raise typer.Exit(1) from error
 
 
+def _spoken(settings: Settings) -> str:
+    if not settings.tls_certificate:
+        return "SMTP"
+    return "SMTP, over STARTTLS alone" if settings.tls_required == "yes" else "SMTP, STARTTLS"
+
+
 def _also(run: "Run") -> str:
     """The other addresses for mail, if any."""
     smtps = f"  mail, TLS    {run.smtps}   (SMTP over TLS from the beginning)\n" if run.smtps else ""
@@ -106,7 +112,7 @@ def _banner(service: "Service", run: "Run") -> None:
         f"Waypost {waypost.__version__} is ready.\n"
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
         f"  limits       {service.settings.limits}   ({service.settings.limits_profile.in_words})\n"
-        f"  mail         {run.smtp}   (SMTP; only for email addresses that exist)\n"
+        f"  mail         {run.smtp}   ({_spoken(service.settings)}; only for email addresses that exist)\n"
         f"{_also(run)}"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
