@@ -2,10 +2,15 @@
 
 import gc
 
+import hypothesis
 import pytest
 
 from tests.values import NoSeal, make_instance
 from waypost.store import sqlite_file
+
+# A machine that is busy is no failure.
+hypothesis.settings.register_profile("waypost", deadline=None)
+hypothesis.settings.load_profile("waypost")
 
 
 @pytest.fixture

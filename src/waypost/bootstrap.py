@@ -236,8 +236,10 @@ class Service:
                 await self._store.write(partial(access_keys.purge, now=now()))
                 while await self._store.write(partial(idempotency.purge, retention=retention, now=now())):
                     pass
-                while await self._store.write(partial(accept.purge, begun_before=begun_before)):
-                    pass
+                while found := await self._store.search(partial(accept.left_over, begun_before=begun_before)):
+                    for message_id in found:
+                        while await self._store.write(partial(accept.forget_octets, message_id=message_id)):
+                            pass
                 begun_before = now() - accept.LONGEST_TRANSFER
             except ports.StoreUnavailable as error:
                 self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))

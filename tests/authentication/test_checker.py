@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from tests.authentication.mail import CLAIM, MESSAGE, sign, zone_of
-from tests.authentication.zone import Zone
+from tests.authentication.zone import SILENT, Zone
 from waypost.authentication import wire
 from waypost.authentication.checker import AT_ONCE, LARGE, Checker, Limits
 from waypost.authentication.process import WorkerProcess
@@ -138,13 +138,30 @@ def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
 def test_three_messages_without_any_answer_are_enough():
     async def main():
         with Zone(zone_of()) as zone:
-            async with running(zone, check=0.6, margin=0.3, probe=0.2, probe_again=60) as checker:
+            async with running(zone, check=1.2, margin=0.3, probe=0.2, probe_again=60) as checker:
                 zone.silent = True
                 found = await asyncio.gather(*(checker.check() for _ in range(3)))
                 assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
                 await checker.change()
                 assert checker.told == [True, False]
                 assert await checker.check() is None
+
+    run(main())
+
+
+def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
+    async def main():
+        silent = {f"{prefix}silent{number}.example": SILENT for number in range(4) for prefix in ("", "_dmarc.")}
+        with Zone(zone_of() | silent) as zone:
+            async with running(zone, check=1.2, margin=0.3, probe=0.2, probe_again=60) as checker:
+                strangers = (Claim("192.0.2.1", "mx.example.net", f"a@silent{number}.example") for number in range(4))
+                mail = MESSAGE.replace(b"ann@example.com", b"a@silent0.example")
+                await asyncio.gather(*(checker.check(mail, stranger) for stranger in strangers))
+                async with asyncio.timeout(5):
+                    while zone.asked(".", "NS") < 2:  # noqa: ASYNC110 - it is another thread that is asked
+                        await asyncio.sleep(0.01)
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+                assert checker.told == [True]
 
     run(main())
 

@@ -116,10 +116,14 @@ def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(house):
 
 def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(house):
     _, end = in_pieces(house, [1, 1], "new")
-    for number in range(accept.PURGED_AT_ONCE + 1):
+    for number in range(accept.LISTED_AT_ONCE + 1):
         in_pieces(house, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
-    purge = partial(accept.purge, begun_before=NOW - accept.LONGEST_TRANSFER)
-    assert [house.write(purge) for _ in range(3)] == [accept.PURGED_AT_ONCE, 1, 0]
+    listed = []
+    while found := house.search(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
+        listed.append(len(found))
+        for message_id in found:
+            assert house.write(partial(accept.forget_octets, message_id=message_id)) is False
+    assert listed == [accept.LISTED_AT_ONCE, 1]
     assert house.write(end).size == len(HEADER) + 2
     assert house.count("messages_begun") == {"messages_begun": 0}
 
@@ -150,3 +154,19 @@ def test_a_piece_that_comes_after_its_message_was_let_go_is_not_kept_for_ever(ho
     with pytest.raises(ports.StoreUnavailable, match="the first 1005 octets of message m1 are not here any more"):
         house.write(late)
     assert house.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
+
+
+def test_pieces_are_let_go_some_at_a_time_and_never_those_of_a_message(house):
+    count = 2 * accept.FORGOTTEN_AT_ONCE + 3
+    in_pieces(house, [5] * count)
+    _, end = in_pieces(house, [5] * 3, "m2")
+    house.write(end)
+    forget = partial(accept.forget_octets, message_id="m1")
+    before = house.count("message_bodies")["message_bodies"]
+    assert house.write(forget) is True
+    assert house.count("message_bodies") == {"message_bodies": before - accept.FORGOTTEN_AT_ONCE}
+    assert house.count("messages_begun") == {"messages_begun": 1}
+    assert [house.write(forget), house.write(forget)] == [True, False]
+    assert house.write(partial(accept.forget_octets, message_id="m2")) is False
+    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 4, "messages_begun": 0}
+    assert house.write(lambda tx: tx.trim_octets("m2", limit=9)) == 0

@@ -146,3 +146,17 @@ def test_other_peoples_tokens_and_a_hundred_hops_are_no_loop(found):
 def test_more_than_a_hundred_hops_are_a_loop():
     with pytest.raises(errors.MailLoop, match="more than 100 Received lines"):
         messages.refuse_loop(facts(received=101), alias_ids=[], key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("helo", "told"), [("x(", "x?"), ("x;y", "x?y"), ("[192.0.2.1]", "[192.0.2.1]"), ("a_b-c.d", "a_b-c.d")]
+)
+def test_a_name_that_could_end_its_place_in_the_received_line_does_not(helo, told):
+    header = messages.trace_header(a_message(helo=helo), hostname="mx", delivered_to="a", sent_to="a", token=None)
+    assert f"\r\nReceived: from {told} ([".encode() in header
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\u2028"])
+def test_a_subject_does_not_turn_the_text_behind_it(mark):
+    facts = messages.read_header(f"Subject: a{mark}b\r\n\r\n".encode())
+    assert facts.subject == "a\N{REPLACEMENT CHARACTER}b"

@@ -58,7 +58,7 @@ async def test_who_does_not_read_cannot_go_on_sending():
 
 @on_our_loop
 async def test_who_quits_and_does_not_read_is_hung_up_on():
-    async with serving(linger=0.1) as served:
+    async with serving(linger=0.1, silence=0.1) as served:
         served.buffer_little()
         async with served.silent_socket() as client:
             await asyncio.get_running_loop().sock_sendall(client, b"HELP\r\n" * 2_000 + b"QUIT\r\n")
@@ -68,7 +68,7 @@ async def test_who_quits_and_does_not_read_is_hung_up_on():
 
 @on_our_loop
 async def test_who_closes_its_side_and_does_not_read_is_hung_up_on():
-    async with serving(linger=0.1) as served:
+    async with serving(linger=0.1, silence=0.1) as served:
         served.buffer_little()
         async with served.silent_socket() as client:
             await asyncio.get_running_loop().sock_sendall(client, b"HELP\r\n" * 500)

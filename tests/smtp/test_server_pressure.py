@@ -1,6 +1,7 @@
 """Clients that send faster than they are answered, or read slower: nobody's memory, and nobody else's turn."""
 
 import asyncio
+from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
@@ -89,3 +90,30 @@ def test_who_connects_while_we_stop_is_told_so():
             connection.connection_lost(None)
 
     asyncio.run(scenario())
+
+
+@on_our_loop
+async def test_replies_that_nobody_reads_are_not_made():
+    async with serving() as served:
+        served.buffer_little()
+        async with served.silent_socket() as client:
+            loop = asyncio.get_running_loop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    for _ in range(100):
+                        await loop.sock_sendall(client, b"EHLO a\r\n" * 1_000)
+            (connection,) = served.server._connections
+            await served.until(lambda: connection._hearing is not None)
+            assert connection._transport.get_write_buffer_size() < 150_000
+            assert len(connection._session._output) < 20_000
+
+
+@on_our_loop
+async def test_who_reads_nothing_for_too_long_is_cut_off():
+    async with serving(silence=0.1) as served:
+        served.buffer_little()
+        async with served.silent_socket() as client:
+            await asyncio.get_running_loop().sock_sendall(client, b"EHLO a\r\n" * 4_000)
+            await served.until(lambda: served.server._connections)
+            await served.until_nobody_is_connected()
+            assert served.house.memory.used == 0

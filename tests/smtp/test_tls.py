@@ -908,3 +908,18 @@ def run_on(loop, scenario):
     factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.wait_for(scenario(), 8))
+
+
+@on_both_loops
+async def test_a_reset_right_behind_starttls_leaves_nobody_counted():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served:
+            for _ in range(20):
+                async with served.client() as client:
+                    client.say("EHLO client.example")
+                    await client.hear_until("250 HELP")
+                    client.say("STARTTLS", "NOOP")
+                    raw = client.writer.get_extra_info("socket")
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    client.writer.transport.abort()
+            await until_nothing_is_left(served)

@@ -18,7 +18,10 @@ from waypost.domain.messages import Envelope, Message
 LONGEST_TRANSFER = timedelta(days=1)
 """What has been coming in for longer than that will not come to its end: every edge gives up long before."""
 
-PURGED_AT_ONCE = 100
+LISTED_AT_ONCE = 100
+
+FORGOTTEN_AT_ONCE = 8
+"""Pieces that one transaction lets go of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +101,20 @@ def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) ->
     return tx.octets(message_id, start=start, limit=limit)
 
 
-def forget_octets(tx: ports.WriteTx, message_id: str) -> None:
-    """Let go of the pieces of a message that did not come to its end, or was refused there."""
+def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
+    """Let go of pieces of a message that did not come to its end, or was refused there. False if there are no more.
+
+    Some at once: others wait for the store meanwhile.
+    """
+    if tx.trim_octets(message_id, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
+        return True
     tx.remove_octets(message_id)
+    return False
 
 
-def purge(tx: ports.WriteTx, *, begun_before: datetime) -> int:
-    """Let go of what a server that died left of messages that were coming in, some at once; returns of how many."""
-    return sum(map(tx.remove_octets, tx.messages_begun(before=begun_before, limit=PURGED_AT_ONCE)))
+def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
+    """Messages that were coming in when a server died, some of them, for `forget_octets`."""
+    return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
 def find_recipients(tx: ports.ReadTx, recipients: Sequence[Address]) -> list[routing.Recipient]:

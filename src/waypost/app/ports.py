@@ -158,6 +158,10 @@ class ReadTx(Protocol):
         """A message that was delivered to an email address of this account."""
         ...
 
+    def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
+        """Messages that began to come in before a moment and are none yet; the oldest first, `limit` at most."""
+        ...
+
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         """Of the bytes of a message that exists, as sent after DATA: those from `start` on, `limit` at most."""
         ...
@@ -272,12 +276,12 @@ class WriteTx(ReadTx, Protocol):
         """
         ...
 
-    def remove_octets(self, message_id: str) -> bool:
-        """Let go of what came of a message that will not become one. False if nothing did, or it is one now."""
+    def trim_octets(self, message_id: str, *, limit: int) -> int:
+        """Let go of some of what came of a message that will not become one; returns how many pieces that were."""
         ...
 
-    def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        """Messages that began to come in before a moment and are none yet; the oldest first, `limit` at most."""
+    def remove_octets(self, message_id: str) -> bool:
+        """Let go of what came of a message that will not become one. False if nothing did, or it is one now."""
         ...
 
     def add_message(

@@ -149,11 +149,12 @@ class Checker:
         while True:
             self._tell(await self._probe())
             if self._works:
+                # Messages of strangers whose own servers are silent raise the doubt too; so it is asked, not believed.
                 await self._in_doubt.wait()
-                self._tell(works=False)
+            else:
+                await asyncio.sleep(self._limits.probe_again)
             self._silent_in_a_row = 0
             self._in_doubt.clear()
-            await asyncio.sleep(self._limits.probe_again)
 
     async def _probe(self) -> bool:
         try:

@@ -7,7 +7,7 @@ from waypost.authentication.resolver import NotAnswered, Questions, Resolver
 from waypost.domain import authentication
 from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
 
-SPF_SHARE, DKIM_SHARE = 0.45, 0.8
+SPF_SHARE, DKIM_SHARE = 0.3, 0.55
 """When SPF, and when DKIM, has to be finished, so that a silent server of one cannot hold up all."""
 
 

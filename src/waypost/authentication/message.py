@@ -12,6 +12,7 @@ HEADER_LIMIT = 1024 * 1024
 _END = b"\r\n\r\n"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
 _SEGMENT = re.compile(r"(?:<[^>]*>?|[^,;<])+")
+_OLD_SPACE = re.compile(r"\s*([.@])\s*")
 _ANGLE = re.compile(r"<([^<>]*)")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 
@@ -65,11 +66,21 @@ def author_domains(fields: Sequence[Field]) -> tuple[str, ...]:
 
 def _domains(value: str) -> Iterator[str]:
     for segment in _SEGMENT.findall(_without_quotes(value)):
-        for address in _ANGLE.findall(segment) or [segment]:
+        angles = _ANGLE.findall(segment)
+        # What is no list of addresses may be read by others as they like, so another domain may be meant.
+        outside = _ANGLE.sub("", segment) if angles else _one_word(segment).replace("@", "", 1)
+        if "@" in outside or "\\" in segment or (not angles and " " in outside):
+            yield ""
+        for address in angles or [segment]:
             if "@" in address:
                 yield _a_labels("".join(address.rpartition("@")[2].split()))
             elif address.strip():
                 yield ""
+
+
+def _one_word(address: str) -> str:
+    """An address without the name of a group before it, and without the spaces that an old address may have."""
+    return _OLD_SPACE.sub(r"\1", address.rpartition(":")[2]).strip()
 
 
 def _without_quotes(value: str) -> str:

@@ -82,10 +82,12 @@ def _ask(resolver: dns.resolver.Resolver | None, name: dns.name.Name, kind: str,
     if resolver is None:
         raise NotAnswered("no DNS server is known", silent=True)
     until = time.monotonic() + seconds
+    was_asked = False
     for _ in range(TRIES):
         limit = min(TRY_LIMIT, until - time.monotonic() - PAUSE)
         if limit <= 0:
             break
+        was_asked = True
         try:
             answer = resolver.resolve(name, kind, lifetime=limit, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
@@ -97,7 +99,7 @@ def _ask(resolver: dns.resolver.Resolver | None, name: dns.name.Name, kind: str,
         except OSError:
             raise NotAnswered("DNS cannot be reached", silent=True) from None
         return Found(tuple(answer.rrset or ()), exists=True)
-    raise NotAnswered("DNS did not answer", silent=True)
+    raise NotAnswered("DNS did not answer" if was_asked else "no time was left", silent=was_asked)
 
 
 class Questions:

@@ -37,7 +37,10 @@ _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Controls, and what turns the direction of the text behind it."""
+
+_NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def trace_header(
         f"Return-Path: <{envelope.sender}>",
         f"Delivered-To: {delivered_to}",
         *results,
-        f"Received: from {envelope.helo} ([{_address_literal(envelope.peer)}])",
+        f"Received: from {_NOT_IN_NAME.sub('?', envelope.helo)} ([{_address_literal(envelope.peer)}])",
         f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}",
         f"\tfor <{sent_to}>; {_date(message.received_at)}",
     ]

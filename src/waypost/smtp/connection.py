@@ -25,7 +25,7 @@ READ = 64 * 1024
 SCARCE_READ = 2 * 1024
 """The same, when memory is scarce."""
 
-QUESTIONS_A_TURN = 50
+QUESTIONS_A_TURN = 10
 """Questions of one client that are answered before the others get a turn."""
 
 LOOK_EVERY = 15.0
@@ -95,6 +95,8 @@ class Connection(asyncio.BufferedProtocol):
         """The beginning of the handshake, as far as it is read before somebody is there to make it."""
         self._within_tls: bytes | None = None
         """What a quick client says in TLS before we hear that the handshake is made."""
+        self._hearing: asyncio.Future[None] | None = None
+        self._deaf_since = 0.0
         self._held = 0
         self._progress = self._transfers = self._transferred = 0
         self.peer = ""
@@ -173,10 +175,13 @@ class Connection(asyncio.BufferedProtocol):
         self._is_lost = True
         if self._timer:
             self._timer.cancel()
+        if self._upgrade:  # it tells why it failed, if it still can
+            self._loop.call_later(self._server.bounds.linger, self._upgrade.cancel)
+        self._wake()
         is_over = self._session is not None and self._session.farewell is not None
         if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
             self._server.tls_failed(self.peer, exc)
-        if self._answering is None and not (self._session and self._reception.has_pieces):
+        if self._answering is None:
             self._end()
         else:
             self._clearing = self._loop.create_task(self._clear_away())
@@ -184,11 +189,16 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         # A client that does not read its replies gets to send no more commands.
         self._client_is_deaf = True
+        self._deaf_since = self._loop.time()
         self._pause()
+        if self._session and not self._session.farewell:
+            self._watch(min(self._server.bounds.silence, LOOK_EVERY), self._look_at_the_clock)
 
     def resume_writing(self) -> None:
         self._client_is_deaf = False
-        self._resume()
+        self._wake()
+        if self._answering is None:
+            self._resume()
 
     def hang_up(self, reply: Reply) -> None:
         """End the session with this reply; if an answer is under way, after it. A handshake is not waited for."""
@@ -224,6 +234,8 @@ class Connection(asyncio.BufferedProtocol):
         """Make the handshake; returns version and cipher, or None if it failed."""
         bounds, certificates = self._server.bounds, self._server.certificates
         assert certificates
+        if self._is_lost or self._transport.is_closing():
+            return None
         self._upgrade = self._loop.create_task(
             self._loop.start_tls(
                 self._transport,
@@ -240,7 +252,11 @@ class Connection(asyncio.BufferedProtocol):
             protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
             self._loop.call_soon(_feed, protocol, read)
         transport = None
-        await asyncio.wait([self._upgrade])
+        # The loop bounds the handshake; but not where the client is gone before it has taken the transport over.
+        await asyncio.wait([self._upgrade], timeout=bounds.handshake + bounds.linger)
+        if not self._upgrade.done():
+            self._upgrade.cancel()
+            await asyncio.wait([self._upgrade])
         if not self._upgrade.cancelled():
             error = self._upgrade.exception()
             if error is None:
@@ -305,7 +321,11 @@ class Connection(asyncio.BufferedProtocol):
                     self._account(session)
                     self._flush(session)  # who has waited for the disk does not wait for the next message too
                 if question is None or answered % QUESTIONS_A_TURN == 0:
+                    self._flush(session)
                     await asyncio.sleep(0)
+                if self._client_is_deaf and not self._is_lost:  # replies that nobody reads would be kept for it
+                    self._hearing = self._loop.create_future()
+                    await self._hearing
                 question = self._next_question(session)
         except Exception as error:  # noqa: BLE001 - as above
             session.close(self._server.house.failed(error))
@@ -348,6 +368,11 @@ class Connection(asyncio.BufferedProtocol):
         if held != self._held:
             self._memory.change(held - self._held)
             self._held = held
+
+    def _wake(self) -> None:
+        """Go on with a client that reads its replies again, or has gone."""
+        if self._hearing and not self._hearing.done():
+            self._hearing.set_result(None)
 
     def _pause(self) -> None:
         if not self._transport.is_closing():
@@ -397,23 +422,25 @@ class Connection(asyncio.BufferedProtocol):
         self._watch(self._server.bounds.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """What was asked is answered, though nobody hears it; then a message that will not come is let go."""
+        """What was asked is answered, though nobody hears it."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
-        if self._session:
-            await self._reception.leave()
         self._end()
 
     def _end(self) -> None:
         if self._timer:
             self._timer.cancel()
         if self._session:
+            self._reception.leave()
             self._account(self._session)
         self._server.closed(self, was_admitted=self._is_admitted)
 
     # Time
 
     def _look_at_the_clock(self) -> None:
+        if self._client_is_deaf and self._loop.time() >= self._deaf_since + self._server.bounds.silence:
+            self._transport.abort()  # it would not read why
+            return
         left, reply = self._time_left()
         if left > 0:
             self._watch(min(left, LOOK_EVERY), self._look_at_the_clock)

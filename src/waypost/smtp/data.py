@@ -2,7 +2,7 @@
 
 Bytes in, bytes out, however they are cut. After DATA only `<CR><LF>.<CR><LF>` ends a message (RFC 5321 section
 4.1.1.4). A bare CR or LF anywhere in it is refused, because that is how one message is smuggled to look like two;
-only a message that says it is binary (RFC 3030) may have them.
+only the body of a message that says it is binary (RFC 3030) may have them.
 """
 
 import re
@@ -139,6 +139,9 @@ class Body:
         self._is_header_known = True
         if header.count(b"\r\n") > HEADER_LINE_LIMIT:
             self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
+        elif not header.count(b"\r\n") == header.count(b"\r") == header.count(b"\n"):
+            # A binary message has a header of lines too; with other ends, others would find other fields in it.
+            self.refuse(replies.BARE_LINE_END_IN_DATA)
 
 
 class MessageDecoder:

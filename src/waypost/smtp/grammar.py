@@ -127,6 +127,8 @@ def parse_recipient(path: str, *, hostname: str) -> addresses.Address | None:
 
 def _mailbox(path: str) -> re.Match[str] | None:
     match = _MAILBOX.fullmatch(path)
+    if not path.isprintable():  # letters that cannot be seen, or turn the direction of others
+        return None
     if match and match["domain"].startswith("[") and not _is_address_literal(match["domain"][1:-1]):
         return None
     return match

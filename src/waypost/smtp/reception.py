@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from ipaddress import ip_address
 
 from waypost import events
@@ -17,6 +17,7 @@ from waypost.domain.authentication import Claim, Verdicts
 from waypost.domain.errors import Busy
 from waypost.smtp import errors, replies
 from waypost.smtp.admission import Admission
+from waypost.smtp.leftovers import Leftovers
 from waypost.smtp.memory import Memory
 from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven
 from waypost.smtp.replies import Reply
@@ -52,7 +53,7 @@ class Ids:
         return messages.new_id(now, self._at_once, random)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class House:
     """What all receptions of a server share."""
 
@@ -68,6 +69,11 @@ class House:
     """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
     ids: Ids = field(default_factory=Ids)
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
+
+    @cached_property
+    def leftovers(self) -> Leftovers:
+        """What is let go in the background."""
+        return Leftovers(self.store, failed=self.failed)
 
     def failed(self, error: Exception) -> Reply:
         """A failure of ours: the log learns the cause, the client an id and that it may try again."""
@@ -87,11 +93,6 @@ class Reception:
         self._are_strangers = are_strangers
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
-
-    @property
-    def has_pieces(self) -> bool:
-        """Whether pieces are kept of a message that has not come to its end."""
-        return self._coming is not None
 
     def at_mail(self) -> Reply | None:
         """May this address send one more message now?"""
@@ -120,12 +121,11 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
             return self._refuse(error, question)
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """The session is over: let go of a message that did not come to its end."""
-        try:
-            await self._forget()
-        except Exception as error:  # noqa: BLE001 - it is purged later
-            self._house.failed(error)
+        message_id, self._coming = self._coming, None
+        if message_id:
+            self._house.leftovers.add(message_id)
 
     def _refuse(self, error: Exception, question: Question) -> Reply:
         reply = errors.refusal(error)
@@ -143,7 +143,7 @@ class Reception:
     async def _keep(self, piece: PieceReceived) -> Reply:
         now = self._house.clock()
         if piece.start == 0:
-            await self._forget()
+            self.leave()
             self._coming = self._house.ids.new(now)
         assert self._coming
         use_case = partial(accept.keep_octets, message_id=self._coming, octets=piece.octets, start=piece.start, now=now)
@@ -151,15 +151,10 @@ class Reception:
             await self._house.store.write(use_case)
         return replies.OK
 
-    async def _forget(self) -> None:
-        message_id, self._coming = self._coming, None
-        if message_id:
-            await self._house.store.write(partial(accept.forget_octets, message_id=message_id))
-
     async def _accept(self, question: MessageReceived) -> Reply:
         house = self._house
         if question.start == 0:
-            await self._forget()
+            self.leave()
         verdicts, why_not = await self._check(question)
         if verdicts and house.enforces and authentication.is_refused(verdicts):
             found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())

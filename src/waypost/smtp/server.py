@@ -67,6 +67,7 @@ class SmtpServer:
         if self._connections:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
+        await self.house.leftovers.stop()
         self._tell_of_those_sent_away()
 
     def opened(self, connection: Connection) -> Reply | None:

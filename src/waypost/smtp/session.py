@@ -25,7 +25,7 @@ from waypost.smtp.replies import Reply
 CLOSING = 421
 """The code of a reply after which the session is over (RFC 5321 section 3.8)."""
 
-COMMANDS_A_TURN = 50
+COMMANDS_A_TURN = 20
 """Commands of one client that are carried out before others get a turn; the dearest of them take 0.3 ms."""
 
 

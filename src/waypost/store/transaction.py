@@ -247,6 +247,9 @@ class Transaction(ABC):
             raise _gone(message_id, start)
         self._run_each("add_octets", _pieces(message_id, octets, start))
 
+    def trim_octets(self, message_id: str, *, limit: int) -> int:
+        return len(self._all("trim_octets", message_id, limit))
+
     def remove_octets(self, message_id: str) -> bool:
         begun = bool(self._all("end_message", message_id))
         if begun:

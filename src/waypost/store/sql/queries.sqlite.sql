@@ -300,6 +300,13 @@ SELECT 1 FROM messages_begun WHERE message_id = ?1;
 -- It is a message now, or never will be; a row comes back if it had been begun.
 DELETE FROM messages_begun WHERE message_id = ?1 RETURNING 1;
 
+-- name: trim_octets
+-- Some pieces of a message that is none yet; a row comes back for each.
+DELETE FROM message_bodies
+WHERE message_id = ?1 AND EXISTS (SELECT 1 FROM messages_begun WHERE message_id = ?1)
+  AND start IN (SELECT start FROM message_bodies WHERE message_id = ?1 ORDER BY start DESC LIMIT ?2)
+RETURNING 1;
+
 -- name: remove_octets
 -- The pieces of a message that will never be one.
 DELETE FROM message_bodies WHERE message_id = ?1;
