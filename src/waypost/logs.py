@@ -59,7 +59,9 @@ class Log:
         fields = {field: getattr(event, field) for field in field_names}
         cause = fields.pop("cause", None)
         if cause is None:
-            return self._render("warning" if kind in events.WARNINGS else "info", {"event": name, **fields})
+            is_good = fields.get("works", False)
+            level = "warning" if kind in events.WARNINGS and not is_good else "info"
+            return self._render(level, {"event": name, **fields})
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:

@@ -25,6 +25,9 @@ READ = 64 * 1024
 SCARCE_READ = 2 * 1024
 """The same, when memory is scarce."""
 
+UNREAD = 64 * 1024
+"""Octets of replies that a client has not read, before it gets to send no more."""
+
 QUESTIONS_A_TURN = 10
 """Questions of one client that are answered before the others get a turn."""
 
@@ -268,7 +271,9 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             self.connection_lost(None)
         self._upgrade = None
-        self._transport = transport or self._transport
+        if transport and spoken:
+            self._transport = transport
+            transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
         return tls.describe(spoken) if spoken else None
 
     def _greet(self, version: str = "") -> None:
