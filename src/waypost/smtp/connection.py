@@ -28,8 +28,9 @@ SCARCE_READ = 2 * 1024
 UNREAD = 64 * 1024
 """Octets of replies that a client has not read, before it gets to send no more."""
 
-QUESTIONS_A_TURN = 10
-"""Questions of one client that are answered before the others get a turn."""
+QUESTIONS_A_TURN = 50
+"""Questions that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
+them are busy, the fewer each has. New clients are let in once a turn."""
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
@@ -54,6 +55,8 @@ class Server(Protocol):
     bounds: Bounds
     house: House
     certificates: tls.Certificates | None
+    busy: int
+    """Clients whose questions are being answered."""
     buffer: memoryview
     """What a client sends is read into it."""
 
@@ -311,6 +314,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _answer(self, session: Session, question: Question | None) -> None:
         """Have this question answered, and serve what else has been received, a turn at a time."""
         answered = 0
+        self._server.busy += 1
         try:
             while question is not None or session.has_more:
                 asked_at = self._loop.time()
@@ -325,7 +329,8 @@ class Connection(asyncio.BufferedProtocol):
                     self._transfer_at += self._loop.time() - asked_at  # our time, and not the client's
                     self._account(session)
                     self._flush(session)  # who has waited for the disk does not wait for the next message too
-                if question is None or answered % QUESTIONS_A_TURN == 0:
+                if question is None or answered >= QUESTIONS_A_TURN // self._server.busy:
+                    answered = 0
                     self._flush(session)
                     await asyncio.sleep(0)
                 if self._client_is_deaf and not self._is_lost:  # replies that nobody reads would be kept for it
@@ -334,6 +339,8 @@ class Connection(asyncio.BufferedProtocol):
                 question = self._next_question(session)
         except Exception as error:  # noqa: BLE001 - as above
             session.close(self._server.house.failed(error))
+        finally:
+            self._server.busy -= 1
         self._answering = None
         self._heard_at = self._loop.time()
         self._note_progress(session)
@@ -345,7 +352,7 @@ class Connection(asyncio.BufferedProtocol):
     def _next_question(self, session: Session) -> Question | None:
         if self._held and self._memory.is_scarce:
             session.spill()
-        return session.next_question()
+        return session.next_question(max(2, QUESTIONS_A_TURN // (self._server.busy + 1)))
 
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # what the client answers to the 220 is for whoever makes the handshake

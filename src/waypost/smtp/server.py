@@ -37,6 +37,8 @@ class SmtpServer:
         self.bounds = bounds
         self.certificates = certificates
         self._proxy_networks = proxy_networks
+        self.busy = 0
+        """Clients whose questions are being answered."""
         self.buffer = memoryview(bytearray(READ))
         """What any client sends is read into it, and out again at once."""
         self.headers: set[ProxyHeader] = set()

@@ -120,15 +120,17 @@ class Session:
         if self._body:
             self._body.spill()
 
-    def next_question(self) -> Question | None:
+    def next_question(self, commands: int = COMMANDS_A_TURN) -> Question | None:
         """The next question; or None if more octets are needed, the session is over, or this turn is (`has_more`).
+
+        A turn has so many `commands` at most.
 
         Raises `RuntimeError` if the last question has not been answered: that is the caller's mistake.
         """
         if self._question is not None:
             raise RuntimeError("the last question has not been answered")
         self._has_more = False
-        for _ in range(COMMANDS_A_TURN):
+        for _ in range(commands):
             if not self._step():
                 return self._question
         self._has_more = True
