@@ -19,5 +19,7 @@ def umask_kept():
     """Commands set it for their process, which here is that of other tests too."""
     before = os.umask(0o077)
     os.umask(before)
-    yield
-    os.umask(before)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
+from tests.beside import umask_kept
 from waypost import bootstrap, certificates
 from waypost.settings import Settings
 from waypost.smtp.tls import TlsFiles, load
@@ -144,7 +145,7 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
     settings = Settings(
         data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(tmp_path / "no.pem")
     )
-    with pytest.raises(bootstrap.CannotStart, match=r"no\.pem cannot be read: No such file"):
+    with pytest.raises(bootstrap.CannotStart, match=r"no\.pem cannot be read: No such file"), umask_kept():
         asyncio.run(bootstrap.Service(settings).start())
 
 
@@ -164,7 +165,8 @@ def start(tmp_path, hostname="mail.example"):
         await service.start()
         await service.stop()
 
-    asyncio.run(run())
+    with umask_kept():
+        asyncio.run(run())
     key = tmp_path / "data" / "certificate-key.pem"
     return (tmp_path / "data" / "certificate.pem").read_bytes(), key.stat().st_mode & 0o777
 

@@ -76,9 +76,10 @@ class Checker:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         self._works, self._not_before = False, float("inf")
-        if self._worker:
-            with suppress(WorkerDied):
-                await (await self._worker).stop()
+        for worker in (self._last, self._worker):
+            if worker:
+                with suppress(WorkerDied):
+                    await (await worker).stop()
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
         """The verdicts on a message of this size; None if nothing is checked, because the DNS does not work.
