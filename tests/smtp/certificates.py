@@ -43,6 +43,19 @@ class Issued:
         return self.pem + self.key_pem()
 
 
+NO_USE = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
 class Authority(Issued):
     """Signs certificates, and revokes them."""
 
@@ -51,6 +64,10 @@ class Authority(Issued):
         self._name = _name(name)
         builder = _builder(self._name, self._name, key, _now() - DAY, _now() + 30 * DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        # From Python 3.13 on clients look strictly (RFC 5280 section 4.2.1).
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        usage = dict.fromkeys(NO_USE, False) | {"key_cert_sign": True, "crl_sign": True}
+        builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
         super().__init__(builder.sign(key, hashes.SHA256()), key)
 
     def issue(self, name: str = NAME, *, begins=-DAY, ends=10 * DAY) -> Issued:
@@ -59,6 +76,8 @@ class Authority(Issued):
         names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         builder = _builder(_name(name), self._name, key, _now() + begins, _now() + ends)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        whose = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(whose, critical=False)
         return Issued(builder.sign(self.key, hashes.SHA256()), key)
 
     def revocation_list(self, *revoked: Issued) -> bytes:
