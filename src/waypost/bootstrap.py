@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import certificates, datadir, events, keyring, logs
+from waypost import datadir, events, keyring, logs
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
@@ -183,6 +183,8 @@ class Service:
         """The certificate for TLS: the one that was set, or one of our own making."""
         settings = self.settings
         if settings.tls_certificate == SELF_SIGNED:
+            from waypost import certificates  # noqa: PLC0415 - it takes memory, and few make one
+
             hostname = settings.real_hostname
             certificate, key = self.directory.certificate, self.directory.certificate_key
             if not certificates.is_good(certificate, key, hostname, now()):
