@@ -1,6 +1,7 @@
 """A transaction on an empty SQLite in memory; and what tests have to tell, at the end."""
 
 import gc
+import os
 
 import hypothesis
 import pytest
@@ -37,3 +38,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
+
+
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
+def pytest_runtest_teardown():
+    """A server or command in this process makes what it writes its owner's alone, and so what others write here."""
+    os.umask(UMASK)

@@ -6,17 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.beside import umask_kept
 from waypost import bootstrap, events
 from waypost.app import idempotency
 from waypost.datadir import DataDirectory
 from waypost.settings import Settings
-
-
-@pytest.fixture(autouse=True)
-def kept():
-    with umask_kept():
-        yield
 
 
 def test_a_start_that_fails_leaves_nothing_open(tmp_path):

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from tests.beside import umask_kept
 from waypost import bootstrap, certificates
 from waypost.settings import Settings
 from waypost.smtp.tls import TlsFiles, load
@@ -165,8 +164,7 @@ def start(tmp_path, hostname="mail.example"):
         await service.start()
         await service.stop()
 
-    with umask_kept():
-        asyncio.run(run())
+    asyncio.run(run())
     key = tmp_path / "data" / "certificate-key.pem"
     return (tmp_path / "data" / "certificate.pem").read_bytes(), key.stat().st_mode & 0o777
 

@@ -91,7 +91,6 @@ def running(directory: Path, port: int, settings: str):
     instance = Postfix(directory, port)
     for name in ("config", "queue", "data"):
         (directory / name).mkdir()
-        (directory / name).chmod(0o755)  # whatever others in this process have made of its umask
     shutil.chown(directory / "data", "postfix")
     (instance.config / "main.cf").write_text(MAIN.format(directory=directory) + settings, encoding="utf-8")
     (instance.config / "master.cf").write_text(MASTER.format(port=port))
