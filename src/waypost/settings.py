@@ -55,7 +55,7 @@ class Settings:
         "Networks of load balancers, as in 10.0.0.0/8,192.0.2.7: each connection from there says by the PROXY "
         "protocol, version 2, who the client is.",
     )
-    smtp_connections: str = _setting("20000", "Connections of mail clients at once.")
+    smtp_connections: str = _setting("15000", "Connections of mail clients at once.")
     smtp_connections_each: str = _setting("100", "Of these, from one address, or one /64 network with IPv6.")
     smtp_new_connections_each: str = _setting("0", "New connections a minute from one address; 0 for any number.")
     smtp_messages_each: str = _setting("0", "Messages a minute that one address may begin; 0 for any number.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Bounds:
     """The bounds of one server; the defaults stand on the open internet."""
 
-    connections: int = 20_000
+    connections: int = 15_000
     """At once."""
     connections_each: int = 100
     """At once from one address, or one /64 network with IPv6."""
