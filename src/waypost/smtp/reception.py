@@ -131,7 +131,7 @@ class Reception:
         reply = errors.refusal(error)
         if reply is None:
             return self._house.failed(error)
-        if reply is replies.NO_SUCH_USER and self._are_strangers:
+        if reply == replies.NO_SUCH_USER and self._are_strangers:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
         self._refused(reply, question)
         return reply
