@@ -37,6 +37,7 @@ from calls import Pair
 from flood_smtp import Delivered, Sample, Served, Standing
 from flood_watch import Watch
 from flood_worker import Worker, WorkerFailed
+from table import table
 
 from waypost.cli.client import Client, ServerRefused
 from waypost.testing.process import Server
@@ -316,7 +317,7 @@ def _server_table(flood: Flood) -> str:
         for phase in flood.watch.phases
     ]
     rows.append(("highest (VmHWM)", "", f"{flood.watch.peak:.0f}", "", ""))
-    return "## The server\n\n" + _table(("phase", "s", "RSS peak MiB", "at its end", "CPU s"), rows)
+    return "## The server\n\n" + table(("phase", "s", "RSS peak MiB", "at its end", "CPU s"), rows)
 
 
 def _standing_table(flood: Flood, options: argparse.Namespace) -> str:
@@ -345,7 +346,7 @@ def _standing_table(flood: Flood, options: argparse.Namespace) -> str:
         if wanted
     ]
     head = ("connections", "tried", "opened", "in s", "KiB each", "refused with", "ended by the server", "after s")
-    return "## Connections\n\n" + _table(head, rows)
+    return "## Connections\n\n" + table(head, rows)
 
 
 def _big_lines(flood: Flood, options: argparse.Namespace) -> str:
@@ -367,7 +368,7 @@ def _latency_table(flood: Flood, kind: str) -> str:
     rows.append(("the whole run", *Latency.of(samples).cells))
     failures = Counter(sample.failure for sample in samples if sample.failure)
     note = f"\n\nFailures: {_counted(failures)}." if failures else ""
-    return _table(("phase", "count", "p50 ms", "p99 ms", "max ms", "failed"), rows) + note
+    return table(("phase", "count", "p50 ms", "p99 ms", "max ms", "failed"), rows) + note
 
 
 def _judge(flood: Flood, mistakes: Sequence[str], options: argparse.Namespace) -> int:
@@ -432,14 +433,6 @@ def _span(seconds: Sequence[float]) -> str:
 def _p99(seconds: Sequence[float]) -> float:
     """In milliseconds."""
     return statistics.quantiles(seconds, n=100)[98] * 1000 if len(seconds) > 1 else 0.0
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
-    )
 
 
 def _conditions(directory: str) -> str:

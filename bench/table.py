@@ -48,7 +48,7 @@ def mail(peers: Mapping[str, Figures], missing: Mapping[str, str]) -> str:
                 target, met = str(BESIDE_POSTFIX), BESIDE_POSTFIX.verdict(ratio)
         rows.append((name, _rate(figures["accepted"]), _rate(figures["delivered"]), times, target, met))
     rows += [(name, why, "", "", str(BESIDE_POSTFIX) if name == "Postfix" else "", "") for name, why in missing.items()]
-    return _table(("", "accepted/s", "delivered/s", "Waypost does", "target", "met"), rows)
+    return table(("", "accepted/s", "delivered/s", "Waypost does", "target", "met"), rows)
 
 
 def http(runs: Mapping[str, Figures]) -> str:
@@ -60,7 +60,7 @@ def http(runs: Mapping[str, Figures]) -> str:
     ]
     p99 = statistics.median(runs["associate"]["p99"])
     rows.append(("its p99", "", "", f"{p99:.1f}", "", "", str(ASSOCIATE_P99), ASSOCIATE_P99.verdict(p99)))
-    return _table(("", "requests/s", "p50 ms", "p99 ms", "CPU µs each", "of the echo", "target", "met"), rows)
+    return table(("", "requests/s", "p50 ms", "p99 ms", "CPU µs each", "of the echo", "target", "met"), rows)
 
 
 def process(figures: Mapping[str, float]) -> str:
@@ -70,7 +70,7 @@ def process(figures: Mapping[str, float]) -> str:
         ("memory after all rounds", f"{figures['rss_after']:.0f} MB", "", ""),
         ("start to first answers", f"{figures['start']:.2f} s", str(START), START.verdict(figures["start"])),
     ]
-    return _table(("", "measured", "target", "met"), rows)
+    return table(("", "measured", "target", "met"), rows)
 
 
 def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -92,7 +92,8 @@ def _rate(rates: Sequence[float]) -> str:
     return f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows below their head, in Markdown."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * max(width, 3) for width in widths], *rows]
     return "\n".join(_line(line, widths) for line in lines)

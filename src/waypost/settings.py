@@ -106,8 +106,7 @@ class Settings:
             raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
         if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
             raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
-        if self.limits not in PROFILES:
-            raise BadSetting(f"--limits must be {' or '.join(PROFILES)}, not {self.limits!r}")
+        choice("limits", self.limits, tuple(PROFILES))
         duration("token-retention", self.token_retention)
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
@@ -115,7 +114,7 @@ class Settings:
     def _check_mail(self) -> None:
         for name, (least, most) in _NUMBERS.items():
             number(name, getattr(self, name), least, most)
-        choice("tls-required", self.tls_required, ("yes", "no"))
+        choice("tls_required", self.tls_required, ("yes", "no"))
         choice("authentication", self.authentication, ("off", "record", "enforce"))
         for name in ("smtps", "tls_key", "tls_clients"):
             if getattr(self, name) and not self.tls_certificate:
@@ -147,10 +146,8 @@ class Settings:
         asked = [text.strip() for text in self.dns.split(",") if text.strip()]
         found = [(text, DNS_PORT) if _is_address(text) else host_and_port("dns", text) for text in asked]
         for host, _ in found:
-            try:
-                ip_address(host)
-            except ValueError as error:
-                raise BadSetting(f"--dns must have IP addresses, not {host!r}") from error
+            if not _is_address(host):
+                raise BadSetting(f"--dns must have IP addresses, not {host!r}")
         return found
 
     @property
@@ -223,17 +220,16 @@ def check_database(url: str) -> None:
         raise BadSetting("--database must have %2F for a slash, and %40 for an at sign, in the user name or password")
 
 
-def number(name: str, value: str, least: int, most: int) -> int:
-    """Read a whole number within bounds. Raises `BadSetting`."""
+def number(name: str, value: str, least: int, most: int) -> None:
+    """Raise `BadSetting` for what is no whole number within bounds."""
     if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not least <= int(value) <= most:
         raise BadSetting(f"{option_name(name)} must be a number from {least} to {most}, not {value!r}")
-    return int(value)
 
 
 def choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise `BadSetting` for what is none of the choices."""
     if value not in choices:
-        raise BadSetting(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+        raise BadSetting(f"{option_name(name)} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
 
 
 def duration(name: str, value: str) -> timedelta:

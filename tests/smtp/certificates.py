@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.smtp.serving import Hearing
 from waypost.smtp.tls import Certificates, TlsFiles
 
 PEM = serialization.Encoding.PEM
@@ -159,7 +160,7 @@ def client_context(trusted: Issued | None = None, own: Issued | None = None) -> 
     return context
 
 
-class TlsClient:
+class TlsClient(Hearing):
     """A client that says lines and hears lines over TLS, and decides what goes in which packet."""
 
     def __init__(self, reader, writer, context=None, *, name=NAME):
@@ -212,14 +213,6 @@ class TlsClient:
             pass
         heard, self._heard = self._heard, b""
         return heard.decode().splitlines()
-
-    async def hear_until(self, start: str) -> list[str]:
-        """Lines up to the first that begins so."""
-        lines = [await self.hear()]
-        while not lines[-1].startswith(start):
-            assert lines[-1], lines
-            lines.append(await self.hear())
-        return lines
 
     def close_our_side(self):
         """Say that we have nothing more to say (close_notify), and read on."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+import struct
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -26,6 +27,8 @@ HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<suppor
 MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
 ACCEPTED = re.compile(r"250 2\.0\.0 (?P<id>\S+) accepted")
 TRY_AGAIN = re.compile(r"451 4\.3\.0 Temporary failure \(id (?P<id>[0-9a-f-]{36})\); please try again")
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
@@ -75,7 +78,25 @@ class FakeStore:
         return use_case(self._tx)
 
 
-class Client:
+class Hearing:
+    """What can be done with whoever hears lines."""
+
+    async def hear_until(self, start: str) -> list[str]:
+        """Lines up to the first that begins so."""
+        lines = [await self.hear()]
+        while not lines[-1].startswith(start):
+            assert lines[-1], lines
+            lines.append(await self.hear())
+        return lines
+
+
+def reset(writer):
+    """Go away without a word."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()
+
+
+class Client(Hearing):
     """A client that says lines and hears lines."""
 
     def __init__(self, reader, writer):
@@ -87,14 +108,6 @@ class Client:
     async def hear(self) -> str:
         """One line; empty when the server has hung up."""
         return (await self.reader.readline()).decode().rstrip("\r\n")
-
-    async def hear_until(self, start: str) -> list[str]:
-        """Lines up to the first that begins so."""
-        lines = [await self.hear()]
-        while not lines[-1].startswith(start):
-            assert lines[-1], lines
-            lines.append(await self.hear())
-        return lines
 
     async def hear_all(self) -> list[str]:
         """Every line until the server hangs up."""

@@ -2,16 +2,13 @@
 
 import asyncio
 import socket
-import struct
 from contextlib import suppress
 from unittest.mock import Mock
 
-from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
+from tests.smtp.serving import ACCEPTED, MESSAGE, RESET_ON_CLOSE, FakeStore, on_both_loops, on_our_loop, reset, serving
 from waypost import events
 from waypost.smtp.connection import Connection, Listener
 from waypost.smtp.offer import Offer
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @on_both_loops
@@ -118,8 +115,7 @@ async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
         async with served.client() as client:
             client.writer.write(MESSAGE)
             await store.asked.wait()
-            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            client.writer.transport.abort()
+            reset(client.writer)
         (connection,) = served.server._connections
         await served.until(lambda: connection._is_lost)
         store.gate.set()
@@ -189,8 +185,7 @@ async def test_after_a_reset_no_more_than_one_message_is_taken_of_which_nobody_w
         async with served.client() as client:
             client.writer.write(MESSAGE + MESSAGE * 20)
             await store.asked.wait()
-            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            client.writer.transport.abort()
+            reset(client.writer)
         (connection,) = served.server._connections
         await served.until(lambda: connection._is_lost)
         store.gate.set()

@@ -1,9 +1,7 @@
 """TLS of the SMTP edge: mail over it, nobody gets between, and every handshake that fails is told, once."""
 
 import asyncio
-import socket
 import ssl
-import struct
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -11,11 +9,10 @@ import pytest
 
 from tests.smtp import certificates
 from tests.smtp.certificates import TlsClient, authority, client_context, client_hello, issued, tls_setup, until_cut
-from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
+from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, reset, serving
 from waypost import events
 from waypost.smtp.tls import BadCertificate, TlsFiles, load
 
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 IMPLICIT = {"is_tls": True}
 GREETING = "220 mail.example ESMTP Waypost"
 READY = "220 2.0.0 Ready to start TLS"
@@ -878,12 +875,6 @@ async def shown(served) -> int:
         return x509.load_der_x509_certificate(client.tls.getpeercert(binary_form=True)).serial_number
 
 
-def reset(writer):
-    """Go away without a word."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    writer.transport.abort()
-
-
 def ids(store) -> list[str]:
     return [row[0] for row in store._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
 
@@ -919,7 +910,5 @@ async def test_a_reset_right_behind_starttls_leaves_nobody_counted():
                     client.say("EHLO client.example")
                     await client.hear_until("250 HELP")
                     client.say("STARTTLS", "NOOP")
-                    raw = client.writer.get_extra_info("socket")
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    client.writer.transport.abort()
+                    reset(client.writer)
             await until_nothing_is_left(served)

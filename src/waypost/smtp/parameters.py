@@ -1,7 +1,7 @@
 """What MAIL and RCPT say: the address, and the parameters of the extensions we offer, each with its rule."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from waypost.domain.addresses import Address
@@ -66,7 +66,8 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
         ret=_one_of(path, "RET", {"FULL", "HDRS"}.__contains__),
         envid=_xtext(path, "ENVID", grammar.ENVID_LIMIT),
     )
-    _refuse_flag_with_value(path, "SMTPUTF8")
+    if path.parameters.get("SMTPUTF8"):  # it takes no value
+        raise Refused(replies.BAD_PARAMETER.about(name="SMTPUTF8"))
     _refuse_unknown(path, {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
     return transaction
 
@@ -153,16 +154,7 @@ def _orcpt(path: grammar.Path) -> str:
     return f"{match['kind']};{decoded}"
 
 
-def _refuse_flag_with_value(path: grammar.Path, name: str) -> None:
-    if path.parameters.get(name):
-        raise Refused(replies.BAD_PARAMETER.about(name=name))
-
-
 def _refuse_unknown(path: grammar.Path, known: set[str]) -> None:
-    unknown = _first_unknown(path.parameters, known)
-    if unknown:
-        raise Refused(replies.UNKNOWN_PARAMETER.about(name=unknown))
-
-
-def _first_unknown(parameters: Mapping[str, str], known: set[str]) -> str:
-    return next((name for name in parameters if name not in known), "")
+    for name in path.parameters:
+        if name not in known:
+            raise Refused(replies.UNKNOWN_PARAMETER.about(name=name))

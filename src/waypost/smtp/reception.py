@@ -133,12 +133,9 @@ class Reception:
             return self._house.failed(error)
         if reply == replies.NO_SUCH_USER and self._are_strangers:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
-        self._refused(reply, question)
-        return reply
-
-    def _refused(self, reply: Reply, question: Question) -> None:
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
+        return reply
 
     async def _keep(self, piece: PieceReceived) -> Reply:
         now = self._house.clock()
