@@ -126,6 +126,12 @@ def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
     invariants.check(offer, octets, sizes, way)
 
 
+def test_a_bad_header_of_a_binary_message_is_refused_a_chunk_sooner_where_memory_is_scarce():
+    chunks = b"BDAT 24\r\nHi\n.\r\n\r\nSubject: hello\r\nBDAT 0 LAST\r\n"
+    octets = invariants.GREETINGS[0] + invariants.MAILS[2] + invariants.RECIPIENTS[0] + chunks
+    invariants.check(Offer(hostname="mail.example"), octets, [1], invariants.Way())
+
+
 @every_dialogue
 def test_what_holds_for_all_sessions_holds_for_the_dialogues(told):
     if len(told.sent) < 2_000:
