@@ -4,15 +4,17 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import get_args
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import datadir, events, logs
+from waypost import datadir, events, logs, settings_keys
 from waypost.api import calls, operations, shapes, tags
 from waypost.authentication import checker
 from waypost.domain import messages
+from waypost.domain.delivery import STATES, Policy
 from waypost.settings import Settings, environment_name, option_name
 from waypost.smtp import admission, data, grammar, offer, replies
 from waypost.smtp.bounds import Bounds
@@ -33,15 +35,31 @@ def settings_page() -> str:
     return "\n".join(
         [
             "# Settings of `waypost serve`\n",
-            "On the command line, or in the environment. The command line wins. One is in the environment alone:",
+            "On the command line, in the environment, or in a [settings file](#the-settings-file). The command line",
+            "wins over the environment, and that over the file. One is in the environment alone:",
             f"`{datadir.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key` in the",
             "data directory.\n",
             "| option | environment | default | what it is |",
             "|---|---|---|---|",
             *rows,
             "",
+            "## The settings file\n",
+            "`waypost serve --config FILE` reads a file in TOML. Above its first table it may have any of the settings",
+            "above, without their first two hyphens (`smtp-memory = 256`, or `smtp_memory`). Paths in it are seen from",
+            "where the file is. [How to send mail on](../how-to/routes.md) has a whole one.",
+            *(line for table, keys in settings_keys.TABLES.items() for line in _keys(table, keys)),
+            "",
         ]
     )
+
+
+def _keys(table: str, keys: Mapping[str, settings_keys.Key]) -> list[str]:
+    """The keys of a table of the settings file."""
+    rows = []
+    for name, key in keys.items():
+        default = f"`{key.default}`" if key.default else ""
+        rows.append(f"| `{name}` | {key.kind.words} | {'must be there' if key.is_required else default} | {key.text} |")
+    return [f"\n### `{table}`\n", "| key | it must be | default | what it is |", "|---|---|---|---|", *rows]
 
 
 ASKED_ABOUT = {
@@ -197,6 +215,26 @@ def differences_page() -> str:
     return DIFFERENCES + table
 
 
+def mail_flow_page() -> str:
+    """The way of a message, with a picture of what can happen to a delivery."""
+    edges = [(status.value if status else "[*]", event.value, then.value) for (status, event), then in STATES.items()]
+    arrows = [f"    {was} --> {then}: {event}" for was, event, then in edges]
+    picture = ["```mermaid", "stateDiagram-v2", *arrows, "```"]
+    table = [f"| {'(not there)' if was == '[*]' else was} | {event} | {then} |" for was, event, then in edges]
+    policy = Policy()
+    pauses = [f"{pause / timedelta(minutes=1):g}" for pause in policy.retry_schedule]
+    return (
+        (ROOT / "scripts/mail_flow.md")
+        .read_text()
+        .format(
+            picture="\n".join(picture),
+            table="\n".join(table),
+            schedule=f"{', '.join(pauses[:-1])} and {pauses[-1]} minutes",
+            expire=f"{policy.expire.days} days",
+        )
+    )
+
+
 def events_page() -> str:
     """Everything that may be in the log."""
     rows = []
@@ -225,6 +263,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "smtp-replies.md": smtp_replies_page,
     "smtp-differences.md": differences_page,
     "reference/events.md": events_page,
+    "mail-flow.md": mail_flow_page,
 }
 """The pages, by their place in `docs`."""
 

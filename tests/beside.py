@@ -4,14 +4,14 @@ import asyncio
 import os
 from contextlib import contextmanager
 
-from waypost import bootstrap
+from waypost import opening
 from waypost.datadir import DataDirectory
 
 
 def write(data, use_case):
     """Run a use case on the store of a data directory, as `waypost keys` does, with a server on it or not."""
     with umask_kept():
-        return asyncio.run(bootstrap.administer(DataDirectory(data), use_case, make=True))
+        return asyncio.run(opening.administer(DataDirectory(data), use_case, make=True))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from waypost import bootstrap, events
+from waypost import bootstrap, events, opening, upkeep
 from waypost.app import idempotency
 from waypost.datadir import DataDirectory
 from waypost.settings import Settings
@@ -16,7 +16,7 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         smtp = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
-        with pytest.raises(bootstrap.CannotStart, match="Address already in use"):
+        with pytest.raises(opening.CannotStart, match="Address already in use"):
             asyncio.run(bootstrap.Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
@@ -35,7 +35,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
         return False
 
     monkeypatch.setattr(idempotency, "purge", purge)
-    monkeypatch.setattr(bootstrap, "FORGET_EVERY", 0)
+    monkeypatch.setattr(upkeep, "EVERY", 0)
     settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", token_retention="2h")
 
     async def run():

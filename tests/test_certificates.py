@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from waypost import bootstrap, certificates
+from waypost import bootstrap, certificates, opening
 from waypost.settings import Settings
 from waypost.smtp.tls import TlsFiles, load
 
@@ -144,7 +144,7 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
     settings = Settings(
         data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(tmp_path / "no.pem")
     )
-    with pytest.raises(bootstrap.CannotStart, match=r"no\.pem cannot be read: No such file"):
+    with pytest.raises(opening.CannotStart, match=r"no\.pem cannot be read: No such file"):
         asyncio.run(bootstrap.Service(settings).start())
 
 

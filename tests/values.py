@@ -7,8 +7,10 @@ from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
 from waypost.app import instances
 from waypost.domain import addresses
+from waypost.domain.delivery import Delivery, Reason, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
+from waypost.domain.messages import Envelope, Message
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = Tenant("000000000000", "us-east-1")
@@ -46,6 +48,37 @@ def an_email_address(name, instance_id="i", account=TENANT.account):
         created_at=NOW,
         modified_at=NOW,
     )
+
+
+def a_message(message_id="m1", **fields):
+    envelope = Envelope(
+        sender="ann@example.org",
+        recipients=("x@example.com",),
+        helo="client",
+        peer="192.0.2.1",
+        protocol="ESMTP",
+    )
+    given = {"id": message_id, "envelope": envelope, "received_at": NOW, "size": 2, "subject": "Hello"}
+    return Message(**given | fields)
+
+
+def a_delivery(name="x", message_id="m1", *, to="smtp://mail.example.net:25", **fields):
+    """A delivery that waits for a destination."""
+    address = addresses.parse(f"{name}@example.com")
+    given = {
+        "message_id": message_id,
+        "email_address_id": name,
+        "account": TENANT.account,
+        "address": address,
+        "reason": Reason.DIRECT,
+        "sent_to": address.text,
+        "via": None,
+        "status": Status.QUEUED,
+        "trace_header": b"Received: here\r\n",
+        "kept": False,
+        "destination": to,
+    }
+    return Delivery(**given | fields)
 
 
 class NoSeal:

@@ -3,44 +3,52 @@
 import asyncio
 import gc
 import os
+import random
 import resource
 import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, keyring, logs
+from waypost import datadir, events, keyring, logs, opening, routes_check
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
-from waypost.app import accept, access_keys, idempotency, instances, ports
+from waypost.app import accept, access_keys, instances, ports
 from waypost.app.buckets import FailedSignatures
+from waypost.app.deployment import Deployment
 from waypost.authentication.checker import Checker
+from waypost.clock import VirtualClock, now
 from waypost.console import inspection
-from waypost.domain import errors
+from waypost.delivery.dns import Resolver
+from waypost.delivery.maildir import MaildirTransport
+from waypost.delivery.parcel import Transport
+from waypost.delivery.smtp import SmtpTransport, Timeouts
+from waypost.delivery.webhook import WebhookTransport
+from waypost.delivery.worker import Worker, Works
+from waypost.disk import DiskGuard
+from waypost.domain import errors, routes
+from waypost.domain.delivery import Protocol
 from waypost.domain.instances import Instance, Tenant
 from waypost.http_server import HttpServer
-from waypost.settings import FEWEST, SELF_SIGNED, Settings, host_and_port
+from waypost.opening import CannotStart, adopting, open_store
+from waypost.settings import SELF_SIGNED, Settings, host_and_port
+from waypost.settings_file import SettingsFile
 from waypost.smtp import tls
 from waypost.smtp.admission import Admission
 from waypost.smtp.bounds import Bounds
 from waypost.smtp.connection import Listener
 from waypost.smtp.memory import Memory
 from waypost.smtp.offer import Offer
-from waypost.smtp.reception import House
+from waypost.smtp.reception import House, Ids
 from waypost.smtp.server import SmtpServer
-from waypost.store.migrations import SchemaTooNew, SchemaTooOld
-from waypost.store.sqlite import SqliteStore
-from waypost.store.sqlite_file import SqliteTooOld
-
-T = TypeVar("T")
+from waypost.upkeep import Upkeep
 
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 """Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
@@ -48,23 +56,16 @@ Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 OTHER_FILES = 1_000
 """Files that are kept for what is no mail client: calls to the API, the database, the log."""
 
-FORGET_EVERY = 600.0
-"""Seconds between two looks for what may be forgotten."""
-
-
-class CannotStart(Exception):
-    """The service cannot be started. The message says why, and what to do."""
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The message says why."""
-
 
 class Service:
     """Everything that `waypost serve` runs, on one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, file: SettingsFile | None = None) -> None:
+        """`file` is the settings file, whose top-level keys are in `settings` already."""
         self.settings = settings
+        self.file = file or SettingsFile()
+        self._virtual_clock = VirtualClock() if settings.has_virtual_clock else None
+        self._mail_clock: ports.Clock = self._virtual_clock or now
         self.directory = datadir.DataDirectory(settings.directory)
         self._log = logs.Log()
         self._emit = self._log.emit
@@ -110,7 +111,7 @@ class Service:
         database = self.directory.where(settings.database)
         self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
-        self._is_shared, self._started_at = bool(database), now()
+        self._is_shared, started_at = bool(database), self._mail_clock()
         if database:
             self.directory.remember_database(database)
         tenant = await self._tenant_to_start_with()
@@ -118,9 +119,23 @@ class Service:
         failures = FailedSignatures()
         rate = settings.limits_profile.rate
         api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
-        console = inspection.application(self._store, failures=failures, clock=now, emit=self._emit)
+        deployment, ids = self._deployment(), Ids()
+        worker = self._worker(deployment, ids)
+        console = inspection.application(
+            self._store,
+            deployment=deployment,
+            failures=failures,
+            clock=now,
+            mail_clock=self._mail_clock,
+            emit=self._emit,
+            wake=worker.wake,
+            advance=self._advance(worker),
+            refusal_retention=settings.refusal_retention,
+        )
         http = HttpServer(_by_path(console, api))
-        smtp = await self._mail(opened)
+        smtp = await self._mail(opened, deployment, ids, worker)
+        await worker.start()
+        opened.push_async_callback(worker.stop)
         http_address = await self._listen("http", settings.http, http.start)
         opened.push_async_callback(http.stop)
         opened.push_async_callback(smtp.stop)
@@ -129,14 +144,94 @@ class Service:
             for address in settings.addresses(listener.name):
                 found = await self._listen(listener.name, address, partial(smtp.start, listener))
                 addresses[listener.name] = addresses[listener.name] or found
-        opened.callback(asyncio.create_task(self._forget()).cancel)
+        opened.callback(asyncio.create_task(self._upkeep(started_at).run()).cancel)
         run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
         if settings.tls_certificate == SELF_SIGNED:
             run = replace(run, certificate=str(self.directory.certificate))
+        self._refuse_circles(run)
+        opened.callback(asyncio.create_task(self._look_at_routes(run)).cancel)
         self.directory.announce(run)
         return run
 
-    async def _mail(self, opened: AsyncExitStack) -> SmtpServer:
+    def _refuse_circles(self, run: datadir.Run) -> None:
+        """A route of the settings file that leads to this server is a mistake that nobody should look for."""
+        for route in self.file.routes:
+            try:
+                routes_check.refuse_circle(route, _listened_on(run))
+            except opening.Refused as error:
+                raise CannotStart(str(error)) from error
+
+    async def _look_at_routes(self, run: datadir.Run) -> None:
+        """Tell the log which routes of the settings file lead nowhere now. Mail for them waits."""
+        resolver = Resolver(self.settings.resolvers, shuffler=random.SystemRandom())
+        hostname = self.settings.real_hostname
+        for route in self.file.routes:
+            try:
+                await routes_check.check(route, hostname=hostname, ours=_listened_on(run), resolver=resolver)
+            except opening.Refused as error:
+                self._emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
+
+    def _deployment(self) -> Deployment:
+        """What the use cases of mail go by."""
+        delivery, directory = self.file.delivery, self.directory
+        return Deployment(
+            hostname=self.settings.real_hostname,
+            loop_key=directory.derived_key("loop tokens"),
+            routes=self.file.routes,
+            routes_revision=routes.revision(self.file.routes) if self.file.routes else "",
+            policy=delivery.policy,
+            bounces=delivery.bounces,
+            bounces_via=delivery.bounces_via,
+            delay_warning=delivery.delay_warning,
+            srs_domain=delivery.srs_domain,
+            srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
+            own_domains=delivery.own_domains,
+        )
+
+    def _worker(self, deployment: Deployment, ids: Ids) -> Worker:
+        """The sending edge, which has not begun yet."""
+        hostname = self.settings.real_hostname
+        resolver = Resolver(self.settings.resolvers, shuffler=random.SystemRandom())
+        smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)
+        transports: dict[Protocol, Transport] = {
+            Protocol.SMTP: smtp,
+            Protocol.LMTP: smtp,
+            Protocol.MAILDIR: MaildirTransport(hostname),
+            Protocol.WEBHOOK: WebhookTransport(),
+        }
+        return Worker(
+            Works(
+                store=self._store,
+                deployment=deployment,
+                transports=transports,
+                clock=self._mail_clock,
+                emit=self._emit,
+                new_id=lambda: ids.new(self._mail_clock()),
+                connections=self.file.delivery.connections,
+                is_shared=self._is_shared,
+            )
+        )
+
+    def _advance(self, worker: Worker) -> Callable[[timedelta], Awaitable[datetime]] | None:
+        """What moves the time on, if it can be."""
+        clock = self._virtual_clock
+        return (lambda by: clock.advance(by, worker.rest)) if clock else None
+
+    def _upkeep(self, started_at: datetime) -> Upkeep:
+        # On a file of its own, nothing else can be taking in what was begun before this server.
+        begun_before = self._mail_clock() - accept.LONGEST_TRANSFER if self._is_shared else started_at
+        return Upkeep(
+            store=self._store,
+            emit=self._emit,
+            real_clock=now,
+            mail_clock=self._mail_clock,
+            token_retention=self.settings.client_token_retention,
+            refusal_retention=self.settings.refusal_retention,
+            rules=self.file.retention,
+            begun_before=begun_before,
+        )
+
+    async def _mail(self, opened: AsyncExitStack, deployment: Deployment, ids: Ids, worker: Worker) -> SmtpServer:
         """The receiving edge, which does not listen yet."""
         settings = self.settings
         bounds = Bounds(
@@ -152,16 +247,22 @@ class Service:
             checker = Checker(settings.resolvers, lambda works: self._emit(events.DnsChanged(works=works)))
             await checker.start()
             opened.push_async_callback(checker.stop)
+        reserve, reusable = settings.disk_reserve_octets, self._store.reusable_octets
+        guard = DiskGuard(self.directory.path, reserve, emit=self._emit, reusable=reusable)
         house = House(
             store=self._store,
-            deployment=accept.Deployment(settings.real_hostname, self.directory.derived_key("loop tokens")),
-            clock=now,
+            deployment=deployment,
+            clock=self._mail_clock,
+            ids=ids,
+            has_work=worker.wake,
+            is_full=guard.is_full,
             emit=self._emit,
             admission=Admission(bounds),
             memory=Memory(bounds.memory),
             authenticator=checker,
             enforces=settings.authentication == "enforce",
         )
+        opened.push_async_callback(house.refusals.close)
         return SmtpServer(
             house,
             bounds=bounds,
@@ -207,7 +308,7 @@ class Service:
     async def _tenant_to_start_with(self) -> Tenant:
         """The account and region of the owner's access key. The first start makes that key."""
         settings = self.settings
-        await self._store.write(_adopting(self.directory))
+        await self._store.write(adopting(self.directory))
         if not self.directory.credentials.exists():
             new, _ = keyring.new_access_key(account=settings.account, user_name="root", now=now())
             key = await self._store.write(partial(access_keys.owners_key, new=new))
@@ -228,27 +329,6 @@ class Service:
             email_address_quota=self.settings.limits_profile.email_addresses,
         )
 
-    async def _forget(self) -> None:
-        """Every now and then, forget client tokens that count no more, and sessions that have ended."""
-        retention = self.settings.client_token_retention
-        # On a file of its own, nothing else can be taking in what was begun before this server.
-        begun_before = now() - accept.LONGEST_TRANSFER if self._is_shared else self._started_at
-        while True:
-            try:
-                await self._store.write(partial(access_keys.purge, now=now()))
-                while await self._store.write(partial(idempotency.purge, retention=retention, now=now())):
-                    pass
-                while found := await self._store.search(partial(accept.left_over, begun_before=begun_before)):
-                    for message_id in found:
-                        while await self._store.write(partial(accept.forget_octets, message_id=message_id)):
-                            pass
-                begun_before = now() - accept.LONGEST_TRANSFER
-            except ports.StoreUnavailable as error:
-                self._emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
-            except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
-                self._emit(events.Failed(where="purge", id=str(uuid.uuid4()), cause=error))
-            await asyncio.sleep(FORGET_EVERY)
-
     async def _listen(self, edge: str, address: str, start: Start) -> str:
         host, port = host_and_port(edge, address)
         try:
@@ -259,6 +339,10 @@ class Service:
         found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._emit(events.Listening(edge=edge, address=found))
         return found
+
+
+def _listened_on(run: datadir.Run) -> set[str]:
+    return {address for address in (run.smtp, run.smtps, run.lmtp) if address}
 
 
 def _mail_listeners(settings: Settings) -> list[Listener]:
@@ -283,87 +367,6 @@ def _files() -> float:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return soft if soft != resource.RLIM_INFINITY else float("inf")
-
-
-def open_store(
-    directory: datadir.DataDirectory,
-    database: str = "",
-    *,
-    connections: int = Settings().connections,
-    only_new: bool = False,
-) -> ports.Store:
-    """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
-
-    With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
-    `DataDirectoryError`.
-    """
-    seal = keyring.Keyring(directory.derived_key("sealed secrets"))
-    try:
-        if database:
-            return _postgres(database, seal, connections, only_new=only_new)
-        return SqliteStore(directory.database, seal, only_new=only_new)
-    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
-        raise CannotStart(str(error)) from error
-
-
-def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_new: bool) -> ports.Store:
-    """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
-    try:
-        from waypost.store.postgres import PostgresStore  # noqa: PLC0415 - as said above
-        from waypost.store.postgres_connection import BadDatabase  # noqa: PLC0415
-    except ImportError as error:
-        raise CannotStart(
-            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
-        ) from error
-    try:
-        return PostgresStore(database, seal, connections=connections, only_new=only_new)
-    except BadDatabase as error:
-        raise CannotStart(str(error)) from error
-
-
-def _adopting(directory: datadir.DataDirectory) -> Callable[[ports.WriteTx], None]:
-    """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
-    keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
-    return partial(access_keys.adopt, keys=keys, now=now())
-
-
-async def administer(
-    directory: datadir.DataDirectory,
-    use_case: Callable[[ports.WriteTx], T],
-    *,
-    database: str = "",
-    make: bool = False,
-) -> T:
-    """Run a use case on the store of a data directory, whether a server is running on it or not.
-
-    With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`.
-    """
-    database = directory.where(database)
-    if make and not database:
-        directory.make()
-    elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):
-        further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""
-        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
-    try:
-        store = open_store(directory, database, connections=FEWEST, only_new=True)
-    except SchemaTooOld as error:
-        if database:
-            raise Refused(f"{error} Start a server of this version on it first.") from error
-        with directory.held():  # so that no server of that version runs on it meanwhile
-            store = open_store(directory)
-    try:
-        await store.write(_adopting(directory))
-        return await store.write(use_case)
-    except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
-        raise Refused(str(error)) from error
-    finally:
-        await store.close()
-
-
-def now() -> datetime:
-    """The clock of the real world, to the millisecond, as it is stored."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:

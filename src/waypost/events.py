@@ -112,6 +112,67 @@ class DnsChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """A delivery is where its route leads, and whoever has it has said so."""
+
+    id: str
+    destination: str
+    attempt: int
+    stage: str
+    code: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDeferred:
+    """An attempt did not succeed, and there will be another one. The trace of the message says when, and why."""
+
+    id: str
+    destination: str
+    attempt: int
+    stage: str
+    code: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenUp:
+    """A delivery is a dead letter: it was refused for good, or tried for too long. It can be redriven."""
+
+    id: str
+    destination: str
+    attempt: int
+    stage: str
+    code: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteUnreachable:
+    """The destination of a route cannot be reached now. Mail for it waits."""
+
+    route: str
+    destination: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFull:
+    """Less is free on the disk than is to be kept in reserve, in octets: no mail is taken until there is more."""
+
+    free: int
+    reserve: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFreed:
+    """There is room on the disk again, and mail is taken."""
+
+    free: int
+    reserve: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
     """The store could not do its work. The caller was told to try again, with this id."""
 
@@ -151,12 +212,20 @@ Event = (
     | CertificateRefused
     | ProxyHeaderRefused
     | DnsChanged
+    | Delivered
+    | DeliveryDeferred
+    | GivenUp
+    | RouteUnreachable
+    | DiskFull
+    | DiskFreed
     | StoreFailed
     | Failed
 )
 
 
-WARNINGS = frozenset({LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged})
+WARNINGS = frozenset(
+    {LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged, DiskFull, GivenUp, RouteUnreachable}
+)
 """What somebody should look at, though nothing has failed."""
 
 

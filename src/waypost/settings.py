@@ -1,6 +1,6 @@
 """The table of settings: name, default and help, read once into one frozen value.
 
-Each can be given on the command line as `--name`, or in the environment as `WAYPOST_SERVE_NAME`.
+Each can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings file.
 """
 
 import re
@@ -27,6 +27,11 @@ def _setting(default: str, text: str) -> str:
 class Settings:
     """Everything that can be set for `waypost serve`. Made by hand it holds the defaults."""
 
+    config: str = _setting(
+        "",
+        "A settings file, in TOML, with routes and any of these settings. The environment wins over it, and the "
+        "command line over both.",
+    )
     data: str = _setting("./waypost-data", "The directory with all that Waypost keeps; made at the first start.")
     http: str = _setting(
         "127.0.0.1:8025", "HOST:PORT for the Amazon Connect API and the inspection API; port 0 takes any."
@@ -89,6 +94,13 @@ class Settings:
 
     limits: str = _setting("relaxed", "How much is allowed: relaxed, or aws for the defaults of Amazon Connect.")
     token_retention: str = _setting("7d", "How long a client token is remembered, as in 7d, 12h, 30m or 90s.")
+    trace_refusals: str = _setting("7d", "How long it is remembered that mail for an address was refused.")
+    disk_reserve: str = _setting(
+        "256MiB", "Space on the disk of the data directory: with less of it free, mail is refused with 452."
+    )
+    clock: str = _setting(
+        "real", "real, or virtual for tests: time passes only when it is told to, by POST /_waypost/clock/advance."
+    )
 
     def __post_init__(self) -> None:
         host_and_port("http", self.http)
@@ -108,6 +120,9 @@ class Settings:
             raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
         choice("limits", self.limits, tuple(PROFILES))
         duration("token-retention", self.token_retention)
+        duration("trace-refusals", self.trace_refusals)
+        size("disk-reserve", self.disk_reserve)
+        choice("clock", self.clock, ("real", "virtual"))
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
 
@@ -181,6 +196,21 @@ class Settings:
         return duration("token-retention", self.token_retention)
 
     @property
+    def refusal_retention(self) -> timedelta:
+        """How long it is remembered that mail was refused."""
+        return duration("trace-refusals", self.trace_refusals)
+
+    @property
+    def disk_reserve_octets(self) -> int:
+        """What must be free on the disk for mail to be taken."""
+        return size("disk-reserve", self.disk_reserve)
+
+    @property
+    def has_virtual_clock(self) -> bool:
+        """Whether time passes only when it is told to."""
+        return self.clock == "virtual"
+
+    @property
     def directory(self) -> Path:
         """The data directory."""
         return Path(self.data)
@@ -234,19 +264,44 @@ def choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def duration(name: str, value: str) -> timedelta:
     """Read a duration such as `7d`, `12h`, `30m` or `90s`. Raises `BadSetting`."""
-    match = re.fullmatch(r"([0-9]{1,9})([dhms])", value, re.ASCII)
-    found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
-    if not timedelta(0) < found <= LONGEST:
-        raise BadSetting(
-            f"--{name} must be a number with d, h, m or s, as in 7d, and at most {LONGEST.days}d, not {value!r}"
-        )
+    found = read_duration(value)
+    if found is None:
+        raise BadSetting(f"--{name} must be {A_DURATION}, not {value!r}")
     return found
+
+
+def read_duration(text: str) -> timedelta | None:
+    """What a duration means; None if it is none."""
+    match = re.fullmatch(r"([0-9]{1,9})([dhms])", text, re.ASCII)
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
+    return found if timedelta(0) < found <= LONGEST else None
 
 
 LONGEST = timedelta(days=3650)
 """The longest duration that can be set."""
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+A_DURATION = f"a number with d, h, m or s, as in 7d, and at most {LONGEST.days}d"
+
+
+def size(name: str, value: str) -> int:
+    """Read a size such as `512KiB`, `256MiB`, `1GiB`, or a number of octets. Raises `BadSetting`."""
+    found = read_size(value)
+    if found is None:
+        raise BadSetting(f"--{name} must be {A_SIZE}, not {value!r}")
+    return found
+
+
+def read_size(text: str) -> int | None:
+    """How many octets a size is; None if it is none."""
+    match = re.fullmatch(r"([0-9]{1,18})|([0-9]{1,9})(KiB|MiB|GiB)", text, re.ASCII)
+    return int(match[1] or match[2]) * _OCTETS[match[3]] if match else None
+
+
+_OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+A_SIZE = "a number with KiB, MiB or GiB, as in 256MiB, or a number of octets"
 
 
 def host_and_port(name: str, value: str) -> tuple[str, int]:

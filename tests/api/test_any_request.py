@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from tests.api.refusals import MODEL
 from tests.values import TENANT, TERMS, NoSeal, an_email_address, make_instance
-from waypost import bootstrap
 from waypost.api import shapes
 from waypost.api.asgi import Api
 from waypost.api.http import OCTETS, Request
 from waypost.app.buckets import FailedSignatures
+from waypost.clock import now
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
@@ -180,7 +180,7 @@ class Edge:
             terms=TERMS,
             rate=limits.RELAXED.rate,
             failures=FailedSignatures(),
-            clock=bootstrap.now,
+            clock=now,
             emit=self.events.append,
         )
         self._write(lambda tx: tx.add_access_key(KEY))
@@ -233,7 +233,7 @@ def make_what_is_missing(tx):
         if tx.email_address_by_id(name) is None and tx.email_address_by_key(f"{name}@example.com") is None:
             tx.add_email_address(an_email_address(name), {"team": name})
     if not tx.links_of(["a", "b"]) and tx.email_address_by_id("a") and tx.email_address_by_id("b"):
-        tx.add_link(AliasLink("a", "b", bootstrap.now()))
+        tx.add_link(AliasLink("a", "b", now()))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import json
 import pytest
 
 from tests.values import TERMS
-from waypost import bootstrap, events
+from waypost import events
 from waypost.api import errors, operations, shapes
 from waypost.api.asgi import Api
 from waypost.api.signing import OCTETS, Request
 from waypost.app import ports
 from waypost.app.buckets import FailedSignatures
+from waypost.clock import now
 from waypost.domain import errors as domain
 from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
@@ -54,7 +55,7 @@ class Answer:
             terms=TERMS,
             rate=limits.RELAXED.rate,
             failures=FailedSignatures(),
-            clock=bootstrap.now,
+            clock=now,
             emit=self.events.append,
         )
         asyncio.run(api(scope_of(request), self._receive, self._send))
@@ -224,7 +225,7 @@ def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_no
         terms=TERMS,
         rate=limits.RELAXED.rate,
         failures=FailedSignatures(),
-        clock=bootstrap.now,
+        clock=now,
         emit=told.append,
     )
     asyncio.run(api(scope_of(READ), receive, sent.append))

@@ -258,11 +258,13 @@ class Postgres:
         with psycopg.connect(database) as connection:
             tables = [name for (name,) in connection.execute(_TABLES)]
             rows = [connection.execute(f"SELECT to_jsonb(t)::text FROM {name} AS t").fetchall() for name in tables]
-            octets = [row for (row,) in connection.execute("SELECT sealed_secret FROM access_keys")]
+            sealed = "SELECT sealed_secret FROM access_keys UNION ALL SELECT sealed_secret FROM routes"
+            octets = [row for (row,) in connection.execute(sealed)]
         return repr(rows).encode() + b"".join(octets)
 
 
 _EMPTY = """
+    DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
     DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages_begun;
     DELETE FROM messages;
     DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;

@@ -62,7 +62,9 @@ def test_an_email_address_keeps_every_field(store, instance):
     store.write(email_addresses.create, TENANT, created, tags={})
     assert store.read(lambda tx: tx.email_address_by_id("a")) == created
     assert store.read(lambda tx: tx.email_address_by_key("strasse@xn--bcher-kva.example")) == created
-    assert store.read(lambda tx: tx.owners(["strasse@xn--bcher-kva.example"])) == {created.address.key: (created, None)}
+    assert store.read(lambda tx: tx.owners(["strasse@xn--bcher-kva.example"]).found) == {
+        created.address.key: (created, None)
+    }
 
 
 def test_an_address_exists_once_in_the_whole_deployment(store, instance):
@@ -194,13 +196,13 @@ def test_owners_are_found_by_their_keys_with_whom_their_mail_goes_to(store, inst
     create(store, "p", "a", "x")
     associate(store, "p", "a")
     keys = [f"{name}@example.com" for name in ("a", "nobody", "p", "x")]
-    owners = store.read(lambda tx: tx.owners(keys))
+    owners = store.read(lambda tx: tx.owners(keys)).found
     assert {key: (own.id, primary and primary.id) for key, (own, primary) in owners.items()} == {
         "a@example.com": ("a", "p"),
         "p@example.com": ("p", None),
         "x@example.com": ("x", None),
     }
-    assert store.read(lambda tx: tx.owners([])) == {}
+    assert store.read(lambda tx: tx.owners([])).found == {}
 
 
 def test_held_are_those_that_are_in_the_instance_each_once(store, instance):

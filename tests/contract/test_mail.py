@@ -2,18 +2,20 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from tests.contract.calls import associate, create, delete, disassociate
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import accept, email_addresses, instances, trace
+from waypost.app import accept, email_addresses, explain, instances, trace
+from waypost.app.deployment import Deployment
 from waypost.domain import addresses, errors, messages
 from waypost.domain.addresses import Address
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Envelope
 
-DEPLOYMENT = accept.Deployment("mx.example.com", b"k" * 32)
+DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"
 MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events")
 
@@ -39,16 +41,19 @@ def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, **
         }
         | of_envelope
     )
-    return lambda tx: accept.accept_message(
-        tx,
-        DEPLOYMENT,
-        message_id=message_id,
-        envelope=envelope,
-        recipients=recipients,
-        raw=raw,
-        now=now,
-        header=raw[: messages.end_of_header(raw)] if header is None else header,
-        kept=kept,
+    return lambda tx: (
+        accept.accept_message(
+            tx,
+            DEPLOYMENT,
+            message_id=message_id,
+            envelope=envelope,
+            recipients=recipients,
+            raw=raw,
+            now=now,
+            header=raw[: messages.end_of_header(raw)] if header is None else header,
+            kept=kept,
+            new_id=lambda: f"notice about {message_id}",
+        ).message
     )
 
 
@@ -70,9 +75,10 @@ def copy(store, name, message_id="m1"):
 
 
 def test_only_addresses_that_exist_are_recipients(house):
-    house.read(accept.check_recipient, addresses.parse("A@Example.com"))
+    check = partial(accept.check_recipient, deployment=DEPLOYMENT, sender="", now=NOW)
+    house.read(check, address=addresses.parse("A@Example.com"))
     with pytest.raises(errors.UnknownRecipient):
-        house.read(accept.check_recipient, addresses.parse("nobody@example.com"))
+        house.read(check, address=addresses.parse("nobody@example.com"))
 
 
 def test_mail_to_an_alias_is_in_both_inboxes_byte_for_byte(house):
@@ -235,7 +241,7 @@ def test_another_account_sees_neither_mail_nor_trace_nor_explanation(house):
         house.search(trace.message_details, stranger, "m1")
     with pytest.raises(errors.NotFound):
         house.search(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
-    assert house.read(accept.explain, stranger, addresses.parse("a@example.com")).plan is None
+    assert explained(house, stranger, "a@example.com").plan is None
 
 
 def test_one_account_sees_only_its_own_part_of_a_message_for_two(house):
@@ -250,6 +256,10 @@ def test_one_account_sees_only_its_own_part_of_a_message_for_two(house):
     assert "x@example.com" not in str(found.events)
 
 
+def explained(house, account, address):
+    return house.read(explain.explain, DEPLOYMENT, account, explain.Asked(addresses.parse(address)), now=NOW)
+
+
 EXPLAINED = {
     "x": (["x:direct"], "x@example.com is an email address here"),
     "a": (["a:direct", "p:forwarded"], "a@example.com is an alias of p@example.com"),
@@ -260,13 +270,13 @@ EXPLAINED = {
 @pytest.mark.parametrize("name", EXPLAINED)
 def test_what_would_happen_is_explained(house, name):
     deliveries, sentence = EXPLAINED[name]
-    found = house.read(accept.explain, TENANT.account, addresses.parse(f"{name}@example.com"))
+    found = explained(house, TENANT.account, f"{name}@example.com")
 
     assert [f"{each.email_address.id}:{each.reason}" for each in found.plan.destinations] == deliveries
     assert sentence in " ".join(found.because)
 
 
 def test_what_would_be_refused_is_explained_too(house):
-    found = house.read(accept.explain, TENANT.account, addresses.parse("nobody@example.com"))
+    found = explained(house, TENANT.account, "nobody@example.com")
     assert found.plan is None
     assert found.because == ["nobody@example.com is no email address of account 000000000000."]

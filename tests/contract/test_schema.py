@@ -107,6 +107,40 @@ def test_a_schema_that_came_step_by_step_is_that_of_a_new_database_and_keeps_wha
         handle.close()
 
 
+MAIL_OF_BEFORE = """
+INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
+VALUES ('m1', 'ann@example.org', '["x@example.com"]', 'client', '192.0.2.1', 'ESMTP', 5, 2, 'Hello');
+INSERT INTO message_bodies (message_id, start, octets) VALUES ('m1', 0, {octets});
+INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via, status,
+                        trace_header)
+VALUES ('m1', 'x', '000000000000', 'X@example.com', 'x@example.com', 'direct', 'x@example.com', NULL, 'delivered',
+        {octets});
+INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES ('m1', 0, 5, 'accepted', '{{}}')
+"""
+
+
+def test_mail_that_came_before_there_was_a_queue_is_in_its_inbox_and_waits_for_nothing(engine, empty, knowing):
+    knowing([step.name for step in known(engine.name)].index("delivery"))
+    engine.migrate(empty)
+    octets = {"sqlite": "x'6869'", "postgres": "'hi'"}[engine.name]
+    engine.execute(empty, *MAIL_OF_BEFORE.format(octets=octets).split(";"))
+    knowing(None)
+    handle = Handle(engine, empty)
+    try:
+        ((delivery, message),) = handle.search(
+            lambda tx: tx.deliveries_at("000000000000", "x@example.com", after=None, limit=9)
+        )
+        assert (delivery.status, delivery.kept, delivery.destination) == ("delivered", True, "")
+        assert (message.subject, message.header_id, message.is_authentic) == ("Hello", "", False)
+        assert handle.read(lambda tx: (tx.waiting(), tx.routes_revision())) == ([], "")
+        handle.write(lambda tx: tx.add_events("m1", [ports.TraceEvent(EPOCH, "redriven", {})]))
+        assert [event.kind for event in handle.search(lambda tx: tx.trace("m1"))] == ["accepted", "redriven"]
+        assert handle.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
+        assert handle.write(lambda tx: tx.enqueue(delivery, now=EPOCH)) is True
+    finally:
+        handle.close()
+
+
 def test_opening_again_changes_nothing(engine, empty):
     opened(engine, empty)
     before = engine.catalogue(empty)

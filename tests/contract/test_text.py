@@ -8,11 +8,13 @@ import pytest
 from tests.contract.calls import associating, check_invariants, create, describe, tokened
 from tests.contract.test_access_keys import a_key
 from tests.contract.test_mail import accepting
+from tests.contract.test_refusals import a_refusal
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import access_keys, email_addresses, idempotency, instances, ports, tags, trace
 from waypost.domain import addresses, errors, search
 from waypost.domain.addresses import Address
 from waypost.domain.instances import Tenant
+from waypost.domain.routes import Route
 from waypost.domain.search import Comparison, Field, Tagged
 
 EVERY_PLANE = "".join(chr((plane << 16) + offset) for plane in range(17) for offset in (0x21, 0xFFFD, 0xFFFE, 0xFFFF))
@@ -184,6 +186,12 @@ def spoilt(bad):
         "mark": lambda tx: tx.first_time(bad),
         "name": lambda tx: (tx.hold(bad), tx.access_keys()),
         "key id": lambda tx: tx.add_access_key(a_key(bad)),
+        "Message-ID": lambda tx: tx.messages_with_header_id(TENANT.account, bad, limit=1),
+        "destination": lambda tx: tx.claim(bad, claim="c", now=NOW, lease_until=NOW, limit=1),
+        "claim": lambda tx: tx.release(bad, due_at=NOW),
+        "place in the queue": lambda tx: tx.queue(TENANT.account, destination=None, after=f"m.{bad}", limit=1),
+        "route": lambda tx: (tx.put_routes([Route(match=bad, to="inbox")], revision="r"), tx.access_keys()),
+        "refusal": lambda tx: (tx.add_refusals([a_refusal(sender=bad)]), tx.access_keys()),
     }
 
 
@@ -225,6 +233,7 @@ def house(store, instance):
 
 def everything(store):
     tables = ("instances", "email_addresses", "tags", "remembered_calls", "messages", "message_bodies", "deliveries")
+    tables += ("queue", "refusals", "routes")
     marks = store.rows("SELECT name FROM deployment_marks ORDER BY name")
     return [store.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables], marks
 

@@ -1,6 +1,7 @@
 """What is read from a message's header, and the lines put before it."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.domain import errors, messages
-from waypost.domain.messages import Envelope, Message
+from waypost.domain.messages import Dsn, Envelope, Message, RecipientDsn
 
 NOW = datetime(2026, 11, 22, 23, 14, 5, 678000, tzinfo=UTC)
 KEY = b"k" * 32
@@ -94,8 +95,7 @@ def test_ids_are_version_7_uuids_in_the_order_of_time():
 
 def test_the_trace_header_of_a_direct_delivery():
     header = messages.trace_header(
-        a_message(), hostname="mx.example.com", delivered_to="support@example.com", sent_to="Support@example.com",
-        token=None,
+        a_message(), hostname="mx.example.com", delivered_to="support@example.com", sent_to="Support@example.com"
     )  # fmt: skip
 
     assert header == (
@@ -110,12 +110,38 @@ def test_the_trace_header_of_a_direct_delivery():
 def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
     header = messages.trace_header(
         a_message(sender="", peer="2001:db8::1"), hostname="mx", delivered_to="p@x.example", sent_to="a@x.example",
-        token="abc",
+        tokens=["abc", "def"], delivery_id="m.p",
     )  # fmt: skip
 
     assert header.startswith(b"Return-Path: <>\r\n")
     assert b"([IPv6:2001:db8::1])" in header
-    assert header.endswith(b"\r\nX-Waypost-Loop: abc\r\n")
+    assert header.endswith(b"\r\nX-Waypost-Loop: abc\r\nX-Waypost-Loop: def\r\nX-Waypost-Delivery: m.p\r\n")
+    assert messages.without_return_path(header) == header.removeprefix(b"Return-Path: <>\r\n")
+    assert messages.without_return_path(b"Received: x\r\n") == b"Received: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (b"Message-ID: <a@b.example>", "a@b.example"),
+        (b"message-id :\r\n <a@b.example> (comment)", "a@b.example"),
+        (b"Message-ID: a@b.example", ""),
+        (b"Message-ID: <>", ""),
+        (b"Message-ID: <" + b"x" * 999 + b">", ""),
+        (b"X-Message-ID: <a@b.example>", ""),
+    ],
+)
+def test_the_message_id_of_a_header(line, found):
+    assert messages.read_header(b"Subject: x\r\n" + line + b"\r\n\r\n").header_id == found
+
+
+def test_what_was_said_of_a_recipient_is_found_by_how_it_was_written():
+    said = RecipientDsn(("NEVER",))
+    envelope = replace(a_message().envelope, recipients=("a@x.example", "b@x.example"))
+    assert envelope.wishes_for("a@x.example") == RecipientDsn()
+    envelope = replace(envelope, dsn=Dsn(recipients=(said, RecipientDsn())))
+    assert envelope.wishes_for("a@x.example") == said
+    assert envelope.wishes_for("c@x.example") == RecipientDsn()
 
 
 def facts(*tokens, received=0):
@@ -126,7 +152,7 @@ def facts(*tokens, received=0):
 def test_a_message_forwarded_for_this_alias_before_is_a_loop():
     token = messages.loop_token(KEY, "alias-1")
     with pytest.raises(errors.MailLoop, match="forwarded here before"):
-        messages.refuse_loop(facts("other", token), alias_ids=["alias-0", "alias-1"], key=KEY)
+        messages.refuse_loop(facts("other", token), ids=["alias-0", "alias-1"], key=KEY)
 
 
 @pytest.mark.parametrize(
@@ -140,19 +166,19 @@ def test_a_message_forwarded_for_this_alias_before_is_a_loop():
     ],
 )
 def test_other_peoples_tokens_and_a_hundred_hops_are_no_loop(found):
-    messages.refuse_loop(found, alias_ids=["alias-1"], key=KEY)
+    messages.refuse_loop(found, ids=["alias-1"], key=KEY)
 
 
 def test_more_than_a_hundred_hops_are_a_loop():
     with pytest.raises(errors.MailLoop, match="more than 100 Received lines"):
-        messages.refuse_loop(facts(received=101), alias_ids=[], key=KEY)
+        messages.refuse_loop(facts(received=101), ids=[], key=KEY)
 
 
 @pytest.mark.parametrize(
     ("helo", "told"), [("x(", "x?"), ("x;y", "x?y"), ("[192.0.2.1]", "[192.0.2.1]"), ("a_b-c.d", "a_b-c.d")]
 )
 def test_a_name_that_could_end_its_place_in_the_received_line_does_not(helo, told):
-    header = messages.trace_header(a_message(helo=helo), hostname="mx", delivered_to="a", sent_to="a", token=None)
+    header = messages.trace_header(a_message(helo=helo), hostname="mx", delivered_to="a", sent_to="a")
     assert f"\r\nReceived: from {told} ([".encode() in header
 
 

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.e2e.house import waypost
-from waypost import bootstrap, cli
+from waypost import cli, opening
 from waypost.app import access_keys
 from waypost.datadir import DataDirectory
 
@@ -429,7 +429,7 @@ def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_k
 
     def purged(later):
         purge = partial(access_keys.purge, now=datetime.now(UTC) + later)
-        asyncio.run(bootstrap.administer(DataDirectory(own_keys.data), purge))
+        asyncio.run(opening.administer(DataDirectory(own_keys.data), purge))
         return own_keys.list()
 
     assert purged(timedelta(hours=24)).keys() == {made, other}

@@ -13,7 +13,7 @@ import uvloop
 
 from tests.values import NoSeal, an_email_address, make_instance
 from waypost import events
-from waypost.app import accept
+from waypost.app.deployment import Deployment
 from waypost.smtp.admission import Admission
 from waypost.smtp.bounds import Bounds
 from waypost.smtp.connection import Listener
@@ -121,7 +121,7 @@ class Served:
         self.emitted: list[events.Event] = []
         self.house = House(
             store=store,
-            deployment=accept.Deployment("mail.example", b"key"),
+            deployment=Deployment("mail.example", b"key"),
             clock=lambda: datetime.now(UTC),
             emit=self.emitted.append,
             admission=Admission(bounds),

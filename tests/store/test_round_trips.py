@@ -14,6 +14,7 @@ from tests.counting_proxy import CountingProxy
 from tests.values import NOW, TENANT, NoSeal, an_email_address, make_instance
 from waypost.api import operations
 from waypost.app import accept, access_keys, aliases, email_addresses, idempotency, instances, ports, tags, trace
+from waypost.app.deployment import Deployment
 from waypost.domain import addresses, errors, messages, search
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.messages import Envelope
@@ -24,7 +25,7 @@ ROW = re.compile(r"\| (?P<name>[^|]+?) \| (?P<trips>\d+) \| (?P<sent>[\d,]+) \| 
 TOLERANCE = 0.1
 """How far octets may be from the table: names and numbers have more digits or fewer."""
 
-DEPLOYMENT = accept.Deployment("mx.example.com", b"k" * 32)
+DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\n" + b"Hi there, this is a line.\r\n" * 150
 KEY = AccessKey(id="AKIA" + "A" * 16, secret="s" * 40, account=TENANT.account, created_at=NOW)
 
@@ -167,7 +168,8 @@ class Calls:
         await self._store.write(lambda tx: tags.remove(tx, TENANT, tags.Resource("i", "p"), ["cost"]))
 
     async def _rcpt(self):
-        await self._store.read(partial(accept.check_recipient, address=addresses.parse("p@example.com")))
+        to, where = addresses.parse("p@example.com"), DEPLOYMENT
+        await self._store.read(partial(accept.check_recipient, deployment=where, address=to, sender="", now=NOW))
 
     async def _message_to_an_address(self):
         await self._send("r1")
@@ -187,7 +189,12 @@ class Calls:
         envelope = Envelope(sender="a@example.org", recipients=to, helo="client", peer="192.0.2.1", protocol="ESMTP")
         self._newest = message_id = messages.new_id(NOW, next(self._tokens), b"12345678")
         arrived = partial(
-            accept.accept_message, deployment=DEPLOYMENT, message_id=message_id, envelope=envelope, header=b""
+            accept.accept_message,
+            deployment=DEPLOYMENT,
+            message_id=message_id,
+            envelope=envelope,
+            header=b"",
+            new_id=str,
         )
         await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
 

@@ -1,19 +1,17 @@
-"""Taking responsibility for mail: who is a recipient here, and what one transaction records of a message.
+"""Taking responsibility for mail: who is a recipient here, and what one transaction records of a message."""
 
-`explain` tells in advance what acceptance would do, by the same code.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from waypost.app import ports, trace
-from waypost.domain import errors, messages, routing
+from waypost.app import notify, ports, returned, trace
+from waypost.app.deployment import Deployment
+from waypost.domain import errors, messages, routes, routing
 from waypost.domain.addresses import Address
-from waypost.domain.authentication import Verdicts, authentication_results, count_forged
-from waypost.domain.delivery import Delivery, Status
-from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.authentication import Verdicts, authentication_results, count_forged, vouches_for
+from waypost.domain.delivery import Delivery, Reason, Status, delivery_id
 from waypost.domain.messages import Envelope, Message
+from waypost.domain.notices import Action
 
 LONGEST_TRANSFER = timedelta(days=1)
 """What has been coming in for longer than that will not come to its end: every edge gives up long before."""
@@ -25,16 +23,18 @@ FORGOTTEN_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
-    """What acceptance must know of this deployment: its name in trace lines, and the key of loop tokens."""
+class Accepted:
+    """A message that is ours, and whether some of it waits to be sent on."""
 
-    hostname: str
-    loop_key: bytes
+    message: Message
+    has_work: bool
 
 
-def check_recipient(tx: ports.ReadTx, address: Address) -> None:
-    """Raise `errors.UnknownRecipient` if mail for this address is not ours to take."""
-    if tx.email_address_by_key(address.key) is None:
+def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
+    """Raise `errors.UnknownRecipient` if mail from this sender for this address is not ours to take."""
+    if tx.email_address_by_key(address.key) is None and not (
+        sender == "" and returned.find(tx, deployment, address, now)
+    ):
         raise errors.UnknownRecipient(f"{address} is no email address here.")
 
 
@@ -51,24 +51,32 @@ def accept_message(
     authserv_id: str = "",
     verdicts: Verdicts | None = None,
     unchecked: str = "",
+    is_ours: bool = False,
+    new_id: notify.NewId,
     now: datetime,
-) -> Message:
+) -> Accepted:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
 
     `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
     `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
-    empty where a server of ours hands the message over. When the transaction is committed, the mail is ours.
+    empty where a server of ours hands the message over. `is_ours`: it comes from this machine, whose senders are
+    believed. `new_id` gives ids to notices. When the transaction is committed, the mail is ours.
 
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
     """
-    present = find_recipients(tx, recipients)
-    if len(present) < len(recipients):
+    owners = tx.owners([address.key for address in recipients])
+    present = _present(owners, recipients)
+    comes_back = [address for address in recipients if address.key not in owners.found]
+    originals = returned.find_all(tx, deployment, comes_back, now) if envelope.sender == "" and comes_back else []
+    if len(present) + len(originals) < len(recipients):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
+    plan = routing.plan(present, deployment.routes_in_force(tx, owners.routes_revision))
 
     facts = messages.read_header(header)
-    alias_ids = [recipient.email_address.id for recipient in present if recipient.primary]
-    messages.refuse_loop(facts, alias_ids=alias_ids, key=deployment.loop_key)
+    forwarders = {email_address.id for one in plan.destinations for email_address in one.forwarders}
+    aliases = {recipient.email_address.id for recipient in present if recipient.primary}
+    messages.refuse_loop(facts, ids=sorted(forwarders | aliases), key=deployment.loop_key)
 
     message = Message(
         id=message_id,
@@ -76,19 +84,39 @@ def accept_message(
         received_at=now,
         size=kept + len(raw),
         subject=facts.subject,
+        header_id=facts.header_id,
+        is_authentic=is_ours or (verdicts is not None and vouches_for(verdicts, envelope.sender)),
         authserv_id=authserv_id,
     )
-    plan = routing.plan(present)
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []
-    deliveries = [_delivery(message, destination, deployment, results) for destination in plan.destinations]
+    deliveries = [delivery_of(message, destination, deployment, results) for destination in plan.destinations]
+    taken = {delivery.email_address_id for delivery in deliveries}
+    deliveries += [
+        one.delivery_of(message, deployment.hostname) for one in originals if one.delivery.email_address_id not in taken
+    ]
     forged = count_forged(header, authserv_id)
     tx.add_message(
         message,
         raw,
         deliveries,
-        trace.of_acceptance(message, plan, verdicts=verdicts, unchecked=unchecked, forged=forged),
+        trace.of_acceptance(
+            message,
+            plan,
+            routes=deployment.revision(owners.routes_revision),
+            verdicts=verdicts,
+            unchecked=unchecked,
+            forged=forged,
+        ),
+        warn_at=now + deployment.delay_warning if deployment.delay_warning else None,
     )
-    return message
+    for delivery in deliveries:
+        if delivery.status is Status.DELIVERED and delivery.reason is Reason.DIRECT and envelope.dsn.recipients:
+            notify.success(tx, deployment, delivery, message, Action.DELIVERED, new_id=new_id, now=now)
+    for original in originals:
+        returned.attach(tx, deployment, original, message, new_id=new_id, now=now)
+    may_have_notices = bool(originals or envelope.dsn.recipients)
+    waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
+    return Accepted(message, has_work=waits or may_have_notices)
 
 
 def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
@@ -117,54 +145,25 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
-def find_recipients(tx: ports.ReadTx, recipients: Sequence[Address]) -> list[routing.Recipient]:
-    """The email addresses that mail for these recipients reaches; recipients that are none here are left out."""
-    owners = tx.owners([address.key for address in recipients])
-    return [routing.Recipient(address, *owners[address.key]) for address in recipients if address.key in owners]
+def _present(owners: ports.Owners, recipients: Sequence[Address]) -> list[routing.Recipient]:
+    found = owners.found
+    return [routing.Recipient(address, *found[address.key]) for address in recipients if address.key in found]
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What would happen to mail for an address now. `plan` is None if it would be refused."""
-
-    address: Address
-    plan: routing.Plan | None
-    because: list[str]
-
-
-def explain(tx: ports.ReadTx, account: str, address: Address) -> Explanation:
-    """What would happen to mail for this address now, decided by the code that decides for real mail.
-
-    An address of another account is explained like one that does not exist.
-    """
-    found = find_recipients(tx, [address])
-    if not found or found[0].email_address.account != account:
-        return Explanation(address, None, [f"{address} is no email address of account {account}."])
-    plan = routing.plan(found)
-    return Explanation(address, plan, list(_reasons(tx, found[0].email_address, plan)))
-
-
-def _reasons(tx: ports.ReadTx, email_address: EmailAddress, plan: routing.Plan) -> Iterator[str]:
-    for destination in plan.destinations:
-        yield trace.because(destination)
-    link = tx.links_of([email_address.id]).get(email_address.id)
-    alias_id = link.alias_of(email_address.id) if link else None
-    alias = tx.email_address_by_id(alias_id) if alias_id else None
-    if alias:
-        yield f"Mail sent to its alias {alias.address} arrives here too."
-
-
-def _delivery(
-    message: Message, destination: routing.Destination, deployment: Deployment, results: Sequence[str]
+def delivery_of(
+    message: Message, destination: routing.Destination, deployment: Deployment, results: Sequence[str] = ()
 ) -> Delivery:
-    email_address, alias = destination.email_address, destination.alias
+    """The delivery that a plan asks for, with its trace lines."""
+    email_address, alias, route = destination.email_address, destination.alias, destination.route
+    forwarders = [forwarder.id for forwarder in destination.forwarders]
     header = messages.trace_header(
         message,
         hostname=deployment.hostname,
         delivered_to=email_address.address.text,
         sent_to=destination.sent_to.text,
         results=results,
-        token=messages.loop_token(deployment.loop_key, alias.id) if alias else None,
+        tokens=[messages.loop_token(deployment.loop_key, forwarder) for forwarder in forwarders],
+        delivery_id="" if route.is_inbox else delivery_id(message.id, email_address.id),
     )
     return Delivery(
         message_id=message.id,
@@ -174,6 +173,8 @@ def _delivery(
         reason=destination.reason,
         sent_to=destination.sent_to.text,
         via=alias.address.text if alias else None,
-        status=Status.DELIVERED,
+        status=Status.DELIVERED if route.is_inbox else Status.QUEUED,
         trace_header=header,
+        kept=route.keep,
+        destination=routes.destination(route, email_address.address),
     )

@@ -13,10 +13,12 @@ from waypost.domain import search
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
 from waypost.domain.authentication import Claim, Verdicts
-from waypost.domain.delivery import Delivery
+from waypost.domain.delivery import Delivery, Queued, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Message
+from waypost.domain.retention import Delivered, Inbox
+from waypost.domain.routes import Route
 
 T = TypeVar("T")
 
@@ -87,6 +89,64 @@ class RememberedCall:
     made_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who owns some addresses, at one moment."""
+
+    found: Mapping[str, tuple[EmailAddress, EmailAddress | None]]
+    """By address key: the owner, with its primary if it is an alias."""
+    routes_revision: str
+    """Which routes hold at this moment, for `stored_routes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery of the queue that is ours to attempt, until the lease ends."""
+
+    delivery: Delivery
+    message: Message
+    queued: Queued
+    claim: str
+    """By which the store knows that it is still ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A destination for which deliveries wait, and when the first of them is due; or when its lease ends."""
+
+    destination: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """A delivery that waits, as people see it in a list."""
+
+    delivery: Delivery
+    queued_at: datetime
+    due_at: datetime
+    attempts: int
+    is_claimed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Mail that was refused, so that somebody who asks for it can be told."""
+
+    at: datetime
+    peer: str
+    helo: str
+    sender: str
+    recipient: str
+    """As the client wrote it; empty where a message was refused as a whole and nobody knows for whom."""
+    recipient_key: str
+    """By which addresses are compared; empty if it is no address."""
+    stage: str
+    """mail, rcpt, or message."""
+    reply: str
+    detail: Mapping[str, str | int]
+
+
 class ReadTx(Protocol):
     """A consistent view of the store. Methods return None or an empty list where there is nothing."""
 
@@ -130,8 +190,69 @@ class ReadTx(Protocol):
         """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
         ...
 
-    def owners(self, address_keys: Sequence[str]) -> dict[str, tuple[EmailAddress, EmailAddress | None]]:
-        """The owners of addresses at one moment, by address key; each with its primary if it is an alias."""
+    def owners(self, address_keys: Sequence[str]) -> Owners:
+        """The owners of addresses at one moment, and which routes hold then."""
+        ...
+
+    def routes_revision(self) -> str:
+        """Which routes hold now."""
+        ...
+
+    def stored_routes(self, revision: str) -> tuple[Route, ...]:
+        """The routes that were set by command, in their order: of this revision, or of now if it holds no more."""
+        ...
+
+    def waiting(self) -> list[Waiting]:
+        """The destinations for which deliveries wait. Takes as long as there are destinations, not deliveries."""
+        ...
+
+    def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
+        """Deliveries of an account that wait, in the order of their ids (`Delivery.id`), those behind `after`."""
+        ...
+
+    def count_queued(self, destination: str, *, up_to: int) -> int:
+        """How many wait for a destination, counted no further than `up_to`."""
+        ...
+
+    def dead_letters(
+        self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        """Deliveries of an account that were given up, in the order of their ids, those behind `after`.
+
+        `since`: only of messages received from this moment on.
+        """
+        ...
+
+    def messages_with_header_id(self, account: str, header_id: str, *, limit: int) -> list[Message]:
+        """Messages with this Message-ID that were delivered to this account, newest first."""
+        ...
+
+    def messages_between(self, first: str, last: str, *, limit: int) -> list[Message]:
+        """Messages with ids from `first` to `last`, whoever's they are."""
+        ...
+
+    def all_deliveries_of(self, message_id: str) -> list[Delivery]:
+        """The deliveries of a message, whoever's they are."""
+        ...
+
+    def has_address_in(self, account: str, domain: str) -> bool:
+        """Whether an account has an email address in a domain (an A-label). This may look at all it has."""
+        ...
+
+    def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
+        """Where there is mail, in the order of accounts and addresses, behind `after`."""
+        ...
+
+    def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
+        """Deliveries of an inbox that wait for nothing, newest first, of messages with ids below `before`."""
+        ...
+
+    def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
+        """A delivery, whoever's it is."""
+        ...
+
+    def refusals_of(self, recipient_key: str, *, since: datetime, limit: int) -> list[Refusal]:
+        """Mail for an address that was refused, newest first."""
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
@@ -174,6 +295,12 @@ class ReadTx(Protocol):
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
         """Newest first, those older than the message `after`, `limit` at most."""
+        ...
+
+    def deliveries_to(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        """As `deliveries_at`, also those that are not kept in the inbox, and those that were sent to it as an alias."""
         ...
 
     def trace(self, message_id: str) -> list[TraceEvent]:
@@ -285,12 +412,102 @@ class WriteTx(ReadTx, Protocol):
         ...
 
     def add_message(
-        self, message: Message, octets: bytes, deliveries: Sequence[Delivery], trace: Sequence[TraceEvent]
+        self,
+        message: Message,
+        octets: bytes,
+        deliveries: Sequence[Delivery],
+        trace: Sequence[TraceEvent],
+        *,
+        warn_at: datetime | None = None,
     ) -> None:
         """A new message, the last of its bytes, its deliveries, and the first lines of its trace.
 
+        Deliveries that are `queued` are in the queue, due at once. `warn_at`: when `take_late` gives them.
+
         Those before came by `add_octets`; raises `StoreUnavailable` if they are gone.
         """
+        ...
+
+    def claim(self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int) -> list[Claimed]:
+        """Take deliveries that are due for a destination, the longest due first; nobody else gets them meanwhile."""
+        ...
+
+    def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Claimed]:
+        """Deliveries that were queued before a moment, and that nobody is attempting; the oldest first.
+
+        They are held until the transaction ends, so that `finish` takes them out of the queue.
+        """
+        ...
+
+    def take_late(self, *, now: datetime, limit: int) -> list[Claimed]:
+        """Deliveries whose sender is to be told by now that they are late. Each is given once."""
+        ...
+
+    def release(self, claim: str, *, due_at: datetime) -> int:
+        """Give back what is still held by a claim, due at a moment. No attempt is counted. Returns how many."""
+        ...
+
+    def release_all(self, *, due_at: datetime) -> None:
+        """Give back whatever anybody holds: nobody else can be at work here."""
+        ...
+
+    def renew(self, claim: str, *, lease_until: datetime) -> None:
+        """Hold what is still held by a claim for longer."""
+        ...
+
+    def finish(self, claimed: Claimed) -> bool:
+        """Take a delivery out of the queue. False, and nothing happens, if it is not ours any more."""
+        ...
+
+    def defer(self, claimed: Claimed, *, due_at: datetime) -> bool:
+        """Count an attempt, and give the delivery back until a moment. False if it is not ours any more."""
+        ...
+
+    def move(self, claimed: Claimed, *, destination: str, due_at: datetime) -> bool:
+        """Give a delivery back, for another destination. No attempt is counted. False if it is not ours any more."""
+        ...
+
+    def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:
+        """Put a delivery that exists into the queue again, as if it were new. False if it is there already."""
+        ...
+
+    def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
+        """How far a delivery has come."""
+        ...
+
+    def add_delivery(self, delivery: Delivery) -> None:
+        """One more delivery of a message that exists; what is `queued` is put into the queue by `enqueue`."""
+        ...
+
+    def add_events(self, message_id: str, events: Sequence[TraceEvent]) -> None:
+        """The next lines of a message's trace, behind those that are there."""
+        ...
+
+    def remove_octets_if_spent(self, message_id: str) -> bool:
+        """Let go of the bytes of a message that nobody can need: no delivery of it is kept, queued or dead."""
+        ...
+
+    def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
+        """Let go of deliveries of an inbox, of these messages; those that are queued or dead stay. Returns of which."""
+        ...
+
+    def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
+        """Let go of those of these messages that have no delivery any more, but for their bytes, and tell which.
+
+        Their bytes go like those of messages that never came to their end.
+        """
+        ...
+
+    def add_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Keep some refusals, for a while."""
+        ...
+
+    def forget_refusals(self, *, before: datetime, limit: int) -> int:
+        """Forget the oldest refusals of before a moment, `limit` at most; returns how many."""
+        ...
+
+    def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
+        """Replace all routes that were set by command, and their revision. Their secrets are sealed."""
         ...
 
 
@@ -307,6 +524,10 @@ class Store(Protocol):
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:
         """Run a use case that changes things. It may run more than once, and counts once."""
+        ...
+
+    def reusable_octets(self) -> int:
+        """Room within files of the store, for which the disk need not have any; zero where nobody knows."""
         ...
 
     async def close(self) -> None:

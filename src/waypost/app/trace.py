@@ -1,19 +1,29 @@
 """Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from waypost.app import ports
-from waypost.domain import addresses, errors, messages, routing
+from waypost.domain import addresses, errors, messages, moments, reports, routing
 from waypost.domain.authentication import Verdicts, in_words, trusted_results
-from waypost.domain.delivery import Delivery, Reason
+from waypost.domain.delivery import Delivery, Event, Reason
 from waypost.domain.messages import Message
+from waypost.domain.routes import destination as destination_of
 
+# Besides these, a trace has what happens to deliveries: `domain.delivery.Event`.
 ACCEPTED = "accepted"
 """We answered 250 and the mail is ours."""
 CHECKED = "checked"
 """SPF, DKIM and DMARC were asked whether the message comes from whom it says."""
-DELIVERED = "delivered"
-"""A copy is in the inbox of an email address."""
+DELAYED = "delayed"
+"""It is late, and the sender was to be told."""
+NOTIFIED = "notified"
+"""The sender, or the owner of the email address, was sent a notice."""
+NOT_NOTIFIED = "not notified"
+"""There was a reason not to send one."""
+LATE_BOUNCE = "late bounce"
+"""Who had taken the message has sent it back."""
 SPARED = "spared"
 """A copy that would have been the second for one email address was not made."""
 
@@ -40,7 +50,13 @@ class Copy:
 
 
 def of_acceptance(
-    message: Message, plan: routing.Plan, *, verdicts: Verdicts | None = None, unchecked: str = "", forged: int = 0
+    message: Message,
+    plan: routing.Plan,
+    *,
+    routes: str = "",
+    verdicts: Verdicts | None = None,
+    unchecked: str = "",
+    forged: int = 0,
 ) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
@@ -53,6 +69,8 @@ def of_acceptance(
     }
     if envelope.tls:
         accepted["tls"] = envelope.tls
+    if routes:
+        accepted["routes"] = routes
     if forged:
         accepted["forged_authentication_results"] = forged
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
@@ -66,7 +84,12 @@ def of_acceptance(
             "reason": destination.reason.value,
             "because": because(destination),
         }
-        events.append(ports.TraceEvent(message.received_at, DELIVERED, detail))
+        route = destination.route
+        if not route.is_inbox:
+            detail |= {"destination": destination_of(route, destination.email_address.address), "route": route.match}
+            detail |= {"inbox": "keeps a copy"} if route.keep else {}
+        kind = Event.DELIVERED if route.is_inbox else Event.QUEUED
+        events.append(ports.TraceEvent(message.received_at, kind, detail))
     for spared in plan.spared:
         detail = {"address": spared.email_address.address.text, "because": spared.why}
         events.append(ports.TraceEvent(message.received_at, SPARED, detail))
@@ -99,6 +122,77 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
     return MessageDetails(message, deliveries, events, believed)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known about mail that somebody asks for."""
+
+    messages: list[MessageDetails]
+    """The newest first."""
+    refusals: list[ports.Refusal]
+    """The newest first."""
+
+
+def find(tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: int) -> Found:
+    """Where did my mail go? `what` is the id of a message, its Message-ID, or an address that it was sent to.
+
+    Refusals from `since` on are told to who owns the address, or another one in its domain. Raises `errors.NotFound` if
+    nothing is known.
+    """
+    if _ID.fullmatch(what):
+        return Found([message_details(tx, account, what)], [])
+    header_id = what.strip().removeprefix("<").removesuffix(">")
+    ids = [message.id for message in tx.messages_with_header_id(account, header_id, limit=limit)]
+    refusals: list[ports.Refusal] = []
+    address = _address(what)
+    if address:
+        ids += [message.id for _, message in tx.deliveries_to(account, address.key, after=None, limit=limit)]
+        if _may_know_of_refusals(tx, account, address):
+            refusals = tx.refusals_of(address.key, since=since, limit=limit)
+    if not ids and not refusals:
+        raise errors.NotFound(f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}.")
+    newest = sorted(set(ids), reverse=True)[:limit]
+    return Found([message_details(tx, account, message_id) for message_id in newest], refusals)
+
+
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def _address(text: str) -> addresses.Address | None:
+    try:
+        return addresses.parse(text)
+    except errors.Invalid:
+        return None
+
+
+def _may_know_of_refusals(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
+    owner = tx.email_address_by_key(address.key)
+    if owner:
+        return owner.account == account
+    return tx.has_address_in(account, address.key.rpartition("@")[2])
+
+
+def last_reason(tx: ports.ReadTx, delivery: Delivery) -> str:
+    """Why the last attempt of a delivery failed; empty if there was none."""
+    reasons = [
+        event.detail.get("because", "")
+        for event in tx.trace(delivery.message_id)
+        if event.kind == Event.DEFERRED and event.detail.get("address") == delivery.address.text
+    ]
+    return str(reasons[-1]) if reasons else ""
+
+
+def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
+    """The servers that a message has passed, ours as the last."""
+    beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
+    header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
+    return reports.hops(header)
+
+
+def moment(at: datetime) -> str:
+    """A moment, as the trace has it."""
+    return moments.iso8601(at)
+
+
 def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> Copy:
     """The message as it was delivered to an address. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
@@ -119,4 +213,6 @@ def because(destination: routing.Destination) -> str:
     address = destination.email_address.address
     if destination.reason is Reason.FORWARDED and destination.alias:
         return f"{destination.alias.address} is an alias of {address}, so a copy is forwarded there."
-    return f"{address} is an email address here, so mail for it is kept in its inbox."
+    if destination.route.is_inbox:
+        return f"{address} is an email address here, so mail for it is kept in its inbox."
+    return f"{address} is an email address here, and its mail goes where the route for {destination.route.match} leads."

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import client, keys, serving
+from waypost.cli import client, explain, keys, probe, purge, queue, routes, serving, trace
 from waypost.datadir import DataDirectoryError
 from waypost.settings import BadSetting
 
@@ -21,8 +21,15 @@ app.command()(serving.serve)
 app.command()(client.env)
 app.command()(client.inbox)
 app.command()(client.show)
-app.command()(client.explain)
+app.command()(explain.explain)
+app.command()(trace.trace)
+app.command()(queue.queue)
+app.add_typer(queue.dead, name="dead")
+app.command()(queue.replay)
+app.command()(purge.purge)
 app.add_typer(keys.app, name="keys")
+app.add_typer(routes.app, name="routes")
+routes.app.command("test")(probe.probe)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that ask a running server: `waypost env`, `inbox`, `show`, `explain`."""
+"""How commands ask a running server; and the simple ones: `waypost env`, `inbox`, `show`."""
 
 import base64
 import json
@@ -7,7 +7,10 @@ import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,14 +25,20 @@ Data = Annotated[
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-_DEFAULT_DATA = Settings().data
+DEFAULT_DATA = Settings().data
+
+LONGEST_WORK = 600.0
+"""Seconds that something may take that is done with many messages."""
+
+PART = 1024 * 1024
+"""Octets that are read at once."""
 
 
 class ServerRefused(Exception):
     """The server said no, or could not be asked. The message says what it said."""
 
 
-def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
+def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)"."""
     server = Client(data)
     variables = {
@@ -60,7 +69,7 @@ def env(data: Data = _DEFAULT_DATA, as_json: Json = False) -> None:
 def inbox(
     address: Address,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
-    data: Data = _DEFAULT_DATA,
+    data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """List the mail that an address has, newest first."""
@@ -71,24 +80,24 @@ def inbox(
     if not found["messages"]:
         typer.echo(f"No mail for {address} yet.")
     for message in found["messages"]:
-        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {_how(message)}")
+        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {how(message)}")
         typer.echo(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}")
 
 
 def show(
     message_id: Annotated[str, typer.Argument(metavar="ID", help="The id in the 250 reply, or from the inbox.")],
-    data: Data = _DEFAULT_DATA,
+    data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Show one message: where it went, and everything that happened to it."""
-    message = Client(data).get(f"messages/{urllib.parse.quote(message_id, safe='')}")
+    message = Client(data).get(f"messages/{path_of(message_id)}")
     if as_json:
         typer.echo(json.dumps(message, indent=2))
         return
     typer.echo(f"Message {message['id']}, {message['size']} octets, received {message['received_at']}")
     typer.echo(f"  from <{message['from']}>: {message['subject'] or '(no subject)'}")
     for delivery in message["deliveries"]:
-        typer.echo(f"  {delivery['status']} to {delivery['address']} ({_how(delivery)})")
+        typer.echo(f"  {delivery['status']} to {delivery['address']} ({how(delivery)})")
     typer.echo("Trace:")
     for event in message["trace"]:
         details = {name: value for name, value in event.items() if name not in ("at", "event")}
@@ -96,25 +105,7 @@ def show(
         typer.echo(f"  {event['at']}  {event['event']}: {told}")
 
 
-def explain(
-    address: Address,
-    data: Data = _DEFAULT_DATA,
-    as_json: Json = False,
-) -> None:
-    """Say what would happen to mail for an address, and why. Nothing is sent."""
-    found = Client(data).get("explain", address=address)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    if found["accepted"]:
-        typer.echo(f"Mail for {found['address']} would be accepted.")
-    for delivery in found["deliveries"]:
-        typer.echo(f"  {_how(delivery)} -> {delivery['address']}")
-    for sentence in found["because"]:
-        typer.echo(f"  {sentence}")
-
-
-def _how(delivery: Any) -> str:
+def how(delivery: Any) -> str:
     """How a delivery came to be, in a word or two."""
     return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])
 
@@ -129,16 +120,47 @@ class Client:
         profile = directory.profiles()[0]
         self.key, self.region = profile.key, profile.region
 
-    def get(self, path: str, **query: str | int) -> Any:
-        """Ask the inspection API. Raises `ServerRefused`."""
-        url = f"http://{self.run.http}/_waypost/{path}?{urllib.parse.urlencode(query)}"
+    def get(self, path: str, **query: str | int | None) -> Any:
+        """Ask the inspection API; what is None is not asked. Raises `ServerRefused`, as all of these do."""
+        with self._answer(path, query) as response:
+            return json.load(response)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Have something done, which may take a while."""
+        octets, kind = json.dumps(body).encode(), "application/json"
+        with self._answer(path, {}, octets=octets, kind=kind, seconds=LONGEST_WORK) as response:
+            return json.load(response)
+
+    def post_message(self, path: str, message: bytes, **query: str | int | None) -> Any:
+        """Ask about a message."""
+        with self._answer(path, query, octets=message, kind="message/rfc822") as response:
+            return json.load(response)
+
+    def download(self, path: str, **query: str | int | None) -> Iterator[bytes]:
+        """Octets, part by part."""
+        with self._answer(path, query) as response:
+            while part := response.read(PART):
+                yield part
+
+    @contextmanager
+    def _answer(
+        self,
+        path: str,
+        query: dict[str, str | int | None],
+        *,
+        octets: bytes | None = None,
+        kind: str = "",
+        seconds: float = 30.0,
+    ) -> Iterator[Any]:
+        asked = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
-        request = urllib.request.Request(url, headers={"Authorization": f"Basic {shown}"})
+        headers = {"Authorization": f"Basic {shown}"} | ({"Content-Type": kind} if kind else {})
+        request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{asked}", octets, headers)
         # No proxy: a proxy from the environment would be asked for our loopback address.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as response:
-                return json.load(response)
+            with opener.open(request, timeout=seconds) as response:
+                yield response
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
                 raise ServerRefused(
@@ -146,10 +168,15 @@ class Client:
                     "again: it puts another one there."
                 ) from error
             raise ServerRefused(_reason(error)) from error
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise ServerRefused(
                 f"The server at {self.run.http} does not answer. Was it killed? Start it again: waypost serve"
             ) from error
+
+
+def path_of(part: str) -> str:
+    """What somebody gave as a part of a path."""
+    return urllib.parse.quote(part, safe="")
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from waypost import testing
-from waypost.cli import client
+from waypost.cli import client, explain
 
 SUPPORT = "support@example.com"
 QUEUE = "customer-service@example.com"
@@ -161,7 +161,7 @@ class Story:
     def _explain(self, address: str) -> None:
         self._title(f"What would happen to the next message for {address}, and why")
         self._typed(f"$ waypost explain {address} --data {self._data}")
-        client.explain(address, data=self._data)
+        explain.explain(address, data=self._data)
         explanation = self._client.get("explain", address=address)
         self._must(len(explanation["deliveries"]) == 2, "one copy stays, one is forwarded")
 

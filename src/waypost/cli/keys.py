@@ -57,14 +57,15 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make an access key. Its secret is shown this once."""
-    from waypost import bootstrap, keyring
+    from waypost import keyring
+    from waypost.clock import now
 
     account = account or _owners_account(data)
     key, session_token = keyring.new_access_key(
         account=account,
         user_name=name,
         policy=_read(policy) if policy else None,
-        now=bootstrap.now(),
+        now=now(),
         lifetime=duration("expires", expires) if expires else None,
     )
     is_new = not database and not DataDirectory(Path(data)).has_database
@@ -139,11 +140,11 @@ def _owners_account(data: str) -> str:
 
 
 def _status(key: Any) -> str:
-    from waypost import bootstrap
+    from waypost.clock import now
 
     if not key.active:
         return "inactive"
-    return "expired" if key.is_expired(bootstrap.now()) else "active"
+    return "expired" if key.is_expired(now()) else "active"
 
 
 def _read(policy: Path) -> str:
@@ -156,12 +157,12 @@ def _read(policy: Path) -> str:
 
 def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
     """Run a use case where the data is: a data directory, and the URL of a database elsewhere or ""."""
-    from waypost import bootstrap
+    from waypost import opening
 
     data, database = where
     check_database(database)
     directory = DataDirectory(Path(data))
     try:
-        return asyncio.run(bootstrap.administer(directory, use_case, database=database, make=make))
-    except (bootstrap.CannotStart, bootstrap.Refused) as error:
+        return asyncio.run(opening.administer(directory, use_case, database=database, make=make))
+    except (opening.CannotStart, opening.Refused) as error:
         raise Refused(str(error)) from error

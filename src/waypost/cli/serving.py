@@ -1,16 +1,18 @@
 """`waypost serve`."""
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import waypost
-from waypost.settings import Settings, environment_name, help_of, option_name
+from waypost.settings import BadSetting, Settings, environment_name, help_of, option_name
 
 if TYPE_CHECKING:
     from waypost.bootstrap import Service
     from waypost.datadir import Run
+    from waypost.settings_file import SettingsFile
 
 _DEFAULTS = Settings()
 
@@ -20,7 +22,23 @@ def _option(name: str) -> typer.models.OptionInfo:
     return option
 
 
+def read_file(ctx: typer.Context, config: str) -> str:
+    """Read the settings file before all other options are looked at: what it says is their default."""
+    from waypost import settings_file
+
+    ctx.obj = settings_file.read(Path(config)) if config else settings_file.SettingsFile()
+    ctx.default_map = dict(ctx.obj.values)
+    return config
+
+
 def serve(
+    ctx: typer.Context,
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config", help=help_of("config"), envvar=environment_name("config"), is_eager=True, callback=read_file
+        ),
+    ] = _DEFAULTS.config,
     data: Annotated[str, _option("data")] = _DEFAULTS.data,
     http: Annotated[str, _option("http")] = _DEFAULTS.http,
     smtp: Annotated[str, _option("smtp")] = _DEFAULTS.smtp,
@@ -49,47 +67,66 @@ def serve(
     region: Annotated[str, _option("region")] = _DEFAULTS.region,
     limits: Annotated[str, _option("limits")] = _DEFAULTS.limits,
     token_retention: Annotated[str, _option("token_retention")] = _DEFAULTS.token_retention,
+    trace_refusals: Annotated[str, _option("trace_refusals")] = _DEFAULTS.trace_refusals,
+    disk_reserve: Annotated[str, _option("disk_reserve")] = _DEFAULTS.disk_reserve,
+    clock: Annotated[str, _option("clock")] = _DEFAULTS.clock,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
-    settings = Settings(
-        data=data,
-        http=http,
-        smtp=smtp,
-        smtps=smtps,
-        lmtp=lmtp,
-        tls_certificate=tls_certificate,
-        tls_key=tls_key,
-        tls_required=tls_required,
-        tls_clients=tls_clients,
-        proxy_networks=proxy_networks,
-        smtp_connections=smtp_connections,
-        smtp_connections_each=smtp_connections_each,
-        smtp_new_connections_each=smtp_new_connections_each,
-        smtp_messages_each=smtp_messages_each,
-        smtp_unknown_recipients=smtp_unknown_recipients,
-        smtp_memory=smtp_memory,
-        greeting_delay=greeting_delay,
-        authentication=authentication,
-        dns=dns,
-        hostname=hostname,
-        database=database,
-        database_connections=database_connections,
-        account=account,
-        region=region,
-        limits=limits,
-        token_retention=token_retention,
-    )
+    try:
+        settings = Settings(
+            config=config,
+            data=data,
+            http=http,
+            smtp=smtp,
+            smtps=smtps,
+            lmtp=lmtp,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            tls_required=tls_required,
+            tls_clients=tls_clients,
+            proxy_networks=proxy_networks,
+            smtp_connections=smtp_connections,
+            smtp_connections_each=smtp_connections_each,
+            smtp_new_connections_each=smtp_new_connections_each,
+            smtp_messages_each=smtp_messages_each,
+            smtp_unknown_recipients=smtp_unknown_recipients,
+            smtp_memory=smtp_memory,
+            greeting_delay=greeting_delay,
+            authentication=authentication,
+            dns=dns,
+            hostname=hostname,
+            database=database,
+            database_connections=database_connections,
+            account=account,
+            region=region,
+            limits=limits,
+            token_retention=token_retention,
+            trace_refusals=trace_refusals,
+            disk_reserve=disk_reserve,
+            clock=clock,
+        )
+    except BadSetting as error:
+        raise _with_its_file(ctx, config, error) from error
 
     import uvloop
 
-    from waypost import bootstrap
+    from waypost import bootstrap, opening
 
-    service = bootstrap.Service(settings)
+    file: SettingsFile = ctx.obj
+    service = bootstrap.Service(settings, file)
     try:
         uvloop.run(service.run(lambda run: _banner(service, run)))
-    except bootstrap.CannotStart as error:
+    except opening.CannotStart as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
+
+
+def _with_its_file(ctx: typer.Context, config: str, error: BadSetting) -> BadSetting:
+    """The same, with the name of the settings file if that is where the setting is from."""
+    option, _, _ = str(error).partition(" ")
+    name = option.removeprefix("--").replace("-", "_")
+    source = ctx.get_parameter_source(name)
+    return BadSetting(f"{config}: `{name}`: {error}") if source and source.name == "DEFAULT_MAP" else error
 
 
 def _spoken(settings: Settings) -> str:

@@ -31,9 +31,14 @@ _SUBJECT_OCTETS = 4 * SUBJECT_LIMIT
 """Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other."""
 
 _LOOP_HEADER = "X-Waypost-Loop"
+_DELIVERY_HEADER = "X-Waypost-Delivery"
+
+HEADER_ID_LIMIT = 998
+"""Characters of a Message-ID that are kept; longer ones are none, as no line of a header may be longer."""
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
+_HEADER_ID = re.compile(rb"\r\nmessage-id[ \t]*:(?:[ \t]|\r\n[ \t])*<([^<>\s]+)>", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _FOLD = re.compile(r"\r\n(?=[ \t])")
@@ -51,6 +56,10 @@ class RecipientDsn:
     """NEVER, or some of SUCCESS, FAILURE, DELAY; empty if it was not said."""
     orcpt: str = ""
     """The original recipient, `type;address`, decoded from xtext."""
+
+
+NO_RECIPIENT_DSN = RecipientDsn()
+"""Nothing was said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,12 @@ class Envelope:
     """Version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty in clear."""
     dsn: Dsn = NO_DSN
 
+    def wishes_for(self, recipient: str) -> RecipientDsn:
+        """What the sender wants to hear of a recipient, as it was written in RCPT TO."""
+        if not self.dsn.recipients or recipient not in self.recipients:
+            return NO_RECIPIENT_DSN
+        return self.dsn.recipients[self.recipients.index(recipient)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -99,6 +114,10 @@ class Message:
     size: int
     """Octets of the raw message, as sent after DATA."""
     subject: str
+    header_id: str = ""
+    """Its Message-ID field, without the angle brackets; empty if it has none."""
+    is_authentic: bool = False
+    """Whether the sender is who the envelope says, as far as SPF and DMARC can tell, or is of this machine."""
     authserv_id: str = ""
     """The name under which `Authentication-Results` in it would be ours; empty if a server of ours handed it over."""
 
@@ -111,6 +130,8 @@ class HeaderFacts:
     received_lines: int
     """Counted up to one more than there may be."""
     loop_tokens: tuple[str, ...]
+    header_id: str = ""
+    """The Message-ID, without the angle brackets."""
 
 
 def new_id(now: datetime, number: int, random: bytes) -> str:
@@ -137,7 +158,14 @@ def read_header(raw: bytes) -> HeaderFacts:
         subject=_readable(header[subject.end() :][:_SUBJECT_OCTETS]) if subject else "",
         received_lines=sum(1 for _ in received),
         loop_tokens=tuple(token[1].decode("ascii", "replace").strip() for token in tokens),
+        header_id=_header_id(header),
     )
+
+
+def _header_id(header: bytes) -> str:
+    found = _HEADER_ID.search(header)
+    text = _NOT_TEXT.sub("", found[1].decode("utf-8", "replace")) if found else ""
+    return text if len(text) <= HEADER_ID_LIMIT else ""
 
 
 def end_of_header(raw: bytes | bytearray) -> int | None:
@@ -148,13 +176,18 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
     return None if end < 0 else end + 2
 
 
-def loop_token(key: bytes, alias_id: str) -> str:
-    """The mark on a copy forwarded for this alias. Only the holder of `key` can make or check it."""
-    return hmac.digest(key, b"loop:" + alias_id.encode(), hashlib.sha256).hex()
+def loop_token(key: bytes, email_address_id: str) -> str:
+    """The mark on what was forwarded for this alias, or sent on for this email address.
+
+    Only the holder of `key` can make or check it.
+    """
+    return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
 
-def refuse_loop(facts: HeaderFacts, *, alias_ids: list[str], key: bytes) -> None:
-    """Raise `errors.MailLoop` if the message has too many hops, or was forwarded for one of these aliases before.
+def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
+    """Raise `errors.MailLoop` if the message has too many hops, or has been here before for one of these.
+
+    `ids` are of the email addresses that would send it on: aliases, and those with a route that leads away.
 
     The text never names a primary: the sender may not know who is behind an alias.
     """
@@ -162,18 +195,25 @@ def refuse_loop(facts: HeaderFacts, *, alias_ids: list[str], key: bytes) -> None
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
     if not facts.loop_tokens:
         return
-    ours = {loop_token(key, alias_id) for alias_id in alias_ids}
+    ours = {loop_token(key, email_address_id) for email_address_id in ids}
     if ours.intersection(facts.loop_tokens):
         raise errors.MailLoop("Mail loop: this message has been forwarded here before")
 
 
 def trace_header(
-    message: Message, *, hostname: str, delivered_to: str, sent_to: str, results: Sequence[str] = (), token: str | None
+    message: Message,
+    *,
+    hostname: str,
+    delivered_to: str,
+    sent_to: str,
+    results: Sequence[str] = (),
+    tokens: Sequence[str] = (),
+    delivery_id: str = "",
 ) -> bytes:
     """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
 
-    `results` are the lines of the `Authentication-Results` field (RFC 8601); `token` marks a forwarded copy, so that it
-    is known if it ever comes back.
+    `results` are the lines of the `Authentication-Results` field (RFC 8601); `tokens` mark a copy that is sent on, so
+    that it is known if it ever comes back; `delivery_id` tells who gets it twice that it is the same.
     """
     envelope = message.envelope
     lines = [
@@ -184,9 +224,16 @@ def trace_header(
         f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}",
         f"\tfor <{sent_to}>; {_date(message.received_at)}",
     ]
-    if token:
-        lines.append(f"{_LOOP_HEADER}: {token}")
+    lines += [f"{_LOOP_HEADER}: {token}" for token in tokens]
+    if delivery_id:
+        lines.append(f"{_DELIVERY_HEADER}: {delivery_id}")
     return "\r\n".join([*lines, ""]).encode()
+
+
+def without_return_path(trace_header: bytes) -> bytes:
+    """Our lines as another mail server gets them: the Return-Path is written where mail ends (RFC 5321 section 4.4)."""
+    first, _, rest = trace_header.partition(b"\r\n")
+    return rest if first.startswith(b"Return-Path:") else trace_header
 
 
 @lru_cache(maxsize=64)

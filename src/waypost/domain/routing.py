@@ -5,12 +5,13 @@ primary. An email address gets a message once, however many ways lead to it. The
 forwarding, decided here and now, and never again for the same message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from waypost.domain.addresses import Address
 from waypost.domain.delivery import Reason
 from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.routes import INBOX_ROUTE, Route, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,13 @@ class Destination:
     sent_to: Address
     alias: EmailAddress | None
     """The alias whose mail this is, for a forwarded one."""
+    route: Route = INBOX_ROUTE
+    """Where it goes from here."""
+
+    @property
+    def forwarders(self) -> list[EmailAddress]:
+        """The email addresses that send this copy on: if it comes back to one of them, it goes in a circle."""
+        return [*([self.alias] if self.alias else []), *([] if self.route.is_inbox else [self.email_address])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +58,8 @@ class Plan:
     spared: tuple[Spared, ...]
 
 
-def plan(recipients: Iterable[Recipient]) -> Plan:
-    """Decide the deliveries of one message.
+def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
+    """Decide the deliveries of one message, each with the first of the routes that is for it.
 
     Whoever was addressed gets the message as addressed; forwarding only adds who would not have it otherwise.
     """
@@ -63,13 +71,15 @@ def plan(recipients: Iterable[Recipient]) -> Plan:
         if addressed.id in destinations:
             spared.append(Spared(addressed, f"{addressed.address} was named more than once; one copy is enough"))
             continue
-        destinations[addressed.id] = Destination(addressed, Reason.DIRECT, recipient.sent_to, None)
+        route = find(routes, addressed.address, addressed.instance_id)
+        destinations[addressed.id] = Destination(addressed, Reason.DIRECT, recipient.sent_to, None, route)
     for recipient in recipients:
         alias, primary = recipient.email_address, recipient.primary
         if primary is None:
             continue
         if primary.id not in destinations:
-            destinations[primary.id] = Destination(primary, Reason.FORWARDED, recipient.sent_to, alias)
+            route = find(routes, primary.address, primary.instance_id)
+            destinations[primary.id] = Destination(primary, Reason.FORWARDED, recipient.sent_to, alias, route)
         elif destinations[primary.id].reason is Reason.DIRECT:
             why = f"{alias.address} forwards to {primary.address}, which was addressed itself; one copy is enough"
             spared.append(Spared(primary, why))

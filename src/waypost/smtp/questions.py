@@ -11,6 +11,9 @@ class RecipientGiven:
     """Question: may mail for this address come in?"""
 
     address: Address
+    sender: str = ""
+    """Whose mail it is: MAIL FROM, without the angle brackets."""
+    helo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -12,7 +12,8 @@ from ipaddress import ip_address
 
 from waypost import events
 from waypost.app import accept, ports
-from waypost.domain import authentication, messages
+from waypost.app.deployment import Deployment
+from waypost.domain import authentication, messages, reports
 from waypost.domain.authentication import Claim, Verdicts
 from waypost.domain.errors import Busy
 from waypost.smtp import errors, replies
@@ -20,6 +21,7 @@ from waypost.smtp.admission import Admission
 from waypost.smtp.leftovers import Leftovers
 from waypost.smtp.memory import Memory
 from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven
+from waypost.smtp.refusals import Refusals
 from waypost.smtp.replies import Reply
 
 PIECES_AT_ONCE = 8
@@ -58,7 +60,7 @@ class House:
     """What all receptions of a server share."""
 
     store: ports.Store
-    deployment: accept.Deployment
+    deployment: Deployment
     clock: ports.Clock
     emit: events.Emit
     admission: Admission
@@ -67,8 +69,17 @@ class House:
     """None: nobody's mail is checked."""
     enforces: bool = False
     """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
+    has_work: Callable[[], None] = lambda: None
+    """Told that there are deliveries that wait to be sent on."""
+    is_full: Callable[[], bool] = lambda: False
+    """Whether the disk has no room for mail."""
     ids: Ids = field(default_factory=Ids)
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        """What the trace can tell of mail that was refused."""
+        return Refusals(self.store, self.clock, self.failed)
 
     @cached_property
     def leftovers(self) -> Leftovers:
@@ -95,13 +106,17 @@ class Reception:
         """The id of the message of which pieces are kept."""
 
     def at_mail(self) -> Reply | None:
-        """May this address send one more message now?"""
+        """Is there room on the disk, and may this address send one more message now?"""
+        if self._house.is_full():
+            return replies.NO_DISK
         if not self._are_strangers:
             return None
         return self._house.admission.message_from(self._peer, self._house.clock())
 
     def at_data(self) -> Reply | None:
-        """Is there memory for a message?"""
+        """Is there room for a message, on the disk and in memory?"""
+        if self._house.is_full():
+            return replies.NO_DISK
         return replies.NO_MEMORY if self._house.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
@@ -112,7 +127,15 @@ class Reception:
         """The answer to a question of the session. Never raises."""
         try:
             if isinstance(question, RecipientGiven):
-                await self._house.store.read(partial(accept.check_recipient, address=question.address))
+                await self._house.store.read(
+                    partial(
+                        accept.check_recipient,
+                        deployment=self._house.deployment,
+                        address=question.address,
+                        sender=question.sender,
+                        now=self._house.clock(),
+                    )
+                )
                 return replies.RECIPIENT_OK
             if isinstance(question, PieceReceived):
                 return await self._keep(question)
@@ -135,9 +158,25 @@ class Reception:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
+        self._remember(question, reply)
         return reply
 
+    def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
+        """Let the trace tell of a refusal."""
+        add = partial(self._house.refusals.add, reply=reply, peer=self._peer, detail=detail)
+        if isinstance(question, RecipientGiven):
+            add(question.address, stage="rcpt", helo=question.helo, sender=question.sender)
+        elif isinstance(question, MessageReceived):
+            envelope = question.envelope
+            if reply.enhanced == replies.MAIL_LOOP.enhanced:
+                add = partial(add, detail={"path": " → ".join(reports.hops(question.header))})
+            for recipient in question.recipients:
+                add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender)
+
     async def _keep(self, piece: PieceReceived) -> Reply:
+        if self._house.is_full():
+            self.leave()
+            return replies.NO_DISK
         now = self._house.clock()
         if piece.start == 0:
             self.leave()
@@ -156,6 +195,7 @@ class Reception:
         if verdicts and house.enforces and authentication.is_refused(verdicts):
             found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())
             house.emit(events.MessageRefused(peer=self._peer, reply=str(replies.NOT_AUTHENTIC), verdicts=found))
+            self._remember(question, replies.NOT_AUTHENTIC, {"verdicts": found})
             return replies.NOT_AUTHENTIC
         now = house.clock()
         use_case = partial(
@@ -170,11 +210,16 @@ class Reception:
             authserv_id=house.deployment.hostname if self._are_strangers else "",
             verdicts=verdicts,
             unchecked=why_not,
+            new_id=lambda: house.ids.new(now),
+            is_ours=self._are_strangers and ip_address(self._peer).is_loopback,
             now=now,
         )
-        message = await house.store.write(use_case)
+        accepted = await house.store.write(use_case)
+        message = accepted.message
         self._coming = None
         # From here on the message is on disk, and only from here on may the client hear so.
+        if accepted.has_work:
+            house.has_work()
         house.emit(
             events.MessageAccepted(
                 id=message.id, peer=self._peer, size=message.size, recipients=len(question.recipients)

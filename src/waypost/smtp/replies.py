@@ -163,6 +163,13 @@ NO_MEMORY = _reply(
     means="All the memory that messages in flight may have is in use.",
     sender=_AGAIN,
 )
+NO_DISK = _reply(
+    452,
+    "4.3.1",
+    "No room on the disk for a message now; please try again",
+    means="The disk of this server is nearly full. What it has taken is safe; it takes no more until there is room.",
+    sender=_AGAIN,
+)
 TOO_MANY_RECIPIENTS = _reply(
     452,
     "4.5.3",

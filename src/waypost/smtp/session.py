@@ -397,7 +397,7 @@ class Session:
         elif len(self._transaction.recipients) >= self._offer.recipient_limit:
             return replies.TOO_MANY_RECIPIENTS.about(limit=self._offer.recipient_limit)
         else:
-            self._question = RecipientGiven(address)
+            self._question = RecipientGiven(address, self._transaction.sender, self._client_name)
         return None
 
     def _recipient_accepted(self, question: RecipientGiven, reply: Reply) -> None:

@@ -91,6 +91,10 @@ class PostgresStore:
         """Run a use case that changes things. When this returns, its changes are on PostgreSQL's disk."""
         return await self._writes.run(lambda session: session.write(use_case))
 
+    def reusable_octets(self) -> int:
+        """The disk is another machine's."""
+        return 0
+
     async def close(self) -> None:
         """Finish what was begun, but for searches, and close all connections. Later calls raise `StoreUnavailable`."""
         await asyncio.gather(self._reads.close(), self._searches.close(wait_for=0.0), self._writes.close())

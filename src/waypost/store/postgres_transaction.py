@@ -5,6 +5,7 @@ go there together: a transaction has as many round trips as it has questions, no
 broken constraint is told late, and may come out of any method, or of the end.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,12 +15,16 @@ from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
 from waypost.domain.search import Condition
 from waypost.store import postgres_search, rows, sql
-from waypost.store.transaction import Seal, Transaction, bindable
+from waypost.store.statements import bindable
+from waypost.store.transaction import Seal, Transaction
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
 _QUERIES = {name: query.encode() for name, query in sql.load("postgres").items()}
+
+_OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
+"""Not prepared: the queue is nearly always empty, and a plan that was made then reads all of it when it is long."""
 
 
 class PostgresTransaction(Transaction):
@@ -49,7 +54,7 @@ class PostgresTransaction(Transaction):
         return cursor.fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> Cursor:
-        return self._cursor().execute(_QUERIES[query], parameters, prepare=True)
+        return self._cursor().execute(_QUERIES[query], parameters, prepare=query not in _OF_QUEUE)
 
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
         for row in parameters:

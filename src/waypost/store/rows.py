@@ -13,10 +13,11 @@ from waypost.domain import caseless
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.addresses import Address
 from waypost.domain.aliases import AliasLink
-from waypost.domain.delivery import Delivery, Reason, Status
+from waypost.domain.delivery import Delivery, Queued, Reason, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import NO_DSN, Dsn, Envelope, Message, RecipientDsn
+from waypost.domain.routes import Fault, Route, Tls
 
 Row = Sequence[Any]
 
@@ -185,6 +186,8 @@ def message(row: Row) -> Message:
         size=row[7],
         subject=row[8],
         authserv_id=row[12],
+        header_id=row[13],
+        is_authentic=bool(row[14]),
     )
 
 
@@ -205,6 +208,8 @@ def of_message(message: Message) -> Row:
         envelope.tls,
         _of_dsn(envelope.dsn),
         message.authserv_id,
+        message.header_id,
+        message.is_authentic,
     )
 
 
@@ -224,7 +229,7 @@ def _of_dsn(dsn: Dsn) -> str:
     return json.dumps({"ret": dsn.ret, "envid": dsn.envid, "recipients": recipients})
 
 
-DELIVERY_FIELDS = 10
+DELIVERY_FIELDS = 12
 """How many fields of a joined row belong to the delivery; the message's follow."""
 
 
@@ -240,6 +245,8 @@ def delivery(row: Row) -> Delivery:
         via=row[7],
         status=Status(row[8]),
         trace_header=row[9],
+        kept=bool(row[10]),
+        destination=row[11],
     )
 
 
@@ -256,7 +263,32 @@ def of_delivery(delivery: Delivery) -> Row:
         delivery.via,
         delivery.status.value,
         delivery.trace_header,
+        delivery.kept,
+        delivery.destination,
     )
+
+
+def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
+    """A delivery with its message."""
+    return delivery(row), message(row[DELIVERY_FIELDS:])
+
+
+_CLAIMED_FIELDS = 3
+
+
+def claimed(row: Row, claim: str | None = None) -> ports.Claimed:
+    """A delivery with its message and its row of the queue, under a new claim or under that of the row."""
+    found, its_message = delivery_and_message(row)
+    attempts, queued_at, claim_there = row[-_CLAIMED_FIELDS:]
+    queued = Queued(delivery_id=found.id, attempts=attempts, queued_at=from_milliseconds(queued_at))
+    return ports.Claimed(found, its_message, queued, claim_there if claim is None else claim)
+
+
+def queue_line(row: Row) -> ports.QueueLine:
+    """A delivery with what a list tells of its place in the queue."""
+    queued_at, due_at, attempts, is_claimed = row[DELIVERY_FIELDS:]
+    moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
+    return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed))
 
 
 def trace_event(row: Row) -> ports.TraceEvent:
@@ -267,3 +299,81 @@ def trace_event(row: Row) -> ports.TraceEvent:
 def of_trace_event(message_id: str, number: int, event: ports.TraceEvent) -> Row:
     """The row of a line of a trace."""
     return (message_id, number, to_milliseconds(event.at), event.kind, json.dumps(event.detail))
+
+
+def of_next_trace_event(message_id: str, event: ports.TraceEvent) -> Row:
+    """The row of a line of a trace that gets its number from those before it."""
+    return (message_id, to_milliseconds(event.at), event.kind, json.dumps(event.detail))
+
+
+def refusal(row: Row) -> ports.Refusal:
+    """The refusal of a row of `refusals`."""
+    return ports.Refusal(
+        at=from_milliseconds(row[0]),
+        peer=row[1],
+        helo=row[2],
+        sender=row[3],
+        recipient=row[4],
+        recipient_key=row[5],
+        stage=row[6],
+        reply=row[7],
+        detail=json.loads(row[8]),
+    )
+
+
+def of_refusal(refusal: ports.Refusal) -> Row:
+    """The row of a refusal, without its number."""
+    return (
+        to_milliseconds(refusal.at),
+        refusal.peer,
+        refusal.helo,
+        refusal.sender,
+        refusal.recipient,
+        refusal.recipient_key,
+        refusal.stage,
+        refusal.reply,
+        json.dumps(refusal.detail),
+    )
+
+
+def revision(octets: bytes | None) -> str:
+    """The revision of the routes as it is stored; none has been set where there is none."""
+    return octets.decode() if octets else ""
+
+
+def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
+    """The route of a row of `routes`, its secret unsealed."""
+    return Route(
+        match=row[0],
+        to=row[1],
+        keep=bool(row[2]),
+        tls=Tls(row[3]),
+        user=row[4],
+        secret=unseal(row[5], _leads(row[0], row[1], row[4])),
+        rewrite_sender=bool(row[6]),
+        allow_private=bool(row[7]),
+        connections=row[8],
+        fault=None if row[9] is None else Fault(row[9]),
+    )
+
+
+def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Row:
+    """The row of a route, its secret sealed."""
+    return (
+        number,
+        route.match,
+        route.to,
+        route.keep,
+        route.tls.value,
+        route.user,
+        seal(route.secret, _leads(route.match, route.to, route.user)),
+        route.rewrite_sender,
+        route.allow_private,
+        route.connections,
+        None if route.fault is None else route.fault.value,
+    )
+
+
+def _leads(match: str, to: str, user: str) -> str:
+    """What the secret of a route is of: whoever changes where the route leads does not take the secret there."""
+    return f"route {match} {to} {user}"

@@ -122,6 +122,14 @@ class SqliteStore:
         self._jobs.put(_Job(use_case, future))
         return await future
 
+    def reusable_octets(self) -> int:
+        """Octets within the file that nothing is in any more: they are taken before the file grows."""
+        connection = self._reading.connection
+        (pages,), (size,) = (
+            connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
+        )
+        return int(pages * size)
+
     async def close(self) -> None:
         """Finish the writes that wait, and close the file. Later calls raise `StoreUnavailable`."""
         self._closed = True

@@ -8,7 +8,8 @@ from typing import Any
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.search import Condition
 from waypost.store import errors, rows, sql, sqlite_search
-from waypost.store.transaction import Seal, Transaction, bindable
+from waypost.store.statements import bindable
+from waypost.store.transaction import Seal, Transaction
 
 _QUERIES = sql.load("sqlite")
 

@@ -1,26 +1,33 @@
 """One transaction on any database: the queries of `ports.WriteTx` by their names, and the rows they give.
 
-What differs between databases is at the end: how a query is run, and the few things that each does its own way.
+What differs between databases is in `statements.py`, and at the end: the few things that each does its own way.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from waypost.app import ports
-from waypost.domain import errors
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
-from waypost.domain.delivery import Delivery
+from waypost.domain.delivery import Delivery, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Message
+from waypost.domain.routes import Route
 from waypost.domain.search import Condition
 from waypost.store import rows
+from waypost.store.queue_transaction import QueueQueries
+from waypost.store.retention_transaction import RetentionQueries
 
 _SEAL_CHECK = "seal check"
+
+_ROUTES_REVISION = "routes revision"
+
+_BEHIND_ALL = "~"
+"""Sorts behind every id."""
 
 PIECE = 256 * 1024
 """Octets of a message in one row."""
@@ -58,13 +65,16 @@ class Search(Protocol):
         ...
 
 
-class Transaction(ABC):
+class Transaction(QueueQueries, RetentionQueries):
     """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection may only read."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
         # A key is read at every call, and is nearly always the same row.
         self._access_key = lru_cache(maxsize=1024)(partial(rows.access_key, unseal=seal.unseal))
+        # So are the routes, by which all mail is delivered.
+        self._routes: tuple[str, tuple[Route, ...]] = ("", ())
+        """Those that were read last, behind their revision."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -84,13 +94,34 @@ class Transaction(ABC):
         row = self._one("email_address_by_key", address_key)
         return rows.email_address(row) if row else None
 
-    def owners(self, address_keys: Sequence[str]) -> dict[str, tuple[EmailAddress, EmailAddress | None]]:
-        found = map(rows.with_primary, self._all("owners", self._list_of(address_keys)))
-        return {own.address.key: (own, primary) for own, primary in found}
+    def owners(self, address_keys: Sequence[str]) -> ports.Owners:
+        found = self._all("owners", self._list_of(address_keys))
+        owners = [rows.with_primary(row[1:]) for row in found if row[1]]
+        by_key = {own.address.key: (own, primary) for own, primary in owners}
+        return ports.Owners(by_key, rows.revision(found[0][0]))
+
+    def routes_revision(self) -> str:
+        row = self._one("mark", _ROUTES_REVISION)
+        return rows.revision(row[0]) if row else ""
+
+    def stored_routes(self, revision: str) -> tuple[Route, ...]:
+        if revision != self._routes[0]:
+            found = self._all("routes")
+            routes = tuple(rows.route(row[1:], self._seal.unseal) for row in found if row[1])
+            self._routes = (rows.revision(found[0][0]) if found else "", routes)
+        return self._routes[1]
+
+    def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
+        self._run("put_mark", _ROUTES_REVISION, revision.encode())  # held: others replace the routes after this
+        self._run("remove_routes")
+        self._run_each("add_route", [rows.of_route(n, route, self._seal.seal) for n, route in enumerate(routes)])
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         row = self._one("email_address_by_id", email_address_id)
         return rows.email_address(row) if row else None
+
+    def has_address_in(self, account: str, domain: str) -> bool:
+        return self._one("has_address_in", account, f"@{domain}") is not None
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
         return {row[0]: rows.link(row) for row in self._all("links_of", self._list_of(email_address_ids))}
@@ -137,12 +168,28 @@ class Transaction(ABC):
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
         return [rows.delivery(row) for row in self._all("deliveries_of", message_id, account)]
 
+    def all_deliveries_of(self, message_id: str) -> list[Delivery]:
+        return [rows.delivery(row) for row in self._all("all_deliveries_of", message_id)]
+
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        newest = "~" if after is None else after  # "~" sorts behind every id
+        newest = _BEHIND_ALL if after is None else after
         found = self._all("deliveries_at", account, address_key, newest, limit)
-        return [(rows.delivery(row), rows.message(row[rows.DELIVERY_FIELDS :])) for row in found]
+        return [rows.delivery_and_message(row) for row in found]
+
+    def deliveries_to(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        newest = _BEHIND_ALL if after is None else after
+        found = self._all("deliveries_to", account, address_key, newest, limit)
+        return [rows.delivery_and_message(row) for row in found]
+
+    def messages_with_header_id(self, account: str, header_id: str, *, limit: int) -> list[Message]:
+        return [rows.message(row) for row in self._all("messages_with_header_id", account, header_id, limit)]
+
+    def messages_between(self, first: str, last: str, *, limit: int) -> list[Message]:
+        return [rows.message(row) for row in self._all("messages_between", first, last, limit)]
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         pieces = self._all("octets", message_id, start, start + limit)
@@ -260,7 +307,13 @@ class Transaction(ABC):
         return [row[0] for row in self._all("messages_begun", rows.to_milliseconds(before), limit)]
 
     def add_message(
-        self, message: Message, octets: bytes, deliveries: Sequence[Delivery], trace: Sequence[ports.TraceEvent]
+        self,
+        message: Message,
+        octets: bytes,
+        deliveries: Sequence[Delivery],
+        trace: Sequence[ports.TraceEvent],
+        *,
+        warn_at: datetime | None = None,
     ) -> None:
         start = message.size - len(octets)
         if start and not self._all("end_message", message.id):
@@ -269,22 +322,9 @@ class Transaction(ABC):
         self._run_each("add_octets", _pieces(message.id, octets, start))
         self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
         self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
-
-    def _one(self, query: str, *parameters: Any) -> rows.Row | None:
-        found = self._fetch(query, bindable(parameters))
-        return found[0] if found else None
-
-    def _all(self, query: str, *parameters: Any) -> list[Any]:
-        return self._fetch(query, bindable(parameters))
-
-    def _run(self, query: str, *parameters: Any) -> None:
-        self._execute(query, bindable(parameters))
-
-    def _run_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        self._execute_each(query, map(bindable, parameters))
-
-    def _list_of(self, texts: Sequence[str]) -> Any:
-        return self._list(bindable(texts))
+        queued = [delivery for delivery in deliveries if delivery.status is Status.QUEUED]
+        if queued:
+            self._add_to_queue(queued, now=message.received_at, warn_at=warn_at)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
         """What of an email address is searched: its three texts, folded, and what this database wants besides."""
@@ -297,30 +337,6 @@ class Transaction(ABC):
     @abstractmethod
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         """Run a statement of a search; returns its rows."""
-
-    @abstractmethod
-    def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
-        """Run a named query; returns its rows."""
-
-    @abstractmethod
-    def _execute(self, query: str, parameters: rows.Row) -> Any:
-        """Run a named query that gives nothing back."""
-
-    @abstractmethod
-    def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        """Run a named query that gives nothing back once for each row of parameters."""
-
-    @abstractmethod
-    def _list(self, texts: Sequence[str]) -> Any:
-        """Some texts as one parameter."""
-
-
-def bindable(parameters: rows.Row) -> rows.Row:
-    """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
-    for parameter in parameters:
-        if isinstance(parameter, str) and "\0" in parameter:
-            raise errors.Invalid("A text must not contain the character NUL.")
-    return parameters
 
 
 def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:

@@ -8,8 +8,13 @@ _QUERY = re.compile(r"^-- name: (?P<name>\w+)\n(?P<sql>.*?)(?=^-- name: |\Z)", r
 
 def load(dialect: str) -> dict[str, str]:
     """The queries of a dialect by name, without their comments."""
-    text = resources.files(__name__).joinpath(f"queries.{dialect}.sql").read_text(encoding="utf-8")
-    return {match["name"]: _bare(match["sql"]) for match in _QUERY.finditer(text)}
+    return {match["name"]: _bare(match["sql"]) for text in texts(dialect) for match in _QUERY.finditer(text)}
+
+
+def texts(dialect: str) -> list[str]:
+    """The files of a dialect, in the order of their names."""
+    files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
+    return [file.read_text(encoding="utf-8") for file in files if file.name.endswith(f".{dialect}.sql")]
 
 
 def _bare(sql: str) -> str:

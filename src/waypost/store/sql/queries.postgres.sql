@@ -72,20 +72,27 @@ SELECT id, instance_id, account, address, address_key, display_name, description
 FROM email_addresses WHERE address_key = $1;
 
 -- name: owners
--- The owners of the addresses in a list, and whom their mail is forwarded to: one look-up for all recipients.
-SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
+-- The owners of the addresses in a list, and whom their mail is forwarded to, in one look-up with the revision of
+-- the routes; that is told also where nobody is found.
+SELECT (SELECT value FROM deployment_marks WHERE name = 'routes revision'),
+       e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
        e.modified_at,
        p.id, p.instance_id, p.account, p.address, p.address_key, p.display_name, p.description, p.created_at,
        p.modified_at
-FROM email_addresses AS e
+FROM (SELECT 1) AS always
+LEFT JOIN email_addresses AS e ON e.address_key = ANY ($1)
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
-LEFT JOIN email_addresses AS p ON p.id = l.other_id
-WHERE e.address_key = ANY ($1);
+LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
 -- name: email_address_by_id
 -- The other end of a link.
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
 FROM email_addresses WHERE id = $1;
+
+-- name: has_address_in
+-- Whether an account has an email address that ends so. The way over its instances leads past everybody else's.
+SELECT 1 FROM instances AS i JOIN email_addresses AS e ON e.instance_id = i.id
+WHERE i.account = $1 AND right(e.address_key, length($2)) = $2 LIMIT 1;
 
 -- name: add_email_address
 -- The account is copied from the instance, so that mail finds it without another look-up.
@@ -193,8 +200,30 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
 SELECT value FROM deployment_marks WHERE name = $1;
 
 -- name: add_mark
--- A mark is never changed; a row comes back if it is new.
+-- A mark that is there stays as it is; a row comes back if it is new.
 INSERT INTO deployment_marks (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING 1;
+
+-- name: put_mark
+-- A mark that changes. Whoever changes it too waits until this transaction is done.
+INSERT INTO deployment_marks (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: routes
+-- The routes in their order, their secrets still sealed, each with the revision that they all are of: so that nobody
+-- takes the routes of one moment for those of another.
+SELECT v.value, r.match, r.target, r.keep, r.tls, r.user_name, r.sealed_secret, r.rewrite_sender, r.allow_private,
+       r.connections, r.fault
+FROM deployment_marks AS v LEFT JOIN routes AS r ON true
+WHERE v.name = 'routes revision' ORDER BY r.number;
+
+-- name: remove_routes
+-- All of them; others take their place.
+DELETE FROM routes;
+
+-- name: add_route
+-- With its place in the order, and its secret sealed.
+INSERT INTO routes (number, match, target, keep, tls, user_name, sealed_secret, rewrite_sender, allow_private,
+                    connections, fault)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
 
 -- name: access_key
 -- One access key, its secret still sealed.
@@ -226,21 +255,41 @@ DELETE FROM access_keys WHERE id = $1;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.
-SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id,
+       header_id, is_authentic
 FROM messages
 WHERE id = $1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = $1 AND account = $2);
 
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
-SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
 FROM deliveries WHERE message_id = $1 AND account = $2 ORDER BY reason, address_key;
 
+-- name: all_deliveries_of
+-- The same, whoever's they are.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
+FROM deliveries WHERE message_id = $1 ORDER BY reason, address_key;
+
 -- name: deliveries_at
--- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in.
+-- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in. What
+-- was only sent on is not in it.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header,
+       d.status, d.trace_header, d.kept, d.destination,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
-       m.body, m.tls, m.dsn, m.authserv_id
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
+WHERE d.account = $1 AND d.address_key = $2 AND d.message_id < $3 AND d.kept
+ORDER BY d.message_id DESC LIMIT $4;
+
+-- name: deliveries_to
+-- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
+-- has a delivery of its own.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = $1 AND d.address_key = $2 AND d.message_id < $3
 ORDER BY d.message_id DESC LIMIT $4;
@@ -252,8 +301,8 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = $1 ORDER BY number;
 -- name: add_message
 -- The envelope and what lists show.
 INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn,
-                      authserv_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+                      authserv_id, header_id, is_authentic)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15);
 
 -- name: add_octets
 -- A piece of the bytes as sent after DATA, and where it begins; never changed.
@@ -262,8 +311,8 @@ INSERT INTO message_bodies (message_id, start, octets) VALUES ($1, $2, $3);
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.
 INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via,
-                        status, trace_header)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+                        status, trace_header, kept, destination)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: add_trace_event
 -- The next line of a message's trace.

@@ -84,13 +84,16 @@ SELECT id, instance_id, account, address, address_key, display_name, description
 FROM email_addresses WHERE address_key = ?;
 
 -- name: owners
--- The owners of the addresses in a JSON list, and whom their mail is forwarded to.
-SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
+-- The owners of the addresses in a JSON list, and whom their mail is forwarded to, in one look-up with the revision
+-- of the routes; that is told also where nobody is found.
+SELECT (SELECT value FROM deployment_marks WHERE name = 'routes revision'),
+       e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description, e.created_at,
        e.modified_at,
        p.id, p.instance_id, p.account, p.address, p.address_key, p.display_name, p.description, p.created_at,
        p.modified_at
-FROM json_each(?) AS given
-CROSS JOIN email_addresses AS e ON e.address_key = given.value
+FROM (SELECT 1) AS always
+LEFT JOIN json_each(?) AS given
+LEFT JOIN email_addresses AS e ON e.address_key = given.value
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
 LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
@@ -98,6 +101,11 @@ LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 -- The other end of a link.
 SELECT id, instance_id, account, address, address_key, display_name, description, created_at, modified_at
 FROM email_addresses WHERE id = ?;
+
+-- name: has_address_in
+-- Whether an account has an email address that ends so. The way over its instances leads past everybody else's.
+SELECT 1 FROM instances AS i JOIN email_addresses AS e ON e.instance_id = i.id
+WHERE i.account = ?1 AND substr(e.address_key, -length(?2)) = ?2 LIMIT 1;
 
 -- name: add_email_address
 -- The account is copied from the instance, so that mail finds it without another look-up.
@@ -205,8 +213,30 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
 SELECT value FROM deployment_marks WHERE name = ?;
 
 -- name: add_mark
--- A mark is never changed; a row comes back if it is new.
+-- A mark that is there stays as it is; a row comes back if it is new.
 INSERT INTO deployment_marks (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING RETURNING 1;
+
+-- name: put_mark
+-- A mark that changes. Whoever changes it too waits until this transaction is done.
+INSERT INTO deployment_marks (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: routes
+-- The routes in their order, their secrets still sealed, each with the revision that they all are of: so that nobody
+-- takes the routes of one moment for those of another.
+SELECT v.value, r.match, r.target, r.keep, r.tls, r.user_name, r.sealed_secret, r.rewrite_sender, r.allow_private,
+       r.connections, r.fault
+FROM deployment_marks AS v LEFT JOIN routes AS r ON 1
+WHERE v.name = 'routes revision' ORDER BY r.number;
+
+-- name: remove_routes
+-- All of them; others take their place.
+DELETE FROM routes;
+
+-- name: add_route
+-- With its place in the order, and its secret sealed.
+INSERT INTO routes (number, match, target, keep, tls, user_name, sealed_secret, rewrite_sender, allow_private,
+                    connections, fault)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: access_key
 -- One access key, its secret still sealed.
@@ -238,24 +268,50 @@ DELETE FROM access_keys WHERE id = ?;
 
 -- name: message
 -- A message, only for an account that had a delivery of it.
-SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id,
+       header_id, is_authentic
 FROM messages
 WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND account = ?2);
 
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
-SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
 FROM deliveries WHERE message_id = ? AND account = ? ORDER BY reason, address_key;
 
+-- name: all_deliveries_of
+-- The same, whoever's they are.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
+FROM deliveries WHERE message_id = ?1 ORDER BY reason, address_key;
+
 -- name: deliveries_at
--- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in.
+-- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in. What is in
+-- it is found by the index alone, so that whatever was only sent on is skipped there.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header,
+       d.status, d.trace_header, d.kept, d.destination,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
-       m.body, m.tls, m.dsn, m.authserv_id
-FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
-WHERE d.account = ? AND d.address_key = ? AND d.message_id < ?
-ORDER BY d.message_id DESC LIMIT ?;
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM (SELECT message_id, email_address_id FROM deliveries
+      WHERE account = ? AND address_key = ? AND message_id < ? AND kept = 1
+      ORDER BY message_id DESC LIMIT ?) AS page
+CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+CROSS JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC;
+
+-- name: deliveries_to
+-- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
+-- has a delivery of its own.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM (SELECT message_id, email_address_id FROM deliveries
+      WHERE account = ? AND address_key = ? AND message_id < ?
+      ORDER BY message_id DESC LIMIT ?) AS page
+CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+CROSS JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC;
 
 -- name: trace
 -- What happened to a message, in order.
@@ -264,8 +320,8 @@ SELECT at, kind, detail FROM trace_events WHERE message_id = ? ORDER BY number;
 -- name: add_message
 -- The envelope and what lists show.
 INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn,
-                      authserv_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                      authserv_id, header_id, is_authentic)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_octets
 -- A piece of the bytes as sent after DATA, and where it begins; never changed.
@@ -274,8 +330,8 @@ INSERT INTO message_bodies (message_id, start, octets) VALUES (?, ?, ?);
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.
 INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via,
-                        status, trace_header)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                        status, trace_header, kept, destination)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_trace_event
 -- The next line of a message's trace.

@@ -1,0 +1,142 @@
+"""How mail fares while 100,000 deliveries wait for a destination that is dead: `make backlog`, a few minutes.
+
+Mail for another destination is sent on before, and again beside the backlog. Printed is how fast that was, and how much
+memory the server had.
+"""
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from base64 import b64encode
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import boto3
+import mail
+import process
+
+from waypost.testing.process import Server
+
+SETTINGS = """
+[[route]]
+match = "dead@bench.example"
+to = "smtp://127.0.0.1:{dead}"
+
+[[route]]
+match = "alive@bench.example"
+to = "smtp://127.0.0.1:{alive}"
+"""
+
+SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
+
+
+AT_ONCE = 20_000
+"""Messages that one run of the generator sends."""
+
+
+def main() -> None:
+    options = _options()
+    if SINK is None:
+        sys.exit("This needs Postfix's smtp-sink, which Debian has in the package postfix.")
+    with ExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="waypost-backlog-")))
+        nobody = opened.enter_context(closing(socket.socket()))
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        alive = _sink(opened)
+        settings = directory / "waypost.toml"
+        settings.write_text(SETTINGS.format(dead=nobody.getsockname()[1], alive=alive))
+        arguments = ["--config", str(settings), "--hostname", "mx.bench.example"]
+        if options.database:
+            arguments += ["--database", options.database]
+        server = Server(directory / "data", *arguments)
+        server.start()
+        server.alive = f"smtp://127.0.0.1:{alive}"
+        opened.callback(server.stop)
+        _make_addresses(server, "dead@bench.example", "alive@bench.example")
+        _sent_on(server, options.messages // 4)  # to warm up
+        print(f"idle: {_memory(server):.0f} MB")
+        before = [_sent_on(server, options.messages) for _ in range(3)]
+        _show("with an empty queue", before, server)
+        began = time.perf_counter()
+        _send_all(server, "dead@bench.example", options.backlog)
+        print(f"{options.backlog:,} deliveries queued in {time.perf_counter() - began:.0f} s; {_memory(server):.0f} MB")
+        beside = [_sent_on(server, options.messages) for _ in range(3)]
+        _show(f"beside {options.backlog:,} for a dead destination", beside, server)
+        print(f"that is {sorted(beside)[1] / sorted(before)[1]:.2f} of before")
+
+
+def _sent_on(server: Server, count: int) -> float:
+    """Messages a second that came in and were sent on, both at once."""
+    began = time.perf_counter()
+    _send_all(server, "alive@bench.example", count)
+    while any(one["destination"] == server.alive for one in _destinations(server)):
+        time.sleep(0.01)
+    return count / (time.perf_counter() - began)
+
+
+def _send_all(server: Server, recipient: str, count: int) -> None:
+    for sent in range(0, count, AT_ONCE):
+        mail.send(server.smtp[1], recipient, min(AT_ONCE, count - sent), keep_connections=True)
+
+
+def _destinations(server: Server) -> list[dict[str, Any]]:
+    """For what mail waits."""
+    key = server.profile.key
+    shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    request = urllib.request.Request(
+        f"{server.url}/_waypost/queue?limit=1", headers={"Authorization": f"Basic {shown}"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["destinations"]
+        return found
+
+
+def _make_addresses(server: Server, *addresses: str) -> None:
+    connect = boto3.client("connect", **server.client_arguments)
+    instance = connect.list_instances()["InstanceSummaryList"][0]["Id"]
+    for address in addresses:
+        connect.create_email_address(InstanceId=instance, EmailAddress=address)
+
+
+def _sink(opened: ExitStack) -> int:
+    """Postfix's smtp-sink, which takes all mail and forgets it; returns its port."""
+    assert SINK
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    sink = subprocess.Popen([SINK, "-u", "nobody", f"127.0.0.1:{port}", "100"])
+    opened.callback(sink.wait)
+    opened.callback(sink.kill)
+    while True:
+        with closing(socket.socket()) as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return port
+        time.sleep(0.01)
+
+
+def _memory(server: Server) -> float:
+    return process.rss(server.run.pid)
+
+
+def _show(what: str, rates: list[float], server: Server) -> None:
+    shown = " ".join(f"{rate:,.0f}" for rate in sorted(rates))
+    print(f"{what}: {shown} messages a second in and out; {_memory(server):.0f} MB")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backlog", type=int, default=100_000, help="how many deliveries wait")
+    parser.add_argument("--messages", type=int, default=4_000, help="messages in a round, for the other destination")
+    parser.add_argument("--database", default="", help="postgresql://…, in place of SQLite")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

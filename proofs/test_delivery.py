@@ -1,0 +1,121 @@
+"""A server is killed again and again as it sends mail on to a peer that fails: nothing is lost, little is doubled."""
+
+import random
+import time
+from collections import Counter
+
+from proofs.load import Load, Sender
+from tests.e2e.house import House
+from tests.e2e.sink import TAKEN, Sink
+from tests.e2e.test_crash import all_ids_at
+from waypost import testing
+
+KILLS = 100
+MESSAGES = 2_000
+FAILING = 0.3
+WINDOW = 2.0
+"""Seconds before a kill in which what the peer took may not have been recorded: a commit takes milliseconds, and what
+comes in at once waits its turn."""
+
+SETTINGS = """
+[[route]]
+match = "{primary}"
+to = "{to}"
+
+[delivery]
+retry_schedule = ["1s"]
+"""
+
+
+class Moody:
+    """Fails at so many of a hundred: refuses the recipient, refuses the message, or takes it and hangs up."""
+
+    def __init__(self):
+        self._chance = random.Random(6)
+        self.failures = Counter()
+
+    def at_rcpt(self, _):
+        return b"451 4.3.0 not now" if self._fails("at RCPT") else b"250 2.1.5 ok"
+
+    def at_end(self, _):
+        if self._fails("at the end"):
+            return b"451 4.3.0 not now"
+        return None if self._fails("hung up after it took the message") else TAKEN
+
+    def _fails(self, how):
+        fails = self._chance.random() < FAILING / 3
+        self.failures[how] += fails
+        return fails
+
+
+def test_a_server_is_killed_a_hundred_times_as_it_sends_mail_on_to_a_peer_that_fails_at_a_third(tmp_path):
+    moody, kills = Moody(), []
+    settings = tmp_path / "waypost.toml"
+    settings.write_text("")
+    server = testing.Server(tmp_path / "data", "--config", str(settings))
+    server.start()
+    house = House(server)
+    alias, primary = house.linked_pair()
+    primary_id = house.ids[primary]
+    with Sink(at_rcpt=moody.at_rcpt, at_end=moody.at_end) as sink:
+        settings.write_text(SETTINGS.format(primary=primary, to=sink.to))
+        server.stop()
+        server.start()
+        began = time.monotonic()
+        accepted = send_and_kill(server, [Sender(house, alias) for _ in range(4)], kills)
+        house.connect.close()
+        house = House(server)
+        wait_until_sent(house)
+        took = time.monotonic() - began
+        in_inbox = Counter(all_ids_at(house, alias))
+        assert all_ids_at(house, primary) == []
+        house.connect.close()
+        assert server.stop() == 0
+        taken = list(sink.taken)
+    assert accepted <= set(in_inbox)
+    assert set(in_inbox.values()) == {1}
+    times = Counter(one.delivery_id for one in taken)
+    assert set(times) == {f"{message_id}.{primary_id}" for message_id in in_inbox}
+    by_peer, by_kill = why_doubled(taken, times, kills)
+    print(f"\n{KILLS} kills of a server that sends mail on, {took:.0f} s: {len(accepted)} messages answered 250;")
+    print(f"  all in the inbox once, all at the peer ({len(in_inbox) - len(accepted)} unanswered ones besides).")
+    print(f"  The peer failed: {dict(moody.failures)}")
+    print(f"  Doubled: {by_peer} times because the peer hung up after it took the message, {by_kill} because of a kill")
+    print("  between its reply and our record of it")
+
+
+def send_and_kill(server, senders, kills):
+    """Send, and kill the server again and again; returns the ids of what was accepted."""
+
+    def sent():
+        return sum(len(sender.ids) for sender in senders)
+
+    with Load(senders) as load:
+        while len(kills) < KILLS or sent() < MESSAGES:
+            goal = min(MESSAGES, (len(kills) + 1) * MESSAGES // KILLS)
+            while sent() < goal:
+                load.wait_for_more(1)
+            kills.append(time.monotonic())
+            server.kill()
+            server.start()
+    return {message_id for sender in senders for message_id in sender.ids}
+
+
+def wait_until_sent(house, seconds=120):
+    deadline = time.monotonic() + seconds
+    while house.json("queue")["deliveries"]:
+        assert time.monotonic() < deadline, house.json("queue")
+        time.sleep(0.1)
+
+
+def why_doubled(taken, times, kills):
+    """How often the peer, and how often a kill, is the reason for which it got a delivery once more."""
+    by_peer = by_kill = 0
+    for delivery_id in (delivery_id for delivery_id, count in times.items() if count > 1):
+        for one in [one for one in taken if one.delivery_id == delivery_id][:-1]:
+            if not one.was_told:
+                by_peer += 1
+            else:
+                assert any(0 <= killed - one.at < WINDOW for killed in kills), "doubled without a reason"
+                by_kill += 1
+    return by_peer, by_kill

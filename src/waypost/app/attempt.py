@@ -1,0 +1,219 @@
+"""The queue: what is claimed for an attempt, and what its outcome changes, each in one transaction.
+
+A notice to the sender is written in the transaction that gives a delivery up, so there is never one without the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from waypost.app import notify, ports, trace
+from waypost.app.deployment import Deployment
+from waypost.domain import routes
+from waypost.domain.delivery import (
+    AttemptResult,
+    Decision,
+    Delivery,
+    Event,
+    Notify,
+    Protocol,
+    Reason,
+    Then,
+    after,
+    decide,
+    expired,
+)
+from waypost.domain.notices import Action
+from waypost.domain.routes import Route
+
+Details = dict[str, str | int]
+
+AT_ONCE = 20
+"""Deliveries that one transaction gives up or warns of: others wait for the store meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A delivery that is ours to attempt, and its route as it is now."""
+
+    claimed: ports.Claimed
+    route: Route
+
+
+def claim(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    *,
+    destination: str,
+    claim: str,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+) -> list[Ready]:
+    """Take what is due for a destination. What a route of now leads elsewhere is moved, or put into the inbox."""
+    found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
+    in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
+    ready = []
+    for claimed in found:
+        route = _route_of(tx, claimed.delivery, deployment, in_force)
+        leads_to = routes.destination(route, claimed.delivery.address)
+        if leads_to == destination:
+            ready.append(Ready(claimed, route))
+        elif route.is_inbox:
+            _keep(tx, claimed, now)
+        elif tx.move(claimed, destination=leads_to, due_at=now):
+            delivery = claimed.delivery
+            status = after(delivery.status, Event.MOVED)
+            tx.update_delivery(delivery, status=status, kept=delivery.kept, destination=leads_to)
+            _tell(tx, delivery, now, Event.MOVED, {"destination": leads_to, "because": "the routes have changed"})
+    return ready
+
+
+def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
+    """Give back what is not going to be attempted now."""
+    tx.release(claim, due_at=now)
+
+
+def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> None:
+    """Hold what is still being attempted for longer."""
+    tx.renew(claim, lease_until=now + lease)
+
+
+def record(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    *,
+    claimed: ports.Claimed,
+    result: AttemptResult,
+    new_id: notify.NewId,
+    now: datetime,
+) -> Decision:
+    """Record what came of an attempt, and all that follows from it."""
+    decision = decide(claimed.queued, result, now, deployment.policy)
+    details = _details(claimed, result)
+    if decision.then is Then.RETRY:
+        assert decision.at
+        if tx.defer(claimed, due_at=decision.at):
+            until: Details = {"until": trace.moment(decision.at), "because": decision.because}
+            _tell(tx, claimed.delivery, now, Event.DEFERRED, details | until)
+        return decision
+    if not tx.finish(claimed):
+        return decision  # its lease ran out, and whoever has it now will record what comes of it
+    if decision.then is Then.DELIVERED:
+        _delivered(tx, deployment, claimed, details, result=result, new_id=new_id, now=now)
+    else:
+        _give_up(tx, deployment, claimed, decision, details, result=result, new_id=new_id, now=now)
+    return decision
+
+
+def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId, now: datetime) -> int:
+    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
+    policy = deployment.policy
+    found = tx.lock_overdue(queued_before=now - policy.expire, now=now, limit=AT_ONCE)
+    for claimed in found:
+        last = trace.last_reason(tx, claimed.delivery)
+        decision = expired(policy, last or "its destination could not be reached")
+        if tx.finish(claimed):
+            details: Details = {"attempt": claimed.queued.attempts, "destination": claimed.delivery.destination}
+            _give_up(tx, deployment, claimed, decision, details, result=None, new_id=new_id, now=now)
+    return len(found)
+
+
+def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId, now: datetime) -> int:
+    """Tell some senders that their mail is late. Returns of how many deliveries."""
+    found = tx.take_late(now=now, limit=AT_ONCE)
+    for claimed in found:
+        because = trace.last_reason(tx, claimed.delivery) or "its destination has not been reached yet"
+        decision = Decision(then=Then.RETRY, status="4.4.7", because=because, at=now)
+        _tell(tx, claimed.delivery, now, trace.DELAYED, {"because": because})
+        until = claimed.queued.queued_at + deployment.policy.expire
+        notify.sender(
+            tx, deployment, claimed, Notify.DELAY, decision, result=None, new_id=new_id, now=now, retry_until=until
+        )
+    return len(found)
+
+
+def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
+    """The route of a delivery as it is now; an email address may have been deleted since."""
+    if delivery.reason is Reason.NOTICE:
+        return deployment.bounces_via or routes.INBOX_ROUTE
+    instance_id = ""
+    if any(route.match.startswith("instance:") for route in in_force):
+        email_address = tx.email_address_by_id(delivery.email_address_id)
+        instance_id = email_address.instance_id if email_address else ""
+    return routes.find(in_force, delivery.address, instance_id)
+
+
+def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
+    """The route leads to the inbox now."""
+    if tx.finish(claimed):
+        status = after(claimed.delivery.status, Event.DELIVERED)
+        tx.update_delivery(claimed.delivery, status=status, kept=True, destination="")
+        because = "the routes have changed, and lead to its inbox"
+        _tell(tx, claimed.delivery, now, Event.DELIVERED, {"because": because})
+
+
+def _delivered(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    claimed: ports.Claimed,
+    details: Details,
+    *,
+    result: AttemptResult,
+    new_id: notify.NewId,
+    now: datetime,
+) -> None:
+    delivery = claimed.delivery
+    _update(tx, delivery, Event.DELIVERED)
+    _tell(tx, delivery, now, Event.DELIVERED, details)
+    if delivery.reason is Reason.DIRECT and not result.notifies:  # else the peer tells the sender (RFC 3461)
+        action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
+        notify.success(tx, deployment, delivery, claimed.message, action, new_id=new_id, now=now)
+    if not delivery.kept:
+        tx.remove_octets_if_spent(delivery.message_id)
+
+
+def _give_up(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    claimed: ports.Claimed,
+    decision: Decision,
+    details: Details,
+    *,
+    result: AttemptResult | None,
+    new_id: notify.NewId,
+    now: datetime,
+) -> None:
+    delivery = claimed.delivery
+    _update(tx, delivery, Event.DEAD)
+    why: Details = {"status": decision.status, "because": decision.because}
+    path = trace.path(tx, delivery) if decision.is_loop else []
+    if path:
+        why["path"] = " → ".join(path)
+    _tell(tx, delivery, now, Event.DEAD, details | why)
+    if decision.is_loop:
+        notify.owner_of_loop(tx, deployment, delivery, claimed.message, path, new_id=new_id, now=now)
+    notify.sender(tx, deployment, claimed, Notify.FAILURE, decision, result=result, new_id=new_id, now=now)
+
+
+def _update(tx: ports.WriteTx, delivery: Delivery, event: Event) -> None:
+    status = after(delivery.status, event)
+    tx.update_delivery(delivery, status=status, kept=delivery.kept, destination=delivery.destination)
+
+
+def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:
+    """An attempt, as the trace has it."""
+    reply = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
+    found: Details = {
+        "attempt": claimed.queued.attempts + 1,
+        "destination": claimed.delivery.destination,
+        "peer": result.peer,
+        "stage": result.stage.value,
+        "reply": reply,
+    }
+    also = {"trouble": result.trouble, "tls": result.tls, "fault": result.fault and f"{result.fault} (injected)"}
+    return {name: value for name, value in (found | also).items() if value}
+
+
+def _tell(tx: ports.WriteTx, delivery: Delivery, now: datetime, kind: str, details: Details) -> None:
+    tx.add_events(delivery.message_id, [ports.TraceEvent(now, kind, {"address": delivery.address.text} | details)])

@@ -1,0 +1,110 @@
+"""Bounces that come back to a sender that we had rewritten (SRS): whose mail that was, and what is done then.
+
+The bounce is kept in the inbox of the email address whose copy it is about, the trace of that message tells of it, and
+its sender is told, as if the delivery had failed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import notify, ports, trace
+from waypost.app.deployment import Deployment
+from waypost.domain import messages, reports, rewriting
+from waypost.domain.addresses import Address
+from waypost.domain.delivery import Decision, Delivery, Notify, Queued, Reason, Status, Then
+from waypost.domain.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What came back: the message that we sent on, and one of its deliveries."""
+
+    message: Message
+    delivery: Delivery
+    address: Address
+    """The rewritten sender, to which the bounce came."""
+
+    def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
+        """The delivery of the bounce: into the inbox, and never over a route, where it could go in a circle."""
+        header = messages.trace_header(
+            bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
+        )
+        return Delivery(
+            message_id=bounce.id,
+            email_address_id=self.delivery.email_address_id,
+            account=self.delivery.account,
+            address=self.delivery.address,
+            reason=Reason.RETURNED,
+            sent_to=self.address.text,
+            via=None,
+            status=Status.DELIVERED,
+            trace_header=header,
+        )
+
+
+def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
+    """The message that an address of ours for bounces stands for; None if it is none, or too old, or forged."""
+    local, _, domain = address.key.rpartition("@")
+    if not deployment.srs_domain or domain != deployment.srs_domain:
+        return None
+    found = rewriting.reverse(local, now=now, key_of=deployment.srs_key)
+    if found is None:
+        return None
+    for message in tx.messages_between(found.first_id, found.last_id, limit=_FEW):
+        sent_on = [one for one in tx.all_deliveries_of(message.id) if one.destination]
+        if sent_on and len(_bounces_of(tx, message)) < BOUNCES_TAKEN:
+            return Original(message, sent_on[0], address)
+    return None
+
+
+_FEW = 4
+"""Messages that can have one short id: two servers would have to begin them in the same millisecond."""
+
+BOUNCES_TAKEN = 20
+"""Bounces that are taken for one message. Whoever has seen its rewritten sender could send any number."""
+
+
+def _bounces_of(tx: ports.ReadTx, message: Message) -> list[ports.TraceEvent]:
+    return [event for event in tx.trace(message.id) if event.kind == trace.LATE_BOUNCE]
+
+
+def _meant(tx: ports.ReadTx, original: Original, report: reports.Report | None) -> Delivery:
+    """Which of the deliveries that were sent on a bounce is about; the first, if it does not say."""
+    named = report.final_recipient.rpartition(";")[2].strip().lower() if report else ""
+    sent_on = [one for one in tx.all_deliveries_of(original.message.id) if one.destination]
+    return next((one for one in sent_on if one.address.key == named), original.delivery)
+
+
+def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
+    """As `find`, for some addresses; those that are none are left out."""
+    found = [find(tx, deployment, address, now) for address in addresses]
+    return [one for one in found if one]
+
+
+def attach(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    original: Original,
+    bounce: Message,
+    *,
+    new_id: notify.NewId,
+    now: datetime,
+) -> None:
+    """Tell of a bounce in the trace of its message, and tell the sender, if it says that the message failed."""
+    report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
+    delivery = _meant(tx, original, report)
+    told: dict[str, str | int] = {"address": delivery.address.text, "bounce": bounce.id}
+    if report:
+        said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
+        told |= {name: value for name, value in said.items() if value}
+    is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, original.message))
+    tx.add_events(original.message.id, [ports.TraceEvent(now, trace.LATE_BOUNCE, told)])
+    if report is None or report.action != "failed" or not is_first:
+        return  # the sender hears of it once, however many bounces come
+    decision = Decision(
+        then=Then.GIVE_UP, status=report.status or "5.0.0", because=f"sent back later: {report.diagnostic}"
+    )
+    queued = Queued(delivery_id=delivery.id, attempts=1, queued_at=original.message.received_at)
+    claimed = ports.Claimed(delivery, original.message, queued, "")
+    notify.sender(tx, deployment, claimed, Notify.FAILURE, decision, result=None, new_id=new_id, now=now)

@@ -1,0 +1,56 @@
+"""Routes that are set by command: list, add, remove, and which ones hold. They are counted from 1."""
+
+from collections.abc import Sequence
+
+from waypost.app import ports
+from waypost.domain import errors, routes
+from waypost.domain.routes import Route
+
+
+def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
+    """The routes that were set by command, in their order."""
+    revision = tx.routes_revision()
+    return tx.stored_routes(revision) if revision else ()
+
+
+def in_force(tx: ports.ReadTx, of_file: Sequence[Route]) -> tuple[Route, ...]:
+    """All routes that hold: those of the settings file, which come first, and those that were set by command."""
+    return (*of_file, *list_routes(tx))
+
+
+def add_route(tx: ports.WriteTx, route: Route, *, before: int | None) -> int:
+    """Set a route before another one, or behind all; returns its number.
+
+    Raises `errors.Invalid` for a route that cannot be, and `errors.NotFound`.
+    """
+    route = routes.checked(route)
+    tx.hold("routes")
+    found = list(list_routes(tx))
+    place = len(found) if before is None else _place(found, before)
+    found.insert(place, route)
+    _put(tx, found)
+    return place + 1
+
+
+def remove_route(tx: ports.WriteTx, number: int) -> Route:
+    """Remove a route, and return it; those behind it move up. Raises `errors.NotFound`."""
+    tx.hold("routes")
+    found = list(list_routes(tx))
+    removed = found.pop(_place(found, number))
+    _put(tx, found)
+    return removed
+
+
+def _place(found: Sequence[Route], number: int) -> int:
+    """Where in the list the route with a number is."""
+    if not 1 <= number <= len(found):
+        raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
+    return number - 1
+
+
+def _how_many(count: int) -> str:
+    return f"{count or 'none'} {'is' if count == 1 else 'are'}"
+
+
+def _put(tx: ports.WriteTx, found: Sequence[Route]) -> None:
+    tx.put_routes(found, revision=routes.revision(found) if found else "")

@@ -1,0 +1,135 @@
+"""`waypost routes test`: a message of ours is sent to an email address, and followed to where its route leads."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waypost.cli import timeline
+from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
+from waypost.cli.timeline import plain
+
+if TYPE_CHECKING:
+    import ssl
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at the trace."""
+
+_ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104 - that is where a server may listen
+
+
+def probe(
+    address: Address,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to follow it at most.")] = 60.0,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Send a real message to an email address, and tell each step until it is where its route leads, or is not."""
+    server = Client(data)
+    found = server.get("explain", address=address)
+    if not found["accepted"]:
+        raise ServerRefused(" ".join(found["because"]))
+    message_id = _send(server, address)
+    if not as_json:
+        typer.echo(f"Message {message_id} was accepted for {plain(address)}.")
+    deadline = time.monotonic() + wait
+    told = 0
+    while True:
+        message = server.get(f"messages/{message_id}")
+        if not as_json:
+            for event in message["trace"][told:]:
+                typer.echo("\n".join(timeline.told(event)))
+        told = len(message["trace"])
+        waiting = list(_not_tried(message))
+        if not waiting or time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_EVERY)
+    if as_json:
+        typer.echo(json.dumps(message, indent=2))
+    failed = [one for one in message["deliveries"] if one["status"] != "delivered"]
+    for one in failed:
+        tried = "was not tried yet" if one in waiting else "waits for its next attempt"
+        now = tried if _waits(one) else "was given up"
+        typer.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _not_tried(message: dict[str, Any]) -> Iterator[Any]:
+    """Deliveries of which nothing is known yet."""
+    tried = {event["address"] for event in message["trace"] if event["event"] == "deferred"}
+    return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
+
+
+def _waits(delivery: dict[str, Any]) -> bool:
+    return bool(delivery["status"] == "queued")
+
+
+def _send(server: Client, address: str) -> str:
+    """Send the probe as any mail client would; returns the id of the message. From the null sender: nobody is told."""
+    import smtplib
+
+    host, _, port = server.run.smtp.rpartition(":")
+    host = _ANYWHERE.get(host, host.removeprefix("[").removesuffix("]"))
+    try:
+        with smtplib.SMTP(host, int(port), timeout=30) as client:
+            client.ehlo()
+            if client.has_extn("starttls"):
+                client.starttls(context=_unverified())  # it is this machine, and there is no secret in it
+                client.ehlo()
+            _expect(client.mail("", [] if address.isascii() else ["SMTPUTF8"]))
+            _expect(client.rcpt(address))
+            reply = _expect(client.data(_message(address, client.ehlo_resp or b"")))
+    except (OSError, smtplib.SMTPException) as error:
+        raise ServerRefused(f"The mail server at {server.run.smtp} does not take the probe: {error}") from error
+    accepted = _ACCEPTED.match(reply)
+    if accepted is None:
+        raise ServerRefused(f"The mail server at {server.run.smtp} is no Waypost: {_text(reply)}")
+    return accepted[1].decode()
+
+
+def _expect(reply: tuple[int, bytes]) -> bytes:
+    code, text = reply
+    if code >= 300:
+        raise ServerRefused(f"The server refuses the probe: {code} {_text(text)}")
+    return text
+
+
+def _text(reply: bytes) -> str:
+    return plain(reply.decode("utf-8", "replace"))
+
+
+def _message(address: str, greeting: bytes) -> bytes:
+    hostname = greeting.split(maxsplit=1)[0].decode("ascii", "replace") if greeting.strip() else "localhost"
+    now = datetime.now(UTC)
+    lines = [
+        f"From: Waypost <postmaster@{hostname}>",
+        f"To: <{address}>",
+        f"Date: {format_datetime(now)}",
+        f"Message-ID: <probe.{now:%Y%m%d%H%M%S%f}@{hostname}>",
+        f"Subject: Test of the route for {address}",
+        "Auto-Submitted: auto-generated",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        "",
+        "Somebody has tested with `waypost routes test` where mail for this address goes.",
+        "This message can be deleted.",
+        "",
+    ]
+    return "\r\n".join(lines).encode()
+
+
+def _unverified() -> "ssl.SSLContext":
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,70 @@
+"""`waypost purge`: let go of the mail that the settings file says need not be kept. A server does so by itself."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waypost.app import retention
+from waypost.cli.client import Data, Json
+from waypost.cli.keys import Database, Refused
+from waypost.cli.routes import Config
+from waypost.datadir import DataDirectory
+from waypost.settings import Settings, check_database
+
+if TYPE_CHECKING:
+    from waypost.settings_file import SettingsFile
+
+_DEFAULTS = Settings()
+
+
+def purge(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
+    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+    as_json: Json = False,
+) -> None:
+    """Let go now of mail that is too old or too much, as the settings file says. It can be stopped at any time."""
+    file: SettingsFile = ctx.obj
+    if not file.retention:
+        raise Refused("All mail is kept: there is no [[retention]] in the settings file. Name the file with --config.")
+    check_database(database)
+    found = asyncio.run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
+    if as_json:
+        typer.echo(json.dumps({"dry_run": dry_run, "purged": [_shown(of) for of in found]}, indent=2))
+        return
+    if not found:
+        typer.echo("Nothing is too old or too much.")
+        return
+    for of in found:
+        typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_told(of.deliveries, of.octets)}")
+    total = _told(sum(of.deliveries for of in found), sum(of.octets for of in found))
+    typer.echo(f"In all: {total}, which would go." if dry_run else f"In all: {total}, which are gone.")
+
+
+def _shown(of: retention.Purge) -> dict[str, Any]:
+    inbox = of.inbox
+    return {"account": inbox.account, "address": inbox.address_key, "deliveries": of.deliveries, "octets": of.octets}
+
+
+def _told(deliveries: int, octets: int) -> str:
+    return f"{deliveries:,} {'delivery' if deliveries == 1 else 'deliveries'} with {octets:,} octets"
+
+
+async def _purged(
+    file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
+) -> list[retention.Purge]:
+    """What went of each inbox, or would go."""
+    from waypost import opening
+    from waypost.clock import now
+
+    run = retention.plan if dry_run else retention.purge
+    try:
+        async with opening.administering(directory, database=database) as store:
+            return [of async for of in run(store, file.retention, now=now())]
+    except (opening.CannotStart, opening.Refused) as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,180 @@
+"""`waypost queue`, `dead` and `replay`: what waits, what was given up, and having it tried again."""
+
+import json
+import os
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from waypost.cli import timeline
+from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused, path_of
+from waypost.cli.timeline import plain
+
+Limit = Annotated[int, typer.Option(help="How many at most.")]
+After = Annotated[str | None, typer.Option("--after", metavar="ID", help="Those behind this one.")]
+OfAddress = Annotated[str | None, typer.Option("--address", metavar="ADDRESS", help="Those of this email address.")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Those received from then on: 2h, or 2026-11-22T23:14:05Z."),
+]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter, as in `waypost dead list`.")]
+
+dead = typer.Typer(help="Dead letters: mail that was given up, and is kept whole.", no_args_is_help=True)
+
+_AGO = re.compile(r"([0-9]{1,9}) ?([dhms])( ago)?", re.ASCII)
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def queue(
+    destination: Annotated[
+        str | None, typer.Option("--destination", metavar="TO", help="What waits for this destination alone.")
+    ] = None,
+    after: After = None,
+    limit: Limit = 50,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """List the mail that waits for its next attempt, and where it is to go."""
+    found = Client(data).get("queue", destination=destination, after=after, limit=limit)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not found["deliveries"]:
+        typer.echo("Nothing waits.")
+    for to in found["destinations"]:
+        typer.echo(plain(f"{to['waiting']} for {to['destination']}, the first due {to['due_at']}"))
+    for line in found["deliveries"]:
+        when = "is being attempted now" if line["is_attempted_now"] else f"next attempt {line['due_at']}"
+        typer.echo(plain(f"{line['id']}  {when}"))
+        typer.echo(plain(f"    for {line['address']}, by {line['destination']}; attempts so far: {line['attempts']}"))
+    _tell_of_more(found["deliveries"], limit)
+
+
+@dead.command("list")
+def listed(
+    address: OfAddress = None,
+    since: Since = None,
+    after: After = None,
+    limit: Limit = 50,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """List dead letters in the order in which they came, and why they were given up."""
+    server = Client(data)
+    when = _moment(server, since)
+    found = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not found["dead_letters"]:
+        typer.echo("There are no dead letters.")
+    for letter in found["dead_letters"]:
+        typer.echo(plain(f"{letter['id']}  given up {letter['given_up_at']}"))
+        typer.echo(
+            plain(f"    for {letter['address']}, from <{letter['from']}>: {letter['subject'] or '(no subject)'}")
+        )
+        typer.echo(plain(f"    {letter['because']}"))
+    _tell_of_more(found["dead_letters"], limit)
+
+
+@dead.command()
+def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Show a dead letter: everything that happened to it."""
+    message, delivery = _letter(Client(data), letter_id)
+    events = [event for event in message["trace"] if event.get("address", delivery["address"]) == delivery["address"]]
+    message |= {"deliveries": [delivery], "trace": events}
+    typer.echo(json.dumps(message, indent=2) if as_json else "\n".join(timeline.message(message)))
+
+
+@dead.command()
+def download(
+    letter_id: LetterId,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="A new file for it; else it is printed.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Print a dead letter as it would have been delivered, byte for byte."""
+    server = Client(data)
+    message, delivery = _letter(server, letter_id)
+    parts = server.download(f"messages/{path_of(message['id'])}/raw", address=delivery["address"])
+    if output is None:
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+        return
+    first = next(parts)  # where the server refuses, no file is made
+    try:
+        # Mail is for its owner's eyes.
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for part in (first, *parts):
+                file.write(part)
+    except OSError as error:
+        raise ServerRefused(f"{output} cannot be written: {error.strerror}.") from error
+
+
+@dead.command()
+def redrive(
+    letter_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="Ids of dead letters.")] = None,
+    all_of_them: Annotated[bool, typer.Option("--all", help="All there are, or all of an address, or since.")] = False,
+    address: OfAddress = None,
+    since: Since = None,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Have dead letters tried again, as if they were new, over the route that holds now."""
+    if bool(letter_ids) is (all_of_them or bool(address or since)):
+        raise ServerRefused("Say which dead letters: by their ids; or --all, or all with --address or --since.")
+    server = Client(data)
+    which = {"address": address, "since": _moment(server, since)}
+    body: dict[str, Any] = {"ids": letter_ids} if letter_ids else {"all": True, **which}
+    _tell(server.post("dead-letters/redrive", body), "Dead letters tried again: {redriven}.", as_json=as_json)
+
+
+def replay(
+    alias: Address,
+    since: Annotated[
+        str,
+        typer.Option("--since", metavar="WHEN", help="From when on: 2h, or 2026-11-22T23:14:05Z."),
+    ],
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Forward again what an alias has kept since a moment, to the email address that it is an alias of now."""
+    server = Client(data)
+    found = server.post("replay", {"address": alias, "since": _moment(server, since)})
+    _tell(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
+
+
+def _letter(server: Client, letter_id: str) -> tuple[Any, Any]:
+    """The message of a dead letter, and its delivery."""
+    message = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
+    for delivery in message["deliveries"]:
+        if delivery["id"] == letter_id and delivery["status"] == "dead":
+            return message, delivery
+    raise ServerRefused(f"{letter_id} is no dead letter. `waypost dead list` lists those there are.")
+
+
+def _moment(server: Client, when: str | None) -> str | None:
+    """A moment as the server takes it. What is so long ago is so by the server's clock, which may be a virtual one."""
+    ago = _AGO.fullmatch(when or "")
+    if ago is None:
+        return when
+    now = datetime.fromisoformat(server.get("clock")["now"])
+    try:
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+    except OverflowError as error:
+        raise ServerRefused(f"{when} is too long ago.") from error
+
+
+def _tell_of_more(found: list[dict[str, Any]], limit: int) -> None:
+    if len(found) == limit:
+        typer.echo(f"There may be more: --after {found[-1]['id']}")
+
+
+def _tell(found: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    typer.echo(json.dumps(found, indent=2) if as_json else sentence.format_map(found))

@@ -1,0 +1,188 @@
+"""`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from waypost.app import routes
+from waypost.cli.client import Data, Json
+from waypost.cli.keys import Database, Refused
+from waypost.cli.serving import read_file
+from waypost.datadir import DataDirectory
+from waypost.settings import Settings, check_database, environment_name
+
+if TYPE_CHECKING:
+    from waypost.app.ports import WriteTx
+    from waypost.settings_file import SettingsFile
+
+T = TypeVar("T")
+
+app = typer.Typer(help="Routes: where mail goes besides the inbox, or instead of it.", no_args_is_help=True)
+
+Config = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        help="The settings file of the server, if it has one.",
+        envvar=environment_name("config"),
+        is_eager=True,
+        callback=read_file,
+    ),
+]
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The number of a route, as in `waypost routes list`.")]
+
+_DEFAULTS = Settings()
+
+
+@app.command("list")
+def listed(
+    ctx: typer.Context,
+    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+    as_json: Json = False,
+) -> None:
+    """List all routes, the first that wins first: those of the settings file have no number. Secrets are not shown."""
+    file: SettingsFile = ctx.obj
+    stored = _administer((data, database), routes.list_routes)
+    shown = [_shown(route, None) for route in file.routes]
+    shown += [_shown(route, number) for number, route in enumerate(stored, 1)]
+    if as_json:
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    for route in shown:
+        typer.echo(f"{route['number'] or 'file':>4}  {_told(route)}")
+    typer.echo("   *  What none of these is for goes to the inbox.")
+
+
+@app.command()
+def add(
+    match: Annotated[
+        str,
+        typer.Argument(
+            metavar="MATCH", help="Whose mail: support@example.com, *@example.com, instance:ID, or * for all."
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO",
+            help="Where it goes: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
+            "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
+        ),
+    ],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep a copy in the inbox.")] = False,
+    tls: Annotated[
+        str, typer.Option("--tls", help="none, opportunistic (the default), require, or verify.", metavar="HOW")
+    ] = "",
+    user: Annotated[str, typer.Option("--user", help="Who we are for an SMTP server that wants to know.")] = "",
+    secret_file: Annotated[
+        str,
+        typer.Option(
+            "--secret-file",
+            help="A file with the password of the user, or with the key that signs what a webhook gets. Read now.",
+        ),
+    ] = "",
+    before: Annotated[
+        int | None,
+        typer.Option("--before", help="The number of the route before which it comes; by default behind all."),
+    ] = None,
+    connections: Annotated[
+        int | None, typer.Option("--connections", help="Connections to there at once; by default 10.")
+    ] = None,
+    fault: Annotated[
+        str,
+        typer.Option("--fault", help="For tests, what goes wrong: tempfail, permfail, slow, or drop-after-data."),
+    ] = "",
+    allow_private: Annotated[
+        bool,
+        typer.Option("--allow-private", help="Let a webhook be in a private network or on this machine."),
+    ] = False,
+    no_rewrite_sender: Annotated[
+        bool, typer.Option("--no-rewrite-sender", help="Send on with the sender as it is, without SRS.")
+    ] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Do not try first whether it can be reached, and leads away from here.")
+    ] = False,
+    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+) -> None:
+    """Set a route. It is tried first, and holds for all mail that comes in from then on."""
+    from waypost import routes_check, settings_file
+
+    table: dict[str, Any] = {"match": match, "to": to, "keep": keep, "allow_private": allow_private}
+    table["rewrite_sender"] = not no_rewrite_sender
+    given = {"tls": tls, "user": user, "secret_file": secret_file, "connections": connections, "fault": fault}
+    route = settings_file.route(table | {name: value for name, value in given.items() if value not in {"", None}})
+    if not unchecked:
+        _run(routes_check.check_route(route, DataDirectory(Path(data))))
+    number = _administer((data, database), partial(routes.add_route, route=route, before=before))
+    typer.echo(f"Route {number} is set: {_told(_shown(route, number))}")
+
+
+@app.command()
+def remove(
+    number: Number,
+    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+) -> None:
+    """Remove a route that was set by command. Those behind it move up."""
+    route = _administer((data, database), partial(routes.remove_route, number=number))
+    typer.echo(f"Route {number} is gone: {_told(_shown(route, number))}")
+
+
+def _shown(route: Any, number: int | None) -> dict[str, Any]:
+    """A route without its secret. Those of the settings file have no number."""
+    return {
+        "number": number,
+        "match": route.match,
+        "to": route.to,
+        "keep": route.keep,
+        "tls": str(route.tls),
+        "user": route.user,
+        "has_secret": bool(route.secret),
+        "rewrite_sender": route.rewrite_sender,
+        "allow_private": route.allow_private,
+        "connections": route.connections,
+        "fault": str(route.fault) if route.fault else None,
+    }
+
+
+def _told(route: dict[str, Any]) -> str:
+    """A route in a line; what is as usual is not said."""
+    further = [
+        "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
+        f"TLS {route['tls']}" if route["tls"] != "opportunistic" else "",
+        f"as {route['user']}" if route["user"] else "",
+        "sender as it is" if not route["rewrite_sender"] else "",
+        "also in private networks" if route["allow_private"] else "",
+        f"{route['connections']} connections" if route["connections"] != 10 else "",
+        f"FAULT ON PURPOSE: {route['fault']}" if route["fault"] else "",
+    ]
+    said = ", ".join(filter(None, further))
+    return f"{route['match']}  ->  {route['to']}{f'  ({said})' if said else ''}"
+
+
+def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]") -> T:
+    """Run a use case where the data is: a data directory, and the URL of a database elsewhere or ""."""
+    from waypost import opening
+
+    data, database = where
+    check_database(database)
+    return _run(opening.administer(DataDirectory(Path(data)), use_case, database=database))
+
+
+def _run(task: Coroutine[Any, Any, T]) -> T:
+    from waypost import opening
+
+    try:
+        return asyncio.run(task)
+    except (opening.CannotStart, opening.Refused) as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,31 @@
+"""`waypost trace`: where did my mail go?"""
+
+import json
+from typing import Annotated
+
+import typer
+
+from waypost.cli import timeline
+from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
+
+
+def trace(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID|ADDRESS|MESSAGE-ID",
+            help="The id in the 250 reply, an email address that mail was sent to, or the Message-ID of a message.",
+        ),
+    ],
+    limit: Annotated[int, typer.Option(help="How many messages at most, and how many refusals.")] = 50,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Tell everything that happened to mail: accepted, refused, sent on, tried again, given up."""
+    found = Client(data).get("trace", what=what, limit=limit)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    blocks = [timeline.message(message) for message in found["messages"]]
+    blocks += [timeline.refusal(refusal) for refusal in found["refusals"]]
+    typer.echo("\n\n".join("\n".join(block) for block in blocks))

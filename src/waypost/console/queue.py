@@ -1,0 +1,127 @@
+"""The pages of the queue: what waits, what was given up, and having it tried again; and the clock that it goes by."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from waypost.app import ports, redrive
+from waypost.app.deployment import Deployment
+from waypost.console import questions, shapes
+from waypost.domain import errors, moments
+
+COUNTED_UP_TO = 10_000
+"""Deliveries that are counted for one destination."""
+
+LOOKED_AT = 100
+"""Destinations, besides those of the page, of which it is asked whether they are the account's. Each takes some ms."""
+
+
+class QueuePages:
+    """Each a function of a request, and of the account whose key it has shown."""
+
+    def __init__(
+        self,
+        store: ports.Store,
+        deployment: Deployment,
+        clock: ports.Clock,
+        wake: Callable[[], None],
+        advance: Callable[[timedelta], Awaitable[datetime]] | None,
+    ) -> None:
+        self._store = store
+        self._deployment = deployment
+        self._clock = clock
+        self._wake = wake
+        self._advance = advance
+
+    async def waiting(self, request: Request, account: str) -> Response:
+        """Deliveries that wait, and the destinations for which they do."""
+        query = request.query_params
+        destination, after = questions.text(query, "destination"), questions.text(query, "after") or ""
+        limit = questions.limit(query)
+
+        def page(tx: ports.ReadTx) -> dict[str, object]:
+            lines = tx.queue(account, destination=destination, after=after, limit=limit)
+            waiting = [one for one in tx.waiting() if destination in {None, one.destination}]
+            leads_to = _destinations(tx, account, lines, waiting)
+            return {
+                "deliveries": [shapes.queue_line(line) for line in lines],
+                "destinations": [
+                    shapes.destination(one, tx.count_queued(one.destination, up_to=COUNTED_UP_TO)) for one in leads_to
+                ],
+            }
+
+        return JSONResponse(await self._store.search(page))
+
+    async def dead_letters(self, request: Request, account: str) -> Response:
+        """Deliveries that were given up, in the order in which their messages came."""
+        query = request.query_params
+        use_case = partial(
+            redrive.dead_letters,
+            account=account,
+            address=questions.some_address(query),
+            since=questions.moment(query, "since"),
+            after=questions.text(query, "after") or "",
+            limit=questions.limit(query),
+        )
+
+        def page(tx: ports.ReadTx) -> list[dict[str, object]]:
+            return [shapes.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
+
+        return JSONResponse({"dead_letters": await self._store.search(page)})
+
+    async def redrive(self, request: Request, account: str) -> Response:
+        """Have dead letters tried again, in many small transactions."""
+        body = await questions.json_body(request, members=("ids", "all", "address", "since"))
+        ids = questions.ids(body, most=redrive.AT_ONCE)
+        address, since = questions.some_address(body), questions.moment(body, "since")
+        if questions.flag(body, "all") is bool(ids):
+            raise errors.Invalid('Say which: {"ids": […]}, or {"all": true}, perhaps with an address or since when.')
+        if ids and (address or since):
+            raise errors.Invalid("address and since go with all, not with ids.")
+        again = partial(redrive.redrive, account=account, ids=ids, address=address, since=since)
+        step = await self._store.write(partial(again, now=self._clock()))
+        count = step.count
+        while step.after is not None:
+            step = await self._store.write(partial(again, after=step.after, now=self._clock()))
+            count += step.count
+        self._wake()
+        return JSONResponse({"redriven": count})
+
+    async def replay(self, request: Request, account: str) -> Response:
+        """Forward again what an alias has kept since a moment, in many small transactions."""
+        body = await questions.json_body(request, members=("address", "since"))
+        alias, since = questions.address(body), questions.moment(body, "since")
+        if since is None:
+            raise errors.Invalid("Say since when, as in 2026-11-22T23:14:05Z.")
+        again = partial(redrive.replay, deployment=self._deployment, account=account, alias=alias, since=since)
+        step = await self._store.write(partial(again, now=self._clock()))
+        count = step.count
+        while step.after is not None:
+            step = await self._store.write(partial(again, before=step.after, now=self._clock()))
+            count += step.count
+        self._wake()
+        return JSONResponse({"forwarded": count})
+
+    async def clock(self, _: Request, __: str) -> Response:
+        """The time by which mail goes."""
+        return JSONResponse({"now": moments.iso8601(self._clock()), "is_virtual": self._advance is not None})
+
+    async def advance(self, request: Request, _: str) -> Response:
+        """Move a virtual clock on. The answer comes when all that became due on the way has been attempted."""
+        by = questions.step(await questions.json_body(request, members=("by",)))
+        if self._advance is None:
+            raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
+        return JSONResponse({"now": moments.iso8601(await self._advance(by))})
+
+
+def _destinations(
+    tx: ports.ReadTx, account: str, lines: list[ports.QueueLine], waiting: list[ports.Waiting]
+) -> list[ports.Waiting]:
+    """Those for which something of this account waits: where others have their mail sent is not told."""
+    known = {line.delivery.destination for line in lines}
+    others = [one for one in waiting if one.destination not in known][:LOOKED_AT]
+    known |= {one.destination for one in others if tx.queue(account, destination=one.destination, after="", limit=1)}
+    return [one for one in waiting if one.destination in known]

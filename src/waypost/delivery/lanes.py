@@ -1,0 +1,81 @@
+"""What a worker knows of each destination for which mail waits: how much it takes at once, and when to leave it alone.
+
+No I/O and no clock: the worker asks, and tells what came of attempts.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from waypost.app.attempt import Ready
+from waypost.domain.delivery import Decision
+
+AHEAD = 20
+"""Deliveries that are claimed before their turn, for a destination that takes several at once: one transaction serves
+many."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One destination."""
+
+    destination: str
+    running: int = 0
+    room: int = 1
+    """Attempts that it may have at once: one before it has shown that it works. It doubles with each success."""
+    paused_until: datetime | None = None
+    pending: deque[Ready] = field(default_factory=deque)
+    """What is claimed, and waits for room."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is in our hands."""
+        return not self.running and not self.pending
+
+    def wanted(self, free: int) -> int:
+        """How many deliveries to claim, with so many attempts left for all destinations.
+
+        One destination never takes more than half of these: there may be another one in a moment.
+        """
+        if len(self.pending) > AHEAD // 2 or free <= 0:
+            return 0
+        room = min(self.room - self.running, max(1, free // 2))
+        return max(0, room) + (AHEAD if self.room > 1 else 0) - len(self.pending)
+
+    def next(self) -> Ready | None:
+        """What is to be attempted now, if there is room; it counts as running."""
+        if not self.pending or self.running >= self.room:
+            return None
+        self.running += 1
+        return self.pending.popleft()
+
+    def learn(self, decision: Decision, *, connections: int, now: datetime, pause: timedelta) -> None:
+        """An attempt has ended, and this is what it meant."""
+        if decision.is_of_destination:
+            # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
+            self.paused_until = min(decision.at or now + pause, now + pause)
+            self.room = 1
+        else:
+            self.paused_until = None
+            self.room = min(connections, self.room * 2)
+
+
+class Lanes:
+    """All destinations that are known."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+
+    def of(self, destination: str) -> Lane:
+        """The lane of a destination."""
+        return self._lanes.setdefault(destination, Lane(destination))
+
+    def keep_only(self, waiting: Iterable[str]) -> None:
+        """Forget those for which nothing waits, and that have nothing in hand."""
+        waiting = set(waiting)
+        self._lanes = {name: lane for name, lane in self._lanes.items() if name in waiting or not lane.is_idle}
+
+    def in_hand(self) -> Iterable[Ready]:
+        """What is claimed and not attempted yet."""
+        return (ready for lane in self._lanes.values() for ready in lane.pending)

@@ -1,0 +1,167 @@
+"""Deliveries into a Maildir: a file in tmp/, made durable there, and moved to new/ as a whole."""
+
+import asyncio
+import itertools
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from waypost.delivery.parcel import Parcel
+from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.routes import Route
+
+_HOSTNAME_LIMIT = 100
+"""Characters. A name of a file has at most 255, with the flags of who reads it."""
+
+
+class MaildirTransport:
+    """Carries parcels into Maildirs, with our lines before the octets.
+
+    What a file in new/ is called depends on the delivery alone, so that one that is there already, because nobody heard
+    of it before a crash, is not there twice.
+    """
+
+    def __init__(self, hostname: str) -> None:
+        """`hostname` is in the names of files, so that several machines can share a Maildir."""
+        self._hostname = hostname.replace("/", r"\057").replace(":", r"\072")[:_HOSTNAME_LIMIT]
+        self._count = itertools.count(1)
+
+    async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
+        """Write the file; a file that is there already is as good."""
+        path = Path(route.target.path)
+        file = _File(path, name=self._name(parcel), temporary=self._temporary())
+        stage = Stage.CONNECT
+        try:
+            if not await asyncio.to_thread(file.begin, parcel.header):
+                return _result(path, Stage.STORED, text="It was there already.")
+            stage, size = Stage.BODY, 0
+            async for part in parcel.octets():
+                await asyncio.to_thread(file.write, part)
+                size += len(part)
+            if size != parcel.message.size:
+                raise ValueError(f"{size} octets were read of a message of {parcel.message.size}")
+            await asyncio.to_thread(file.finish)
+        except OSError as error:
+            return _result(path, stage, Trouble.FAILED, _words(error))
+        except Exception as error:  # noqa: BLE001 - whatever kept the octets from coming, others may fare better
+            return _result(path, stage, Trouble.FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            if not file.has_ended:  # in a thread, because one that was not waited for may be writing still
+                await asyncio.shield(asyncio.to_thread(file.end))
+        return _result(path, Stage.STORED)
+
+    async def close(self) -> None:
+        """Nothing is kept for later."""
+
+    def _name(self, parcel: Parcel) -> str:
+        return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.{self._hostname}"
+
+    def _temporary(self) -> str:
+        seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+        return f"{seconds}.M{rest // 1000}P{os.getpid()}Q{next(self._count)}.{self._hostname}"
+
+
+class _File:
+    """One file on its way into a Maildir. Its methods wait for the disk, and each for the one before it."""
+
+    def __init__(self, maildir: Path, *, name: str, temporary: str) -> None:
+        self._maildir, self._name = maildir, name
+        self._temporary = maildir / "tmp" / temporary
+        self._descriptor: int | None = None
+        self.has_ended = False
+        self._lock = threading.Lock()
+
+    def begin(self, header: bytes) -> bool:
+        """Make the file in tmp/, for its owner alone. False if it was moved to new/ before."""
+        with self._lock:
+            if self.has_ended:
+                return True
+            _make(self._maildir)
+            if self._is_there():
+                return False
+            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._write(header)
+            return True
+
+    def write(self, octets: bytes) -> None:
+        """Add to it."""
+        with self._lock:
+            self._write(octets)
+
+    def finish(self) -> None:
+        """Make it durable, and then visible under its name, which is durable as well when this returns."""
+        with self._lock:
+            if self._descriptor is None:
+                return
+            os.fsync(self._descriptor)
+            self._close()
+            self._temporary.rename(self._maildir / "new" / self._name)
+            _sync(self._maildir / "new")
+            _sync(self._maildir / "tmp")
+            self.has_ended = True
+
+    def end(self) -> None:
+        """Nothing more comes. What was not finished leaves nothing behind."""
+        with self._lock:
+            self.has_ended = True
+            self._close()
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Whether it is in new/, durably, or in cur/, because it has been read."""
+        if (self._maildir / "new" / self._name).exists():
+            _sync(self._maildir / "new")
+            return True
+        read = (f"{self._name}:", f"{self._name},")  # with flags, and before them perhaps Dovecot's sizes
+        with os.scandir(self._maildir / "cur") as entries:
+            return any(entry.name == self._name or entry.name.startswith(read) for entry in entries)
+
+    def _write(self, octets: bytes) -> None:
+        rest = memoryview(octets)
+        while rest and self._descriptor is not None:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make(maildir: Path) -> None:
+    """Make the directories of a Maildir that are missing. What it is in has to be there: a typing error is no wish."""
+    for directory in (maildir, *(maildir / name for name in ("tmp", "new", "cur"))):
+        if directory.is_dir():
+            continue
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            if not directory.is_dir():
+                raise NotADirectoryError(0, "There is something else than a directory", str(directory)) from None
+        except FileNotFoundError:
+            raise FileNotFoundError(0, "There is no such directory to make it in", str(directory)) from None
+        try:
+            _sync(directory.parent)
+        except OSError:
+            directory.rmdir()  # or the next attempt would believe that it is durable
+            raise
+
+
+def _sync(directory: Path) -> None:
+    """What was made, renamed or removed in a directory is so after a crash, too."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _words(error: OSError) -> str:
+    where = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or type(error).__name__}{where}"
+
+
+def _result(path: Path, stage: Stage, trouble: Trouble | None = None, text: str = "") -> AttemptResult:
+    return AttemptResult(protocol=Protocol.MAILDIR, stage=stage, peer=str(path), trouble=trouble, text=text)

@@ -1,0 +1,113 @@
+"""What a transport is given to send on, and what it has to give back."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from waypost.app.attempt import Ready
+from waypost.app.deployment import Deployment
+from waypost.domain import rewriting
+from waypost.domain.delivery import AttemptResult, Delivery, Notify, Reason
+from waypost.domain.delivery import Protocol as Spoken
+from waypost.domain.messages import Message, without_return_path
+from waypost.domain.routes import Route
+
+Octets = Callable[[], AsyncIterator[bytes]]
+"""Gives the author's octets, part by part, from the beginning at each call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One delivery, made ready for its route. It has one recipient, so whatever a peer says is about that one."""
+
+    delivery: Delivery
+    message: Message
+    return_path: str
+    """The sender as the peer hears of it, perhaps rewritten; empty for the null sender."""
+    header: bytes
+    """Our trace lines as they stand before the author's octets."""
+    octets: Octets
+    notify: tuple[str, ...] = ()
+    ret: str = ""
+    envid: str = ""
+    orcpt: str = ""
+    """What is passed on of the sender's wishes (RFC 3461), to peers that know of such."""
+
+    @property
+    def recipient(self) -> str:
+        """Whom it is for."""
+        return self.delivery.address.text
+
+    @property
+    def size(self) -> int:
+        """Octets that the peer gets."""
+        return len(self.header) + self.message.size
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it must not be sent as lines (RFC 3030)."""
+        return self.message.envelope.body == "BINARYMIME"
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether an address is not ASCII, or the sender said that the header may not be (RFC 6531)."""
+        is_ascii = self.return_path.isascii() and self.recipient.isascii()
+        return not is_ascii or self.message.envelope.protocol.startswith("UTF8")
+
+
+def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
+    """A delivery, as it goes over its route."""
+    delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
+    ends_here = route.target.protocol is Spoken.MAILDIR
+    notify, orcpt = _wishes(delivery, message)
+    return Parcel(
+        delivery=delivery,
+        message=message,
+        return_path=_return_path(ready, deployment, now),
+        header=delivery.trace_header if ends_here else without_return_path(delivery.trace_header),
+        octets=octets,
+        notify=notify,
+        ret=message.envelope.dsn.ret,
+        envid=message.envelope.dsn.envid,
+        orcpt=orcpt,
+    )
+
+
+def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
+    """The sender, rewritten (SRS) where mail leaves for others who would ask its domain whether we may send for it."""
+    message, route = ready.claimed.message, ready.route
+    sender = message.envelope.sender
+    is_ours = sender.rpartition("@")[2].lower() in deployment.own_domains
+    if not sender or not deployment.srs_domain or is_ours or not route.rewrite_sender:
+        return sender
+    if route.target.protocol is not Spoken.SMTP:
+        return sender
+    domain, key_of = deployment.srs_domain, deployment.srs_key
+    return rewriting.rewrite(sender, domain=domain, message_id=message.id, now=now, key_of=key_of)
+
+
+def _wishes(delivery: Delivery, message: Message) -> tuple[tuple[str, ...], str]:
+    """What the sender wants to hear, for the next server. Of a forwarded copy nobody is told that it has arrived.
+
+    With a copy at the alias and one at the primary there is no single success (RFC 3461 section 5.2.7.2).
+    """
+    if delivery.reason is Reason.NOTICE:
+        return (Notify.NEVER,), ""
+    wishes = message.envelope.wishes_for(delivery.sent_to)
+    notify = wishes.notify
+    if delivery.reason is Reason.FORWARDED and Notify.SUCCESS in notify:
+        notify = tuple(one for one in notify if one != Notify.SUCCESS) or (Notify.NEVER.value,)
+    return notify, wishes.orcpt
+
+
+class Transport(Protocol):
+    """Carries parcels to one kind of destination."""
+
+    async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
+        """Try once. Whatever the peer does is in the result; nothing is raised for it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections that are kept for later."""
+        ...

@@ -1,0 +1,335 @@
+"""Deliveries by HTTP POST: what we know of them as JSON, and the message, in one signed form.
+
+`docs/how-to/webhooks.md` says what a receiver gets. Each attempt at a delivery has the same body, and a timestamp and
+signature of its own.
+"""
+
+import asyncio
+import hmac
+import json
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
+
+from waypost import __version__
+from waypost.delivery.parcel import Parcel
+from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.routes import Route
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+
+ANSWER_LIMIT = 4 * 1024
+"""Octets of an answer's body that are read. Its first line is shown to people, and the rest to nobody."""
+
+TEXT_LIMIT = 200
+"""Characters of that line."""
+
+KEPT_OPEN = 4.0
+"""Seconds that a connection waits for the next delivery: less than most servers wait, or one may close it just then."""
+
+_NOT_PUBLIC_V4 = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private (RFC 1918)
+        "100.64.0.0/10",  # behind a provider's NAT (RFC 6598)
+        "127.0.0.0/8",  # this machine
+        "169.254.0.0/16",  # link-local, and where clouds tell machines their secrets
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # IETF protocols
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays, given up (RFC 7526)
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+    )
+)
+"""The IANA registry of special purposes (RFC 6890). Python's own list grew only with its patch releases."""
+
+_PUBLIC_V6 = IPv6Network("2000::/3")
+"""All global unicast (RFC 4291). Loopback, link-local, unique local, multicast and the unassigned are outside."""
+
+_NOT_PUBLIC_V6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # IETF protocols, Teredo among them
+        "2001:db8::/32",  # documentation
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+)
+
+_WITH_V4 = (
+    (IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped
+    (IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052), by which hosts of IPv6 reach those of IPv4
+    (IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
+)
+"""Networks of IPv6 whose addresses are really of IPv4, and how many bits are behind that."""
+
+_NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds."""
+
+    connect: float = 30.0
+    """To find the host, connect and speak TLS."""
+    part: float = 180.0
+    """Until another part of the message has been taken."""
+    answer: float = 60.0
+    """For all of the answer, after all has been sent."""
+
+
+class Forbidden(OSError):
+    """The host has an address that is not public. As others that fail, it is passed over if the host has a good one."""
+
+
+class WebhookTransport:
+    """Carries parcels to webhooks. Nobody is followed elsewhere: a redirect is an answer like any other."""
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        tls: ssl.SSLContext | None = None,
+        resolver: "AbstractResolver | None" = None,
+    ) -> None:
+        """`tls` says whom to trust, and `resolver` where hosts are: by default what the system says."""
+        self._timeouts = timeouts or Timeouts()
+        self._tls = tls
+        self._resolver = resolver
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
+        """Send it, and read the answer."""
+        form = _Form(parcel, route.secret)
+        progress = _Progress(form, self._timeouts)
+        try:
+            progress.headers = await form.signed_headers(now=int(time.time()))  # the receiver has a real clock, too
+            async with progress.limit:
+                await self._post(progress, route)
+        except Exception as error:  # noqa: BLE001 - whatever it was, only this attempt has failed
+            if progress.code is None:
+                return _result(route, *_what_happened(progress, error))
+        said = ": ".join(filter(None, (progress.reason, _first_line(progress.answer))))
+        return _result(route, progress.stage, None, said, code=progress.code)
+
+    async def close(self) -> None:
+        """Close the connections that are kept for later."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    async def _post(self, progress: "_Progress", route: Route) -> None:
+        progress.wait(self._timeouts.connect)
+        session = self._session(is_private_allowed=route.allow_private)
+        response = await session.post(route.to, data=progress.octets(), headers=progress.headers, allow_redirects=False)
+        try:
+            progress.code, progress.reason = response.status, response.reason or ""
+            while part := await response.content.read(ANSWER_LIMIT - len(progress.answer)):
+                progress.answer += part
+        finally:
+            response.close()  # which keeps the connection if all has been said
+
+    def _session(self, *, is_private_allowed: bool) -> "aiohttp.ClientSession":
+        """Connections that were opened where private addresses are allowed are not used by those who must not."""
+        if is_private_allowed not in self._sessions:
+            import aiohttp  # noqa: PLC0415 - it takes memory, and few routes need it
+
+            connector = aiohttp.TCPConnector(
+                limit=0,  # who claims from the queue knows how many may be open
+                keepalive_timeout=KEPT_OPEN,
+                resolver=self._resolver or aiohttp.ThreadedResolver(),
+                socket_factory=None if is_private_allowed else _public_socket,
+                ssl=self._tls or ssl.create_default_context(),
+            )
+            self._sessions[is_private_allowed] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                read_bufsize=ANSWER_LIMIT,
+                timeout=aiohttp.ClientTimeout(),  # none of its own
+                headers={"User-Agent": f"Waypost/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
+                trust_env=False,  # a proxy would connect to any address that we do not
+            )
+        return self._sessions[is_private_allowed]
+
+
+def _public_socket(
+    found: tuple[socket.AddressFamily | int, socket.SocketKind | int, int, str, tuple[Any, ...]],
+) -> socket.socket:
+    """A socket for an address that is about to be connected to, however it was written and whoever named it.
+
+    Here is the one place where a name that leads elsewhere each time it is asked for cannot deceive us.
+    """
+    family, kind, protocol, _, address = found
+    if not is_public(address[0]):
+        raise Forbidden("The host has a private address, and the route does not allow one")
+    return socket.socket(family, kind, protocol)
+
+
+def is_public(text: str) -> bool:
+    """Whether an IP address is public. What is no IP address is not."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        for network, bits in _WITH_V4:
+            if address in network:
+                return _is_public_v4(IPv4Address(int(address) >> bits & 0xFFFF_FFFF))
+        return address in _PUBLIC_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
+    return _is_public_v4(address)
+
+
+def _is_public_v4(address: IPv4Address) -> bool:
+    return not any(address in network for network in _NOT_PUBLIC_V4)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far an attempt has come, and until when the next step must have been made."""
+
+    form: "_Form"
+    timeouts: Timeouts
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the request; none until the message was read and signed."""
+    stage: Stage = Stage.CONNECT
+    error: Exception | None = None
+    """What kept us from reading our own message."""
+    code: int | None = None
+    """The status. As soon as it is there it counts, whatever becomes of the rest of the answer."""
+    reason: str = ""
+    answer: bytes = b""
+    """The beginning of its body."""
+
+    def wait(self, seconds: float) -> None:
+        """The next step has so much time."""
+        self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    async def octets(self) -> AsyncIterator[bytes]:
+        """The form, for who writes it to the connection and comes back when there is room for more."""
+        self.stage = Stage.BODY
+        try:
+            async for part in self.form.but_its_end():
+                self.wait(self.timeouts.part)
+                yield part
+        except Exception as error:
+            self.error = error
+            raise
+        self.stage = Stage.END  # said before it is so, because nobody says when it is
+        self.wait(self.timeouts.answer)
+        yield self.form.end
+
+
+class _Form:
+    """The body of a request (RFC 7578). The boundary is one that no author of a message can know."""
+
+    def __init__(self, parcel: Parcel, secret: str) -> None:
+        self._parcel = parcel
+        self._secret = secret.encode()
+        self._id = parcel.delivery.id
+        self._boundary = hmac.digest(self._secret, b"boundary." + self._id.encode(), sha256).hex()
+        self._start = (
+            f"--{self._boundary}\r\n"
+            'Content-Disposition: form-data; name="metadata"\r\n'
+            "Content-Type: application/json\r\n\r\n"
+            f"{json.dumps(_metadata(parcel))}\r\n"
+            f"--{self._boundary}\r\n"
+            'Content-Disposition: form-data; name="message"; filename="message.eml"\r\n'
+            "Content-Type: message/rfc822\r\n\r\n"
+        ).encode() + parcel.header
+        self.end = f"\r\n--{self._boundary}--\r\n".encode()
+
+    async def but_its_end(self) -> AsyncIterator[bytes]:
+        """All of it but the last line, part by part."""
+        yield self._start
+        size = 0
+        async for part in self._parcel.octets():
+            size += len(part)
+            yield part
+        if size != self._parcel.message.size:
+            raise ValueError(f"{size} octets were read of a message of {self._parcel.message.size}")
+
+    async def signed_headers(self, now: int) -> dict[str, str]:
+        """What says whose it is, and that it is ours. Reads the message once."""
+        mac = hmac.new(self._secret, f"{now}.".encode(), sha256)
+        async for part in self.but_its_end():
+            mac.update(part)
+        mac.update(self.end)
+        return {
+            "Content-Type": f"multipart/form-data; boundary={self._boundary}",
+            "Content-Length": str(len(self._start) + self._parcel.message.size + len(self.end)),
+            "Idempotency-Key": self._id,
+            "Waypost-Timestamp": str(now),
+            "Waypost-Signature": f"v1={mac.hexdigest()}",
+        }
+
+
+def _metadata(parcel: Parcel) -> dict[str, Any]:
+    """What is the same at each attempt."""
+    delivery, message = parcel.delivery, parcel.message
+    return {
+        "delivery_id": delivery.id,
+        "message_id": message.id,
+        "address": delivery.address.text,
+        "sent_to": delivery.sent_to,
+        "via": delivery.via,
+        "reason": delivery.reason,
+        "from": message.envelope.sender,
+        "received_at": message.received_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "size": parcel.size,
+        "subject": message.subject,
+    }
+
+
+def _first_line(answer: bytes) -> str:
+    return answer.decode("utf-8", "replace").strip().partition("\n")[0]
+
+
+def _what_happened(progress: _Progress, error: Exception) -> tuple[Stage, Trouble, str]:
+    import aiohttp  # noqa: PLC0415 - as above
+
+    stage, words = progress.stage, str(error) or type(error).__name__
+    failed = progress.error or (None if progress.headers else error)
+    if failed:
+        return stage, Trouble.FAILED, f"{type(failed).__name__}: {failed}"
+    if isinstance(error, TimeoutError):
+        return stage, Trouble.TIMEOUT, ""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return Stage.TLS, Trouble.BAD_TLS, words
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return stage, Trouble.NO_SUCH_HOST if error.os_error.errno in _NO_SUCH_NAME else Trouble.DNS_FAILED, words
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, Forbidden):
+        return stage, Trouble.FORBIDDEN, str(error.os_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return stage, Trouble.UNREACHABLE, words
+    if isinstance(error, aiohttp.ClientResponseError):
+        return stage, Trouble.GARBAGE, words
+    if isinstance(error, aiohttp.ClientConnectionError):
+        return stage, Trouble.DISCONNECTED, words
+    return stage, Trouble.FAILED, f"{type(error).__name__}: {words}"
+
+
+def _readable(text: str) -> str:
+    """One line of a few words, whatever a stranger said."""
+    line = " ".join(text.split())[:TEXT_LIMIT]
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
+def _result(route: Route, stage: Stage, trouble: Trouble | None, text: str, code: int | None = None) -> AttemptResult:
+    where = route.to.partition("?")[0]  # what is behind may be a secret
+    return AttemptResult(
+        protocol=Protocol.WEBHOOK, stage=stage, peer=where, code=code, trouble=trouble, text=_readable(text)
+    )

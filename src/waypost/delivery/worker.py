@@ -1,0 +1,292 @@
+"""Carries out what waits: claims what is due, fairly between destinations, attempts it, and records what came of it.
+
+One worker runs in each server. It holds in memory what it is attempting now, and a few words about each destination
+for which mail waits; the queue itself is in the store.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from waypost import events
+from waypost.app import accept, attempt, notify, ports
+from waypost.app.attempt import Ready
+from waypost.app.deployment import Deployment
+from waypost.delivery import parcel
+from waypost.delivery.faults import Faulty
+from waypost.delivery.lanes import Lane, Lanes
+from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+
+LEASE = timedelta(minutes=2)
+"""How long a claim holds if its server dies; while it lives, it is renewed."""
+
+RENEW_EVERY = 30.0
+"""Seconds between two renewals."""
+
+LOOK_EVERY = 5.0
+"""Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
+
+SWEEP_EVERY = timedelta(minutes=1)
+"""How often what is too old is given up, and senders are told of delays."""
+
+STOP_SECONDS = 10.0
+"""How long attempts may go on when the server stops. What is not done by then is tried again later."""
+
+LONGEST_ATTEMPT = 3600.0
+"""Seconds. Whatever a transport waits for, no attempt is longer."""
+
+PART = 1024 * 1024
+"""Octets of a message that are read at once."""
+
+PAUSE_AFTER_FAILURE = 1.0
+"""Seconds to wait after the store has failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Works:
+    """What a worker works with."""
+
+    store: ports.Store
+    deployment: Deployment
+    transports: Mapping[Protocol, parcel.Transport]
+    clock: ports.Clock
+    emit: events.Emit
+    new_id: notify.NewId
+    connections: int = 100
+    """Attempts at once, to all destinations together."""
+    is_shared: bool = False
+    """Whether other servers work on the same queue."""
+    name: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+_KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
+    Then.DELIVERED: events.Delivered,
+    Then.RETRY: events.DeliveryDeferred,
+    Then.GIVE_UP: events.GivenUp,
+}
+
+
+class Worker:
+    """The worker of one server."""
+
+    def __init__(self, works: Works) -> None:
+        self._works = works
+        self._lanes = Lanes()
+        self._attempts = set[asyncio.Task[None]]()
+        self._claims = Counter[str]()
+        """How many deliveries we have in hand by each claim."""
+        self._number = 0
+        self._woken = asyncio.Event()
+        self._passes = 0
+        self._passed = asyncio.Condition()
+        self._loops: list[asyncio.Task[None]] = []
+        self._next_sweep: datetime | None = None
+        self._next_due: datetime | None = None
+
+    async def start(self) -> None:
+        """Begin. What a server that died had claimed of a queue of its own is free again at once."""
+        works = self._works
+        if not works.is_shared:
+            await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
+        self._loops = [asyncio.create_task(self._run()), asyncio.create_task(self._renew())]
+
+    def wake(self) -> None:
+        """There may be something to do now."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Begin nothing more, let attempts end for a while, and give back what is left."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
+        left = list(self._attempts)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for claim in list(self._claims):
+            with suppress(ports.StoreUnavailable):  # then the lease ends by itself
+                await self._works.store.write(partial(attempt.release, claim=claim, now=self._works.clock()))
+        for transport in set(self._works.transports.values()):
+            await transport.close()
+
+    async def rest(self) -> datetime | None:
+        """Wait until there is nothing more to do at this moment. Returns when there will be, as far as is known."""
+        while True:
+            await self._pass()
+            await self._pass()  # the first may have begun before we asked
+            if not self._attempts:
+                return self._next_due
+            await asyncio.wait(self._attempts)
+
+    async def _pass(self) -> None:
+        asked = self._passes
+        self.wake()
+        async with self._passed:
+            await self._passed.wait_for(lambda: self._passes > asked)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                pause = await self._look()
+            except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
+                self._failed(error, str(uuid.uuid4()))
+                pause = PAUSE_AFTER_FAILURE
+            self._passes += 1
+            async with self._passed:
+                self._passed.notify_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _look(self) -> float:
+        """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
+        works = self._works
+        now = works.clock()
+        if self._next_sweep is None or now >= self._next_sweep:
+            await self._sweep()
+            self._next_sweep = now + SWEEP_EVERY
+        waiting = await works.store.read(lambda tx: tx.waiting())
+        self._lanes.keep_only(one.destination for one in waiting)
+        nexts, claims = [], []
+        free = works.connections - len(self._attempts)
+        for one in sorted(waiting, key=lambda one: self._lanes.of(one.destination).running):
+            lane = self._lanes.of(one.destination)
+            due_at = max(one.due_at, lane.paused_until or one.due_at)
+            wanted = lane.wanted(free)
+            if due_at > now:
+                nexts.append(due_at)
+            elif wanted:
+                claims.append(self._claim(lane, wanted, now))
+                free -= min(wanted, lane.room - lane.running)
+        await asyncio.gather(*claims)
+        self._next_due = min(nexts, default=None)
+        until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
+        return max(0.0, min(until, LOOK_EVERY))
+
+    async def _claim(self, lane: Lane, limit: int, now: datetime) -> None:
+        self._number += 1
+        claim = f"{self._works.name}.{self._number}"
+        use_case = partial(
+            attempt.claim,
+            deployment=self._works.deployment,
+            destination=lane.destination,
+            claim=claim,
+            now=now,
+            lease=LEASE,
+            limit=limit,
+        )
+        ready = await self._works.store.write(use_case)
+        self._claims[claim] += len(ready)
+        lane.pending.extend(ready)
+        self._begin(lane)
+        if len(ready) == limit:
+            self.wake()  # there may be more
+
+    def _begin(self, lane: Lane) -> None:
+        """Attempt what there is room for."""
+        while ready := lane.next():
+            task = asyncio.create_task(self._attempt(ready, lane))
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, ready: Ready, lane: Lane) -> None:
+        try:
+            await self._attempt_and_record(ready, lane)
+        except Exception as error:  # noqa: BLE001 - its lease ends, and it is tried again: perhaps for a second time
+            self._failed(error, ready.claimed.delivery.id)
+        finally:
+            lane.running -= 1
+        self._done_with(ready)
+        if self._loops:
+            self._begin(lane)
+            if not lane.pending:
+                self.wake()
+
+    async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
+        works = self._works
+        result = await self._send(ready)
+        now = works.clock()
+        use_case = partial(
+            attempt.record,
+            deployment=works.deployment,
+            claimed=ready.claimed,
+            result=result,
+            new_id=works.new_id,
+            now=now,
+        )
+        decision = await works.store.write(use_case)
+        lane.learn(decision, connections=ready.route.connections, now=now, pause=works.deployment.policy.pause)
+        works.emit(
+            _KINDS[decision.then](
+                id=ready.claimed.delivery.id,
+                destination=ready.claimed.delivery.destination,
+                attempt=ready.claimed.queued.attempts + 1,
+                stage=result.stage,
+                code=result.code or 0,
+                trouble=result.trouble or "",
+            )
+        )
+        if decision.then is not Then.RETRY:
+            self.wake()  # a notice may wait
+
+    def _done_with(self, ready: Ready) -> None:
+        claim = ready.claimed.claim
+        self._claims[claim] -= 1
+        if self._claims[claim] <= 0:
+            del self._claims[claim]
+
+    async def _send(self, ready: Ready) -> AttemptResult:
+        works, message = self._works, ready.claimed.message
+        protocol = ready.route.target.protocol
+        octets = partial(self._octets, message.id, message.size)
+        try:
+            made = parcel.make(ready, works.deployment, works.clock(), octets)
+            transport = works.transports[protocol]
+            if ready.route.fault:
+                transport = Faulty(transport)
+            async with asyncio.timeout(LONGEST_ATTEMPT):
+                return await transport.attempt(made, ready.route)
+        except TimeoutError:
+            text = f"the attempt took longer than {LONGEST_ATTEMPT:g} s"
+            return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.TIMEOUT, text=text)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: the mail is not to blame
+            self._failed(error, ready.claimed.delivery.id)
+            text = "something went wrong on our side; the log says what, under the id of this delivery"
+            return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
+
+    async def _octets(self, message_id: str, size: int) -> AsyncIterator[bytes]:
+        store = self._works.store
+        for start in range(0, size, PART):
+            yield await store.search(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
+
+    async def _sweep(self) -> None:
+        """Give up what is too old, and tell senders of delays, in small steps."""
+        works = self._works
+        for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
+            step = partial(use_case, deployment=works.deployment, new_id=works.new_id)
+            while await works.store.write(partial(step, now=works.clock())):
+                pass
+
+    async def _renew(self) -> None:
+        """Keep what is in our hands ours."""
+        works = self._works
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            for claim in list(self._claims):
+                try:
+                    await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
+                except ports.StoreUnavailable as error:
+                    self._failed(error, str(uuid.uuid4()))
+
+    def _failed(self, error: Exception, failure_id: str) -> None:
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
+        self._works.emit(kind(where="delivery", id=failure_id, cause=error))

@@ -1,0 +1,228 @@
+"""Routes: where mail for an email address goes besides, or instead of, its built-in inbox.
+
+A route has three parts: which addresses it is for (`match`), where it leads (`to`), and how. The first that matches
+wins; without one there is the inbox.
+
+    match   support@example.com     one address
+            *@example.com           all of a domain
+            instance:ID             all of an instance, by its id
+            *                       all
+
+    to      inbox                           the inbox alone
+            smtp://HOST:PORT                a mail server; without a port 25
+            smtps://HOST:PORT               the same with TLS from the beginning; without a port 465
+            mx:  or  mx:DOMAIN              the mail servers of the address's own domain, or of another one, by the DNS
+            lmtp://HOST:PORT                a mail store; lmtp:///PATH for its socket
+            maildir:/PATH                   a Maildir on this machine
+            https://HOST/PATH               a webhook; http:// only with `allow_private`
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from waypost.domain import addresses, errors
+from waypost.domain.delivery import Protocol
+
+
+class Tls(StrEnum):
+    """What TLS a route wants of an SMTP or LMTP peer."""
+
+    NONE = "none"
+    OPPORTUNISTIC = "opportunistic"
+    """If it is offered, whatever the certificate; else in clear (RFC 7435)."""
+    REQUIRE = "require"
+    """Never in clear, whatever the certificate."""
+    VERIFY = "verify"
+    """Never in clear, and only with a certificate that is good for the name of the host."""
+
+
+class Fault(StrEnum):
+    """What goes wrong on purpose at each attempt, for tests of who uses Waypost."""
+
+    TEMPFAIL = "tempfail"
+    """Nothing is sent: as if the peer had answered 451."""
+    PERMFAIL = "permfail"
+    """Nothing is sent: as if the peer had answered 554."""
+    SLOW = "slow"
+    """It waits for some seconds before it is sent."""
+    DROP_AFTER_DATA = "drop after data"
+    """It is sent, and then as if the connection had broken before the reply: it will be sent again."""
+
+
+INBOX = "inbox"
+
+TARGET_LIMIT = 1000
+"""Octets of a target, by which the queue is ordered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a route leads, taken apart."""
+
+    protocol: Protocol
+    host: str = ""
+    """Of SMTP, LMTP and webhooks; without brackets for IPv6. Empty for a socket, and where the DNS is asked for MX."""
+    port: int = 0
+    path: str = ""
+    """Of a socket or a Maildir."""
+    is_tls: bool = False
+    """Whether TLS is spoken from the beginning."""
+    mx: str | None = None
+    """The domain whose mail servers are meant; empty for that of the address itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route that has been checked: it can be used as it is."""
+
+    match: str
+    to: str
+    keep: bool = False
+    """Whether there is a copy in the inbox, too."""
+    tls: Tls = Tls.OPPORTUNISTIC
+    user: str = ""
+    """For AUTH at an SMTP peer."""
+    secret: str = field(default="", repr=False)
+    """The password of the user, or the key that signs what a webhook gets."""
+    rewrite_sender: bool = True
+    """Whether the sender is rewritten (SRS) where it leaves our domains."""
+    allow_private: bool = False
+    """Whether a webhook may be in a private network or on this machine."""
+    connections: int = 10
+    """At once to this destination."""
+    fault: Fault | None = None
+
+    @property
+    def target(self) -> Target:
+        """Where it leads. Raises `errors.Invalid` if that cannot be understood, which `checked` found out before."""
+        return parse_target(self.to)
+
+    @property
+    def is_inbox(self) -> bool:
+        """Whether it leads nowhere but to the inbox."""
+        return self.to == INBOX
+
+
+INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
+"""What holds where no route matches."""
+
+
+def find(routes: Sequence[Route], address: addresses.Address, instance_id: str) -> Route:
+    """The first route for an email address; the inbox if there is none."""
+    if not routes:
+        return INBOX_ROUTE
+    domain = address.key.rpartition("@")[2]
+    names = {"*", address.key, f"*@{domain}", f"instance:{instance_id}"}
+    return next((route for route in routes if route.match in names), INBOX_ROUTE)
+
+
+def destination(route: Route, address: addresses.Address) -> str:
+    """The name of where a delivery goes, by which deliveries wait and are counted; empty for the inbox."""
+    if route.is_inbox:
+        return ""
+    return f"mx:{address.key.rpartition('@')[2]}" if route.to == "mx:" else route.to
+
+
+def revision(routes: Sequence[Route]) -> str:
+    """A short name of these very routes, which is another one as soon as anything in them is. Secrets count, too."""
+    text = "\n".join(repr((route, hashlib.sha256(route.secret.encode()).hexdigest())) for route in routes)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def checked(route: Route) -> Route:
+    """The same route in its one spelling. Raises `errors.Invalid`, naming what is wrong and what it may be."""
+    match = _checked_match(route.match)
+    if route.is_inbox:
+        if route.user or route.secret or route.fault:
+            raise errors.Invalid("a route to the inbox has neither user nor secret nor fault")
+        return INBOX_ROUTE if match == "*" else Route(match=match, to=INBOX, keep=True)
+    target = parse_target(route.to)
+    if bool(route.user) and (not route.secret or target.protocol is not Protocol.SMTP):
+        raise errors.Invalid("`user` is for smtp, smtps and mx, and needs a password")
+    if route.user and route.tls is not Tls.VERIFY and not (target.is_tls and route.tls is not Tls.NONE):
+        raise errors.Invalid('a password is only sent with tls = "verify" or over smtps://')
+    if route.secret and not route.user and target.protocol is not Protocol.WEBHOOK:
+        raise errors.Invalid("a secret is for a user, or for a webhook")
+    if target.protocol is Protocol.WEBHOOK and not route.secret:
+        raise errors.Invalid("a webhook needs a secret of at least 16 characters, with which what it gets is signed")
+    if target.protocol is Protocol.WEBHOOK and len(route.secret) < 16:
+        raise errors.Invalid("the secret of a webhook must have at least 16 characters")
+    if target.protocol is Protocol.WEBHOOK and not target.is_tls and not route.allow_private:
+        raise errors.Invalid("a webhook is https://…; http:// only in a private network, with allow_private = true")
+    if not 1 <= route.connections <= 1000:
+        raise errors.Invalid("`connections` must be a number from 1 to 1000")
+    return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match})
+
+
+def parse_target(to: str) -> Target:
+    """Take a target apart. Raises `errors.Invalid`."""
+    if len(to.encode()) > TARGET_LIMIT:
+        raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
+    if re.match(r"[a-z]+://[^/]*@", to):
+        raise errors.Invalid("a target has no user and no password in it: say them as `user` and `secret`")
+    if re.search(r"[\s\x00-\x20\x7f]", to):
+        raise errors.Invalid(f"{to!r} has a space or a control character in it")
+    scheme, _, rest = to.partition(":")
+    if scheme == "mx":
+        return Target(protocol=Protocol.SMTP, port=25, mx=_domain(rest, to) if rest else "")
+    if scheme == "maildir":
+        if not rest.startswith("/"):
+            raise errors.Invalid(f"{to!r} needs the full path of a directory, as in maildir:/var/mail/support")
+        return Target(protocol=Protocol.MAILDIR, path=rest)
+    if scheme == "lmtp" and rest.startswith("///"):
+        return Target(protocol=Protocol.LMTP, path=rest[2:])
+    if scheme in _SCHEMES:
+        return _with_host(scheme, to)
+    raise errors.Invalid(f"{to!r} is no target: say inbox, {', '.join(_EXAMPLES)}")
+
+
+_EXAMPLES = ("smtp://HOST:PORT", "smtps://HOST:PORT", "mx:", "lmtp://HOST:PORT", "maildir:/PATH", "https://HOST/PATH")
+
+_SCHEMES = {
+    "smtp": (Protocol.SMTP, 25, False),
+    "smtps": (Protocol.SMTP, 465, True),
+    "lmtp": (Protocol.LMTP, 24, False),
+    "https": (Protocol.WEBHOOK, 443, True),
+    "http": (Protocol.WEBHOOK, 80, False),
+}
+
+
+def _with_host(scheme: str, to: str) -> Target:
+    protocol, port, is_tls = _SCHEMES[scheme]
+    try:
+        parts = urlsplit(to)
+        host, port = parts.hostname or "", parts.port if parts.port is not None else port
+    except ValueError as error:
+        raise errors.Invalid(f"{to!r} is no target: {error}") from error
+    if not host or not port:
+        raise errors.Invalid(f"{to!r} needs a host, as in {scheme}://mail.example.com:{port or 25}")
+    if protocol is not Protocol.WEBHOOK and (parts.path.strip("/") or parts.query or parts.fragment):
+        raise errors.Invalid(f"{to!r} has something behind the port")
+    return Target(protocol=protocol, host=host if ":" in host else _domain(host, to), port=port, is_tls=is_tls)
+
+
+def _domain(text: str, to: str) -> str:
+    try:
+        return addresses.from_parts("x", text, text="").key.rpartition("@")[2]
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{to!r} has no host name in it: {error.message}") from error
+
+
+def _checked_match(match: str) -> str:
+    if match == "*":
+        return match
+    if match.startswith("instance:"):
+        if not re.fullmatch(r"instance:[0-9a-f-]{36}", match):
+            raise errors.Invalid(f"{match!r} must be instance: and the id of an instance")
+        return match
+    local, at, domain = match.rpartition("@")
+    if local == "*" and at:
+        return f"*@{_domain(domain, match)}"
+    try:
+        return addresses.parse(match).key
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{match!r} matches nothing: {error.message}") from error

@@ -1,0 +1,110 @@
+"""Opening the store of a data directory: for a server, or for a command that works on it beside one."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
+
+from waypost import datadir, keyring
+from waypost.app import access_keys, ports
+from waypost.clock import now
+from waypost.domain import errors
+from waypost.settings import FEWEST, Settings
+from waypost.store.migrations import SchemaTooNew, SchemaTooOld
+from waypost.store.sqlite import SqliteStore
+from waypost.store.sqlite_file import SqliteTooOld
+
+T = TypeVar("T")
+
+
+class CannotStart(Exception):
+    """The service cannot be started. The message says why, and what to do."""
+
+
+class Refused(Exception):
+    """What was asked cannot be done. The message says why."""
+
+
+def open_store(
+    directory: datadir.DataDirectory,
+    database: str = "",
+    *,
+    connections: int = Settings().connections,
+    only_new: bool = False,
+) -> ports.Store:
+    """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
+
+    With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
+    `DataDirectoryError`.
+    """
+    seal = keyring.Keyring(directory.derived_key("sealed secrets"))
+    try:
+        if database:
+            return _postgres(database, seal, connections, only_new=only_new)
+        return SqliteStore(directory.database, seal, only_new=only_new)
+    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
+        raise CannotStart(str(error)) from error
+
+
+def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_new: bool) -> ports.Store:
+    """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
+    try:
+        from waypost.store.postgres import PostgresStore  # noqa: PLC0415 - as said above
+        from waypost.store.postgres_connection import BadDatabase  # noqa: PLC0415
+    except ImportError as error:
+        raise CannotStart(
+            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
+        ) from error
+    try:
+        return PostgresStore(database, seal, connections=connections, only_new=only_new)
+    except BadDatabase as error:
+        raise CannotStart(str(error)) from error
+
+
+def adopting(directory: datadir.DataDirectory) -> Callable[[ports.WriteTx], None]:
+    """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
+    keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
+    return partial(access_keys.adopt, keys=keys, now=now())
+
+
+@asynccontextmanager
+async def administering(
+    directory: datadir.DataDirectory, *, database: str = "", make: bool = False
+) -> AsyncIterator[ports.Store]:
+    """The store of a data directory, for commands, whether a server is running on it or not.
+
+    With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`; what is
+    refused inside is `Refused`, too.
+    """
+    database = directory.where(database)
+    if make and not database:
+        directory.make()
+    elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):
+        further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""
+        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
+    try:
+        store = open_store(directory, database, connections=FEWEST, only_new=True)
+    except SchemaTooOld as error:
+        if database:
+            raise Refused(f"{error} Start a server of this version on it first.") from error
+        with directory.held():  # so that no server of that version runs on it meanwhile
+            store = open_store(directory)
+    try:
+        await store.write(adopting(directory))
+        yield store
+    except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
+        raise Refused(str(error)) from error
+    finally:
+        await store.close()
+
+
+async def administer(
+    directory: datadir.DataDirectory,
+    use_case: Callable[[ports.WriteTx], T],
+    *,
+    database: str = "",
+    make: bool = False,
+) -> T:
+    """Run one use case as `administering` would."""
+    async with administering(directory, database=database, make=make) as store:
+        return await store.write(use_case)

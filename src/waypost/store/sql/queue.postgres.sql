@@ -1,0 +1,187 @@
+-- The queue in the PostgreSQL store: what waits, what becomes of it, and what was refused.
+
+-- name: waiting
+-- Each destination, and when the first of its deliveries is due. It goes from one to the next by the index, so it takes
+-- as long as there are destinations, however many deliveries wait for each.
+WITH RECURSIVE waits (destination) AS (
+    SELECT min(destination) FROM queue
+    UNION ALL
+    SELECT (SELECT min(q.destination) FROM queue AS q WHERE q.destination > waits.destination)
+    FROM waits WHERE waits.destination IS NOT NULL
+)
+SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = waits.destination)
+FROM waits WHERE destination IS NOT NULL;
+
+-- name: queue
+-- A page of what waits for an account, perhaps for one destination, behind the two ids of a delivery.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       q.queued_at, q.due_at, q.attempts, q.claim <> ''
+FROM (SELECT * FROM queue
+      WHERE account = $1 AND ($2::text IS NULL OR destination = $2)
+        AND (message_id, email_address_id) > ($3, $4)
+      ORDER BY message_id, email_address_id LIMIT $5) AS q
+JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+ORDER BY q.message_id, q.email_address_id;
+
+-- name: queued_up_to
+-- How many deliveries wait for a destination, counted no further than a limit.
+SELECT count(*) FROM (SELECT 1 FROM queue WHERE destination = $1 LIMIT $2) AS counted;
+
+-- name: due
+-- What is due for a destination, the longest due first. Nobody else gets them, who asks at the same time.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
+       q.attempts, q.queued_at, q.claim
+FROM queue AS q
+JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+JOIN messages AS m ON m.id = q.message_id
+WHERE q.destination = $1 AND q.due_at <= $2
+ORDER BY q.due_at, q.message_id, q.email_address_id LIMIT $3
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: overdue
+-- What was queued before a moment and is not being attempted, the oldest first.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
+       q.attempts, q.queued_at, q.claim
+FROM queue AS q
+JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+JOIN messages AS m ON m.id = q.message_id
+WHERE q.queued_at < $1 AND (q.claim = '' OR q.due_at <= $2)
+ORDER BY q.queued_at LIMIT $3
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: late
+-- What the sender is to be told of, whether it is being attempted or not.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
+       q.attempts, q.queued_at, q.claim
+FROM queue AS q
+JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+JOIN messages AS m ON m.id = q.message_id
+WHERE q.warn_at <= $1
+ORDER BY q.warn_at LIMIT $2
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: take
+-- The deliveries that two lists of their ids name are somebody's until the lease ends.
+UPDATE queue SET claim = $1, due_at = $2
+WHERE (message_id, email_address_id) IN (SELECT * FROM unnest($3::text[], $4::text[]));
+
+-- name: warned
+-- Those that two lists of their ids name: once is enough.
+UPDATE queue SET warn_at = NULL
+WHERE (message_id, email_address_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: release
+-- What a claim still holds is anybody's again; a row comes back for each.
+UPDATE queue SET claim = '', due_at = $2 WHERE claim = $1 AND claim <> '' RETURNING 1;
+
+-- name: release_all
+-- What any claim holds is anybody's again.
+UPDATE queue SET claim = '', due_at = $1 WHERE claim <> '';
+
+-- name: renew
+-- The lease ends later, for what a claim still holds.
+UPDATE queue SET due_at = $2 WHERE claim = $1 AND claim <> '';
+
+-- name: finish
+-- A row comes back if it was still of this claim.
+DELETE FROM queue WHERE message_id = $1 AND email_address_id = $2 AND claim = $3 RETURNING 1;
+
+-- name: defer
+-- A row comes back if it was still of this claim.
+UPDATE queue SET claim = '', due_at = $4, attempts = attempts + 1
+WHERE message_id = $1 AND email_address_id = $2 AND claim = $3 RETURNING 1;
+
+-- name: move
+-- A row comes back if it was still of this claim.
+UPDATE queue SET claim = '', destination = $4, due_at = $5
+WHERE message_id = $1 AND email_address_id = $2 AND claim = $3 RETURNING 1;
+
+-- name: add_to_queue
+-- With the message, due at once.
+INSERT INTO queue (message_id, email_address_id, account, destination, due_at, claim, attempts, queued_at, warn_at)
+VALUES ($1, $2, $3, $4, $5, '', 0, $5, $6);
+
+-- name: enqueue
+-- Once more, as if it were new; a row comes back if it did not wait already.
+INSERT INTO queue (message_id, email_address_id, account, destination, due_at, claim, attempts, queued_at, warn_at)
+VALUES ($1, $2, $3, $4, $5, '', 0, $5, NULL) ON CONFLICT (message_id, email_address_id) DO NOTHING RETURNING 1;
+
+-- name: dead_letters
+-- A page of what was given up, perhaps for one address or of messages that came from a moment on.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
+WHERE d.account = $1 AND d.status = 'dead' AND ($2::text IS NULL OR d.address_key = $2)
+  AND ($3::bigint IS NULL OR m.received_at >= $3) AND (d.message_id, d.email_address_id) > ($4, $5)
+ORDER BY d.message_id, d.email_address_id LIMIT $6;
+
+-- name: messages_with_header_id
+-- Those with a Message-ID that were delivered to an account, newest first.
+SELECT m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM messages AS m
+WHERE left(m.header_id, 64) = left($2, 64) AND m.header_id = $2 AND m.header_id <> ''
+  AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND account = $1)
+ORDER BY m.id DESC LIMIT $3;
+
+-- name: messages_between
+-- Those with ids in a range, whoever's they are.
+SELECT id, sender, recipients, helo, peer, protocol, received_at, size, subject, body, tls, dsn, authserv_id,
+       header_id, is_authentic
+FROM messages WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT $3;
+
+-- name: delivery
+-- One delivery, whoever's it is.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
+FROM deliveries WHERE message_id = $1 AND email_address_id = $2;
+
+-- name: update_delivery
+-- How far it has come.
+UPDATE deliveries SET status = $3, kept = $4, destination = $5 WHERE message_id = $1 AND email_address_id = $2;
+
+-- name: lock_message
+-- So that those who change what belongs to one message do it in turn. Whoever only refers to it does not wait.
+SELECT 1 FROM messages WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: add_next_trace_event
+-- Behind the lines that are there. The message is held, so that no two lines get one number.
+INSERT INTO trace_events (message_id, number, at, kind, detail)
+SELECT $1, coalesce(max(number), -1) + 1, $2, $3, $4 FROM trace_events WHERE message_id = $1;
+
+-- name: remove_octets_if_spent
+-- A row comes back for each piece. The message is held: of two deliveries that end at once, the second sees the first.
+DELETE FROM message_bodies
+WHERE message_id = $1
+  AND NOT EXISTS (SELECT 1 FROM deliveries
+                  WHERE message_id = $1 AND (kept OR status <> 'delivered'))
+RETURNING 1;
+
+-- name: add_refusal
+-- Mail that was refused; its number is the next.
+INSERT INTO refusals (at, peer, helo, sender, recipient, recipient_key, stage, reply, detail)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: refusals_of
+-- Mail for an address that was refused from a moment on, newest first.
+SELECT at, peer, helo, sender, recipient, recipient_key, stage, reply, detail
+FROM refusals WHERE recipient_key = $1 AND at >= $2 ORDER BY at DESC, number DESC LIMIT $3;
+
+-- name: forget_refusals
+-- Some of those before a moment; not all at once, because other writers wait meanwhile.
+WITH old AS MATERIALIZED (
+    SELECT number FROM refusals WHERE at < $1 ORDER BY at, number LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM refusals WHERE number IN (SELECT number FROM old) RETURNING 1;

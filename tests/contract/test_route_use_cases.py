@@ -1,0 +1,143 @@
+"""Routes that are set by command, on both stores: in their order, by their numbers, in turn."""
+
+import pytest
+
+from waypost.app import routes
+from waypost.domain import errors
+from waypost.domain.routes import Fault, Route, Tls
+
+PASSWORD = "hunter2"
+FULL = Route(
+    match="*@example.com",
+    to="smtps://relay.example.net",
+    keep=True,
+    tls=Tls.VERIFY,
+    user="waypost",
+    secret=PASSWORD,
+    rewrite_sender=False,
+    connections=3,
+    fault=Fault.DROP_AFTER_DATA,
+)
+
+
+def a_route(name, **fields):
+    return Route(match=f"{name}@example.com", to=f"smtp://{name}.example.net", **fields)
+
+
+def add(store, *given, before=None):
+    return [store.write(routes.add_route, route, before=before) for route in given]
+
+
+def listed(store):
+    return list(store.read(routes.list_routes))
+
+
+def names(store):
+    return "".join(route.match.partition("@")[0] for route in listed(store))
+
+
+def test_without_a_route_there_is_none(store):
+    assert listed(store) == []
+    assert store.read(routes.in_force, []) == ()
+
+
+@pytest.mark.parametrize(
+    "route",
+    [a_route("a"), FULL, Route(match="*", to="inbox", keep=True), Route(match="*", to="https://a/b", secret="x" * 16)],
+    ids=["bare", "full", "inbox", "webhook"],
+)
+def test_a_route_is_there_as_it_was_set(store, route):
+    assert add(store, route) == [1]
+    assert listed(store) == listed(store.another()) == [route]
+
+
+def test_a_route_is_kept_in_its_one_spelling(store):
+    add(store, Route(match="Support@Bücher.example", to="smtp://a"))
+    assert [route.match for route in listed(store)] == ["support@xn--bcher-kva.example"]
+
+
+def test_routes_come_behind_all_or_before_one(store):
+    assert add(store, a_route("a"), a_route("b"), a_route("c")) == [1, 2, 3]
+    assert add(store, a_route("d"), before=1) == [1]
+    assert add(store.another(), a_route("e"), before=4) == [4]
+    assert names(store) == names(store.another()) == "dabec"
+
+
+def test_a_route_is_removed_by_its_number_and_those_behind_it_move_up(store):
+    add(store, a_route("a"), a_route("b"), FULL, a_route("c"))
+    assert store.write(routes.remove_route, 3) == FULL
+    assert names(store) == names(store.another()) == "abc"
+    assert store.another().write(routes.remove_route, 1) == a_route("a")
+    assert names(store) == "bc"
+
+
+def test_after_the_last_is_removed_it_is_as_in_the_beginning(store):
+    other = store.another()
+    before = store.read(lambda tx: tx.routes_revision())
+    for _ in range(2):
+        add(store, a_route("a"))
+        assert names(other) == "a"
+        store.write(routes.remove_route, 1)
+        assert listed(store) == listed(other) == []
+        assert other.read(lambda tx: tx.routes_revision()) == before
+
+
+@pytest.mark.parametrize("number", [-1, 0, 3, 10**20])
+def test_a_number_that_no_route_has_is_refused(store, number):
+    add(store, a_route("a"), a_route("b"))
+    for attempt in (
+        lambda: store.write(routes.remove_route, number),
+        lambda: add(store, a_route("c"), before=number),
+    ):
+        with pytest.raises(errors.NotFound) as refused:
+            attempt()
+        assert refused.value.message == f"There is no route {number}: 2 are set by command."
+    assert names(store) == "ab"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "none are"), (1, "1 is")])
+def test_how_many_there_are_is_said(store, count, said):
+    add(store, *[a_route("a")] * count)
+    with pytest.raises(errors.NotFound, match=f"There is no route 2: {said} set by command"):
+        store.write(routes.remove_route, 2)
+
+
+@pytest.mark.parametrize("wrong", [{"match": "a"}, {"to": "nowhere"}, {"connections": 0}, {"user": "me"}])
+def test_a_route_that_cannot_be_is_not_set(store, wrong):
+    with pytest.raises(errors.Invalid):
+        add(store, Route(**{"match": "*", "to": "smtp://a"} | wrong))
+    assert listed(store) == []
+
+
+def test_each_change_has_a_revision_of_its_own(store):
+    def revision():
+        return store.another().read(lambda tx: tx.routes_revision())
+
+    found = [revision()]
+    for route, before in ((a_route("a"), None), (a_route("b"), None), (FULL, 1)):
+        add(store, route, before=before)
+        found.append(revision())
+    store.write(routes.remove_route, 2)
+    found.append(revision())
+    assert len(set(found)) == 5
+
+
+def test_routes_of_the_settings_file_come_first(store):
+    add(store, a_route("a"), a_route("b"))
+    of_file = [a_route("c"), a_route("a", keep=True)]
+    assert store.read(routes.in_force, of_file) == (*of_file, a_route("a"), a_route("b"))
+
+
+def test_routes_that_are_set_at_once_are_all_there(store, race):
+    added = [lambda tx, name=name: routes.add_route(tx, a_route(name), before=None) for name in "abcdef"]
+    numbers = race(*added)
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
+    assert sorted(names(store)) == list("abcdef")
+    assert [name for _, name in sorted(zip(numbers, "abcdef", strict=True))] == list(names(store))
+
+
+def test_routes_that_are_removed_at_once_are_removed_once_each(store, race):
+    add(store, *(a_route(name) for name in "abcd"))
+    removed = race(*[lambda tx: routes.remove_route(tx, 1)] * 4)
+    assert sorted(route.match[0] for route in removed) == list("abcd")
+    assert listed(store) == []

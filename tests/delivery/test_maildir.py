@@ -1,0 +1,321 @@
+"""Deliveries into a Maildir: whole files alone are seen, each once, also after a crash; and what each failure means."""
+
+import asyncio
+import errno
+import mailbox
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
+from waypost.delivery.maildir import MaildirTransport
+from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
+
+ROOT = Path(__file__).parents[2]
+
+
+def deliver(path, parcel=None, *, hostname="mx.example", transport=None):
+    transport = transport or MaildirTransport(hostname)
+    return asyncio.run(transport.attempt(parcel or a_parcel(), a_route(f"maildir:{path}")))
+
+
+def decided(result):
+    queued = Queued(delivery_id="x", attempts=0, queued_at=RECEIVED_AT)
+    return decide(queued, result, RECEIVED_AT, Policy())
+
+
+def files(path, *directories):
+    return sorted(file for name in directories or ("tmp", "new", "cur") for file in (path / name).iterdir())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "Maildir"
+
+
+def test_the_file_is_our_lines_and_the_very_octets_of_the_message(path):
+    parcel = a_parcel(b"\x00\r\n.\r\n\xff\nlast")
+    result = deliver(path, parcel)
+    assert (result.protocol, result.stage, result.peer) == (Protocol.MAILDIR, Stage.STORED, str(path))
+    (file,) = files(path)
+    assert file.parent == path / "new"
+    assert file.read_bytes() == parcel.header + b"\x00\r\n.\r\n\xff\nlast"
+    assert file.name == f"{int(RECEIVED_AT.timestamp())}.{parcel.delivery.id}.mx.example"
+
+
+@given(st.binary(max_size=3 * PART))
+def test_any_octets_arrive_as_they_are(octets):
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "Maildir"
+        parcel = a_parcel(octets)
+        assert deliver(path, parcel).stage is Stage.STORED
+        assert files(path)[0].read_bytes() == parcel.header + octets
+
+
+def test_a_program_that_knows_maildirs_reads_it(path):
+    deliver(path)
+    deliver(path, a_parcel(b"Subject: second\r\n\r\n", number=2))
+    box = mailbox.Maildir(path, create=False)
+    assert sorted(message["Subject"] for message in box) == ["Hello", "second"]
+    assert {message.get_subdir() for message in box} == {"new"}
+    assert {message["Delivered-To"] for message in box} == {"support@example.com"}
+
+
+def test_only_its_owner_may_read_it(path):
+    deliver(path)
+    assert {file.stat().st_mode & 0o777 for file in files(path)} == {0o600}
+    assert {each.stat().st_mode & 0o777 for each in (path, *path.iterdir())} == {0o700}
+
+
+def test_a_host_name_is_in_the_name_of_the_file_whatever_it_has_in_it(path):
+    deliver(path, hostname="a/b:" + 400 * "c")
+    ((name),) = [file.name for file in files(path)]
+    assert r".a\057b\072ccc" in name
+    assert len(name) < 240
+
+
+@pytest.mark.parametrize(
+    ("directory", "suffix"), [("new", ""), ("cur", ""), ("cur", ":2,S"), ("cur", ",S=90,W=94:2,RS"), ("cur", ":2,")]
+)
+def test_what_is_there_already_is_not_there_twice(path, directory, suffix):
+    """As after a crash, before anybody heard that it was stored."""
+    deliver(path)
+    (file,) = files(path)
+    file.rename(path / directory / (file.name + suffix))
+    before = files(path)
+    result = deliver(path)
+    assert result.stage is Stage.STORED
+    assert result.text == "It was there already."
+    assert decided(result).then is Then.DELIVERED
+    assert files(path) == before
+
+
+def test_another_delivery_is_another_file(path):
+    for number in range(3):
+        deliver(path, a_parcel(number=number))
+    assert len(files(path, "new")) == 3
+
+
+def test_a_name_that_only_begins_alike_is_another_one(path):
+    deliver(path, hostname="mx.example.net")
+    assert deliver(path, hostname="mx.example").text == ""
+    assert len(files(path, "new")) == 2
+
+
+def test_two_attempts_at_once_leave_one_file(path):
+    async def scenario():
+        transport = MaildirTransport("mx.example")
+        route = a_route(f"maildir:{path}")
+        return await asyncio.gather(*(transport.attempt(a_parcel(), route) for _ in range(8)))
+
+    assert {result.stage for result in asyncio.run(scenario())} == {Stage.STORED}
+    assert len(files(path)) == 1
+
+
+KILLED = """
+import asyncio, sys
+from tests.delivery.receiver import a_parcel, a_route
+from waypost.delivery.maildir import MaildirTransport
+
+parcel = a_parcel(b"x" * 300_000)
+async def part_of_it():
+    async for part in whole():
+        yield part
+        print("written", flush=True)
+        await asyncio.Event().wait()
+
+whole = parcel.octets
+object.__setattr__(parcel, "octets", part_of_it)
+asyncio.run(MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{sys.argv[1]}")))
+"""
+
+
+def test_who_is_killed_amid_the_writing_leaves_nothing_that_a_reader_sees(path):
+    child = subprocess.Popen([sys.executable, "-c", KILLED, path], cwd=ROOT, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"written\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert [file.parent.name for file in files(path)] == ["tmp"]
+    assert deliver(path, a_parcel(b"x" * 300_000)).stage is Stage.STORED
+    (file,) = files(path, "new", "cur")
+    assert file.read_bytes().endswith(b"x" * 300_000)
+
+
+def test_an_attempt_that_is_cancelled_leaves_nothing(path):
+    async def scenario():
+        written = asyncio.Event()
+        parcel = a_parcel()
+
+        async def endless():
+            yield b"x"
+            written.set()
+            await asyncio.Event().wait()
+
+        object.__setattr__(parcel, "octets", endless)
+        task = asyncio.create_task(MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{path}")))
+        await written.wait()
+        assert len(files(path, "tmp")) == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scenario())
+    assert files(path) == []
+
+
+# Failures: what each of them is, and what it means. It is never the mail that is to blame.
+
+
+def no_parent(path, _):
+    return path / "none" / "Maildir"
+
+
+def a_file_in_its_place(path, _):
+    path.write_bytes(b"")
+
+
+def a_file_in_place_of_new(path, _):
+    path.mkdir()
+    (path / "new").write_bytes(b"")
+
+
+def a_link_to_nothing(path, _):
+    path.symlink_to("nowhere")
+
+
+def failing(what, number, path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, what, fail)
+
+
+def no_permission(path, monkeypatch):
+    """As it is for all but root."""
+    path.mkdir()
+    real = Path.mkdir
+
+    def mkdir(directory, *arguments, **options):
+        if directory.parent == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+        real(directory, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+
+
+def a_rename_that_fails(path, monkeypatch):
+    def rename(*_):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(Path, "rename", rename)
+
+
+FAILURES = {
+    "the directory that it would be in is missing": (no_parent, Stage.CONNECT, "There is no such directory"),
+    "a file is in its place": (a_file_in_its_place, Stage.CONNECT, "There is something else than a directory"),
+    "a file is in the place of new/": (a_file_in_place_of_new, Stage.CONNECT, "something else than a directory: "),
+    "a link that leads nowhere": (a_link_to_nothing, Stage.CONNECT, "There is something else than a directory"),
+    "no permission": (no_permission, Stage.CONNECT, "Permission denied: "),
+    "the disk is full at the first octet": (partial(failing, "write", errno.ENOSPC), Stage.CONNECT, "No space left"),
+    "the disk is broken": (partial(failing, "fsync", errno.EIO), Stage.CONNECT, "Input/output error"),
+    "a quota is reached at the end": (a_rename_that_fails, Stage.BODY, "Disk quota exceeded"),
+}
+
+
+@pytest.mark.parametrize(("breaking", "stage", "text"), FAILURES.values(), ids=FAILURES)
+def test_what_fails_is_said_and_tried_again(path, monkeypatch, breaking, stage, text):
+    broken = breaking(path, monkeypatch) or path
+    result = deliver(broken)
+    monkeypatch.undo()
+    assert (result.stage, result.trouble) == (stage, Trouble.FAILED)
+    assert text in result.text
+    assert "\n" not in result.text
+    decision = decided(result)
+    assert (decision.then, decision.is_of_destination) == (Then.RETRY, True)
+    assert timedelta(minutes=1) <= decision.at - RECEIVED_AT <= timedelta(minutes=1.1)
+    assert not (broken / "tmp").is_dir() or files(broken, "tmp") == []
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_wherever_the_disk_fails_there_is_no_half_file_and_the_next_attempt_is_the_only_copy(path, monkeypatch, call):
+    """Four directories are made durable, then the file, then its name."""
+    real, left = os.fsync, [call]
+
+    def fsync(descriptor):
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    first = deliver(path)
+    assert first.trouble is Trouble.FAILED
+    made = [each.is_dir() for each in (path, path / "tmp", path / "new", path / "cur")]
+    assert made == [number < call for number in range(1, 5)], "what is not durable must be made again"
+    assert not (path / "tmp").is_dir() or files(path, "tmp") == []
+    assert deliver(path).stage is Stage.STORED
+    (file,) = files(path)
+    assert file.read_bytes() == a_parcel().header + b"".join(asyncio.run(all_of(a_parcel())))
+
+
+async def all_of(parcel):
+    return [part async for part in parcel.octets()]
+
+
+def test_the_disk_fills_amid_the_message(path, monkeypatch):
+    real, left = os.write, [3]
+
+    def write(descriptor, octets):
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, octets[:1000])
+
+    monkeypatch.setattr(os, "write", write)
+    result = deliver(path, a_parcel(b"x" * 100_000))
+    monkeypatch.undo()
+    assert (result.stage, result.trouble, result.text) == (Stage.BODY, Trouble.FAILED, "No space left on device")
+    assert files(path) == []
+
+
+def test_a_write_that_takes_less_than_all_goes_on(path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, octets: real(descriptor, octets[:7]))
+    parcel = a_parcel(b"0123456789" * 100)
+    deliver(path, parcel)
+    monkeypatch.undo()
+    assert files(path)[0].read_bytes() == parcel.header + b"0123456789" * 100
+
+
+def test_a_message_of_which_octets_are_missing_is_not_stored(path):
+    result = deliver(path, a_parcel(b"short", size=6))
+    assert (result.stage, result.trouble) == (Stage.BODY, Trouble.FAILED)
+    assert "5 octets were read of a message of 6" in result.text
+    assert files(path) == []
+
+
+def test_a_message_that_cannot_be_read_is_not_stored(path):
+    parcel = a_parcel()
+
+    async def broken():
+        yield b"x"
+        raise RuntimeError("the store is gone")
+
+    object.__setattr__(parcel, "octets", broken)
+    result = deliver(path, parcel)
+    assert (result.stage, result.trouble, result.text) == (
+        Stage.BODY,
+        Trouble.FAILED,
+        "RuntimeError: the store is gone",
+    )
+    assert files(path) == []

@@ -1,0 +1,594 @@
+"""Deliveries by webhook: what a receiver gets, where nobody is connected to, and what each failure means."""
+
+import asyncio
+import email
+import email.policy
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.delivery.receiver import (
+    OCTETS,
+    PART,
+    RECEIVED_AT,
+    SECRET,
+    Receiver,
+    a_parcel,
+    a_route,
+    answering,
+    answering_amid_the_body,
+    hanging,
+    leaving_after_the_body,
+    leaving_amid_the_body,
+    leaving_at_once,
+    not_reading,
+    saying,
+    saying_without_end,
+)
+from tests.smtp.certificates import Authority, authority, client_context
+from tests.smtp.serving import LOOPS
+from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport, is_public
+from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
+
+ROOT = Path(__file__).parents[2]
+LARGE = a_parcel(b"x" * 16 * 1024 * 1024)
+"""More than the buffers of two sockets hold."""
+
+SOON = Timeouts(connect=0.3, part=0.3, answer=0.3)
+
+
+class Names:
+    """Where hosts are, as a test says."""
+
+    def __init__(self, *addresses, error=None):
+        self.addresses, self.error, self.asked = addresses, error, 0
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        self.asked += 1
+        if self.error:
+            raise self.error
+        found = self.addresses if isinstance(self.addresses[0], str) else self.addresses[self.asked - 1]
+        kinds = [(address, socket.AF_INET6 if ":" in address else socket.AF_INET) for address in found]
+        return [
+            {"hostname": host, "host": address, "port": port, "family": kind, "proto": 0, "flags": 0}
+            for address, kind in kinds
+        ]
+
+    async def close(self):
+        pass
+
+
+def run(test, loop=LOOPS[1]):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(asyncio.wait_for(test, 20))
+
+
+async def send(route, parcel=None, *, times=1, **options):
+    transport = WebhookTransport(
+        **{"timeouts": Timeouts(connect=5, part=5, answer=5), "tls": client_context()} | options
+    )
+    try:
+        for _ in range(times):
+            result = await transport.attempt(parcel or a_parcel(), route)
+    finally:
+        await transport.close()
+    return result
+
+
+async def to(script, parcel=None, *, certificate=None, **options):
+    async with Receiver(script, certificate) as receiver:
+        return await send(a_route(receiver.url), parcel, **options), receiver
+
+
+def decided(result):
+    queued = Queued(delivery_id="x", attempts=0, queued_at=RECEIVED_AT)
+    decision = decide(queued, result, RECEIVED_AT, Policy())
+    return decision.then, decision.is_of_destination
+
+
+# What a receiver gets
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The code of the page, as a receiver would have it."""
+    text = (ROOT / "docs" / "how-to" / "webhooks.md").read_text(encoding="utf-8")
+    code = {}
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(example, code)
+    return code
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+def test_a_receiver_gets_the_metadata_and_the_very_octets(page, is_tls, loop):
+    certificate = authority().issue() if is_tls else None
+    result, receiver = run(to(answering("200 OK", b"taken\nand more"), certificate=certificate), loop)
+    assert (result.protocol, result.stage, result.code, result.trouble) == (Protocol.WEBHOOK, Stage.END, 200, None)
+    assert (result.peer, result.text) == (receiver.url, "OK: taken")
+    (request,) = receiver.requests
+    assert request.line == "POST /hook HTTP/1.1"
+    parcel = a_parcel()
+    metadata, message = page["parts"](request.headers, request.body)
+    assert message == parcel.header + OCTETS
+    assert metadata == {
+        "delivery_id": parcel.delivery.id,
+        "message_id": parcel.message.id,
+        "address": "support@example.com",
+        "sent_to": "Help@example.com",
+        "via": "help@example.com",
+        "reason": "forwarded",
+        "from": "a@client.example",
+        "received_at": "2026-11-22T12:00:00.123Z",
+        "size": len(message),
+        "subject": "Hällo",
+    }
+    assert request.headers["Idempotency-Key"] == parcel.delivery.id
+    assert re.fullmatch(r"Waypost/[\d.]+", request.headers["User-Agent"])
+    assert "Transfer-Encoding" not in request.headers
+
+
+@settings(max_examples=30)
+@given(st.binary(max_size=3 * PART))
+def test_any_octets_arrive_as_they_are(octets):
+    _, receiver = run(to(answering(), a_parcel(octets)))
+    (request,) = receiver.requests
+    assert request.body.count(a_parcel().header + octets + b"\r\n--") == 1
+
+
+def test_frameworks_read_the_form(page):
+    """The parser of the standard library, for all of them."""
+    _, receiver = run(to(answering()))
+    (request,) = receiver.requests
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    form = email.message_from_bytes(head + request.body, policy=email.policy.HTTP)
+    metadata, message = form.iter_parts()
+    assert metadata.get_content_type() == "application/json"
+    assert metadata["Content-Disposition"].params["name"] == "metadata"
+    assert message.get_content()["Subject"] == "Hello"
+    assert message["Content-Disposition"].params["filename"] == "message.eml"
+    assert page["parts"](request.headers, request.body)[0]["reason"] == "forwarded"
+
+
+def test_the_code_of_the_page_knows_what_is_ours(page):
+    is_ours = page["is_from_waypost"]
+    _, receiver = run(to(answering(), a_parcel(b"x" * 1_000_000)))
+    (request,) = receiver.requests
+    stamp = int(request.headers["Waypost-Timestamp"])
+    assert abs(time.time() - stamp) < 60
+    assert is_ours(request.headers, request.body, SECRET)
+    assert not is_ours(request.headers, request.body, SECRET + ".")
+    assert not is_ours(request.headers, request.body + b" ", SECRET)
+    assert not is_ours(request.headers | {"Waypost-Timestamp": str(stamp + 1)}, request.body, SECRET)
+    assert not is_ours(request.headers, request.body, SECRET, tolerance=-1)
+    assert not is_ours(request.headers | {"Waypost-Signature": "v1=é"}, request.body, SECRET)
+    assert not is_ours({}, request.body, SECRET)
+
+
+def test_each_attempt_has_the_same_body_and_another_delivery_another_boundary():
+    _, receiver = run(to(answering(), times=2))
+    first, second = receiver.requests
+    assert first.body == second.body
+    _, receiver = run(to(answering(), a_parcel(number=2)))
+    assert receiver.requests[0].headers["Content-Type"] != first.headers["Content-Type"]
+
+
+def test_the_boundary_cannot_be_known_by_who_writes_the_message():
+    async def scenario():
+        async with Receiver(answering()) as receiver:
+            route = a_route(receiver.url)
+            await send(route)
+            await send(replace(route, secret="another secret of some length"))
+            return receiver.requests
+
+    first, second = run(scenario())
+    assert first.headers["Content-Type"] != second.headers["Content-Type"]
+
+
+def test_a_connection_is_used_again():
+    _, receiver = run(to(answering("200 OK", b"x" * 100), times=3))
+    assert (len(receiver.requests), receiver.connections) == (3, 1)
+
+
+def test_a_connection_with_an_answer_too_long_is_not_used_again():
+    _, receiver = run(to(answering("200 OK", b"x" * 3 * ANSWER_LIMIT), times=3))
+    assert (len(receiver.requests), receiver.connections) == (3, 3)
+
+
+LARGE_MESSAGE = """
+import asyncio, os, resource
+from tests.delivery.receiver import Receiver, a_parcel, a_route
+from waypost.delivery.webhook import WebhookTransport
+
+part, times = os.urandom(1 << 20), 96
+
+async def octets():
+    for _ in range(times):
+        yield part
+
+async def taking(talk):
+    left = int((await talk.head()).headers["Content-Length"])
+    while left:
+        left -= len(await talk.reader.read(min(left, 1 << 16)))
+    await talk.say(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+async def main():
+    transport = WebhookTransport()
+    async with Receiver(taking) as receiver:
+        await transport.attempt(a_parcel(), a_route(receiver.url))
+        before, parcel = peak(), a_parcel(size=times << 20)
+        object.__setattr__(parcel, "octets", octets)
+        result = await transport.attempt(parcel, a_route(receiver.url))
+        assert result.code == 200, result
+        print(peak() - before)
+    await transport.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_message_is_never_whole_in_memory():
+    """In a process of its own, where memory was not used for anything else before."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LARGE_MESSAGE], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 24 * 1024, f"{ran.stdout} KiB more for a message of 96 MiB"
+
+
+def test_the_library_is_not_loaded_before_there_is_a_webhook():
+    code = "import sys, waypost.delivery.webhook, waypost.delivery.dns; print({'aiohttp', 'dns'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
+
+
+def test_proxies_and_passwords_of_the_environment_are_not_used(monkeypatch, tmp_path):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", os.fspath(netrc))
+    result, receiver = run(to(answering()))
+    assert result.code == 200
+    assert "Authorization" not in receiver.requests[0].headers
+
+
+def test_what_is_behind_the_path_is_sent_and_not_told():
+    async def scenario():
+        async with Receiver(answering()) as receiver:
+            return await send(a_route(receiver.url + "?token=secret")), receiver
+
+    result, receiver = run(scenario())
+    assert receiver.requests[0].line == "POST /hook?token=secret HTTP/1.1"
+    assert result.peer == receiver.url
+
+
+# Where nobody is connected to
+
+PRIVATE = [
+    "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.254", "127.0.0.1", "127.255.0.1", "169.254.169.254",
+    "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
+    "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
+    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0:127.0.0.1", "fe80::1",
+    "fe80::1%lo", "fc00::1", "fd12:3456::1", "fec0::1", "ff02::1", "ff0e::1", "100::1", "64:ff9b::7f00:1",
+    "64:ff9b::10.0.0.1", "64:ff9b:1::1", "2001::1", "2001:0:7f00:1::", "2001:db8::1", "2001:20::1",
+    "2002:7f00:1::", "2002:a00:1::", "2002:c0a8:101::1", "3fff::1", "4000::1", "5f00::1", "nonsense",
+    "2130706433", "0x7f.1", "127.1", "localhost",
+]  # fmt: skip
+
+PUBLIC = [
+    "1.1.1.1", "9.9.9.9", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1",
+    "223.255.255.254", "2606:4700::1111", "2a00:1450::1", "2001:200::1", "2001:4860:4860::8888",
+    "::ffff:9.9.9.9", "64:ff9b::9.9.9.9", "2002:909:909::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("addresses", "expected"), [(PRIVATE, False), (PUBLIC, True)], ids=["private", "public"])
+def test_which_addresses_are_public(addresses, expected):
+    assert [address for address in addresses if is_public(address) is not expected] == []
+
+
+ODD_SPELLINGS = [
+    "127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f000001", "0x7f.1",
+    "127.1", "0177.0.0.1", "0", "127.0.0.1.", "LOCALHOST.", "①②⑦.⓪.⓪.①",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ODD_SPELLINGS)
+def test_this_machine_is_not_connected_to_however_it_is_written(host):
+    async def scenario():
+        async with Receiver(answering()) as receiver:
+            return await send(a_route(f"http://{host}:{receiver.port}/", allow_private=False)), receiver
+
+    result, receiver = run(scenario())
+    assert receiver.connections == 0
+    assert result.stage is Stage.CONNECT
+    assert result.trouble in {Trouble.FORBIDDEN, Trouble.NO_SUCH_HOST, Trouble.DNS_FAILED, Trouble.FAILED}
+    if host in {"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"}:
+        assert result.trouble is Trouble.FORBIDDEN
+        assert result.text == "The host has a private address, and the route does not allow one"
+
+
+def test_it_is_the_address_that_is_connected_to_that_counts():
+    """A name that leads elsewhere each time it is asked for finds no gap between the look and the connection."""
+
+    async def scenario():
+        names = Names(["192.0.2.1"], ["127.0.0.1"], ["127.0.0.1"])
+        async with Receiver(answering()) as receiver:
+            route = a_route(f"http://hook.example:{receiver.port}/", allow_private=False)
+            return await send(route, resolver=names, times=2), receiver
+
+    result, receiver = run(scenario())
+    assert result.trouble is Trouble.FORBIDDEN
+    assert receiver.connections == 0
+
+
+def test_a_connection_that_was_allowed_is_not_used_for_a_route_that_does_not_allow_it():
+    async def scenario():
+        async with Receiver(answering()) as receiver:
+            transport = WebhookTransport()
+            allowed = await transport.attempt(a_parcel(), a_route(receiver.url))
+            forbidden = await transport.attempt(a_parcel(), a_route(receiver.url, allow_private=False))
+            await transport.close()
+            return allowed, forbidden, receiver
+
+    allowed, forbidden, receiver = run(scenario())
+    assert (allowed.code, forbidden.trouble) == (200, Trouble.FORBIDDEN)
+    assert len(receiver.requests) == 1
+
+
+# THE TABLE: how far it came, what went wrong or was said, and what that means
+
+
+def at_webhook(script, parcel=None, **options):
+    return lambda: to(script, parcel, **options)
+
+
+def by_name(error):
+    return lambda: send(a_route("http://hook.example/"), resolver=Names(error=error))
+
+
+def forbidden():
+    return send(a_route("http://127.0.0.1:9/", allow_private=False))
+
+
+async def refused():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    return await send(a_route(f"http://127.0.0.1:{port}/"))
+
+
+async def never_accepted():
+    """A backlog that is full: the first steps of a connection are not answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = []
+        for _ in range(3):
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+            waiting.append(one)
+        try:
+            return await send(a_route(f"http://127.0.0.1:{full.getsockname()[1]}/"), timeouts=SOON)
+        finally:
+            for one in waiting:
+                one.close()
+
+
+async def never_greeted():
+    """Somebody takes the connection and says nothing of TLS."""
+    async with Receiver(hanging) as receiver:
+        return await send(a_route(receiver.url.replace("http:", "https:")), timeouts=SOON)
+
+
+async def in_clear():
+    async with Receiver(saying(b"")) as receiver:
+        receiver.script = speaking_clearly
+        return await send(a_route(receiver.url.replace("http:", "https:")))
+
+
+async def speaking_clearly(talk):
+    await talk.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await talk.reader.read()
+
+
+async def at_another_name():
+    async with Receiver(answering(), authority().issue()) as receiver:
+        route = a_route(f"https://hook.example:{receiver.port}/")
+        return await send(route, resolver=Names(["127.0.0.1"]))
+
+
+def unreadable():
+    parcel = a_parcel()
+    calls = iter([0, 1])
+
+    async def octets():
+        yield OCTETS
+        if next(calls):
+            raise RuntimeError("the store is gone")
+
+    object.__setattr__(parcel, "octets", octets)
+    return to(answering(), parcel)
+
+
+OF_DESTINATION, ALONE = True, False
+AGAIN, DONE, NEVER = Then.RETRY, Then.DELIVERED, Then.GIVE_UP
+
+TROUBLES = {
+    "connection refused": (refused, Stage.CONNECT, Trouble.UNREACHABLE, AGAIN, OF_DESTINATION),
+    "no answer to the connection": (never_accepted, Stage.CONNECT, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
+    "private address": (forbidden, Stage.CONNECT, Trouble.FORBIDDEN, AGAIN, OF_DESTINATION),
+    "name not found": (
+        by_name(socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
+        Stage.CONNECT, Trouble.NO_SUCH_HOST, AGAIN, OF_DESTINATION,
+    ),
+    "the DNS does not say": (
+        by_name(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")),
+        Stage.CONNECT, Trouble.DNS_FAILED, AGAIN, OF_DESTINATION,
+    ),
+    "no TLS there": (in_clear, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
+    "silence instead of TLS": (never_greeted, Stage.CONNECT, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
+    "certificate of another name": (at_another_name, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
+    "certificate of a stranger": (
+        lambda: to(answering(), certificate=Authority("a stranger").issue()),
+        Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION,
+    ),
+    "disconnected at once": (
+        at_webhook(leaving_at_once, LARGE), Stage.BODY, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
+    "disconnected amid the body": (
+        at_webhook(leaving_amid_the_body, LARGE), Stage.BODY, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
+    "body not taken": (
+        at_webhook(not_reading, LARGE, timeouts=Timeouts(part=0.3)),
+        Stage.BODY, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
+    ),
+    "our own message cannot be read": (unreadable, Stage.BODY, Trouble.FAILED, AGAIN, ALONE),
+    "our own message is shorter than it was": (
+        at_webhook(answering(), a_parcel(b"short", size=6)), Stage.CONNECT, Trouble.FAILED, AGAIN, ALONE),
+    "disconnected after the body": (
+        at_webhook(leaving_after_the_body), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
+    "no answer": (
+        at_webhook(hanging, timeouts=Timeouts(answer=0.3)), Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
+    "garbage": (at_webhook(saying(b"220 mail.example ESMTP\r\n")), Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION),
+    "chunks that are none": (
+        at_webhook(saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")),
+        Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
+    ),
+    "half a header": (
+        at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-")), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
+    "header without end": (
+        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n"), timeouts=SOON),
+        Stage.END, None, AGAIN, OF_DESTINATION,
+    ),
+    "line without end": (
+        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096)),
+        Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
+    ),
+    "always about to answer": (
+        at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), timeouts=SOON),
+        Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
+    ),
+}  # fmt: skip
+
+ANSWERS = {
+    200: (DONE, ALONE), 201: (DONE, ALONE), 202: (DONE, ALONE), 204: (DONE, ALONE),
+    301: (AGAIN, ALONE), 302: (AGAIN, ALONE), 307: (AGAIN, ALONE), 308: (AGAIN, ALONE),
+    400: (AGAIN, ALONE), 401: (AGAIN, ALONE), 403: (AGAIN, ALONE), 404: (AGAIN, ALONE), 408: (AGAIN, ALONE),
+    409: (AGAIN, ALONE), 410: (NEVER, ALONE), 413: (NEVER, ALONE), 415: (NEVER, ALONE), 422: (NEVER, ALONE),
+    429: (AGAIN, OF_DESTINATION), 500: (AGAIN, ALONE), 502: (AGAIN, OF_DESTINATION), 503: (AGAIN, OF_DESTINATION),
+    504: (AGAIN, OF_DESTINATION), 599: (AGAIN, ALONE), 999: (AGAIN, ALONE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "stage", "trouble", "then", "whose"), TROUBLES.values(), ids=TROUBLES)
+def test_what_goes_wrong_and_what_it_means(case, stage, trouble, then, whose):
+    result = run(case())
+    result = result[0] if isinstance(result, tuple) else result
+    assert (result.stage, result.code) == (stage, None)
+    assert result.trouble is trouble or (trouble is None and result.trouble in {Trouble.GARBAGE, Trouble.TIMEOUT})
+    assert "\n" not in result.text
+    assert len(result.text) <= 200
+    assert decided(result) == (then, whose)
+
+
+@pytest.mark.parametrize(("code", "expected"), ANSWERS.items())
+def test_what_an_answer_means(code, expected):
+    location = "Location: http://127.0.0.1:9/elsewhere"
+    result, receiver = run(to(answering(f"{code} Words", b"" if code == 204 else b"because\r\n", location)))
+    assert (result.stage, result.code, result.trouble) == (Stage.END, code, None)
+    assert result.text == ("Words" if code == 204 else "Words: because")
+    assert decided(result) == expected
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(("code", "then"), [(413, NEVER), (503, AGAIN), (401, AGAIN), (200, AGAIN)])
+def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, then):
+    result, _ = run(to(answering_amid_the_body(f"{code} Words"), LARGE))
+    assert (result.stage, result.code, result.trouble) == (Stage.BODY, code, None)
+    assert decided(result)[0] is then
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        saying_without_end(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nfirst\n", b"more" * 1000),
+        saying_without_end(b"HTTP/1.1 200 OK\r\n\r\nfirst\n", b"more" * 1000),
+        saying_without_end(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n", b"4\r\nmore\r\n"),
+        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"),
+        saying_without_end(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"),
+    ],
+    ids=["a length beyond reason", "no length", "chunks", "cut off", "hanging"],
+)  # fmt: skip
+def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script):
+    result, _ = run(to(script, timeouts=Timeouts(answer=0.5)))
+    assert (result.stage, result.code, result.text) == (Stage.END, 200, "OK: first")
+    assert decided(result)[0] is DONE
+
+
+def test_what_a_stranger_says_is_one_short_line_that_can_be_shown():
+    result, _ = run(to(answering("500 Oh\tno", b"\xff\x1b[31m \xe2\x80\xae" + b"x" * 1000)))
+    assert result.text.startswith("Oh no: ??[31m ?xxx".replace("?", "\N{REPLACEMENT CHARACTER}"))
+    assert len(result.text) == 200
+
+
+def test_who_is_cancelled_leaves_no_connection():
+    has_come, has_gone = asyncio.Event(), asyncio.Event()
+
+    async def waiting(talk):
+        await talk.request()
+        has_come.set()
+        assert await talk.reader.read() == b""
+        has_gone.set()
+
+    async def scenario():
+        async with Receiver(waiting) as receiver:
+            transport = WebhookTransport()
+            task = asyncio.create_task(transport.attempt(a_parcel(), a_route(receiver.url)))
+            await has_come.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await has_gone.wait()
+            await transport.close()
+
+    run(scenario())
+
+
+def test_many_attempts_at_once_do_not_wait_for_each_other():
+    all_there, number = asyncio.Event(), 120
+
+    async def waiting(talk):
+        await talk.request()
+        if len(talk.receiver.requests) == number:
+            all_there.set()
+        await all_there.wait()
+        await talk.say(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async def scenario():
+        async with Receiver(waiting) as receiver:
+            transport = WebhookTransport()
+            attempts = (transport.attempt(a_parcel(number=each), a_route(receiver.url)) for each in range(number))
+            results = await asyncio.gather(*attempts)
+            await transport.close()
+            return Counter(result.code for result in results), receiver
+
+    codes, receiver = run(scenario())
+    assert codes == {200: number}
+    assert len({request.headers["Idempotency-Key"] for request in receiver.requests}) == number
+
+
+def test_by_default_the_authorities_of_the_system_are_trusted():
+    result, _ = run(to(answering(), certificate=authority().issue(), tls=None))
+    assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)

@@ -1,0 +1,155 @@
+"""What the next server will think of mail that we send on."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.values import NOW, a_delivery, a_message
+from waypost.app import ports
+from waypost.app.attempt import Ready
+from waypost.app.deployment import Deployment
+from waypost.delivery import parcel
+from waypost.domain.delivery import Queued
+from waypost.domain.forwarding import Author, Expected, Rewriting, forecast, read_author, rewriting
+from waypost.domain.routes import Route
+
+MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
+SRS = "bounces.ours.example"
+OWN = frozenset({"ours.example"})
+STAYS = Rewriting("", "for a test")
+REWRITTEN = Rewriting(SRS, "for a test")
+UNSIGNED = Author(("client.example",), ())
+SIGNED = Author(("client.example",), ("client.example",))
+
+
+def outcomes(sender, author, rewritten=STAYS):
+    found = forecast(sender, author, rewritten, own_domains=OWN, hostname="mx.ours.example")
+    return " ".join(one.outcome.value for one in (found.spf, found.dkim, found.dmarc))
+
+
+@pytest.mark.parametrize(
+    ("sender", "author", "rewritten", "expected"),
+    [
+        ("a@client.example", None, STAYS, "fail unknown unknown"),
+        ("a@client.example", None, REWRITTEN, "pass unknown unknown"),
+        ("a@client.example", UNSIGNED, STAYS, "fail none fail"),
+        ("a@client.example", UNSIGNED, REWRITTEN, "pass none fail"),
+        ("a@client.example", SIGNED, STAYS, "fail pass pass"),
+        ("a@client.example", SIGNED, REWRITTEN, "pass pass pass"),
+        ("a@elsewhere.test", SIGNED, REWRITTEN, "pass pass pass"),
+        # A signature of somebody else speaks for nobody; one of the same organisation may.
+        ("a@client.example", Author(("client.example",), ("esp.test",)), REWRITTEN, "pass pass fail"),
+        ("a@client.example", Author(("client.example",), ("mail.client.example",)), STAYS, "fail pass unknown"),
+        ("a@client.example", Author(("a.client.example",), ("b.client.example",)), STAYS, "fail pass unknown"),
+        # Our own domains.
+        ("a@ours.example", Author(("ours.example",), ()), STAYS, "pass none pass"),
+        ("a@OURS.example", Author(("ours.example",), ()), STAYS, "pass none pass"),
+        ("a@ours.example", UNSIGNED, STAYS, "pass none fail"),
+        ("a@client.example", Author(("ours.example",), ()), REWRITTEN, "pass none unknown"),
+        # The null sender, for which the name of this server is asked.
+        ("", UNSIGNED, STAYS, "unknown none fail"),
+        ("", SIGNED, STAYS, "unknown pass pass"),
+        ("", Author(("ours.example",), ()), STAYS, "unknown none unknown"),
+        ("", Author(("mx.ours.example",), ()), STAYS, "unknown none unknown"),
+        # A sender that was not said.
+        (None, UNSIGNED, STAYS, "unknown none unknown"),
+        (None, SIGNED, REWRITTEN, "unknown pass pass"),
+        (None, None, REWRITTEN, "unknown unknown unknown"),
+        # From has to name one domain.
+        ("a@client.example", Author((), ("client.example",)), STAYS, "fail pass unknown"),
+        ("a@client.example", Author(("client.example", "b.test"), ("client.example",)), STAYS, "fail pass unknown"),
+    ],
+)
+def test_what_is_expected(sender, author, rewritten, expected):
+    assert outcomes(sender, author, rewritten) == expected
+
+
+def test_every_expectation_has_its_reason():
+    found = forecast("a@client.example", UNSIGNED, REWRITTEN, own_domains=OWN, hostname="mx.ours.example")
+    assert found.spf.because == f"the sender is in {SRS} now, whose SPF record must have this server"
+    assert found.dkim.because == "the message has no signature"
+    assert "neither SPF nor a signature speaks for client.example" in found.dmarc.because
+    assert found.dmarc.outcome is Expected.FAIL
+
+
+@pytest.mark.parametrize(
+    ("sender", "route", "domain", "because"),
+    [
+        ("a@client.example", {}, SRS, "client.example says by SPF who may send for it"),
+        ("a@client.example", {"to": "mx:"}, SRS, "client.example says by SPF who may send for it"),
+        (None, {}, SRS, "the domain of the sender says by SPF who may send for it"),
+        ("a@Ours.Example", {}, "", "ours.example is one of own_domains"),
+        ("", {}, "", "the null sender is never rewritten"),
+        ("a@client.example", {"rewrite_sender": False}, "", "the route has rewrite_sender = false"),
+        ("a@client.example", {"to": "lmtp://127.0.0.1"}, "", "the route does not lead to another mail server"),
+        ("a@client.example", {"to": "maildir:/mail"}, "", "the route does not lead to another mail server"),
+    ],
+)
+def test_whether_the_sender_is_rewritten(sender, route, domain, because):
+    found = rewriting(
+        sender, Route(**{"match": "*", "to": "smtp://relay.test"} | route), srs_domain=SRS, own_domains=OWN
+    )
+    assert found.domain == domain
+    assert found.because.startswith(because)
+
+
+def test_nothing_is_rewritten_without_a_domain_for_it():
+    found = rewriting("a@client.example", Route(match="*", to="mx:"), srs_domain="", own_domains=OWN)
+    assert found == Rewriting("", "no srs_domain is set")
+
+
+@pytest.mark.parametrize(
+    ("header", "domains", "signatures"),
+    [
+        (b"From: a@client.example\r\n", ["client.example"], []),
+        (b"from : Ann <a@Client.Example>\r\nTo: b@b.test\r\n", ["client.example"], []),
+        (b'From: "Ann, of a@b.test" <a@client.example>\r\n', ["client.example"], []),
+        (b'From: Ann (at "b@b.test" (or c@c.test)) <a@client.example>\r\n', ["client.example"], []),
+        (b'From: "\\"@b.test>" <a@client.example>, Team: a@one.test;\r\n', ["client.example", "one.test"], []),
+        (b"From: Ann\r\n <a@client.example>\r\n", ["client.example"], []),
+        ("From: a@bücher.example\r\n".encode(), ["xn--bcher-kva.example"], []),
+        (b"From: a@one.test, b@two.test, c@one.test\r\n", ["one.test", "two.test"], []),
+        (b"From: a@one.test\r\nFrom: a@one.test\r\n", ["one.test", "one.test"], []),
+        (b"From: nobody\r\n", [], []),
+        (b"From: a@-\r\n", [], []),
+        (b"From:\r\n", [], []),
+        (b"Subject: From: a@client.example\r\n\r\nFrom: a@client.example\r\n", [], []),
+        (b"DKIM-Signature: v=1; d=client.example; s=x\r\n", [], ["client.example"]),
+        (
+            b"DKIM-Signature: d = Client.\r\n\tExample.;s=x\r\ndkim-signature: s=d=x; d=b.test",
+            [],
+            ["client.example", "b.test"],
+        ),
+        (b"DKIM-Signature: v=1; bd=client.example\r\n", [], []),
+        (b"From: a@" + b"x" * 20_000, [], []),
+        (b"From: a@one.test," + b" " * 4_000 + b"a@two.test\r\nFrom: a@three.test", ["one.test", "three.test"], []),
+        (b"From: " + b", ".join(b"a@%d.test" % n for n in range(30)), [f"{n}.test" for n in range(20)], []),
+        (b"DKIM-Signature: d=a.test\r\n" * 30, [], ["a.test"] * 20),
+        (b"\xff\x00\r\n", [], []),
+        (b"", [], []),
+    ],
+)
+def test_who_has_written_a_message_is_read_of_its_header(header, domains, signatures):
+    found = read_author(header)
+    assert (list(found.domains), list(found.signatures)) == (domains, signatures)
+
+
+def test_a_header_of_the_longest_fields_is_read_quickly():
+    fields = (b" (" * 60_000, b' "\\' * 40_000, b" d" * 60_000, b";d" * 60_000)
+    for value in fields:
+        assert read_author(b"From:" + value + b"\r\nDKIM-Signature:" + value) == Author((), ())
+
+
+@pytest.mark.parametrize("to", ["smtp://relay.test", "mx:", "lmtp://relay.test", "maildir:/mail"])
+@pytest.mark.parametrize("sender", ["a@client.example", "a@ours.example", ""])
+@pytest.mark.parametrize("rewrite_sender", [True, False])
+@pytest.mark.parametrize("srs_domain", [SRS, ""])
+def test_what_is_expected_of_the_sender_is_what_is_done_with_it(to, sender, rewrite_sender, srs_domain):
+    route = Route(match="*", to=to, rewrite_sender=rewrite_sender)
+    message = a_message(MESSAGE_ID, envelope=replace(a_message().envelope, sender=sender))
+    queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
+    ready = Ready(ports.Claimed(a_delivery(message_id=MESSAGE_ID), message, queued, "c"), route)
+    deployment = Deployment("mx.ours.example", b"", srs_domain=srs_domain, srs_key=lambda _: b"k", own_domains=OWN)
+    sent = parcel.make(ready, deployment, NOW, lambda: None).return_path
+    expected = rewriting(sender, route, srs_domain=srs_domain, own_domains=OWN)
+    assert sent.rpartition("@")[2] == (expected.domain or sender.rpartition("@")[2])

@@ -1,0 +1,161 @@
+"""What an inbox keeps, by the age of its mail and by how much of it there is."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import addresses, messages, retention
+from waypost.domain.retention import Delivered, Rule
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+ADDRESS = addresses.parse("Support@Example.com")
+
+OLD = Rule("*", age=30 * DAY)
+SMALL = Rule("*", size=100)
+
+
+def inbox(*mail):
+    """Mail as `size` or `(size, days ago)`, newest first; an id tells its place."""
+    pairs = [each if isinstance(each, tuple) else (each, 0) for each in mail]
+    return [Delivered(str(place), NOW - ago * DAY, size, kept=True) for place, (size, ago) in enumerate(pairs)]
+
+
+def going(rule, delivered, **options):
+    """The places of those that have to go."""
+    return [int(delivery.message_id) for delivery in retention.to_go(rule, delivered, now=NOW, **options)[0]]
+
+
+@pytest.mark.parametrize("match", ["support@example.com", "*@example.com", "instance:i", "*"])
+def test_a_rule_is_for_an_address_a_domain_an_instance_or_all(match):
+    assert retention.find([Rule(match)], ADDRESS, "i") == Rule(match)
+
+
+@pytest.mark.parametrize("match", ["other@example.com", "*@sub.example.com", "*@ample.com", "instance:j"])
+def test_a_rule_for_others_does_not_match(match):
+    assert retention.find([Rule(match)], ADDRESS, "i") is None
+
+
+def test_the_first_rule_that_matches_wins():
+    rules = [Rule("instance:j"), Rule("*@example.com", age=DAY), Rule("support@example.com", size=1), Rule("*")]
+    assert retention.find(rules, ADDRESS, "i") == rules[1]
+    assert retention.find(rules[2:], ADDRESS, "i") == rules[2]
+
+
+def test_where_the_email_address_is_gone_no_rule_for_an_instance_matches():
+    rules = [Rule("instance:i"), Rule("instance:None"), Rule("instance:"), Rule("*")]
+    assert retention.find(rules, ADDRESS, None) == rules[-1]
+
+
+@pytest.mark.parametrize(
+    ("ago", "goes"),
+    [
+        (timedelta(0), False),
+        (30 * DAY - timedelta(milliseconds=1), False),
+        (30 * DAY, False),
+        (30 * DAY + timedelta(milliseconds=1), True),
+        (10_000 * DAY, True),
+        (-DAY, False),
+    ],
+    ids=str,
+)
+def test_what_is_older_than_the_rule_says_goes(ago, goes):
+    delivery = Delivered("m", NOW - ago, 5, kept=True)
+    assert retention.to_go(OLD, [delivery], now=NOW)[0] == [delivery] * goes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "gone"),
+    [
+        ([], []),
+        ([100], []),
+        ([50, 50], []),
+        ([50, 51], [1]),
+        ([50, 51, 1], [1, 2]),  # also the one that would fit
+        ([101], []),  # the newest stays
+        ([101, 0], [1]),
+        ([0, 101], [1]),
+        ([0, 0, 98], []),
+        ([40, 30, 20, 10, 1], [4]),
+    ],
+    ids=str,
+)
+def test_from_the_first_that_has_no_room_on_all_go_but_the_newest_stays(sizes, gone):
+    assert going(SMALL, inbox(*sizes)) == gone
+
+
+def test_age_and_size_hold_both():
+    mail = inbox((60, 1), (30, 2), (9, 31), (10, 3), (1, 4), (1, 40))
+    assert going(Rule("*", age=30 * DAY, size=100), mail) == [2, 4, 5]
+    assert going(Rule("*", age=30 * DAY), mail) == [2, 5]
+    assert going(Rule("*"), mail) == []
+
+
+def test_what_was_only_sent_on_takes_no_room_and_goes_by_its_age_alone():
+    elsewhere = [Delivered("0", NOW, 500, kept=False), Delivered("1", NOW - 31 * DAY, 500, kept=False)]
+    assert going(SMALL, elsewhere) == []
+    assert going(OLD, elsewhere) == [1]
+    assert retention.to_go(SMALL, elsewhere, now=NOW)[1] == 0
+
+
+@pytest.mark.parametrize("age", [(NOW - datetime.fromtimestamp(0, UTC)), timedelta.max])
+def test_an_age_of_before_all_mail_keeps_all_mail(age):
+    rule = Rule("*", age=age)
+    assert going(rule, inbox((5, 20_000))) == []
+    assert retention.first_look(rule, NOW) == ""
+
+
+def test_a_look_begins_where_mail_may_be_too_old():
+    begin = retention.first_look(OLD, NOW)
+    for ago in (timedelta(milliseconds=1), DAY):
+        assert messages.new_id(NOW - 30 * DAY - ago, 4095, b"\xff" * 8) < begin
+        assert messages.new_id(NOW - 30 * DAY + ago, 0, bytes(8)) > begin
+    assert messages.new_id(NOW - 30 * DAY, 0, bytes(8)) >= begin
+
+
+def test_a_look_begins_with_the_newest_where_the_size_counts_and_nowhere_where_nothing_goes():
+    for rule in (SMALL, Rule("*", age=DAY, size=1)):
+        assert retention.first_look(rule, NOW) > messages.new_id(NOW + 9_999 * DAY, 4095, b"\xff" * 8)
+    assert retention.first_look(Rule("*"), NOW) == ""
+
+
+MAIL = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=30).map(lambda mail: inbox(*mail))
+RULES = st.builds(
+    Rule,
+    st.just("*"),
+    age=st.none() | st.integers(1, 40).map(timedelta),
+    size=st.none() | st.integers(1, 200),
+)
+
+
+@given(RULES, MAIL, st.integers(1, 5))
+def test_part_by_part_the_same_go(rule, mail, step):
+    whole, octets = retention.to_go(rule, mail, now=NOW)
+    parts, newer = [], 0
+    for start in range(0, len(mail), step):
+        gone, newer = retention.to_go(rule, mail[start : start + step], now=NOW, newer=newer)
+        parts += gone
+    assert (parts, newer) == (whole, octets)
+
+
+@given(RULES, MAIL)
+def test_what_stays_is_young_enough_and_fits_and_nothing_else_went(rule, mail):
+    gone = retention.to_go(rule, mail, now=NOW)[0]
+    stays = [delivery for delivery in mail if delivery not in gone]
+    young = [delivery for delivery in mail if rule.age is None or delivery.received_at >= NOW - rule.age]
+    assert stays == young[: len(stays)]
+    if rule.size is not None and len(stays) > 1:
+        assert sum(delivery.size for delivery in stays) <= rule.size
+    if len(stays) < len(young):
+        assert rule.size is not None
+        assert stays
+        assert sum(max(delivery.size, 1) for delivery in young[: len(stays) + 1]) > rule.size
+
+
+@given(RULES, MAIL)
+def test_what_stays_once_stays_the_next_time(rule, mail):
+    gone = retention.to_go(rule, mail, now=NOW)[0]
+    stays = [delivery for delivery in mail if delivery not in gone]
+    assert retention.to_go(rule, stays, now=NOW)[0] == []

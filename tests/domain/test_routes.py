@@ -1,0 +1,203 @@
+"""Routes as tables: which one an address has, where it leads, and what is refused."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import addresses, errors, routes
+from waypost.domain.delivery import Protocol
+from waypost.domain.routes import Fault, Route, Target, Tls
+
+SMTP, LMTP, MAILDIR, WEBHOOK = Protocol.SMTP, Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK
+INSTANCE = "11111111-2222-3333-4444-555555555555"
+KEY = "0123456789abcdef"
+
+
+def a_route(to="smtp://mail.example", match="*", **options):
+    return Route(match=match, to=to, **options)
+
+
+@pytest.mark.parametrize(
+    ("to", "target"),
+    [
+        ("smtp://Mail.Example", Target(protocol=SMTP, host="mail.example", port=25)),
+        ("smtp://mail.example:2525/", Target(protocol=SMTP, host="mail.example", port=2525)),
+        ("smtp://192.0.2.1", Target(protocol=SMTP, host="192.0.2.1", port=25)),
+        ("smtp://[2001:db8::1]:26", Target(protocol=SMTP, host="2001:db8::1", port=26)),
+        ("smtp://bücher.example", Target(protocol=SMTP, host="xn--bcher-kva.example", port=25)),
+        ("smtps://mail.example", Target(protocol=SMTP, host="mail.example", port=465, is_tls=True)),
+        ("lmtp://mail.example", Target(protocol=LMTP, host="mail.example", port=24)),
+        ("lmtp:///run/dovecot/lmtp", Target(protocol=LMTP, path="/run/dovecot/lmtp")),
+        ("mx:", Target(protocol=SMTP, port=25, mx="")),
+        ("mx:Example.com", Target(protocol=SMTP, port=25, mx="example.com")),
+        ("maildir:/var/mail/support", Target(protocol=MAILDIR, path="/var/mail/support")),
+        ("https://hook.example/mail?a=b", Target(protocol=WEBHOOK, host="hook.example", port=443, is_tls=True)),
+        ("http://10.0.0.1:8080/", Target(protocol=WEBHOOK, host="10.0.0.1", port=8080)),
+    ],
+)
+def test_where_it_leads(to, target):
+    assert routes.parse_target(to) == target
+    assert a_route(to).target == target
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ("", "is no target"),
+        ("nowhere", "say inbox, smtp://HOST:PORT"),
+        ("inbox", "is no target"),
+        ("ftp://mail.example", "is no target"),
+        ("lmtp:/run/lmtp", "needs a host"),
+        ("smtp:mail.example", "needs a host, as in smtp://"),
+        ("smtp://", "needs a host"),
+        ("smtp://:25", "needs a host"),
+        ("smtp://mail.example:0", "needs a host"),
+        ("smtp://mail.example:65536", "is no target: Port"),
+        ("smtp://mail.example:x", "is no target: Port"),
+        ("smtp://[::1", "is no target: "),
+        ("smtp://mail_server", "has no host name in it"),
+        ("smtp://me:secret@mail.example", "no user and no password"),
+        ("smtp://me@mail.example", "no user and no password"),
+        ("smtp://mail.example/x", "something behind the port"),
+        ("smtp://mail.example?x", "something behind the port"),
+        ("smtp://mail.example#x", "something behind the port"),
+        ("smtp://mail.example\r\nQUIT", "a space or a control character"),
+        ("maildir:/var/mail/a b", "a space or a control character"),
+        ("maildir:mail", "needs the full path"),
+        ("maildir:/" + "x" * routes.TARGET_LIMIT, "octets at most"),
+        ("mx:-", "has no host name in it"),
+    ],
+)
+def test_what_is_no_target(to, says):
+    with pytest.raises(errors.Invalid) as caught:
+        routes.parse_target(to)
+    assert says in caught.value.message
+
+
+@given(st.text())
+def test_a_target_is_understood_or_refused_with_a_reason(to):
+    with suppress(errors.Invalid):
+        assert routes.parse_target(to).protocol in Protocol
+
+
+@pytest.mark.parametrize(
+    ("match", "spelled"),
+    [
+        ("*", "*"),
+        ("Support@Example.COM", "support@example.com"),
+        ("*@Bücher.example", "*@xn--bcher-kva.example"),
+        (f"instance:{INSTANCE}", f"instance:{INSTANCE}"),
+    ],
+)
+def test_what_it_may_match(match, spelled):
+    assert routes.checked(a_route(match=match)).match == spelled
+
+
+@pytest.mark.parametrize("match", ["", "support", "*@", "*@-", "@example.com", "instance:", "instance:x", "**"])
+def test_what_matches_nothing(match):
+    with pytest.raises(errors.Invalid):
+        routes.checked(a_route(match=match))
+
+
+GOOD = [
+    a_route(),
+    a_route("smtps://mail.example", user="me", secret="password"),
+    a_route("smtp://mail.example", user="me", secret="password", tls=Tls.VERIFY),
+    a_route("mx:example.com", user="me", secret="password", tls=Tls.VERIFY),
+    a_route("https://hook.example", secret=KEY),
+    a_route("http://10.0.0.1", secret=KEY, allow_private=True),
+    a_route("lmtp:///run/lmtp", keep=True, connections=1, fault=Fault.SLOW),
+    a_route("maildir:/mail", connections=1000),
+    a_route("inbox", match="*@example.com", keep=True),
+]
+
+
+@pytest.mark.parametrize("route", GOOD, ids=lambda route: route.to)
+def test_a_good_route_stays_as_it_is(route):
+    assert routes.checked(route) == route
+
+
+@pytest.mark.parametrize(
+    ("route", "says"),
+    [
+        (a_route("smtp://mail.example", user="me", tls=Tls.VERIFY), "needs a password"),
+        (a_route("lmtp://mail.example", user="me", secret="x", tls=Tls.VERIFY), "`user` is for smtp"),
+        (a_route("smtp://mail.example", user="me", secret="x"), "only sent with tls"),
+        (a_route("smtp://mail.example", user="me", secret="x", tls=Tls.REQUIRE), "only sent with tls"),
+        (a_route("smtps://mail.example", user="me", secret="x", tls=Tls.NONE), "only sent with tls"),
+        (a_route("smtp://mail.example", secret="x"), "a secret is for a user"),
+        (a_route("maildir:/mail", secret="x"), "a secret is for a user"),
+        (a_route("https://hook.example"), "at least 16 characters"),
+        (a_route("https://hook.example", secret=KEY[1:]), "at least 16 characters"),
+        (a_route("http://hook.example", secret=KEY), "http:// only in a private network"),
+        (a_route(connections=0), "from 1 to 1000"),
+        (a_route(connections=1001), "from 1 to 1000"),
+        (a_route("inbox", user="me"), "neither user nor secret nor fault"),
+        (a_route("inbox", secret="x"), "neither user nor secret nor fault"),
+        (a_route("inbox", fault=Fault.SLOW), "neither user nor secret nor fault"),
+        (a_route("nowhere"), "is no target"),
+    ],
+)
+def test_what_is_refused(route, says):
+    with pytest.raises(errors.Invalid) as caught:
+        routes.checked(route)
+    assert says in caught.value.message
+
+
+def test_the_inbox_keeps_by_itself():
+    assert routes.checked(a_route("inbox")) == routes.INBOX_ROUTE
+    assert routes.checked(a_route("inbox", match="a@example.com")).keep
+    assert routes.INBOX_ROUTE.is_inbox
+    assert not a_route().is_inbox
+
+
+def test_a_secret_is_not_shown():
+    assert "password" not in repr(a_route(secret="password"))
+
+
+SUPPORT = addresses.parse("Support@Example.com")
+
+
+@pytest.mark.parametrize(
+    ("matches", "found"),
+    [
+        ([], None),
+        (["*@other.example", "other@example.com", f"instance:{INSTANCE[::-1]}"], None),
+        (["support@example.com", "*"], 0),
+        (["*@example.com", "support@example.com"], 0),
+        (["*@other.example", f"instance:{INSTANCE}", "*"], 1),
+        (["*@example.co", "*"], 1),
+    ],
+)
+def test_the_first_that_matches_wins(matches, found):
+    several = [a_route(f"smtp://mail{number}.example", match=match) for number, match in enumerate(matches)]
+    route = routes.find(several, SUPPORT, INSTANCE)
+    assert route == (routes.INBOX_ROUTE if found is None else several[found])
+
+
+@pytest.mark.parametrize(
+    ("to", "destination"),
+    [
+        ("inbox", ""),
+        ("smtp://mail.example", "smtp://mail.example"),
+        ("mx:", "mx:example.com"),
+        ("mx:other.example", "mx:other.example"),
+    ],
+)
+def test_deliveries_wait_by_where_they_go(to, destination):
+    assert routes.destination(a_route(to), SUPPORT) == destination
+
+
+def test_a_revision_is_another_one_as_soon_as_anything_is():
+    same = routes.revision([a_route(), a_route("mx:")])
+    assert routes.revision([a_route(), a_route("mx:")]) == same
+    others = [
+        [],
+        [a_route("mx:"), a_route()],
+        [a_route(), a_route("mx:", keep=True)],
+        [a_route(), a_route("mx:", secret="x")],
+        [a_route(), a_route("mx:", secret="y")],
+    ]
+    assert len({same, *map(routes.revision, others)}) == 1 + len(others)

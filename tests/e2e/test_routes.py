@@ -1,0 +1,231 @@
+"""Mail leaves the house: over real peers, to the octet, and never in a circle."""
+
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import ExitStack, contextmanager
+
+import dkim
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.lmtp import LMTP
+
+from tests.authentication import mail
+from tests.e2e.house import House, logged
+from tests.e2e.sink import Sink
+from waypost import testing
+
+SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
+MESSAGE = mail.MESSAGE.replace(
+    b"\r\n\r\n", b"\r\nX-Odd:  two  spaces\t\r\n\r\n.a line with a dot\r\n..two\r\n\xc3\xbc\r\n", 1
+)
+
+
+@contextmanager
+def a_house(tmp_path, settings, *options, name="data"):
+    """A server with a settings file, which may be given as a function of its house."""
+    path = tmp_path / f"{name}.toml"
+    path.write_text(settings)
+    server = testing.Server(tmp_path / name, "--config", str(path), *options)
+    server.start()
+    house = House(server)
+    try:
+        yield house
+    finally:
+        house.connect.close()
+        if server._process.poll() is None:
+            server.stop()
+    assert not logged(server, "failed")
+
+
+def eventually(look, seconds=20.0):
+    """What `look` gives as soon as it is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+    return found
+
+
+class Kept:
+    """A handler of aiosmtpd that keeps what comes."""
+
+    def __init__(self):
+        self.envelopes = []
+
+    async def handle_DATA(self, server, session, envelope):
+        self.envelopes.append(envelope)
+        return "250 kept"
+
+
+class LmtpController(Controller):
+    def factory(self):
+        return LMTP(self.handler, enable_SMTPUTF8=True)
+
+
+@contextmanager
+def lmtp_of_aiosmtpd():
+    kept = Kept()
+    controller = LmtpController(kept, hostname="127.0.0.1", port=_free_port())
+    controller.start()
+    try:
+        yield controller.port, kept
+    finally:
+        controller.stop()
+
+
+def _free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def smtp_sink(tmp_path):
+    """Postfix's smtp-sink, which writes each message to a file."""
+    directory = tmp_path / "sink"
+    directory.mkdir(mode=0o777)
+    directory.chmod(0o777)
+    for parent in list(directory.parents)[:-1]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    port = _free_port()
+    process = subprocess.Popen(
+        [SMTP_SINK, "-u", "nobody", "-R", str(directory), "-d", "%M.", f"127.0.0.1:{port}", "20"]
+    )
+    eventually(lambda: _answers(port))
+    try:
+        yield port, directory
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(SMTP_SINK is None, reason="Postfix's smtp-sink is not installed")
+def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_signature_holds(tmp_path):
+    signed = mail.sign(MESSAGE)
+    with smtp_sink(tmp_path) as (smtp, directory), lmtp_of_aiosmtpd() as (lmtp, kept):
+        settings = f"""
+            [[route]]
+            match = "help@example.com"
+            to = "lmtp://127.0.0.1:{lmtp}"
+            keep = true
+            [[route]]
+            match = "*@example.com"
+            to = "smtp://127.0.0.1:{smtp}"
+        """
+        with a_house(tmp_path, settings) as house:
+            alias, primary = _make(house, "help@example.com"), _make(house, "support@example.com")
+            house.connect.associate_email_address_alias(**house._link(alias, primary))
+            message_id = house.deliver(signed, alias)
+            wanted = {alias: "delivered", primary: "delivered"}
+            eventually(lambda: _statuses(house, message_id) == wanted)
+            (envelope,), (dumped,) = kept.envelopes, directory.iterdir()
+            at_sink = dumped.read_bytes().replace(b"\n", b"\r\n")
+            at_inbox = house.raw(message_id, alias)
+    assert envelope.rcpt_tos == [alias]
+    assert b"Delivered-To: " + primary.encode() + b"\r\n" in at_sink
+    assert b"X-Rcpt-Args: <" + primary.encode() + b">" in at_sink
+    for octets in (envelope.original_content, at_inbox, at_sink.removesuffix(b"\r\n")):
+        assert octets.endswith(signed)
+        assert dkim.verify(octets, dnsfunc=lambda *_, **__: mail.key()[1].encode())
+
+
+def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_tell_the_owner_once(tmp_path):
+    ports = [_free_port(), _free_port()]
+    with ExitStack() as opened:
+        houses = []
+        for name, own, other in zip(("one", "two"), ports, reversed(ports), strict=True):
+            settings = f'[[route]]\nmatch = "*@example.com"\nto = "smtp://127.0.0.1:{other}"\n'
+            options = ("--smtp", f"127.0.0.1:{own}", "--hostname", f"{name}.example")
+            houses.append(opened.enter_context(a_house(tmp_path, settings, *options, name=name)))
+        first, second = houses
+        for house in houses:
+            _make(house, "support@example.com")
+        sent = [first.deliver(b"Subject: hello\r\n\r\nHello.\r\n", "support@example.com") for _ in range(3)]
+        notices = eventually(lambda: second.inbox("support@example.com"))
+        refused = eventually(lambda: logged(first.server, "message_refused")[2:])
+        dead = eventually(lambda: logged(second.server, "given_up")[2:])
+        traces = [
+            second.json(f"messages/{line['id'].partition('.')[0]}")["trace"]
+            for line in logged(second.server, "given_up")
+        ]
+        assert first.inbox("support@example.com") == []
+        assert len(second.inbox("support@example.com")) == 1
+    assert [notice["reason"] for notice in notices] == ["notice"]
+    assert refused[0]["reply"].startswith("554 5.4.6")
+    assert len(dead) == 1
+    for trace in traces:
+        told = next(event for event in trace if event["event"] == "dead")
+        assert told["path"] == "one.example → two.example"
+        assert told["reply"].startswith("554 5.4.6")
+    assert len(sent) == 3
+
+
+def test_a_bounce_that_comes_back_later_is_in_the_trace_and_the_sender_is_told_without_the_primary(tmp_path):
+    with Sink() as sink:
+        settings = f"""
+            [[route]]
+            match = "support@example.com"
+            to = "{sink.to}"
+            [delivery]
+            srs_domain = "bounces.example.com"
+        """
+        with a_house(tmp_path, settings) as house:
+            alias, primary = _make(house, "help@example.com"), _make(house, "support@example.com")
+            author = _make(house, "author@example.com")
+            house.connect.associate_email_address_alias(**house._link(alias, primary))
+            message_id = house.deliver(b"Subject: hello\r\n\r\nHello.\r\n", alias, sender=author)
+            (taken,) = sink.wait_for(1)
+            assert taken.sender.startswith("SRS0=")
+            assert taken.sender.endswith("@bounces.example.com")
+            assert house.rcpt(taken.sender)[0] == 550, "from somebody who is no mail system"
+            bounce = REPORT.format(primary=primary).replace("\n", "\r\n").encode()
+            bounce_id = house.deliver(bounce, taken.sender.swapcase(), sender="")
+            trace = house.json(f"messages/{message_id}")["trace"]
+            assert [message["id"] for message in house.inbox(primary)] == [bounce_id]
+            (told,) = house.inbox(author)
+            notice = house.raw(told["id"], author)
+    late = next(event for event in trace if event["event"] == "late bounce")
+    assert (late["address"], late["bounce"], late["status"]) == (primary, bounce_id, "5.1.1")
+    assert primary.encode() not in notice
+    assert b"Final-Recipient: rfc822; " + alias.encode() in notice
+
+
+REPORT = """\
+From: MAILER-DAEMON@peer.example
+Subject: Undelivered
+Content-Type: multipart/report; report-type=delivery-status; boundary=xx
+MIME-Version: 1.0
+
+--xx
+Content-Type: text/plain
+
+It failed for {primary}.
+--xx
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; peer.example
+
+Final-Recipient: rfc822; {primary}
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 <{primary}> unknown
+
+--xx--
+"""
+
+
+def _make(house, address):
+    made = house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
+    house.ids[address] = made["EmailAddressId"]
+    return address
+
+
+def _statuses(house, message_id):
+    return {one["address"]: one["status"] for one in house.json(f"messages/{message_id}")["deliveries"]}

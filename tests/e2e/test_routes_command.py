@@ -1,0 +1,178 @@
+"""`waypost routes`: routes are listed, set and removed by command, with a server running or not."""
+
+import contextlib
+import json
+import os
+import sys
+
+import pytest
+
+from waypost import cli
+
+PASSWORD = "hunter2 hunter2 hunter2"
+
+
+class Routes:
+    """`waypost routes` on one data directory, in this process: it is the same command, and quicker."""
+
+    def __init__(self, data, capsys, monkeypatch):
+        self.data = data
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def run(self, *arguments, command="routes", **data):
+        """The exit code, and what was printed where. `data` may be another place, or None where it is not said."""
+        where = data.get("data", self.data)
+        umask = os.umask(0o022)
+        data_option = ["--data", str(where)] if where else []
+        with self._monkeypatch.context() as patch, contextlib.ExitStack() as stack:
+            patch.setattr(sys, "argv", ["waypost", command, *map(str, arguments), *data_option])
+            stack.callback(os.umask, umask)
+            ended = stack.enter_context(pytest.raises(SystemExit))
+            cli.main()
+        printed = self._capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    def __call__(self, *arguments, **data):
+        """What a command that succeeds prints."""
+        code, out, err = self.run(*arguments, **data)
+        assert (code, err) == (0, "")
+        return out
+
+    def refused(self, *arguments, **data):
+        """The one sentence of a command that fails."""
+        code, out, err = self.run(*arguments, **data)
+        (said,) = err.splitlines()
+        assert (code, out) == (1, "")
+        return said.removeprefix("waypost: ")
+
+    def add(self, *arguments):
+        """Set a route that nobody tries first."""
+        return self("add", *arguments, "--unchecked")
+
+    def list(self, *arguments):
+        """All routes."""
+        return json.loads(self("list", "--json", *arguments))
+
+
+@pytest.fixture
+def routes(tmp_path, capsys, monkeypatch):
+    """The routes of a Waypost that does not run."""
+    made = Routes(tmp_path / "data", capsys, monkeypatch)
+    code, _, _ = made.run("create", command="keys")
+    assert code == 0
+    return made
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(PASSWORD)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_route_is_set_listed_and_removed(routes):
+    assert routes.list() == []
+    said = routes.add("Support@Example.com", "smtp://127.0.0.1:2600", "--keep")
+    assert said == "Route 1 is set: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
+    assert routes.list() == [
+        {
+            "number": 1,
+            "match": "support@example.com",
+            "to": "smtp://127.0.0.1:2600",
+            "keep": True,
+            "tls": "opportunistic",
+            "user": "",
+            "has_secret": False,
+            "rewrite_sender": True,
+            "allow_private": False,
+            "connections": 10,
+            "fault": None,
+        }
+    ]
+    said = routes("remove", "1")
+    assert said == "Route 1 is gone: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
+    assert routes.list() == []
+
+
+def test_all_that_a_route_can_say_is_understood(routes, secret_file):
+    options = ["--tls", "verify", "--user", "me", "--secret-file", secret_file, "--connections", "3"]
+    routes.add("*", "smtp://relay.example", *options, "--no-rewrite-sender", "--fault", "drop-after-data")
+    routes.add(
+        "*@example.com", "http://127.0.0.1/mail", "--secret-file", secret_file, "--allow-private", "--before", "1"
+    )
+    (webhook, relay) = routes.list()
+    assert (webhook["number"], webhook["allow_private"], webhook["has_secret"]) == (1, True, True)
+    assert {name: relay[name] for name in ("number", "tls", "user", "has_secret", "connections")} == {
+        "number": 2,
+        "tls": "verify",
+        "user": "me",
+        "has_secret": True,
+        "connections": 3,
+    }
+    assert (relay["rewrite_sender"], relay["fault"]) == (False, "drop after data")
+
+
+def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file, tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text(
+        '[[route]]\nmatch = "a@example.com"\nto = "https://hooks.example/a"\nsecret_file = "secret"\nfault = "slow"\n'
+    )
+    routes.add("*", "smtp://relay.example", "--tls", "verify", "--user", "me", "--secret-file", secret_file)
+    routes.add("*@example.com", "inbox", "--before", "1")
+    printed = routes("list", "--config", file)
+    assert printed.splitlines() == [
+        "file  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
+        "   1  *@example.com  ->  inbox",
+        "   2  *  ->  smtp://relay.example  (TLS verify, as me)",
+        "   *  What none of these is for goes to the inbox.",
+    ]
+    as_json = routes.list("--config", file)
+    assert [route["number"] for route in as_json] == [None, 1, 2]
+    assert PASSWORD not in printed + json.dumps(as_json)
+
+
+def test_no_secret_is_in_the_database_in_clear(routes, secret_file):
+    routes.add("*", "https://hooks.example/a", "--secret-file", secret_file)
+    octets = b"".join(path.read_bytes() for path in routes.data.glob("waypost.sqlite3*"))
+    assert b"hooks.example" in octets
+    assert PASSWORD.encode() not in octets
+
+
+def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
+    routes.add("*", "smtp://relay.example")
+    file = tmp_path / "waypost.toml"
+    file.write_text('data = "data"\n')
+    assert "smtp://relay.example" in routes("list", "--config", file, data=None)
+    assert "There is no Waypost in" in routes.refused("list", "--config", file, data=tmp_path / "not there")
+    routes._monkeypatch.setenv("WAYPOST_SERVE_CONFIG", str(file))
+    assert "smtp://relay.example" in routes("list", data=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("add", "*", "gopher://a", "--unchecked"), "`to`: 'gopher://a' is no target: say inbox, "),
+        (("add", "a", "inbox", "--unchecked"), "`match`: 'a' matches nothing: "),
+        (
+            ("add", "*", "smtp://a", "--connections", "0", "--unchecked"),
+            "`connections` must be a number from 1 to 1000",
+        ),
+        (("add", "*", "smtp://a", "--tls", "yes", "--unchecked"), '`tls` must be "none", '),
+        (("add", "*", "smtp://a", "--fault", "x", "--unchecked"), '`fault` must be "tempfail", '),
+        (("add", "*", "smtp://a", "--user", "me", "--unchecked"), "`user` is for smtp, smtps and mx, and needs a "),
+        (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
+        (("add", "*", "smtp://a", "--before", "1", "--unchecked"), "There is no route 1: none are set by command."),
+        (("remove", "1"), "There is no route 1: none are set by command."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_cannot_be_is_said_in_a_sentence(routes, arguments, said):
+    assert routes.refused(*arguments).startswith(said)
+    assert routes.list() == []
+
+
+def test_routes_of_a_waypost_that_is_not_there_are_refused(tmp_path, capsys, monkeypatch):
+    nowhere = Routes(tmp_path / "data", capsys, monkeypatch)
+    assert "There is no Waypost in" in nowhere.refused("list")
+    assert not nowhere.data.exists()

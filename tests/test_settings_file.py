@@ -1,0 +1,403 @@
+"""The settings file: what it says is understood, and each mistake is one sentence that names its place."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from waypost import settings_file
+from waypost.domain.delivery import Policy
+from waypost.domain.retention import Rule
+from waypost.domain.routes import Fault, Route, Tls
+from waypost.settings import BadSetting, Settings
+from waypost.settings_file import DeliverySettings, SettingsFile
+from waypost.settings_keys import TABLES, Bounces
+
+INSTANCE = "instance:11111111-2222-4333-8444-555555555555"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "routes.md"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a settings file with this text."""
+
+    def read(text):
+        file = tmp_path / "waypost.toml"
+        file.write_text(text, encoding="utf-8")
+        return settings_file.read(file)
+
+    return read
+
+
+@pytest.fixture
+def refused(read, tmp_path):
+    """What is said of a settings file with this text, behind the name of the file."""
+
+    def refused(text):
+        with pytest.raises(BadSetting) as error:
+            read(text)
+        said = str(error.value)
+        assert said.startswith(f"{tmp_path / 'waypost.toml'}")
+        assert "\n" not in said
+        return said.removeprefix(f"{tmp_path / 'waypost.toml'}").removeprefix(": ")
+
+    return refused
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file in the directory of the settings file, for its owner alone."""
+
+    def secret(octets=b"a secret of some length\n", mode=0o600, name="secret"):
+        (tmp_path / name).write_bytes(octets)
+        (tmp_path / name).chmod(mode)
+        return name
+
+    return secret
+
+
+def test_an_empty_file_says_nothing(read):
+    assert read("") == read("# nothing\n") == SettingsFile()
+
+
+def test_settings_of_serve_are_as_their_options_take_them(read, tmp_path):
+    found = read(
+        """
+        hostname = "mail.example.com"
+        smtp = "0.0.0.0:25,[::]:25"
+        smtp-memory = 256
+        tls_required = true
+        lmtp = ""
+        data = "kept"
+        tls_certificate = "/etc/tls/cert.pem"
+        tls_key = ""
+        account = 123456789012
+        """
+    )
+    assert found.values == {
+        "hostname": "mail.example.com",
+        "smtp": "0.0.0.0:25,[::]:25",
+        "smtp_memory": "256",
+        "tls_required": "yes",
+        "lmtp": "",
+        "data": str(tmp_path / "kept"),
+        "tls_certificate": "/etc/tls/cert.pem",
+        "tls_key": "",
+        "account": "123456789012",
+    }
+    assert Settings(**found.values).smtp_memory == "256"
+    assert read('tls_required = "no"').values == read("tls_required = false").values == {"tls_required": "no"}
+
+
+def test_the_password_of_a_database_is_not_shown(read):
+    assert "hunter2" not in repr(read('database = "postgresql://me:hunter2@db.example/waypost"'))
+
+
+def test_a_certificate_of_our_own_making_is_no_path(read):
+    assert read('tls_certificate = "self-signed"').values == {"tls_certificate": "self-signed"}
+
+
+def test_routes_are_read_in_their_order(read, secret):
+    secret()
+    secret(b"hunter2", name="password", mode=0o400)
+    found = read(
+        f"""
+        [[route]]
+        match = "Support@Example.com"
+        to = "inbox"
+
+        [[route]]
+        match = "*@Bücher.example"
+        to = "smtps://relay.example.net"
+        keep = true
+        tls = "verify"
+        user = "waypost"
+        password_file = "password"
+        rewrite-sender = false
+        connections = 3
+
+        [[route]]
+        match = "{INSTANCE}"
+        to = "https://hooks.example.net/mail"
+        secret_file = "secret"
+        allow_private = true
+        fault = "drop-after-data"
+
+        [[route]]
+        match = "*"
+        to = "lmtp:///run/lmtp.sock"
+        tls = "none"
+        fault = "slow"
+        """
+    )
+    assert found.routes == (
+        Route(match="support@example.com", to="inbox", keep=True),
+        Route(
+            match="*@xn--bcher-kva.example",
+            to="smtps://relay.example.net",
+            keep=True,
+            tls=Tls.VERIFY,
+            user="waypost",
+            secret="hunter2",
+            rewrite_sender=False,
+            connections=3,
+        ),
+        Route(
+            match=INSTANCE,
+            to="https://hooks.example.net/mail",
+            secret="a secret of some length",
+            allow_private=True,
+            fault=Fault.DROP_AFTER_DATA,
+        ),
+        Route(match="*", to="lmtp:///run/lmtp.sock", tls=Tls.NONE, fault=Fault.SLOW),
+    )
+    assert "hunter2" not in repr(found)
+
+
+def test_how_mail_is_sent_on_is_read(read):
+    found = read(
+        """
+        [delivery]
+        retry_schedule = ["30s", "5m"]
+        expire = "12h"
+        bounces = "never"
+        bounces_via = "smtp://relay.example.net:25"
+        delay_warning = "4h"
+        srs_domain = "Bounces.example.com"
+        own_domains = ["example.com", "Bücher.example"]
+        connections = 7
+        """
+    )
+    assert found.delivery == DeliverySettings(
+        policy=Policy(retry_schedule=(timedelta(seconds=30), timedelta(minutes=5)), expire=timedelta(hours=12)),
+        bounces=Bounces.NEVER,
+        bounces_via=Route(match="*", to="smtp://relay.example.net:25"),
+        delay_warning=timedelta(hours=4),
+        srs_domain="bounces.example.com",
+        own_domains=frozenset({"example.com", "xn--bcher-kva.example"}),
+        connections=7,
+    )
+
+
+def test_notices_may_have_a_route_with_a_password(read, monkeypatch):
+    monkeypatch.setenv("RELAY_PASSWORD", "hunter2")
+    found = read(
+        """
+        [delivery.bounces_via]
+        to = "smtp://relay.example.net"
+        tls = "verify"
+        user = "waypost"
+        secret_env = "RELAY_PASSWORD"
+        """
+    )
+    assert found.delivery.bounces_via == Route(
+        match="*", to="smtp://relay.example.net", tls=Tls.VERIFY, user="waypost", secret="hunter2"
+    )
+
+
+def test_what_is_kept_is_read(read):
+    found = read(
+        """
+        [[retention]]
+        match = "*@Example.com"
+        age = "30d"
+        size = "1GiB"
+
+        [[retention]]
+        match = "*"
+        size = 1000
+        """
+    )
+    assert found.retention == (
+        Rule("*@example.com", timedelta(days=30), 2**30),
+        Rule("*", None, 1000),
+    )
+
+
+def test_the_defaults_of_the_reference_are_the_real_ones(read, monkeypatch):
+    monkeypatch.setenv("SECRET", "a secret of some length")
+
+    def written(table, name):
+        """The key as the reference writes it."""
+        return f"{name} = {TABLES[table][name].default}\n" if TABLES[table][name].default else ""
+
+    route = '[[route]]\nmatch = "*"\nto = "https://hooks.example.net"\nsecret_env = "SECRET"\n'
+    assert read(route + "".join(written("[[route]]", name) for name in TABLES["[[route]]"])) == read(route)
+    delivery = "".join(written("[delivery]", name) for name in TABLES["[delivery]"])
+    assert "retry_schedule" in delivery
+    assert read("[delivery]\n" + delivery) == SettingsFile()
+
+
+ROUTE = '[[route]]\nmatch = "*"\nto = "smtp://a"\n'
+WEBHOOK = '[[route]]\nmatch = "*"\nto = "https://a/b"\n'
+A_VALUE = "must be a string or a number; several are one string, with commas, not"
+A_SIZE = "must be a number with KiB, MiB or GiB, as in 256MiB, or a number of octets, more than 0, not"
+MISTAKES = {
+    # Names
+    "hostnam = 1": "there is no key `hostnam`; the nearest is `hostname`",
+    "[deliver]": "there is no table `deliver`; the nearest is `delivery`",
+    "[[routes]]": "there is no table `routes`; the nearest is `route`",
+    '[[route]]\nmatch = "*"\nt = "inbox"': "route 1: there is no key `t`; the nearest is `to`",
+    f"{ROUTE}{ROUTE}password = 'hunter2'": "route 2: there is no key `password`; the nearest is `password_file`",
+    "[delivery]\nexpires = '5d'": "delivery: there is no key `expires`; the nearest is `expire`",
+    "[delivery]\nzzz = 1": "delivery: there is no key `zzz`; known are retry_schedule, expire, bounces, bounces_via, ",
+    "[[retention]]\nages = 1": "retention 1: there is no key `ages`; the nearest is `age`",
+    "[delivery.bounces_via]\nkeep = true": "delivery.bounces_via: there is no key `keep`; ",
+    f"{ROUTE}hostname = 'a'": "route 1: `hostname` is a setting of `waypost serve`, which must be above ",
+    "tls-key = 'a'\ntls_key = 'a'": "`tls_key` is there twice, with a hyphen and with an underscore",
+    # Tables
+    "[route]": "`route` must be written [[route]] above its keys: there may be several",
+    "route = 1": "`route` must be written [[route]] above its keys: there may be several",
+    "route = [1]": "`route` must be written [[route]] above its keys: there may be several",
+    "[retention]": "`retention` must be written [[retention]] above its keys: there may be several",
+    "[[delivery]]": "`delivery` must be written [delivery] above its keys, once",
+    # Types
+    "hostname = true": f"`hostname` {A_VALUE} true",
+    "smtp = ['a:1']": f'`smtp` {A_VALUE} ["a:1"]',
+    "tls_required = []": "`tls_required` must be true or false, not []",
+    "data = 2026-11-22": f"`data` {A_VALUE} a date or a time",
+    "[http]": f"`http` {A_VALUE} a table",
+    f"{ROUTE}keep = 'yes'": 'route 1: `keep` must be true or false, not "yes"',
+    f"{ROUTE}keep = 1": "route 1: `keep` must be true or false, not 1",
+    f"{ROUTE}user = 1": "route 1: `user` must be a string that is not empty, not 1",
+    f"{ROUTE}connections = 'ten'": 'route 1: `connections` must be a number from 1 to 1000, not "ten"',
+    f"{ROUTE}connections = true": "route 1: `connections` must be a number from 1 to 1000, not true",
+    f"{ROUTE}connections = 0": "route 1: `connections` must be a number from 1 to 1000, not 0",
+    f"{ROUTE}connections = 1001": "route 1: `connections` must be a number from 1 to 1000, not 1001",
+    f"{ROUTE}tls = 'yes'": 'route 1: `tls` must be "none", "opportunistic", "require" or "verify", not "yes"',
+    f"{ROUTE}tls = false": 'route 1: `tls` must be "none", "opportunistic", "require" or "verify", not false',
+    f"{ROUTE}fault = 'crash'": 'route 1: `fault` must be "tempfail", "permfail", "slow" or "drop after data", ',
+    "[[route]]\nmatch = 1\nto = 'inbox'": "route 1: `match` must be a string, not 1",
+    "[[route]]\nmatch = '*'\nto = ''": 'route 1: `to` must be a string, not ""',
+    "[delivery]\nexpire = 5": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
+    "[delivery]\nexpire = '5 d'": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
+    "[delivery]\nexpire = '0d'": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
+    "[delivery]\nretry_schedule = []": 'delivery: `retry_schedule` must be an array of durations, as in ["1m", "5m", ',
+    "[delivery]\nretry_schedule = '1m'": "delivery: `retry_schedule` must be an array of durations, ",
+    "[delivery]\nretry_schedule = ['1m', 2]": "delivery: `retry_schedule` must be an array of durations, ",
+    "[delivery]\nbounces = 'all'": 'delivery: `bounces` must be "always", "authenticated" or "never", not "all"',
+    "[delivery]\nbounces_via = 1": "delivery: `bounces_via` must be a string or a table, not 1",
+    "[delivery]\nsrs_domain = 'a b'": 'delivery: `srs_domain` must be a domain, as in example.com, not "a b"',
+    "[delivery]\nown_domains = 'a'": 'delivery: `own_domains` must be an array of domains, as in ["example.com"], not',
+    "[delivery]\nown_domains = ['@a']": "delivery: `own_domains` must be an array of domains, ",
+    "[delivery]\nconnections = 10001": "delivery: `connections` must be a number from 1 to 10000, not 10001",
+    "[[retention]]\nmatch = '*'\nage = 30": "retention 1: `age` must be a string: a number with d, h, m or s, ",
+    "[[retention]]\nmatch = '*'\nsize = '1GB'": f'retention 1: `size` {A_SIZE} "1GB"',
+    "[[retention]]\nmatch = '*'\nsize = 0": f"retention 1: `size` {A_SIZE} 0",
+    "[[retention]]\nmatch = '*'\nsize = true": f"retention 1: `size` {A_SIZE} true",
+    "[[retention]]\nmatch = '*'\nsize = -1": f"retention 1: `size` {A_SIZE} -1",
+    # What must be there, and what cannot be together
+    "[[route]]\nto = 'inbox'": "route 1: `match` is missing",
+    "[[route]]\nmatch = '*'": "route 1: `to` is missing",
+    "[delivery.bounces_via]\ntls = 'none'": "delivery.bounces_via: `to` is missing",
+    "[[retention]]\nage = '1d'": "retention 1: `match` is missing",
+    "[[retention]]\nmatch = '*'": "retention 1: `age` or `size` must be there, or both",
+    "[delivery]\nbounces_via = 'inbox'": "delivery.bounces_via: `to` must lead away from here: ",
+    "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or nobody ",
+    # What the rules of routes say
+    "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' matches nothing: ",
+    "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be instance: and the id of ",
+    f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is no target: say inbox, ",
+    "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is no target: ",
+    "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' matches nothing: ",
+    f"{ROUTE}user = 'me'": "route 1: `user` is for smtp, smtps and mx, and needs a password",
+    WEBHOOK: "route 1: a webhook needs a secret of at least 16 characters",
+    # TOML
+    "a = 1\nb = = 2": " is no TOML: Invalid value (at line 2, column 5)",
+    "a = 1\nb = [1,\n2": " is no TOML: Unclosed array (at line 3, the end of the file)",
+    "data = 'a'\ndata = 'b'": " is no TOML: Cannot overwrite a value (at line 2, ",
+}
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES.items(), ids=lambda value: re.sub(r"\s+", " ", value)[:60])
+def test_a_mistake_is_told_with_its_place(refused, text, said):
+    assert refused(text).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["a@example.com", "*@example.com", "*"])
+def test_a_secret_in_the_file_is_not_repeated(refused, name):
+    said = refused(f'[[route]]\nmatch = "{name}"\nto = "smtp://a"\nsecret = "hunter2"\n')
+    assert "there is no key `secret`" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o601])
+def test_a_secret_that_others_may_read_is_refused(refused, secret, tmp_path, mode):
+    said = refused(f'{WEBHOOK}secret_file = "{secret(mode=mode)}"')
+    path = tmp_path / "secret"
+    assert said == f"route 1: `secret_file`: others may read {path} (mode {mode:04o}). Make it yours alone: chmod 600"
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_a_secret_is_a_line(read, secret, ending):
+    (route,) = read(f'{WEBHOOK}secret_file = "{secret("mit Ümlaut und Leerzeichen ".encode() + ending)}"').routes
+    assert route.secret == "mit Ümlaut und Leerzeichen "
+
+
+@pytest.mark.parametrize("octets", [b"", b"\n", b"two\nlines of some length\n", b"some\0length, and a zero"])
+def test_a_secret_that_is_no_line_is_refused(refused, secret, octets):
+    said = refused(f'{WEBHOOK}secret_file = "{secret(octets)}"')
+    assert said == "route 1: `secret_file` must lead to one line of text, the secret; that of secret is none"
+
+
+def test_a_secret_may_be_anywhere(read, secret, tmp_path, monkeypatch):
+    name = secret()
+    monkeypatch.chdir("/")
+    for path in (name, f"../{tmp_path.name}/{name}", tmp_path / name):
+        assert read(f'{WEBHOOK}secret_file = "{path}"').routes[0].secret == "a secret of some length"
+
+
+def test_a_secret_that_is_not_there_is_told(refused, tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_SUCH", raising=False)
+    monkeypatch.setenv("EMPTY", "")
+    path = tmp_path / "none"
+    said = refused(f'{WEBHOOK}secret_file = "none"')
+    assert said == f"route 1: `secret_file`: {path} cannot be read: No such file or directory"
+    assert refused(f'{WEBHOOK}password_file = "."').endswith("cannot be read: Is a directory")
+    said = refused(f'{WEBHOOK}secret_env = "NO_SUCH"')
+    assert said == "route 1: `secret_env`: there is no NO_SUCH in the environment"
+    said = refused(f'{WEBHOOK}secret_env = "EMPTY"')
+    assert said == "route 1: `secret_env` must lead to one line of text, the secret; that of EMPTY is none"
+
+
+def test_a_secret_in_place_of_the_name_of_its_variable_is_not_repeated(refused):
+    said = refused(f'{WEBHOOK}secret_env = "hunter-2 hunter-2"')
+    assert said == "route 1: `secret_env` must be the name of an environment variable, and is none"
+
+
+def test_one_secret_has_one_place(refused):
+    said = refused(f'{WEBHOOK}secret_file = "a"\nsecret_env = "b"')
+    assert said == "route 1: `secret_file` and `secret_env` are two places for one secret: say one"
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "latin").write_bytes(b"hostname = '\xe4'")
+    for name, said in {
+        "none": " cannot be read: No such file or directory",
+        ".": " cannot be read: Is a directory",
+        "latin": " is no text in UTF-8",
+    }.items():
+        with pytest.raises(BadSetting) as error:
+            settings_file.read(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name}{said}"
+
+
+def test_a_route_of_a_command_names_no_file():
+    with pytest.raises(BadSetting) as error:
+        settings_file.route({"match": "*", "to": "smtp://a", "connections": 0})
+    assert str(error.value) == "`connections` must be a number from 1 to 1000, not 0"
+    assert settings_file.route({"match": "*", "to": "smtp://a"}) == Route(match="*", to="smtp://a")
+
+
+def test_the_examples_of_the_how_to_page_work(read, secret, monkeypatch):
+    examples = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) > 2
+    for example in examples:
+        for name in re.findall(r'(?:secret|password)_file = "(.*)"', example):
+            secret(name=name)
+        for name in re.findall(r'secret_env = "(.*)"', example):
+            monkeypatch.setenv(name, "a secret of some length")
+        found = read(example)
+        assert found != SettingsFile()
+        Settings(**found.values)
