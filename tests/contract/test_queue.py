@@ -375,3 +375,18 @@ def test_a_queue_is_its_account_s_alone(store):
     queue_up(store, "m1")
     assert lines(store, account="1" * 12) == []
     assert [line.delivery.account for line in lines(store)] == [TENANT.account]
+
+
+def test_the_destinations_of_an_account_are_those_of_its_own_deliveries(store):
+    theirs = "111111111111"
+    queue_up(store, "m1", "m2", to=THERE)
+    queue_up(store, "m3", to=HERE)
+    queue_up(store, "m4", to="maildir:/x", account=theirs)
+
+    def destinations(account, limit=10):
+        return [one.destination for one in store.search(lambda tx: tx.destinations_of(account, limit=limit))]
+
+    assert destinations(TENANT.account) == [HERE, THERE]
+    assert destinations(TENANT.account, limit=1) == [HERE]
+    assert destinations(theirs) == ["maildir:/x"]
+    assert destinations("222222222222") == []

@@ -206,6 +206,10 @@ class ReadTx(Protocol):
         """The destinations for which deliveries wait. Takes as long as there are destinations, not deliveries."""
         ...
 
+    def destinations_of(self, account: str, *, limit: int) -> list[Waiting]:
+        """As `waiting`, only those for which something of an account waits."""
+        ...
+
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
         """Deliveries of an account that wait, in the order of their ids (`Delivery.id`), those behind `after`."""
         ...

@@ -15,8 +15,8 @@ from waypost.domain import errors, moments
 COUNTED_UP_TO = 10_000
 """Deliveries that are counted for one destination."""
 
-LOOKED_AT = 100
-"""Destinations, besides those of the page, of which it is asked whether they are the account's. Each takes some ms."""
+SUMMED_UP = 100
+"""Destinations of which it is told how many deliveries wait."""
 
 
 class QueuePages:
@@ -44,8 +44,8 @@ class QueuePages:
 
         def page(tx: ports.ReadTx) -> dict[str, object]:
             lines = tx.queue(account, destination=destination, after=after, limit=limit)
-            waiting = [one for one in tx.waiting() if destination in {None, one.destination}]
-            leads_to = _destinations(tx, account, lines, waiting)
+            known = tx.destinations_of(account, limit=SUMMED_UP)  # where others have their mail sent is not told
+            leads_to = [one for one in known if destination in {None, one.destination}]
             return {
                 "deliveries": [shapes.queue_line(line) for line in lines],
                 "destinations": [
@@ -115,13 +115,3 @@ class QueuePages:
         if self._advance is None:
             raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
         return JSONResponse({"now": moments.iso8601(await self._advance(by))})
-
-
-def _destinations(
-    tx: ports.ReadTx, account: str, lines: list[ports.QueueLine], waiting: list[ports.Waiting]
-) -> list[ports.Waiting]:
-    """Those for which something of this account waits: where others have their mail sent is not told."""
-    known = {line.delivery.destination for line in lines}
-    others = [one for one in waiting if one.destination not in known][:LOOKED_AT]
-    known |= {one.destination for one in others if tx.queue(account, destination=one.destination, after="", limit=1)}
-    return [one for one in waiting if one.destination in known]

@@ -21,8 +21,15 @@ class QueueQueries(Statements):
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], rows.from_milliseconds(row[1])) for row in self._all("waiting")]
 
+    def destinations_of(self, account: str, *, limit: int) -> list[ports.Waiting]:
+        found = self._all("destinations_of", account, limit)
+        return [ports.Waiting(row[0], rows.from_milliseconds(row[1])) for row in found]
+
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[ports.QueueLine]:
-        found = self._all("queue", account, destination, *_both_ids(after), limit)
+        page = (account, *_both_ids(after), limit)
+        found = (
+            self._all("queue", *page) if destination is None else self._all("queue_of_destination", *page, destination)
+        )
         return [rows.queue_line(row) for row in found]
 
     def count_queued(self, destination: str, *, up_to: int) -> int:

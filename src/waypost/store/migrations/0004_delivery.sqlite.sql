@@ -36,6 +36,7 @@ CREATE INDEX queue_by_claim ON queue (claim) WHERE claim <> '';
 CREATE INDEX queue_by_age ON queue (queued_at);
 CREATE INDEX queue_by_warning ON queue (warn_at) WHERE warn_at IS NOT NULL;
 CREATE INDEX queue_by_account ON queue (account, message_id, email_address_id);
+CREATE INDEX queue_by_account_and_destination ON queue (account, destination, message_id, email_address_id);
 
 -- Mail that was refused, for whoever asks where it is.
 CREATE TABLE refusals (

@@ -13,16 +13,37 @@ SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = 
 FROM waits WHERE destination IS NOT NULL;
 
 -- name: queue
--- A page of what waits for an account, perhaps for one destination, behind the two ids of a delivery.
+-- A page of what waits for an account, behind the two ids of a delivery.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
        d.status, d.trace_header, d.kept, d.destination,
        q.queued_at, q.due_at, q.attempts, q.claim <> ''
 FROM (SELECT * FROM queue
-      WHERE account = ?1 AND (?2 IS NULL OR destination = ?2)
-        AND (message_id, email_address_id) > (?3, ?4)
-      ORDER BY message_id, email_address_id LIMIT ?5) AS q
+      WHERE account = ?1 AND (message_id, email_address_id) > (?2, ?3)
+      ORDER BY message_id, email_address_id LIMIT ?4) AS q
 CROSS JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
 ORDER BY q.message_id, q.email_address_id;
+
+-- name: queue_of_destination
+-- The same, of what waits for one destination.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       q.queued_at, q.due_at, q.attempts, q.claim <> ''
+FROM (SELECT * FROM queue
+      WHERE account = ?1 AND destination = ?5 AND (message_id, email_address_id) > (?2, ?3)
+      ORDER BY message_id, email_address_id LIMIT ?4) AS q
+CROSS JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+ORDER BY q.message_id, q.email_address_id;
+
+-- name: destinations_of
+-- The destinations for which something of an account waits, one by one by the index, as `waiting` does.
+WITH RECURSIVE known (destination) AS (
+    SELECT min(destination) FROM queue WHERE account = ?1
+    UNION ALL
+    SELECT (SELECT min(q.destination) FROM queue AS q WHERE q.account = ?1 AND q.destination > known.destination)
+    FROM known WHERE known.destination IS NOT NULL
+)
+SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = known.destination)
+FROM known WHERE destination IS NOT NULL LIMIT ?2;
 
 -- name: queued_up_to
 -- How many deliveries wait for a destination, counted no further than a limit.
