@@ -108,9 +108,14 @@ class _Reader:
             if name not in _SETTINGS and name not in _NAMES:
                 raise self._unknown(name, [*_NAMES, *_SETTINGS], is_table=_is_table(value))
         tables = {name: self._tables(name, found.get(name)) for name in _NAMES}
+        all_routes = tuple(reader.route(table) for reader, table in tables["route"])
+        useless = routes.never_used(all_routes)
+        if useless:
+            never, because = (f"route {place + 1} ({all_routes[place].match})" for place in useless)
+            raise self.wrong(f"{never} would never be used: {because} comes before it, and takes all of that mail")
         return SettingsFile(
             values={name: self._setting(name, value) for name, value in found.items() if name in _SETTINGS},
-            routes=tuple(reader.route(table) for reader, table in tables["route"]),
+            routes=all_routes,
             delivery=next((reader.delivery(table) for reader, table in tables["delivery"]), DeliverySettings()),
             retention=tuple(reader.rule(table) for reader, table in tables["retention"]),
         )

@@ -8,7 +8,7 @@ from waypost.domain.routes import Fault, Route, Tls
 
 PASSWORD = "hunter2"
 FULL = Route(
-    match="*@example.com",
+    match="*@full.example",
     to="smtps://relay.example.net",
     keep=True,
     tls=Tls.VERIFY,
@@ -141,3 +141,10 @@ def test_routes_that_are_removed_at_once_are_removed_once_each(store, race):
     removed = race(*[lambda tx: routes.remove_route(tx, 1)] * 4)
     assert sorted(route.match[0] for route in removed) == list("abcd")
     assert listed(store) == []
+
+
+def test_a_route_that_would_never_be_used_is_not_set(store):
+    add(store, Route(match="*@example.com", to="smtp://a"))
+    with pytest.raises(errors.Conflict, match="Then route 2, for b@example.com, would never be used: route 1"):
+        add(store, a_route("b"))
+    assert add(store, a_route("b"), before=1) == [1]

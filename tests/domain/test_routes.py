@@ -201,3 +201,19 @@ def test_a_revision_is_another_one_as_soon_as_anything_is():
         [a_route(), a_route("mx:", secret="y")],
     ]
     assert len({same, *map(routes.revision, others)}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    ("matches", "found"),
+    [
+        ([], None),
+        (["a@x.example", "*@x.example", "*"], None),
+        (["a@x.example", "b@x.example", "*@y.example", "instance:1"], None),
+        (["*", "a@x.example"], (1, 0)),
+        (["b@x.example", "*@x.example", "a@x.example"], (2, 1)),
+        (["instance:1", "instance:1"], (1, 0)),
+        (["*@x.example", "*@x.example"], (1, 0)),
+    ],
+)
+def test_a_route_behind_one_that_takes_all_its_mail_is_never_used(matches, found):
+    assert routes.never_used([Route(match=match, to="smtp://x.example") for match in matches]) == found

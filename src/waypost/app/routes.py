@@ -21,13 +21,22 @@ def in_force(tx: ports.ReadTx, of_file: Sequence[Route]) -> tuple[Route, ...]:
 def add_route(tx: ports.WriteTx, route: Route, *, before: int | None) -> int:
     """Set a route before another one, or behind all; returns its number.
 
-    Raises `errors.Invalid` for a route that cannot be, and `errors.NotFound`.
+    Raises `errors.Invalid` for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes
+    would never be used.
     """
     route = routes.checked(route)
     tx.hold("routes")
     found = list(list_routes(tx))
     place = len(found) if before is None else _place(found, before)
     found.insert(place, route)
+    useless = routes.never_used(found)
+    if useless:
+        never, because = useless
+        raise errors.Conflict(
+            f"Then route {never + 1}, for {found[never].match}, would never be used: route {because + 1}, for "
+            f"{found[because].match}, comes before it and takes all of that mail. Name a place with --before, or remove "
+            "one of them."
+        )
     _put(tx, found)
     return place + 1
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import client, explain, keys, probe, purge, queue, routes, serving, trace
+from waypost.cli import administration, client, explain, keys, probe, purge, queue, routes, serving, trace
 from waypost.datadir import DataDirectoryError
 from waypost.settings import BadSetting
 
@@ -55,6 +55,6 @@ def main() -> None:
     """Run the command; what cannot be done is said in a sentence, with exit code 1."""
     try:
         app()
-    except (BadSetting, DataDirectoryError, client.ServerRefused, keys.Refused) as error:
+    except (BadSetting, DataDirectoryError, client.ServerRefused, administration.Refused) as error:
         typer.echo(f"waypost: {error}", err=True)
         sys.exit(1)

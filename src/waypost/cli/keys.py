@@ -1,30 +1,19 @@
 """`waypost keys`: create, list, deactivate, activate, and delete access keys. Works with a server running or not."""
 
-import asyncio
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from waypost.app import access_keys
+from waypost.cli.administration import Refused, administer
 from waypost.cli.client import Data, Json
 from waypost.datadir import DataDirectory
-from waypost.settings import Settings, check_database, duration, environment_name
-
-if TYPE_CHECKING:
-    from waypost.app.ports import WriteTx
-
-T = TypeVar("T")
+from waypost.settings import Settings, duration, environment_name
 
 app = typer.Typer(help="Access keys: who may call the API, and what they may do.", no_args_is_help=True)
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The message says why."""
-
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id, as in `waypost keys list`.")]
 
@@ -69,7 +58,7 @@ def create(
         lifetime=duration("expires", expires) if expires else None,
     )
     is_new = not database and not DataDirectory(Path(data)).has_database
-    _administer((data, database), partial(access_keys.create, key=key), make=True)
+    administer(data, database, partial(access_keys.create, key=key), make=True)
     if is_new:
         typer.echo(f"There was no Waypost in {data}, and now there is.", err=True)
     if as_json:  # as AWS tools read it from a `credential_process`
@@ -89,7 +78,7 @@ def create(
 @app.command("list")
 def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database, as_json: Json = False) -> None:
     """List all access keys, the oldest first; never their secrets."""
-    keys = _administer((data, database), lambda tx: tx.access_keys())
+    keys = administer(data, database, lambda tx: tx.access_keys())
     if as_json:
         typer.echo(json.dumps([_shown(key) for key in keys], indent=2))
         return
@@ -102,21 +91,21 @@ def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database,
 @app.command()
 def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Refuse an access key from now on, until it is activated again."""
-    _administer((data, database), partial(access_keys.set_active, access_key_id=key_id, active=False))
+    administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"{key_id} is inactive now.")
 
 
 @app.command()
 def activate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Accept an access key again."""
-    _administer((data, database), partial(access_keys.set_active, access_key_id=key_id, active=True))
+    administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
     typer.echo(f"{key_id} is active now.")
 
 
 @app.command()
 def delete(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
     """Remove an access key for good."""
-    _administer((data, database), partial(access_keys.delete, access_key_id=key_id))
+    administer(data, database, partial(access_keys.delete, access_key_id=key_id))
     typer.echo(f"{key_id} is gone.")
 
 
@@ -153,16 +142,3 @@ def _read(policy: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise Refused(f"The policy {policy} cannot be read: {reason}.") from error
-
-
-def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
-    """Run a use case where the data is: a data directory, and the URL of a database elsewhere or ""."""
-    from waypost import opening
-
-    data, database = where
-    check_database(database)
-    directory = DataDirectory(Path(data))
-    try:
-        return asyncio.run(opening.administer(directory, use_case, database=database, make=make))
-    except (opening.CannotStart, opening.Refused) as error:
-        raise Refused(str(error)) from error

@@ -1,6 +1,5 @@
 """`waypost purge`: let go of the mail that the settings file says need not be kept. A server does so by itself."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waypost.app import retention
+from waypost.cli.administration import Refused, run
 from waypost.cli.client import Data, Json
-from waypost.cli.keys import Database, Refused
+from waypost.cli.keys import Database
 from waypost.cli.routes import Config
 from waypost.datadir import DataDirectory
 from waypost.settings import Settings, check_database
@@ -33,7 +33,7 @@ def purge(
     if not file.retention:
         raise Refused("All mail is kept: there is no [[retention]] in the settings file. Name the file with --config.")
     check_database(database)
-    found = asyncio.run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
+    found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
     if as_json:
         typer.echo(json.dumps({"dry_run": dry_run, "purged": [_shown(of) for of in found]}, indent=2))
         return
@@ -62,9 +62,6 @@ async def _purged(
     from waypost import opening
     from waypost.clock import now
 
-    run = retention.plan if dry_run else retention.purge
-    try:
-        async with opening.administering(directory, database=database) as store:
-            return [of async for of in run(store, file.retention, now=now())]
-    except (opening.CannotStart, opening.Refused) as error:
-        raise Refused(str(error)) from error
+    step = retention.plan if dry_run else retention.purge
+    async with opening.administering(directory, database=database) as store:
+        return [of async for of in step(store, file.retention, now=now())]

@@ -1,8 +1,6 @@
 """`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -10,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from waypost.app import routes
+from waypost.cli.administration import administer, run
 from waypost.cli.client import Data, Json
-from waypost.cli.keys import Database, Refused
+from waypost.cli.keys import Database
 from waypost.cli.serving import read_file
 from waypost.datadir import DataDirectory
-from waypost.settings import Settings, check_database, environment_name
+from waypost.settings import Settings, environment_name
 
 if TYPE_CHECKING:
-    from waypost.app.ports import WriteTx
     from waypost.settings_file import SettingsFile
 
 T = TypeVar("T")
@@ -49,7 +47,7 @@ def listed(
 ) -> None:
     """List all routes, the first that wins first: those of the settings file have no number. Secrets are not shown."""
     file: SettingsFile = ctx.obj
-    stored = _administer((data, database), routes.list_routes)
+    stored = administer(data, database, routes.list_routes)
     shown = [_shown(route, None) for route in file.routes]
     shown += [_shown(route, number) for number, route in enumerate(stored, 1)]
     if as_json:
@@ -121,8 +119,8 @@ def add(
     given = {"tls": tls, "user": user, "secret_file": secret_file, "connections": connections, "fault": fault}
     route = settings_file.route(table | {name: value for name, value in given.items() if value not in {"", None}})
     if not unchecked:
-        _run(routes_check.check_route(route, DataDirectory(Path(data))))
-    number = _administer((data, database), partial(routes.add_route, route=route, before=before))
+        run(routes_check.check_route(route, DataDirectory(Path(data))))
+    number = administer(data, database, partial(routes.add_route, route=route, before=before))
     typer.echo(f"Route {number} is set: {_told(_shown(route, number))}")
 
 
@@ -134,7 +132,7 @@ def remove(
     database: Database = _DEFAULTS.database,
 ) -> None:
     """Remove a route that was set by command. Those behind it move up."""
-    route = _administer((data, database), partial(routes.remove_route, number=number))
+    route = administer(data, database, partial(routes.remove_route, number=number))
     typer.echo(f"Route {number} is gone: {_told(_shown(route, number))}")
 
 
@@ -168,21 +166,3 @@ def _told(route: dict[str, Any]) -> str:
     ]
     said = ", ".join(filter(None, further))
     return f"{route['match']}  ->  {route['to']}{f'  ({said})' if said else ''}"
-
-
-def _administer(where: tuple[str, str], use_case: "Callable[[WriteTx], T]") -> T:
-    """Run a use case where the data is: a data directory, and the URL of a database elsewhere or ""."""
-    from waypost import opening
-
-    data, database = where
-    check_database(database)
-    return _run(opening.administer(DataDirectory(Path(data)), use_case, database=database))
-
-
-def _run(task: Coroutine[Any, Any, T]) -> T:
-    from waypost import opening
-
-    try:
-        return asyncio.run(task)
-    except (opening.CannotStart, opening.Refused) as error:
-        raise Refused(str(error)) from error

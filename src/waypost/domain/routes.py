@@ -120,6 +120,20 @@ def find(routes: Sequence[Route], address: addresses.Address, instance_id: str) 
     return next((route for route in routes if route.match in names), INBOX_ROUTE)
 
 
+def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
+    """The place of a route that no mail can reach, and of the one before it that takes all of it; None if all are used.
+
+    Places are counted from 0.
+    """
+    places: dict[str, int] = {}
+    for place, route in enumerate(routes):
+        for taker in ("*", route.match, f"*@{route.match.rpartition('@')[2]}"):
+            if taker in places:
+                return place, places[taker]
+        places[route.match] = place
+    return None
+
+
 def destination(route: Route, address: addresses.Address) -> str:
     """The name of where a delivery goes, by which deliveries wait and are counted; empty for the inbox."""
     if route.is_inbox:
