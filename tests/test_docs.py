@@ -30,11 +30,16 @@ def test_the_readme_names_the_two_commands():
     assert "make test" in readme
 
 
+COMMANDS = set("serve env inbox show explain trace queue dead replay purge routes keys demo".split())
+
+
 def test_every_command_has_help():
     shown = subprocess.run(
         [sys.executable, "-m", "waypost", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    for command in ("serve", "env", "inbox", "show", "explain", "keys", "demo"):
+    said = re.findall(r"^│ ([a-z]+) +\w|^  ([a-z]+) +\w", shown, re.MULTILINE)
+    assert {first or second for first, second in said} == COMMANDS
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b +\w", shown), command
 
 

@@ -34,8 +34,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None) -> int:
         never, because = useless
         raise errors.Conflict(
             f"Then route {never + 1}, for {found[never].match}, would never be used: route {because + 1}, for "
-            f"{found[because].match}, comes before it and takes all of that mail. Name a place with --before, or remove "
-            "one of them."
+            f"{found[because].match}, comes before it and takes all of that mail. Name a place with --before, or "
+            "remove one of them."
         )
     _put(tx, found)
     return place + 1
