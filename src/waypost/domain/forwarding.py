@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from waypost.domain import addresses, errors
+from waypost.domain import authors
 from waypost.domain.delivery import Protocol
 from waypost.domain.messages import end_of_header
 from waypost.domain.routes import Route
@@ -21,8 +21,6 @@ _FIELD_OCTETS = 4_000
 
 _FIELD = re.compile(rb"\r\n(from|dkim-signature)[ \t]*:((?:[^\r]|\r(?!\n)|\r\n[ \t])*)", re.IGNORECASE)
 _SIGNING_DOMAIN = re.compile(r"(?:\A|;)d=([^;]+)", re.IGNORECASE)
-_QUOTED_OR_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)', re.DOTALL)
-_DOMAIN = re.compile(r"@\s*([^\s@<>,;]+)\s*(?=[>,;]|\Z)")
 _SPACE = re.compile(r"\s+")
 
 
@@ -74,28 +72,16 @@ class Rewriting:
 
 def read_author(header: bytes) -> Author:
     """Read who has written a message. Never fails: a header may be any bytes."""
-    authors: list[str] = []
+    said: list[str] = []
     signatures: list[str] = []
     for name, octets in _FIELD.findall(b"\r\n" + header[: end_of_header(header)]):
         value = octets[:_FIELD_OCTETS].decode("utf-8", "replace")
         if name.lower() == b"from":
-            authors += _domains(value)
+            said.append(value)
         elif found := _SIGNING_DOMAIN.search(_SPACE.sub("", value)):
             signatures.append(found[1].rstrip(".").lower())
-    return Author(tuple(authors[:MOST_FIELDS]), tuple(signatures[:MOST_FIELDS]))
-
-
-def _domains(value: str) -> list[str]:
-    """The domains of the addresses in one From field, each once. A comment in a comment in a comment is not known."""
-    for _ in range(2):
-        value = _QUOTED_OR_COMMENT.sub(" ", value)
-    found = []
-    for domain in _DOMAIN.findall(value):
-        try:
-            found.append(addresses.from_parts("x", domain, text="").key.rpartition("@")[2])
-        except errors.Invalid:
-            continue
-    return list(dict.fromkeys(found))
+    named = [domain for domain in authors.domains(said) if domain]
+    return Author(tuple(named[:MOST_FIELDS]), tuple(signatures[:MOST_FIELDS]))
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:
