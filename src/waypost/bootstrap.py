@@ -26,10 +26,11 @@ from waypost.app.deployment import Deployment
 from waypost.authentication.checker import Checker
 from waypost.clock import VirtualClock, now
 from waypost.console import inspection
+from waypost.delivery.connection import Timeouts
 from waypost.delivery.dns import Resolver
 from waypost.delivery.maildir import MaildirTransport
 from waypost.delivery.parcel import Transport
-from waypost.delivery.smtp import SmtpTransport, Timeouts
+from waypost.delivery.smtp import SmtpTransport
 from waypost.delivery.webhook import WebhookTransport
 from waypost.delivery.worker import Worker, Works
 from waypost.disk import DiskGuard

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from waypost import datadir
+from waypost.delivery.connection import Timeouts
 from waypost.delivery.dns import Resolver
-from waypost.delivery.smtp import SmtpTransport, Timeouts
+from waypost.delivery.smtp import SmtpTransport
 from waypost.domain.delivery import Protocol
 from waypost.domain.routes import Route, Target
 from waypost.opening import Refused

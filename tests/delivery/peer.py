@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from tests.smtp.certificates import authority, tls_setup
 from tests.smtp.serving import reset
 from tests.values import NOW
+from waypost.delivery.connection import Timeouts
 from waypost.delivery.parcel import Parcel
-from waypost.delivery.smtp import SmtpTransport, Timeouts
+from waypost.delivery.smtp import SmtpTransport
 from waypost.domain import addresses
 from waypost.domain.delivery import Delivery, Reason, Status
 from waypost.domain.messages import Envelope, Message
@@ -304,6 +305,13 @@ def _unstuffed(wire):
     return (b"\r\n" + wire).replace(b"\r\n.", b"\r\n")[2:]
 
 
+def a_listener(host="127.0.0.1", port=0):
+    """A socket on which a peer listens. Each reply goes at once, which asyncio sees to on sockets of its own alone."""
+    listener = socket.create_server((host, port))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
 @asynccontextmanager
 async def a_peer(script=None, *, path=None, **options):
     """A peer that listens on a free port, or on a socket."""
@@ -311,7 +319,7 @@ async def a_peer(script=None, *, path=None, **options):
     if path:
         server = await asyncio.start_unix_server(peer.serve, path)
     else:
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = a_listener()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)  # it does not read far ahead
         server = await asyncio.start_server(peer.serve, sock=listener)
         peer.address = listener.getsockname()

@@ -117,7 +117,7 @@ class Receiver:
             with in_files(own=self.certificate.both) as here:
                 tls.load_cert_chain(here / "own.pem")
         self._writers = []
-        self._server = await asyncio.start_server(self._talk, self.host, 0, ssl=tls)
+        self._server = await asyncio.start_server(self._talk, self.host, 0, ssl=tls, backlog=1000)
         self.port = self._server.sockets[0].getsockname()[1]
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"http{'s' if tls else ''}://{host}:{self.port}/hook"

@@ -1,25 +1,12 @@
 """The dialogue with a peer, as tables: what it says, what we say, and what came of it. Cut anywhere, it is the same."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.peer import HEADER, HELLO, a_parcel
-from waypost.delivery.dialogue import (
-    AT_ONCE,
-    REPLY_LIMIT,
-    REPLY_LINE_LIMIT,
-    Dialogue,
-    DotStuffer,
-    Manners,
-    Need,
-    NotAReply,
-    Part,
-    Reply,
-    ReplyReader,
-    unitext,
-    xtext,
-)
+from waypost.delivery.commands import Part
+from waypost.delivery.dialogue import AT_ONCE, Dialogue, Manners, Need
 from waypost.domain.delivery import Protocol, Stage, Trouble
 from waypost.domain.routes import Tls
 
@@ -589,70 +576,7 @@ def test_a_parcel_never_makes_more_commands_than_it_should(sender, to, envid, or
             assert not any(octet < 0x20 or octet == 0x7F for octet in command[:-2])
 
 
-# Replies
-
-
-@pytest.mark.parametrize(
-    ("octets", "reply"),
-    [
-        (b"250\r\n", Reply(250, ("",))),
-        (b"250 \r\n", Reply(250, ("",))),
-        (b"250 ok\n", Reply(250, ("ok",))),
-        (b"250-a\r\n250-\r\n250 c\r\n", Reply(250, ("a", "", "c"))),
-        (b"250-a\r\n250\r\n", Reply(250, ("a", ""))),
-        (b"550 5.1.1 no\r\n", Reply(550, ("no",), "5.1.1")),
-        (b"550 5.1.1\r\n", Reply(550, ("",), "5.1.1")),
-        (b"550-5.1.1 a\r\n550 5.1.1 b\r\n", Reply(550, ("a", "b"), "5.1.1")),
-        (b"550-5.1.1 a\r\n550 5.1.2 b\r\n", Reply(550, ("a", "5.1.2 b"), "5.1.1")),
-        (b"550-a\r\n550 5.1.2 b\r\n", Reply(550, ("a", "5.1.2 b"))),
-        (b"550 4.1.1 no\r\n", Reply(550, ("4.1.1 no",))),
-        (b"550 5.1.1.1 no\r\n", Reply(550, ("5.1.1.1 no",))),
-        (b"550 5.1234.1 no\r\n", Reply(550, ("5.1234.1 no",))),
-        (b"250 \xff\r\n", Reply(250, ("\ufffd",))),
-        (b"250 " + b"x" * (REPLY_LINE_LIMIT - 6) + b"\r\n", Reply(250, ("x" * (REPLY_LINE_LIMIT - 6),))),
-        (b"250-x\r\n" * (REPLY_LIMIT - 1) + b"250 x\r\n", Reply(250, ("x",) * REPLY_LIMIT)),
-    ],
-)
-def test_replies(octets, reply):
-    for step in (1, 7, len(octets)):
-        reader = ReplyReader()
-        for start in range(0, len(octets), step):
-            assert reader.next_reply() is None
-            reader.receive(octets[start : start + step])
-        assert reader.next_reply() == reply
-        assert reader.is_empty
-
-
-def read_all(octets, step):
-    reader = ReplyReader()
-    for start in range(0, len(octets), step):
-        reader.receive(octets[start : start + step])
-        reader.next_reply()
-
-
-@pytest.mark.parametrize(
-    "octets",
-    [
-        b"\r\n",
-        b"hello\r\n",
-        b"25\r\n",
-        b"2500 ok\r\n",
-        b"250_ok\r\n",
-        b" 250 ok\r\n",
-        b"150 ok\r\n",
-        b"650 ok\r\n",
-        "２５０ ok\r\n".encode(),
-        b"250-a\r\n251 b\r\n",
-        b"250-a\r\nb\r\n",
-        b"250-x\r\n" * REPLY_LIMIT + b"250 x\r\n",
-        b"250 " + b"x" * (REPLY_LINE_LIMIT - 5) + b"\r\n",
-        b"x" * REPLY_LINE_LIMIT,
-    ],
-)
-def test_what_is_no_reply(octets):
-    for step in (1, 7, len(octets)):
-        with pytest.raises(NotAReply):
-            read_all(octets, step)
+# Words
 
 
 def test_the_words_of_a_peer_are_one_line_without_controls():
@@ -660,52 +584,3 @@ def test_the_words_of_a_peer_are_one_line_without_controls():
     (result,) = play([*replies[:1], "500 x", replies[1]]).results
     assert result.text.startswith("a [31m b ccc")
     assert len(result.text) == 1000
-
-
-# Dots, and other spellings
-
-
-def unstuffed(octets):
-    """What a server reads, up to the lone dot, and what is behind that (RFC 5321 section 4.5.2)."""
-    lines = octets.split(b"\r\n")
-    end = lines.index(b".")
-    return b"".join(line.removeprefix(b".") + b"\r\n" for line in lines[:end]), b"\r\n".join(lines[end + 1 :])
-
-
-PIECES = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\r\n.\r\n", b""]))
-
-
-@given(st.lists(PIECES.map(b"".join)))
-@example([b"a\r", b"\n.b"])
-@example([b"a\r", b"\n", b".b"])
-@example([b"a\r\n", b".", b"\r\n"])
-@example([b".a\r", b"", b"\n", b"", b".\r\n"])
-def test_a_server_reads_what_was_sent_wherever_it_is_cut(parts):
-    stuffer, whole = DotStuffer(), b"".join(parts)
-    wire = b"".join(stuffer.feed(part) for part in parts) + stuffer.end()
-    expected = whole if not whole or whole.endswith(b"\r\n") else whole + b"\r\n"
-    assert unstuffed(wire) == (expected, b"")
-    at_once = DotStuffer()
-    assert wire == at_once.feed(whole) + at_once.end()
-
-
-@pytest.mark.parametrize(
-    ("text", "encoded"), [("a+b=c", "a+2Bb+3Dc"), ("a b\r\n", "a+20b+0D+0A"), ("!~", "!~"), ("ü", "+C3+BC"), ("", "")]
-)
-def test_xtext(text, encoded):
-    assert xtext(text) == encoded
-
-
-@pytest.mark.parametrize(
-    ("text", "encoded"), [("a+b=\\", r"a\x{2B}b\x{3D}\x{5C}"), ("ü€😀", r"\x{FC}\x{20AC}\x{1F600}")]
-)
-def test_unitext(text, encoded):
-    assert unitext(text) == encoded
-
-
-@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)))
-def test_our_server_reads_xtext_as_it_was_meant(text):
-    from waypost.smtp import grammar
-
-    assert (grammar.decode_xtext(xtext(text)) or "") == text
-    assert (grammar.decode_unitext(unitext(text.replace(" ", "_"))) or "") == text.replace(" ", "_")

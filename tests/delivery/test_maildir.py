@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
@@ -52,6 +52,7 @@ def test_the_file_is_our_lines_and_the_very_octets_of_the_message(path):
     assert file.name == f"{int(RECEIVED_AT.timestamp())}.{parcel.delivery.id}.mx.example"
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=3 * PART))
 def test_any_octets_arrive_as_they_are(octets):
     with tempfile.TemporaryDirectory() as directory:

@@ -37,14 +37,17 @@ from tests.delivery.receiver import (
 )
 from tests.smtp.certificates import Authority, authority, client_context
 from tests.smtp.serving import LOOPS
-from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport, is_public
+from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport
 from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 
 ROOT = Path(__file__).parents[2]
 LARGE = a_parcel(b"x" * 16 * 1024 * 1024)
 """More than the buffers of two sockets hold."""
 
-SOON = Timeouts(connect=0.3, part=0.3, answer=0.3)
+NO_CONNECTION = Timeouts(connect=0.1)
+NOT_TAKEN = Timeouts(part=0.1)
+NO_ANSWER = Timeouts(answer=0.1)
+"""For what is to be waited for in vain there, and nowhere else."""
 
 
 class Names:
@@ -138,7 +141,7 @@ def test_a_receiver_gets_the_metadata_and_the_very_octets(page, is_tls, loop):
     assert "Transfer-Encoding" not in request.headers
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.binary(max_size=3 * PART))
 def test_any_octets_arrive_as_they_are(octets):
     _, receiver = run(to(answering(), a_parcel(octets)))
@@ -279,29 +282,6 @@ def test_what_is_behind_the_path_is_sent_and_not_told():
 
 # Where nobody is connected to
 
-PRIVATE = [
-    "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.254", "127.0.0.1", "127.255.0.1", "169.254.169.254",
-    "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
-    "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
-    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:0:127.0.0.1", "fe80::1",
-    "fe80::1%lo", "fc00::1", "fd12:3456::1", "fec0::1", "ff02::1", "ff0e::1", "100::1", "64:ff9b::7f00:1",
-    "64:ff9b::10.0.0.1", "64:ff9b:1::1", "2001::1", "2001:0:7f00:1::", "2001:db8::1", "2001:20::1",
-    "2002:7f00:1::", "2002:a00:1::", "2002:c0a8:101::1", "3fff::1", "4000::1", "5f00::1", "nonsense",
-    "2130706433", "0x7f.1", "127.1", "localhost",
-]  # fmt: skip
-
-PUBLIC = [
-    "1.1.1.1", "9.9.9.9", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1",
-    "223.255.255.254", "2606:4700::1111", "2a00:1450::1", "2001:200::1", "2001:4860:4860::8888",
-    "::ffff:9.9.9.9", "64:ff9b::9.9.9.9", "2002:909:909::1",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("addresses", "expected"), [(PRIVATE, False), (PUBLIC, True)], ids=["private", "public"])
-def test_which_addresses_are_public(addresses, expected):
-    assert [address for address in addresses if is_public(address) is not expected] == []
-
-
 ODD_SPELLINGS = [
     "127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f000001", "0x7f.1",
     "127.1", "0177.0.0.1", "0", "127.0.0.1.", "LOCALHOST.", "①②⑦.⓪.⓪.①",
@@ -382,7 +362,7 @@ async def never_accepted():
             one.connect_ex(full.getsockname())
             waiting.append(one)
         try:
-            return await send(a_route(f"http://127.0.0.1:{full.getsockname()[1]}/"), timeouts=SOON)
+            return await send(a_route(f"http://127.0.0.1:{full.getsockname()[1]}/"), timeouts=NO_CONNECTION)
         finally:
             for one in waiting:
                 one.close()
@@ -391,7 +371,7 @@ async def never_accepted():
 async def never_greeted():
     """Somebody takes the connection and says nothing of TLS."""
     async with Receiver(hanging) as receiver:
-        return await send(a_route(receiver.url.replace("http:", "https:")), timeouts=SOON)
+        return await send(a_route(receiver.url.replace("http:", "https:")), timeouts=NO_CONNECTION)
 
 
 async def in_clear():
@@ -451,7 +431,7 @@ TROUBLES = {
     "disconnected amid the body": (
         at_webhook(leaving_amid_the_body, LARGE), Stage.BODY, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
     "body not taken": (
-        at_webhook(not_reading, LARGE, timeouts=Timeouts(part=0.3)),
+        at_webhook(not_reading, LARGE, timeouts=NOT_TAKEN),
         Stage.BODY, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
     ),
     "our own message cannot be read": (unreadable, Stage.BODY, Trouble.FAILED, AGAIN, ALONE),
@@ -460,7 +440,7 @@ TROUBLES = {
     "disconnected after the body": (
         at_webhook(leaving_after_the_body), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
     "no answer": (
-        at_webhook(hanging, timeouts=Timeouts(answer=0.3)), Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
+        at_webhook(hanging, timeouts=NO_ANSWER), Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
     "garbage": (at_webhook(saying(b"220 mail.example ESMTP\r\n")), Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION),
     "chunks that are none": (
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")),
@@ -469,7 +449,7 @@ TROUBLES = {
     "half a header": (
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-")), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
     "header without end": (
-        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n"), timeouts=SOON),
+        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n"), timeouts=NO_ANSWER),
         Stage.END, None, AGAIN, OF_DESTINATION,
     ),
     "line without end": (
@@ -477,7 +457,7 @@ TROUBLES = {
         Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
     ),
     "always about to answer": (
-        at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), timeouts=SOON),
+        at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), timeouts=NO_ANSWER),
         Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
     ),
 }  # fmt: skip
@@ -532,7 +512,7 @@ def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, t
     ids=["a length beyond reason", "no length", "chunks", "cut off", "hanging"],
 )  # fmt: skip
 def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script):
-    result, _ = run(to(script, timeouts=Timeouts(answer=0.5)))
+    result, _ = run(to(script, timeouts=Timeouts(answer=0.2)))
     assert (result.stage, result.code, result.text) == (Stage.END, 200, "OK: first")
     assert decided(result)[0] is DONE
 

@@ -23,6 +23,7 @@ from waypost.domain.delivery import (
     Trouble,
     after,
     decide,
+    expired,
     is_delivered,
     pause_after,
     wants,
@@ -240,6 +241,20 @@ def test_the_last_attempt_at_a_destination_that_is_gone_still_says_so():
     decision = decide(queued(queued_at=NOW - timedelta(days=6)), gone, NOW, Policy(expire=timedelta(hours=36)))
     assert (decision.then, decision.is_of_destination) == (Then.GIVE_UP, True)
     assert decision.because.startswith("Not delivered in 1.5 days.")
+
+
+@pytest.mark.parametrize(
+    ("expire", "words"),
+    [
+        (timedelta(days=3650), "3650 days"),
+        (timedelta(days=1), "1 day"),
+        (timedelta(hours=23), "23 hours"),
+        (timedelta(hours=1), "1 hour"),
+        (timedelta(minutes=30), "0.5 hours"),
+    ],
+)
+def test_for_how_long_it_was_tried(expire, words):
+    assert expired(Policy(expire=expire), "no.").because == f"Not delivered in {words}. The last time: no."
 
 
 ATTEMPTS = st.builds(

@@ -1,15 +1,7 @@
 """What the next server will think of mail that we send on."""
 
-from dataclasses import replace
-
 import pytest
 
-from tests.values import NOW, a_delivery, a_message
-from waypost.app import ports
-from waypost.app.attempt import Ready
-from waypost.app.deployment import Deployment
-from waypost.delivery import parcel
-from waypost.domain.delivery import Queued
 from waypost.domain.forwarding import Author, Expected, Rewriting, forecast, read_author, rewriting
 from waypost.domain.routes import Route
 
@@ -112,6 +104,7 @@ def test_nothing_is_rewritten_without_a_domain_for_it():
         (b"From: a@one.test\r\nFrom: a@one.test\r\n", ["one.test", "one.test"], []),
         (b"From: nobody\r\n", [], []),
         (b"From: a@-\r\n", [], []),
+        ("From: a@-ü.example\r\n".encode(), [], []),
         (b"From:\r\n", [], []),
         (b"Subject: From: a@client.example\r\n\r\nFrom: a@client.example\r\n", [], []),
         (b"DKIM-Signature: v=1; d=client.example; s=x\r\n", [], ["client.example"]),
@@ -138,18 +131,3 @@ def test_a_header_of_the_longest_fields_is_read_quickly():
     fields = (b" (" * 60_000, b' "\\' * 40_000, b" d" * 60_000, b";d" * 60_000)
     for value in fields:
         assert read_author(b"From:" + value + b"\r\nDKIM-Signature:" + value) == Author((), ())
-
-
-@pytest.mark.parametrize("to", ["smtp://relay.test", "mx:", "lmtp://relay.test", "maildir:/mail"])
-@pytest.mark.parametrize("sender", ["a@client.example", "a@ours.example", ""])
-@pytest.mark.parametrize("rewrite_sender", [True, False])
-@pytest.mark.parametrize("srs_domain", [SRS, ""])
-def test_what_is_expected_of_the_sender_is_what_is_done_with_it(to, sender, rewrite_sender, srs_domain):
-    route = Route(match="*", to=to, rewrite_sender=rewrite_sender)
-    message = a_message(MESSAGE_ID, envelope=replace(a_message().envelope, sender=sender))
-    queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
-    ready = Ready(ports.Claimed(a_delivery(message_id=MESSAGE_ID), message, queued, "c"), route)
-    deployment = Deployment("mx.ours.example", b"", srs_domain=srs_domain, srs_key=lambda _: b"k", own_domains=OWN)
-    sent = parcel.make(ready, deployment, NOW, lambda: None).return_path
-    expected = rewriting(sender, route, srs_domain=srs_domain, own_domains=OWN)
-    assert sent.rpartition("@")[2] == (expected.domain or sender.rpartition("@")[2])

@@ -283,3 +283,15 @@ def test_any_local_part_can_be_asked(local_part):
 @given(st.text("ABab27=+-@.", max_size=60), st.sampled_from(["SRS0=", "SRS1=", "waypost-bounce="]))
 def test_any_local_part_that_looks_like_ours_can_be_asked(rest, kind):
     assert returned(kind + rest) is None
+
+
+@pytest.mark.parametrize(
+    "sender", ["ann@client.example", "SRS0=abcd=ef=a.example=b@c.example", "x" * 60 + "@y.example"]
+)
+def test_what_an_address_claims_is_read_without_a_key_and_only_a_key_tells_whether_it_is_true(sender):
+    local_part = rewritten(sender).rpartition("@")[0]
+    claimed = rewriting.claims(local_part)
+    assert claimed == rewriting.reverse(local_part, now=NOW, key_of=a_key)
+    assert claimed.first_id <= ID <= claimed.last_id
+    assert rewriting.reverse(local_part, now=NOW, key_of=lambda _: b"of another email address") is None
+    assert rewriting.claims("ann") is None

@@ -68,6 +68,8 @@ def test_where_it_leads(to, target):
         ("maildir:mail", "needs the full path"),
         ("maildir:/" + "x" * routes.TARGET_LIMIT, "octets at most"),
         ("mx:-", "has no host name in it"),
+        ("maildir:/mail/\ud800", "is no text"),
+        ("smtp://mail.exa\udfffmple", "is no text"),
     ],
 )
 def test_what_is_no_target(to, says):

@@ -59,6 +59,8 @@ def claim(
         leads_to = routes.destination(route, claimed.delivery.address)
         if leads_to == destination:
             ready.append(Ready(claimed, route))
+        elif route.is_inbox and claimed.delivery.reason is Reason.NOTICE:
+            _give_up_notice(tx, claimed, now)
         elif route.is_inbox:
             _keep(tx, claimed, now)
         elif tx.move(claimed, destination=leads_to, due_at=now):
@@ -72,6 +74,12 @@ def claim(
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
     """Give back what is not going to be attempted now."""
     tx.release(claim, due_at=now)
+
+
+def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
+    """Give back what was claimed and not attempted."""
+    for one in ready:
+        tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
 
 def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> None:
@@ -151,6 +159,13 @@ def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
         tx.update_delivery(claimed.delivery, status=status, kept=True, destination="")
         because = "the routes have changed, and lead to its inbox"
         _tell(tx, claimed.delivery, now, Event.DELIVERED, {"because": because})
+
+
+def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
+    """There is no route for notices any more, and whom it is for has no inbox here."""
+    if tx.finish(claimed):
+        _update(tx, claimed.delivery, Event.DEAD)
+        _tell(tx, claimed.delivery, now, Event.DEAD, {"because": "bounces_via is not set any more"})
 
 
 def _delivered(

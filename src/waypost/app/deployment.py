@@ -1,5 +1,6 @@
 """What the use cases of mail must know of this deployment: its name, its keys, its routes, and its rules."""
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +37,10 @@ class Deployment:
     """The secret of a period, for rewritten senders."""
     own_domains: frozenset[str] = frozenset()
     """Domains that say by SPF that we may send for them, as A-labels: their senders are never rewritten."""
+
+    def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
+        """The secrets for mail that was sent on for an email address: a bounce is about its copy, and no other."""
+        return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
         """All routes that hold in this transaction, in their order."""

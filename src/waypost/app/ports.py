@@ -479,6 +479,10 @@ class WriteTx(ReadTx, Protocol):
         """How far a delivery has come."""
         ...
 
+    def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
+        """A delivery, whoever's it is, held until the transaction ends."""
+        ...
+
     def add_delivery(self, delivery: Delivery) -> None:
         """One more delivery of a message that exists; what is `queued` is put into the queue by `enqueue`."""
         ...

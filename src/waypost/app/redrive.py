@@ -51,14 +51,19 @@ def redrive(
     They are tried as if they were new, over the route that holds then. Raises `errors.NotFound` for an id that is no
     dead letter of the account; nothing is redriven then.
     """
+    because = "somebody had the dead letter redriven"
     if ids:
-        found = [_dead_letter(tx, account, delivery_id) for delivery_id in ids]
-    else:
-        found = [one for one, _ in dead_letters(tx, account, address=address, since=since, after=after)]
-    for delivery in found:
-        _again(tx, delivery, now, "somebody had the dead letter redriven")
-    more = not ids and len(found) == AT_ONCE
-    return Step(len(found), found[-1].id if more else None)
+        for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
+            _again(tx, delivery, now, because)
+        return Step(len(set(ids)), None)
+    found = [one for one, _ in dead_letters(tx, account, address=address, since=since, after=after)]
+    count = 0
+    for seen in found:
+        held = tx.lock_delivery(seen.message_id, seen.email_address_id)
+        if held and held.status is Status.DEAD:  # else somebody else redrives it at the same time
+            _again(tx, held, now, because)
+            count += 1
+    return Step(count, found[-1].id if len(found) == AT_ONCE else None)
 
 
 def replay(
@@ -105,7 +110,8 @@ def _forward_again(
 ) -> bool:
     """Whether there was something to do for this message."""
     because = f"what {kept.address} has kept was forwarded again"
-    present = tx.delivery(message.id, forwarded.email_address.id)
+    tx.lock_delivery(message.id, kept.email_address_id)  # so that of two who replay, the second sees what the first did
+    present = tx.lock_delivery(message.id, forwarded.email_address.id)
     if present is None:
         delivery = accept.delivery_of(message, forwarded, deployment)
         tx.add_delivery(delivery)
@@ -120,9 +126,9 @@ def _forward_again(
     return True
 
 
-def _dead_letter(tx: ports.ReadTx, account: str, delivery_id: str) -> Delivery:
+def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
     message_id, _, email_address_id = delivery_id.partition(".")
-    found = tx.delivery(message_id, email_address_id)
+    found = tx.lock_delivery(message_id, email_address_id)
     if found is None or found.account != account or found.status is not Status.DEAD:
         raise errors.NotFound(f"No dead letter {delivery_id} in account {account}.")
     return found

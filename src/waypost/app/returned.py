@@ -48,13 +48,15 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
     local, _, domain = address.key.rpartition("@")
     if not deployment.srs_domain or domain != deployment.srs_domain:
         return None
-    found = rewriting.reverse(local, now=now, key_of=deployment.srs_key)
-    if found is None:
+    claimed = rewriting.claims(local)
+    if claimed is None:
         return None
-    for message in tx.messages_between(found.first_id, found.last_id, limit=_FEW):
-        sent_on = [one for one in tx.all_deliveries_of(message.id) if one.destination]
-        if sent_on and len(_bounces_of(tx, message)) < BOUNCES_TAKEN:
-            return Original(message, sent_on[0], address)
+    for message in tx.messages_between(claimed.first_id, claimed.last_id, limit=_FEW):
+        for delivery in tx.all_deliveries_of(message.id):
+            key_of = deployment.srs_key_for(delivery.email_address_id)
+            if rewriting.reverse(local, now=now, key_of=key_of):
+                has_room = len(_bounces_of(tx, delivery)) < BOUNCES_TAKEN
+                return Original(message, delivery, address) if has_room else None
     return None
 
 
@@ -62,18 +64,15 @@ _FEW = 4
 """Messages that can have one short id: two servers would have to begin them in the same millisecond."""
 
 BOUNCES_TAKEN = 20
-"""Bounces that are taken for one message. Whoever has seen its rewritten sender could send any number."""
+"""Bounces that are taken for one delivery. Whoever has seen its rewritten sender could send any number."""
 
 
-def _bounces_of(tx: ports.ReadTx, message: Message) -> list[ports.TraceEvent]:
-    return [event for event in tx.trace(message.id) if event.kind == trace.LATE_BOUNCE]
-
-
-def _meant(tx: ports.ReadTx, original: Original, report: reports.Report | None) -> Delivery:
-    """Which of the deliveries that were sent on a bounce is about; the first, if it does not say."""
-    named = report.final_recipient.rpartition(";")[2].strip().lower() if report else ""
-    sent_on = [one for one in tx.all_deliveries_of(original.message.id) if one.destination]
-    return next((one for one in sent_on if one.address.key == named), original.delivery)
+def _bounces_of(tx: ports.ReadTx, delivery: Delivery) -> list[ports.TraceEvent]:
+    return [
+        event
+        for event in tx.trace(delivery.message_id)
+        if event.kind == trace.LATE_BOUNCE and event.detail.get("address") == delivery.address.text
+    ]
 
 
 def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
@@ -93,12 +92,12 @@ def attach(
 ) -> None:
     """Tell of a bounce in the trace of its message, and tell the sender, if it says that the message failed."""
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
-    delivery = _meant(tx, original, report)
+    delivery = original.delivery
     told: dict[str, str | int] = {"address": delivery.address.text, "bounce": bounce.id}
     if report:
         said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
         told |= {name: value for name, value in said.items() if value}
-    is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, original.message))
+    is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, delivery))
     tx.add_events(original.message.id, [ports.TraceEvent(now, trace.LATE_BOUNCE, told)])
     if report is None or report.action != "failed" or not is_first:
         return  # the sender hears of it once, however many bounces come

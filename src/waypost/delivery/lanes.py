@@ -24,6 +24,8 @@ class Lane:
     running: int = 0
     room: int = 1
     """Attempts that it may have at once: one before it has shown that it works. It doubles with each success."""
+    works: bool = False
+    """Whether the last attempt said nothing against the destination."""
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
     """What is claimed, and waits for room."""
@@ -34,14 +36,15 @@ class Lane:
         return not self.running and not self.pending
 
     def wanted(self, free: int) -> int:
-        """How many deliveries to claim, with so many attempts left for all destinations.
+        """How many deliveries to claim, with so many attempts left for it and others.
 
         One destination never takes more than half of these: there may be another one in a moment.
         """
         if len(self.pending) > AHEAD // 2 or free <= 0:
             return 0
-        room = min(self.room - self.running, max(1, free // 2))
-        return max(0, room) + (AHEAD if self.room > 1 else 0) - len(self.pending)
+        may_run = min(self.room, self.running + max(1, free // 2))
+        ahead = AHEAD if self.works else 0
+        return max(0, may_run + ahead - self.running - len(self.pending))
 
     def next(self) -> Ready | None:
         """What is to be attempted now, if there is room; it counts as running."""
@@ -55,10 +58,16 @@ class Lane:
         if decision.is_of_destination:
             # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
             self.paused_until = min(decision.at or now + pause, now + pause)
-            self.room = 1
+            self.works, self.room = False, 1
         else:
-            self.paused_until = None
+            self.works, self.paused_until = True, None
             self.room = min(connections, self.room * 2)
+
+    def give_up_pending(self) -> list[Ready]:
+        """What is claimed and waits, which is not going to be attempted now."""
+        pending = list(self.pending)
+        self.pending.clear()
+        return pending
 
 
 class Lanes:
@@ -71,11 +80,12 @@ class Lanes:
         """The lane of a destination."""
         return self._lanes.setdefault(destination, Lane(destination))
 
+    @property
+    def running_for_unknown(self) -> int:
+        """Attempts for destinations that have not shown that they work."""
+        return sum(lane.running for lane in self._lanes.values() if not lane.works)
+
     def keep_only(self, waiting: Iterable[str]) -> None:
         """Forget those for which nothing waits, and that have nothing in hand."""
         waiting = set(waiting)
         self._lanes = {name: lane for name, lane in self._lanes.items() if name in waiting or not lane.is_idle}
-
-    def in_hand(self) -> Iterable[Ready]:
-        """What is claimed and not attempted yet."""
-        return (ready for lane in self._lanes.values() for ready in lane.pending)

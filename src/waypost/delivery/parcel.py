@@ -7,7 +7,7 @@ from typing import Protocol
 
 from waypost.app.attempt import Ready
 from waypost.app.deployment import Deployment
-from waypost.domain import rewriting
+from waypost.domain import forwarding, rewriting
 from waypost.domain.delivery import AttemptResult, Delivery, Notify, Reason
 from waypost.domain.delivery import Protocol as Spoken
 from waypost.domain.messages import Message, without_return_path
@@ -49,12 +49,6 @@ class Parcel:
         """Whether it must not be sent as lines (RFC 3030)."""
         return self.message.envelope.body == "BINARYMIME"
 
-    @property
-    def needs_smtputf8(self) -> bool:
-        """Whether an address is not ASCII, or the sender said that the header may not be (RFC 6531)."""
-        is_ascii = self.return_path.isascii() and self.recipient.isascii()
-        return not is_ascii or self.message.envelope.protocol.startswith("UTF8")
-
 
 def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
     """A delivery, as it goes over its route."""
@@ -76,15 +70,15 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
 
 def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
     """The sender, rewritten (SRS) where mail leaves for others who would ask its domain whether we may send for it."""
-    message, route = ready.claimed.message, ready.route
+    message = ready.claimed.message
     sender = message.envelope.sender
-    is_ours = sender.rpartition("@")[2].lower() in deployment.own_domains
-    if not sender or not deployment.srs_domain or is_ours or not route.rewrite_sender:
+    rewritten = forwarding.rewriting(
+        sender, ready.route, srs_domain=deployment.srs_domain, own_domains=deployment.own_domains
+    )
+    if not rewritten.domain:
         return sender
-    if route.target.protocol is not Spoken.SMTP:
-        return sender
-    domain, key_of = deployment.srs_domain, deployment.srs_key
-    return rewriting.rewrite(sender, domain=domain, message_id=message.id, now=now, key_of=key_of)
+    key_of = deployment.srs_key_for(ready.claimed.delivery.email_address_id)
+    return rewriting.rewrite(sender, domain=rewritten.domain, message_id=message.id, now=now, key_of=key_of)
 
 
 def _wishes(delivery: Delivery, message: Message) -> tuple[tuple[str, ...], str]:

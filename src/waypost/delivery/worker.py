@@ -40,7 +40,7 @@ STOP_SECONDS = 10.0
 LONGEST_ATTEMPT = 3600.0
 """Seconds. Whatever a transport waits for, no attempt is longer."""
 
-PART = 1024 * 1024
+PART = 256 * 1024
 """Octets of a message that are read at once."""
 
 PAUSE_AFTER_FAILURE = 1.0
@@ -158,15 +158,19 @@ class Worker:
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
         free = works.connections - len(self._attempts)
+        # Many that hang must not take everything from those that work.
+        free_for_unknown = works.connections // 2 - self._lanes.running_for_unknown
         for one in sorted(waiting, key=lambda one: self._lanes.of(one.destination).running):
             lane = self._lanes.of(one.destination)
             due_at = max(one.due_at, lane.paused_until or one.due_at)
-            wanted = lane.wanted(free)
+            wanted = lane.wanted(free if lane.works else min(free, free_for_unknown))
             if due_at > now:
                 nexts.append(due_at)
             elif wanted:
                 claims.append(self._claim(lane, wanted, now))
-                free -= min(wanted, lane.room - lane.running)
+                begins = min(wanted, lane.room - lane.running)
+                free -= begins
+                free_for_unknown -= 0 if lane.works else begins
         await asyncio.gather(*claims)
         self._next_due = min(nexts, default=None)
         until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
@@ -225,6 +229,8 @@ class Worker:
         )
         decision = await works.store.write(use_case)
         lane.learn(decision, connections=ready.route.connections, now=now, pause=works.deployment.policy.pause)
+        if decision.is_of_destination:
+            await self._give_back(lane.give_up_pending())
         works.emit(
             _KINDS[decision.then](
                 id=ready.claimed.delivery.id,
@@ -237,6 +243,13 @@ class Worker:
         )
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may wait
+
+    async def _give_back(self, ready: list[Ready]) -> None:
+        """Others may be due meanwhile, and these wait for the destination to come back."""
+        if ready:
+            await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
+            for one in ready:
+                self._done_with(one)
 
     def _done_with(self, ready: Ready) -> None:
         claim = ready.claimed.claim
@@ -265,8 +278,9 @@ class Worker:
 
     async def _octets(self, message_id: str, size: int) -> AsyncIterator[bytes]:
         store = self._works.store
+        read = store.read if size <= PART else store.search  # one part is a look-up
         for start in range(0, size, PART):
-            yield await store.search(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
+            yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self) -> None:
         """Give up what is too old, and tell senders of delays, in small steps."""

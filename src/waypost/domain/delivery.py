@@ -306,13 +306,19 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
     """What is given up because it was tried for too long."""
-    days = policy.expire / timedelta(days=1)
     return Decision(
         then=Then.GIVE_UP,
         status="5.4.7",
-        because=f"Not delivered in {days:g} days. The last time: {because}",
+        because=f"Not delivered in {_long(policy.expire)}. The last time: {because}",
         is_of_destination=is_of_destination,
     )
+
+
+def _long(time: timedelta) -> str:
+    """How long that is, in days, or in hours if it is not even one."""
+    unit = "day" if time >= timedelta(days=1) else "hour"
+    count = f"{time / timedelta(**{f'{unit}s': 1}):g}"
+    return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
 def pause_after(queued: Queued, policy: Policy) -> timedelta:

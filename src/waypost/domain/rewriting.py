@@ -98,25 +98,43 @@ def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
     return _sign("SRS0", f"{prefix}={day}={domain}={local_part}", key)
 
 
+def claims(local_part: str) -> Returned | None:
+    """What an address says, whoever made it; None if it is not of the form. Only `reverse` knows whether it is true."""
+    read = _read(local_part)
+    if read is None:
+        return None
+    kind, _, body = read
+    return _returned(kind, body)
+
+
 def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """What an address says that `rewrite` made; None if it did not, or too long ago.
+    """What an address says that `rewrite` made with these keys; None if it did not, or too long ago.
 
     `key_of` is asked for the period of today, or one beside it.
     """
-    signed = _SIGNED.fullmatch(local_part)
-    if signed is None or not local_part.isascii():
+    read = _read(local_part)
+    if read is None:
         return None
-    kind = OPAQUE if signed["kind"].lower() == OPAQUE else signed["kind"].upper()
-    body = _BODIES[kind].fullmatch(signed["body"])
-    if body is None:
-        return None
+    kind, signed, body = read
     today = _days(now)
     age = (today - _number(body["day"]) + 1) % _DAYS - 1  # a clock that is late meets a stamp of tomorrow
     if age > VALID_DAYS:
         return None
     expected = _mac(kind, signed["body"], key_of((today - age) // PERIOD_DAYS))
-    if not hmac.compare_digest(signed["mac"].upper(), expected):
+    return _returned(kind, body) if hmac.compare_digest(signed["mac"].upper(), expected) else None
+
+
+def _read(local_part: str) -> tuple[str, re.Match[str], re.Match[str]] | None:
+    """Which form it is, and its parts."""
+    signed = _SIGNED.fullmatch(local_part)
+    if signed is None or not local_part.isascii():
         return None
+    kind = OPAQUE if signed["kind"].lower() == OPAQUE else signed["kind"].upper()
+    body = _BODIES[kind].fullmatch(signed["body"])
+    return (kind, signed, body) if body else None
+
+
+def _returned(kind: str, body: re.Match[str]) -> Returned:
     number = _number(body["id"])
     if kind == OPAQUE:
         return Returned(first_id=_uuid(number), last_id=_uuid(number), sender=None)

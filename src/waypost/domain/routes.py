@@ -174,6 +174,8 @@ def checked(route: Route) -> Route:
 
 def parse_target(to: str) -> Target:
     """Take a target apart. Raises `errors.Invalid`."""
+    if re.search(r"[\ud800-\udfff]", to):  # half a character, which JSON can write and nothing can send
+        raise errors.Invalid(f"{to!a} is no text")
     if len(to.encode()) > TARGET_LIMIT:
         raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
     if re.match(r"[a-z]+://[^/]*@", to):

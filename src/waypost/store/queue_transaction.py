@@ -86,6 +86,10 @@ class QueueQueries(Statements):
         row = self._one("delivery", message_id, email_address_id)
         return rows.delivery(row) if row else None
 
+    def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
+        row = self._one("lock_delivery", message_id, email_address_id)
+        return rows.delivery(row) if row else None
+
     def add_delivery(self, delivery: Delivery) -> None:
         self._run("add_delivery", *rows.of_delivery(delivery))
 

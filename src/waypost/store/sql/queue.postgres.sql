@@ -169,6 +169,13 @@ SELECT message_id, email_address_id, account, address, address_key, reason, sent
        kept, destination
 FROM deliveries WHERE message_id = $1 AND email_address_id = $2;
 
+-- name: lock_delivery
+-- The same; nobody else changes it meanwhile. It is held until the transaction ends.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
+FROM deliveries WHERE message_id = $1 AND email_address_id = $2
+FOR UPDATE;
+
 -- name: update_delivery
 -- How far it has come.
 UPDATE deliveries SET status = $3, kept = $4, destination = $5 WHERE message_id = $1 AND email_address_id = $2;

@@ -166,6 +166,12 @@ SELECT message_id, email_address_id, account, address, address_key, reason, sent
        kept, destination
 FROM deliveries WHERE message_id = ?1 AND email_address_id = ?2;
 
+-- name: lock_delivery
+-- The same; nobody else changes it meanwhile. There is one writer, who holds it.
+SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
+       kept, destination
+FROM deliveries WHERE message_id = ?1 AND email_address_id = ?2;
+
 -- name: update_delivery
 -- How far it has come.
 UPDATE deliveries SET status = ?3, kept = ?4, destination = ?5 WHERE message_id = ?1 AND email_address_id = ?2;

@@ -1,0 +1,40 @@
+"""What a transport is given: the sender as the peer hears of it."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.values import NOW, a_delivery, a_message
+from waypost.app import ports
+from waypost.app.attempt import Ready
+from waypost.app.deployment import Deployment
+from waypost.delivery import parcel
+from waypost.domain.delivery import Queued
+from waypost.domain.routes import Route
+
+MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
+OURS = Deployment(
+    "mx.ours.example",
+    b"",
+    srs_domain="bounces.ours.example",
+    srs_key=lambda _: b"k",
+    own_domains=frozenset({"ours.example"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "domain"),
+    [
+        ("a@client.example", "mx:", "bounces.ours.example"),
+        ("a@client.example", "maildir:/mail", "client.example"),
+        ("a@Ours.example", "mx:", "Ours.example"),
+        ("", "mx:", ""),
+    ],
+)
+def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
+    message = a_message(MESSAGE_ID, envelope=replace(a_message().envelope, sender=sender))
+    queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
+    ready = Ready(ports.Claimed(a_delivery(message_id=MESSAGE_ID), message, queued, "c"), Route(match="*", to=to))
+    return_path = parcel.make(ready, OURS, NOW, lambda: None).return_path
+    assert return_path.rpartition("@")[2] == domain
+    assert (return_path == sender) is sender.endswith(domain)

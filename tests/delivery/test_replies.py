@@ -1,0 +1,68 @@
+"""What a peer says is read the same wherever it is cut, and what is no reply is none."""
+
+import pytest
+
+from waypost.delivery.replies import REPLY_LIMIT, REPLY_LINE_LIMIT, NotAReply, Reply, ReplyReader
+
+
+@pytest.mark.parametrize(
+    ("octets", "reply"),
+    [
+        (b"250\r\n", Reply(250, ("",))),
+        (b"250 \r\n", Reply(250, ("",))),
+        (b"250 ok\n", Reply(250, ("ok",))),
+        (b"250-a\r\n250-\r\n250 c\r\n", Reply(250, ("a", "", "c"))),
+        (b"250-a\r\n250\r\n", Reply(250, ("a", ""))),
+        (b"550 5.1.1 no\r\n", Reply(550, ("no",), "5.1.1")),
+        (b"550 5.1.1\r\n", Reply(550, ("",), "5.1.1")),
+        (b"550-5.1.1 a\r\n550 5.1.1 b\r\n", Reply(550, ("a", "b"), "5.1.1")),
+        (b"550-5.1.1 a\r\n550 5.1.2 b\r\n", Reply(550, ("a", "5.1.2 b"), "5.1.1")),
+        (b"550-a\r\n550 5.1.2 b\r\n", Reply(550, ("a", "5.1.2 b"))),
+        (b"550 4.1.1 no\r\n", Reply(550, ("4.1.1 no",))),
+        (b"550 5.1.1.1 no\r\n", Reply(550, ("5.1.1.1 no",))),
+        (b"550 5.1234.1 no\r\n", Reply(550, ("5.1234.1 no",))),
+        (b"250 \xff\r\n", Reply(250, ("\ufffd",))),
+        (b"250 " + b"x" * (REPLY_LINE_LIMIT - 6) + b"\r\n", Reply(250, ("x" * (REPLY_LINE_LIMIT - 6),))),
+        (b"250-x\r\n" * (REPLY_LIMIT - 1) + b"250 x\r\n", Reply(250, ("x",) * REPLY_LIMIT)),
+    ],
+)
+def test_replies(octets, reply):
+    for step in (1, 7, len(octets)):
+        reader = ReplyReader()
+        for start in range(0, len(octets), step):
+            assert reader.next_reply() is None
+            reader.receive(octets[start : start + step])
+        assert reader.next_reply() == reply
+        assert reader.is_empty
+
+
+def read_all(octets, step):
+    reader = ReplyReader()
+    for start in range(0, len(octets), step):
+        reader.receive(octets[start : start + step])
+        reader.next_reply()
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\r\n",
+        b"hello\r\n",
+        b"25\r\n",
+        b"2500 ok\r\n",
+        b"250_ok\r\n",
+        b" 250 ok\r\n",
+        b"150 ok\r\n",
+        b"650 ok\r\n",
+        "２５０ ok\r\n".encode(),
+        b"250-a\r\n251 b\r\n",
+        b"250-a\r\nb\r\n",
+        b"250-x\r\n" * REPLY_LIMIT + b"250 x\r\n",
+        b"250 " + b"x" * (REPLY_LINE_LIMIT - 5) + b"\r\n",
+        b"x" * REPLY_LINE_LIMIT,
+    ],
+)
+def test_what_is_no_reply(octets):
+    for step in (1, 7, len(octets)):
+        with pytest.raises(NotAReply):
+            read_all(octets, step)
