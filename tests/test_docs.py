@@ -30,7 +30,9 @@ def test_the_readme_names_the_two_commands():
     assert "make test" in readme
 
 
-COMMANDS = set("serve env inbox show explain trace queue dead replay purge routes keys demo".split())
+COMMANDS = {
+    *("serve", "env", "inbox", "show", "explain", "trace", "queue", "dead", "replay", "purge", "routes", "keys", "demo")
+}
 
 
 def test_every_command_has_help():

@@ -86,6 +86,7 @@ class Worker:
         self._passed = asyncio.Condition()
         self._loops: list[asyncio.Task[None]] = []
         self._next_sweep: datetime | None = None
+        self._is_sweeping = False
         self._next_due: datetime | None = None
 
     async def start(self) -> None:
@@ -122,9 +123,10 @@ class Worker:
         while True:
             await self._pass()
             await self._pass()  # the first may have begun before we asked
-            if not self._attempts:
+            if self._attempts:
+                await asyncio.wait(self._attempts)
+            elif not self._is_sweeping:
                 return self._next_due
-            await asyncio.wait(self._attempts)
 
     async def _pass(self) -> None:
         asked = self._passes
@@ -152,8 +154,11 @@ class Worker:
         works = self._works
         now = works.clock()
         if self._next_sweep is None or now >= self._next_sweep:
-            await self._sweep()
-            self._next_sweep = now + SWEEP_EVERY
+            self._is_sweeping = await self._sweep()
+            if self._is_sweeping:
+                self.wake()  # for the next step; what is due comes in between
+            else:
+                self._next_sweep = now + SWEEP_EVERY
         waiting = await works.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
@@ -282,13 +287,14 @@ class Worker:
         for start in range(0, size, PART):
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
-    async def _sweep(self) -> None:
-        """Give up what is too old, and tell senders of delays, in small steps."""
+    async def _sweep(self) -> bool:
+        """Give up some of what is too old, and tell some senders of delays. Returns whether there may be more."""
         works = self._works
+        count = 0
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            step = partial(use_case, deployment=works.deployment, new_id=works.new_id)
-            while await works.store.write(partial(step, now=works.clock())):
-                pass
+            step = partial(use_case, deployment=works.deployment, new_id=works.new_id, now=works.clock())
+            count += await works.store.write(step)
+        return count > 0
 
     async def _renew(self) -> None:
         """Keep what is in our hands ours."""
