@@ -145,32 +145,30 @@ class Service:
             for address in settings.addresses(listener.name):
                 found = await self._listen(listener.name, address, partial(smtp.start, listener))
                 addresses[listener.name] = addresses[listener.name] or found
-        opened.callback(asyncio.create_task(self._upkeep(started_at).run()).cancel)
+        self._keeping = self._upkeep(started_at)
+        opened.callback(asyncio.create_task(self._keeping.run()).cancel)
         run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
         if settings.tls_certificate == SELF_SIGNED:
             run = replace(run, certificate=str(self.directory.certificate))
-        self._refuse_circles(run)
-        opened.callback(asyncio.create_task(self._look_at_routes(run)).cancel)
+        look = self._looker(run)
+        try:
+            await look.refuse_circles()
+        except opening.Refused as error:
+            raise CannotStart(str(error)) from error
+        opened.callback(asyncio.create_task(look.tell()).cancel)
         self.directory.announce(run)
         return run
 
-    def _refuse_circles(self, run: datadir.Run) -> None:
-        """A route of the settings file that leads to this server is a mistake that nobody should look for."""
-        for route in self.file.routes:
-            try:
-                routes_check.refuse_circle(route, _listened_on(run))
-            except opening.Refused as error:
-                raise CannotStart(str(error)) from error
-
-    async def _look_at_routes(self, run: datadir.Run) -> None:
-        """Tell the log which routes of the settings file lead nowhere now. Mail for them waits."""
-        resolver = Resolver(self.settings.resolvers, shuffler=random.SystemRandom())
-        hostname = self.settings.real_hostname
-        for route in self.file.routes:
-            try:
-                await routes_check.check(route, hostname=hostname, ours=_listened_on(run), resolver=resolver)
-            except opening.Refused as error:
-                self._emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
+    def _looker(self, run: datadir.Run) -> routes_check.Looker:
+        """Looks whether the routes of the settings file lead anywhere; that for notices is one of them."""
+        via = self.file.delivery.bounces_via
+        return routes_check.Looker(
+            routes=[*self.file.routes, *([via] if via else [])],
+            hostname=self.settings.real_hostname,
+            ours=frozenset({run.smtp, run.smtps, run.lmtp}),
+            resolver=Resolver(self.settings.resolvers, shuffler=random.SystemRandom()),
+            emit=self._emit,
+        )
 
     def _deployment(self) -> Deployment:
         """What the use cases of mail go by."""
@@ -216,7 +214,16 @@ class Service:
     def _advance(self, worker: Worker) -> Callable[[timedelta], Awaitable[datetime]] | None:
         """What moves the time on, if it can be."""
         clock = self._virtual_clock
-        return (lambda by: clock.advance(by, worker.rest)) if clock else None
+        if clock is None:
+            return None
+
+        async def advance(by: timedelta) -> datetime:
+            moment = await clock.advance(by, worker.rest)
+            await self._keeping.forget_refusals()
+            await self._keeping.purge()
+            return moment
+
+        return advance
 
     def _upkeep(self, started_at: datetime) -> Upkeep:
         # On a file of its own, nothing else can be taking in what was begun before this server.
@@ -340,10 +347,6 @@ class Service:
         found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._emit(events.Listening(edge=edge, address=found))
         return found
-
-
-def _listened_on(run: datadir.Run) -> set[str]:
-    return {address for address in (run.smtp, run.smtps, run.lmtp) if address}
 
 
 def _mail_listeners(settings: Settings) -> list[Listener]:

@@ -222,13 +222,17 @@ def test_the_next_attempt_is_after_the_pause():
     ("age", "then"),
     [
         (timedelta(days=5) - MINUTE - timedelta(milliseconds=1), Then.RETRY),
-        (timedelta(days=5) - MINUTE, Then.GIVE_UP),
+        (timedelta(days=5) - MINUTE, Then.RETRY),
+        (timedelta(days=5) - timedelta(milliseconds=1), Then.RETRY),
+        (timedelta(days=5), Then.GIVE_UP),
         (timedelta(days=9), Then.GIVE_UP),
     ],
 )
-def test_what_would_be_tried_after_its_time_is_given_up_now(age, then):
+def test_the_last_attempt_is_made_when_the_time_is_over_and_then_it_is_given_up(age, then):
     decision = decide(queued(queued_at=NOW - age), LATER, NOW, Policy(jitter=0))
     assert decision.then is then
+    if then is Then.RETRY:
+        assert decision.at == min(NOW + MINUTE, NOW - age + timedelta(days=5))
     if then is Then.GIVE_UP:
         assert (decision.status, decision.at, decision.is_of_destination) == ("5.4.7", None, False)
         assert decision.because == (
@@ -277,7 +281,7 @@ def test_whatever_happens_mail_is_delivered_tried_again_in_time_or_given_up_with
     assert decision.because
     assert is_delivered(attempt) is (decision.then is Then.DELIVERED)
     if decision.at:
-        assert NOW < decision.at < NOW - age + POLICY.expire
+        assert NOW < decision.at <= NOW - age + POLICY.expire
     if attempt.fault:
         assert not decision.is_of_destination
 

@@ -117,7 +117,8 @@ def record(
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId, now: datetime) -> int:
     """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
     policy = deployment.policy
-    found = tx.lock_overdue(queued_before=now - policy.expire, now=now, limit=AT_ONCE)
+    # A little later than its last attempt is due, which may tell why.
+    found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
     for claimed in found:
         last = trace.last_reason(tx, claimed.delivery)
         decision = expired(policy, last or "its destination could not be reached")

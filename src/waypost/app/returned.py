@@ -75,6 +75,15 @@ def _bounces_of(tx: ports.ReadTx, delivery: Delivery) -> list[ports.TraceEvent]:
     ]
 
 
+def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
+    """Why the sender does not hear of a bounce; empty if they do."""
+    if report is None:
+        return "what came back is no report (RFC 3464), so it does not say that the message failed"
+    if report.action != "failed":
+        return f"it says that the message is {report.action or 'something unknown'}, and not that it failed"
+    return "" if is_first else "the sender was told of an earlier bounce"
+
+
 def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
     """As `find`, for some addresses; those that are none are left out."""
     found = [find(tx, deployment, address, now) for address in addresses]
@@ -99,8 +108,11 @@ def attach(
         told |= {name: value for name, value in said.items() if value}
     is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, delivery))
     tx.add_events(original.message.id, [ports.TraceEvent(now, trace.LATE_BOUNCE, told)])
-    if report is None or report.action != "failed" or not is_first:
-        return  # the sender hears of it once, however many bounces come
+    why_not = _why_not_told(report, is_first=is_first)
+    if report is None or why_not:
+        detail = {"address": delivery.address.text, "what": "failed", "because": why_not}
+        tx.add_events(original.message.id, [ports.TraceEvent(now, trace.NOT_NOTIFIED, detail)])
+        return
     decision = Decision(
         then=Then.GIVE_UP, status=report.status or "5.0.0", because=f"sent back later: {report.diagnostic}"
     )

@@ -1,6 +1,7 @@
 """One connection to a peer: moves octets between the socket and the dialogue, speaks TLS, and watches the time."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -239,4 +240,6 @@ def why(error: BaseException | None) -> str:
         return "it took too long"
     if isinstance(error, ConnectionResetError) and not error.strerror:
         return "the connection was closed"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno)  # asyncio has words of its own
+    return str(error) or type(error).__name__

@@ -292,16 +292,16 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
             is_loop=_LOOP.fullmatch(result.enhanced) is not None,
         )
     is_of_destination = _is_of_destination(result)
-    at = now + pause_after(queued, policy)
-    if at < queued.queued_at + policy.expire:
-        return Decision(
-            then=Then.RETRY,
-            status=_temporary(result),
-            because=_words(result),
-            at=at,
-            is_of_destination=is_of_destination,
-        )
-    return expired(policy, _words(result), is_of_destination=is_of_destination)
+    ends_at = queued.queued_at + policy.expire
+    if now >= ends_at:
+        return expired(policy, _words(result), is_of_destination=is_of_destination)
+    return Decision(
+        then=Then.RETRY,
+        status=_temporary(result),
+        because=_words(result),
+        at=min(now + pause_after(queued, policy), ends_at),  # the last attempt is made at the very end
+        is_of_destination=is_of_destination,
+    )
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:

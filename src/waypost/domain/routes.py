@@ -186,7 +186,7 @@ def parse_target(to: str) -> Target:
     if scheme == "mx":
         return Target(protocol=Protocol.SMTP, port=25, mx=_domain(rest, to) if rest else "")
     if scheme == "maildir":
-        if not rest.startswith("/"):
+        if not rest.startswith("/") or rest.startswith("//"):
             raise errors.Invalid(f"{to!r} needs the full path of a directory, as in maildir:/var/mail/support")
         return Target(protocol=Protocol.MAILDIR, path=rest)
     if scheme == "lmtp" and rest.startswith("///"):
