@@ -217,11 +217,14 @@ class Service:
         if clock is None:
             return None
 
+        one_at_a_time = asyncio.Lock()
+
         async def advance(by: timedelta) -> datetime:
-            moment = await clock.advance(by, worker.rest)
-            await self._keeping.forget_refusals()
-            await self._keeping.purge()
-            return moment
+            async with one_at_a_time:
+                moment = await clock.advance(by, worker.rest)
+                await self._keeping.forget_refusals()
+                await self._keeping.purge()
+                return moment
 
         return advance
 

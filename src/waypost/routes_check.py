@@ -17,6 +17,7 @@ from waypost.delivery.connection import Timeouts, why
 from waypost.delivery.dns import Resolver
 from waypost.delivery.public import is_public
 from waypost.delivery.smtp import SmtpTransport
+from waypost.domain import discretion
 from waypost.domain.delivery import Protocol, Trouble
 from waypost.domain.routes import Route
 from waypost.opening import Refused
@@ -86,7 +87,7 @@ async def check(route: Route, *, hostname: str, ours: Collection[str], resolver:
     else:
         reason = await _look_at_server(route, hostname, resolver)
     if reason:
-        raise Refused(f"{route.to} cannot be reached: {reason}")
+        raise Refused(f"{route.to} cannot be reached: {discretion.one_line(reason)}")
 
 
 async def refuse_circle(route: Route, ours: Collection[str]) -> None:
@@ -166,6 +167,8 @@ async def _look_at_webhook(route: Route) -> str:
         return why(error)
     address = writer.get_extra_info("peername")[0]
     writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
     if not route.allow_private and not is_public(address):
         return f"{address} is a private address, and the route has no allow_private"
     return ""

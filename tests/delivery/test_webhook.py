@@ -450,7 +450,7 @@ TROUBLES = {
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-")), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
     "header without end": (
         at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n"), timeouts=NO_ANSWER),
-        Stage.END, None, AGAIN, OF_DESTINATION,
+        Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
     "line without end": (
         at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096)),
@@ -458,7 +458,7 @@ TROUBLES = {
     ),
     "always about to answer": (
         at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), timeouts=NO_ANSWER),
-        Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
+        Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
 }  # fmt: skip
 

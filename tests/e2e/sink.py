@@ -76,11 +76,15 @@ class Sink:
 
     async def _close(self):
         self._server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
         await self._server.wait_closed()
+        for _ in range(20):  # who connected just now has no session yet, and its socket would never be closed
+            await asyncio.sleep(0)
+        for _ in range(5):
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)
 
     async def _session(self, reader, writer):
         self.sessions += 1

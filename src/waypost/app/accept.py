@@ -74,9 +74,12 @@ def accept_message(
     plan = routing.plan(present, deployment.routes_in_force(tx, owners.routes_revision))
 
     facts = messages.read_header(header)
-    forwarders = {email_address.id for one in plan.destinations for email_address in one.forwarders}
     aliases = {recipient.email_address.id for recipient in present if recipient.primary}
-    messages.refuse_loop(facts, ids=sorted(forwarders | aliases), key=deployment.loop_key)
+    routed = {one.email_address.id for one in plan.destinations if one.alias is None and not one.route.is_inbox}
+    messages.refuse_loop(facts, ids=sorted(aliases | routed), key=deployment.loop_key)
+    plan = routing.kept_from_circling(
+        plan, lambda primary: messages.loop_token(deployment.loop_key, primary.id) in facts.loop_tokens
+    )
 
     message = Message(
         id=message_id,

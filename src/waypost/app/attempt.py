@@ -93,10 +93,10 @@ def record(
     *,
     claimed: ports.Claimed,
     result: AttemptResult,
-    new_id: notify.NewId,
+    new_id: notify.NewId | None,
     now: datetime,
 ) -> Decision:
-    """Record what came of an attempt, and all that follows from it."""
+    """Record what came of an attempt, and all that follows from it. Without `new_id` nobody is sent a notice."""
     decision = decide(claimed.queued, result, now, deployment.policy)
     details = _details(claimed, result)
     if decision.then is Then.RETRY:
@@ -114,8 +114,11 @@ def record(
     return decision
 
 
-def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId, now: datetime) -> int:
-    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
+def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:
+    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many.
+
+    Without `new_id` nobody is sent a notice.
+    """
     policy = deployment.policy
     # A little later than its last attempt is due, which may tell why.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
@@ -128,17 +131,18 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify
     return len(found)
 
 
-def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId, now: datetime) -> int:
-    """Tell some senders that their mail is late. Returns of how many deliveries."""
+def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:
+    """Tell some senders that their mail is late, or without `new_id` nobody. Returns of how many deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
     for claimed in found:
         because = trace.last_reason(tx, claimed.delivery) or "its destination has not been reached yet"
         decision = Decision(then=Then.RETRY, status="4.4.7", because=because, at=now)
         _tell(tx, claimed.delivery, now, trace.DELAYED, {"because": because})
         until = claimed.queued.queued_at + deployment.policy.expire
-        notify.sender(
-            tx, deployment, claimed, Notify.DELAY, decision, result=None, new_id=new_id, now=now, retry_until=until
-        )
+        if new_id:
+            notify.sender(
+                tx, deployment, claimed, Notify.DELAY, decision, result=None, new_id=new_id, now=now, retry_until=until
+            )
     return len(found)
 
 
@@ -176,13 +180,13 @@ def _delivered(
     details: Details,
     *,
     result: AttemptResult,
-    new_id: notify.NewId,
+    new_id: notify.NewId | None,
     now: datetime,
 ) -> None:
     delivery = claimed.delivery
     _update(tx, delivery, Event.DELIVERED)
     _tell(tx, delivery, now, Event.DELIVERED, details)
-    if delivery.reason is Reason.DIRECT and not result.notifies:  # else the peer tells the sender (RFC 3461)
+    if new_id and delivery.reason is Reason.DIRECT and not result.notifies:  # else the peer tells the sender (RFC 3461)
         action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
         notify.success(tx, deployment, delivery, claimed.message, action, new_id=new_id, now=now)
     if not delivery.kept:
@@ -197,7 +201,7 @@ def _give_up(
     details: Details,
     *,
     result: AttemptResult | None,
-    new_id: notify.NewId,
+    new_id: notify.NewId | None,
     now: datetime,
 ) -> None:
     delivery = claimed.delivery
@@ -207,6 +211,9 @@ def _give_up(
     if path:
         why["path"] = " → ".join(path)
     _tell(tx, delivery, now, Event.DEAD, details | why)
+    if new_id is None:
+        _tell(tx, delivery, now, trace.NOT_NOTIFIED, {"because": "something went wrong on our side; the log says what"})
+        return
     if decision.is_loop:
         notify.owner_of_loop(tx, deployment, delivery, claimed.message, path, new_id=new_id, now=now)
     notify.sender(tx, deployment, claimed, Notify.FAILURE, decision, result=result, new_id=new_id, now=now)

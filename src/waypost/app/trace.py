@@ -211,6 +211,8 @@ def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
 def because(destination: routing.Destination) -> str:
     """Why a destination gets the message, as a sentence."""
     address = destination.email_address.address
+    if destination.would_circle:
+        return f"The message has gone the route of {address} before and came back, so it is kept in its inbox."
     if destination.reason is Reason.FORWARDED and destination.alias:
         return f"{destination.alias.address} is an alias of {address}, so a copy is forwarded there."
     if destination.route.is_inbox:

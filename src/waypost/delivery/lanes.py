@@ -35,6 +35,10 @@ class Lane:
         """Whether nothing of it is in our hands."""
         return not self.running and not self.pending
 
+    def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
+        """Until when nothing is sent there. No longer than that from now, also if the clock has gone back since."""
+        return min(self.paused_until, now + at_most) if self.paused_until else None
+
     def wanted(self, free: int) -> int:
         """How many deliveries to claim, with so many attempts left for it and others.
 

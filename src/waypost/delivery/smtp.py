@@ -78,6 +78,7 @@ class SmtpTransport:
         reached = await self._reach(errand)
         if isinstance(reached, AttemptResult):
             return reached
+        reached.lost.add_done_callback(lambda _: self._forget(reached, errand))
         return await self._carry(reached, parcel, errand)
 
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
@@ -121,7 +122,16 @@ class SmtpTransport:
             if connection.is_usable:
                 return connection
             connection.abort()
+        self._idle.pop(errand.key, None)
         return None
+
+    def _forget(self, connection: Connection, errand: "_Errand") -> None:
+        """It is lost, perhaps while it was kept."""
+        connections = self._idle.get(errand.key, deque())
+        if connection in connections:
+            connections.remove(connection)
+        if not connections:
+            self._idle.pop(errand.key, None)
 
     def _keep(self, connection: Connection, errand: "_Errand") -> None:
         connections = self._idle.setdefault(errand.key, deque())
@@ -132,10 +142,7 @@ class SmtpTransport:
         connection.keep(self._timeouts.idle, partial(self._has_waited, connection, errand))
 
     def _has_waited(self, connection: Connection, errand: "_Errand") -> None:
-        connections = self._idle[errand.key]
-        connections.remove(connection)
-        if not connections:
-            del self._idle[errand.key]
+        self._forget(connection, errand)
         self._let_go(connection)
 
     def _let_go(self, connection: Connection) -> None:

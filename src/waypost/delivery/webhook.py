@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ from waypost.domain.routes import Route
 if TYPE_CHECKING:
     import aiohttp
     from aiohttp.abc import AbstractResolver
+    from aiohttp.client_proto import ResponseHandler
+
+SAID_LIMIT = 64 * 1024
+"""Octets that a receiver may say to one message; the connection is cut then."""
 
 ANSWER_LIMIT = 4 * 1024
 """Octets of an answer's body that are read. Its first line is shown to people, and the rest to nobody."""
@@ -113,6 +118,7 @@ class WebhookTransport:
                 socket_factory=None if is_private_allowed else _public_socket,
                 ssl=self._tls or ssl.create_default_context(),
             )
+            connector._factory = partial(_bounded(), loop=asyncio.get_running_loop())  # noqa: SLF001 - there is no other way
             self._sessions[is_private_allowed] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -123,6 +129,30 @@ class WebhookTransport:
                 trust_env=False,  # a proxy would connect to any address that we do not
             )
         return self._sessions[is_private_allowed]
+
+
+@lru_cache(maxsize=1)
+def _bounded() -> "type[ResponseHandler]":
+    """A connection that is cut where a receiver says too much before, and in, its answer: there may be any number of
+    interim answers (RFC 9110 section 15.2), and aiohttp reads them all in one go.
+    """
+    from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
+
+    class Bounded(ResponseHandler):
+        said = 0
+
+        def set_response_params(self, **parameters: Any) -> None:
+            self.said = 0
+            super().set_response_params(**parameters)
+
+        def data_received(self, data: bytes) -> None:
+            self.said += len(data)
+            if self.said > SAID_LIMIT and self.transport:
+                self.transport.abort()
+            else:
+                super().data_received(data)
+
+    return Bounded
 
 
 def _public_socket(

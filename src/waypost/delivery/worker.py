@@ -7,7 +7,7 @@ for which mail waits; the queue itself is in the store.
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from waypost.app.deployment import Deployment
 from waypost.delivery import parcel
 from waypost.delivery.faults import Faulty
 from waypost.delivery.lanes import Lane, Lanes
-from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+from waypost.domain.delivery import AttemptResult, Decision, Protocol, Stage, Then, Trouble
 
 LEASE = timedelta(minutes=2)
 """How long a claim holds if its server dies; while it lives, it is renewed."""
@@ -153,21 +153,17 @@ class Worker:
         """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
         works = self._works
         now = works.clock()
-        if self._next_sweep is None or now >= self._next_sweep:
-            self._is_sweeping = await self._sweep()
-            if self._is_sweeping:
-                self.wake()  # for the next step; what is due comes in between
-            else:
-                self._next_sweep = now + SWEEP_EVERY
+        await self._sweep_if_it_is_time(now)
         waiting = await works.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
         free = works.connections - len(self._attempts)
         # Many that hang must not take everything from those that work.
         free_for_unknown = works.connections // 2 - self._lanes.running_for_unknown
-        for one in sorted(waiting, key=lambda one: self._lanes.of(one.destination).running):
+        # Who has least in hand comes first, and of those, who waits longest.
+        for one in sorted(waiting, key=lambda one: (self._lanes.of(one.destination).running, one.due_at)):
             lane = self._lanes.of(one.destination)
-            due_at = max(one.due_at, lane.paused_until or one.due_at)
+            due_at = max(one.due_at, lane.paused(now, at_most=works.deployment.policy.pause) or one.due_at)
             wanted = lane.wanted(free if lane.works else min(free, free_for_unknown))
             if due_at > now:
                 nexts.append(due_at)
@@ -180,6 +176,19 @@ class Worker:
         self._next_due = min(nexts, default=None)
         until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
         return max(0.0, min(until, LOOK_EVERY))
+
+    async def _sweep_if_it_is_time(self, now: datetime) -> None:
+        """Sweep, a step at a time: what is due is sent on in between, and also after a failure of it."""
+        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # else it is time, or a clock went back
+            return
+        self._is_sweeping = False
+        try:
+            self._is_sweeping = await self._sweep()
+        finally:
+            if not self._is_sweeping:
+                self._next_sweep = now + SWEEP_EVERY
+        if self._is_sweeping:
+            self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> None:
         self._number += 1
@@ -232,8 +241,9 @@ class Worker:
             new_id=works.new_id,
             now=now,
         )
-        decision = await works.store.write(use_case)
-        lane.learn(decision, connections=ready.route.connections, now=now, pause=works.deployment.policy.pause)
+        decision = await self._recorded(use_case, ready)
+        connections = min(ready.route.connections, max(1, works.connections // 2))
+        lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
         if decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
         works.emit(
@@ -248,6 +258,16 @@ class Worker:
         )
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may wait
+
+    async def _recorded(self, use_case: Callable[..., Decision], ready: Ready) -> Decision:
+        """Record an outcome. If a mistake of ours is in the way, then without a notice: or it would be sent again."""
+        try:
+            return await self._works.store.write(use_case)
+        except ports.StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is told, and the outcome counts more than the notice
+            self._failed(error, ready.claimed.delivery.id)
+            return await self._works.store.write(partial(use_case, new_id=None))
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Others may be due meanwhile, and these wait for the destination to come back."""
@@ -293,7 +313,13 @@ class Worker:
         count = 0
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
             step = partial(use_case, deployment=works.deployment, new_id=works.new_id, now=works.clock())
-            count += await works.store.write(step)
+            try:
+                count += await works.store.write(step)
+            except ports.StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - as in `_recorded`
+                self._failed(error, str(uuid.uuid4()))
+                count += await works.store.write(partial(step, new_id=None))
         return count > 0
 
     async def _renew(self) -> None:

@@ -178,7 +178,7 @@ def parse_target(to: str) -> Target:
         raise errors.Invalid(f"{to!a} is no text")
     if len(to.encode()) > TARGET_LIMIT:
         raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
-    if re.match(r"[a-z]+://[^/]*@", to):
+    if re.match(r"(?!maildir:)(?!lmtp:///)[a-z]+:/*[^/]*@", to, re.IGNORECASE):
         raise errors.Invalid("a target has no user and no password in it: say them as `user` and `secret`")
     if re.search(r"[\s\x00-\x20\x7f]", to):
         raise errors.Invalid(f"{to!r} has a space or a control character in it")

@@ -5,8 +5,8 @@ primary. An email address gets a message once, however many ways lead to it. The
 forwarding, decided here and now, and never again for the same message.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from waypost.domain.addresses import Address
 from waypost.domain.delivery import Reason
@@ -35,6 +35,8 @@ class Destination:
     """The alias whose mail this is, for a forwarded one."""
     route: Route = INBOX_ROUTE
     """Where it goes from here."""
+    would_circle: bool = False
+    """Whether the message has gone its route before, so that it is kept in the inbox this time."""
 
     @property
     def forwarders(self) -> list[EmailAddress]:
@@ -84,3 +86,17 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
             why = f"{alias.address} forwards to {primary.address}, which was addressed itself; one copy is enough"
             spared.append(Spared(primary, why))
     return Plan(tuple(destinations.values()), tuple(spared))
+
+
+def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
+    """The same plan, where forwarded copies that their route would lead in a circle stay in the inbox of the primary.
+
+    The message is not refused for that: who sends it to one alias after the other would learn who has which primary.
+    """
+    destinations = tuple(
+        replace(one, route=INBOX_ROUTE, would_circle=True)
+        if one.alias and not one.route.is_inbox and has_been_sent_on(one.email_address)
+        else one
+        for one in plan.destinations
+    )
+    return replace(plan, destinations=destinations)
