@@ -160,8 +160,7 @@ class Worker:
         free = works.connections - len(self._attempts)
         # Many that hang must not take everything from those that work.
         free_for_unknown = works.connections // 2 - self._lanes.running_for_unknown
-        # Who has least in hand comes first, and of those, who waits longest.
-        for one in sorted(waiting, key=lambda one: (self._lanes.of(one.destination).running, one.due_at)):
+        for one in sorted(waiting, key=self._in_turn):
             lane = self._lanes.of(one.destination)
             due_at = max(one.due_at, lane.paused(now, at_most=works.deployment.policy.pause) or one.due_at)
             wanted = lane.wanted(free if lane.works else min(free, free_for_unknown))
@@ -176,6 +175,11 @@ class Worker:
         self._next_due = min(nexts, default=None)
         until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
         return max(0.0, min(until, LOOK_EVERY))
+
+    def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
+        """Who has least in hand comes first; of those, who has not failed; of those, who waits longest."""
+        lane = self._lanes.of(waiting.destination)
+        return lane.running, lane.paused_until is not None, waiting.due_at
 
     async def _sweep_if_it_is_time(self, now: datetime) -> None:
         """Sweep, a step at a time: what is due is sent on in between, and also after a failure of it."""
