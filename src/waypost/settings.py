@@ -123,10 +123,6 @@ class Settings:
         duration("trace-refusals", self.trace_refusals)
         size("disk-reserve", self.disk_reserve)
         choice("clock", self.clock, ("real", "virtual"))
-        if self.clock == "virtual" and self.database:
-            raise BadSetting(
-                "--clock virtual is for a server by itself, without --database: others would not follow it"
-            )
         if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
 
