@@ -116,6 +116,7 @@ def why_doubled(taken, times, kills):
             if not one.was_told:
                 by_peer += 1
             else:
-                assert any(0 <= killed - one.at < WINDOW for killed in kills), "doubled without a reason"
+                # The peer may still read, and take, what was sent by a server that is dead by then.
+                assert any(-1 < killed - one.at < WINDOW for killed in kills), "doubled without a reason"
                 by_kill += 1
     return by_peer, by_kill
