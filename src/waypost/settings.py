@@ -99,7 +99,7 @@ class Settings:
         "256MiB", "Space on the disk of the data directory: with less of it free, mail is refused with 452."
     )
     clock: str = _setting(
-        "real", "real, or virtual for tests: time passes only when it is told to, by POST /_waypost/clock/advance."
+        "real", "real, or virtual for tests: it runs on, and can be moved on by POST /_waypost/clock/advance."
     )
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class Settings:
 
     @property
     def has_virtual_clock(self) -> bool:
-        """Whether time passes only when it is told to."""
+        """Whether the time of mail can be moved on."""
         return self.clock == "virtual"
 
     @property

@@ -125,7 +125,7 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
         "file  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
         "   1  *@example.com  ->  inbox",
         "   2  *  ->  smtp://relay.example  (TLS verify, as me)",
-        "   *  What none of these is for goes to the inbox.",
+        "      What none of these is for goes to the inbox.",
     ]
     as_json = routes.list("--config", file)
     assert [route["number"] for route in as_json] == [None, 1, 2]

@@ -195,6 +195,8 @@ def _add(
         "address": delivery.address.text,
         "because": f"a notice about message {about}: {what}",
     }
+    if delivery.destination:
+        detail["destination"] = delivery.destination
     tx.add_message(told, octets, [delivery], [ports.TraceEvent(now, kind, detail)])
 
 

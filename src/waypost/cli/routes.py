@@ -40,7 +40,7 @@ _DEFAULTS = Settings()
 @app.command("list")
 def listed(
     ctx: typer.Context,
-    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    config: Config = _DEFAULTS.config,
     data: Data = _DEFAULTS.data,
     database: Database = _DEFAULTS.database,
     as_json: Json = False,
@@ -55,7 +55,10 @@ def listed(
         return
     for route in shown:
         typer.echo(f"{route['number'] or 'file':>4}  {_told(route)}")
-    typer.echo("   *  What none of these is for goes to the inbox.")
+    if file.routes or config:
+        typer.echo("      What none of these is for goes to the inbox.")
+    else:
+        typer.echo("      Routes of a settings file are not shown: name it with --config.")
 
 
 @app.command()
@@ -111,7 +114,7 @@ def add(
     data: Data = _DEFAULTS.data,
     database: Database = _DEFAULTS.database,
 ) -> None:
-    """Set a route. It is tried first, and holds for all mail that comes in from then on."""
+    """Set a route, behind all others unless --before. It is checked first, and holds from then on."""
     from waypost import routes_check, settings_file
 
     table: dict[str, Any] = {"match": match, "to": to, "keep": keep, "allow_private": allow_private}

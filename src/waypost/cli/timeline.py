@@ -12,8 +12,8 @@ _HEADS = {
     "deferred": "attempt {attempt} for {address} did not succeed; the next one is at {until}",
     "dead": "given up for {address} after attempt {attempt}: a dead letter",
     "redriven": "tried again for {address}",
-    "delayed": "late for {address}",
-    "notified": "{whom} was sent a notice about {address} ({what}): message {notice}",
+    "delayed": "{address} still waits, and a warning is due",
+    "notified": "the {whom} was sent a notice about {address} ({what}): message {notice}",
     "not notified": "nobody was sent a notice about {address} ({what})",
     "late bounce": "came back for {address}: message {bounce}",
     "spared": "no second copy for {address}",
@@ -81,6 +81,8 @@ def told(event: dict[str, Any]) -> Iterator[str]:
         if name in {"reply", "trouble"} and str(details[name]) in because:
             continue
         form = _DETAILS.get(name, f"{name} {{{name}}}")
+        if name == "reply" and "stage" not in details:
+            form = "reported: {reply}"
         yield _INDENT + plain(form.format_map(details))
 
 

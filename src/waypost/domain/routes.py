@@ -179,7 +179,7 @@ def parse_target(to: str) -> Target:
     if len(to.encode()) > TARGET_LIMIT:
         raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
     if re.match(r"(?!maildir:)(?!lmtp:///)[a-z]+:/*[^/]*@", to, re.IGNORECASE):
-        raise errors.Invalid("a target has no user and no password in it: say them as `user` and `secret`")
+        raise errors.Invalid("a target has no user and no password in it: say them as user and secret, apart from it")
     if re.search(r"[\s\x00-\x20\x7f]", to):
         raise errors.Invalid(f"{to!r} has a space or a control character in it")
     scheme, _, rest = to.partition(":")
