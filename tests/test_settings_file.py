@@ -15,7 +15,9 @@ from waypost.settings_file import DeliverySettings, SettingsFile
 from waypost.settings_keys import TABLES, Bounces
 
 INSTANCE = "instance:11111111-2222-4333-8444-555555555555"
-PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "routes.md"
+HOW_TO = Path(__file__).parents[1] / "docs" / "how-to"
+PAGE = HOW_TO / "routes.md"
+WEBHOOKS = HOW_TO / "webhooks.md"
 
 
 @pytest.fixture
@@ -239,7 +241,11 @@ MISTAKES = {
     "[deliver]": "there is no table `deliver`; the nearest is `delivery`",
     "[[routes]]": "there is no table `routes`; the nearest is `route`",
     '[[route]]\nmatch = "*"\nt = "inbox"': "route 1: there is no key `t`; the nearest is `to`",
-    f"{ROUTE}{ROUTE}password = 'hunter2'": "route 2: there is no key `password`; the nearest is `password_file`",
+    f"{ROUTE}{ROUTE}password = 'hunter2'": "route 2: `password`: no secret is in the file; use `secret_file` or ",
+    f"{WEBHOOK}secret = 'hunter2'": "route 1: `secret`: no secret is in the file; use `secret_file` or `secret_env`",
+    "[[retention]]\nsecret = 'a'": "retention 1: there is no key `secret`; ",
+    "expire = '5d'": "`expire` belongs to [delivery], below that line",
+    "retry-schedule = ['1m']": "`retry_schedule` belongs to [delivery], below that line",
     "[delivery]\nexpires = '5d'": "delivery: there is no key `expires`; the nearest is `expire`",
     "[delivery]\nzzz = 1": "delivery: there is no key `zzz`; known are retry_schedule, expire, bounces, bounces_via, ",
     "[[retention]]\nages = 1": "retention 1: there is no key `ages`; the nearest is `age`",
@@ -272,15 +278,24 @@ MISTAKES = {
     "[[route]]\nmatch = '*'\nto = ''": 'route 1: `to` must be a string, not ""',
     "[delivery]\nexpire = 5": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
     "[delivery]\nexpire = '5 d'": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
-    "[delivery]\nexpire = '0d'": "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, ",
+    "[delivery]\nexpire = '0d'": (
+        "delivery: `expire` must be a string: a number with d, h, m or s, as in 7d, more than 0 and at most 3650d, not "
+    ),
     "[delivery]\nretry_schedule = []": 'delivery: `retry_schedule` must be an array of durations, as in ["1m", "5m", ',
     "[delivery]\nretry_schedule = '1m'": "delivery: `retry_schedule` must be an array of durations, ",
-    "[delivery]\nretry_schedule = ['1m', 2]": "delivery: `retry_schedule` must be an array of durations, ",
+    "[delivery]\nretry_schedule = ['1m', 2]": (
+        'delivery: `retry_schedule` must be an array of durations, as in ["1m", "5m", "1h"]; '
+        "its 2nd, 2, must be a string: a number with d, h, m or s, as in 7d, more than 0 and at most 3650d"
+    ),
+    "[delivery]\nretry_schedule = ['0s']": 'delivery: `retry_schedule` must be an array of durations, as in ["1m", ',
     "[delivery]\nbounces = 'all'": 'delivery: `bounces` must be "always", "authenticated" or "never", not "all"',
     "[delivery]\nbounces_via = 1": "delivery: `bounces_via` must be a string or a table, not 1",
     "[delivery]\nsrs_domain = 'a b'": 'delivery: `srs_domain` must be a domain, as in example.com, not "a b"',
     "[delivery]\nown_domains = 'a'": 'delivery: `own_domains` must be an array of domains, as in ["example.com"], not',
-    "[delivery]\nown_domains = ['@a']": "delivery: `own_domains` must be an array of domains, ",
+    "[delivery]\nown_domains = ['@a']": (
+        'delivery: `own_domains` must be an array of domains, as in ["example.com"]; '
+        'its 1st, "@a", must be a domain, as in example.com'
+    ),
     "[delivery]\nconnections = 10001": "delivery: `connections` must be a number from 1 to 10000, not 10001",
     "[[retention]]\nmatch = '*'\nage = 30": "retention 1: `age` must be a string: a number with d, h, m or s, ",
     "[[retention]]\nmatch = '*'\nsize = '1GB'": f'retention 1: `size` {A_SIZE} "1GB"',
@@ -297,6 +312,9 @@ MISTAKES = {
     "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or nobody ",
     # What the rules of routes say
     "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' matches nothing: ",
+    "[[route]]\nmatch = '@a.example'\nto = 'inbox'": (
+        "route 1: `match`: '@a.example' matches nothing; say '*@a.example' for all of a domain"
+    ),
     "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be instance: and the id of ",
     f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is no target: say inbox, ",
     "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is no target: ",
@@ -318,7 +336,7 @@ def test_a_mistake_is_told_with_its_place(refused, text, said):
 @pytest.mark.parametrize("name", ["a@example.com", "*@example.com", "*"])
 def test_a_secret_in_the_file_is_not_repeated(refused, name):
     said = refused(f'[[route]]\nmatch = "{name}"\nto = "smtp://a"\nsecret = "hunter2"\n')
-    assert "there is no key `secret`" in said
+    assert "`secret`: no secret is in the file" in said
     assert "hunter2" not in said
 
 
@@ -388,6 +406,21 @@ def test_a_route_of_a_command_names_no_file():
         settings_file.route({"match": "*", "to": "smtp://a", "connections": 0})
     assert str(error.value) == "`connections` must be a number from 1 to 1000, not 0"
     assert settings_file.route({"match": "*", "to": "smtp://a"}) == Route(match="*", to="smtp://a")
+
+
+def test_the_route_of_the_how_to_page_for_webhooks_works(read, secret):
+    (example,) = re.findall(r"```toml\n(.*?)```", WEBHOOKS.read_text(encoding="utf-8"), re.DOTALL)
+    (name,) = re.findall(r'secret_file = "(.*)"', example)
+    secret(name=name)
+    (route,) = read(example).routes
+    assert (route.to, route.secret) == ("https://app.example.com/mail", "a secret of some length")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [(1, "1st"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (22, "22nd")]
+)
+def test_the_entry_that_is_wrong_is_named_by_its_place(refused, place, said):
+    assert f"; its {said}, 7, must be " in refused(f"[delivery]\nretry_schedule = {['1m'] * (place - 1) + [7]}")
 
 
 def test_the_examples_of_the_how_to_page_work(read, secret, monkeypatch):

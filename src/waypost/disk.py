@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from waypost import events
+from waypost.app.ports import StoreUnavailable
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the disk. What comes in meanwhile has room in the reserve."""
@@ -56,9 +57,9 @@ class DiskGuard:
     def _look(self) -> None:
         try:
             bare = self._free(self._directory)
-        except OSError:
+            free = bare + self._reusable()
+        except (OSError, StoreUnavailable):
             return  # nobody knows; whether it can be written is found out by whoever writes
-        free = bare + self._reusable()
         wanted = self._reserve * (FREED_AT if self._is_full else 1)
         is_full = free < wanted or bare < wanted / BARE_SHARE
         if is_full == self._is_full:

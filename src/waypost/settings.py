@@ -282,7 +282,7 @@ LONGEST = timedelta(days=3650)
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
-A_DURATION = f"a number with d, h, m or s, as in 7d, and at most {LONGEST.days}d"
+A_DURATION = f"a number with d, h, m or s, as in 7d, more than 0 and at most {LONGEST.days}d"
 
 
 def size(name: str, value: str) -> int:

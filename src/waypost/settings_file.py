@@ -35,7 +35,7 @@ from waypost.domain.notices import Bounces
 from waypost.domain.retention import Rule
 from waypost.domain.routes import Route
 from waypost.settings import SELF_SIGNED, BadSetting, Settings
-from waypost.settings_keys import DELIVERY, RETENTION, ROUTE, SECRETS, VIA, Key, Kind, Unfit
+from waypost.settings_keys import DELIVERY, RETENTION, ROUTE, SECRETS, VIA, Key, Kind, Unfit, UnfitEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,8 @@ class _Reader:
         """The whole file."""
         found = self._spelled(given)
         for name, value in found.items():
+            if name in DELIVERY:
+                raise self.wrong(f"`{name}` belongs to [delivery], below that line")
             if name not in _SETTINGS and name not in _NAMES:
                 raise self._unknown(name, [*_NAMES, *_SETTINGS], is_table=_is_table(value))
         tables = {name: self._tables(name, found.get(name)) for name in _NAMES}
@@ -175,6 +177,8 @@ class _Reader:
         for name in found:
             if name in _SETTINGS and name not in keys and self.where:
                 raise self.wrong(f"`{name}` is a setting of `waypost serve`, which must be above the first table")
+            if name in {"secret", "password"} and "secret_file" in keys:
+                raise self.wrong(f"`{name}`: no secret is in the file; use `secret_file` or `secret_env`")
             if name not in keys:
                 raise self._unknown(name, list(keys))
         for name, key in keys.items():
@@ -185,6 +189,9 @@ class _Reader:
     def _understood(self, name: str, value: Any, kind: Kind) -> Any:
         try:
             return kind.read(value)
+        except UnfitEntry as error:
+            entry = f"its {_ordinal(error.place)}, {_shown(value[error.place - 1])}"
+            raise self.wrong(f"`{name}` must be {kind.words}; {entry}, must be {error.words}") from error
         except Unfit as error:
             raise self.wrong(f"`{name}` must be {kind.words}, not {_shown(value)}") from error
         except errors.Invalid as error:
@@ -249,6 +256,12 @@ class _Reader:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+
+
+def _ordinal(number: int) -> str:
+    """A place in a list, counted from 1."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in {11, 12, 13} else "th"
+    return f"{number}{ending}"
 
 
 def _shown(value: Any) -> str:

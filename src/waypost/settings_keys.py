@@ -1,5 +1,6 @@
 """What each key of a settings file takes: the tables by which it is read, and of which the reference is made."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,16 @@ from waypost.settings import A_DURATION, A_SIZE, read_duration, read_size
 
 class Unfit(Exception):
     """A value is none of the kind that its key takes."""
+
+
+class UnfitEntry(Unfit):
+    """One of several values is none of the kind that each must be."""
+
+    def __init__(self, place: int, words: str) -> None:
+        super().__init__(place, words)
+        self.place = place
+        """Counted from 1."""
+        self.words = words
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,8 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_match(value: Any) -> str:
+    if re.match("@.", _is_text(value)):
+        raise errors.Invalid(f"{value!r} matches nothing; say '*{value}' for all of a domain")
     return routes.checked(Route(match=_is_text(value), to=routes.INBOX)).match
 
 
@@ -114,7 +127,13 @@ def _some(kind: Kind, words: str, into: Callable[[Iterable[Any]], Any]) -> Kind:
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not value:
             raise Unfit
-        return into(kind.read(each) for each in value)
+        return into(entry(place, each) for place, each in enumerate(value, 1))
+
+    def entry(place: int, value: Any) -> Any:
+        try:
+            return kind.read(value)
+        except Unfit as error:
+            raise UnfitEntry(place, kind.words) from error
 
     return Kind(words, read)
 

@@ -224,6 +224,7 @@ def test_a_binary_message_is_said_to_be_one():
     ("offer", "parcel", "notifies"),
     [
         (["DSN"], DSN, True),
+        (["DSN"], {**DSN, "notify": ("FAILURE",)}, False),
         (["DSN"], {}, False),
         ([], DSN, False),
     ],

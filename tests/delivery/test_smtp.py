@@ -623,7 +623,7 @@ async def test_our_own_server_takes_what_we_send():
         store = FakeStore()
         async with serving(store, offer={"lmtp": lmtp}) as served, a_transport(hostname="we.example") as transport:
             route = a_route(f"{'lmtp' if lmtp else 'smtp'}://127.0.0.1:{served.address[1]}")
-            wishes = {"notify": ("FAILURE", "DELAY"), "ret": "HDRS", "envid": "a+b", "orcpt": "rfc822;x@y.example"}
+            wishes = {"notify": ("SUCCESS", "DELAY"), "ret": "HDRS", "envid": "a+b", "orcpt": "rfc822;x@y.example"}
             result = await send(transport, route, b"Subject: x\r\n\r\n\r\n.\r\nno end", **wishes)
             assert result.notifies
             await send(transport, route, b"Subject: x\r\n\r\n" + os.urandom(300_000), body="BINARYMIME")

@@ -105,7 +105,7 @@ def test_what_matches_nothing(match):
 
 GOOD = [
     a_route(),
-    a_route("smtps://mail.example", user="me", secret="password"),
+    a_route("smtps://mail.example", user="me", secret="password", tls=Tls.VERIFY),
     a_route("smtp://mail.example", user="me", secret="password", tls=Tls.VERIFY),
     a_route("mx:example.com", user="me", secret="password", tls=Tls.VERIFY),
     a_route("https://hook.example", secret=KEY),
@@ -219,3 +219,8 @@ def test_a_revision_is_another_one_as_soon_as_anything_is():
 )
 def test_a_route_behind_one_that_takes_all_its_mail_is_never_used(matches, found):
     assert routes.never_used([Route(match=match, to="smtp://x.example") for match in matches]) == found
+
+
+def test_a_password_over_smtps_wants_a_good_certificate():
+    given = a_route("smtps://mail.example", user="me", secret="password")
+    assert routes.checked(given).tls is Tls.VERIFY

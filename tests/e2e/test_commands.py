@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.house import House, waypost
 from waypost.datadir import DataDirectory
-from waypost.testing import ServerDied
+from waypost.testing import ServerDied, server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
@@ -91,7 +91,10 @@ def test_explain_says_what_would_happen(house):
 
 
 def test_explain_says_what_would_be_refused(house):
-    assert "unknown@example.com is no email address of account" in asked(house, "explain", "unknown@example.com")
+    done = waypost("explain", "unknown@example.com", "--data", house.server.data)
+    said = "Mail for unknown@example.com would be refused: unknown@example.com is no email address of account "
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"{said}000000000000.\n"
 
 
 @pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
@@ -130,6 +133,47 @@ def test_a_second_server_on_the_same_directory_is_refused(house):
     said = refused("serve", "--data", house.server.data, *AT_ANY_PORT)
     assert "Another Waypost is running on" in said
     assert house.get("health").status == 200
+
+
+FILE = """
+clock = "virtual"
+
+[[route]]
+match = "a@example.com"
+to = "inbox"
+
+[[route]]
+match = "*@example.com"
+to = "smtp://127.0.0.1:1"
+fault = "tempfail"
+
+[[retention]]
+match = "*"
+age = "30d"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no routes, no rules of retention"),
+        (FILE, "2 routes (1 with a fault on purpose), 1 rule of retention"),
+    ],
+)
+def test_the_banner_says_what_the_settings_file_has(tmp_path, text, said):
+    file = tmp_path / "waypost.toml"
+    file.write_text(text)
+    with server("--config", str(file)) as running:
+        banner = "".join(iter(running._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert f"  settings     {file}: {said}\n" in banner
+    assert ("  clock        VIRTUAL: moved on by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
+
+
+def test_the_banner_says_nothing_of_a_settings_file_that_is_not_there(new_server):
+    new_server.start()
+    banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert "settings  " not in banner
+    assert "VIRTUAL" not in banner
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

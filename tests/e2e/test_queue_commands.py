@@ -46,7 +46,11 @@ def test_what_waits_is_listed_with_where_and_when(late, commands):
     assert " for smtp://127.0.0.1:1, the first due 2" in lines[0]
     place = next(number for number, line in enumerate(lines) if line.startswith(message_id))
     assert lines[place].startswith(f"{message_id}.{late.ids[address]}  next attempt 2")
-    assert lines[place + 1] == f"    for {address}, by smtp://127.0.0.1:1; attempts so far: 1"
+    assert lines[place + 1 : place + 4] == [
+        f"    for {address}, from <a@client.example>: hello",
+        "    by smtp://127.0.0.1:1; attempts so far: 1",
+        "    smtp://127.0.0.1:1 at end: 451 4.3.0 this is a fault that the route injects; nothing was sent",
+    ]
     assert commands.json("queue") == late.json("queue")
 
 

@@ -218,6 +218,8 @@ def test_the_queue_is_told_page_by_page_and_by_destination(late):
     assert ours[0]["message"] == ids[0].partition(".")[0]
     assert (ours[0]["destination"], ours[0]["attempts"]) == ("smtp://127.0.0.1:1", 1)
     assert (ours[0]["to"], ours[0]["is_attempted_now"]) == (address, False)
+    assert (ours[0]["from"], ours[0]["subject"]) == ("a@client.example", "hello")
+    assert ours[0]["because"].startswith("smtp://127.0.0.1:1 at end: 451 4.3.0 ")
     assert ours[0]["due_at"] > ours[0]["queued_at"]
     (summary,) = late.json("queue")["destinations"]
     assert summary["destination"] == "smtp://127.0.0.1:1"

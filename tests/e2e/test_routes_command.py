@@ -132,6 +132,14 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
     assert PASSWORD not in printed + json.dumps(as_json)
 
 
+def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over(routes):
+    routes.add("*@example.com", "inbox")
+    assert routes("list").splitlines() == [
+        "   1  *@example.com  ->  inbox",
+        "      Routes of a settings file are not shown: name it with --config.",
+    ]
+
+
 def test_no_secret_is_in_the_database_in_clear(routes, secret_file):
     routes.add("*", "https://hooks.example/a", "--secret-file", secret_file)
     octets = b"".join(path.read_bytes() for path in routes.data.glob("waypost.sqlite3*"))
@@ -164,6 +172,8 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
         (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
         (("add", "*", "smtp://a", "--before", "1", "--unchecked"), "There is no route 1: none are set by command."),
         (("remove", "1"), "There is no route 1: none are set by command."),
+        (("remove", "a@example.com"), "A route is removed by its number, as in `waypost routes list`; "),
+        (("remove", "١"), "A route is removed by its number, as in `waypost routes list`; "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -119,6 +119,17 @@ def test_what_strangers_wrote_does_no_harm_to_a_terminal():
         assert line.isprintable()
 
 
+def test_who_said_what_is_told_as_far_as_it_is_known():
+    def said(**details):
+        return list(timeline.told({"at": "2026", "event": "late bounce", "address": "a", "bounce": "b"} | details))[1]
+
+    assert said(reply="552 full") == "      far end reported: 552 full"
+    assert said(reply="552 full", peer="mx", stage="end") == "      mx at end: 552 full"
+    assert said(reply=" full", peer="mx", stage="connect") == "      mx at connect: full"
+    in_a_maildir = {"destination": "maildir:/mail", "peer": "/mail", "stage": "stored"}
+    assert said(reply="It was there already.", **in_a_maildir) == "      /mail: It was there already."
+
+
 def test_everything_that_can_be_in_a_trace_has_its_words():
     kinds = {value for name, value in vars(trace).items() if name.isupper() and isinstance(value, str)} | set(Event)
     assert set(timeline._HEADS) == kinds
@@ -141,9 +152,13 @@ def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, comman
     assert "      the route of the settings file for *@out.example\n" in printed
     assert "      sender rewritten, into bounces.mail.example: client.example says by SPF" in printed
     assert "      SPF   pass: " in printed
-    assert "      DKIM  pass: what client.example has signed is sent octet for octet" in printed
-    assert "      DMARC pass: the signature is of client.example, the domain in From\n" in printed
-    assert "  It has 0 Received lines; 100 is the most.\n" in printed
+    dkim = (
+        "as it was: what client.example has signed is sent octet for octet, so if the signature is good now, it stays"
+    )
+    assert f"      DKIM  pass: {dkim} so\n" in printed
+    assert "      DMARC pass: if the signature is good, for it is of client.example, the domain in From\n" in printed
+    assert "  The message has 0 Received lines; 100 is the most.\n" in printed
+    assert "no header field" not in printed
 
 
 def test_an_explanation_for_programs_has_all_of_it(late, commands):
@@ -193,7 +208,9 @@ def test_a_rewritten_sender_is_explained(late, sink):
     assert found["because"][0].startswith(
         f"{rewritten} is the sender of message {message_id}, as we have rewritten it."
     )
+    assert late.json("explain", address=rewritten, **{"from": ""})["accepted"] is True
     found = late.json("explain", address=rewritten, **{"from": "ann@client.example"})
+    assert found["accepted"] is False
     assert found["because"] == [f"{rewritten} is no email address of account 000000000000."]
 
 
@@ -214,10 +231,21 @@ def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, 
     late.settle()
     file = tmp_path / "message.eml"
     file.write_bytes(sink.taken[-1].octets.replace(b"\r\n", b"\n"))  # as files have it
-    printed = commands("explain", address, "--message", file)
-    assert printed.startswith(f"This message for {address} would be refused: Mail loop: ")
-    assert "  It has 1 Received lines; 100 is the most.\n" in printed
-    assert commands.json("explain", address, "--message", file)["accepted"] is False
+    code, printed, err = commands.run("explain", address, "--message", file)
+    verdict, *further = printed.splitlines()
+    assert (code, err) == (1, "")
+    assert verdict.startswith(f"Mail for {address} would be refused: Mail loop: ")
+    assert further == ["  The message has 1 Received line; 100 is the most."]
+    code, printed, _ = commands.run("explain", address, "--message", file, "--json")
+    assert (code, json.loads(printed)["accepted"]) == (1, False)
+
+
+@pytest.mark.parametrize("octets", [b"", b"\n", b"Hello Ann,\n\nSubject: none\n", b"{}"])
+def test_a_file_that_is_hardly_a_message_is_told_so(late, commands, tmp_path, octets):
+    file = tmp_path / "message.eml"
+    file.write_bytes(octets)
+    printed = commands("explain", late.new_address(), "--message", file)
+    assert printed.endswith("  It has no header field at its beginning: is the file a message?\n")
 
 
 def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):

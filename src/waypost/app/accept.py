@@ -10,7 +10,7 @@ from waypost.domain import errors, messages, routes, routing
 from waypost.domain.addresses import Address
 from waypost.domain.authentication import Verdicts, authentication_results, count_forged, vouches_for
 from waypost.domain.delivery import Delivery, Reason, Status, delivery_id
-from waypost.domain.messages import Envelope, Message
+from waypost.domain.messages import Envelope, HeaderFacts, Message
 from waypost.domain.notices import Action
 
 LONGEST_TRANSFER = timedelta(days=1)
@@ -74,12 +74,7 @@ def accept_message(
     plan = routing.plan(present, deployment.routes_in_force(tx, owners.routes_revision))
 
     facts = messages.read_header(header)
-    aliases = {recipient.email_address.id for recipient in present if recipient.primary}
-    routed = {one.email_address.id for one in plan.destinations if one.alias is None and not one.route.is_inbox}
-    messages.refuse_loop(facts, ids=sorted(aliases | routed), key=deployment.loop_key)
-    plan = routing.kept_from_circling(
-        plan, lambda primary: messages.loop_token(deployment.loop_key, primary.id) in facts.loop_tokens
-    )
+    plan = without_circles(facts, present, plan, deployment)
 
     message = Message(
         id=message_id,
@@ -93,10 +88,11 @@ def accept_message(
     )
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []
     deliveries = [delivery_of(message, destination, deployment, results) for destination in plan.destinations]
-    taken = {delivery.email_address_id for delivery in deliveries}
-    deliveries += [
-        one.delivery_of(message, deployment.hostname) for one in originals if one.delivery.email_address_id not in taken
-    ]
+    if originals:
+        by_id = {delivery.email_address_id: delivery for delivery in deliveries}
+        for one in originals:
+            by_id.setdefault(one.delivery.email_address_id, one.delivery_of(message, deployment.hostname))
+        deliveries = list(by_id.values())
     forged = count_forged(header, authserv_id)
     tx.add_message(
         message,
@@ -112,14 +108,29 @@ def accept_message(
         ),
         warn_at=now + deployment.delay_warning if deployment.delay_warning else None,
     )
-    for delivery in deliveries:
-        if delivery.status is Status.DELIVERED and delivery.reason is Reason.DIRECT and envelope.dsn.recipients:
+    for delivery in deliveries if envelope.dsn.recipients else ():
+        if delivery.status is Status.DELIVERED and delivery.reason is Reason.DIRECT:
             notify.success(tx, deployment, delivery, message, Action.DELIVERED, new_id=new_id, now=now)
     for original in originals:
         returned.attach(tx, deployment, original, message, new_id=new_id, now=now)
     may_have_notices = bool(originals or envelope.dsn.recipients)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
     return Accepted(message, has_work=waits or may_have_notices)
+
+
+def without_circles(
+    facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
+) -> routing.Plan:
+    """The plan, but for what has been sent on from here before. Raises `errors.MailLoop`."""
+    if not facts.loop_tokens:  # as nearly always
+        messages.refuse_loop(facts, ids=[], key=deployment.loop_key)
+        return plan
+    aliases = {recipient.email_address.id for recipient in present if recipient.primary}
+    routed = {one.email_address.id for one in plan.destinations if one.alias is None and not one.route.is_inbox}
+    messages.refuse_loop(facts, ids=sorted(aliases | routed), key=deployment.loop_key)
+    return routing.kept_from_circling(
+        plan, lambda primary: messages.loop_token(deployment.loop_key, primary.id) in facts.loop_tokens
+    )
 
 
 def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
@@ -158,7 +169,10 @@ def delivery_of(
 ) -> Delivery:
     """The delivery that a plan asks for, with its trace lines."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
-    forwarders = [forwarder.id for forwarder in destination.forwarders]
+    is_inbox = route.is_inbox
+    forwarders = [alias.id] if alias else []
+    if not is_inbox:
+        forwarders.append(email_address.id)
     header = messages.trace_header(
         message,
         hostname=deployment.hostname,
@@ -166,7 +180,7 @@ def delivery_of(
         sent_to=destination.sent_to.text,
         results=results,
         tokens=[messages.loop_token(deployment.loop_key, forwarder) for forwarder in forwarders],
-        delivery_id="" if route.is_inbox else delivery_id(message.id, email_address.id),
+        delivery_id="" if is_inbox else delivery_id(message.id, email_address.id),
     )
     return Delivery(
         message_id=message.id,
@@ -176,8 +190,8 @@ def delivery_of(
         reason=destination.reason,
         sent_to=destination.sent_to.text,
         via=alias.address.text if alias else None,
-        status=Status.DELIVERED if route.is_inbox else Status.QUEUED,
+        status=Status.DELIVERED if is_inbox else Status.QUEUED,
         trace_header=header,
         kept=route.keep,
-        destination=routes.destination(route, email_address.address),
+        destination="" if is_inbox else routes.destination(route, email_address.address),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from waypost.app import ports, returned, trace
+from waypost.app import accept, ports, returned, trace
 from waypost.app.deployment import Deployment
 from waypost.domain import errors, forwarding, messages, routes, routing
 from waypost.domain.addresses import Address
@@ -55,11 +55,13 @@ class Explanation:
     """How many hops the message has behind it; None if there is no message."""
     loop: str = ""
     """Why the message would be refused: it goes in a circle."""
+    is_return: bool = False
+    """Whether it is a bounce for a message that we have sent on."""
 
     @property
     def is_accepted(self) -> bool:
         """Whether we would take such mail."""
-        return self.plan is not None and not self.loop
+        return self.is_return or (self.plan is not None and not self.loop)
 
 
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
@@ -68,11 +70,20 @@ def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked
     owners = tx.owners([address.key])
     own, primary = owners.found.get(address.key, (None, None))
     if own is None or own.account != account:
-        return Explanation(address, None, [_unknown(tx, deployment, account, asked, now)])
+        return _unknown(tx, deployment, account, asked, now)
     in_force = deployment.routes_in_force(tx, owners.routes_revision)
-    plan = routing.plan([routing.Recipient(address, own, primary)], in_force)
+    present = [routing.Recipient(address, own, primary)]
+    plan = routing.plan(present, in_force)
     author = None if asked.header is None else forwarding.read_author(asked.header)
-    received_lines, loop = _loop(deployment, asked.header, plan)
+    received_lines = None
+    loop = ""
+    if asked.header is not None:
+        facts = messages.read_header(asked.header)
+        received_lines = facts.received_lines
+        try:
+            plan = accept.without_circles(facts, present, plan, deployment)
+        except errors.MailLoop as error:
+            loop = error.message
     return Explanation(
         address,
         plan,
@@ -83,27 +94,16 @@ def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked
     )
 
 
-def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, now: datetime) -> str:
+def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, now: datetime) -> Explanation:
+    address = asked.address
     original = None if asked.sender else returned.find(tx, deployment, asked.address, now)
     if original and original.delivery.account == account:
-        return (
-            f"{asked.address} is the sender of message {original.message.id}, as we have rewritten it. A bounce for it "
-            f"is kept in the inbox of {original.delivery.address}, and told in the trace of that message."
+        because = (
+            f"{address} is the sender of message {original.message.id}, as we have rewritten it. Only a bounce for it "
+            f"is taken: it is kept in the inbox of {original.delivery.address}, and told in the trace of that message."
         )
-    return f"{asked.address} is no email address of account {account}."
-
-
-def _loop(deployment: Deployment, header: bytes | None, plan: routing.Plan) -> tuple[int | None, str]:
-    """How many hops a message has behind it, and why that, or our own mark on it, would have it refused."""
-    if header is None:
-        return None, ""
-    facts = messages.read_header(header)
-    forwarders = [email_address.id for one in plan.destinations for email_address in one.forwarders]
-    try:
-        messages.refuse_loop(facts, ids=forwarders, key=deployment.loop_key)
-    except errors.MailLoop as error:
-        return facts.received_lines, error.message
-    return facts.received_lines, ""
+        return Explanation(address, None, [because], is_return=asked.sender == "")
+    return Explanation(address, None, [f"{address} is no email address of account {account}."])
 
 
 def _course(

@@ -84,11 +84,11 @@ def of_acceptance(
             "reason": destination.reason.value,
             "because": because(destination),
         }
-        route = destination.route
-        if not route.is_inbox:
+        route, is_inbox = destination.route, destination.route.is_inbox
+        if not is_inbox:
             detail |= {"destination": destination_of(route, destination.email_address.address), "route": route.match}
             detail |= {"inbox": "keeps a copy"} if route.keep else {}
-        kind = Event.DELIVERED if route.is_inbox else Event.QUEUED
+        kind = Event.DELIVERED if is_inbox else Event.QUEUED
         events.append(ports.TraceEvent(message.received_at, kind, detail))
     for spared in plan.spared:
         detail = {"address": spared.email_address.address.text, "because": spared.why}

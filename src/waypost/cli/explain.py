@@ -1,6 +1,7 @@
 """`waypost explain`: what would happen to mail, and why."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,9 @@ from waypost.cli.timeline import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
 """Octets of a message that are shown to the server, which reads its header alone: the longest, and what ends it."""
+
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
+"""The beginning of a header field (RFC 5322 section 3.6.8)."""
 
 
 def explain(
@@ -26,26 +30,42 @@ def explain(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Say what would happen to mail for an address, and why. Nothing is sent."""
+    """Say what would happen to mail for an address, and why. Nothing is sent. What would be refused is exit code 1."""
     asked = {"address": address, "from": sender}
     server = Client(data)
     octets = _beginning(message) if message else None
     found = server.get("explain", **asked) if octets is None else server.post_message("explain", octets, **asked)
+    _tell(found, octets, as_json=as_json)
+    if not found["accepted"]:
+        raise typer.Exit(1)
+
+
+def _tell(found: dict[str, Any], octets: bytes | None, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    if found["accepted"]:
-        typer.echo(f"Mail for {found['address']} would be accepted.")
-    elif found["loop"] and found["loop"]["is_loop"]:
-        typer.echo(f"This message for {found['address']} would be refused: {found['loop']['because']}.")
-    for delivery in found["deliveries"]:
-        for line in _told(delivery):
-            typer.echo(line)
-    for sentence in found["because"]:
-        typer.echo(f"  {sentence}")
-    if found["loop"]:
-        loop = found["loop"]
-        typer.echo(f"  It has {loop['received_lines']} Received lines; {loop['most_received_lines']} is the most.")
+    if not found["accepted"]:
+        loops = found["loop"] and found["loop"]["is_loop"]
+        because = f"{found['loop']['because']}." if loops else " ".join(found["because"])
+        typer.echo(plain(f"Mail for {found['address']} would be refused: {because}"))
+    else:
+        typer.echo(plain(f"Mail for {found['address']} would be accepted."))
+        for delivery in found["deliveries"]:
+            for line in _told(delivery):
+                typer.echo(line)
+        for sentence in found["because"]:
+            typer.echo(plain(f"  {sentence}"))
+    for line in _of_message(found["loop"], octets or b""):
+        typer.echo(line)
+
+
+def _of_message(loop: dict[str, Any] | None, octets: bytes) -> Iterator[str]:
+    """What was read of the message itself, if there is one."""
+    if loop:
+        lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
+        yield f"  The message has {lines}; {loop['most_received_lines']} is the most."
+        if not _FIELD.match(octets):
+            yield "  It has no header field at its beginning: is the file a message?"
 
 
 def _told(delivery: dict[str, Any]) -> Iterator[str]:

@@ -50,7 +50,10 @@ def queue(
     for line in found["deliveries"]:
         when = "is being attempted now" if line["is_attempted_now"] else f"next attempt {line['due_at']}"
         typer.echo(plain(f"{line['id']}  {when}"))
-        typer.echo(plain(f"    for {line['address']}, by {line['destination']}; attempts so far: {line['attempts']}"))
+        typer.echo(_what(line))
+        typer.echo(plain(f"    by {line['destination']}; attempts so far: {line['attempts']}"))
+        if line["because"]:
+            typer.echo(plain(f"    {line['because']}"))
     _tell_of_more(found["deliveries"], limit)
 
 
@@ -74,9 +77,7 @@ def listed(
         typer.echo("There are no dead letters.")
     for letter in found["dead_letters"]:
         typer.echo(plain(f"{letter['id']}  given up {letter['given_up_at']}"))
-        typer.echo(
-            plain(f"    for {letter['address']}, from <{letter['from']}>: {letter['subject'] or '(no subject)'}")
-        )
+        typer.echo(_what(letter))
         typer.echo(plain(f"    {letter['because']}"))
     _tell_of_more(found["dead_letters"], limit)
 
@@ -148,6 +149,11 @@ def replay(
     server = Client(data)
     found = server.post("replay", {"address": alias, "since": _moment(server, since)})
     _tell(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
+
+
+def _what(one: dict[str, Any]) -> str:
+    """A line about which mail a delivery is."""
+    return plain(f"    for {one['address']}, from <{one['from']}>: {one['subject'] or '(no subject)'}")
 
 
 def _letter(server: Client, letter_id: str) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -9,7 +10,7 @@ import typer
 
 from waypost.app import routes
 from waypost.cli.administration import administer, run
-from waypost.cli.client import Data, Json
+from waypost.cli.client import Data, Json, ServerRefused
 from waypost.cli.keys import Database
 from waypost.cli.serving import read_file
 from waypost.datadir import DataDirectory
@@ -32,7 +33,7 @@ Config = Annotated[
         callback=read_file,
     ),
 ]
-Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The number of a route, as in `waypost routes list`.")]
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The number of a route, as in `waypost routes list`.")]
 
 _DEFAULTS = Settings()
 
@@ -114,7 +115,10 @@ def add(
     data: Data = _DEFAULTS.data,
     database: Database = _DEFAULTS.database,
 ) -> None:
-    """Set a route, behind all others unless --before. It is checked first, and holds from then on."""
+    """Set a route, for mail that comes in from then on.
+
+    It is checked before it is set, and comes behind all others unless --before.
+    """
     from waypost import routes_check, settings_file
 
     table: dict[str, Any] = {"match": match, "to": to, "keep": keep, "allow_private": allow_private}
@@ -135,8 +139,10 @@ def remove(
     database: Database = _DEFAULTS.database,
 ) -> None:
     """Remove a route that was set by command. Those behind it move up."""
-    route = administer(data, database, partial(routes.remove_route, number=number))
-    typer.echo(f"Route {number} is gone: {_told(_shown(route, number))}")
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise ServerRefused(f"A route is removed by its number, as in `waypost routes list`; {number!r} is none.")
+    route = administer(data, database, partial(routes.remove_route, number=int(number)))
+    typer.echo(f"Route {number} is gone: {_told(_shown(route, int(number)))}")
 
 
 def _shown(route: Any, number: int | None) -> dict[str, Any]:

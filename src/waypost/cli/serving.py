@@ -115,7 +115,7 @@ def serve(
     file: SettingsFile = ctx.obj
     service = bootstrap.Service(settings, file)
     try:
-        uvloop.run(service.run(lambda run: _banner(service, run)))
+        uvloop.run(service.run(lambda run: _banner(service, file, run)))
     except opening.CannotStart as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
@@ -142,7 +142,26 @@ def _also(run: "Run") -> str:
     return smtps + lmtp
 
 
-def _banner(service: "Service", run: "Run") -> None:
+def _from_file(service: "Service", file: "SettingsFile") -> str:
+    """What the settings file says, if there is one."""
+    settings = service.settings
+    faulty = sum(1 for route in file.routes if route.fault)
+    said = ", ".join(
+        [
+            _count(len(file.routes), "route") + (f" ({faulty} with a fault on purpose)" if faulty else ""),
+            _count(len(file.retention), "rule") + " of retention",
+        ]
+    )
+    read = f"  settings     {settings.config}: {said}\n" if settings.config else ""
+    moved = "  clock        VIRTUAL: moved on by POST /_waypost/clock/advance\n" if settings.has_virtual_clock else ""
+    return read + moved
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what if number == 1 else what + 's'}"
+
+
+def _banner(service: "Service", file: "SettingsFile", run: "Run") -> None:
     """Say where everything is, for the person who started it."""
     directory = service.directory
     typer.echo(
@@ -154,6 +173,7 @@ def _banner(service: "Service", run: "Run") -> None:
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {service.where}\n"
+        f"{_from_file(service, file)}"
         f'Point your tools at it:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
         "Ctrl-C stops it."
     )

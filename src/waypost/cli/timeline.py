@@ -80,10 +80,17 @@ def told(event: dict[str, Any]) -> Iterator[str]:
             continue
         if name in {"reply", "trouble"} and str(details[name]) in because:
             continue
-        form = _DETAILS.get(name, f"{name} {{{name}}}")
-        if name == "reply" and "stage" not in details:
-            form = "reported: {reply}"
-        yield _INDENT + plain(form.format_map(details))
+        form = _reply(details) if name == "reply" else _DETAILS.get(name, f"{name} {{{name}}}")
+        yield _INDENT + " ".join(plain(form.format_map(details)).split())
+
+
+def _reply(details: dict[str, Any]) -> str:
+    """Who said something, and when."""
+    if "stage" not in details:
+        return "far end reported: {reply}"  # in a bounce, which came later
+    if str(details.get("destination", "")).startswith("maildir:"):
+        return "{peer}: {reply}"  # nobody is spoken with
+    return _DETAILS["reply"]
 
 
 def refusal(found: dict[str, Any]) -> Iterator[str]:

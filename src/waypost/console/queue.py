@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from waypost.app import ports, redrive
+from waypost.app import ports, redrive, trace
 from waypost.app.deployment import Deployment
 from waypost.console import questions, shapes
 from waypost.domain import errors, moments
@@ -47,7 +47,7 @@ class QueuePages:
             known = tx.destinations_of(account, limit=SUMMED_UP)  # where others have their mail sent is not told
             leads_to = [one for one in known if destination in {None, one.destination}]
             return {
-                "deliveries": [shapes.queue_line(line) for line in lines],
+                "deliveries": [_queue_line(tx, account, line) for line in lines],
                 "destinations": [
                     shapes.destination(one, tx.count_queued(one.destination, up_to=COUNTED_UP_TO)) for one in leads_to
                 ],
@@ -115,3 +115,10 @@ class QueuePages:
         if self._advance is None:
             raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
         return JSONResponse({"now": moments.iso8601(await self._advance(by))})
+
+
+def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:
+    """A delivery that waits, what it says of its message, and why it still waits."""
+    of = line.delivery
+    because = trace.last_reason(tx, of) if line.attempts else ""
+    return shapes.queue_line(line, tx.message(account, of.message_id), because)

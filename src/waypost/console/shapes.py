@@ -73,12 +73,14 @@ def refusal(of: ports.Refusal) -> dict[str, Any]:
     }
 
 
-def queue_line(line: ports.QueueLine) -> dict[str, Any]:
+def queue_line(line: ports.QueueLine, message: Message | None, because: str) -> dict[str, Any]:
     """A delivery that waits. While it is being attempted, `due_at` is when that has to be over."""
     of = line.delivery
     return {
         "id": of.id,
         "message": of.message_id,
+        "from": message.envelope.sender if message else "",
+        "subject": message.subject if message else "",
         "address": of.address.text,
         "to": of.sent_to,
         "destination": of.destination,
@@ -86,6 +88,7 @@ def queue_line(line: ports.QueueLine) -> dict[str, Any]:
         "due_at": moments.iso8601(line.due_at),
         "attempts": line.attempts,
         "is_attempted_now": line.is_claimed,
+        "because": because or None,
     }
 
 

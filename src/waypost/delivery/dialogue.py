@@ -312,7 +312,7 @@ class Dialogue:
         """What the peer says of the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
-        return self._said(Stage.END, reply, notifies=bool(parcel.notify) and "DSN" in self._offer)
+        return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._offer)
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
         """The message is refused; the connection may go on, unless the peer wants to end it."""

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from waypost.delivery.parcel import Parcel, Transport
-from waypost.domain.delivery import AttemptResult, Stage, Trouble
+from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.routes import Fault, Route
 
 SLOW_SECONDS = 5.0
@@ -26,7 +26,7 @@ class Faulty:
         if fault is Fault.TEMPFAIL:
             return _reply(route, 451, "4.3.0")
         if fault is Fault.PERMFAIL:
-            return _reply(route, 554, "5.0.0")
+            return _reply(route, 410 if route.target.protocol is Protocol.WEBHOOK else 554, "5.0.0")
         if fault is Fault.SLOW:
             await asyncio.sleep(SLOW_SECONDS)
         result = await self.transport.attempt(parcel, route)

@@ -56,7 +56,7 @@ class MaildirTransport:
         """Nothing is kept for later."""
 
     def _name(self, parcel: Parcel) -> str:
-        return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.{self._hostname}"
+        return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.waypost"  # the same on any server
 
     def _temporary(self) -> str:
         seconds, rest = divmod(time.time_ns(), 1_000_000_000)

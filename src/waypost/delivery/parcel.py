@@ -54,11 +54,12 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
     """A delivery, as it goes over its route."""
     delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
     ends_here = route.target.protocol is Spoken.MAILDIR
-    notify, orcpt = _wishes(delivery, message)
+    return_path = _return_path(ready, deployment, now)
+    notify, orcpt = _wishes(delivery, message, is_rewritten=return_path != message.envelope.sender)
     return Parcel(
         delivery=delivery,
         message=message,
-        return_path=_return_path(ready, deployment, now),
+        return_path=return_path,
         header=delivery.trace_header if ends_here else without_return_path(delivery.trace_header),
         octets=octets,
         notify=notify,
@@ -81,16 +82,18 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
     return rewriting.rewrite(sender, domain=rewritten.domain, message_id=message.id, now=now, key_of=key_of)
 
 
-def _wishes(delivery: Delivery, message: Message) -> tuple[tuple[str, ...], str]:
-    """What the sender wants to hear, for the next server. Of a forwarded copy nobody is told that it has arrived.
+def _wishes(delivery: Delivery, message: Message, *, is_rewritten: bool) -> tuple[tuple[str, ...], str]:
+    """What the sender wants to hear, for the next server.
 
-    With a copy at the alias and one at the primary there is no single success (RFC 3461 section 5.2.7.2).
+    Of a forwarded copy nobody is told that it has arrived: with one at the alias and one at the primary there is no
+    single success (RFC 3461 section 5.2.7.2). What comes back to a rewritten sender comes to us, so success is told by
+    us; and where a forwarded copy has its author's sender, the next server is not to write to them, naming the primary.
     """
-    if delivery.reason is Reason.NOTICE:
+    if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""
     wishes = message.envelope.wishes_for(delivery.sent_to)
     notify = wishes.notify
-    if delivery.reason is Reason.FORWARDED and Notify.SUCCESS in notify:
+    if is_rewritten and Notify.SUCCESS in notify:
         notify = tuple(one for one in notify if one != Notify.SUCCESS) or (Notify.NEVER.value,)
     return notify, wishes.orcpt
 

@@ -206,8 +206,16 @@ class Worker:
             lease=LEASE,
             limit=limit,
         )
-        ready = await self._works.store.write(use_case)
-        self._claims[claim] += len(ready)
+        self._claims[claim] = 0  # so that it is given back if we are stopped before we hear what it brought
+        ready = []
+        try:
+            ready = await self._works.store.write(use_case)
+            self._claims[claim] = len(ready)
+        except Exception:
+            del self._claims[claim]
+            raise
+        if not ready:
+            del self._claims[claim]
         lane.pending.extend(ready)
         self._begin(lane)
         if len(ready) == limit:

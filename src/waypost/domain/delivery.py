@@ -189,7 +189,7 @@ class AttemptResult:
     fault: str = ""
     """The fault that the route wants to be injected, if it was."""
     notifies: bool = False
-    """Whether the peer has taken over to tell the sender what becomes of the message (DSN, RFC 3461)."""
+    """Whether the peer has taken over to tell the sender of success (DSN, RFC 3461)."""
 
 
 class Then(StrEnum):

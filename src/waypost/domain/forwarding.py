@@ -141,7 +141,9 @@ def _dkim(author: Author) -> Expectation:
     if not author.signatures:
         return Expectation(Expected.NONE, "the message has no signature")
     signed = ", ".join(dict.fromkeys(author.signatures))
-    because = f"what {signed} has signed is sent octet for octet: a signature that is good now stays so"
+    because = (
+        f"as it was: what {signed} has signed is sent octet for octet, so if the signature is good now, it stays so"
+    )
     return Expectation(Expected.PASS, because)
 
 
@@ -152,7 +154,7 @@ def _dmarc(author: Author, spf: Expectation, checked: str | None) -> Expectation
         return Expectation(Expected.UNKNOWN, f"From names {found}, of which DMARC says nothing; many refuse such mail")
     (domain,) = author.domains
     if domain in author.signatures:
-        return Expectation(Expected.PASS, f"the signature is of {domain}, the domain in From")
+        return Expectation(Expected.PASS, f"if the signature is good, for it is of {domain}, the domain in From")
     if spf.outcome is Expected.PASS and checked == domain:
         return Expectation(Expected.PASS, f"SPF passes for {domain}, the domain in From")
     if checked is None:

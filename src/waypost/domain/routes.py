@@ -157,8 +157,9 @@ def checked(route: Route) -> Route:
     target = parse_target(route.to)
     if bool(route.user) and (not route.secret or target.protocol is not Protocol.SMTP):
         raise errors.Invalid("`user` is for smtp, smtps and mx, and needs a password")
-    if route.user and route.tls is not Tls.VERIFY and not (target.is_tls and route.tls is not Tls.NONE):
-        raise errors.Invalid('a password is only sent with tls = "verify" or over smtps://')
+    tls = Tls.VERIFY if route.user and target.is_tls and route.tls is Tls.OPPORTUNISTIC else route.tls
+    if route.user and tls is not Tls.VERIFY:
+        raise errors.Invalid('a password is only sent with tls = "verify", which is what smtps:// means with a user')
     if route.secret and not route.user and target.protocol is not Protocol.WEBHOOK:
         raise errors.Invalid("a secret is for a user, or for a webhook")
     if target.protocol is Protocol.WEBHOOK and not route.secret:
@@ -169,7 +170,7 @@ def checked(route: Route) -> Route:
         raise errors.Invalid("a webhook is https://…; http:// only in a private network, with allow_private = true")
     if not 1 <= route.connections <= 1000:
         raise errors.Invalid("`connections` must be a number from 1 to 1000")
-    return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match})
+    return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match, "tls": tls})
 
 
 def parse_target(to: str) -> Target:

@@ -38,11 +38,6 @@ class Destination:
     would_circle: bool = False
     """Whether the message has gone its route before, so that it is kept in the inbox this time."""
 
-    @property
-    def forwarders(self) -> list[EmailAddress]:
-        """The email addresses that send this copy on: if it comes back to one of them, it goes in a circle."""
-        return [*([self.alias] if self.alias else []), *([] if self.route.is_inbox else [self.email_address])]
-
 
 @dataclass(frozen=True, slots=True)
 class Spared:

@@ -124,10 +124,11 @@ class SqliteStore:
 
     def reusable_octets(self) -> int:
         """Octets within the file that nothing is in any more: they are taken before the file grows."""
-        connection = self._reading.connection
-        (pages,), (size,) = (
-            connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
-        )
+        connection, names = self._reading.connection, ("freelist_count", "page_size")
+        try:
+            (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in names)
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
         return int(pages * size)
 
     async def close(self) -> None:
