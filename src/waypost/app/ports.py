@@ -214,8 +214,8 @@ class ReadTx(Protocol):
         """Deliveries of an account that wait, in the order of their ids (`Delivery.id`), those behind `after`."""
         ...
 
-    def count_queued(self, destination: str, *, up_to: int) -> int:
-        """How many wait for a destination, counted no further than `up_to`."""
+    def count_queued(self, account: str, destination: str, *, up_to: int) -> int:
+        """How many of an account wait for a destination, counted no further than `up_to`."""
         ...
 
     def dead_letters(

@@ -49,7 +49,8 @@ class QueuePages:
             return {
                 "deliveries": [_queue_line(tx, account, line) for line in lines],
                 "destinations": [
-                    shapes.destination(one, tx.count_queued(one.destination, up_to=COUNTED_UP_TO)) for one in leads_to
+                    shapes.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
+                    for one in leads_to
                 ],
             }
 

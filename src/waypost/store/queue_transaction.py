@@ -32,8 +32,8 @@ class QueueQueries(Statements):
         )
         return [rows.queue_line(row) for row in found]
 
-    def count_queued(self, destination: str, *, up_to: int) -> int:
-        (count,) = self._all("queued_up_to", destination, up_to)[0]
+    def count_queued(self, account: str, destination: str, *, up_to: int) -> int:
+        (count,) = self._all("queued_up_to", account, destination, up_to)[0]
         return int(count)
 
     def claim(

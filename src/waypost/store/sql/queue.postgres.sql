@@ -46,8 +46,8 @@ SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = 
 FROM known WHERE destination IS NOT NULL LIMIT $2;
 
 -- name: queued_up_to
--- How many deliveries wait for a destination, counted no further than a limit.
-SELECT count(*) FROM (SELECT 1 FROM queue WHERE destination = $1 LIMIT $2) AS counted;
+-- How many deliveries of an account wait for a destination, counted no further than a limit.
+SELECT count(*) FROM (SELECT 1 FROM queue WHERE account = $1 AND destination = $2 LIMIT $3) AS counted;
 
 -- name: due
 -- What is due for a destination, the longest due first. Nobody else gets them, who asks at the same time.
