@@ -327,11 +327,15 @@ async def a_peer(script=None, *, path=None, **options):
         yield peer
     finally:
         server.close()
+        for _ in range(10):  # who connected just now has no session yet, and its socket would never be closed
+            await asyncio.sleep(0)
         peer.end()
         async with asyncio.timeout(5):
             while peer.open:  # noqa: ASYNC110 - connections end one by one
                 await asyncio.sleep(0.001)
         await server.wait_closed()
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 class Hosts:

@@ -125,6 +125,8 @@ class Receiver:
 
     async def __aexit__(self, *_):
         self._server.close()
+        for _ in range(10):  # who connected just now has no writer yet
+            await asyncio.sleep(0)
         for writer in self._writers:
             writer.transport.abort()
         await self._server.wait_closed()

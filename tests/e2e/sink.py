@@ -41,7 +41,7 @@ class Sink:
     is_lmtp: bool = False
 
     def __enter__(self):
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._writers = asyncio.new_event_loop(), []
         self._thread = threading.Thread(target=self._loop.run_forever, name="sink")
         self._thread.start()
         self._server = self._on_loop(asyncio.start_server(self._session, "127.0.0.1", 0, limit=2**17))
@@ -79,6 +79,8 @@ class Sink:
         await self._server.wait_closed()
         for _ in range(20):  # who connected just now has no session yet, and its socket would never be closed
             await asyncio.sleep(0)
+        for writer in list(self._writers):
+            writer.transport.abort()
         for _ in range(5):
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in others:
@@ -88,6 +90,7 @@ class Sink:
 
     async def _session(self, reader, writer):
         self.sessions += 1
+        self._writers.append(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, EOFError):
             await self._serve(reader, writer)
         writer.close()
