@@ -136,8 +136,7 @@ class Peer:
             if self._ended.is_set():
                 writer.transport.abort()
             else:
-                writer.close()
-            self._writers.discard(writer)
+                writer.close()  # which may wait for ever for who does not read
 
 
 class _Talk:
