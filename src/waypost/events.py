@@ -112,39 +112,30 @@ class DnsChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class _Attempted:
+    """What there is to tell of every attempt."""
+
+    id: str
+    destination: str
+    attempt: int
+    stage: str
+    code: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(_Attempted):
     """A delivery is where its route leads, and whoever has it has said so."""
 
-    id: str
-    destination: str
-    attempt: int
-    stage: str
-    code: int
-    trouble: str
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryDeferred:
+class DeliveryDeferred(_Attempted):
     """An attempt did not succeed, and there will be another one. The trace of the message says when, and why."""
 
-    id: str
-    destination: str
-    attempt: int
-    stage: str
-    code: int
-    trouble: str
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenUp:
+class GivenUp(_Attempted):
     """A delivery is a dead letter: it was refused for good, or tried for too long. It can be redriven."""
-
-    id: str
-    destination: str
-    attempt: int
-    stage: str
-    code: int
-    trouble: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from waypost.app import notify, ports, trace
+from waypost.app.deliveries import happened, tell
 from waypost.app.deployment import Deployment
 from waypost.domain import routes
 from waypost.domain.delivery import (
@@ -15,15 +16,13 @@ from waypost.domain.delivery import (
     Decision,
     Delivery,
     Event,
-    Notify,
     Protocol,
     Reason,
     Then,
-    after,
     decide,
     expired,
 )
-from waypost.domain.notices import Action
+from waypost.domain.notices import Action, Fate
 from waypost.domain.routes import Route
 
 Details = dict[str, str | int]
@@ -64,10 +63,8 @@ def claim(
         elif route.is_inbox:
             _keep(tx, claimed, now)
         elif tx.move(claimed, destination=leads_to, due_at=now):
-            delivery = claimed.delivery
-            status = after(delivery.status, Event.MOVED)
-            tx.update_delivery(delivery, status=status, kept=delivery.kept, destination=leads_to)
-            _tell(tx, delivery, now, Event.MOVED, {"destination": leads_to, "because": "the routes have changed"})
+            details: Details = {"destination": leads_to, "because": "the routes have changed"}
+            happened(tx, claimed.delivery, Event.MOVED, details, now=now, destination=leads_to)
     return ready
 
 
@@ -103,7 +100,7 @@ def record(
         assert decision.at
         if tx.defer(claimed, due_at=decision.at):
             until: Details = {"until": trace.moment(decision.at), "because": decision.because}
-            _tell(tx, claimed.delivery, now, Event.DEFERRED, details | until)
+            tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
         return decision
     if not tx.finish(claimed):
         return decision  # its lease ran out, and whoever has it now will record what comes of it
@@ -136,13 +133,11 @@ def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.
     found = tx.take_late(now=now, limit=AT_ONCE)
     for claimed in found:
         because = trace.last_reason(tx, claimed.delivery) or "its destination has not been reached yet"
-        decision = Decision(then=Then.RETRY, status="4.4.7", because=because, at=now)
-        _tell(tx, claimed.delivery, now, trace.DELAYED, {"because": because})
+        tell(tx, claimed.delivery, trace.DELAYED, {"because": because}, now=now)
         until = claimed.queued.queued_at + deployment.policy.expire
+        fate = Fate(action=Action.DELAYED, status="4.4.7", retried_until=until)
         if new_id:
-            notify.sender(
-                tx, deployment, claimed, Notify.DELAY, decision, result=None, new_id=new_id, now=now, retry_until=until
-            )
+            notify.sender(tx, deployment, claimed.delivery, claimed.message, fate, new_id=new_id, now=now)
     return len(found)
 
 
@@ -150,27 +145,24 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
     """The route of a delivery as it is now; an email address may have been deleted since."""
     if delivery.reason is Reason.NOTICE:
         return deployment.bounces_via or routes.INBOX_ROUTE
-    instance_id = ""
+    instance_id = None
     if any(route.match.startswith("instance:") for route in in_force):
         email_address = tx.email_address_by_id(delivery.email_address_id)
-        instance_id = email_address.instance_id if email_address else ""
+        instance_id = email_address.instance_id if email_address else None
     return routes.find(in_force, delivery.address, instance_id)
 
 
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
     """The route leads to the inbox now."""
     if tx.finish(claimed):
-        status = after(claimed.delivery.status, Event.DELIVERED)
-        tx.update_delivery(claimed.delivery, status=status, kept=True, destination="")
-        because = "the routes have changed, and lead to its inbox"
-        _tell(tx, claimed.delivery, now, Event.DELIVERED, {"because": because})
+        details: Details = {"because": "the routes have changed, and lead to its inbox"}
+        happened(tx, claimed.delivery, Event.DELIVERED, details, now=now, kept=True, destination="")
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
     """There is no route for notices any more, and whom it is for has no inbox here."""
     if tx.finish(claimed):
-        _update(tx, claimed.delivery, Event.DEAD)
-        _tell(tx, claimed.delivery, now, Event.DEAD, {"because": "bounces_via is not set any more"})
+        happened(tx, claimed.delivery, Event.DEAD, {"because": "bounces_via is not set any more"}, now=now)
 
 
 def _delivered(
@@ -184,8 +176,7 @@ def _delivered(
     now: datetime,
 ) -> None:
     delivery = claimed.delivery
-    _update(tx, delivery, Event.DELIVERED)
-    _tell(tx, delivery, now, Event.DELIVERED, details)
+    happened(tx, delivery, Event.DELIVERED, details, now=now)
     if new_id and delivery.reason is Reason.DIRECT and not result.notifies:  # else the peer tells the sender (RFC 3461)
         action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
         notify.success(tx, deployment, delivery, claimed.message, action, new_id=new_id, now=now)
@@ -205,23 +196,19 @@ def _give_up(
     now: datetime,
 ) -> None:
     delivery = claimed.delivery
-    _update(tx, delivery, Event.DEAD)
     why: Details = {"status": decision.status, "because": decision.because}
     path = trace.path(tx, delivery) if decision.is_loop else []
     if path:
         why["path"] = " → ".join(path)
-    _tell(tx, delivery, now, Event.DEAD, details | why)
+    happened(tx, delivery, Event.DEAD, details | why, now=now)
     if new_id is None:
-        _tell(tx, delivery, now, trace.NOT_NOTIFIED, {"because": "something went wrong on our side; the log says what"})
+        because = "something went wrong on our side; the log says what"
+        tell(tx, delivery, trace.NOT_NOTIFIED, {"because": because}, now=now)
         return
     if decision.is_loop:
         notify.owner_of_loop(tx, deployment, delivery, claimed.message, path, new_id=new_id, now=now)
-    notify.sender(tx, deployment, claimed, Notify.FAILURE, decision, result=result, new_id=new_id, now=now)
-
-
-def _update(tx: ports.WriteTx, delivery: Delivery, event: Event) -> None:
-    status = after(delivery.status, event)
-    tx.update_delivery(delivery, status=status, kept=delivery.kept, destination=delivery.destination)
+    fate = Fate(action=Action.FAILED, status=decision.status, result=result, attempted_at=now if result else None)
+    notify.sender(tx, deployment, delivery, claimed.message, fate, new_id=new_id, now=now)
 
 
 def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:
@@ -236,7 +223,3 @@ def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:
     }
     also = {"trouble": result.trouble, "tls": result.tls, "fault": result.fault and f"{result.fault} (injected)"}
     return {name: value for name, value in (found | also).items() if value}
-
-
-def _tell(tx: ports.WriteTx, delivery: Delivery, now: datetime, kind: str, details: Details) -> None:
-    tx.add_events(delivery.message_id, [ports.TraceEvent(now, kind, {"address": delivery.address.text} | details)])

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from waypost.app import ports, trace
+from waypost.app.deliveries import tell
 from waypost.app.deployment import Deployment
 from waypost.domain import addresses, errors, messages, notices, reports, routes
-from waypost.domain.delivery import AttemptResult, Decision, Delivery, Event, Notify, Reason, Status
+from waypost.domain.delivery import Delivery, Event, Notify, Reason, Status
 from waypost.domain.messages import Envelope, Message
+from waypost.domain.notices import Action, Fate
 
 NewId = Callable[[], str]
 """Gives an id to a message that we write."""
@@ -20,28 +22,8 @@ ELSEWHERE = "notice"
 """In place of the id of an email address, for the delivery of a notice to somebody who is not ours."""
 
 
-def sender(
-    tx: ports.WriteTx,
-    deployment: Deployment,
-    claimed: ports.Claimed,
-    what: Notify,
-    decision: Decision,
-    *,
-    result: AttemptResult | None,
-    new_id: NewId,
-    now: datetime,
-    retry_until: datetime | None = None,
-) -> None:
-    """Tell the sender that a delivery has failed, or is late; or the trace, why they are not told."""
-    action = notices.Action.DELAYED if what is Notify.DELAY else notices.Action.FAILED
-    fate = notices.Fate(
-        action=action,
-        status=decision.status,
-        result=result,
-        attempted_at=now if result else None,
-        retried_until=retry_until,
-    )
-    _tell_sender(tx, deployment, claimed.delivery, claimed.message, what=what, fate=fate, new_id=new_id, now=now)
+_ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
+"""How a sender asks for a notice (RFC 3461 section 4.1); the other actions are successes."""
 
 
 def success(
@@ -49,15 +31,14 @@ def success(
     deployment: Deployment,
     delivery: Delivery,
     message: Message,
-    action: notices.Action,
+    action: Action,
     *,
     new_id: NewId,
     now: datetime,
 ) -> None:
     """Tell a sender who has asked for it that a message has arrived, or went where nobody tells them more."""
     if Notify.SUCCESS in message.envelope.wishes_for(delivery.sent_to).notify:
-        fate = notices.Fate(action=action, status="2.0.0")
-        _tell_sender(tx, deployment, delivery, message, what=Notify.SUCCESS, fate=fate, new_id=new_id, now=now)
+        sender(tx, deployment, delivery, message, Fate(action=action, status="2.0.0"), new_id=new_id, now=now)
 
 
 def owner_of_loop(
@@ -89,22 +70,21 @@ def owner_of_loop(
         trace_header=b"",
     )
     _add(tx, told, octets, kept, about=message.id, what="a mail loop", now=now)
-    _trace(
-        tx, message, delivery, trace.NOTIFIED, {"what": "a mail loop", "whom": "owner", "notice": notice_id}, now=now
-    )
+    detail: dict[str, str | int] = {"what": "a mail loop", "whom": "owner", "notice": notice_id}
+    tell(tx, delivery, trace.NOTIFIED, detail, now=now)
 
 
-def _tell_sender(
+def sender(
     tx: ports.WriteTx,
     deployment: Deployment,
     delivery: Delivery,
     message: Message,
+    fate: Fate,
     *,
-    what: Notify,
-    fate: notices.Fate,
     new_id: NewId,
     now: datetime,
 ) -> None:
+    """Tell the sender what became of a delivery; or the trace, why they are not told."""
     envelope = message.envelope
     wishes = envelope.wishes_for(delivery.sent_to)
     original = tx.octets(message.id, start=0, limit=notices.RETURNED_LIMIT)
@@ -112,7 +92,7 @@ def _tell_sender(
     permission = notices.may_bounce(
         sender=envelope.sender,
         reason=delivery.reason,
-        what=what,
+        what=_ASKED_AS.get(fate.action, Notify.SUCCESS),
         notify=wishes.notify,
         mode=deployment.bounces,
         is_authentic=message.is_authentic,
@@ -122,9 +102,9 @@ def _tell_sender(
     goes_to = _recipient(tx, deployment, envelope.sender, delivery, notice_id) if permission.granted else None
     if goes_to is None:
         because = permission.because or "no route for notices is set (bounces_via), and the sender is no address here"
-        _trace(tx, message, delivery, trace.NOT_NOTIFIED, {"what": fate.action.value, "because": because}, now=now)
+        tell(tx, delivery, trace.NOT_NOTIFIED, {"what": fate.action.value, "because": because}, now=now)
         return
-    whole = envelope.dsn.ret == "FULL" and message.size <= notices.RETURNED_LIMIT and what is Notify.FAILURE
+    whole = envelope.dsn.ret == "FULL" and message.size <= notices.RETURNED_LIMIT and fate.action is Action.FAILED
     octets = notices.notice(
         delivery,
         message,
@@ -138,7 +118,7 @@ def _tell_sender(
     told = _message(notice_id, envelope.sender, octets, deployment, now)
     _add(tx, told, octets, goes_to, about=message.id, what=fate.action.value, now=now)
     detail: dict[str, str | int] = {"what": fate.action.value, "whom": "sender", "notice": notice_id}
-    _trace(tx, message, delivery, trace.NOTIFIED, detail, now=now)
+    tell(tx, delivery, trace.NOTIFIED, detail, now=now)
 
 
 def _recipient(tx: ports.ReadTx, deployment: Deployment, to: str, about: Delivery, notice_id: str) -> Delivery | None:
@@ -198,9 +178,3 @@ def _add(
     if delivery.destination:
         detail["destination"] = delivery.destination
     tx.add_message(told, octets, [delivery], [ports.TraceEvent(now, kind, detail)])
-
-
-def _trace(
-    tx: ports.WriteTx, message: Message, delivery: Delivery, kind: str, detail: dict[str, str | int], *, now: datetime
-) -> None:
-    tx.add_events(message.id, [ports.TraceEvent(now, kind, {"address": delivery.address.text} | detail)])

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.app import accept, ports
+from waypost.app.deliveries import happened, tell
 from waypost.app.deployment import Deployment
 from waypost.domain import addresses, errors, routing
-from waypost.domain.delivery import Delivery, Event, Reason, Status, after
+from waypost.domain.delivery import Delivery, Event, Reason, Status
 from waypost.domain.messages import Message
 
 AT_ONCE = 100
@@ -119,8 +120,7 @@ def _forward_again(
         tx.add_delivery(delivery)
         if delivery.status is Status.QUEUED:
             tx.enqueue(delivery, now=now)
-        detail = {"address": delivery.address.text, "because": because}
-        tx.add_events(message.id, [ports.TraceEvent(now, Event.REDRIVEN, detail)])
+        tell(tx, delivery, Event.REDRIVEN, {"because": because}, now=now)
         return True
     if not present.destination or present.status is Status.QUEUED:
         return False
@@ -137,8 +137,6 @@ def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
 
 
 def _again(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
-    status = after(delivery.status, Event.REDRIVEN)
-    tx.update_delivery(delivery, status=status, kept=delivery.kept, destination=delivery.destination)
+    details = {"destination": delivery.destination, "because": because}
+    happened(tx, delivery, Event.REDRIVEN, details, now=now)
     tx.enqueue(delivery, now=now)
-    detail = {"address": delivery.address.text, "destination": delivery.destination, "because": because}
-    tx.add_events(delivery.message_id, [ports.TraceEvent(now, Event.REDRIVEN, detail)])

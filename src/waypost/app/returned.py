@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.app import notify, ports, trace
+from waypost.app.deliveries import tell
 from waypost.app.deployment import Deployment
 from waypost.domain import messages, reports, rewriting
 from waypost.domain.addresses import Address
-from waypost.domain.delivery import Decision, Delivery, Notify, Queued, Reason, Status, Then
+from waypost.domain.delivery import Delivery, Reason, Status
 from waypost.domain.messages import Message
+from waypost.domain.notices import Action, Fate
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +104,15 @@ def attach(
     """Tell of a bounce in the trace of its message, and tell the sender, if it says that the message failed."""
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
     delivery = original.delivery
-    told: dict[str, str | int] = {"address": delivery.address.text, "bounce": bounce.id}
+    told: dict[str, str | int] = {"bounce": bounce.id}
     if report:
         said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
         told |= {name: value for name, value in said.items() if value}
     is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, delivery))
-    tx.add_events(original.message.id, [ports.TraceEvent(now, trace.LATE_BOUNCE, told)])
+    tell(tx, delivery, trace.LATE_BOUNCE, told, now=now)
     why_not = _why_not_told(report, is_first=is_first)
     if report is None or why_not:
-        detail = {"address": delivery.address.text, "what": "failed", "because": why_not}
-        tx.add_events(original.message.id, [ports.TraceEvent(now, trace.NOT_NOTIFIED, detail)])
+        tell(tx, delivery, trace.NOT_NOTIFIED, {"what": Action.FAILED.value, "because": why_not}, now=now)
         return
-    decision = Decision(
-        then=Then.GIVE_UP, status=report.status or "5.0.0", because=f"sent back later: {report.diagnostic}"
-    )
-    queued = Queued(delivery_id=delivery.id, attempts=1, queued_at=original.message.received_at)
-    claimed = ports.Claimed(delivery, original.message, queued, "")
-    notify.sender(tx, deployment, claimed, Notify.FAILURE, decision, result=None, new_id=new_id, now=now)
+    fate = Fate(action=Action.FAILED, status=report.status or "5.0.0")
+    notify.sender(tx, deployment, delivery, original.message, fate, new_id=new_id, now=now)

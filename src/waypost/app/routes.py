@@ -13,11 +13,6 @@ def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
     return tx.stored_routes(revision) if revision else ()
 
 
-def in_force(tx: ports.ReadTx, of_file: Sequence[Route]) -> tuple[Route, ...]:
-    """All routes that hold: those of the settings file, which come first, and those that were set by command."""
-    return (*of_file, *list_routes(tx))
-
-
 def add_route(tx: ports.WriteTx, route: Route, *, before: int | None) -> int:
     """Set a route before another one, or behind all; returns its number.
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from waypost import events
 from waypost.app import accept, attempt, notify, ports
@@ -20,7 +21,9 @@ from waypost.app.deployment import Deployment
 from waypost.delivery import parcel
 from waypost.delivery.faults import Faulty
 from waypost.delivery.lanes import Lane, Lanes
-from waypost.domain.delivery import AttemptResult, Decision, Protocol, Stage, Then, Trouble
+from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+
+T = TypeVar("T")
 
 LEASE = timedelta(minutes=2)
 """How long a claim holds if its server dies; while it lives, it is renewed."""
@@ -207,13 +210,12 @@ class Worker:
             limit=limit,
         )
         self._claims[claim] = 0  # so that it is given back if we are stopped before we hear what it brought
-        ready = []
         try:
             ready = await self._works.store.write(use_case)
-            self._claims[claim] = len(ready)
         except Exception:
             del self._claims[claim]
             raise
+        self._claims[claim] = len(ready)
         if not ready:
             del self._claims[claim]
         lane.pending.extend(ready)
@@ -250,10 +252,9 @@ class Worker:
             deployment=works.deployment,
             claimed=ready.claimed,
             result=result,
-            new_id=works.new_id,
             now=now,
         )
-        decision = await self._recorded(use_case, ready)
+        decision = await self._write(use_case, ready.claimed.delivery.id)
         connections = min(ready.route.connections, max(1, works.connections // 2))
         lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
         if decision.is_of_destination:
@@ -271,15 +272,19 @@ class Worker:
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may wait
 
-    async def _recorded(self, use_case: Callable[..., Decision], ready: Ready) -> Decision:
-        """Record an outcome. If a mistake of ours is in the way, then without a notice: or it would be sent again."""
+    async def _write(self, use_case: Callable[..., T], failure_id: str) -> T:
+        """Record what may want a notice. If a mistake of ours is in the way, then without one: the outcome counts more.
+
+        A delivery whose outcome cannot be recorded would be sent again.
+        """
+        store = self._works.store
         try:
-            return await self._works.store.write(use_case)
+            return await store.write(partial(use_case, new_id=self._works.new_id))
         except ports.StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - it is told, and the outcome counts more than the notice
-            self._failed(error, ready.claimed.delivery.id)
-            return await self._works.store.write(partial(use_case, new_id=None))
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is told
+            self._failed(error, failure_id)
+            return await store.write(partial(use_case, new_id=None))
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Others may be due meanwhile, and these wait for the destination to come back."""
@@ -324,14 +329,8 @@ class Worker:
         works = self._works
         count = 0
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            step = partial(use_case, deployment=works.deployment, new_id=works.new_id, now=works.clock())
-            try:
-                count += await works.store.write(step)
-            except ports.StoreUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - as in `_recorded`
-                self._failed(error, str(uuid.uuid4()))
-                count += await works.store.write(partial(step, new_id=None))
+            step = partial(use_case, deployment=works.deployment, now=works.clock())
+            count += await self._write(step, str(uuid.uuid4()))
         return count > 0
 
     async def _renew(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from waypost.domain import addresses, messages
+from waypost.domain import addresses, messages, routes
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -55,10 +55,7 @@ def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | N
     `instance_id` is None where the address is no email address any more: no rule for an instance matches then, and all
     others do.
     """
-    domain = address.key.rpartition("@")[2]
-    names = {"*", address.key, f"*@{domain}"}
-    if instance_id is not None:
-        names.add(f"instance:{instance_id}")
+    names = routes.names_of(address, instance_id)
     return next((rule for rule in rules if rule.match in names), None)
 
 

@@ -46,7 +46,6 @@ _BODIES = {
     "SRS1": re.compile(f"{_ID_PREFIX}{_DAY}{_BEHIND}", re.IGNORECASE),
     OPAQUE: re.compile(f"(?P<id>[a-z2-7]{{{_ID_CHARACTERS}}})={_DAY}", re.IGNORECASE),
 }
-_OURS = re.compile(r"(?:srs[01][=+-]|waypost-bounce=)", re.IGNORECASE)
 _FOREIGN_SRS0 = re.compile(r"srs0(?P<rest>[=+-].+)", re.IGNORECASE)
 _FOREIGN_SRS1 = re.compile(r"srs1[=+-][^=]*=(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+)*)=(?P<rest>[=+-].+)", re.IGNORECASE)
 
@@ -145,12 +144,6 @@ def _returned(kind: str, body: re.Match[str]) -> Returned:
         last_id=_uuid(first | (1 << 62) - 1),
         sender=f"SRS0{sender}" if kind == "SRS1" else sender,
     )
-
-
-def is_srs(address: str, *, domain: str) -> bool:
-    """Whether an address looks like one that `rewrite` has made in this domain. Only `reverse` knows."""
-    local_part, _, its_domain = address.rpartition("@")
-    return its_domain.lower() == domain.lower() and _OURS.match(local_part) is not None
 
 
 def _sign(kind: str, body: str, key: bytes) -> str:

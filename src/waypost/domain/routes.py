@@ -111,12 +111,20 @@ INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 """What holds where no route matches."""
 
 
-def find(routes: Sequence[Route], address: addresses.Address, instance_id: str) -> Route:
+def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
+    """All that matches an address, as the `match` of a route or a rule says it.
+
+    `instance_id` is None where the address is no email address any more: no instance matches then.
+    """
+    names = {"*", address.key, f"*@{address.key.rpartition('@')[2]}"}
+    return names if instance_id is None else names | {f"instance:{instance_id}"}
+
+
+def find(routes: Sequence[Route], address: addresses.Address, instance_id: str | None) -> Route:
     """The first route for an email address; the inbox if there is none."""
     if not routes:
         return INBOX_ROUTE
-    domain = address.key.rpartition("@")[2]
-    names = {"*", address.key, f"*@{domain}", f"instance:{instance_id}"}
+    names = names_of(address, instance_id)
     return next((route for route in routes if route.match in names), INBOX_ROUTE)
 
 
