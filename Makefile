@@ -1,12 +1,15 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench backlog flood fuzz search postgresql proofs model docs lock clean
+.PHONY: help demo test coverage check fix bench backlog flood fuzz search postgresql proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Nothing is written outside the checkout, caches included.
+CACHE := $(CURDIR)/.cache
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --cache-dir $(CACHE)/pip
+NPM := npm ci --silent --ignore-scripts --no-audit --no-fund --cache $(CACHE)/npm --prefix
 
 # Locked, hashed dependencies; the package itself is installed in place. Each set is installed once per lock.
 RUN := .venv/installed-run
@@ -32,19 +35,20 @@ $(SUITE): requirements/dev.txt | $(DEV)
 	@echo "Fetching botocore's protocol suite"
 	@rm -rf $@ && mkdir -p $@
 	@sed -n '/^botocore==/,/^ *# via/p' requirements/dev.txt > $@/requirements.txt
-	@$(PIP) download --require-hashes --no-deps --no-binary botocore --dest $@ --requirement $@/requirements.txt
+	@$(PIP) download --require-hashes --no-deps --no-build-isolation --no-binary botocore --dest $@ \
+		--requirement $@/requirements.txt
 	@tar --extract --gzip --file $@/*.tar.gz --directory $@ --strip-components 3 --wildcards '*/protocols/*/rest-json.json'
 
 $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/domain/iam/differential/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching the simulator of IAM policies"; \
-		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
+		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
 # A mail client of the JavaScript world, which our users' software sends with.
 $(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/e2e/senders/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
-		npm ci --prefix $@ --silent --ignore-scripts --no-audit --no-fund || echo "Not to be had: its test is skipped"; fi
+		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
 # The rules and the protocols have no excuse: every branch of them is tested.
 PURE := waypost.domain $(addprefix waypost.smtp.,session data grammar parameters questions offer proxy admission memory) waypost.store.sqlite_search waypost.store.postgres_search \
@@ -76,7 +80,7 @@ flood: $(DEV) ## Measure what thousands of mail clients at once do to the server
 	@$(BIN)/python bench/flood.py
 
 fuzz: $(DEV) ## Fuzz the SMTP session and what is read of headers (12 minutes; Linux, Python before 3.14)
-	@$(PIP) install --require-hashes --requirement requirements/fuzz.txt
+	@scripts/install.sh requirements/fuzz.txt
 	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
 	@$(BIN)/python fuzz/headers.py -max_total_time=120 -max_len=1200 -timeout=20
 
@@ -96,28 +100,34 @@ model: $(DEV) ## Cut api/model.json anew from botocore's published model
 docs: $(DEV) ## Write the reference pages that are made from code
 	@$(BIN)/python -m scripts.write_reference
 
-LOCK := $(BIN)/uv pip compile pyproject.toml requirements/build.in --quiet --universal --python-version 3.11 \
+# Extras are kept: without them, pip 23 and older take `coverage[toml]` for something that has no hash.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+LOCK_WAYPOST := $(LOCK) pyproject.toml requirements/build.in
 
-lock: $(DEV) ## Compile the locked dependencies anew
-	@$(LOCK) --extra demo --output-file requirements/run.txt
-	@$(LOCK) --extra demo --extra postgres --extra dev --constraint requirements/run.txt --output-file requirements/dev.txt
-	@$(LOCK) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
+lock: $(DEV) ## Compile the locked dependencies anew (`make lock UPGRADE=--upgrade` takes the newest)
+	@$(LOCK) $(UPGRADE) requirements/installer.in --output-file requirements/installer.txt
+	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
+	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --extra postgres --extra dev --constraint requirements/run.txt \
+		--output-file requirements/dev.txt
+	@$(LOCK_WAYPOST) $(UPGRADE) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
+
+fresh: ## Build from nothing under every Python here (3.11 to 3.13), in an empty HOME; run the README's commands
+	@scripts/fresh.sh
 
 clean: ## Remove everything that was made
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waypost needs Python 3.11 or newer")'
 	@$(PYTHON) -m venv .venv
 
-$(RUN): requirements/run.txt pyproject.toml | .venv/bin/python
+$(RUN): requirements/installer.txt requirements/run.txt pyproject.toml scripts/install.sh | .venv/bin/python
 	@echo "Installing Waypost and its dependencies into .venv"
-	@$(PIP) install --require-hashes --requirement requirements/run.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@scripts/install.sh requirements/run.txt
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
 	@echo "Installing what the tests need into .venv"
-	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@scripts/install.sh requirements/dev.txt
 	@touch $@

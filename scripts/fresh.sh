@@ -1,0 +1,39 @@
+#!/bin/sh
+# Build this commit from nothing, as on a machine that has never seen it, under each supported Python that is found.
+# Each build has a new clone, an empty HOME, no caches, and the pip that Python's own ensurepip brings.
+# Usage: scripts/fresh.sh [PYTHON...]   Without arguments: python3.11, python3.12 and python3.13, from PATH or pyenv.
+set -eu
+cd "$(dirname "$0")/.."
+here=$PWD
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+
+if [ $# -eq 0 ]; then
+    for version in 3.11 3.12 3.13; do
+        found=$(command -v "python$version" || ls -d "$HOME/.pyenv/versions/$version."*/bin/python 2>/dev/null | tail -n 1)
+        case $found in
+        */.pyenv/shims/*) found=$(ls -d "$HOME/.pyenv/versions/$version."*/bin/python 2>/dev/null | tail -n 1) ;;
+        esac
+        if [ -n "$found" ]; then set -- "$@" "$found"; else echo "Python $version is not here: skipped"; fi
+    done
+fi
+
+passed=0
+for python in "$@"; do
+    version=$("$python" -c 'import platform; print(platform.python_version())')
+    clone=$place/$version home=$place/home-$version
+    mkdir "$home"
+    git clone --quiet "$here" "$clone"
+    for target in demo test; do
+        echo "== Python $version, $("$python" -m ensurepip --version): make $target"
+        began=$(date +%s)
+        env -i HOME="$home" PATH="$PATH" LANG=C.UTF-8 ${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} \
+            make --no-print-directory -C "$clone" "$target" PYTHON="$python" || exit 1
+        echo "== Python $version: make $target took $(($(date +%s) - began)) s"
+    done
+    left=$(find "$home" -mindepth 1 | head -n 5)
+    [ -z "$left" ] || { echo "Something was written outside the checkout:"; echo "$left"; exit 1; }
+    rm -rf "$clone"
+    passed=$((passed + 1))
+done
+echo "$passed passed, 0 failed"
