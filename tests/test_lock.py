@@ -1,0 +1,110 @@
+"""The lock is complete: what each locked package asks for is locked too, with its extras, on each Python we support.
+
+`make` installs the lock as it is, without resolving anything, so what the lock lacks would be missing at run time.
+"""
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+BUILD = (ROOT / "requirements" / "build.in").read_text(encoding="utf-8").splitlines()
+WANTED = {
+    "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *(line for line in BUILD if not line.startswith("#"))],
+    "dev": [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["postgres"], *EXTRAS["dev"]],
+}
+PYTHONS = ["3.11", "3.12", "3.13"]
+PLATFORMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix")}
+
+
+def locked(name):
+    """What a lock file pins, by name: one requirement for each line, `name[extras]==version ; marker`."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    pins = {}
+    for line in re.findall(r"^[a-z0-9][^\\#\n]*", text, re.MULTILINE):
+        requirement = Requirement(line.strip())
+        pins.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return pins
+
+
+def environment(python, platform):
+    system, os_name = PLATFORMS[platform]
+    return default_environment() | {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": platform,
+        "platform_system": system,
+        "os_name": os_name,
+    }
+
+
+def missing(pins, wanted, where):
+    """Sentences about what is asked for, directly or by a package that is locked, and not in the lock."""
+    told, seen = [], set()
+    todo = [(Requirement(text), "pyproject.toml", "") for text in wanted]
+    while todo:
+        requirement, asked_by, extra = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate(where | {"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        pin = next((p for p in pins.get(name, []) if not p.marker or p.marker.evaluate(where)), None)
+        if pin is None or not requirement.extras <= pin.extras:
+            told.append(f"{asked_by} asks for {requirement}, which is not in the lock")
+            continue
+        (version,) = (specifier.version for specifier in pin.specifier)
+        if not requirement.specifier.contains(version, prereleases=True):
+            told.append(f"{asked_by} asks for {requirement}, and the lock has {version}")
+        for chosen in ("", *requirement.extras):
+            if (name, chosen) not in seen:
+                seen.add((name, chosen))
+                todo += [(Requirement(text), name, chosen) for text in requirements_of(name, version)]
+    return told
+
+
+def requirements_of(name, version):
+    """What a package asks for by its installed metadata; nothing for one that another platform alone installs."""
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return (distribution.requires or []) if distribution.version == version else []
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("name", WANTED)
+def test_what_is_locked_is_complete(name, python, platform):
+    assert missing(locked(name), WANTED[name], environment(python, platform)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("coverage[toml]==", "coverage=="), "pytest-cov asks for coverage[toml]"),
+        (("h11==", "another-name=="), "uvicorn asks for h11"),
+        (("msgspec==", "msgspec==0.1 # "), "the lock has 0.1"),
+    ],
+)
+def test_what_a_lock_lacks_is_named(monkeypatch, tmp_path, change, told):
+    (tmp_path / "requirements").mkdir()
+    text = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
+    assert change[0] in text
+    (tmp_path / "requirements" / "dev.txt").write_text(text.replace(*change), encoding="utf-8")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert any(told in sentence for sentence in missing(locked("dev"), WANTED["dev"], environment("3.11", "linux")))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_each_locked_version_has_hashes_and_no_address(path):
+    text = path.read_text(encoding="utf-8")
+    assert "://" not in text
+    for block in re.split(r"\n(?=[a-z0-9])", text.strip()):
+        assert " --hash=sha256:" in block, block.splitlines()[0]
