@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench backlog flood fuzz search postgresql proofs model docs lock fresh clean
+.PHONY: help demo test coverage check fix bench cost backlog flood fuzz search postgresql proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -72,6 +72,9 @@ fix: $(DEV) ## Format, and mend what the linter can mend
 
 bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
 	@$(BIN)/python bench/run.py
+
+cost: $(DEV) ## Count the instructions of 200 messages and 200 calls (`BESIDE=COMMIT` counts that commit too; `KEEP=--keep`)
+	@$(BIN)/python bench/cost.py $(if $(BESIDE),--beside $(BESIDE)) $(KEEP)
 
 backlog: $(DEV) ## Measure mail beside 100,000 deliveries that wait for a destination that is dead
 	@$(BIN)/python bench/backlog.py
