@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench cost backlog flood fuzz search postgresql proofs model docs lock fresh clean
+.PHONY: help demo test coverage check fix bench cost backlog flood fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -89,6 +89,13 @@ fuzz: $(DEV) ## Fuzz the SMTP session and what is read of headers (12 minutes; L
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
 	@$(BIN)/python -m pytest -p tests.on_postgresql $(AT_ONCE) tests/api tests/e2e
+
+foreign: $(DEV) $(JUDGES) ## Run clients, servers, SDKs and tests that others wrote beside Waypost (some minutes; as root for all of them)
+	@foreign/fetch.sh
+	@$(BIN)/python -m pytest foreign tests/e2e/test_real_senders.py tests/e2e/test_other_clients.py -p no:randomly -rs
+
+corpora: $(DEV) ## Read public collections of mail, and compare with what others make of them (fetches them; a minute)
+	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
 proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability
 	@$(BIN)/python -m pytest proofs -s -p no:randomly

@@ -183,23 +183,29 @@ def test_postfix(house, how, directory):
 @unless(exim.why_not())
 def test_exim(house, how, directory):
     """It is given the message by its command, and relays it."""
+    relay_by_exim(house, how, directory / "exim")
+
+
+def relay_by_exim(house, how, directory, **command):
     recipient = house.new_address()
-    exim.send(directory / "exim", house.server.smtp, MESSAGE, SENDER, recipient, tls=how == "starttls")
+    exim.send(directory, house.server.smtp, MESSAGE, SENDER, recipient, tls=how == "starttls", **command)
     assert_brought(house, recipient, how)
 
 
 @unless(opensmtpd.why_not())
 def test_opensmtpd(house, how, directory):
     """It is given the message by SMTP, and relays it."""
-    recipient = house.new_address()
-    with opensmtpd.relaying(
-        directory / "smtpd", house.server.smtp, port := free_port(), tls=how == "starttls"
-    ) as process:
+    relay_by_opensmtpd(house, how, directory / "smtpd")
+
+
+def relay_by_opensmtpd(house, how, directory, **command):
+    recipient, port = house.new_address(), free_port()
+    with opensmtpd.relaying(directory, house.server.smtp, port, tls=how == "starttls", **command) as process:
         try:
-            opensmtpd.wait_until_open(port, process, directory / "smtpd")
+            opensmtpd.wait_until_open(port, process, directory)
             with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
                 client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
-            opensmtpd.wait_until_delivered(directory / "smtpd")
+            opensmtpd.wait_until_delivered(directory)
         finally:
             process.terminate()
     assert_brought(house, recipient, how)

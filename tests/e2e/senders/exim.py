@@ -6,10 +6,13 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 EXIM = shutil.which("exim4") or shutil.which("exim") or shutil.which("exim4", path="/usr/sbin")
+COMMAND = (EXIM,)
+"""How to run Exim. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
 
 PATIENCE = 30.0
 
@@ -71,12 +74,21 @@ def configure(directory: Path, text: str, **values) -> Path:
     return path
 
 
-def send(directory: Path, address: tuple[str, int], message: bytes, sender: str, recipient: str, *, tls: bool):
+def send(
+    directory: Path,
+    address: tuple[str, int],
+    message: bytes,
+    sender: str,
+    recipient: str,
+    *,
+    tls: bool,
+    command: Sequence[str] = COMMAND,
+):
     """Let Exim deliver one message to the server there. It is delivered when this returns."""
     wants = "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts =" if tls else "hosts_avoid_tls = *"
     config = configure(directory, _RELAYS, queue_only="false", host=address[0], port=address[1], tls=wants)
-    command = [EXIM, "-C", config, "-odf", "-oi", "-f", sender, recipient]
-    done = subprocess.run(command, input=message, capture_output=True, timeout=PATIENCE, check=False)
+    arguments = ["-C", config, "-odf", "-oi", "-f", sender, recipient]
+    done = subprocess.run([*command, *arguments], input=message, capture_output=True, timeout=PATIENCE, check=False)
     log = "".join(path.read_text(errors="replace") for path in directory.glob("log-*"))
     assert done.returncode == 0, done.stderr + done.stdout
     assert " => " in log, log
@@ -106,7 +118,7 @@ class Keeping:
 def running(directory: Path, port: int):
     """Exim on a port of 127.0.0.1, which takes everything."""
     config = configure(directory, _KEEPS, queue_only="true")
-    command = [EXIM, "-C", config, "-bdf", "-oX", f"127.0.0.1.{port}", "-oP", directory / "pid"]
+    command = [*COMMAND, "-C", config, "-bdf", "-oX", f"127.0.0.1.{port}", "-oP", directory / "pid"]
     with (directory / "output").open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             _wait_until_open(port, process, directory / "output")

@@ -5,9 +5,12 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 SMTPD = shutil.which("smtpd") or shutil.which("smtpd", path="/usr/sbin")
+COMMAND = (SMTPD,)
+"""How to run OpenSMTPD. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
 
 PATIENCE = 30.0
 
@@ -27,14 +30,16 @@ def why_not() -> str | None:
     return None
 
 
-def relaying(directory: Path, address: tuple[str, int], own_port: int, *, tls: bool) -> subprocess.Popen:
+def relaying(
+    directory: Path, address: tuple[str, int], own_port: int, *, tls: bool, command: Sequence[str] = COMMAND
+) -> subprocess.Popen:
     """The daemon, which takes mail on a port of its own, and takes it there."""
     directory.mkdir()
     config = directory / "smtpd.conf"
     scheme, how = ("smtp+tls", "tls no-verify") if tls else ("smtp+notls", "")
     config.write_text(_CONFIG.format(own_port=own_port, scheme=scheme, host=address[0], port=address[1], tls=how))
     with (directory / "output").open("w") as output:
-        return subprocess.Popen([SMTPD, "-d", "-f", config], stdout=output, stderr=output)
+        return subprocess.Popen([*command, "-d", "-f", config], stdout=output, stderr=output)
 
 
 def wait_until_open(port: int, process: subprocess.Popen, directory: Path):
