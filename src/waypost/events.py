@@ -139,6 +139,16 @@ class GivenUp(_Attempted):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost:
+    """A lease could not be renewed and ran out, so the delivery is attempted again. What this server did with it by
+    then is not recorded: if it had sent the message, the destination gets it twice, with the same delivery id.
+    """
+
+    id: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteUnreachable:
     """The destination of a route cannot be reached now. Mail for it waits."""
 
@@ -206,6 +216,7 @@ Event = (
     | Delivered
     | DeliveryDeferred
     | GivenUp
+    | LeaseLost
     | RouteUnreachable
     | DiskFull
     | DiskFreed
@@ -215,7 +226,7 @@ Event = (
 
 
 WARNINGS = frozenset(
-    {LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged, DiskFull, GivenUp, RouteUnreachable}
+    {LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged, DiskFull, GivenUp, LeaseLost, RouteUnreachable}
 )
 """What somebody should look at, though nothing has failed."""
 

@@ -171,7 +171,8 @@ def test_a_lease_that_is_renewed_ends_later(store):
     queue_up(store, "m1", "m2")
     claim(store, claim="mine", limit=1)
     claim(store, claim="other's")
-    store.write(lambda tx: tx.renew("mine", lease_until=NOW + 2 * LEASE))
+    assert store.write(lambda tx: tx.renew("mine", lease_until=NOW + 2 * LEASE)) == 1
+    assert store.write(lambda tx: tx.renew("gone", lease_until=NOW + 2 * LEASE)) == 0
     assert ids(claim(store, claim="new", now=NOW + LEASE)) == ["m2"]
     store.write(lambda tx: tx.renew("", lease_until=NOW))
     assert claim(store, claim="newer", now=NOW + LEASE) == []

@@ -75,3 +75,8 @@ def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
     assert lanes.of("held").next() == 1
     assert lanes.of("held").next() is None
     assert lanes.of("held").give_up_pending() == []
+
+
+def test_a_destination_whose_mail_leads_elsewhere_now_is_emptied_in_large_parts():
+    lane = Lane("x", leads_elsewhere=True)
+    assert lane.wanted(100) == 1 + AHEAD

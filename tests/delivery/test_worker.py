@@ -189,10 +189,10 @@ def test_of_two_who_have_one_delivery_because_a_lease_ran_out_the_later_one_coun
                     )
                 )
 
-            (first,) = await claim("first")
-            assert await claim("second") == []
+            (first,) = (await claim("first")).ready
+            assert (await claim("second")).ready == []
             house.clock._ahead += LEASE + timedelta(seconds=1)
-            (second,) = await claim("second")
+            (second,) = (await claim("second")).ready
             await record(first, NEVER)
             assert (await house.delivery(message_id, "support")).status is Status.QUEUED
             await record(second, TAKEN)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 import uuid
 from collections import deque
 from contextlib import asynccontextmanager
@@ -112,8 +113,13 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(tmp_path, transport=None, *, names=("support",), of_routes=None, start=True, **deployment):
-    """A house with these email addresses, whose mail goes to a peer."""
+async def a_house(
+    tmp_path, transport=None, *, names=("support",), of_routes=None, start=True, beside=None, seconds=None, **deployment
+):
+    """A house with these email addresses, whose mail goes to a peer.
+
+    `beside` is put before the store that the worker has; `seconds` goes on evenly for it.
+    """
     transport = transport or Scripted()
     of_routes = (Route(match="*", to=PEER),) if of_routes is None else of_routes
     given = Deployment(
@@ -123,7 +129,8 @@ async def a_house(tmp_path, transport=None, *, names=("support",), of_routes=Non
     clock, numbers = VirtualClock(), itertools.count()
     store = SqliteStore(tmp_path / f"{uuid.uuid4()}.sqlite3", NoSeal())
     works = Works(
-        store=store,
+        store=beside(store) if beside else store,
+        monotonic=seconds or time.monotonic,
         deployment=replace(given, **deployment),
         transports=dict.fromkeys(Protocol, transport),
         clock=clock,

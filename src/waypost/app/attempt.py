@@ -39,6 +39,25 @@ class Ready:
     route: Route
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one claim has taken out of the queue."""
+
+    ready: list[Ready]
+    """What is to be attempted."""
+    rerouted: int
+    """How many deliveries a route of now leads elsewhere. They have been moved, put into the inbox, or given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What came of recording an outcome."""
+
+    decision: Decision
+    counts: bool
+    """Whether the outcome was recorded. It is not if the lease ran out and somebody else has the delivery by now."""
+
+
 def claim(
     tx: ports.WriteTx,
     deployment: Deployment,
@@ -48,7 +67,7 @@ def claim(
     now: datetime,
     lease: timedelta,
     limit: int,
-) -> list[Ready]:
+) -> Taken:
     """Take what is due for a destination. What a route of now leads elsewhere is moved, or put into the inbox."""
     found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
@@ -65,7 +84,7 @@ def claim(
         elif tx.move(claimed, destination=leads_to, due_at=now):
             details: Details = {"destination": leads_to, "because": "the routes have changed"}
             happened(tx, claimed.delivery, Event.MOVED, details, now=now, destination=leads_to)
-    return ready
+    return Taken(ready, len(found) - len(ready))
 
 
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
@@ -79,9 +98,9 @@ def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> No
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
 
-def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> None:
-    """Hold what is still being attempted for longer."""
-    tx.renew(claim, lease_until=now + lease)
+def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> bool:
+    """Hold what is still being attempted for longer. Returns whether any of it is still held by the claim."""
+    return tx.renew(claim, lease_until=now + lease) > 0
 
 
 def record(
@@ -92,23 +111,24 @@ def record(
     result: AttemptResult,
     new_id: notify.NewId | None,
     now: datetime,
-) -> Decision:
-    """Record what came of an attempt, and all that follows from it. Without `new_id` nobody is sent a notice."""
+) -> Recorded:
+    """Record what came of an attempt, and all that follows from it. Without `new_id` nobody is sent a notice.
+
+    If its lease ran out and somebody else has claimed it since, nothing is recorded: they record what comes of it.
+    """
     decision = decide(claimed.queued, result, now, deployment.policy)
     details = _details(claimed, result)
-    if decision.then is Then.RETRY:
-        assert decision.at
-        if tx.defer(claimed, due_at=decision.at):
-            until: Details = {"until": trace.moment(decision.at), "because": decision.because}
-            tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
-        return decision
-    if not tx.finish(claimed):
-        return decision  # its lease ran out, and whoever has it now will record what comes of it
-    if decision.then is Then.DELIVERED:
+    is_ours = tx.defer(claimed, due_at=decision.at) if decision.at else tx.finish(claimed)
+    if not is_ours:
+        return Recorded(decision, counts=False)
+    if decision.at:
+        until: Details = {"until": trace.moment(decision.at), "because": decision.because}
+        tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
+    elif decision.then is Then.DELIVERED:
         _delivered(tx, deployment, claimed, details, result=result, new_id=new_id, now=now)
     else:
         _give_up(tx, deployment, claimed, decision, details, result=result, new_id=new_id, now=now)
-    return decision
+    return Recorded(decision, counts=True)
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:

@@ -455,8 +455,8 @@ class WriteTx(ReadTx, Protocol):
         """Give back whatever anybody holds: nobody else can be at work here."""
         ...
 
-    def renew(self, claim: str, *, lease_until: datetime) -> None:
-        """Hold what is still held by a claim for longer."""
+    def renew(self, claim: str, *, lease_until: datetime) -> int:
+        """Hold what is still held by a claim for longer. Returns how many deliveries that is."""
         ...
 
     def finish(self, claimed: Claimed) -> bool:

@@ -26,6 +26,8 @@ class Lane:
     """Attempts that it may have at once: one before it has shown that it works. It doubles with each success."""
     works: bool = False
     """Whether the last attempt said nothing against the destination."""
+    leads_elsewhere: bool = False
+    """Whether all that the last claim found has another destination by the routes of now. It takes no attempts."""
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
     """What is claimed, and waits for room."""
@@ -47,7 +49,7 @@ class Lane:
         if len(self.pending) > AHEAD // 2 or free <= 0:
             return 0
         may_run = min(self.room, self.running + max(1, free // 2))
-        ahead = AHEAD if self.works else 0
+        ahead = AHEAD if self.works or self.leads_elsewhere else 0
         return max(0, may_run + ahead - self.running - len(self.pending))
 
     def next(self) -> Ready | None:

@@ -5,16 +5,16 @@ for which mail waits; the queue itself is in the store.
 """
 
 import asyncio
+import time
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from waypost import events
+from waypost import events, tasks
 from waypost.app import accept, attempt, notify, ports
 from waypost.app.attempt import Ready
 from waypost.app.deployment import Deployment
@@ -22,6 +22,7 @@ from waypost.delivery import parcel
 from waypost.delivery.faults import Faulty
 from waypost.delivery.lanes import Lane, Lanes
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+from waypost.domain.errors import Busy
 
 T = TypeVar("T")
 
@@ -30,6 +31,12 @@ LEASE = timedelta(minutes=2)
 
 RENEW_EVERY = 30.0
 """Seconds between two renewals."""
+
+RENEW_AGAIN = 1.0
+"""Seconds after which a renewal that failed is tried again: the lease goes on running out meanwhile."""
+
+CLOCK_WAS_SET = 10.0
+"""Seconds by which the clock goes more, or less, than it should between two looks: then somebody has set it."""
 
 LOOK_EVERY = 5.0
 """Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
@@ -64,7 +71,19 @@ class Works:
     """Attempts at once, to all destinations together."""
     is_shared: bool = False
     """Whether other servers work on the same queue."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds, which go on evenly whatever becomes of the clock: by them we know whether a lease is still ours."""
     name: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(slots=True)
+class _Held:
+    """What we have in hand by one claim."""
+
+    ends: float
+    """When its lease ends, in seconds of `Works.monotonic`; 0 if somebody else has taken what it held."""
+    count: int = 0
+    """Deliveries."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -81,8 +100,8 @@ class Worker:
         self._works = works
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
-        self._claims = Counter[str]()
-        """How many deliveries we have in hand by each claim."""
+        self._claims: dict[str, _Held] = {}
+        """What we have in hand, by the names of our claims."""
         self._number = 0
         self._woken = asyncio.Event()
         self._passes = 0
@@ -90,36 +109,51 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._next_sweep: datetime | None = None
         self._is_sweeping = False
+        self._is_rerouting = False
+        """Whether more may wait whose destination is another one by the routes of now."""
         self._next_due: datetime | None = None
+        self._looked_at = works.clock(), works.monotonic()
 
     async def start(self) -> None:
         """Begin. What a server that died had claimed of a queue of its own is free again at once."""
         works = self._works
         if not works.is_shared:
             await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
-        self._loops = [asyncio.create_task(self._run()), asyncio.create_task(self._renew())]
+        self._loops = [tasks.start(loop, where="delivery", emit=works.emit) for loop in (self._run(), self._renew())]
 
     def wake(self) -> None:
         """There may be something to do now."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """Begin nothing more, let attempts end for a while, and give back what is left."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        self._loops = []
-        if self._attempts:
-            await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
-        left = list(self._attempts)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        """Begin nothing more, let attempts end for a while, give back what is left, and close all transports.
+
+        What goes wrong is told to the log, and keeps nothing from being closed.
+        """
+        loops, self._loops = self._loops, []
+        try:
+            await _cancelled(loops)
+            if self._attempts:
+                await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
+            await _cancelled(self._attempts)
+            await self._release_all()
+        finally:
+            for transport in set(self._works.transports.values()):
+                try:
+                    await transport.close()
+                except Exception as error:  # noqa: BLE001 - the others are to be closed too
+                    self._failed(error, str(uuid.uuid4()))
+
+    async def _release_all(self) -> None:
+        """Give back all that is in our hands. What cannot be given back is ours until its lease ends."""
         for claim in list(self._claims):
-            with suppress(ports.StoreUnavailable):  # then the lease ends by itself
+            try:
                 await self._works.store.write(partial(attempt.release, claim=claim, now=self._works.clock()))
-        for transport in set(self._works.transports.values()):
-            await transport.close()
+            except ports.StoreUnavailable as error:
+                self._failed(error, str(uuid.uuid4()))
+                return  # nor will it be there for the next one, and each would wait for it
+            except Exception as error:  # noqa: BLE001 - it may be of this one alone
+                self._failed(error, str(uuid.uuid4()))
 
     async def rest(self) -> datetime | None:
         """Wait until there is nothing more to do at this moment. Returns when there will be, as far as is known."""
@@ -128,7 +162,7 @@ class Worker:
             await self._pass()  # the first may have begun before we asked
             if self._attempts:
                 await asyncio.wait(self._attempts)
-            elif not self._is_sweeping:
+            elif not self._is_sweeping and not self._is_rerouting:
                 return self._next_due
 
     async def _pass(self) -> None:
@@ -156,6 +190,7 @@ class Worker:
         """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
         works = self._works
         now = works.clock()
+        await self._renew_if_the_clock_was_set(now)
         await self._sweep_if_it_is_time(now)
         waiting = await works.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
@@ -174,7 +209,10 @@ class Worker:
                 begins = min(wanted, lane.room - lane.running)
                 free -= begins
                 free_for_unknown -= 0 if lane.works else begins
-        await asyncio.gather(*claims)
+        taken = await asyncio.gather(*claims)
+        self._is_rerouting = any(each and each.rerouted for each in taken)
+        if None in taken:
+            return PAUSE_AFTER_FAILURE
         self._next_due = min(nexts, default=None)
         until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
         return max(0.0, min(until, LOOK_EVERY))
@@ -197,7 +235,11 @@ class Worker:
         if self._is_sweeping:
             self.wake()
 
-    async def _claim(self, lane: Lane, limit: int, now: datetime) -> None:
+    async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
+        """Take what is due for a destination, and attempt it. Returns what was taken; None if the store could not.
+
+        Never raises, so that the claims of one look have all ended before the next look.
+        """
         self._number += 1
         claim = f"{self._works.name}.{self._number}"
         use_case = partial(
@@ -209,19 +251,23 @@ class Worker:
             lease=LEASE,
             limit=limit,
         )
-        self._claims[claim] = 0  # so that it is given back if we are stopped before we hear what it brought
+        # Held from now on, so that it is given back if we are stopped before we hear what it brought.
+        held = self._claims[claim] = _Held(ends=self._works.monotonic() + LEASE.total_seconds())
         try:
-            ready = await self._works.store.write(use_case)
-        except Exception:
+            taken = await self._works.store.write(use_case)
+        except Exception as error:  # noqa: BLE001 - what was claimed, if anything was, is free when the lease ends
             del self._claims[claim]
-            raise
-        self._claims[claim] = len(ready)
-        if not ready:
+            self._failed(error, str(uuid.uuid4()))
+            return None
+        held.count = len(taken.ready)
+        if not taken.ready:
             del self._claims[claim]
-        lane.pending.extend(ready)
+        lane.pending.extend(taken.ready)
+        lane.leads_elsewhere = taken.rerouted > 0 and not taken.ready
         self._begin(lane)
-        if len(ready) == limit:
-            self.wake()  # there may be more
+        if taken.rerouted or len(taken.ready) == limit:
+            self.wake()  # there may be more, and what was rerouted is due at another destination
+        return taken
 
     def _begin(self, lane: Lane) -> None:
         """Attempt what there is room for."""
@@ -245,6 +291,9 @@ class Worker:
 
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
         works = self._works
+        if works.monotonic() >= self._claims[ready.claimed.claim].ends:
+            self._lost(ready)  # and not sent by us, who would send it for the second time
+            return
         result = await self._send(ready)
         now = works.clock()
         use_case = partial(
@@ -254,11 +303,15 @@ class Worker:
             result=result,
             now=now,
         )
-        decision = await self._write(use_case, ready.claimed.delivery.id)
+        recorded = await self._record(use_case, ready)
+        decision = recorded.decision
         connections = min(ready.route.connections, max(1, works.connections // 2))
         lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
         if decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
+        if not recorded.counts:
+            self._lost(ready)
+            return
         works.emit(
             _KINDS[decision.then](
                 id=ready.claimed.delivery.id,
@@ -272,6 +325,18 @@ class Worker:
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may wait
 
+    async def _record(self, use_case: Callable[..., attempt.Recorded], ready: Ready) -> attempt.Recorded:
+        """Record an outcome, and try that again as long as the delivery is ours: else it would be sent again."""
+        held = self._claims[ready.claimed.claim]
+        while True:
+            try:
+                return await self._write(use_case, ready.claimed.delivery.id)
+            except (ports.StoreUnavailable, Busy) as error:
+                if self._works.monotonic() >= held.ends:
+                    raise
+                self._failed(error, ready.claimed.delivery.id)
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+
     async def _write(self, use_case: Callable[..., T], failure_id: str) -> T:
         """Record what may want a notice. If a mistake of ours is in the way, then without one: the outcome counts more.
 
@@ -280,7 +345,7 @@ class Worker:
         store = self._works.store
         try:
             return await store.write(partial(use_case, new_id=self._works.new_id))
-        except ports.StoreUnavailable:
+        except (ports.StoreUnavailable, Busy):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, it is told
             self._failed(error, failure_id)
@@ -288,16 +353,23 @@ class Worker:
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Others may be due meanwhile, and these wait for the destination to come back."""
-        if ready:
+        if not ready:
+            return
+        try:
             await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
-            for one in ready:
+        finally:
+            for one in ready:  # also if that failed: nobody attempts them, so their lease must not be renewed
                 self._done_with(one)
 
     def _done_with(self, ready: Ready) -> None:
-        claim = ready.claimed.claim
-        self._claims[claim] -= 1
-        if self._claims[claim] <= 0:
-            del self._claims[claim]
+        held = self._claims[ready.claimed.claim]
+        held.count -= 1
+        if held.count <= 0:
+            del self._claims[ready.claimed.claim]
+
+    def _lost(self, ready: Ready) -> None:
+        delivery = ready.claimed.delivery
+        self._works.emit(events.LeaseLost(id=delivery.id, destination=delivery.destination))
 
     async def _send(self, ready: Ready) -> AttemptResult:
         works, message = self._works, ready.claimed.message
@@ -334,16 +406,43 @@ class Worker:
         return count > 0
 
     async def _renew(self) -> None:
-        """Keep what is in our hands ours."""
-        works = self._works
+        """Keep what is in our hands ours, whatever fails on the way."""
+        failed: Iterable[str] = ()
         while True:
-            await asyncio.sleep(RENEW_EVERY)
-            for claim in list(self._claims):
-                try:
-                    await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
-                except ports.StoreUnavailable as error:
-                    self._failed(error, str(uuid.uuid4()))
+            await asyncio.sleep(RENEW_AGAIN if failed else RENEW_EVERY)
+            outcomes = await asyncio.gather(*map(self._renew_one, list(failed or self._claims)))
+            failed = [claim for claim in outcomes if claim]
+
+    async def _renew_if_the_clock_was_set(self, now: datetime) -> None:
+        """Renew all leases if the clock was set. Else we would take what we are attempting for free, and attempt it."""
+        set_by = (now - self._looked_at[0]).total_seconds() - (self._works.monotonic() - self._looked_at[1])
+        self._looked_at = now, self._works.monotonic()
+        if abs(set_by) >= CLOCK_WAS_SET and self._claims:
+            await asyncio.gather(*map(self._renew_one, list(self._claims)))
+
+    async def _renew_one(self, claim: str) -> str:
+        """Make a lease end later. Returns the claim if that failed."""
+        works = self._works
+        if claim not in self._claims:
+            return ""
+        ends = works.monotonic() + LEASE.total_seconds()
+        try:
+            is_ours = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the lease runs out if this ends
+            self._failed(error, str(uuid.uuid4()))
+            return claim
+        if held := self._claims.get(claim):
+            held.ends = ends if is_ours else 0.0
+        return ""
 
     def _failed(self, error: Exception, failure_id: str) -> None:
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
         self._works.emit(kind(where="delivery", id=failure_id, cause=error))
+
+
+async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:
+    """Cancel tasks, and wait until they have ended, however they do."""
+    ending = list(running)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

@@ -60,8 +60,8 @@ class QueueQueries(Statements):
     def release_all(self, *, due_at: datetime) -> None:
         self._run("release_all", rows.to_milliseconds(due_at))
 
-    def renew(self, claim: str, *, lease_until: datetime) -> None:
-        self._run("renew", claim, rows.to_milliseconds(lease_until))
+    def renew(self, claim: str, *, lease_until: datetime) -> int:
+        return len(self._all("renew", claim, rows.to_milliseconds(lease_until)))
 
     def finish(self, claimed: ports.Claimed) -> bool:
         return bool(self._all("finish", *_fence(claimed)))

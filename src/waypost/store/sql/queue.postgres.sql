@@ -110,8 +110,8 @@ UPDATE queue SET claim = '', due_at = $2 WHERE claim = $1 AND claim <> '' RETURN
 UPDATE queue SET claim = '', due_at = $1 WHERE claim <> '';
 
 -- name: renew
--- The lease ends later, for what a claim still holds.
-UPDATE queue SET due_at = $2 WHERE claim = $1 AND claim <> '';
+-- The lease ends later, for what a claim still holds; a row comes back for each.
+UPDATE queue SET due_at = $2 WHERE claim = $1 AND claim <> '' RETURNING 1;
 
 -- name: finish
 -- A row comes back if it was still of this claim.

@@ -1,0 +1,338 @@
+"""What the worker does when the store is busy or gone, when a lease runs out, and when the routes have changed."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.delivery.works import GONE, NEVER, PEER, TAKEN, Scripted, a_house
+from waypost import events
+from waypost.app import attempt
+from waypost.app.ports import StoreUnavailable
+from waypost.delivery import worker as worker_module
+from waypost.delivery.worker import LEASE, Worker
+from waypost.domain.delivery import Protocol, Status
+from waypost.domain.errors import Busy
+from waypost.domain.routes import Route
+
+BUSY = Busy("Another call is changing the same resource.")
+HELP = "smtp://help.example:25"
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, 60))
+
+
+class Store:
+    """Stands before a store. `before` is awaited with the name of each use case that writes, and may raise."""
+
+    def __init__(self, store, before):
+        self._store, self._before = store, before
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def write(self, use_case):
+        await self._before(use_case)
+        return await self._store.write(use_case)
+
+
+def failing(name, *errors):
+    """Use cases of this name fail with these errors, one after the other, and then no more. Tells how often it came."""
+    left, came = list(errors), []
+
+    async def before(use_case):
+        if getattr(getattr(use_case, "func", None), "__name__", "") == name:
+            came.append(use_case)
+            if left:
+                raise left.pop(0)
+
+    return lambda store: Store(store, before), came
+
+
+def hanging():
+    """A transport that waits until a test says so."""
+    go_on = asyncio.Event()
+
+    async def hang():
+        await go_on.wait()
+        return TAKEN
+
+    return Scripted(answer=lambda *_: hang()), go_on
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)
+
+
+def emitted(house, kind):
+    return [event for event in house.emitted if isinstance(event, kind)]
+
+
+# Routes that have changed
+
+
+async def _drained(house, routes):
+    """Have another worker, with these routes, empty the queue; returns how often it looked."""
+    deployment = replace(house.deployment, routes=routes, routes_revision="2")
+    worker = Worker(replace(house.works, deployment=deployment))
+    await worker.start()
+    await worker.rest()
+    await worker.stop()
+    return worker._passes
+
+
+def test_a_queue_whose_route_was_removed_drains_at_once(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, start=False) as house:
+            for _ in range(200):
+                await house.send("support")
+            looks = await _drained(house, routes=())
+            assert len(await house.inbox("support")) == 100  # as many as are listed
+            assert await house.store.read(lambda tx: tx.waiting()) == []
+            assert looks < 30
+            assert house.transport.parcels == []
+
+    run(scenario())
+
+
+def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, start=False) as house:
+            for _ in range(100):
+                await house.send("support")
+            await _drained(house, routes=(Route(match="*", to=HELP),))
+            assert len(house.transport.parcels) == 100
+            assert await house.store.read(lambda tx: tx.waiting()) == []
+
+    run(scenario())
+
+
+# Leases
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
+def test_a_renewal_that_fails_is_told_and_tried_again_and_the_next_ones_come(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(worker_module, "RENEW_AGAIN", 0.001)
+    beside, renewals = failing("renew", error, error)
+
+    async def scenario():
+        transport, go_on = hanging()
+        async with a_house(tmp_path, transport, beside=beside) as house:
+            message_id = await house.send("support")
+            await until(lambda: len(renewals) >= 4)
+            assert [event.cause for event in house.emitted] == [error, error]
+            go_on.set()
+            await house.rest()
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+            house.emitted[:] = [event for event in house.emitted if not isinstance(event, events.Failed)]
+
+    run(scenario())
+
+
+def test_an_outcome_that_comes_after_another_server_took_the_delivery_is_neither_recorded_nor_told(
+    tmp_path,
+):
+    async def scenario():
+        transport, go_on = hanging()
+        async with a_house(tmp_path, transport) as house:
+            message_id = await house.send("support")
+            await until(lambda: transport.running)
+            taken = await house.store.write(
+                lambda tx: attempt.claim(
+                    tx,
+                    house.deployment,
+                    destination=PEER,
+                    claim="another server",
+                    now=house.clock() + 2 * LEASE,
+                    lease=LEASE,
+                    limit=9,
+                )
+            )
+            assert len(taken.ready) == 1
+            go_on.set()
+            await house.rest()
+            assert await house.events(message_id) == ["accepted", "queued"]
+            assert emitted(house, events.Delivered) == []
+            (lost,) = emitted(house, events.LeaseLost)
+            assert (lost.id, lost.destination) == (f"{message_id}.support", PEER)
+
+    run(scenario())
+
+
+def test_what_waits_in_hand_until_its_lease_has_run_out_is_not_sent_and_is_claimed_again(tmp_path):
+    async def scenario():
+        seconds = 0.0
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        beside, _ = failing("renew", StoreUnavailable("gone"))
+        async with a_house(
+            tmp_path, transport, of_routes=one_by_one, start=False, beside=beside, seconds=lambda: seconds
+        ) as house:
+            sent = [await house.send("support") for _ in range(5)]
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            seconds += LEASE.total_seconds()
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+            assert len(emitted(house, events.LeaseLost)) == 3
+            await house.advance(minutes=3)
+            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+            assert len(transport.parcels) == 5
+
+    run(scenario())
+
+
+def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forward(tmp_path):
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        async with a_house(tmp_path, transport, start=False) as house:
+            sent = [await house.send("support") for _ in range(2)]
+            await house.worker.start()
+            await until(lambda: transport.running)
+            house.clock._ahead += timedelta(hours=3)
+            await house.worker._pass()
+            await house.worker._pass()
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+
+    run(scenario())
+
+
+def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
+    beside, _ = failing("give_back", BUSY)
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def fail():
+            await go_on.wait()
+            return GONE
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else fail())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False, beside=beside) as house:
+            for _ in range(5):
+                await house.send("support")
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            go_on.set()
+            await house.rest()
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
+            assert house.worker._claims == {}
+
+    run(scenario())
+
+
+# A store that is busy or gone
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone")], ids=repr)
+def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_nothing_is_sent_again(
+    tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
+    beside, records = failing("record", error, error, error)
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), beside=beside) as house:
+            message_id = await house.send("support")
+            await house.rest()
+            assert len(records) == 4
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [error] * 3
+            assert len(house.transport.parcels) == 1
+            told = await house.trace(message_id)
+            assert [event.kind for event in told] == ["accepted", "queued", "dead", "not notified"]
+            assert "our side" not in told[-1].detail["because"]
+
+    run(scenario())
+
+
+def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
+
+    async def scenario():
+        go_on, failed = asyncio.Event(), asyncio.Event()
+        claims = []
+
+        async def before(use_case):
+            destination = getattr(use_case, "keywords", {}).get("destination")
+            if not destination:
+                return
+            claims.append(destination)
+            if destination == HELP and claims.count(HELP) == 1:
+                failed.set()
+                raise BUSY
+            if destination == PEER and not go_on.is_set():
+                await go_on.wait()
+
+        of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
+        async with a_house(
+            tmp_path,
+            names=("help", "support"),
+            of_routes=of_routes,
+            start=False,
+            beside=lambda store: Store(store, before),
+        ) as house:
+            await house.send("help", "support")
+            await house.worker.start()
+            await failed.wait()
+            house.worker.wake()
+            await asyncio.sleep(0.05)  # many times the pause after a failure: if it did not wait, it would look now
+            assert sorted(claims) == [HELP, PEER]
+            go_on.set()
+            await house.rest()
+            assert len(house.transport.parcels) == 2
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
+
+    run(scenario())
+
+
+# The end
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
+def test_a_stop_closes_all_transports_whatever_fails(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(worker_module, "STOP_SECONDS", 0.001)
+    beside, _ = failing("release", error)
+
+    class Unclosable(Scripted):
+        async def close(self):
+            await super().close()
+            raise RuntimeError("cannot be closed")
+
+    async def scenario():
+        transport, _ = hanging()
+        others = {protocol: Unclosable() for protocol in (Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK)}
+        async with a_house(tmp_path, transport, start=False, beside=beside) as house:
+            worker = Worker(replace(house.works, transports={**others, Protocol.SMTP: transport}))
+            await worker.start()
+            await house.send("support")
+            worker.wake()
+            await until(lambda: transport.running)
+            await worker.stop()
+            assert [each.closed for each in (transport, *others.values())] == [True] * 4
+            failed = [event.cause for event in house.emitted]
+            assert failed[0] is error
+            assert [str(cause) for cause in failed[1:]] == ["cannot be closed"] * 3
+            house.emitted.clear()
+
+    run(scenario())

@@ -1,0 +1,28 @@
+"""Tasks in the background do not end unnoticed."""
+
+import asyncio
+
+from waypost import events, tasks
+
+
+def test_a_task_that_ends_with_an_error_is_told_at_once_and_one_that_is_cancelled_is_not():
+    emitted = []
+
+    async def fails():
+        raise RuntimeError("a mistake")
+
+    async def waits():
+        await asyncio.Event().wait()
+
+    async def scenario():
+        failing, waiting = (tasks.start(each, where="x", emit=emitted.append) for each in (fails(), waits()))
+        await asyncio.wait([failing])
+        await asyncio.sleep(0)
+        assert [(event.where, str(event.cause)) for event in emitted] == [("x", "a mistake")]
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert len(emitted) == 1
+    assert isinstance(emitted[0], events.Failed)
