@@ -57,6 +57,12 @@ def pair(directory, hostname="mail.example"):
     return files
 
 
+def test_one_that_was_made_while_the_clock_was_ahead_is_made_anew_when_it_goes_back(tmp_path):
+    certificate, key = pair(tmp_path)
+    assert certificates.is_good(certificate, key, "mail.example", NOW)
+    assert not certificates.is_good(certificate, key, "mail.example", NOW - 10 * DAY)
+
+
 @pytest.mark.parametrize("hostname", ["a", "mail.example", "x" * 63 + ".example", ".".join(["x" * 50] * 5)[:253]])
 def test_there_is_one_for_every_host_name(hostname, tmp_path):
     assert certificates.is_good(*pair(tmp_path, hostname), hostname, NOW)

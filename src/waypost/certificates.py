@@ -44,7 +44,7 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
 
 
 def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
-    """Whether there is a certificate for this name that will be good for a while, with its key."""
+    """Whether there is a certificate for this name, good now and for a while, with its key."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)
@@ -52,4 +52,5 @@ def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
     except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return False
     is_ours = hostname in names.get_values_for_type(x509.DNSName) and private.public_key() == found.public_key()
-    return is_ours and now < found.not_valid_after_utc - RENEWED_BEFORE
+    # One that is good only later was made while the clock was ahead.
+    return is_ours and found.not_valid_before_utc <= now < found.not_valid_after_utc - RENEWED_BEFORE

@@ -89,6 +89,22 @@ def test_tokens_are_forgotten_in_the_order_of_their_age_also_from_before_1970(st
     assert store.write(lambda tx: tx.forget_calls(before=EPOCH, limit=9)) == 1
 
 
+def test_a_token_that_was_used_while_the_clock_was_ahead_counts_no_longer_than_one_of_now(store):
+    week = timedelta(days=7)
+    ahead, later = NOW + timedelta(days=10), NOW + timedelta(days=8)
+    done = []
+
+    def once(now):
+        call = tokened(b"print", retention=week)
+        return store.write(idempotency.once, call, now=now, effect=lambda: done.append(now) or str(len(done)))
+
+    assert once(ahead) == once(NOW) == "1"
+    assert store.write(idempotency.purge, now=NOW, retention=week) is False
+    assert once(NOW + week - MILLISECOND) == "1"
+    assert store.write(idempotency.purge, now=later, retention=week) is False
+    assert store.count("remembered_calls") == {"remembered_calls": 0}
+
+
 def test_a_clock_that_has_not_been_set_yet_makes_no_token_a_used_one(store):
     for now in (EPOCH, EPOCH + timedelta(days=1)):
         call = tokened(token=str(now))

@@ -55,6 +55,14 @@ def test_a_session_ends_at_its_end(after, expired):
     assert not KEY.is_expired(NOW + timedelta(days=100_000))
 
 
+@pytest.mark.parametrize(("minutes", "expired"), [(-1, False), (0, False), (15, False), (16, True), (14_400, True)])
+def test_a_session_that_was_made_while_the_clock_was_ahead_has_ended_when_it_goes_back(minutes, expired):
+    made_at = NOW + timedelta(minutes=minutes)
+    session = replace(SESSION, created_at=made_at, expires_at=made_at + timedelta(hours=1))
+    assert session.is_expired(NOW) is expired
+    assert not replace(KEY, created_at=made_at).is_expired(NOW)
+
+
 def test_a_key_may_do_everything_unless_it_is_said_what():
     assert KEY.policy == policies.parse(policies.ALLOW_ALL)
     assert KEY.is_unrestricted

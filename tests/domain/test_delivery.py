@@ -25,6 +25,7 @@ from waypost.domain.delivery import (
     decide,
     expired,
     is_delivered,
+    latest_due,
     pause_after,
     wants,
 )
@@ -202,6 +203,15 @@ def test_a_pause_is_the_same_whenever_it_is_asked_and_within_its_bounds(delivery
     assert pause == pause_after(queued(attempts, delivery_id), policy)
     exact = pause_after(queued(attempts, delivery_id), Policy(jitter=0))
     assert exact <= pause <= exact * (1 + jitter) + timedelta(milliseconds=1)
+
+
+@given(st.text(), st.integers(0, 100), st.floats(0, 1))
+def test_nothing_is_ever_deferred_for_longer_than_the_longest_pause(delivery_id, attempts, jitter):
+    policy = Policy(jitter=jitter)
+    assert NOW + pause_after(queued(attempts, delivery_id), policy) <= latest_due(NOW, policy) + timedelta(
+        milliseconds=1
+    )
+    assert latest_due(NOW, Policy(jitter=0.1)) == NOW + 4.4 * 60 * MINUTE
 
 
 def test_what_failed_together_does_not_come_back_together():

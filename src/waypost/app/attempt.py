@@ -21,11 +21,18 @@ from waypost.domain.delivery import (
     Then,
     decide,
     expired,
+    latest_due,
 )
 from waypost.domain.notices import Action, Fate
 from waypost.domain.routes import Route
 
 Details = dict[str, str | int]
+
+CLOCKS_DIFFER = timedelta(hours=1)
+"""By how much the clocks of two servers may differ, so that neither takes the leases of the other for wrong ones."""
+
+CORRECTED_AT_ONCE = 500
+"""Deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
 """Deliveries that one transaction gives up or warns of: others wait for the store meanwhile."""
@@ -146,6 +153,21 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify
             details: Details = {"attempt": claimed.queued.attempts, "destination": claimed.delivery.destination}
             _give_up(tx, deployment, claimed, decision, details, result=None, new_id=new_id, now=now)
     return len(found)
+
+
+def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
+    """Correct some of the times that were written while the clock was ahead, and has gone back since. Returns how many.
+
+    What was queued in the future counts as queued now, and is due as long after that as it was; nothing is due later
+    than after the longest pause, and no lease ends later than a lease of now.
+    """
+    return tx.correct_queue(
+        now=now,
+        due_by=latest_due(now, deployment.policy),
+        leased_by=now + lease + CLOCKS_DIFFER,
+        lease_until=now + lease,
+        limit=CORRECTED_AT_ONCE,
+    )
 
 
 def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:

@@ -49,5 +49,10 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
-    """Forget some of the calls that are remembered longer than they count. Returns whether there may be more."""
-    return tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE
+    """Forget some of the calls that are remembered longer than they count. Returns whether there may be more.
+
+    A call that was made in the future was made while the clock was ahead: it counts as long as one that is made now.
+    """
+    corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
+    forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)
+    return FORGOTTEN_AT_ONCE in {corrected, forgotten}

@@ -380,6 +380,10 @@ class WriteTx(ReadTx, Protocol):
         """Forget the oldest calls made before a moment, `limit` at most; returns how many."""
         ...
 
+    def correct_calls(self, *, now: datetime, limit: int) -> int:
+        """Calls that were made after `now`, `limit` at most, were made at that moment; returns how many."""
+        ...
+
     def first_time(self, what: str) -> bool:
         """Whether this is the first time, in the life of the deployment, that this is asked for `what`."""
         ...
@@ -457,6 +461,17 @@ class WriteTx(ReadTx, Protocol):
 
     def renew(self, claim: str, *, lease_until: datetime) -> int:
         """Hold what is still held by a claim for longer. Returns how many deliveries that is."""
+        ...
+
+    def correct_queue(
+        self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
+    ) -> int:
+        """Correct times of the queue that cannot be right at `now`, up to `limit` of each kind; returns how many.
+
+        What was queued after `now` is queued now, and what goes by that moment (when it is due, and when its sender is
+        warned) comes earlier by as much. What nobody has claimed is due by `due_by`. A lease that ends after
+        `leased_by` ends at `lease_until`.
+        """
         ...
 
     def finish(self, claimed: Claimed) -> bool:

@@ -397,9 +397,13 @@ class Worker:
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self) -> bool:
-        """Give up some of what is too old, and tell some senders of delays. Returns whether there may be more."""
+        """Correct what a wrong clock has written, give up some of what is too old, and tell some senders of delays.
+
+        Returns whether there may be more.
+        """
         works = self._works
-        count = 0
+        correct = partial(attempt.correct_times, deployment=works.deployment, now=works.clock(), lease=LEASE)
+        count = await works.store.write(correct)
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
             step = partial(use_case, deployment=works.deployment, now=works.clock())
             count += await self._write(step, str(uuid.uuid4()))

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from waypost.domain import errors
@@ -13,6 +13,9 @@ from waypost.domain.iam.policies import Policy
 
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCKS_DIFFER = timedelta(minutes=15)
+"""By how much the clock of the machine where a key is made may be ahead; as much as for signatures."""
+
 _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
@@ -61,8 +64,11 @@ class AccessKey:
         return self.active and self.expires_at is None and self.allows_all
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether a temporary key has come to its end."""
-        return self.expires_at is not None and now >= self.expires_at
+        """Whether a temporary key has come to its end.
+
+        So has one that was made in the future: the clock was ahead then, and by as much it would be good for longer.
+        """
+        return self.expires_at is not None and not self.created_at - CLOCKS_DIFFER <= now < self.expires_at
 
 
 def is_id(text: str) -> bool:

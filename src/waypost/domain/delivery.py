@@ -330,6 +330,14 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
     return timedelta(milliseconds=round(pause / timedelta(milliseconds=1) * (1 + policy.jitter * share)))
 
 
+def latest_due(now: datetime, policy: Policy) -> datetime:
+    """The latest moment at which a delivery can be due that was deferred by `now`, after the longest pause.
+
+    What is due later was deferred while the clock was ahead.
+    """
+    return now + max(policy.retry_schedule) * (1 + policy.jitter)
+
+
 def is_delivered(result: AttemptResult) -> bool:
     """Whether the message is where it should be, and whoever has it has said so."""
     if result.trouble is not None:

@@ -63,6 +63,16 @@ class QueueQueries(Statements):
     def renew(self, claim: str, *, lease_until: datetime) -> int:
         return len(self._all("renew", claim, rows.to_milliseconds(lease_until)))
 
+    def correct_queue(
+        self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
+    ) -> int:
+        at, due, leased, until = map(rows.to_milliseconds, (now, due_by, leased_by, lease_until))
+        count = len(self._all("correct_queued", at, due, limit))
+        if count == limit:  # when they are due is corrected with when they were queued
+            return count
+        count += len(self._all("correct_due", due, limit))
+        return count + len(self._all("correct_leases", leased, until, limit))
+
     def finish(self, claimed: ports.Claimed) -> bool:
         return bool(self._all("finish", *_fence(claimed)))
 

@@ -266,6 +266,9 @@ class Transaction(QueueQueries, RetentionQueries):
     def forget_calls(self, *, before: datetime, limit: int) -> int:
         return len(self._all("forget_calls", rows.to_milliseconds(before), limit))
 
+    def correct_calls(self, *, now: datetime, limit: int) -> int:
+        return len(self._all("correct_calls", rows.to_milliseconds(now), limit))
+
     def first_time(self, what: str) -> bool:
         return bool(self._all("add_mark", what, b"done"))
 

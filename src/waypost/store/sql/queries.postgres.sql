@@ -195,6 +195,15 @@ WITH old AS MATERIALIZED (
 )
 DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (SELECT * FROM old) RETURNING 1;
 
+-- name: correct_calls
+-- Some of those made after a moment, by a clock that was ahead, were made at that moment.
+WITH ahead AS MATERIALIZED (
+    SELECT account, region, operation, scope, token FROM remembered_calls
+    WHERE made_at > $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+UPDATE remembered_calls SET made_at = $1
+WHERE (account, region, operation, scope, token) IN (SELECT * FROM ahead) RETURNING 1;
+
 -- name: mark
 -- Something of this database as a whole.
 SELECT value FROM deployment_marks WHERE name = $1;

@@ -208,6 +208,12 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
     SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at < ? ORDER BY made_at LIMIT ?
 ) RETURNING 1;
 
+-- name: correct_calls
+-- Some of those made after a moment, by a clock that was ahead, were made at that moment.
+UPDATE remembered_calls SET made_at = ?1 WHERE (account, region, operation, scope, token) IN (
+    SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at > ?1 LIMIT ?2
+) RETURNING 1;
+
 -- name: mark
 -- Something of this database as a whole.
 SELECT value FROM deployment_marks WHERE name = ?;

@@ -110,6 +110,40 @@ UPDATE queue SET claim = '', due_at = ?1 WHERE claim <> '';
 -- The lease ends later, for what a claim still holds; a row comes back for each.
 UPDATE queue SET due_at = ?2 WHERE claim = ?1 AND claim <> '' RETURNING 1;
 
+-- name: correct_queued
+-- What was queued after a moment was queued by a clock that was ahead, and is queued at that moment: what goes by it
+-- comes earlier by as much, and is due by the second moment. Of what is claimed, `due_at` is the end of the lease.
+UPDATE queue SET
+    queued_at = ?1,
+    due_at = CASE WHEN claim = '' THEN min(due_at - (queued_at - ?1), ?2) ELSE due_at END,
+    warn_at = warn_at - (queued_at - ?1)
+WHERE (message_id, email_address_id) IN
+    (SELECT message_id, email_address_id FROM queue WHERE queued_at > ?1 ORDER BY queued_at DESC LIMIT ?3)
+RETURNING 1;
+
+-- name: correct_due
+-- What nobody has claimed is due by a moment. It goes from one destination to the next by the index, as `waiting` does.
+WITH RECURSIVE waits (destination) AS (
+    SELECT min(destination) FROM queue
+    UNION ALL
+    SELECT (SELECT min(q.destination) FROM queue AS q WHERE q.destination > waits.destination)
+    FROM waits WHERE waits.destination IS NOT NULL
+)
+UPDATE queue SET due_at = ?1
+WHERE (message_id, email_address_id) IN (
+    SELECT q.message_id, q.email_address_id
+    FROM waits CROSS JOIN queue AS q ON q.destination = waits.destination AND q.due_at > ?1
+    WHERE q.claim = '' LIMIT ?2
+)
+RETURNING 1;
+
+-- name: correct_leases
+-- A lease that ends after the first moment ends at the second.
+UPDATE queue SET due_at = ?2
+WHERE (message_id, email_address_id) IN
+    (SELECT message_id, email_address_id FROM queue WHERE claim <> '' AND due_at > ?1 LIMIT ?3)
+RETURNING 1;
+
 -- name: finish
 -- A row comes back if it was still of this claim.
 DELETE FROM queue WHERE message_id = ?1 AND email_address_id = ?2 AND claim = ?3 RETURNING 1;
