@@ -3,13 +3,18 @@
 import asyncio
 import socket
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from waypost import bootstrap, events, opening, upkeep
-from waypost.app import idempotency
+from waypost.app import idempotency, routes
 from waypost.datadir import DataDirectory
+from waypost.delivery.worker import Worker
+from waypost.domain.routes import Route
 from waypost.settings import Settings
+from waypost.settings_file import SettingsFile
 
 
 def test_a_start_that_fails_leaves_nothing_open(tmp_path):
@@ -20,6 +25,80 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
             asyncio.run(bootstrap.Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
+
+
+def test_a_route_that_leads_back_ends_the_start_before_a_client_is_heard_or_mail_is_claimed(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # a port that is free when it has been closed
+        port = taken.getsockname()[1]
+    begun = []
+    monkeypatch.setattr(Worker, "start", lambda _: begun.append("worker"))
+    smtp = f"127.0.0.2:{port + 1 if port < 65535 else 1024},localhost:{port}"
+    settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+    file = SettingsFile(routes=(Route(match="*", to=f"smtp://127.0.0.1:{port}"),))
+    service = bootstrap.Service(settings, file)
+    service._emit = begun.append
+    with pytest.raises(opening.CannotStart, match="leads back to this server"):
+        asyncio.run(service.start())
+    assert [event for event in begun if not isinstance(event, events.Stopped)] == []
+
+
+def test_a_server_that_runs_says_all_that_a_command_has_to_know_to_check_a_route(tmp_path):
+    settings = Settings(
+        data=str(tmp_path / "data"),
+        http="127.0.0.1:0",
+        smtp="127.0.0.1:0,127.0.0.2:0",
+        lmtp="127.0.0.1:0",
+        hostname="our.example",
+        dns="192.0.2.53",
+        config="waypost.toml",
+    )
+
+    async def scenario():
+        service = bootstrap.Service(settings)
+        told = await service.start()
+        found = DataDirectory(tmp_path / "data").running()
+        await service.stop()
+        return told, found
+
+    told, found = asyncio.run(scenario())
+    assert [address.partition(":")[0] for address in found.listeners] == ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+    assert {told.smtp, told.lmtp} <= set(found.listeners)
+    assert (found.hostname, found.dns, found.config) == (
+        "our.example",
+        "192.0.2.53",
+        str(Path("waypost.toml").absolute()),
+    )
+
+
+def test_a_route_that_was_set_by_command_and_leads_nowhere_is_told_at_the_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gone = f"smtp://127.0.0.1:{taken.getsockname()[1]}"
+    told = []
+
+    async def scenario():
+        settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
+        for is_set in (True, False):
+            service = bootstrap.Service(settings)
+            found = asyncio.Event()
+
+            def emit(event, found=found):
+                told.append(event)
+                if isinstance(event, events.RouteUnreachable):
+                    found.set()
+
+            service._emit = emit
+            await service.start()
+            if is_set:
+                set_it = partial(routes.add_route, route=Route(match="*", to=gone), before=None)
+                await service._store.write(set_it)
+            else:
+                async with asyncio.timeout(60):
+                    await found.wait()
+            await service.stop()
+
+    asyncio.run(scenario())
+    (unreachable,) = [event for event in told if isinstance(event, events.RouteUnreachable)]
+    assert "refused" in unreachable.reason
 
 
 def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, monkeypatch):

@@ -2,46 +2,113 @@
 
 import asyncio
 import socket
+from ipaddress import ip_address
 
 import pytest
 
 from tests.e2e.sink import Sink
-from waypost import routes_check
-from waypost.delivery.dns import Resolver
+from waypost import datadir, events, routes_check
 from waypost.domain.routes import Route
 from waypost.opening import Refused
-from waypost.routes_check import LeadsBack
+from waypost.routes_check import Here, LeadsBack, answers
+from waypost.settings import Settings
 
 
-def look(to, *, ours=(), hostname="mx.example", **fields):
+class Hosts:
+    """The mail hosts of every domain."""
+
+    def __init__(self, *hosts):
+        self._hosts = hosts
+
+    async def mail_hosts(self, domain):
+        return list(self._hosts)
+
+
+def look(to, *, listeners=(), hostname="mx.example", hosts=(), **fields):
     route = Route(match="a@example.com", to=to, **fields)
-    asyncio.run(routes_check.check(route, hostname=hostname, ours=ours, resolver=Resolver(shuffler=None)))
+    here = Here(hostname=hostname, listeners=listeners, resolver=Hosts(*hosts))
+    asyncio.run(routes_check.check(route, here))
 
 
 @pytest.mark.parametrize(
-    ("to", "ours"),
+    ("to", "listener"),
     [
         ("smtp://127.0.0.1:{port}", "127.0.0.1:{port}"),
         ("smtp://localhost:{port}", "127.0.0.1:{port}"),
+        ("smtp://127.0.0.1:{port}", "localhost:{port}"),
         ("lmtp://0.0.0.0:{port}", "127.0.0.1:{port}"),
         ("smtp://127.0.0.1:{port}", "0.0.0.0:{port}"),
+        ("smtp://127.0.0.9:{port}", "0.0.0.0:{port}"),
+        ("smtp://[::ffff:127.0.0.1]:{port}", "127.0.0.1:{port}"),
         ("smtp://[::1]:{port}", "[::1]:{port}"),
         ("https://127.0.0.1:{port}/x", "127.0.0.1:{port}"),
     ],
 )
-def test_a_route_that_leads_back_here_is_refused_however_it_is_written(to, ours):
+def test_a_route_that_leads_back_here_is_refused_however_it_is_written(to, listener):
     with pytest.raises(LeadsBack, match="leads back to this server"):
-        look(to.format(port=2525), ours={ours.format(port=2525), "127.0.0.1:24", ""})
+        look(to.format(port=2525), listeners=["127.0.0.1:24", "[::1]:24", listener.format(port=2525)])
+
+
+@pytest.mark.parametrize("edge", ["smtp", "smtps", "lmtp"])
+@pytest.mark.parametrize("listeners", ["127.0.0.2:2525,127.0.0.1:2525", "127.0.0.2:24,localhost:2525", "0.0.0.0:2525"])
+def test_every_address_of_every_listener_of_the_settings_counts(edge, listeners):
+    settings = Settings(**{edge: listeners}, tls_certificate="self-signed")
+    route = Route(match="*", to="smtp://127.0.0.1:2525")
+    with pytest.raises(LeadsBack):
+        asyncio.run(routes_check.refuse_circles([Route(match="a@example.com", to="inbox"), route], Here.of(settings)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "heard", "is_answered"),
+    [
+        ("192.0.2.1", ["192.0.2.1"], True),
+        ("192.0.2.1", ["192.0.2.2", "192.0.2.1"], True),
+        ("192.0.2.1", ["192.0.2.2"], False),
+        ("192.0.2.1", ["0.0.0.0"], True),
+        ("192.0.2.9", ["0.0.0.0"], False),
+        ("192.0.2.1", ["::"], False),
+        ("2001:db8::1", ["::"], True),
+        ("2001:db8::1", ["0.0.0.0"], False),
+        ("2001:db8::9", ["::"], False),
+        ("::ffff:192.0.2.1", ["0.0.0.0"], True),
+        ("::ffff:192.0.2.1", ["::"], False),
+        ("0.0.0.0", ["127.0.0.1"], True),
+        ("0.0.0.0", ["192.0.2.1"], False),
+        ("::", ["::1"], True),
+        ("::", ["127.0.0.1"], False),
+        ("127.0.0.1", [], False),
+    ],
+)
+def test_who_answers_at_an_address(asked, heard, is_answered):
+    local = {ip_address(each) for each in ("192.0.2.1", "2001:db8::1", "127.0.0.1", "::1")}
+    assert answers(ip_address(asked), [ip_address(each) for each in heard], local.__contains__) is is_answered
+
+
+def test_a_domain_whose_best_mail_host_is_this_machine_under_another_name_leads_back():
+    with pytest.raises(LeadsBack):
+        look("mx:example.org", listeners=["127.0.0.1:25"], hosts=["localhost", "mx2.example.org"])
+    with pytest.raises(LeadsBack):
+        look("mx:", listeners=["0.0.0.0:25"], hosts=["localhost"])
+    with pytest.raises(LeadsBack):  # by its name, wherever it listens
+        look("mx:", listeners=["127.0.0.1:2525"], hosts=["MX.example"])
+
+
+def test_a_route_is_checked_as_the_server_that_runs_would_use_it():
+    run = datadir.Run("", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300")
+    here = Here.running(run)
+    assert (here.hostname, here.listeners) == ("our.example", ["0.0.0.0:2525"])
+    assert here.resolver._nameservers == [("192.0.2.53", 53), ("192.0.2.54", 5300)]
+    assert Here.running(datadir.Run("", "")).hostname == socket.gethostname()  # a server of before, which does not say
 
 
 def test_somebody_else_on_the_same_port_is_no_circle():
     with Sink() as sink:
-        look(sink.to, ours={f"192.0.2.1:{sink.port}"})
-        look(sink.to, ours={f"127.0.0.1:{sink.port + 1}"})
+        look(sink.to, listeners=[f"192.0.2.1:{sink.port}"])
+        look(sink.to, listeners=[f"127.0.0.1:{sink.port + 1}", f"[::]:{sink.port}"])
 
 
-def test_a_server_that_says_that_it_is_us_leads_back():
-    with Sink() as sink, pytest.raises(LeadsBack):
+def test_a_server_on_another_port_that_says_our_own_name_is_no_circle():
+    with Sink() as sink:
         look(sink.to, hostname="sink.example")
 
 
@@ -70,4 +137,18 @@ def test_a_maildir_needs_a_directory_to_be_in(tmp_path):
 
 def test_what_leads_nowhere_is_not_looked_at():
     look("inbox")
-    asyncio.run(routes_check.refuse_circle(Route(match="*", to="inbox"), {"127.0.0.1:25"}))
+    asyncio.run(routes_check.refuse_circle(Route(match="*", to="inbox"), ["127.0.0.1:25"]))
+
+
+def test_a_mistake_while_a_route_is_looked_at_is_told_and_the_others_are_looked_at(monkeypatch, tmp_path):
+    def fails(_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(routes_check, "_look_at_directory", fails)
+    emitted = []
+    routes = [Route(match="*", to=f"maildir:{tmp_path}"), Route(match="*", to="smtp://127.0.0.1:2525")]
+    here = Here(hostname="mx.example", listeners=["127.0.0.1:2525"], resolver=Hosts())
+    asyncio.run(routes_check.tell(routes, here, emitted.append))
+    failed, unreachable = emitted
+    assert isinstance(failed, events.Failed)
+    assert "leads back to this server" in unreachable.reason

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, keyring, logs, opening, routes_check
+from waypost import datadir, events, keyring, logs, opening, routes_check, tasks
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
 from waypost.app import accept, access_keys, instances, ports
 from waypost.app.buckets import FailedSignatures
 from waypost.app.deployment import Deployment
+from waypost.app.routes import list_routes
 from waypost.authentication.checker import Checker
 from waypost.clock import VirtualClock, now
 from waypost.console import inspection
@@ -37,6 +38,7 @@ from waypost.disk import DiskGuard
 from waypost.domain import errors, routes
 from waypost.domain.delivery import Protocol
 from waypost.domain.instances import Instance, Tenant
+from waypost.domain.routes import Route
 from waypost.http_server import HttpServer
 from waypost.opening import CannotStart, adopting, open_store
 from waypost.settings import SELF_SIGNED, Settings, host_and_port
@@ -100,7 +102,7 @@ class Service:
             opened.callback(self._emit, events.Stopped())
             try:
                 run = await self._start(opened)
-            except (ports.StoreUnavailable, errors.WaypostError) as error:
+            except (ports.StoreUnavailable, errors.WaypostError, opening.Refused) as error:
                 raise CannotStart(str(error)) from error
             self._opened = opened.pop_all()
         return run
@@ -109,6 +111,8 @@ class Service:
         settings = self.settings
         self.directory.prepare()
         opened.callback(self.directory.release)
+        here, file_routes = routes_check.Here.of(settings), self._routes_of_file()
+        await routes_check.refuse_circles(file_routes, here)  # before any client is heard, and any mail sent on
         database = self.directory.where(settings.database)
         self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
@@ -146,29 +150,29 @@ class Service:
                 found = await self._listen(listener.name, address, partial(smtp.start, listener))
                 addresses[listener.name] = addresses[listener.name] or found
         self._keeping = self._upkeep(started_at)
-        opened.callback(asyncio.create_task(self._keeping.run()).cancel)
-        run = datadir.Run(http_address, addresses["smtp"], smtps=addresses["smtps"], lmtp=addresses["lmtp"])
+        opened.callback(tasks.start(self._keeping.run(), where="upkeep", emit=self._emit).cancel)
+        run = datadir.Run(
+            http_address,
+            addresses["smtp"],
+            smtps=addresses["smtps"],
+            lmtp=addresses["lmtp"],
+            listeners=[_host_and_port(*address) for address in smtp.addresses],
+            hostname=settings.real_hostname,
+            dns=settings.dns,
+            config=_absolute(settings.config),
+        )
         if settings.tls_certificate == SELF_SIGNED:
             run = replace(run, certificate=str(self.directory.certificate))
-        look = self._looker(run)
-        try:
-            await look.refuse_circles()
-        except opening.Refused as error:
-            raise CannotStart(str(error)) from error
-        opened.callback(asyncio.create_task(look.tell()).cancel)
+        looked_at = [*file_routes, *await self._store.read(list_routes)]
+        looking = routes_check.tell(looked_at, replace(here, listeners=run.listeners), self._emit)
+        opened.callback(tasks.start(looking, where="routes", emit=self._emit).cancel)
         self.directory.announce(run)
         return run
 
-    def _looker(self, run: datadir.Run) -> routes_check.Looker:
-        """Looks whether the routes of the settings file lead anywhere; that for notices is one of them."""
+    def _routes_of_file(self) -> list[Route]:
+        """The routes of the settings file; that for notices is one of them."""
         via = self.file.delivery.bounces_via
-        return routes_check.Looker(
-            routes=[*self.file.routes, *([via] if via else [])],
-            hostname=self.settings.real_hostname,
-            ours=frozenset({run.smtp, run.smtps, run.lmtp}),
-            resolver=Resolver(self.settings.resolvers, shuffler=random.SystemRandom()),
-            emit=self._emit,
-        )
+        return [*self.file.routes, *([via] if via else [])]
 
     def _deployment(self) -> Deployment:
         """What the use cases of mail go by."""
@@ -347,9 +351,17 @@ class Service:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"Cannot listen on {address}: {reason}. Choose another with --{edge}.") from error
-        found = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        found = _host_and_port(host, port)
         self._emit(events.Listening(edge=edge, address=found))
         return found
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
+
+
+def _host_and_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _mail_listeners(settings: Settings) -> list[Listener]:

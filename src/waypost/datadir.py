@@ -18,7 +18,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +47,14 @@ class Run:
     lmtp: str = ""
     certificate: str = ""
     """The file of the certificate that was made here, for clients to trust."""
+    listeners: Sequence[str] = ()
+    """All addresses where mail is taken, as they are listened on: by SMTP, SMTP over TLS, or LMTP."""
+    hostname: str = ""
+    """What the server calls itself."""
+    dns: str = ""
+    """The DNS resolvers that it was told to ask, as in its setting; empty for the system's."""
+    config: str = ""
+    """Its settings file, if it has one."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 

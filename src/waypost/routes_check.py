@@ -6,25 +6,31 @@ import random
 import re
 import socket
 import ssl
-from collections.abc import Collection, Sequence
+import uuid
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from waypost import datadir, events
 from waypost.delivery.connection import Timeouts, why
-from waypost.delivery.dns import Resolver
+from waypost.delivery.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
 from waypost.delivery.public import is_public
 from waypost.delivery.smtp import SmtpTransport
 from waypost.domain import discretion
 from waypost.domain.delivery import Protocol, Trouble
 from waypost.domain.routes import Route
 from waypost.opening import Refused
-from waypost.settings import host_and_port
+from waypost.settings import Settings, host_and_port
 
 SECONDS = 10.0
 """How long a host may take to answer."""
+
+SMTP_PORT = 25
+"""Where a mail host of the DNS is asked."""
+
+Address = IPv4Address | IPv6Address
 
 
 class LeadsBack(Refused):
@@ -32,97 +38,133 @@ class LeadsBack(Refused):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looker:
-    """Looks at the routes of a settings file, as a server starts."""
+class Here:
+    """The server for which a route is checked."""
 
-    routes: Sequence[Route]
     hostname: str
-    ours: Collection[str]
-    """The addresses that we listen on, as HOST:PORT."""
+    """What it calls itself."""
+    listeners: Collection[str]
+    """All addresses where it takes mail, as HOST:PORT. A host may be a name, or one for all of this machine."""
     resolver: Resolver
-    emit: events.Emit
 
-    async def refuse_circles(self) -> None:
-        """Raise `LeadsBack` if one leads to this very server: nobody should have to look for such a mistake."""
-        for route in self.routes:
-            await refuse_circle(route, self.ours)
+    @classmethod
+    def of(cls, settings: Settings) -> "Here":
+        """A server with these settings."""
+        listeners = [address for edge in ("smtp", "smtps", "lmtp") for address in settings.addresses(edge)]
+        resolver = Resolver(settings.resolvers, shuffler=random.SystemRandom())
+        return cls(hostname=settings.real_hostname, listeners=listeners, resolver=resolver)
 
-    async def tell(self) -> None:
-        """Tell the log which routes lead nowhere now. Mail for them waits."""
-        for route in self.routes:
-            try:
-                await check(route, hostname=self.hostname, ours=self.ours, resolver=self.resolver)
-            except Refused as error:
-                self.emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
+    @classmethod
+    def running(cls, run: datadir.Run) -> "Here":
+        """The server that is running."""
+        return replace(cls.of(Settings(hostname=run.hostname, dns=run.dns)), listeners=run.listeners)
 
 
-async def check_route(route: Route, directory: datadir.DataDirectory) -> None:
+async def refuse_circles(routes: Sequence[Route], here: Here) -> None:
+    """Raise `LeadsBack` if a route leads to this very server: nobody should have to look for such a mistake."""
+    looking = (refuse_circle(route, here.listeners) for route in routes)
+    for found in await asyncio.gather(*looking, return_exceptions=True):
+        if found:
+            raise found
+
+
+async def tell(routes: Sequence[Route], here: Here, emit: events.Emit) -> None:
+    """Tell the log which routes lead nowhere now, or back to here. Mail for them waits."""
+    for route in routes:
+        try:
+            await check(route, here)
+        except Refused as error:
+            emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours, and the other routes are still to be looked at
+            emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
+
+
+async def check_route(route: Route, here: Here) -> None:
     """Look whether the destination of a route is there. Raises `Refused`, saying what to do."""
-    ours = set()
-    with suppress(datadir.DataDirectoryError):  # no server is running
-        run = directory.running()
-        ours = {run.smtp, run.smtps, run.lmtp}
-    resolver = Resolver(shuffler=random.SystemRandom())
     try:
-        await check(route, hostname=socket.gethostname(), ours=ours, resolver=resolver)
+        await check(route, here)
     except LeadsBack:
         raise
     except Refused as error:
         raise Refused(f"{error}. Mend that first, or set the route with --unchecked: mail for it waits.") from error
 
 
-async def check(route: Route, *, hostname: str, ours: Collection[str], resolver: Resolver) -> None:
-    """Raise `Refused`, and say why, if the destination of a route is not there; `LeadsBack`, if that is this server.
-
-    `ours` are the addresses that we listen on, as HOST:PORT.
-    """
+async def check(route: Route, here: Here) -> None:
+    """Raise `Refused`, and say why, if the destination of a route is not there; `LeadsBack`, if that is this server."""
     if route.is_inbox or route.fault:
         return
-    await refuse_circle(route, ours)
+    await refuse_circle(route, here.listeners)
     target = route.target
     if target.protocol is Protocol.MAILDIR:
         reason = await asyncio.to_thread(_look_at_directory, Path(target.path))
     elif target.protocol is Protocol.WEBHOOK:
         reason = await _look_at_webhook(route)
     else:
-        reason = await _look_at_server(route, hostname, resolver)
+        reason = await _look_at_server(route, here)
     if reason:
         raise Refused(f"{route.to} cannot be reached: {discretion.one_line(reason)}")
 
 
-async def refuse_circle(route: Route, ours: Collection[str]) -> None:
-    """Raise `LeadsBack` if a route leads to one of the addresses that we listen on, however it is written."""
+async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
+    """Raise `LeadsBack` if a route names a host and port where one of these listeners answers, however it is written.
+
+    `listeners` are HOST:PORT each. Names are resolved; of what cannot be resolved nobody knows where it is.
+    """
     target = None if route.is_inbox else route.target
-    listeners = [host_and_port("", address) for address in ours if address]
-    hosts = {host for host, port in listeners if target and port == target.port}
-    if target is None or not target.host or not hosts:
-        return
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return  # nobody knows where it is
-    if any(_is_heard(str(each[4][0]), hosts) for each in found):
+    if target and target.host and await _is_answered_here(target.host, target.port, listeners):
         raise _circle(route)
 
 
-def _is_heard(address: str, hosts: Collection[str]) -> bool:
-    """Whether who connects to an address meets somebody who listens on one of these hosts of this machine."""
-    heard = [ip_address("127.0.0.1" if host == "localhost" else host) for host in hosts]
-    asked = ip_address(address.partition("%")[0])
-    if asked in heard or (asked.is_unspecified and any(host.is_loopback for host in heard)):
+async def _is_answered_here(host: str, port: int, listeners: Collection[str]) -> bool:
+    """Whether one of our listeners answers who connects to a host at a port."""
+    ours = _at_port(port, listeners)
+    if not ours:
+        return False
+    heard = [address for each in ours for address in await _addresses(each, port)]
+    return any(answers(asked, heard, _is_of_this_machine) for asked in await _addresses(host, port))
+
+
+def _at_port(port: int, listeners: Collection[str]) -> list[str]:
+    """The hosts of those that listen at a port."""
+    return [host for host, number in (host_and_port("", address) for address in listeners) if number == port]
+
+
+async def _addresses(host: str, port: int) -> list[Address]:
+    """All addresses of a host; none if that cannot be found out in time."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # TimeoutError is an OSError
+        return []
+    return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+
+
+def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
+    """Whether a connection to an address is taken by who listens on some addresses of this machine.
+
+    `is_here` says whether an address is one of this machine. A listener on all addresses of one version of IP takes
+    none of the other: 0.0.0.0 and :: are two. A connection to them, as Linux makes it, is one to the loopback address,
+    and one to an IPv4-mapped address (RFC 4291 section 2.5.5.2) one over IPv4.
+    """
+    if isinstance(asked, IPv6Address) and asked.ipv4_mapped:
+        asked = asked.ipv4_mapped
+    if asked.is_unspecified:
+        asked = ip_address("127.0.0.1" if asked.version == 4 else "::1")
+    if asked in heard:
         return True
-    return any(host.is_unspecified for host in heard) and _is_of_this_machine(asked)
+    listens_on_all = any(each.is_unspecified and each.version == asked.version for each in heard)
+    return listens_on_all and is_here(asked)
 
 
-def _is_of_this_machine(address: IPv4Address | IPv6Address) -> bool:
+def _is_of_this_machine(address: Address) -> bool:
     """Whether one may listen on an address, which one may on those of this machine alone."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family) as listener:
-        try:
+    try:
+        with socket.socket(family) as listener:
             listener.bind((str(address), 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 
@@ -130,13 +172,15 @@ def _circle(route: Route) -> LeadsBack:
     return LeadsBack(f"The route for {route.match} leads back to this server ({route.to}): mail would go in a circle.")
 
 
-async def _look_at_server(route: Route, hostname: str, resolver: Resolver) -> str:
+async def _look_at_server(route: Route, here: Here) -> str:
     """Go as far as a mail server that is ready for a message."""
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
         return ""  # it depends on the address
+    if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, here):
+        raise _circle(route)
     timeouts = Timeouts(connect=SECONDS, greeting=SECONDS, command=SECONDS)
-    transport = SmtpTransport(hostname=hostname, timeouts=timeouts, resolve=resolver)
+    transport = SmtpTransport(hostname=here.hostname, timeouts=timeouts, resolve=here.resolver)
     try:
         found = await transport.look(route, domain)
     finally:
@@ -144,6 +188,17 @@ async def _look_at_server(route: Route, hostname: str, resolver: Resolver) -> st
     if found and found.trouble is Trouble.IS_OURSELVES:
         raise _circle(route)
     return f"{found.stage}: {' '.join(filter(None, [str(found.code or ''), found.text]))}" if found else ""
+
+
+async def _is_mail_host(domain: str, here: Here) -> bool:
+    """Whether the best mail host of a domain is this server, under whatever name."""
+    if not _at_port(SMTP_PORT, here.listeners):
+        return False
+    try:
+        best, *_ = await here.resolver.mail_hosts(domain)
+    except (NullMx, NoSuchDomain, DnsFailed):  # who looks at it next, says so
+        return False
+    return await _is_answered_here(best, SMTP_PORT, here.listeners)
 
 
 def _look_at_directory(maildir: Path) -> str:

@@ -1,5 +1,7 @@
 """Routes that are set by command, on both stores: in their order, by their numbers, in turn."""
 
+import re
+
 import pytest
 
 from waypost.app import routes
@@ -40,6 +42,15 @@ def names(store):
 def in_force(store, of_file):
     deployment = Deployment("mx.example", b"key", routes=tuple(of_file))
     return store.read(lambda tx: deployment.routes_in_force(tx, tx.routes_revision()))
+
+
+@pytest.mark.parametrize("taker", ["*", "*@example.com", "a@example.com"])
+def test_a_route_that_the_settings_file_never_lets_be_used_is_refused(store, taker):
+    of_file = [a_route("b"), Route(match=taker, to="inbox")]
+    with pytest.raises(errors.Conflict, match=f"never be used: the settings file has one for {re.escape(taker)}"):
+        store.write(routes.add_route, a_route("a"), before=None, first=of_file)
+    assert listed(store) == []
+    assert store.write(routes.add_route, a_route("a"), before=None, first=[a_route("b")]) == 1
 
 
 def test_without_a_route_there_is_none(store):

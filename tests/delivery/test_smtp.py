@@ -553,10 +553,18 @@ async def test_we_are_not_asked_ourselves_nor_who_is_preferred_less():
 
 
 @on_both_loops
-async def test_a_mail_server_that_says_it_is_us_ends_the_search():
+async def test_a_mail_server_of_another_name_in_the_dns_that_says_our_own_gets_mail():
     async with mail_servers({}, {}, hostname="mail.example") as peers, known(**MX), a_transport(hosts=THREE) as ours:
-        assert (await ours.attempt(a_parcel(), a_route("mx:"))).trouble is Trouble.IS_OURSELVES
+        result = await ours.attempt(a_parcel(), a_route("mx:"))
+        assert (result.code, result.trouble) == (250, None)
         assert peers[1].connections == 0
+
+
+@on_both_loops
+async def test_a_final_dot_makes_no_other_host_of_us():
+    for named, own in (("mail.example", "mail.example."), ("MAIL.example.", "mail.Example")):
+        async with a_transport(hosts=Hosts(example_com=[named]), hostname=own) as transport:
+            assert (await transport.attempt(a_parcel(), a_route("mx:"))).trouble is Trouble.IS_OURSELVES
 
 
 SAID_OF_DOMAIN = [

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
+from tests.e2e.sink import Sink
 from waypost import cli
+from waypost.datadir import DataDirectory, Run
+from waypost.delivery.dns import Resolver
 
 PASSWORD = "hunter2 hunter2 hunter2"
 
@@ -186,3 +189,51 @@ def test_routes_of_a_waypost_that_is_not_there_are_refused(tmp_path, capsys, mon
     nowhere = Routes(tmp_path / "data", capsys, monkeypatch)
     assert "There is no Waypost in" in nowhere.refused("list")
     assert not nowhere.data.exists()
+
+
+# Checked as the server that runs would
+
+
+def announce(routes, **facts):
+    """A server runs on the data directory, as far as a command can see."""
+    DataDirectory(routes.data).announce(Run("127.0.0.1:1", "127.0.0.1:1", **facts))
+
+
+def test_a_route_is_checked_with_all_listeners_of_the_server_that_runs(routes):
+    with Sink() as sink:
+        announce(routes, listeners=["127.0.0.1:1", f"0.0.0.0:{sink.port}"])
+        assert "leads back to this server" in routes.refused("add", "*", sink.to)
+        announce(routes, listeners=["127.0.0.1:1"])
+        routes("add", "*", sink.to)
+
+
+def test_a_route_to_a_server_of_the_name_of_the_one_that_runs_is_set_and_one_to_its_mx_is_not(routes, monkeypatch):
+    async def mail_hosts(_, __):
+        return ["sink.example"]
+
+    monkeypatch.setattr(Resolver, "mail_hosts", mail_hosts)
+    announce(routes, hostname="sink.example")
+    with Sink() as sink:
+        routes("add", "a@example.com", sink.to)
+    assert "leads back to this server" in routes.refused("add", "b@example.com", "mx:")
+
+
+def test_a_route_that_the_settings_file_of_the_server_that_runs_never_lets_be_used_is_refused(routes, tmp_path):
+    config = tmp_path / "waypost.toml"
+    config.write_text('[[route]]\nmatch = "*@example.com"\nto = "inbox"\n')
+    announce(routes, config=str(config))
+    said = routes.refused("add", "a@example.com", "smtp://127.0.0.1:2600", "--unchecked")
+    assert "never be used: the settings file has one for *@example.com" in said
+    config.write_text("not TOML")
+    routes.add("a@example.com", "smtp://127.0.0.1:2600")
+
+
+def test_without_a_server_a_route_is_checked_with_the_settings_file_and_the_environment(routes, tmp_path, monkeypatch):
+    config = tmp_path / "waypost.toml"
+    with Sink() as sink:
+        config.write_text(f'smtp = "127.0.0.1:{sink.port}"\n')
+        assert "leads back to this server" in routes.refused("add", "*", sink.to, "--config", config)
+        monkeypatch.setenv("WAYPOST_SERVE_LMTP", f"127.0.0.1:{sink.port}")
+        assert "leads back to this server" in routes.refused("add", "*", sink.to)
+        monkeypatch.delenv("WAYPOST_SERVE_LMTP")
+        routes("add", "*", sink.to)

@@ -13,13 +13,19 @@ def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
     return tx.stored_routes(revision) if revision else ()
 
 
-def add_route(tx: ports.WriteTx, route: Route, *, before: int | None) -> int:
+def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, first: Sequence[Route] = ()) -> int:
     """Set a route before another one, or behind all; returns its number.
 
-    Raises `errors.Invalid` for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes
-    would never be used.
+    `first` are the routes of a settings file, which come before all that are set by command. Raises `errors.Invalid`
+    for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
     """
     route = routes.checked(route)
+    taker = next((each for each in first if routes.never_used((each, route))), None)
+    if taker:
+        raise errors.Conflict(
+            f"The route for {route.match} would never be used: the settings file has one for {taker.match}, which "
+            "comes before all that are set by command and takes all of that mail."
+        )
     tx.hold("routes")
     found = list(list_routes(tx))
     place = len(found) if before is None else _place(found, before)

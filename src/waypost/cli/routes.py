@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,9 +13,9 @@ from waypost.app import routes
 from waypost.cli.administration import administer, run
 from waypost.cli.client import Data, Json, ServerRefused
 from waypost.cli.keys import Database
-from waypost.cli.serving import read_file
-from waypost.datadir import DataDirectory
-from waypost.settings import Settings, environment_name
+from waypost.cli.serving import read_file, settings_of
+from waypost.datadir import DataDirectory, DataDirectoryError, Run
+from waypost.settings import BadSetting, Settings, environment_name
 
 if TYPE_CHECKING:
     from waypost.settings_file import SettingsFile
@@ -64,6 +65,7 @@ def listed(
 
 @app.command()
 def add(
+    ctx: typer.Context,
     match: Annotated[
         str,
         typer.Argument(
@@ -117,7 +119,8 @@ def add(
 ) -> None:
     """Set a route, for mail that comes in from then on.
 
-    It is checked before it is set, and comes behind all others unless --before.
+    It is checked before it is set, as the server that runs on the data directory would use it, or, if none runs, one
+    with this settings file and environment. It comes behind all others unless --before.
     """
     from waypost import routes_check, settings_file
 
@@ -125,9 +128,12 @@ def add(
     table["rewrite_sender"] = not no_rewrite_sender
     given = {"tls": tls, "user": user, "secret_file": secret_file, "connections": connections, "fault": fault}
     route = settings_file.route(table | {name: value for name, value in given.items() if value not in {"", None}})
+    running = _running(data)
+    file = _file_of(running, ctx.obj)
     if not unchecked:
-        run(routes_check.check_route(route, DataDirectory(Path(data))))
-    number = administer(data, database, partial(routes.add_route, route=route, before=before))
+        here = routes_check.Here.running(running) if running else routes_check.Here.of(settings_of(file))
+        run(routes_check.check_route(route, here))
+    number = administer(data, database, partial(routes.add_route, route=route, before=before, first=file.routes))
     typer.echo(f"Route {number} is set: {_told(_shown(route, number))}")
 
 
@@ -143,6 +149,23 @@ def remove(
         raise ServerRefused(f"A route is removed by its number, as in `waypost routes list`; {number!r} is none.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
     typer.echo(f"Route {number} is gone: {_told(_shown(route, int(number)))}")
+
+
+def _running(data: str) -> Run | None:
+    """The server that runs on a data directory."""
+    with suppress(DataDirectoryError):
+        return DataDirectory(Path(data)).running()
+    return None
+
+
+def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
+    """The settings file of the server that runs, if there is one and we can read it; or else the one that was named."""
+    from waypost import settings_file
+
+    if running and running.config:
+        with suppress(BadSetting):  # perhaps a secret of it is in the environment of the server alone
+            return settings_file.read(Path(running.config))
+    return given
 
 
 def _shown(route: Any, number: int | None) -> dict[str, Any]:

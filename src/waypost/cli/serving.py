@@ -1,6 +1,8 @@
 """`waypost serve`."""
 
+import os
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +31,18 @@ def read_file(ctx: typer.Context, config: str) -> str:
     ctx.obj = settings_file.read(Path(config)) if config else settings_file.SettingsFile()
     ctx.default_map = dict(ctx.obj.values)
     return config
+
+
+def settings_of(file: "SettingsFile") -> Settings:
+    """The settings of a server that is started with this settings file, in this environment, without options.
+
+    Raises `BadSetting`.
+    """
+    given = {
+        setting.name: os.environ.get(environment_name(setting.name)) or file.values.get(setting.name, "")
+        for setting in fields(Settings)
+    }
+    return Settings(**{name: value for name, value in given.items() if value})
 
 
 def serve(

@@ -187,9 +187,8 @@ class Dialogue:
             self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: it may be an old one
             reply = yield from self._hear(Stage.HELLO)
         self._accept(Stage.HELLO, reply)
-        # A mail store beside us may well bear the name of the machine; a mail server of our name is a circle.
-        if not is_lmtp and reply.lines[0].split(" ", 1)[0].lower() == hostname.lower():
-            raise _Over(self._trouble(Trouble.IS_OURSELVES, f"the peer says that it is {hostname}, which we are"))
+        # What the peer calls itself is not compared with our name: another mail server on this machine has the same,
+        # many machines have a default one, and some proxies say back what they were told.
         self._offer = commands.read_offer(reply.lines[1:]) if is_extended else {}
         return None
 

@@ -162,15 +162,16 @@ class SmtpTransport:
             return hosts
         result = None
         for host in hosts:
-            if errand.target.mx is not None and host.lower() == self._hostname.lower():
-                # RFC 5321 section 5.1: those that are preferred less than we are would bring it back to us.
+            if errand.target.mx is not None and _is_same_host(host, self._hostname):
+                # RFC 5321 section 5.1: those that are preferred less than we are would bring it back to us. Only here
+                # does our name say so: it is the DNS that names us. A circle past it is found by its loop token.
                 return result or errand.trouble(Trouble.IS_OURSELVES, f"{host} is what we are called")
             for place in await self._places(errand, host):
                 reached = place if isinstance(place, AttemptResult) else await self._try(errand, place)
                 if isinstance(reached, Connection):
                     return reached
                 result = reached
-                if result.stage is Stage.AUTH or result.trouble is Trouble.IS_OURSELVES:
+                if result.stage is Stage.AUTH:
                     return result
         return result or errand.trouble(Trouble.NO_SUCH_HOST, "no host takes its mail")
 
@@ -281,6 +282,10 @@ class _Errand:
         """What came of it, if it did not come to a connection."""
         to = peer or self.target.host or self.target.mx or self.target.path
         return AttemptResult(protocol=self.target.protocol, stage=Stage.CONNECT, peer=to, trouble=trouble, text=text)
+
+
+def _is_same_host(one: str, other: str) -> bool:
+    return one.lower().removesuffix(".") == other.lower().removesuffix(".")
 
 
 _target = lru_cache(maxsize=1024)(parse_target)

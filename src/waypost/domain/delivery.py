@@ -166,7 +166,7 @@ class Trouble(StrEnum):
     FAILED = "failed"
     """Something of ours: a full disk, a missing directory, a mistake. Whatever it is, the mail is not to blame."""
     IS_OURSELVES = "is ourselves"
-    """The peer is this very server."""
+    """Among the mail servers that the DNS names for a domain, this server comes first (RFC 5321 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,12 @@ class SmtpServer:
         name = server.sockets[0].getsockname()
         return name[0], name[1]
 
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """All addresses on which it listens, with their ports: a host may have several."""
+        sockets = [each for server in self._servers for each in server.sockets]
+        return [each.getsockname()[:2] for each in sockets]
+
     async def stop(self) -> None:
         """Take no more connections, give every message that was received its answer, and hang up."""
         self._is_stopping = True
