@@ -310,6 +310,30 @@ def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypat
     run(main())
 
 
+def test_a_start_of_the_worker_that_fails_in_an_unforeseen_way_ends_neither_the_checks_nor_the_stop(zone, monkeypatch):
+    start, tries = WorkerProcess.start, []
+
+    async def fails_first(*arguments):
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise RuntimeError("cannot start a thread")
+        return await start(*arguments)
+
+    monkeypatch.setattr(WorkerProcess, "start", fails_first)
+
+    async def main():
+        async with running(zone, backoff=0.001, probe_again=0.01) as checker:
+            await checker.change()
+            assert checker.told == [False, True]
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+        monkeypatch.setattr(WorkerProcess, "start", lambda *_: fails_first())
+        tries.clear()
+        async with running(zone) as checker:
+            assert checker.told == [False]
+
+    run(main())
+
+
 def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypatch):
     async def main():
         starts = []

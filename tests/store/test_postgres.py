@@ -26,6 +26,28 @@ from waypost.app import access_keys, ports
 from waypost.domain import errors
 from waypost.store import postgres, postgres_connection
 
+# The end
+
+
+def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_says_so(database):
+    async def scenario(store):
+        await store.write(make_instance)
+
+        async def fails(**_):
+            raise RuntimeError("cannot be closed")
+
+        close = store._reads.close
+        store._reads.close = fails
+        with pytest.raises(RuntimeError, match="cannot be closed"):
+            await store.close()
+        assert store._writes.is_ended
+        assert store._searches.is_ended
+        assert store._writes._idle == []
+        store._reads.close = close
+
+    with_store(database, scenario)
+
+
 # Connections that are lost
 
 

@@ -78,7 +78,7 @@ class Checker:
         self._works, self._not_before = False, float("inf")
         for worker in (self._last, self._worker):
             if worker:
-                with suppress(WorkerDied):
+                with suppress(Exception):  # one that was never started; the other one is to be stopped all the same
                     await (await worker).stop()
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
@@ -158,12 +158,13 @@ class Checker:
             self._in_doubt.clear()
 
     async def _probe(self) -> bool:
+        """Whether the DNS works. Never raises: if this ended, no message would be checked any more, nor refused."""
         try:
             # The worker may have to be started first, on a machine that is busy.
             async with asyncio.timeout(self._limits.probe + LIMIT):
                 worker = await self._running()
                 return await worker.probe(self._limits.probe)
-        except (TimeoutError, WorkerDied):
+        except Exception:  # noqa: BLE001 - the worker died or cannot be started; it is asked again after a while
             return False
 
     def _tell(self, works: bool) -> None:

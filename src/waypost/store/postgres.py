@@ -97,7 +97,10 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what was begun, but for searches, and close all connections. Later calls raise `StoreUnavailable`."""
-        await asyncio.gather(self._reads.close(), self._searches.close(wait_for=0.0), self._writes.close())
+        closing = (self._reads.close(), self._searches.close(wait_for=0.0), self._writes.close())
+        for failure in await asyncio.gather(*closing, return_exceptions=True):
+            if failure:  # raised when all three have done what they can
+                raise failure
 
 
 class _Session:
