@@ -423,6 +423,16 @@ def test_a_new_key_is_of_the_owner_s_account(new_server, capsys, monkeypatch):
     assert Keys(new_server.data, capsys, monkeypatch).list()[made["AccessKeyId"]]["account"] == "123456789012"
 
 
+def test_a_new_key_is_of_the_owner_s_account_also_where_there_is_no_credentials_file(new_server, capsys, monkeypatch):
+    new_server._options = ("--account", "123456789012")
+    new_server.start()
+    new_server.stop()
+    DataDirectory(new_server.data).credentials.unlink()
+    keys = Keys(new_server.data, capsys, monkeypatch)
+    made = json.loads(keys("create", "--json"))
+    assert keys.list()[made["AccessKeyId"]]["account"] == "123456789012"
+
+
 def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_keys):
     made = own_keys.create("--expires", "1s")["AccessKeyId"]
     other = own_keys.create("--expires", "1h")["AccessKeyId"]

@@ -35,6 +35,11 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
     return new
 
 
+def owners_account(tx: ports.ReadTx) -> str | None:
+    """The account of the owner, who has the oldest key of a root that may do everything; None if there is none yet."""
+    return next((key.account for key in tx.access_keys() if key.is_unrestricted and key.user_name == "root"), None)
+
+
 def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
     """The access key with this id, if there is one; the id may be anything that came over the wire."""
     return tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None

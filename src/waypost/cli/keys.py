@@ -49,7 +49,7 @@ def create(
     from waypost import keyring
     from waypost.clock import now
 
-    account = account or _owners_account(data)
+    account = account or _owners_account(data, database)
     key, session_token = keyring.new_access_key(
         account=account,
         user_name=name,
@@ -122,10 +122,13 @@ def _shown(key: Any) -> dict[str, Any]:
     }
 
 
-def _owners_account(data: str) -> str:
-    """The account of the owner's access key, if there is one yet."""
+def _owners_account(data: str, database: str) -> str:
+    """The account of the owner's access key: of the one in this directory, or else in the store that is there."""
     directory = DataDirectory(Path(data))
-    return directory.profiles()[0].key.account if directory.credentials.exists() else _DEFAULTS.account
+    if directory.credentials.exists():
+        return directory.profiles()[0].key.account
+    found = administer(data, database, access_keys.owners_account) if database or directory.has_database else None
+    return found or _DEFAULTS.account
 
 
 def _status(key: Any) -> str:
