@@ -10,7 +10,7 @@ from tests.e2e.sink import Sink
 from waypost import datadir, events, routes_check
 from waypost.domain.routes import Route
 from waypost.opening import Refused
-from waypost.routes_check import Here, LeadsBack, answers
+from waypost.routes_check import LeadsBack, OurServer, answers
 from waypost.settings import Settings
 
 
@@ -26,8 +26,8 @@ class Hosts:
 
 def look(to, *, listeners=(), hostname="mx.example", hosts=(), **fields):
     route = Route(match="a@example.com", to=to, **fields)
-    here = Here(hostname=hostname, listeners=listeners, resolver=Hosts(*hosts))
-    asyncio.run(routes_check.check(route, here))
+    server = OurServer(hostname=hostname, listeners=listeners, resolver=Hosts(*hosts))
+    asyncio.run(routes_check.check(route, server))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,9 @@ def test_every_address_of_every_listener_of_the_settings_counts(edge, listeners)
     settings = Settings(**{edge: listeners}, tls_certificate="self-signed")
     route = Route(match="*", to="smtp://127.0.0.1:2525")
     with pytest.raises(LeadsBack):
-        asyncio.run(routes_check.refuse_circles([Route(match="a@example.com", to="inbox"), route], Here.of(settings)))
+        asyncio.run(
+            routes_check.refuse_circles([Route(match="a@example.com", to="inbox"), route], OurServer.of(settings))
+        )
 
 
 @pytest.mark.parametrize(
@@ -95,10 +97,12 @@ def test_a_domain_whose_best_mail_host_is_this_machine_under_another_name_leads_
 
 def test_a_route_is_checked_as_the_server_that_runs_would_use_it():
     run = datadir.Run("", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300")
-    here = Here.running(run)
-    assert (here.hostname, here.listeners) == ("our.example", ["0.0.0.0:2525"])
-    assert here.resolver._nameservers == [("192.0.2.53", 53), ("192.0.2.54", 5300)]
-    assert Here.running(datadir.Run("", "")).hostname == socket.gethostname()  # a server of before, which does not say
+    server = OurServer.running(run)
+    assert (server.hostname, server.listeners) == ("our.example", ["0.0.0.0:2525"])
+    assert server.resolver._nameservers == [("192.0.2.53", 53), ("192.0.2.54", 5300)]
+    assert (
+        OurServer.running(datadir.Run("", "")).hostname == socket.gethostname()
+    )  # a server of before, which does not say
 
 
 def test_somebody_else_on_the_same_port_is_no_circle():
@@ -147,8 +151,8 @@ def test_a_mistake_while_a_route_is_looked_at_is_told_and_the_others_are_looked_
     monkeypatch.setattr(routes_check, "_look_at_directory", fails)
     emitted = []
     routes = [Route(match="*", to=f"maildir:{tmp_path}"), Route(match="*", to="smtp://127.0.0.1:2525")]
-    here = Here(hostname="mx.example", listeners=["127.0.0.1:2525"], resolver=Hosts())
-    asyncio.run(routes_check.tell(routes, here, emitted.append))
+    server = OurServer(hostname="mx.example", listeners=["127.0.0.1:2525"], resolver=Hosts())
+    asyncio.run(routes_check.tell(routes, server, emitted.append))
     failed, unreachable = emitted
     assert isinstance(failed, events.Failed)
     assert "leads back to this server" in unreachable.reason

@@ -111,8 +111,8 @@ class Service:
         settings = self.settings
         self.directory.prepare()
         opened.callback(self.directory.release)
-        here, file_routes = routes_check.Here.of(settings), self._routes_of_file()
-        await routes_check.refuse_circles(file_routes, here)  # before any client is heard, and any mail sent on
+        as_set, file_routes = routes_check.OurServer.of(settings), self._routes_of_file()
+        await routes_check.refuse_circles(file_routes, as_set)  # before any client is heard, and any mail sent on
         database = self.directory.where(settings.database)
         self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)
@@ -164,7 +164,7 @@ class Service:
         if settings.tls_certificate == SELF_SIGNED:
             run = replace(run, certificate=str(self.directory.certificate))
         looked_at = [*file_routes, *await self._store.read(list_routes)]
-        looking = routes_check.tell(looked_at, replace(here, listeners=run.listeners), self._emit)
+        looking = routes_check.tell(looked_at, replace(as_set, listeners=run.listeners), self._emit)
         opened.callback(tasks.start(looking, where="routes", emit=self._emit).cancel)
         self.directory.announce(run)
         return run

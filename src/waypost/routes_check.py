@@ -38,7 +38,7 @@ class LeadsBack(Refused):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Here:
+class OurServer:
     """The server for which a route is checked."""
 
     hostname: str
@@ -48,59 +48,59 @@ class Here:
     resolver: Resolver
 
     @classmethod
-    def of(cls, settings: Settings) -> "Here":
+    def of(cls, settings: Settings) -> "OurServer":
         """A server with these settings."""
         listeners = [address for edge in ("smtp", "smtps", "lmtp") for address in settings.addresses(edge)]
         resolver = Resolver(settings.resolvers, shuffler=random.SystemRandom())
         return cls(hostname=settings.real_hostname, listeners=listeners, resolver=resolver)
 
     @classmethod
-    def running(cls, run: datadir.Run) -> "Here":
+    def running(cls, run: datadir.Run) -> "OurServer":
         """The server that is running."""
         return replace(cls.of(Settings(hostname=run.hostname, dns=run.dns)), listeners=run.listeners)
 
 
-async def refuse_circles(routes: Sequence[Route], here: Here) -> None:
-    """Raise `LeadsBack` if a route leads to this very server: nobody should have to look for such a mistake."""
-    looking = (refuse_circle(route, here.listeners) for route in routes)
+async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
+    """Raise `LeadsBack` if a route leads to this very server, so that the mistake is found before any mail is."""
+    looking = (refuse_circle(route, server.listeners) for route in routes)
     for found in await asyncio.gather(*looking, return_exceptions=True):
         if found:
             raise found
 
 
-async def tell(routes: Sequence[Route], here: Here, emit: events.Emit) -> None:
-    """Tell the log which routes lead nowhere now, or back to here. Mail for them waits."""
+async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
+    """Tell the log which routes lead nowhere now, or back to this server. Mail for them waits."""
     for route in routes:
         try:
-            await check(route, here)
+            await check(route, server)
         except Refused as error:
             emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
         except Exception as error:  # noqa: BLE001 - a mistake of ours, and the other routes are still to be looked at
             emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
 
 
-async def check_route(route: Route, here: Here) -> None:
+async def check_route(route: Route, server: OurServer) -> None:
     """Look whether the destination of a route is there. Raises `Refused`, saying what to do."""
     try:
-        await check(route, here)
+        await check(route, server)
     except LeadsBack:
         raise
     except Refused as error:
         raise Refused(f"{error}. Mend that first, or set the route with --unchecked: mail for it waits.") from error
 
 
-async def check(route: Route, here: Here) -> None:
+async def check(route: Route, server: OurServer) -> None:
     """Raise `Refused`, and say why, if the destination of a route is not there; `LeadsBack`, if that is this server."""
     if route.is_inbox or route.fault:
         return
-    await refuse_circle(route, here.listeners)
+    await refuse_circle(route, server.listeners)
     target = route.target
     if target.protocol is Protocol.MAILDIR:
         reason = await asyncio.to_thread(_look_at_directory, Path(target.path))
     elif target.protocol is Protocol.WEBHOOK:
         reason = await _look_at_webhook(route)
     else:
-        reason = await _look_at_server(route, here)
+        reason = await _look_at_server(route, server)
     if reason:
         raise Refused(f"{route.to} cannot be reached: {discretion.one_line(reason)}")
 
@@ -108,7 +108,7 @@ async def check(route: Route, here: Here) -> None:
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
     """Raise `LeadsBack` if a route names a host and port where one of these listeners answers, however it is written.
 
-    `listeners` are HOST:PORT each. Names are resolved; of what cannot be resolved nobody knows where it is.
+    `listeners` are HOST:PORT each. Names are resolved. One that cannot be resolved leads nowhere.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -116,7 +116,7 @@ async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
 
 
 async def _is_answered_here(host: str, port: int, listeners: Collection[str]) -> bool:
-    """Whether one of our listeners answers who connects to a host at a port."""
+    """Whether a connection to a host at a port is taken by one of our listeners."""
     ours = _at_port(port, listeners)
     if not ours:
         return False
@@ -141,7 +141,7 @@ async def _addresses(host: str, port: int) -> list[Address]:
 
 
 def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
-    """Whether a connection to an address is taken by who listens on some addresses of this machine.
+    """Whether a connection to an address is taken by a listener on one of these addresses of this machine.
 
     `is_here` says whether an address is one of this machine. A listener on all addresses of one version of IP takes
     none of the other: 0.0.0.0 and :: are two. A connection to them, as Linux makes it, is one to the loopback address,
@@ -172,15 +172,15 @@ def _circle(route: Route) -> LeadsBack:
     return LeadsBack(f"The route for {route.match} leads back to this server ({route.to}): mail would go in a circle.")
 
 
-async def _look_at_server(route: Route, here: Here) -> str:
+async def _look_at_server(route: Route, server: OurServer) -> str:
     """Go as far as a mail server that is ready for a message."""
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
         return ""  # it depends on the address
-    if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, here):
+    if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, server):
         raise _circle(route)
     timeouts = Timeouts(connect=SECONDS, greeting=SECONDS, command=SECONDS)
-    transport = SmtpTransport(hostname=here.hostname, timeouts=timeouts, resolve=here.resolver)
+    transport = SmtpTransport(hostname=server.hostname, timeouts=timeouts, resolve=server.resolver)
     try:
         found = await transport.look(route, domain)
     finally:
@@ -190,15 +190,15 @@ async def _look_at_server(route: Route, here: Here) -> str:
     return f"{found.stage}: {' '.join(filter(None, [str(found.code or ''), found.text]))}" if found else ""
 
 
-async def _is_mail_host(domain: str, here: Here) -> bool:
+async def _is_mail_host(domain: str, server: OurServer) -> bool:
     """Whether the best mail host of a domain is this server, under whatever name."""
-    if not _at_port(SMTP_PORT, here.listeners):
+    if not _at_port(SMTP_PORT, server.listeners):
         return False
     try:
-        best, *_ = await here.resolver.mail_hosts(domain)
-    except (NullMx, NoSuchDomain, DnsFailed):  # who looks at it next, says so
+        best, *_ = await server.resolver.mail_hosts(domain)
+    except (NullMx, NoSuchDomain, DnsFailed):  # the attempt to connect, which comes next, says so
         return False
-    return await _is_answered_here(best, SMTP_PORT, here.listeners)
+    return await _is_answered_here(best, SMTP_PORT, server.listeners)
 
 
 def _look_at_directory(maildir: Path) -> str:

@@ -48,9 +48,9 @@ def in_force(store, of_file):
 def test_a_route_that_the_settings_file_never_lets_be_used_is_refused(store, taker):
     of_file = [a_route("b"), Route(match=taker, to="inbox")]
     with pytest.raises(errors.Conflict, match=f"never be used: the settings file has one for {re.escape(taker)}"):
-        store.write(routes.add_route, a_route("a"), before=None, first=of_file)
+        store.write(routes.add_route, a_route("a"), before=None, file_routes=of_file)
     assert listed(store) == []
-    assert store.write(routes.add_route, a_route("a"), before=None, first=[a_route("b")]) == 1
+    assert store.write(routes.add_route, a_route("a"), before=None, file_routes=[a_route("b")]) == 1
 
 
 def test_without_a_route_there_is_none(store):

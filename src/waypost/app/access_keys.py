@@ -36,7 +36,7 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
 
 
 def owners_account(tx: ports.ReadTx) -> str | None:
-    """The account of the owner, who has the oldest key of a root that may do everything; None if there is none yet."""
+    """The account of the oldest unrestricted key of a root user, which is the owner's; None if there is none yet."""
     return next((key.account for key in tx.access_keys() if key.is_unrestricted and key.user_name == "root"), None)
 
 

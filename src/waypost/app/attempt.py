@@ -57,12 +57,12 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
-    """What came of recording an outcome."""
+class Outcome:
+    """What an attempt means, and whether that was recorded."""
 
     decision: Decision
-    counts: bool
-    """Whether the outcome was recorded. It is not if the lease ran out and somebody else has the delivery by now."""
+    is_recorded: bool
+    """False if the lease ran out and another worker has claimed the delivery since."""
 
 
 def claim(
@@ -118,16 +118,16 @@ def record(
     result: AttemptResult,
     new_id: notify.NewId | None,
     now: datetime,
-) -> Recorded:
-    """Record what came of an attempt, and all that follows from it. Without `new_id` nobody is sent a notice.
+) -> Outcome:
+    """Record what came of an attempt, and all that follows from it. Without `new_id` no notice is sent.
 
-    If its lease ran out and somebody else has claimed it since, nothing is recorded: they record what comes of it.
+    If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
     details = _details(claimed, result)
     is_ours = tx.defer(claimed, due_at=decision.at) if decision.at else tx.finish(claimed)
     if not is_ours:
-        return Recorded(decision, counts=False)
+        return Outcome(decision, is_recorded=False)
     if decision.at:
         until: Details = {"until": trace.moment(decision.at), "because": decision.because}
         tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
@@ -135,7 +135,7 @@ def record(
         _delivered(tx, deployment, claimed, details, result=result, new_id=new_id, now=now)
     else:
         _give_up(tx, deployment, claimed, decision, details, result=result, new_id=new_id, now=now)
-    return Recorded(decision, counts=True)
+    return Outcome(decision, is_recorded=True)
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:

@@ -13,14 +13,14 @@ def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
     return tx.stored_routes(revision) if revision else ()
 
 
-def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, first: Sequence[Route] = ()) -> int:
+def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_routes: Sequence[Route] = ()) -> int:
     """Set a route before another one, or behind all; returns its number.
 
-    `first` are the routes of a settings file, which come before all that are set by command. Raises `errors.Invalid`
+    `file_routes` are those of a settings file, which come before all that are set by command. Raises `errors.Invalid`
     for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
     """
     route = routes.checked(route)
-    taker = next((each for each in first if routes.never_used((each, route))), None)
+    taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
             f"The route for {route.match} would never be used: the settings file has one for {taker.match}, which "

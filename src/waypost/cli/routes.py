@@ -131,9 +131,10 @@ def add(
     running = _running(data)
     file = _file_of(running, ctx.obj)
     if not unchecked:
-        here = routes_check.Here.running(running) if running else routes_check.Here.of(settings_of(file))
-        run(routes_check.check_route(route, here))
-    number = administer(data, database, partial(routes.add_route, route=route, before=before, first=file.routes))
+        ours = routes_check.OurServer
+        server = ours.running(running) if running else ours.of(settings_of(file))
+        run(routes_check.check_route(route, server))
+    number = administer(data, database, partial(routes.add_route, route=route, before=before, file_routes=file.routes))
     typer.echo(f"Route {number} is set: {_told(_shown(route, number))}")
 
 

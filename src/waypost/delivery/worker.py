@@ -36,7 +36,7 @@ RENEW_AGAIN = 1.0
 """Seconds after which a renewal that failed is tried again: the lease goes on running out meanwhile."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock goes more, or less, than it should between two looks: then somebody has set it."""
+"""Seconds by which the clock goes more, or less, than it should between two looks. Beyond that it was set."""
 
 LOOK_EVERY = 5.0
 """Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
@@ -81,7 +81,7 @@ class _Held:
     """What we have in hand by one claim."""
 
     ends: float
-    """When its lease ends, in seconds of `Works.monotonic`; 0 if somebody else has taken what it held."""
+    """When its lease ends, in seconds of `Works.monotonic`; 0 if another worker has claimed all of it since."""
     count: int = 0
     """Deliveries."""
 
@@ -292,7 +292,7 @@ class Worker:
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
         works = self._works
         if works.monotonic() >= self._claims[ready.claimed.claim].ends:
-            self._lost(ready)  # and not sent by us, who would send it for the second time
+            self._lost(ready)  # another worker may have sent it by now
             return
         result = await self._send(ready)
         now = works.clock()
@@ -303,13 +303,13 @@ class Worker:
             result=result,
             now=now,
         )
-        recorded = await self._record(use_case, ready)
-        decision = recorded.decision
+        outcome = await self._record(use_case, ready)
+        decision = outcome.decision
         connections = min(ready.route.connections, max(1, works.connections // 2))
         lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
         if decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
-        if not recorded.counts:
+        if not outcome.is_recorded:
             self._lost(ready)
             return
         works.emit(
@@ -325,7 +325,7 @@ class Worker:
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may wait
 
-    async def _record(self, use_case: Callable[..., attempt.Recorded], ready: Ready) -> attempt.Recorded:
+    async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
         """Record an outcome, and try that again as long as the delivery is ours: else it would be sent again."""
         held = self._claims[ready.claimed.claim]
         while True:
@@ -358,7 +358,7 @@ class Worker:
         try:
             await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
         finally:
-            for one in ready:  # also if that failed: nobody attempts them, so their lease must not be renewed
+            for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
                 self._done_with(one)
 
     def _done_with(self, ready: Ready) -> None:

@@ -128,7 +128,7 @@ WHERE (message_id, email_address_id) IN (SELECT * FROM ahead)
 RETURNING 1;
 
 -- name: correct_due
--- What nobody has claimed is due by a moment. It goes from one destination to the next by the index, as `waiting` does.
+-- What has no claim is due by a moment. It goes from one destination to the next by the index, as `waiting` does.
 WITH RECURSIVE waits (destination) AS (
     SELECT min(destination) FROM queue
     UNION ALL
