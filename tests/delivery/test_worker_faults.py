@@ -133,6 +133,60 @@ def test_a_renewal_that_fails_is_told_and_tried_again_and_the_next_ones_come(tmp
     run(scenario())
 
 
+def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(worker_module, "RENEW_AGAIN", 0.001)
+    came = []
+
+    async def before(use_case):
+        if getattr(use_case, "func", None) is attempt.renew:
+            claim = use_case.keywords["claim"]
+            came.append(claim)
+            if claim == came[0]:
+                raise BUSY
+
+    async def scenario():
+        transport, go_on = hanging()
+        of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
+        names = ("help", "support")
+        async with a_house(
+            tmp_path, transport, names=names, of_routes=of_routes, beside=lambda store: Store(store, before)
+        ) as house:
+            await house.send(*names)
+            await until(lambda: len(set(came)) == 2)
+            (other,) = set(came) - {came[0]}
+            await until(lambda: came.count(other) >= 5)
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+
+    run(scenario())
+
+
+def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
+
+    async def scenario():
+        claiming, go_on = asyncio.Event(), asyncio.Event()
+
+        async def before(use_case):
+            if getattr(use_case, "func", None) is attempt.claim:
+                claiming.set()
+                await go_on.wait()
+
+        async with a_house(tmp_path, start=False, beside=lambda store: Store(store, before)) as house:
+            message_id = await house.send("support")
+            await house.worker.start()
+            await claiming.wait()
+            await asyncio.sleep(0.02)  # time for many renewals, each of which would find nothing
+            go_on.set()
+            await house.rest()
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+            assert emitted(house, events.LeaseLost) == []
+
+    run(scenario())
+
+
 def test_an_outcome_that_comes_after_another_server_took_the_delivery_is_neither_recorded_nor_told(
     tmp_path,
 ):
@@ -174,7 +228,7 @@ def test_what_waits_in_hand_until_its_lease_has_run_out_is_not_sent_and_is_claim
 
         transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
         one_by_one = (Route(match="*", to=PEER, connections=1),)
-        beside, _ = failing("renew", StoreUnavailable("gone"))
+        beside, _ = failing("renew", *[StoreUnavailable("gone")] * 1_000)
         async with a_house(
             tmp_path, transport, of_routes=one_by_one, start=False, beside=beside, seconds=lambda: seconds
         ) as house:

@@ -190,7 +190,8 @@ class Worker:
         """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
         works = self._works
         now = works.clock()
-        await self._renew_if_the_clock_was_set(now)
+        if not await self._follow_the_clock(now):
+            return PAUSE_AFTER_FAILURE
         await self._sweep_if_it_is_time(now)
         waiting = await works.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
@@ -410,34 +411,41 @@ class Worker:
         return count > 0
 
     async def _renew(self) -> None:
-        """Keep what is in our hands ours, whatever fails on the way."""
-        failed: Iterable[str] = ()
+        """Renew all leases again and again, and soon again if one could not be renewed."""
         while True:
-            await asyncio.sleep(RENEW_AGAIN if failed else RENEW_EVERY)
-            outcomes = await asyncio.gather(*map(self._renew_one, list(failed or self._claims)))
-            failed = [claim for claim in outcomes if claim]
+            pause = RENEW_EVERY if await self._renew_all() else RENEW_AGAIN
+            await asyncio.sleep(pause)
 
-    async def _renew_if_the_clock_was_set(self, now: datetime) -> None:
-        """Renew all leases if the clock was set. Else we would take what we are attempting for free, and attempt it."""
-        set_by = (now - self._looked_at[0]).total_seconds() - (self._works.monotonic() - self._looked_at[1])
-        self._looked_at = now, self._works.monotonic()
-        if abs(set_by) >= CLOCK_WAS_SET and self._claims:
-            await asyncio.gather(*map(self._renew_one, list(self._claims)))
+    async def _renew_all(self) -> bool:
+        """Make all leases end later. Returns whether all do. Never raises."""
+        # A claim that is still being made holds nothing yet.
+        claims = [claim for claim, held in self._claims.items() if held.count]
+        return all(await asyncio.gather(*map(self._renew_one, claims)))
 
-    async def _renew_one(self, claim: str) -> str:
-        """Make a lease end later. Returns the claim if that failed."""
+    async def _renew_one(self, claim: str) -> bool:
         works = self._works
-        if claim not in self._claims:
-            return ""
         ends = works.monotonic() + LEASE.total_seconds()
         try:
             is_ours = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the lease runs out if this ends
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again, for as long as the lease holds
             self._failed(error, str(uuid.uuid4()))
-            return claim
+            return False
         if held := self._claims.get(claim):
             held.ends = ends if is_ours else 0.0
-        return ""
+        return True
+
+    async def _follow_the_clock(self, now: datetime) -> bool:
+        """Renew all leases if the clock was set forward or back. Returns whether they are right by the clock of now.
+
+        If they are not, what is being attempted may seem free, and would be claimed and attempted once more.
+        """
+        seconds = self._works.monotonic()
+        looked_at, looked_at_seconds = self._looked_at
+        set_by = (now - looked_at).total_seconds() - (seconds - looked_at_seconds)
+        if abs(set_by) >= CLOCK_WAS_SET and not await self._renew_all():
+            return False
+        self._looked_at = now, seconds
+        return True
 
     def _failed(self, error: Exception, failure_id: str) -> None:
         kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
