@@ -166,6 +166,18 @@ def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_re
 def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
 
+    renewals = 0
+    renew_all = Worker._renew_all
+
+    async def counting(worker):
+        nonlocal renewals
+        renewals += 1
+        if renewals == 5:
+            await asyncio.Event().wait()  # no renewal after the claim was made, which would repair it
+        return await renew_all(worker)
+
+    monkeypatch.setattr(Worker, "_renew_all", counting)
+
     async def scenario():
         claiming, go_on = asyncio.Event(), asyncio.Event()
 
@@ -178,7 +190,7 @@ def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_pat
             message_id = await house.send("support")
             await house.worker.start()
             await claiming.wait()
-            await asyncio.sleep(0.02)  # time for many renewals, each of which would find nothing
+            await until(lambda: renewals == 5)
             go_on.set()
             await house.rest()
             assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
@@ -321,7 +333,7 @@ def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_not
 
 
 def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
+    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0)
 
     async def scenario():
         go_on, failed = asyncio.Event(), asyncio.Event()
@@ -350,7 +362,8 @@ def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp
             await house.worker.start()
             await failed.wait()
             house.worker.wake()
-            await asyncio.sleep(0.05)  # many times the pause after a failure: if it did not wait, it would look now
+            for _ in range(1_000):  # if it did not wait for the other claim, it would look again now
+                await asyncio.sleep(0)
             assert sorted(claims) == [HELP, PEER]
             go_on.set()
             await house.rest()
