@@ -36,10 +36,13 @@ SUBJECTS = [
     (b"Subject: =?utf-8?b?broken\r\n\r\n", "=?utf-8?b?broken"),
     (b"Subject: =?utf-8?b?A?=\r\n\r\n", "=?utf-8?b?A?="),
     ("Subject: Grüße\r\n\r\n".encode(), "Grüße"),
-    (b"Subject: \xff\xfe\r\n\r\n", "\ufffd\ufffd"),
+    (b"Subject: \xff\xfe\r\n\r\n", "ÿþ"),
+    ("Subject: Grüße €16\r\n\r\n".encode("cp1252"), "Grüße €16"),
+    (b'Subject: "=?utf-8*de?Q?Gr=C3=BC?=\r\n =?utf-8?Q?=C3=9Fe?="\r\n\r\n', '"Grüße"'),
     (b"Subject: a\x00b\x1bc\r\n\r\n", "a\ufffdb\ufffdc"),
     ("Subject: =?ü?q?x?=\r\n\r\n".encode(), "=?ü?q?x?="),
-    (b"Subject: =?utf-7?q?+2AA-?=\r\n\r\n", "?"),
+    (b"Subject: =?utf-7?q?+2AA-?=\r\n\r\n", "\ufffd"),
+    (b"Subject: =?utf-8?q?a=0D=0AX:_y=E2=80=AE?=\r\n\r\n", "a\ufffd\ufffdX: y\ufffd"),
     (b"Subject: C1 \xc2\x9b2J\r\n\r\n", "C1 \ufffd2J"),
     (b"Subject:\r\n\r\n", ""),
     (b"To: b\r\n\r\nno subject\r\n", ""),
@@ -58,6 +61,21 @@ def test_the_subject_is_read_as_a_person_would(raw, subject):
 
 def test_a_long_subject_is_cut_for_lists():
     assert messages.read_header(b"Subject: " + b"x" * 5000 + b"\r\n\r\n").subject == "x" * 998
+
+
+@pytest.mark.parametrize("before", ["", "x", "xx", "xxx"])
+def test_a_long_subject_is_not_cut_within_a_character(before):
+    subject = before + "😀" * 5000
+    assert messages.read_header(f"Subject: {subject}\r\n\r\n".encode()).subject == subject[:998]
+
+
+def test_a_long_subject_of_encoded_words_is_as_long_as_any_other():
+    word = b"=?utf-8?q?" + b"=F0=9F=98=80" * 4 + b"?="
+    assert messages.read_header(b"Subject: " + b"\r\n ".join([word] * 1000)).subject == "😀" * 998
+
+
+def test_a_subject_that_is_no_text_is_not_read_twice():
+    assert messages.read_header(b"Subject: " + b"\x80" * 2_000_000).subject == "€" * 998
 
 
 def test_a_header_of_megabytes_is_read_as_quickly_as_any_other():
@@ -125,7 +143,15 @@ def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
     [
         (b"Message-ID: <a@b.example>", "a@b.example"),
         (b"message-id :\r\n <a@b.example> (comment)", "a@b.example"),
-        (b"Message-ID: a@b.example", ""),
+        (b"Message-ID: 20261129.42@scanner.example", "20261129.42@scanner.example"),
+        (b"Message-ID:\r\n 42@scanner.example (by a scanner)", "42@scanner.example"),
+        (b"Message-ID: <a@b.example", "a@b.example"),
+        (b"Message-ID: a@b.example>", "a@b.example"),
+        (b'Message-ID: <"a b"@x.example>', '"a b"@x.example'),
+        (b"Message-ID: < a \t\r\n b@x.example > <c@x.example>", "a b@x.example"),
+        (b"Message-ID: <a@b.example>\r\nMessage-ID: <c@b.example>", "a@b.example"),
+        (b"Message-ID:", ""),
+        (b"Message-ID: (none)", ""),
         (b"Message-ID: <>", ""),
         (b"Message-ID: <" + b"x" * 999 + b">", ""),
         (b"X-Message-ID: <a@b.example>", ""),
@@ -133,6 +159,11 @@ def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
 )
 def test_the_message_id_of_a_header(line, found):
     assert messages.read_header(b"Subject: x\r\n" + line + b"\r\n\r\n").header_id == found
+
+
+@pytest.mark.parametrize("filler", [b"<", b"(", b"\r\n ", b" ", b"()", b"\xff"])
+def test_a_message_id_of_megabytes_is_none(filler):
+    assert messages.read_header(b"Message-ID: x" + filler * 1_000_000 + b"y").header_id in {"", "x"}
 
 
 def test_what_was_said_of_a_recipient_is_found_by_how_it_was_written():

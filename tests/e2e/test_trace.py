@@ -76,6 +76,13 @@ def test_mail_is_found_by_its_id_its_message_id_and_its_address(late, commands):
     assert {one["status"] for one in found["messages"][0]["deliveries"]} == {"dead"}
 
 
+def test_mail_is_found_by_a_message_id_that_the_standard_does_not_allow(late, commands):
+    address = late.make("odd-ids.example")
+    for header, what in [(b"42@scanner.example", "42@scanner.example"), (b'<"a  b"@x.example>', '<"a b"@x.example>')]:
+        message_id = late.deliver(b"Message-ID: " + header + b"\r\n\r\nHello.\r\n", address)
+        assert [message["id"] for message in commands.json("trace", what)["messages"]] == [message_id]
+
+
 def test_of_several_messages_the_newest_is_told_first(late, commands):
     address = late.new_address()
     ids = [late.deliver(HELLO % b"several@client.example", address) for _ in range(3)]

@@ -140,7 +140,7 @@ def find(tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: i
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])
-    header_id = what.strip().removeprefix("<").removesuffix(">")
+    header_id = messages.read_header_id(what)
     ids = [message.id for message in tx.messages_with_header_id(account, header_id, limit=limit)]
     refusals: list[ports.Refusal] = []
     address = _address(what)

@@ -4,8 +4,6 @@ The raw bytes are stored as they came after DATA and never written anew, so the 
 valid. What a mailbox holds is `trace header + raw bytes`.
 """
 
-import email.errors
-import email.header
 import hashlib
 import hmac
 import re
@@ -16,7 +14,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
 
-from waypost.domain import errors
+from waypost.domain import encoded_words, errors
 
 HEADER_LIMIT = 256 * 1024
 """Octets of a header."""
@@ -27,8 +25,11 @@ MAX_RECEIVED_LINES = 100
 SUBJECT_LIMIT = 998
 """Characters of the subject that are kept for lists; the message itself keeps all of it."""
 
-_SUBJECT_OCTETS = 4 * SUBJECT_LIMIT
-"""Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other."""
+_SUBJECT_OCTETS = 16 * SUBJECT_LIMIT
+"""Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other.
+
+A character has at most 4 octets, of which an encoded word makes 12, and some more for what is around them.
+"""
 
 _LOOP_HEADER = "X-Waypost-Loop"
 _DELIVERY_HEADER = "X-Waypost-Delivery"
@@ -38,12 +39,14 @@ HEADER_ID_LIMIT = 998
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
-_HEADER_ID = re.compile(rb"\r\nmessage-id[ \t]*:(?:[ \t]|\r\n[ \t])*<([^<>\s]+)>", re.IGNORECASE)
-_LINE_END = re.compile(r"\r\n(?![ \t])")
+_HEADER_ID = re.compile(rb"\r\nmessage-id[ \t]*:", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"<([^<>]*)>")
+_COMMENT = re.compile(r"\([^()]*\)")
+_LINE_END = re.compile(rb"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
-_FOLD = re.compile(r"\r\n(?=[ \t])")
-_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-"""Controls, and what turns the direction of the text behind it."""
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+_NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""Controls, what turns the direction of the text behind it, and half a character, which some charsets can say."""
 
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
@@ -155,7 +158,7 @@ def read_header(raw: bytes) -> HeaderFacts:
     received = islice(_RECEIVED.finditer(header), MAX_RECEIVED_LINES + 1)
     tokens = islice(_LOOP_TOKEN.finditer(header), MAX_RECEIVED_LINES)
     return HeaderFacts(
-        subject=_readable(header[subject.end() :][:_SUBJECT_OCTETS]) if subject else "",
+        subject=_readable(_beginning(header, subject.end())) if subject else "",
         received_lines=sum(1 for _ in received),
         loop_tokens=tuple(token[1].decode("ascii", "replace").strip() for token in tokens),
         header_id=_header_id(header),
@@ -164,7 +167,18 @@ def read_header(raw: bytes) -> HeaderFacts:
 
 def _header_id(header: bytes) -> str:
     found = _HEADER_ID.search(header)
-    text = _NOT_TEXT.sub("", found[1].decode("utf-8", "replace")) if found else ""
+    beginning = header[found.end() :][: 4 * HEADER_ID_LIMIT] if found else b""
+    return read_header_id(_first_value(beginning).decode("utf-8", "replace"))
+
+
+def read_header_id(value: str) -> str:
+    """The Message-ID in the value of its field, without angle brackets; empty if there is none, or a too long one.
+
+    Also one that RFC 5322 section 3.6.4 does not allow: without brackets, or with spaces, of which a run counts as one.
+    """
+    bracketed = _IN_BRACKETS.search(value)
+    text = bracketed[1] if bracketed else _COMMENT.sub(" ", value).strip("<> \t")
+    text = _NOT_TEXT.sub("", " ".join(text.split()))
     return text if len(text) <= HEADER_ID_LIMIT else ""
 
 
@@ -252,20 +266,21 @@ def _address_literal(peer: str) -> str:
     return f"IPv6:{peer}" if ":" in peer else peer
 
 
+def _beginning(header: bytes, start: int) -> bytes:
+    """The octets from `start` that are looked at, without a part of a UTF-8 character at their end."""
+    end = start + _SUBJECT_OCTETS
+    for _ in range(3):
+        if b"\x80" <= header[end : end + 1] < b"\xc0":  # not the first octet of a character
+            end -= 1
+    return header[start:end]
+
+
 def _readable(octets: bytes) -> str:
     """The header value that these octets begin with, as a person would read it: unfolded, decoded, no controls."""
-    value = _LINE_END.split(octets.decode("utf-8", "replace"), maxsplit=1)[0]
-    text = _FOLD.sub("", value).strip()
-    if "=?" in text:
-        text = _decode_words(text)
+    text = encoded_words.decode(_first_value(octets))
     return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:SUBJECT_LIMIT]
 
 
-def _decode_words(text: str) -> str:
-    """Decode RFC 2047 encoded words; a word that is broken or in an unknown charset stays as it is written."""
-    try:
-        decoded = str(email.header.make_header(email.header.decode_header(text)))
-    except (email.errors.MessageError, LookupError, ValueError):
-        return text
-    # Some charsets can say what no text may hold: half a character.
-    return decoded.encode("utf-8", "replace").decode()
+def _first_value(octets: bytes) -> bytes:
+    """The header value that these octets begin with, unfolded."""
+    return _FOLD.sub(b"", _LINE_END.split(octets, maxsplit=1)[0]).strip()

@@ -1,0 +1,67 @@
+"""The text of a header field: encoded words (RFC 2047, with a language by RFC 2231) among plain octets.
+
+Each word is decoded by itself, and one that cannot be decoded stays as it is written. Plain octets beyond ASCII are
+UTF-8 (RFC 6532), or else windows-1252.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator
+
+from waypost.domain import charsets
+from waypost.domain.charsets import Decoder
+
+_WORD = re.compile(
+    rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*+)\?=", re.IGNORECASE | re.DOTALL
+)
+"""Charset, encoding and text of an encoded word. Its text may hold spaces and question marks, as senders write them.
+
+The text ends where another word begins, so that no octet is searched more than a fixed number of times.
+"""
+
+
+def decode(octets: bytes) -> str:
+    """The text of an unfolded field value. Never fails, and takes linear time.
+
+    Neighbouring words of one charset are decoded together: a character may begin in one and end in the next.
+    """
+    pieces: list[tuple[Decoder, list[bytes]]] = []
+    for decoder, content in _pieces(octets):
+        if pieces and pieces[-1][0] is decoder:
+            pieces[-1][1].append(content)
+        else:
+            pieces.append((decoder, [content]))
+    return "".join(decoder(b"".join(contents)) for decoder, contents in pieces)
+
+
+def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
+    """Words and what is between them. Spaces between words are spelling, not text (RFC 2047 section 6.2)."""
+    end = 0
+    for word in _WORD.finditer(octets):
+        label, _, _language = word[1].decode("ascii").partition("*")
+        decoder, content = charsets.decoder(label), _content(word[2], word[3])
+        if decoder is None or content is None:
+            continue
+        between = octets[end : word.start()]
+        if between.strip(b" \t"):
+            yield _plain, between
+        yield decoder, content
+        end = word.end()
+    yield _plain, octets[end:]
+
+
+def _content(encoding: bytes, text: bytes) -> bytes | None:
+    """The octets that a word stands for; None if they cannot be decoded. Padding may be missing."""
+    if encoding in b"Qq":
+        return binascii.a2b_qp(text, header=True)
+    try:
+        return binascii.a2b_base64(text + b"==")
+    except binascii.Error:
+        return None
+
+
+def _plain(octets: bytes) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("cp1252", "replace")

@@ -1,0 +1,140 @@
+"""The text of a header field, as people write it."""
+
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.domain import encoded_words
+
+
+def b(charset, text, codec):
+    return f"=?{charset}?B?{b64encode(text.encode(codec)).decode()}?=".encode()
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"=?utf-8?q?Gr=C3=BC=C3=9Fe?= and =?UTF-8?b?8J+YgA==?=", "Grüße and 😀"),
+        (b("gb2312", "镕化", "gbk"), "镕化"),
+        (b("Shift_JIS", "①㈱髙橋", "cp932"), "①㈱髙橋"),
+        (b"=?ISO-2022-JP?B?GyRCLSEtahsoQg==?=", "①㈱"),
+        (b"=?iso-8859-1?Q?Don=92t_=8016?=", "Don’t €16"),
+    ],
+)
+def test_words_are_decoded_in_the_charset_that_senders_mean(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"=?utf-8*de?Q?Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        (b"=?utf-8*?Q?x?=", "x"),
+        (b"=?us-ascii*en-US?Q?Keith_Moore?=", "Keith Moore"),
+    ],
+)
+def test_a_word_may_name_its_language(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"=?utf-8?Q?Gr=C3=BC=C3=9Fe?= =?x-unknown?Q?abc?=", "Grüße =?x-unknown?Q?abc?="),
+        (b"=?x-unknown?Q?abc?= =?utf-8?Q?Gr=C3=BC=C3=9Fe?=", "=?x-unknown?Q?abc?= Grüße"),
+        (b"=?utf-8?b?A?= =?utf-8?b?QQ==?=", "=?utf-8?b?A?= A"),
+        (b"=?utf-8?b?broken =?utf-8?q?whole?=", "=?utf-8?b?broken whole"),
+        (b"=?utf-8?x?abc?=", "=?utf-8?x?abc?="),
+        ("=?ü?q?x?=".encode(), "=?ü?q?x?="),
+        (b"=?" + b"x" * 76 + b"?q?x?=", "=?" + "x" * 76 + "?q?x?="),
+        (b"=?=?=?utf-8?q?x?=?=", "=?=?x?="),
+    ],
+)
+def test_a_word_that_cannot_be_decoded_stays_as_it_is_beside_those_that_can(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b'"=?utf-8?Q?Gr=C3=BC=C3=9Fe?="', '"Grüße"'),
+        (b"(=?utf-8?Q?a?=)x=?utf-8?Q?b?=y", "(a)xby"),
+        (b"=?utf-8?Q?a?= =?utf-8?Q?b?=\t =?iso-8859-1?Q?c?=", "abc"),
+        (b"=?utf-8?Q?a?==?utf-8?Q?b?=", "ab"),
+        (b"=?utf-8?Q?a_?= =?utf-8?Q?_b?=", "a  b"),
+        (b"=?utf-8?Q?a?= , =?utf-8?Q?b?= c", "a , b c"),
+    ],
+)
+def test_no_space_is_added_and_none_removed_but_between_two_words(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"=?UTF-8?Q?f=C3?= =?utf-8?Q?=BCr?=", "für"),
+        (b"=?UTF-8?B?8J8=?= =?utf8*en?Q?=98=80?=", "😀"),
+        (b"=?gb2312?B?6Q==?= =?gbk?B?Rg==?=", "镕"),
+        (b"=?utf-8?Q?f=C3?= =?iso-8859-1?Q?=BCr?=", "f\ufffd¼r"),
+        (b"=?utf-8?Q?f=C3?= x =?utf-8?Q?=BCr?=", "f\ufffd x \ufffdr"),
+        (b"=?UTF-8?B?UmVjaG51bmcgZsM=?=", "Rechnung f\ufffd"),
+    ],
+)
+def test_a_character_may_begin_in_one_word_and_end_in_the_next(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"=?utf-8?Q?Hello there?=", "Hello there"),
+        (b"=?utf-8?Q?what??=", "what?"),
+        (b"=?utf-8?Q?50=?=", "50"),
+        (b"=?utf-8?Q?a=ZZb?=", "a=ZZb"),
+        ("=?utf-8?Q?Grüße?=".encode(), "Grüße"),
+        (b"=?utf-8?B?R3LDvMOfZQ?=", "Grüße"),
+        (b"=?utf-8?B?R3LD vMOf ZQ==?=", "Grüße"),
+        (b"=?utf-8?Q??=x=?utf-8?B??=", "x"),
+    ],
+)
+def test_the_text_of_a_word_is_read_as_senders_write_it(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+@pytest.mark.parametrize(
+    ("octets", "text"),
+    [
+        (b"", ""),
+        ("Grüße".encode(), "Grüße"),
+        ("Grüße – €16".encode("cp1252"), "Grüße – €16"),
+        (b"\x81", "\ufffd"),
+        (b"caf\xe9 =?utf-8?Q?caf=C3=A9?= " + "café".encode(), "café café café"),
+    ],
+)
+def test_octets_outside_of_words_are_utf_8_or_else_windows_1252(octets, text):
+    assert encoded_words.decode(octets) == text
+
+
+WORDS = st.sampled_from([b"=?", b"?=", b"=?utf-8?q?", b"=?iso-2022-jp?b?", b"?", b" ", b"=", b"=?a?B?=?=", b"=?q?Q?"])
+
+
+@given(st.lists(WORDS | st.binary(max_size=5), max_size=40))
+def test_any_octets_have_a_text(parts):
+    octets = b"".join(parts)
+    assert len(encoded_words.decode(octets)) <= 2 * len(octets)
+
+
+@given(st.text(max_size=40), st.integers(min_value=0, max_value=40), st.sampled_from(["", " ", "\t "]))
+def test_what_is_encoded_is_decoded_wherever_it_is_cut(text, cut, between):
+    octets = text.encode()
+    words = [f"=?utf-8?b?{b64encode(part).decode()}?=" for part in (octets[:cut], octets[cut:])]
+    assert encoded_words.decode(between.join(words).encode()) == text.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize(
+    "filler", [b"=?", b"=?utf-8?q?", b"=?utf-8?q?x?=", b"=?utf-8?b?QQ==?= ", b"?=", b"=?=", b"=?a"]
+)
+def test_a_field_of_megabytes_takes_no_longer_for_what_is_in_it(filler):
+    encoded_words.decode(filler * (1_000_000 // len(filler)))
