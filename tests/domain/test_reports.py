@@ -63,10 +63,10 @@ REPORTS = [
     (a_report("Diagnostic-Code: smtp; " + "x" * 5000),
      Report(final_recipient="", action="", status="", diagnostic="x" * 500)),
     (a_report("Reporting-MTA: dns; y.test"), None),
-    (a_report(RECIPIENT, top="multipart/mixed"), None),
     (a_report(RECIPIENT, kind="text/plain"), None),
     (a_report(RECIPIENT).partition(b"Final")[0], None),
-    (b"Content-Type: multipart/report\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n",
+    (b"Content-Type: multipart/report\r\n\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed", None),
+    (b"Content-Type: message/delivery-status\r\n\r\nAction: failed\r\n",
      Report(final_recipient="", action="failed", status="", diagnostic="")),
     (b"", None),
 ]  # fmt: skip
@@ -75,6 +75,162 @@ REPORTS = [
 @pytest.mark.parametrize(("octets", "report"), REPORTS)
 def test_what_a_bounce_says_is_read(octets, report):
     assert reports.read_report(octets) == report
+
+
+@pytest.mark.parametrize(
+    ("fields", "action", "status"),
+    [
+        ("Action: failed\r\nStatus: 5.2.2 (mailbox full)", "failed", "5.2.2"),
+        ("Action: failed\r\nStatus: 5.0.0\r\n (recipient (x@y.test) reached\r\n disk quota)", "failed", "5.0.0"),
+        ("Action: failed (bad address)\r\nStatus: 5.1.1", "failed", "5.1.1"),
+        ("Action: (it is) Failed\r\nStatus: 5.1.1", "failed", "5.1.1"),
+        ("Action: failure\r\nStatus: 553 Exceeded maximum size", "failed", ""),
+        ("Action: error\r\nStatus: 5.0.0", "failed", "5.0.0"),
+        ("Action: deferred\r\nStatus: 4.4.1 (Persistent transient failure)", "delayed", "4.4.1"),
+        ("ACTION :\r\n\tDelayed, for now\r\nSTATUS : 4.4.1", "delayed", "4.4.1"),
+        ("Action: expanded (to a list)\r\nStatus: 2.0.0", "expanded", "2.0.0"),
+        ("Action: unfailed\r\nStatus: 5.0.0", "", "5.0.0"),
+        ("Action: failed\r\nAction: delivered\r\nStatus: 5.0.0\r\nStatus: 2.0.0", "failed", "5.0.0"),
+        ("Action: failed\nStatus: 5.0.0", "failed", "5.0.0"),
+    ],
+)
+def test_comments_and_the_words_of_some_servers_hide_no_failure(fields, action, status):
+    report = reports.read_report(
+        a_report(f"Reporting-MTA: dns; y.test\r\n\r\n{fields}\r\nFinal-Recipient: rfc822; x@y")
+    )
+    assert (report.action, report.status, report.final_recipient) == (action, status, "x@y")
+
+
+@pytest.mark.parametrize(
+    ("field", "recipient"),
+    [
+        ("rfc822; x@y.test", "x@y.test"),
+        ("rfc822;<x@y.test>", "x@y.test"),
+        ("<x@y.test>", "x@y.test"),
+        ("x@y.test", "x@y.test"),
+        ("x400; /S=x;/C=GB/", "/S=x;/C=GB/"),
+        ("X-LOCAL;x", "x"),
+        ("utf-8; \\x{E4}@y.test", "\\x{E4}@y.test"),
+        ("rfc822", "rfc822"),
+        ("", ""),
+    ],
+)
+def test_a_recipient_is_read_whatever_its_type(field, recipient):
+    assert reports.read_report(a_report(f"Final-Recipient: {field}\r\nAction: failed")).final_recipient == recipient
+
+
+def test_a_reply_without_a_type_is_read_whole():
+    report = reports.read_report(a_report("Action: failed\r\nDiagnostic-Code: 550 5.1.1 <x@y.test> unknown; see help"))
+    assert report.diagnostic == "550 5.1.1 <x@y.test> unknown; see help"
+
+
+# Which recipient.
+
+DELIVERED = "Final-Recipient: rfc822; d@y.test\r\nAction: delivered\r\nStatus: 2.0.0"
+DELAYED = "Final-Recipient: rfc822; l@y.test\r\nAction: delayed\r\nStatus: 4.4.1"
+
+
+@pytest.mark.parametrize("blank", ["\r\n\r\n", "\r\n \t\r\n \r\n", "\n\n\n", "\r\n\r\nX-Other: y\r\n\r\n"])
+def test_the_first_recipient_that_failed_counts(blank):
+    groups = ["Reporting-MTA: dns; y.test", DELIVERED, DELAYED, RECIPIENT, "Action: failed\r\nStatus: 5.9.9"]
+    assert reports.read_report(a_report(blank.join(groups))) == READ
+    assert reports.read_report(a_report(blank.join(groups[:3]))).final_recipient == "d@y.test"
+
+
+def test_fields_of_a_recipient_that_an_empty_line_parts_are_not_mixed_with_the_next_one():
+    report = reports.read_report(a_report(f"{DELIVERED}\r\n\r\nAction: failed\r\n\r\nStatus: 5.1.1"))
+    assert report == Report(final_recipient="", action="failed", status="", diagnostic="")
+
+
+def test_of_very_many_recipients_the_first_count():
+    many = "\r\n\r\n".join([DELIVERED] * 200)
+    assert reports.read_report(a_report(f"{many}\r\n\r\n{RECIPIENT}")).final_recipient == "d@y.test"
+    assert reports.read_report(a_report(f"{many[: len(many) // 2]}\r\n\r\n{RECIPIENT}")) == READ
+
+
+def test_a_second_part_counts_where_the_first_one_tells_of_no_failure():
+    first = a_report(DELIVERED).removesuffix(b"--b--\r\n")
+    assert reports.read_report(first + b"--b" + a_report(RECIPIENT).partition(b"--b")[2]) == READ
+
+
+# Where in a message the report is.
+
+
+def a_part(kind, body, boundary="b"):
+    kind += f'; boundary="{boundary}"' if kind.lower().startswith("multipart/") else ""
+    return f"Content-Type: {kind}\r\n\r\n{body}".encode()
+
+
+def several(*parts, boundary="b"):
+    lines = [b"", *(b"--" + boundary.encode() + b"\r\n" + part for part in parts), f"--{boundary}--".encode(), b"end"]
+    return b"\r\n".join(lines).decode()
+
+
+STATUS = a_part("message/delivery-status", f"Reporting-MTA: dns; y.test\r\n\r\n{RECIPIENT}\r\n")
+TEXT = a_part("text/plain", "Sorry.")
+REPORT = a_part("multipart/report; report-type=delivery-status", several(TEXT, STATUS, boundary="r"), "r")
+
+
+@pytest.mark.parametrize(
+    "top", ["multipart/mixed", "Multipart/Related", "multipart/report; report-type=delivery-status"]
+)
+@pytest.mark.parametrize("parts", [[TEXT, STATUS], [b"\r\nSorry.", STATUS], [STATUS], [TEXT, REPORT], [REPORT]])
+def test_a_report_is_found_in_whatever_multipart_a_server_puts_it(top, parts):
+    assert reports.read_report(a_part(top, several(*parts))) == READ
+    as_lf = a_part(top, several(*parts)).replace(b"\r\n", b"\n")
+    assert reports.read_report(as_lf) == READ
+
+
+@pytest.mark.parametrize("boundary", ["=_ _= 461730(24445)", "b/c.d+e*", "b" * 70])
+def test_a_boundary_may_have_whatever_characters_it_may(boundary):
+    assert reports.read_report(a_part("multipart/mixed", several(TEXT, STATUS, boundary=boundary), boundary)) == READ
+
+
+@pytest.mark.parametrize("kind", ["multipart/mixed;boundary=b", "multipart/mixed; charset=x;\r\n\tBoundary = b;x=y"])
+def test_a_boundary_may_be_without_quotes(kind):
+    assert reports.read_report(f"Content-Type: {kind}\r\n\r\n{several(TEXT, STATUS)}".encode()) == READ
+
+
+def test_a_boundary_that_begins_another_is_no_end_of_it():
+    inner = a_part("multipart/report", several(TEXT, STATUS, boundary="b1"), "b1")
+    assert reports.read_report(a_part("multipart/mixed", several(TEXT, inner))) == READ
+
+
+def test_a_report_without_its_end_is_read():
+    whole = a_part("multipart/mixed", several(TEXT, STATUS))
+    assert reports.read_report(whole.partition(b"\r\nDiagnostic")[0]).status == "5.2.2"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        a_part("multipart/mixed", several(TEXT, a_part("message/rfc822", REPORT.decode()))),
+        a_part("multipart/report; report-type=disposition-notification",
+               several(TEXT, a_part("message/rfc822", REPORT.decode()))),
+        a_part("message/rfc822", REPORT.decode()),
+        a_part("multipart/mixed", several(a_part("text/plain", STATUS.decode()))),
+        a_part("multipart/mixed", several(b"\r\n" + STATUS)),
+        a_part("multipart/mixed", STATUS.decode()),
+        a_part("text/plain", RECIPIENT),
+    ],
+)  # fmt: skip
+def test_a_report_that_somebody_else_got_is_none_on_our_mail(octets):
+    """An automatic answer can have the mail that it answers in it, and that mail a report about other mail."""
+    assert reports.read_report(octets) is None
+
+
+def test_a_report_that_a_filter_has_packed_into_a_message_is_read():
+    kind = "multipart/mixed; report-type=delivery-status"
+    assert reports.read_report(a_part(kind, several(a_part("message/rfc822", REPORT.decode()), TEXT))) == READ
+
+
+def test_parts_within_parts_are_looked_into_to_a_limit():
+    octets = STATUS
+    for depth in range(3):
+        octets = a_part("multipart/mixed", several(TEXT, octets, boundary=f"n{depth}"), f"n{depth}")
+        assert reports.read_report(octets) == READ
+    assert reports.read_report(a_part("multipart/mixed", several(octets))) is None
+    assert reports.read_report(a_part("multipart/mixed", several(*[TEXT] * 30, STATUS))) is None
 
 
 @given(st.binary(max_size=300), st.sampled_from(["", "base64", "quoted-printable", "x"]))
@@ -88,10 +244,17 @@ def test_any_bounce_can_be_read(octets, encoding):
 
 
 @pytest.mark.parametrize(
-    "filler", [b"\n", b"\r\n \r\n", b"Content-Type:", b"(", b"\nAction:", b" ", b"\r\n--", b"=", b"\n "]
-)
-def test_a_bounce_of_megabytes_is_read_as_quickly_as_any_other(filler):
-    reports.read_report(a_report("Status: x" + filler.decode() * 1_000_000))
+    "filler",
+    [
+        "\n", "\r\n \r\n", "Content-Type:", "(", "\nAction:", "\n\nAction:", " ", "\r\n--", "=", "\n ",
+        "\n--b\n", "\n--bx\n",
+        "\n--b\nContent-Type: message/delivery-status\n\nAction: x\n",
+        "\n--b\nContent-Type: multipart/mixed; boundary=b\n\n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["Status: x", "x"])
+def test_a_bounce_of_megabytes_is_read_as_quickly_as_any_other(filler, before):
+    reports.read_report(a_report(before + filler * (4_000_000 // len(filler))))
 
 
 # The way of a message.

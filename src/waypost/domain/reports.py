@@ -11,16 +11,28 @@ from dataclasses import dataclass
 from itertools import islice
 
 from waypost.domain.discretion import one_line
-from waypost.domain.messages import MAX_RECEIVED_LINES, end_of_header
+from waypost.domain.messages import MAX_RECEIVED_LINES
 from waypost.domain.notices import STATUS, Action
 
 _REPORT_LIMIT = 256 * 1024
 """Octets of a bounce that are looked at."""
 _FIELD_LIMIT = 4_000
 """Octets of one field that are looked at."""
+_STATUS_LIMIT = 32 * 1024
+"""Octets of a delivery status that are looked at."""
+_STATUSES_LIMIT = 2
+"""Delivery statuses that are looked at. A bounce has one."""
+_FIELDS_LIMIT = 400
+"""Fields of recipients that are looked at: 100 recipients, of which each has four."""
+_PARTS_LIMIT = 20
+"""Parts of one multipart that are looked at. A bounce has three."""
+_DEPTH_LIMIT = 3
+"""Multiparts and messages within each other that are looked into."""
 
-_STATUS_PART = re.compile(rb"\ncontent-type[ \t]*:[ \t\r\n]*message/(?:global-)?delivery-status", re.IGNORECASE)
-_EMPTY_LINE = re.compile(r"\n[ \t]*\n")
+_BOUNDARY = re.compile(r'\bboundary ?= ?(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
+_BLANK_LINE = re.compile(rb"\n[ \t]+(?=\n)")
+_OF_RECIPIENT = re.compile(rb"\n(final-recipient|action|status|diagnostic-code)[ \t]*:", re.IGNORECASE)
+_TYPE = re.compile(r"[\w.-]+ ?;", re.ASCII)
 _BY = re.compile(r"(?:\A|\s)by\s+([^\s;]+)", re.IGNORECASE)
 _COMMENT = re.compile(r"\([^()]*\)")
 _VALUE_END = re.compile(rb"\r?\n(?![ \t])")
@@ -29,10 +41,11 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a bounce says of the first recipient that it tells of. Whatever is missing is empty."""
+    """What a bounce says of one recipient. Whatever is missing is empty."""
 
     final_recipient: str
     action: str
+    """One of `Action`; empty for an unknown one."""
     status: str
     diagnostic: str
 
@@ -43,28 +56,61 @@ def is_report(header: bytes) -> bool:
 
 
 def read_report(octets: bytes) -> Report | None:
-    """What a bounce says; None if it is none that a program can read. Never fails: a bounce may be any octets."""
-    octets = octets[:_REPORT_LIMIT]
-    found = _STATUS_PART.search(octets)
-    if found is None or not is_report(octets[: end_of_header(octets)]):
-        return None
-    start = octets.rfind(b"\n--", 0, found.start() + 1) + 1
-    head, _, rest = octets[start:].partition(b"\r\n\r\n")
-    fields = _decoded(rest.partition(b"\r\n--")[0], next(_fields(head, b"content-transfer-encoding"), "").lower())
-    for group in _EMPTY_LINE.split(fields.decode("utf-8", "replace").replace("\r\n", "\n")):
-        values = {name: next(_fields(group.encode(), name), "") for name in _OF_RECIPIENT}
-        if any(values.values()):
-            recipient, action, status, diagnostic = values.values()
-            return Report(
-                final_recipient=one_line(recipient.rpartition(";")[2]),
-                action=one_line(action.lower()) if action.lower() in set(Action) else "",
-                status=one_line(status) if STATUS.fullmatch(status) else "",
-                diagnostic=one_line(diagnostic.partition(";")[2] or diagnostic),
-            )
-    return None
+    """What a bounce says of the first recipient that failed, or of the first one if none did.
+
+    None if no part of it is written for programs (RFC 3464): nothing is concluded from a text for people. Never fails:
+    a bounce may be any octets.
+    """
+    first = None
+    statuses = _statuses(octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n"), depth=_DEPTH_LIMIT)
+    for status in islice(statuses, _STATUSES_LIMIT):
+        for report in _recipients(status[:_STATUS_LIMIT]):
+            if report.action == Action.FAILED:
+                return report
+            first = first or report
+    return first
 
 
-_OF_RECIPIENT = (b"final-recipient", b"action", b"status", b"diagnostic-code")
+def _statuses(entity: bytes, *, depth: int, is_wrapper: bool = False) -> Iterator[bytes]:
+    """The `message/delivery-status` parts of an entity, with lines that end in LF.
+
+    RFC 6522 wants them in a `multipart/report`; some servers write `multipart/mixed`, and some filters pack a report
+    into another multipart. A report in an attached message is about other mail than ours, but for one in a wrapper of
+    a filter, which says `report-type=delivery-status`.
+    """
+    header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
+    kind = next(_fields(header, b"content-type"), "")
+    media_type = kind.lower().partition(";")[0].strip()
+    if media_type in {"message/delivery-status", "message/global-delivery-status"}:
+        yield _decoded(body, next(_fields(header, b"content-transfer-encoding"), "").lower())
+    elif depth and media_type == "message/rfc822" and is_wrapper:
+        yield from _statuses(body, depth=depth - 1)
+    elif depth and media_type.startswith("multipart/") and (boundary := _BOUNDARY.search(kind)):
+        is_wrapper = media_type != "multipart/report" and "report-type=delivery-status" in kind.lower()
+        for part in _parts(body, (boundary[1] or boundary[2]).encode()):
+            yield from _statuses(part, depth=depth - 1, is_wrapper=is_wrapper)
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
+    """The parts of a multipart (RFC 2046 section 5.1.1); the last one may lack its end."""
+    body = b"\n" + body + b"\n"
+    delimiter = b"\n--" + boundary
+    start = at = 0
+    for _ in range(_PARTS_LIMIT + 1):
+        at = body.find(delimiter, at)
+        if at < 0:
+            break
+        line_end = body.find(b"\n", at + len(delimiter))
+        rest = body[at + len(delimiter) : line_end].strip()
+        if rest in {b"", b"--"}:  # else it is another boundary, which begins with this one
+            if start:
+                yield body[start:at]
+            start = line_end + 1
+        if rest == b"--":
+            return
+        at = line_end
+    if start:
+        yield body[start:]
 
 
 def _decoded(octets: bytes, encoding: str) -> bytes:
@@ -76,6 +122,47 @@ def _decoded(octets: bytes, encoding: str) -> bytes:
     return octets
 
 
+def _recipients(status: bytes) -> Iterator[Report]:
+    """What the fields of a delivery status say, a group for each recipient. Fields of the message are left out."""
+    lines = _BLANK_LINE.sub(b"\n", b"\n" + status.replace(b"\r\n", b"\n"))
+    group: dict[bytes, str] = {}
+    end = 0
+    for field in islice(_OF_RECIPIENT.finditer(lines), _FIELDS_LIMIT):
+        if group and lines.find(b"\n\n", end, field.start() + 1) >= 0:
+            yield _report(group)
+            group = {}
+        end = field.end()
+        group.setdefault(field[1].lower(), _value(lines, end))
+    if group:
+        yield _report(group)
+
+
+def _report(group: dict[bytes, str]) -> Report:
+    status = STATUS.match(group.get(b"status", ""))
+    return Report(
+        final_recipient=one_line(_without_type(group.get(b"final-recipient", "")).strip("<>")),
+        action=_action(group.get(b"action", "")),
+        status=status[0] if status else "",
+        diagnostic=one_line(_without_type(group.get(b"diagnostic-code", ""))),
+    )
+
+
+def _without_type(value: str) -> str:
+    """A value without its type, as in `rfc822; a@b.example` and `smtp; 550 No`. Senders forget the type."""
+    found = _TYPE.match(value)
+    return value[found.end() :].strip() if found else value
+
+
+def _action(value: str) -> str:
+    """The action that is meant: there can be comments, and some servers have words of their own for two of them."""
+    word, _, _ = _without_comments(value).strip().lower().partition(" ")
+    if word.startswith(("fail", "error")):
+        return Action.FAILED
+    if word.startswith(("delay", "defer")):
+        return Action.DELAYED
+    return word if word in set(Action) else ""
+
+
 def hops(header: bytes) -> list[str]:
     """Whom a message has passed, by what its Received lines say, the first one first. Of too many, the last."""
     fields = list(islice(_fields(header, b"received"), MAX_RECEIVED_LINES + 1))
@@ -83,14 +170,23 @@ def hops(header: bytes) -> list[str]:
 
 
 def _by(received: str) -> str:
-    for _ in range(3):  # comments may have comments in them
-        received = _COMMENT.sub(" ", received)
-    found = _BY.search(received)
+    found = _BY.search(_without_comments(received))
     return _NOT_IN_NAME.sub("?", found[1][:255]) if found else "?"
+
+
+def _without_comments(value: str) -> str:
+    for _ in range(3):  # comments may have comments in them
+        value = _COMMENT.sub(" ", value)
+    return value
 
 
 def _fields(header: bytes, name: bytes) -> Iterator[str]:
     """The values of the fields of a name, unfolded, as they stand in the header: the last hop is the first."""
     for field in re.finditer(rb"(?:\A|\n)" + name + rb"[ \t]*:", header, re.IGNORECASE):
-        octets = _VALUE_END.split(header[field.end() : field.end() + _FIELD_LIMIT], maxsplit=1)[0]
-        yield " ".join(octets.decode("utf-8", "replace").split())
+        yield _value(header, field.end())
+
+
+def _value(octets: bytes, start: int) -> str:
+    """The value of the field whose value begins at `start`, unfolded."""
+    value = _VALUE_END.split(octets[start : start + _FIELD_LIMIT], maxsplit=1)[0]
+    return " ".join(value.decode("utf-8", "replace").split())
