@@ -1,7 +1,9 @@
-"""Cuts `src/waypost/api/model.json` out of botocore's published model of Amazon Connect (`make model`).
+"""Cuts what Waypost has of AWS's published data out of botocore's copy of it (`make model`).
 
-Kept: the operations Waypost has, the shapes they reach, their constraints, locations and permitted errors.
-Dropped: all prose, and everything else of the service.
+`src/waypost/api/model.json`, of the model of Amazon Connect: the operations Waypost has, the shapes they reach, their
+constraints, locations and permitted errors. Dropped: all prose, and everything else of the service.
+
+`src/waypost/domain/partition_table.py`, of the partitions: their names and regions. Dropped: endpoints and prose.
 """
 
 import gzip
@@ -28,11 +30,49 @@ OPERATIONS = [
     "UpdateEmailAddressMetadata",
 ]
 
-TARGET = Path(__file__).parents[1] / "src" / "waypost" / "api" / "model.json"
+WAYPOST = Path(__file__).parents[1] / "src" / "waypost"
+TARGET = WAYPOST / "api" / "model.json"
+PARTITIONS = WAYPOST / "domain" / "partition_table.py"
 
 
 def main() -> None:
-    """Read botocore's model, cut it, write it."""
+    """Read botocore's data, cut it, write it."""
+    write_model()
+    write_partitions()
+
+
+def write_partitions() -> None:
+    """Write the table of partitions, as Python: the domain reads no files."""
+    published = json.loads(files("botocore").joinpath("data/partitions.json").read_bytes())["partitions"]
+    lines = [
+        '"""The partitions of AWS: the name, the pattern of regions and the known regions of each.',
+        "",
+        f"From botocore {metadata.version('botocore')}, cut by scripts/cut_model.py.",
+        '"""',
+        "",
+        "PARTITIONS = (",
+        *(line for partition in published for line in rows_of_partition(partition)),
+        ")",
+    ]
+    PARTITIONS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{PARTITIONS.name}: {len(published)} partitions")
+
+
+def rows_of_partition(partition: dict[str, Any]) -> list[str]:
+    """The lines of one partition. Its `-global` region is no place: services that are nowhere in particular have it."""
+    regions = sorted(region for region in partition["regions"] if not region.endswith("-global"))
+    several = ["        (", *(f'            "{region}",' for region in regions), "        ),"]
+    return [
+        "    (",
+        f'        "{partition["id"]}",',
+        f'        r"{partition["regionRegex"]}",',
+        *(several if len(regions) > 1 else [f'        ("{regions[0]}",),']),
+        "    ),",
+    ]
+
+
+def write_model() -> None:
+    """Write the model of the service."""
     packed = files("botocore").joinpath("data/connect/2017-08-08/service-2.json.gz").read_bytes()
     published = without_prose(json.loads(gzip.decompress(packed)))
     operations = {name: cut_operation(published["operations"][name]) for name in OPERATIONS}

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from waypost.domain.limits import PROFILES, Limits
+from waypost.domain.partitions import is_region
 
 
 class BadSetting(Exception):
@@ -116,7 +117,7 @@ class Settings:
             )
         if not re.fullmatch(r"[0-9]{12}", self.account):
             raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
-        if not re.fullmatch(r"[a-z]{2}(-[a-z]+){1,2}-[0-9]", self.region):
+        if not is_region(self.region):
             raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
         choice("limits", self.limits, tuple(PROFILES))
         duration("token-retention", self.token_retention)

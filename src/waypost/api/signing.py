@@ -19,6 +19,7 @@ from waypost.api.errors import ApiError
 from waypost.api.http import OCTETS, Request
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
+from waypost.domain.partitions import is_region
 
 MAX_CLOCK_SKEW = timedelta(minutes=15)
 
@@ -28,7 +29,6 @@ MAX_EXPIRES = 7 * 24 * 60 * 60
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
-_REGION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,2}-[0-9]")
 _NAMED = 10
 """Unsigned headers that a refusal names."""
 
@@ -202,7 +202,7 @@ def _check_scope(found: Claim, service: str) -> None:
         raise _invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
     if found.terminator != "aws4_request":
         raise _invalid_signature("Credential should be scoped with a valid terminator: 'aws4_request'.")
-    if not _REGION.fullmatch(found.region):
+    if not is_region(found.region):
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 

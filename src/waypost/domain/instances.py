@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+
+from waypost.domain import partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +16,7 @@ class Tenant:
     @property
     def partition(self) -> str:
         """The part of AWS that the region is in, as ARNs name it."""
-        return _partition(self.region)
-
-
-_PARTITIONS = (("us-gov-", "aws-us-gov"), ("cn-", "aws-cn"))
-
-
-@cache
-def _partition(region: str) -> str:
-    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+        return partitions.partition_of(self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,67 @@
+"""Regions and their partitions, beside what botocore has of them."""
+
+import json
+from importlib.resources import files
+
+import pytest
+
+from waypost.domain import partitions
+from waypost.domain.instances import Tenant
+from waypost.domain.partition_table import PARTITIONS
+
+PUBLISHED = {
+    region: partition["id"]
+    for partition in json.loads(files("botocore").joinpath("data/partitions.json").read_bytes())["partitions"]
+    for region in partition["regions"]
+    if not region.endswith("-global")
+}
+
+
+@pytest.mark.parametrize(("region", "partition"), PUBLISHED.items())
+def test_every_published_region_is_taken_and_in_its_partition(region, partition):
+    """Where it fails for a newer botocore: `make model`."""
+    assert partitions.is_region(region)
+    assert partitions.partition_of(region) == Tenant("123456789012", region).partition == partition
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-nowhere-12", "aws"),
+        ("cn-nowhere-1", "aws-cn"),
+        ("us-isob-nowhere-1", "aws-iso-b"),
+        ("eusc-de-nowhere-1", "aws-eusc"),
+        ("us-gov-nowhere-1", "aws-us-gov"),
+        ("nz-new-1", "aws"),
+    ],
+)
+def test_a_region_that_is_newer_than_the_table_is_known_by_its_form(region, partition):
+    assert partitions.is_region(region)
+    assert partitions.partition_of(region) == partition
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "aws-global",
+        "us-east",
+        "US-EAST-1",
+        "us-East-1",
+        "us-east-1\n",
+        "us-é-1",
+        "us-a_b-1",
+        "us-" + "a" * 40 + "-1",
+        "eusc-fr-x-1",
+    ],
+)
+def test_what_is_no_region(text):
+    assert not partitions.is_region(text)
+
+
+def test_a_region_that_is_known_without_a_pattern_is_in_its_partition(monkeypatch):
+    monkeypatch.setattr(partitions, "PARTITIONS", (*PARTITIONS, ("aws-x", "^x$", ("moon-base-1",))))
+    partitions._named.cache_clear()
+    assert partitions.is_region("moon-base-1")
+    assert partitions.partition_of("moon-base-1") == "aws-x"
+    partitions._named.cache_clear()
