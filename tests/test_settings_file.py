@@ -166,7 +166,7 @@ def test_how_mail_is_sent_on_is_read(read):
         bounces = "never"
         bounces_via = "smtp://relay.example.net:25"
         delay_warning = "4h"
-        srs_domain = "Bounces.example.com"
+        srs_domain = "Bounces.example.com."
         own_domains = ["example.com", "Bücher.example"]
         connections = 7
         """

@@ -65,6 +65,10 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(serve
     assert given.settings.hostname == "line.example"
 
 
+def test_our_own_name_has_no_final_dot(serve):
+    assert serve("--hostname", "mail.example.com.").settings.real_hostname == "mail.example.com"
+
+
 def test_what_the_file_does_not_say_is_as_by_default(serve, file):
     path = file("smtp-memory = 64\ntls_required = false\n")
     assert serve("--config", path).settings == Settings(config=str(path), smtp_memory="64")

@@ -215,7 +215,8 @@ async def _look_at_webhook(route: Route) -> str:
     try:
         async with asyncio.timeout(SECONDS):
             context = ssl.create_default_context() if target.is_tls else None
-            _, writer = await asyncio.open_connection(target.host, target.port, ssl=context)
+            name = target.host.removesuffix(".") if target.is_tls else None
+            _, writer = await asyncio.open_connection(target.host, target.port, ssl=context, server_hostname=name)
     except TimeoutError:
         return f"{target.host} did not answer in {SECONDS:g} s"
     except (OSError, UnicodeError) as error:

@@ -219,7 +219,7 @@ class Settings:
     @property
     def real_hostname(self) -> str:
         """The name to use: the one that was set, or this machine's."""
-        return self.hostname or socket.gethostname()
+        return (self.hostname or socket.gethostname()).removesuffix(".")
 
 
 DNS_PORT = 53

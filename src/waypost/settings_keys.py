@@ -79,7 +79,7 @@ def _is_via(value: Any) -> Any:
 
 def _is_domain(value: Any) -> str:
     try:
-        return addresses.from_parts("x", _is_text(value), text="").key.rpartition("@")[2]
+        return addresses.from_parts("x", _is_text(value).removesuffix("."), text="").key.rpartition("@")[2]
     except errors.Invalid as error:
         raise Unfit from error
 

@@ -531,6 +531,25 @@ async def test_each_address_of_a_host_is_tried():
 
 
 @on_both_loops
+async def test_a_host_with_a_final_dot_is_looked_up_with_it_and_has_a_certificate_without():
+    asked = server_context(authority().issue("mx.example"))
+    async with mail_servers({}, tls=asked) as peers, known(mx_example_=["127.0.0.1"]):
+        async with a_transport(context=trusting) as transport:
+            result = await send(transport, a_route("smtp://mx.example.", tls=Tls.VERIFY))
+            assert result.peer.startswith("mx.example ")
+        assert peers[0].connections == 1
+
+
+@on_both_loops
+async def test_a_service_of_docker_compose_is_a_host():
+    async with mail_servers({}) as peers, known(mail_server=["127.0.0.1"]):
+        async with a_transport() as transport:
+            result = await send(transport, a_route("smtp://mail_server"))
+            assert result.peer.startswith("mail_server ")
+        assert peers[0].connections == 1
+
+
+@on_both_loops
 async def test_a_certificate_is_checked_for_the_name_of_the_mail_server():
     hosts = Hosts(example_com=["mail.example", "mx1.example"])
     options = {"tls": server_context(authority().issue("mx1.example"))}

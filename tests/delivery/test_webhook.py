@@ -303,6 +303,22 @@ def test_this_machine_is_not_connected_to_however_it_is_written(host):
         assert result.text == "The host has a private address, and the route does not allow one"
 
 
+@pytest.mark.parametrize(
+    ("url", "certified"),
+    [
+        ("http://my_service:{}/hook", None),
+        ("http://hook.example.:{}/", None),
+        ("https://hook.example.:{}/", "hook.example"),
+    ],
+)
+def test_a_host_may_have_an_underscore_or_a_final_dot(url, certified):
+    async def scenario():
+        async with Receiver(answering(), authority().issue(certified) if certified else None) as receiver:
+            return await send(a_route(url.format(receiver.port)), resolver=Names("127.0.0.1"))
+
+    assert run(scenario()).code == 200
+
+
 def test_it_is_the_address_that_is_connected_to_that_counts():
     """A name that leads elsewhere each time it is asked for finds no gap between the look and the connection."""
 

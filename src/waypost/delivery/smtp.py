@@ -246,12 +246,14 @@ class _Place:
     """Where a host is."""
 
     host: str
+    """Its name, for which a certificate has to be good; that never ends in a dot (RFC 6125 section 6.4.1)."""
     address: str
     peer: str
     """How it is named in results."""
 
     @classmethod
     def of(cls, host: str, address: str, port: int) -> "_Place":
+        host = host.removesuffix(".")
         name = f"[{address}]:{port}"
         return cls(host, address, name if host == address else f"{host} {name}")
 

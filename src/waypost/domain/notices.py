@@ -31,7 +31,7 @@ _LINE_LIMIT = 900
 
 _NOT_LINES = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
 """What a message may have only where it is binary (RFC 2045 section 2)."""
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
 
 

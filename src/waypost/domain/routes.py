@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from waypost.domain import addresses, errors
+from waypost.domain import addresses, errors, hosts
 from waypost.domain.delivery import Protocol
 
 
@@ -65,7 +65,10 @@ class Target:
 
     protocol: Protocol
     host: str = ""
-    """Of SMTP, LMTP and webhooks; without brackets for IPv6. Empty for a socket, and where the DNS is asked for MX."""
+    """Of SMTP, LMTP and webhooks; without brackets for IPv6. Empty for a socket, and where the DNS is asked for MX.
+
+    A name may end in a dot; then it is looked up as it is, without search domains.
+    """
     port: int = 0
     path: str = ""
     """Of a socket or a Maildir."""
@@ -227,14 +230,22 @@ def _with_host(scheme: str, to: str) -> Target:
         raise errors.Invalid(f"{to!r} needs a host, as in {scheme}://mail.example.com:{port or 25}")
     if protocol is not Protocol.WEBHOOK and (parts.path.strip("/") or parts.query or parts.fragment):
         raise errors.Invalid(f"{to!r} has something behind the port")
-    return Target(protocol=protocol, host=host if ":" in host else _domain(host, to), port=port, is_tls=is_tls)
+    return Target(protocol=protocol, host=host if ":" in host else _host(host, to), port=port, is_tls=is_tls)
+
+
+def _host(text: str, to: str) -> str:
+    try:
+        return hosts.parse(text)
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{to!r} has no host name in it: {error.message}") from error
 
 
 def _domain(text: str, to: str) -> str:
+    """The domain of email addresses. A final dot is taken off: it says what holds for every such domain."""
     try:
-        return addresses.from_parts("x", text, text="").key.rpartition("@")[2]
+        return addresses.from_parts("x", text.removesuffix("."), text="").key.rpartition("@")[2]
     except errors.Invalid as error:
-        raise errors.Invalid(f"{to!r} has no host name in it: {error.message}") from error
+        raise errors.Invalid(f"{to!r} has no domain in it: {error.message}") from error
 
 
 def _checked_match(match: str) -> str:
