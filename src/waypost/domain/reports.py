@@ -30,6 +30,7 @@ _DEPTH_LIMIT = 3
 """Multiparts and messages within each other that are looked into."""
 
 _BOUNDARY = re.compile(r'\bboundary ?= ?(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
+_DELIMITER = re.compile(rb"\n--[^\n]*")
 _BLANK_LINE = re.compile(rb"\n[ \t]+(?=\n)")
 _OF_RECIPIENT = re.compile(rb"\n(final-recipient|action|status|diagnostic-code)[ \t]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[\w.-]+ ?;", re.ASCII)
@@ -85,16 +86,23 @@ def _statuses(entity: bytes, *, depth: int, is_wrapper: bool = False) -> Iterato
         yield _decoded(body, next(_fields(header, b"content-transfer-encoding"), "").lower())
     elif depth and media_type == "message/rfc822" and is_wrapper:
         yield from _statuses(body, depth=depth - 1)
-    elif depth and media_type.startswith("multipart/") and (boundary := _BOUNDARY.search(kind)):
+    elif depth and media_type.startswith("multipart/"):
         is_wrapper = media_type != "multipart/report" and "report-type=delivery-status" in kind.lower()
-        for part in _parts(body, (boundary[1] or boundary[2]).encode()):
+        named = _BOUNDARY.search(kind)
+        for part in _parts(body, (named[1] or named[2]).encode() if named else b""):
             yield from _statuses(part, depth=depth - 1, is_wrapper=is_wrapper)
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """The parts of a multipart (RFC 2046 section 5.1.1); the last one may lack its end."""
+    """The parts of a multipart (RFC 2046 section 5.1.1); the last one may lack its end.
+
+    Where there is no such boundary, the first line that looks like one says what it is.
+    """
     body = b"\n" + body + b"\n"
     delimiter = b"\n--" + boundary
+    if not boundary or delimiter not in body:
+        found = _DELIMITER.search(body)
+        delimiter = found[0].rstrip() if found else delimiter
     start = at = 0
     for _ in range(_PARTS_LIMIT + 1):
         at = body.find(delimiter, at)
@@ -138,11 +146,13 @@ def _recipients(status: bytes) -> Iterator[Report]:
 
 
 def _report(group: dict[bytes, str]) -> Report:
-    status = STATUS.match(group.get(b"status", ""))
+    found = STATUS.match(group.get(b"status", ""))
+    status = found[0] if found else ""
+    is_permanent = status.startswith("5.")  # RFC 3463 section 3: a permanent failure
     return Report(
         final_recipient=one_line(_without_type(group.get(b"final-recipient", "")).strip("<>")),
-        action=_action(group.get(b"action", "")),
-        status=status[0] if status else "",
+        action=_action(group.get(b"action", Action.FAILED if is_permanent else "")),
+        status=status,
         diagnostic=one_line(_without_type(group.get(b"diagnostic-code", ""))),
     )
 
@@ -154,9 +164,12 @@ def _without_type(value: str) -> str:
 
 
 def _action(value: str) -> str:
-    """The action that is meant: there can be comments, and some servers have words of their own for two of them."""
+    """The action that is meant: there can be comments, and some servers have words of their own for two of them.
+
+    What "expired" in a server's queue has failed (RFC 3464 section 2.3.3).
+    """
     word, _, _ = _without_comments(value).strip().lower().partition(" ")
-    if word.startswith(("fail", "error")):
+    if word.startswith(("fail", "error", "expired")):
         return Action.FAILED
     if word.startswith(("delay", "defer")):
         return Action.DELAYED
