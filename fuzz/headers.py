@@ -37,6 +37,9 @@ WORDS = [
     b"=?utf-8?q?",
     b"=?utf-8?b?",
     b"=?iso-2022-jp?b?",
+    b"=?euc-jp?q?=AD=A1",
+    b"=?gb2312?b?",
+    b"=?utf-8*de?q?",
     b"=?utf-7?q?",
     b"=?utf-16?b?",
     b"=?idna?q?",
@@ -159,7 +162,7 @@ def seeds() -> Iterator[bytes]:
         yield b"\1\0\3\7\1" + proxy.SIGNATURE + rest
     for path in sorted((ROOT / "tests/smtp/dialogues").glob("*.smtp")):
         yield b"\0\0\3\7\1" + dialogue.read(path).sent[:1_000]
-    for charset in (b"utf-8", b"punycode", b"idna", b"iso-2022-jp", b"utf-7"):
+    for charset in (b"utf-8", b"punycode", b"idna", b"iso-2022-jp", b"utf-7", b"euc-jp", b"gb2312*zh"):
         yield b"\0\0\3\7\1Received: x\r\nSubject: =?" + charset + b"?q?a=FCb-x?=\r\n\tagain\r\n\r\nHello\r\n"
 
 
