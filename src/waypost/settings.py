@@ -124,7 +124,7 @@ class Settings:
         duration("trace-refusals", self.trace_refusals)
         size("disk-reserve", self.disk_reserve)
         choice("clock", self.clock, ("real", "virtual"))
-        if self.hostname and not re.fullmatch(r"[A-Za-z0-9.-]{1,255}", self.hostname):
+        if self.hostname and not re.fullmatch(r"[A-Za-z0-9-][A-Za-z0-9.-]{0,254}", self.hostname):
             raise BadSetting(f"--hostname must be a host name, not {self.hostname!r}")
 
     def _check_mail(self) -> None:

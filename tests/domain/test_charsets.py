@@ -77,6 +77,7 @@ def test_labels_of_one_charset_have_one_decoder():
         (b"\x1b$B F\x7fFF\x7f\x1b(B", "\ufffd\ufffd\ufffd"),
         (b"\x1b$B)!\x1b(Bx", "\ufffdx"),
         (b"\x1b(I\x60\x20\x1b(B", "\ufffd\ufffd"),
+        (b"\x1b$(D!!0!\x1b(B", "\ufffd丂"),
         (b"\x1b$(D \x7f0\x1b(B", "\ufffd\ufffd"),
         (b"\x1b[2J\xff", "\x1b[2J\ufffd"),
         (b"", ""),

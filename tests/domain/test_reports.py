@@ -178,14 +178,14 @@ REPORT = a_part("multipart/report; report-type=delivery-status", several(TEXT, S
     "top", ["multipart/mixed", "Multipart/Related", "multipart/report; report-type=delivery-status"]
 )
 @pytest.mark.parametrize("parts", [[TEXT, STATUS], [b"\r\nSorry.", STATUS], [STATUS], [TEXT, REPORT], [REPORT]])
-def test_a_report_is_found_in_whatever_multipart_a_server_puts_it(top, parts):
+def test_a_report_is_found_in_any_multipart(top, parts):
     assert reports.read_report(a_part(top, several(*parts))) == READ
     as_lf = a_part(top, several(*parts)).replace(b"\r\n", b"\n")
     assert reports.read_report(as_lf) == READ
 
 
 @pytest.mark.parametrize("boundary", ["=_ _= 461730(24445)", "b/c.d+e*", "b" * 70])
-def test_a_boundary_may_have_whatever_characters_it_may(boundary):
+def test_a_boundary_may_have_every_character_that_mime_allows(boundary):
     assert reports.read_report(a_part("multipart/mixed", several(TEXT, STATUS, boundary=boundary), boundary)) == READ
 
 
@@ -232,7 +232,7 @@ def test_a_report_without_its_end_is_read():
         a_part("text/plain", RECIPIENT),
     ],
 )  # fmt: skip
-def test_a_report_that_somebody_else_got_is_none_on_our_mail(octets):
+def test_a_report_that_is_attached_or_quoted_is_about_other_mail(octets):
     """An automatic answer can have the mail that it answers in it, and that mail a report about other mail."""
     assert reports.read_report(octets) is None
 

@@ -98,13 +98,25 @@ _ESCAPE = re.compile(rb"(\x1b(?:\([BIJ]|\$[@B]|\$\(D))")
 
 def _euc_jp(octets: bytes) -> str:
     """EUC-JP, of whose two-octet characters Python's codec lacks the rows of NEC."""
-    return "".join(_EUC_KINDS[kind.lastgroup or ""](kind[0]) for kind in _EUC.finditer(octets))
-
-
-_EUC = re.compile(
-    rb"(?P<ascii>[\x00-\x7f]+)|(?P<pairs>(?:[\xa1-\xfe]{2})+)|(?P<others>\x8f[\xa1-\xfe]{2}|\x8e[\xa1-\xdf]|.)",
-    re.DOTALL,
-)
+    text, at = [], 0
+    while at < len(octets):
+        first, second, third = octets[at : at + 3].ljust(3, b"\0")
+        if first < 0x80:
+            text.append(chr(first))
+            at += 1
+        elif first == 0x8E and 0xA1 <= second <= 0xDF:
+            text.append(_katakana_of(second - 0xA1))
+            at += 2
+        elif first == 0x8F and 0xA1 <= second <= 0xFE and 0xA1 <= third <= 0xFE:
+            text.append(_more_kanji_of(second - 0xA1, third - 0xA1))
+            at += 3
+        elif 0xA1 <= first <= 0xFE and 0xA1 <= second <= 0xFE:
+            text.append(_kanji_of(first - 0xA1, second - 0xA1))
+            at += 2
+        else:
+            text.append(_UNREADABLE)
+            at += 1
+    return "".join(text)
 
 
 def _ascii(octets: bytes) -> str:
@@ -118,17 +130,17 @@ def _roman(octets: bytes) -> str:
 
 def _katakana(octets: bytes) -> str:
     """JIS X 0201, right half, in seven bits."""
-    return "".join(chr(0xFF61 + octet - 0x21) if 0x21 <= octet <= 0x5F else _UNREADABLE for octet in octets)
+    return "".join(_katakana_of(octet - 0x21) if 0x21 <= octet <= 0x5F else _UNREADABLE for octet in octets)
 
 
 def _kanji(octets: bytes) -> str:
-    """JIS X 0208 in seven bits, with NEC's row 13 and the rows in which NEC has IBM's characters."""
-    return _of_pairs(octets, _by_code_page_932)
+    """JIS X 0208 in seven bits."""
+    return _of_pairs(octets, _kanji_of)
 
 
 def _more_kanji(octets: bytes) -> str:
     """JIS X 0212 in seven bits."""
-    return _of_pairs(octets, lambda row, cell: bytes((0x8F, row + 0xA1, cell + 0xA1)).decode("euc_jp", "replace"))
+    return _of_pairs(octets, _more_kanji_of)
 
 
 def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
@@ -140,12 +152,29 @@ def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
     return "".join(text) + _UNREADABLE * (len(octets) % 2)
 
 
-def _by_code_page_932(row: int, cell: int) -> str:
-    """A character of JIS X 0208 with NEC's: code page 932 has the same table, and packs two rows behind one octet."""
+def _katakana_of(place: int) -> str:
+    return chr(0xFF61 + place)  # HALFWIDTH IDEOGRAPHIC FULL STOP, with which they begin
+
+
+@cache
+def _kanji_of(row: int, cell: int) -> str:
+    """A character of JIS X 0208, with NEC's row 13 and the rows in which NEC has IBM's characters.
+
+    Code page 932 has the same table, and packs two rows behind one octet.
+    """
     lead = row // 2 + (0x81 if row < 62 else 0xC1)
     trail = cell + 0x9F if row % 2 else cell + (0x40 if cell < 63 else 0x41)
     try:
         return bytes((lead, trail)).decode("cp932")
+    except UnicodeDecodeError:
+        return _UNREADABLE
+
+
+@cache
+def _more_kanji_of(row: int, cell: int) -> str:
+    """A character of JIS X 0212."""
+    try:
+        return bytes((0x8F, row + 0xA1, cell + 0xA1)).decode("euc_jp")
     except UnicodeDecodeError:
         return _UNREADABLE
 
@@ -157,12 +186,6 @@ _SETS: dict[bytes, Decoder] = {
     b"\x1b$@": _kanji,
     b"\x1b$B": _kanji,
     b"\x1b$(D": _more_kanji,
-}
-
-_EUC_KINDS: dict[str, Decoder] = {
-    "ascii": _ascii,
-    "pairs": lambda octets: _kanji(bytes(octet & 0x7F for octet in octets)),
-    "others": lambda octets: octets.decode("euc_jp", "replace"),
 }
 
 _OURS: dict[str, Decoder] = {"euc-jp": _euc_jp, "iso-2022-jp": _iso_2022_jp}

@@ -25,10 +25,10 @@ MAX_RECEIVED_LINES = 100
 SUBJECT_LIMIT = 998
 """Characters of the subject that are kept for lists; the message itself keeps all of it."""
 
-_SUBJECT_OCTETS = 16 * SUBJECT_LIMIT
+_SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
 """Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other.
 
-A character has at most 4 octets, of which an encoded word makes 12, and some more for what is around them.
+A Chinese character is 9 octets in an encoded word, and there is the word around it.
 """
 
 _LOOP_HEADER = "X-Waypost-Loop"
@@ -167,7 +167,7 @@ def read_header(raw: bytes) -> HeaderFacts:
 
 def _header_id(header: bytes) -> str:
     found = _HEADER_ID.search(header)
-    beginning = header[found.end() :][: 4 * HEADER_ID_LIMIT] if found else b""
+    beginning = header[found.end() : found.end() + 4 * HEADER_ID_LIMIT] if found else b""
     return read_header_id(_first_value(beginning).decode("utf-8", "replace"))
 
 
