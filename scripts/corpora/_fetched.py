@@ -1,43 +1,42 @@
-"""Source distributions of other projects, fetched by the ordinary clients of PyPI and npm into `.cache/corpora`."""
+"""Source distributions of other projects, fetched from PyPI by pip into `.cache/corpora`."""
 
 import shutil
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache"
 PLACE = CACHE / "corpora"
 
 
-def from_pypi(name: str, version: str) -> Path:
-    """The directory of an unpacked source distribution. Nothing of it is built or run."""
-    # With the build tools of this environment, pip asks setup.py for its metadata at most.
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary=:all:", "--no-build-isolation"]
-    pip = [sys.executable, "-m", "pip", "download", *options, f"--cache-dir={CACHE / 'pip'}"]
-    return _unpacked(f"{name}-{version}", lambda place: [*pip, f"--dest={place}", f"{name}=={version}"])
+@dataclass(frozen=True, slots=True)
+class Sdist:
+    """One version of a project, with the SHA-256 of its source distribution."""
 
+    project: str
+    version: str
+    sha256: str
 
-def from_npm(name: str, version: str) -> Path | None:
-    """The directory of an unpacked package; None where there is no npm."""
-    if not shutil.which("npm"):
-        return None
-    npm = ["npm", "pack", "--silent", "--ignore-scripts", f"--cache={CACHE / 'npm'}"]
-    return _unpacked(f"npm-{name}-{version}", lambda place: [*npm, f"--pack-destination={place}", f"{name}@{version}"])
+    def fetched(self) -> Path:
+        """The directory that it is unpacked in. It is not installed; pip runs its build script for the metadata."""
+        place = PLACE / f"{self.project}-{self.version}"
+        if not place.exists():
+            print(f"Fetching {place.name}", flush=True)
+            coming = PLACE / f"{place.name}.coming"
+            shutil.rmtree(coming, ignore_errors=True)
+            coming.mkdir(parents=True)
+            requirement = coming / "requirement.txt"
+            requirement.write_text(f"{self.project}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8")
+            self._download(requirement, coming)
+            (archive,) = coming.glob("*.tar.gz")
+            subprocess.run(["tar", "--extract", "--gzip", f"--file={archive}", f"--directory={coming}"], check=True)
+            coming.rename(place)
+        return place
 
-
-def _unpacked(name: str, fetch: Callable[[Path], list[str]]) -> Path:
-    place = PLACE / name
-    if not place.exists():
-        print(f"Fetching {name}")
-        coming = PLACE / f"{name}.coming"
-        shutil.rmtree(coming, ignore_errors=True)
-        coming.mkdir(parents=True)
-        subprocess.run(fetch(coming), check=True, stdout=subprocess.DEVNULL)
-        (archive,) = [*coming.glob("*.tar.gz"), *coming.glob("*.tgz")]
-        with tarfile.open(archive) as members:
-            members.extractall(coming, filter="data")
-        archive.unlink()
-        coming.rename(place)
-    return place
+    @staticmethod
+    def _download(requirement: Path, place: Path) -> None:
+        options = ["--quiet", "--disable-pip-version-check", f"--cache-dir={CACHE / 'pip'}", "--require-hashes"]
+        options += ["--no-deps", "--no-binary=:all:", "--no-build-isolation", f"--dest={place}"]
+        command = [sys.executable, "-m", "pip", "download", *options, f"--requirement={requirement}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

