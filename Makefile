@@ -104,7 +104,7 @@ proofs: $(DEV) ## Prove what takes minutes: servers and databases that are kille
 search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
 	@$(BIN)/python bench/search.py
 
-model: $(DEV) ## Cut api/model.json anew from botocore's published model
+model: $(DEV) ## Cut the model of the API and the table of partitions anew from what botocore publishes
 	@$(BIN)/python scripts/cut_model.py
 
 docs: $(DEV) ## Write the reference pages that are made from code
