@@ -181,8 +181,8 @@ BOTH = [
     ),
     # What it does not take
     row("no room for its size", {}, a(Stage.MAIL, Trouble.TOO_BIG), GIVE_UP("5.3.4"), offer=("SIZE 10",)),
-    row("no binary", {}, a(Stage.MAIL, Trouble.NEEDS_BINARY), GIVE_UP("5.6.1"), body="BINARYMIME"),
-    row("no utf8", {}, a(Stage.MAIL, Trouble.NEEDS_UTF8), GIVE_UP("5.6.7"), protocol="UTF8SMTP"),
+    row("no binary", {}, a(Stage.MAIL, Trouble.NEEDS_BINARY), GIVE_UP("5.6.3"), body="BINARYMIME"),
+    row("no utf8", {}, a(Stage.MAIL, Trouble.NEEDS_UTF8), GIVE_UP("5.6.7"), sender="grün@client.example"),
     # TLS that is needed
     row("tls: not offered", {}, a(Stage.TLS, Trouble.NO_TLS), PAUSE("4.0.0"), tls=Tls.REQUIRE, has_tls=False),
     row("tls: 454", {"STARTTLS": "454 4.7.0 x"}, a(Stage.TLS, None, 454, "4.7.0"), PAUSE("4.7.0"), tls=Tls.REQUIRE),
@@ -330,7 +330,7 @@ class Case:
     certificate: str = ""
     user: str = ""
     body: str = "7BIT"
-    protocol: str = "ESMTP"
+    sender: str = "a@client.example"
     offer: tuple = PIPED
     hostname: str = "peer.example"
     to_connection: int = 1 << 30
@@ -360,7 +360,7 @@ async def playing(script, case, *, from_message=0):
     options = {"offer": case.offer, "hostname": case.hostname, "is_lmtp": case.is_lmtp, "from_message": from_message}
     tls = server_context(certificate(case.certificate)) if case.has_tls and case.tls is not Tls.NONE else None
     route = {"tls": case.tls} | ({"user": case.user, "secret": "secret"} if case.user else {})
-    parcel = {"body": case.body, "protocol": case.protocol}
+    parcel = {"body": case.body, "sender": case.sender}
     async with a_peer(script, tls=tls, **options) as peer, a_transport(timeouts, context=trusting) as transport:
         peer.to_connection = case.to_connection
 

@@ -46,7 +46,7 @@ class Played:
         dialogue = self.dialogue
         said = dialogue.output()
         if said:
-            self.said.append(said.decode())
+            self.said.append(said.decode("utf-8", "surrogateescape"))
         if dialogue.need is Need.NOTHING:
             return self.begin_next()
         if dialogue.need is Need.TLS:
@@ -188,7 +188,15 @@ SIZE = len(SENT)
             RCPT,
             id="sender beyond ASCII",
         ),
-        pytest.param(["SMTPUTF8"], {"protocol": "UTF8SMTPS"}, f"{MAIL} SMTPUTF8", RCPT, id="header beyond ASCII"),
+        pytest.param(
+            ["SMTPUTF8", "8BITMIME"], {"protocol": "UTF8SMTPS"}, MAIL, RCPT, id="SMTPUTF8 declared and not needed"
+        ),
+        pytest.param([], {"protocol": "UTF8SMTP"}, MAIL, RCPT, id="SMTPUTF8 declared, not needed and not offered"),
+        pytest.param([], {"protocol": "UTF8LMTP", "sender": ""}, "MAIL FROM:<>", RCPT, id="the same, null sender"),
+        pytest.param(
+            [], {"sender": "a@bücher.example", "protocol": "UTF8SMTP"},
+            "MAIL FROM:<a@xn--bcher-kva.example>", RCPT, id="domain of the sender beyond ASCII",
+        ),
         pytest.param(
             [], {"to": "x@bücher.example"}, MAIL, "RCPT TO:<x@xn--bcher-kva.example>", id="domain beyond ASCII"
         ),
@@ -222,6 +230,43 @@ def test_what_mail_and_rcpt_say(offer, parcel, mail, rcpt):
     assert played.facts == (Stage.END, 250, "2.0.0", None)
 
 
+UTF8 = {"protocol": "UTF8SMTP"}
+BEYOND = "Subject: Grüße\r\n\r\nHello.\r\n".encode()
+LATIN = b"Subject: Gr\xfc\xdfe\r\n\r\nHello.\r\n"
+BODY_BEYOND = "Subject: hello\r\n\r\nContent-Description: Grüße\r\n".encode()
+OUR_LINE = "Delivered-To: grün@example.com\r\n".encode()
+NEEDED, NOT_NEEDED = " SMTPUTF8", ""
+
+
+@pytest.mark.parametrize(
+    ("parcel", "raw", "parts", "expected"),
+    [
+        pytest.param(UTF8, HELLO, 1, NOT_NEEDED, id="declared, all is ASCII"),
+        pytest.param(UTF8, BEYOND, 1, NEEDED, id="declared, the header is not ASCII"),
+        pytest.param(UTF8, LATIN, 1, NOT_NEEDED, id="declared, the header is in another charset"),
+        pytest.param(UTF8, BODY_BEYOND, 1, NOT_NEEDED, id="declared, the body is not ASCII"),
+        pytest.param({}, BEYOND, 1, NOT_NEEDED, id="not declared, the header is not ASCII"),
+        pytest.param({}, LATIN, 1, NOT_NEEDED, id="not declared, the header is in another charset"),
+        pytest.param({"header": OUR_LINE}, HELLO, 1, NEEDED, id="not declared, a line of ours is not ASCII"),
+        pytest.param(UTF8, "\r\nGrüße\r\n".encode(), 1, NOT_NEEDED, id="declared, no header"),
+        pytest.param(UTF8, b"Subject: no body\r\n", 1, NOT_NEEDED, id="declared, no body"),
+        pytest.param(UTF8, BODY_BEYOND, 2, NOT_NEEDED, id="declared, the first part ends in the body"),
+        pytest.param(UTF8, b"Subject: hello\r\n" * 9, 2, NEEDED, id="declared, the first part ends in the header"),
+    ],
+)
+def test_smtputf8_is_asked_for_if_what_is_sent_needs_it(parcel, raw, parts, expected):
+    parcel = a_parcel(raw, **parcel)
+    octets = parcel.header + raw
+    cut = len(octets) if parts == 1 else len(octets) - 9
+    sent = [Part(octets[:cut], is_last=parts == 1), *([Part(octets[cut:], is_last=True)] if parts == 2 else [])]
+    offered = [GREETING, offering("SMTPUTF8", "PIPELINING"), OK3, TAKEN]
+    played = Played(offered, parcels=[parcel], parts=sent)
+    assert played.said[1] == f"{MAIL}{expected}\r\n{RCPT}\r\nDATA\r\n"
+    for protocol in (Protocol.SMTP, Protocol.LMTP):
+        played = Played([GREETING, offering("PIPELINING"), OK3, TAKEN], parcels=[parcel], parts=sent, protocol=protocol)
+        assert played.results[-1].trouble is (Trouble.NEEDS_UTF8 if expected else None)
+
+
 def test_a_binary_message_is_said_to_be_one():
     replies = [GREETING, offering(*ALL), f"250 ok|250 ok|{TAKEN}"]
     played = play(replies, parcels=[a_parcel(body="BINARYMIME")])
@@ -250,7 +295,7 @@ def test_a_peer_that_knows_of_notifications_takes_them_over(offer, parcel, notif
         pytest.param(["CHUNKING"], {"body": "BINARYMIME"}, Trouble.NEEDS_BINARY, id="chunks that are not binary"),
         pytest.param([], {"to": "grün@example.com"}, Trouble.NEEDS_UTF8, id="recipient beyond ASCII"),
         pytest.param([], {"sender": "a@grün..x"}, Trouble.NEEDS_UTF8, id="domain that has no A-labels"),
-        pytest.param([], {"protocol": "UTF8SMTP"}, Trouble.NEEDS_UTF8, id="header beyond ASCII"),
+        pytest.param([], {"header": OUR_LINE}, Trouble.NEEDS_UTF8, id="a line of ours beyond ASCII"),
         pytest.param([f"SIZE {SIZE - 1}"], {}, Trouble.TOO_BIG, id="too big"),
     ],
 )
@@ -572,8 +617,8 @@ def test_a_parcel_never_makes_more_commands_than_it_should(sender, to, envid, or
     parcel = a_parcel(sender=sender, to=to, envid=envid, orcpt=orcpt, notify=("FAILURE",))
     dialogue = Played([GREETING, offering("DSN", "SMTPUTF8")]).dialogue
     dialogue.begin(parcel)
-    if dialogue.need is Need.OCTETS:
-        dialogue.give(Part(b"", is_last=True))
+    dialogue.give(Part(b"", is_last=True))
+    if dialogue.need is Need.REPLY:  # else it could not be said
         mail = dialogue.output()
         dialogue.receive(b"250 ok\r\n")
         rcpt = dialogue.output()

@@ -75,6 +75,21 @@ def test_the_spelling_is_kept():
     assert str(addresses.parse("Support@Bücher.example")) == "Support@Bücher.example"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Support@Example.com", "Support@Example.com"),
+        ("Support@Bücher.example", "Support@xn--bcher-kva.example"),
+        ('"a b"@bücher.example', '"a b"@xn--bcher-kva.example'),
+        ("grüße@bücher.example", "grüße@bücher.example"),
+        ("a@grün..x", "a@grün..x"),
+        ("", ""),
+    ],
+)
+def test_the_domain_alone_can_always_be_written_in_ascii(text, expected):
+    assert addresses.with_ascii_domain(text) == expected
+
+
 def test_the_longest_address_is_accepted():
     domain = ".".join(["d" * 63, "d" * 63, "d" * 63, "d" * 63])
     assert addresses.parse("l" * 64 + "@" + domain).key.endswith(domain)

@@ -73,7 +73,7 @@ OF_DESTINATION = [
 FOR_GOOD = [
     (Trouble.NULL_MX, "5.1.10"),
     (Trouble.NEEDS_UTF8, "5.6.7"),
-    (Trouble.NEEDS_BINARY, "5.6.1"),
+    (Trouble.NEEDS_BINARY, "5.6.3"),
     (Trouble.TOO_BIG, "5.3.4"),
 ]
 

@@ -139,6 +139,30 @@ def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
     assert messages.without_return_path(b"Received: x\r\n") == b"Received: x\r\n"
 
 
+FOR = "\r\n\tfor <{}>; Sun, 22 Nov 2026 23:14:05 +0000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "delivered_to", "expected"),
+    [
+        ({}, "desk@example.com", ";\r\n\tSun, 22 Nov 2026 23:14:05 +0000\r\n"),
+        ({"sent_to": "help@bücher.example"}, "desk@example.com", FOR.format("help@xn--bcher-kva.example")),
+        ({}, "desk@bücher.example", ";\r\n\tSun, 22 Nov 2026 23:14:05 +0000\r\n"),
+        ({}, "büro@example.com", FOR.format("grüße@example.com")),
+        ({"delivery_id": ""}, "desk@example.com", FOR.format("grüße@example.com")),
+        ({"delivery_id": "", "sent_to": "a@bücher.example"}, "desk@example.com", FOR.format("a@bücher.example")),
+    ],
+)
+def test_our_lines_before_ascii_mail_that_is_sent_on_are_ascii_where_that_is_possible(changes, delivered_to, expected):
+    options = {"sent_to": "grüße@example.com", "delivery_id": "m.p"} | changes
+    header = messages.trace_header(a_message(protocol="UTF8SMTP"), hostname="mx", delivered_to=delivered_to, **options)
+
+    received = header.decode().partition("\tby mx with UTF8SMTP id ID")[2].removesuffix("X-Waypost-Delivery: m.p\r\n")
+    assert received == expected
+    is_needed = "ü" in expected or "ü" in delivered_to.partition("@")[0]
+    assert header.isascii() is not is_needed
+
+
 @pytest.mark.parametrize(
     ("line", "found"),
     [

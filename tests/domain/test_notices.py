@@ -244,6 +244,14 @@ def test_who_speaks_utf8_is_answered_in_it():
     assert raw_part(octets, 2)[1] == "From: Jörg\r\n".encode()
 
 
+def test_a_notice_for_a_sender_whose_domain_alone_is_not_ascii_needs_no_smtputf8():
+    octets = a_utf8_notice(header="From: Ann\r\n", body="Hi\r\n", sender="ann@bücher.example", to="support@example.com")
+
+    assert b"To: <ann@xn--bcher-kva.example>\r\n" in octets
+    assert octets.isascii()
+    assert types_of(octets)[1] == "message/delivery-status"
+
+
 def test_and_the_whole_message_comes_back_as_a_global_one():
     octets = a_utf8_notice(ret="FULL")
     assert types_of(octets)[2] == "message/global"

@@ -1,6 +1,7 @@
 """Mail leaves the house: over real peers, to the octet, and never in a circle."""
 
 import shutil
+import smtplib
 import socket
 import subprocess
 import time
@@ -12,7 +13,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 
 from tests.authentication import mail
-from tests.e2e.house import House, logged
+from tests.e2e.house import ACCEPTED, House, logged
 from tests.e2e.sink import Sink
 from waypost import testing
 
@@ -229,3 +230,75 @@ def _make(house, address):
 
 def _statuses(house, message_id):
     return {one["address"]: one["status"] for one in house.json(f"messages/{message_id}")["deliveries"]}
+
+
+PLAIN = b"From: ann@client.example\r\nSubject: plain\r\n\r\nplain lines\r\n"
+UTF8_HEADER = "From: ann@client.example\r\nSubject: Grüße\r\n\r\nplain lines\r\n".encode()
+SMTPUTF8, BINARYMIME = "SMTPUTF8", "BODY=BINARYMIME"
+
+
+def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the_client_declared(tmp_path):
+    offer = ("PIPELINING", "8BITMIME")
+    with Sink(extensions=offer) as relay, Sink(extensions=offer, is_lmtp=True) as store:
+        routes = [("grüße@example.com", "inbox"), ("desk@example.com", relay.to), ("*", store.to)]
+        settings = "".join(f'[[route]]\nmatch = "{match}"\nto = "{to}"\n' for match, to in routes)
+        with a_house(tmp_path, settings) as house:
+            for address in ("grüße@example.com", "desk@example.com", "büro@example.com", "info@bücher.example"):
+                made = house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
+                house.ids[address] = made["EmailAddressId"]
+            house.connect.associate_email_address_alias(**house._link("grüße@example.com", "desk@example.com"))
+
+            def sent(octets, to, *declared, sender="ann@client.example"):
+                return send_declared(house.server.smtp, octets, to, *declared, sender=sender)
+
+            by_smtp = [
+                sent(PLAIN, "desk@example.com", SMTPUTF8),
+                sent(PLAIN, "grüße@example.com", SMTPUTF8),
+                sent(PLAIN, "desk@example.com", SMTPUTF8, sender="ann@bücher.example"),
+                sent(PLAIN, "desk@example.com", SMTPUTF8, sender=""),
+                sent(PLAIN, "desk@example.com", BINARYMIME),
+            ]
+            by_lmtp = [
+                sent(PLAIN, "info@bücher.example", SMTPUTF8),
+                sent(PLAIN, "info@xn--bcher-kva.example", BINARYMIME, SMTPUTF8),
+            ]
+            for one in (*relay.wait_for(len(by_smtp)), *store.wait_for(len(by_lmtp))):
+                assert one.octets.endswith(b"\r\n" + PLAIN)
+                assert one.octets.isascii()
+            assert {one.sender for one in relay.taken} == {"ann@client.example", "ann@xn--bcher-kva.example", ""}
+            assert {one.recipient for one in store.taken} == {"info@xn--bcher-kva.example"}
+            for message_id in (*by_smtp, *by_lmtp):
+                eventually(lambda message_id=message_id: status(house, message_id) == {"delivered"})
+
+            refused = {
+                sent(UTF8_HEADER, "desk@example.com", SMTPUTF8): "5.6.7",
+                sent(PLAIN, "desk@example.com", SMTPUTF8, sender="grün@client.example"): "5.6.7",
+                sent(PLAIN, "büro@example.com", SMTPUTF8): "5.6.7",
+                sent(PLAIN + b"a\rb\n", "info@bücher.example", BINARYMIME, SMTPUTF8): "5.6.3",
+            }
+            for message_id, code in refused.items():
+                eventually(lambda message_id=message_id: status(house, message_id) == {"dead"})
+                (end,) = [one for one in house.json(f"messages/{message_id}")["trace"] if one["event"] == "dead"]
+                assert end["status"] == code
+
+
+def status(house, message_id):
+    """What became of the deliveries of a message over their routes."""
+    found = house.json(f"messages/{message_id}")["deliveries"]
+    return {one["status"] for one in found if one["address"] != "grüße@example.com"}
+
+
+def send_declared(server, octets, recipient, *declared, sender):
+    """Send a message with these parameters of MAIL, in a chunk if it is declared to be binary; returns its id."""
+    with smtplib.SMTP(*server, local_hostname="client.example", timeout=20) as client:
+        client.ehlo()
+        client.command_encoding = "utf-8"
+        assert client.docmd(f"MAIL FROM:<{sender}> {' '.join(declared)}")[0] == 250
+        assert client.rcpt(recipient)[0] == 250
+        if BINARYMIME in declared:
+            client.send(b"BDAT %d LAST\r\n" % len(octets) + octets)
+            code, text = client.getreply()
+        else:
+            code, text = client.data(octets)
+        assert code == 250
+        return ACCEPTED.fullmatch(text)["id"].decode()

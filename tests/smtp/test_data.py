@@ -173,7 +173,7 @@ def test_what_comes_before_a_bare_line_end_is_the_same_however_it_is_cut(octets)
 @given(octets=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12).map(b"".join), places=places)
 def test_chunks_of_text_have_no_bare_line_end_however_they_are_cut(octets, places):
     body = Body(1_000)
-    decoder = ChunkDecoder(body, is_binary=False)
+    decoder = ChunkDecoder(body, may_be_binary=False)
     for piece in cut(octets, places):
         decoder.left = len(piece)
         assert decoder.feed(piece + b"rest") == b"rest"
@@ -182,6 +182,39 @@ def test_chunks_of_text_have_no_bare_line_end_however_they_are_cut(octets, place
     is_good = octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n")
     assert (body.refusal is None) == is_good
     assert body.finish() == (octets if is_good else b"")
+
+
+KINDS = [
+    (b"", "7BIT"),
+    (b"A: b\r\n\r\nplain\r\nlines", "7BIT"),
+    (b"A: b\r\n\r\n\xfc\r\n", "8BITMIME"),
+    (b"A: \xfc\r\n\r\n", "8BITMIME"),
+    (b"A: b\r\n\r\na\nb", "BINARYMIME"),
+    (b"A: b\r\n\r\na\rb", "BINARYMIME"),
+    (b"A: b\r\n\r\n\r", "BINARYMIME"),
+    (b"A: b\r\n\r\na\x00\r\n\xfc", "BINARYMIME"),
+    (b"A: b\r\n\r\n\xfc\n\xfc", "BINARYMIME"),
+]
+
+
+@given(case=st.sampled_from(KINDS), places=places)
+def test_what_a_message_declared_as_binary_is_depends_on_its_octets_however_they_are_cut(case, places):
+    octets, kind = case
+    body = Body(1_000)
+    decoder = ChunkDecoder(body, may_be_binary=True)
+    for piece in cut(octets, places):
+        decoder.left = len(piece)
+        assert decoder.feed(piece + b"rest") == b"rest"
+    decoder.end()
+    assert body.finish() == octets
+    assert (body.kind, body.refusal) == (kind, None)
+
+
+@pytest.mark.parametrize(("octets", "kind"), KINDS[:4], ids=repr)
+def test_what_a_message_after_data_is_depends_on_its_octets(octets, kind):
+    body = Body(1_000)
+    body.take(octets)
+    assert body.kind == kind
 
 
 @pytest.mark.parametrize(("lines", "is_good"), [(data.HEADER_LINE_LIMIT, True), (data.HEADER_LINE_LIMIT + 1, False)])

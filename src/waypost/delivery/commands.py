@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from waypost.delivery.parcel import Parcel
-from waypost.domain import addresses, errors
+from waypost.domain import addresses
 from waypost.domain.delivery import Notify, Trouble
+from waypost.domain.messages import end_of_header
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"\\])*')
@@ -16,6 +17,14 @@ _PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"\\])*')
 
 class Unsayable(Exception):
     """A command would have something in it that would end the line, or is no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of what the peer gets."""
+
+    octets: bytes
+    is_last: bool
 
 
 Offer = Mapping[str, Sequence[str]]
@@ -28,11 +37,31 @@ def read_offer(lines: tuple[str, ...]) -> Offer:
     return {word[0].upper(): word[1:] for word in words if word}
 
 
-def why_unfit(parcel: Parcel, offer: Offer) -> tuple[Trouble, str] | None:
-    """Why this peer cannot take this parcel, whatever it would say."""
+def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
+    """Whether the parcel can be sent only with SMTPUTF8 (RFC 6531). `first` is the first part of its octets.
+
+    This is read from what is sent. An address needs SMTPUTF8 if its local part is not ASCII; a domain never does,
+    because it has A-labels. A header needs it if it has UTF-8 and the client declared SMTPUTF8. Any other header that
+    is not ASCII is in some charset that SMTPUTF8 is not for, and goes as it came. Headers of body parts count as body.
+    """
+    if not all(addresses.with_ascii_domain(each).isascii() for each in (parcel.return_path, parcel.recipient)):
+        return True
+    if not parcel.header.isascii():
+        return True
+    if not parcel.declares_utf8:
+        return False
+    end = end_of_header(first.octets)
+    if end is None and not first.is_last:
+        return True  # the store gives the author's header in one part; if it does not, the rest may be anything
+    header = first.octets[:end]
+    return not header.isascii() and _is_utf8(header)
+
+
+def why_unfit(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> tuple[Trouble, str] | None:
+    """Why this peer cannot take this parcel, whatever it would say. `is_utf8` is what `needs_smtputf8` says."""
     if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= offer.keys():
         return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not take that"
-    if _needs_smtputf8(parcel) and "SMTPUTF8" not in offer:
+    if is_utf8 and "SMTPUTF8" not in offer:
         return Trouble.NEEDS_UTF8, "an address or the header is not ASCII, and the peer does not take that"
     limit = (offer.get("SIZE") or ["0"])[0]
     if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < parcel.size:
@@ -40,9 +69,8 @@ def why_unfit(parcel: Parcel, offer: Offer) -> tuple[Trouble, str] | None:
     return None
 
 
-def mail(parcel: Parcel, offer: Offer) -> bytes:
+def mail(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> bytes:
     """MAIL, with all that this peer takes and the parcel needs. Raises `Unsayable`."""
-    is_utf8 = _needs_smtputf8(parcel)
     command = f"MAIL FROM:<{_path(parcel.return_path)}>"
     if "SIZE" in offer:
         command += f" SIZE={parcel.size}"
@@ -84,14 +112,6 @@ def line(command: str) -> bytes:
 def base64(text: str) -> bytes:
     """A line of AUTH (RFC 4954 section 4)."""
     return b64encode(text.encode("utf-8", "surrogateescape")) + b"\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of what the peer gets."""
-
-    octets: bytes
-    is_last: bool
 
 
 def chunk(part: Part) -> bytes:
@@ -138,24 +158,15 @@ def _is_visible(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable()
 
 
-def _needs_smtputf8(parcel: Parcel) -> bool:
-    """Whether it cannot be said in ASCII. A domain always can, so it is the local parts that count."""
-    is_utf8 = parcel.message.envelope.protocol.startswith("UTF8")
-    return is_utf8 or not (_in_ascii(parcel.return_path).isascii() and _in_ascii(parcel.recipient).isascii())
-
-
-def _in_ascii(address: str) -> str:
-    """The address with its domain as A-labels, if its local part is ASCII; else, or if it is none, as it is."""
-    local, _, domain = address.rpartition("@")
-    if address.isascii() or not local.isascii():
-        return address
+def _is_utf8(octets: bytes) -> bool:
     try:
-        return f"{local}@{addresses.from_parts('x', domain, text='').key.rpartition('@')[2]}"
-    except errors.Invalid:
-        return address
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _path(address: str) -> str:
     if not _PATH.fullmatch(address):
         raise Unsayable(f"{address!a} cannot be said as an address")
-    return _in_ascii(address)
+    return addresses.with_ascii_domain(address)

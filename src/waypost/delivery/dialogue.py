@@ -238,11 +238,12 @@ class Dialogue:
 
     def _transaction(self, parcel: Parcel) -> _Steps:
         self.stage = Stage.MAIL
-        unfit = commands.why_unfit(parcel, self._offer)
+        part = yield from self._next_part()
+        is_utf8 = commands.needs_smtputf8(parcel, part)
+        unfit = commands.why_unfit(parcel, self._offer, is_utf8=is_utf8)
         if unfit:
             return self._trouble(*unfit)
-        mail, rcpt = commands.mail(parcel, self._offer), commands.rcpt(parcel, self._offer)
-        part = yield from self._next_part()
+        mail, rcpt = commands.mail(parcel, self._offer, is_utf8=is_utf8), commands.rcpt(parcel, self._offer)
         has_chunks, is_piped = "CHUNKING" in self._offer, "PIPELINING" in self._offer
         said = [(Stage.MAIL, mail), (Stage.RCPT, rcpt)]
         if self.transactions > 1:

@@ -67,6 +67,21 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
     return Address(text, f"{caseless.fold(local)}@{_domain_key(domain)}")
 
 
+def with_ascii_domain(text: str) -> str:
+    """The address with its domain as A-labels (RFC 5891), for where only ASCII may stand.
+
+    An address comes back as it is where that is not enough, because its local part is not ASCII, and where its domain
+    has no A-labels.
+    """
+    local, _, domain = text.rpartition("@")
+    if text.isascii() or not local.isascii():
+        return text
+    try:
+        return f"{local}@{_domain_key(domain)}"
+    except errors.Invalid:
+        return text
+
+
 def unquote(quoted: str) -> str:
     """Take the quotes and backslashes off an RFC 5321 `Quoted-string`: they are spelling, not address."""
     return re.sub(r"\\(.)", r"\1", quoted[1:-1])

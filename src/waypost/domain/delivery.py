@@ -247,7 +247,7 @@ class Policy:
 _PERMANENT_TROUBLES = {
     Trouble.NULL_MX: "5.1.10",
     Trouble.NEEDS_UTF8: "5.6.7",
-    Trouble.NEEDS_BINARY: "5.6.1",
+    Trouble.NEEDS_BINARY: "5.6.3",
     Trouble.TOO_BIG: "5.3.4",
 }
 """What will not be better tomorrow, with its status. A host that is not there is none of them: that is how it looks

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
 
-from waypost.domain import encoded_words, errors
+from waypost.domain import addresses, encoded_words, errors
 
 HEADER_LIMIT = 256 * 1024
 """Octets of a header."""
@@ -95,7 +95,8 @@ class Envelope:
     protocol: str
     """The `with` of the Received line: SMTP, ESMTPS, UTF8LMTP and so on (RFC 3848, RFC 6531)."""
     body: str = "7BIT"
-    """The BODY parameter of MAIL: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC 3030)."""
+    """What the octets are, as the BODY parameter of MAIL names it: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC 3030).
+    It is read from the octets, whatever the client declared."""
     tls: str = ""
     """Version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty in clear."""
     dsn: Dsn = NO_DSN
@@ -227,16 +228,25 @@ def trace_header(
     """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601); `tokens` mark a copy that is sent on, so
-    that it is known if it ever comes back; `delivery_id` tells who gets it twice that it is the same.
+    that it is known if it ever comes back; `delivery_id` tells who gets it twice that it is the same. It is empty for a
+    copy that stays in the inbox.
+
+    A copy that is sent on gets lines in ASCII where that is possible, because a server without SMTPUTF8 takes no
+    others: domains are A-labels, and where the local part of `sent_to` is not ASCII there is no `for` clause, which is
+    optional (RFC 5321 section 4.4). The clause stays where `delivered_to` needs SMTPUTF8 in any case.
     """
     envelope = message.envelope
+    if delivery_id:
+        delivered_to, sent_to = addresses.with_ascii_domain(delivered_to), addresses.with_ascii_domain(sent_to)
+    is_for_omitted = bool(delivery_id) and delivered_to.isascii() and not sent_to.isascii()
+    by = f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}"
+    date = _date(message.received_at)
     lines = [
         f"Return-Path: <{envelope.sender}>",
         f"Delivered-To: {delivered_to}",
         *results,
         f"Received: from {_NOT_IN_NAME.sub('?', envelope.helo)} ([{_address_literal(envelope.peer)}])",
-        f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}",
-        f"\tfor <{sent_to}>; {_date(message.received_at)}",
+        *([f"{by};", f"\t{date}"] if is_for_omitted else [by, f"\tfor <{sent_to}>; {date}"]),
     ]
     lines += [f"{_LOOP_HEADER}: {token}" for token in tokens]
     if delivery_id:

@@ -16,6 +16,7 @@ from email.utils import format_datetime
 from enum import StrEnum
 from itertools import count
 
+from waypost.domain import addresses
 from waypost.domain.delivery import AttemptResult, Delivery, Notify, Protocol, Reason, wants
 from waypost.domain.discretion import discreet, one_line
 from waypost.domain.messages import NO_RECIPIENT_DSN, Message, RecipientDsn, end_of_header
@@ -127,7 +128,8 @@ def notice(
     sender = message.envelope.sender
     raw_header = original[: end_of_header(original)][:RETURNED_LIMIT]
     header, body = _of_author(raw_header), original[len(raw_header) :]
-    is_ascii = header.isascii() and f"{sender}{delivery.sent_to}{wishes.orcpt}".isascii()
+    named = f"{addresses.with_ascii_domain(sender)}{addresses.with_ascii_domain(delivery.sent_to)}{wishes.orcpt}"
+    is_ascii = header.isascii() and named.isascii()
     is_utf8 = message.envelope.protocol.startswith("UTF8") and not is_ascii
     said = _said(fate.result, delivery)
     words = _for_people(delivery, message, fate, said=said, hostname=hostname)
@@ -332,7 +334,7 @@ def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: s
     about = f"<{message.header_id}>" if _MESSAGE_ID.fullmatch(message.header_id) else ""
     return [
         f"From: Mail Delivery System <postmaster@{hostname}>",
-        f"To: <{one_line(to)}>",
+        f"To: <{one_line(addresses.with_ascii_domain(to))}>",  # a U-label would make the notice need SMTPUTF8
         f"Subject: {subject}",
         f"Date: {format_datetime(now)}",
         f"Message-ID: <{notice_id}@{hostname}>",

@@ -51,6 +51,9 @@ class Body:
         """Octets of the message so far."""
         self.handed_on = 0
         """Octets of it that `next_piece` has given."""
+        self.is_binary = False
+        """Whether it is no text of lines, but has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
+        self._is_ascii = True
         self.header = b""
         """Its header; known as soon as a piece has been handed on, or the message has ended."""
         self.refusal: Reply | None = None
@@ -60,6 +63,13 @@ class Body:
     def is_endless(self) -> bool:
         """Whether so much has come, though it is refused, that its end is not waited for."""
         return self.refusal is not None and self.size > 2 * self._limit
+
+    @property
+    def kind(self) -> str:
+        """What its octets are, as the BODY parameter of MAIL names it, whatever the client declared."""
+        if self.is_binary:
+            return "BINARYMIME"
+        return "7BIT" if self._is_ascii else "8BITMIME"
 
     @property
     def buffered(self) -> int:
@@ -111,6 +121,7 @@ class Body:
             self.refuse(replies.MESSAGE_TOO_BIG.about(limit=self._limit))
         if self.refusal is None:
             self._octets += octets
+            self._is_ascii = self._is_ascii and octets.isascii()
 
     def _is_header_here(self) -> bool:
         """Whether the header has ended, so that what is here may be handed on before it is a whole piece."""
@@ -184,11 +195,14 @@ class MessageDecoder:
 
 
 class ChunkDecoder:
-    """Counts the octets of one chunk after BDAT, and keeps an eye on line ends where the message is text."""
+    """Counts the octets of one chunk after BDAT, and looks for bare line ends.
 
-    def __init__(self, body: Body, *, is_binary: bool) -> None:
+    They are refused, or make the message binary where the client declared that it may be.
+    """
+
+    def __init__(self, body: Body, *, may_be_binary: bool) -> None:
         self._body = body
-        self._is_binary = is_binary
+        self._may_be_binary = may_be_binary
         self._ends_with_cr = False
         self.left = 0
         """Octets of the current chunk that are still to come."""
@@ -197,8 +211,14 @@ class ChunkDecoder:
         """Take in more. Returns what follows the chunk; the chunk has ended when `left` is zero."""
         chunk, rest = octets[: self.left], octets[self.left :]
         self.left -= len(chunk)
-        bare = None if self._is_binary else self._bare_line_end(chunk)
-        if bare is None:
+        if self._body.is_binary:
+            self._body.take(chunk)
+            return rest
+        bare = self._bare_line_end(chunk)
+        if self._may_be_binary:
+            self._body.is_binary = bare is not None or b"\0" in chunk
+            self._body.take(chunk)
+        elif bare is None:
             self._body.take(chunk)
         else:
             self._body.take(chunk[:bare])  # which may have a reason of its own
@@ -207,7 +227,11 @@ class ChunkDecoder:
 
     def end(self) -> None:
         """The last chunk has ended."""
-        if self._ends_with_cr:
+        if not self._ends_with_cr:
+            return
+        if self._may_be_binary:
+            self._body.is_binary = True
+        else:
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
 
     def _bare_line_end(self, chunk: bytes) -> int | None:

@@ -254,7 +254,7 @@ class Session:
             return
         assert self._transaction
         recipients = tuple(self._transaction.recipients)
-        self._question = MessageReceived(self._envelope(), recipients, raw, body.handed_on, body.header)
+        self._question = MessageReceived(self._envelope(body.kind), recipients, raw, body.handed_on, body.header)
         self._asked = len(raw)
 
     def _end_message(self, told: Sequence[Reply]) -> None:
@@ -467,8 +467,8 @@ class Session:
         body = self._begin_body()
         if refusal:
             body.refuse(refusal)
-        is_binary = self._transaction is not None and self._transaction.body == "BINARYMIME"
-        self._chunk = ChunkDecoder(body, is_binary=is_binary)
+        may_be_binary = self._transaction is not None and self._transaction.body == "BINARYMIME"
+        self._chunk = ChunkDecoder(body, may_be_binary=may_be_binary)
 
     def _rset(self, _: str) -> Reply:
         if self._state is not State.START:
@@ -491,7 +491,7 @@ class Session:
         self._is_last_chunk = True
         self._after_message = State.READY
 
-    def _envelope(self) -> Envelope:
+    def _envelope(self, body: str) -> Envelope:
         transaction = self._transaction
         assert transaction
         return Envelope(
@@ -500,7 +500,7 @@ class Session:
             helo=self._client_name,
             peer=self._peer,
             protocol=self._protocol(smtputf8=transaction.smtputf8),
-            body=transaction.body,
+            body=body,
             tls=self._tls,
             dsn=transaction.dsn,
         )
