@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from tests.delivery.receiver import (
     saying_without_end,
 )
 from tests.smtp.certificates import Authority, authority, client_context
-from tests.smtp.serving import LOOPS
+from tests.smtp.serving import LOOPS, reset
 from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport
 from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 
@@ -458,22 +459,22 @@ TROUBLES = {
     "no answer": (
         at_webhook(hanging, timeouts=NO_ANSWER), Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
     "garbage": (at_webhook(saying(b"220 mail.example ESMTP\r\n")), Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION),
-    "chunks that are none": (
-        at_webhook(saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")),
+    "a length that is none": (
+        at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n")),
         Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
     ),
     "half a header": (
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-")), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
     "header without end": (
-        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n"), timeouts=NO_ANSWER),
+        at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n")),
         Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
     "line without end": (
         at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096)),
-        Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
+        Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
     "always about to answer": (
-        at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), timeouts=NO_ANSWER),
+        at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100)),
         Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
 }  # fmt: skip
@@ -531,6 +532,70 @@ def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script):
     result, _ = run(to(script, timeouts=Timeouts(answer=0.2)))
     assert (result.stage, result.code, result.text) == (Stage.END, 200, "OK: first")
     assert decided(result)[0] is DONE
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+BEHIND = {
+    "a body just beyond the limit": OK + b"Content-Length: 70000\r\n\r\n" + b"z" * 70_000,
+    "a body far beyond the limit": OK + b"Content-Length: 300000\r\n\r\n" + b"z" * 300_000,
+    "a body without length": OK + b"\r\n" + b"z" * 300_000,
+    "a large body in one chunk": CHUNKED + b"493e0\r\n" + b"z" * 300_000 + b"\r\n0\r\n\r\n",
+    "a chunk without size": CHUNKED + b"nonsense\r\n",
+    "a bad trailer": CHUNKED + b"2\r\nok\r\n0\r\nbad trailer\r\n\r\n",
+    "more than the body": OK + b"Content-Length: 2\r\n\r\nokand more",
+    "a second answer": OK + b"Content-Length: 0\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+    "lines that end in LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nokand more",
+    "an interim answer before it": b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"nonsense\r\n",
+    "a long field": OK + b"X: " + b"y" * 20_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "many fields": OK + b"X: y\r\n" * 1_000 + b"Content-Length: 0\r\n\r\n",
+}
+
+
+def saying_at_once(octets, *, step=0):
+    """Takes all, and says these octets, all in one write, or in so many steps; then the connection is reset."""
+
+    async def script(talk):
+        await talk.request()
+        for start in range(0, len(octets), step or len(octets)):
+            await talk.say(octets[start : start + (step or len(octets))])
+        reset(talk.writer)
+
+    return script
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("octets", BEHIND.values(), ids=BEHIND)
+def test_a_success_stays_one_whatever_comes_behind_its_head(octets, is_tls, loop):
+    certificate = authority().issue() if is_tls else None
+    result, _ = run(to(saying_at_once(octets), certificate=certificate), loop)
+    assert (result.stage, result.code, result.trouble) == (Stage.END, 200, None)
+    assert decided(result)[0] is DONE
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("name", ["a bad trailer", "lines that end in LF", "an interim answer before it"])
+def test_the_end_of_a_head_is_found_wherever_it_is_cut(name, step):
+    result, _ = run(to(saying_at_once(BEHIND[name], step=step)))
+    assert (result.stage, result.code) == (Stage.END, 200)
+
+
+def test_a_large_answer_is_not_read_to_its_end():
+    sent = 0
+
+    async def script(talk):
+        nonlocal sent
+        await talk.request()
+        await talk.say(OK + b"Content-Length: 1000000000\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                await talk.say(b"z" * 65_536)
+                sent += 65_536
+
+    result, _ = run(to(script))
+    assert (result.stage, result.code) == (Stage.END, 200)
+    assert sent < 16 * 1024 * 1024, "more than the buffers of two sockets hold"
 
 
 def test_what_a_stranger_says_is_one_short_line_that_can_be_shown():

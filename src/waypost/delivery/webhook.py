@@ -7,6 +7,7 @@ signature of its own.
 import asyncio
 import hmac
 import json
+import re
 import socket
 import ssl
 import time
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
 SAID_LIMIT = 64 * 1024
-"""Octets that a receiver may say to one message; the connection is cut then."""
+"""Octets that are read of what a receiver answers to one message. Then the connection is closed; a status that was in
+these octets counts."""
 
 ANSWER_LIMIT = 4 * 1024
 """Octets of an answer's body that are read. Its first line is shown to people, and the rest to nobody."""
@@ -131,26 +133,62 @@ class WebhookTransport:
         return self._sessions[is_private_allowed]
 
 
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]")
+"""The status line of an interim answer (RFC 9110 section 15.2), behind which another answer comes."""
+
+
+class _Heads:
+    """Finds where the heads of one answer end: those of the interim answers, and the one of the answer itself."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self.is_over = False
+        """Whether the answer itself has begun, so that all that comes belongs to its body."""
+
+    def cut(self, octets: bytes) -> tuple[bytes, bytes]:
+        """These octets up to the end of a head, and those behind it."""
+        before = len(self._head)
+        self._head += octets
+        end = _END_OF_HEAD.search(self._head, max(0, before - 2))
+        if end is None:
+            return octets, b""
+        self.is_over = _INTERIM.match(self._head) is None
+        self._head.clear()
+        size = end.end() - before
+        return octets[:size], octets[size:]
+
+
 @lru_cache(maxsize=1)
 def _bounded() -> "type[ResponseHandler]":
-    """A connection that is cut where a receiver says too much before, and in, its answer: there may be any number of
-    interim answers (RFC 9110 section 15.2), and aiohttp reads them all in one go.
+    """A connection on which no more than `SAID_LIMIT` octets of an answer are read.
+
+    The parser of aiohttp forgets an answer if there is a mistake behind it in the same octets, as in the body's chunks.
+    So it is given each head by itself. There may be any number of interim answers; they count as well.
     """
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
 
     class Bounded(ResponseHandler):
-        said = 0
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.said, self.heads = 0, _Heads()
 
         def set_response_params(self, **parameters: Any) -> None:
-            self.said = 0
-            super().set_response_params(**parameters)
+            self.said, self.heads = 0, _Heads()
+            limits = parameters.keys() & {"max_line_size", "max_field_size", "max_headers"}
+            super().set_response_params(**parameters | dict.fromkeys(limits, SAID_LIMIT))
 
         def data_received(self, data: bytes) -> None:
-            self.said += len(data)
-            if self.said > SAID_LIMIT and self.transport:
+            is_too_much = len(data) > SAID_LIMIT - self.said
+            rest = data[: SAID_LIMIT - self.said]
+            self.said += len(rest)
+            while rest and not self.heads.is_over:
+                head, rest = self.heads.cut(rest)
+                super().data_received(head)
+            if rest or not data:  # with no data aiohttp goes on with what it has read before
+                super().data_received(rest)
+            if is_too_much and self.transport:
                 self.transport.abort()
-            else:
-                super().data_received(data)
 
     return Bounded
 
