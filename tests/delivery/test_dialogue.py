@@ -410,6 +410,50 @@ def test_what_comes_of_it_when(replies, facts):
     assert play(replies, parcels=[a_parcel()]).facts == facts
 
 
+LONG = b"x" * 5_000
+ENDLESS = {
+    "the end does not come": b"250-2.0.0 taken\r\n",
+    "the end of the line does not come": b"250 2.0.0 taken",
+    "garbage": b"250-2.0.0 taken\r\nhuh\r\n",
+    "garbage behind the end": b"250 2.0.0 taken\r\nhuh\r\n",
+    "a line that is too long": b"250 2.0.0 " + LONG + b"\r\n",
+    "a second line that is too long": b"250-2.0.0 taken\r\n250 " + LONG + b"\r\n",
+    "too many lines": b"250-2.0.0 taken\r\n" * 101 + b"250 2.0.0 taken\r\n",
+}
+
+
+@pytest.mark.parametrize("octets", ENDLESS.values(), ids=ENDLESS)
+def test_a_peer_that_has_said_250_after_the_dot_has_the_message_whatever_follows(octets):
+    for replies in ([*READY, OK3, octets], [*CHUNKING, b"250 x\r\n250 y\r\n" + octets]):
+        for protocol in (Protocol.SMTP, Protocol.LMTP):
+            played = play(replies, parcels=[a_parcel(), a_parcel()], protocol=protocol)
+            assert len(played.results) == 1, "nothing more is said on this connection"
+            assert played.facts == (Stage.END, 250, "2.0.0", None)
+            assert played.dialogue.is_over
+
+
+@pytest.mark.parametrize(
+    ("replies", "facts"),
+    [
+        pytest.param([*READY, OK3, b"554-5.7.1 no\r\n"], (Stage.END, 554, "5.7.1", None), id="refused"),
+        pytest.param([*READY, OK3, b"451 4.3.0 " + LONG], (Stage.END, 451, "4.3.0", None), id="put off"),
+        pytest.param([*READY, OK3, b"354 more"], (Stage.END, 354, "", Trouble.GARBAGE), id="of another kind"),
+        pytest.param([*READY, OK3, b"250-a\r\n550 b\r\n"], (Stage.END, None, "", Trouble.GARBAGE), id="two codes"),
+        pytest.param([*READY, OK3, b"25"], (Stage.END, None, "", Trouble.DISCONNECTED), id="no code"),
+        pytest.param(
+            [*CHUNKING, b"250 x\r\n550 5.1.1 y\r\n250-z\r\n"], (Stage.RCPT, 550, "5.1.1", None), id="no recipient"
+        ),
+        pytest.param(
+            [*READY, b"250 x\r\n250-y\r\n"], (Stage.RCPT, None, "", Trouble.DISCONNECTED), id="before the dot"
+        ),
+    ],
+)
+def test_of_a_reply_without_end_the_code_counts_after_the_dot_alone(replies, facts):
+    played = play(replies, parcels=[a_parcel()])
+    assert played.facts == facts
+    assert played.dialogue.is_over
+
+
 @pytest.mark.parametrize(
     ("replies", "facts"),
     [

@@ -36,6 +36,47 @@ def test_replies(octets, reply):
         assert reader.is_empty
 
 
+@pytest.mark.parametrize(
+    ("octets", "reply"),
+    [
+        (b"", None),
+        (b"25", None),
+        (b"2500", None),
+        (b"hello", None),
+        (b"250", Reply(250, ("",))),
+        (b"250\r", Reply(250, ("",))),
+        (b"250 2.0.0 tak", Reply(250, ("tak",), "2.0.0")),
+        (b"250-2.0.0 taken\r\n", Reply(250, ("taken",), "2.0.0")),
+        (b"250-2.0.0 taken\r\n25", Reply(250, ("taken",), "2.0.0")),
+        (b"550-5.1.1 no\r\n550", Reply(550, ("no",), "5.1.1")),
+    ],
+)
+def test_of_a_reply_without_end_the_code_is_known(octets, reply):
+    reader = ReplyReader()
+    reader.receive(octets)
+    assert reader.next_reply() is None
+    assert reader.end() == reply
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        (b"250-taken\r\nhello\r\n", 250),
+        (b"250-x\r\n" * REPLY_LIMIT + b"250 x\r\n", 250),
+        (b"250 " + b"x" * REPLY_LINE_LIMIT, 250),
+        (b"250-taken\r\n250 " + b"x" * REPLY_LINE_LIMIT, 250),
+        (b"554 " + b"x" * REPLY_LINE_LIMIT, 554),
+        (b"250-a\r\n251 b\r\n", None),
+        (b"hello\r\n250 ok\r\n", None),
+        (b"x" * REPLY_LINE_LIMIT, None),
+    ],
+)
+def test_the_code_before_what_is_no_reply_is_known_unless_another_one_contradicts_it(octets, code):
+    with pytest.raises(NotAReply) as found:
+        read_all(octets, len(octets))
+    assert (found.value.begun and found.value.begun.code) == code
+
+
 def read_all(octets, step):
     reader = ReplyReader()
     for start in range(0, len(octets), step):

@@ -117,7 +117,7 @@ class Dialogue:
             try:
                 reply = self._reader.next_reply()
             except NotAReply as error:
-                self.fail(Trouble.GARBAGE, str(error))
+                self._end(error.begun, Trouble.GARBAGE, str(error))
                 return
             if reply is None:
                 return
@@ -137,7 +137,13 @@ class Dialogue:
 
     def fail(self, trouble: Trouble, text: str) -> None:
         """End it: the connection broke, time is over, or we cannot go on ourselves."""
-        if self.need is not Need.NOTHING:
+        self._end(self._reader.end(), trouble, text)
+
+    def _end(self, begun: Reply | None, trouble: Trouble, text: str) -> None:
+        """End it. What the peer has begun to say of the whole message counts: it may have taken the message."""
+        if begun and self.need is Need.REPLY and self.stage is Stage.END:
+            self._go_on(begun)
+        elif self.need is not Need.NOTHING:
             self._steps.close()
             self.need = Need.NOTHING
             self.result = self._trouble(trouble, text)

@@ -14,11 +14,18 @@ TEXT_LIMIT = 1000
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)", re.ASCII)
+_BEGUN = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
+"""The beginning of a line of a reply, from which its code is known."""
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class NotAReply(Exception):
     """What came is no reply, or too long a one."""
+
+    def __init__(self, text: str, begun: "Reply | None" = None) -> None:
+        """`begun` is the reply that goes before it, if there is one whose code is known."""
+        super().__init__(text)
+        self.begun = begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,15 @@ class ReplyReader:
         """Whether all that came was read."""
         return not self._input and not self._lines
 
+    def end(self) -> Reply | None:
+        """Nothing more is read. Returns the reply whose beginning has come, and not its end, or None.
+
+        Its code is known, because all lines of a reply have the same one (RFC 5321 section 4.2.1).
+        """
+        if not self._lines and _BEGUN.match(self._input):
+            self._take(bytes(self._input[:REPLY_LINE_LIMIT]).removesuffix(b"\r"))
+        return Reply(self._code, tuple(self._lines), self._enhanced) if self._lines else None
+
     def receive(self, octets: bytes) -> None:
         """Take in what came."""
         self._input += octets
@@ -60,7 +76,7 @@ class ReplyReader:
             end = self._input.find(b"\n", 0, REPLY_LINE_LIMIT)
             if end < 0:
                 if len(self._input) >= REPLY_LINE_LIMIT:
-                    raise NotAReply(f"a line of a reply has more than {REPLY_LINE_LIMIT} octets")
+                    raise NotAReply(f"a line of a reply has more than {REPLY_LINE_LIMIT} octets", self.end())
                 return None
             line = bytes(self._input[:end]).removesuffix(b"\r")
             del self._input[: end + 1]
@@ -73,7 +89,7 @@ class ReplyReader:
         """Take a line in. Returns whether it is the last of its reply."""
         match = _REPLY_LINE.fullmatch(line)
         if not match:
-            raise NotAReply(f"no reply: {line[:100].decode('utf-8', 'replace')}")
+            raise NotAReply(f"no reply: {line[:100].decode('utf-8', 'replace')}", self.end() if self._lines else None)
         code, text = int(match[1]), (match[3] or b"").decode("utf-8", "replace")
         enhanced = _ENHANCED.match(text)
         if not self._lines:
@@ -82,7 +98,7 @@ class ReplyReader:
         elif code != self._code:
             raise NotAReply(f"a reply is {self._code} in one line and {code} in the next")
         if len(self._lines) == REPLY_LIMIT:
-            raise NotAReply(f"a reply has more than {REPLY_LIMIT} lines")
+            raise NotAReply(f"a reply has more than {REPLY_LIMIT} lines", self.end())
         is_code = enhanced is not None and enhanced[1] == self._enhanced
         self._lines.append(text[enhanced.end() :] if enhanced and is_code else text)
         return match[2] != b"-"
