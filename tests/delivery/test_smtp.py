@@ -6,9 +6,11 @@ import shutil
 import socket
 import ssl
 import tempfile
+import threading
 import tracemalloc
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ from tests.delivery.peer import (
     trusting,
 )
 from tests.smtp.certificates import authority, in_files, tls_setup
-from tests.smtp.serving import FakeStore, on_both_loops, serving
+from tests.smtp.serving import LOOPS, FakeStore, on_both_loops, serving
 from waypost.delivery import smtp
 from waypost.delivery.connection import TRANSACTIONS, UNSENT, Connection, Timeouts
 from waypost.delivery.dialogue import Manners, Need
@@ -395,6 +397,78 @@ async def test_certificates_are_checked_against_the_authorities_of_the_system():
             patch.setenv("SSL_CERT_FILE", str(here / "authority.pem"))
             async with a_transport() as transport:
                 assert (await send(transport, route)).tls
+
+
+class Listening:
+    """A server on a thread of its own, which makes one blocking handshake, and keeps what it hears of its failure."""
+
+    def __init__(self, context, *, implicit):
+        self.context, self.implicit = context, implicit
+        self.alert = None
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(20)
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self):
+        client, _ = self._listener.accept()
+        with client, client.makefile("rb") as commands:
+            client.settimeout(20)
+            if not self.implicit:
+                client.sendall(b"220 peer.example\r\n")
+                commands.readline()
+                client.sendall(b"250-peer.example\r\n250 STARTTLS\r\n")
+                commands.readline()
+                client.sendall(b"220 go ahead\r\n")
+            try:
+                with self.context.wrap_socket(client, server_side=True) as tls:
+                    tls.recv(1)
+            except ssl.SSLError as error:
+                self.alert = error.reason
+
+
+def of_version(version, certificate=None):
+    """A server that speaks this version of TLS alone."""
+    context = server_context(certificate)
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+def expired():
+    return authority().issue(begins=-timedelta(days=3), ends=-timedelta(days=2))
+
+
+NOT_ACCEPTED = {
+    "of an unknown authority": (lambda: None, smtp.client_context, "127.0.0.1", "TLSV1_ALERT_UNKNOWN_CA"),
+    "expired": (expired, trusting, "127.0.0.1", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+    "for another name": (lambda: None, trusting, "localhost", "SSLV3_ALERT_BAD_CERTIFICATE"),
+}
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+@pytest.mark.parametrize("what", NOT_ACCEPTED)
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_a_peer_whose_certificate_is_not_accepted_is_told_so_by_an_alert(loop, what, version, implicit):
+    make, context, host, alert = NOT_ACCEPTED[what]
+
+    async def scenario(port):
+        async with a_transport(context=context) as transport:
+            route = a_route(f"{'smtps' if implicit else 'smtp'}://{host}:{port}", tls=Tls.VERIFY)
+            return await transport.attempt(a_parcel(), route)
+
+    with Listening(of_version(version, make()), implicit=implicit) as peer, asyncio.Runner(loop_factory=loop) as runner:
+        result = runner.run(scenario(peer.port))
+    assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)
+    assert peer.alert == alert
 
 
 def test_old_versions_of_tls_are_not_spoken():

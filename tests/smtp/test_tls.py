@@ -1,7 +1,9 @@
 """TLS of the SMTP edge: mail over it, nobody gets between, and every handshake that fails is told, once."""
 
 import asyncio
+import socket
 import ssl
+import warnings
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -333,6 +335,72 @@ def test_a_handshake_that_cannot_be_is_told_once_and_the_server_goes_on(what, im
                     assert not answer or answer[0] == 0x15  # nothing but an alert
                     assert await failure(served) == reason
                 await goes_on(served, store, implicit=implicit)
+
+    run_on(loop, scenario)
+
+
+def too_old():
+    """A client that speaks TLS 1.1 at best."""
+    context = client_context()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def without_our_ciphers():
+    """A client whose only cipher is one for certificates of another kind than ours."""
+    context = client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+    return context
+
+
+def speaking(version, own=None):
+    """A client that speaks this version of TLS alone."""
+    context = client_context(own=own)
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+ALERTS = {
+    "an old version": (too_old, "TLSV1_ALERT_PROTOCOL_VERSION"),
+    "no shared cipher": (without_our_ciphers, "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    "no certificate, TLS 1.2": (lambda: speaking(V1_2), "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    "no certificate, TLS 1.3": (lambda: speaking(V1_3), "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    "a certificate that has expired, TLS 1.2": (lambda: speaking(V1_2, expired()), "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+    "a certificate that has expired, TLS 1.3": (lambda: speaking(V1_3, expired()), "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+}
+
+
+def alert_of(address, context, *, implicit):
+    """What a client that makes a blocking handshake hears of its failure."""
+    with socket.create_connection(address, timeout=20) as client:
+        if not implicit:
+            replies = client.makefile("rb")
+            client.sendall(b"EHLO client.example\r\nSTARTTLS\r\n")
+            while not replies.readline().startswith(b"220 2.0.0"):
+                pass
+        with pytest.raises(ssl.SSLError) as failed:  # noqa: SIM117 - the handshake, or what comes after it in TLS 1.3
+            with context.wrap_socket(client, server_hostname=certificates.NAME) as tls:
+                tls.recv(1)
+        return failed.value.reason
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("what", ALERTS)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_client_whose_handshake_fails_is_told_why_by_an_alert(what, implicit, loop):
+    make, reason = ALERTS[what]
+    clients = authority("of clients").pem if "certificate" in what else b""
+
+    async def scenario():
+        with tls_setup(clients=clients) as setup:
+            async with serving_tls(setup, listener=IMPLICIT if implicit else None) as served:
+                found = await asyncio.to_thread(alert_of, served.address, make(), implicit=implicit)
+                assert found == reason
+                await failure(served)
 
     run_on(loop, scenario)
 

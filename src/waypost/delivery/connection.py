@@ -10,6 +10,7 @@ from typing import cast
 from waypost.delivery.commands import Part
 from waypost.delivery.dialogue import Dialogue, Manners, Need
 from waypost.domain.delivery import AttemptResult, Stage, Trouble
+from waypost.tls_alerts import start_tls
 
 TRANSACTIONS = 100
 """Parcels that go over one connection."""
@@ -195,7 +196,7 @@ class Connection(asyncio.Protocol):
         seconds, grace = self._timeouts.connect, self._timeouts.goodbye
         self._is_shaking_hands = True
         upgrade = self._loop.create_task(
-            self._loop.start_tls(
+            start_tls(
                 self._transport,
                 self,
                 self._context,

@@ -15,6 +15,7 @@ from waypost.smtp.questions import MessageReceived, PieceReceived, Question, Tls
 from waypost.smtp.reception import House, Reception
 from waypost.smtp.replies import Reply
 from waypost.smtp.session import Session
+from waypost.tls_alerts import start_tls
 
 PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
@@ -243,7 +244,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost or self._transport.is_closing():
             return None
         self._upgrade = self._loop.create_task(
-            self._loop.start_tls(
+            start_tls(
                 self._transport,
                 self,
                 certificates.context,
