@@ -9,7 +9,7 @@ import pytest
 from waypost import settings_file
 from waypost.domain.delivery import Policy
 from waypost.domain.retention import Rule
-from waypost.domain.routes import Fault, Route, Tls
+from waypost.domain.routes import Fault, LineEnds, Route, Tls
 from waypost.settings import BadSetting, Settings
 from waypost.settings_file import DeliverySettings, SettingsFile
 from waypost.settings_keys import TABLES, Bounces
@@ -128,8 +128,8 @@ def test_routes_are_read_in_their_order(read, secret):
 
         [[route]]
         match = "*"
-        to = "lmtp:///run/lmtp.sock"
-        tls = "none"
+        to = "maildir:/var/mail/all"
+        line_ends = "as-received"
         fault = "slow"
         """
     )
@@ -152,7 +152,7 @@ def test_routes_are_read_in_their_order(read, secret):
             allow_private=True,
             fault=Fault.DROP_AFTER_DATA,
         ),
-        Route(match="*", to="lmtp:///run/lmtp.sock", tls=Tls.NONE, fault=Fault.SLOW),
+        Route(match="*", to="maildir:/var/mail/all", line_ends=LineEnds.AS_RECEIVED, fault=Fault.SLOW),
     )
     assert "hunter2" not in repr(found)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from waypost.domain import addresses, errors, routes
 from waypost.domain.notices import Bounces
-from waypost.domain.routes import Fault, Route, Tls
+from waypost.domain.routes import Fault, LineEnds, Route, Tls
 from waypost.settings import A_DURATION, A_SIZE, read_duration, read_size
 
 
@@ -181,6 +181,11 @@ ROUTE = {
     "keep": Key(FLAG, "Whether there is a copy in the inbox, too.", "false"),
     **_HOW,
     "rewrite_sender": Key(FLAG, "Whether the sender is rewritten (SRS) where it leaves our domains.", "true"),
+    "line_ends": Key(
+        _one_of(LineEnds),
+        "How lines end in a Maildir: lf, if every line of the message ends in CRLF, else as received; or as received.",
+        '"lf"',
+    ),
     "fault": Key(_one_of(Fault), "For tests: what goes wrong on purpose at each attempt."),
 }
 """What `[[route]]` may have."""

@@ -6,7 +6,7 @@ from tests.contract.calls import associate, create, kinds
 from tests.contract.stores import Handle
 from waypost import keyring
 from waypost.domain import routes
-from waypost.domain.routes import Fault, Route, Tls
+from waypost.domain.routes import Fault, LineEnds, Route, Tls
 
 SECRET = "a password that nobody may read"
 HOOK = Route(match="*@example.com", to="https://example.net/hook", secret=SECRET)
@@ -22,7 +22,7 @@ FULL = Route(
     connections=3,
     fault=Fault.DROP_AFTER_DATA,
 )
-MAILDIR = Route(match="*", to="maildir:/var/mail/all")
+MAILDIR = Route(match="*", to="maildir:/var/mail/all", line_ends=LineEnds.AS_RECEIVED)
 
 
 def putting(*given):

@@ -65,8 +65,8 @@ def a_parcel(octets=OCTETS, *, number=1, size=None):
     )
 
 
-def a_route(to, *, allow_private=True):
-    return Route(match="*", to=to, secret=SECRET, allow_private=allow_private)
+def a_route(to, *, allow_private=True, **options):
+    return Route(match="*", to=to, secret=SECRET, allow_private=allow_private, **options)
 
 
 @dataclass

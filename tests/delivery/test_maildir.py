@@ -2,8 +2,10 @@
 
 import asyncio
 import errno
+import json
 import mailbox
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,15 +19,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
-from waypost.delivery.maildir import MaildirTransport
+from waypost.delivery.maildir import LfLines, MaildirTransport
 from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
+from waypost.domain.routes import LineEnds
 
 ROOT = Path(__file__).parents[2]
 
 
-def deliver(path, parcel=None, *, hostname="mx.example", transport=None):
+def deliver(path, parcel=None, *, hostname="mx.example", transport=None, **options):
     transport = transport or MaildirTransport(hostname)
-    return asyncio.run(transport.attempt(parcel or a_parcel(), a_route(f"maildir:{path}")))
+    return asyncio.run(transport.attempt(parcel or a_parcel(), a_route(f"maildir:{path}", **options)))
+
+
+def in_lines(parcel, octets):
+    """What the file has: LF where every line of the message ends in CRLF, else the octets as they are."""
+    whole = parcel.header + octets
+    return whole.replace(b"\r\n", b"\n") if are_lines(whole) else whole
+
+
+def are_lines(octets):
+    *lines, rest = octets.split(b"\r\n")
+    return rest == b"" and not any(b"\r" in line or b"\n" in line for line in lines)
 
 
 def decided(result):
@@ -59,7 +73,129 @@ def test_any_octets_arrive_as_they_are(octets):
         path = Path(directory) / "Maildir"
         parcel = a_parcel(octets)
         assert deliver(path, parcel).stage is Stage.STORED
-        assert files(path)[0].read_bytes() == parcel.header + octets
+        assert files(path)[0].read_bytes() == in_lines(parcel, octets)
+
+
+# Line ends
+
+LINES = b"Subject: Hello\r\n\r\n.\r\n\xff\r\n"
+AS_RECEIVED = "with the line ends as received, because not every line ends in CRLF"
+LINE_ENDS = {
+    "every line ends in CRLF": (LINES, "with LF line ends"),
+    "no body": (b"Subject: Hello\r\n", "with LF line ends"),
+    "nothing": (b"", "with LF line ends"),
+    "an empty line": (b"\r\n", "with LF line ends"),
+    "a NUL": (LINES + b"\x00\r\n", "with LF line ends"),
+    "the last line has no end": (LINES + b"last", AS_RECEIVED),
+    "half a line end at the end": (LINES + b"last\r", AS_RECEIVED),
+    "a bare LF": (LINES + b"a\nb\r\n", AS_RECEIVED),
+    "a bare CR": (LINES + b"a\rb\r\n", AS_RECEIVED),
+    "a bare LF in front": (b"\n" + LINES, AS_RECEIVED),
+    "a CR before CRLF": (LINES + b"a\r\r\n", AS_RECEIVED),
+    "LF alone": (LINES.replace(b"\r\n", b"\n"), AS_RECEIVED),
+}
+
+
+@pytest.mark.parametrize(("octets", "told"), LINE_ENDS.values(), ids=LINE_ENDS)
+@pytest.mark.parametrize("before", [0, PART - 1, PART, 3 * PART + 7])
+def test_lines_end_in_lf_if_every_line_of_the_message_ends_in_crlf_and_the_trace_says_which(path, octets, told, before):
+    octets = b"x" * (before - 2) + b"\r\n" + octets if before else octets
+    parcel = a_parcel(octets)
+    result = deliver(path, parcel)
+    (file,) = files(path)
+    assert (result.stage, result.text) == (Stage.STORED, told)
+    assert file.read_bytes() == in_lines(parcel, octets)
+    assert (b"\r" in file.read_bytes()) is (told == AS_RECEIVED)
+    assert f"at stored: {told}" in decided(result).because
+
+
+@given(octets=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12).map(b"".join))
+def test_line_ends_are_the_same_wherever_the_octets_are_cut(octets):
+    at_once, one_by_one = LfLines(), LfLines()
+    whole = at_once.feed(octets)
+    parts = b"".join(one_by_one.feed(octets[at : at + 1]) for at in range(len(octets)))
+    assert at_once.are_whole is one_by_one.are_whole is are_lines(octets)
+    if are_lines(octets):
+        assert whole == parts
+        assert whole.replace(b"\n", b"\r\n") == octets
+
+
+@pytest.mark.parametrize("octets", [LINES, LINES + b"a\nb"], ids=["every line ends in CRLF", "a bare LF"])
+def test_octets_are_as_received_where_the_route_says_so(path, octets):
+    parcel = a_parcel(octets)
+    result = deliver(path, parcel, line_ends=LineEnds.AS_RECEIVED)
+    assert files(path)[0].read_bytes() == parcel.header + octets
+    assert result.text == "with the line ends as received, as the route says"
+
+
+def test_a_large_message_is_read_once_and_no_further_than_its_first_bare_line_end(path):
+    read = []
+
+    def counted(octets):
+        parcel = a_parcel(octets)
+        parts = parcel.octets
+
+        async def counting():
+            async for part in parts():
+                read.append(len(part))
+                yield part
+
+        object.__setattr__(parcel, "octets", counting)
+        return parcel
+
+    text = b"x" * 62 + b"\r\n"
+    deliver(path, counted(text * 16_384))
+    assert sum(read) == 1 << 20
+    read.clear()
+    deliver(path, counted(b"\n" + text * 16_384), hostname="other")
+    assert sum(read) <= (1 << 20) + 1 + PART
+
+
+NOBODY = 65534
+DOVECOT = """
+base_dir = {here}/run
+state_dir = {here}/state
+log_path = /dev/stderr
+ssl = no
+mail_location = maildir:{here}/Maildir
+mail_uid = {nobody}
+mail_gid = {nobody}
+"""
+PROCMAIL, DOVEADM = shutil.which("procmail"), shutil.which("doveadm")
+
+
+@pytest.mark.skipif(PROCMAIL is None, reason="procmail is not installed: apt-get install procmail")
+def test_procmail_finds_the_end_of_a_line_in_a_file_of_ours(path, tmp_path):
+    deliver(path, a_parcel(LINES))
+    (file,) = files(path)
+    rules = tmp_path / "rules"
+    rules.write_text(
+        f"SHELL=/bin/sh\nDEFAULT={tmp_path}/missed\nLOGFILE={tmp_path}/log\n:0\n* ^Subject: Hello$\n{tmp_path}/found\n"
+    )
+    rules.chmod(0o600)
+    with file.open("rb") as message:
+        subprocess.run([PROCMAIL, "-m", rules], stdin=message, check=True)
+    assert not (tmp_path / "missed").exists()
+    assert b"Subject: Hello\n" in (tmp_path / "found").read_bytes()
+
+
+@pytest.mark.skipif(DOVEADM is None, reason="Dovecot is not installed: apt-get install dovecot-core")
+@pytest.mark.skipif(os.geteuid() != 0, reason="Dovecot becomes the owner of mail as root alone")
+@pytest.mark.parametrize("line_ends", LineEnds)
+def test_dovecot_reads_a_file_of_ours_with_either_line_ends(line_ends):
+    with tempfile.TemporaryDirectory() as directory:
+        here = Path(directory)
+        here.chmod(0o755)  # mail of root is not read
+        deliver(here / "Maildir", a_parcel(LINES.replace(b"\xff", b"text")), line_ends=line_ends)
+        for each in (here / "Maildir", *(here / "Maildir").rglob("*")):
+            os.chown(each, NOBODY, NOBODY)
+        config = here / "dovecot.conf"
+        config.write_text(DOVECOT.format(here=here, nobody=NOBODY))
+        command = [DOVEADM, "-c", config, "-f", "json", "fetch", "hdr.subject body", "all"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env={"USER": "nobody"})
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(ran.stdout)
+    assert (found["hdr.subject"], found["body"].splitlines()) == ("Hello", [".", "text"])
 
 
 def test_a_program_that_knows_maildirs_reads_it(path):
@@ -259,7 +395,7 @@ def test_wherever_the_disk_fails_there_is_no_half_file_and_the_next_attempt_is_t
     assert not (path / "tmp").is_dir() or files(path, "tmp") == []
     assert deliver(path).stage is Stage.STORED
     (file,) = files(path)
-    assert file.read_bytes() == a_parcel().header + b"".join(asyncio.run(all_of(a_parcel())))
+    assert file.read_bytes() == in_lines(a_parcel(), b"".join(asyncio.run(all_of(a_parcel()))))
 
 
 async def all_of(parcel):

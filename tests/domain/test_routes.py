@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from waypost.domain import addresses, errors, routes
 from waypost.domain.delivery import Protocol
-from waypost.domain.routes import Fault, Route, Target, Tls
+from waypost.domain.routes import Fault, LineEnds, Route, Target, Tls
 
 SMTP, LMTP, MAILDIR, WEBHOOK = Protocol.SMTP, Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK
 INSTANCE = "11111111-2222-3333-4444-555555555555"
@@ -122,6 +122,7 @@ GOOD = [
     a_route("http://10.0.0.1", secret=KEY, allow_private=True),
     a_route("lmtp:///run/lmtp", keep=True, connections=1, fault=Fault.SLOW),
     a_route("maildir:/mail", connections=1000),
+    a_route("maildir:/mail", line_ends=LineEnds.AS_RECEIVED),
     a_route("inbox", match="*@example.com", keep=True),
 ]
 
@@ -146,9 +147,11 @@ def test_a_good_route_stays_as_it_is(route):
         (a_route("http://hook.example", secret=KEY), "http:// only in a private network"),
         (a_route(connections=0), "from 1 to 1000"),
         (a_route(connections=1001), "from 1 to 1000"),
-        (a_route("inbox", user="me"), "neither user nor secret nor fault"),
-        (a_route("inbox", secret="x"), "neither user nor secret nor fault"),
-        (a_route("inbox", fault=Fault.SLOW), "neither user nor secret nor fault"),
+        (a_route("inbox", user="me"), "neither user nor secret nor line_ends nor fault"),
+        (a_route("inbox", secret="x"), "neither user nor secret nor line_ends nor fault"),
+        (a_route("inbox", line_ends=LineEnds.AS_RECEIVED), "neither user nor secret nor line_ends nor fault"),
+        (a_route("smtp://mail.example", line_ends=LineEnds.AS_RECEIVED), "`line_ends` is for a Maildir"),
+        (a_route("inbox", fault=Fault.SLOW), "neither user nor secret nor line_ends nor fault"),
         (a_route("nowhere"), "is no target"),
     ],
 )

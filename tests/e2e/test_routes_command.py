@@ -90,6 +90,7 @@ def test_a_route_is_set_listed_and_removed(routes):
             "rewrite_sender": True,
             "allow_private": False,
             "connections": 10,
+            "line_ends": "lf",
             "fault": None,
         }
     ]
@@ -114,6 +115,12 @@ def test_all_that_a_route_can_say_is_understood(routes, secret_file):
         "connections": 3,
     }
     assert (relay["rewrite_sender"], relay["fault"]) == (False, "drop after data")
+
+
+def test_a_maildir_with_the_line_ends_as_received_is_told(routes, tmp_path):
+    said = routes.add("*", f"maildir:{tmp_path}/Maildir", "--line-ends", "as-received")
+    assert said == f"Route 1 is set: *  ->  maildir:{tmp_path}/Maildir  (line ends as received)\n"
+    assert routes.list()[0]["line_ends"] == "as received"
 
 
 def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file, tmp_path):

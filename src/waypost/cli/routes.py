@@ -99,6 +99,12 @@ def add(
     connections: Annotated[
         int | None, typer.Option("--connections", help="Connections to there at once; by default 10.")
     ] = None,
+    line_ends: Annotated[
+        str,
+        typer.Option(
+            "--line-ends", help="How lines end in a Maildir: lf (the default), or as-received.", metavar="HOW"
+        ),
+    ] = "",
     fault: Annotated[
         str,
         typer.Option("--fault", help="For tests, what goes wrong: tempfail, permfail, slow, or drop-after-data."),
@@ -127,6 +133,7 @@ def add(
     table: dict[str, Any] = {"match": match, "to": to, "keep": keep, "allow_private": allow_private}
     table["rewrite_sender"] = not no_rewrite_sender
     given = {"tls": tls, "user": user, "secret_file": secret_file, "connections": connections, "fault": fault}
+    given["line_ends"] = line_ends
     route = settings_file.route(table | {name: value for name, value in given.items() if value not in {"", None}})
     running = _running(data)
     file = _file_of(running, ctx.obj)
@@ -182,6 +189,7 @@ def _shown(route: Any, number: int | None) -> dict[str, Any]:
         "rewrite_sender": route.rewrite_sender,
         "allow_private": route.allow_private,
         "connections": route.connections,
+        "line_ends": str(route.line_ends),
         "fault": str(route.fault) if route.fault else None,
     }
 
@@ -195,6 +203,7 @@ def _told(route: dict[str, Any]) -> str:
         "sender as it is" if not route["rewrite_sender"] else "",
         "also in private networks" if route["allow_private"] else "",
         f"{route['connections']} connections" if route["connections"] != 10 else "",
+        f"line ends {route['line_ends']}" if route["line_ends"] != "lf" else "",
         f"FAULT ON PURPOSE: {route['fault']}" if route["fault"] else "",
     ]
     said = ", ".join(filter(None, further))

@@ -1,4 +1,8 @@
-"""Deliveries into a Maildir: a file in tmp/, made durable there, and moved to new/ as a whole."""
+"""Deliveries into a Maildir: a file in tmp/, made durable there, and moved to new/ as a whole.
+
+Lines end in LF there, as programs that read files expect it, if every line of the message ends in CRLF: then nothing is
+lost. Other messages keep their octets, and so does every message where the route says `line_ends = "as-received"`.
+"""
 
 import asyncio
 import itertools
@@ -10,14 +14,19 @@ from pathlib import Path
 
 from waypost.delivery.parcel import Parcel
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.routes import Route
+from waypost.domain.routes import LineEnds, Route
+
+STORED_WITH_LF = "with LF line ends"
+STORED_AS_SET = "with the line ends as received, as the route says"
+STORED_AS_RECEIVED = "with the line ends as received, because not every line ends in CRLF"
+"""What the trace says."""
 
 _HOSTNAME_LIMIT = 100
 """Characters. A name of a file has at most 255, with the flags of who reads it."""
 
 
 class MaildirTransport:
-    """Carries parcels into Maildirs, with our lines before the octets.
+    """Carries parcels into Maildirs, with our lines before those of the message.
 
     What a file in new/ is called depends on the delivery alone, so that one that is there already, because nobody heard
     of it before a crash, is not there twice.
@@ -31,17 +40,18 @@ class MaildirTransport:
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
         """Write the file; a file that is there already is as good."""
         path = Path(route.target.path)
-        file = _File(path, name=self._name(parcel), temporary=self._temporary())
-        stage = Stage.CONNECT
+        lines = LfLines() if route.line_ends is LineEnds.LF else None
+        file = _File(path, name=self._name(parcel), temporary=self._temporary(), lines=lines)
+        stage, text = Stage.CONNECT, STORED_WITH_LF if lines else STORED_AS_SET
         try:
             if not await asyncio.to_thread(file.begin, parcel.header):
                 return _result(path, Stage.STORED, text="It was there already.")
-            stage, size = Stage.BODY, 0
-            async for part in parcel.octets():
-                await asyncio.to_thread(file.write, part)
-                size += len(part)
-            if size != parcel.message.size:
-                raise ValueError(f"{size} octets were read of a message of {parcel.message.size}")
+            stage = Stage.BODY
+            await _copy(parcel, file)
+            if lines and not lines.are_whole:
+                text = STORED_AS_RECEIVED
+                await asyncio.to_thread(file.begin_again, parcel.header)
+                await _copy(parcel, file)
             await asyncio.to_thread(file.finish)
         except OSError as error:
             return _result(path, stage, Trouble.FAILED, _words(error))
@@ -50,7 +60,7 @@ class MaildirTransport:
         finally:
             if not file.has_ended:  # in a thread, because one that was not waited for may be writing still
                 await asyncio.shield(asyncio.to_thread(file.end))
-        return _result(path, Stage.STORED)
+        return _result(path, Stage.STORED, text=text)
 
     async def close(self) -> None:
         """Nothing is kept for later."""
@@ -63,11 +73,50 @@ class MaildirTransport:
         return f"{seconds}.M{rest // 1000}P{os.getpid()}Q{next(self._count)}.{self._hostname}"
 
 
+async def _copy(parcel: Parcel, file: "_File") -> None:
+    """Write the octets of the message, up to a line that shows that they have to be written as they are."""
+    size = 0
+    async with parcel.reading() as parts:
+        async for part in parts:
+            if not await asyncio.to_thread(file.write, part):
+                return
+            size += len(part)
+    if size != parcel.message.size:
+        raise ValueError(f"{size} octets were read of a message of {parcel.message.size}")
+
+
+class LfLines:
+    """Lines that end in CRLF, made to end in LF: octets in, part by part, and octets out."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._has_ended = True
+        self.is_lossless = True
+        """Whether so far there is no CR and no LF but in CRLF, so that the octets could be made again."""
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether every line ended in CRLF, when all octets have come."""
+        return self.is_lossless and self._has_ended and not self._held
+
+    def feed(self, octets: bytes) -> bytes:
+        """The next octets, with LF. What comes back is of no use where `is_lossless` is false."""
+        octets = self._held + octets
+        self._held = b"\r" if octets.endswith(b"\r") else b""  # its LF may be in the next part
+        octets = octets.removesuffix(self._held)
+        count = octets.count(b"\r\n")
+        self.is_lossless = self.is_lossless and octets.count(b"\r") == count == octets.count(b"\n")
+        if octets:
+            self._has_ended = octets.endswith(b"\n")
+        return octets.replace(b"\r\n", b"\n")
+
+
 class _File:
     """One file on its way into a Maildir. Its methods wait for the disk, and each for the one before it."""
 
-    def __init__(self, maildir: Path, *, name: str, temporary: str) -> None:
-        self._maildir, self._name = maildir, name
+    def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
+        """With `lines`, lines are written with LF."""
+        self._maildir, self._name, self._lines = maildir, name, lines
         self._temporary = maildir / "tmp" / temporary
         self._descriptor: int | None = None
         self.has_ended = False
@@ -85,10 +134,19 @@ class _File:
             self._write(header)
             return True
 
-    def write(self, octets: bytes) -> None:
-        """Add to it."""
+    def begin_again(self, header: bytes) -> None:
+        """Forget what was written, and write everything as it is from now on."""
         with self._lock:
-            self._write(octets)
+            self._lines = None
+            if self._descriptor is not None:
+                os.ftruncate(self._descriptor, 0)
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+            self._write(header)
+
+    def write(self, octets: bytes) -> bool:
+        """Add to it. Returns False if the octets cannot have LF without a loss, so that more of them are not needed."""
+        with self._lock:
+            return self._write(octets)
 
     def finish(self) -> None:
         """Make it durable, and then visible under its name, which is durable as well when this returns."""
@@ -119,10 +177,13 @@ class _File:
         with os.scandir(self._maildir / "cur") as entries:
             return any(entry.name == self._name or entry.name.startswith(read) for entry in entries)
 
-    def _write(self, octets: bytes) -> None:
+    def _write(self, octets: bytes) -> bool:
+        if self._lines:
+            octets = self._lines.feed(octets)
         rest = memoryview(octets)
         while rest and self._descriptor is not None:
             rest = rest[os.write(self._descriptor, rest) :]
+        return self._lines is None or self._lines.is_lossless
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

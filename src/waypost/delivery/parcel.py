@@ -1,6 +1,7 @@
 """What a transport is given to send on, and what it has to give back."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -43,6 +44,16 @@ class Parcel:
     def size(self) -> int:
         """Octets that the peer gets."""
         return len(self.header) + self.message.size
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The author's octets, from the beginning. What reads them ends with the block."""
+        octets = self.octets()
+        try:
+            yield octets
+        finally:
+            if isinstance(octets, AsyncGenerator):
+                await octets.aclose()
 
     @property
     def is_binary(self) -> bool:

@@ -303,17 +303,13 @@ def _is_worth_trying_in_clear(errand: _Errand, result: AttemptResult) -> bool:
 async def _parts(parcel: Parcel) -> AsyncGenerator[Part, None]:
     """What the peer gets: our header and the author's octets. Small parts are put together."""
     left, gathered = parcel.size, parcel.header
-    octets = parcel.octets()
-    try:
+    async with parcel.reading() as octets:
         async for part in octets:
             gathered = gathered + part if gathered else part
             if PART <= len(gathered) < left:
                 left -= len(gathered)
                 yield Part(gathered, is_last=False)
                 gathered = b""
-    finally:
-        if isinstance(octets, AsyncGenerator):
-            await octets.aclose()
     if len(gathered) != left:
         raise ValueError(f"it should have {parcel.size} octets")
     yield Part(gathered, is_last=True)

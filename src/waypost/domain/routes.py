@@ -53,6 +53,15 @@ class Fault(StrEnum):
     """It is sent, and then as if the connection had broken before the reply: it will be sent again."""
 
 
+class LineEnds(StrEnum):
+    """How the lines of a message end in a Maildir."""
+
+    LF = "lf"
+    """LF alone, as programs that read files expect it, if every line of the message ends in CRLF; else as received."""
+    AS_RECEIVED = "as received"
+    """The octets as they are."""
+
+
 INBOX = "inbox"
 
 TARGET_LIMIT = 1000
@@ -97,6 +106,8 @@ class Route:
     """Whether a webhook may be in a private network or on this machine."""
     connections: int = 10
     """At once to this destination."""
+    line_ends: LineEnds = LineEnds.LF
+    """For a Maildir."""
     fault: Fault | None = None
 
     @property
@@ -162,8 +173,8 @@ def checked(route: Route) -> Route:
     """The same route in its one spelling. Raises `errors.Invalid`, naming what is wrong and what it may be."""
     match = _checked_match(route.match)
     if route.is_inbox:
-        if route.user or route.secret or route.fault:
-            raise errors.Invalid("a route to the inbox has neither user nor secret nor fault")
+        if route.user or route.secret or route.fault or route.line_ends is not LineEnds.LF:
+            raise errors.Invalid("a route to the inbox has neither user nor secret nor line_ends nor fault")
         return INBOX_ROUTE if match == "*" else Route(match=match, to=INBOX, keep=True)
     target = parse_target(route.to)
     if bool(route.user) and (not route.secret or target.protocol is not Protocol.SMTP):
@@ -179,9 +190,15 @@ def checked(route: Route) -> Route:
         raise errors.Invalid("the secret of a webhook must have at least 16 characters")
     if target.protocol is Protocol.WEBHOOK and not target.is_tls and not route.allow_private:
         raise errors.Invalid("a webhook is https://…; http:// only in a private network, with allow_private = true")
+    _check_line_ends(route, target)
     if not 1 <= route.connections <= 1000:
         raise errors.Invalid("`connections` must be a number from 1 to 1000")
     return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match, "tls": tls})
+
+
+def _check_line_ends(route: Route, target: Target) -> None:
+    if route.line_ends is not LineEnds.LF and target.protocol is not Protocol.MAILDIR:
+        raise errors.Invalid("`line_ends` is for a Maildir: all else gets the octets as they were received")
 
 
 def parse_target(to: str) -> Target:

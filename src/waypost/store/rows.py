@@ -17,7 +17,7 @@ from waypost.domain.delivery import Delivery, Queued, Reason, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import NO_DSN, Dsn, Envelope, Message, RecipientDsn
-from waypost.domain.routes import Fault, Route, Tls
+from waypost.domain.routes import Fault, LineEnds, Route, Tls
 
 Row = Sequence[Any]
 
@@ -354,6 +354,7 @@ def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
         allow_private=bool(row[7]),
         connections=row[8],
         fault=None if row[9] is None else Fault(row[9]),
+        line_ends=LineEnds(row[10]),
     )
 
 
@@ -371,6 +372,7 @@ def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Ro
         route.allow_private,
         route.connections,
         None if route.fault is None else route.fault.value,
+        route.line_ends.value,
     )
 
 

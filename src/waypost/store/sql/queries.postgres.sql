@@ -220,7 +220,7 @@ INSERT INTO deployment_marks (name, value) VALUES ($1, $2) ON CONFLICT (name) DO
 -- The routes in their order, their secrets still sealed, each with the revision that they all are of: so that nobody
 -- takes the routes of one moment for those of another.
 SELECT v.value, r.match, r.target, r.keep, r.tls, r.user_name, r.sealed_secret, r.rewrite_sender, r.allow_private,
-       r.connections, r.fault
+       r.connections, r.fault, r.line_ends
 FROM deployment_marks AS v LEFT JOIN routes AS r ON true
 WHERE v.name = 'routes revision' ORDER BY r.number;
 
@@ -231,8 +231,8 @@ DELETE FROM routes;
 -- name: add_route
 -- With its place in the order, and its secret sealed.
 INSERT INTO routes (number, match, target, keep, tls, user_name, sealed_secret, rewrite_sender, allow_private,
-                    connections, fault)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+                    connections, fault, line_ends)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- name: access_key
 -- One access key, its secret still sealed.
