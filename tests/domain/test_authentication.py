@@ -223,20 +223,49 @@ D = "example.com"
         (["v=DMARC1; p=reject; psd=n; t=y"], Record(D, "reject", psd="n", testing=True)),
         (["v=DMARC1; p=reject; psd=y"], Record(D, "reject", psd="y")),
         (["v=DMARC1; p=reject; psd=maybe; t=no"], Record(D, "reject")),
+        (["v=DMARC1; p=reject; psd=U; t=N"], Record(D, "reject")),
         (["v=DMARC1; p=reject; pct=0"], Record(D, "reject", testing=True)),
+        (["v=DMARC1; p=reject; pct=0; t=n"], Record(D, "reject")),
         (["v=DMARC1; p=reject; pct=50; unknown=1; ; =; nonsense"], Record(D, "reject")),
-        (["v=DMARC1; p=reject; p=none"], Record(D, "reject")),
-        (["v=DMARC1"], Record(D, "none")),
+        (["v=DMARC1; p=reject; an-other=1; averylongtagname=1; x= "], Record(D, "reject")),
+        # Names of tags, and values but for that of the version, may be spelled in any case.
+        (["V=DMARC1; P=Reject; SP=NONE; Np=quarantine"], Record(D, "reject", "none", "quarantine")),
+        (["V=DMARC1; p=reject; ASPF=S; AdKim=s; PSD=Y; T=y"], Record(D, "reject", "", "", True, True, "y", True)),
+        (["v=DMARC1\t;\tp\t=\treject\t;\t"], Record(D, "reject")),
+        # A tag that occurs twice has no value that is valid.
+        (["v=DMARC1; p=reject; p=none"], Record(D, "")),
+        (["v=DMARC1; p=reject; sp=none; P=reject; rua=mailto:d@example.com"], Record(D, "none")),
+        (["v=DMARC1; p=reject; aspf=s; aspf=s; t=y; t=y; x=1; x=2"], Record(D, "reject")),
+        # Without a policy that is understood, it matters whether reports are wanted.
+        (["v=DMARC1"], Record(D, "")),
+        (["v=DMARC1;"], Record(D, "")),
+        (["v=DMARC1; adkim=s; rua=mailto:d@example.com"], Record(D, "none", strict_dkim=True)),
         (["v=DMARC1; p=rejekt; rua=mailto:d@example.com"], Record(D, "none")),
         (["v=DMARC1; p=reject; sp=rejekt; rua=mailto:d@example.com"], Record(D, "none")),
-        (["v=DMARC1; p=rejekt"], None),
-        (["v=DMARC1; p=rejekt; rua=nowhere"], None),
+        (["v=DMARC1; p=reject; np=; rua=mailto:d@example.com"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt; rua=nowhere, mailto:d@example.com!10m"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt; rua=other+scheme.1:x"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt; rua=mailto: d@example.com"], Record(D, "")),
+        (["v=DMARC1; p=rejekt; rua=mailto:, :d@example.com, 1x:y"], Record(D, "")),
+        (["v=DMARC1; p=rejekt; rua=mailto:a@b.c; rua=mailto:a@b.c"], Record(D, "")),
+        (["v=DMARC1; p=rejekt"], Record(D, "")),
+        (["v=DMARC1; p=reject; sp="], Record(D, "")),
+        (["v=DMARC1; p=reject; np=all"], Record(D, "")),
+        (["v=DMARC1; p=reject,"], Record(D, "")),
+        (["v=DMARC1; p=rejekt; rua=nowhere"], Record(D, "")),
         (["v=DMARC1; p=none", "v=DMARC1; p=reject"], None),
         (["v=DMARC1; p=reject", "something else"], Record(D, "reject")),
         (["v=DMARC2; p=reject"], None),
         (["p=reject; v=DMARC1"], None),
         (["v=DMARC12; p=reject"], None),
-        (["V=DMARC1; p=reject"], None),
+        (["v=dmarc1; p=reject"], None),
+        (["v=DMARc1; p=reject"], None),
+        (["v=DMARC1 p=reject"], None),
+        ([" v=DMARC1; p=reject"], None),
+        (['"v=DMARC1; p=reject"'], None),
+        (["v=DMARC1\\; p=reject"], None),
+        (["v=dmarc1; p=reject", "v=DMARC1; p=none"], Record(D, "none")),
+        (["v=DMARC1; p=rejekt", "v=DMARC1; p=reject"], None),
         (["v"], None),
         ([], None),
     ],
@@ -354,6 +383,29 @@ STRICT = {"_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s"}
 def test_decisions(zone, author, spf_result, signatures, outcome):
     verdict, _ = decide(zone, [author], spf_result, signatures)
     assert (verdict.outcome, verdict.domain) == (outcome, author)
+
+
+@pytest.mark.parametrize(
+    ("records", "author"),
+    [
+        ({"shop.example.com": "p=rejekt", "example.com": "p=reject"}, "shop.example.com"),
+        ({"shop.example.com": "adkim=s", "example.com": "p=reject"}, "shop.example.com"),
+        ({"shop.example.com": "p=none; sp=", "example.com": "p=reject"}, "shop.example.com"),
+        ({"example.com": "p=reject; sp=all"}, "example.com"),
+        ({"example.com": "p=reject; np=all"}, "shop.example.com"),
+        ({"bank": "sp=reject; psd=y"}, "a.bank"),
+    ],
+)
+def test_a_record_that_is_not_understood_leaves_no_policy_and_not_that_of_its_parent(records, author):
+    zone = {f"_dmarc.{domain}": f"v=DMARC1; {record}" for domain, record in records.items()}
+    verdict, _ = decide(zone, [author], spf(author))
+    assert (verdict.outcome, verdict.policy) == (Outcome.NONE, "")
+
+
+def test_a_record_that_is_not_understood_is_none_of_a_domain_below_it():
+    zone = {"_dmarc.shop.example.com": "v=DMARC1; p=rejekt", "_dmarc.example.com": "v=DMARC1; p=reject"}
+    verdict, _ = decide(zone, ["a.shop.example.com"])
+    assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, "reject")
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ _FOLD = re.compile(r"[\r\n\t ]+")
 _NOT_IN_REASON = re.compile(r"[^A-Za-z0-9 .,:;_/@=+%()'-]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_IN_LOCAL_PART = re.compile(r"[^A-Za-z0-9.!#$%&'*+_-]")
-_VERSION = re.compile(r"dmarc1(?:[ \t]*;|[ \t]*\Z)", re.IGNORECASE)
-_TAG = re.compile(r"[ \t]*([a-z]{1,10})[ \t]*=[ \t]*(.*?)[ \t]*\Z", re.IGNORECASE | re.DOTALL)
-_REPORT = re.compile(r"(?:mailto|https?):.", re.IGNORECASE)
+_VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
+_TAG_NAME = re.compile(r"[A-Za-z]+\Z")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-Z\[\]_a-z~]+\Z")
 
 
 class Outcome(StrEnum):
@@ -225,6 +225,7 @@ class Record:
 
     domain: str
     policy: str = "none"
+    """What `p` asks for; empty if the record asks for nothing that can be understood (section 4.10.1)."""
     subdomain_policy: str = ""
     nonexistent_policy: str = ""
     strict_spf: bool = False
@@ -242,41 +243,46 @@ class Answer:
 
 
 def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
-    """The DMARC record among the TXT records at `_dmarc.domain`; None if there is none that counts.
+    """The DMARC record among the TXT records at `_dmarc.domain`; None if there is none, or several (RFC 9989 4.10).
 
-    Several are as good as none (RFC 9989 section 4.10), and so is one whose policy is not understood, unless it says
-    where to send reports: then its policy is `none` (section 4.7). Unknown tags are passed over; so is `pct`, which is
-    historic, but for `pct=0`, which has always been meant as `t=y`.
+    A record is one that begins with `v=DMARC1`, spelled so (section 4.8). Where `p` is missing, or `p`, `sp` or `np` is
+    not understood, the policy is `none` if `rua` has a URI, and otherwise there is no policy (section 4.10.1). Other
+    tags that are not understood have their default. Unknown tags are passed over; so is `pct`, which is historic, but
+    for `pct=0`, which has always been meant as `t=y`.
     """
-    records = [text for text in texts if _is_dmarc(text)]
+    records = [text for text in texts if _VERSION.match(text)]
     if len(records) != 1:
         return None
-    tags: dict[str, str] = {}
-    for part in records[0].split(";"):
-        if found := _TAG.match(part):
-            tags.setdefault(found[1].lower(), found[2])
-    policies = {tag: tags[tag].lower() for tag in ("p", "sp", "np") if tag in tags}
-    if not set(policies.values()) <= set(_POLICIES):
-        if not _REPORT.match(tags.get("rua", "")):
-            return None
-        policies = {}
-    psd = tags.get("psd", "").lower()
+    tags = _tags(records[0])
+    policies = {tag: tags[tag] for tag in ("p", "sp", "np") if tag in tags}
+    if "p" not in policies or not set(policies.values()) <= set(_POLICIES):
+        has_reports = any(_URI.match(uri.strip(" \t")) for uri in tags.get("rua", "").split(","))
+        policies = {"p": "none" if has_reports else ""}
+    psd = tags.get("psd", "")
     return Record(
         domain,
-        policies.get("p", "none"),
+        policies["p"],
         policies.get("sp", ""),
         policies.get("np", ""),
-        strict_spf=tags.get("aspf", "").lower() == "s",
-        strict_dkim=tags.get("adkim", "").lower() == "s",
+        strict_spf=tags.get("aspf") == "s",
+        strict_dkim=tags.get("adkim") == "s",
         psd=psd if psd in {"y", "n"} else "u",
-        testing=tags.get("t", "").lower() == "y" or tags.get("pct", "") == "0",
+        testing=tags.get("t", "y" if tags.get("pct") == "0" else "n") == "y",
     )
 
 
-def _is_dmarc(text: str) -> bool:
-    """`v=DMARC1` is first, and anything but that is another kind of record."""
-    tag, equals, value = text.partition("=")
-    return bool(equals) and tag.strip(" \t") == "v" and bool(_VERSION.match(value.lstrip(" \t")))
+def _tags(record: str) -> dict[str, str]:
+    """The tags of a record, names and values in lower case: neither matters (RFC 5234 section 2.3).
+
+    A tag that occurs twice has no value that is valid (RFC 6376 section 3.2).
+    """
+    tags: dict[str, str] = {}
+    for part in record.split(";"):
+        name, equals, value = part.strip(" \t").partition("=")
+        name = name.rstrip(" \t").lower()
+        if equals and _TAG_NAME.match(name):
+            tags[name] = "" if name in tags else value.strip(" \t").lower()
+    return tags
 
 
 def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
@@ -328,7 +334,7 @@ def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[
     records = yield from walk(author)
     organisation = organisational_domain(author, records)
     record = _applied(author, organisation, records)
-    if record is None:
+    if record is None or not record.policy:
         return Dmarc(Outcome.NONE, author, "", "no policy")
     policy = yield from _policy(author, record)
 
