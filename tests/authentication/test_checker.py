@@ -18,6 +18,7 @@ from waypost.authentication import wire
 from waypost.authentication.checker import AT_ONCE, LARGE, Checker, Limits
 from waypost.authentication.process import WorkerProcess
 from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.domain.authors import Naming
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
@@ -381,6 +382,8 @@ def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
 
 def test_verdicts_are_the_same_after_their_way():
     verdicts = Verdicts(
-        Spf(Outcome.FAIL, "é\ud800\n", "mailfrom", '"'), (Dkim(Outcome.PASS, "a", "b", "c"),), Dmarc(Outcome.NONE, "")
+        Spf(Outcome.FAIL, "é\ud800\n", "mailfrom", '"'),
+        (Dkim(Outcome.PASS, "a", "b", "c"),),
+        Dmarc(Outcome.NONE, "", naming=Naming.UNCLEAR),
     )
     assert wire.from_json(wire.to_json(verdicts)) == verdicts

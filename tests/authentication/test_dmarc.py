@@ -4,7 +4,8 @@ import pytest
 
 from tests.authentication.mail import CLAIM, MESSAGE, sign, verdicts, verdicts_and_time, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
-from waypost.domain.authentication import Claim, Outcome, is_refused
+from waypost.domain.authentication import Claim, Outcome, is_in_doubt, is_malformed, is_refused
+from waypost.domain.authors import MAX_NAMED, Naming
 
 ELSEWHERE = Claim("198.51.100.1", "mx.evil.example", "x@evil.example")
 
@@ -21,7 +22,13 @@ ELSEWHERE = Claim("198.51.100.1", "mx.evil.example", "x@evil.example")
         (MESSAGE.replace(b"@example.com", b"@news.example.com"), CLAIM, Outcome.PASS),
         (MESSAGE.replace(b"@example.com", b"@news.example.com"), ELSEWHERE, Outcome.FAIL),
         (MESSAGE.replace(b"@example.com", b"@nobody.example"), ELSEWHERE, Outcome.NONE),
-        (b"From: x@evil.example\r\n" + MESSAGE, ELSEWHERE, Outcome.PERMERROR),
+        (b"From: x@evil.example\r\n" + MESSAGE, ELSEWHERE, Outcome.FAIL),
+        (b"From: x@evil.example\r\n" + MESSAGE, CLAIM, Outcome.PERMERROR),
+        (MESSAGE.replace(b"Ann <", b'"Ann <'), ELSEWHERE, Outcome.FAIL),
+        (MESSAGE.replace(b"Ann <", b"Ann, x@evil.example <"), ELSEWHERE, Outcome.FAIL),
+        (MESSAGE.replace(b"Ann <", b"Ann, x@evil.example <"), CLAIM, Outcome.PERMERROR),
+        (MESSAGE.replace(b"Ann <", b"ann@example.com <"), CLAIM, Outcome.PASS),
+        (MESSAGE.replace(b"Ann <", b"Bee, Ann <"), CLAIM, Outcome.PASS),
         (b"To: a@b\r\n\r\n", ELSEWHERE, Outcome.PERMERROR),
         (b"", ELSEWHERE, Outcome.PERMERROR),
     ],
@@ -47,6 +54,26 @@ def test_nothing_is_refused_while_a_server_fails(name):
         found = verdicts(zone, sign(), ELSEWHERE)
     assert found.dmarc.outcome is Outcome.TEMPERROR
     assert not is_refused(found)
+
+
+@pytest.mark.parametrize("answers", [SILENT, SERVFAIL])
+def test_a_domain_whose_server_fails_hides_no_other_in_from(answers):
+    names = [f"{number}.evil.example" for number in range(2)]
+    mailboxes = ", ".join(f"x@{name}" for name in names) + ", ann@example.com"
+    message = MESSAGE.replace(b"Ann <ann@example.com>", mailboxes.encode())
+    with Zone(zone_of() | {f"_dmarc.{name}": answers for name in names}) as zone:
+        assert is_refused(verdicts(zone, message, ELSEWHERE, seconds=3))
+        found = verdicts(zone, message, CLAIM, seconds=1)
+    assert (found.dmarc.outcome, found.dmarc.naming) == (Outcome.TEMPERROR, Naming.UNCLEAR)
+    assert is_in_doubt(found)
+
+
+def test_too_many_domains_in_from_are_not_asked_for():
+    mailboxes = ", ".join(f"x@{number}.example.com" for number in range(MAX_NAMED + 1))
+    with Zone(zone_of()) as zone:
+        found = verdicts(zone, f"From: {mailboxes}\r\n\r\n".encode(), ELSEWHERE)
+        assert is_malformed(found)
+        assert not any(name.startswith("_dmarc.") for name, *_ in zone.questions)
 
 
 def test_a_stranger_whose_server_fails_is_refused_all_the_same():

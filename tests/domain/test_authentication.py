@@ -1,6 +1,7 @@
 """The field that tells what was found, the fields that others wrote, and the rules of DMARC (RFC 8601, RFC 9989)."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from waypost.domain import authentication
 from waypost.domain.authentication import Answer, Claim, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
+from waypost.domain.authors import Authors, Naming
 
 NO_SPF = Spf(Outcome.NONE, "", "mailfrom")
 NO_DMARC = Dmarc(Outcome.NONE, "example.com")
@@ -303,6 +305,22 @@ def test_a_walk_of_many_labels_asks_for_eight_names():
     ]
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+def test_a_walk_asks_for_eight_names_at_most(count):
+    labels = [f"l{number}" for number in range(count)]
+    _, asked = decide({}, [".".join(labels)])
+    assert len(asked) == min(count, authentication.MAX_STEPS)
+    assert [name.count(".") for name in asked] == [count, *range(min(count - 1, 7), 0, -1)]
+
+
+def test_several_records_at_a_name_are_none_and_the_walk_goes_on():
+    several = ("v=DMARC1; p=none; psd=n", "v=DMARC1; p=quarantine; psd=n")
+    zone = {"_dmarc.mail.example.com": several, "_dmarc.example.com": "v=DMARC1; p=reject"}
+    verdict, asked = decide(zone, ["mail.example.com"])
+    assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, "reject")
+    assert asked == ["_dmarc.mail.example.com", "_dmarc.example.com", "_dmarc.com"]
+
+
 @pytest.mark.parametrize("psd", ["y", "n"])
 def test_a_walk_ends_where_a_record_says_so(psd):
     _, asked = decide({"_dmarc.example.com": f"v=DMARC1; p=none; psd={psd}"}, ["a.example.com"])
@@ -437,11 +455,61 @@ def test_the_policy_that_counts(zone, author, policy):
     assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, policy)
 
 
-@pytest.mark.parametrize("authors", [(), ("example.com", "example.net"), ("example.com", "example.com")])
-def test_no_author_or_several_are_an_error(authors):
-    verdict, asked = decide(REJECT, authors, spf("example.com"))
-    assert verdict.outcome is Outcome.PERMERROR
-    assert not asked
+# Several domains in From.
+
+FAILS = Dmarc(Outcome.FAIL, "bank.example", "reject", "neither")
+FAILS_SOFTLY = Dmarc(Outcome.FAIL, "shop.example", "quarantine")
+PASSES = Dmarc(Outcome.PASS, "example.com", "reject")
+UNKNOWN = Dmarc(Outcome.TEMPERROR, "slow.example", "", "DNS did not answer")
+WITHOUT = Dmarc(Outcome.NONE, "example.net")
+
+
+def conclude(naming, *found):
+    return authentication.conclude(Authors(naming, tuple(verdict.domain for verdict in found)), found)
+
+
+def test_the_verdict_on_a_clear_author_is_that_on_its_domain():
+    for verdict in (FAILS, FAILS_SOFTLY, PASSES, UNKNOWN, WITHOUT):
+        assert conclude(Naming.ONE, verdict) == verdict
+
+
+@pytest.mark.parametrize("found", [(FAILS, PASSES), (PASSES, FAILS), (UNKNOWN, FAILS), (WITHOUT, FAILS, FAILS_SOFTLY)])
+def test_an_unclear_author_fails_where_one_domain_says_so(found):
+    verdict = conclude(Naming.UNCLEAR, *found)
+    assert verdict == replace(FAILS, naming=Naming.UNCLEAR)
+    assert authentication.is_refused(verdicts(dmarc=verdict))
+
+
+@pytest.mark.parametrize("found", [(PASSES,), (PASSES, WITHOUT), (FAILS_SOFTLY, PASSES), (WITHOUT,)])
+def test_an_unclear_author_never_passes_and_is_not_refused_where_no_domain_says_so(found):
+    verdict = conclude(Naming.UNCLEAR, *found)
+    assert (verdict.outcome, verdict.domain, verdict.policy) == (Outcome.PERMERROR, found[0].domain, "")
+    assert not authentication.is_refused(verdicts(dmarc=verdict))
+    assert not authentication.is_in_doubt(verdicts(dmarc=verdict))
+    assert not authentication.is_malformed(verdicts(dmarc=verdict))
+    assert not authentication.vouches_for(verdicts(dmarc=verdict), "a@example.com")
+
+
+def test_an_unclear_author_is_in_doubt_while_one_policy_is_not_known():
+    assert authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.UNCLEAR, PASSES, UNKNOWN)))
+    assert not authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.UNCLEAR, FAILS, UNKNOWN)))
+    assert not authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.ONE, UNKNOWN)))
+
+
+def test_no_author_is_an_error_and_is_not_refused():
+    verdict = conclude(Naming.NONE)
+    assert (verdict.outcome, verdict.domain, verdict.reason) == (Outcome.PERMERROR, "", "no domain in From")
+    assert not authentication.is_malformed(verdicts(dmarc=verdict))
+
+
+def test_too_many_authors_are_malformed():
+    verdict = authentication.conclude(Authors(Naming.TOO_MANY, ("a.example", "b.example")), ())
+    assert (verdict.outcome, verdict.domain, verdict.reason) == (
+        Outcome.PERMERROR,
+        "a.example",
+        "too many domains in From",
+    )
+    assert authentication.is_malformed(verdicts(dmarc=verdict))
 
 
 def test_a_stranger_cannot_make_us_ask_for_many_names():

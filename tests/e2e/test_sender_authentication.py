@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.authentication.mail import MESSAGE, sign, zone_of
-from tests.authentication.zone import Zone
+from tests.authentication.zone import SERVFAIL, Zone
 from tests.e2e.house import House
 from waypost import testing
 
@@ -54,7 +54,7 @@ def recording():
 
 @pytest.fixture(scope="module")
 def enforcing():
-    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "enforce") as house:
         yield house
 
 
@@ -126,6 +126,62 @@ def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_t
     assert enforcing.json("messages", address=address)["messages"] == []
     assert send(enforcing, address, sign(), peer=STRANGER)
     assert send(enforcing, address, MESSAGE, peer=GOOD)
+
+
+EVIL = "x@evil.example"
+"""A sender whose domain has no records."""
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Ann <ann@example.com>",
+        "ann@example.com <ann@example.com>",
+        "Doe, Ann <ann@example.com>",
+        '"Ann <ann@example.com>',
+        "Ann (Sales <ann@example.com>",
+        f"Ann <ann@example.com>, {EVIL}",
+        f"<ann@example.com> <{EVIL}>",
+        f"ann@example.com <{EVIL}>",
+        f"ann@example.com; {EVIL}",
+        f"Ann <ann@example.com>\r\nFrom: {EVIL}",
+        f"{EVIL}\r\nFrom: Ann <ann@example.com>",
+        "ann＠example.com",
+        "ann@ｅｘａｍｐｌｅ.com",
+    ],
+)
+def test_a_malformed_from_field_does_not_switch_the_refusal_off(enforcing, field):
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), f"From: {field}\r\n\r\nx\r\n".encode(), peer=STRANGER, sender=EVIL)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error.startswith(b"5.7.26 ")
+
+
+@pytest.mark.parametrize("field", ["ann@example.com <ann@example.com>", "Doe, Ann <ann@example.com>", "Ann" * 30])
+def test_an_honest_from_field_that_is_malformed_is_accepted(enforcing, field):
+    address = enforcing.new_address()
+    message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=GOOD)
+    assert (told(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
+
+
+def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recording):
+    message = f"From: {', '.join(f'a@{number}.example' for number in range(9))}\r\n\r\nx\r\n".encode()
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error == b"5.7.1 From names too many domains or addresses; 8 domains at most"
+    assert send(recording, recording.new_address(), message, peer=STRANGER)
+
+
+def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for_now(enforcing):
+    address = enforcing.new_address()
+    message = b"From: bob@broken.example via List <ann@example.com>\r\n\r\nx\r\n"
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, address, message, peer=GOOD)
+    assert refused.value.smtp_code == 451
+    assert refused.value.smtp_error.startswith(b"4.7.0 From is unclear")
+    assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
+    assert send(enforcing, address, b"From: bob@broken.example\r\n\r\nx\r\n", peer=GOOD)
 
 
 def test_a_large_message_that_is_refused_leaves_nothing(enforcing):

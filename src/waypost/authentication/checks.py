@@ -6,6 +6,7 @@ from waypost.authentication import dkim_check, message, spf_check
 from waypost.authentication.resolver import NotAnswered, Questions, Resolver
 from waypost.domain import authentication
 from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.domain.authors import Authors, Naming
 
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
 """When SPF, and when DKIM, has to be finished, so that a silent server of one cannot hold up all."""
@@ -20,13 +21,22 @@ def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: fl
     authors = message.author_domains(parts.fields)
     questions.use(DKIM_SHARE)
     dkim = dkim_check.check(parts, authors, questions)
-    questions.use(1)
     return Verdicts(spf, dkim, _dmarc(authors, spf, dkim, questions)), questions.silent
 
 
-def _dmarc(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
-    """The domain decides; what it wants to know is asked here."""
-    decision = authentication.decide(authors, spf, dkim)
+def _dmarc(authors: Authors, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
+    """The verdict on each domain in From; they share the time, so that a silent server of one does not use up all."""
+    verdicts = []
+    domains = authors.domains if authors.naming is not Naming.TOO_MANY else ()
+    for place, domain in enumerate(domains, 1):
+        questions.use(DKIM_SHARE + (1 - DKIM_SHARE) * place / len(domains))
+        verdicts.append(_dmarc_of(domain, spf, dkim, questions))
+    return authentication.conclude(authors, verdicts)
+
+
+def _dmarc_of(domain: str, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
+    """The rules decide; the names that they want to know are asked for here."""
+    decision = authentication.decide([domain], spf, dkim)
     try:
         name = next(decision)
         while True:
@@ -35,4 +45,4 @@ def _dmarc(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim], questions: Qu
         verdict: Dmarc = decided.value
         return verdict
     except NotAnswered as error:
-        return Dmarc(Outcome.TEMPERROR, authors[0], "", str(error))
+        return Dmarc(Outcome.TEMPERROR, domain, "", str(error))

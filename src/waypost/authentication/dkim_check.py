@@ -11,10 +11,12 @@ import dkim
 import dkim.crypto
 import dkim.util
 
+from waypost.authentication import message as messages
 from waypost.authentication.body_hash import body_hash
 from waypost.authentication.message import Field, Message
 from waypost.authentication.resolver import NotAnswered, Questions
 from waypost.domain.authentication import MAX_LISTED, Dkim, Outcome
+from waypost.domain.authors import Authors
 
 MAX_VERIFIED = 5
 """Signatures of one message that are verified (RFC 6376 section 6.1 lets the verifier set a limit)."""
@@ -54,11 +56,11 @@ class _Signature:
         return self.tags.get(tag, b"").decode("utf-8", "replace")
 
 
-def check(message: Message, authors: Sequence[str], questions: Questions) -> tuple[Dkim, ...]:
+def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dkim, ...]:
     """All signatures of a message, in their order; those of the domains in From are verified first."""
-    values = [value for name, value in message.fields if name.lower() == b"dkim-signature"]
+    values = messages.named(message.fields, b"dkim-signature")
     signatures = [_Signature(index, value, _tags(value)) for index, value in enumerate(values[:MAX_LISTED])]
-    signatures.sort(key=lambda signature: not _is_related(signature.text(b"d").lower(), authors))
+    signatures.sort(key=lambda signature: not _is_related(signature.text(b"d").lower(), authors.domains))
     hashes: dict[tuple[bool, int | None], tuple[bytes, int]] = {}
     results: dict[int, Dkim] = {}
     for place, signature in enumerate(signatures):
@@ -102,7 +104,7 @@ def _verify(
     """Raise `_Not` or `NotAnswered` if the signature does not pass."""
     _refuse_what_costs_too_much(message.fields, signature.value)
     verifier = dkim.DKIM()
-    verifier.headers = message.fields
+    verifier.headers = [(name.rstrip(), value) for name, value in message.fields]
     try:
         tags, signed, fields = verifier.verify_headerprep(signature.index)
         policy = dkim.CanonicalizationPolicy.from_c_value(tags.get(b"c"))

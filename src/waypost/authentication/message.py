@@ -5,15 +5,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from waypost.domain import authors
+from waypost.domain.authors import Authors
 
 HEADER_LIMIT = 1024 * 1024
 """Octets of a header that are looked at."""
 
 _END = b"\r\n\r\n"
-_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
+_FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+[ \t\r\n]*):")
+_BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.IGNORECASE)
 
 Field = tuple[bytes, bytes]
-"""The name of a header field, and all that follows its colon, CRLF included."""
+"""A header field: its name, with the white space before the colon; and all that follows the colon, CRLF included.
+
+Lines without a name are left out, unless there is a From after a bare CR or LF in them; then the name is empty.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,25 @@ def _fields(header: bytes) -> Iterator[Field]:
         if lines and line[:1] in {b" ", b"\t"}:
             lines.append(line)
             continue
-        if lines and (name := _FIELD.match(lines[0])):
-            yield name[1], b"\r\n".join([lines[0][name.end() :], *lines[1:], b""])
+        field = b"\r\n".join([*lines, b""])
+        if name := _FIELD.match(field):
+            yield name[1], field[name.end() :]
+        elif _BARE_FROM.search(field):
+            yield b"", field
         lines = [line]
 
 
-def author_domains(fields: Sequence[Field]) -> tuple[str, ...]:
-    """The domains of the addresses in From, as `domain.authors` reads them."""
-    return authors.domains(value.decode("utf-8", "replace") for name, value in fields if name.lower() == b"from")
+def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
+    """The values of all fields of a name, given in lower case."""
+    return [value for spelled, value in fields if spelled.rstrip().lower() == name]
+
+
+def author_domains(fields: Sequence[Field]) -> Authors:
+    """The domains that From names, as `domain.authors` reads them.
+
+    A From after a bare CR or LF counts too, because readers see it: a message with BODY=BINARYMIME may have one.
+    """
+    values = named(fields, b"from")
+    for _, value in fields:
+        values += _BARE_FROM.findall(value)
+    return authors.read(value.decode("utf-8", "replace") for value in values)

@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from waypost.domain.authentication import Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.domain.authors import Naming
 
 FRAME = struct.Struct("!IBI")
 """The number of the message, a `Kind`, and how many octets follow."""
@@ -55,7 +56,7 @@ def from_json(members: dict[str, Any]) -> Verdicts:
     return Verdicts(
         Spf(**_outcome(members["spf"])),
         tuple(Dkim(**_outcome(signature)) for signature in members["dkim"]),
-        Dmarc(**_outcome(members["dmarc"])),
+        Dmarc(**_outcome(members["dmarc"]) | {"naming": Naming(members["dmarc"]["naming"])}),
     )
 
 

@@ -6,9 +6,11 @@ an `Answer` for each.
 
 import re
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
+
+from waypost.domain.authors import Authors, Naming
 
 MAX_LISTED = 10
 """DKIM signatures that are listed in one `Authentication-Results` field."""
@@ -79,12 +81,16 @@ class Dkim:
 
 @dataclass(frozen=True, slots=True)
 class Dmarc:
-    """Does SPF or DKIM speak for the domain in From (RFC 9989)? `policy` is what its owner asks for, if it does not."""
+    """Does SPF or DKIM speak for the domain in From (RFC 9989)? `policy` is what its owner asks for, if it does not.
+
+    `naming` is how From names that domain.
+    """
 
     outcome: Outcome
     domain: str
     policy: str = ""
     reason: str = ""
+    naming: Naming = Naming.ONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,19 @@ class Verdicts:
 def is_refused(verdicts: Verdicts) -> bool:
     """Does the owner of the domain in From ask that this message is refused? `decide` never says so in doubt."""
     return verdicts.dmarc.outcome is Outcome.FAIL and verdicts.dmarc.policy == "reject"
+
+
+def is_malformed(verdicts: Verdicts) -> bool:
+    """Does From name more than can be looked at? Such mail is refused, or it could hide a domain behind others."""
+    return verdicts.dmarc.naming is Naming.TOO_MANY
+
+
+def is_in_doubt(verdicts: Verdicts) -> bool:
+    """Is From unclear, and could the policy of a domain in it not be learned now?
+
+    A sender cannot keep the policy of another domain from being found, but can add domains to From that answer slowly.
+    """
+    return verdicts.dmarc.naming is Naming.UNCLEAR and verdicts.dmarc.outcome is Outcome.TEMPERROR
 
 
 def vouches_for(verdicts: Verdicts, sender: str) -> bool:
@@ -321,16 +340,35 @@ def align(
     return identifier == author if strict else identifier_organisation == author_organisation
 
 
-def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """DMARC for a message whose From fields name these domains (A-labels; one is what there should be).
+def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
+    """DMARC for a message, of the verdicts on each domain that its From fields name, in their order.
 
-    No domain, or several, is nothing that RFC 9989 evaluates (section 5.3.1): `permerror`. If a check could not be
-    finished that might have spoken for the domain, the outcome is `temperror`, never `fail`.
+    Where From is clear, there is one verdict, and it counts. Otherwise nothing passes (RFC 9989 section 5.3.1), and the
+    message fails if it fails for one of the domains whose owner wants it refused (section 11.5).
     """
-    if len(authors) != 1:
-        reason = "several domains in From" if authors else "no domain in From"
-        return Dmarc(Outcome.PERMERROR, authors[0] if authors else "", "", reason)
-    author = authors[0]
+    if authors.naming is Naming.ONE:
+        return verdicts[0]
+    found = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAIL and verdict.policy == "reject"]
+    found += [verdict for verdict in verdicts if verdict.outcome is Outcome.TEMPERROR]
+    if found:
+        return replace(found[0], naming=authors.naming)
+    domain = authors.domains[0] if authors.domains else ""
+    return Dmarc(Outcome.PERMERROR, domain, "", _MALFORMED[authors.naming], authors.naming)
+
+
+_MALFORMED = {
+    Naming.NONE: "no domain in From",
+    Naming.UNCLEAR: "several domains in From, or several From fields",
+    Naming.TOO_MANY: "too many domains in From",
+}
+
+
+def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
+    """DMARC for one domain that From names, an A-label: the one element of `authors`.
+
+    If a check could not be finished that might have spoken for the domain, the outcome is `temperror`, never `fail`.
+    """
+    (author,) = authors
     records = yield from walk(author)
     organisation = organisational_domain(author, records)
     record = _applied(author, organisation, records)

@@ -1,72 +1,219 @@
-"""The domains in From: of whom a message says that they have written it.
+"""The domains that From fields name: the author's domain, or several (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1).
 
-Hostile mail is read, so nothing fails, and what others may read in another way counts as another domain.
+Mail readers disagree about malformed From fields. In a field that RFC 5322 allows, only addresses count, and not what
+stands in quoted strings and comments. In any other field, each domain that some reader may show counts.
 """
 
+import binascii
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 
 import idna
 
-_SEGMENT = re.compile(r"(?:<[^>]*>?|[^,;<])+")
-_OLD_SPACE = re.compile(r"\s*([.@])\s*")
-_ANGLE = re.compile(r"<([^<>]*)")
+MAX_NAMED = 8
+"""Domains of one message whose policies are asked for (RFC 9989 section 11.5 leaves the number to the receiver)."""
+
+MAX_ADDRESSES = 100
+"""`@` signs in the From fields of one message that are looked at, in each way in which the fields may be read."""
+
+MAX_FIELDS = 10
+"""From fields of one message that are looked at; RFC 5322 section 3.6 allows one."""
+
+MAX_FIELD = 10_000
+"""Characters of a field that may be a list of mailboxes as RFC 5322 wants it."""
+
+MAX_LENGTH = 254
+"""Characters of a domain, with a final dot (RFC 1035 section 2.3.4)."""
+
+MAX_DOMAIN = 1_000
+"""Characters after an `@` in which a domain must end, with the comments and white space in it."""
+
+_TOKEN = re.compile(
+    r"(?P<s>[ \t]+|\r\n[ \t]+|\([^()\\\r\n<>]*\))"
+    r'|(?P<q>"[^"\\\r\n<>]*")'
+    r'|(?P<a>[^\x00-\x20\x7f()<>\[\]:;@\\,"\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}]+)'
+    r"|(?P<x>[<>@,])"
+)
+"""White space or a comment, a quoted string, an atom with dots, or a special character.
+
+What readers disagree about is none of them: nested comments, backslashes, brackets and line ends in quoted strings.
+"""
+_MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
+"""A list of mailboxes, each token by its letter above, or by itself if it is special."""
+
+_SIGN = re.compile("[<>@]")
+_BEFORE = " \t\r\n[\"'"
+_RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
+"""What may be a domain: ASCII letters, digits, `-`, `.`, `_`, and any other letters."""
+_ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
+_END = re.compile(r'[<>@,:;\\"\[\]]')
+_LINE_END = re.compile(r"[\r\n]")
+_WHITE_SPACE = re.compile(r"[ \t]+")
+_INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b-\u200f\u2060-\u2064\ufeff]")
+_GLUE = re.compile(r'[\r\n]+[ \t]*|["\\]|[ \t]*<[^<>@]*>?[ \t]*')
+"""What some readers take out, and join what is before and after it."""
+_ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
+_ENCODED_OCTET = re.compile(rb"=([0-9A-Fa-f]{2})")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
+_PUBLIC = re.compile(r"\.[^.]{2,}\Z")
+"""At the end of a domain: the names of the top have two letters at least."""
+_IPV4 = re.compile(r"[0-9.]+\Z")
 
 
-def domains(values: Iterable[str]) -> tuple[str, ...]:
-    """The domains of the addresses in From fields, as A-labels; each once, but once for each field.
+class Naming(StrEnum):
+    """How From fields name the author's domain."""
 
-    A mailbox without a domain that could be one counts as another domain, the empty one, unless there is nothing else.
+    NONE = "none"
+    """They name no domain."""
+    ONE = "one"
+    """One field names one domain, however it is read."""
+    UNCLEAR = "unclear"
+    """There are several fields, several domains, or a field that readers may understand in several ways."""
+    TOO_MANY = "too many"
+    """More domains, addresses or fields than are looked at, or an address that does not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authors:
+    """The domains of the author, as A-labels, those in angle brackets first; `MAX_NAMED` at most."""
+
+    naming: Naming
+    domains: tuple[str, ...]
+
+
+_TOO_LONG = ""
+"""Stands for a domain that does not end in `MAX_DOMAIN` characters."""
+
+
+def read(values: Iterable[str]) -> Authors:
+    """The domains that a message names as its author's, of the values of all its From fields. Never fails.
+
+    The values are as received: folded, and with encoded words. The time grows with their length, and no faster.
     """
-    found: list[str] = []
-    for value in values:
-        found += dict.fromkeys(_domains(value))
-    return tuple(found) if any(found) else ()
+    fields = list(values)
+    if len(fields) > MAX_FIELDS:
+        return Authors(Naming.TOO_MANY, ())
+    named: dict[str, None] = {}
+    unclear: list[str] = []
+    for value in fields:
+        listed = _by_the_rules(value.strip(" \t\r\n"))
+        if listed is None:
+            unclear += _readings(value)
+        else:
+            named |= dict.fromkeys(listed)
+    if sum(reading.count("@") for reading in unclear) > MAX_ADDRESSES:
+        return Authors(Naming.TOO_MANY, ())
+    candidates = dict.fromkeys(candidate for reading in unclear for candidate in _after_signs(reading))
+    named |= dict.fromkeys(domain for is_bracketed, domain in candidates if is_bracketed)
+    named |= dict.fromkeys(domain for is_bracketed, domain in candidates if not is_bracketed)
+    # Names that no public domain has, as of hosts at home, count where there are no others.
+    domains = tuple(filter(_PUBLIC.search, named)) or tuple(filter(None, named))
+    if _TOO_LONG in named or len(domains) > MAX_NAMED:
+        return Authors(Naming.TOO_MANY, domains[:MAX_NAMED])
+    if not domains:
+        return Authors(Naming.NONE, ())
+    return Authors(Naming.ONE if len(domains) == len(fields) == 1 else Naming.UNCLEAR, domains)
 
 
-def _domains(value: str) -> Iterator[str]:
-    for segment in _SEGMENT.findall(_without_quotes(value)):
-        angles = _ANGLE.findall(segment)
-        # What is no list of addresses may be read by others as they like, so another domain may be meant.
-        outside = _ANGLE.sub("", segment) if angles else _one_word(segment).replace("@", "", 1)
-        if "@" in outside or "\\" in segment or (not angles and " " in outside):
-            yield ""
-        for address in angles or [segment]:
-            if "@" in address:
-                yield _a_labels("".join(address.rpartition("@")[2].split()))
-            elif address.strip():
-                yield ""
+def _by_the_rules(value: str) -> list[str] | None:
+    """The domains of a list of mailboxes as RFC 5322 wants it; None if it is none, or one of an obsolete form.
+
+    Nor may a domain have other letters than ASCII, where some readers end it.
+    """
+    if len(value) > MAX_FIELD:
+        return None
+    tokens = list(_TOKEN.finditer(value))
+    if sum(len(token[0]) for token in tokens) != len(value):
+        return None
+    shape = "".join(token[0] if token.lastgroup == "x" else str(token.lastgroup) for token in tokens)
+    if not _MAILBOXES.match(shape):
+        return None
+    domains = [tokens[place + 1][0] for place, letter in enumerate(shape) if letter == "@"]
+    if not all(map(str.isascii, domains)):
+        return None
+    named = [_a_labels(domain) for domain in domains]
+    return named if all(named) else None
 
 
-def _one_word(address: str) -> str:
-    """An address without the name of a group before it, and without the spaces that an old address may have."""
-    return _OLD_SPACE.sub(r"\1", address.rpartition(":")[2]).strip()
+def _readings(value: str) -> dict[str, None]:
+    """A field as readers may see it.
+
+    As it is; with look-alikes of ASCII as ASCII; without what is invisible; without line ends, quotes and backslashes;
+    with encoded words decoded.
+    """
+    plain = _spaced(value)
+    folded = _spaced(unicodedata.normalize("NFKC", plain))
+    seen = _spaced(_INVISIBLE.sub("", folded))
+    decoded = unicodedata.normalize("NFKC", _ENCODED_WORD.sub(_decoded, seen))
+    return dict.fromkeys((plain, folded, seen, _GLUE.sub("", seen), decoded))
 
 
-def _without_quotes(value: str) -> str:
-    """An address list without its comments, and with nothing in its quoted strings."""
+def _spaced(text: str) -> str:
+    """With one space for each run of them; on long runs, the expressions here would take quadratic time."""
+    return _WHITE_SPACE.sub(" ", text)
+
+
+def _decoded(word: re.Match[str]) -> str:
+    """What an encoded word (RFC 2047) says, as far as it is ASCII: domains and `@` are."""
+    octets = word[2].encode("utf-8", "replace")
+    if word[1] in "qQ":
+        octets = _ENCODED_OCTET.sub(lambda octet: binascii.unhexlify(octet[1]), octets.replace(b"_", b" "))
+    else:
+        try:
+            octets = binascii.a2b_base64(octets + b"==")
+        except binascii.Error:
+            return word[0]
+    return octets.decode("utf-8", "replace")
+
+
+def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
+    """Each domain that may be meant after an `@`, and whether that is in angle brackets."""
+    is_bracketed = False
+    for sign in _SIGN.finditer(text):
+        if sign[0] != "@":
+            is_bracketed = sign[0] == "<"
+        else:
+            for domain in _candidates(text[sign.end() : sign.end() + MAX_DOMAIN + 1]):
+                yield is_bracketed, domain
+
+
+def _candidates(text: str) -> Iterator[str]:
+    """The domains that readers may find at the beginning of a text that follows an `@`."""
+    uncommented = _without_comments(text)
+    if len(text) > MAX_DOMAIN and not _END.search(uncommented):
+        yield _TOO_LONG
+    # Some readers end a domain at the first white space, some at the end of the line, and some join all that follows.
+    joined = _END.split(uncommented, maxsplit=1)[0]
+    line = _LINE_END.split(joined, maxsplit=1)[0]
+    for reading in dict.fromkeys((text.lstrip(_BEFORE), "".join(joined.split()), "".join(line.split()))):
+        for run in (_RUN, _ASCII_RUN):
+            if (found := run.match(reading)) and (domain := _a_labels(found[0])):
+                yield domain
+
+
+def _without_comments(text: str) -> str:
     kept: list[str] = []
-    depth, quoted, characters = 0, False, iter(value)
+    depth, characters = 0, iter(text)
     for character in characters:
-        if character == "\\" and (depth or quoted):
+        if depth and character == "\\":
             next(characters, "")
-        elif depth:
+        elif depth or character == "(":
             depth += {"(": 1, ")": -1}.get(character, 0)
-        elif character == '"':
-            quoted = not quoted
-            kept.append("_")
-        elif character == "(" and not quoted:
-            depth = 1
-        elif not quoted:
+        else:
             kept.append(character)
     return "".join(kept)
 
 
 def _a_labels(domain: str) -> str:
+    """The domain in lower case, as A-labels (RFC 5890), without a final dot; empty if it is none."""
+    if len(domain) > MAX_LENGTH:
+        return ""
     try:
-        ascii_domain = domain if domain.isascii() else idna.encode(domain[:253], uts46=True).decode("ascii")
+        ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         return ""
     ascii_domain = ascii_domain.rstrip(".").lower()
-    return ascii_domain if _DOMAIN.match(ascii_domain) else ""
+    return ascii_domain if _DOMAIN.match(ascii_domain) and not _IPV4.match(ascii_domain) else ""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from waypost.domain import authors
+from waypost.domain.authors import Naming
 from waypost.domain.delivery import Protocol
 from waypost.domain.messages import end_of_header
 from waypost.domain.routes import Route
 
-MOST_FIELDS = 20
-"""Domains in From, and DKIM signatures, that are looked at."""
+MOST_SIGNATURES = 20
+"""DKIM signatures that are looked at."""
 
 _FIELD_OCTETS = 4_000
 """Octets of one field that are looked at."""
@@ -59,6 +60,8 @@ class Author:
     """Of the addresses in From, as A-labels; one is what there should be."""
     signatures: tuple[str, ...]
     """The `d=` of each DKIM signature."""
+    is_clear: bool = True
+    """Whether one From field names one domain, however it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ def read_author(header: bytes) -> Author:
             said.append(value)
         elif found := _SIGNING_DOMAIN.search(_SPACE.sub("", value)):
             signatures.append(found[1].rstrip(".").lower())
-    named = [domain for domain in authors.domains(said) if domain]
-    return Author(tuple(named[:MOST_FIELDS]), tuple(signatures[:MOST_FIELDS]))
+    named = authors.read(said)
+    return Author(named.domains, tuple(signatures[:MOST_SIGNATURES]), is_clear=named.naming is Naming.ONE)
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:
@@ -149,7 +152,7 @@ def _dkim(author: Author) -> Expectation:
 
 def _dmarc(author: Author, spf: Expectation, checked: str | None) -> Expectation:
     """DMARC (RFC 9989): whether something that passes speaks for the domain in From."""
-    if len(author.domains) != 1:
+    if len(author.domains) != 1 or not author.is_clear:
         found = "several domains" if author.domains else "no domain"
         return Expectation(Expected.UNKNOWN, f"From names {found}, of which DMARC says nothing; many refuse such mail")
     (domain,) = author.domains

@@ -15,6 +15,7 @@ from waypost.app import accept, ports
 from waypost.app.deployment import Deployment
 from waypost.domain import authentication, messages, reports
 from waypost.domain.authentication import Claim, Verdicts
+from waypost.domain.authors import MAX_NAMED
 from waypost.domain.errors import Busy
 from waypost.smtp import errors, replies
 from waypost.smtp.admission import Admission
@@ -92,6 +93,15 @@ class House:
         kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
         self.emit(kind(where="smtp", id=incident_id, cause=error))
         return replies.TRY_AGAIN.about(id=incident_id)
+
+
+def _refusal(verdicts: Verdicts) -> Reply | None:
+    """The reply to a message that is refused for its author; None if it is not."""
+    if authentication.is_refused(verdicts):
+        return replies.NOT_AUTHENTIC
+    if authentication.is_malformed(verdicts):
+        return replies.TOO_MANY_AUTHORS.about(limit=MAX_NAMED)
+    return replies.AUTHOR_IN_DOUBT if authentication.is_in_doubt(verdicts) else None
 
 
 class Reception:
@@ -192,11 +202,12 @@ class Reception:
         if question.start == 0:
             self.leave()
         verdicts, why_not = await self._check(question)
-        if verdicts and house.enforces and authentication.is_refused(verdicts):
+        refusal = _refusal(verdicts) if verdicts and house.enforces else None
+        if verdicts and refusal:
             found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())
-            house.emit(events.MessageRefused(peer=self._peer, reply=str(replies.NOT_AUTHENTIC), verdicts=found))
-            self._remember(question, replies.NOT_AUTHENTIC, {"verdicts": found})
-            return replies.NOT_AUTHENTIC
+            house.emit(events.MessageRefused(peer=self._peer, reply=str(refusal), verdicts=found))
+            self._remember(question, refusal, {"verdicts": found})
+            return refusal
         now = house.clock()
         use_case = partial(
             accept.accept_message,

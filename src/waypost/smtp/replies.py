@@ -149,6 +149,13 @@ TRY_AGAIN = _reply(
     means="Something went wrong on our side. The mail is still yours. The id finds the cause in our log.",
     sender=_AGAIN,
 )
+AUTHOR_IN_DOUBT = _reply(
+    451,
+    "4.7.0",
+    "From is unclear, and a domain in it cannot be asked for its policy now; please try again",
+    means="From does not name one domain, and the DNS did not say in time what each of them wants (DMARC).",
+    sender="Write one address into From, with a name that has an @ in quotes; or try again later.",
+)
 RECIPIENTS_CHANGED = _reply(
     451,
     "4.2.1",
@@ -264,6 +271,13 @@ NOT_AUTHENTIC = _reply(
     "Neither SPF nor DKIM speaks for the domain in From, whose owner wants such mail refused (DMARC)",
     means="The message does not show that it comes from whom it says.",
     sender="Send through the servers of that domain, or have it sign the message with DKIM.",
+)
+TOO_MANY_AUTHORS = _reply(
+    550,
+    "5.7.1",
+    "From names too many domains or addresses; {limit} domains at most",
+    means="Which domains want such mail refused (DMARC) cannot be found out for so many.",
+    sender="Write one address into From.",
 )
 MESSAGE_TOO_BIG = _reply(
     552,
