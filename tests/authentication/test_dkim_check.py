@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.authentication.mail import MESSAGE, ed25519, key, sign, verdicts, verdicts_and_time, zone_of
+from tests.authentication.mail import MESSAGE, ed25519, key, sign, sign_by_hand, verdicts, verdicts_and_time, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from waypost.domain.authentication import Outcome
 
@@ -69,6 +69,48 @@ def test_changes_on_the_way(canonical, was, becomes, result):
     message = sign(canonical=canonical)
     assert was in message
     assert outcome(message.replace(was, becomes, 1)) == result
+
+
+FROM = b"From: Ann <ann@example.com>\r\n"
+
+
+@pytest.mark.parametrize("canonical", [b"simple", b"relaxed"])
+@pytest.mark.parametrize(
+    "subject",
+    [
+        b"Subject: Hello\r\n",
+        b"Subject : Hello\r\n",
+        b"Subject\t \t:Hello\r\n",
+        b"SUBJECT \t:  Hello \t\r\n",
+        b"sUBJECT:\r\n\tHello,\r\n  Bob\r\n",
+        b"Subject\r\n : Hello\r\n",
+        b"Subject:\r\n",
+        b"Subject :\r\n \r\n",
+    ],
+)
+def test_a_signature_passes_however_a_field_is_spelled(canonical, subject):
+    message = sign_by_hand([FROM, subject], canonical=canonical, names=[b"from", b"Subject"])
+    assert outcome(message) == (Outcome.PASS, "")
+    assert outcome(message.replace(b"\r\n" + subject, b"\r\nTo: x\r\n")) == HEADER
+
+
+@pytest.mark.parametrize("canonical", [b"simple", b"relaxed"])
+@pytest.mark.parametrize("field", [b"DKIM-Signature :", b"dkim-signature\t:", b"DKIM-Signature\r\n :"])
+def test_a_signature_passes_however_its_own_field_is_spelled(canonical, field):
+    message = sign_by_hand([FROM], canonical=canonical, names=[b"from"], field=field)
+    assert outcome(message) == (Outcome.PASS, "")
+
+
+def test_white_space_before_a_colon_counts_in_simple_and_not_in_relaxed():
+    for canonical, result in ((b"simple", HEADER), (b"relaxed", (Outcome.PASS, ""))):
+        message = sign_by_hand([FROM, b"Subject : Hello\r\n"], canonical=canonical, names=[b"from", b"subject"])
+        assert outcome(message.replace(b"Subject :", b"Subject:")) == result
+
+
+@pytest.mark.parametrize("name", [b"From", b"From ", b"FROM\t"])
+def test_a_further_from_field_is_not_hidden_by_white_space_before_its_colon(name):
+    message = sign_by_hand([FROM], canonical=b"simple", names=[b"from"])
+    assert outcome(message.replace(b"\r\nFrom:", b"\r\n" + name + b": x@evil.example\r\nFrom:")) == HEADER
 
 
 @pytest.mark.parametrize(

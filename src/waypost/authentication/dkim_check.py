@@ -56,6 +56,18 @@ class _Signature:
         return self.tags.get(tag, b"").decode("utf-8", "replace")
 
 
+class _Name(bytes):
+    """The name of a field with the white space before its colon: hashed as it is written, and compared without.
+
+    "simple" canonicalisation changes nothing (RFC 6376 section 3.4.1); the library has no place for that white space.
+    """
+
+    __slots__ = ()
+
+    def lower(self) -> bytes:
+        return self.rstrip().lower()
+
+
 def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dkim, ...]:
     """All signatures of a message, in their order; those of the domains in From are verified first."""
     values = messages.named(message.fields, b"dkim-signature")
@@ -104,7 +116,7 @@ def _verify(
     """Raise `_Not` or `NotAnswered` if the signature does not pass."""
     _refuse_what_costs_too_much(message.fields, signature.value)
     verifier = dkim.DKIM()
-    verifier.headers = [(name.rstrip(), value) for name, value in message.fields]
+    verifier.headers = [(_Name(name), value) for name, value in message.fields]
     try:
         tags, signed, fields = verifier.verify_headerprep(signature.index)
         policy = dkim.CanonicalizationPolicy.from_c_value(tags.get(b"c"))
