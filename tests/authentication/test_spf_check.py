@@ -85,6 +85,38 @@ def test_more_than_ten_lookups_are_an_error():
     assert (found.outcome, found.reason) == (Outcome.PERMERROR, "Too many DNS lookups")
 
 
+REVERSE = "1.2.0.192.in-addr.arpa"
+
+
+@pytest.mark.parametrize("record", ["v=spf1 ptr -all", "v=spf1 exists:%{p} -all"])
+@pytest.mark.parametrize(
+    ("reverse", "outcome"),
+    [
+        ({"PTR": ["broken.example.com.", "mx.example.com."]}, Outcome.PASS),
+        ({"PTR": ["loop.example.com.", "mx.example.com."]}, Outcome.PASS),
+        ({"PTR": ["broken.example.com."]}, Outcome.FAIL),
+        (SERVFAIL, Outcome.FAIL),
+    ],
+)
+def test_a_name_of_the_client_that_cannot_be_looked_up_is_passed_over(record, reverse, outcome):
+    names = {
+        REVERSE: reverse,
+        "mx.example.com": {"A": [PEER4]},
+        "broken.example.com": SERVFAIL,
+        "loop.example.com": {"CNAME": ["loop.example.com."]},
+    }
+    assert spf(names | text(record)).outcome is outcome
+
+
+def test_ten_names_of_the_client_are_looked_up():
+    names = {f"{number}.example.com": {"A": ["192.0.2.99"]} for number in range(20)}
+    records = names | {REVERSE: {"PTR": [f"{name}." for name in names]}} | text("v=spf1 ptr -all")
+    with Zone(records) as zone:
+        found = verdicts(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com")).spf
+        assert found.outcome is Outcome.FAIL
+        assert sum(zone.asked(name, "A") for name in names) == 10
+
+
 def test_more_than_two_void_lookups_are_an_error():
     found = spf(text("v=spf1 a:1.example.net a:2.example.net a:3.example.net +all"))
     assert (found.outcome, found.reason) == (Outcome.PERMERROR, "more than 2 void lookups")

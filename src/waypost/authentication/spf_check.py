@@ -53,6 +53,20 @@ class _Query(spf.query):  # type: ignore[misc]
                 self._count_void()
         return self._known[key]
 
+    def validated_ptrs(self) -> list[str]:
+        """The names of the client that have its address; those that cannot be looked up are none (section 5.5)."""
+        try:
+            names = self.dns_ptr(self.i)[: spf.MAX_PTR]
+        except spf.TempError:
+            return []
+        return [name for name in names if self._has_client(name)]
+
+    def _has_client(self, name: str) -> bool:
+        try:
+            return bool(self.cidrmatch(self.dns_a(name, self.A), self.cidrmax))
+        except spf.TempError:
+            return False
+
     def get_explanation(self, spec: str) -> None:
         """Nobody reads the explanation of a failure, and so it is not asked for."""
 
