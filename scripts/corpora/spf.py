@@ -23,12 +23,12 @@ import dns.rdatatype
 import dns.rrset
 import yaml  # type: ignore[import-untyped]  # it comes with awscli, without types
 
-from scripts.corpora import _fetched
+from scripts.corpora._fetched import Sdist
 from waypost.authentication import spf_check
 from waypost.authentication.resolver import Questions, Resolver
 from waypost.domain.authentication import Claim
 
-VERSION = "2.0.14"
+PYSPF = Sdist("pyspf", "2.0.14", "57a7ef01bda090173aafb6af0106251686ed73f03db4e911fcd34c57fc347186")
 SUITES = ("rfc7208-tests.yml", "rfc4408-tests.yml")
 
 SECONDS = 2.0
@@ -42,7 +42,7 @@ Zone = dict[str, list[Any]]
 
 def main() -> int:
     """Run the suites; returns the exit status."""
-    place = _fetched.from_pypi("pyspf", VERSION)
+    place = PYSPF.fetched()
     failures = 0
     for suite in SUITES:
         (path,) = place.glob(f"*/test/{suite}")
