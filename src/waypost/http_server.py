@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_OCTETS = 64 * 1024
@@ -139,12 +139,64 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
+_HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(:[0-9]*)?")
+"""The value of a Host field (RFC 9110 section 7.2): a name, an IPv4 address or an IPv6 address, and perhaps a port."""
+
+
+def refusal(scope: Scope) -> tuple[int, str] | None:
+    """Why a request is refused for its HTTP form, as status and text; None if its form is right.
+
+    The parser has refused already what it cannot take apart, such as a body with two lengths. Source: RFC 9110 section
+    15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
+    """
+    version = scope["http_version"]
+    hosts, codings = [], []
+    for name, value in scope["headers"]:
+        if name == b"host":
+            hosts.append(value.strip(b" \t"))
+        elif name == b"transfer-encoding":
+            codings.append(value.strip(b" \t"))
+    if version not in ("1.1", "1.0"):
+        return 505, f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}."
+    if len(hosts) > 1:
+        return 400, "The request has more than one Host header."
+    if not hosts and version == "1.1":
+        return 400, "The request has no Host header, which HTTP/1.1 needs."
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return 400, "The Host header is no host name or address with an optional port."
+    if codings and version == "1.0":
+        return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
+    if codings and b",".join(codings).lower() != b"chunked":
+        return 501, "The server knows no transfer coding but chunked."
+    return None
+
+
+def only_well_formed(application: ASGIApp) -> ASGIApp:
+    """The application, behind a check of the HTTP form of each request. What is refused ends the connection."""
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        refused = refusal(scope)
+        if refused is None:
+            await application(scope, receive, send)
+            return
+        status, text = refused
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            (b"connection", b"close"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    return checked
+
+
 class HttpServer(uvicorn.Server):
     """uvicorn inside our loop: it leaves the signals to us."""
 
     def __init__(self, application: ASGIApp) -> None:
         config = uvicorn.Config(
-            application,
+            only_well_formed(application),
             http=_BoundedProtocol,
             ws="none",
             lifespan="off",

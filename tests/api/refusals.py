@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from waypost.api import shapes
 from waypost.api.http import Request
+from waypost.domain.instances import ALIAS_IS_USED
 
 MODEL = shapes.load()
 
@@ -430,7 +431,7 @@ _row(
 )
 
 _row("CreateInstance", INVALID_REQUEST, "the InstanceAlias is taken, in whatever letter case", lambda scene: {
-    **INSTANCE, "InstanceAlias": _take_alias(scene).upper()}, "already used")  # fmt: skip
+    **INSTANCE, "InstanceAlias": _take_alias(scene).upper()}, ALIAS_IS_USED)  # fmt: skip
 for _member in INSTANCE:
     _row(
         "CreateInstance",

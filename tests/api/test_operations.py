@@ -17,6 +17,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 NOT_FOUND = ("ResourceNotFoundException", 404)
 DUPLICATE = ("DuplicateResourceException", 409)
 INVALID_REQUEST = ("InvalidRequestException", 400)
+SERVICE_ROLE = "role/aws-service-role/connect.amazonaws.com/AWSServiceRoleForAmazonConnect"
 
 
 @pytest.fixture
@@ -124,6 +125,7 @@ def test_an_instance_is_described_as_it_was_created(connect, spelling):
     found = connect.describe_instance(InstanceId=created["Id"])["Instance"]
     assert {name: found[name] for name in given} == given
     assert found["InstanceStatus"] == "ACTIVE"
+    assert found["InstanceAccessUrl"] == f"https://{given['InstanceAlias']}.my.connect.aws"
     assert found["Id"] == created["Id"]
     assert found["Arn"] == created["Arn"] == f"arn:aws:connect:us-east-1:000000000000:instance/{created['Id']}"
     assert is_recent(found["CreatedTime"])
@@ -163,10 +165,29 @@ def test_a_listed_instance_has_no_tags(connect, new_instance):
         "Id": made,
         "Arn": f"arn:aws:connect:us-east-1:000000000000:instance/{made}",
         "IdentityManagementType": "SAML",
+        "ServiceRole": f"arn:aws:iam::000000000000:{SERVICE_ROLE}_{made.replace('-', '')[:20]}",
         "InstanceStatus": "ACTIVE",
         "InboundCallsEnabled": True,
         "OutboundCallsEnabled": False,
+        "InstanceAccessUrl": f"https://{made}.my.connect.aws",
     }
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "domain"),
+    [("eu-west-2", "aws", "my.connect.aws"), ("us-gov-west-1", "aws-us-gov", "govcloud.connect.aws")],
+)
+def test_an_instance_has_the_service_role_and_the_access_url_of_its_partition(
+    new_client, spelling, region, partition, domain
+):
+    connect, alias = new_client(region_name=region), "w" + spelling()[:32]
+    created = connect.create_instance(**INSTANCE, InstanceAlias=alias)
+    described = connect.describe_instance(InstanceId=created["Id"])["Instance"]
+    pages = connect.get_paginator("list_instances").paginate()
+    (listed,) = (each for page in pages for each in page["InstanceSummaryList"] if each["Id"] == created["Id"])
+    for found in (described, listed):
+        assert found["ServiceRole"].startswith(f"arn:{partition}:iam::000000000000:{SERVICE_ROLE}_")
+        assert found["InstanceAccessUrl"] == f"https://{alias}.{domain}"
 
 
 @pytest.mark.parametrize("token", ["x", "//////8=", "%%%%"])

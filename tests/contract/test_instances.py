@@ -48,9 +48,9 @@ def test_an_instance_is_described_as_created(store, created):
 
 def test_instance_aliases_are_unique_without_regard_to_case(store):
     store.write(make_instance, "i", alias="Support")
-    with pytest.raises(errors.Duplicate, match="alias support is already used"):
+    with pytest.raises(errors.Duplicate, match=r"^Invalid Input\. Instance alias is already used\.$"):
         store.write(make_instance, "j", alias="support")
-    with pytest.raises(errors.Duplicate, match="alias SUPPORT is already used"):
+    with pytest.raises(errors.Duplicate, match=r"^Invalid Input\. Instance alias is already used\.$"):
         store.write(make_instance, "j", tenant=OTHERS[0], alias="SUPPORT")
     store.write(make_instance, "k")
     store.write(make_instance, "l")

@@ -11,10 +11,22 @@ _ARN = re.compile(
     r"instance/(?P<instance>[^:/]+)(?:/email-address/(?P<email_address>[^:/]+))?"
 )
 
+_SUFFIX_LENGTH = 20
+
 
 def instance(tenant: Tenant, instance_id: str) -> str:
     """The ARN of an instance."""
     return f"arn:{tenant.partition}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
+
+
+def service_role(tenant: Tenant, instance_id: str) -> str:
+    """The ARN of the role by which Amazon Connect acts for an instance. There is none here: only its name is shown.
+
+    Its suffix is made of the instance's id; Amazon Connect's is of random letters, as long.
+    """
+    suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
+    path = "role/aws-service-role/connect.amazonaws.com"
+    return f"arn:{tenant.partition}:iam::{tenant.account}:{path}/AWSServiceRoleForAmazonConnect_{suffix}"
 
 
 def email_address(tenant: Tenant, instance_id: str, email_address_id: str) -> str:

@@ -58,8 +58,16 @@ def _summary(instance: Instance) -> dict[str, Any]:
         "IdentityManagementType": instance.identity_management_type,
         "InstanceAlias": instance.alias,
         "CreatedTime": instance.created_at.timestamp(),
+        "ServiceRole": arns.service_role(instance.tenant, instance.id),
         "InstanceStatus": "ACTIVE",
         "InboundCallsEnabled": instance.inbound_calls_enabled,
         "OutboundCallsEnabled": instance.outbound_calls_enabled,
+        "InstanceAccessUrl": _access_url(instance),
     }
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _access_url(instance: Instance) -> str:
+    """Where Amazon Connect would show the instance to its users: in GovCloud in a domain of its own."""
+    domain = "govcloud" if instance.tenant.partition == "aws-us-gov" else "my"
+    return f"https://{instance.alias or instance.id}.{domain}.connect.aws"

@@ -7,7 +7,7 @@ from datetime import datetime
 from waypost.app import idempotency, ports
 from waypost.domain import errors
 from waypost.domain import tags as tagging
-from waypost.domain.instances import Instance, Tenant
+from waypost.domain.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
 """Instances that are looked through for the oldest; AWS allows two in a region."""
@@ -36,7 +36,7 @@ def create(
 
     def effect() -> str:
         if instance.alias and tx.has_instance_alias(instance.alias):
-            raise errors.Duplicate(f"Instance alias {instance.alias} is already used.")
+            raise errors.Duplicate(ALIAS_IS_USED)
         tx.add_instance(instance, tags)
         return instance.id
 

@@ -19,6 +19,10 @@ class Tenant:
         return partitions.partition_of(self.region)
 
 
+ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
+"""The refusal of an instance alias that another instance has. Amazon Connect's own text, which programs look for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One instance, as it was created. Nothing of it changes later."""

@@ -4,12 +4,13 @@ The use cases decide first, with better sentences. This table is what holds when
 """
 
 from waypost.domain import errors
+from waypost.domain.instances import ALIAS_IS_USED
 
 _IN_A_LINK = "One of the two email addresses is in an alias link already. It can be in one at most, on either side."
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
     "email_addresses_have_one_owner": (errors.Duplicate, "This email address exists already."),
-    "instances_alias_is_unique": (errors.Duplicate, "This instance alias is already used."),
+    "instances_alias_is_unique": (errors.Duplicate, ALIAS_IS_USED),
     "alias_link_ends_one_link_each": (errors.Conflict, _IN_A_LINK),
     "alias_link_ends_pair": (errors.Conflict, _IN_A_LINK),
     "email_addresses_have_an_instance": (errors.NotFound, "The instance was deleted just now."),
