@@ -8,8 +8,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.api.refusals import INSTANCE
+from waypost.api.operations import OPERATIONS
 
 ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 UUID = r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}"
@@ -362,3 +364,13 @@ def test_an_operation_on_an_instance_takes_no_arn(connect, instance_id, refusal)
         message = refusal(*INVALID_REQUEST, call, InstanceId=Arns(instance_id).instance)
         assert message.startswith("Invalid input for field InstanceId")
     assert connect.describe_instance(InstanceId=instance_id)["Instance"]["Id"] == instance_id
+
+
+def test_an_operation_that_is_not_built_is_answered_with_those_that_are(connect, instance_id):
+    with pytest.raises(ClientError) as caught:
+        connect.list_queues(InstanceId=instance_id)
+    error = caught.value.response["Error"]
+    assert error["Code"] == "UnknownOperationException"
+    assert error["Message"].startswith(f"GET /queues-summary/{instance_id} is no operation that Waypost has. It has ")
+    for operation in OPERATIONS:
+        assert operation in error["Message"]

@@ -105,7 +105,8 @@ def test_an_address_is_asked_for_in_any_spelling(house):
 def test_an_unknown_path_is_not_found(house, path):
     answer = house.get(path)
     assert answer.status == 404
-    assert answer.json()["error"]
+    assert "GET /_waypost/messages/{id}, " in answer.json()["error"]
+    assert "POST /_waypost/replay" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

@@ -78,15 +78,20 @@ class Protocol:
                     return Match(operation, REST_JSON, labels)
         if form(request.method, request.raw_path).has_target:
             return self._target(request.header("x-amz-target"))
-        raise _unknown(f"{request.method} {request.raw_path[:200]}")
+        raise self._unknown(f"{request.method} {request.raw_path[:200]}")
 
     def _target(self, target: str | None) -> Match:
         if target is None:
-            raise _unknown("POST / without the header X-Amz-Target")
+            raise self._unknown("POST / without the header X-Amz-Target")
         operation = self._operations.get(target.removeprefix(TARGET_PREFIX))
         if operation is None or not target.startswith(TARGET_PREFIX):
-            raise _unknown(f"X-Amz-Target {target[:200]}")
+            raise self._unknown(f"X-Amz-Target {target[:200]}")
         return Match(operation, JSON_1_1, {})
+
+    def _unknown(self, what: str) -> ApiError:
+        """Most often it is an operation of Amazon Connect that is not built here, so those that are get listed."""
+        has = ", ".join(sorted(self._operations))
+        return ApiError("UnknownOperationException", 404, f"{what} is no operation that Waypost has. It has {has}.")
 
     def parse(self, match: Match, request: Request) -> Any:
         """The members of the request, as the operation's input type: every one of them checked.
@@ -148,10 +153,6 @@ def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) 
     if form.has_target:
         body = {"__type": error.code, **body}
     return Response(error.status, msgspec.json.encode(body), form.content_type, error.code)
-
-
-def _unknown(what: str) -> ApiError:
-    return ApiError("UnknownOperationException", 404, f"{what} is no operation of this service.")
 
 
 def _match(template: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:

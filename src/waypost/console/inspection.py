@@ -6,7 +6,7 @@ secret, and shows the mail of that key's account only. What the key's policy mus
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
 
 import waypost
 from waypost import events
@@ -75,8 +76,24 @@ def application(
     ]
     handlers: dict[Any, Any] = {HTTPException: guard.http_error}
     # No redirects: they would go wherever the Host header says.
-    router = Router(routes=routes, redirect_slashes=False)
+    router = Router(routes=routes, redirect_slashes=False, default=_not_found(routes))
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
+
+
+def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The answer for a path that is none of ours: it lists those that there are."""
+    pages = [
+        f"{method} {PREFIX}{route.path}"
+        for route in routes
+        for method in sorted(route.methods or ())
+        if method != "HEAD"
+    ]
+    message = f"There is no such page. There are {', '.join(pages)}."
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await guard.refusal(404, message)(scope, receive, send)
+
+    return answer
 
 
 class _Pages:
