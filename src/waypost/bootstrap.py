@@ -162,7 +162,7 @@ class Service:
             config=_absolute(settings.config),
         )
         if settings.tls_certificate == SELF_SIGNED:
-            run = replace(run, certificate=str(self.directory.certificate))
+            run = replace(run, certificate=_absolute(str(self.directory.certificate)))
         looked_at = [*file_routes, *await self._store.read(list_routes)]
         looking = routes_check.tell(looked_at, replace(as_set, listeners=run.listeners), self._emit)
         opened.callback(tasks.start(looking, where="routes", emit=self._emit).cancel)

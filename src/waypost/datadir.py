@@ -20,7 +20,8 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
@@ -234,7 +235,7 @@ class DataDirectory:
         temporary.replace(self._run)
 
     def running(self) -> Run:
-        """Where the running server is. Raises `DataDirectoryError` if none is running here."""
+        """Where the running server can be connected to. Raises `DataDirectoryError` if none is running here."""
         try:
             run = Run(**json.loads(self._run.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
@@ -245,7 +246,8 @@ class DataDirectory:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError) as error:
             raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
-        return run
+        edges = {name: _reachable(getattr(run, name)) for name in ("http", "smtp", "smtps", "lmtp")}
+        return replace(run, **edges)
 
     def _unusable(self, error: OSError) -> DataDirectoryError:
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.")
@@ -255,6 +257,16 @@ class DataDirectory:
         self._run.unlink(missing_ok=True)
         if self._lock_file:
             self._lock_file.close()
+
+
+def _reachable(address: str) -> str:
+    """HOST:PORT to connect to, on this machine, for one that is listened on: 0.0.0.0 and :: are no destinations."""
+    host, _, port = address.rpartition(":")
+    with suppress(ValueError):
+        found = ip_address(host.strip("[]"))
+        if found.is_unspecified:
+            return f"127.0.0.1:{port}" if found.version == 4 else f"[::1]:{port}"
+    return address
 
 
 class _BadProfile(Exception):

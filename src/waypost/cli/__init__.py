@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import administration, client, explain, keys, probe, purge, queue, routes, serving, trace
+from waypost.cli import administration, client, environment, explain, keys, probe, purge, queue, routes, serving, trace
 from waypost.datadir import DataDirectoryError
 from waypost.settings import BadSetting
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serving.serve)
-app.command()(client.env)
+app.command(cls=environment.Evaluated)(environment.env)
 app.command()(client.inbox)
 app.command()(client.show)
 app.command()(explain.explain)

@@ -1,9 +1,7 @@
-"""How commands ask a running server; and the simple ones: `waypost env`, `inbox`, `show`."""
+"""How commands ask a running server; and the simple ones: `waypost inbox`, `show`."""
 
 import base64
 import json
-import os
-import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -36,34 +34,6 @@ PART = 1024 * 1024
 
 class ServerRefused(Exception):
     """The server said no, or could not be asked. The message says what it said."""
-
-
-def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)"."""
-    server = Client(data)
-    variables = {
-        "AWS_ENDPOINT_URL_CONNECT": f"http://{server.run.http}",
-        "AWS_ACCESS_KEY_ID": server.key.id,
-        "AWS_SECRET_ACCESS_KEY": server.key.secret,
-        "AWS_REGION": server.region,
-        "AWS_DEFAULT_REGION": server.region,
-        "WAYPOST_INSTANCE_ID": server.get("instance", region=server.region)["id"] or "",
-        "WAYPOST_SMTP": server.run.smtp,
-        "WAYPOST_HTTP": server.run.http,
-    }
-    also = {
-        "WAYPOST_SMTPS": server.run.smtps,
-        "WAYPOST_LMTP": server.run.lmtp,
-        "WAYPOST_CERTIFICATE": server.run.certificate,
-    }
-    variables |= {name: address for name, address in also.items() if address}
-    if as_json:
-        typer.echo(json.dumps(variables, indent=2))
-        return
-    if os.environ.get("AWS_SESSION_TOKEN"):
-        typer.echo("unset AWS_SESSION_TOKEN")  # of other credentials, with which SDKs would sign
-    for name, value in variables.items():
-        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 def inbox(
