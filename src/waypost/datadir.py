@@ -246,8 +246,13 @@ class DataDirectory:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError) as error:
             raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
-        edges = {name: _reachable(getattr(run, name)) for name in ("http", "smtp", "smtps", "lmtp")}
-        return replace(run, **edges)
+        return replace(
+            run,
+            http=_reachable(run.http),
+            smtp=_reachable(run.smtp),
+            smtps=_reachable(run.smtps),
+            lmtp=_reachable(run.lmtp),
+        )
 
     def _unusable(self, error: OSError) -> DataDirectoryError:
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.")
