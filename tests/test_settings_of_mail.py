@@ -19,6 +19,7 @@ BAD = {
     "smtp_memory": ["", "15", "1000001", "128MiB", "0x80"],
     "greeting_delay": ["2", "0s", "2 s", "-1s", "1.5s", "s", "2y", "99999d"],
     "authentication": ["", "yes", "Record", "on", "record,enforce"],
+    "subaddressing": [" ", "example.com,", "support@example.com", "*", "-", "a b", "example.com;example.org"],
     "dns": ["resolver.example:53", "127.0.0.1:99999", "127.0.0.1:53,example:53", "resolver"],
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
@@ -76,3 +77,9 @@ def test_by_default_there_is_no_tls_no_lmtp_and_nobody_is_believed():
     assert (settings.smtps, settings.lmtp, settings.tls_certificate, settings.tls_required) == ("", "", "", "no")
     assert settings.proxies == settings.resolvers == []
     assert settings.seconds_before_greeting == 0
+
+
+def test_domains_with_subaddresses_are_compared_as_a_labels():
+    assert Settings().subaddressed == frozenset()
+    found = Settings(subaddressing="Example.com, Bücher.example").subaddressed
+    assert found == {"example.com", "xn--bcher-kva.example"}

@@ -188,6 +188,7 @@ class Service:
             delay_warning=delivery.delay_warning,
             srs_domain=delivery.srs_domain,
             srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
+            subaddressed=self.settings.subaddressed,
             own_domains=delivery.own_domains,
         )
 

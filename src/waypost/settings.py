@@ -11,6 +11,8 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
+from waypost.domain.addresses import domain_key
+from waypost.domain.errors import Invalid
 from waypost.domain.limits import PROFILES, Limits
 from waypost.domain.partitions import is_region
 
@@ -82,6 +84,11 @@ class Settings:
         "", "IP or IP:PORT of the DNS resolver to ask, or several with commas; by default the system's."
     )
     hostname: str = _setting("", "The name in the SMTP greeting and in Received lines; by default this machine's.")
+    subaddressing: str = _setting(
+        "",
+        "Domains, with commas, as in example.com,example.org, where mail for support+x@ is for support@ if there is no "
+        "support+x@; by default none.",
+    )
     database: str = _setting(
         "",
         "postgresql://USER@HOST/NAME, to keep everything there, shared by several servers; by default a SQLite file in "
@@ -141,7 +148,7 @@ class Settings:
             raise BadSetting("--tls-clients needs --tls-required yes: in clear nobody shows a certificate")
         if self.tls_key and self.tls_certificate == SELF_SIGNED:
             raise BadSetting(f"--tls-key is made with --tls-certificate {SELF_SIGNED}, and cannot be given")
-        _ = (self.proxies, self.resolvers, self.seconds_before_greeting)
+        _ = (self.proxies, self.resolvers, self.seconds_before_greeting, self.subaddressed)
 
     def addresses(self, name: str) -> list[str]:
         """Where mail is listened for, as HOST:PORT each; none if it is not."""
@@ -165,6 +172,17 @@ class Settings:
             if not _is_address(host):
                 raise BadSetting(f"--dns must have IP addresses, not {host!r}")
         return found
+
+    @property
+    def subaddressed(self) -> frozenset[str]:
+        """Domains that have subaddresses, as A-labels."""
+        given = [text.strip() for text in self.subaddressing.split(",")] if self.subaddressing else []
+        try:
+            return frozenset(map(domain_key, given))
+        except Invalid as error:
+            raise BadSetting(
+                f"--subaddressing must be domains such as example.com, with commas, not {self.subaddressing!r}"
+            ) from error
 
     @property
     def checks_senders(self) -> bool:

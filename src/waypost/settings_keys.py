@@ -79,7 +79,7 @@ def _is_via(value: Any) -> Any:
 
 def _is_domain(value: Any) -> str:
     try:
-        return addresses.from_parts("x", _is_text(value).removesuffix("."), text="").key.rpartition("@")[2]
+        return addresses.domain_key(_is_text(value).removesuffix("."))
     except errors.Invalid as error:
         raise Unfit from error
 

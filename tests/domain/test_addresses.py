@@ -20,6 +20,20 @@ SAME = [
     ("first.last+tag@example.com", "First.Last+TAG@example.com"),
 ]
 
+SUBADDRESSED = frozenset({"example.com", "xn--bcher-kva.example"})
+
+OWNERS = [
+    ("support@example.com", ["support@example.com"]),
+    ("Support+Order@Example.com", ["support+order@example.com", "support@example.com"]),
+    ("support+a+b@example.com", ["support+a+b@example.com", "support@example.com"]),
+    ("support+@example.com", ["support+@example.com", "support@example.com"]),
+    ("+order@example.com", ["+order@example.com"]),
+    ("support-order@example.com", ["support-order@example.com"]),
+    ("support+order@example.org", ["support+order@example.org"]),
+    ("support+order@sub.example.com", ["support+order@sub.example.com"]),
+    ("support+order@Bücher.example", ["support+order@xn--bcher-kva.example", "support@xn--bcher-kva.example"]),
+]
+
 DIFFERENT = [
     ("support@example.com", "support@example.org"),
     ("first.last@example.com", "firstlast@example.com"),
@@ -113,3 +127,9 @@ def test_the_key_is_a_spelling_with_the_same_key(text):
     key = addresses.parse(text).key
     assert addresses.parse(key).key == key
     assert addresses.parse(text.upper().replace("ẞ", "SS")).key == key
+
+
+@pytest.mark.parametrize(("text", "keys"), OWNERS)
+def test_the_owner_is_sought_by_the_address_and_then_without_its_subaddress(text, keys):
+    assert list(addresses.owner_keys(addresses.parse(text), SUBADDRESSED)) == keys
+    assert list(addresses.owner_keys(addresses.parse(text), ())) == keys[:1]

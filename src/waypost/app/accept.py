@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from waypost.app import notify, ports, returned, trace
 from waypost.app.deployment import Deployment
+from waypost.app.recipients import find_owner, find_recipients
 from waypost.domain import errors, messages, routes, routing
 from waypost.domain.addresses import Address
 from waypost.domain.authentication import Verdicts, authentication_results, count_forged, vouches_for
@@ -32,7 +33,7 @@ class Accepted:
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
     """Raise `errors.UnknownRecipient` if mail from this sender for this address is not ours to take."""
-    if tx.email_address_by_key(address.key) is None and not (
+    if find_owner(tx, deployment, address) is None and not (
         sender == "" and returned.find(tx, deployment, address, now)
     ):
         raise errors.UnknownRecipient(f"{address} is no email address here.")
@@ -65,13 +66,12 @@ def accept_message(
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
     """
-    owners = tx.owners([address.key for address in recipients])
-    present = _present(owners, recipients)
-    comes_back = [address for address in recipients if address.key not in owners.found]
+    found = find_recipients(tx, deployment, recipients)
+    present, comes_back = found.present, found.unknown
     originals = returned.find_all(tx, deployment, comes_back, now) if envelope.sender == "" and comes_back else []
-    if len(present) + len(originals) < len(recipients):
+    if len(originals) < len(comes_back):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
-    plan = routing.plan(present, deployment.routes_in_force(tx, owners.routes_revision))
+    plan = routing.plan(present, deployment.routes_in_force(tx, found.routes_revision))
 
     facts = messages.read_header(header)
     plan = without_circles(facts, present, plan, deployment)
@@ -101,7 +101,7 @@ def accept_message(
         trace.of_acceptance(
             message,
             plan,
-            routes=deployment.revision(owners.routes_revision),
+            routes=deployment.revision(found.routes_revision),
             verdicts=verdicts,
             unchecked=unchecked,
             forged=forged,
@@ -157,11 +157,6 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
 def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     """Messages that were coming in when a server died, some of them, for `forget_octets`."""
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
-
-
-def _present(owners: ports.Owners, recipients: Sequence[Address]) -> list[routing.Recipient]:
-    found = owners.found
-    return [routing.Recipient(address, *found[address.key]) for address in recipients if address.key in found]
 
 
 def delivery_of(

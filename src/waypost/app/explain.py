@@ -6,6 +6,7 @@ from datetime import datetime
 
 from waypost.app import accept, ports, returned, trace
 from waypost.app.deployment import Deployment
+from waypost.app.recipients import find_recipients
 from waypost.domain import errors, forwarding, messages, routes, routing
 from waypost.domain.addresses import Address
 from waypost.domain.delivery import Protocol
@@ -67,12 +68,11 @@ class Explanation:
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
     """What would happen. An address of another account is explained like one that does not exist."""
     address = asked.address
-    owners = tx.owners([address.key])
-    own, primary = owners.found.get(address.key, (None, None))
-    if own is None or own.account != account:
+    found = find_recipients(tx, deployment, [address])
+    present = [recipient for recipient in found.present if recipient.email_address.account == account]
+    if not present:
         return _unknown(tx, deployment, account, asked, now)
-    in_force = deployment.routes_in_force(tx, owners.routes_revision)
-    present = [routing.Recipient(address, own, primary)]
+    in_force = deployment.routes_in_force(tx, found.routes_revision)
     plan = routing.plan(present, in_force)
     author = None if asked.header is None else forwarding.read_author(asked.header)
     received_lines = None
@@ -87,7 +87,7 @@ def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked
     return Explanation(
         address,
         plan,
-        list(_reasons(tx, own, plan)),
+        list(_reasons(tx, present[0].email_address, plan)),
         courses=tuple(_course(one, deployment, in_force, asked.sender, author) for one in plan.destinations),
         received_lines=received_lines,
         loop=loop,

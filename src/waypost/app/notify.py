@@ -10,6 +10,7 @@ from datetime import datetime
 from waypost.app import ports, trace
 from waypost.app.deliveries import tell
 from waypost.app.deployment import Deployment
+from waypost.app.recipients import find_owner
 from waypost.domain import addresses, errors, messages, notices, reports, routes
 from waypost.domain.delivery import Delivery, Event, Notify, Reason, Status
 from waypost.domain.messages import Envelope, Message
@@ -127,7 +128,7 @@ def _recipient(tx: ports.ReadTx, deployment: Deployment, to: str, about: Deliver
         address = addresses.parse(to)
     except errors.Invalid:
         return None
-    ours = tx.email_address_by_key(address.key)
+    ours = find_owner(tx, deployment, address)
     via = deployment.bounces_via
     if ours is None and (via is None or via.is_inbox):
         return None

@@ -1,6 +1,7 @@
 """Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -132,8 +133,12 @@ class Found:
     """The newest first."""
 
 
-def find(tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: int) -> Found:
+def find(
+    tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: int, subaddressed: Collection[str] = ()
+) -> Found:
     """Where did my mail go? `what` is the id of a message, its Message-ID, or an address that it was sent to.
+
+    An address with a subaddress, in one of the domains that have them, also stands for the email address without it.
 
     Refusals from `since` on are told to who owns the address, or another one in its domain. Raises `errors.NotFound` if
     nothing is known.
@@ -145,7 +150,8 @@ def find(tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: i
     refusals: list[ports.Refusal] = []
     address = _address(what)
     if address:
-        ids += [message.id for _, message in tx.deliveries_to(account, address.key, after=None, limit=limit)]
+        for key in addresses.owner_keys(address, subaddressed):
+            ids += [message.id for _, message in tx.deliveries_to(account, key, after=None, limit=limit)]
         if _may_know_of_refusals(tx, account, address):
             refusals = tx.refusals_of(address.key, since=since, limit=limit)
     if not ids and not refusals:
@@ -209,7 +215,16 @@ def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
 
 
 def because(destination: routing.Destination) -> str:
-    """Why a destination gets the message, as a sentence."""
+    """Why a destination gets the message, in a sentence or two."""
+    addressed = (destination.alias or destination.email_address).address
+    if destination.sent_to.key == addressed.key:
+        return _why_there(destination)
+    domain = addressed.key.rpartition("@")[2]
+    by_rule = f"{destination.sent_to} is {addressed} with a subaddress, which {domain} has (--subaddressing)."
+    return f"{by_rule} {_why_there(destination)}"
+
+
+def _why_there(destination: routing.Destination) -> str:
     address = destination.email_address.address
     if destination.would_circle:
         return f"The message has gone the route of {address} before and came back, so it is kept in its inbox."

@@ -172,7 +172,10 @@ class _Pages:
             raise errors.Invalid("Say what, as ?what=…: the id of a message, its Message-ID, or an address.")
         limit = questions.limit(request.query_params)
         since = self._clock() - self._refusal_retention
-        found = await self._store.search(partial(trace.find, account=account, what=what, since=since, limit=limit))
+        subaddressed = self._deployment.subaddressed
+        found = await self._store.search(
+            partial(trace.find, account=account, what=what, since=since, limit=limit, subaddressed=subaddressed)
+        )
         return JSONResponse(
             {
                 "messages": [shapes.details(message) for message in found.messages],

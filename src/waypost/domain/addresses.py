@@ -6,6 +6,7 @@ kept for display; only `key` is ever compared.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import idna
@@ -64,7 +65,39 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
         raise errors.Invalid("an address needs something on both sides of the @")
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise errors.Invalid(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
-    return Address(text, f"{caseless.fold(local)}@{_domain_key(domain)}")
+    return Address(text, f"{caseless.fold(local)}@{domain_key(domain)}")
+
+
+def domain_key(domain: str) -> str:
+    """The domain as lower-case A-labels (RFC 5890), by which it is compared. Raises `errors.Invalid`."""
+    ascii_domain = domain
+    if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():
+        try:
+            ascii_domain = idna.encode(domain, uts46=True).decode("ascii")
+        except idna.IDNAError as error:
+            raise errors.Invalid(f"the part after the @ is no domain name: {error}") from error
+    if len(ascii_domain) > MAX_DOMAIN_OCTETS:
+        raise errors.Invalid(f"the part after the @ is longer than {MAX_DOMAIN_OCTETS} octets")
+    if not _DOMAIN.fullmatch(ascii_domain):
+        raise errors.Invalid("the part after the @ is no domain name: letters, digits and inner hyphens only")
+    return ascii_domain.lower()
+
+
+SUBADDRESS_DELIMITER = "+"
+"""What the subaddress of a local part comes after (RFC 5233 section 1), where a domain has subaddresses."""
+
+
+def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
+    """The keys of the email addresses that mail for an address may be for; the first of them that exists has it.
+
+    The first is the address's own. Where its domain is one of those that have subaddresses, as A-labels, the second is
+    that without the subaddress: `support@` for `support+order+7@`, because the first delimiter counts.
+    """
+    local, _, domain = address.key.rpartition("@")
+    base, delimiter, _ = local.partition(SUBADDRESS_DELIMITER)
+    if not base or not delimiter or domain not in subaddressed:
+        return (address.key,)
+    return (address.key, f"{base}@{domain}")
 
 
 def with_ascii_domain(text: str) -> str:
@@ -93,18 +126,3 @@ def _is_dot_string(local: str) -> bool:
         return _DOT_STRING.fullmatch(local) is not None
     ascii_shape = "".join(c if c.isascii() else "x" for c in local)
     return local.isprintable() and _DOT_STRING.fullmatch(ascii_shape) is not None
-
-
-def _domain_key(domain: str) -> str:
-    """The domain as lower-case A-labels (RFC 5890), or `errors.Invalid`."""
-    ascii_domain = domain
-    if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():
-        try:
-            ascii_domain = idna.encode(domain, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise errors.Invalid(f"the part after the @ is no domain name: {error}") from error
-    if len(ascii_domain) > MAX_DOMAIN_OCTETS:
-        raise errors.Invalid(f"the part after the @ is longer than {MAX_DOMAIN_OCTETS} octets")
-    if not _DOMAIN.fullmatch(ascii_domain):
-        raise errors.Invalid("the part after the @ is no domain name: letters, digits and inner hyphens only")
-    return ascii_domain.lower()
