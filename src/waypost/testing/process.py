@@ -1,4 +1,4 @@
-"""A `waypost serve` process: started on free ports, waited for, stopped or killed."""
+"""A `waypost serve` process: started on free ports, waited for, stopped or killed. It ends with this process."""
 
 import os
 import subprocess
@@ -27,14 +27,24 @@ class Server:
         """Where its log and its complaints go."""
         self._options = options
         self._process: subprocess.Popen[str] | None = None
+        self._held: int | None = None
+        """Our end of the pipe by which the server knows that this process is there; see `attached`."""
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
         defaults = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off")
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "waypost", "serve", "--data", str(self.data), *defaults, *self._options]
-        with self.log.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment())
+        attached = [sys.executable, "-m", "waypost.testing.attached"]
+        command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
+        self._let_go()
+        theirs, self._held = os.pipe()
+        try:
+            with self.log.open("a", encoding="utf-8") as log:
+                self._process = subprocess.Popen(
+                    command, stdin=theirs, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+                )
+        finally:
+            os.close(theirs)
         assert self._process.stdout is not None
         if "is ready" not in self._process.stdout.readline():
             self._ended()
@@ -84,7 +94,13 @@ class Server:
             raise
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._let_go()
         return code
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,33 @@
+"""`python -m waypost.testing.attached …` is the `waypost` command, which ends with the process that started it.
+
+That process holds the other end of a pipe on standard input. The system closes it when the process ends, however it
+dies. A child that it has forked may hold that end for longer, so the parent's process id is looked at, too.
+"""
+
+import os
+import runpy
+import select
+import signal
+import sys
+import threading
+import time
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at who the parent is."""
+
+GRACE_SECONDS = 20.0
+"""For a server that stops in order."""
+
+
+def end_with(parent: int) -> None:
+    """Stop this process when its parent has ended: as Ctrl-C would, and after a while at once."""
+    while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], LOOK_EVERY)[0]:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    runpy.run_module("waypost", run_name="__main__")

@@ -1,0 +1,61 @@
+"""A server that `waypost.testing` has started ends when the process that started it ends, however that dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PARENT = """
+import pathlib, sys, time
+from waypost import testing
+
+server = testing.Server(pathlib.Path(sys.argv[1]))
+server.start()
+print(server.run.pid, flush=True)
+if sys.argv[2] == "sleeps":
+    time.sleep(3600)
+"""
+
+FORKING_PARENT = PARENT.replace("print(", "import os; os.fork() or time.sleep(3600); print(")
+"""It has a child of its own, which holds what it held when it is gone."""
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def ends(pid):
+    """Wait until a process is gone."""
+    deadline = time.monotonic() + 120
+    while is_there(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_there(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, None], ids=str)
+@pytest.mark.parametrize("program", [PARENT, FORKING_PARENT], ids=["alone", "with a child"])
+def test_a_server_ends_with_the_process_that_started_it(tmp_path, number, program):
+    if program == FORKING_PARENT and number != signal.SIGKILL:
+        pytest.skip("one way to die is enough here")
+    command = [sys.executable, "-c", program, str(tmp_path / "data"), "sleeps" if number else "returns"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        pid = int(parent.stdout.readline())
+        assert is_there(pid)
+        if number:
+            parent.send_signal(number)
+        parent.wait(timeout=120)
+        try:
+            assert ends(pid)
+        finally:
+            if is_there(pid):
+                os.kill(pid, signal.SIGKILL)
+            os.killpg(parent.pid, signal.SIGKILL) if program == FORKING_PARENT else None
+    assert not (tmp_path / "data" / "run.json").exists()  # it has stopped in order
+    assert "Traceback" not in (tmp_path / "data.log").read_text()
