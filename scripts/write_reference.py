@@ -3,16 +3,19 @@
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+import typer
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import datadir, events, logs, settings_keys
+from waypost import cli, datadir, events, logs, settings_keys
 from waypost.api import calls, operations, shapes, tags
 from waypost.authentication import checker
+from waypost.cli import outcomes
 from waypost.domain import messages
 from waypost.domain.delivery import STATES, Policy
 from waypost.settings import Settings, environment_name, option_name
@@ -256,7 +259,66 @@ def events_page() -> str:
     )
 
 
+def commands_page() -> str:
+    """Every command, its exit codes, and what it prints for programs."""
+    rows = [f"| `waypost {name}{_usage(command)}` | {_told(command)} |" for name, command in commands()]
+    codes = [f"| {code.value} | {outcomes.MEANINGS[code]} |" for code in outcomes.Exit]
+    members = [
+        f"| `{name}` | {', '.join(f'`{one}`' for one in names)} |" for name, names in outcomes.JSON.items() if names
+    ]
+    return "\n".join(
+        [
+            "# Commands\n",
+            "`waypost COMMAND -h` (or `--help`) has the options of a command, `waypost -V` (or `--version`) the",
+            "version. `waypost --install-completion` makes Tab complete commands and options in bash, zsh, fish and",
+            "PowerShell; `--show-completion` prints what it would add.\n",
+            "| command | what it does |",
+            "|---|---|",
+            *rows,
+            "\n## Exit codes\n",
+            "Of all commands. Where a command fails, a sentence on standard error says why, and nothing is on standard",
+            "output. There are two exceptions: `env` prints `false`, so that a shell that evaluates it does not run",
+            "what follows after `&&`; `explain` and `routes test` print their answer also where it is no.\n",
+            "| code | what it says |",
+            "|---|---|",
+            *codes,
+            "\n## With `--json`\n",
+            "A command prints one JSON object. Names of members are in snake_case, lists have a name, and moments are",
+            "ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. What the server answers is told as it is: see",
+            "[inspection API](inspection-api.md). Two commands have a form of their own: `keys create` prints what AWS",
+            "tools read from a `credential_process`, and `env` prints variables of the environment; null is for one",
+            "that must not be set.\n",
+            "| command | members, among them |",
+            "|---|---|",
+            *members,
+            "",
+        ]
+    )
+
+
+def commands() -> list[tuple[str, Any]]:
+    """All commands, by their names."""
+
+    def below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+        for own, inner in getattr(command, "commands", {}).items():
+            path = f"{name} {own}".strip()
+            yield from below(inner, path) if hasattr(inner, "commands") else [(path, inner)]
+
+    return list(below(typer.main.get_command(cli.app), ""))
+
+
+def _usage(command: Any) -> str:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    return "".join(f" {parameter.metavar}" for parameter in arguments).replace("|", "\\|")
+
+
+def _told(command: Any) -> str:
+    """The first paragraph of a command's help, in one line."""
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/cli.md": commands_page,
     "reference/settings.md": settings_page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,

@@ -38,6 +38,10 @@ class DataDirectoryError(Exception):
     """The data directory cannot be used. The message names the file and says what to do."""
 
 
+class NotRunning(DataDirectoryError):
+    """No server is running on the data directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Where the running server is: addresses as HOST:PORT."""
@@ -235,11 +239,11 @@ class DataDirectory:
         temporary.replace(self._run)
 
     def running(self) -> Run:
-        """Where the running server can be connected to. Raises `DataDirectoryError` if none is running here."""
+        """Where the running server can be connected to. Raises `NotRunning`, `DataDirectoryError`."""
         try:
             run = Run(**json.loads(self._run.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
-            raise DataDirectoryError(
+            raise NotRunning(
                 f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"
             ) from error
         except OSError as error:

@@ -14,6 +14,7 @@ from waypost.domain import addresses, errors, messages
 from waypost.domain.addresses import Address
 from waypost.domain.instances import Tenant
 from waypost.domain.messages import Envelope
+from waypost.domain.routes import Route
 
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"
@@ -28,7 +29,7 @@ def house(store, instance):
     return store
 
 
-def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, **of_envelope):
+def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, deployment=DEPLOYMENT, **of_envelope):
     """The use case that takes a message, for names at example.com or for addresses."""
     recipients = [name if isinstance(name, Address) else addresses.parse(f"{name}@example.com") for name in names]
     envelope = Envelope(
@@ -44,7 +45,7 @@ def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, **
     return lambda tx: (
         accept.accept_message(
             tx,
-            DEPLOYMENT,
+            deployment,
             message_id=message_id,
             envelope=envelope,
             recipients=recipients,
@@ -280,3 +281,30 @@ def test_what_would_be_refused_is_explained_too(house):
     found = explained(house, TENANT.account, "nobody@example.com")
     assert found.plan is None
     assert found.because == ["nobody@example.com is no email address of account 000000000000."]
+
+
+def account_inbox(store, account=TENANT.account, after=None, limit=100):
+    found = store.search(trace.account_inbox, account, after=after, limit=limit)
+    return [(delivery.id, message.id) for delivery, message in found]
+
+
+def test_the_mail_of_an_account_is_in_pages_newest_first(house):
+    for number in range(3):
+        send(house, "a", message_id=f"m{number}")  # two deliveries: at the alias a, and at its primary p
+    expected = [(f"m{number}.{at}", f"m{number}") for number in (2, 1, 0) for at in ("p", "a")]
+    assert account_inbox(house) == expected
+    paged, after = [], None
+    while page := account_inbox(house, after=after, limit=1):  # a message is on two pages
+        paged += page
+        after = page[-1][0]
+    assert paged == expected
+    assert account_inbox(house, after="m1") == expected[4:]
+    assert account_inbox(house, after="m0.a") == account_inbox(house, after="m") == []
+
+
+def test_the_mail_of_an_account_is_not_that_of_another_and_not_what_was_only_sent_on(house):
+    send(house, "a")
+    assert account_inbox(house, "999999999999") == []
+    routed = replace(DEPLOYMENT, routes=(Route(match="x@example.com", to="smtp://127.0.0.1:1"),))
+    send(house, "x", message_id="m2", deployment=routed)
+    assert account_inbox(house) == [("m1.p", "m1"), ("m1.a", "m1")]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.house import NO_PROXY, Answer, House
 from waypost import cli, testing
+from waypost.cli.outcomes import Exit
 
 SETTINGS = """
 clock = "virtual"
@@ -147,9 +148,9 @@ class Commands:
     def json(self, *arguments):
         return json.loads(self(*arguments, "--json"))
 
-    def refused(self, *arguments) -> str:
+    def refused(self, *arguments, exit_code=Exit.REFUSED) -> str:
         """The one sentence of a command that fails."""
         code, out, err = self.run(*arguments)
         (said,) = err.splitlines()
-        assert (code, out) == (1, "")
+        assert (code, out) == (exit_code, "")
         return said.removeprefix("waypost: ")

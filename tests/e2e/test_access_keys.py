@@ -68,7 +68,7 @@ class Keys:
         """All keys, by their ids."""
         if not (self.data / "waypost.sqlite3").exists():
             return {}
-        return {key["id"]: key for key in json.loads(self("list", "--json"))}
+        return {key["id"]: key for key in json.loads(self("list", "--json"))["keys"]}
 
 
 @pytest.fixture

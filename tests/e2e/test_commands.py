@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.e2e.house import House, waypost
+from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied, server
 
@@ -26,10 +27,10 @@ def asked(house, command, *arguments) -> str:
     return done.stdout
 
 
-def refused(*arguments, **environment) -> str:
+def refused(*arguments, code=Exit.REFUSED, **environment) -> str:
     """The one sentence of a command that fails."""
     done = waypost(*arguments, **environment)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (code, "")
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(said) == 1, done.stderr
     return said[0].removeprefix("waypost: ")
@@ -51,6 +52,64 @@ def test_inbox_lists_what_arrived(house):
     assert second == "    from <a@client.example>: hello"
     listed = json.loads(asked(house, "inbox", alias, "--limit", "1", "--json"))
     assert listed == {"messages": house.inbox(alias)}
+
+
+def test_inbox_without_an_address_lists_the_mail_of_the_account(new_server):
+    new_server.start()
+    house = House(new_server)
+    assert asked(house, "inbox") == "No mail yet.\n"
+    alias, primary = house.linked_pair()
+    ids = [house.deliver(HELLO, alias), house.deliver(HELLO, primary)]
+    first, _, second, _, third, _ = asked(house, "inbox").splitlines()
+    assert first.endswith(f"  for {primary}, direct")
+    assert second.startswith(ids[0])
+    assert third.startswith(ids[0])
+    listed = json.loads(asked(house, "inbox", "--json"))["messages"]
+    assert [(one["id"], one["address"]) for one in listed] == [
+        (ids[1], primary),
+        *sorted([(ids[0], alias), (ids[0], primary)], key=lambda one: house.ids[one[1]], reverse=True),
+    ]
+    page, last = (
+        asked(house, "inbox", "--limit", "2").splitlines()[:-1],
+        asked(house, "inbox", "--limit", "2").splitlines()[-1],
+    )
+    assert (page[0], last) == (first, f"There may be more: --after {listed[1]['delivery']}")
+    assert asked(house, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
+    assert asked(house, "inbox", "--after", ids[0]) == "No older mail.\n"
+    assert asked(house, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
+    house.connect.close()
+
+
+def test_show_prints_the_octets_of_a_message_as_they_were_delivered(house):
+    alias, primary = house.linked_pair()
+    octets = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nGr\xfc\xdfe\x00\r\n.\r\n\r\nno end of line\r\n"
+    message_id = house.deliver(octets.replace(b"\x00", b"\x01"), alias)
+    for arguments, address in (((), alias), (("--address", primary), primary)):
+        command = [sys.executable, "-m", "waypost", "show", message_id, "--raw", *arguments]
+        printed = subprocess.run([*command, "--data", house.server.data], capture_output=True, timeout=200, check=True)
+        assert printed.stdout == house.raw(message_id, address)
+        assert printed.stderr == b""
+
+
+def test_show_prints_the_text_of_a_message(house):
+    address = house.new_address()
+    head = b"Subject: x\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
+    message_id = house.deliver(
+        head + b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe=\r\n!\r\n", address
+    )
+    assert asked(house, "show", message_id, "--text") == "Grüße!\n"
+    picture = house.deliver(b"Content-Type: image/png\r\n\r\nx\r\n", address)
+    said = refused("show", picture, "--text", "--data", house.server.data)
+    assert said == f"Message {picture} has no text, but image/png. --raw prints it whole."
+    assert "was not delivered to" in refused(
+        "show", message_id, "--raw", "--address", "other@example.com", "--data", house.server.data
+    )
+
+
+@pytest.mark.parametrize("both", [("--text", "--raw"), ("--raw", "--json"), ("--address", "a@example.com")], ids=str)
+def test_show_prints_one_thing_at_a_time(house, both):
+    done = waypost("show", "x", *both, "--data", house.server.data)
+    assert (done.returncode, done.stdout) == (Exit.MISUSED, "")
 
 
 def test_show_tells_everything_that_happened(house):
@@ -84,7 +143,7 @@ def test_what_is_not_there_is_said_in_a_sentence(house, command):
 
 
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
-    assert "waypost serve --data" in refused("inbox", "a@example.com", "--data", tmp_path)
+    assert "waypost serve --data" in refused("inbox", "--data", tmp_path, code=Exit.NO_SERVER)
 
 
 @pytest.mark.parametrize("edge", ["http", "smtp"])
@@ -171,7 +230,7 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
 def test_a_server_that_was_killed_is_said_to_be(new_server):
     new_server.start()
     new_server.kill()
-    assert "Was it killed? Start it again" in refused("inbox", "a@example.com", "--data", new_server.data)
+    assert "Was it killed? Start it again" in refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
 
 
 def test_secrets_and_mail_are_for_the_owner_only(house):

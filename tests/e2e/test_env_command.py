@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.house import waypost
 from waypost.cli import environment
+from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory, Run
 
 DEAD = "http://127.0.0.1:9"
@@ -147,8 +148,7 @@ def test_a_shell_that_evaluates_a_failure_runs_nothing_after_it(tmp_path, argume
         ["sh", "-c", f'eval "$({asked})" && echo "the next command runs"'],
         cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr
 
 
@@ -156,7 +156,7 @@ def test_a_server_that_was_killed_is_a_failure_to_a_shell(new_server):
     new_server.start()
     new_server.kill()
     done = waypost("env", "--data", new_server.data)
-    assert (done.returncode, done.stdout) == (1, "false\n")
+    assert (done.returncode, done.stdout) == (Exit.NO_SERVER, "false\n")
     assert "Was it killed? Start it again" in done.stderr
     assert waypost("env", "--json", "--data", new_server.data).stdout == ""
 

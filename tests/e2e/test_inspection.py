@@ -48,7 +48,6 @@ def test_the_instances_are_those_of_a_region(house):
 @pytest.mark.parametrize(
     ("path", "query"),
     [
-        ("messages", {}),
         ("messages", {"address": ""}),
         ("messages", {"address": "support"}),
         ("messages", {"address": "a b@example.com"}),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.queueing import Commands, late_house
+from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 
 HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"
@@ -221,7 +222,7 @@ def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
 )
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
     DataDirectory(tmp_path).make()
-    assert "waypost serve --data" in Commands(tmp_path, capsys, monkeypatch).refused(*command)
+    assert "waypost serve --data" in Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
 
 
 def test_the_example_of_the_how_to_page_works(tmp_path):

@@ -54,7 +54,7 @@ class Routes:
 
     def list(self, *arguments):
         """All routes."""
-        return json.loads(self("list", "--json", *arguments))
+        return json.loads(self("list", "--json", *arguments))["routes"]
 
 
 @pytest.fixture

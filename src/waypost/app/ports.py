@@ -301,6 +301,15 @@ class ReadTx(Protocol):
         """Newest first, those older than the message `after`, `limit` at most."""
         ...
 
+    def deliveries_kept(
+        self, account: str, *, after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        """What is in all inboxes of an account: newest first, those behind `after`, `limit` at most.
+
+        `after` is the id of a message and that of an email address; an empty one is behind no other of the message.
+        """
+        ...
+
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:

@@ -110,6 +110,14 @@ def inbox(
     raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
 
 
+def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
+    """Deliveries in all inboxes of an account, newest first: those behind the delivery or the message `after`."""
+    if after is None:
+        return tx.deliveries_kept(account, after=None, limit=limit)
+    message_id, _, email_address_id = after.partition(".")
+    return tx.deliveries_kept(account, after=(message_id, email_address_id), limit=limit)
+
+
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
     """All that may be told of a message to one account. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)

@@ -6,21 +6,35 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import administration, client, environment, explain, keys, probe, purge, queue, routes, serving, trace
-from waypost.datadir import DataDirectoryError
+from waypost.cli import (
+    administration,
+    client,
+    environment,
+    explain,
+    keys,
+    mail,
+    probe,
+    purge,
+    queue,
+    routes,
+    serving,
+    trace,
+)
+from waypost.cli.outcomes import Exit
+from waypost.datadir import DataDirectoryError, NotRunning
 from waypost.settings import BadSetting
 
 app = typer.Typer(
     name="waypost",
     help="Email addresses, aliases and forwarding behind the Amazon Connect API, on your own machine.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.command()(serving.serve)
 app.command(cls=environment.Evaluated)(environment.env)
-app.command()(client.inbox)
-app.command()(client.show)
+app.command()(mail.inbox)
+app.command()(mail.show)
 app.command()(explain.explain)
 app.command()(trace.trace)
 app.command()(queue.queue)
@@ -44,7 +58,7 @@ def demo(
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Say which version this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Say which version this is.")] = False,
 ) -> None:
     if version:
         typer.echo(f"waypost {waypost.__version__}")
@@ -52,9 +66,12 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; what cannot be done is said in a sentence, with exit code 1."""
+    """Run the command; what cannot be done is said in a sentence, with an exit code that tells of what kind it is."""
     try:
         app()
+    except (NotRunning, client.NoServer) as error:
+        typer.echo(f"waypost: {error}", err=True)
+        sys.exit(Exit.NO_SERVER)
     except (BadSetting, DataDirectoryError, client.ServerRefused, administration.Refused) as error:
         typer.echo(f"waypost: {error}", err=True)
-        sys.exit(1)
+        sys.exit(Exit.REFUSED)

@@ -1,4 +1,4 @@
-"""How commands ask a running server; and the simple ones: `waypost inbox`, `show`."""
+"""How commands ask a running server."""
 
 import base64
 import json
@@ -33,51 +33,11 @@ PART = 1024 * 1024
 
 
 class ServerRefused(Exception):
-    """The server said no, or could not be asked. The message says what it said."""
+    """The server said no. The message says what it said."""
 
 
-def inbox(
-    address: Address,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
-    data: Data = DEFAULT_DATA,
-    as_json: Json = False,
-) -> None:
-    """List the mail that an address has, newest first."""
-    found = Client(data).get("messages", address=address, limit=limit)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    if not found["messages"]:
-        typer.echo(f"No mail for {address} yet.")
-    for message in found["messages"]:
-        typer.echo(f"{message['id']}  {message['received_at']}  {message['size']} octets  {how(message)}")
-        typer.echo(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}")
-
-
-def show(
-    message_id: Annotated[str, typer.Argument(metavar="ID", help="The id in the 250 reply, or from the inbox.")],
-    data: Data = DEFAULT_DATA,
-    as_json: Json = False,
-) -> None:
-    """Show one message: where it went, and everything that happened to it."""
-    message = Client(data).get(f"messages/{path_of(message_id)}")
-    if as_json:
-        typer.echo(json.dumps(message, indent=2))
-        return
-    typer.echo(f"Message {message['id']}, {message['size']} octets, received {message['received_at']}")
-    typer.echo(f"  from <{message['from']}>: {message['subject'] or '(no subject)'}")
-    for delivery in message["deliveries"]:
-        typer.echo(f"  {delivery['status']} to {delivery['address']} ({how(delivery)})")
-    typer.echo("Trace:")
-    for event in message["trace"]:
-        details = {name: value for name, value in event.items() if name not in ("at", "event")}
-        told = details.pop("because", "") or ", ".join(f"{name} {value}" for name, value in details.items())
-        typer.echo(f"  {event['at']}  {event['event']}: {told}")
-
-
-def how(delivery: Any) -> str:
-    """How a delivery came to be, in a word or two."""
-    return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])
+class NoServer(Exception):
+    """The server does not answer, or cannot: it may later."""
 
 
 class Client:
@@ -91,7 +51,7 @@ class Client:
         self.key, self.region = profile.key, profile.region
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """Ask the inspection API; what is None is not asked. Raises `ServerRefused`, as all of these do."""
+        """Ask the inspection API; what is None is not asked. Raises `ServerRefused`, `NoServer`, as all of these do."""
         with self._answer(path, query) as response:
             return json.load(response)
 
@@ -137,9 +97,10 @@ class Client:
                     f"The access key in {self._credentials} is not active any more. Remove that file and start Waypost "
                     "again: it puts another one there."
                 ) from error
-            raise ServerRefused(_reason(error)) from error
+            failed = error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            raise (NoServer if failed else ServerRefused)(_reason(error)) from error
         except (OSError, HTTPException) as error:
-            raise ServerRefused(
+            raise NoServer(
                 f"The server at {self.run.http} does not answer. Was it killed? Start it again: waypost serve"
             ) from error
 

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from waypost import testing
 from waypost.cli import client, explain
+from waypost.cli import mail as mail_commands
 
 SUPPORT = "support@example.com"
 QUEUE = "customer-service@example.com"
@@ -151,7 +152,7 @@ class Story:
     def _inbox(self, address: str, expected: list[tuple[str, str]]) -> None:
         self._title(f"The inbox of {address}")
         self._typed(f"$ waypost inbox {address} --data {self._data}")
-        client.inbox(address, data=self._data)
+        mail_commands.inbox(address, data=self._data)
         found = self._client.get("messages", address=address)["messages"]
         self._must(
             [(message["subject"], message["reason"]) for message in found] == expected,

@@ -5,7 +5,6 @@ access key. `eval` runs what the command prints also where the command fails: it
 follows after `&&` is not run and does not go to AWS.
 """
 
-import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
+from waypost.cli.outcomes import print_json
 
 UNSET = (
     "AWS_PROFILE",  # of another account; Go and JavaScript prefer it to an access key, others fail if it is not there
@@ -84,7 +84,7 @@ def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     no_proxy = without_proxy([run.http, run.smtp, run.smtps, run.lmtp], os.environ)
     variables |= SWITCHES | {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
     if as_json:
-        typer.echo(json.dumps(variables | dict.fromkeys(UNSET), indent=2))
+        print_json(variables | dict.fromkeys(UNSET))
         return
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     typer.echo("\n".join([f"unset {' '.join(UNSET)}", *exports]))

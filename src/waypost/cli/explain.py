@@ -1,6 +1,5 @@
 """`waypost explain`: what would happen to mail, and why."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused, how
+from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
+from waypost.cli.mail import how
+from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
@@ -37,12 +38,12 @@ def explain(
     found = server.get("explain", **asked) if octets is None else server.post_message("explain", octets, **asked)
     _tell(found, octets, as_json=as_json)
     if not found["accepted"]:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.REFUSED)
 
 
 def _tell(found: dict[str, Any], octets: bytes | None, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     if not found["accepted"]:
         loops = found["loop"] and found["loop"]["is_loop"]

@@ -10,7 +10,9 @@ import typer
 from waypost.app import access_keys
 from waypost.cli.administration import Refused, administer
 from waypost.cli.client import Data, Json
+from waypost.cli.outcomes import print_json
 from waypost.datadir import DataDirectory
+from waypost.domain import moments
 from waypost.settings import Settings, duration, environment_name
 
 app = typer.Typer(help="Access keys: who may call the API, and what they may do.", no_args_is_help=True)
@@ -64,14 +66,14 @@ def create(
     if as_json:  # as AWS tools read it from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:
-            credentials |= {"SessionToken": session_token, "Expiration": key.expires_at.isoformat()}
-        typer.echo(json.dumps(credentials, indent=2))
+            credentials |= {"SessionToken": session_token, "Expiration": moments.iso8601(key.expires_at)}
+        print_json(credentials)
         return
     typer.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
     if session_token:
         typer.echo(f"aws_session_token = {session_token}")
     allowed = f"what {policy} allows" if policy else "everything"
-    until = f", until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC" if key.expires_at else ""
+    until = f", until {moments.iso8601(key.expires_at)}" if key.expires_at else ""
     typer.echo(f"It may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
 
 
@@ -80,7 +82,7 @@ def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database,
     """List all access keys, the oldest first; never their secrets."""
     keys = administer(data, database, lambda tx: tx.access_keys())
     if as_json:
-        typer.echo(json.dumps([_shown(key) for key in keys], indent=2))
+        print_json({"keys": [_shown(key) for key in keys]})
         return
     for key in map(_shown, keys):
         until = f", expires {key['expires_at']}" if key["expires_at"] else ""
@@ -115,8 +117,8 @@ def _shown(key: Any) -> dict[str, Any]:
         "account": key.account,
         "name": key.user_name,
         "status": _status(key),
-        "created_at": key.created_at.isoformat(),
-        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "created_at": moments.iso8601(key.created_at),
+        "expires_at": moments.iso8601(key.expires_at) if key.expires_at else None,
         "may_do_everything": key.allows_all,
         "policy": json.loads(key.document),
     }

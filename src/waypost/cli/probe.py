@@ -1,6 +1,5 @@
 """`waypost routes test`: a message of ours is sent to an email address, and followed to where its route leads."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import typer
 
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
+from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at the trace."""
 
 _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
-
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104 - that is where a server may listen
 
 
 def probe(
@@ -52,14 +50,14 @@ def probe(
             break
         time.sleep(LOOK_EVERY)
     if as_json:
-        typer.echo(json.dumps(message, indent=2))
+        print_json(message)
     failed = [one for one in message["deliveries"] if one["status"] != "delivered"]
     for one in failed:
         tried = "was not tried yet" if one in waiting else "waits for its next attempt"
         now = tried if _waits(one) else "was given up"
         typer.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.REFUSED)
 
 
 def _not_tried(message: dict[str, Any]) -> Iterator[Any]:
@@ -77,7 +75,7 @@ def _send(server: Client, address: str) -> str:
     import smtplib
 
     host, _, port = server.run.smtp.rpartition(":")
-    host = _ANYWHERE.get(host, host.removeprefix("[").removesuffix("]"))
+    host = host.removeprefix("[").removesuffix("]")
     try:
         with smtplib.SMTP(host, int(port), timeout=30) as client:
             client.ehlo()

@@ -1,6 +1,5 @@
 """`waypost purge`: let go of the mail that the settings file says need not be kept. A server does so by itself."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ from waypost.app import retention
 from waypost.cli.administration import Refused, run
 from waypost.cli.client import Data, Json
 from waypost.cli.keys import Database
+from waypost.cli.outcomes import print_json
 from waypost.cli.routes import Config
 from waypost.datadir import DataDirectory
 from waypost.settings import Settings, check_database
@@ -35,7 +35,7 @@ def purge(
     check_database(database)
     found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
     if as_json:
-        typer.echo(json.dumps({"dry_run": dry_run, "purged": [_shown(of) for of in found]}, indent=2))
+        print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
     if not found:
         typer.echo("Nothing is too old or too much.")

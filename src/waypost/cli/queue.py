@@ -1,6 +1,5 @@
 """`waypost queue`, `dead` and `replay`: what waits, what was given up, and having it tried again."""
 
-import json
 import os
 import re
 import sys
@@ -12,6 +11,7 @@ import typer
 
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused, path_of
+from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
 
 Limit = Annotated[int, typer.Option(help="How many at most.")]
@@ -41,7 +41,7 @@ def queue(
     """List the mail that waits for its next attempt, and where it is to go."""
     found = Client(data).get("queue", destination=destination, after=after, limit=limit)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     if not found["deliveries"]:
         typer.echo("Nothing waits.")
@@ -71,7 +71,7 @@ def listed(
     when = _moment(server, since)
     found = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     if not found["dead_letters"]:
         typer.echo("There are no dead letters.")
@@ -88,7 +88,10 @@ def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) 
     message, delivery = _letter(Client(data), letter_id)
     events = [event for event in message["trace"] if event.get("address", delivery["address"]) == delivery["address"]]
     message |= {"deliveries": [delivery], "trace": events}
-    typer.echo(json.dumps(message, indent=2) if as_json else "\n".join(timeline.message(message)))
+    if as_json:
+        print_json(message)
+    else:
+        typer.echo("\n".join(timeline.message(message)))
 
 
 @dead.command()
@@ -183,4 +186,7 @@ def _tell_of_more(found: list[dict[str, Any]], limit: int) -> None:
 
 
 def _tell(found: dict[str, Any], sentence: str, *, as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=2) if as_json else sentence.format_map(found))
+    if as_json:
+        print_json(found)
+    else:
+        typer.echo(sentence.format_map(found))

@@ -1,6 +1,5 @@
 """`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
 
-import json
 import re
 from contextlib import suppress
 from functools import partial
@@ -13,6 +12,7 @@ from waypost.app import routes
 from waypost.cli.administration import administer, run
 from waypost.cli.client import Data, Json, ServerRefused
 from waypost.cli.keys import Database
+from waypost.cli.outcomes import print_json
 from waypost.cli.serving import read_file, settings_of
 from waypost.datadir import DataDirectory, DataDirectoryError, Run
 from waypost.settings import BadSetting, Settings, environment_name
@@ -53,7 +53,7 @@ def listed(
     shown = [_shown(route, None) for route in file.routes]
     shown += [_shown(route, number) for number, route in enumerate(stored, 1)]
     if as_json:
-        typer.echo(json.dumps(shown, indent=2))
+        print_json({"routes": shown})
         return
     for route in shown:
         typer.echo(f"{route['number'] or 'file':>4}  {_told(route)}")

@@ -1,12 +1,12 @@
 """`waypost trace`: where did my mail go?"""
 
-import json
 from typing import Annotated
 
 import typer
 
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
+from waypost.cli.outcomes import print_json
 
 
 def trace(
@@ -24,7 +24,7 @@ def trace(
     """Tell everything that happened to mail: accepted, refused, sent on, tried again, given up."""
     found = Client(data).get("trace", what=what, limit=limit)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     blocks = [timeline.message(message) for message in found["messages"]]
     blocks += [timeline.refusal(refusal) for refusal in found["refusals"]]

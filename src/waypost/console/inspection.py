@@ -133,16 +133,12 @@ class _Pages:
         return JSONResponse({"id": oldest.id if oldest else None})
 
     async def messages(self, request: Request, account: str) -> Response:
-        """Deliveries of an address, newest first."""
+        """Deliveries of an address, or of all addresses of the account, newest first."""
         query = request.query_params
-        use_case = partial(
-            trace.inbox,
-            account=account,
-            address=questions.address(query),
-            after=questions.text(query, "after"),
-            limit=questions.limit(query),
-        )
-        found = await self._store.search(use_case)
+        address = questions.some_address(query)
+        inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
+        page = partial(inbox, account=account, after=questions.text(query, "after"), limit=questions.limit(query))
+        found = await self._store.search(page)
         return JSONResponse({"messages": [shapes.delivery(delivery, message) for delivery, message in found]})
 
     async def message(self, request: Request, account: str) -> Response:

@@ -17,6 +17,8 @@ def delivery(of: Delivery, message: Message) -> dict[str, Any]:
         "id": message.id,
         "received_at": moments.iso8601(message.received_at),
         "from": message.envelope.sender,
+        "address": of.address.text,
+        "delivery": of.id,
         "to": of.sent_to,
         "subject": message.subject,
         "size": message.size,
@@ -107,7 +109,6 @@ def dead_letter(of: Delivery, message: Message, events: Iterable[ports.TraceEven
     return delivery(of, message) | {
         "id": of.id,
         "message": message.id,
-        "address": of.address.text,
         "destination": of.destination,
         "given_up_at": given_up_at,
         "because": last.get("because"),

@@ -305,6 +305,19 @@ CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address
 CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC;
 
+-- name: deliveries_kept
+-- A page of all inboxes of an account, newest first; the copies of one message are in the order of their email addresses.
+SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
+       d.status, d.trace_header, d.kept, d.destination,
+       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
+       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
+FROM (SELECT message_id, email_address_id FROM deliveries
+      WHERE account = ?1 AND kept = 1 AND (message_id, email_address_id) < (?2, ?3)
+      ORDER BY message_id DESC, email_address_id DESC LIMIT ?4) AS page
+CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+CROSS JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC;
+
 -- name: deliveries_to
 -- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
 -- has a delivery of its own.

@@ -1,0 +1,104 @@
+"""The readable text of a message: its text part, or its HTML part without the markup."""
+
+import re
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
+from html.parser import HTMLParser
+
+import webencodings
+
+_BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
+"""Elements that begin a line and end one."""
+
+_HIDDEN = frozenset(("script", "style", "template", "title"))
+
+
+def text_of(message: bytes) -> str | None:
+    """The text of a message, decoded, with LF at line ends; None if it has none that can be read.
+
+    The first text/plain part counts, else the first text/html part; what is an attachment does not. A character that
+    cannot be decoded, or not be printed, is U+FFFD.
+    """
+    try:
+        parts = [part for part in message_from_bytes(message).walk() if _is_shown(part)]
+    except RecursionError:  # parts in parts, hundreds of times
+        return None
+    for kind in ("text/plain", "text/html"):
+        for part in parts:
+            if part.get_content_type() == kind:
+                text = _decoded(part)
+                return _printable(_without_markup(text) if kind == "text/html" else text)
+    return None
+
+
+def kinds_of(message: bytes) -> list[str]:
+    """The media types of the parts of a message, for people."""
+    try:
+        return [part.get_content_type() for part in message_from_bytes(message).walk() if not part.is_multipart()]
+    except RecursionError:
+        return ["multipart/mixed"]
+
+
+def _is_shown(part: Message) -> bool:
+    return not part.is_multipart() and part.get_content_disposition() != "attachment"
+
+
+def _decoded(part: Message) -> str:
+    """The characters of a part. Its charset is read as browsers do (WHATWG Encoding): gb2312 is GBK there."""
+    payload = part.get_payload(decode=True)
+    octets = payload if isinstance(payload, bytes) else b""
+    label = part.get_content_charset() or "utf-8"
+    encoding = webencodings.lookup(label)
+    if encoding is None or label == "us-ascii":  # which is all that some senders ever say
+        encoding = webencodings.UTF8
+    text, _ = webencodings.decode(octets, encoding)
+    return str(text).replace("\r\n", "\n")
+
+
+def _printable(text: str) -> str:
+    """The text without what could harm a terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+class _Reader(HTMLParser):
+    """Takes what a browser would show."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.shown: list[str] = []
+        self._hidden = ""
+
+    def handle_starttag(self, tag: str, _: object) -> None:
+        if tag in _HIDDEN and not self._hidden:
+            self._hidden = tag
+        elif _BLOCKS.fullmatch(tag):
+            self.shown.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden:
+            self._hidden = ""
+        elif _BLOCKS.fullmatch(tag):
+            self.shown.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.shown.append(re.sub(r"\s+", " ", data))
+
+
+def _without_markup(html: str) -> str:
+    reader = _Reader()
+    reader.feed(html)
+    reader.close()
+    return "\n".join(_lines("".join(reader.shown))) + "\n"
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines without spaces at their ends, and with one empty line where there are several."""
+    is_empty = True
+    for line in map(str.strip, text.strip().split("\n")):
+        if line or not is_empty:
+            yield line
+        is_empty = not line

@@ -1,0 +1,66 @@
+"""The readable text of a message, as people read it in a terminal."""
+
+import pytest
+
+from waypost.cli import readable
+
+PLAIN = b"Content-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: %s\r\n\r\n%s"
+TWO = b"""Content-Type: multipart/alternative; boundary=b
+
+--b
+Content-Type: text/html; charset=utf-8
+
+<p>marked</p>
+--b
+Content-Type: text/plain
+
+plain
+--b--
+"""
+
+HTML = b"""Content-Type: text/html
+
+<html><head><title>t</title><style>p {}</style></head><body><h1>Hello</h1><p>two
+  words &amp; <b>more</b><br>next<script>x()</script></p><p></p><p>end</body></html>
+"""
+
+TEXTS = {
+    "no header at all": (b"\r\nHello.\r\nAnn\r\n", "Hello.\nAnn\n"),
+    "quoted-printable": (
+        PLAIN % (b"iso-8859-1", b"quoted-printable", b"Gr=FC=DFe=\r\n an alle\r\n"),
+        "Grüße an alle\n",
+    ),
+    "base64": (PLAIN % (b"utf-8", b"base64", b"R3LDvMOfZQ0K"), "Grüße\n"),
+    "8bit": (PLAIN % (b"utf-8", b"8bit", "Grüße\r\n".encode()), "Grüße\n"),
+    "UTF-8 that nobody declared": ("\r\nGrüße\r\n".encode(), "Grüße\n"),
+    "UTF-8 that is called ASCII": (PLAIN % (b"us-ascii", b"8bit", "Grüße\r\n".encode()), "Grüße\n"),
+    "gb2312 that is GBK": (PLAIN % (b"gb2312", b"8bit", "镕".encode("gbk")), "镕"),
+    "windows-1252 that is called Latin 1": (PLAIN % (b"iso-8859-1", b"8bit", b"\x80 5"), "€ 5"),
+    "a charset that there is not": (PLAIN % (b"no-such", b"8bit", b"a\xff"), "a\N{REPLACEMENT CHARACTER}"),
+    "octets that are no characters": (PLAIN % (b"utf-8", b"8bit", b"a\xffb"), "a\N{REPLACEMENT CHARACTER}b"),
+    "what would steer a terminal": (b"\r\na\x1b[2Jb\tc\r\n", "a\N{REPLACEMENT CHARACTER}[2Jb\tc\n"),
+    "plain text before HTML": (TWO, "plain"),
+    "HTML": (
+        HTML,
+        "Hello\n\ntwo words & more\nnext\n\nend\n",
+    ),
+}
+
+WITHOUT = {
+    "an attachment": b"Content-Type: text/plain\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\nx\r\n",
+    "a picture": b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw==\r\n",
+    "parts in parts": b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5_000)
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "text"), TEXTS.values(), ids=TEXTS)
+def test_a_text_is_decoded(message, text):
+    assert readable.text_of(message) == text
+
+
+@pytest.mark.parametrize("message", WITHOUT.values(), ids=WITHOUT)
+def test_what_has_no_text_is_told_by_its_kinds(message):
+    assert readable.text_of(message) is None
+    assert readable.kinds_of(message)
