@@ -160,6 +160,7 @@ class Service:
             hostname=settings.real_hostname,
             dns=settings.dns,
             config=_absolute(settings.config),
+            routes=[routes.without_secret(route) for route in self.file.routes],
         )
         if settings.tls_certificate == SELF_SIGNED:
             run = replace(run, certificate=_absolute(str(self.directory.certificate)))

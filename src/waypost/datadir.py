@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote
 
 from waypost.domain.access_keys import AccessKey
@@ -60,6 +60,8 @@ class Run:
     """The DNS resolvers that it was told to ask, as in its setting; empty for the system's."""
     config: str = ""
     """Its settings file, if it has one."""
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    """Those of its settings file, without secrets."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 

@@ -237,3 +237,22 @@ def test_a_route_behind_one_that_takes_all_its_mail_is_never_used(matches, found
 def test_a_password_over_smtps_wants_a_good_certificate():
     given = a_route("smtps://mail.example", user="me", secret="password")
     assert routes.checked(given).tls is Tls.VERIFY
+
+
+def test_a_route_is_shown_without_its_secret():
+    route = Route(match="*", to="smtp://a", user="me", secret="hush", fault=Fault.DROP_AFTER_DATA)
+    assert routes.without_secret(route) == {
+        "match": "*",
+        "to": "smtp://a",
+        "keep": False,
+        "tls": "opportunistic",
+        "user": "me",
+        "has_secret": True,
+        "rewrite_sender": True,
+        "allow_private": False,
+        "connections": 10,
+        "line_ends": "auto",
+        "fault": "drop after data",
+    }
+    assert "hush" not in str(routes.without_secret(route))
+    assert routes.without_secret(Route(match="*", to="inbox"))["fault"] is None

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.e2e.sink import Sink
-from waypost import cli
+from waypost import cli, testing
 from waypost.datadir import DataDirectory, Run
 from waypost.delivery.dns import Resolver
 
@@ -81,6 +81,7 @@ def test_a_route_is_set_listed_and_removed(routes):
     assert routes.list() == [
         {
             "number": 1,
+            "source": "command",
             "match": "support@example.com",
             "to": "smtp://127.0.0.1:2600",
             "keep": True,
@@ -146,7 +147,7 @@ def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over
     routes.add("*@example.com", "inbox")
     assert routes("list").splitlines() == [
         "   1  *@example.com  ->  inbox",
-        "      Routes of a settings file are not shown: name it with --config.",
+        "      No server is running here. Routes of a settings file are not shown: name it with --config.",
     ]
 
 
@@ -244,3 +245,42 @@ def test_without_a_server_a_route_is_checked_with_the_settings_file_and_the_envi
         assert "leads back to this server" in routes.refused("add", "*", sink.to)
         monkeypatch.delenv("WAYPOST_SERVE_LMTP")
         routes("add", "*", sink.to)
+
+
+FILE = '[[route]]\nmatch = "a@example.com"\nto = "smtp://127.0.0.1:1"\nfault = "slow"\n'
+
+
+def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_file(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "waypost.toml"
+    file.write_text(FILE)
+    server = testing.Server(tmp_path / "data", "--config", str(file))
+    server.start()
+    routes = Routes(server.data, capsys, monkeypatch)
+    routes.add("*@example.com", "inbox")
+    seen = [
+        "file  a@example.com  ->  smtp://127.0.0.1:1  (FAULT ON PURPOSE: slow)",
+        "   1  *@example.com  ->  inbox",
+        "      What none of these is for goes to the inbox.",
+    ]
+    assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == seen
+    assert [(one["number"], one["source"]) for one in routes.list()] == [(None, "file"), (1, "command")]
+    assert json.loads(routes("list", "--json"))["is_running"] is True
+
+    file.write_text("")  # the server has read it when it started
+    changed = f"      {file} has other routes than the server that is running, which read it when it started."
+    assert routes("list", "--config", file).splitlines() == [*seen, changed]
+    server.kill()
+    assert routes("list").splitlines()[:-1] == seen[1:2]
+    assert json.loads(routes("list", "--json"))["is_running"] is False
+
+
+def test_a_secret_of_the_settings_file_is_not_told_by_the_running_server(tmp_path, capsys, monkeypatch, secret_file):
+    file = tmp_path / "waypost.toml"
+    route = f'[[route]]\nmatch = "a@b.example"\nto = "https://hooks.example/a"\nsecret_file = "{secret_file}"\n'
+    file.write_text(route)
+    server = testing.Server(tmp_path / "data", "--config", str(file))
+    server.start()
+    printed = Routes(server.data, capsys, monkeypatch)("list", "--json")
+    assert json.loads(printed)["routes"][0]["has_secret"] is True
+    assert PASSWORD not in printed + (server.data / "run.json").read_text()
+    assert server.stop() == 0

@@ -163,3 +163,14 @@ def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, ad
     query = sql.load("postgres")["remove_tags_of_instance"].replace("$1", "'i'")
     plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
     assert "Seq Scan on tags" not in plan
+
+
+def test_the_mail_of_an_account_is_found_by_an_index(admin):
+    query = sql.load("postgres")["deliveries_kept"]
+    for number, value in enumerate(("'a'", "'~'", "''", "10"), 1):
+        query = query.replace(f"${number}", value)
+    admin.execute("SET enable_seqscan = off")  # the table is empty, so a scan would be as good
+    plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
+    admin.execute("RESET enable_seqscan")
+    assert "deliveries_kept" in plan
+    assert "Sort" not in plan

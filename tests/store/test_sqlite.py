@@ -14,7 +14,7 @@ import pytest
 from tests.values import TENANT, NoSeal, make_instance
 from waypost.app import instances, ports
 from waypost.domain import errors
-from waypost.store import sqlite, sqlite_file
+from waypost.store import sql, sqlite, sqlite_file
 
 
 def with_store(path, scenario):
@@ -218,3 +218,11 @@ def test_a_new_file_that_another_process_makes_just_now_is_waited_for(path):
             wait([opened], timeout=0.1)  # it has met the lock by then
             other.execute("COMMIT")
             assert opened.result().id == "i"
+
+
+def test_the_mail_of_an_account_is_found_by_an_index(tx):
+    query = sql.load("sqlite")["deliveries_kept"]
+    steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "~", "", 10))]
+    assert any(
+        "USING INDEX deliveries_kept (account=? AND (message_id,email_address_id)<(?,?))" in one for one in steps
+    )

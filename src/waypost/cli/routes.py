@@ -10,11 +10,12 @@ import typer
 
 from waypost.app import routes
 from waypost.cli.administration import administer, run
-from waypost.cli.client import Data, Json, ServerRefused
+from waypost.cli.client import Client, Data, Json, NoServer, ServerRefused
 from waypost.cli.keys import Database
 from waypost.cli.outcomes import print_json
 from waypost.cli.serving import read_file, settings_of
-from waypost.datadir import DataDirectory, DataDirectoryError, Run
+from waypost.datadir import DataDirectory, DataDirectoryError, NotRunning, Run
+from waypost.domain import routes as domain_routes
 from waypost.settings import BadSetting, Settings, environment_name
 
 if TYPE_CHECKING:
@@ -47,20 +48,38 @@ def listed(
     database: Database = _DEFAULTS.database,
     as_json: Json = False,
 ) -> None:
-    """List all routes, the first that wins first: those of the settings file have no number. Secrets are not shown."""
-    file: SettingsFile = ctx.obj
+    """List the routes of the running server, the first that wins first; those of its settings file are marked so.
+
+    Where no server is running, those of the settings file that --config names. Secrets are not shown.
+    """
     stored = administer(data, database, routes.list_routes)
-    shown = [_shown(route, None) for route in file.routes]
-    shown += [_shown(route, number) for number, route in enumerate(stored, 1)]
+    file: SettingsFile = ctx.obj
+    read = [domain_routes.without_secret(route) for route in file.routes]
+    running = _routes_of_server(data)
+    of_file = read if running is None else running
+    shown = [_shown(route, None) for route in of_file]
+    shown += [_shown(domain_routes.without_secret(route), number) for number, route in enumerate(stored, 1)]
     if as_json:
-        print_json({"routes": shown})
+        print_json({"is_running": running is not None, "routes": shown})
         return
     for route in shown:
         typer.echo(f"{route['number'] or 'file':>4}  {_told(route)}")
-    if file.routes or config:
-        typer.echo("      What none of these is for goes to the inbox.")
+    if running is None and not config:
+        typer.echo("      No server is running here. Routes of a settings file are not shown: name it with --config.")
     else:
-        typer.echo("      Routes of a settings file are not shown: name it with --config.")
+        typer.echo("      What none of these is for goes to the inbox.")
+    if running is not None and config and running != read:
+        typer.echo(f"      {config} has other routes than the server that is running, which read it when it started.")
+
+
+def _routes_of_server(data: str) -> list[dict[str, Any]] | None:
+    """The routes of the settings file that the running server has read; None if no server is running."""
+    try:
+        server = Client(data)
+        server.get("health")
+    except (NotRunning, NoServer):
+        return None
+    return server.run.routes
 
 
 @app.command()
@@ -142,7 +161,7 @@ def add(
         server = ours.running(running) if running else ours.of(settings_of(file))
         run(routes_check.check_route(route, server))
     number = administer(data, database, partial(routes.add_route, route=route, before=before, file_routes=file.routes))
-    typer.echo(f"Route {number} is set: {_told(_shown(route, number))}")
+    typer.echo(f"Route {number} is set: {_told(domain_routes.without_secret(route))}")
 
 
 @app.command()
@@ -156,7 +175,7 @@ def remove(
     if not re.fullmatch("[0-9]{1,9}", number):
         raise ServerRefused(f"A route is removed by its number, as in `waypost routes list`; {number!r} is none.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
-    typer.echo(f"Route {number} is gone: {_told(_shown(route, int(number)))}")
+    typer.echo(f"Route {number} is gone: {_told(domain_routes.without_secret(route))}")
 
 
 def _running(data: str) -> Run | None:
@@ -176,22 +195,9 @@ def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
     return given
 
 
-def _shown(route: Any, number: int | None) -> dict[str, Any]:
-    """A route without its secret. Those of the settings file have no number."""
-    return {
-        "number": number,
-        "match": route.match,
-        "to": route.to,
-        "keep": route.keep,
-        "tls": str(route.tls),
-        "user": route.user,
-        "has_secret": bool(route.secret),
-        "rewrite_sender": route.rewrite_sender,
-        "allow_private": route.allow_private,
-        "connections": route.connections,
-        "line_ends": str(route.line_ends),
-        "fault": str(route.fault) if route.fault else None,
-    }
+def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
+    """A route, with where it is set. Those of the settings file have no number."""
+    return {"number": number, "source": "file" if number is None else "command", **route}
 
 
 def _told(route: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 from waypost.domain import addresses, errors, hosts
@@ -279,3 +280,20 @@ def _checked_match(match: str) -> str:
         return addresses.parse(match).key
     except errors.Invalid as error:
         raise errors.Invalid(f"{match!r} matches nothing: {error.message}") from error
+
+
+def without_secret(route: Route) -> dict[str, Any]:
+    """What may be shown of a route, as JSON has it."""
+    return {
+        "match": route.match,
+        "to": route.to,
+        "keep": route.keep,
+        "tls": str(route.tls),
+        "user": route.user,
+        "has_secret": bool(route.secret),
+        "rewrite_sender": route.rewrite_sender,
+        "allow_private": route.allow_private,
+        "connections": route.connections,
+        "line_ends": str(route.line_ends),
+        "fault": str(route.fault) if route.fault else None,
+    }
