@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any, cast
 
 import uvicorn
@@ -149,24 +149,23 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     The parser has refused already what it cannot take apart, such as a body with two lengths. Source: RFC 9110 section
     15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
     """
-    version = scope["http_version"]
-    hosts, codings = [], []
-    for name, value in scope["headers"]:
-        if name == b"host":
-            hosts.append(value.strip(b" \t"))
-        elif name == b"transfer-encoding":
-            codings.append(value.strip(b" \t"))
+    version, headers = scope["http_version"], scope["headers"]
+    names = [name for name, _ in headers]
+    hosts, codings = names.count(b"host"), names.count(b"transfer-encoding")
+    host = headers[names.index(b"host")][1] if hosts else b""
+    if version == "1.1" and hosts == 1 and not codings and _HOST.fullmatch(host):  # as nearly always
+        return None
     if version not in ("1.1", "1.0"):
         return 505, f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}."
-    if len(hosts) > 1:
+    if hosts > 1:
         return 400, "The request has more than one Host header."
     if not hosts and version == "1.1":
         return 400, "The request has no Host header, which HTTP/1.1 needs."
-    if hosts and not _HOST.fullmatch(hosts[0]):
+    if not _HOST.fullmatch(host.strip(b" \t")):
         return 400, "The Host header is no host name or address with an optional port."
     if codings and version == "1.0":
         return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
-    if codings and b",".join(codings).lower() != b"chunked":
+    if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
         return 501, "The server knows no transfer coding but chunked."
     return None
 
@@ -174,21 +173,21 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
 def only_well_formed(application: ASGIApp) -> ASGIApp:
     """The application, behind a check of the HTTP form of each request. What is refused ends the connection."""
 
-    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+    def checked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = refusal(scope)
-        if refused is None:
-            await application(scope, receive, send)
-            return
-        status, text = refused
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(text)),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+        return application(scope, receive, send) if refused is None else _refuse(send, *refused)
 
     return checked
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
 
 
 class HttpServer(uvicorn.Server):
@@ -197,6 +196,7 @@ class HttpServer(uvicorn.Server):
     def __init__(self, application: ASGIApp) -> None:
         config = uvicorn.Config(
             only_well_formed(application),
+            interface="asgi3",
             http=_BoundedProtocol,
             ws="none",
             lifespan="off",

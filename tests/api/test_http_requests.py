@@ -27,6 +27,10 @@ REFUSED = {
         b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
     ),
     "chunked twice": (400, b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n"),
+    "chunked twice, on two lines": (
+        501,
+        b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    ),
     "chunked is not last": (400, b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n"),
     "HTTP/1.0 with Transfer-Encoding": (400, b"PUT /instance HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"),
     "HTTP/2.0": (505, b"GET / HTTP/2.0\r\nHost: x\r\n"),
