@@ -28,7 +28,7 @@ REFUSED = {
     ),
     "chunked twice": (400, b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n"),
     "chunked twice, on two lines": (
-        501,
+        400,
         b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
     ),
     "chunked is not last": (400, b"PUT /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n"),
