@@ -20,7 +20,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
@@ -243,7 +243,8 @@ class DataDirectory:
     def running(self) -> Run:
         """Where the running server can be connected to. Raises `NotRunning`, `DataDirectoryError`."""
         try:
-            run = Run(**json.loads(self._run.read_text(encoding="utf-8")))
+            told = json.loads(self._run.read_text(encoding="utf-8"))
+            run = Run(**{one.name: told[one.name] for one in fields(Run) if one.name in told})  # a newer one tells more
         except FileNotFoundError as error:
             raise NotRunning(
                 f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.house import waypost
 from waypost.cli import environment
 from waypost.cli.outcomes import Exit
-from waypost.datadir import DataDirectory, Run
+from waypost.datadir import DataDirectory, DataDirectoryError, Run
 
 DEAD = "http://127.0.0.1:9"
 """Nobody listens there."""
@@ -182,7 +182,18 @@ def test_the_help_of_env_is_no_failure():
 def test_a_server_on_all_addresses_is_told_of_by_one_that_can_be_connected_to(tmp_path, bound, told):
     directory = DataDirectory(tmp_path)
     directory.announce(Run(bound, bound, smtps=bound, lmtp=bound, pid=1))
-    assert directory.running() == Run(told, told, smtps=told, lmtp=told, pid=1)
+    found = directory.running()
+    assert [found.http, found.smtp, found.smtps, found.lmtp] == [told] * 4
+
+
+def test_what_a_server_of_another_version_tells_besides_is_passed_over(tmp_path):
+    told = {"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "pid": 3, "of another version": True}
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    assert DataDirectory(tmp_path).running() == Run("127.0.0.1:1", "127.0.0.1:2", pid=3)
+    for damaged in ("[]", "1", "{}", "{", "null"):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(DataDirectoryError, match="is not one of ours"):
+            DataDirectory(tmp_path).running()
 
 
 def test_a_server_on_all_addresses_is_reached_by_env(new_server, monkeypatch):
