@@ -54,3 +54,11 @@ def test_an_arn_of_the_other_kind_or_of_another_instance_will_not():
         arns.email_address_id_of(ARN, HERE, "i")
     with pytest.raises(errors.NotFound, match="was not found in instance j"):
         arns.email_address_id_of(f"{ARN}/email-address/e", HERE, "j")
+
+
+@pytest.mark.parametrize(("region", "partition"), [("eu-west-2", "aws"), ("us-gov-west-1", "aws-us-gov")])
+def test_the_service_role_of_an_instance_is_of_its_account_and_partition(region, partition):
+    tenant = Tenant("123456789012", region)
+    role = "role/aws-service-role/connect.amazonaws.com/AWSServiceRoleForAmazonConnect_"
+    found = arns.service_role(tenant, "11111111-2222-3333-4444-555555555555")
+    assert found == f"arn:{partition}:iam::123456789012:{role}11111111222233334444"

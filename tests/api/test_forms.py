@@ -93,7 +93,9 @@ def test_an_unknown_target_is_no_operation(request_):
     with pytest.raises(ApiError) as caught:
         PROTOCOL.route(request_)
     assert (caught.value.code, caught.value.status) == ("UnknownOperationException", 404)
-    assert len(caught.value.message) < 300
+    named, _, those_there_are = caught.value.message.partition(" is no operation that Waypost has. It has ")
+    assert len(named) < 300
+    assert set(MODEL.operations) == set(those_there_are.removesuffix(".").split(", "))
 
 
 def test_a_target_does_not_count_where_method_and_path_name_an_operation():
