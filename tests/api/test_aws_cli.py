@@ -19,7 +19,8 @@ def environment(server, tmp_path_factory):
     command = [sys.executable, "-m", "waypost", "env", "--json", "--data", str(server.data)]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     home = str(tmp_path_factory.mktemp("home"))
-    return {"PATH": os.environ["PATH"], "HOME": home, "AWS_PAGER": "", "AWS_MAX_ATTEMPTS": "1", **said}
+    variables = {name: value for name, value in said.items() if value is not None}
+    return {"PATH": os.environ["PATH"], "HOME": home, "AWS_MAX_ATTEMPTS": "1", **variables}
 
 
 # What the command `aws` does, again and again in one process, because it takes half a second to start.
