@@ -251,7 +251,7 @@ def test_a_route_is_shown_without_its_secret():
         "rewrite_sender": True,
         "allow_private": False,
         "connections": 10,
-        "line_ends": "auto",
+        "line_ends": "lf",
         "fault": "drop after data",
     }
     assert "hush" not in str(routes.without_secret(route))

@@ -70,8 +70,9 @@ def test_both_lists_tell_the_same_message_and_why_it_is_there(house):
         "size": 48,
         "status": "delivered",
     }
-    assert at_alias == {**same, "reason": "direct", "via": None}
-    assert at_primary == {**same, "reason": "forwarded", "via": alias}
+    at_alias_id, at_primary_id = (f"{message_id}.{house.ids[address]}" for address in (alias, primary))
+    assert at_alias == {**same, "address": alias, "delivery": at_alias_id, "reason": "direct", "via": None}
+    assert at_primary == {**same, "address": primary, "delivery": at_primary_id, "reason": "forwarded", "via": alias}
 
 
 def test_a_bounce_has_no_sender(house):

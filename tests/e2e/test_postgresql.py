@@ -141,7 +141,7 @@ def test_a_node_and_its_commands_find_the_database_again_without_being_told(comm
     assert again.profile == pair[0].server.profile
     code, listed, _ = command("keys", "list", "--json", "--data", again.data)
     assert code == 0
-    assert pair[0].server.profile.key.id in [key["id"] for key in json.loads(listed)]
+    assert pair[0].server.profile.key.id in [key["id"] for key in json.loads(listed)["keys"]]
     assert again.stop() == 0
     assert not directory.database.exists()
 

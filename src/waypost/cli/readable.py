@@ -6,7 +6,7 @@ from email import message_from_bytes
 from email.message import Message
 from html.parser import HTMLParser
 
-import webencodings
+from waypost.domain import charsets
 
 _BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
 """Elements that begin a line and end one."""
@@ -45,15 +45,16 @@ def _is_shown(part: Message) -> bool:
 
 
 def _decoded(part: Message) -> str:
-    """The characters of a part. Its charset is read as browsers do (WHATWG Encoding): gb2312 is GBK there."""
+    """The characters of a part; what says that it is ASCII, or nothing, is read as UTF-8."""
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
-    label = part.get_content_charset() or "utf-8"
-    encoding = webencodings.lookup(label)
-    if encoding is None or label == "us-ascii":  # which is all that some senders ever say
-        encoding = webencodings.UTF8
-    text, _ = webencodings.decode(octets, encoding)
-    return str(text).replace("\r\n", "\n")
+    label = part.get_content_charset("us-ascii")
+    decode = charsets.decoder("utf-8" if label == "us-ascii" else label) or _utf_8
+    return decode(octets).replace("\r\n", "\n")
+
+
+def _utf_8(octets: bytes) -> str:
+    return octets.decode("utf-8", "replace")
 
 
 def _printable(text: str) -> str:

@@ -110,7 +110,7 @@ def with_ascii_domain(text: str) -> str:
     if text.isascii() or not local.isascii():
         return text
     try:
-        return f"{local}@{_domain_key(domain)}"
+        return f"{local}@{domain_key(domain)}"
     except errors.Invalid:
         return text
 
