@@ -13,6 +13,7 @@ import botocore.config
 import pytest
 
 from tests.e2e.house import waypost
+from waypost import testing
 from waypost.cli import environment
 from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory, DataDirectoryError, Run
@@ -184,6 +185,12 @@ def test_a_server_on_all_addresses_is_told_of_by_one_that_can_be_connected_to(tm
     directory.announce(Run(bound, bound, smtps=bound, lmtp=bound, pid=1))
     found = directory.running()
     assert [found.http, found.smtp, found.smtps, found.lmtp] == [told] * 4
+
+
+def test_tests_connect_to_an_ipv6_address_without_its_brackets(tmp_path):
+    server = testing.Server(tmp_path)
+    server.run = Run("[::1]:1", "[::1]:2")
+    assert server.smtp == ("::1", 2)
 
 
 def test_what_a_server_of_another_version_tells_besides_is_passed_over(tmp_path):

@@ -68,7 +68,7 @@ class Server:
     def smtp(self) -> tuple[str, int]:
         """Where it takes mail, as `smtplib.SMTP(*server.smtp)` wants it."""
         host, _, port = self.run.smtp.rpartition(":")
-        return host, int(port)
+        return host.strip("[]"), int(port)
 
     @property
     def url(self) -> str:
