@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.values import NOW
 from waypost import bootstrap, events, opening, upkeep
-from waypost.app import idempotency, routes
+from waypost.app import idempotency, ports, routes
 from waypost.datadir import DataDirectory
 from waypost.delivery.worker import Worker
 from waypost.domain.routes import Route
@@ -129,4 +130,45 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
 
     asyncio.run(run())
     assert rounds[0][1] == timedelta(hours=2)
-    assert [type(event) for event in told if isinstance(event, events.Failed)] == [events.Failed]
+    assert [event.where for event in told if isinstance(event, events.Failed)] == ["expired tokens and sessions"]
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [
+        ("forget_calls_and_keys", "expired tokens and sessions"),
+        ("forget_left_over", "unfinished messages"),
+        ("forget_refusals", "old refusals"),
+        ("purge", "purge"),
+    ],
+)
+def test_a_job_of_the_upkeep_that_runs_out_of_time_is_named_and_is_no_bug_of_ours(monkeypatch, method, where):
+    class Idle(Exception):
+        """All jobs had their turn."""
+
+    async def fails(_, *__):
+        raise ports.TookTooLong(5)
+
+    async def does_nothing(_, *__):
+        pass
+
+    async def ends(_):
+        raise Idle
+
+    for each in ("forget_calls_and_keys", "forget_left_over", "forget_refusals", "purge"):
+        monkeypatch.setattr(upkeep.Upkeep, each, fails if each == method else does_nothing)
+    monkeypatch.setattr(upkeep.asyncio, "sleep", ends)
+    told = []
+    keeping = upkeep.Upkeep(
+        store=None,
+        emit=told.append,
+        real_clock=lambda: NOW,
+        mail_clock=lambda: NOW,
+        token_retention=timedelta(hours=2),
+        refusal_retention=timedelta(hours=2),
+        rules=[],
+        begun_before=NOW,
+    )
+    with pytest.raises(Idle):
+        asyncio.run(keeping.run())
+    assert [(type(event), event.where) for event in told] == [(events.StoreFailed, where)]

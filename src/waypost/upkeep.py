@@ -38,18 +38,18 @@ class Upkeep:
         """Do it all, again and again, until cancelled."""
         begun_before = self.begun_before
         while True:
-            for step in (
-                self.forget_calls_and_keys,
-                partial(self.forget_left_over, begun_before),
-                self.forget_refusals,
-                self.purge,
+            for where, job in (
+                ("expired tokens and sessions", self.forget_calls_and_keys),
+                ("unfinished messages", partial(self.forget_left_over, begun_before)),
+                ("old refusals", self.forget_refusals),
+                ("purge", self.purge),
             ):
                 try:
-                    await step()
+                    await job()
                 except ports.StoreUnavailable as error:
-                    self.emit(events.StoreFailed(where="purge", id=str(uuid.uuid4()), cause=error))
+                    self.emit(events.StoreFailed(where=where, id=str(uuid.uuid4()), cause=error))
                 except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
-                    self.emit(events.Failed(where="purge", id=str(uuid.uuid4()), cause=error))
+                    self.emit(events.Failed(where=where, id=str(uuid.uuid4()), cause=error))
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
             await asyncio.sleep(EVERY)
 

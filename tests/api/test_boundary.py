@@ -43,15 +43,22 @@ class BrokenStore:
         raise self.cause
 
 
+class SlowStore(BrokenStore):
+    """A store that finds the access key, and cannot search in time."""
+
+    async def search(self, use_case):
+        raise self.cause
+
+
 class Answer:
     """What an `Api` on a broken store answers to a signed request, and the events that it emits."""
 
-    def __init__(self, cause, request):
+    def __init__(self, cause, request, store=BrokenStore):
         self.events = []
         self._body = [request.body]
         self._sent = []
         api = Api(
-            BrokenStore(cause),
+            store(cause),
             terms=TERMS,
             rate=limits.RELAXED.rate,
             failures=FailedSignatures(),
@@ -111,6 +118,28 @@ def test_a_store_that_cannot_answer_is_worth_a_retry(request_):
     assert answer.headers["x-amzn-errortype"] == "ServiceUnavailable"
     assert "secret" not in answer.body
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
+
+
+def test_a_look_up_that_takes_too_long_says_so_and_is_worth_a_retry(request_):
+    cause = ports.TookTooLong(5)
+    answer = Answer(cause, request_)
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+    said = "A search took more than 5 seconds, so it was given up."
+    assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {said}"}
+    assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
+
+
+def test_a_search_for_email_addresses_that_takes_too_long_says_what_to_search_for(signed):
+    body = json.dumps({"InstanceId": "8b38cc1c-0e3b-4f0f-8ae1-2d4f7a1c6d11"}).encode()
+    headers = (("content-type", "application/json"),)
+    request = signed(Request("POST", "/search-email-addresses", "", headers, body), KEY)
+    answer = Answer(ports.TookTooLong(5), request, SlowStore)
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "InvalidParameterException")
+    assert json.loads(answer.body)["Message"] == (
+        "The search took more than 5 seconds, so it was given up. Search for values of three letters or more, and "
+        "fewer of them."
+    )
+    assert answer.events == []
 
 
 def test_a_refusal_is_no_failure(request_):

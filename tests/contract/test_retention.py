@@ -163,11 +163,48 @@ def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(house
     ids = [keep(house, "a", number=number) for number in range(25)]
     monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
     monkeypatch.setattr(retention, "INBOXES_AT_ONCE", 1)
-    monkeypatch.setattr(retention.due, "__kwdefaults__", retention.due.__kwdefaults__ | {"limit": 4})
+    monkeypatch.setattr(retention, "LOOKED_AT_ONCE", 4)
     assert purge(house, Rule("*", size=7 * 22 + 21)) == {"a": (18, 18 * 22)}
     assert kept(house, "a") == ids[:17:-1]
     assert purge(house, Rule("*", age=DAY), now=NOW + 2 * DAY) == {"a": (7, 7 * 22)}
     assert nothing(house)
+
+
+class Slow:
+    """A store whose searches take too long if they read more than a few rows."""
+
+    def __init__(self, store, *, most):
+        self.store, self.most = store, most
+        self.refused = 0
+
+    async def search(self, use_case):
+        if use_case.keywords["limit"] > self.most:
+            self.refused += 1
+            raise ports.TookTooLong(5)
+        return await self.store.search(use_case)
+
+    async def write(self, use_case):
+        return await self.store.write(use_case)
+
+
+def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(house):
+    ids = [keep(house, "a", number=number, ago=31) for number in range(7)] + [keep(house, "a")]
+    slow = Slow(house.store, most=2)
+
+    async def purged():
+        return [(of.deliveries, of.octets) async for of in retention.purge(slow, [MONTH], now=NOW)]
+
+    assert house.run(purged()) == [(7, 7 * 22)]
+    assert slow.refused
+    assert kept(house, "a") == ids[-1:]
+
+
+def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(house):
+    async def purged():
+        return [of async for of in retention.purge(Slow(house.store, most=0), [MONTH], now=NOW)]
+
+    with pytest.raises(ports.TookTooLong, match="more than 5 seconds"):
+        house.run(purged())
 
 
 # What it shares

@@ -48,6 +48,21 @@ def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_say
     with_store(database, scenario)
 
 
+# Searches that take too long
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(database, monkeypatch):
+    monkeypatch.setattr(postgres, "SEARCH_SECONDS", 0.05)
+
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "i"))
+        with pytest.raises(ports.TookTooLong, match=r"more than 0\.05 seconds, so it was given up"):
+            await store.search(lambda tx: tx.connection.execute("SELECT pg_sleep(60)"))
+        return await store.search(exists("i"))
+
+    assert with_store(database, scenario)
+
+
 # Connections that are lost
 
 

@@ -202,10 +202,39 @@ def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, mo
 
     async def scenario(store):
         await store.write(make_instance)
-        with pytest.raises(errors.Invalid, match="given up"):
+        with pytest.raises(ports.TookTooLong, match="given up"):
             await store.search(exists("i"))
         monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 5.0)
         assert await store.search(exists("i"))
+
+    with_store(path, scenario)
+
+
+def test_a_search_that_the_end_of_the_store_interrupts_did_not_take_too_long(path):
+    def interrupted(tx):
+        tx.connection.create_function("interrupted", 0, tx.connection.interrupt)  # as `close` does, from its thread
+        endless = "WITH RECURSIVE n (i) AS (SELECT interrupted() UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        tx.connection.execute(endless)
+
+    async def scenario(store):
+        with pytest.raises(ports.StoreUnavailable, match="the store is closed"):
+            await store.search(interrupted)
+
+    with_store(path, scenario)
+
+
+@pytest.mark.parametrize("how", ["read", "search", "write"])
+def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
+    def damaged(_):
+        with contextlib.closing(sqlite3.connect(":memory:")) as other:
+            other.executescript(
+                "CREATE TABLE t (x); PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99;"
+                " PRAGMA writable_schema = RESET; SELECT * FROM t"
+            )
+
+    async def scenario(store):
+        with pytest.raises(ports.StoreUnavailable, match="malformed"):
+            await getattr(store, how)(damaged)
 
     with_store(path, scenario)
 

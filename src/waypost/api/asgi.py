@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from waypost import events
-from waypost.api import calls, operations, policy, protocol, shapes, signing
+from waypost.api import calls, operations, policy, protocol, searching, shapes, signing
 from waypost.api.errors import ApiError, internal, translate, unavailable
 from waypost.api.http import OCTETS, Request, Response
 from waypost.api.throttle import Throttle
@@ -68,7 +68,7 @@ class Api:
             response = protocol.serialise_error(error, modelled=False, form=form)
         except ports.StoreUnavailable as error:
             self._emit(events.StoreFailed(where="api", id=request_id, cause=error))
-            response = protocol.serialise_error(unavailable(), modelled=False, form=form)
+            response = protocol.serialise_error(unavailable(error), modelled=False, form=form)
         except Exception as error:  # noqa: BLE001 - the one boundary: whatever it was, the caller learns nothing of it
             self._emit(events.Failed(where="api", id=request_id, cause=error))
             response = protocol.serialise_error(internal(), modelled=True, form=form)
@@ -115,7 +115,12 @@ class Api:
                 return await self._store.write(run)
             case operations.Access.LOOK_UP if not policy.asks_the_store(call):
                 return await self._store.read(run)
-        return await self._store.search(run)  # on one view, so that what the policy sees is what the call sees
+        try:
+            return await self._store.search(run)  # on one view, so that what the policy sees is what the call sees
+        except ports.TookTooLong as error:
+            if operation.access is operations.Access.SEARCH:
+                raise searching.took_too_long(error.seconds) from error
+            raise
 
 
 def _refusal(error: ApiError, match: protocol.Match) -> Response:

@@ -6,6 +6,7 @@ in order of preference, and the first that is permitted is used.
 
 from collections.abc import Mapping
 
+from waypost.app.ports import StoreUnavailable, TookTooLong
 from waypost.domain import errors
 
 _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
@@ -20,6 +21,8 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
 """All that a caller learns of a failure of ours; the rest is in our log, under the request id."""
+
+UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 
 
 class ApiError(Exception):
@@ -47,6 +50,7 @@ def internal() -> ApiError:
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 
-def unavailable() -> ApiError:
-    """The answer while the store cannot be reached. SDKs try again on this status."""
-    return ApiError("ServiceUnavailable", 503, "The service is temporarily unable to handle the request.")
+def unavailable(error: StoreUnavailable) -> ApiError:
+    """The answer while the store cannot be reached, or reads too slowly. SDKs try again on this status."""
+    told = f" {error}" if isinstance(error, TookTooLong) else ""  # of other failures, the cause is for the log alone
+    return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + told)

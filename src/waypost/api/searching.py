@@ -21,6 +21,14 @@ _FIELDS = {
 }
 
 
+def took_too_long(seconds: float) -> errors.Invalid:
+    """The refusal of a SearchEmailAddresses call that was given up after so many seconds."""
+    return errors.Invalid(
+        f"The search took more than {seconds:g} seconds, so it was given up. Search for values of three letters or "
+        "more, and fewer of them."
+    )
+
+
 def condition(criteria: Any, filters: Any) -> Condition:
     """What both together ask for; None for either is no condition.
 

@@ -41,6 +41,15 @@ class StoreUnavailable(Exception):
     """
 
 
+class TookTooLong(StoreUnavailable):
+    """A search used up its time and was given up. A search that reads less may succeed."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds` is the time that the search had."""
+        super().__init__(f"A search took more than {seconds:g} seconds, so it was given up.")
+        self.seconds = seconds
+
+
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
     """One line of a message's trace: when, what happened (a word from `app.trace`), and the details."""
@@ -551,7 +560,10 @@ class Store(Protocol):
         ...
 
     async def search(self, use_case: Callable[[ReadTx], T]) -> T:
-        """Run a use case that may read much (lists, bodies) on one consistent view, without holding up anyone."""
+        """Run a use case that may read much (lists, bodies) on one consistent view, without holding up anyone.
+
+        Raises `TookTooLong` if it uses up the time that one search may take.
+        """
         ...
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:

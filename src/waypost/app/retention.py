@@ -4,15 +4,18 @@ It is done in many small transactions, so that mail and calls are not held up, a
 A delivery goes by its row; with the last delivery of a message its trace and its octets go, too.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from waypost.app import accept, ports
 from waypost.domain import retention
 from waypost.domain.addresses import Address
 from waypost.domain.retention import Delivered, Inbox, Rule
+
+T = TypeVar("T")
 
 INBOXES_AT_ONCE = 100
 
@@ -129,7 +132,7 @@ async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> 
 
 async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
     after = None
-    while found := await store.search(partial(addresses_with_mail, after=after)):
+    while found := await _some(store, partial(addresses_with_mail, after=after), INBOXES_AT_ONCE):
         for inbox in found:
             yield inbox
         after = found[-1]
@@ -141,9 +144,23 @@ async def _parts(
     """What is to go of an inbox, as it is seen, the newest part first."""
     look: Due | None = None
     while look is None or look.before:
-        look = await store.search(partial(due, rules=rules, inbox=inbox, now=now, last=look))
+        look = await _some(store, partial(due, rules=rules, inbox=inbox, now=now, last=look), LOOKED_AT_ONCE)
         if look.going:
             yield look.going
+
+
+async def _some(store: ports.Store, look: Callable[..., T], limit: int) -> T:
+    """What `look` finds with a limit; with ever smaller ones where a slow store cannot read as much in time.
+
+    Raises `ports.TookTooLong` if it cannot even read one.
+    """
+    while True:
+        try:
+            return await store.search(partial(look, limit=limit))
+        except ports.TookTooLong:
+            if limit == 1:
+                raise
+            limit //= 2
 
 
 def _instance_of(tx: ports.ReadTx, inbox: Inbox) -> str | None:

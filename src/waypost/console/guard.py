@@ -5,7 +5,7 @@ import base64
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,8 @@ from waypost.domain.access_keys import AccessKey
 from waypost.domain.iam import decisions
 from waypost.domain.iam.facts import Circumstances
 from waypost.domain.instances import Tenant
+
+T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
 """What the IAM policy of an access key must allow, on the resource `*`, to read what is here."""
@@ -34,6 +36,12 @@ OpenPage = Callable[[Request], Awaitable[Response]]
 
 Page = Callable[[Request, str], Awaitable[Response]]
 """A page for an account."""
+
+FEWER = "Ask for fewer with limit."
+"""What to do about a page that takes too long to read."""
+
+AGAIN = "Please try again."
+"""What to do where a request cannot ask for less."""
 
 _STATUSES = {errors.Invalid: 400, errors.NotFound: 404, errors.Conflict: 409, errors.Busy: 409}
 
@@ -116,6 +124,20 @@ class Guard:
         )
         decision = decisions.decide(key.policy, action=action, resource="*", lookup=circumstances.look_up)
         return decision is decisions.Decision.ALLOWED
+
+
+async def searched(store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, what: str, instead: str) -> T:
+    """What a search of the store finds.
+
+    One that takes too long is refused with status 503 and a sentence that names `what` was read (a noun phrase) and
+    tells what to do `instead` (a sentence).
+    """
+    try:
+        return await store.search(use_case)
+    except ports.TookTooLong as error:
+        raise HTTPException(
+            503, f"Reading {what} took more than {error.seconds:g} seconds, so it was given up. {instead}"
+        ) from error
 
 
 def http_error(_: Request, error: Exception) -> Response:

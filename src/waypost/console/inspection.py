@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,6 +28,8 @@ from waypost.console.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
 from waypost.console.queue import QueuePages
 from waypost.domain import errors
 from waypost.domain.instances import Tenant
+
+T = TypeVar("T")
 
 PREFIX = "/_waypost"
 
@@ -129,7 +131,7 @@ class _Pages:
     async def instance(self, request: Request, account: str) -> Response:
         """The account's oldest instance in a region, so that tools can be pointed at one."""
         tenant = Tenant(account, request.query_params.get("region", ""))
-        oldest = await self._store.search(partial(instances.oldest, tenant=tenant))
+        oldest = await self._search(partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
         return JSONResponse({"id": oldest.id if oldest else None})
 
     async def messages(self, request: Request, account: str) -> Response:
@@ -138,23 +140,31 @@ class _Pages:
         address = questions.some_address(query)
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
         page = partial(inbox, account=account, after=questions.text(query, "after"), limit=questions.limit(query))
-        found = await self._store.search(page)
+        found = await self._search(page, "the deliveries", guard.FEWER)
         return JSONResponse({"messages": [shapes.delivery(delivery, message) for delivery, message in found]})
 
     async def message(self, request: Request, account: str) -> Response:
         """One message with its deliveries and its trace."""
         message_id = request.path_params["id"]
-        found = await self._store.search(partial(trace.message_details, account=account, message_id=message_id))
+        use_case = partial(trace.message_details, account=account, message_id=message_id)
+        found = await self._search(use_case, "the trace of the message", guard.AGAIN)
         return JSONResponse(shapes.details(found))
 
     async def raw(self, request: Request, account: str) -> Response:
         """The exact bytes as delivered to an address, or as they would have been."""
         message_id = request.path_params["id"]
         address = questions.address(request.query_params)
-        copy = await self._store.search(partial(trace.copy, account=account, message_id=message_id, address=address))
-        first = await self._octets(copy.message_id, start=0)
+
+        def beginning(tx: ports.ReadTx) -> tuple[trace.Copy, bytes]:
+            copy = trace.copy(tx, account, message_id, address)
+            return copy, tx.octets(message_id, start=0, limit=PART)
+
+        # On one view: a message of one part is here whole, or not at all.
+        copy, first = await self._search(beginning, "the message", guard.AGAIN)
         if copy.size and not first:
             raise errors.NotFound(f"Message {message_id} went where its routes lead, and no copy of it was kept here.")
+        if len(first) < min(PART, copy.size):
+            raise errors.NotFound(f"Message {message_id} is being deleted.")
         headers = {
             "content-disposition": "attachment",
             "content-length": str(len(copy.trace_header) + copy.size),
@@ -169,9 +179,9 @@ class _Pages:
         limit = questions.limit(request.query_params)
         since = self._clock() - self._refusal_retention
         subaddressed = self._deployment.subaddressed
-        found = await self._store.search(
-            partial(trace.find, account=account, what=what, since=since, limit=limit, subaddressed=subaddressed)
-        )
+        use_case = partial(trace.find, account=account, what=what, since=since, limit=limit, subaddressed=subaddressed)
+        instead = f"Name the id of one message. {guard.FEWER}"
+        found = await self._search(use_case, "the traces", instead)
         return JSONResponse(
             {
                 "messages": [shapes.details(message) for message in found.messages],
@@ -189,18 +199,30 @@ class _Pages:
         use_case = partial(
             explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
         )
-        return JSONResponse(shapes.explanation(await self._store.search(use_case)))
+        found = await self._search(use_case, "what decides about this mail", guard.AGAIN)
+        return JSONResponse(shapes.explanation(found))
 
     async def _parts(self, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
-        """A copy, part by part: a slow reader holds one part in memory, and nothing of the store."""
+        """A copy, part by part: a slow reader holds one part in memory, and nothing of the store.
+
+        Where a part cannot be read, or was deleted meanwhile, the connection is closed before all octets that
+        Content-Length names are sent, so that no client takes what it has for the whole message.
+        """
         yield copy.trace_header + first
         for start in range(PART, copy.size, PART):
+            octets = partial(_octets, message_id=copy.message_id, start=start)
             try:
-                part = await self._octets(copy.message_id, start=start)
+                part = await self._store.search(octets)
             except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
                 self._tell(error, str(uuid.uuid4()))
                 raise events.AlreadyTold from None
+            if len(part) < min(PART, copy.size - start):
+                raise events.AlreadyTold
             yield part
 
-    async def _octets(self, message_id: str, *, start: int) -> bytes:
-        return await self._store.search(lambda tx: tx.octets(message_id, start=start, limit=PART))
+    async def _search(self, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:
+        return await guard.searched(self._store, use_case, what=what, instead=instead)
+
+
+def _octets(tx: ports.ReadTx, *, message_id: str, start: int) -> bytes:
+    return tx.octets(message_id, start=start, limit=PART)

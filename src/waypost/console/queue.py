@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from waypost.app import ports, redrive, trace
 from waypost.app.deployment import Deployment
-from waypost.console import questions, shapes
+from waypost.console import guard, questions, shapes
 from waypost.domain import errors, moments
 
 COUNTED_UP_TO = 10_000
@@ -54,7 +54,8 @@ class QueuePages:
                 ],
             }
 
-        return JSONResponse(await self._store.search(page))
+        instead = guard.FEWER if destination else f"Name one destination. {guard.FEWER}"
+        return JSONResponse(await guard.searched(self._store, page, what="the queue", instead=instead))
 
     async def dead_letters(self, request: Request, account: str) -> Response:
         """Deliveries that were given up, in the order in which their messages came."""
@@ -71,7 +72,9 @@ class QueuePages:
         def page(tx: ports.ReadTx) -> list[dict[str, object]]:
             return [shapes.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
 
-        return JSONResponse({"dead_letters": await self._store.search(page)})
+        instead = f"Say since when, or name an address. {guard.FEWER}"
+        found = await guard.searched(self._store, page, what="the dead letters", instead=instead)
+        return JSONResponse({"dead_letters": found})
 
     async def redrive(self, request: Request, account: str) -> Response:
         """Have dead letters tried again, in many small transactions."""

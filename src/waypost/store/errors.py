@@ -17,14 +17,6 @@ _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
 }
 
 
-def took_too_long(seconds: float) -> errors.Invalid:
-    """The refusal of a search that was given up after so many seconds."""
-    return errors.Invalid(
-        f"This takes more than {seconds:g} seconds, so it was given up. Search for values of three letters or more, "
-        "and fewer of them."
-    )
-
-
 def meaning(constraint: str) -> errors.WaypostError | None:
     """The domain error for a broken constraint, or None if breaking it can only be our own mistake."""
     if constraint not in _MEANING:

@@ -27,7 +27,7 @@ from psycopg.pq import TransactionStatus
 
 from waypost.app import ports
 from waypost.domain import errors as refusals
-from waypost.store import errors, postgres_connection, postgres_errors
+from waypost.store import postgres_connection, postgres_errors
 from waypost.store.postgres_connection import Where
 from waypost.store.postgres_transaction import Connection, PostgresTransaction
 from waypost.store.transaction import Seal
@@ -134,7 +134,7 @@ class _Session:
                 result = use_case(self.tx)
                 self._say("COMMIT")
         except pg.QueryCanceled:
-            raise errors.took_too_long(SEARCH_SECONDS) from None
+            raise ports.TookTooLong(SEARCH_SECONDS) from None
         return result
 
     @contextmanager

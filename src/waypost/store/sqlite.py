@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.app import ports
-from waypost.store import errors, sqlite_file
+from waypost.store import sqlite_file
 from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.store.transaction import Seal
 
@@ -54,8 +54,8 @@ class _Job:
         self.result = self.error = None
         try:
             self.result = self.use_case(tx)
-        except sqlite3.OperationalError as error:
-            self.error = _unavailable(error)
+        except sqlite3.DatabaseError as error:
+            self.error = _unavailable(error) if _is_unavailable(error) else error
         except BaseException as error:  # noqa: BLE001 - it belongs to the caller, who gets it whole
             self.error = error
 
@@ -107,8 +107,10 @@ class SqliteStore:
         self._refuse_when_closed()
         try:
             return use_case(self._reading)
-        except sqlite3.OperationalError as error:
-            raise _unavailable(error) from error
+        except sqlite3.DatabaseError as error:
+            if _is_unavailable(error):
+                raise _unavailable(error) from error
+            raise
 
     async def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case that may read much, on the reader thread."""
@@ -231,20 +233,32 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
 
 def _search(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     """Run a use case on one consistent view of the database."""
+    connection = tx.connection
+    deadline = time.monotonic() + SEARCH_SECONDS
     try:
-        tx.connection.execute("BEGIN")
-        deadline = time.monotonic() + SEARCH_SECONDS
-        tx.connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+        connection.execute("BEGIN")
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
         try:
             return use_case(tx)
         finally:
-            tx.connection.set_progress_handler(None, 0)
-            tx.connection.execute("COMMIT")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise errors.took_too_long(SEARCH_SECONDS) from error
-        raise _unavailable(error) from error
+            connection.set_progress_handler(None, 0)
+            if connection.in_transaction:  # SQLite may have ended it with the error that is on its way
+                connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            if time.monotonic() > deadline:
+                raise ports.TookTooLong(SEARCH_SECONDS) from error
+            raise ports.StoreUnavailable("the store is closed") from error
+        if _is_unavailable(error):
+            raise _unavailable(error) from error
+        raise
 
 
-def _unavailable(error: BaseException) -> ports.StoreUnavailable:
+def _is_unavailable(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file cannot be used now; any other error of SQLite can only be caused by a bug."""
+    # DatabaseError itself, not one of its subclasses, means a file that is damaged.
+    return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
+
+
+def _unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
     return ports.StoreUnavailable(f"SQLite says: {error}")
