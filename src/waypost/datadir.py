@@ -7,6 +7,7 @@ master.key          32 octets that seal the secrets in the database; only for th
                     WAYPOST_MASTER_KEY has it
 run.json            where the running server is; there only while it runs
 lock                held by the running server
+first-start         there only until the first start has made the database, so that one that was killed can go on
 """
 
 import base64
@@ -18,8 +19,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,6 +33,16 @@ MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 """The environment variable with the master key, in place of the file: 32 octets in base64url."""
 
 _MASTER_KEY_OCTETS = 32
+
+_HALF_WRITTEN = f"{'[0-9a-f]' * 8}.new"
+"""How the name of a file ends, as a pattern, that is being written and will replace another one."""
+
+_OWN_CREDENTIALS = "# The owner's access key for Waypost."
+"""How a credentials file begins that a server has written."""
+
+
+_RESTORE = "Restore it from your backup, or remove it: the next start writes it again, with the owner's access key."
+"""What to do about a credentials file that cannot be used."""
 
 
 class DataDirectoryError(Exception):
@@ -83,6 +94,7 @@ class DataDirectory:
         self._elsewhere = path / "database"
         self._master_key = path / "master.key"
         self._run = path / "run.json"
+        self._first_start = path / "first-start"
         self._lock_file: IO[bytes] | None = None
 
     @contextmanager
@@ -108,20 +120,22 @@ class DataDirectory:
     def prepare(self) -> None:
         """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
         self.make()
-        try:
-            self._lock_file = (self.path / "lock").open("ab")
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock_file.close()
-            raise DataDirectoryError(
-                f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
-            ) from error
-        if self.database.exists() and not os.access(self.database, os.W_OK):
-            raise DataDirectoryError(f"{self.database} cannot be written.")
-        self._run.unlink(missing_ok=True)  # left by a server that was killed
+        with ExitStack() as opened:
+            try:
+                lock = opened.enter_context((self.path / "lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.database.exists() and not os.access(self.database, os.W_OK):
+                    raise DataDirectoryError(f"{self.database} cannot be written.")
+                for left in (self._run, *self.path.glob(f"*.{_HALF_WRITTEN}")):  # by a server that was killed
+                    left.unlink(missing_ok=True)
+            except BlockingIOError as error:
+                raise DataDirectoryError(
+                    f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
+                ) from error
+            except OSError as error:
+                raise self._unusable(error) from error
+            self._lock_file = lock
+            opened.pop_all()
 
     def where(self, database: str) -> str:
         """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
@@ -143,7 +157,96 @@ class DataDirectory:
 
     @property
     def _remembered(self) -> str:
-        return self._elsewhere.read_text(encoding="utf-8").strip() if self._elsewhere.exists() else ""
+        try:
+            remembered = self._elsewhere.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise DataDirectoryError(f"{self._elsewhere} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError:
+            remembered = ""
+        if not remembered.startswith(("postgresql://", "postgres://")):  # or an empty file of a database would be made
+            raise DataDirectoryError(
+                f"{self._elsewhere} must have the URL of a PostgreSQL database, without its password. Restore it from "
+                "your backup, or write that URL into it."
+            )
+        return remembered
+
+    def may_make_database(self, database: str) -> bool:
+        """Whether the database may be made: the PostgreSQL `database`, or the file of this directory where that is "".
+
+        It may at the first start of a directory, which the file `first-start` tells until `database_made`: a first
+        start that was killed is gone on with. Afterwards a database that is not there was lost, and a server on an
+        empty one would refuse all mail. Raises `DataDirectoryError` if the file was lost, or a part of it.
+        """
+        try:
+            if not self.signs_of_database(database):
+                if self.path.exists():
+                    _write_private(self._first_start, "")
+                return True
+            if self._first_start.exists():
+                return True
+            if not database:
+                self._refuse_lost_file()
+        except OSError as error:
+            raise self._unusable(error) from error
+        return False
+
+    def database_made(self) -> None:
+        """The database is there from now on."""
+        try:
+            self._first_start.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def signs_of_database(self, database: str) -> list[Path]:
+        """The files of this directory that only a server or command leaves which has made its database.
+
+        `database` is as in `may_make_database`. Raises `OSError`.
+        """
+        if database:  # the master key of a further node is put there before its first start
+            own = [self._elsewhere] if self._elsewhere.exists() else []
+        else:
+            own = [file for file in (self._master_key, *self._database_files) if _size(file)]
+        return [*own, *([self.credentials] if self._has_own_credentials() else [])]
+
+    def lost(self, what: str, database: str) -> DataDirectoryError:
+        """The refusal to start on a database of which nothing is left. `what` names it and says so."""
+        signs = self.signs_of_database(database)
+        others = ", or name the database that has its data" if database else ""
+        hint = "" if database else " If the data is in PostgreSQL, name the database with --database."
+        return DataDirectoryError(
+            f"{what}, but a server has kept its data there, as {_listed(file.name for file in signs)} in {self.path} "
+            f"show. Restore the database from your backup{others}.{hint} To start anew, without email addresses and "
+            f"mail, remove {_listed(map(str, signs))}."
+        )
+
+    def _refuse_lost_file(self) -> None:
+        """Raise `DataDirectoryError` if the file of the database, or its write-ahead log, was lost."""
+        if not self.database.exists():
+            raise self.lost(f"{self.database} is missing", "")
+        if not _size(self.database):
+            raise self.lost(f"{self.database} is empty", "")
+        _, log, index, _ = self._database_files
+        # SQLite makes the log before its index, and a server that ends in order removes the index before the log.
+        if not log.exists() and index.exists() and not log.exists():
+            raise DataDirectoryError(
+                f"{log} is missing. A server that did not end in order had its last changes there, perhaps all. "
+                f"Restore it, or the whole database from your backup. To start without these changes, remove {index}."
+            )
+
+    @property
+    def _database_files(self) -> list[Path]:
+        """Where SQLite keeps the database: the file, its write-ahead log, the index of that, and an older log."""
+        return [self.database.with_name(f"{self.database.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
+
+    def _has_own_credentials(self) -> bool:
+        """Whether the credentials file was written by a server, and not by a Waypost that had no access keys yet."""
+        try:
+            with self.credentials.open("rb") as file:
+                return file.read(len(_OWN_CREDENTIALS)) == _OWN_CREDENTIALS.encode()
+        except FileNotFoundError:
+            return False
 
     def remember_database(self, url: str) -> None:
         """Keep in mind, but for the password, that this is the directory of a server on a PostgreSQL database.
@@ -165,7 +268,7 @@ class DataDirectory:
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Keep the owner's access key where `waypost env` and AWS tools find it."""
         profile = (
-            "# The owner's access key for Waypost. It is good for nothing else.\n"
+            f"{_OWN_CREDENTIALS} It is good for nothing else.\n"
             "[default]\n"
             f"aws_access_key_id = {key.id}\n"
             f"aws_secret_access_key = {key.secret}\n"
@@ -198,11 +301,11 @@ class DataDirectory:
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
         except (UnicodeDecodeError, configparser.Error) as error:  # whose text would show what is in the file
-            raise DataDirectoryError(f"{self.credentials} is no AWS shared-credentials file.") from error
+            raise DataDirectoryError(f"{self.credentials} is no AWS shared-credentials file. {_RESTORE}") from error
         except _BadProfile as error:
-            raise DataDirectoryError(f"{self.credentials}: {error}") from error
+            raise DataDirectoryError(f"{self.credentials}: {error} {_RESTORE}") from error
         if not profiles:
-            raise DataDirectoryError(f"{self.credentials} has no profile. Remove it, and the next start makes one.")
+            raise DataDirectoryError(f"{self.credentials} has no profile. {_RESTORE}")
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
@@ -225,8 +328,7 @@ class DataDirectory:
                     f"{self._master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
             made = secrets.token_bytes(_MASTER_KEY_OCTETS)
-            with suppress(FileExistsError):  # another process was quicker
-                _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
+            _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
         try:
             return _decoded(self._master_key.read_text(encoding="utf-8"))
         except OSError as error:
@@ -235,10 +337,8 @@ class DataDirectory:
             return b""
 
     def announce(self, run: Run) -> None:
-        """Say where the server is, once it is ready."""
-        temporary = self._run.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
-        temporary.replace(self._run)
+        """Say where the server is, once it is ready. Raises `DataDirectoryError`."""
+        _write_private(self._run, json.dumps(asdict(run)) + "\n")
 
     def running(self) -> Run:
         """Where the running server can be connected to. Raises `NotRunning`, `DataDirectoryError`."""
@@ -266,9 +366,12 @@ class DataDirectory:
 
     def release(self) -> None:
         """The server is gone: take down its announcement and let go of the lock."""
-        self._run.unlink(missing_ok=True)
-        if self._lock_file:
-            self._lock_file.close()
+        try:
+            with suppress(OSError):  # the next start removes it
+                self._run.unlink(missing_ok=True)
+        finally:
+            if self._lock_file:
+                self._lock_file.close()
 
 
 def _reachable(address: str) -> str:
@@ -316,21 +419,39 @@ def is_master_key_in_environment() -> bool:
 def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
     """Write a file that only its owner can read, whole or not at all.
 
-    Raises `FileExistsError` if there is one and `replace` is false.
+    If `replace` is false, one that is there stays. Raises `DataDirectoryError`.
     """
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            path.hardlink_to(temporary)
-    finally:
-        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                temporary.replace(path)
+            else:
+                with suppress(FileExistsError):  # another process was quicker
+                    path.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataDirectoryError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _size(file: Path) -> int:
+    """Octets in a file; none if it is not there. Raises `OSError`."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as a list in a sentence."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _without_password(url: str) -> str:

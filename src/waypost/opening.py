@@ -10,7 +10,7 @@ from waypost.app import access_keys, ports
 from waypost.clock import now
 from waypost.domain import errors
 from waypost.settings import FEWEST, Settings
-from waypost.store.migrations import SchemaTooNew, SchemaTooOld
+from waypost.store.migrations import SchemaMissing, SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import SqliteStore
 from waypost.store.sqlite_file import SqliteTooOld
 
@@ -37,16 +37,22 @@ def open_store(
     With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
     `DataDirectoryError`.
     """
+    may_make = directory.may_make_database(database)
     seal = keyring.Keyring(directory.derived_key("sealed secrets"))
     try:
         if database:
-            return _postgres(database, seal, connections, only_new=only_new)
-        return SqliteStore(directory.database, seal, only_new=only_new)
+            store = _postgres(database, seal, connections, only_new=only_new, may_make=may_make)
+        else:
+            store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make)
+    except SchemaMissing as error:
+        raise directory.lost(str(error), database) from error
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
         raise CannotStart(str(error)) from error
+    directory.database_made()
+    return store
 
 
-def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_new: bool) -> ports.Store:
+def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
     """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
     try:
         from waypost.store.postgres import PostgresStore  # noqa: PLC0415 - as said above
@@ -56,7 +62,7 @@ def _postgres(database: str, seal: keyring.Keyring, connections: int, *, only_ne
             "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
         ) from error
     try:
-        return PostgresStore(database, seal, connections=connections, only_new=only_new)
+        return PostgresStore(database, seal, connections=connections, only_new=only_new, may_make=may_make)
     except BadDatabase as error:
         raise CannotStart(str(error)) from error
 
@@ -79,7 +85,11 @@ async def administering(
     database = directory.where(database)
     if make and not database:
         directory.make()
-    elif not directory.has_database and not (database and datadir.is_master_key_in_environment()):
+    elif (
+        not directory.has_database
+        and not directory.signs_of_database(database)
+        and not (database and datadir.is_master_key_in_environment())
+    ):
         further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""
         raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
     try:

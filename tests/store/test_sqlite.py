@@ -198,7 +198,7 @@ def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
 
 def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
     monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 0.0)
-    monkeypatch.setattr(sqlite, "STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_LOOKS", 1)
 
     async def scenario(store):
         await store.write(make_instance)

@@ -56,10 +56,13 @@ PAUSE_SECONDS = 0.01
 class PostgresStore:
     """`ports.Store` on one PostgreSQL database, which other processes may use too. Made on, and used from, one loop."""
 
-    def __init__(self, url: str, seal: Seal, *, connections: int = CONNECTIONS, only_new: bool = False) -> None:
+    def __init__(
+        self, url: str, seal: Seal, *, connections: int = CONNECTIONS, only_new: bool = False, may_make: bool = True
+    ) -> None:
         """Open the database, migrated as needed. Secrets in it are sealed by `seal`.
 
-        With `only_new` an old schema is left as it is, and `migrations.SchemaTooOld` raised. Raises
+        With `only_new` an old schema is left as it is, and `migrations.SchemaTooOld` raised. Unless it `may_make` them,
+        the tables must be there: raises `migrations.SchemaMissing` if there are none. Raises
         `migrations.SchemaTooNew`, `postgres_connection.BadDatabase`, `StoreUnavailable`, and what the seal raises if
         it is not the one of this database.
         """
@@ -69,7 +72,7 @@ class PostgresStore:
             connection = where.connect()
             with connection:
                 postgres_connection.set_up(connection)
-                postgres_connection.migrate(connection, where=str(where), only_new=only_new)
+                postgres_connection.migrate(connection, where=str(where), only_new=only_new, may_make=may_make)
                 with connection.transaction():
                     PostgresTransaction(connection, seal).check_seal()
         except psycopg.Error as error:

@@ -111,18 +111,18 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def migrate(connection: Connection, *, where: str, only_new: bool = False) -> None:
+def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
     """Bring the schema up to date. `where` names the database in errors.
 
     With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
-    schema and needs another. Raises `migrations.SchemaTooNew`, `psycopg.Error`; a migration that fails leaves
-    nothing behind.
+    schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
+    if there are none. Raises `migrations.SchemaTooNew`, `psycopg.Error`; a migration that fails leaves nothing behind.
     """
-    while _migrated_by_one(connection, where=where, only_new=only_new):
+    while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False
 
 
-def _migrated_by_one(connection: Connection, *, where: str, only_new: bool) -> bool:
+def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
     """Run the next migration, if there is one. Whoever else wants to waits, and then finds it done."""
     with connection.transaction():
         # However long it takes: the schema is as it must be afterwards, or as it was.
@@ -130,6 +130,8 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool) -> b
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
         newest = _newest(connection)
         steps = migrations.pending("postgres", newest_applied=newest, where=where)
+        if not newest and not may_make:
+            raise migrations.SchemaMissing(where)
         if steps and only_new and newest:
             raise migrations.SchemaTooOld(f"{where} has the schema of an older Waypost.")
         for step in steps[:1]:

@@ -36,9 +36,6 @@ SEARCH_CACHE_KIB = 32 * 1024
 SEARCH_SECONDS = 5.0
 """How long one search may take, while others wait for theirs."""
 
-STEPS_BETWEEN_LOOKS = 1_000
-"""Steps of SQLite's machine between two looks at the clock."""
-
 
 @dataclass(slots=True)
 class _Job:
@@ -72,10 +69,11 @@ class _Job:
 class SqliteStore:
     """`ports.Store` on one SQLite file. Made on, and used from, one event loop."""
 
-    def __init__(self, path: Path, seal: Seal, *, only_new: bool = False) -> None:
+    def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
         """Open the file, made and migrated as needed. Secrets in it are sealed by `seal`.
 
-        With `only_new` an old file is left as it is, and `migrations.SchemaTooOld` raised. Raises
+        With `only_new` an old file is left as it is, and `migrations.SchemaTooOld` raised. Unless it `may_make` them,
+        the file and its tables must be there: raises `migrations.SchemaMissing` if it has none. Raises
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`, and what the seal raises if it is
         not the one of this file.
         """
@@ -89,15 +87,18 @@ class SqliteStore:
                 def opens(mode: str) -> SqliteTransaction:
                     return SqliteTransaction(opened.enter_context(closing(sqlite_file.connect(path, mode))), seal)
 
-                self._writing = opens("rwc")
-                sqlite_file.migrate(self._writing.connection, where=str(path), only_new=only_new)
+                self._writing = opens("rwc" if may_make else "rw")
+                connection = self._writing.connection
+                sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
+                if not only_new:  # a command leaves it to the server to look
+                    sqlite_file.refuse_damage(connection)
                 sqlite_file.check_seal(self._writing)
                 self._reading = opens("ro")
                 self._searching = opens("ro")
                 self._searching.connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
                 self._connections = opened.pop_all()
-        except sqlite3.Error as error:
-            raise ports.StoreUnavailable(f"{path} cannot be opened: {error}") from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged schema
+            raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
@@ -237,7 +238,7 @@ def _search(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     deadline = time.monotonic() + SEARCH_SECONDS
     try:
         connection.execute("BEGIN")
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, sqlite_file.STEPS_BETWEEN_LOOKS)
         try:
             return use_case(tx)
         finally:

@@ -15,6 +15,14 @@ class SchemaTooOld(Exception):
     """The database is one of an older Waypost, which may be running on it now."""
 
 
+class SchemaMissing(Exception):
+    """The database has no tables, and may not be made: it had some."""
+
+    def __init__(self, where: str) -> None:
+        """`where` names the database."""
+        super().__init__(f"{where} has no tables")
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One step of the schema."""
