@@ -6,8 +6,7 @@ import os
 import hypothesis
 import pytest
 
-from tests.values import NoSeal, make_instance
-from waypost.store import sqlite_file
+from tests.values import in_memory, make_instance
 
 # A machine that is busy is no failure.
 hypothesis.settings.register_profile("waypost", deadline=None)
@@ -16,7 +15,7 @@ hypothesis.settings.load_profile("waypost")
 
 @pytest.fixture
 def tx():
-    transaction = sqlite_file.in_memory(NoSeal())
+    transaction = in_memory()
     yield transaction
     transaction.connection.close()
 

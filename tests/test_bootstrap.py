@@ -1,6 +1,8 @@
 """The service as a whole: what is left of a start that fails, and what is forgotten in the background."""
 
 import asyncio
+import errno
+import os
 import socket
 from datetime import timedelta
 from functools import partial
@@ -11,7 +13,7 @@ import pytest
 from tests.values import NOW
 from waypost import bootstrap, events, opening, upkeep
 from waypost.app import idempotency, ports, routes
-from waypost.datadir import DataDirectory
+from waypost.datadir import DataDirectory, DataDirectoryError
 from waypost.delivery.worker import Worker
 from waypost.domain.routes import Route
 from waypost.settings import Settings
@@ -100,6 +102,54 @@ def test_a_route_that_was_set_by_command_and_leads_nowhere_is_told_at_the_start(
     asyncio.run(scenario())
     (unreachable,) = [event for event in told if isinstance(event, events.RouteUnreachable)]
     assert "refused" in unreachable.reason
+
+
+def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
+    told = []
+
+    async def start():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            smtp = f"127.0.0.1:{taken.getsockname()[1]}"
+            service = bootstrap.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
+            service._emit = told.append
+            with pytest.raises(opening.CannotStart):
+                await service.start()
+
+    asyncio.run(start())
+    assert not [event for event in told if isinstance(event, events.Stopped)]
+
+
+def test_a_server_that_has_ended_in_order_logs_so_at_the_very_end(tmp_path):
+    told = []
+
+    async def start():
+        service = bootstrap.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
+        service._emit = told.append
+        await service.start()
+        await service.stop()
+
+    asyncio.run(start())
+    assert told[-1] == events.Stopped()
+
+
+@pytest.mark.parametrize("fails", ["access", "unlink"])
+def test_a_directory_that_cannot_be_prepared_is_not_kept_locked(tmp_path, monkeypatch, fails):
+    directory = DataDirectory(tmp_path / "data")
+    directory.make()
+    directory.database.touch()
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patched:
+        if fails == "access":
+            patched.setattr(os, "access", lambda *_: False)
+        else:
+            patched.setattr(Path, "unlink", denied)
+        with pytest.raises(DataDirectoryError, match=r"cannot be written|cannot be used: Permission denied"):
+            directory.prepare()
+    with DataDirectory(tmp_path / "data").held():
+        pass
 
 
 def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, monkeypatch):

@@ -80,6 +80,37 @@ def test_a_log_that_cannot_be_written_holds_nobody_up(log, monkeypatch):
     log.emit(None)
 
 
+def told(stream):
+    return [json.loads(line) for line in stream.told.splitlines()]
+
+
+@pytest.mark.parametrize("log", [False], indirect=True, ids=["json"])
+def test_an_event_that_cannot_be_written_as_a_line_is_counted(log):
+    log, stream = log
+    log.emit(events.Listening(edge=object(), address="x"))
+    log.emit(None)
+    log.close()
+    assert [(line["event"], line["count"]) for line in told(stream)] == [("lines_dropped", 2)]
+
+
+@pytest.mark.parametrize("log", [False], indirect=True, ids=["json"])
+def test_lines_that_were_lost_with_a_failed_write_are_counted_when_one_succeeds(log, monkeypatch):
+    log, stream = log
+    write, failed = stream.write, threading.Event()
+
+    def fails_once(lines):
+        monkeypatch.setattr(stream, "write", write)
+        failed.set()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(stream, "write", fails_once)
+    log.emit(events.Stopped())
+    assert failed.wait(60)
+    log.emit(events.Stopped())
+    log.close()
+    assert [(line["event"], line.get("count")) for line in told(stream)] == [("stopped", None), ("lines_dropped", 1)]
+
+
 def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     log, stream = log
     gate, writing, write = threading.Event(), threading.Event(), stream.write

@@ -1,8 +1,11 @@
 """A route is looked at before mail waits for it: is somebody there, and is it somebody else?"""
 
 import asyncio
+import errno
+import os
 import socket
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
@@ -156,3 +159,12 @@ def test_a_mistake_while_a_route_is_looked_at_is_told_and_the_others_are_looked_
     failed, unreachable = emitted
     assert isinstance(failed, events.Failed)
     assert "leads back to this server" in unreachable.reason
+
+
+def test_a_maildir_that_may_not_be_looked_at_is_a_reason_and_ends_nothing(tmp_path, monkeypatch):
+    def denied(_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(Refused, match=rf"{tmp_path}/hidden/box cannot be looked at: Permission denied"):
+        look(f"maildir:{tmp_path}/hidden/box")

@@ -1,5 +1,6 @@
 """Short ways to make what a test of rules and stores talks about."""
 
+import sqlite3
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,8 @@ from waypost.domain.delivery import Delivery, Reason, Status
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Envelope, Message
+from waypost.store import sqlite_file
+from waypost.store.sqlite_transaction import SqliteTransaction
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = Tenant("000000000000", "us-east-1")
@@ -89,3 +92,11 @@ class NoSeal:
 
     def unseal(self, sealed, of):
         return sealed.decode()
+
+
+def in_memory():
+    """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = ON")
+    sqlite_file.migrate(connection, where="memory")
+    return SqliteTransaction(connection, NoSeal())

@@ -5,7 +5,6 @@ import gc
 import os
 import random
 import resource
-import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, keyring, logs, opening, routes_check, tasks
+from waypost import datadir, events, keyring, logs, opening, routes_check, signals, tasks
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
@@ -72,15 +71,14 @@ class Service:
         self.directory = datadir.DataDirectory(settings.directory)
         self._log = logs.Log()
         self._emit = self._log.emit
+        self._certificates_in_use: tls.Certificates | None = None
 
     async def run(self, when_ready: Callable[[datadir.Run], None]) -> None:
-        """Start, tell where everything is, and stop when asked to (SIGTERM, or SIGINT from Ctrl-C)."""
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Future[signal.Signals] = loop.create_future()
+        """Start, tell where everything is, and stop when asked to, as `signals` says."""
+        asked = signals.Signals(self.reopen)
         run = await self.start()
         # Before, there is nothing to finish: a signal ends us at once, also while another server migrates.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _ask_once, asked, number)
+        asked.obey()
         # What was made so far stays for ever; the garbage collector need not look at it again and again. And what
         # a call or a message makes is no garbage for it, nearly always, so it need not look as often as it would.
         gc.collect()
@@ -88,7 +86,7 @@ class Service:
         gc.set_threshold(20_000)
         try:
             when_ready(run)
-            self._emit(events.Stopping(signal=(await asked).name))
+            self._emit(events.Stopping(signal=await asked.asked_to_stop()))
         finally:
             await self.stop()
 
@@ -97,15 +95,23 @@ class Service:
 
         Raises `CannotStart`, `DataDirectoryError`; what was opened by then is closed again.
         """
-        async with AsyncExitStack() as opened:
-            opened.callback(self._log.close)
-            opened.callback(self._emit, events.Stopped())
-            try:
+        try:
+            async with AsyncExitStack() as opened:
                 run = await self._start(opened)
-            except (ports.StoreUnavailable, errors.WaypostError, opening.Refused) as error:
-                raise CannotStart(str(error)) from error
-            self._opened = opened.pop_all()
+                self._opened = opened.pop_all()
+        except (ports.StoreUnavailable, errors.WaypostError, opening.Refused) as error:
+            self._log.close()
+            raise CannotStart(str(error)) from error
+        except BaseException:
+            self._log.close()
+            raise
         return run
+
+    def reopen(self) -> None:
+        """Read the certificate files again, as after a change; nothing else is kept open that can be replaced."""
+        if self._certificates_in_use:
+            self._certificates_in_use.reload()
+        self._emit(events.Reopened())
 
     async def _start(self, opened: AsyncExitStack) -> datadir.Run:
         settings = self.settings
@@ -280,10 +286,11 @@ class Service:
             enforces=settings.authentication == "enforce",
         )
         opened.push_async_callback(house.refusals.close)
+        self._certificates_in_use = self._certificates() if settings.tls_certificate else None
         return SmtpServer(
             house,
             bounds=bounds,
-            certificates=self._certificates() if settings.tls_certificate else None,
+            certificates=self._certificates_in_use,
             proxy_networks=settings.proxies,
         )
 
@@ -320,7 +327,11 @@ class Service:
 
     async def stop(self) -> None:
         """Finish what was promised, then close everything, the last opened first."""
-        await self._opened.aclose()
+        try:
+            await self._opened.aclose()
+            self._emit(events.Stopped())
+        finally:
+            self._log.close()
 
     async def _tenant_to_start_with(self) -> Tenant:
         """The account and region of the owner's access key. The first start makes that key."""
@@ -418,8 +429,3 @@ def _by_path(console: ASGIApp, api: ASGIApp) -> ASGIApp:
         await chosen(scope, receive, send)
 
     return application
-
-
-def _ask_once(asked: "asyncio.Future[signal.Signals]", number: signal.Signals) -> None:
-    if not asked.done():
-        asked.set_result(number)

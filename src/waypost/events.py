@@ -17,6 +17,11 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reopened:
+    """The server got SIGHUP and has read its certificate files again, if it has any. It goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
     """No new connections; what was promised is being finished."""
 
@@ -193,7 +198,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The log could not be written for a while, and so many lines are not in it."""
+    """The log could not be written for a while, and so many lines are not, or not whole, in it."""
 
     count: int
 
@@ -201,6 +206,7 @@ class LinesDropped:
 Event = (
     LinesDropped
     | Listening
+    | Reopened
     | Stopping
     | Stopped
     | MessageAccepted

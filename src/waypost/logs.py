@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -33,6 +32,8 @@ class Log:
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
         self._dropped = 0
+        self._counting = threading.Lock()
+        """Held while the dropped lines are counted: events are emitted on several threads."""
         self._closing = threading.Event()
         self._file = sys.stderr.buffer
         self._render = _terminal() if sys.stderr.isatty() else _json()
@@ -42,11 +43,17 @@ class Log:
 
     def emit(self, event: events.Event) -> None:
         """Log an event. Never raises and never waits, whatever has become of the log."""
-        with suppress(Exception):
+        try:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
-            else:
-                self._dropped += 1
+                return
+        except Exception:  # noqa: BLE001, S110 - it is counted, as are those for which there is no room
+            pass
+        self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self._dropped += count
 
     def close(self) -> None:
         """Write what waits, unless that takes too long."""
@@ -72,15 +79,20 @@ class Log:
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write all lines that wait. What cannot be written is lost."""
+        """Write all lines that wait. What cannot be written is dropped, and counted in the next lines that can be."""
         waiting = [self._lines.popleft() for _ in range(len(self._lines))]
-        if self._dropped:
-            waiting.append(self._line(events.LinesDropped(count=self._dropped)))
-            self._dropped = 0
-        if waiting:
-            with suppress(OSError, ValueError):
-                self._file.write(b"".join(waiting))
-                self._file.flush()
+        count = len(waiting)
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            waiting.append(self._line(events.LinesDropped(count=dropped)))
+        if not waiting:
+            return
+        try:
+            self._file.write(b"".join(waiting))
+            self._file.flush()
+        except (OSError, ValueError):
+            self._drop(count + dropped)
 
 
 class _Complaints(logging.Handler):

@@ -203,9 +203,12 @@ async def _is_mail_host(domain: str, server: OurServer) -> bool:
 
 def _look_at_directory(maildir: Path) -> str:
     """What is in the way of writing there: the Maildir itself is made, but not where it is."""
-    place = maildir if maildir.exists() else maildir.parent
-    if not place.is_dir():
-        return f"{place} is no directory"
+    try:
+        place = maildir if maildir.exists() else maildir.parent
+        if not place.is_dir():
+            return f"{place} is no directory"
+    except OSError as error:  # a directory above it that cannot be searched, a name that is too long
+        return f"{maildir} cannot be looked at: {error.strerror}"
     return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written"
 
 

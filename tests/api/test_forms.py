@@ -132,7 +132,7 @@ def test_an_output_is_an_object_even_when_empty():
 
 def test_an_operation_without_an_output_answers_nothing_and_in_json_1_1_an_empty_object():
     operation = MODEL.operations["DeleteInstance"]
-    assert not operation.has_output
+    assert operation.output is None
     assert protocol.serialise(operation, {}) == protocol.Response(200, b"", REST)
     assert protocol.serialise(operation, {}, form=protocol.JSON_1_1) == protocol.Response(200, b"{}", AMZ)
 

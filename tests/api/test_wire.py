@@ -99,7 +99,7 @@ def read_by_botocore(response, shape):
     return create_parser("rest-json").parse(answer, shape)
 
 
-@pytest.mark.parametrize("name", [name for name, operation in MODEL.operations.items() if operation.has_output])
+@pytest.mark.parametrize("name", [name for name, operation in MODEL.operations.items() if operation.output])
 @few
 @given(data=st.data())
 def test_what_we_answer_is_what_botocore_reads(name, data):

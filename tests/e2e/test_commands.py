@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.e2e.house import House, waypost
+from tests.e2e.house import House, logged, waypost
 from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied, server
@@ -225,6 +225,67 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
     new_server._process.stdout.close()
     assert not (new_server.data / "run.json").exists()
     assert "Traceback" not in new_server.log.read_text(encoding="utf-8")
+
+
+def test_sighup_ends_nothing_and_has_the_certificate_read_again(new_server):
+    new_server.start()
+    new_server._process.send_signal(signal.SIGHUP)
+    house = House(new_server)
+    while not logged(new_server, "reopened"):
+        assert house.get("health").status == 200
+    assert (new_server.data / "run.json").exists()
+    assert new_server.stop() == 0
+    house.connect.close()
+    assert not (new_server.data / "run.json").exists()
+
+
+def on_a_terminal(data):
+    """A server in the foreground of a terminal of its own, once it is ready, and our end of that terminal."""
+    ours, theirs = os.openpty()
+    command = [
+        sys.executable,
+        "-c",
+        "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
+    ]
+    serve = [sys.executable, "-m", "waypost", "serve", "--data", str(data), *AT_ANY_PORT, "--authentication", "off"]
+    process = subprocess.Popen([*command, str(theirs), *serve], pass_fds=[theirs], env={**os.environ, "NO_COLOR": "1"})
+    os.close(theirs)
+    said = b""
+    while b"Ctrl-C stops it." not in said:
+        said += os.read(ours, 4096)
+    return process, ours
+
+
+def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
+    process, terminal = on_a_terminal(tmp_path / "data")
+    assert (tmp_path / "data" / "run.json").exists()
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    assert not (tmp_path / "data" / "run.json").exists()
+
+
+def test_sighup_on_a_terminal_that_is_still_there_ends_nothing(tmp_path):
+    process, terminal = on_a_terminal(tmp_path / "data")
+    process.send_signal(signal.SIGHUP)
+    said = b""
+    while b"reopened" not in said:
+        said += os.read(terminal, 4096)
+    process.terminate()
+    while b"stopped" not in said:
+        said += os.read(terminal, 4096)
+    assert process.wait(timeout=60) == 0
+    os.close(terminal)
+
+
+def test_under_nohup_sighup_is_ignored(new_server):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which children inherit
+    try:
+        new_server.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    new_server._process.send_signal(signal.SIGHUP)
+    assert new_server.stop() == 0
+    assert not logged(new_server, "reopened")
 
 
 def test_a_server_that_was_killed_is_said_to_be(new_server):

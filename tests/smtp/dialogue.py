@@ -28,6 +28,18 @@ _ESCAPE = re.compile(r"\\(?:(?P<letter>[rn\\])|x(?P<hex>[0-9A-Fa-f]{2})|\((?P<co
 _LETTERS = {"r": b"\r", "n": b"\n", "\\": b"\\"}
 
 
+class OpenGate:
+    """Lets every message in."""
+
+    def at_mail(self):
+        return None
+
+    at_data = at_mail
+
+    def refused(self, reply):
+        pass
+
+
 @dataclass
 class Turn:
     """What the client sends at once, what the house is asked for it, and what the client is told."""
@@ -65,7 +77,7 @@ class Dialogue:
 
 
 def a_session(*, gate=None, tls="", **offer) -> Session:
-    return Session(Offer(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate, tls=tls)
+    return Session(Offer(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls)
 
 
 class House:

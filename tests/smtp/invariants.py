@@ -137,7 +137,7 @@ class Play:
     def __init__(self, offer: Offer, way: Way):
         self.offer = offer
         self.way = way
-        self.session = Session(offer, peer="192.0.2.7", gate=Porter() if way.has_porter else None)
+        self.session = Session(offer, peer="192.0.2.7", gate=Porter() if way.has_porter else dialogue.OpenGate())
         self.asked = []
         """The questions. A message is one of them, with all its octets in it; pieces of none that was refused are."""
         self.told = self.session.output()

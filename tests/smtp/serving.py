@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 import uvloop
 
-from tests.values import NoSeal, an_email_address, make_instance
+from tests.values import an_email_address, in_memory, make_instance
 from waypost import events
 from waypost.app.deployment import Deployment
 from waypost.smtp.admission import Admission
@@ -21,7 +21,6 @@ from waypost.smtp.memory import Memory
 from waypost.smtp.offer import Offer
 from waypost.smtp.reception import House
 from waypost.smtp.server import SmtpServer
-from waypost.store import sqlite_file
 
 HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
 MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
@@ -41,7 +40,7 @@ class FakeStore:
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
         if gate_open:
             self.gate.set()
-        self._tx = sqlite_file.in_memory(NoSeal())
+        self._tx = in_memory()
         make_instance(self._tx)
         self._tx.add_email_address(an_email_address("support"), {})
 

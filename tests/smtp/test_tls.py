@@ -672,6 +672,20 @@ def test_the_key_may_come_after_the_certificate():
         assert len(failed) == 1
 
 
+def test_the_files_are_read_again_on_request_whether_they_have_changed_or_not():
+    with certificates.in_files(certificate=issued().pem, key=issued().key_pem()) as here:
+        failed = []
+        made = certificates.Certificates(TlsFiles(here / "certificate.pem", here / "key.pem"), failed=failed.append)
+        old = made.context
+        made.reload()
+        new = made.context
+        assert new is not old
+        (here / "key.pem").write_bytes(b"no key")
+        made.reload()
+        assert made.context is new
+        assert len(failed) == 1
+
+
 UNUSABLE = {
     "encrypted key": (
         {"certificate": issued().pem, "key": issued().key_pem(b"secret")},

@@ -12,19 +12,19 @@ import pytest
 
 from tests.contract.calls import EVERYTHING
 from tests.contract.directory import INSTANCES, build
-from tests.values import NOW, TENANT, NoSeal, an_email_address, make_instance
+from tests.values import NOW, TENANT, NoSeal, an_email_address, in_memory, make_instance
 from waypost.api.searching import FIELD_NAMES
 from waypost.app import email_addresses, instances
 from waypost.domain import search
 from waypost.domain.search import Comparison, Either, Every, Field, Tagged
-from waypost.store import migrations, sqlite, sqlite_file, sqlite_search
+from waypost.store import migrations, sqlite, sqlite_search
 
 SEEDS = range(12)
 
 
 @pytest.fixture(scope="module")
 def directories():
-    made = [build(sqlite_file.in_memory(NoSeal()), seed) for seed in SEEDS]
+    made = [build(in_memory(), seed) for seed in SEEDS]
     yield made
     for directory in made:
         directory.tx.connection.close()
@@ -123,7 +123,7 @@ MANY = 2_000
 @pytest.fixture(scope="module")
 def crowd():
     """An instance of many, and a second one with as many."""
-    tx = sqlite_file.in_memory(NoSeal())
+    tx = in_memory()
     for instance_id in ("i", "j"):
         make_instance(tx, instance_id)
         for number in range(MANY):

@@ -64,11 +64,6 @@ class Operation:
     errors: Mapping[str, int]
     """The exceptions it may answer, with their HTTP status."""
 
-    @property
-    def has_output(self) -> bool:
-        """Whether it answers anything at all, were it an empty object."""
-        return self.output is not None
-
 
 class Model:
     """All operations, compiled."""

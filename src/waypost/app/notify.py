@@ -6,6 +6,7 @@ delivery, which waits in the queue if it goes to somebody who is not ours.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from waypost.app import ports, trace
 from waypost.app.deliveries import tell
@@ -88,20 +89,22 @@ def sender(
     """Tell the sender what became of a delivery; or the trace, why they are not told."""
     envelope = message.envelope
     wishes = envelope.wishes_for(delivery.sent_to)
-    original = tx.octets(message.id, start=0, limit=notices.RETURNED_LIMIT)
-    header = original[: messages.end_of_header(original)]
-    permission = notices.may_bounce(
+    may_bounce = partial(
+        notices.may_bounce,
         sender=envelope.sender,
         reason=delivery.reason,
         what=_ASKED_AS.get(fate.action, Notify.SUCCESS),
         notify=wishes.notify,
         mode=deployment.bounces,
         is_authentic=message.is_authentic,
-        is_report=reports.is_report(header),
     )
-    notice_id = new_id()
+    permission, notice_id, original, header = may_bounce(), new_id(), b"", b""
     goes_to = _recipient(tx, deployment, envelope.sender, delivery, notice_id) if permission.granted else None
-    if goes_to is None:
+    if goes_to:  # only now is anything of the message needed
+        original = tx.octets(message.id, start=0, limit=notices.RETURNED_LIMIT)
+        header = original[: messages.end_of_header(original)]
+        permission = may_bounce(is_report=reports.is_report(header))
+    if goes_to is None or not permission.granted:
         because = permission.because or "no route for notices is set (bounces_via), and the sender is no address here"
         tell(tx, delivery, trace.NOT_NOTIFIED, {"what": fate.action.value, "because": because}, now=now)
         return

@@ -74,9 +74,9 @@ def of_acceptance(
         accepted["routes"] = routes
     if forged:
         accepted["forged_authentication_results"] = forged
-    events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
     if unchecked:
         accepted["unchecked"] = unchecked
+    events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
     if verdicts:
         events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(verdicts)))
     for destination in plan.destinations:

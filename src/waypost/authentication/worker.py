@@ -76,7 +76,7 @@ def main() -> None:
     """Serve, with nothing but answers on standard output, whatever a library prints."""
     for what, limit in LIMITS.items():
         resource.setrlimit(what, (limit, limit))
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the server, which closes our input when it is ready
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -56,16 +56,3 @@ class Gate(Protocol):
     def refused(self, reply: Reply) -> None:
         """Told when a session refuses a message by itself."""
         ...
-
-
-class OpenGate:
-    """Lets every message in."""
-
-    def at_mail(self) -> Reply | None:
-        """Yes."""
-        return None
-
-    at_data = at_mail
-
-    def refused(self, reply: Reply) -> None:
-        """Nobody wants to know."""

@@ -73,7 +73,7 @@ ACCEPTED = _reply(
     "{id} accepted",
     means="The message is on disk, with a delivery for each recipient, and is ours. The id finds it in the trace.",
 )
-HELP = _reply(214, "2.0.0", "{commands}\nSee RFC 5321", means="The commands that are understood.")
+HELP = _reply(214, "2.0.0", "{commands}\nSee RFC 5321", means="The commands that may be used now.")
 CANNOT_VERIFY = _reply(
     252,
     "2.0.0",

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from waypost.domain.messages import Envelope
 from waypost.smtp import grammar, parameters, replies
 from waypost.smtp.data import BareLineEnd, Body, ChunkDecoder, MessageDecoder
-from waypost.smtp.offer import Gate, Offer, OpenGate
+from waypost.smtp.offer import Gate, Offer
 from waypost.smtp.parameters import NOTHING_SAID, Refused, Transaction
 from waypost.smtp.questions import MessageReceived, PieceReceived, Question, RecipientGiven, TlsWanted
 from waypost.smtp.replies import Reply
@@ -50,11 +50,11 @@ class State(Enum):
 class Session:
     """One client's session, from the greeting to the end."""
 
-    def __init__(self, offer: Offer, *, peer: str, gate: Gate | None = None, tls: str = "") -> None:
+    def __init__(self, offer: Offer, *, peer: str, gate: Gate, tls: str = "") -> None:
         """`peer` is the client's IP address, `tls` the version and cipher if TLS was there from the beginning."""
         self._offer = offer
         self._peer = peer
-        self._gate = gate or OpenGate()
+        self._gate = gate
         self._tls = tls
         self._state = State.START
         self._farewell: Reply | None = None
@@ -477,8 +477,14 @@ class Session:
         return replies.OK
 
     def _help(self, _: str) -> Reply:
-        known = (verb for verb, command in _COMMANDS.items() if command.lmtp in (None, self._offer.lmtp))
-        return replies.HELP.about(commands=" ".join(known))
+        offered = [
+            verb
+            for verb, command in _COMMANDS.items()
+            if command.is_offered and command.lmtp in {None, self._offer.lmtp}
+        ]
+        if not self._offer.offers_tls or self._tls:
+            offered.remove("STARTTLS")
+        return replies.HELP.about(commands=" ".join(offered))
 
     def _quit(self, _: str) -> None:
         self.close(replies.BYE)
@@ -558,6 +564,8 @@ class _Command:
     """Also where the operator wants TLS."""
     lmtp: bool | None = None
     """Whether it is there in LMTP alone, or in SMTP alone."""
+    is_offered: bool = True
+    """Whether it is carried out for anybody."""
 
 
 _COMMANDS = {
@@ -574,7 +582,7 @@ _COMMANDS = {
     "VRFY": _Command(_always(replies.CANNOT_VERIFY)),
     "HELP": _Command(Session._help, goes_in_clear=True),
     "QUIT": _Command(Session._quit, takes_argument=False, goes_in_clear=True),
-    "EXPN": _Command(_always(replies.NOT_IMPLEMENTED)),
-    "AUTH": _Command(_always(replies.NOT_IMPLEMENTED)),
+    "EXPN": _Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
+    "AUTH": _Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
 }
 """Every verb that is understood."""

@@ -37,14 +37,17 @@ class Certificates:
     @property
     def context(self) -> ssl.SSLContext:
         """The context to use now."""
-        seen = self._look()
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                self._context = load(self._files)
-            except BadCertificate as error:
-                self._failed(error)
+        if self._look() != self._seen:
+            self.reload()
         return self._context
+
+    def reload(self) -> None:
+        """Make the context anew, whether a file has changed or not."""
+        self._seen = self._look()
+        try:
+            self._context = load(self._files)
+        except BadCertificate as error:
+            self._failed(error)
 
     def _look(self) -> list[tuple[int, int, int] | None]:
         return [_state_of(path) for path in self._files.all]

@@ -9,7 +9,6 @@ from pathlib import Path
 from waypost.domain import caseless
 from waypost.store import migrations
 from waypost.store.sqlite_transaction import SqliteTransaction
-from waypost.store.transaction import Seal
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
@@ -193,11 +192,3 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-
-
-def in_memory(seal: Seal) -> SqliteTransaction:
-    """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.execute("PRAGMA foreign_keys = ON")
-    migrate(connection, where="memory")
-    return SqliteTransaction(connection, seal)

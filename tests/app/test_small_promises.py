@@ -1,0 +1,70 @@
+"""What use cases promise beside their rules: values that are handed over stay as they are, nothing is read in vain."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.values import NOW, a_delivery, a_message, an_email_address
+from waypost.app import notify, ports, trace
+from waypost.app.deployment import Deployment
+from waypost.domain import routing
+from waypost.domain.delivery import Reason
+from waypost.domain.messages import Dsn, RecipientDsn
+from waypost.domain.notices import Action, Bounces, Fate
+
+DEPLOYMENT = Deployment(hostname="mail.example", loop_key=b"k")
+FAILED = Fate(action=Action.FAILED, status="5.1.1")
+
+
+def test_a_line_of_the_trace_does_not_change_after_it_was_made(monkeypatch):
+    made = []
+    real = ports.TraceEvent
+
+    def remembered(at, kind, detail):
+        made.append((real(at, kind, dict(detail)), real(at, kind, detail)))
+        return made[-1][1]
+
+    monkeypatch.setattr(ports, "TraceEvent", remembered)
+    plan = routing.plan([routing.Recipient(an_email_address("x").address, an_email_address("x"), None)])
+    found = trace.of_acceptance(a_message(), plan, routes="r", unchecked="the DNS does not answer", forged=1)
+    assert found == [then for then, _ in made]
+    assert found[0].detail["unchecked"] == "the DNS does not answer"
+
+
+class Reads:
+    """A transaction that counts how often octets are read, and keeps the lines of the trace."""
+
+    def __init__(self, octets=b"Subject: x\r\n\r\n"):
+        self.reads, self.lines = 0, []
+        self._octets = octets
+
+    def octets(self, _, *, start, limit):
+        self.reads += 1
+        return self._octets[start : start + limit]
+
+    def add_events(self, _, lines):
+        self.lines += lines
+
+    def email_address_by_key(self, _):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("envelope", "of_delivery", "mode", "because"),
+    [
+        ({"sender": ""}, {}, Bounces.ALWAYS, "null sender"),
+        ({}, {"reason": Reason.NOTICE}, Bounces.ALWAYS, "is a notice itself"),
+        ({}, {}, Bounces.NEVER, "the settings say"),
+        ({}, {}, Bounces.AUTHENTICATED, "nothing proves"),
+        ({"dsn": Dsn(recipients=(RecipientDsn(notify=("NEVER",)),))}, {}, Bounces.ALWAYS, "asked for NOTIFY=NEVER"),
+        ({}, {}, Bounces.ALWAYS, "no route for notices is set"),
+    ],
+)
+def test_no_octets_are_read_for_a_notice_that_is_not_sent_anyway(envelope, of_delivery, mode, because):
+    message = a_message()
+    message = replace(message, envelope=replace(message.envelope, **envelope))
+    tx, deployment = Reads(), replace(DEPLOYMENT, bounces=mode)
+    notify.sender(tx, deployment, a_delivery(**of_delivery), message, FAILED, new_id=lambda: "n", now=NOW)
+    assert tx.reads == 0
+    (line,) = tx.lines
+    assert because in line.detail["because"]
