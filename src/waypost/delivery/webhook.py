@@ -120,7 +120,7 @@ class WebhookTransport:
                 socket_factory=None if is_private_allowed else _public_socket,
                 ssl=self._tls or ssl.create_default_context(),
             )
-            connector._factory = partial(_bounded(), loop=asyncio.get_running_loop())  # noqa: SLF001 - there is no other way
+            connector._factory = partial(_bounded(), loop=asyncio.get_running_loop())  # noqa: SLF001 - test_library_internals
             self._sessions[is_private_allowed] = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),

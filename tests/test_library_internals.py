@@ -1,0 +1,112 @@
+"""What we use of libraries though they do not promise to keep it, and that it is still as it was when we looked.
+
+`pyproject.toml` bounds the versions of these libraries from above. When a test here fails after an update, read what
+has changed, adapt the code that the table names, and then write the new digest.
+"""
+
+import inspect
+import re
+import tomllib
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+
+import aiohttp.client_proto
+import aiohttp.connector
+import dkim
+import pytest
+import spf
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from waypost import http_server
+from waypost.authentication import spf_check
+
+LIBRARIES = ("aiohttp", "dkimpy", "pyspf", "uvicorn")
+
+HTTP = (
+    "http_server._BoundedProtocol bounds what comes before the body, and writes the head and body of an answer at once"
+)
+SERVER = "http_server.HttpServer runs inside our loop, leaves the signals to us, and stops at once when it is told to"
+WEBHOOK = (
+    "delivery.webhook._bounded cuts the connection of a receiver that says too much; aiohttp has no setting for it"
+)
+SPF = "authentication.spf_check._Query makes the look-ups of an evaluation itself, within bounds, and counts void ones"
+DKIM = (
+    "authentication.dkim_check verifies a header against a body hash that it has made itself, once for all signatures"
+)
+
+USED = {
+    "uvicorn HttpToolsProtocol.__init__": (HttpToolsProtocol.__init__, "4f0899941034", HTTP),
+    "uvicorn HttpToolsProtocol.connection_made": (HttpToolsProtocol.connection_made, "6efb565ff3d3", HTTP),
+    "uvicorn HttpToolsProtocol.connection_lost": (HttpToolsProtocol.connection_lost, "c91a4c9bf2e2", HTTP),
+    "uvicorn HttpToolsProtocol.data_received": (HttpToolsProtocol.data_received, "010a7ae59a5d", HTTP),
+    "uvicorn HttpToolsProtocol.on_message_begin": (HttpToolsProtocol.on_message_begin, "96d377fdc7c2", HTTP),
+    "uvicorn HttpToolsProtocol.on_header": (HttpToolsProtocol.on_header, "65d62c044f61", HTTP),
+    "uvicorn HttpToolsProtocol.on_headers_complete": (HttpToolsProtocol.on_headers_complete, "1ea8589acfad", HTTP),
+    "uvicorn HttpToolsProtocol.on_response_complete": (HttpToolsProtocol.on_response_complete, "64e254f28e38", HTTP),
+    "uvicorn Server.serve": (uvicorn.Server.serve, "112ef41af521", SERVER),
+    "uvicorn Server.startup": (uvicorn.Server.startup, "2aa1d70a244b", SERVER),
+    "uvicorn Server.main_loop": (uvicorn.Server.main_loop, "afccb353a119", SERVER),
+    "uvicorn Server.on_tick": (uvicorn.Server.on_tick, "60ea49b06ccf", SERVER),
+    "uvicorn Server.capture_signals": (uvicorn.Server.capture_signals, "e1bbcd4770d1", SERVER),
+    "aiohttp TCPConnector._wrap_create_connection": (
+        aiohttp.connector.TCPConnector._wrap_create_connection,
+        "7d64ce083616",
+        WEBHOOK,
+    ),
+    "aiohttp BaseConnector.__init__": (aiohttp.connector.BaseConnector.__init__, "99db6b24033b", WEBHOOK),
+    "aiohttp ResponseHandler.data_received": (
+        aiohttp.client_proto.ResponseHandler.data_received,
+        "9bf7ecf8e505",
+        WEBHOOK,
+    ),
+    "aiohttp ResponseHandler.set_response_params": (
+        aiohttp.client_proto.ResponseHandler.set_response_params,
+        "2eb047e32248",
+        WEBHOOK,
+    ),
+    "pyspf query.__init__": (spf.query.__init__, "c87cfefbb617", SPF),
+    "pyspf query.dns": (spf.query.dns, "63ad0ef0805e", SPF),
+    "pyspf query.get_explanation": (spf.query.get_explanation, "97223a01ee71", SPF),
+    "dkimpy DKIM.verify_headerprep": (dkim.DKIM.verify_headerprep, "68d5ef213883", DKIM),
+    "dkimpy DKIM.verify_sig_process": (dkim.DKIM.verify_sig_process, "ab008897178a", DKIM),
+    "dkimpy evaluate_pk": (dkim.evaluate_pk, "34a4ff7fe602", DKIM),
+}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_what_we_use_of_a_library_is_as_it_was_when_we_looked(name):
+    used, digest, why = USED[name]
+    found = sha256(inspect.getsource(used).encode()).hexdigest()[:12]
+    library = name.partition(" ")[0]
+    assert found == digest, (
+        f"{name} has changed in {library} {metadata.version(library)}. We use it because {why}. See whether that still "
+        f"holds, and then write {found} into the table."
+    )
+
+
+def test_everything_that_we_override_is_in_the_table():
+    """A method of ours that the library would never call is one that it has renamed."""
+    for ours, theirs, library in (
+        (http_server._BoundedProtocol, HttpToolsProtocol, "uvicorn HttpToolsProtocol"),
+        (http_server.HttpServer, uvicorn.Server, "uvicorn Server"),
+        (spf_check._Query, spf.query, "pyspf query"),
+    ):
+        public = {name for name, of in vars(ours).items() if inspect.isfunction(of) and not name.startswith("_")}
+        overriding = public - {"start", "stop"}
+        assert overriding <= vars(theirs).keys()
+        assert {f"{library}.{name}" for name in overriding} <= USED.keys()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_of_which_we_use_internals_has_an_upper_bound(library):
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (bound,) = [each for each in project["dependencies"] if re.match(rf"{library}\b", each)]
+    lower, upper = re.fullmatch(rf"{library}>=([0-9.]+),<([0-9.]+)", bound).groups()
+    least, found, most = ([int(part) for part in text.split(".")] for text in (lower, metadata.version(library), upper))
+    assert least <= found < most
+
+
+def test_every_library_of_the_table_has_one():
+    assert {name.partition(" ")[0] for name in USED} == set(LIBRARIES)
