@@ -79,7 +79,7 @@ def killed(tmp_path):
         "from waypost import datadir, opening\n"
         "async def run():\n"
         "    directory = datadir.DataDirectory(pathlib.Path(sys.argv[1]))\n"
-        "    directory.make()\n"
+        "    directory.prepare()\n"
         "    await opening.open_store(directory).write(make_instance)\n"
         "    os._exit(0)\n"
         "asyncio.run(run())\n"
@@ -96,9 +96,9 @@ def killed(tmp_path):
 def test_a_server_does_not_start_on_a_database_that_is_missing(data):
     (data / "waypost.sqlite3").unlink()
     assert refused(data) == (
-        f"{data}/waypost.sqlite3 is missing, but a server has kept its data there, as master.key and credentials in "
+        f"{data}/waypost.sqlite3 is missing, but a server has kept its data there, as lock and credentials in "
         f"{data} show. Restore the database from your backup. If the data is in PostgreSQL, name the database with "
-        f"--database. To start anew, without email addresses and mail, remove {data}/master.key and {data}/credentials."
+        f"--database. To start anew, without email addresses and mail, remove {data}/lock and {data}/credentials."
     )
 
 
@@ -112,18 +112,17 @@ def test_a_server_does_not_start_on_a_database_without_tables(data):
     with contextlib.closing(sqlite3.connect(data / "waypost.sqlite3")) as other:
         other.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); DROP TABLE t")
     said = refused(data)
-    assert said.startswith(f"{data}/waypost.sqlite3 has no tables, but a server has kept its data there, as ")
-    assert said.endswith(f"remove {data}/master.key, {data}/waypost.sqlite3 and {data}/credentials.")
+    assert said.startswith(
+        f"{data}/waypost.sqlite3 has no tables of Waypost, but a server has kept its data there, as "
+    )
+    assert said.endswith(f"remove {data}/lock and {data}/credentials.")
 
 
-@pytest.mark.parametrize("left", ["master.key", "credentials", "waypost.sqlite3-wal"])
+@pytest.mark.parametrize("left", ["lock", "credentials"])
 def test_one_file_that_only_a_server_leaves_is_enough_to_know(data, left):
     for file in data.iterdir():
         if file.name != left:
             file.unlink()
-    (data / left).touch()
-    if not (data / left).stat().st_size:
-        (data / left).write_bytes(b"x")
     said = refused(data)
     assert f"as {left} in {data} show" in said
     assert said.endswith(f"remove {data}/{left}.")
@@ -131,8 +130,8 @@ def test_one_file_that_only_a_server_leaves_is_enough_to_know(data, left):
 
 def test_the_removal_of_the_named_files_starts_anew(data):
     (data / "waypost.sqlite3").unlink()
-    assert refused(data).endswith(f"remove {data}/master.key and {data}/credentials.")
-    (data / "master.key").unlink()
+    assert refused(data).endswith(f"remove {data}/lock and {data}/credentials.")
+    (data / "lock").unlink()
     (data / "credentials").unlink()
     started(data)
 
@@ -151,7 +150,7 @@ def test_a_write_ahead_log_that_is_gone_after_a_kill_is_noticed(killed):
     assert said.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not end in order had its last ")
     assert said.endswith(f"To start without these changes, remove {killed}/waypost.sqlite3-shm.")
     (killed / "waypost.sqlite3-shm").unlink()
-    assert f"{killed}/waypost.sqlite3 has no tables" in refused(killed)
+    assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refused(killed)
 
 
 def test_a_write_ahead_log_that_was_cut_is_no_empty_server_nor_a_traceback(killed):
@@ -250,15 +249,17 @@ def test_a_master_key_that_is_not_there_whole_is_named_with_what_to_do(data, tex
 # New
 
 
-def test_a_new_directory_has_no_mark_of_its_first_start_afterwards(data):
-    files = {file.name for file in data.iterdir()}
-    assert files == {"waypost.sqlite3", "credentials", "master.key", "lock"}
-
-
 def test_a_credentials_file_of_before_access_keys_had_a_store_is_taken_in(tmp_path):
     (tmp_path / "credentials").write_bytes(COPIED)
     started(tmp_path)
     assert opened(tmp_path, lambda tx: tx.access_key("AKIAONE") is not None)
+
+
+def test_a_master_key_that_was_put_there_before_the_first_start_is_used(tmp_path):
+    (tmp_path / "lock").touch()  # by a start that failed
+    (tmp_path / "master.key").write_text(f"{KEY}\n")
+    started(tmp_path)
+    assert (tmp_path / "master.key").read_text() == f"{KEY}\n"
 
 
 def test_an_empty_file_in_a_new_directory_is_no_database_that_was_lost(tmp_path, monkeypatch):
@@ -267,9 +268,16 @@ def test_an_empty_file_in_a_new_directory_is_no_database_that_was_lost(tmp_path,
     started(tmp_path)
 
 
-def test_a_directory_without_a_mark_from_an_earlier_version_opens(data):
-    assert not (data / "first-start").exists()
+def test_a_directory_of_an_earlier_version_opens_and_is_marked(data):
+    os.truncate(data / "lock", 0)
     started(data)
+    assert (data / "lock").read_bytes() == b"A server has kept its data here.\n"
+
+
+def test_a_database_of_an_earlier_version_that_was_lost_is_known_by_its_credentials(data):
+    os.truncate(data / "lock", 0)
+    (data / "waypost.sqlite3").unlink()
+    assert f"as credentials in {data} show" in refused(data)
 
 
 _STEPS = (
@@ -321,13 +329,12 @@ def test_a_first_start_that_was_killed_in_a_migration_is_gone_on_with(tmp_path, 
         with pytest.raises(Killed):
             opened(tmp_path)
     opened(tmp_path)
-    assert not (tmp_path / "first-start").exists()
 
 
 # A full disk
 
 
-@pytest.mark.parametrize("name", ["first-start", "master.key", "credentials", "run.json", "certificate-key.pem"])
+@pytest.mark.parametrize("name", ["master.key", "credentials", "run.json", "certificate-key.pem"])
 def test_a_disk_that_is_full_at_the_first_start_is_said_in_a_sentence(tmp_path, monkeypatch, name):
     real = os.open
 
@@ -384,11 +391,15 @@ def test_a_server_does_not_start_on_a_postgresql_database_that_was_emptied(node,
     (node / "database").write_text(f"{other}\n")
     try:
         said = refused(node)
-        assert "has no tables, but a server has kept its data there, as database and credentials in " in said
+        assert (
+            "has no tables of Waypost, but a server has kept its data there, as database, lock and credentials in "
+            in said
+        )
         assert "Restore the database from your backup, or name the database that has its data." in said
-        assert said.endswith(f"remove {node}/database and {node}/credentials.")
+        assert said.endswith(f"remove {node}/database, {node}/lock and {node}/credentials.")
         (node / "database").unlink()
-        assert refused(node, database=other).endswith(f"remove {node}/credentials.")
+        assert refused(node, database=other).endswith(f"remove {node}/lock and {node}/credentials.")
+        (node / "lock").unlink()
         (node / "credentials").unlink()
         started(node, database=other)
     finally:

@@ -6,8 +6,7 @@ credentials         the owner's access key, as an AWS shared-credentials file; o
 master.key          32 octets that seal the secrets in the database; only for the owner's eyes. Not there if
                     WAYPOST_MASTER_KEY has it
 run.json            where the running server is; there only while it runs
-lock                held by the running server
-first-start         there only until the first start has made the database, so that one that was killed can go on
+lock                held by the running server; empty until there is a database, see `first_start`
 """
 
 import base64
@@ -19,7 +18,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import ip_address
@@ -37,7 +36,7 @@ _MASTER_KEY_OCTETS = 32
 _HALF_WRITTEN = f"{'[0-9a-f]' * 8}.new"
 """How the name of a file ends, as a pattern, that is being written and will replace another one."""
 
-_OWN_CREDENTIALS = "# The owner's access key for Waypost."
+OWN_CREDENTIALS = "# The owner's access key for Waypost."
 """How a credentials file begins that a server has written."""
 
 
@@ -91,10 +90,10 @@ class DataDirectory:
         self.path = path
         self.database = path / "waypost.sqlite3"
         self.credentials = path / "credentials"
-        self._elsewhere = path / "database"
-        self._master_key = path / "master.key"
+        self.elsewhere = path / "database"
+        self.master_key = path / "master.key"
         self._run = path / "run.json"
-        self._first_start = path / "first-start"
+        self.lock = path / "lock"
         self._lock_file: IO[bytes] | None = None
 
     @contextmanager
@@ -111,18 +110,18 @@ class DataDirectory:
         os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for kept in (*self.path.glob(f"{self.database.name}*"), self.credentials, self._master_key):
+            for kept in (*self.path.glob(f"{self.database.name}*"), self.credentials, self.master_key):
                 if kept.exists():  # perhaps copied from a backup that others could read
                     kept.chmod(0o600)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
 
     def prepare(self) -> None:
         """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
         self.make()
         with ExitStack() as opened:
             try:
-                lock = opened.enter_context((self.path / "lock").open("ab"))
+                lock = opened.enter_context(self.lock.open("ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
@@ -133,7 +132,7 @@ class DataDirectory:
                     f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
                 ) from error
             except OSError as error:
-                raise self._unusable(error) from error
+                raise self.unusable(error) from error
             self._lock_file = lock
             opened.pop_all()
 
@@ -146,7 +145,7 @@ class DataDirectory:
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
                 f"{self.path} belongs to a server on {self._remembered}, which is another database. Choose another "
-                f"directory with --data; or remove {self._elsewhere}, if the data is there now."
+                f"directory with --data; or remove {self.elsewhere}, if the data is there now."
             )
         if database and self.database.exists():
             raise DataDirectoryError(
@@ -158,117 +157,50 @@ class DataDirectory:
     @property
     def _remembered(self) -> str:
         try:
-            remembered = self._elsewhere.read_text(encoding="utf-8").strip()
+            remembered = self.elsewhere.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return ""
         except OSError as error:
-            raise DataDirectoryError(f"{self._elsewhere} cannot be read: {error.strerror}.") from error
+            raise DataDirectoryError(f"{self.elsewhere} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
             remembered = ""
         if not remembered.startswith(("postgresql://", "postgres://")):  # or an empty file of a database would be made
             raise DataDirectoryError(
-                f"{self._elsewhere} must have the URL of a PostgreSQL database, without its password. Restore it from "
+                f"{self.elsewhere} must have the URL of a PostgreSQL database, without its password. Restore it from "
                 "your backup, or write that URL into it."
             )
         return remembered
-
-    def may_make_database(self, database: str) -> bool:
-        """Whether the database may be made: the PostgreSQL `database`, or the file of this directory where that is "".
-
-        It may at the first start of a directory, which the file `first-start` tells until `database_made`: a first
-        start that was killed is gone on with. Afterwards a database that is not there was lost, and a server on an
-        empty one would refuse all mail. Raises `DataDirectoryError` if the file was lost, or a part of it.
-        """
-        try:
-            if not self.signs_of_database(database):
-                if self.path.exists():
-                    _write_private(self._first_start, "")
-                return True
-            if self._first_start.exists():
-                return True
-            if not database:
-                self._refuse_lost_file()
-        except OSError as error:
-            raise self._unusable(error) from error
-        return False
-
-    def database_made(self) -> None:
-        """The database is there from now on."""
-        try:
-            self._first_start.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def signs_of_database(self, database: str) -> list[Path]:
-        """The files of this directory that only a server or command leaves which has made its database.
-
-        `database` is as in `may_make_database`. Raises `OSError`.
-        """
-        if database:  # the master key of a further node is put there before its first start
-            own = [self._elsewhere] if self._elsewhere.exists() else []
-        else:
-            own = [file for file in (self._master_key, *self._database_files) if _size(file)]
-        return [*own, *([self.credentials] if self._has_own_credentials() else [])]
-
-    def lost(self, what: str, database: str) -> DataDirectoryError:
-        """The refusal to start on a database of which nothing is left. `what` names it and says so."""
-        signs = self.signs_of_database(database)
-        others = ", or name the database that has its data" if database else ""
-        hint = "" if database else " If the data is in PostgreSQL, name the database with --database."
-        return DataDirectoryError(
-            f"{what}, but a server has kept its data there, as {_listed(file.name for file in signs)} in {self.path} "
-            f"show. Restore the database from your backup{others}.{hint} To start anew, without email addresses and "
-            f"mail, remove {_listed(map(str, signs))}."
-        )
-
-    def _refuse_lost_file(self) -> None:
-        """Raise `DataDirectoryError` if the file of the database, or its write-ahead log, was lost."""
-        if not self.database.exists():
-            raise self.lost(f"{self.database} is missing", "")
-        if not _size(self.database):
-            raise self.lost(f"{self.database} is empty", "")
-        _, log, index, _ = self._database_files
-        # SQLite makes the log before its index, and a server that ends in order removes the index before the log.
-        if not log.exists() and index.exists() and not log.exists():
-            raise DataDirectoryError(
-                f"{log} is missing. A server that did not end in order had its last changes there, perhaps all. "
-                f"Restore it, or the whole database from your backup. To start without these changes, remove {index}."
-            )
-
-    @property
-    def _database_files(self) -> list[Path]:
-        """Where SQLite keeps the database: the file, its write-ahead log, the index of that, and an older log."""
-        return [self.database.with_name(f"{self.database.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
-
-    def _has_own_credentials(self) -> bool:
-        """Whether the credentials file was written by a server, and not by a Waypost that had no access keys yet."""
-        try:
-            with self.credentials.open("rb") as file:
-                return file.read(len(_OWN_CREDENTIALS)) == _OWN_CREDENTIALS.encode()
-        except FileNotFoundError:
-            return False
 
     def remember_database(self, url: str) -> None:
         """Keep in mind, but for the password, that this is the directory of a server on a PostgreSQL database.
 
         Whoever starts it again, or asks for its access keys, then need not say so again, and gets no empty Waypost.
         """
-        _write_private(self._elsewhere, _without_password(url) + "\n")
+        _write_private(self.elsewhere, _without_password(url) + "\n")
 
     @property
     def data_at(self) -> str:
         """Where all data is, for people."""
         return self._remembered or str(self.database)
 
+    def note_database(self) -> None:
+        """Note in the lock, if it is held, that there is a database from now on. Raises `DataDirectoryError`."""
+        try:
+            if self._lock_file and not self.lock.stat().st_size:
+                self._lock_file.write(b"A server has kept its data here.\n")
+                self._lock_file.flush()
+        except OSError as error:
+            raise self.unusable(error) from error
+
     @property
     def has_database(self) -> bool:
         """Whether a server has run on this directory."""
-        return self.database.exists() or self._elsewhere.exists()
+        return self.database.exists() or self.elsewhere.exists()
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Keep the owner's access key where `waypost env` and AWS tools find it."""
         profile = (
-            f"{_OWN_CREDENTIALS} It is good for nothing else.\n"
+            f"{OWN_CREDENTIALS} It is good for nothing else.\n"
             "[default]\n"
             f"aws_access_key_id = {key.id}\n"
             f"aws_secret_access_key = {key.secret}\n"
@@ -313,7 +245,7 @@ class DataDirectory:
         if encoded := os.environ.get(MASTER_KEY_VARIABLE):
             master, where = _decoded(encoded), MASTER_KEY_VARIABLE
         else:
-            master, where = self._master_key_in_file(), str(self._master_key)
+            master, where = self._master_key_in_file(), str(self.master_key)
         if len(master) != _MASTER_KEY_OCTETS:
             raise DataDirectoryError(
                 f"{where} must be {_MASTER_KEY_OCTETS} octets in base64url. Restore it from your backup."
@@ -322,17 +254,17 @@ class DataDirectory:
 
     def _master_key_in_file(self) -> bytes:
         """The master key of this directory; made with a new database."""
-        if not self._master_key.exists():
+        if not self.master_key.exists():
             if self.has_database:
                 raise DataDirectoryError(
-                    f"{self._master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
+                    f"{self.master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
             made = secrets.token_bytes(_MASTER_KEY_OCTETS)
-            _write_private(self._master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
+            _write_private(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
         try:
-            return _decoded(self._master_key.read_text(encoding="utf-8"))
+            return _decoded(self.master_key.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataDirectoryError(f"{self._master_key} cannot be read: {error.strerror}.") from error
+            raise DataDirectoryError(f"{self.master_key} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
             return b""
 
@@ -361,7 +293,8 @@ class DataDirectory:
             lmtp=_reachable(run.lmtp),
         )
 
-    def _unusable(self, error: OSError) -> DataDirectoryError:
+    def unusable(self, error: OSError) -> DataDirectoryError:
+        """The refusal of a directory in which something cannot be done."""
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.")
 
     def release(self) -> None:
@@ -438,20 +371,6 @@ def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataDirectoryError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _size(file: Path) -> int:
-    """Octets in a file; none if it is not there. Raises `OSError`."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Names as a list in a sentence."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _without_password(url: str) -> str:

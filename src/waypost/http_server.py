@@ -1,7 +1,7 @@
 """uvicorn, inside our loop, within bounds for what a stranger may send, and with one write an answer.
 
-Some of what is used here is no promise of uvicorn's: `tests/test_library_internals.py` lists it, and `pyproject.toml` has
-an upper bound for that reason.
+Some of what is used here is no promise of uvicorn's: `tests/test_library_internals.py` lists it, and `pyproject.toml`
+has an upper bound for that reason.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
-from waypost import datadir, keyring
+from waypost import datadir, first_start, keyring
 from waypost.app import access_keys, ports
 from waypost.clock import now
 from waypost.domain import errors
@@ -37,7 +37,7 @@ def open_store(
     With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
     `DataDirectoryError`.
     """
-    may_make = directory.may_make_database(database)
+    may_make = first_start.may_make_database(directory, database)
     seal = keyring.Keyring(directory.derived_key("sealed secrets"))
     try:
         if database:
@@ -45,10 +45,10 @@ def open_store(
         else:
             store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make)
     except SchemaMissing as error:
-        raise directory.lost(str(error), database) from error
+        raise first_start.lost(directory, str(error), database) from error
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, keyring.SealBroken) as error:
         raise CannotStart(str(error)) from error
-    directory.database_made()
+    directory.note_database()
     return store
 
 
@@ -87,7 +87,7 @@ async def administering(
         directory.make()
     elif (
         not directory.has_database
-        and not directory.signs_of_database(database)
+        and not first_start.signs_of_database(directory)
         and not (database and datadir.is_master_key_in_environment())
     ):
         further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""

@@ -16,11 +16,11 @@ class SchemaTooOld(Exception):
 
 
 class SchemaMissing(Exception):
-    """The database has no tables, and may not be made: it had some."""
+    """The database has no tables of ours, and may not be made: it had some."""
 
     def __init__(self, where: str) -> None:
         """`where` names the database."""
-        super().__init__(f"{where} has no tables")
+        super().__init__(f"{where} has no tables of Waypost")
 
 
 @dataclass(frozen=True, slots=True)
