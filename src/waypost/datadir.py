@@ -121,7 +121,7 @@ class DataDirectory:
         self.make()
         with ExitStack() as opened:
             try:
-                lock = opened.enter_context(self.lock.open("ab"))
+                lock = opened.enter_context(self.lock.open("ab", buffering=0))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
@@ -188,7 +188,6 @@ class DataDirectory:
         try:
             if self._lock_file and not self.lock.stat().st_size:
                 self._lock_file.write(b"A server has kept its data here.\n")
-                self._lock_file.flush()
         except OSError as error:
             raise self.unusable(error) from error
 

@@ -238,7 +238,7 @@ WARNINGS = frozenset(
 
 
 class AlreadyTold(Exception):
-    """Ends what can neither be answered nor finished any more. Its cause has been emitted, and is not told again."""
+    """Ends what can neither be answered nor finished any more. Its cause has been emitted, or is none of ours."""
 
 
 Emit = Callable[[Event], None]
