@@ -69,6 +69,7 @@ USED = {
     "pyspf query.__init__": (spf.query.__init__, "c87cfefbb617", SPF),
     "pyspf query.dns": (spf.query.dns, "63ad0ef0805e", SPF),
     "pyspf query.get_explanation": (spf.query.get_explanation, "97223a01ee71", SPF),
+    "pyspf query.validated_ptrs": (spf.query.validated_ptrs, "2b0b3bc7714f", SPF),
     "dkimpy DKIM.verify_headerprep": (dkim.DKIM.verify_headerprep, "68d5ef213883", DKIM),
     "dkimpy DKIM.verify_sig_process": (dkim.DKIM.verify_sig_process, "ab008897178a", DKIM),
     "dkimpy evaluate_pk": (dkim.evaluate_pk, "34a4ff7fe602", DKIM),

@@ -14,8 +14,9 @@ import sys
 import pytest
 
 from tests import postgresql
-from tests.values import TENANT
+from tests.values import TENANT, make_instance
 from waypost import bootstrap, datadir, opening
+from waypost.app import ports
 from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
 from waypost.settings import Settings
 
@@ -178,13 +179,26 @@ def test_a_database_that_was_cut_to_half_is_named_with_what_to_do(data):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_database_with_random_octets_is_named_with_what_to_do(data, seed):
+def test_a_database_with_random_octets_is_no_empty_server_nor_a_traceback(data, seed):
+    opened(data, make_instance)
     some = random.Random(seed)
     with (data / "waypost.sqlite3").open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         for _ in range(40):
             file.seek(some.randrange(8192, size - 64))
             file.write(some.randbytes(64))
+    with contextlib.suppress(opening.CannotStart, ports.StoreUnavailable):
+        assert opened(data, lambda tx: tx.instance(TENANT, "i"))  # where the octets fell, nothing was
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_database_with_random_pages_is_named_with_what_to_do(data, seed):
+    some = random.Random(seed)
+    with (data / "waypost.sqlite3").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        for page in some.sample(range(1, size // 4096), 5):
+            file.seek(page * 4096)
+            file.write(some.randbytes(4096))
     assert "The file is damaged. Restore it from your backup." in refused(data)
 
 
