@@ -161,6 +161,34 @@ def test_a_mistake_while_a_route_is_looked_at_is_told_and_the_others_are_looked_
     assert "leads back to this server" in unreachable.reason
 
 
+def test_the_log_names_no_email_address_where_a_route_leads_nowhere(tmp_path):
+    """Neither that of its match, nor one in its target, nor one that a peer says."""
+    logged = []
+    address = "support@example.com"
+    with Sink(greeting=b"554 5.7.1 no mail for support@example.com") as sink:
+        routes = [
+            Route(match=address, to=f"maildir:{tmp_path}/nowhere/{address}"),
+            Route(match=address, to=sink.to),
+            Route(match=address, to=f"https://127.0.0.1:1/{address}", secret="a secret of some length"),
+            Route(match=address, to="smtp://127.0.0.1:2525"),
+        ]
+        server = OurServer(hostname="mx.example", listeners=["127.0.0.1:2525"], resolver=Hosts())
+        asyncio.run(routes_check.tell(routes, server, logged.append))
+    assert [event.route for event in logged] == [route.log_name for route in routes]
+    assert [event.destination for event in logged] == [
+        "maildir:...",
+        sink.to,
+        "https://127.0.0.1:1/...",
+        "smtp://127.0.0.1:2525",
+    ]
+    assert [event.reason for event in logged][:2] == [
+        "its directory is not there, or cannot be used",
+        "greeting: 554",
+    ]
+    assert logged[3].reason == "it leads back to this server"
+    assert "support" not in repr(logged)
+
+
 def test_a_maildir_that_may_not_be_looked_at_is_a_reason_and_ends_nothing(tmp_path, monkeypatch):
     def denied(_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -122,6 +122,7 @@ class _Attempted:
 
     id: str
     destination: str
+    """As by `domain.routes.log_destination`."""
     attempt: int
     stage: str
     code: int
@@ -158,8 +159,11 @@ class RouteUnreachable:
     """The destination of a route cannot be reached now. Mail for it waits."""
 
     route: str
+    """Its `log_name`."""
     destination: str
+    """As by `domain.routes.log_destination`."""
     reason: str
+    """In our own words: those of a peer could name an email address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

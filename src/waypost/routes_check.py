@@ -20,7 +20,7 @@ from waypost.delivery.public import is_public
 from waypost.delivery.smtp import SmtpTransport
 from waypost.domain import discretion
 from waypost.domain.delivery import Protocol, Trouble
-from waypost.domain.routes import Route
+from waypost.domain.routes import Route, log_destination
 from waypost.opening import Refused
 from waypost.settings import Settings, host_and_port
 
@@ -35,6 +35,18 @@ Address = IPv4Address | IPv6Address
 
 class LeadsBack(Refused):
     """Mail would go in a circle."""
+
+    reason = "it leads back to this server"
+    """For the log."""
+
+
+class Unreachable(Refused):
+    """The destination of a route is not there, or not usable. The message says why."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """For the log: in our own words, without a path or the words of a peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +85,12 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
     for route in routes:
         try:
             await check(route, server)
-        except Refused as error:
-            emit(events.RouteUnreachable(route=route.match, destination=route.to, reason=str(error)))
+        except (LeadsBack, Unreachable) as error:
+            emit(
+                events.RouteUnreachable(
+                    route=route.log_name, destination=log_destination(route.to), reason=error.reason
+                )
+            )
         except Exception as error:  # noqa: BLE001 - a mistake of ours, and the other routes are still to be looked at
             emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
 
@@ -96,13 +112,14 @@ async def check(route: Route, server: OurServer) -> None:
     await refuse_circle(route, server.listeners)
     target = route.target
     if target.protocol is Protocol.MAILDIR:
-        reason = await asyncio.to_thread(_look_at_directory, Path(target.path))
+        found = await asyncio.to_thread(_look_at_directory, Path(target.path))
+        reason = "its directory is not there, or cannot be used"
     elif target.protocol is Protocol.WEBHOOK:
-        reason = await _look_at_webhook(route)
+        found = reason = await _look_at_webhook(route)
     else:
-        reason = await _look_at_server(route, server)
-    if reason:
-        raise Refused(f"{route.to} cannot be reached: {discretion.one_line(reason)}")
+        found, reason = await _look_at_server(route, server)
+    if found:
+        raise Unreachable(f"{route.to} cannot be reached: {discretion.one_line(found)}", reason)
 
 
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
@@ -172,11 +189,11 @@ def _circle(route: Route) -> LeadsBack:
     return LeadsBack(f"The route for {route.match} leads back to this server ({route.to}): mail would go in a circle.")
 
 
-async def _look_at_server(route: Route, server: OurServer) -> str:
-    """Go as far as a mail server that is ready for a message."""
+async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
+    """Go as far as a mail server that is ready for a message. Returns what was in the way, in its words and in ours."""
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
-        return ""  # it depends on the address
+        return "", ""  # it depends on the address
     if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, server):
         raise _circle(route)
     timeouts = Timeouts(connect=SECONDS, greeting=SECONDS, command=SECONDS)
@@ -187,7 +204,10 @@ async def _look_at_server(route: Route, server: OurServer) -> str:
         await transport.close()
     if found and found.trouble is Trouble.IS_OURSELVES:
         raise _circle(route)
-    return f"{found.stage}: {' '.join(filter(None, [str(found.code or ''), found.text]))}" if found else ""
+    if found is None:
+        return "", ""
+    words = " ".join(filter(None, [str(found.code or ""), found.text]))
+    return f"{found.stage}: {words}", f"{found.stage}: {found.code or found.trouble}"
 
 
 async def _is_mail_host(domain: str, server: OurServer) -> bool:

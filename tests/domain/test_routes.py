@@ -1,6 +1,8 @@
 """Routes as tables: which one an address has, where it leads, and what is refused."""
 
+import re
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -239,9 +241,37 @@ def test_a_password_over_smtps_wants_a_good_certificate():
     assert routes.checked(given).tls is Tls.VERIFY
 
 
+@pytest.mark.parametrize(
+    ("destination", "logged"),
+    [
+        ("smtp://relay.example:2600", "smtp://relay.example:2600"),
+        ("smtps://[2001:db8::1]:465", "smtps://[2001:db8::1]:465"),
+        ("mx:example.com", "mx:example.com"),
+        ("lmtp:///run/mail/support@example.com", "lmtp:..."),
+        ("maildir:/var/mail/support@example.com", "maildir:..."),
+        ("https://hooks.example/a-key/support@example.com", "https://hooks.example/..."),
+        ("https://hooks.example/", "https://hooks.example/"),
+        ("https://hooks.example?to=support@example.com", "https://hooks.example/..."),
+        ("", ""),
+    ],
+)
+def test_the_log_has_no_path_of_a_destination(destination, logged):
+    assert routes.log_destination(destination) == logged
+
+
+def test_the_name_of_a_route_in_the_log_tells_no_address_and_stays_as_long_as_match_and_target_do():
+    route = Route(match="support@example.com", to="smtp://relay.example")
+    name = route.log_name
+    assert re.fullmatch("[0-9a-f]{12}", name)
+    assert replace(route, keep=True, connections=3).log_name == name
+    assert replace(route, match="sales@example.com").log_name != name
+    assert replace(route, to="smtp://other.example").log_name != name
+
+
 def test_a_route_is_shown_without_its_secret():
     route = Route(match="*", to="smtp://a", user="me", secret="hush", fault=Fault.DROP_AFTER_DATA)
     assert routes.without_secret(route) == {
+        "log_name": route.log_name,
         "match": "*",
         "to": "smtp://a",
         "keep": False,

@@ -39,6 +39,7 @@ class Sink:
     sessions: int = 0
     extensions: tuple = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 50000000")
     is_lmtp: bool = False
+    greeting: bytes = b"220 sink.example"
 
     def __enter__(self):
         self._loop, self._writers = asyncio.new_event_loop(), []
@@ -97,7 +98,7 @@ class Sink:
 
     async def _serve(self, reader, writer):  # noqa: C901, PLR0912 - a dialogue, from its greeting to its end
         sender = recipient = ""
-        writer.write(b"220 sink.example\r\n")
+        writer.write(self.greeting + b"\r\n")
         while line := (await reader.readline()).decode().strip():
             verb, _, rest = line.partition(" ")
             match verb.upper():

@@ -82,6 +82,7 @@ def test_a_route_is_set_listed_and_removed(routes):
         {
             "number": 1,
             "source": "command",
+            "log_name": "ca743be8c02c",
             "match": "support@example.com",
             "to": "smtp://127.0.0.1:2600",
             "keep": True,
@@ -133,9 +134,9 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
     routes.add("*@example.com", "inbox", "--before", "1")
     printed = routes("list", "--config", file)
     assert printed.splitlines() == [
-        "file  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
-        "   1  *@example.com  ->  inbox",
-        "   2  *  ->  smtp://relay.example  (TLS verify, as me)",
+        "file  a07489dae765  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
+        "   1  651fef290376  *@example.com  ->  inbox",
+        "   2  556b6624c8a5  *  ->  smtp://relay.example  (TLS verify, as me)",
         "      What none of these is for goes to the inbox.",
     ]
     as_json = routes.list("--config", file)
@@ -146,7 +147,7 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
 def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over(routes):
     routes.add("*@example.com", "inbox")
     assert routes("list").splitlines() == [
-        "   1  *@example.com  ->  inbox",
+        "   1  651fef290376  *@example.com  ->  inbox",
         "      No server is running here. Routes of a settings file are not shown: name it with --config.",
     ]
 
@@ -258,8 +259,8 @@ def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_f
     routes = Routes(server.data, capsys, monkeypatch)
     routes.add("*@example.com", "inbox")
     seen = [
-        "file  a@example.com  ->  smtp://127.0.0.1:1  (FAULT ON PURPOSE: slow)",
-        "   1  *@example.com  ->  inbox",
+        "file  d4ec46717aca  a@example.com  ->  smtp://127.0.0.1:1  (FAULT ON PURPOSE: slow)",
+        "   1  651fef290376  *@example.com  ->  inbox",
         "      What none of these is for goes to the inbox.",
     ]
     assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == seen

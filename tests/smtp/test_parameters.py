@@ -130,9 +130,14 @@ def test_an_unknown_parameter_is_named(read, said, name):
         ("a'b", "a'b"),
         ("{name}", "{name}"),
         ("ü" * 40, (r"\xfc" * 40)[:64]),
+        ("support@example.com", "..."),
+        ("<support@example.com>", "..."),
+        ("support@example.com=1", "..."),
+        ("ORCPT=rfc822;support@example.com=1", "ORCPT=..."),
     ],
 )
-def test_a_bad_parameter_is_named_in_visible_ascii(said, name):
+def test_a_bad_parameter_is_named_in_visible_ascii_and_without_an_email_address(said, name):
+    """The log has the reply, and may hold no email address."""
     for read in (mail, rcpt):
         assert is_refused(read, said, replies.BAD_PARAMETER.about(name=name))
 

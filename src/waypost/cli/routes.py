@@ -51,6 +51,7 @@ def listed(
     """List the routes of the running server, the first that wins first; those of its settings file are marked so.
 
     Where no server is running, those of the settings file that --config names. Secrets are not shown.
+    The second column is the name of a route in the log, which holds no email address.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj
@@ -63,7 +64,7 @@ def listed(
         print_json({"is_running": running is not None, "routes": shown})
         return
     for route in shown:
-        typer.echo(f"{route['number'] or 'file':>4}  {_told(route)}")
+        typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_told(route)}")
     if running is None and not config:
         typer.echo("      No server is running here. Routes of a settings file are not shown: name it with --config.")
     else:

@@ -23,6 +23,7 @@ from waypost.delivery.faults import Faulty
 from waypost.delivery.lanes import Lane, Lanes
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.errors import Busy
+from waypost.domain.routes import log_destination
 
 T = TypeVar("T")
 
@@ -316,7 +317,7 @@ class Worker:
         works.emit(
             _KINDS[decision.then](
                 id=ready.claimed.delivery.id,
-                destination=ready.claimed.delivery.destination,
+                destination=log_destination(ready.claimed.delivery.destination),
                 attempt=ready.claimed.queued.attempts + 1,
                 stage=result.stage,
                 code=result.code or 0,
@@ -370,7 +371,7 @@ class Worker:
 
     def _lost(self, ready: Ready) -> None:
         delivery = ready.claimed.delivery
-        self._works.emit(events.LeaseLost(id=delivery.id, destination=delivery.destination))
+        self._works.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
 
     async def _send(self, ready: Ready) -> AttemptResult:
         works, message = self._works, ready.claimed.message

@@ -121,6 +121,14 @@ class Route:
         """Whether it leads nowhere but to the inbox."""
         return self.to == INBOX
 
+    @property
+    def log_name(self) -> str:
+        """Its name in the log, which may hold no email address: a digest of `match` and `to`, 12 hex digits.
+
+        `waypost routes list` shows it beside the route.
+        """
+        return hashlib.sha256(f"{self.match}\n{self.to}".encode()).hexdigest()[:12]
+
 
 INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 """What holds where no route matches."""
@@ -162,6 +170,18 @@ def destination(route: Route, address: addresses.Address) -> str:
     if route.is_inbox:
         return ""
     return f"mx:{address.key.rpartition('@')[2]}" if route.to == "mx:" else route.to
+
+
+def log_destination(destination: str) -> str:
+    """A destination as the log may have it: without its path, which may hold an email address or a key.
+
+    What is left out is shown as three dots; the trace of a message has all of it.
+    """
+    scheme, _, rest = destination.partition(":")
+    if scheme == "maildir" or rest.startswith("///"):
+        return f"{scheme}:..."
+    origin = re.split("[/?#]", rest.removeprefix("//"), maxsplit=1)[0]
+    return destination if rest.rstrip("/") in {origin, f"//{origin}"} else f"{scheme}://{origin}/..."
 
 
 def revision(routes: Sequence[Route]) -> str:
@@ -285,6 +305,7 @@ def _checked_match(match: str) -> str:
 def without_secret(route: Route) -> dict[str, Any]:
     """What may be shown of a route, as JSON has it."""
     return {
+        "log_name": route.log_name,
         "match": route.match,
         "to": route.to,
         "keep": route.keep,

@@ -169,11 +169,17 @@ def decode_unitext(text: str) -> str | None:
     return re.sub(r"\\x\{([0-9A-F]+)\}", lambda match: chr(int(match[1], 16)), text)
 
 
+def _shown(word: str) -> str:
+    """What is no parameter, in visible ASCII, and without an email address: the log has the reply with it."""
+    before, at, _ = word.partition("@")
+    return ascii(f"{before[: before.rfind('=') + 1]}..." if at else word)[1:-1]
+
+
 def _parameters(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in filter(None, text.split(" ")):
         match = _PARAMETER.fullmatch(word)
-        name = (match["name"].upper() if match else ascii(word)[1:-1])[:NAME_LIMIT]
+        name = (match["name"].upper() if match else _shown(word))[:NAME_LIMIT]
         if match is None or name in found:
             raise BadParameter(name)
         found[name] = match["value"] or ""
