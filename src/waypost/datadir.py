@@ -136,6 +136,15 @@ class DataDirectory:
             self._lock_file = lock
             opened.pop_all()
 
+    def forget_killed_server(self) -> None:
+        """Remove what a server that was killed has left of itself: where it was. Nothing happens while one runs.
+
+        `prepare` does so too. This is for the moment at which a server starts, before it has loaded all that it needs.
+        """
+        with suppress(OSError), (self.path / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._run.unlink(missing_ok=True)
+
     def where(self, database: str) -> str:
         """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.e2e.house import House, logged, waypost
+from waypost import cli
 from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied, server
@@ -340,3 +341,27 @@ def test_a_server_that_cannot_start_says_why_to_tests(new_server):
     with pytest.raises(ServerDied, match="account must be twelve digits"):
         new_server.start()
     new_server._process.stdout.close()
+
+
+def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(new_server, monkeypatch):
+    new_server.start()
+    new_server.kill()
+    left = new_server.data / "run.json"
+    assert left.exists()
+    there = []
+
+    def loaded(*_):
+        there.append(left.exists())
+        raise SystemExit
+
+    monkeypatch.setattr("waypost.bootstrap.Service", loaded)
+    monkeypatch.setattr("sys.argv", ["waypost", "serve", "--data", str(new_server.data)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert there == [False]
+
+
+def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
+    new_server.start()
+    assert "Another Waypost is running" in refused("serve", "--data", new_server.data, *AT_ANY_PORT)
+    assert DataDirectory(new_server.data).running() == new_server.run

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import waypost
+from waypost.datadir import DataDirectory
 from waypost.settings import BadSetting, Settings, environment_name, help_of, option_name
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def serve(
         )
     except BadSetting as error:
         raise _with_its_file(ctx, config, error) from error
+
+    DataDirectory(settings.directory).forget_killed_server()
 
     import uvloop
 

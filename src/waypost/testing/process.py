@@ -50,6 +50,8 @@ class Server:
             self._ended()
             raise ServerDied(self.log.read_text(encoding="utf-8"))
         self.run: Run = DataDirectory(self.data).running()
+        if self.run.pid != self._process.pid:
+            raise ServerDied(f"{self.data / 'run.json'} is of process {self.run.pid}, not of {self._process.pid}")
         self.profile: Profile = DataDirectory(self.data).profiles()[0]
 
     def stop(self) -> int:
