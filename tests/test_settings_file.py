@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,6 @@ from waypost.settings_file import DeliverySettings, SettingsFile
 from waypost.settings_keys import TABLES, Bounces
 
 INSTANCE = "instance:11111111-2222-4333-8444-555555555555"
-HOW_TO = Path(__file__).parents[1] / "docs" / "how-to"
-PAGE = HOW_TO / "routes.md"
-WEBHOOKS = HOW_TO / "webhooks.md"
 
 
 @pytest.fixture
@@ -408,29 +404,8 @@ def test_a_route_of_a_command_names_no_file():
     assert settings_file.route({"match": "*", "to": "smtp://a"}) == Route(match="*", to="smtp://a")
 
 
-def test_the_route_of_the_how_to_page_for_webhooks_works(read, secret):
-    (example,) = re.findall(r"```toml\n(.*?)```", WEBHOOKS.read_text(encoding="utf-8"), re.DOTALL)
-    (name,) = re.findall(r'secret_file = "(.*)"', example)
-    secret(name=name)
-    (route,) = read(example).routes
-    assert (route.to, route.secret) == ("https://app.example.com/mail", "a secret of some length")
-
-
 @pytest.mark.parametrize(
     ("place", "said"), [(1, "1st"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (22, "22nd")]
 )
 def test_the_entry_that_is_wrong_is_named_by_its_place(refused, place, said):
     assert f"; its {said}, 7, must be " in refused(f"[delivery]\nretry_schedule = {['1m'] * (place - 1) + [7]}")
-
-
-def test_the_examples_of_the_how_to_page_work(read, secret, monkeypatch):
-    examples = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) > 2
-    for example in examples:
-        for name in re.findall(r'(?:secret|password)_file = "(.*)"', example):
-            secret(name=name)
-        for name in re.findall(r'secret_env = "(.*)"', example):
-            monkeypatch.setenv(name, "a secret of some length")
-        found = read(example)
-        assert found != SettingsFile()
-        Settings(**found.values)

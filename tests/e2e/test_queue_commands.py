@@ -1,10 +1,8 @@
 """Mail that waits, mail that was given up, and having it tried again: `waypost queue`, `dead`, `replay`."""
 
-import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -223,13 +221,3 @@ def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
     DataDirectory(tmp_path).make()
     assert "waypost serve --data" in Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
-
-
-def test_the_example_of_the_how_to_page_works(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "how-to" / "test-retries.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    file = tmp_path / "test_example.py"
-    file.write_text(example, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
-    assert ran.returncode == 0, ran.stdout

@@ -1,0 +1,449 @@
+"""What a reader of a page has: a shell, a Python interpreter, servers, and files; all of it in a directory of its own.
+
+The shell is a real bash, which runs one block after the other and so keeps variables, functions and the directory.
+`waypost serve` is started in the background, as in the reader's first terminal, and waited for; everything else is the
+command itself. What differs from a reader's machine: servers take free ports of 127.0.0.1 in place of those of the
+page, the package index is not asked, and the AWS tools try once.
+"""
+
+import difflib
+import json
+import os
+import re
+import select
+import signal
+import smtplib
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Self
+
+import boto3
+import botocore.config
+import pytest
+
+from tests.docs_blocks.blocks import Block
+from waypost import settings_file
+from waypost.datadir import DataDirectory
+from waypost.settings import BadSetting, Settings
+from waypost.settings_file import SettingsFile
+
+SECONDS = 120
+"""How long a block may take. Most take less than a second."""
+
+SECRET = "a secret of some length"
+"""What is in the files that settings files name for secrets."""
+
+BIN = Path(sys.executable).parent
+"""Where `waypost`, `aws` and `python` are."""
+
+LISTENS = ("--http", "--smtp", "--smtps", "--lmtp")
+"""Options of `waypost serve` that take HOST:PORT."""
+
+PREAMBLE = """
+waypost() {
+    if [ "$1" != serve ]; then
+        command waypost "$@"
+    elif [ "$BASH_SUBSHELL" -gt 0 ]; then  # in the background, as the page says it
+        exec waypost "$@"
+    else
+        shift
+        for word; do printf '%s\\0' "$word"; done > ~/.arguments
+        env -0 > ~/.environment
+        echo serve >&TO
+        read -r answer <&FROM
+        cat ~/.banner
+        [ "$answer" = ready ]
+    fi
+}
+trap 'echo "line $LINENO: exit code $?: $BASH_COMMAND" > ~/.failed' ERR
+set -E
+"""
+
+INTERPRETER = """
+import json, os, sys, traceback
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what the blocks print is not for us
+names = {"__name__": "__main__"}
+for line in sys.stdin:
+    text, place, first, environment = json.loads(line)
+    os.environ.update(environment)
+    try:
+        exec(compile("\\n" * (first - 1) + text, place, "exec"), names)
+        failed = ""
+    except BaseException:
+        failed = traceback.format_exc()
+    print(json.dumps(failed), file=answers, flush=True)
+"""
+"""A Python that runs blocks, one after the other, in one namespace, and says of each what it raised."""
+
+ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
+
+VARIES = [
+    (ID, "ID"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|\+00:00| UTC)"), "TIME"),
+    (re.compile(r"\b[\d,.]+ octets"), "N octets"),
+    (re.compile(r"(127\.0\.0\.1\]?):\d+"), r"\1:PORT"),
+    (re.compile(r"\b(?!(\d)\1{11})(?=[0-9a-f]*\d)[0-9a-f]{12}\b"), "DIGEST"),
+    (re.compile(r"(aws_(?:secret_access_key|session_token) = )\S+"), r"\1SECRET"),
+    (re.compile(r"[ \t]+$", re.MULTILINE), ""),
+]
+"""What is different at each run, and what stands for it where the output is compared with the page."""
+
+
+class BlockFailed(AssertionError):
+    """A block does not do what the page says. The message is for the author of the page."""
+
+
+class Session:
+    """What a reader has."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.replaced: dict[str, str] = {}
+        """What stands on the page, and what is said in its place: ids of the page's outputs, ports, paths."""
+        self.environment = _environment(home)
+        self.stdin = ""
+        """What the reader types where a command of the page asks."""
+        self._servers: dict[str, _Server] = {}
+        self._python: subprocess.Popen[str] | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        (self.home / ".venv").symlink_to(sys.prefix)
+        said, self._to_shell = os.pipe()
+        self._from_shell, says = os.pipe()
+        self._shell = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._opened(".shell"),
+            text=True,
+            cwd=self.home,
+            env=self.environment,
+            pass_fds=(said, says),
+            start_new_session=True,  # without a terminal, so that what asks for a password reads it from stdin
+        )
+        os.close(said)
+        os.close(says)
+        self._done = f"echo done >&{says}"
+        self._type(PREAMBLE.replace("&TO", f"&{says}").replace("&FROM", f"&{said}"))
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._shell.pid, signal.SIGKILL)  # what it has in the background, too
+        self._shell.wait()
+        with suppress(BrokenPipeError):
+            self._shell.stdin.close()
+        if "_connect" in vars(self):
+            self._connect.close()
+        os.close(self._from_shell)
+        os.close(self._to_shell)
+        if self._python:
+            self._python.stdin.close()
+            self._python.wait(SECONDS)
+            self._python.stdout.close()
+        self._files.close()
+        for server in self._servers.values():
+            server.end(is_judged=kind is None)
+
+    def run(self, block: Block) -> None:
+        """Do what a block says. Raises `BlockFailed`."""
+        run = getattr(self, f"_run_{block.language}")
+        run(block)
+
+    def do(self, commands: str) -> str:
+        """Run commands in the shell; returns what they print. Raises `BlockFailed`."""
+        return self._in_shell(self._as_here(commands), "what the text before says")
+
+    def write_secret(self, name: str) -> None:
+        """Write a file with a secret, which only its owner may read."""
+        (self.home / name).write_text(SECRET)
+        (self.home / name).chmod(0o600)
+
+    def create(self, address: str, **members: object) -> str:
+        """Make an email address at the server that was started last; returns its id."""
+        instance = self._connect.list_instances()["InstanceSummaryList"][0]["Id"]
+        made = self._connect.create_email_address(InstanceId=instance, EmailAddress=address, **members)
+        return str(made["EmailAddressId"])
+
+    def associate(self, alias: str, primary: str) -> None:
+        """Make one email address the alias of another one, both by their ids."""
+        self._connect.associate_email_address_alias(
+            InstanceId=self._connect.list_instances()["InstanceSummaryList"][0]["Id"],
+            EmailAddressId=primary,
+            AliasConfiguration={"EmailAddressId": alias},
+        )
+
+    def send(self, recipient: str, message: str, *, sender: str, is_refused: bool = False) -> None:
+        """Send a message to the server that was started last, whose clients call themselves client.example."""
+        host, _, port = self._run["smtp"].rpartition(":")
+        with smtplib.SMTP(host, int(port), local_hostname="client.example", timeout=SECONDS) as client:
+            client.ehlo()
+            client.mail(sender)
+            assert (client.rcpt(recipient)[0] != 250) == is_refused
+            if not is_refused:
+                assert client.data(message)[0] == 250
+
+    def advance(self, *steps: str) -> None:
+        """Move the virtual clock on, step by step: all that is due by then has been attempted."""
+        for step in steps:
+            self.do(
+                'curl --silent --fail --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" '
+                "--header 'content-type: application/json' "
+                f"""--data '{{"by": "{step}"}}' "http://$WAYPOST_HTTP/_waypost/clock/advance" """
+            )
+
+    @cached_property
+    def _connect(self) -> Any:
+        profile = DataDirectory(self.home / "waypost-data").profiles()[0]
+        return boto3.client(
+            "connect",
+            endpoint_url=f"http://{self._run['http']}",
+            region_name=profile.region,
+            aws_access_key_id=profile.key.id,
+            aws_secret_access_key=profile.key.secret,
+            config=botocore.config.Config(proxies={}),
+        )
+
+    @property
+    def _run(self) -> dict[str, str]:
+        """Where the server is that was started last."""
+        return list(self._servers.values())[-1].run
+
+    def end_servers(self) -> None:
+        """Ctrl-C for each server that runs, which ends as it should."""
+        while self._servers:
+            self._servers.popitem()[1].end()
+
+    # A kind of block each
+
+    def _run_bash(self, block: Block) -> None:
+        self._in_shell(self._as_here(block.text), block.place)
+
+    def _run_console(self, block: Block) -> None:
+        for command, expected in _dialogue(block):
+            shown = self._in_shell(self._as_here(command), block.place)
+            if _compared(shown) != _compared(expected):
+                lines = difflib.unified_diff(
+                    _compared(expected).splitlines(),
+                    _compared(shown).splitlines(),
+                    "the page",
+                    "the command",
+                    lineterm="",
+                )
+                raise BlockFailed(f"{block.place}: $ {command.rstrip()}\nprints something else:\n" + "\n".join(lines))
+            self.replaced.update(zip(ID.findall(expected), ID.findall(shown), strict=True))
+
+    def _run_python(self, block: Block) -> None:
+        if re.search("^def test_", block.text, re.MULTILINE):
+            (self.home / "test_example.py").write_text(block.text, encoding="utf-8")
+            self._in_shell("python -m pytest -q -p no:cacheprovider --rootdir . test_example.py", block.place)
+        elif failed := self.evaluate(block.text, block.page, block.line):
+            raise BlockFailed(f"{block.place}: {failed}")
+
+    def evaluate(self, text: str, place: str = "", line: int = 1) -> str:
+        """Run Python after what was run before; returns the traceback, if there is one."""
+        self._in_shell("env -0 > ~/.environment", place)
+        if self._python is None:
+            self._python = subprocess.Popen(
+                [sys.executable, "-c", INTERPRETER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._opened(".python"),
+                text=True,
+                cwd=self.home,
+                env=self.environment,
+            )
+        print(json.dumps([text, place, line, self._exported()]), file=self._python.stdin, flush=True)
+        failed: str = json.loads(self._python.stdout.readline())
+        return failed
+
+    def _run_toml(self, block: Block) -> None:
+        """A settings file: the server would take it, and the blocks behind it may use it."""
+        file = self._written(block)
+        for name in re.findall(r'(?:secret|password)_file = "(.*)"', block.text):
+            self.write_secret(name)
+        with pytest.MonkeyPatch.context() as environment:
+            for name in re.findall(r'secret_env = "(.*)"', block.text):
+                environment.setenv(name, SECRET)
+            try:
+                found = settings_file.read(file)
+                Settings(**found.values)
+            except BadSetting as error:
+                raise BlockFailed(f"{block.place}: {error}") from error
+        assert found != SettingsFile(), f"{block.place}: it says nothing"
+
+    def _run_json(self, block: Block) -> None:
+        """A file to be written; or members of a file that is there already; or else what the surroundings look at."""
+        told = json.loads(block.text)
+        file = self.home / block.file
+        if block.file and not file.exists():
+            if file.name == "run.json":
+                raise BlockFailed(f"{block.place}: no server has written {block.file} yet")
+            self._written(block)
+        elif block.file:
+            there = json.loads(file.read_text(encoding="utf-8"))
+            found = {name: there[name] for name in told if name in there}
+            compare_members(told, found, f"{block.place}: {block.file}")
+
+    def _run_ini(self, block: Block) -> None:
+        self._written(block)
+
+    # How
+
+    def _opened(self, name: str) -> IO[bytes]:
+        """A file for what a process says; closed at the end."""
+        return self._files.enter_context((self.home / name).open("wb"))
+
+    def _written(self, block: Block) -> Path:
+        """Write the file that the text names."""
+        if not block.file:
+            raise BlockFailed(f"{block.place}: the text before the block does not name its file, in backticks")
+        file = self.home / block.file.replace("~", str(self.home))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self._as_here(block.text), encoding="utf-8")
+        return file
+
+    def _as_here(self, text: str) -> str:
+        """The text with this run's ids, ports and paths."""
+        for there, here in self.replaced.items():
+            text = text.replace(there, here)
+        return text
+
+    def _in_shell(self, commands: str, place: str) -> str:
+        """What the commands print. Raises `BlockFailed` if one of them fails."""
+        script, printed = self.home / ".block", self.home / ".printed"
+        script.write_text(f"set -e\n{commands}\nset +e\n", encoding="utf-8")
+        (self.home / ".stdin").write_text(self.stdin, encoding="utf-8")
+        self._type(f"source ~/.block < ~/.stdin > ~/.printed 2>&1; {self._done}\n")
+        while (heard := self._hear()) == "serve":
+            os.write(self._to_shell, f"{self._serve()}\n".encode())
+        shown = printed.read_text(encoding="utf-8", errors="replace") if printed.exists() else ""
+        if heard != "done":
+            failed = self.home / ".failed"
+            reason = failed.read_text(encoding="utf-8") if failed.exists() else heard
+            logs = "".join(f"\nThe log of {name}:\n{server.log_text}" for name, server in self._servers.items())
+            raise BlockFailed(f"{place}: a command failed: {reason}\n{commands}\n\nIt printed:\n{shown}{logs}")
+        return shown
+
+    def _hear(self) -> str:
+        """What the shell says: `done`, or `serve`; otherwise why it says nothing."""
+        if not select.select([self._from_shell], [], [], SECONDS)[0]:
+            return f"nothing happened in {SECONDS} s\n"
+        return os.read(self._from_shell, 100).decode().strip() or (self.home / ".shell").read_text(encoding="utf-8")
+
+    def _type(self, text: str) -> None:
+        self._shell.stdin.write(text)
+        self._shell.stdin.flush()
+
+    def _exported(self) -> dict[str, str]:
+        octets = (self.home / ".environment").read_text(encoding="utf-8")
+        return dict(line.split("=", 1) for line in octets.split("\0") if line)
+
+    def _serve(self) -> str:
+        """Start a server as the shell was told to; one that runs on the same directory is stopped first."""
+        arguments = (self.home / ".arguments").read_text(encoding="utf-8").split("\0")[:-1]
+        for option in LISTENS:
+            if option in arguments:
+                arguments[arguments.index(option) + 1] = "127.0.0.1:0"
+        name = arguments[arguments.index("--data") + 1] if "--data" in arguments else "waypost-data"
+        if name in self._servers:
+            self._servers.pop(name).end()
+        server = _Server(self.home, name, arguments, self._exported())
+        self._servers[name] = server
+        if server.is_ready:
+            run = server.run
+            self.replaced |= {"127.0.0.1:8025": run["http"], "127.0.0.1:1025": run["smtp"]}
+        return "ready" if server.is_ready else "failed"
+
+
+class _Server:
+    """A `waypost serve` that was started."""
+
+    def __init__(self, home: Path, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+        here = Path(environment["PWD"])
+        self._data, self._log = here / name, home / f".log-{len(list(home.glob('.log-*')))}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [BIN / "waypost", "serve", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=here,
+                env=environment,
+                start_new_session=True,
+            )
+        banner = ""
+        while (line := self._process.stdout.readline()) and "Ctrl-C stops it" not in line:
+            banner += line
+        self.is_ready = bool(line)
+        (home / ".banner").write_text(banner + line, encoding="utf-8")
+
+    @property
+    def run(self) -> dict[str, str]:
+        """What its `run.json` says."""
+        return dict(json.loads((self._data / "run.json").read_text(encoding="utf-8")))
+
+    @property
+    def log_text(self) -> str:
+        """What it has logged."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def end(self, *, is_judged: bool = True) -> None:
+        """Ctrl-C. Raises `BlockFailed` if the server fails at it, or has logged an error or an email address."""
+        self._process.send_signal(signal.SIGINT)
+        code = self._process.wait(SECONDS)
+        self._process.stdout.close()
+        if is_judged and (code != 0 or re.search(r'"level":"error"|\w@\w', self.log_text)):
+            raise BlockFailed(f"the server of {self._data} ended with exit code {code}. Its log:\n{self.log_text}")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """That of somebody who has nothing set, of what may matter."""
+    return {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "NO_COLOR": "1",
+        "WAYPOST_SERVE_HTTP": "127.0.0.1:0",
+        "WAYPOST_SERVE_SMTP": "127.0.0.1:0",
+        "WAYPOST_SERVE_AUTHENTICATION": "off",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PIP_NO_INDEX": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "NO_PROXY": "*",
+    }
+
+
+def _dialogue(block: Block) -> list[tuple[str, str]]:
+    """The commands of a console block, each with the output that the page shows."""
+    parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
+    if parts[0]:
+        raise BlockFailed(f"{block.place}: a console block begins with `$ ` and a command")
+    found = []
+    for part in parts[1:]:
+        lines = part.splitlines(keepends=True)
+        end = next(place for place, line in enumerate(lines, 1) if not line.endswith("\\\n"))
+        found.append(("".join(lines[:end]), "".join(lines[end:])))
+    return found
+
+
+def _compared(output: str) -> str:
+    """The output without what is different at each run."""
+    for pattern, stands in VARIES:
+        output = pattern.sub(stands, output)
+    return output.strip()
+
+
+def compare_members(told: dict[str, object], found: dict[str, object], what: str) -> None:
+    """Raise `BlockFailed` unless what the page shows has the members that there are, with values of the same kinds."""
+    kinds = [{name: type(value).__name__ for name, value in members.items()} for members in (told, found)]
+    if kinds[0] != kinds[1]:
+        wrong = sorted({name for name, _ in kinds[0].items() ^ kinds[1].items()})
+        raise BlockFailed(f"{what} differs in {', '.join(wrong)}. There is {json.dumps(found, indent=2)}")

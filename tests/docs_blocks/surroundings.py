@@ -1,0 +1,228 @@
+"""What a page takes for granted: the server, the files and the peers that its text speaks of."""
+
+import http.server
+import json
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from tests import postgresql
+from tests.docs_blocks.blocks import Block
+from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
+from tests.e2e.sink import Sink
+from waypost import certificates
+
+Look = Callable[[Block], None]
+"""Called after each block, to look at what its page promises besides."""
+
+
+def nothing(_: Block) -> None:
+    """There is nothing to be looked at."""
+
+
+@contextmanager
+def none(session: Session) -> Iterator[Look]:
+    """The page says everything itself."""
+    yield nothing
+
+
+@contextmanager
+def a_server(session: Session) -> Iterator[Look]:
+    """A server is running."""
+    session.do('waypost serve\neval "$(waypost env)"')
+    yield nothing
+
+
+@contextmanager
+def access_keys(session: Session) -> Iterator[Look]:
+    """The owner has a server, whose folder the page calls /srv/waypost."""
+    session.do("waypost serve")
+    session.replaced["/srv/waypost"] = str(session.home)
+    yield nothing
+
+
+@contextmanager
+def mail_from_the_internet(session: Session) -> Iterator[Look]:
+    """An authority has given a certificate."""
+    folder = session.home / "letsencrypt"
+    folder.mkdir()
+    for name, octets in zip(
+        ("fullchain.pem", "privkey.pem"), certificates.self_signed("mx.example.com", datetime.now(UTC)), strict=True
+    ):
+        (folder / name).write_bytes(octets)
+    session.replaced["/etc/letsencrypt/live/mx.example.com"] = str(folder)
+    yield nothing
+
+
+@contextmanager
+def in_postgresql(session: Session) -> Iterator[Look]:
+    """There is a PostgreSQL, of which the reader is the administrator."""
+    with postgresql.OwnServer(fsync=False) as server:
+        folder = postgresql.address_of(server.url)
+        assert isinstance(folder, str), "it listens on a socket"
+        host = str(Path(folder).parent)
+        session.do(f'export PGHOST="{host}" PGUSER=postgres PATH="$PATH:{postgresql.binaries()}"')
+        session.replaced["postgresql://waypost@db.example/waypost"] = f"postgresql://waypost@/waypost?host={host}"
+        session.stdin = "a password\na password\n"
+        yield nothing
+        session.end_servers()
+
+
+@contextmanager
+def routes(session: Session) -> Iterator[Look]:
+    """A mail server and a mail store are where the routes of the page lead."""
+    with Sink() as server, Sink(is_lmtp=True) as store:
+        session.replaced |= {"smtp://127.0.0.1:2600": server.to, "lmtp://127.0.0.1:2400": store.to}
+        session.do("waypost serve")
+        yield nothing
+
+
+@contextmanager
+def run_it(session: Session) -> Iterator[Look]:
+    """A server is running, of which a copy is for its owner's eyes, too."""
+    session.do("waypost serve")
+
+    def look(block: Block) -> None:
+        if "backup" in block.text:
+            for name in ("waypost.sqlite3", "credentials", "master.key"):
+                mode = stat.S_IMODE((session.home / "backup" / name).stat().st_mode)
+                if mode & 0o077:
+                    raise BlockFailed(f"{block.place}: others can read backup/{name} (mode {mode:o})")
+
+    yield look
+
+
+@contextmanager
+def search(session: Session) -> Iterator[Look]:
+    """There are email addresses to be found."""
+    session.do('waypost serve\neval "$(waypost env)"')
+    for name in ("support", "billing"):
+        session.create(f"{name}@example.com", Description="mail about billing", Tags={"team": "blue"})
+    yield nothing
+
+
+@contextmanager
+def webhooks(session: Session) -> Iterator[Look]:
+    """A receiver has got a delivery by a webhook, as the page describes it."""
+    with _Receiver() as receiver:
+        session.write_secret("hook.secret")
+        (session.home / "hook.toml").write_text(
+            f'[[route]]\nmatch = "*"\nto = "{receiver.url}"\nsecret_file = "hook.secret"\nallow_private = true\n'
+        )
+        session.do("waypost serve --config hook.toml")
+        session.associate(session.create("help@example.com"), session.create("support@example.com"))
+        session.send("help@example.com", "Subject: Hello\r\n\r\nHi!\r\n", sender="customer@client.example")
+
+        def look(block: Block) -> None:
+            if block.language == "json":
+                receiver.wait_for(2)
+                told = json.loads(block.text)
+                (found,) = (one for one in receiver.metadata if one["reason"] == told["reason"])
+                compare_members(told, found, f"{block.place}: the metadata that comes")
+            if "def parts" in block.text:
+                headers, body = receiver.requests[0]
+                given = f"headers, body, secret = {dict(headers)!r}, {body!r}, {SECRET!r}\n"
+                failed = session.evaluate(
+                    f"{given}assert is_from_waypost(headers, body, secret)\n"
+                    "assert not is_from_waypost(headers, body + b'.', secret)\n"
+                    "metadata, message = parts(headers, body)\n"
+                    "assert metadata['subject'] == 'Hello' and message.endswith(b'Subject: Hello\\r\\n\\r\\nHi!\\r\\n')"
+                )
+                if failed:
+                    raise BlockFailed(f"{block.place}: with a delivery that came: {failed}")
+
+        yield look
+
+
+@contextmanager
+def where_is_my_mail(session: Session) -> Iterator[Look]:
+    """A mail server has said `later` twice, and then `no`; and other mail was refused, or kept."""
+    answers = iter([b"451 4.3.0 the disk is full"] * 2 + [b"550 5.1.1 no such mailbox"])
+    with Sink(at_rcpt=lambda _: next(answers, b"250 2.1.5 ok")) as sink:
+        (session.home / "waypost.toml").write_text(
+            f'clock = "virtual"\n[[route]]\nmatch = "desk@example.com"\nto = "{sink.to}"\n'
+            '[delivery]\nsrs_domain = "bounces.example.com"\n',
+            encoding="utf-8",
+        )
+        (session.home / "message.eml").write_bytes(
+            b"From: Ann <ann@shop.example>\r\nTo: support@example.com\r\nSubject: Where is my order?\r\n"
+            b"DKIM-Signature: v=1; a=rsa-sha256; d=shop.example; s=1; h=from; bh=YQ==; b=YQ==\r\n\r\nHello!\r\n"
+        )
+        session.do('waypost serve --config waypost.toml\neval "$(waypost env)"')
+        session.associate(session.create("support@example.com"), session.create("desk@example.com"))
+        unlinked = session.create("help@example.com")
+        session.send("help@example.com", "Subject: For the archive\r\n\r\nHi!\r\n", sender="ann@shop.example")
+        session.associate(unlinked, session.create("sales@example.com"))
+        session.send("support@example.com", "Subject: Where is my order?\r\n\r\nHi!\r\n", sender="ann@shop.example")
+        session.advance("30s", "5m", "30m")
+        session.send("suport@example.com", "Subject: Hello\r\n\r\n", sender="a@client.example", is_refused=True)
+        session.do("until waypost trace suport@example.com; do sleep 0.1; done")
+        yield nothing
+        session.end_servers()
+
+
+PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
+    "docs/how-to/access-keys.md": access_keys,
+    "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
+    "docs/how-to/postgresql.md": in_postgresql,
+    "docs/how-to/retention.md": a_server,
+    "docs/how-to/routes.md": routes,
+    "docs/how-to/run-it.md": run_it,
+    "docs/how-to/search.md": search,
+    "docs/how-to/webhooks.md": webhooks,
+    "docs/how-to/where-is-my-mail.md": where_is_my_mail,
+}
+
+
+def surroundings(page: str, session: Session) -> AbstractContextManager[Look]:
+    """What there is before the first block of a page. It gives what is to be looked at after each block."""
+    return PAGES.get(page, none)(session)
+
+
+class _Receiver:
+    """A webhook's receiver, which takes everything."""
+
+    def __enter__(self) -> Self:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        came = self._came = threading.Condition()
+        requests = self.requests
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with came:
+                    requests.append((dict(self.headers), body))
+                    came.notify()
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Nobody reads it."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/mail"
+
+    def wait_for(self, count: int) -> None:
+        """Until so many deliveries have come."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.requests) >= count, 60), f"{len(self.requests)} deliveries came"
+
+    @property
+    def metadata(self) -> list[dict[str, object]]:
+        """Of each delivery."""
+        return [json.loads(body.split(b"\r\n\r\n")[1].partition(b"\r\n")[0]) for _, body in self.requests]

@@ -1,0 +1,63 @@
+"""Each block of README, tutorial and how-to pages does what its page says, in the order in which a reader does it."""
+
+import shutil
+
+import pytest
+
+from tests.docs_blocks.blocks import PAGES, blocks_of
+from tests.docs_blocks.session import BlockFailed, Session
+from tests.docs_blocks.surroundings import surroundings
+
+LANGUAGES = {"bash", "console", "python", "toml", "json", "ini"}
+"""What can be run. The shell's commands are `bash`, or `console` with their output."""
+
+NOT_RUN = {
+    ("README.md", "make demo     # sets everything up, and shows the main job with a real server and real clients"): (
+        "it is what runs this test: `.ci/run` and `make fresh` run both commands"
+    ),
+    ("README.md", "   AWS SDK, AWS CLI          mail client                SMTP, LMTP, Maildir, webhook"): (
+        "a drawing"
+    ),
+    ("docs/how-to/mail-from-the-internet.md", "virtual_mailbox_domains = example.com"): (
+        "settings of Postfix, which has to be started as root to take them"
+    ),
+    ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): (
+        "a field of a message; tests/domain/test_authentication.py has how it is written"
+    ),
+}
+"""The blocks that are not run, by their page and first line, each with the reason. It is to stay short."""
+
+
+def is_run(block) -> bool:
+    return (block.page, block.first_line) not in NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_block_of_the_page_does_what_it_says(page, tmp_path):
+    if not shutil.which("curl") and any("curl " in block.text for block in blocks_of(page)):
+        pytest.skip("curl is not installed")
+    failed = ""
+    try:
+        with Session(tmp_path) as session, surroundings(page, session) as afterwards:
+            for block in filter(is_run, blocks_of(page)):
+                session.run(block)
+                afterwards(block)
+    except BlockFailed as error:
+        failed = str(error)
+    if failed:  # where it was found is of no interest, and would hide what was
+        pytest.fail(failed, pytrace=False)
+
+
+def test_no_block_is_left_out(record_property):
+    blocks = [block for page in PAGES for block in blocks_of(page)]
+    assert len(blocks) > 40
+    for block in filter(is_run, blocks):
+        assert block.language in LANGUAGES, (
+            f"{block.place}: a block in {block.language!r} is not run. Write one of {', '.join(sorted(LANGUAGES))} "
+            f"behind its three backticks, or list it in NOT_RUN of {__name__}, with the reason."
+        )
+    unused = NOT_RUN.keys() - {(block.page, block.first_line) for block in blocks}
+    assert not unused, f"NOT_RUN lists blocks that are on no page: {unused}"
+    ran = sum(map(is_run, blocks))
+    pages = len({block.page for block in blocks})
+    record_property("to_be_told", f"documentation: {ran} of {len(blocks)} code blocks of {pages} pages are run")
