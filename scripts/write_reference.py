@@ -293,7 +293,10 @@ def commands_page() -> str:
             "| command | members, among them |",
             "|---|---|",
             *members,
-            "",
+            "\n## Options\n",
+            "Those of `waypost serve` are the [settings](settings.md). Without `--data`, a command takes what the",
+            f"environment variable `{environment_name('data')}` says, and without that `./waypost-data`.\n",
+            *(line for name, command in commands() if name != "serve" for line in _options(name, command)),
         ]
     )
 
@@ -317,6 +320,16 @@ def _usage(command: Any) -> str:
 def _told(command: Any) -> str:
     """The first paragraph of a command's help, in one line."""
     return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def _options(name: str, command: Any) -> list[str]:
+    """The arguments and options of one command."""
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option"]
+    rows = [(f"`{one.metavar}`", one.help) for one in arguments]
+    rows += [(", ".join(f"`{spelling}`" for spelling in one.opts), one.help) for one in options]
+    cells = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return [f"### `waypost {name}`\n", "| | |", "|---|---|", *(f"| {row} |" for row in cells), ""]
 
 
 PAGES: dict[str, Callable[[], str]] = {

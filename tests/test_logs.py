@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import threading
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -124,3 +125,19 @@ def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     assert stream.told.count("stopped") == 1 + logs.BACKLOG
     assert "lines_dropped" in stream.told
     assert "100" in stream.told.splitlines()[-1]
+
+
+SAMPLES = {str: "a text", int: 57, bool: True, BaseException: RuntimeError("a mistake")}
+"""A value of each kind that an event may have."""
+
+
+@pytest.mark.parametrize("kind", get_args(events.Event), ids=lambda kind: kind.__name__)
+def test_each_event_is_written_with_all_that_it_tells(log, kind):
+    log, stream = log
+    told = {name: SAMPLES[of] for name, of in get_type_hints(kind).items()}
+    log.emit(kind(**told))
+    log.close()
+    assert logs.name_of(kind) in stream.told
+    for name, value in told.items():
+        assert str(value) in stream.told or json.dumps(value) in stream.told
+        assert name in stream.told or name == "cause"

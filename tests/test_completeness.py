@@ -1,0 +1,369 @@
+"""What is half there: a setting that nothing goes by, a kind of route that nothing carries out, an unknown event.
+
+Each is a table or an enumeration on one side, and what uses it on the other. The tests compare the two sides, so that
+what is new and not connected fails here.
+"""
+
+import ast
+import asyncio
+import dataclasses
+import gc
+import json
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from types import ModuleType
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+
+from tests import postgresql
+from waypost import bootstrap, certificates, cli, events, logs, settings_file, settings_keys
+from waypost.app import trace
+from waypost.clock import VirtualClock
+from waypost.console import inspection
+from waypost.domain import routes
+from waypost.domain.delivery import Event, Protocol
+from waypost.domain.notices import Bounces
+from waypost.domain.retention import Rule
+from waypost.domain.routes import Route
+from waypost.settings import Settings, environment_name, option_name
+from waypost.settings_file import SettingsFile
+from waypost.store.postgres import PostgresStore
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").glob("**/*.py"))}
+
+
+# Settings
+
+
+@dataclass(frozen=True)
+class Has:
+    """An object of a class that has an attribute with a value."""
+
+    of: str
+    name: str
+    value: object
+
+
+@dataclass(frozen=True)
+class Begins:
+    """A text that begins so."""
+
+    text: str
+
+
+SETTINGS: dict[str, tuple[str, object]] = {
+    "data": ("{home}/elsewhere", Has("DataDirectory", "path", Path("{home}/elsewhere"))),
+    "http": ("127.0.0.3:0", Begins("127.0.0.3:")),
+    "smtp": ("127.0.0.4:0", Begins("127.0.0.4:")),
+    "smtps": ("127.0.0.5:0", Begins("127.0.0.5:")),
+    "lmtp": ("127.0.0.6:0", Begins("127.0.0.6:")),
+    "tls_certificate": ("{home}/certificate.pem", Has("TlsFiles", "certificate", Path("{home}/certificate.pem"))),
+    "tls_key": ("{home}/key.pem", Has("TlsFiles", "key", Path("{home}/key.pem"))),
+    "tls_required": ("yes", Has("Offer", "needs_tls", True)),
+    "tls_clients": ("{home}/authority.pem", Has("TlsFiles", "client_authority", Path("{home}/authority.pem"))),
+    "proxy_networks": ("10.9.8.0/24", ip_network("10.9.8.0/24")),
+    "smtp_connections": ("57", Has("Bounds", "connections", 57)),
+    "smtp_connections_each": ("57", Has("Bounds", "connections_each", 57)),
+    "smtp_new_connections_each": ("57", Has("Bounds", "new_connections_a_minute", 57)),
+    "smtp_messages_each": ("57", Has("Bounds", "messages_a_minute", 57)),
+    "smtp_unknown_recipients": ("57", Has("Offer", "unknown_recipient_limit", 57)),
+    "smtp_memory": ("57", Has("Bounds", "memory", 57 * 2**20)),
+    "greeting_delay": ("57s", Has("Bounds", "greeting_delay", 57)),
+    "authentication": ("enforce", Has("House", "enforces", True)),
+    "dns": ("192.0.2.57", ("192.0.2.57", 53)),
+    "subaddressing": ("set.example", Has("Deployment", "subaddressed", frozenset({"set.example"}))),
+    "hostname": ("mx.set.example", Has("Deployment", "hostname", "mx.set.example")),
+    "database": ("{database}", PostgresStore),
+    "database_connections": ("57", Has("ThreadPoolExecutor", "_max_workers", 57 - 2 * (57 // 4))),
+    "account": ("575757575757", "aws_account_id = 575757575757"),
+    "region": ("eu-north-1", "region = eu-north-1"),
+    "limits": ("aws", Has("Terms", "email_address_quota", 100)),
+    "token_retention": ("57h", timedelta(hours=57)),
+    "trace_refusals": ("57h", timedelta(hours=57)),
+    "disk_reserve": ("57MiB", 57 * 2**20),
+    "clock": ("virtual", VirtualClock),
+}
+"""For each setting of `waypost serve` a value, and what there has to be then in the service beside its settings."""
+
+NOT_OF_THE_SERVICE = {"config"}
+"""Settings that the command reads itself."""
+
+DELIVERY = {
+    "retry_schedule": ('["57s"]', (timedelta(seconds=57),)),
+    "expire": ('"57h"', timedelta(hours=57)),
+    "bounces": ('"never"', Has("Deployment", "bounces", Bounces.NEVER)),
+    "bounces_via": (
+        '"smtp://127.0.0.1:1"',
+        Has("Deployment", "bounces_via", Route(match="*", to="smtp://127.0.0.1:1")),
+    ),
+    "delay_warning": ('"57m"', timedelta(minutes=57)),
+    "srs_domain": ('"set.example"', Has("Deployment", "srs_domain", "set.example")),
+    "own_domains": ('["set.example"]', Has("Deployment", "own_domains", frozenset({"set.example"}))),
+    "connections": ("57", Has("Works", "connections", 57)),
+}
+"""The same for each key of `[delivery]`."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A directory with certificates."""
+    home = tmp_path_factory.mktemp("home")
+    certificate, key = certificates.self_signed("mx.set.example", datetime.now(UTC))
+    files = {"certificate": certificate, "key": key, "authority": certificate, "both": key + certificate}
+    for name, octets in files.items():
+        (home / f"{name}.pem").write_bytes(octets)
+    return home
+
+
+@pytest.fixture(scope="module")
+def by_default(home):
+    """What a service is made of by default, and with TLS."""
+    with_tls = {"tls_certificate": str(home / "both.pem")}
+    return {tls: the_service(home / f"default-{tls}", **(with_tls if tls else {})) for tls in (False, True)}
+
+
+def the_service(directory, file=None, **given):
+    """All that a service which was started consists of, without its settings; and the lines of its credentials."""
+    at_any_port = {"data": str(directory), "http": "127.0.0.1:0", "smtp": "127.0.0.1:0"}
+    settings = Settings(**at_any_port | given)
+
+    async def started():
+        service = bootstrap.Service(settings, file)
+        run = await service.start()
+        try:
+            return list(reached([service, run])), service.directory.credentials.read_text(encoding="utf-8").splitlines()
+        finally:
+            await service.stop()
+
+    parts, credentials = asyncio.run(started())
+    return [*parts, *credentials]
+
+
+def reached(start):
+    """All objects that can be reached from some, but by modules, classes and settings."""
+    modules = {id(vars(module)) for module in list(sys.modules.values()) if isinstance(module, ModuleType)}
+    seen, left = set(), list(start)
+    while left:
+        found = left.pop()
+        if id(found) in seen or id(found) in modules or isinstance(found, ModuleType | type | Settings | SettingsFile):
+            continue
+        seen.add(id(found))
+        yield found
+        left.extend(gc.get_referents(found))
+
+
+def has(parts, wanted, home):
+    """Whether this is among the parts of a service."""
+    if isinstance(wanted, Has):
+        value = Path(str(wanted.value).format(home=home)) if isinstance(wanted.value, Path) else wanted.value
+        return any(type(part).__name__ == wanted.of and getattr(part, wanted.name) == value for part in parts)
+    if isinstance(wanted, type):
+        return any(type(part) is wanted for part in parts)
+    if isinstance(wanted, Begins):
+        return any(isinstance(part, str) and part.startswith(wanted.text) for part in parts)
+    return any(type(part) is type(wanted) and part == wanted for part in parts)
+
+
+def test_a_setting_that_is_new_is_in_the_table_of_where_it_arrives():
+    assert set(SETTINGS) | NOT_OF_THE_SERVICE == {field.name for field in dataclasses.fields(Settings)}
+    assert set(DELIVERY) == set(settings_keys.DELIVERY)
+    assert set(settings_keys.TABLES) == {"[[route]]", "[delivery]", "[delivery.bounces_via]", "[[retention]]"}
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_each_setting_of_serve_arrives_in_the_service(name, home, by_default, tmp_path):
+    value, wanted = SETTINGS[name]
+    needed = {
+        "smtps": {"tls_certificate": f"{home}/both.pem"},
+        "tls_certificate": {"tls_key": f"{home}/key.pem"},
+        "tls_key": {"tls_certificate": f"{home}/certificate.pem"},
+        "tls_required": {"tls_certificate": f"{home}/both.pem"},
+        "tls_clients": {"tls_certificate": f"{home}/both.pem", "tls_required": "yes"},
+    }.get(name, {})
+    with a_database(name) as database:
+        given = needed | database | {name: value.format(home=home, **database)}
+        found = has(the_service(tmp_path / "data", **given), wanted, home)
+    assert found, f"--{name}: there is no {wanted} in the service"
+    assert not has(by_default[bool(needed)], wanted, home), f"{wanted} is there by default: set another value"
+
+
+@contextmanager
+def a_database(name):
+    """What says in which database the data is, for a setting that is about it."""
+    if not name.startswith("database"):
+        yield {}
+        return
+    url = postgresql.new_database()
+    yield {"database": url}
+    postgresql.drop_database(url)
+
+
+@pytest.mark.parametrize("name", sorted(DELIVERY))
+def test_each_key_of_the_delivery_table_arrives_in_the_service(name, home, by_default, tmp_path):
+    value, wanted = DELIVERY[name]
+    (tmp_path / "waypost.toml").write_text(f"[delivery]\n{name} = {value}\n")
+    file = settings_file.read(tmp_path / "waypost.toml")
+    assert has(the_service(tmp_path / "data", file), wanted, home), f"{name}: there is no {wanted} in the service"
+    assert not has(by_default[False], wanted, home), f"{wanted} is there by default: set another value"
+
+
+def test_each_setting_is_an_option_of_serve(monkeypatch):
+    """It can be said on the command line, in the environment and in the file, and is what the service is given."""
+    command = get_command(cli.app).commands["serve"]
+    options = {option.name: (option.opts, option.envvar) for option in command.params}
+    assert options == {
+        field.name: ([option_name(field.name)], environment_name(field.name)) for field in dataclasses.fields(Settings)
+    }
+
+
+@pytest.mark.parametrize("how", ["command line", "environment", "file"])
+def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_path, monkeypatch):
+    given = {name: value.format(home=home, database="postgresql:///x") for name, (value, _) in SETTINGS.items()}
+    file = tmp_path / "waypost.toml"
+    file.write_text("".join(f"{name} = {json.dumps(given[name])}\n" for name in given) if how == "file" else "")
+    arguments = ["waypost", "serve"]
+    if how == "command line":
+        arguments += [word for name in given for word in (option_name(name), given[name])]
+    if how == "environment":
+        for name, value in given.items():
+            monkeypatch.setenv(environment_name(name), value)
+    made = []
+
+    def service(settings, file):
+        made.append(settings)
+        raise SystemExit
+
+    monkeypatch.setattr(bootstrap, "Service", service)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--config", str(file)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert made == [Settings(**given, config=str(file))]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("route", Route), ("rule", Rule)])
+def test_each_member_of_a_route_or_a_rule_of_retention_is_read(name, kind):
+    elsewhere = [path for path in SOURCES if not {"settings_keys.py", "settings_file.py", "cli"} & set(path.parts)]
+    read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
+    unread = {field.name for field in dataclasses.fields(kind)} - read
+    assert not unread, f"nothing goes by {unread} of a {name}"
+
+
+def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
+    """But for secrets, which are read from where the key says."""
+    secret = set(settings_keys.SECRETS)
+    assert set(settings_keys.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
+    assert set(settings_keys.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
+    assert settings_keys.VIA.keys() <= settings_keys.ROUTE.keys()
+
+
+# Routes
+
+
+def test_each_kind_of_route_has_what_carries_it_out(by_default):
+    (works,) = (part for part in by_default[False] if type(part).__name__ == "Works")
+    assert set(works.transports) == set(Protocol)
+
+
+def test_each_kind_of_target_is_told_to_who_sets_a_route():
+    """In the settings, in the help of `waypost routes add`, and on the page on routes."""
+    page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
+    add = get_command(cli.app).commands["routes"].commands["add"]
+    (to,) = (parameter for parameter in add.params if parameter.name == "to")
+    known = {"inbox", "mx", "maildir", *routes._SCHEMES}
+    for scheme in known - {"http"}:
+        for told in (settings_keys.ROUTE["to"].text, to.help, page):
+            assert re.search(rf"\b{scheme}\b", told), f"{scheme} is missing in: {told[:200]}"
+    assert "http://" in page
+
+
+# Events
+
+
+def kinds_of_events():
+    """All classes of `events` that are of the kind, named in its union or not."""
+    return [
+        kind
+        for name, kind in vars(events).items()
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and not name.startswith("_")
+    ]
+
+
+def test_each_event_is_in_the_list_of_events():
+    assert set(kinds_of_events()) == set(get_args(events.Event))
+
+
+@pytest.mark.parametrize("kind", kinds_of_events(), ids=lambda kind: kind.__name__)
+def test_each_event_is_documented_with_its_fields(kind):
+    page = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{logs.name_of(kind)}` |"))
+    cells = row.split(" | ")
+    assert re.findall("`(.*?)`", cells[2]) == [field.name for field in dataclasses.fields(kind)]
+    assert len(cells[3]) > 10
+
+
+def emitted_in(source):
+    """All calls that make what is emitted."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"emit", "_emit"}:
+            yield from (argument for argument in node.args if isinstance(argument, ast.Call))
+
+
+def test_each_destination_in_the_log_is_without_its_path():
+    """It could name an email address."""
+    found = [
+        (path.name, ast.unparse(keyword.value))
+        for path, text in SOURCES.items()
+        for event in emitted_in(text)
+        for keyword in event.keywords
+        if keyword.arg == "destination"
+    ]
+    assert len(found) >= 2
+    assert not [(where, value) for where, value in found if not value.startswith("log_destination(")]
+
+
+def named_in(source):
+    """All names that a source file uses, also as an attribute."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Name):
+            yield node.id
+
+
+def test_each_event_is_emitted_somewhere():
+    used = {name for path, text in SOURCES.items() if path.name != "events.py" for name in named_in(text)}
+    never = {kind.__name__ for kind in kinds_of_events()} - used
+    assert not never, f"nothing emits {never}"
+
+
+# What people read
+
+
+def test_each_path_of_the_inspection_api_is_on_its_page():
+    page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
+    source = SOURCES[Path(inspection.__file__)]
+    served = {path.replace("{id}", "ID") for path in re.findall(r'Route\("(/[^"]+)"', source)}
+    told = set(re.findall(rf"`(?:GET|POST) {inspection.PREFIX}(/[\w/-]+)[?`]", page))
+    assert told == served
+
+
+def test_each_event_of_a_trace_is_on_the_page_of_the_inspection_api():
+    page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
+    kinds = {value for name, value in vars(trace).items() if name.isupper() and isinstance(value, str)} | set(Event)
+    missing = {str(kind) for kind in kinds if f"`{kind}`" not in page}
+    assert not missing, f"the page does not have {missing}"
+
+
+def test_each_environment_variable_is_documented():
+    pages = "".join(path.read_text(encoding="utf-8") for path in (*ROOT.glob("docs/**/*.md"), ROOT / "README.md"))
+    used = {name for text in SOURCES.values() for name in re.findall(r"WAYPOST_(?!SERVE_)[A-Z_]+", text)}
+    missing = {name for name in used if name not in pages}
+    assert not missing, f"no page has {missing}"
