@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import pytest
 import uvloop
 
+from tests.patience import PATIENCE, until
+from tests.smtp.clock import Clock, LoopWithClock
 from tests.values import an_email_address, in_memory, make_instance
 from waypost import events
 from waypost.app.deployment import Deployment
@@ -30,6 +32,7 @@ TRY_AGAIN = re.compile(r"451 4\.3\.0 Temporary failure \(id (?P<id>[0-9a-f-]{36}
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+BY_NAME = {"asyncio": LOOPS[0], "uvloop": LOOPS[1]}
 
 
 class FakeStore:
@@ -113,6 +116,26 @@ class Client(Hearing):
         return (await self.reader.read()).decode().splitlines()
 
 
+class Server(SmtpServer):
+    """A server whose connections have a clock that a test moves, and which counts the octets that they have read."""
+
+    def __init__(self, house, **options):
+        super().__init__(house, **options)
+        self.clock = Clock()
+        self.octets_read = 0
+
+    def opened(self, connection):
+        connection._loop = LoopWithClock(connection._loop, self.clock)
+        receive = connection._receive
+
+        def receive_and_count(octets):
+            self.octets_read += len(octets)
+            receive(octets)
+
+        connection._receive = receive_and_count
+        return super().opened(connection)
+
+
 class Served:
     """A server on a free port, and all it said it did."""
 
@@ -128,7 +151,8 @@ class Served:
             authenticator=authenticator,
             enforces=enforces,
         )
-        self.server = SmtpServer(self.house, bounds=bounds, **of_server)
+        self.server = Server(self.house, bounds=bounds, **of_server)
+        self.clock = self.server.clock
 
     def emitted_of(self, kind):
         return [event for event in self.emitted if isinstance(event, kind)]
@@ -160,11 +184,11 @@ class Served:
             await asyncio.get_running_loop().sock_connect(client, self.address)
             yield client
 
-    async def until(self, condition, seconds=5.0):
-        """Wait until this is so."""
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - it may be anything that can be looked at
-                await asyncio.sleep(0.002)
+    until = staticmethod(until)
+
+    async def until_read(self, octets):
+        """Wait until so many octets of clients have been read."""
+        await until(lambda: self.server.octets_read >= octets)
 
     def abort(self):
         """Give up: close everything at once."""
@@ -173,8 +197,30 @@ class Served:
         for connection in self.server._connections:
             connection._transport.abort()
 
-    async def until_nobody_is_connected(self, seconds=5.0):
-        await self.until(lambda: not self.server._connections, seconds)
+    async def until_nobody_is_connected(self):
+        """Wait until all connections have ended. Time passes for those alone that the server has ended its side of."""
+
+        def nobody_is():
+            if all(map(_is_hung_up_on, self.server._connections)):
+                self.clock.advance(self.server.bounds.linger)
+            return not self.server._connections
+
+        await until(nobody_is)
+
+    async def stop(self):
+        """Stop the server. It waits for its clients, for as long as it lingers."""
+        stopping = asyncio.create_task(self.server.stop())
+        try:
+            await self.until_nobody_is_connected()
+        finally:
+            async with asyncio.timeout(PATIENCE):
+                await stopping
+
+
+def _is_hung_up_on(connection):
+    if connection._transport.is_closing():
+        return True
+    return connection._session is not None and connection._session.farewell is not None
 
 
 @asynccontextmanager
@@ -193,7 +239,7 @@ async def serving(
     served.address = await served.server.start(listener, "127.0.0.1", 0)
     try:
         yield served
-        await asyncio.wait_for(served.server.stop(), 5)
+        await served.stop()
     except BaseException:
         served.abort()
         raise
@@ -212,10 +258,19 @@ def on_our_loop(test):
     return pytest.mark.parametrize("loop", LOOPS[1:], ids=["uvloop"])(_runner(test))
 
 
+def run_on(loop, scenario):
+    """Run a coroutine on the loop of this name."""
+    _run(BY_NAME[loop], scenario)
+
+
 def _runner(test):
     def run(loop):
-        with asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(asyncio.wait_for(test(), 8))
+        _run(loop, test)
 
     run.__doc__ = test.__doc__
     return run
+
+
+def _run(loop, scenario):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(scenario(), 2 * PATIENCE))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
-from tests.smtp.serving import HELLO, FakeStore, on_both_loops, on_our_loop, serving
+from tests.smtp.serving import HELLO, FakeStore, on_both_loops, on_our_loop, run_on, serving
 from waypost import events
 from waypost.domain import addresses
 from waypost.smtp import replies
@@ -222,15 +222,6 @@ async def test_one_message_too_many_in_a_minute_is_refused_for_now():
         async with served.client() as again:
             again.say(*HELLO[:2], "QUIT")
             assert "450 4.7.1 Too many messages from your address; please try again later" in await again.hear_all()
-
-
-def run_on(loop, scenario):
-    """Run a coroutine on this loop, for a while at most."""
-    import uvloop
-
-    factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(scenario(), 8))
 
 
 def test_so_many_connections_a_minute_from_one_address_and_more_later():

@@ -2,13 +2,13 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from unittest.mock import patch
 
+from tests.patience import PATIENCE
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
-from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, serving
+from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, Client, FakeStore, on_both_loops, on_our_loop, serving
 from waypost import events
-from waypost.smtp import connection as smtp_connection
 from waypost.smtp.bounds import Bounds
+from waypost.smtp.connection import LOOK_EVERY
 
 GREETING = "220 mail.example ESMTP Waypost"
 SILENT = "421 4.4.2 Nothing was heard from you for too long"
@@ -18,33 +18,33 @@ EARLY = "554 5.5.1 You spoke before the greeting"
 
 @asynccontextmanager
 async def serving_watchful(store=None, **options):
-    """A server that looks at its clock all the time; at the end nobody and nothing is left in it."""
-    with patch.object(smtp_connection, "LOOK_EVERY", 0.01):
-        async with serving(store, **options) as served:
-            yield served
-            await served.until_nobody_is_connected()
-            assert served.house.admission._connections == 0
-            assert served.house.memory.used == 0
+    """A server; at the end nobody and nothing is left in it."""
+    async with serving(store, **options) as served:
+        yield served
+        await served.until_nobody_is_connected()
+        assert served.house.admission._connections == 0
+        assert served.house.memory.used == 0
 
 
-async def trickle(client, octets, every):
-    """Send octets one by one until the server has enough of it; returns what it said, and how long that took."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    said = asyncio.create_task(client.reader.read())
+async def trickle(served, client, octets, every):
+    """Send octets one by one until the server has ended the session; returns what it said, and how long that took."""
+    began = served.clock.now
     for octet in octets:
+        read = served.server.octets_read
         client.writer.write(bytes([octet]))
-        await asyncio.wait([said], timeout=every)
-        if said.done():
+        await served.until_read(read + 1)
+        served.clock.advance(every)
+        if closed_because(served):
             break
-    return (await said).decode().splitlines(), loop.time() - began
+    return (await client.reader.read()).decode().splitlines(), served.clock.now - began
 
 
-async def pause(served, seconds):
-    """Let time pass."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    await served.until(lambda: loop.time() > end)
+async def send_and_pause(served, client, octets, seconds):
+    """Send octets, and let time pass when the server has read them."""
+    read = served.server.octets_read
+    client.writer.write(octets)
+    await served.until_read(read + len(octets))
+    served.clock.advance(seconds)
 
 
 def closed_because(served):
@@ -57,36 +57,40 @@ def closed_because(served):
 
 @on_both_loops
 async def test_an_octet_of_a_command_buys_no_time():
-    async with serving_watchful(command=0.15) as served, served.client() as client:
-        said, took = await trickle(client, b"NOOP " + b"x" * 400, 0.02)
+    async with serving_watchful(command=300) as served, served.client() as client:
+        said, took = await trickle(served, client, b"NOOP " + b"x" * 400, 20)
         assert said == [SILENT]
-        assert 0.1 < took < 1
+        assert took == 300
         assert closed_because(served) == [SILENT]
 
 
 @on_our_loop
 async def test_each_whole_command_buys_the_time_again():
-    async with serving_watchful(command=0.2) as served, served.client() as client:
+    async with serving_watchful(command=300) as served, served.client() as client:
         for _ in range(4):
-            await pause(served, 0.06)
+            served.clock.advance(299)
             client.say("NOOP")
             assert await client.hear() == "250 2.0.0 OK"
+        served.clock.advance(300)
         assert await client.hear_all() == [SILENT]
 
 
 @on_our_loop
 async def test_a_line_that_is_too_long_and_never_ends_buys_no_time():
-    async with serving_watchful(command=0.15) as served, served.client() as client:
-        said, _ = await trickle(client, b"x" * 100, 0.01)
-        client.writer.write(b"x" * 5_000)
+    async with serving_watchful(command=300) as served, served.client() as client:
+        await send_and_pause(served, client, b"x" * 5_000, 100)
+        said, took = await trickle(served, client, b"x" * 100, 20)
         assert said == [SILENT]
+        assert took == 200
 
 
 @on_our_loop
 async def test_who_is_silent_between_commands_of_a_message_is_hung_up_on():
-    async with serving_watchful(command=0.1) as served, served.client() as client:
+    async with serving_watchful(command=300) as served, served.client() as client:
         client.say(*HELLO[:3])
-        assert (await client.hear_all())[-1] == SILENT
+        await client.hear_until("250 2.1.5")
+        served.clock.advance(300)
+        assert await client.hear_all() == [SILENT]
         assert closed_because(served) == [SILENT]
 
 
@@ -94,11 +98,13 @@ async def test_who_is_silent_between_commands_of_a_message_is_hung_up_on():
 async def test_who_is_silent_over_tls_hears_it_over_tls():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, command=0.1) as served:
+        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, command=300) as served:
             reader, writer = await asyncio.open_connection(*served.address)
             client = TlsClient(reader, writer)
             await client.shake_hands()
-            assert await client.hear_all() == [GREETING, SILENT]
+            assert await client.hear() == GREETING
+            served.clock.advance(300)
+            assert await client.hear_all() == [SILENT]
             writer.close()
             await served.until_nobody_is_connected()
             assert closed_because(served) == [SILENT]
@@ -106,13 +112,14 @@ async def test_who_is_silent_over_tls_hears_it_over_tls():
 
 @on_our_loop
 async def test_when_it_is_crowded_the_silent_have_less_time():
-    async with serving_watchful(connections=4, command_when_crowded=0.1) as served:
+    async with serving_watchful(connections=4, command=300, command_when_crowded=10) as served:
         async with served.client() as one, served.client() as two, served.client() as three:
-            await pause(served, 0.15)
+            served.clock.advance(100)
             one.say("NOOP")
             assert await one.hear() == "250 2.0.0 OK"  # three of four are no crowd
-            async with served.client() as four:
-                assert await two.hear_all() == [SILENT]  # the fourth makes it one
+            async with served.client() as four:  # which makes it one
+                served.clock.advance(LOOK_EVERY)
+                assert await two.hear_all() == [SILENT]
                 two.writer.close()
                 await served.until(lambda: len(served.server._connections) <= 3)
                 for client in (one, three, four):
@@ -123,10 +130,10 @@ async def test_when_it_is_crowded_the_silent_have_less_time():
 @on_our_loop
 async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
     store = FakeStore(gate_open=False)
-    async with serving_watchful(store, command=0.1, silence=0.1) as served, served.client() as client:
+    async with serving_watchful(store, command=100, silence=100) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
-        await pause(served, 0.3)
+        served.clock.advance(300)
         store.gate.set()
         client.say("QUIT")
         *_, answer, bye = await client.hear_all()
@@ -137,15 +144,15 @@ async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
 @on_our_loop
 async def test_the_time_for_a_command_begins_with_the_answer_to_the_last():
     store = FakeStore(gate_open=False)
-    async with serving_watchful(store, command=0.3) as served, served.client() as client:
+    async with serving_watchful(store, command=300) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         client.say("Hello.", ".")
         await store.asked.wait()
-        await pause(served, 0.4)
+        served.clock.advance(400)
         store.gate.set()
         assert ACCEPTED.fullmatch(await client.hear())
-        await pause(served, 0.1)
+        served.clock.advance(299)
         client.say("QUIT")
         assert await client.hear_all() == ["221 2.0.0 Bye"]
 
@@ -156,9 +163,11 @@ async def test_the_time_for_a_command_begins_with_the_answer_to_the_last():
 @on_both_loops
 async def test_who_falls_silent_in_a_message_is_hung_up_on():
     store = FakeStore()
-    async with serving_watchful(store, silence=0.1) as served, served.client() as client:
-        client.writer.write(MESSAGE.removesuffix(b".\r\n"))
-        assert (await client.hear_all())[-1] == SILENT
+    async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
+        await send_and_pause(served, client, MESSAGE.removesuffix(b".\r\n"), 0)
+        await client.hear_until("354")
+        served.clock.advance(180)
+        assert await client.hear_all() == [SILENT]
         assert closed_because(served) == [SILENT]
         assert store.kept == []
 
@@ -166,21 +175,24 @@ async def test_who_falls_silent_in_a_message_is_hung_up_on():
 @on_our_loop
 async def test_who_falls_silent_in_a_chunk_or_behind_one_is_hung_up_on():
     for said in (b"BDAT 100\r\nhalf", b"BDAT 4\r\nhalf"):
-        async with serving_watchful(silence=0.1) as served, served.client() as client:
+        async with serving_watchful(silence=180, transfer_start=3600) as served, served.client() as client:
             client.say(*HELLO[:3])
-            client.writer.write(said)
-            assert (await client.hear_all())[-1] == SILENT
+            await client.hear_until("250 2.1.5")
+            await send_and_pause(served, client, said, 0)
+            if said.endswith(b"4\r\nhalf"):
+                await client.hear_until("250 2.0.0 4")
+            served.clock.advance(180)
+            assert await client.hear_all() == [SILENT]
 
 
 @on_our_loop
 async def test_octets_of_a_message_end_the_silence_and_the_message_is_whole():
     store = FakeStore()
-    async with serving_watchful(store, silence=0.3) as served, served.client() as client:
+    async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         for octet in b"Hello.\r\n":
-            client.writer.write(bytes([octet]))
-            await pause(served, 0.06)
+            await send_and_pause(served, client, bytes([octet]), 179)
         client.say(".", "QUIT")
         assert ACCEPTED.fullmatch(await client.hear())
         assert store.kept == [b"Hello.\r\n"]
@@ -189,12 +201,12 @@ async def test_octets_of_a_message_end_the_silence_and_the_message_is_whole():
 @on_both_loops
 async def test_a_message_that_comes_too_slowly_is_given_up():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=0.2, slowest=1_000) as served, served.client() as client:
+    async with serving_watchful(store, transfer_start=60, slowest=500) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
-        said, took = await trickle(client, b"slowly " * 100, 0.02)
+        said, took = await trickle(served, client, b"slowly " * 100, 1)
         assert said == [SLOW]
-        assert 0.15 < took < 1.5
+        assert took == 61
         assert closed_because(served) == [SLOW]
         assert store.kept == []
 
@@ -202,33 +214,33 @@ async def test_a_message_that_comes_too_slowly_is_given_up():
 @on_our_loop
 async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=0.2, slowest=10_000) as served, served.client() as client:
+    async with serving_watchful(store, transfer_start=60, slowest=500) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
-        for _ in range(8):
-            client.writer.write(b"fast enough.\r\n" * 100)
-            await pause(served, 0.06)
+        for _ in range(80):
+            await send_and_pause(served, client, b"fast enough.\r\n" * 100, 2.5)
         client.say(".")
         assert ACCEPTED.fullmatch(await client.hear())
-        assert len(store.kept[0]) == 8 * 1_400
+        assert len(store.kept[0]) == 80 * 1_400
 
 
 @on_our_loop
 async def test_no_message_has_more_time_than_the_longest():
-    async with serving_watchful(transfer=0.2, slowest=1) as served, served.client() as client:
+    async with serving_watchful(transfer=600, slowest=1) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
-        said, took = await trickle(client, b"x" * 200, 0.01)
+        await send_and_pause(served, client, b"x" * 1_000, 100)
+        said, took = await trickle(served, client, b"x" * 200, 10)
         assert said == [SLOW]
-        assert took < 1.5
+        assert took == 500
 
 
 @on_our_loop
 async def test_the_time_of_a_message_begins_with_the_message():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=0.25, slowest=1e9) as served, served.client() as client:
+    async with serving_watchful(store, transfer_start=60, slowest=1e9) as served, served.client() as client:
         for _ in range(3):
-            await pause(served, 0.15)
+            served.clock.advance(50)
             client.writer.write(MESSAGE)
             await client.hear_until("250 2.0.0")
         assert len(store.kept) == 3
@@ -239,16 +251,17 @@ async def test_the_time_in_which_we_write_a_piece_is_no_time_of_the_client():
     store = FakeStore(gate_open=False)
     offer = {"piece": 1_000}
     async with (
-        serving_watchful(store, offer=offer, transfer_start=0.2, silence=0.2) as served,
+        serving_watchful(store, offer=offer, transfer_start=60, silence=180) as served,
         served.client() as client,
     ):
         client.say(*HELLO)
         await client.hear_until("354")
         client.writer.write(b"Subject: x\r\n\r\n" + b"Hello.\r\n" * 150)
         await store.asked.wait()
-        await pause(served, 0.4)
+        served.clock.advance(400)
         store.gate.set()
-        await pause(served, 0.05)
+        await served.until(lambda: not any(each._answering for each in served.server._connections))
+        served.clock.advance(50)
         client.say(".", "QUIT")
         assert ACCEPTED.fullmatch(await client.hear())
 
@@ -277,13 +290,17 @@ async def test_who_speaks_before_a_greeting_that_is_delayed_is_sent_away():
 @on_both_loops
 async def test_who_waits_for_the_greeting_is_greeted_and_may_send():
     store = FakeStore()
-    loop = asyncio.get_running_loop()
-    async with serving_watchful(store, greeting_delay=0.15) as served:
-        began = loop.time()
-        async with served.client() as client:
-            assert loop.time() - began > 0.14
-            client.writer.write(MESSAGE)
-            await client.hear_until("250 2.0.0")
+    async with serving_watchful(store, greeting_delay=5) as served:
+        reader, writer = await asyncio.open_connection(*served.address)
+        await served.until(lambda: served.server._connections)
+        served.clock.advance(4.5)
+        assert not any(each._session for each in served.server._connections)
+        served.clock.advance(0.5)
+        client = Client(reader, writer)
+        assert await client.hear() == GREETING
+        client.writer.write(MESSAGE)
+        await client.hear_until("250 2.0.0")
+        writer.close()
         assert len(store.kept) == 1
 
 
@@ -302,7 +319,7 @@ async def test_stopping_does_not_wait_for_greetings_that_are_delayed():
     async with serving_watchful(greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
         await served.until(lambda: served.server._connections)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await served.server.stop()
         assert await until_cut(reader) == b""
         writer.close()
@@ -312,14 +329,14 @@ async def test_stopping_does_not_wait_for_greetings_that_are_delayed():
 async def test_over_tls_too_who_waits_for_the_greeting_is_greeted():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        loop = asyncio.get_running_loop()
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=0.15) as served:
+        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
             reader, writer = await asyncio.open_connection(*served.address)
             client = TlsClient(reader, writer)
             await client.shake_hands()
-            began = loop.time()
+            await served.until(lambda: not any(each._answering for each in served.server._connections))
+            assert not any(each._session for each in served.server._connections)
+            served.clock.advance(5)
             assert await client.hear() == GREETING
-            assert loop.time() - began > 0.1
             writer.close()
 
 

@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
+from tests.patience import until
+from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, run_on, serving
 from waypost import events
 from waypost.app import ports
 from waypost.smtp.connection import PAUSE_AT, READ, SCARCE_READ
@@ -62,9 +63,7 @@ async def half(client, store):
     """Send half of a large message, and wait until the store has pieces of it."""
     await begin(client)
     client.writer.write(LARGE[: len(LARGE) // 2])
-    async with asyncio.timeout(5):
-        while sum(store.begun.values()) < len(LARGE) // 2 - 1_000:  # noqa: ASYNC110 - the store tells nobody
-            await asyncio.sleep(0.001)
+    await until(lambda: sum(store.begun.values()) >= len(LARGE) // 2 - 1_000)
 
 
 # Scarce memory
@@ -420,12 +419,3 @@ async def test_small_mail_does_not_wait_for_pieces():
         assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
         for _ in range(PIECES_AT_ONCE):
             served.house.pieces.release()
-
-
-def run_on(loop, scenario):
-    """Run a coroutine on this loop, for a while at most."""
-    import uvloop
-
-    factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(scenario(), 8))

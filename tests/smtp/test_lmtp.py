@@ -5,6 +5,7 @@ import smtplib
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.smtp.serving import ACCEPTED, TRY_AGAIN, FakeStore, on_both_loops, serving
 from tests.values import NOW, an_email_address
 from waypost import events
@@ -139,7 +140,7 @@ async def test_the_client_of_the_standard_library_hands_over():
     async with serving(store, offer=LMTP) as served:
 
         def hand_over():
-            with smtplib.LMTP(*served.address, local_hostname="mta.example", timeout=5) as client:
+            with smtplib.LMTP(*served.address, local_hostname="mta.example", timeout=PATIENCE) as client:
                 return client.sendmail("a@client.example", ["help@example.com", "no@example.com"], b"Hello.\r\n")
 
         assert await asyncio.to_thread(hand_over) == {"no@example.com": (550, b"5.1.1 No such address here")}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
 from waypost import events
 from waypost.app import ports
@@ -75,7 +76,7 @@ async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too
         await store.asked.wait()
         assert len(store.kept) == 1
         try:
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(PATIENCE):
                 assert ACCEPTED.fullmatch([await client.hear() for _ in range(15)][-1])
         finally:
             store.gate.set()
@@ -145,7 +146,7 @@ def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
             client.say("EHLO client.example", "MAIL FROM:<>", "RCPT TO:<support@example.com>", "NOOP")
             monkeypatch.setattr(Session, "answer", fail)
             try:
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(PATIENCE):
                     assert TRY_AGAIN.fullmatch((await client.hear_all())[-1])
             finally:
                 monkeypatch.undo()

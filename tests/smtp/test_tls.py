@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import pytest
 
+from tests.patience import NEVER, PATIENCE
 from tests.smtp import certificates
 from tests.smtp.certificates import TlsClient, authority, client_context, client_hello, issued, tls_setup, until_cut
-from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, reset, serving
+from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, reset, run_on, serving
 from waypost import events
 from waypost.smtp.tls import BadCertificate, TlsFiles, load
 
@@ -218,7 +219,7 @@ async def test_what_was_asked_when_the_server_was_busy_is_forgotten_too():
 async def test_who_speaks_in_the_packet_that_ends_the_handshake_is_heard():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served, and_say=b"EHLO client.example\r\n") as client:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 heard = await client.hear_until("250 ")
             assert heard[0] == "250-mail.example"
 
@@ -228,7 +229,7 @@ async def test_who_speaks_before_the_greeting_over_tls_is_heard_as_in_clear():
     with tls_setup() as setup:
         async with serving_tls(setup, listener=IMPLICIT) as served, connected(served) as client:
             await client.shake_hands(and_say=b"EHLO client.example\r\n")
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 assert await client.hear() == GREETING
                 assert (await client.hear_until("250 "))[0] == "250-mail.example"
 
@@ -792,7 +793,7 @@ async def test_stopping_answers_the_message_under_way_over_tls_and_says_goodbye_
             assert farewell == "421 4.3.2 Shutting down; please try again"
             for client in (busy, idle):
                 client.writer.transport.abort()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 await stopping
             assert store.kept == [b"Hello.\r\n"]
             assert served.emitted_of(events.TlsFailed) == []
@@ -804,8 +805,7 @@ async def test_stopping_does_not_wait_for_clients_that_read_nothing_over_tls():
         async with serving_tls(setup) as served, upgraded(served) as client:
             client.send(MESSAGE.removesuffix(b".\r\n"))
             await client.hear_until("354")
-            async with asyncio.timeout(1):
-                await served.server.stop()
+            await served.stop()
 
 
 STOPS_LATE = "hang_up() waits for a handshake behind STARTTLS, up to its time limit"
@@ -830,6 +830,7 @@ def test_stopping_does_not_wait_for_handshakes(loop, implicit, how_far):
                     offer={"offers_tls": True},
                     listener=IMPLICIT if implicit else None,
                     of_server={"certificates": setup.certificates},
+                    handshake=NEVER,
                 ) as served,
                 before_the_handshake(served, implicit=implicit) as client,
             ):
@@ -840,7 +841,7 @@ def test_stopping_does_not_wait_for_handshakes(loop, implicit, how_far):
                 else:
                     for _ in range(4):  # until the server waits for the handshake
                         await asyncio.sleep(0)
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(PATIENCE):
                     await served.server.stop()
 
     run_on(loop, scenario)
@@ -972,15 +973,6 @@ def received(store) -> str:
     (delivery,) = store._tx.deliveries_of("000000000000", ids(store)[-1])
     header = delivery.trace_header.decode()
     return "with " + header.partition(" with ")[2].partition("\tfor ")[0]
-
-
-def run_on(loop, scenario):
-    """Run a coroutine on this loop, for a while at most."""
-    import uvloop
-
-    factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[loop]
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(scenario(), 8))
 
 
 @on_both_loops
