@@ -15,6 +15,7 @@ import uuid
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, tls_setup
 from tests.smtp.serving import reset
 from tests.values import NOW
@@ -33,9 +34,11 @@ HEADER = b"Received: from somebody\r\n\tby us\r\n"
 PIECE = 64 * 1024
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
-SHORT = Timeouts(connect=2, greeting=0.1, command=0.1, data=0.1, end=0.1, goodbye=0.2)
-"""For peers that are to be waited for in vain."""
-LONG = Timeouts(connect=5, greeting=5, command=5, data=5, end=5, goodbye=0.2)
+LONG = Timeouts(
+    **dict.fromkeys(("connect", "greeting", "command", "data", "end", "idle"), PATIENCE),
+    goodbye=0.2,
+)
+"""Of the transport. A peer that hangs does not answer QUIT either, and is not waited for."""
 
 
 def a_parcel(raw=HELLO, *, to="support@example.com", header=HEADER, sender="a@client.example", octets=None, **options):
@@ -329,9 +332,7 @@ async def a_peer(script=None, *, path=None, **options):
         for _ in range(10):  # who connected just now has no session yet, and its socket would never be closed
             await asyncio.sleep(0)
         peer.end()
-        async with asyncio.timeout(5):
-            while peer.open:  # noqa: ASYNC110 - connections end one by one
-                await asyncio.sleep(0.001)
+        await until(lambda: not peer.open)
         await server.wait_closed()
         for _ in range(3):
             await asyncio.sleep(0)

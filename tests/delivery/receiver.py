@@ -163,6 +163,17 @@ def saying(octets):
     return script
 
 
+def saying_then_hanging(octets):
+    """Takes all, says these very octets, and no more, and keeps the connection."""
+
+    async def script(talk):
+        await talk.request()
+        await talk.say(octets)
+        await asyncio.Event().wait()
+
+    return script
+
+
 async def hanging(talk):
     """Takes all, and says nothing."""
     await talk.request()

@@ -16,7 +16,7 @@ and what is decided is one of
 import asyncio
 import socket
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pytest
 
@@ -28,7 +28,6 @@ from tests.delivery.peer import (
     LONG,
     PIPED,
     RESET,
-    SHORT,
     a_parcel,
     a_peer,
     a_route,
@@ -36,6 +35,7 @@ from tests.delivery.peer import (
     server_context,
     trusting,
 )
+from tests.patience import PATIENCE
 from tests.smtp.certificates import DAY, Authority, authority
 from tests.smtp.serving import LOOPS
 from tests.values import NOW
@@ -213,7 +213,7 @@ BOTH = [
     row("verify: expired", {}, a(Stage.TLS, Trouble.BAD_TLS), PAUSE("4.0.0"), tls=Tls.VERIFY, certificate="expired"),
     row("require: stranger", {}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, tls=Tls.REQUIRE, certificate="stranger"),
     row("after tls: silent", {"HELLO AGAIN": HANG}, a(Stage.HELLO, TIMEOUT), PAUSE("4.4.2"), tls=Tls.REQUIRE,
-        timeouts=SHORT),
+        good_waits=1),
     row("after tls: 421", {"HELLO AGAIN": "421 x"}, a(Stage.HELLO, None, 421), PAUSE("4.0.0"), tls=Tls.REQUIRE),
     # TLS that is welcome
     row("welcome: not offered", {}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, tls=Tls.OPPORTUNISTIC, has_tls=False),
@@ -310,7 +310,7 @@ KEPT = [
     # The peer heard of the message, or may have taken it: no second one goes at once.
     row("rset closes, all was sent", {"RSET": CLOSE}, a(Stage.END, DISCONNECTED), RETRY("4.4.2"), to_connection=1,
         offer=CHUNKS),
-    row("mail: silent", {"MAIL": HANG}, a(Stage.MAIL, TIMEOUT), RETRY("4.4.2"), to_connection=1, timeouts=SHORT),
+    row("mail: silent", {"MAIL": HANG}, a(Stage.MAIL, TIMEOUT), RETRY("4.4.2"), to_connection=1, good_waits=1),
     row("mail: garbage", {"MAIL": HTTP}, a(Stage.MAIL, GARBAGE), RETRY("4.4.2"), to_connection=1),
     row("rcpt: closes", {"RCPT": CLOSE}, a(Stage.RCPT, DISCONNECTED), RETRY("4.4.2"), to_connection=1),
     row("rcpt: 421", {"RCPT": "421 x"}, a(Stage.RCPT, None, 421), PAUSE("4.0.0"), to_connection=1),
@@ -329,6 +329,8 @@ class Case:
     tls: Tls = Tls.NONE
     parcel: bytes | None = None
     timeouts: Timeouts = LONG
+    good_waits: int = 0
+    """How often the peer answers at the stage where it is silent in the end."""
     handshake: float = 0
     has_tls: bool = True
     certificate: str = ""
@@ -342,12 +344,16 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class ShortAt(Timeouts):
-    """For a peer that is to be waited for in vain at this stage; before it, a slow machine has time."""
+    """For a peer that is silent at this stage, when it has answered there so often; before, a slow machine has time."""
 
     stage: Stage
+    good_waits: int = 0
+    _waits: list = field(default_factory=list)
 
     def of(self, need, stage):
-        return 0.03 if stage is self.stage else LONG.of(need, stage)
+        if stage is self.stage:
+            self._waits.append(need)
+        return 0.03 if stage is self.stage and len(self._waits) > self.good_waits else LONG.of(need, stage)
 
 
 def certificate(which):
@@ -391,7 +397,7 @@ def run(loop, test):
 
     async def guarded():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
-        await asyncio.wait_for(test, 8)
+        await asyncio.wait_for(test, 2 * PATIENCE)
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(guarded())
@@ -420,13 +426,19 @@ def rows_of(table, of_protocol):
     ]
 
 
+def in_vain(facts, options):
+    """The timeouts of a row in which the peer falls silent."""
+    stage, *_, trouble = facts
+    short = {"stage": stage, "good_waits": options.get("good_waits", 0)}
+    return {"timeouts": ShortAt(**asdict(LONG), **short)} if trouble is TIMEOUT else {}
+
+
 @pytest.mark.parametrize(
     ("loop", "protocol", "script", "facts", "decided", "options"),
     rows_of(BOTH, {Protocol.SMTP: SMTP_ALONE, Protocol.LMTP: LMTP_ALONE}),
 )
 def test_on_a_new_connection(*, loop, protocol, script, facts, decided, options):
-    patience = {"timeouts": ShortAt(**asdict(LONG), stage=facts[0])} if facts[3] is TIMEOUT else {}
-    case = Case(protocol is Protocol.LMTP, **patience | options)
+    case = Case(protocol is Protocol.LMTP, **in_vain(facts, options) | options)
 
     async def play():
         async with playing(script, case) as (peer, attempt):
@@ -441,7 +453,7 @@ def test_on_a_new_connection(*, loop, protocol, script, facts, decided, options)
 
 @pytest.mark.parametrize(("loop", "protocol", "script", "facts", "decided", "options"), rows_of(KEPT, {}))
 def test_on_a_connection_that_was_kept(*, loop, protocol, script, facts, decided, options):
-    case = Case(protocol is Protocol.LMTP, **options)
+    case = Case(protocol is Protocol.LMTP, **in_vain(facts, options) | options)
 
     async def play():
         async with playing(script, case, from_message=1) as (peer, attempt):

@@ -1,17 +1,16 @@
-"""The whole life of a message for a destination that never answers: five days, in less than a second."""
+"""The whole life of a message for a destination that never answers: five days of a clock that is moved."""
 
 import asyncio
 import itertools
-import time
 from datetime import timedelta
 
 from tests.delivery.works import GONE, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.patience import PATIENCE
 from waypost.domain.delivery import Policy, Status
 from waypost.domain.routes import Route
 
 
-def test_five_days_of_retries_are_over_in_a_second(tmp_path):
-    began = time.monotonic()
+def test_five_days_of_retries_pass_without_waiting(tmp_path):
     policy = Policy()
 
     async def live():
@@ -25,7 +24,7 @@ def test_five_days_of_retries_are_over_in_a_second(tmp_path):
             notices = [parcel for parcel in first.parcels if parcel.recipient == "ann@client.example"]
             return accepted_at, trace, await house.delivery(message_id, "support"), notices
 
-    accepted_at, trace, delivery, notices = asyncio.run(live())
+    accepted_at, trace, delivery, notices = asyncio.run(asyncio.wait_for(live(), PATIENCE))
     deferred = [event for event in trace if event.kind == "deferred"]
     attempts = [accepted_at, *(event.at for event in deferred)][1:]
     pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
@@ -42,7 +41,6 @@ def test_five_days_of_retries_are_over_in_a_second(tmp_path):
     )
     assert delivery.status is Status.DEAD
     assert [notice.return_path for notice in notices] == ["", ""]
-    assert time.monotonic() - began < 5  # one second, on a machine that does nothing else
 
 
 def test_who_comes_back_on_the_third_day_gets_the_mail(tmp_path):

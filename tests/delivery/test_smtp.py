@@ -26,7 +26,6 @@ from tests.delivery.peer import (
     HELLO,
     LONG,
     PIECE,
-    SHORT,
     Hosts,
     Peer,
     a_listener,
@@ -37,6 +36,7 @@ from tests.delivery.peer import (
     server_context,
     trusting,
 )
+from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, in_files, tls_setup
 from tests.smtp.serving import LOOPS, FakeStore, on_both_loops, serving
 from waypost.delivery import smtp
@@ -46,14 +46,9 @@ from waypost.delivery.dns import DnsFailed, NoSuchDomain, NullMx
 from waypost.domain.delivery import Protocol, Stage, Trouble
 from waypost.domain.routes import Tls
 
+GOODBYE = replace(LONG, goodbye=PATIENCE)
+"""For peers that answer QUIT."""
 SINK = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-
-async def until(condition):
-    """Wait until this is so."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - it may be anything that can be looked at
-            await asyncio.sleep(0.001)
 
 
 async def send(transport, route, *raw, **options):
@@ -68,7 +63,7 @@ async def send(transport, route, *raw, **options):
 
 @on_both_loops
 async def test_a_connection_is_kept_for_the_next_parcel():
-    async with a_peer() as peer, a_transport() as transport:
+    async with a_peer() as peer, a_transport(GOODBYE) as transport:
         for _ in range(5):
             await send(transport, a_route(peer.url))
         assert peer.connections == 1
@@ -89,7 +84,7 @@ async def test_after_a_refusal_the_connection_is_good_for_others():
 
 @on_both_loops
 async def test_a_connection_carries_so_many_parcels_and_no_more():
-    async with a_peer(offer=CHUNKS) as peer, a_transport() as transport:
+    async with a_peer(offer=CHUNKS) as peer, a_transport(GOODBYE) as transport:
         for _ in range(TRANSACTIONS + 1):
             await send(transport, a_route(peer.url))
         assert peer.connections == 2
@@ -98,7 +93,7 @@ async def test_a_connection_carries_so_many_parcels_and_no_more():
 
 @on_both_loops
 async def test_a_connection_that_nobody_needs_is_ended():
-    async with a_peer() as peer, a_transport(replace(LONG, idle=0.05)) as transport:
+    async with a_peer() as peer, a_transport(replace(GOODBYE, idle=0.05)) as transport:
         await send(transport, a_route(peer.url))
         await until(lambda: not peer.open)
         assert peer.heard[-1] == "QUIT"
@@ -356,7 +351,7 @@ async def test_tls_is_spoken_from_the_beginning_where_the_route_says_so():
 
 @on_both_loops
 async def test_where_tls_is_expected_from_the_beginning_a_greeting_in_clear_is_not_taken():
-    async with a_peer() as peer, a_transport(replace(SHORT, connect=0.2)) as transport:
+    async with a_peer() as peer, a_transport(LONG) as transport:
         url = peer.url.replace("smtp:", "smtps:")
         result = await transport.attempt(a_parcel(), a_route(url, tls=Tls.OPPORTUNISTIC))
         assert result.stage is Stage.TLS
@@ -785,7 +780,7 @@ async def test_the_sink_of_postfix_takes_what_we_send():
 
 async def until_somebody_listens(path):
     """Wait until a socket can be connected to: it is there a moment before."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(FileNotFoundError, ConnectionRefusedError):
                 _, writer = await asyncio.open_unix_connection(path)

@@ -34,8 +34,10 @@ from tests.delivery.receiver import (
     leaving_at_once,
     not_reading,
     saying,
+    saying_then_hanging,
     saying_without_end,
 )
+from tests.patience import PATIENCE
 from tests.smtp.certificates import Authority, authority, client_context
 from tests.smtp.serving import LOOPS, reset
 from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport
@@ -74,12 +76,12 @@ class Names:
 
 def run(test, loop=LOOPS[1]):
     with asyncio.Runner(loop_factory=loop) as runner:
-        return runner.run(asyncio.wait_for(test, 20))
+        return runner.run(asyncio.wait_for(test, 2 * PATIENCE))
 
 
 async def send(route, parcel=None, *, times=1, **options):
     transport = WebhookTransport(
-        **{"timeouts": Timeouts(connect=5, part=5, answer=5), "tls": client_context()} | options
+        **{"timeouts": Timeouts(connect=PATIENCE, part=PATIENCE, answer=PATIENCE), "tls": client_context()} | options
     )
     try:
         for _ in range(times):
@@ -247,7 +249,7 @@ asyncio.run(main())
 def test_a_message_is_never_whole_in_memory():
     """In a process of its own, where memory was not used for anything else before."""
     ran = subprocess.run(
-        [sys.executable, "-c", LARGE_MESSAGE], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", LARGE_MESSAGE], cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < 24 * 1024, f"{ran.stdout} KiB more for a message of 96 MiB"
@@ -518,18 +520,23 @@ def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, t
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "seconds"),
     [
-        saying_without_end(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nfirst\n", b"more" * 1000),
-        saying_without_end(b"HTTP/1.1 200 OK\r\n\r\nfirst\n", b"more" * 1000),
-        saying_without_end(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n", b"4\r\nmore\r\n"),
-        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"),
-        saying_without_end(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"),
+        (saying_without_end(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\nfirst\n", b"more" * 1000), PATIENCE),
+        (saying_without_end(b"HTTP/1.1 200 OK\r\n\r\nfirst\n", b"more" * 1000), PATIENCE),
+        (
+            saying_without_end(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nfirst\n\r\n", b"4\r\nmore\r\n"
+            ),
+            PATIENCE,
+        ),
+        (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), PATIENCE),
+        (saying_then_hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), 2),
     ],
     ids=["a length beyond reason", "no length", "chunks", "cut off", "hanging"],
 )  # fmt: skip
-def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script):
-    result, _ = run(to(script, timeouts=Timeouts(answer=0.2)))
+def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script, seconds):
+    result, _ = run(to(script, timeouts=Timeouts(answer=seconds)))
     assert (result.stage, result.code, result.text) == (Stage.END, 200, "OK: first")
     assert decided(result)[0] is DONE
 

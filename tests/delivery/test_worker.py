@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.delivery.works import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.patience import PATIENCE
 from waypost.app import attempt, redrive
 from waypost.delivery.worker import LEASE, Worker
 from waypost.domain import addresses
@@ -15,7 +16,7 @@ SUPPORT = "support@example.com"
 
 
 def run(scenario):
-    return asyncio.run(asyncio.wait_for(scenario, 20))
+    return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
 
 
 def test_what_a_route_takes_and_does_not_keep_is_not_in_the_inbox_and_its_octets_go(tmp_path):
