@@ -1,15 +1,15 @@
 """How long tests wait for what must happen. No test has a shorter limit of its own for that.
 
 A limit that is close to the usual time fails on a slow or busy machine, though nothing is wrong. Where a time limit of
-the product is tested, the product's clock is moved by the test, or the limit is far from `PATIENCE`: far below it if the
-limit must be reached, `NEVER` if it must not.
+the product is tested, the test moves the product's clock, or the limit is far from `PATIENCE`: far below it if it must be
+reached, `NEVER` if it must not.
 """
 
 import asyncio
 import time
 
 PATIENCE = 60.0
-"""Seconds. Nothing that a test waits for takes a tenth of it, even on a slow machine; a test that fails takes so long."""
+"""Seconds. Nothing that a test waits for takes a tenth of it, even on a slow machine. A test that fails takes so long."""
 
 NEVER = 3600.0
 """Seconds, for a time limit of the product that must not be reached before a test has lost its patience."""

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import time
 from functools import lru_cache
 
 import dkim
@@ -10,6 +9,7 @@ import nacl.signing
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests.patience import PATIENCE
 from waypost.authentication import checks
 from waypost.authentication.resolver import Resolver
 from waypost.domain.authentication import Claim
@@ -80,11 +80,5 @@ def zone_of(*, spf="v=spf1 ip4:192.0.2.1 -all", dkim_record=None, dmarc="v=DMARC
     }
 
 
-def verdicts(zone, message=MESSAGE, claim=CLAIM, seconds=5.0):
+def verdicts(zone, message=MESSAGE, claim=CLAIM, seconds=PATIENCE):
     return checks.check(claim, [message], Resolver([zone.address]), seconds)[0]
-
-
-def verdicts_and_time(zone, message=MESSAGE, claim=CLAIM, seconds=5.0):
-    begun = time.monotonic()
-    found = verdicts(zone, message, claim, seconds)
-    return found, time.monotonic() - begun

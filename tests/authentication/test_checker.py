@@ -14,6 +14,7 @@ import uvloop
 
 from tests.authentication.mail import CLAIM, MESSAGE, sign, zone_of
 from tests.authentication.zone import SILENT, Zone
+from tests.patience import NEVER, PATIENCE, until
 from waypost.authentication import wire
 from waypost.authentication.checker import AT_ONCE, LARGE, Checker, Limits
 from waypost.authentication.process import WorkerProcess
@@ -39,14 +40,21 @@ class Running:
     def __init__(self, zone, **limits):
         self.told = []
         self._change = asyncio.Event()
-        self.checker = Checker([zone.address], self._on_change, limits=Limits(**limits))
+        self.limit(**limits)
+        self.checker = Checker([zone.address], self._on_change, limits=self.limits)
+
+    def limit(self, **limits):
+        """Set limits; the others are such that a slow machine does not reach them."""
+        self.limits = Limits(**{"check": PATIENCE, "silence": NEVER, "probe": PATIENCE} | limits)
+        if hasattr(self, "checker"):
+            self.checker._limits = self.limits
 
     def _on_change(self, works):
         self.told.append(works)
         self._change.set()
 
     async def change(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(2 * PATIENCE):
             await self._change.wait()
         self._change.clear()
 
@@ -128,6 +136,7 @@ def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
             async with running(zone, probe=0.2, probe_again=0.05) as checker:
                 assert checker.told == [False]
                 assert await checker.check() is None
+                checker.limit(probe_again=0.05)
                 zone.silent = False
                 await checker.change()
                 assert checker.told == [False, True]
@@ -139,7 +148,8 @@ def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
 def test_three_messages_without_any_answer_are_enough():
     async def main():
         with Zone(zone_of()) as zone:
-            async with running(zone, check=1.2, margin=0.3, probe=0.2, probe_again=60) as checker:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=1.2, margin=0.3, probe=0.2, probe_again=NEVER)
                 zone.silent = True
                 found = await asyncio.gather(*(checker.check() for _ in range(3)))
                 assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
@@ -154,13 +164,13 @@ def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
     async def main():
         silent = {f"{prefix}silent{number}.example": SILENT for number in range(4) for prefix in ("", "_dmarc.")}
         with Zone(zone_of() | silent) as zone:
-            async with running(zone, check=1.2, margin=0.3, probe=0.2, probe_again=60) as checker:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=1.2, margin=0.3, probe_again=NEVER)
                 strangers = (Claim("192.0.2.1", "mx.example.net", f"a@silent{number}.example") for number in range(4))
                 mail = MESSAGE.replace(b"ann@example.com", b"a@silent0.example")
                 await asyncio.gather(*(checker.check(mail, stranger) for stranger in strangers))
-                async with asyncio.timeout(5):
-                    while zone.asked(".", "NS") < 2:  # noqa: ASYNC110 - it is another thread that is asked
-                        await asyncio.sleep(0.01)
+                await until(lambda: zone.asked(".", "NS") >= 2)
+                checker.limit(probe_again=NEVER)
                 assert (await checker.check()).spf.outcome is Outcome.PASS
                 assert checker.told == [True]
 
@@ -207,18 +217,15 @@ def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message)
     async def main():
         async with running(zone) as checker:
             worker = await checker.checker._worker
-            # Patience ends only now that it has been loaded, which takes long on a busy machine.
-            worker._patience = 0.2
+            worker._patience = 0.2  # which counts from the next answer on
             assert (await checker.check()).spf.outcome is Outcome.PASS
             os.kill(worker.pid, signal.SIGSTOP)
-            checker.checker._limits = Limits(check=0.1)
-            begun = time.monotonic()
+            checker.limit(check=0.1)
             found = await checker.check(message)
-            assert time.monotonic() - begun < 0.4
             assert (found.spf.outcome, found.spf.reason) == (Outcome.TEMPERROR, "not answered in 0.1 s")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.wait([worker._listening])
-            checker.checker._limits = Limits()
+            checker.limit()
             assert (await checker.check(message)).spf.outcome is Outcome.PASS
 
     run(main(), loop)
@@ -235,11 +242,14 @@ def test_a_source_that_is_slow_holds_up_nobody_else(zone):
             finally:
                 closed.set()
 
-        async with running(zone, check=0.7, margin=0.1) as checker:
+        async with running(zone) as checker:
+            checker.limit(check=0.7, margin=0.1)
             stuck = asyncio.create_task(checker.checker.check(CLAIM, slow(), len(MESSAGE)))
+            await asyncio.sleep(0)
+            checker.limit()
             for _ in range(3):
                 assert (await checker.check()).spf.outcome is Outcome.PASS
-            assert (await stuck).dmarc.reason == "not answered in 0.7 s"
+            assert (await stuck).dmarc.reason.startswith("not answered in ")
             assert closed.is_set()
             # The worker has forgotten what it had of it, and the numbers of messages do not mix.
             assert (await checker.check(sign())).dkim[0].outcome is Outcome.PASS
@@ -374,7 +384,7 @@ def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
         async with running(zone) as checker:
             process = (await checker.checker._worker)._process
             process.stdin.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 assert await process.wait() == 0
 
     run(main())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.authentication.mail import CLAIM, MESSAGE, sign, verdicts, verdicts_and_time, zone_of
+from tests.authentication.mail import CLAIM, MESSAGE, sign, verdicts, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from waypost.domain.authentication import Claim, Outcome, is_in_doubt, is_malformed, is_refused
 from waypost.domain.authors import MAX_NAMED, Naming
@@ -86,6 +86,6 @@ def test_a_stranger_whose_server_fails_is_refused_all_the_same():
 
 def test_a_silent_server_is_a_temporary_error_in_time():
     with Zone(zone_of() | {"_dmarc.example.com": SILENT}) as zone:
-        found, seconds = verdicts_and_time(zone, seconds=0.3)
+        found = verdicts(zone, seconds=1.0)
     assert found.dmarc.outcome is Outcome.TEMPERROR
-    assert seconds < 0.4
+    assert zone.asked("_dmarc.example.com") <= 1  # there is no time for a second try

@@ -18,6 +18,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.patience import PATIENCE
+
 SILENT = "silent"
 SERVFAIL = "servfail"
 
@@ -65,7 +67,7 @@ class Zone:
     def _serve_tcp(self):
         connection, _ = self._tcp.accept()
         with connection, connection.makefile("rb") as stream:
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE)
             (size,) = struct.unpack("!H", stream.read(2))
             if reply := self._reply(stream.read(size), "tcp"):
                 connection.sendall(struct.pack("!H", len(reply)) + reply)

@@ -13,13 +13,11 @@ from pathlib import Path
 import psycopg
 
 from tests import postgresql
+from tests.patience import PATIENCE
 from tests.values import NoSeal
 from waypost.store import postgres_connection, postgres_errors, sqlite_file
 from waypost.store.postgres import PostgresStore
 from waypost.store.sqlite import SqliteStore
-
-PATIENCE = 20.0
-"""Seconds after which nobody waits for another one any more, and the test fails."""
 
 
 class Handle:

@@ -18,7 +18,7 @@ from tests.contract.queueing import (
     queue_up,
     waiting,
 )
-from tests.contract.stores import PATIENCE
+from tests.patience import PATIENCE
 from tests.values import NOW, TENANT, a_delivery, a_message
 from waypost.domain.delivery import Queued, Status
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.contract.calls import check_invariants, create, describe, ids
-from tests.contract.stores import ENGINES, PATIENCE, Handle
+from tests.contract.stores import ENGINES, Handle
+from tests.patience import PATIENCE
 from tests.values import NoSeal, make_instance
 from waypost.app import ports
 from waypost.domain.aliases import AliasLink

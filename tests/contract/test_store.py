@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from tests.contract.calls import EVERYTHING, check_invariants, create, creating, describe, ids
-from tests.contract.stores import PATIENCE, Handle
+from tests.contract.stores import Handle
+from tests.patience import PATIENCE
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import instances, ports, tags
 from waypost.domain import errors

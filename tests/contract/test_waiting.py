@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import psycopg
 import pytest
@@ -18,7 +17,8 @@ from tests.contract.calls import (
     ids,
     tokened,
 )
-from tests.contract.stores import PATIENCE, Handle
+from tests.contract.stores import Handle
+from tests.patience import PATIENCE, wait_until
 from tests.values import NOW, TENANT
 from waypost.app import email_addresses, idempotency, instances, ports, tags
 from waypost.domain import errors
@@ -125,9 +125,7 @@ def until_somebody_waits(store):
     """Until a transaction of this database waits for a lock."""
     with psycopg.connect(store.database, autocommit=True) as looking:
         query = "SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT granted AND datname = $1"
-        deadline = time.monotonic() + PATIENCE
-        while not psycopg.RawCursor(looking).execute(query, [looking.info.dbname]).rowcount:
-            assert time.monotonic() < deadline, "nobody waits"
+        wait_until(lambda: psycopg.RawCursor(looking).execute(query, [looking.info.dbname]).rowcount, "nobody waits")
 
 
 @pytest.mark.parametrize(

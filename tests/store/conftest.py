@@ -1,4 +1,4 @@
-"""A PostgreSQL database, a proxy before it, and bounds that a test can wait for."""
+"""A PostgreSQL database, and a proxy before it."""
 
 import psycopg
 import pytest
@@ -6,7 +6,6 @@ import pytest
 from tests import postgresql
 from tests.counting_proxy import CountingProxy
 from tests.store.breaking import with_store
-from waypost.store import postgres
 
 
 @pytest.fixture
@@ -22,13 +21,6 @@ def database():
 def proxy(database):
     with CountingProxy(postgresql.address_of(database)) as running:
         yield running
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Bounds that a test can wait for."""
-    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.15)
-    monkeypatch.setattr(postgres, "WAIT_SECONDS", 0.1)
 
 
 @pytest.fixture

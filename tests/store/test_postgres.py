@@ -9,14 +9,15 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from tests.patience import NEVER, PATIENCE, until
 from tests.store.breaking import (
     AT_ONCE,
+    after,
     at_commit,
     count,
     exists,
     seconds_at_most,
     terminate_all,
-    until,
     waits_for,
     with_store,
 )
@@ -153,7 +154,7 @@ def test_a_transaction_that_failed_and_was_gone_on_with_is_no_success(database, 
 
 @pytest.mark.parametrize("how", ["terminated", "cut off"])
 def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(database, proxy, admin, how):
-    at_commit(admin, "PERFORM pg_sleep(5)")
+    at_commit(admin, "PERFORM pg_sleep(600)")
     runs = []
 
     async def scenario(store):
@@ -170,17 +171,19 @@ def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(databas
     assert len(runs) == 1
 
 
-def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(database, proxy, admin, impatient):
-    at_commit(admin, "PERFORM pg_sleep(0.05)")
+def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(database, proxy, admin):
+    at_commit(admin, "PERFORM pg_advisory_xact_lock(1)")
+    admin.execute("SELECT pg_advisory_lock(1)")
     runs = []
 
     async def scenario(store):
         writing = asyncio.create_task(store.write(lambda tx: runs.append(make_instance(tx))))
-        await until(lambda: waits_for(admin, "PgSleep"))
+        await until(lambda: waits_for(admin, "advisory"))
         proxy.hold()
-        with pytest.raises(ports.StoreUnavailable, match="did not answer"), seconds_at_most(AT_ONCE):
-            await writing
+        admin.execute("SELECT pg_advisory_unlock(1)")
         await until(lambda: count(admin) == 1)
+        with pytest.raises(ports.StoreUnavailable, match="did not answer"), seconds_at_most(AT_ONCE):
+            await after(postgres.ANSWER_SECONDS, writing)
         proxy.release()
 
     with_store(proxy.url(database), scenario)
@@ -191,16 +194,14 @@ def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(d
 
 
 @pytest.mark.parametrize("kind", ["read", "search", "write"])
-def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(
-    database, proxy, impatient, kind
-):
+def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(database, proxy, kind):
     async def scenario(store):
         run = getattr(store, kind)
         await run(exists("i"))
         proxy.hold()
         for _ in range(2):  # whether it waits for the answer, or for a connection
             with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
-                await run(exists("i"))
+                await after(postgres.ANSWER_SECONDS, run(exists("i")))
         proxy.release()
         return await recovered(lambda: run(exists("i")))
 
@@ -209,7 +210,7 @@ def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_i
 
 async def recovered(call):
     """What the call returns as soon as it is not refused any more."""
-    async with asyncio.timeout(AT_ONCE):
+    async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(ports.StoreUnavailable):
                 return await call()
@@ -217,20 +218,23 @@ async def recovered(call):
 
 
 def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, monkeypatch):
-    monkeypatch.setattr(postgres, "ANSWER_SECONDS", 0.15)
     set_up = postgres_connection.set_up
+    hangs = threading.Event()
 
     async def scenario(store):
         def hang(*arguments, **settings):
             proxy.hold()
+            hangs.set()
             return set_up(*arguments, **settings)
 
         with monkeypatch.context() as patch:
             patch.setattr(postgres_connection, "set_up", hang)
+            searching = asyncio.create_task(store.search(exists("i")))
+            await until(hangs.is_set)
             with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
-                await store.search(exists("i"))
+                await after(postgres.ANSWER_SECONDS, searching)
         try:
-            async with asyncio.timeout(AT_ONCE / 2):
+            async with asyncio.timeout(AT_ONCE):
                 await asyncio.shield(store.close())
         finally:
             proxy.release()
@@ -238,7 +242,7 @@ def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, mo
     with_store(proxy.url(database), scenario)
 
 
-def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, admin, impatient):
+def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, admin):
     """As `/_waypost/ready` does, which has a bound of its own."""
 
     async def scenario(store):
@@ -248,6 +252,7 @@ def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, ad
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await store.read(exists("i"))
+            asyncio.get_running_loop().skip(postgres.ANSWER_SECONDS)
             return await recovered(lambda: store.read(exists("i")))
         finally:
             os.kill(process, signal.SIGCONT)
@@ -255,14 +260,14 @@ def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, ad
     assert with_store(database, scenario) is False
 
 
-def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy, impatient):
+def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
     async def scenario(store):
         await store.write(lambda _: None)
         proxy.hold()
         waiting = asyncio.create_task(store.write(exists("i")))
         await asyncio.sleep(0)
         with seconds_at_most(AT_ONCE):
-            await store.close()
+            await after(postgres.ANSWER_SECONDS, store.close())
         for call in (waiting, store.read(exists("i"))):
             with pytest.raises(ports.StoreUnavailable):
                 await call
@@ -271,10 +276,12 @@ def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy, i
     with_store(proxy.url(database), scenario)
 
 
-def test_closing_does_not_wait_for_a_search(database, admin):
+def test_closing_does_not_wait_for_a_search(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres, "SEARCH_SECONDS", NEVER)
+
     async def scenario(store):
         searching = asyncio.create_task(
-            store.search(lambda tx: tx.connection.execute(b"SELECT pg_sleep(4)").fetchall())
+            store.search(lambda tx: tx.connection.execute(b"SELECT pg_sleep(600)").fetchall())
         )
         await until(lambda: waits_for(admin, "PgSleep"))
         with seconds_at_most(AT_ONCE):
@@ -288,16 +295,14 @@ def test_closing_does_not_wait_for_a_search(database, admin):
 # All connections in use
 
 
-def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_and_reads_go_on(database, monkeypatch):
-    monkeypatch.setattr(postgres, "WAIT_SECONDS", 0.1)
-
+def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_and_reads_go_on(database):
     async def scenario(store):
         done = threading.Event()
-        blocked = [asyncio.create_task(store.write(lambda _: done.wait(5))) for _ in range(2)]
+        blocked = [asyncio.create_task(store.write(lambda _: done.wait(PATIENCE))) for _ in range(2)]
         try:
             await asyncio.sleep(0)
-            with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 0\.1 s"):
-                await store.write(exists("i"))
+            with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 5 s"):
+                await after(postgres.WAIT_SECONDS, store.write(exists("i")))
             return await store.read(exists("i")), await store.search(exists("i"))
         finally:
             done.set()
@@ -342,7 +347,7 @@ def test_what_the_first_node_makes_is_found_by_a_second_one_that_looks_meanwhile
             result = make(tx)
             assert tx.access_key("nobody's") is None  # so that all before is done
             made.set()
-            may_commit.wait(5)
+            may_commit.wait(PATIENCE)
             return result
 
         first = asyncio.create_task(store.write(slowly))

@@ -5,11 +5,11 @@ import threading
 
 import pytest
 
+from tests.patience import PATIENCE, until
 from tests.store.breaking import (
     AT_ONCE,
     exists,
     seconds_at_most,
-    until,
     with_store,
 )
 from tests.values import TENANT, make_instance
@@ -19,13 +19,13 @@ from waypost.store import postgres_connection, postgres_errors, sql
 
 
 def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 1.0)
     over, runs = threading.Event(), []
 
     def hang(tx):
         tx.lock_instance(TENANT, "i")
         runs.append("done" if over.is_set() else "lost")
-        over.wait(10)
+        over.wait(PATIENCE)
         make_instance(tx, "late")
 
     async def scenario(store):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.values import TENANT, NoSeal, make_instance
 from waypost.app import instances, ports
 from waypost.domain import errors
@@ -204,7 +205,7 @@ def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, mo
         await store.write(make_instance)
         with pytest.raises(ports.TookTooLong, match="given up"):
             await store.search(exists("i"))
-        monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 5.0)
+        monkeypatch.setattr(sqlite, "SEARCH_SECONDS", PATIENCE)
         assert await store.search(exists("i"))
 
     with_store(path, scenario)
