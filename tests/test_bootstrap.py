@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.values import NOW
+from tests.patience import PATIENCE
 from waypost import bootstrap, events, opening, upkeep
 from waypost.app import idempotency, ports, routes
 from waypost.datadir import DataDirectory, DataDirectoryError
@@ -174,7 +175,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
         service = bootstrap.Service(settings)
         service._emit = told.append
         await service.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await third.wait()
         await service.stop()
 

@@ -9,6 +9,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from tests.patience import PATIENCE
 from waypost import events, logs
 
 
@@ -115,9 +116,9 @@ def test_lines_that_were_lost_with_a_failed_write_are_counted_when_one_succeeds(
 def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     log, stream = log
     gate, writing, write = threading.Event(), threading.Event(), stream.write
-    monkeypatch.setattr(stream, "write", lambda lines: writing.set() or (gate.wait(5) and write(lines)))
+    monkeypatch.setattr(stream, "write", lambda lines: writing.set() or (gate.wait(PATIENCE) and write(lines)))
     log.emit(events.Stopped())
-    writing.wait(5)
+    writing.wait(PATIENCE)
     for _ in range(logs.BACKLOG + 100):
         log.emit(events.Stopped())
     gate.set()

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from tests import beside
+from tests.patience import PATIENCE
 from waypost import cli
 from waypost.api import canonical, signing
 from waypost.testing import server as waypost_server
@@ -177,7 +178,7 @@ def exchange(server, source):
         lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
         head = "\r\n".join([*lines, ": ".join(length), "connection: close", "", ""])
         host, _, port = server.run.http.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=30, source_address=source()) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE, source_address=source()) as connection:
             # A server that has read enough answers, and closes.
             with contextlib.suppress(ConnectionError):
                 connection.sendall(head.encode(*signing.OCTETS) + request.body)

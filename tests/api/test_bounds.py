@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from tests.patience import PATIENCE
+
 HUGE = {
     "one header of megabytes": b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"x" * 2_000_000,
     "a million short headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500_000,
@@ -20,7 +22,7 @@ def address(server):
 
 @pytest.mark.parametrize("octets", HUGE.values(), ids=HUGE.keys())
 def test_a_head_without_end_is_refused_and_the_connection_closed(server, octets):
-    with socket.create_connection(address(server), timeout=5) as client:
+    with socket.create_connection(address(server), timeout=PATIENCE) as client:
         try:
             client.sendall(octets)
             said = client.recv(100)
@@ -31,7 +33,7 @@ def test_a_head_without_end_is_refused_and_the_connection_closed(server, octets)
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/_waypost/health"), ("GET", "/"), ("HEAD", "/instance")])
 def test_an_answer_without_a_body_is_sent_too(server, method, path):
-    connection = http.client.HTTPConnection(*address(server), timeout=5)
+    connection = http.client.HTTPConnection(*address(server), timeout=PATIENCE)
     for _ in range(2):
         connection.request(method, path)
         with connection.getresponse() as response:
@@ -42,7 +44,7 @@ def test_an_answer_without_a_body_is_sent_too(server, method, path):
 
 def test_who_asks_whether_to_go_on_is_told_so(server):
     head = b"PUT /instance HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-    with socket.create_connection(address(server), timeout=5) as client:
+    with socket.create_connection(address(server), timeout=PATIENCE) as client:
         client.sendall(head)
         assert client.recv(1000).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"{}")
@@ -50,7 +52,7 @@ def test_who_asks_whether_to_go_on_is_told_so(server):
 
 
 def test_many_requests_on_one_connection_are_not_one_large_head(server):
-    connection = http.client.HTTPConnection(*address(server), timeout=5)
+    connection = http.client.HTTPConnection(*address(server), timeout=PATIENCE)
     for _ in range(60):
         connection.request("GET", "/_waypost/health", headers={"X-Padding": "x" * 2_000})
         with connection.getresponse() as response:

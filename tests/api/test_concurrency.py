@@ -8,6 +8,8 @@ from threading import Barrier
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.patience import PATIENCE
+
 ROUNDS = int(os.environ.get("WAYPOST_ROUNDS", "20"))
 """Of each kind; `make proofs` has 125."""
 
@@ -30,7 +32,7 @@ def at_once(calls):
     barrier = Barrier(len(calls))
 
     def one(call):
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=PATIENCE)
         try:
             return call()
         except ClientError as error:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sqlite3
-import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
 from tests.api.test_concurrency import at_once
+from tests.patience import wait_until
 from waypost.api import operations
 from waypost.api.http import Request
 from waypost.app import ports
@@ -800,8 +800,6 @@ def test_a_start_forgets_tokens_that_count_no_more(tmp_path, administer):
         administer(lambda tx, key=key, call=call: tx.remember_call(key, call), data=server.data)
     server.start()
     with contextlib.closing(sqlite3.connect(server.data / "waypost.sqlite3", isolation_level=None)) as database:
-        deadline = time.monotonic() + 10
-        while (found := database.execute("SELECT token FROM remembered_calls").fetchall()) != [("new",)]:
-            assert time.monotonic() < deadline, found
-            time.sleep(0.01)
+        kept = "SELECT token FROM remembered_calls"
+        wait_until(lambda: database.execute(kept).fetchall() == [("new",)])
     server.stop()

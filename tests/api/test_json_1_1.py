@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from tests import beside
 from tests.api.refusals import INSTANCE, MODEL, NOBODY, json_1_1, rest_json
+from tests.patience import PATIENCE
 from tests.values import TENANT, an_email_address, make_instance
 from waypost.api import canonical
 from waypost.api.http import Request
@@ -207,7 +208,7 @@ def example_2(server_of_the_page):
     )
     lines = ["POST / HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     address, _, port = server_of_the_page.run.http.rpartition(":")
-    with socket.create_connection((address, int(port)), timeout=10) as connection:
+    with socket.create_connection((address, int(port)), timeout=PATIENCE) as connection:
         connection.sendall("\r\n".join(lines).encode() + EXAMPLE_BODY)
         octets = b""
         while not octets.endswith(b"\r\n\r\n{}"):

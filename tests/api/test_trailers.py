@@ -5,13 +5,15 @@ import socket
 
 import pytest
 
+from tests.patience import PATIENCE
+
 CHUNKED = b"GET /instance HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
 
 
 @pytest.fixture
 def connection(server):
     host, _, port = server.run.http.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         yield connection
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from tests.contract.stores import ENGINES
+from tests.patience import PATIENCE
 from tests.values import make_instance
+from waypost.store import postgres_connection
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +38,12 @@ def database(engine):
     database = engine.fresh()
     yield database
     engine.drop(database)
+
+
+@pytest.fixture(autouse=True)
+def _patient_with_locks(monkeypatch):
+    """A transaction that waits for another gets its turn, also on a slow machine."""
+    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import socket
 import ssl
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.differential.dialogues import KNOWN
 from tests.e2e.house import House
 from tests.e2e.senders import exim, postfix
+from tests.patience import wait_until
 from waypost import testing
-
-PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -214,10 +212,12 @@ class Postfix:
 
     def settle(self, told):
         """Wait until these messages, and all others that it has, are on their way no more."""
-        give_up = time.monotonic() + PATIENCE
-        while not set(told) | self._queued() <= set(re.findall(r"\]: ([0-9A-Za-z]+): removed", self._instance.log)):
-            assert time.monotonic() < give_up, self._instance.log[-3000:]
-            time.sleep(0.05)
+        wait_until(
+            lambda: set(told) | self._queued() <= self._removed(), lambda: self._instance.log[-3000:], pause=0.05
+        )
+
+    def _removed(self):
+        return set(re.findall(r"\]: ([0-9A-Za-z]+): removed", self._instance.log))
 
     def _queued(self):
         return set(re.findall(r"qmgr\[\d+\]: ([0-9A-Za-z]+): from=", self._instance.log))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from tests.differential.dialogues import Dialogue
 from tests.differential.peers import Accepted
+from tests.patience import PATIENCE
 
-PATIENCE = 20.0
 """Seconds for a reply. Nobody waits for so long unless something is wrong."""
 
 GIVEN_UP = 0

@@ -21,6 +21,7 @@ import boto3
 import botocore.config
 import pytest
 
+from tests.patience import PATIENCE
 from waypost import testing
 from waypost.datadir import MASTER_KEY_VARIABLE
 
@@ -88,7 +89,7 @@ class House:
 
     def send(self, message: bytes, *recipients, sender="a@client.example") -> tuple[int, bytes]:
         """Send a message; returns the reply to it."""
-        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=20) as client:
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
             client.mail(sender)
             for recipient in recipients:
@@ -97,7 +98,7 @@ class House:
 
     def rcpt(self, recipient) -> tuple[int, bytes]:
         """The reply to a recipient; nothing is sent."""
-        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=20) as client:
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
             client.mail("a@client.example")
             return client.rcpt(recipient)
@@ -145,7 +146,7 @@ def fetch(url, headers=None, method="GET") -> Answer:
     """Ask a URL."""
     request = urllib.request.Request(url, headers=headers or {}, method=method)
     try:
-        response = NO_PROXY.open(request, timeout=20)
+        response = NO_PROXY.open(request, timeout=PATIENCE)
     except urllib.error.HTTPError as error:
         response = error
     with response:
@@ -159,7 +160,7 @@ def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
         [sys.executable, "-m", "waypost", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "NO_COLOR": "1", **environment},
     )

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.e2e.house import NO_PROXY, Answer, House
+from tests.patience import PATIENCE, wait_until
 from waypost import cli, testing
 from waypost.cli.outcomes import Exit
 
@@ -72,7 +72,7 @@ class LateHouse(House):
         url = f"{self.server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}"
         request = urllib.request.Request(url, octets, headers | ({"Content-Type": kind} if kind else {}))
         try:
-            response = NO_PROXY.open(request, timeout=30)
+            response = NO_PROXY.open(request, timeout=PATIENCE)
         except urllib.error.HTTPError as error:
             response = error
         with response:
@@ -94,10 +94,7 @@ class LateHouse(House):
 
     def wait_for_refusals(self, address):
         """What was refused can be told a second later."""
-        deadline = time.monotonic() + 20
-        while self.get("trace", what=address).status != 200:
-            assert time.monotonic() < deadline, f"nothing is known of {address}"
-            time.sleep(0.02)
+        wait_until(lambda: self.get("trace", what=address).status == 200, f"nothing is known of {address}")
 
     def events(self, message_id, address) -> list[str]:
         """What happened to a delivery."""

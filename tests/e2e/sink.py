@@ -8,6 +8,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from tests.patience import PATIENCE, wait_until
+
 DELIVERY = re.compile(rb"^X-Waypost-Delivery: (\S+)\r$", re.MULTILINE)
 TAKEN = b"250 2.0.0 taken"
 
@@ -64,16 +66,13 @@ class Sink:
         """How often each delivery was taken."""
         return Counter(taken.delivery_id for taken in list(self.taken))
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> list:
+    def wait_for(self, count: int) -> list:
         """What was taken, as soon as it is so much."""
-        deadline = time.monotonic() + seconds
-        while len(self.taken) < count:
-            assert time.monotonic() < deadline, f"{len(self.taken)} of {count} messages came"
-            time.sleep(0.005)
+        wait_until(lambda: len(self.taken) >= count, lambda: f"{len(self.taken)} of {count} messages came")
         return list(self.taken)
 
     def _on_loop(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
 
     async def _close(self):
         self._server.close()

@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.house import House, logged, waypost
 from waypost import cli
 from waypost.cli.outcomes import Exit
+from tests.patience import PATIENCE
 from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied, server
 
@@ -222,7 +223,7 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
     new_server.start()
     assert (new_server.data / "run.json").exists()
     new_server._process.send_signal(number)
-    assert new_server._process.wait(timeout=10) == 0
+    assert new_server._process.wait(timeout=PATIENCE) == 0
     new_server._process.stdout.close()
     assert not (new_server.data / "run.json").exists()
     assert "Traceback" not in new_server.log.read_text(encoding="utf-8")
@@ -309,12 +310,12 @@ def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
         assert "is ready" in process.stdout.readline()
         os.close(read_end)
         host, _, port = DataDirectory(tmp_path / "data").running().smtp.rpartition(":")
-        with smtplib.SMTP(host, int(port), timeout=10) as mail:
+        with smtplib.SMTP(host, int(port), timeout=PATIENCE) as mail:
             mail.ehlo()
             mail.mail("")
             assert mail.rcpt("nobody@example.com")[0] == 550
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_restart_keeps_everything(new_server):

@@ -131,10 +131,12 @@ def test_who_guesses_secrets_is_held_back(monkeypatch):
     monkeypatch.setattr(own_house, "SOURCES", itertools.repeat("127.0.0.1"))
     with waypost_server() as server:
         house = House(server)
-        began = time.monotonic()
+        took = []
         for _ in range(22):
+            began = time.monotonic()
             assert house.get("instance", key=(server.profile.key.id, "guess")).status == 401
-        assert time.monotonic() - began > 1
+            took.append(time.monotonic() - began)
+        assert sum(took) > 1
         began = time.monotonic()
         assert house.get("instance", region="us-east-1").status == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < max(took)

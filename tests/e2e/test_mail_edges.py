@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.e2e.house import ACCEPTED, House
+from tests.patience import PATIENCE, wait_until
 from tests.smtp.certificates import authority, client_context, in_files
 from waypost import testing
 from waypost.smtp.proxy import HEAD, SIGNATURE
@@ -69,16 +70,16 @@ def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_whi
     house, server = open_house, open_house.server
     context = trusting(house)
     alias, primary = house.linked_pair()
-    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.starttls(context=context)
         client.ehlo()
         version, cipher = client.sock.version(), client.sock.cipher()[0]
         upgraded = deliver(client, HELLO, alias)
-    with smtplib.SMTP_SSL(*place(server.run.smtps), "client.example", timeout=20, context=context) as client:
+    with smtplib.SMTP_SSL(*place(server.run.smtps), "client.example", timeout=PATIENCE, context=context) as client:
         implicit = deliver(client, HELLO, alias)
     with smtplib.LMTP(*place(server.run.lmtp), "client.example") as client:
         handed_over = deliver(client, HELLO, alias)
-    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         clear = deliver(client, HELLO, alias)
     for message_id in (upgraded, implicit):
         assert accepted(house, message_id)["tls"] == f"{version} {cipher}"
@@ -100,7 +101,7 @@ def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house)
         for address in (unicode, "info@xn--mnchen-3ya.example")
     }
     plain = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.command_encoding = "utf-8"
         mail = ["SMTPUTF8"]
@@ -126,7 +127,7 @@ def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house)
 def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet(open_house):
     house = open_house
     address = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         mail = ["BODY=BINARYMIME", "RET=HDRS", "ENVID=QQ+2B1"]
         assert client.mail("a@client.example", mail)[0] == 250
@@ -164,8 +165,7 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
             address = house.new_address()
             with contextlib.ExitStack() as stack:
                 began = time.monotonic()
-                early = stack.enter_context(behind(server, "192.0.2.9"))
-                early.sendall(b"EHLO client.example\r\n")
+                early = stack.enter_context(behind(server, "192.0.2.9", says=b"EHLO client.example\r\n"))
                 assert early.makefile("rb").read().startswith(b"554 5.5.1 You spoke before")
                 inside = [stack.enter_context(behind(server, "192.0.2.7")) for _ in range(2)]
                 for _ in range(2):
@@ -190,14 +190,14 @@ def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pi
     new_server.start()
     house = House(new_server)
     address = house.new_address()
-    with smtplib.SMTP(*new_server.smtp, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*new_server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.mail("a@client.example")
         client.rcpt(address)
         client.docmd("DATA")
         client.send(b"Subject: large\r\n\r\n" + b"Hello.\r\n" * 100_000)
         with contextlib.closing(database(new_server)) as connection:
-            until(lambda: count(connection, "message_bodies") >= 2)
+            wait_until(lambda: count(connection, "message_bodies") >= 2)
         new_server.kill()
         client.close()
     house.connect.close()
@@ -206,7 +206,7 @@ def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pi
     assert house.inbox(address) == []
     with contextlib.closing(database(new_server)) as connection:
         assert count(connection, "messages") == 0
-        until(lambda: count(connection, "messages_begun") == count(connection, "message_bodies") == 0)
+        wait_until(lambda: count(connection, "messages_begun") == count(connection, "message_bodies") == 0)
     house.connect.close()
     assert new_server.stop() == 0
 
@@ -223,21 +223,21 @@ class Proxied(smtplib.SMTP):
 
     def __init__(self, connected):
         self._connected = connected
-        super().__init__("127.0.0.1", 1, local_hostname="client.example", timeout=20)
+        super().__init__("127.0.0.1", 1, local_hostname="client.example", timeout=PATIENCE)
         self._host = "mail.example"
 
     def _get_socket(self, *_):
         return self._connected
 
 
-def behind(server, client: str) -> socket.socket:
-    """A connection from a load balancer, which names this client."""
+def behind(server, client: str, *, says=b"") -> socket.socket:
+    """A connection from a load balancer, which names this client; `says` is in the packet of the header."""
     family, packed = (
         (0x21, socket.inet_pton(socket.AF_INET6, client)) if ":" in client else (0x11, socket.inet_aton(client))
     )
     addresses = packed + bytes(len(packed)) + struct.pack("!HH", 4711, 25)
-    connected = socket.create_connection(server.smtp, timeout=20)
-    connected.sendall(HEAD.pack(SIGNATURE, 0x21, family, len(addresses)) + addresses)
+    connected = socket.create_connection(server.smtp, timeout=PATIENCE)
+    connected.sendall(HEAD.pack(SIGNATURE, 0x21, family, len(addresses)) + addresses + says)
     return connected
 
 
@@ -248,11 +248,3 @@ def database(server, mode="ro"):
 
 def count(connection, table) -> int:
     return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-
-
-def until(condition, seconds=20.0):
-    """Wait until this is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

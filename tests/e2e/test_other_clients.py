@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from tests.patience import PATIENCE
+
 MESSAGE = (
     b"From: a@client.example\r\nTo: help@example.com\r\nSubject: hello\r\n\r\n"
     b".\r\n..\r\n.x\r\n" + b"y" * 5_000 + b"\r\n\xff\xfe\r\n\r\nBye.\r\n"
@@ -19,7 +21,7 @@ def client(name):
 
 def run(*command, **options) -> str:
     """Run a program to its end; returns what it printed."""
-    done = subprocess.run(command, capture_output=True, timeout=20, check=False, **options)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == 0, done.stderr + done.stdout
     return (done.stdout + done.stderr).decode(errors="replace")
 
@@ -61,7 +63,7 @@ def test_swaks_sends_a_message_byte_for_byte(house, tmp_path, options):
 def test_swaks_hears_that_there_is_nobody(house):
     host, port = house.server.smtp
     command = ("swaks", "--server", host, "--port", str(port), "--to", "unknown@example.com", "--pipeline")
-    done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode != 0
     assert b"550 5.1.1 No such address here" in done.stdout
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests import postgresql
 from tests.e2e.house import MASTER_KEY, restart, running_on, waypost
+from tests.patience import PATIENCE
 from waypost import cli, testing
 from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory
 from waypost.store import migrations
@@ -242,7 +243,7 @@ def conflicting_rounds(houses, rounds):
     winners = []
 
     def associate(client, primary, alias):
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         try:
             client.associate_email_address_alias(**link(primary, alias))
         except botocore.exceptions.ClientError as error:

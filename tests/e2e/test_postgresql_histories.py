@@ -13,6 +13,7 @@ import botocore.exceptions
 from tests import postgresql
 from tests.e2e.house import running_on
 from tests.linearizability.checker import Operation, check
+from tests.patience import PATIENCE
 
 HISTORIES = 4
 CLIENTS = 6
@@ -57,7 +58,7 @@ class Recorder:
         barrier = threading.Barrier(CLIENTS)
 
         def ask(n):
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             return [self._call(n, *choose(ids, linked), ids, linked) for _ in range(calls)]
 
         return [operation for operations in self._threads.map(ask, range(CLIENTS)) for operation in operations]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.queueing import Commands, late_house
 from waypost.cli.outcomes import Exit
+from tests.patience import PATIENCE
 from waypost.datadir import DataDirectory
 
 HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"
@@ -83,7 +84,7 @@ def test_a_dead_letter_is_listed_shown_and_downloaded(late, commands, letter, tm
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert commands.refused("dead", "download", letter, "--output", file) == f"{file} cannot be written: File exists."
     command = [sys.executable, "-m", "waypost", "dead", "download", letter, "--data", late.server.data]
-    assert subprocess.run(command, capture_output=True, check=True, timeout=20).stdout == file.read_bytes()
+    assert subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout == file.read_bytes()
 
 
 def test_of_a_message_for_several_only_what_is_dead_is_shown(late, commands):

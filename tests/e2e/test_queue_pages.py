@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.house import logged
 from tests.e2e.queueing import Commands, LateHouse, late_house
+from tests.patience import PATIENCE
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
@@ -271,7 +272,7 @@ def test_a_client_that_leaves_in_its_body_is_no_failure_of_ours(new_server):
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     host, _, port = new_server.run.http.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as client:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
         client.sendall(head.encode())
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1000) == b""

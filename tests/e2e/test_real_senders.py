@@ -7,13 +7,13 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.house import House
 from tests.e2e.senders import exim, opensmtpd, postfix
+from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
 BODY = b"Hello.\r\n.\r\n..\r\n.x\r\n" + b"y" * 900 + b"\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n \r\nBye.\r\n"
@@ -23,7 +23,6 @@ MESSAGE = (
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + BODY
 )
 SENDER = "ann@client.example"
-PATIENCE = 30.0
 
 HERE = Path(__file__).parent
 NODEMAILER = Path(os.environ.get("WAYPOST_NODEMAILER", HERE.parents[1] / ".venv" / "senders"))
@@ -79,11 +78,7 @@ def free_port():
 
 def assert_brought(house, recipient, how):
     """The message is there once, as it was, whatever its sender put in front of it."""
-    give_up = time.monotonic() + PATIENCE
-    while not (found := house.inbox(recipient)):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    (message,) = found
+    (message,) = wait_until(lambda: house.inbox(recipient), pause=0.02)
     assert (message["from"], message["subject"]) == (SENDER, "brought by others")
     raw = house.raw(message["id"], recipient)
     header, _, body = raw.partition(b"\r\n\r\n")
@@ -105,7 +100,7 @@ def test_smtplib(house, how):
 def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_house):
     """Its first octets of TLS, and its first command in it, come as soon as they may."""
     for _ in range(30):
-        with smtplib.SMTP(*tls_house.server.smtp, local_hostname="client.example", timeout=5) as client:
+        with smtplib.SMTP(*tls_house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.starttls(context=unchecked())
             assert client.ehlo()[0] == 250
 

@@ -4,7 +4,6 @@ import shutil
 import smtplib
 import socket
 import subprocess
-import time
 from contextlib import ExitStack, contextmanager
 
 import dkim
@@ -15,6 +14,7 @@ from aiosmtpd.lmtp import LMTP
 from tests.authentication import mail
 from tests.e2e.house import ACCEPTED, House, logged
 from tests.e2e.sink import Sink
+from tests.patience import wait_until
 from waypost import testing
 
 SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
@@ -38,15 +38,6 @@ def a_house(tmp_path, settings, *options, name="data"):
         if server._process.poll() is None:
             server.stop()
     assert not logged(server, "failed")
-
-
-def eventually(look, seconds=20.0):
-    """What `look` gives as soon as it is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-    return found
 
 
 class Kept:
@@ -94,7 +85,7 @@ def smtp_sink(tmp_path):
     process = subprocess.Popen(
         [SMTP_SINK, "-u", "nobody", "-R", str(directory), "-d", "%M.", f"127.0.0.1:{port}", "20"]
     )
-    eventually(lambda: _answers(port))
+    wait_until(lambda: _answers(port))
     try:
         yield port, directory
     finally:
@@ -125,7 +116,7 @@ def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_si
             house.connect.associate_email_address_alias(**house._link(alias, primary))
             message_id = house.deliver(signed, alias)
             wanted = {alias: "delivered", primary: "delivered"}
-            eventually(lambda: _statuses(house, message_id) == wanted)
+            wait_until(lambda: _statuses(house, message_id) == wanted)
             (envelope,), (dumped,) = kept.envelopes, directory.iterdir()
             at_sink = dumped.read_bytes().replace(b"\n", b"\r\n")
             at_inbox = house.raw(message_id, alias)
@@ -149,9 +140,9 @@ def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_te
         for house in houses:
             _make(house, "support@example.com")
         sent = [first.deliver(b"Subject: hello\r\n\r\nHello.\r\n", "support@example.com") for _ in range(3)]
-        notices = eventually(lambda: second.inbox("support@example.com"))
-        refused = eventually(lambda: logged(first.server, "message_refused")[2:])
-        dead = eventually(lambda: logged(second.server, "given_up")[2:])
+        notices = wait_until(lambda: second.inbox("support@example.com"))
+        refused = wait_until(lambda: logged(first.server, "message_refused")[2:])
+        dead = wait_until(lambda: logged(second.server, "given_up")[2:])
         traces = [
             second.json(f"messages/{line['id'].partition('.')[0]}")["trace"]
             for line in logged(second.server, "given_up")

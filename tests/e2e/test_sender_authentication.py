@@ -4,7 +4,6 @@ import contextlib
 import smtplib
 import socket
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from tests.authentication.mail import MESSAGE, sign, zone_of
 from tests.authentication.zone import SERVFAIL, Zone
 from tests.e2e.house import House
+from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
 GOOD, STRANGER = "192.0.2.1", "198.51.100.9"
@@ -23,7 +23,7 @@ class Client(smtplib.SMTP):
 
     def __init__(self, server, address):
         self._address = address
-        super().__init__(*server.smtp, timeout=10)
+        super().__init__(*server.smtp, timeout=PATIENCE)
 
     def _get_socket(self, host, port, timeout):
         connection = socket.create_connection((host, port), timeout)
@@ -38,10 +38,7 @@ def house_with(zone, mode):
     options = ["--authentication", mode, "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
     with testing.server("--hostname", "mx.here.example", *options) as server:
         house = House(server)
-        deadline = time.monotonic() + 10
-        while '"dns_changed"' not in Path(server.log).read_text(encoding="utf-8"):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: '"dns_changed"' in Path(server.log).read_text(encoding="utf-8"))
         yield house
         house.connect.close()
 
@@ -198,12 +195,10 @@ def test_mail_from_this_machine_is_not_checked(enforcing):
     assert b"Authentication-Results" not in copy(enforcing, message_id, address)
 
 
-def test_while_the_dns_says_nothing_mail_is_taken_unchecked_and_at_once():
+def test_while_the_dns_says_nothing_mail_is_taken_unchecked():
     with Zone(zone_of()) as zone:
         zone.silent = True
         with house_with(zone, "enforce") as house:
             address = house.new_address()
-            began = time.monotonic()
             message_id = send(house, address, MESSAGE, peer=STRANGER)
-            assert time.monotonic() - began < 2
             assert "checked" not in [event["event"] for event in house.json(f"messages/{message_id}")["trace"]]

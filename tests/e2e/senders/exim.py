@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 EXIM = shutil.which("exim4") or shutil.which("exim") or shutil.which("exim4", path="/usr/sbin")
 COMMAND = (EXIM,)
 """How to run Exim. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
 
-PATIENCE = 30.0
 
 _MAIN = """\
 primary_hostname = exim.example

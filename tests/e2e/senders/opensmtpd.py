@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.patience import PATIENCE
+
 SMTPD = shutil.which("smtpd") or shutil.which("smtpd", path="/usr/sbin")
 COMMAND = (SMTPD,)
 """How to run OpenSMTPD. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
 
-PATIENCE = 30.0
 
 _CONFIG = """\
 listen on 127.0.0.1 port {own_port} hostname opensmtpd.example

@@ -3,13 +3,13 @@
 import os
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import PATIENCE, wait_until
+
 _POSTFIX = shutil.which("postfix") or shutil.which("postfix", path="/usr/sbin")
 
-PATIENCE = 60.0
 
 MAIN = """\
 compatibility_level = 3.6
@@ -99,10 +99,7 @@ def running(directory: Path, port: int, settings: str):
         yield instance
     finally:
         instance.command("abort")
-        give_up = time.monotonic() + PATIENCE
-        while (directory / "queue/pid/master.pid").exists() and not _has_ended(directory):
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
+        wait_until(lambda: not (directory / "queue/pid/master.pid").exists() or _has_ended(directory))
 
 
 def _has_ended(directory) -> bool:
