@@ -57,7 +57,7 @@ PURE := waypost.domain $(addprefix waypost.smtp.,session data grammar parameters
 	$(addprefix waypost.delivery.,commands dialogue lanes replies)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@$(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery $(addprefix --cov=,$(PURE)) \
+	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery $(addprefix --cov=,$(PURE)) \
 		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms
@@ -100,6 +100,7 @@ corpora: $(DEV) ## Read public collections of mail, and compare with what others
 proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/test_concurrency.py
+	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
 
 search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
 	@$(BIN)/python bench/search.py

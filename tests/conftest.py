@@ -2,14 +2,16 @@
 
 import gc
 import os
+import sys
 
 import hypothesis
 import pytest
 
+from tests.examples import examples
 from tests.values import in_memory, make_instance
 
 # A machine that is busy is no failure.
-hypothesis.settings.register_profile("waypost", deadline=None)
+hypothesis.settings.register_profile("waypost", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("waypost")
 
 
@@ -38,6 +40,10 @@ def pytest_collection_finish():
     gc.freeze()
     gc.set_threshold(50_000)
 
+
+# Tests and servers start often, and are compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 UMASK = os.umask(0o022)
 os.umask(UMASK)

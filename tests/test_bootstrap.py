@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.values import NOW
 from tests.patience import PATIENCE
+from tests.values import NOW
 from waypost import bootstrap, events, opening, upkeep
 from waypost.app import idempotency, ports, routes
 from waypost.datadir import DataDirectory, DataDirectoryError

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.refusals import MODEL
+from tests.examples import examples
 from tests.values import TENANT, TERMS, NoSeal, an_email_address, make_instance
 from waypost.api import shapes
 from waypost.api.asgi import Api
@@ -35,7 +36,7 @@ COMMON = {
 }
 """What any request may be answered (docs/aws-compatibility.md); none of our failures is among them."""
 
-some = settings(max_examples=20, deadline=None, database=None)
+some = settings(max_examples=examples(20), deadline=None, database=None)
 
 ARN = f"arn:aws:connect:{TENANT.region}:{TENANT.account}:instance/i"
 OTHERS = ["nobody", "arn:", f"{ARN}/x/y"]
@@ -290,7 +291,7 @@ TARGETS = st.sampled_from([f"AmazonConnectService.{name}" for name in MODEL.oper
 )
 
 
-@settings(some, max_examples=100)
+@settings(some, max_examples=examples(100))
 @given(
     where=st.tuples(st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH", "HEAD", "get"]), PATHS | st.just("/"))
     | st.just(("POST", "/")),

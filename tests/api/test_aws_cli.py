@@ -23,13 +23,15 @@ def environment(server, tmp_path_factory):
     return {"PATH": os.environ["PATH"], "HOME": home, "AWS_MAX_ATTEMPTS": "1", **variables}
 
 
-# What the command `aws` does, again and again in one process, because it takes half a second to start.
+# What the command `aws` does, again and again in one process, because it takes half a second to start, and a fifth of a
+# second to make its driver.
 COMMAND_LINE = """
 import contextlib, io, json, sys
 from awscli.clidriver import create_clidriver
+driver = create_clidriver()
 for line in sys.stdin:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        code = create_clidriver().main(json.loads(line))
+        code = driver.main(json.loads(line))
     print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
 

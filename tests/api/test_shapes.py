@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from waypost.api import constraints, shapes
 
 MODEL = shapes.load()
@@ -88,7 +89,7 @@ def fast_pass_refuses(operation, members):
 
 
 @pytest.mark.parametrize("name", MODEL.operations)
-@settings(max_examples=15, deadline=None, database=None)
+@settings(max_examples=examples(15), deadline=None, database=None)
 @given(data=st.data())
 def test_the_fast_pass_refuses_exactly_what_the_slow_pass_can_explain(name, data):
     operation = MODEL.operations[name]

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.examples import examples
 from waypost.api import canonical, signing
 from waypost.api.errors import ApiError
 from waypost.domain.access_keys import AccessKey, digest_of_session_token
@@ -603,7 +604,7 @@ PATH = st.lists(SEGMENT | st.sampled_from([".", "..", "", "a%2Fb", "%C3%BC"]), m
 NAME = st.text("abcXYZ019-_.~%/:=+ ü", max_size=6)
 
 
-@settings(max_examples=80, deadline=None, database=None)
+@settings(max_examples=examples(80), deadline=None, database=None)
 @given(
     path=PATH,
     query=st.lists(st.tuples(NAME, NAME), max_size=4),

@@ -13,6 +13,7 @@ from botocore.serialize import create_serializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from waypost.api import protocol, shapes
 from waypost.api.errors import ApiError
 from waypost.api.http import Request
@@ -20,7 +21,7 @@ from waypost.api.http import Request
 MODEL = shapes.load()
 PROTOCOL = protocol.Protocol(MODEL)
 BOTOCORE = botocore.session.Session().get_service_model("connect")
-few = settings(max_examples=25, deadline=None, database=None)
+few = settings(max_examples=examples(25), deadline=None, database=None)
 
 TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 MOMENTS = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.contract.calls import EVERYTHING, create, creating, deleting
 from tests.contract.directory import FRAGMENTS, INSTANCES, LONG, STRANGER, Directory, build, conditions
 from tests.contract.stores import Handle
+from tests.examples import examples
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.api.searching import FIELD_NAMES
 from waypost.app import email_addresses, instances, ports
@@ -33,7 +34,7 @@ def directories(engine):
 CHANCES = st.integers(1000, 2**32).map(random.Random)
 """None of them the one that a directory was built with, or it would make the same email addresses again."""
 
-searches = settings(max_examples=30, deadline=None, database=None)
+searches = settings(max_examples=examples(30), deadline=None, database=None)
 
 
 @searches
@@ -61,7 +62,7 @@ class _NotToStay(Exception):
     pass
 
 
-@settings(searches, max_examples=12)
+@settings(searches, max_examples=examples(12))
 @given(data=st.data(), seed=st.sampled_from(SEEDS), sizes=CHANCES)
 def test_what_is_there_all_the_time_comes_once_while_others_come_and_go(directories, data, seed, sizes):
     store, original = directories[seed]

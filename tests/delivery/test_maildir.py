@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
+from tests.examples import examples
 from waypost.delivery.maildir import LfLines, MaildirTransport
 from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 from waypost.domain.routes import LineEnds
@@ -66,7 +67,7 @@ def test_the_file_is_our_lines_and_the_very_octets_of_the_message(path):
     assert file.name == f"{int(RECEIVED_AT.timestamp())}.{parcel.delivery.id}.waypost"
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.binary(max_size=3 * PART))
 def test_any_octets_arrive_as_they_are(octets):
     with tempfile.TemporaryDirectory() as directory:

@@ -36,6 +36,7 @@ from tests.delivery.peer import (
     server_context,
     trusting,
 )
+from tests.examples import examples
 from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, in_files, tls_setup
 from tests.smtp.serving import LOOPS, FakeStore, on_both_loops, serving
@@ -187,7 +188,7 @@ async def test_what_is_sent_in_chunks_stays_exact_also_without_a_line_end_or_wit
         assert result.stage is Stage.END
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n", b"x" * 9]), max_size=30), st.integers(1, 9))
 def test_a_real_server_reads_what_was_sent_however_it_comes_from_the_store(words, size):
     raw = b"".join(words)

@@ -37,6 +37,7 @@ from tests.delivery.receiver import (
     saying_then_hanging,
     saying_without_end,
 )
+from tests.examples import examples
 from tests.patience import PATIENCE
 from tests.smtp.certificates import Authority, authority, client_context
 from tests.smtp.serving import LOOPS, reset
@@ -144,7 +145,7 @@ def test_a_receiver_gets_the_metadata_and_the_very_octets(page, is_tls, loop):
     assert "Transfer-Encoding" not in request.headers
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.binary(max_size=3 * PART))
 def test_any_octets_arrive_as_they_are(octets):
     _, receiver = run(to(answering(), a_parcel(octets)))

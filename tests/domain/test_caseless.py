@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from waypost.domain import caseless
 
 SAME = {
@@ -46,7 +47,7 @@ def test_texts_that_differ_by_more_are_not(one, other):
     assert caseless.fold(one) != caseless.fold(other)
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=examples(200), deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_however_a_text_is_encoded_it_folds_to_one(text):
     folded = caseless.fold(text)

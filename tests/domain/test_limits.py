@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from waypost.domain import limits
 from waypost.domain.limits import Rate, admit
 
@@ -83,7 +84,7 @@ RATES = st.builds(Rate, st.sampled_from([0.5, 1, 2, 3, 7, 10, 1000]), st.integer
 GAPS = st.lists(st.sampled_from([0, 0, 0, 1, 3, 10, 100, 333, 500, 999, 1000, 2500, 60_000]), max_size=60)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=examples(100), deadline=None, database=None)
 @given(rate=RATES, patience=st.sampled_from([0, 0.25, 1, 5]), gaps=GAPS)
 def test_it_is_a_token_bucket(rate, patience, gaps):
     """A bucket of tokens, in exact numbers: it may owe as many as come back within the patience."""
@@ -102,7 +103,7 @@ def test_it_is_a_token_bucket(rate, patience, gaps):
         tokens -= found.admitted
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=examples(100), deadline=None, database=None)
 @given(rate=RATES, gaps=GAPS)
 def test_no_time_sees_more_than_a_burst_and_the_rate(rate, gaps):
     bucket, moment, passed = Asked(rate), 0, []

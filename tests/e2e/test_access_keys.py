@@ -17,7 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.e2e.house import waypost
+from tests.e2e.house import waypost_process
 from waypost import cli, opening
 from waypost.app import access_keys
 from waypost.datadir import DataDirectory
@@ -332,7 +332,7 @@ def test_another_master_key_than_the_database_s_is_refused(own_keys, command):
 
 def test_a_server_does_not_start_with_another_master_key(own_keys):
     own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
-    done = waypost("serve", "--data", own_keys.data, *AT_ANY_PORT, WAYPOST_MASTER_KEY=ANOTHER)
+    done = waypost_process("serve", "--data", own_keys.data, *AT_ANY_PORT, WAYPOST_MASTER_KEY=ANOTHER)
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert (done.returncode, done.stdout, len(said)) == (1, "", 1)
     assert "another master key" in said[0]

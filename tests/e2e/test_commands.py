@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from tests.e2e.house import House, logged, waypost
+from tests.e2e.house import House, logged, waypost, waypost_process
+from tests.patience import PATIENCE
 from waypost import cli
 from waypost.cli.outcomes import Exit
-from tests.patience import PATIENCE
 from waypost.datadir import DataDirectory
 from waypost.testing import ServerDied, server
 
@@ -29,9 +29,9 @@ def asked(house, command, *arguments) -> str:
     return done.stdout
 
 
-def refused(*arguments, code=Exit.REFUSED, **environment) -> str:
+def refused(*arguments, code=Exit.REFUSED, run=waypost, **environment) -> str:
     """The one sentence of a command that fails."""
-    done = waypost(*arguments, **environment)
+    done = run(*arguments, **environment)
     assert (done.returncode, done.stdout) == (code, "")
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(said) == 1, done.stderr
@@ -150,7 +150,7 @@ def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
 
 @pytest.mark.parametrize("edge", ["http", "smtp"])
 def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
-    said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port)
+    said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port, run=waypost_process)
     assert taken_port in said
     assert edge in said
 
@@ -168,11 +168,11 @@ def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").touch()
-    assert str(tmp_path / "file") in refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT)
+    assert str(tmp_path / "file") in refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT, run=waypost_process)
 
 
 def test_a_second_server_on_the_same_directory_is_refused(house):
-    said = refused("serve", "--data", house.server.data, *AT_ANY_PORT)
+    said = refused("serve", "--data", house.server.data, *AT_ANY_PORT, run=waypost_process)
     assert "Another Waypost is running on" in said
     assert house.get("health").status == 200
 

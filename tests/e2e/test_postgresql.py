@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests import postgresql
-from tests.e2e.house import MASTER_KEY, restart, running_on, waypost
+from tests.e2e.house import MASTER_KEY, restart, running_on, waypost_process
 from tests.patience import PATIENCE
 from waypost import cli, testing
 from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory
@@ -166,7 +166,7 @@ def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pa
 @pytest.mark.parametrize("key", [OTHER_KEY, ""], ids=["wrong", "missing"])
 def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair, url, admin, tmp_path, key):
     before = everything(admin)
-    refused = waypost("serve", "--data", tmp_path / "third", "--database", url, **{MASTER_KEY_VARIABLE: key})
+    refused = waypost_process("serve", "--data", tmp_path / "third", "--database", url, **{MASTER_KEY_VARIABLE: key})
     assert refused.returncode == 1
     *_, sentence = refused.stderr.splitlines()
     assert sentence.startswith("waypost: What is sealed in this database (seal check) was sealed with another master")
@@ -202,7 +202,7 @@ def test_a_directory_with_a_database_of_its_own_refuses_another(told, url, tmp_p
         "server on PostgreSQL.\n"
     )
     assert told("keys", "list", "--data", tmp_path, "--database", url) == sentence
-    refused = waypost("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})
+    refused = waypost_process("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith(sentence)
     assert not (tmp_path / "database").exists()

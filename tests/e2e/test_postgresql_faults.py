@@ -18,7 +18,7 @@ import pytest
 
 from tests import postgresql
 from tests.counting_proxy import CountingProxy
-from tests.e2e.house import ACCEPTED, MASTER_KEY, House, end, fetch, logged, restart, running_on, waypost
+from tests.e2e.house import ACCEPTED, MASTER_KEY, House, end, fetch, logged, restart, running_on, waypost_process
 from tests.patience import PATIENCE, wait_until
 from tests.postgresql import OwnServer
 from waypost import testing
@@ -74,7 +74,7 @@ def refusal(house):
 def test_a_database_that_is_not_there_at_the_start_is_a_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    refused = waypost(
+    refused = waypost_process(
         *("serve", "--data", tmp_path / "data", "--database", f"postgresql://me:secret@127.0.0.1:{port}/name"),
         **{MASTER_KEY_VARIABLE: MASTER_KEY},
     )

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from tests.e2e.queueing import Commands, late_house
-from waypost.cli.outcomes import Exit
 from tests.patience import PATIENCE
+from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 
 HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.linearizability import checker
 from tests.linearizability.checker import Operation, check, render
 from tests.values import NOW
 from waypost.domain import aliases, errors
 
-properties = settings(max_examples=60, deadline=None, database=None)
+properties = settings(max_examples=examples(60), deadline=None, database=None)
 
 
 def call(kind, arguments, outcome, began, ended, *, by="one"):

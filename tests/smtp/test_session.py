@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.smtp import dialogue, invariants
 from waypost.smtp import grammar, replies
 from waypost.smtp.offer import Offer
@@ -109,7 +110,7 @@ def test_byte_by_byte(told):
 
 
 @every_cuttable
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(places=st.sets(st.floats(0, 1), max_size=20))
 def test_cut_at_random(told, places):
     pieces = dialogue.cut(told.sent, {int(place * len(told.sent)) for place in places})
@@ -118,7 +119,7 @@ def test_cut_at_random(told, places):
     assert dialogue.is_told(answer, told.told), answer
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(offer=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways)
 def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
     if offer.lmtp:
