@@ -7,8 +7,10 @@ import sys
 import hypothesis
 import pytest
 
+from tests import forking
 from tests.examples import examples
 from tests.values import in_memory, make_instance
+from waypost.testing import process
 
 # A machine that is busy is no failure.
 hypothesis.settings.register_profile("waypost", deadline=None, max_examples=examples(100))
@@ -40,6 +42,8 @@ def pytest_collection_finish():
     gc.freeze()
     gc.set_threshold(50_000)
 
+
+process.subprocess = forking
 
 # Tests and servers start often, and are compiled once.
 sys.dont_write_bytecode = False

@@ -58,6 +58,7 @@ def test_of_a_long_queue_it_is_said_how_to_go_on(late, commands):
     address = late.make("late.example")
     for _ in range(2):
         late.deliver(HELLO, address)
+    late.settle()  # an attempt changes the order
     first = commands.json("queue", "--limit", "1")["deliveries"][0]["id"]
     assert commands("queue", "--limit", "1").endswith(f"\nThere may be more: --after {first}\n")
     assert commands.json("queue", "--limit", "1", "--after", first)["deliveries"][0]["id"] > first

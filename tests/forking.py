@@ -1,0 +1,80 @@
+"""Server processes for tests, forked from a process that has imported all modules. A start takes a third of the time.
+
+That process is a forkserver of `multiprocessing`, which runs no code of ours. From its command line on, a server does
+the same as one that Python starts; the tests of the commands and of the documentation start servers in the usual way.
+
+tests/conftest.py puts this module in the place of `subprocess` in `waypost.testing.process`.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+
+LOADED = ["tests.forking", "waypost.bootstrap", "waypost.cli", "waypost.http_server", "uvloop"]
+
+PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(LOADED)
+
+
+class Popen:
+    """As much of `subprocess.Popen` as starts `python -m MODULE …`, and ends it."""
+
+    def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL):
+        python, option, *words = command
+        assert (python, option, stdout, text) == (sys.executable, "-m", subprocess.PIPE, True)
+        read, write = os.pipe()
+        self.stdout = os.fdopen(read, encoding="utf-8")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        streams = (nothing if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
+        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)])
+        self._process = _context.Process(target=_run, args=arguments, daemon=True)
+        self._process.start()
+        os.close(write)
+        os.close(nothing)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(words, environment, directory, streams):
+    """In the new process: become `python -m` with these words."""
+    for number, stream in enumerate(streams):
+        given = stream.detach()
+        os.dup2(given, number)
+        os.close(given)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
