@@ -16,7 +16,9 @@ RUN := .venv/installed-run
 DEV := .venv/installed-dev
 SUITE := .venv/botocore-sdist
 SIMULATOR := .venv/iam-simulate
-AT_ONCE := --numprocesses auto --maxprocesses 4 --dist worksteal
+# One worker more than there are cores, because tests wait for servers; up to four, because each starts servers of its own.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -lt 4 ] && echo $$((n + 1)) || echo 4)
+AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 SENDERS := .venv/senders
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
@@ -97,7 +99,7 @@ foreign: $(DEV) $(JUDGES) ## Run clients, servers, SDKs and tests that others wr
 corpora: $(DEV) ## Read public collections of mail, and compare with what others make of them (fetches them; a minute)
 	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
-proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability
+proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability, properties
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
