@@ -56,7 +56,7 @@ def closed_because(served):
 
 
 @on_both_loops
-async def test_an_octet_of_a_command_buys_no_time():
+async def test_single_octets_of_a_command_do_not_extend_its_time():
     async with serving_watchful(command=300) as served, served.client() as client:
         said, took = await trickle(served, client, b"NOOP " + b"x" * 400, 20)
         assert said == [SILENT]
@@ -65,7 +65,7 @@ async def test_an_octet_of_a_command_buys_no_time():
 
 
 @on_our_loop
-async def test_each_whole_command_buys_the_time_again():
+async def test_each_complete_command_starts_the_time_anew():
     async with serving_watchful(command=300) as served, served.client() as client:
         for _ in range(4):
             served.clock.advance(299)
@@ -76,7 +76,7 @@ async def test_each_whole_command_buys_the_time_again():
 
 
 @on_our_loop
-async def test_a_line_that_is_too_long_and_never_ends_buys_no_time():
+async def test_a_line_that_is_too_long_and_never_ends_does_not_extend_the_time():
     async with serving_watchful(command=300) as served, served.client() as client:
         await send_and_pause(served, client, b"x" * 5_000, 100)
         said, took = await trickle(served, client, b"x" * 100, 20)
@@ -85,7 +85,7 @@ async def test_a_line_that_is_too_long_and_never_ends_buys_no_time():
 
 
 @on_our_loop
-async def test_who_is_silent_between_commands_of_a_message_is_hung_up_on():
+async def test_a_client_that_is_silent_between_commands_of_a_transaction_is_disconnected():
     async with serving_watchful(command=300) as served, served.client() as client:
         client.say(*HELLO[:3])
         await client.hear_until("250 2.1.5")
@@ -95,7 +95,7 @@ async def test_who_is_silent_between_commands_of_a_message_is_hung_up_on():
 
 
 @on_both_loops
-async def test_who_is_silent_over_tls_hears_it_over_tls():
+async def test_a_client_that_is_silent_over_tls_gets_the_reply_over_tls():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with serving_watchful(listener={"is_tls": True}, of_server=of_server, command=300) as served:
@@ -111,7 +111,7 @@ async def test_who_is_silent_over_tls_hears_it_over_tls():
 
 
 @on_our_loop
-async def test_when_it_is_crowded_the_silent_have_less_time():
+async def test_when_many_are_connected_silent_clients_have_less_time():
     async with serving_watchful(connections=4, command=300, command_when_crowded=10) as served:
         async with served.client() as one, served.client() as two, served.client() as three:
             served.clock.advance(100)
@@ -128,7 +128,7 @@ async def test_when_it_is_crowded_the_silent_have_less_time():
 
 
 @on_our_loop
-async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
+async def test_the_time_that_the_store_takes_does_not_count_for_the_client():
     store = FakeStore(gate_open=False)
     async with serving_watchful(store, command=100, silence=100) as served, served.client() as client:
         client.writer.write(MESSAGE)
@@ -142,7 +142,7 @@ async def test_our_time_is_no_time_of_the_client_that_waits_for_an_answer():
 
 
 @on_our_loop
-async def test_the_time_for_a_command_begins_with_the_answer_to_the_last():
+async def test_the_time_for_a_command_begins_with_the_reply_to_the_one_before():
     store = FakeStore(gate_open=False)
     async with serving_watchful(store, command=300) as served, served.client() as client:
         client.say(*HELLO)
@@ -161,7 +161,7 @@ async def test_the_time_for_a_command_begins_with_the_answer_to_the_last():
 
 
 @on_both_loops
-async def test_who_falls_silent_in_a_message_is_hung_up_on():
+async def test_a_client_that_falls_silent_in_a_message_is_disconnected():
     store = FakeStore()
     async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
         await send_and_pause(served, client, MESSAGE.removesuffix(b".\r\n"), 0)
@@ -173,7 +173,7 @@ async def test_who_falls_silent_in_a_message_is_hung_up_on():
 
 
 @on_our_loop
-async def test_who_falls_silent_in_a_chunk_or_behind_one_is_hung_up_on():
+async def test_a_client_that_falls_silent_in_a_chunk_or_after_one_is_disconnected():
     for said in (b"BDAT 100\r\nhalf", b"BDAT 4\r\nhalf"):
         async with serving_watchful(silence=180, transfer_start=3600) as served, served.client() as client:
             client.say(*HELLO[:3])
@@ -186,7 +186,7 @@ async def test_who_falls_silent_in_a_chunk_or_behind_one_is_hung_up_on():
 
 
 @on_our_loop
-async def test_octets_of_a_message_end_the_silence_and_the_message_is_whole():
+async def test_each_octet_of_a_message_ends_the_silence_and_the_message_is_complete():
     store = FakeStore()
     async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
         client.say(*HELLO)
@@ -199,7 +199,7 @@ async def test_octets_of_a_message_end_the_silence_and_the_message_is_whole():
 
 
 @on_both_loops
-async def test_a_message_that_comes_too_slowly_is_given_up():
+async def test_a_message_that_comes_too_slowly_is_refused():
     store = FakeStore()
     async with serving_watchful(store, transfer_start=60, slowest=500) as served, served.client() as client:
         client.say(*HELLO)
@@ -225,7 +225,7 @@ async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
 
 
 @on_our_loop
-async def test_no_message_has_more_time_than_the_longest():
+async def test_no_message_has_more_than_the_longest_transfer_time():
     async with serving_watchful(transfer=600, slowest=1) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
@@ -247,7 +247,7 @@ async def test_the_time_of_a_message_begins_with_the_message():
 
 
 @on_our_loop
-async def test_the_time_in_which_we_write_a_piece_is_no_time_of_the_client():
+async def test_the_time_in_which_the_server_writes_a_piece_does_not_count_for_the_client():
     store = FakeStore(gate_open=False)
     offer = {"piece": 1_000}
     async with (
@@ -266,7 +266,7 @@ async def test_the_time_in_which_we_write_a_piece_is_no_time_of_the_client():
         assert ACCEPTED.fullmatch(await client.hear())
 
 
-def test_what_comes_buys_time_up_to_a_limit():
+def test_received_octets_extend_the_time_up_to_a_limit():
     bounds = Bounds(transfer_start=60, slowest=500, transfer=3600)
     assert bounds.transfer_time(0) == 60
     assert bounds.transfer_time(5_000) == 70
@@ -277,7 +277,7 @@ def test_what_comes_buys_time_up_to_a_limit():
 
 
 @on_both_loops
-async def test_who_speaks_before_a_greeting_that_is_delayed_is_sent_away():
+async def test_a_client_that_speaks_before_a_delayed_greeting_is_refused():
     async with serving_watchful(greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
         writer.write(MESSAGE)
@@ -288,7 +288,7 @@ async def test_who_speaks_before_a_greeting_that_is_delayed_is_sent_away():
 
 
 @on_both_loops
-async def test_who_waits_for_the_greeting_is_greeted_and_may_send():
+async def test_a_client_that_waits_for_the_greeting_is_greeted_and_may_send():
     store = FakeStore()
     async with serving_watchful(store, greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
@@ -305,7 +305,7 @@ async def test_who_waits_for_the_greeting_is_greeted_and_may_send():
 
 
 @on_both_loops
-async def test_who_goes_away_before_the_greeting_leaves_nothing():
+async def test_a_client_that_disconnects_before_the_greeting_leaves_nothing():
     async with serving_watchful(greeting_delay=5) as served:
         _, writer = await asyncio.open_connection(*served.address)
         await served.until(lambda: served.server._connections)
@@ -326,7 +326,7 @@ async def test_stopping_does_not_wait_for_greetings_that_are_delayed():
 
 
 @on_both_loops
-async def test_over_tls_too_who_waits_for_the_greeting_is_greeted():
+async def test_over_tls_too_a_client_that_waits_for_the_greeting_is_greeted():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
@@ -341,7 +341,7 @@ async def test_over_tls_too_who_waits_for_the_greeting_is_greeted():
 
 
 @on_both_loops
-async def test_over_tls_too_who_speaks_before_the_greeting_is_sent_away():
+async def test_over_tls_too_a_client_that_speaks_before_the_greeting_is_refused():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
@@ -351,7 +351,7 @@ async def test_over_tls_too_who_speaks_before_the_greeting_is_sent_away():
 
 
 @on_both_loops
-async def test_over_tls_too_who_speaks_before_the_greeting_hears_why():
+async def test_over_tls_too_a_client_that_speaks_before_the_greeting_gets_the_reply():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
@@ -375,7 +375,7 @@ async def early_over_tls(served):
 
 
 @on_both_loops
-async def test_who_guesses_recipients_is_sent_away():
+async def test_a_client_that_guesses_recipients_is_disconnected():
     offer = {"unknown_recipient_limit": 3}
     async with serving_watchful(offer=offer) as served, served.client() as client:
         client.say(*HELLO[:2], *[f"RCPT TO:<u{n}@example.com>" for n in range(10)], HELLO[2])
@@ -399,7 +399,7 @@ async def test_unknown_recipients_count_over_all_messages_of_a_session():
 
 
 @on_both_loops
-async def test_a_failure_of_ours_is_no_unknown_recipient():
+async def test_a_temporary_failure_does_not_count_as_an_unknown_recipient():
     offer = {"unknown_recipient_limit": 2}
     store = FakeStore(at_read=RuntimeError("of ours"))
     async with serving_watchful(store, offer=offer) as served, served.client() as client:
@@ -408,7 +408,7 @@ async def test_a_failure_of_ours_is_no_unknown_recipient():
 
 
 @on_both_loops
-async def test_who_errs_too_often_is_sent_away():
+async def test_a_client_that_errs_too_often_is_disconnected():
     async with serving_watchful(offer={"error_limit": 3}) as served, served.client() as client:
         client.say(*["NONSENSE"] * 10)
         heard = await client.hear_all()

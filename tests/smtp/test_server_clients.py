@@ -98,7 +98,7 @@ async def test_a_client_that_says_nothing_for_too_long_is_disconnected():
 
 
 @on_both_loops
-async def test_the_time_that_we_take_is_no_silence():
+async def test_the_time_that_the_server_takes_is_no_silence_of_the_client():
     store = FakeStore(gate_open=False)
     async with serving(store, command=300) as served, served.client() as client:
         client.writer.write(MESSAGE)

@@ -93,7 +93,7 @@ def test_who_connects_while_we_stop_is_told_so():
 
 
 @on_our_loop
-async def test_replies_that_nobody_reads_are_not_made():
+async def test_replies_that_the_client_does_not_read_are_not_made():
     async with serving() as served:
         served.buffer_little()
         async with served.silent_socket() as client:
@@ -112,7 +112,7 @@ async def send(client, octets):
 
 
 @on_our_loop
-async def test_who_reads_nothing_for_too_long_is_cut_off():
+async def test_a_client_that_reads_nothing_for_too_long_is_disconnected():
     async with serving(silence=180) as served:
         served.buffer_little()
         async with served.silent_socket() as client:
