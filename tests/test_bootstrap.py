@@ -96,7 +96,7 @@ def test_a_route_that_was_set_by_command_and_leads_nowhere_is_told_at_the_start(
                 set_it = partial(routes.add_route, route=Route(match="*", to=gone), before=None)
                 await service._store.write(set_it)
             else:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE):
                     await found.wait()
             await service.stop()
 

@@ -404,7 +404,7 @@ class Listening:
 
     def __enter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(20)
+        self._listener.settimeout(PATIENCE)
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -417,7 +417,7 @@ class Listening:
     def _serve(self):
         client, _ = self._listener.accept()
         with client, client.makefile("rb") as commands:
-            client.settimeout(20)
+            client.settimeout(PATIENCE)
             if not self.implicit:
                 client.sendall(b"220 peer.example\r\n")
                 commands.readline()

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from tests.delivery.works import GONE, NOT_NOW, TAKEN, Scripted, a_house
+from tests.patience import PATIENCE
 from waypost.delivery.worker import Worker
 from waypost.domain.delivery import Policy, Status
 
@@ -12,7 +13,7 @@ POLICY = Policy(retry_schedule=(timedelta(minutes=5), timedelta(hours=1)))
 
 
 def run(scenario):
-    return asyncio.run(asyncio.wait_for(scenario, 60))
+    return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
 
 
 def test_what_was_deferred_while_the_clock_was_ahead_is_tried_again_soon_after_it_goes_back(tmp_path):

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.delivery.works import GONE, NEVER, PEER, TAKEN, Scripted, a_house
+from tests.patience import PATIENCE
 from waypost import events
 from waypost.app import attempt
 from waypost.app.ports import StoreUnavailable
@@ -21,7 +22,7 @@ HELP = "smtp://help.example:25"
 
 
 def run(scenario):
-    return asyncio.run(asyncio.wait_for(scenario, 60))
+    return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
 
 
 class Store:

@@ -173,7 +173,7 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
                     assert refused.makefile("rb").readline().startswith(b"421 4.7.0 Too many connections from")
                 other = stack.enter_context(behind(server, "2001:db8::7"))
                 for each in (*inside, other):
-                    each.settimeout(20)
+                    each.settimeout(PATIENCE)
                 with Proxied(other) as client:
                     assert time.monotonic() - began > 1
                     client.ehlo("client.example")

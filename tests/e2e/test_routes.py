@@ -14,7 +14,7 @@ from aiosmtpd.lmtp import LMTP
 from tests.authentication import mail
 from tests.e2e.house import ACCEPTED, House, logged
 from tests.e2e.sink import Sink
-from tests.patience import wait_until
+from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
 SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
@@ -259,7 +259,7 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
             assert {one.sender for one in relay.taken} == {"ann@client.example", "ann@xn--bcher-kva.example", ""}
             assert {one.recipient for one in store.taken} == {"info@xn--bcher-kva.example"}
             for message_id in (*by_smtp, *by_lmtp):
-                eventually(lambda message_id=message_id: status(house, message_id) == {"delivered"})
+                wait_until(lambda message_id=message_id: status(house, message_id) == {"delivered"})
 
             refused = {
                 sent(UTF8_HEADER, "desk@example.com", SMTPUTF8): "5.6.7",
@@ -268,7 +268,7 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
                 sent(PLAIN + b"a\rb\n", "info@bücher.example", BINARYMIME, SMTPUTF8): "5.6.3",
             }
             for message_id, code in refused.items():
-                eventually(lambda message_id=message_id: status(house, message_id) == {"dead"})
+                wait_until(lambda message_id=message_id: status(house, message_id) == {"dead"})
                 (end,) = [one for one in house.json(f"messages/{message_id}")["trace"] if one["event"] == "dead"]
                 assert end["status"] == code
 
@@ -281,7 +281,7 @@ def status(house, message_id):
 
 def send_declared(server, octets, recipient, *declared, sender):
     """Send a message with these parameters of MAIL, in a chunk if it is declared to be binary; returns its id."""
-    with smtplib.SMTP(*server, local_hostname="client.example", timeout=20) as client:
+    with smtplib.SMTP(*server, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.command_encoding = "utf-8"
         assert client.docmd(f"MAIL FROM:<{sender}> {' '.join(declared)}")[0] == 250

@@ -377,7 +377,7 @@ ALERTS = {
 
 def alert_of(address, context, *, implicit):
     """What a client that makes a blocking handshake hears of its failure."""
-    with socket.create_connection(address, timeout=20) as client:
+    with socket.create_connection(address, timeout=PATIENCE) as client:
         if not implicit:
             replies = client.makefile("rb")
             client.sendall(b"EHLO client.example\r\nSTARTTLS\r\n")

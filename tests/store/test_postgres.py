@@ -80,7 +80,7 @@ def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_on
 def test_however_many_connections_died_one_call_is_enough_to_find_out(database, admin):
     async def scenario(store):
         together = threading.Barrier(10)
-        await asyncio.gather(*(store.write(lambda _: together.wait(5)) for _ in range(10)))
+        await asyncio.gather(*(store.write(lambda _: together.wait(PATIENCE)) for _ in range(10)))
         terminate_all(admin)
         await store.write(lambda tx: tx.instance(TENANT, "i") or make_instance(tx))
 

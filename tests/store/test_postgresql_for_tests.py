@@ -13,6 +13,7 @@ import pytest
 
 from tests import postgresql
 from tests.counting_proxy import CountingProxy, Counts
+from tests.patience import PATIENCE
 from tests.postgresql import OwnServer
 
 ROOT = Path(__file__).parents[2]
@@ -242,7 +243,7 @@ def test_what_is_held_arrives_after_the_release(proxy, client):
     asking.join(0.05)
     assert (answers, proxy.counts.round_trips) == ([], 0)
     proxy.release()
-    asking.join(10)
+    asking.join(PATIENCE)
     assert answers == [(7,)]
 
 

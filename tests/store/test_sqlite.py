@@ -48,7 +48,7 @@ def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
 
     async def scenario(store):
         held = threading.Event()
-        first = asyncio.create_task(store.write(lambda tx: held.wait(5)))
+        first = asyncio.create_task(store.write(lambda tx: held.wait(PATIENCE)))
         await asyncio.sleep(0)
         refused = store.write(lambda tx: instances.get(tx, TENANT, "nobody"))
         outcomes = asyncio.gather(store.write(counted), refused, store.write(counted), return_exceptions=True)
@@ -93,7 +93,7 @@ def test_waiting_writes_share_a_commit(path):
         commits = []
         store._writing.connection.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
         held = threading.Event()
-        first = asyncio.create_task(store.write(lambda tx: held.wait(5)))
+        first = asyncio.create_task(store.write(lambda tx: held.wait(PATIENCE)))
         await asyncio.sleep(0)
         others = asyncio.gather(*(store.write(lambda tx, n=n: make_instance(tx, f"i{n}")) for n in range(20)))
         await asyncio.sleep(0)
