@@ -52,6 +52,8 @@ NO_CONNECTION = Timeouts(connect=0.1)
 NOT_TAKEN = Timeouts(part=0.1)
 NO_ANSWER = Timeouts(answer=0.1)
 """For what is to be waited for in vain there, and nowhere else."""
+NOT_REACHED = Timeouts(answer=3 * PATIENCE)
+"""Where the answer, or what is wrong with it, is there at once. A test that waited for this limit would fail."""
 
 
 class Names:
@@ -577,7 +579,7 @@ def saying_at_once(octets, *, step=0):
 @pytest.mark.parametrize("octets", BEHIND.values(), ids=BEHIND)
 def test_a_success_stays_one_whatever_comes_behind_its_head(octets, is_tls, loop):
     certificate = authority().issue() if is_tls else None
-    result, _ = run(to(saying_at_once(octets), certificate=certificate), loop)
+    result, _ = run(to(saying_at_once(octets), certificate=certificate, timeouts=NOT_REACHED), loop)
     assert (result.stage, result.code, result.trouble) == (Stage.END, 200, None)
     assert decided(result)[0] is DONE
 
@@ -585,7 +587,7 @@ def test_a_success_stays_one_whatever_comes_behind_its_head(octets, is_tls, loop
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("name", ["a bad trailer", "lines that end in LF", "an interim answer before it"])
 def test_the_end_of_a_head_is_found_wherever_it_is_cut(name, step):
-    result, _ = run(to(saying_at_once(BEHIND[name], step=step)))
+    result, _ = run(to(saying_at_once(BEHIND[name], step=step), timeouts=NOT_REACHED))
     assert (result.stage, result.code) == (Stage.END, 200)
 
 

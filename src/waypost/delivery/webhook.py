@@ -190,6 +190,13 @@ def _bounded() -> "type[ResponseHandler]":
             if is_too_much and self.transport:
                 self.transport.abort()
 
+        def connection_lost(self, exc: BaseException | None) -> None:
+            payload = self._payload
+            super().connection_lost(exc)
+            # Where aiohttp has found a mistake behind the head, it tells nobody who reads the body that it is over.
+            if payload is not None and not payload.is_eof() and payload.exception() is None:
+                payload.set_exception(ConnectionError("the connection was lost before the answer was complete"))
+
     return Bounded
 
 
