@@ -73,6 +73,7 @@ def _run(words, environment, directory, streams):
         given = stream.detach()
         os.dup2(given, number)
         os.close(given)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # until now multiprocessing has given it another one
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
