@@ -33,7 +33,8 @@ class Popen:
         self.stdout = os.fdopen(read, encoding="utf-8")
         nothing = os.open(os.devnull, os.O_RDONLY)
         streams = (nothing if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
-        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)])
+        ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)], ignored)
         self._process = _context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
         os.close(write)
@@ -67,13 +68,15 @@ class Popen:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(words, environment, directory, streams):
+def _run(words, environment, directory, streams, ignored):
     """In the new process: become `python -m` with these words."""
     for number, stream in enumerate(streams):
         given = stream.detach()
         os.dup2(given, number)
         os.close(given)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # until now multiprocessing has given it another one
+    for number in ignored:  # as children inherit it
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
