@@ -46,7 +46,7 @@ LOCALE = "en_US.UTF-8"
 USER = "pgserver"
 MEMORY = "/dev/shm"
 ROOM = 2 << 30
-PATIENCE = 60.0
+PATIENCE = 120.0
 """As in tests/patience.py, which the guard cannot import: it is this file alone."""
 PORT = 5432
 

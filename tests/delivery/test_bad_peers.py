@@ -493,16 +493,16 @@ def overcrowded():
 @on_loops
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("where", "trouble", "status"),
+    ("where", "seconds", "trouble", "status"),
     [
-        pytest.param(nobody, Trouble.UNREACHABLE, "4.4.1", id="refuses"),
-        pytest.param(overcrowded, Trouble.TIMEOUT, "4.4.2", id="does not answer"),
+        pytest.param(nobody, PATIENCE, Trouble.UNREACHABLE, "4.4.1", id="refuses"),
+        pytest.param(overcrowded, 1, Trouble.TIMEOUT, "4.4.2", id="does not answer"),
     ],
 )
-def test_before_there_is_a_connection(loop, protocol, where, trouble, status):
+def test_before_there_is_a_connection(*, loop, protocol, where, seconds, trouble, status):
     async def play():
         with where() as port:
-            async with a_transport(replace(LONG, connect=0.1)) as transport:
+            async with a_transport(replace(LONG, connect=seconds)) as transport:
                 result = await transport.attempt(a_parcel(), a_route(f"{protocol}://127.0.0.1:{port}"))
                 check(result, a(Stage.CONNECT, trouble), PAUSE(status), protocol)
                 assert result.peer == f"[127.0.0.1]:{port}"

@@ -744,7 +744,7 @@ async def test_who_hangs_up_during_a_message_over_tls_leaves_nothing():
                 await served.until(lambda: store.begun)
                 client.writer.transport.abort()
             await until_nothing_is_left(served)
-            assert store.begun == {}
+            await served.until(lambda: store.begun == {})
             assert store.kept == []
             assert served.emitted_of(events.TlsFailed) == []
 
