@@ -364,5 +364,6 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
 
 def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
     new_server.start()
-    assert "Another Waypost is running" in refused("serve", "--data", new_server.data, *AT_ANY_PORT)
+    said = refused("serve", "--data", new_server.data, *AT_ANY_PORT, run=waypost_process)
+    assert "Another Waypost is running" in said
     assert DataDirectory(new_server.data).running() == new_server.run
