@@ -102,7 +102,7 @@ def test_a_route_that_was_set_by_command_and_leads_nowhere_is_told_at_the_start(
 
     asyncio.run(scenario())
     (unreachable,) = [event for event in told if isinstance(event, events.RouteUnreachable)]
-    assert "refused" in unreachable.reason
+    assert unreachable.reason == "connect: unreachable"
 
 
 def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
