@@ -181,6 +181,8 @@ def test_a_domain_whose_end_is_not_found_is_too_long():
         "=?a?q?" * 30_000,
         ("a@" + "é" * MAX_DOMAIN) * MAX_ADDRESSES,
         ("a@" + "(" * MAX_DOMAIN) * MAX_ADDRESSES,
+        "a" + "\N{COMBINING ACUTE ACCENT}\N{COMBINING CEDILLA}" * 65_000,
+        "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 87_000,
     ],
 )
 def test_the_longest_fields_are_read_in_a_bounded_time(value):

@@ -57,6 +57,23 @@ _GLUE = re.compile(r'[\r\n]+[ \t]*|["\\]|[ \t]*<[^<>@]*>?[ \t]*')
 """What some readers take out, and join what is before and after it."""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 _ENCODED_OCTET = re.compile(rb"=([0-9A-Fa-f]{2})")
+
+
+class _LookAlikes(dict[int, str | int]):
+    """For `str.translate`: characters that are ASCII in compatibility form (UAX #15), as ASCII; all others as they are.
+
+    Each by itself: to normalise a text takes quadratic time where a letter has many combining marks. What IDNA joins in
+    a domain, `idna` joins.
+    """
+
+    def __missing__(self, code: int) -> str | int:
+        if code < 0x80 or not (ascii_form := unicodedata.normalize("NFKC", chr(code))).isascii():
+            return code
+        self[code] = ascii_form  # a few thousand at most
+        return ascii_form
+
+
+_LOOK_ALIKES = _LookAlikes()
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 _PUBLIC = re.compile(r"\.[^.]{2,}\Z")
 """At the end of a domain: the names of the top have two letters at least."""
@@ -145,9 +162,9 @@ def _readings(value: str) -> dict[str, None]:
     with encoded words decoded.
     """
     plain = _spaced(value)
-    folded = _spaced(unicodedata.normalize("NFKC", plain))
+    folded = _spaced(plain.translate(_LOOK_ALIKES))
     seen = _spaced(_INVISIBLE.sub("", folded))
-    decoded = unicodedata.normalize("NFKC", _ENCODED_WORD.sub(_decoded, seen))
+    decoded = _ENCODED_WORD.sub(_decoded, seen)
     return dict.fromkeys((plain, folded, seen, _GLUE.sub("", seen), decoded))
 
 
@@ -157,7 +174,7 @@ def _spaced(text: str) -> str:
 
 
 def _decoded(word: re.Match[str]) -> str:
-    """What an encoded word (RFC 2047) says, as far as it is ASCII: domains and `@` are."""
+    """What an encoded word (RFC 2047) says, as far as it is ASCII or looks so: domains and `@` are."""
     octets = word[2].encode("utf-8", "replace")
     if word[1] in "qQ":
         octets = _ENCODED_OCTET.sub(lambda octet: binascii.unhexlify(octet[1]), octets.replace(b"_", b" "))
@@ -166,7 +183,7 @@ def _decoded(word: re.Match[str]) -> str:
             octets = binascii.a2b_base64(octets + b"==")
         except binascii.Error:
             return word[0]
-    return octets.decode("utf-8", "replace")
+    return octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
 
 
 def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
