@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 
-from tests.contract.calls import associate, create, delete
+from tests.contract.calls import OTHERS, associate, create, delete
 from tests.contract.test_mail import DEPLOYMENT
-from tests.values import NOW, TENANT
+from tests.contract.test_refusals import a_refusal
+from tests.values import NOW, TENANT, make_instance
 from waypost.app import accept, explain, notify, trace
 from waypost.domain import addresses, errors, messages
 from waypost.domain.messages import Dsn, Envelope, RecipientDsn
@@ -152,3 +153,23 @@ def test_mail_is_found_by_the_address_that_it_was_sent_to(house):
     assert [one.message.id for one in found.messages] == ["m1"]
     with pytest.raises(errors.NotFound):
         house.search(lambda tx: find(tx, what="support+order@example.com"))
+
+
+def test_refused_mail_with_a_subaddress_is_told_to_the_account_of_the_email_address_alone(house):
+    """Another account that has an email address in the same domain sees what was refused for nobody's address."""
+    other = OTHERS[0]
+    house.write(partial(make_instance, instance_id="other", tenant=other))
+    create(house, "neighbour", instance_id="other", tenant=other)
+    refused = [a_refusal(recipient=f"{x}@example.com", recipient_key=f"{x}@example.com") for x in ("support+x", "no+x")]
+    house.write(lambda tx: tx.add_refusals(refused))
+
+    def told(account, what):
+        find = partial(trace.find, account=account, what=what, since=NOW, limit=10, subaddressed={"example.com"})
+        try:
+            return house.search(find).refusals
+        except errors.NotFound:
+            return []
+
+    assert told(TENANT.account, "support+x@example.com") == refused[:1]
+    assert told(other.account, "support+x@example.com") == []
+    assert told(other.account, "no+x@example.com") == refused[1:]

@@ -1,7 +1,7 @@
 """Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -158,9 +158,10 @@ def find(
     refusals: list[ports.Refusal] = []
     address = _address(what)
     if address:
-        for key in addresses.owner_keys(address, subaddressed):
+        keys = addresses.owner_keys(address, subaddressed)
+        for key in keys:
             ids += [message.id for _, message in tx.deliveries_to(account, key, after=None, limit=limit)]
-        if _may_know_of_refusals(tx, account, address):
+        if _may_know_of_refusals(tx, account, keys):
             refusals = tx.refusals_of(address.key, since=since, limit=limit)
     if not ids and not refusals:
         raise errors.NotFound(f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}.")
@@ -178,11 +179,12 @@ def _address(text: str) -> addresses.Address | None:
         return None
 
 
-def _may_know_of_refusals(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    owner = tx.email_address_by_key(address.key)
+def _may_know_of_refusals(tx: ports.ReadTx, account: str, keys: Sequence[str]) -> bool:
+    """Whether an account may know of refused mail for an address; `keys` are those of who may own it."""
+    owner = next(filter(None, map(tx.email_address_by_key, keys)), None)
     if owner:
         return owner.account == account
-    return tx.has_address_in(account, address.key.rpartition("@")[2])
+    return tx.has_address_in(account, keys[0].rpartition("@")[2])
 
 
 def last_reason(tx: ports.ReadTx, delivery: Delivery) -> str:
