@@ -248,7 +248,8 @@ def test_parts_within_parts_are_looked_into_to_a_limit():
         octets = a_part("multipart/mixed", several(TEXT, octets, boundary=f"n{depth}"), f"n{depth}")
         assert reports.read_report(octets) == READ
     assert reports.read_report(a_part("multipart/mixed", several(octets))) is None
-    assert reports.read_report(a_part("multipart/mixed", several(*[TEXT] * 30, STATUS))) is None
+    assert reports.read_report(a_part("multipart/mixed", several(*[TEXT] * 9, STATUS))) == READ
+    assert reports.read_report(a_part("multipart/mixed", several(*[TEXT] * 10, STATUS))) is None
 
 
 @given(st.binary(max_size=300), st.sampled_from(["", "base64", "quoted-printable", "x"]))
@@ -290,6 +291,8 @@ HOPS = [
     (b"Received: from a BY [192.0.2.1]; now\r\n", ["[192.0.2.1]"]),
     (b"Received: from a by \x1b[2J\xff; now\r\n", ["?[2J?"]),
     (b"Received: from a by " + b"x" * 1000 + b"\r\n", ["x" * 255]),
+    (b"Received: from a (" + b"b" * 900 + b") by c\r\n", ["c"]),
+    (b"Received: from a (" + b"b" * 1000 + b") by c\r\n", ["?"]),
     (b"Received: by a\r\n" + b"Received: by b\r\n" * 200, ["b"] * 100 + ["a"]),
 ]  # fmt: skip
 

@@ -111,8 +111,7 @@ def accept_message(
     for delivery in deliveries if envelope.dsn.recipients else ():
         if delivery.status is Status.DELIVERED and delivery.reason is Reason.DIRECT:
             notify.success(tx, deployment, delivery, message, Action.DELIVERED, new_id=new_id, now=now)
-    for original in originals:
-        returned.attach(tx, deployment, original, message, new_id=new_id, now=now)
+    returned.attach(tx, deployment, originals, message, new_id=new_id, now=now)
     may_have_notices = bool(originals or envelope.dsn.recipients)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
     return Accepted(message, has_work=waits or may_have_notices)

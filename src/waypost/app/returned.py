@@ -95,16 +95,35 @@ def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Addre
 def attach(
     tx: ports.WriteTx,
     deployment: Deployment,
-    original: Original,
+    originals: Sequence[Original],
     bounce: Message,
     *,
     new_id: notify.NewId,
     now: datetime,
 ) -> None:
-    """Tell of a bounce in the trace of its message, and tell the sender, if it says that the message failed."""
+    """Tell of a bounce in the traces of its messages, and tell their senders, if it says that the message failed.
+
+    There can be as many as a message has recipients; the bounce is read once.
+    """
+    if not originals:
+        return
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
+    for original in originals:
+        _attach(tx, deployment, original, bounce.id, report, new_id=new_id, now=now)
+
+
+def _attach(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    original: Original,
+    bounce_id: str,
+    report: reports.Report | None,
+    *,
+    new_id: notify.NewId,
+    now: datetime,
+) -> None:
     delivery = original.delivery
-    told: dict[str, str | int] = {"bounce": bounce.id}
+    told: dict[str, str | int] = {"bounce": bounce_id}
     if report:
         said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
         told |= {name: value for name, value in said.items() if value}
