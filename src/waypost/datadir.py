@@ -285,13 +285,14 @@ class DataDirectory:
         try:
             told = json.loads(self._run.read_text(encoding="utf-8"))
             run = Run(**{one.name: told[one.name] for one in fields(Run) if one.name in told})  # a newer one tells more
+            _refuse_foreign(run)
         except FileNotFoundError as error:
             raise NotRunning(
                 f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
         return replace(
             run,
@@ -313,6 +314,21 @@ class DataDirectory:
         finally:
             if self._lock_file:
                 self._lock_file.close()
+
+
+_ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
+"""HOST:PORT, with brackets around an IPv6 address."""
+
+
+def _refuse_foreign(run: Run) -> None:
+    """Raise `TypeError` or `ValueError` for values that no server of ours has written."""
+    addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
+    texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(run)
+    if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):
+        raise ValueError(run)
+    os.fsencode("".join(texts))  # which refuses half a character, and takes the names of files that are no UTF-8
 
 
 def _reachable(address: str) -> str:

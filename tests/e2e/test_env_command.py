@@ -197,10 +197,28 @@ def test_what_a_server_of_another_version_tells_besides_is_passed_over(tmp_path)
     told = {"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "pid": 3, "of another version": True}
     (tmp_path / "run.json").write_text(json.dumps(told))
     assert DataDirectory(tmp_path).running() == Run("127.0.0.1:1", "127.0.0.1:2", pid=3)
-    for damaged in ("[]", "1", "{}", "{", "null"):
-        (tmp_path / "run.json").write_text(damaged)
-        with pytest.raises(DataDirectoryError, match="is not one of ours"):
-            DataDirectory(tmp_path).running()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[]", "1", "{}", "{", "null", "[" * 100_000,
+        '{"http": 5, "smtp": "127.0.0.1:2"}',
+        '{"http": "127.0.0.1:1", "smtp": null}',
+        '{"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "certificate": {}}',
+        '{"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "certificate": "\\ud800"}',
+        '{"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "listeners": 1}',
+        '{"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "listeners": [1]}',
+        '{"http": "[::1", "smtp": "127.0.0.1:2"}',
+        '{"http": "a b:1", "smtp": "127.0.0.1:2"}',
+        '{"http": "127.0.0.1:1\\n", "smtp": "127.0.0.1:2"}',
+        '{"http": "\\ud800:1", "smtp": "127.0.0.1:2"}',
+    ],
+)  # fmt: skip
+def test_a_damaged_run_json_is_a_sentence_and_no_traceback(tmp_path, damaged):
+    (tmp_path / "run.json").write_text(damaged)
+    with pytest.raises(DataDirectoryError, match="is not one of ours"):
+        DataDirectory(tmp_path).running()
 
 
 def test_a_server_on_all_addresses_is_reached_by_env(new_server, monkeypatch):
