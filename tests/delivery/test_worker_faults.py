@@ -284,6 +284,39 @@ def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forw
     run(scenario())
 
 
+def test_what_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_amid_a_look(tmp_path):
+    """Its sender would be sent a bounce for mail that arrives."""
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: hang())
+        async with a_house(tmp_path, transport) as house:
+            sent = await house.send("support")
+            await until(lambda: transport.running)
+            sweep = house.worker._sweep
+
+            async def sweep_when_the_clock_was_set(*given):
+                house.worker._sweep = sweep
+                house.clock._ahead += timedelta(days=10)
+                return await sweep(*given)
+
+            house.worker._sweep, house.worker._next_sweep = sweep_when_the_clock_was_set, None
+            await house.worker._pass()
+            await house.worker._pass()
+            assert house.worker._sweep == sweep
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 1
+            assert (await house.delivery(sent, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
 def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
     beside, _ = failing("give_back", BUSY)
 

@@ -230,7 +230,7 @@ class Worker:
             return
         self._is_sweeping = False
         try:
-            self._is_sweeping = await self._sweep()
+            self._is_sweeping = await self._sweep(now)
         finally:
             if not self._is_sweeping:
                 self._next_sweep = now + SWEEP_EVERY
@@ -398,16 +398,17 @@ class Worker:
         for start in range(0, size, PART):
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
-    async def _sweep(self) -> bool:
+    async def _sweep(self, now: datetime) -> bool:
         """Correct what a wrong clock has written, give up some of what is too old, and tell some senders of delays.
 
-        Returns whether there may be more.
+        Returns whether there may be more. `now` is the moment for which the leases are right: by a clock that was set
+        since, what is being attempted would seem free, and too old.
         """
         works = self._works
-        correct = partial(attempt.correct_times, deployment=works.deployment, now=works.clock(), lease=LEASE)
+        correct = partial(attempt.correct_times, deployment=works.deployment, now=now, lease=LEASE)
         count = await works.store.write(correct)
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            step = partial(use_case, deployment=works.deployment, now=works.clock())
+            step = partial(use_case, deployment=works.deployment, now=now)
             count += await self._write(step, str(uuid.uuid4()))
         return count > 0
 
