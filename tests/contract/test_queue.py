@@ -169,10 +169,10 @@ def test_a_lease_that_ran_out_is_somebody_else_s_and_who_had_it_changes_nothing(
 
 def test_a_lease_that_is_renewed_ends_later(store):
     queue_up(store, "m1", "m2")
-    claim(store, claim="mine", limit=1)
+    (mine,) = claim(store, claim="mine", limit=1)
     claim(store, claim="other's")
-    assert store.write(lambda tx: tx.renew("mine", lease_until=NOW + 2 * LEASE)) == 1
-    assert store.write(lambda tx: tx.renew("gone", lease_until=NOW + 2 * LEASE)) == 0
+    assert store.write(lambda tx: tx.renew("mine", lease_until=NOW + 2 * LEASE)) == {mine.delivery.id}
+    assert store.write(lambda tx: tx.renew("gone", lease_until=NOW + 2 * LEASE)) == set()
     assert ids(claim(store, claim="new", now=NOW + LEASE)) == ["m2"]
     store.write(lambda tx: tx.renew("", lease_until=NOW))
     assert claim(store, claim="newer", now=NOW + LEASE) == []

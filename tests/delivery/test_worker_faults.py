@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -256,6 +257,36 @@ def test_what_waits_in_hand_until_its_lease_has_run_out_is_not_sent_and_is_claim
             await house.advance(minutes=3)
             assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
             assert len(transport.parcels) == 5
+
+    run(scenario())
+
+
+def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_claim_was_renewed(tmp_path):
+    """As after a pause of this process: its leases had run out, and another server had room for some of them."""
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False) as house:
+            sent = [await house.send("support") for _ in range(5)]
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            claim = partial(attempt.claim, deployment=house.deployment, destination=PEER, claim="another server")
+            taken = await house.store.write(partial(claim, now=house.clock() + 2 * LEASE, lease=LEASE, limit=3))
+            assert await house.worker._renew_all()
+            go_on.set()
+            await house.rest()
+            theirs = {ready.claimed.message.id for ready in taken.ready}
+            assert len(theirs) == 3
+            ours = [parcel.message.id for parcel in transport.parcels[2:]]
+            assert theirs.isdisjoint(ours)
+            assert {*sent} == theirs | {parcel.message.id for parcel in transport.parcels}
 
     run(scenario())
 

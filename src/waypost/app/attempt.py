@@ -105,9 +105,9 @@ def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> No
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
 
-def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> bool:
-    """Hold what is still being attempted for longer. Returns whether any of it is still held by the claim."""
-    return tx.renew(claim, lease_until=now + lease) > 0
+def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> set[str]:
+    """Hold what is still being attempted for longer. Returns the ids of the deliveries that the claim still holds."""
+    return tx.renew(claim, lease_until=now + lease)
 
 
 def record(

@@ -477,8 +477,8 @@ class WriteTx(ReadTx, Protocol):
         """Give back whatever anybody holds: nobody else can be at work here."""
         ...
 
-    def renew(self, claim: str, *, lease_until: datetime) -> int:
-        """Hold what is still held by a claim for longer. Returns how many deliveries that is."""
+    def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
+        """Hold what is still held by a claim for longer. Returns the ids of these deliveries."""
         ...
 
     def correct_queue(

@@ -82,9 +82,11 @@ class _Held:
     """What we have in hand by one claim."""
 
     ends: float
-    """When its lease ends, in seconds of `Works.monotonic`; 0 if another worker has claimed all of it since."""
+    """When its lease ends, in seconds of `Works.monotonic`."""
     count: int = 0
     """Deliveries."""
+    renewed: set[str] | None = None
+    """The ids of the deliveries whose lease was renewed: the others have ended, or another worker has claimed them."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -293,7 +295,7 @@ class Worker:
 
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
         works = self._works
-        if works.monotonic() >= self._claims[ready.claimed.claim].ends:
+        if not self._is_ours(ready):
             self._lost(ready)  # another worker may have sent it by now
             return
         result = await self._send(ready)
@@ -329,12 +331,11 @@ class Worker:
 
     async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
         """Record an outcome, and try that again as long as the delivery is ours: else it would be sent again."""
-        held = self._claims[ready.claimed.claim]
         while True:
             try:
                 return await self._write(use_case, ready.claimed.delivery.id)
             except (ports.StoreUnavailable, Busy) as error:
-                if self._works.monotonic() >= held.ends:
+                if not self._is_ours(ready):
                     raise
                 self._failed(error, ready.claimed.delivery.id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
@@ -362,6 +363,12 @@ class Worker:
         finally:
             for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
                 self._done_with(one)
+
+    def _is_ours(self, ready: Ready) -> bool:
+        """Whether no other worker can have claimed it since, as far as we know."""
+        held = self._claims[ready.claimed.claim]
+        is_held = held.renewed is None or ready.claimed.delivery.id in held.renewed
+        return is_held and self._works.monotonic() < held.ends
 
     def _done_with(self, ready: Ready) -> None:
         held = self._claims[ready.claimed.claim]
@@ -428,12 +435,12 @@ class Worker:
         works = self._works
         ends = works.monotonic() + LEASE.total_seconds()
         try:
-            is_ours = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
+            renewed = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
         except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again, for as long as the lease holds
             self._failed(error, str(uuid.uuid4()))
             return False
         if held := self._claims.get(claim):
-            held.ends = ends if is_ours else 0.0
+            held.ends, held.renewed = ends, renewed
         return True
 
     async def _follow_the_clock(self, now: datetime) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from waypost.app import ports
-from waypost.domain.delivery import Delivery, Status
+from waypost.domain.delivery import Delivery, Status, delivery_id
 from waypost.domain.messages import Message
 from waypost.store import rows
 from waypost.store.statements import Statements
@@ -60,8 +60,8 @@ class QueueQueries(Statements):
     def release_all(self, *, due_at: datetime) -> None:
         self._run("release_all", rows.to_milliseconds(due_at))
 
-    def renew(self, claim: str, *, lease_until: datetime) -> int:
-        return len(self._all("renew", claim, rows.to_milliseconds(lease_until)))
+    def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
+        return {delivery_id(*ids) for ids in self._all("renew", claim, rows.to_milliseconds(lease_until))}
 
     def correct_queue(
         self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int

@@ -110,8 +110,8 @@ UPDATE queue SET claim = '', due_at = $2 WHERE claim = $1 AND claim <> '' RETURN
 UPDATE queue SET claim = '', due_at = $1 WHERE claim <> '';
 
 -- name: renew
--- The lease ends later, for what a claim still holds; a row comes back for each.
-UPDATE queue SET due_at = $2 WHERE claim = $1 AND claim <> '' RETURNING 1;
+-- The lease ends later, for what a claim still holds; the ids of each come back.
+UPDATE queue SET due_at = $2 WHERE claim = $1 AND claim <> '' RETURNING message_id, email_address_id;
 
 -- name: correct_queued
 -- What was queued after a moment was queued by a clock that was ahead, and is queued at that moment: what goes by it
