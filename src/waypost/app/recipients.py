@@ -1,4 +1,4 @@
-"""Which email addresses the recipients of mail are: by their own address, or by subaddressing where it is set."""
+"""Which email addresses the recipients of mail are: by their own address, or without their subaddress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +24,23 @@ class Found:
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
-    """Look up all recipients of a message at once."""
-    keys = {address: addresses.owner_keys(address, deployment.subaddressed) for address in recipients}
-    owners = tx.owners([key for candidates in keys.values() for key in candidates])
-    present, unknown = [], []
-    for address in recipients:
-        key = next((key for key in keys[address] if key in owners.found), None)
-        if key is None:
-            unknown.append(address)
+    """Look up all recipients of a message in one query; for each, the first of its `owner_keys` that exists."""
+    keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
+    owners = tx.owners([key for candidates in keys for key in candidates])
+    found = Found([], [], owners.routes_revision)
+    for address, candidates in zip(recipients, keys, strict=True):
+        for key in candidates:
+            if key in owners.found:
+                found.present.append(Recipient(address, *owners.found[key]))
+                break
         else:
-            present.append(Recipient(address, *owners.found[key]))
-    return Found(present, unknown, owners.routes_revision)
+            found.unknown.append(address)
+    return found
 
 
 def find_owner(tx: ports.ReadTx, deployment: Deployment, address: Address) -> EmailAddress | None:
-    """The email address that mail for this address would be for; None if there is none."""
-    found = (tx.email_address_by_key(key) for key in addresses.owner_keys(address, deployment.subaddressed))
-    return next(filter(None, found), None)
+    """The email address that gets mail for an address; None if there is none."""
+    for key in addresses.owner_keys(address, deployment.subaddressed):
+        if found := tx.email_address_by_key(key):
+            return found
+    return None

@@ -48,7 +48,7 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
         return True
     if not parcel.header.isascii():
         return True
-    if not parcel.declares_utf8:
+    if not parcel.message.envelope.declares_smtputf8:
         return False
     end = end_of_header(first.octets)
     if end is None and not first.is_last:

@@ -60,11 +60,6 @@ class Parcel:
         """Whether it must not be sent as lines (RFC 3030)."""
         return self.message.envelope.body == "BINARYMIME"
 
-    @property
-    def declares_utf8(self) -> bool:
-        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients do for every message."""
-        return self.message.envelope.protocol.startswith("UTF8")
-
 
 def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
     """A delivery, as it goes over its route."""

@@ -90,9 +90,12 @@ SUBADDRESS_DELIMITER = "+"
 def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
     """The keys of the email addresses that mail for an address may be for; the first of them that exists has it.
 
-    The first is the address's own. Where its domain is one of those that have subaddresses, as A-labels, the second is
-    that without the subaddress: `support@` for `support+order+7@`, because the first delimiter counts.
+    `subaddressed` are the domains that have subaddresses, as A-labels. The first key is the address's own. In such a
+    domain the second is the one without the subaddress: `support@` for `support+order+7@`, because the first delimiter
+    counts.
     """
+    if not subaddressed:
+        return (address.key,)
     local, _, domain = address.key.rpartition("@")
     base, delimiter, _ = local.partition(SUBADDRESS_DELIMITER)
     if not base or not delimiter or domain not in subaddressed:

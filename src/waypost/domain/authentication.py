@@ -108,14 +108,14 @@ def is_refused(verdicts: Verdicts) -> bool:
 
 
 def is_malformed(verdicts: Verdicts) -> bool:
-    """Does From name more than can be looked at? Such mail is refused, or it could hide a domain behind others."""
+    """Whether From names more domains than are looked up. Such mail is refused: it could hide one behind others."""
     return verdicts.dmarc.naming is Naming.TOO_MANY
 
 
 def is_in_doubt(verdicts: Verdicts) -> bool:
-    """Is From unclear, and could the policy of a domain in it not be learned now?
+    """Whether From is unclear, and the policy of a domain in it could not be looked up now.
 
-    A sender cannot keep the policy of another domain from being found, but can add domains to From that answer slowly.
+    Such mail is deferred: a sender who abuses a domain could add others to From whose servers never answer.
     """
     return verdicts.dmarc.naming is Naming.UNCLEAR and verdicts.dmarc.outcome is Outcome.TEMPERROR
 

@@ -4,7 +4,6 @@ Mail readers disagree about malformed From fields. In a field that RFC 5322 allo
 stands in quoted strings and comments. In any other field, each domain that some reader may show counts.
 """
 
-import binascii
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import idna
+
+from waypost.domain import encoded_words
 
 MAX_NAMED = 8
 """Domains of one message whose policies are asked for (RFC 9989 section 11.5 leaves the number to the receiver)."""
@@ -56,7 +57,6 @@ _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b
 _GLUE = re.compile(r'[\r\n]+[ \t]*|["\\]|[ \t]*<[^<>@]*>?[ \t]*')
 """What some readers take out, and join what is before and after it."""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
-_ENCODED_OCTET = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 class _LookAlikes(dict[int, str | int]):
@@ -175,15 +175,8 @@ def _spaced(text: str) -> str:
 
 def _decoded(word: re.Match[str]) -> str:
     """What an encoded word (RFC 2047) says, as far as it is ASCII or looks so: domains and `@` are."""
-    octets = word[2].encode("utf-8", "replace")
-    if word[1] in "qQ":
-        octets = _ENCODED_OCTET.sub(lambda octet: binascii.unhexlify(octet[1]), octets.replace(b"_", b" "))
-    else:
-        try:
-            octets = binascii.a2b_base64(octets + b"==")
-        except binascii.Error:
-            return word[0]
-    return octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
+    octets = encoded_words.content(word[1].encode(), word[2].encode("utf-8", "replace"))
+    return word[0] if octets is None else octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
 
 
 def _after_signs(text: str) -> Iterator[tuple[bool, str]]:

@@ -25,12 +25,14 @@ def decode(octets: bytes) -> str:
 
     Neighbouring words of one charset are decoded together: a character may begin in one and end in the next.
     """
+    if b"=?" not in octets:
+        return _plain(octets)
     pieces: list[tuple[Decoder, list[bytes]]] = []
-    for decoder, content in _pieces(octets):
+    for decoder, piece in _pieces(octets):
         if pieces and pieces[-1][0] is decoder:
-            pieces[-1][1].append(content)
+            pieces[-1][1].append(piece)
         else:
-            pieces.append((decoder, [content]))
+            pieces.append((decoder, [piece]))
     return "".join(decoder(b"".join(contents)) for decoder, contents in pieces)
 
 
@@ -39,19 +41,22 @@ def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
     end = 0
     for word in _WORD.finditer(octets):
         label, _, _language = word[1].decode("ascii").partition("*")
-        decoder, content = charsets.decoder(label), _content(word[2], word[3])
-        if decoder is None or content is None:
+        decoder, octets_of_word = charsets.decoder(label), content(word[2], word[3])
+        if decoder is None or octets_of_word is None:
             continue
         between = octets[end : word.start()]
         if between.strip(b" \t"):
             yield _plain, between
-        yield decoder, content
+        yield decoder, octets_of_word
         end = word.end()
     yield _plain, octets[end:]
 
 
-def _content(encoding: bytes, text: bytes) -> bytes | None:
-    """The octets that a word stands for; None if they cannot be decoded. Padding may be missing."""
+def content(encoding: bytes, text: bytes) -> bytes | None:
+    """The octets of an encoded word, by its encoding (`q` or `b`) and its text; None if they cannot be decoded.
+
+    The padding of base64 may be missing.
+    """
     if encoding in b"Qq":
         return binascii.a2b_qp(text, header=True)
     try:

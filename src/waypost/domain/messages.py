@@ -101,6 +101,11 @@ class Envelope:
     """Version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty in clear."""
     dsn: Dsn = NO_DSN
 
+    @property
+    def declares_smtputf8(self) -> bool:
+        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients do for every message."""
+        return self.protocol.startswith("UTF8")
+
     def wishes_for(self, recipient: str) -> RecipientDsn:
         """What the sender wants to hear of a recipient, as it was written in RCPT TO."""
         if not self.dsn.recipients or recipient not in self.recipients:
@@ -168,7 +173,9 @@ def read_header(raw: bytes) -> HeaderFacts:
 
 def _header_id(header: bytes) -> str:
     found = _HEADER_ID.search(header)
-    beginning = header[found.end() : found.end() + 4 * HEADER_ID_LIMIT] if found else b""
+    if found is None:
+        return ""
+    beginning = header[found.end() : found.end() + 4 * HEADER_ID_LIMIT]
     return read_header_id(_first_value(beginning).decode("utf-8", "replace"))
 
 
@@ -279,6 +286,8 @@ def _address_literal(peer: str) -> str:
 def _beginning(header: bytes, start: int) -> bytes:
     """The octets from `start` that are looked at, without a part of a UTF-8 character at their end."""
     end = start + _SUBJECT_OCTETS
+    if end >= len(header):
+        return header[start:]
     for _ in range(3):
         if b"\x80" <= header[end : end + 1] < b"\xc0":  # not the first octet of a character
             end -= 1

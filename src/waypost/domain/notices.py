@@ -130,7 +130,7 @@ def notice(
     header, body = _of_author(raw_header), original[len(raw_header) :]
     named = f"{addresses.with_ascii_domain(sender)}{addresses.with_ascii_domain(delivery.sent_to)}{wishes.orcpt}"
     is_ascii = header.isascii() and named.isascii()
-    is_utf8 = message.envelope.protocol.startswith("UTF8") and not is_ascii
+    is_utf8 = message.envelope.declares_smtputf8 and not is_ascii
     said = _said(fate.result, delivery)
     words = _for_people(delivery, message, fate, said=said, hostname=hostname)
     fields = _for_programs(delivery, message, fate, said=said, orcpt=wishes.orcpt, hostname=hostname, is_utf8=is_utf8)

@@ -281,7 +281,7 @@ def _host(text: str, to: str) -> str:
 def _domain(text: str, to: str) -> str:
     """The domain of email addresses. A final dot is taken off: it says what holds for every such domain."""
     try:
-        return addresses.from_parts("x", text.removesuffix("."), text="").key.rpartition("@")[2]
+        return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:
         raise errors.Invalid(f"{to!r} has no domain in it: {error.message}") from error
 
