@@ -118,7 +118,7 @@ class Service:
         self.directory.prepare()
         opened.callback(self.directory.release)
         as_set, file_routes = routes_check.OurServer.of(settings), self._routes_of_file()
-        await routes_check.refuse_circles(file_routes, as_set)  # before any client is heard, and any mail sent on
+        await routes_check.refuse_circles(file_routes, as_set)  # before the listeners and the worker start
         database = self.directory.where(settings.database)
         self._store = open_store(self.directory, database, connections=settings.connections)
         opened.push_async_callback(self._store.close)

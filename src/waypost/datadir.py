@@ -34,11 +34,10 @@ MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 _MASTER_KEY_OCTETS = 32
 
 _HALF_WRITTEN = f"{'[0-9a-f]' * 8}.new"
-"""How the name of a file ends, as a pattern, that is being written and will replace another one."""
+"""The end of the name of a file that is being written and will replace another one, as a pattern."""
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
-"""How a credentials file begins that a server has written."""
-
+"""The beginning of a credentials file that a server has written."""
 
 _RESTORE = "Restore it from your backup, or remove it: the next start writes it again, with the owner's access key."
 """What to do about a credentials file that cannot be used."""
@@ -67,7 +66,7 @@ class Run:
     hostname: str = ""
     """What the server calls itself."""
     dns: str = ""
-    """The DNS resolvers that it was told to ask, as in its setting; empty for the system's."""
+    """The DNS resolvers of its setting `dns`; empty for the system's."""
     config: str = ""
     """Its settings file, if it has one."""
     routes: list[dict[str, Any]] = field(default_factory=list)
@@ -202,7 +201,7 @@ class DataDirectory:
 
     @property
     def has_database(self) -> bool:
-        """Whether a server has run on this directory."""
+        """Whether there is a database in this directory, or one in PostgreSQL is remembered."""
         return self.database.exists() or self.elsewhere.exists()
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
@@ -332,7 +331,7 @@ def _refuse_foreign(run: Run) -> None:
 
 
 def _reachable(address: str) -> str:
-    """HOST:PORT to connect to, on this machine, for one that is listened on: 0.0.0.0 and :: are no destinations."""
+    """HOST:PORT to connect to, on this machine, for an address of a listener: 0.0.0.0 and :: are no destinations."""
     host, _, port = address.rpartition(":")
     with suppress(ValueError):
         found = ip_address(host.strip("[]"))

@@ -18,7 +18,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened:
-    """The server got SIGHUP and has read its certificate files again, if it has any. It goes on."""
+    """The server got SIGHUP, has read its certificate files again, if it has any, and keeps running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class DnsChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempted:
-    """What there is to tell of every attempt."""
+    """The fields of an event about an attempt."""
 
     id: str
     destination: str
@@ -131,7 +131,7 @@ class _Attempted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(_Attempted):
-    """A delivery is where its route leads, and whoever has it has said so."""
+    """The destination of a delivery has accepted it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +146,8 @@ class GivenUp(_Attempted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
-    """A lease could not be renewed and ran out, so the delivery is attempted again. What this server did with it by
-    then is not recorded: if it had sent the message, the destination gets it twice, with the same delivery id.
+    """A lease could not be renewed in time, so the delivery is attempted again. The result of this server's attempt is
+    not recorded: if it had sent the message, the destination gets it twice, with the same delivery id.
     """
 
     id: str
@@ -202,7 +202,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The log could not be written for a while, and so many lines are not, or not whole, in it."""
+    """The log could not be written for a while. It lacks so many lines, or parts of them."""
 
     count: int
 
@@ -242,7 +242,7 @@ WARNINGS = frozenset(
 
 
 class AlreadyTold(Exception):
-    """Ends what can neither be answered nor finished any more. Its cause has been emitted, or is none of ours."""
+    """Ends an answer that can be neither completed nor replaced. Its cause has been emitted, or is no failure."""
 
 
 Emit = Callable[[Event], None]

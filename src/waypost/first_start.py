@@ -1,7 +1,7 @@
-"""Whether the database of a data directory may be made, because this is its first start; or was lost.
+"""Whether the database of a data directory may be made, because this is its first start, or was lost.
 
-A server on an empty database refuses all mail, so none is made where a server has had one. That is known by files that
-are written only when the database is there, so that a first start that was killed can be tried again.
+A server on an empty database refuses all mail, so none is made where a server has had one. Some files are written only
+when the database is there, and show that: so a first start that was killed can be repeated.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ def may_make_database(directory: DataDirectory, database: str) -> bool:
 
 
 def signs_of_database(directory: DataDirectory) -> list[Path]:
-    """The files that are as they are only if a server has had a database. Raises `DataDirectoryError`."""
+    """The files that show that a server has had a database here. Raises `DataDirectoryError`."""
     try:
         signs = [file for file in (directory.elsewhere, directory.lock) if _size(file)]
         return [*signs, directory.credentials] if _is_own(directory.credentials) else signs
@@ -54,7 +54,8 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
         raise lost(directory, f"{file} is missing", "")
     if not is_first and not _size(file):
         raise lost(directory, f"{file} is empty", "")
-    # SQLite makes the log before its index, and a server that ends in order removes the index before the log.
+    # SQLite makes the log before its index, and a server that ends in order removes the index before the log. The log
+    # is looked for on both sides of the index, because another server may make both just now.
     if _size(file) and not log.exists() and index.exists() and not log.exists():
         raise DataDirectoryError(
             f"{log} is missing. A server that did not end in order had its last changes there, perhaps all. Restore "
@@ -63,7 +64,10 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
 
 
 def _is_own(credentials: Path) -> bool:
-    """Whether a server has written a credentials file, and not a Waypost of before, which had no other access keys."""
+    """Whether a server has written a credentials file together with a database.
+
+    Versions that kept no access keys in the database wrote it without this first line.
+    """
     try:
         with credentials.open("rb") as file:
             return file.read(len(OWN_CREDENTIALS)) == OWN_CREDENTIALS.encode()

@@ -1,7 +1,7 @@
 """uvicorn, inside our loop, within bounds for what a stranger may send, and with one write an answer.
 
-Some of what is used here is no promise of uvicorn's: `tests/test_library_internals.py` lists it, and `pyproject.toml`
-has an upper bound for that reason.
+Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
+`pyproject.toml` has an upper bound for that reason.
 """
 
 import asyncio
@@ -166,16 +166,16 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     if not hosts and version == "1.1":
         return 400, "The request has no Host header, which HTTP/1.1 needs."
     if not _HOST.fullmatch(host.strip(b" \t")):
-        return 400, "The Host header is no host name or address with an optional port."
+        return 400, "The Host header is not a host name or an IP address, with or without a port."
     if codings and version == "1.0":
         return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
     if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
-        return 501, "The server knows no transfer coding but chunked."
+        return 501, "The only transfer coding that this server takes is chunked."
     return None
 
 
 def only_well_formed(application: ASGIApp) -> ASGIApp:
-    """The application, behind a check of the HTTP form of each request. What is refused ends the connection."""
+    """The application, behind a check of the HTTP form of each request. A refusal closes the connection."""
 
     def checked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = refusal(scope)

@@ -47,7 +47,7 @@ class Log:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
                 return
-        except Exception:  # noqa: BLE001, S110 - it is counted, as are those for which there is no room
+        except Exception:  # noqa: BLE001, S110 - the line is counted as dropped, below
             pass
         self._drop(1)
 

@@ -73,7 +73,7 @@ class OurServer:
 
 
 async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
-    """Raise `LeadsBack` if a route leads to this very server, so that the mistake is found before any mail is."""
+    """Raise `LeadsBack` if a route leads to this very server, before any mail is sent in a circle."""
     looking = (refuse_circle(route, server.listeners) for route in routes)
     for found in await asyncio.gather(*looking, return_exceptions=True):
         if found:
@@ -91,7 +91,7 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
                     route=route.log_name, destination=log_destination(route.to), reason=error.reason
                 )
             )
-        except Exception as error:  # noqa: BLE001 - a mistake of ours, and the other routes are still to be looked at
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which must not keep the other routes from being checked
             emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
 
 

@@ -1,4 +1,4 @@
-"""Tasks in the background. One that ends with an error is told to the log at once."""
+"""Tasks in the background. The error that ends one is logged at once."""
 
 import asyncio
 import uuid
@@ -9,7 +9,7 @@ from waypost import events
 
 
 def start(coroutine: Coroutine[Any, Any, None], *, where: str, emit: events.Emit) -> "asyncio.Task[None]":
-    """Run a coroutine in the background. If it ends with an error, that is emitted as `Failed`; cancelling is none."""
+    """Run a coroutine in the background. An error that ends it is emitted as `Failed`; being cancelled is none."""
 
     def ended(task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()

@@ -93,7 +93,7 @@ def test_an_unknown_target_is_no_operation(request_):
     with pytest.raises(ApiError) as caught:
         PROTOCOL.route(request_)
     assert (caught.value.code, caught.value.status) == ("UnknownOperationException", 404)
-    named, _, those_there_are = caught.value.message.partition(" is no operation that Waypost has. It has ")
+    named, _, those_there_are = caught.value.message.partition(" is not an operation of Waypost. Its operations are ")
     assert len(named) < 300
     assert set(MODEL.operations) == set(those_there_are.removesuffix(".").split(", "))
 

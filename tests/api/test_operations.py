@@ -366,11 +366,11 @@ def test_an_operation_on_an_instance_takes_no_arn(connect, instance_id, refusal)
     assert connect.describe_instance(InstanceId=instance_id)["Instance"]["Id"] == instance_id
 
 
-def test_an_operation_that_is_not_built_is_answered_with_those_that_are(connect, instance_id):
+def test_the_refusal_of_an_operation_that_is_not_built_lists_those_that_are(connect, instance_id):
     with pytest.raises(ClientError) as caught:
         connect.list_queues(InstanceId=instance_id)
     error = caught.value.response["Error"]
     assert error["Code"] == "UnknownOperationException"
-    assert error["Message"].startswith(f"GET /queues-summary/{instance_id} is no operation that Waypost has. It has ")
+    assert error["Message"].startswith(f"GET /queues-summary/{instance_id} is not an operation of Waypost. ")
     for operation in OPERATIONS:
         assert operation in error["Message"]

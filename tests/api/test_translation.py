@@ -194,7 +194,7 @@ def test_a_greedy_label_has_the_rest_of_the_path(path):
     ("method", "path"), [("PUT", "/greedy/1/and"), ("PUT", "/greedy/1/or/a"), ("GET", "/greedy/1/and/a")]
 )
 def test_a_greedy_label_is_not_the_whole_path(method, path):
-    with pytest.raises(ApiError, match="is no operation that Waypost has"):
+    with pytest.raises(ApiError, match="is not an operation of Waypost"):
         PROTOCOL.route(Request(method, path, "", (), b""))
 
 

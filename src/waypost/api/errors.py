@@ -52,5 +52,5 @@ def internal() -> ApiError:
 
 def unavailable(error: StoreUnavailable) -> ApiError:
     """The answer while the store cannot be reached, or reads too slowly. SDKs try again on this status."""
-    told = f" {error}" if isinstance(error, TookTooLong) else ""  # of other failures, the cause is for the log alone
-    return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + told)
+    cause = f" {error}" if isinstance(error, TookTooLong) else ""  # the cause of other failures is only logged
+    return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

@@ -89,9 +89,11 @@ class Protocol:
         return Match(operation, JSON_1_1, {})
 
     def _unknown(self, what: str) -> ApiError:
-        """Most often it is an operation of Amazon Connect that is not built here, so those that are get listed."""
-        has = ", ".join(sorted(self._operations))
-        return ApiError("UnknownOperationException", 404, f"{what} is no operation that Waypost has. It has {has}.")
+        """The refusal of a request for no operation of ours. It lists ours: most often another one of AWS was meant."""
+        names = ", ".join(sorted(self._operations))
+        return ApiError(
+            "UnknownOperationException", 404, f"{what} is not an operation of Waypost. Its operations are {names}."
+        )
 
     def parse(self, match: Match, request: Request) -> Any:
         """The members of the request, as the operation's input type: every one of them checked.

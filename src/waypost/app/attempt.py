@@ -29,7 +29,7 @@ from waypost.domain.routes import Route
 Details = dict[str, str | int]
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""By how much the clocks of two servers may differ, so that neither takes the leases of the other for wrong ones."""
+"""How much the clocks of two servers may differ before one of them shortens the leases of the other."""
 
 CORRECTED_AT_ONCE = 500
 """Deliveries whose times one transaction corrects."""
@@ -48,12 +48,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one claim has taken out of the queue."""
+    """What one claim found in the queue."""
 
     ready: list[Ready]
     """What is to be attempted."""
     rerouted: int
-    """How many deliveries a route of now leads elsewhere. They have been moved, put into the inbox, or given up."""
+    """How many deliveries the present routes lead elsewhere. They have been moved, put into the inbox, or given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def record(
     new_id: notify.NewId | None,
     now: datetime,
 ) -> Outcome:
-    """Record what came of an attempt, and all that follows from it. Without `new_id` no notice is sent.
+    """Record the result of an attempt, and all that follows from it. Without `new_id` no notice is sent.
 
     If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
     """
@@ -156,10 +156,10 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify
 
 
 def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
-    """Correct some of the times that were written while the clock was ahead, and has gone back since. Returns how many.
+    """Correct times in the queue that were written while the clock was ahead, some at once. Returns how many.
 
-    What was queued in the future counts as queued now, and is due as long after that as it was; nothing is due later
-    than after the longest pause, and no lease ends later than a lease of now.
+    A delivery that was queued in the future counts as queued now, and is due as long after that as before. No delivery
+    is due later than after the longest pause, and no lease ends later than one that begins now.
     """
     return tx.correct_queue(
         now=now,

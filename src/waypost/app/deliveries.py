@@ -1,4 +1,4 @@
-"""What happens to a delivery: how far it has come by it, and the line of the trace that tells of it; always both."""
+"""Changes of a delivery: its status and the line in the trace of its message are written together."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +17,10 @@ def happened(
     kept: bool | None = None,
     destination: str | None = None,
 ) -> None:
-    """Record an event of a delivery; and where it is now, if that is somewhere else."""
+    """Record an event of a delivery in its row and in the trace.
+
+    `kept` and `destination` are its new values; None leaves them as they are.
+    """
     tx.update_delivery(
         delivery,
         status=after(delivery.status, event),

@@ -51,7 +51,7 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
     """Forget some of the calls that are remembered longer than they count. Returns whether there may be more.
 
-    A call that was made in the future was made while the clock was ahead: it counts as long as one that is made now.
+    A call with a time in the future was made while the clock was ahead: it is kept as long as one that is made now.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

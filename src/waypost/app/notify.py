@@ -86,7 +86,7 @@ def sender(
     new_id: NewId,
     now: datetime,
 ) -> None:
-    """Tell the sender what became of a delivery; or the trace, why they are not told."""
+    """Send the sender a notice about a delivery, or write into the trace why there is none."""
     envelope = message.envelope
     wishes = envelope.wishes_for(delivery.sent_to)
     may_bounce = partial(

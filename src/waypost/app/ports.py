@@ -486,9 +486,9 @@ class WriteTx(ReadTx, Protocol):
     ) -> int:
         """Correct times of the queue that cannot be right at `now`, up to `limit` of each kind; returns how many.
 
-        What was queued after `now` is queued now, and what goes by that moment (when it is due, and when its sender is
-        warned) comes earlier by as much. A delivery without a claim is due by `due_by`. A lease that ends after
-        `leased_by` ends at `lease_until`.
+        A delivery that was queued after `now` counts as queued at `now`; when it is due and when its sender is warned
+        move back by as much. A delivery without a claim is due by `due_by`. A lease that ends after `leased_by` ends at
+        `lease_until`.
         """
         ...
 

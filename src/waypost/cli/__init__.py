@@ -66,7 +66,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command; what cannot be done is said in a sentence, with an exit code that tells of what kind it is."""
+    """Run the command. A failure is a sentence on standard error and one of the codes of `Exit`."""
     try:
         app()
     except (NotRunning, client.NoServer) as error:

@@ -1,4 +1,4 @@
-"""`waypost inbox` and `show`: the mail that is there."""
+"""`waypost inbox` and `waypost show`: mail in lists, and one message."""
 
 import sys
 from collections.abc import Iterator

@@ -129,8 +129,8 @@ class Guard:
 async def searched(store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, what: str, instead: str) -> T:
     """What a search of the store finds.
 
-    One that takes too long is refused with status 503 and a sentence that names `what` was read (a noun phrase) and
-    tells what to do `instead` (a sentence).
+    One that takes too long is refused with status 503, and a message that names `what` was read (a noun phrase) and
+    ends with `instead` (a sentence that says what to do).
     """
     try:
         return await store.search(use_case)

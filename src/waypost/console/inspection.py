@@ -83,14 +83,14 @@ def application(
 
 
 def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The answer for a path that is none of ours: it lists those that there are."""
+    """The refusal of an unknown path. It lists the paths of this API."""
     pages = [
         f"{method} {PREFIX}{route.path}"
         for route in routes
         for method in sorted(route.methods or ())
         if method != "HEAD"
     ]
-    message = f"There is no such page. There are {', '.join(pages)}."
+    message = f"There is no such path. The paths are {', '.join(pages)}."
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await guard.refusal(404, message)(scope, receive, send)

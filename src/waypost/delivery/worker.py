@@ -34,10 +34,10 @@ RENEW_EVERY = 30.0
 """Seconds between two renewals."""
 
 RENEW_AGAIN = 1.0
-"""Seconds after which a renewal that failed is tried again: the lease goes on running out meanwhile."""
+"""Seconds after which a renewal that failed is tried again."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock goes more, or less, than it should between two looks. Beyond that it was set."""
+"""Seconds by which the clock may drift between two looks. If it differs by more, it was set."""
 
 LOOK_EVERY = 5.0
 """Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
@@ -73,13 +73,13 @@ class Works:
     is_shared: bool = False
     """Whether other servers work on the same queue."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds, which go on evenly whatever becomes of the clock: by them we know whether a lease is still ours."""
+    """Seconds of a clock that is never set. They say whether our leases still hold."""
     name: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(slots=True)
 class _Held:
-    """What we have in hand by one claim."""
+    """What we hold by one claim."""
 
     ends: float
     """When its lease ends, in seconds of `Works.monotonic`."""
@@ -104,7 +104,7 @@ class Worker:
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
         self._claims: dict[str, _Held] = {}
-        """What we have in hand, by the names of our claims."""
+        """What we hold, by the names of our claims."""
         self._number = 0
         self._woken = asyncio.Event()
         self._passes = 0
@@ -131,7 +131,7 @@ class Worker:
     async def stop(self) -> None:
         """Begin nothing more, let attempts end for a while, give back what is left, and close all transports.
 
-        What goes wrong is told to the log, and keeps nothing from being closed.
+        A failure is logged, and does not keep the rest from being closed.
         """
         loops, self._loops = self._loops, []
         try:
@@ -148,13 +148,13 @@ class Worker:
                     self._failed(error, str(uuid.uuid4()))
 
     async def _release_all(self) -> None:
-        """Give back all that is in our hands. What cannot be given back is ours until its lease ends."""
+        """Give back all claims. One that cannot be given back holds until its lease ends."""
         for claim in list(self._claims):
             try:
                 await self._works.store.write(partial(attempt.release, claim=claim, now=self._works.clock()))
             except ports.StoreUnavailable as error:
                 self._failed(error, str(uuid.uuid4()))
-                return  # nor will it be there for the next one, and each would wait for it
+                return  # the store will not be there for the next one either, and each would wait for it
             except Exception as error:  # noqa: BLE001 - it may be of this one alone
                 self._failed(error, str(uuid.uuid4()))
 
@@ -255,7 +255,7 @@ class Worker:
             lease=LEASE,
             limit=limit,
         )
-        # Held from now on, so that it is given back if we are stopped before we hear what it brought.
+        # Known from now on, so that it is given back if the worker is stopped before the claim returns.
         held = self._claims[claim] = _Held(ends=self._works.monotonic() + LEASE.total_seconds())
         try:
             taken = await self._works.store.write(use_case)
@@ -330,7 +330,7 @@ class Worker:
             self.wake()  # a notice may wait
 
     async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
-        """Record an outcome, and try that again as long as the delivery is ours: else it would be sent again."""
+        """Record an outcome. If the store fails, try again until the lease ends: else the delivery is sent again."""
         while True:
             try:
                 return await self._write(use_case, ready.claimed.delivery.id)
@@ -341,16 +341,16 @@ class Worker:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write(self, use_case: Callable[..., T], failure_id: str) -> T:
-        """Record what may want a notice. If a mistake of ours is in the way, then without one: the outcome counts more.
+        """Run a use case that may write notices, and where it fails by a bug, once more without notices.
 
-        A delivery whose outcome cannot be recorded would be sent again.
+        An outcome counts more than its notice: a delivery whose outcome is not recorded is sent again.
         """
         store = self._works.store
         try:
             return await store.write(partial(use_case, new_id=self._works.new_id))
         except (ports.StoreUnavailable, Busy):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is told
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which is logged
             self._failed(error, failure_id)
             return await store.write(partial(use_case, new_id=None))
 
@@ -426,7 +426,7 @@ class Worker:
             await asyncio.sleep(pause)
 
     async def _renew_all(self) -> bool:
-        """Make all leases end later. Returns whether all do. Never raises."""
+        """Renew all leases. Returns whether all could be renewed. Never raises."""
         # A claim that is still being made holds nothing yet.
         claims = [claim for claim, held in self._claims.items() if held.count]
         return all(await asyncio.gather(*map(self._renew_one, claims)))
@@ -436,7 +436,7 @@ class Worker:
         ends = works.monotonic() + LEASE.total_seconds()
         try:
             renewed = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again, for as long as the lease holds
+        except Exception as error:  # noqa: BLE001 - it is tried again, as long as the lease holds
             self._failed(error, str(uuid.uuid4()))
             return False
         if held := self._claims.get(claim):

@@ -64,9 +64,9 @@ class AccessKey:
         return self.active and self.expires_at is None and self.allows_all
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether a temporary key has come to its end.
+        """Whether a temporary key has expired.
 
-        So has one that was made in the future: the clock was ahead then, and by as much it would be good for longer.
+        So has one with a time of creation in the future: the clock was ahead then, so it would last too long.
         """
         return self.expires_at is not None and not self.created_at - CLOCKS_DIFFER <= now < self.expires_at
 

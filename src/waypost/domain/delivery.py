@@ -331,9 +331,9 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 
 
 def latest_due(now: datetime, policy: Policy) -> datetime:
-    """The latest moment at which a delivery can be due that was deferred by `now`, after the longest pause.
+    """When a delivery is due that is deferred now for the longest pause.
 
-    What is due later was deferred while the clock was ahead.
+    A delivery that is due later was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 

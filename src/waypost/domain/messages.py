@@ -235,7 +235,7 @@ def trace_header(
     """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601); `tokens` mark a copy that is sent on, so
-    that it is known if it ever comes back; `delivery_id` tells who gets it twice that it is the same. It is empty for a
+    that it is known if it ever comes back; by `delivery_id` a receiver knows a copy that comes twice. It is empty for a
     copy that stays in the inbox.
 
     A copy that is sent on gets lines in ASCII where that is possible, because a server without SMTPUTF8 takes no

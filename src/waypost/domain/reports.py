@@ -166,7 +166,7 @@ def _without_type(value: str) -> str:
 
 
 def _action(value: str) -> str:
-    """The action that is meant: there can be comments, and some servers have words of their own for two of them.
+    """The `Action` that a value means: it may have comments, and some servers have other words for two of them.
 
     What "expired" in a server's queue has failed (RFC 3464 section 2.3.3).
     """

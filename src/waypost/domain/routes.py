@@ -135,9 +135,9 @@ INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 
 
 def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
-    """All that matches an address, as the `match` of a route or a rule says it.
+    """Each `match`, of a route or of a rule, that an address has.
 
-    `instance_id` is None where the address is no email address any more: no instance matches then.
+    `instance_id` is None where the email address was deleted: then no `instance:ID` matches.
     """
     names = {"*", address.key, f"*@{address.key.rpartition('@')[2]}"}
     return names if instance_id is None else names | {f"instance:{instance_id}"}

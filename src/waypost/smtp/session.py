@@ -565,7 +565,7 @@ class _Command:
     lmtp: bool | None = None
     """Whether it is there in LMTP alone, or in SMTP alone."""
     is_offered: bool = True
-    """Whether it is carried out for anybody."""
+    """Whether HELP lists it: not a command that is always refused."""
 
 
 _COMMANDS = {

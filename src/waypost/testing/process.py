@@ -28,7 +28,7 @@ class Server:
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self._held: int | None = None
-        """Our end of the pipe by which the server knows that this process is there; see `attached`."""
+        """Our end of the pipe that shows the server that this process runs; see `attached`."""
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
@@ -36,7 +36,7 @@ class Server:
         self.data.parent.mkdir(parents=True, exist_ok=True)
         attached = [sys.executable, "-m", "waypost.testing.attached"]
         command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
-        self._let_go()
+        self._close_pipe()
         theirs, self._held = os.pipe()
         try:
             with self.log.open("a", encoding="utf-8") as log:
@@ -96,10 +96,10 @@ class Server:
             raise
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._let_go()
+        self._close_pipe()
         return code
 
-    def _let_go(self) -> None:
+    def _close_pipe(self) -> None:
         if self._held is not None:
             os.close(self._held)
             self._held = None

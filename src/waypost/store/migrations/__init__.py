@@ -16,7 +16,7 @@ class SchemaTooOld(Exception):
 
 
 class SchemaMissing(Exception):
-    """The database has no tables of ours, and may not be made: it had some."""
+    """The database has no tables of Waypost, and they must not be made, because it had some before."""
 
     def __init__(self, where: str) -> None:
         """`where` names the database."""
