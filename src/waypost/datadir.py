@@ -140,7 +140,7 @@ class DataDirectory:
 
         `prepare` does so too. This is for the moment at which a server starts, before it has loaded all that it needs.
         """
-        with suppress(OSError), (self.path / "lock").open("rb") as lock:
+        with suppress(OSError), self.lock.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._run.unlink(missing_ok=True)
 

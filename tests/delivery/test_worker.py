@@ -7,7 +7,8 @@ from datetime import timedelta
 from tests.delivery.works import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
 from waypost.app import attempt, redrive
-from waypost.delivery.worker import LEASE, Worker
+from waypost.delivery.leases import LEASE
+from waypost.delivery.worker import Worker
 from waypost.domain import addresses
 from waypost.domain.delivery import Reason, Status
 from waypost.domain.routes import Route

@@ -12,8 +12,10 @@ from tests.patience import PATIENCE
 from waypost import events
 from waypost.app import attempt
 from waypost.app.ports import StoreUnavailable
+from waypost.delivery import leases
 from waypost.delivery import worker as worker_module
-from waypost.delivery.worker import LEASE, Worker
+from waypost.delivery.leases import LEASE, Leases
+from waypost.delivery.worker import Worker
 from waypost.domain.delivery import Protocol, Status
 from waypost.domain.errors import Busy
 from waypost.domain.routes import Route
@@ -117,8 +119,8 @@ def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_p
 
 @pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
 def test_a_renewal_that_fails_is_told_and_tried_again_and_the_next_ones_come(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
-    monkeypatch.setattr(worker_module, "RENEW_AGAIN", 0.001)
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
     beside, renewals = failing("renew", error, error)
 
     async def scenario():
@@ -136,8 +138,8 @@ def test_a_renewal_that_fails_is_told_and_tried_again_and_the_next_ones_come(tmp
 
 
 def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_renewed(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
-    monkeypatch.setattr(worker_module, "RENEW_AGAIN", 0.001)
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
     came = []
 
     async def before(use_case):
@@ -166,19 +168,19 @@ def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_re
 
 
 def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker_module, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
 
     renewals = 0
-    renew_all = Worker._renew_all
+    renew_all = Leases.renew_all
 
-    async def counting(worker):
+    async def counting(of_worker):
         nonlocal renewals
         renewals += 1
         if renewals == 5:
             await asyncio.Event().wait()  # no renewal after the claim was made, which would repair it
-        return await renew_all(worker)
+        return await renew_all(of_worker)
 
-    monkeypatch.setattr(Worker, "_renew_all", counting)
+    monkeypatch.setattr(Leases, "renew_all", counting)
 
     async def scenario():
         claiming, go_on = asyncio.Event(), asyncio.Event()
@@ -368,7 +370,7 @@ def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
             go_on.set()
             await house.rest()
             assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
-            assert house.worker._claims == {}
+            assert house.worker._leases._leases == {}
 
     run(scenario())
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -21,23 +21,12 @@ from waypost.app.deployment import Deployment
 from waypost.delivery import parcel
 from waypost.delivery.faults import Faulty
 from waypost.delivery.lanes import Lane, Lanes
+from waypost.delivery.leases import LEASE, Leases
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.errors import Busy
 from waypost.domain.routes import log_destination
 
 T = TypeVar("T")
-
-LEASE = timedelta(minutes=2)
-"""How long a claim holds if its server dies; while it lives, it is renewed."""
-
-RENEW_EVERY = 30.0
-"""Seconds between two renewals."""
-
-RENEW_AGAIN = 1.0
-"""Seconds after which a renewal that failed is tried again."""
-
-CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock may drift between two looks. If it differs by more, it was set."""
 
 LOOK_EVERY = 5.0
 """Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
@@ -74,19 +63,6 @@ class Works:
     """Whether other servers work on the same queue."""
     monotonic: Callable[[], float] = time.monotonic
     """Seconds of a clock that is never set. They say whether our leases still hold."""
-    name: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(slots=True)
-class _Held:
-    """What we hold by one claim."""
-
-    ends: float
-    """When its lease ends, in seconds of `Works.monotonic`."""
-    count: int = 0
-    """Deliveries."""
-    renewed: set[str] | None = None
-    """The ids of the deliveries whose lease was renewed: the others have ended, or another worker has claimed them."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -103,9 +79,7 @@ class Worker:
         self._works = works
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
-        self._claims: dict[str, _Held] = {}
-        """What we hold, by the names of our claims."""
-        self._number = 0
+        self._leases = Leases(works.store, clock=works.clock, monotonic=works.monotonic, failed=self._failed)
         self._woken = asyncio.Event()
         self._passes = 0
         self._passed = asyncio.Condition()
@@ -115,14 +89,14 @@ class Worker:
         self._is_rerouting = False
         """Whether more may wait whose destination is another one by the routes of now."""
         self._next_due: datetime | None = None
-        self._looked_at = works.clock(), works.monotonic()
 
     async def start(self) -> None:
         """Begin. What a server that died had claimed of a queue of its own is free again at once."""
         works = self._works
         if not works.is_shared:
             await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
-        self._loops = [tasks.start(loop, where="delivery", emit=works.emit) for loop in (self._run(), self._renew())]
+        loops = self._run(), self._leases.keep()
+        self._loops = [tasks.start(loop, where="delivery", emit=works.emit) for loop in loops]
 
     def wake(self) -> None:
         """There may be something to do now."""
@@ -139,24 +113,13 @@ class Worker:
             if self._attempts:
                 await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
             await _cancelled(self._attempts)
-            await self._release_all()
+            await self._leases.release_all()
         finally:
             for transport in set(self._works.transports.values()):
                 try:
                     await transport.close()
                 except Exception as error:  # noqa: BLE001 - the others are to be closed too
-                    self._failed(error, str(uuid.uuid4()))
-
-    async def _release_all(self) -> None:
-        """Give back all claims. One that cannot be given back holds until its lease ends."""
-        for claim in list(self._claims):
-            try:
-                await self._works.store.write(partial(attempt.release, claim=claim, now=self._works.clock()))
-            except ports.StoreUnavailable as error:
-                self._failed(error, str(uuid.uuid4()))
-                return  # the store will not be there for the next one either, and each would wait for it
-            except Exception as error:  # noqa: BLE001 - it may be of this one alone
-                self._failed(error, str(uuid.uuid4()))
+                    self._failed(error)
 
     async def rest(self) -> datetime | None:
         """Wait until there is nothing more to do at this moment. Returns when there will be, as far as is known."""
@@ -180,7 +143,7 @@ class Worker:
             try:
                 pause = await self._look()
             except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
-                self._failed(error, str(uuid.uuid4()))
+                self._failed(error)
                 pause = PAUSE_AFTER_FAILURE
             self._passes += 1
             async with self._passed:
@@ -193,7 +156,7 @@ class Worker:
         """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
         works = self._works
         now = works.clock()
-        if not await self._follow_the_clock(now):
+        if not await self._leases.follow_the_clock(now):
             return PAUSE_AFTER_FAILURE
         await self._sweep_if_it_is_time(now)
         waiting = await works.store.read(lambda tx: tx.waiting())
@@ -244,8 +207,7 @@ class Worker:
 
         Never raises, so that the claims of one look have all ended before the next look.
         """
-        self._number += 1
-        claim = f"{self._works.name}.{self._number}"
+        claim = self._leases.begin()
         use_case = partial(
             attempt.claim,
             deployment=self._works.deployment,
@@ -255,17 +217,13 @@ class Worker:
             lease=LEASE,
             limit=limit,
         )
-        # Known from now on, so that it is given back if the worker is stopped before the claim returns.
-        held = self._claims[claim] = _Held(ends=self._works.monotonic() + LEASE.total_seconds())
         try:
             taken = await self._works.store.write(use_case)
         except Exception as error:  # noqa: BLE001 - what was claimed, if anything was, is free when the lease ends
-            del self._claims[claim]
-            self._failed(error, str(uuid.uuid4()))
+            self._leases.hold(claim, 0)
+            self._failed(error)
             return None
-        held.count = len(taken.ready)
-        if not taken.ready:
-            del self._claims[claim]
+        self._leases.hold(claim, len(taken.ready))
         lane.pending.extend(taken.ready)
         lane.leads_elsewhere = taken.rerouted > 0 and not taken.ready
         self._begin(lane)
@@ -287,7 +245,7 @@ class Worker:
             self._failed(error, ready.claimed.delivery.id)
         finally:
             lane.running -= 1
-        self._done_with(ready)
+        self._leases.done_with_one(ready.claimed.claim)
         if self._loops:
             self._begin(lane)
             if not lane.pending:
@@ -295,7 +253,7 @@ class Worker:
 
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
         works = self._works
-        if not self._is_ours(ready):
+        if self._leases.has_ended(ready.claimed):
             self._lost(ready)  # another worker may have sent it by now
             return
         result = await self._send(ready)
@@ -335,12 +293,12 @@ class Worker:
             try:
                 return await self._write(use_case, ready.claimed.delivery.id)
             except (ports.StoreUnavailable, Busy) as error:
-                if not self._is_ours(ready):
+                if self._leases.has_ended(ready.claimed):
                     raise
                 self._failed(error, ready.claimed.delivery.id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
-    async def _write(self, use_case: Callable[..., T], failure_id: str) -> T:
+    async def _write(self, use_case: Callable[..., T], failure_id: str = "") -> T:
         """Run a use case that may write notices, and where it fails by a bug, once more without notices.
 
         An outcome counts more than its notice: a delivery whose outcome is not recorded is sent again.
@@ -362,19 +320,7 @@ class Worker:
             await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
         finally:
             for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
-                self._done_with(one)
-
-    def _is_ours(self, ready: Ready) -> bool:
-        """Whether no other worker can have claimed it since, as far as we know."""
-        held = self._claims[ready.claimed.claim]
-        is_held = held.renewed is None or ready.claimed.delivery.id in held.renewed
-        return is_held and self._works.monotonic() < held.ends
-
-    def _done_with(self, ready: Ready) -> None:
-        held = self._claims[ready.claimed.claim]
-        held.count -= 1
-        if held.count <= 0:
-            del self._claims[ready.claimed.claim]
+                self._leases.done_with_one(one.claimed.claim)
 
     def _lost(self, ready: Ready) -> None:
         delivery = ready.claimed.delivery
@@ -416,49 +362,13 @@ class Worker:
         count = await works.store.write(correct)
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
             step = partial(use_case, deployment=works.deployment, now=now)
-            count += await self._write(step, str(uuid.uuid4()))
+            count += await self._write(step)
         return count > 0
 
-    async def _renew(self) -> None:
-        """Renew all leases again and again, and soon again if one could not be renewed."""
-        while True:
-            pause = RENEW_EVERY if await self._renew_all() else RENEW_AGAIN
-            await asyncio.sleep(pause)
-
-    async def _renew_all(self) -> bool:
-        """Renew all leases. Returns whether all could be renewed. Never raises."""
-        # A claim that is still being made holds nothing yet.
-        claims = [claim for claim, held in self._claims.items() if held.count]
-        return all(await asyncio.gather(*map(self._renew_one, claims)))
-
-    async def _renew_one(self, claim: str) -> bool:
-        works = self._works
-        ends = works.monotonic() + LEASE.total_seconds()
-        try:
-            renewed = await works.store.write(partial(attempt.renew, claim=claim, now=works.clock(), lease=LEASE))
-        except Exception as error:  # noqa: BLE001 - it is tried again, as long as the lease holds
-            self._failed(error, str(uuid.uuid4()))
-            return False
-        if held := self._claims.get(claim):
-            held.ends, held.renewed = ends, renewed
-        return True
-
-    async def _follow_the_clock(self, now: datetime) -> bool:
-        """Renew all leases if the clock was set forward or back. Returns whether they are right by the clock of now.
-
-        If they are not, what is being attempted may seem free, and would be claimed and attempted once more.
-        """
-        seconds = self._works.monotonic()
-        looked_at, looked_at_seconds = self._looked_at
-        set_by = (now - looked_at).total_seconds() - (seconds - looked_at_seconds)
-        if abs(set_by) >= CLOCK_WAS_SET and not await self._renew_all():
-            return False
-        self._looked_at = now, seconds
-        return True
-
-    def _failed(self, error: Exception, failure_id: str) -> None:
+    def _failed(self, error: Exception, failure_id: str = "") -> None:
+        """Log a failure, under the id of the delivery that it is of, if it is of one."""
         kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
-        self._works.emit(kind(where="delivery", id=failure_id, cause=error))
+        self._works.emit(kind(where="delivery", id=failure_id or str(uuid.uuid4()), cause=error))
 
 
 async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:
