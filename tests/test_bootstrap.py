@@ -31,7 +31,9 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
         pass
 
 
-def test_a_route_that_leads_back_ends_the_start_before_a_client_is_heard_or_mail_is_claimed(tmp_path, monkeypatch):
+def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(
+    tmp_path, monkeypatch
+):
     with socket.create_server(("127.0.0.1", 0)) as taken:  # a port that is free when it has been closed
         port = taken.getsockname()[1]
     begun = []
@@ -46,7 +48,7 @@ def test_a_route_that_leads_back_ends_the_start_before_a_client_is_heard_or_mail
     assert [event for event in begun if not isinstance(event, events.Stopped)] == []
 
 
-def test_a_server_that_runs_says_all_that_a_command_has_to_know_to_check_a_route(tmp_path):
+def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
     settings = Settings(
         data=str(tmp_path / "data"),
         http="127.0.0.1:0",
@@ -74,7 +76,7 @@ def test_a_server_that_runs_says_all_that_a_command_has_to_know_to_check_a_route
     )
 
 
-def test_a_route_that_was_set_by_command_and_leads_nowhere_is_told_at_the_start(tmp_path):
+def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         gone = f"smtp://127.0.0.1:{taken.getsockname()[1]}"
     told = []
@@ -120,7 +122,7 @@ def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
     assert not [event for event in told if isinstance(event, events.Stopped)]
 
 
-def test_a_server_that_has_ended_in_order_logs_so_at_the_very_end(tmp_path):
+def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
     told = []
 
     async def start():
@@ -193,7 +195,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
         ("purge", "purge"),
     ],
 )
-def test_a_job_of_the_upkeep_that_runs_out_of_time_is_named_and_is_no_bug_of_ours(monkeypatch, method, where):
+def test_a_job_of_the_upkeep_that_runs_out_of_time_is_logged_by_name_as_a_store_failure(monkeypatch, method, where):
     class Idle(Exception):
         """All jobs had their turn."""
 

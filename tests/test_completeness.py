@@ -272,7 +272,7 @@ def test_each_kind_of_route_has_what_carries_it_out(by_default):
     assert set(works.transports) == set(Protocol)
 
 
-def test_each_kind_of_target_is_told_to_who_sets_a_route():
+def test_each_kind_of_target_is_documented_where_routes_are_set():
     """In the settings, in the help of `waypost routes add`, and on the page on routes."""
     page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
     add = get_command(cli.app).commands["routes"].commands["add"]

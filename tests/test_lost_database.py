@@ -120,7 +120,7 @@ def test_a_server_does_not_start_on_a_database_without_tables(data):
 
 
 @pytest.mark.parametrize("left", ["lock", "credentials"])
-def test_one_file_that_only_a_server_leaves_is_enough_to_know(data, left):
+def test_one_file_that_only_a_server_writes_shows_that_it_had_a_database(data, left):
     for file in data.iterdir():
         if file.name != left:
             file.unlink()
@@ -145,7 +145,7 @@ def test_a_command_does_not_make_a_database_that_was_lost(data):
     assert not (data / "waypost.sqlite3").exists()
 
 
-def test_a_write_ahead_log_that_is_gone_after_a_kill_is_noticed(killed):
+def test_a_write_ahead_log_that_is_missing_after_a_kill_is_noticed(killed):
     (killed / "waypost.sqlite3-wal").unlink()
     said = refused(killed)
     assert said.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not end in order had its last ")
@@ -154,7 +154,7 @@ def test_a_write_ahead_log_that_is_gone_after_a_kill_is_noticed(killed):
     assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refused(killed)
 
 
-def test_a_write_ahead_log_that_was_cut_is_no_empty_server_nor_a_traceback(killed):
+def test_a_write_ahead_log_that_was_cut_opens_or_is_refused_in_a_sentence(killed):
     log = killed / "waypost.sqlite3-wal"
     os.truncate(log, log.stat().st_size * 2 // 3)
     (killed / "waypost.sqlite3-shm").unlink()
@@ -179,7 +179,7 @@ def test_a_database_that_was_cut_to_half_is_named_with_what_to_do(data):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_database_with_random_octets_is_no_empty_server_nor_a_traceback(data, seed):
+def test_a_database_with_random_octets_opens_or_is_refused_in_a_sentence(data, seed):
     opened(data, make_instance)
     some = random.Random(seed)
     with (data / "waypost.sqlite3").open("r+b") as file:
@@ -219,7 +219,7 @@ def test_a_large_file_is_looked_at_for_a_while_only(data, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "somewhere", "\xff"])
-def test_a_file_that_should_name_postgresql_and_does_not_makes_no_empty_server(tmp_path, text):
+def test_a_file_database_without_a_url_ends_the_start(tmp_path, text):
     (tmp_path / "database").write_bytes(text.encode("latin-1"))
     assert refused(tmp_path) == (
         f"{tmp_path}/database must have the URL of a PostgreSQL database, without its password. Restore it from your "
@@ -263,7 +263,7 @@ def test_a_master_key_that_is_not_there_whole_is_named_with_what_to_do(data, tex
 # New
 
 
-def test_a_credentials_file_of_before_access_keys_had_a_store_is_taken_in(tmp_path):
+def test_a_credentials_file_from_before_keys_were_stored_is_adopted(tmp_path):
     (tmp_path / "credentials").write_bytes(COPIED)
     started(tmp_path)
     assert opened(tmp_path, lambda tx: tx.access_key("AKIAONE") is not None)
@@ -276,7 +276,7 @@ def test_a_master_key_that_was_put_there_before_the_first_start_is_used(tmp_path
     assert (tmp_path / "master.key").read_text() == f"{KEY}\n"
 
 
-def test_an_empty_file_in_a_new_directory_is_no_database_that_was_lost(tmp_path, monkeypatch):
+def test_an_empty_file_in_a_new_directory_is_not_taken_for_a_lost_database(tmp_path, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, KEY)
     (tmp_path / "waypost.sqlite3").touch()
     started(tmp_path)
@@ -310,7 +310,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(("owner", "name"), _STEPS, ids=[name for _, name in _STEPS])
-def test_a_first_start_that_was_killed_is_gone_on_with(tmp_path, monkeypatch, owner, name):
+def test_a_first_start_that_was_killed_can_be_repeated(tmp_path, monkeypatch, owner, name):
     def dies(*_, **__):
         raise Killed
 
@@ -326,7 +326,7 @@ def test_a_first_start_that_was_killed_is_gone_on_with(tmp_path, monkeypatch, ow
 
 
 @pytest.mark.parametrize("statement", range(1, 60, 3))
-def test_a_first_start_that_was_killed_in_a_migration_is_gone_on_with(tmp_path, monkeypatch, statement):
+def test_a_first_start_that_was_killed_in_a_migration_can_be_repeated(tmp_path, monkeypatch, statement):
     connect = sqlite3.connect
     count = 0
 
@@ -349,7 +349,7 @@ def test_a_first_start_that_was_killed_in_a_migration_is_gone_on_with(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["master.key", "credentials", "run.json", "certificate-key.pem"])
-def test_a_disk_that_is_full_at_the_first_start_is_said_in_a_sentence(tmp_path, monkeypatch, name):
+def test_a_full_disk_at_the_first_start_is_an_error_message(tmp_path, monkeypatch, name):
     real = os.open
 
     def full(path, *arguments, **options):
@@ -366,7 +366,7 @@ def test_a_disk_that_is_full_at_the_first_start_is_said_in_a_sentence(tmp_path, 
 
 
 @pytest.mark.parametrize("octets", [0, 100, 4096, 60_000])
-def test_a_first_start_for_which_there_is_no_room_says_so_and_the_next_one_works(tmp_path, octets):
+def test_a_first_start_without_disk_space_says_so_and_the_next_one_works(tmp_path, octets):
     path = tmp_path / "data"
     ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off")
     done = subprocess.run(
@@ -420,7 +420,7 @@ def test_a_server_does_not_start_on_a_postgresql_database_that_was_emptied(node,
         postgresql.drop_database(other)
 
 
-def test_a_directory_of_postgresql_that_has_forgotten_so_does_not_become_a_file(node, database):
+def test_a_directory_of_postgresql_whose_file_database_was_removed_gets_no_sqlite_file(node, database):
     (node / "database").unlink()
     assert "waypost.sqlite3 is missing" in refused(node)
     started(node, database=database)
@@ -433,7 +433,7 @@ def test_a_directory_whose_data_was_moved_to_postgresql_starts_there(data, node,
     started(data, database=database)
 
 
-def test_a_first_start_on_postgresql_that_was_killed_is_gone_on_with(tmp_path, database, monkeypatch):
+def test_a_first_start_on_postgresql_that_was_killed_can_be_repeated(tmp_path, database, monkeypatch):
     def dies(*_, **__):
         raise Killed
 

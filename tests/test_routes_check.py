@@ -147,7 +147,7 @@ def test_what_leads_nowhere_is_not_looked_at():
     asyncio.run(routes_check.refuse_circle(Route(match="*", to="inbox"), ["127.0.0.1:25"]))
 
 
-def test_a_mistake_while_a_route_is_looked_at_is_told_and_the_others_are_looked_at(monkeypatch, tmp_path):
+def test_a_bug_in_the_check_of_a_route_is_logged_and_the_other_routes_are_checked(monkeypatch, tmp_path):
     def fails(_):
         raise RuntimeError("a mistake of ours")
 
@@ -189,7 +189,7 @@ def test_the_log_names_no_email_address_where_a_route_leads_nowhere(tmp_path):
     assert "support" not in repr(logged)
 
 
-def test_a_maildir_that_may_not_be_looked_at_is_a_reason_and_ends_nothing(tmp_path, monkeypatch):
+def test_a_maildir_that_cannot_be_looked_at_is_reported_like_one_that_is_missing(tmp_path, monkeypatch):
     def denied(_):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

@@ -5,7 +5,7 @@ import asyncio
 from waypost import events, tasks
 
 
-def test_a_task_that_ends_with_an_error_is_told_at_once_and_one_that_is_cancelled_is_not():
+def test_an_error_that_ends_a_task_is_logged_at_once_and_a_cancellation_is_not():
     emitted = []
 
     async def fails():

@@ -73,7 +73,7 @@ def test_the_author_is_found_however_from_is_spelled(header):
         b"no field\nFrom: ann@example.com\r\n",
     ],
 )
-def test_a_from_field_after_a_bare_line_end_is_no_way_to_hide_an_author(hidden):
+def test_a_from_field_after_a_bare_line_end_is_read(hidden):
     assert authors(hidden + b"\r\n") == (Naming.ONE, ("example.com",))
     assert authors(b"From: x@evil.example\r\n" + hidden + b"\r\n")[0] is Naming.UNCLEAR
 

@@ -61,6 +61,6 @@ def test_a_text_is_decoded(message, text):
 
 
 @pytest.mark.parametrize("message", WITHOUT.values(), ids=WITHOUT)
-def test_what_has_no_text_is_told_by_its_kinds(message):
+def test_the_media_types_of_a_message_without_text_are_listed(message):
     assert readable.text_of(message) is None
     assert readable.kinds_of(message)

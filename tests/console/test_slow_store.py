@@ -171,13 +171,13 @@ def test_a_message_that_stays_comes_whole(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_message_that_is_purged_while_it_is_read_ends_with_an_abort_and_is_no_bug(tmp_path, monkeypatch, after):
+def test_raw_of_a_message_that_is_purged_meanwhile_closes_the_connection_and_logs_nothing(tmp_path, monkeypatch, after):
     (status, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=after, happens=purged)
     assert (status, is_whole, told) == (200, False, [])
     assert len(body) < int(headers["content-length"])
 
 
-def test_a_store_that_fails_while_a_message_is_read_is_told_to_the_log(tmp_path, monkeypatch):
+def test_a_store_that_fails_while_a_message_is_read_is_logged(tmp_path, monkeypatch):
     (_, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=1, happens=fails)
     assert not is_whole
     assert len(body) < int(headers["content-length"])
@@ -185,7 +185,7 @@ def test_a_store_that_fails_while_a_message_is_read_is_told_to_the_log(tmp_path,
     assert uuid.UUID(told[0].id)
 
 
-def test_a_message_of_which_a_part_is_gone_already_is_not_found(tmp_path):
+def test_raw_of_a_message_whose_first_part_was_deleted_is_not_found(tmp_path):
     async def scenario(client):
         await client.store.write(lambda tx: tx.connection.execute("DELETE FROM message_bodies WHERE start > 0"))
         return await client.get("messages/large/raw?address=x@example.com")

@@ -76,7 +76,7 @@ def test_a_server_whose_clock_is_late_leaves_the_leases_of_others_and_what_they_
     assert store.rows("SELECT message_id, due_at, claim FROM queue ORDER BY 1")[0] == before
 
 
-def test_it_is_done_in_parts(store, monkeypatch):
+def test_times_are_corrected_in_parts(store, monkeypatch):
     monkeypatch.setattr(attempt, "CORRECTED_AT_ONCE", 2)
     queue_up(store, *"abcde", at=THEN)
     assert [correct(store) for _ in range(4)] == [2, 2, 1, 0]

@@ -124,7 +124,7 @@ def test_two_recipients_that_are_one_email_address_make_one_delivery(house):
     assert [event.kind for event in details.events].count(trace.SPARED) == 2
 
 
-def test_what_a_sender_wishes_to_hear_is_of_the_recipient_as_written(house):
+def test_dsn_parameters_are_found_for_the_recipient_as_written(house):
     wish = RecipientDsn(orcpt="rfc822;Order@shop.example")
     send(house, "support+a@example.com", dsn=Dsn(recipients=(wish,)))
     found, details = deliveries(house)

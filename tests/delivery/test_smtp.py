@@ -453,7 +453,7 @@ NOT_ACCEPTED = {
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
 @pytest.mark.parametrize("what", NOT_ACCEPTED)
 @pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
-def test_a_peer_whose_certificate_is_not_accepted_is_told_so_by_an_alert(loop, what, version, implicit):
+def test_a_peer_whose_certificate_is_not_accepted_gets_an_alert(loop, what, version, implicit):
     make, context, host, alert = NOT_ACCEPTED[what]
 
     async def scenario(port):

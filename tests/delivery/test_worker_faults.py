@@ -118,7 +118,7 @@ def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_p
 
 
 @pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
-def test_a_renewal_that_fails_is_told_and_tried_again_and_the_next_ones_come(tmp_path, monkeypatch, error):
+def test_a_renewal_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, error):
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
     monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
     beside, renewals = failing("renew", error, error)
@@ -203,7 +203,7 @@ def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_pat
     run(scenario())
 
 
-def test_an_outcome_that_comes_after_another_server_took_the_delivery_is_neither_recorded_nor_told(
+def test_an_outcome_after_another_server_has_claimed_the_delivery_is_not_recorded(
     tmp_path,
 ):
     async def scenario():
@@ -233,7 +233,7 @@ def test_an_outcome_that_comes_after_another_server_took_the_delivery_is_neither
     run(scenario())
 
 
-def test_what_waits_in_hand_until_its_lease_has_run_out_is_not_sent_and_is_claimed_again(tmp_path):
+def test_a_delivery_whose_lease_ended_before_its_attempt_is_not_sent_and_is_claimed_again(tmp_path):
     async def scenario():
         seconds = 0.0
         go_on = asyncio.Event()

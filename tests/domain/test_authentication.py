@@ -420,7 +420,7 @@ def test_a_record_that_is_not_understood_leaves_no_policy_and_not_that_of_its_pa
     assert (verdict.outcome, verdict.policy) == (Outcome.NONE, "")
 
 
-def test_a_record_that_is_not_understood_is_none_of_a_domain_below_it():
+def test_a_record_that_is_not_understood_gives_no_policy_to_a_domain_below_it():
     zone = {"_dmarc.shop.example.com": "v=DMARC1; p=rejekt", "_dmarc.example.com": "v=DMARC1; p=reject"}
     verdict, _ = decide(zone, ["a.shop.example.com"])
     assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, "reject")

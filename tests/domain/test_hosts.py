@@ -44,7 +44,7 @@ def test_a_host_has_one_spelling(text, name):
         ("bü_cher", "no host name"),
     ],
 )
-def test_what_is_no_host(text, says):
+def test_a_bad_host_is_refused(text, says):
     with pytest.raises(errors.Invalid) as caught:
         hosts.parse(text)
     assert says in caught.value.message

@@ -55,7 +55,7 @@ def test_a_region_that_is_newer_than_the_table_is_known_by_its_form(region, part
         "eusc-fr-x-1",
     ],
 )
-def test_what_is_no_region(text):
+def test_a_bad_region_is_refused(text):
     assert not partitions.is_region(text)
 
 

@@ -78,7 +78,7 @@ def names_in(value):
     return [name for inner in value for name in names_in(inner)] if isinstance(value, list) else []
 
 
-def test_programs_are_told_in_one_form_by_every_command(commands, arguments):
+def test_json_has_one_form_for_every_command(commands, arguments):
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
     moments = 0
@@ -142,7 +142,7 @@ def test_an_exit_code_tells_what_kind_of_failure_it_is(commands, command, code):
 
 
 @pytest.mark.parametrize("command", [("env",), ("inbox",), ("show", "x"), ("queue",), ("dead", "list")], ids=str)
-def test_an_exit_code_tells_that_there_is_no_server(tmp_path, capsys, monkeypatch, command):
+def test_a_command_without_a_server_exits_with_the_code_for_that(tmp_path, capsys, monkeypatch, command):
     assert Commands(tmp_path, capsys, monkeypatch).run(*command)[0] == Exit.NO_SERVER
 
 
@@ -163,7 +163,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_what_a_server_fails_at_is_no_refusal(late, tmp_path, capsys, monkeypatch):
+def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_path, capsys, monkeypatch):
     shutil.copy(late.server.data / "credentials", tmp_path)
     with http.server.HTTPServer(("127.0.0.1", 0), _Unavailable) as server:
         thread = threading.Thread(target=server.serve_forever)

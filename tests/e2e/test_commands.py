@@ -229,7 +229,7 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
     assert "Traceback" not in new_server.log.read_text(encoding="utf-8")
 
 
-def test_sighup_ends_nothing_and_has_the_certificate_read_again(new_server):
+def test_sighup_makes_the_server_read_its_certificate_again(new_server):
     new_server.start()
     new_server._process.send_signal(signal.SIGHUP)
     house = House(new_server)
@@ -266,7 +266,7 @@ def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
     assert not (tmp_path / "data" / "run.json").exists()
 
 
-def test_sighup_on_a_terminal_that_is_still_there_ends_nothing(tmp_path):
+def test_sighup_on_a_terminal_that_is_still_there_does_not_stop_the_server(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     process.send_signal(signal.SIGHUP)
     said = b""

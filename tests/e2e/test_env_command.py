@@ -180,7 +180,7 @@ def test_the_help_of_env_is_no_failure():
         ("", ""),
     ],
 )
-def test_a_server_on_all_addresses_is_told_of_by_one_that_can_be_connected_to(tmp_path, bound, told):
+def test_env_prints_a_loopback_address_for_a_server_on_all_addresses(tmp_path, bound, told):
     directory = DataDirectory(tmp_path)
     directory.announce(Run(bound, bound, smtps=bound, lmtp=bound, pid=1))
     found = directory.running()
@@ -193,7 +193,7 @@ def test_tests_connect_to_an_ipv6_address_without_its_brackets(tmp_path):
     assert server.smtp == ("::1", 2)
 
 
-def test_what_a_server_of_another_version_tells_besides_is_passed_over(tmp_path):
+def test_unknown_members_of_run_json_are_ignored(tmp_path):
     told = {"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "pid": 3, "of another version": True}
     (tmp_path / "run.json").write_text(json.dumps(told))
     assert DataDirectory(tmp_path).running() == Run("127.0.0.1:1", "127.0.0.1:2", pid=3)

@@ -119,7 +119,7 @@ def test_all_that_a_route_can_say_is_understood(routes, secret_file):
     assert (relay["rewrite_sender"], relay["fault"]) == (False, "drop after data")
 
 
-def test_a_maildir_with_the_line_ends_as_received_is_told(routes, tmp_path):
+def test_routes_list_shows_the_line_ends_of_a_maildir(routes, tmp_path):
     said = routes.add("*", f"maildir:{tmp_path}/Maildir", "--line-ends", "as-received")
     assert said == f"Route 1 is set: *  ->  maildir:{tmp_path}/Maildir  (line ends as received)\n"
     assert routes.list()[0]["line_ends"] == "as received"
@@ -275,7 +275,7 @@ def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_f
     assert json.loads(routes("list", "--json"))["is_running"] is False
 
 
-def test_a_secret_of_the_settings_file_is_not_told_by_the_running_server(tmp_path, capsys, monkeypatch, secret_file):
+def test_routes_list_shows_no_secret_of_the_settings_file(tmp_path, capsys, monkeypatch, secret_file):
     file = tmp_path / "waypost.toml"
     route = f'[[route]]\nmatch = "a@b.example"\nto = "https://hooks.example/a"\nsecret_file = "{secret_file}"\n'
     file.write_text(route)

@@ -392,7 +392,7 @@ def alert_of(address, context, *, implicit):
 @pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
 @pytest.mark.parametrize("what", ALERTS)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_client_whose_handshake_fails_is_told_why_by_an_alert(what, implicit, loop):
+def test_a_client_whose_handshake_fails_gets_an_alert_that_says_why(what, implicit, loop):
     make, reason = ALERTS[what]
     clients = authority("of clients").pem if "certificate" in what else b""
 
