@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.corpora._fetched import Sdist
 from scripts.corpora._fetched_npm import Package
+from scripts.corpora._mail import FLUFL
 from waypost.domain import reports
 from waypost.domain.notices import Action
 
-FLUFL = Sdist("flufl.bounce", "6.0.0", "a1df16b9d1877ae4536f7d76c00d8421fcefbe694f80f5285d05c45a2547b1bc")
 BAUNSU = Package(
     "baunsu", "0.2.3", "GAfhGakOVMIeBaPH70Iu3MZycb/7aWWruJXMw+54HVlVi0hiYY2qMQrsui8Q1UiYIHw/SiDhaZ839ghhoJGAtQ=="
 )

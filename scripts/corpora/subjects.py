@@ -11,31 +11,23 @@ import email.header
 import email.policy
 import re
 import sys
-import sysconfig
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from scripts.corpora import _mail
 from scripts.corpora._fetched import Sdist
 from scripts.corpora._fetched_npm import Package
 from waypost.domain import messages
 
 SDISTS = (
-    Sdist("flufl.bounce", "6.0.0", "a1df16b9d1877ae4536f7d76c00d8421fcefbe694f80f5285d05c45a2547b1bc"),
-    Sdist("mail-parser", "4.8.0", "602e659b159652d378b0f9cce2d682bee692bedae72687786e2b2e52eaeb9afc"),
+    *_mail.SDISTS,
     Sdist("roundup", "2.6.0", "12fd8fb806047415f22131f965c6ab4026a28dc63f7054e055c8f891950591d4"),
-    Sdist("HyperKitty", "1.3.5", "8269222bca481dfb9b6dbc4d766fc3e8bda8ef6d85a6dc5880835874850e9f86"),
-    Sdist("mailman", "3.3.5", "9fb38d9b516d9fdeb9c9f961a7630330cda46c490b91defc94b2c16683eeaf8a"),
-    Sdist("lamson", "1.3.4", "253edf385ae54606579b6b717adf5edcd9df47f9a1d488aa61b9e9f42587d37d"),
-    Sdist("django-mailbox", "4.10.1", "9060a4ddc81d16aa699e266649c12eaf4f29671b5266352e2fad3043a6832b52"),
     Sdist("mailbits", "0.2.3", "13140be94825d440986dee0a6e653d81d3b4df4b0059fbdb6d78ba8ccb0c4ec0"),
-    Sdist("talon", "1.4.4", "263d122609747691e9f75726ea565f5da8a40146a7a81eb5883e51b8224b0e5c"),
 )
 RFC2047 = Package(
     "rfc2047", "4.0.1", "x5zHBAZtSSZDuBNAqGEAVpsQFV+YUluIkMWVaYRMEeGoLPxNVMmg67TxRnXwmRmCB7QaneyrkWXeKqbjfcK6RA=="
 )
-PYTHON = Path(sysconfig.get_path("stdlib")) / "test" / "test_email" / "data"
-"""Of Python's own tests of `email`, where they are installed."""
 FEWEST = 200
 """Subjects of mail that there have to be."""
 
@@ -101,7 +93,7 @@ def explanation(raw: bytes, ours: str, theirs: str) -> str:
 
 def subjects() -> Iterator[bytes]:
     """The values of all Subject fields, folded with CRLF, as SMTP brings them."""
-    folders = [*(sdist.fetched() for sdist in SDISTS), PYTHON]
+    folders = [*(sdist.fetched() for sdist in SDISTS), _mail.PYTHON]
     for path in sorted(path for folder in folders for path in folder.rglob("*") if is_mail(path)):
         for found in _FIELD.finditer(path.read_bytes().replace(b"\r\n", b"\n")):
             value = found[1].strip().replace(b"\n", b"\r\n")

@@ -162,7 +162,7 @@ class Service:
             addresses["smtp"],
             smtps=addresses["smtps"],
             lmtp=addresses["lmtp"],
-            listeners=[_host_and_port(*address) for address in smtp.addresses],
+            listeners=[_joined(*address) for address in smtp.addresses],
             hostname=settings.real_hostname,
             dns=settings.dns,
             config=_absolute(settings.config),
@@ -364,7 +364,7 @@ class Service:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"Cannot listen on {address}: {reason}. Choose another with --{edge}.") from error
-        found = _host_and_port(host, port)
+        found = _joined(host, port)
         self._emit(events.Listening(edge=edge, address=found))
         return found
 
@@ -373,7 +373,8 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute()) if path else ""
 
 
-def _host_and_port(host: str, port: int) -> str:
+def _joined(host: str, port: int) -> str:
+    """HOST:PORT, which `settings.host_and_port` takes apart."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
