@@ -3,6 +3,7 @@
 import pytest
 
 from tests.e2e.house import House
+from tests.e2e.queueing import Commands, late_house
 from waypost import testing
 
 
@@ -23,3 +24,16 @@ def new_server(tmp_path):
     yield server
     if server._process and server._process.poll() is None:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """The server of `late_house`, one for each module."""
+    with late_house(tmp_path_factory.mktemp("late")) as house:
+        yield house
+
+
+@pytest.fixture
+def commands(late, capsys, monkeypatch):
+    """The commands of `waypost`, which ask that server."""
+    return Commands(late.server.data, capsys, monkeypatch)

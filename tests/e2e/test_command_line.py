@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from scripts.write_reference import commands as all_commands
 from tests.e2e.house import waypost
-from tests.e2e.queueing import Commands, late_house
+from tests.e2e.queueing import Commands
 from waypost import __version__, cli
 from waypost.cli.outcomes import JSON, Exit
 from waypost.datadir import DataDirectory, Run
@@ -24,17 +24,6 @@ A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 OF_OTHERS = ("env", "keys create")
 """Their members have the names that AWS gives them."""
-
-
-@pytest.fixture(scope="module")
-def late(tmp_path_factory):
-    with late_house(tmp_path_factory.mktemp("late")) as house:
-        yield house
-
-
-@pytest.fixture
-def commands(late, capsys, monkeypatch):
-    return Commands(late.server.data, capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -6,23 +6,12 @@ import sys
 
 import pytest
 
-from tests.e2e.queueing import Commands, late_house
+from tests.e2e.queueing import Commands
 from tests.patience import PATIENCE
 from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
 
 HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"
-
-
-@pytest.fixture(scope="module")
-def late(tmp_path_factory):
-    with late_house(tmp_path_factory.mktemp("late")) as house:
-        yield house
-
-
-@pytest.fixture
-def commands(late, capsys, monkeypatch):
-    return Commands(late.server.data, capsys, monkeypatch)
 
 
 @pytest.fixture

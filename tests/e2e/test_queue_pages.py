@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.e2e.house import logged
-from tests.e2e.queueing import Commands, LateHouse, late_house
+from tests.e2e.queueing import LateHouse
 from tests.patience import PATIENCE
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -15,17 +15,6 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 READING = ["trace", "explain", "queue", "dead-letters", "clock"]
 CHANGING = ["dead-letters/redrive", "replay", "clock/advance"]
 EVERYTHING = [*READING, *CHANGING]
-
-
-@pytest.fixture(scope="module")
-def late(tmp_path_factory):
-    with late_house(tmp_path_factory.mktemp("late")) as house:
-        yield house
-
-
-@pytest.fixture
-def commands(late, capsys, monkeypatch):
-    return Commands(late.server.data, capsys, monkeypatch)
 
 
 @pytest.mark.parametrize("path", READING)

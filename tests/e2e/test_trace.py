@@ -27,11 +27,6 @@ def late(tmp_path_factory, sink):
         yield house
 
 
-@pytest.fixture
-def commands(late, capsys, monkeypatch):
-    return Commands(late.server.data, capsys, monkeypatch)
-
-
 # The trace.
 
 
