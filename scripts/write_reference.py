@@ -286,7 +286,7 @@ def commands_page() -> str:
             *codes,
             "\n## With `--json`\n",
             "A command prints one JSON object. Names of members are in snake_case, lists have a name, and moments are",
-            "ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. What the server answers is told as it is: see",
+            "ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. Answers of the server are printed unchanged: see",
             "[inspection API](inspection-api.md). Two commands have a form of their own: `keys create` prints what AWS",
             "tools read from a `credential_process`, and `env` prints variables of the environment; null is for one",
             "that must not be set.\n",

@@ -292,7 +292,7 @@ class DataDirectory:
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError, RecursionError) as error:
-            raise DataDirectoryError(f"{self._run} is not one of ours. Start Waypost again, and it is.") from error
+            raise DataDirectoryError(f"{self._run} is damaged. Start Waypost again, which writes it anew.") from error
         return replace(
             run,
             http=_reachable(run.http),

@@ -150,7 +150,7 @@ _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(:[0-9]*)
 def refusal(scope: Scope) -> tuple[int, str] | None:
     """Why a request is refused for its HTTP form, as status and text; None if its form is right.
 
-    The parser has refused already what it cannot take apart, such as a body with two lengths. Source: RFC 9110 section
+    The parser has already refused what it cannot read, such as a body with two lengths. Source: RFC 9110 section
     15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
     """
     version, headers = scope["http_version"], scope["headers"]

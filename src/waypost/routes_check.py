@@ -81,7 +81,7 @@ async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
 
 
 async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
-    """Tell the log which routes lead nowhere now, or back to this server. Mail for them waits."""
+    """Log which routes cannot be reached now, or lead back to this server. Mail for them waits."""
     for route in routes:
         try:
             await check(route, server)
@@ -91,7 +91,7 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
                     route=route.log_name, destination=log_destination(route.to), reason=error.reason
                 )
             )
-        except Exception as error:  # noqa: BLE001 - a bug of ours, which must not keep the other routes from being checked
+        except Exception as error:  # noqa: BLE001 - a bug of ours; the other routes are checked all the same
             emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
 
 
@@ -102,7 +102,7 @@ async def check_route(route: Route, server: OurServer) -> None:
     except LeadsBack:
         raise
     except Refused as error:
-        raise Refused(f"{error}. Mend that first, or set the route with --unchecked: mail for it waits.") from error
+        raise Refused(f"{error}. Fix that first, or set the route with --unchecked: its mail waits.") from error
 
 
 async def check(route: Route, server: OurServer) -> None:

@@ -15,7 +15,7 @@ class Signals:
     """The signals of one process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """From now on SIGHUP ends nothing: `reopen` is called, or the server is asked to stop."""
+        """From now on SIGHUP calls `reopen`, or asks the server to stop. Where SIGHUP is ignored, it stays so."""
         self._loop = asyncio.get_running_loop()
         self._asked: asyncio.Future[str] = self._loop.create_future()
         self._reopen = reopen

@@ -217,7 +217,7 @@ def test_unknown_members_of_run_json_are_ignored(tmp_path):
 )  # fmt: skip
 def test_a_damaged_run_json_is_a_sentence_and_no_traceback(tmp_path, damaged):
     (tmp_path / "run.json").write_text(damaged)
-    with pytest.raises(DataDirectoryError, match="is not one of ours"):
+    with pytest.raises(DataDirectoryError, match="is damaged"):
         DataDirectory(tmp_path).running()
 
 

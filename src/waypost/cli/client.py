@@ -33,11 +33,11 @@ PART = 1024 * 1024
 
 
 class ServerRefused(Exception):
-    """The server said no. The message says what it said."""
+    """The server refused a request. The message gives its reason."""
 
 
 class NoServer(Exception):
-    """The server does not answer, or cannot: it may later."""
+    """No server answers, or it fails. It may answer later."""
 
 
 class Client:

@@ -1,4 +1,4 @@
-"""`waypost purge`: let go of the mail that the settings file says need not be kept. A server does so by itself."""
+"""`waypost purge`: delete the mail that exceeds the retention rules of the settings file, as a server does, too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +28,7 @@ def purge(
     database: Database = _DEFAULTS.database,
     as_json: Json = False,
 ) -> None:
-    """Let go now of mail that is too old or too much, as the settings file says. It can be stopped at any time."""
+    """Delete mail that exceeds the retention rules of the settings file. It can be stopped at any time."""
     file: SettingsFile = ctx.obj
     if not file.retention:
         raise Refused("All mail is kept: there is no [[retention]] in the settings file. Name the file with --config.")

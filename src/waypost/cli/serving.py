@@ -87,7 +87,7 @@ def serve(
     disk_reserve: Annotated[str, _option("disk_reserve")] = _DEFAULTS.disk_reserve,
     clock: Annotated[str, _option("clock")] = _DEFAULTS.clock,
 ) -> None:
-    """Run the server until it is told to stop (Ctrl-C or SIGTERM), or its terminal goes away."""
+    """Run the server until Ctrl-C or SIGTERM stops it, or its terminal goes away."""
     try:
         settings = Settings(
             config=config,
