@@ -17,11 +17,9 @@ from waypost.api import canonical
 from waypost.api.canonical import ALGORITHM
 from waypost.api.errors import ApiError
 from waypost.api.http import OCTETS, Request
-from waypost.domain.access_keys import AccessKey
+from waypost.domain.access_keys import MAX_CLOCK_SKEW, AccessKey
 from waypost.domain.instances import Tenant
 from waypost.domain.partitions import is_region
-
-MAX_CLOCK_SKEW = timedelta(minutes=15)
 
 MAX_EXPIRES = 7 * 24 * 60 * 60
 """Seconds that a presigned URL may be good for."""

@@ -13,8 +13,8 @@ from waypost.domain.iam.policies import Policy
 
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-CLOCKS_DIFFER = timedelta(minutes=15)
-"""By how much the clock of the machine where a key is made may be ahead; as much as for signatures."""
+MAX_CLOCK_SKEW = timedelta(minutes=15)
+"""By how much the clocks of two machines may differ: what AWS allows between the time of a signature and its own."""
 
 _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -68,7 +68,7 @@ class AccessKey:
 
         So has one with a time of creation in the future: the clock was ahead then, so it would last too long.
         """
-        return self.expires_at is not None and not self.created_at - CLOCKS_DIFFER <= now < self.expires_at
+        return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 
 
 def is_id(text: str) -> bool:
