@@ -56,11 +56,12 @@ $(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
 PURE := waypost.domain $(addprefix waypost.smtp.,session data grammar parameters questions offer proxy admission memory) waypost.store.sqlite_search waypost.store.postgres_search \
 	$(addprefix waypost.api.,arns bindings bodies canonical constraints json_form page_tokens policy protocol) \
 	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle) \
-	$(addprefix waypost.delivery.,commands dialogue lanes replies)
+	$(addprefix waypost.delivery.,commands dialogue lanes parcel replies) waypost.authentication.message waypost.cli.readable
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery $(addprefix --cov=,$(PURE)) \
-		--cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery \
+		tests/authentication/test_message.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms
 	@$(BIN)/ruff check .
