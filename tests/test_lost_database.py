@@ -375,6 +375,7 @@ def test_a_first_start_without_disk_space_says_so_and_the_next_one_works(tmp_pat
         text=True,
         timeout=100,
         check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # or it would leave a part of a compiled module in src
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets)),
     )
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)

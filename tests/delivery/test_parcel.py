@@ -10,6 +10,7 @@ from waypost.app.attempt import Ready
 from waypost.app.deployment import Deployment
 from waypost.delivery import parcel
 from waypost.domain.delivery import Queued
+from waypost.domain.messages import Dsn, RecipientDsn
 from waypost.domain.routes import Route
 
 MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
@@ -38,3 +39,21 @@ def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
     return_path = parcel.make(ready, OURS, NOW, lambda: None).return_path
     assert return_path.rpartition("@")[2] == domain
     assert (return_path == sender) is sender.endswith(domain)
+
+
+@pytest.mark.parametrize(
+    ("asked", "to", "passed_on"),
+    [
+        (("SUCCESS", "FAILURE"), "mx:", ("FAILURE",)),
+        (("SUCCESS",), "mx:", ("NEVER",)),
+        (("SUCCESS", "FAILURE"), "maildir:/mail", ("SUCCESS", "FAILURE")),
+    ],
+)
+def test_a_next_hop_sends_no_notice_of_success_to_a_rewritten_sender(asked, to, passed_on):
+    delivery = a_delivery(message_id=MESSAGE_ID)
+    wishes = Dsn(recipients=(RecipientDsn(notify=asked),))
+    envelope = replace(a_message().envelope, recipients=(delivery.sent_to,), dsn=wishes)
+    message = a_message(MESSAGE_ID, envelope=envelope)
+    queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
+    ready = Ready(ports.Claimed(delivery, message, queued, "c"), Route(match="*", to=to))
+    assert parcel.make(ready, OURS, NOW, lambda: None).notify == passed_on

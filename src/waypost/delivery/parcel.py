@@ -1,7 +1,7 @@
 """What a transport is given to send on, and what it has to give back."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,7 +14,7 @@ from waypost.domain.delivery import Protocol as Spoken
 from waypost.domain.messages import Message, without_return_path
 from waypost.domain.routes import Route
 
-Octets = Callable[[], AsyncIterator[bytes]]
+Octets = Callable[[], AsyncGenerator[bytes, None]]
 """Gives the author's octets, part by part, from the beginning at each call."""
 
 
@@ -45,15 +45,9 @@ class Parcel:
         """Octets that the peer gets."""
         return len(self.header) + self.message.size
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    def reading(self) -> aclosing[AsyncGenerator[bytes, None]]:
         """The author's octets, from the beginning. What reads them ends with the block."""
-        octets = self.octets()
-        try:
-            yield octets
-        finally:
-            if isinstance(octets, AsyncGenerator):
-                await octets.aclose()
+        return aclosing(self.octets())
 
     @property
     def is_binary(self) -> bool:

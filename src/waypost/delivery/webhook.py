@@ -273,9 +273,10 @@ class _Form:
         """All of it but the last line, part by part."""
         yield self._start
         size = 0
-        async for part in self._parcel.octets():
-            size += len(part)
-            yield part
+        async with self._parcel.reading() as parts:
+            async for part in parts:
+                size += len(part)
+                yield part
         if size != self._parcel.message.size:
             raise ValueError(f"{size} octets were read of a message of {self._parcel.message.size}")
 

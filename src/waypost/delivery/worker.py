@@ -7,7 +7,7 @@ for which mail waits; the queue itself is in the store.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -345,7 +345,7 @@ class Worker:
             text = "something went wrong on our side; the log says what, under the id of this delivery"
             return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
 
-    async def _octets(self, message_id: str, size: int) -> AsyncIterator[bytes]:
+    async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
         store = self._works.store
         read = store.read if size <= PART else store.search  # one part is a look-up
         for start in range(0, size, PART):
