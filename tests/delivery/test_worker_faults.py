@@ -281,7 +281,7 @@ def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_
             await until(lambda: len(transport.parcels) == 2)
             claim = partial(attempt.claim, deployment=house.deployment, destination=PEER, claim="another server")
             taken = await house.store.write(partial(claim, now=house.clock() + 2 * LEASE, lease=LEASE, limit=3))
-            assert await house.worker._renew_all()
+            assert await house.worker._leases.renew_all()
             go_on.set()
             await house.rest()
             theirs = {ready.claimed.message.id for ready in taken.ready}
