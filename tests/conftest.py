@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 
 import hypothesis
@@ -48,6 +49,9 @@ process.subprocess = forking
 # Tests and servers start often, and are compiled once.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Under `nohup` SIGHUP is ignored, and would be by every server that a test starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 UMASK = os.umask(0o022)
 os.umask(UMASK)

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests.e2e.house import House, logged, waypost, waypost_process
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, wait_until
 from waypost import cli
 from waypost.cli.outcomes import Exit
 from waypost.datadir import DataDirectory
@@ -233,8 +233,8 @@ def test_sighup_makes_the_server_read_its_certificate_again(new_server):
     new_server.start()
     new_server._process.send_signal(signal.SIGHUP)
     house = House(new_server)
-    while not logged(new_server, "reopened"):
-        assert house.get("health").status == 200
+    wait_until(lambda: logged(new_server, "reopened"))
+    assert house.get("health").status == 200
     assert (new_server.data / "run.json").exists()
     assert new_server.stop() == 0
     house.connect.close()
