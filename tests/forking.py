@@ -75,8 +75,9 @@ def _run(words, environment, directory, streams, ignored):
         os.dup2(given, number)
         os.close(given)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # until now multiprocessing has given it another one
-    for number in ignored:  # as children inherit it
-        signal.signal(number, signal.SIG_IGN)
+    for number in signal.valid_signals():  # as children inherit it, whatever was ignored when the fork server started
+        if (signal.getsignal(number) is signal.SIG_IGN) != (number in ignored):
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
