@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.queueing import Commands, late_house
 from tests.e2e.sink import Sink
 from waypost.app import trace
-from waypost.cli import timeline
+from waypost.cli import probe, timeline
 from waypost.domain.delivery import Event
 
 HELLO = b"Message-ID: <%s>\r\nSubject: hello\r\n\r\nHello.\r\n"
@@ -286,6 +286,16 @@ def test_nobody_waits_longer_for_a_probe_than_he_wants(late, commands):
     code, out, err = commands.run("routes", "test", address, "--wait", "0")
     assert (code, err) == (1, f"waypost: The delivery to {address} was not tried yet.\n")
     assert "did not succeed" not in out
+
+
+def test_a_probe_without_news_says_what_it_waits_for(late, commands, monkeypatch):
+    address = late.make("hanging.example")
+    commands("routes", "add", "*@hanging.example", late.sink, "--fault", "slow", "--unchecked")
+    monkeypatch.setattr(probe, "SAY_AFTER", 0.0)
+    code, _, err = commands.run("routes", "test", address, "--wait", "1")
+    told, result = err.splitlines()
+    assert told.startswith(f"No attempt has ended yet for {address}. Waiting for at most 1 s in all (--wait).")
+    assert (code, result) == (1, f"waypost: The delivery to {address} was not tried yet.")
 
 
 def test_a_probe_is_told_to_programs_as_a_whole(late, commands):

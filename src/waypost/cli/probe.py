@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.1
 """Seconds between two looks at the trace."""
 
+SAY_AFTER = 5.0
+"""Seconds without news after which the command says for what it waits."""
+
 _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 
 
@@ -37,18 +40,8 @@ def probe(
     message_id = _send(server, address)
     if not as_json:
         typer.echo(f"Message {message_id} was accepted for {plain(address)}.")
-    deadline = time.monotonic() + wait
-    told = 0
-    while True:
-        message = server.get(f"messages/{message_id}")
-        if not as_json:
-            for event in message["trace"][told:]:
-                typer.echo("\n".join(timeline.told(event)))
-        told = len(message["trace"])
-        waiting = list(_not_tried(message))
-        if not waiting or time.monotonic() > deadline:
-            break
-        time.sleep(LOOK_EVERY)
+    message = _followed(server, message_id, wait, is_told=not as_json)
+    waiting = list(_not_tried(message))
     if as_json:
         print_json(message)
     failed = [one for one in message["deliveries"] if one["status"] != "delivered"]
@@ -60,10 +53,40 @@ def probe(
         raise typer.Exit(Exit.REFUSED)
 
 
+def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) -> Any:
+    """The message, when each delivery was attempted, or after so many seconds. Meanwhile its events are told."""
+    deadline = time.monotonic() + wait
+    say_at = time.monotonic() + SAY_AFTER
+    told = 0
+    while True:
+        message = server.get(f"messages/{message_id}")
+        for event in message["trace"][told:]:
+            say_at = time.monotonic() + SAY_AFTER
+            if is_told:
+                typer.echo("\n".join(timeline.told(event)))
+        told = len(message["trace"])
+        waiting = list(_not_tried(message))
+        now = time.monotonic()
+        if not waiting or now > deadline:
+            return message
+        if now > say_at:
+            typer.echo(_still_waits(waiting, wait), err=True)
+            say_at = deadline
+        time.sleep(LOOK_EVERY)
+
+
 def _not_tried(message: dict[str, Any]) -> Iterator[Any]:
     """Deliveries of which nothing is known yet."""
     tried = {event["address"] for event in message["trace"] if event["event"] == "deferred"}
     return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
+
+
+def _still_waits(waiting: list[Any], wait: float) -> str:
+    addresses = ", ".join(dict.fromkeys(plain(one["address"]) for one in waiting))
+    return (
+        f"No attempt has ended yet for {addresses}. Waiting for at most {wait:g} s in all (--wait). A destination that "
+        "has just failed is not tried again for about a minute. Ctrl-C stops the waiting, not the delivery."
+    )
 
 
 def _waits(delivery: dict[str, Any]) -> bool:
