@@ -171,7 +171,7 @@ def test_only_an_alias_can_be_replayed(late):
     address = late.new_address()
     answer = late.post("replay", {"address": address, "since": since})
     assert answer.status == 409
-    assert f"{address} is no alias" in answer.json()["error"]
+    assert f"{address} is not an alias" in answer.json()["error"]
 
 
 def test_the_clock_is_told_and_moved(late):

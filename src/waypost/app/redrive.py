@@ -87,7 +87,7 @@ def replay(
     if own is None or own.account != account:
         raise errors.NotFound(f"No email address {alias} in account {account}.")
     if primary is None:
-        raise errors.Conflict(f"{alias} is no alias of anything now, so there is nobody to forward its mail to.")
+        raise errors.Conflict(f"{alias} is not an alias now, so there is no address to forward its mail to.")
     in_force = deployment.routes_in_force(tx, owners.routes_revision)
     plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
     (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]

@@ -139,7 +139,7 @@ class _Pages:
         query = request.query_params
         address = questions.some_address(query)
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
-        page = partial(inbox, account=account, after=questions.text(query, "after"), limit=questions.limit(query))
+        page = partial(inbox, account=account, after=questions.after(query), limit=questions.limit(query))
         found = await self._search(page, "the deliveries", guard.FEWER)
         return JSONResponse({"messages": [shapes.delivery(delivery, message) for delivery, message in found]})
 

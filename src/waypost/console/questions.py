@@ -21,6 +21,8 @@ LONGEST_STEP = timedelta(days=3650)
 """By which a clock can be moved on at once."""
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
@@ -87,6 +89,14 @@ def limit(values: Mapping[str, Any]) -> int:
     if not 1 <= number <= MAX_PAGE_SIZE:
         raise errors.Invalid(f"limit must be a number from 1 to {MAX_PAGE_SIZE}.")
     return number
+
+
+def after(values: Mapping[str, Any]) -> str | None:
+    """The id behind which a page begins: of a message, or of a delivery; None if it is not there."""
+    found = text(values, "after")
+    if found is not None and not _MESSAGE_OR_DELIVERY.fullmatch(found):
+        raise errors.Invalid(f"after must be the id of a message or of a delivery, as in a list, not {_shown(found)}.")
+    return found
 
 
 def step(values: Mapping[str, Any]) -> timedelta:

@@ -39,7 +39,7 @@ class QueuePages:
     async def waiting(self, request: Request, account: str) -> Response:
         """Deliveries that wait, and the destinations for which they do."""
         query = request.query_params
-        destination, after = questions.text(query, "destination"), questions.text(query, "after") or ""
+        destination, after = questions.text(query, "destination"), questions.after(query) or ""
         limit = questions.limit(query)
 
         def page(tx: ports.ReadTx) -> dict[str, object]:
@@ -65,7 +65,7 @@ class QueuePages:
             account=account,
             address=questions.some_address(query),
             since=questions.moment(query, "since"),
-            after=questions.text(query, "after") or "",
+            after=questions.after(query) or "",
             limit=questions.limit(query),
         )
 
