@@ -314,7 +314,13 @@ def commands() -> list[tuple[str, Any]]:
 
 def _usage(command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    return "".join(f" {parameter.metavar}" for parameter in arguments).replace("|", "\\|")
+    return "".join(f" {_argument(one)}" for one in arguments).replace("|", "\\|")
+
+
+def _argument(argument: Any) -> str:
+    """An argument as a synopsis shows it: in brackets if it may be left out, with dots if it may be repeated."""
+    shown = argument.metavar if argument.required else f"[{argument.metavar}]"
+    return shown if argument.nargs == 1 else f"{shown}…"
 
 
 def _told(command: Any) -> str:

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -286,8 +287,10 @@ class DataDirectory:
             run = Run(**{one.name: told[one.name] for one in fields(Run) if one.name in told})  # a newer one tells more
             _refuse_foreign(run)
         except FileNotFoundError as error:
+            whole = self.path.absolute()  # so that the reader sees it if this is the wrong folder
             raise NotRunning(
-                f"No Waypost is running on {self.path}. Start one with: waypost serve --data {self.path}"
+                f"No Waypost is running on {whole}. Start one with: waypost serve --data {shlex.quote(str(whole))} "
+                "Or name the data directory of one that is running with --data."
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error

@@ -163,3 +163,8 @@ def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_
         thread.join()
     assert (code, out) == (Exit.NO_SERVER, "")
     assert err == "waypost: The store is not available (id 1); please try again.\n"
+
+
+def test_the_help_of_inbox_shows_its_argument_in_one_pair_of_brackets():
+    help_text = CliRunner().invoke(cli.app, ["inbox", "--help"], env={"COLUMNS": "100"}).output
+    assert "waypost inbox [OPTIONS] [ADDRESS]" in help_text

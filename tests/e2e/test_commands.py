@@ -293,7 +293,8 @@ def test_under_nohup_sighup_is_ignored(new_server):
 def test_a_server_that_was_killed_is_said_to_be(new_server):
     new_server.start()
     new_server.kill()
-    assert "Was it killed? Start it again" in refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
+    said = refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
+    assert said.endswith(f"Was it killed? Start it again: waypost serve --data {new_server.data}")
 
 
 def test_secrets_and_mail_are_for_the_owner_only(house):

@@ -74,7 +74,7 @@ b@example.com  (account {TENANT.account})  1 delivery with 2,000 octets
 def test_what_is_too_old_is_told_and_goes(purging):
     assert purging("--dry-run") == f"{GOING}In all: 3 deliveries with 6,000 octets, which would go.\n"
     assert purging() == f"{GOING}In all: 3 deliveries with 6,000 octets, which are gone.\n"
-    assert purging() == "Nothing is too old or too much.\n"
+    assert purging() == "No mail is older, or more, than the settings file keeps.\n"
 
 
 def test_programs_are_told_in_json(purging):
@@ -90,11 +90,20 @@ def test_programs_are_told_in_json(purging):
     assert json.loads(purging("--json")) == {"dry_run": False, "purged": []}
 
 
+def test_with_a_settings_file_without_rules_nothing_goes_and_it_says_which_file(purging):
+    purging.config.write_text("")
+    code, _, err = purging.run("purge", "--config", purging.config)
+    assert (code, err) == (
+        1,
+        f"waypost: All mail is kept: {purging.config} has no [[retention]]. Name such a file with --config.\n",
+    )
+
+
 def test_without_rules_nothing_goes_and_it_says_why(purging):
     code, out, err = purging.run("purge")
     assert (code, out) == (1, "")
     assert err == (
-        "waypost: All mail is kept: there is no [[retention]] in the settings file. Name the file with --config.\n"
+        "waypost: All mail is kept: no settings file with a [[retention]] is named. Name such a file with --config.\n"
     )
 
 

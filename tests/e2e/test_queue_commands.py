@@ -85,7 +85,7 @@ def test_of_a_message_for_several_only_what_is_dead_is_shown(late, commands):
     assert dead in printed
     assert other not in printed
     said = commands.refused("dead", "show", f"{message_id}.{late.ids[other]}")
-    assert said.startswith(f"{message_id}.{late.ids[other]} is no dead letter.")
+    assert said.startswith(f"{message_id}.{late.ids[other]} is not a dead letter.")
 
 
 def test_each_dead_letter_of_a_message_has_its_own_reason(late):
@@ -183,13 +183,18 @@ def test_what_an_alias_has_kept_is_forwarded_again(late, commands):
         (("dead", "redrive", "x.y", "--since", "2h"), "Say which dead letters: "),
         (("dead", "redrive", "x.y"), "No dead letter x.y in account"),
         (("dead", "redrive", "--address", "nobody"), "'nobody' is not an address"),
-        (("dead", "show", "x.y"), "No message x was delivered in account"),
-        (("dead", "download", "x.y"), "No message x was delivered in account"),
-        (("dead", "list", "--since", "yesterday"), "since must be a moment with its time zone"),
+        (("dead", "show", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "show", "x"), "x is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "download", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "list", "--since", "yesterday"), "--since must be how long ago, as in 2h, or a moment with its time"),
         (("dead", "list", "--since", "999999999d"), "999999999d is too long ago."),
         (("replay", "unknown@example.com", "--since", "2h"), "No email address unknown@example.com in account"),
-        (("replay", "unknown@example.com", "--since", "2026-11-22"), "since must be a moment with its time zone"),
+        (("replay", "unknown@example.com", "--since", "2026-11-22"), "--since must be how long ago, as in 2h, or a"),
         (("queue", "--limit", "0"), "limit must be a number from 1 to 500."),
+        (("queue", "--after", "x"), "after must be the id of a message or of a delivery, as in a list, not 'x'."),
+        (("dead", "list", "--after", "x"), "after must be the id of a message or of a delivery"),
+        (("inbox", "--after", "x"), "after must be the id of a message or of a delivery"),
+        (("show", "x"), "No message x was delivered in account 000000000000. `waypost inbox` lists the ids"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -211,4 +216,11 @@ def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
 )
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
     DataDirectory(tmp_path).make()
-    assert "waypost serve --data" in Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
+    said = Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
+    assert "waypost serve --data" in said
+
+
+def test_a_command_in_the_wrong_folder_names_the_whole_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
+    assert said.startswith(f"No Waypost is running on {tmp_path}/waypost-data. ")

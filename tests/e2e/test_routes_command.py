@@ -137,11 +137,18 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
         "file  a07489dae765  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
         "   2  556b6624c8a5  *  ->  smtp://relay.example  (TLS verify, as me)",
-        "      What none of these is for goes to the inbox.",
+        "      All other mail goes to the inbox of its address.",
     ]
     as_json = routes.list("--config", file)
     assert [route["number"] for route in as_json] == [None, 1, 2]
     assert PASSWORD not in printed + json.dumps(as_json)
+
+
+def test_where_no_routes_are_set_the_list_says_where_mail_goes(routes, tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text("")
+    printed = routes("list", "--config", file)
+    assert printed.startswith("There are no routes: all mail goes to the inbox of its address.")
 
 
 def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over(routes):
@@ -261,7 +268,7 @@ def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_f
     seen = [
         "file  d4ec46717aca  a@example.com  ->  smtp://127.0.0.1:1  (FAULT ON PURPOSE: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
-        "      What none of these is for goes to the inbox.",
+        "      All other mail goes to the inbox of its address.",
     ]
     assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == seen
     assert [(one["number"], one["source"]) for one in routes.list()] == [(None, "file"), (1, "command")]

@@ -107,7 +107,7 @@ def inbox(
     found = tx.deliveries_at(account, address.key, after=after, limit=limit)
     if found or _owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
         return found
-    raise errors.NotFound(f"No email address {address} in account {account}, and no mail that reached one.")
+    raise errors.NotFound(f"There is no email address {address} in account {account}, and no mail for it is kept.")
 
 
 def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:

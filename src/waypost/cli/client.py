@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -36,6 +37,10 @@ class ServerRefused(Exception):
     """The server refused a request. The message gives its reason."""
 
 
+class NotThere(ServerRefused):
+    """The server has no such thing (HTTP 404)."""
+
+
 class NoServer(Exception):
     """No server answers, or it fails. It may answer later."""
 
@@ -45,6 +50,7 @@ class Client:
 
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
+        self._path = directory.path
         self.run = directory.running()
         self._credentials = directory.credentials
         profile = directory.profiles()[0]
@@ -97,11 +103,14 @@ class Client:
                     f"The access key in {self._credentials} is not active any more. Remove that file and start Waypost "
                     "again: it puts another one there."
                 ) from error
+            if error.code == HTTPStatus.NOT_FOUND:
+                raise NotThere(_reason(error)) from error
             failed = error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
             raise (NoServer if failed else ServerRefused)(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise NoServer(
-                f"The server at {self.run.http} does not answer. Was it killed? Start it again: waypost serve"
+                f"The server at {self.run.http} does not answer. Was it killed? Start it again: "
+                f"waypost serve --data {shlex.quote(str(self._path))}"
             ) from error
 
 

@@ -31,7 +31,7 @@ def explain(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Say what would happen to mail for an address, and why. Nothing is sent. What would be refused is exit code 1."""
+    """Say what would happen to mail for an address, and why. Nothing is sent. Exit code 1: it would be refused."""
     asked = {"address": address, "from": sender}
     server = Client(data)
     octets = _beginning(message) if message else None

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, ServerRefused, path_of
+from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
 
@@ -15,12 +15,12 @@ def inbox(
     address: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ADDRESS]",
+            metavar="ADDRESS",
             help="An email address, such as support@example.com; by default all of the account.",
         ),
     ] = None,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="ID", help="Those that are older than this one.")
+        str | None, typer.Option("--after", metavar="ID", help="Those that are older than the one with this id.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
     data: Data = DEFAULT_DATA,
@@ -60,7 +60,12 @@ def show(
     if text + raw + as_json > 1 or (address and not (text or raw)):
         raise typer.BadParameter("choose one of --text, --raw and --json; --address goes with --text or --raw")
     server = Client(data)
-    message = server.get(f"messages/{path_of(message_id)}")
+    try:
+        message = server.get(f"messages/{path_of(message_id)}")
+    except NotThere as error:
+        raise ServerRefused(
+            f"{error} `waypost inbox` lists the ids of messages; `waypost trace` takes an address or a Message-ID."
+        ) from error
     if raw:
         for part in _copy(server, message, address):
             sys.stdout.buffer.write(part)

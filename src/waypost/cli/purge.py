@@ -23,7 +23,7 @@ _DEFAULTS = Settings()
 def purge(
     ctx: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
-    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
+    config: Config = _DEFAULTS.config,
     data: Data = _DEFAULTS.data,
     database: Database = _DEFAULTS.database,
     as_json: Json = False,
@@ -31,14 +31,15 @@ def purge(
     """Delete mail that exceeds the retention rules of the settings file. It can be stopped at any time."""
     file: SettingsFile = ctx.obj
     if not file.retention:
-        raise Refused("All mail is kept: there is no [[retention]] in the settings file. Name the file with --config.")
+        which = f"{config} has no [[retention]]" if config else "no settings file with a [[retention]] is named"
+        raise Refused(f"All mail is kept: {which}. Name such a file with --config.")
     check_database(database)
     found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
     if as_json:
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
     if not found:
-        typer.echo("Nothing is too old or too much.")
+        typer.echo("No mail is older, or more, than the settings file keeps.")
         return
     for of in found:
         typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_told(of.deliveries, of.octets)}")

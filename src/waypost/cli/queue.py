@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from waypost.cli import timeline
-from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused, path_of
+from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
 
@@ -123,7 +124,7 @@ def download(
 
 @dead.command()
 def redrive(
-    letter_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="Ids of dead letters.")] = None,
+    letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")] = None,
     all_of_them: Annotated[bool, typer.Option("--all", help="All there are, or all of an address, or since.")] = False,
     address: OfAddress = None,
     since: Since = None,
@@ -161,23 +162,35 @@ def _what(one: dict[str, Any]) -> str:
 
 def _letter(server: Client, letter_id: str) -> tuple[Any, Any]:
     """The message of a dead letter, and its delivery."""
-    message = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
-    for delivery in message["deliveries"]:
-        if delivery["id"] == letter_id and delivery["status"] == "dead":
-            return message, delivery
-    raise ServerRefused(f"{letter_id} is no dead letter. `waypost dead list` lists those there are.")
+    with suppress(NotThere):
+        message = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
+        for delivery in message["deliveries"]:
+            if delivery["id"] == letter_id and delivery["status"] == "dead":
+                return message, delivery
+    raise ServerRefused(f"{letter_id} is not a dead letter. `waypost dead list` lists those there are.")
 
 
 def _moment(server: Client, when: str | None) -> str | None:
     """A moment as the server takes it. What is so long ago is so by the server's clock, which may be a virtual one."""
     ago = _AGO.fullmatch(when or "")
     if ago is None:
+        if when is not None and not _is_moment(when):
+            raise ServerRefused(
+                f"--since must be how long ago, as in 2h, or a moment with its time zone, as in 2026-11-22T23:14:05Z, "
+                f"not {when!r}."
+            )
         return when
     now = datetime.fromisoformat(server.get("clock")["now"])
     try:
         return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
     except OverflowError as error:
         raise ServerRefused(f"{when} is too long ago.") from error
+
+
+def _is_moment(text: str) -> bool:
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).tzinfo is not None
+    return False
 
 
 def _tell_of_more(found: list[dict[str, Any]], limit: int) -> None:
