@@ -289,8 +289,8 @@ class DataDirectory:
         except FileNotFoundError as error:
             whole = self.path.absolute()  # so that the reader sees it if this is the wrong folder
             raise NotRunning(
-                f"No Waypost is running on {whole}. Start one with: waypost serve --data {shlex.quote(str(whole))} "
-                "Or name the data directory of one that is running with --data."
+                f"No Waypost is running on {whole}. Name the data directory of one that is running with --data, "
+                f"or start one with: waypost serve --data {shlex.quote(str(whole))}"
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
@@ -306,7 +306,8 @@ class DataDirectory:
 
     def unusable(self, error: OSError) -> DataDirectoryError:
         """The refusal of a directory in which something cannot be done."""
-        return DataDirectoryError(f"The data directory {self.path} cannot be used: {error.strerror}.")
+        reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
+        return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 
     def release(self) -> None:
         """The server is gone: take down its announcement and let go of the lock."""

@@ -108,11 +108,11 @@ def test_a_number_that_no_route_has_is_refused(store, number):
     ):
         with pytest.raises(errors.NotFound) as refused:
             attempt()
-        assert refused.value.message == f"There is no route {number}: 2 are set by command."
+        assert refused.value.message == f"There is no route {number}: 2 routes are set by command."
     assert names(store) == "ab"
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "none are"), (1, "1 is")])
+@pytest.mark.parametrize(("count", "said"), [(0, "no routes are"), (1, "1 route is")])
 def test_how_many_there_are_is_said(store, count, said):
     add(store, *[a_route("a")] * count)
     with pytest.raises(errors.NotFound, match=f"There is no route 2: {said} set by command"):

@@ -168,7 +168,8 @@ def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").touch()
-    assert str(tmp_path / "file") in refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT, run=waypost_process)
+    said = refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT, run=waypost_process)
+    assert said == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
 
 
 def test_a_second_server_on_the_same_directory_is_refused(house):

@@ -189,8 +189,11 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
         (("add", "*", "smtp://a", "--fault", "x", "--unchecked"), '`fault` must be "tempfail", '),
         (("add", "*", "smtp://a", "--user", "me", "--unchecked"), "`user` is for smtp, smtps and mx, and needs a "),
         (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
-        (("add", "*", "smtp://a", "--before", "1", "--unchecked"), "There is no route 1: none are set by command."),
-        (("remove", "1"), "There is no route 1: none are set by command."),
+        (
+            ("add", "*", "smtp://a", "--before", "1", "--unchecked"),
+            "There is no route 1: no routes are set by command.",
+        ),
+        (("remove", "1"), "There is no route 1: no routes are set by command."),
         (("remove", "a@example.com"), "A route is removed by its number, as in `waypost routes list`; "),
         (("remove", "١"), "A route is removed by its number, as in `waypost routes list`; "),
     ],

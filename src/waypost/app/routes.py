@@ -59,7 +59,7 @@ def _place(found: Sequence[Route], number: int) -> int:
 
 
 def _how_many(count: int) -> str:
-    return f"{count or 'none'} {'is' if count == 1 else 'are'}"
+    return f"{count or 'no'} {'route is' if count == 1 else 'routes are'}"
 
 
 def _put(tx: ports.WriteTx, found: Sequence[Route]) -> None:

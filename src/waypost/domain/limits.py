@@ -30,8 +30,8 @@ class Limits:
     def in_words(self) -> str:
         """What it allows, for people."""
         quota = "any number of" if self.email_addresses is None else str(self.email_addresses)
-        rate = f"{self.rate.per_second:,g} calls/s of an operation, {self.rate.burst:,} at once"
-        return f"{quota} email addresses an instance; {rate}"
+        rate = f"{self.rate.per_second:,g} calls/s per operation, {self.rate.burst:,} at once"
+        return f"{quota} email addresses per instance; {rate}"
 
 
 RELAXED = Limits("relaxed", Rate(20_000, 40_000), email_addresses=None)
