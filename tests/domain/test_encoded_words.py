@@ -138,3 +138,7 @@ def test_what_is_encoded_is_decoded_wherever_it_is_cut(text, cut, between):
 )
 def test_a_field_of_megabytes_takes_no_longer_for_what_is_in_it(filler):
     encoded_words.decode(filler * (1_000_000 // len(filler)))
+
+
+def test_no_pattern_is_possessive_because_python_before_3_11_5_matches_such_a_group_wrongly():
+    assert b"*+" not in encoded_words._WORD.pattern

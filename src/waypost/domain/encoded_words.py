@@ -12,11 +12,12 @@ from waypost.domain import charsets
 from waypost.domain.charsets import Decoder
 
 _WORD = re.compile(
-    rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*+)\?=", re.IGNORECASE | re.DOTALL
+    rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*)\?=", re.IGNORECASE | re.DOTALL
 )
 """Charset, encoding and text of an encoded word. Its text may hold spaces and question marks, as senders write them.
 
-The text ends where another word begins, so that no octet is searched more than a fixed number of times.
+The text ends where another word begins, so that no octet is searched more than a fixed number of times. The repetition
+is not possessive: CPython before 3.11.5 matches a possessive one of a group wrongly (python/cpython#106052).
 """
 
 
