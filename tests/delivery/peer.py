@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, tls_setup
-from tests.smtp.serving import reset
+from tests.smtp.serving import abort, reset
 from tests.values import NOW
 from waypost.delivery.connection import Timeouts
 from waypost.delivery.parcel import Parcel
@@ -124,7 +124,7 @@ class Peer:
     def end(self):
         self._ended.set()
         for writer in self._writers:
-            writer.transport.abort()
+            abort(writer)
 
     async def serve(self, reader, writer):
         self.connections += 1

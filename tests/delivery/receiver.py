@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tests.smtp.certificates import in_files
+from tests.smtp.serving import abort
 from waypost.delivery.parcel import Parcel
 from waypost.domain import addresses
 from waypost.domain.delivery import Delivery, Reason, Status
@@ -128,7 +129,7 @@ class Receiver:
         for _ in range(10):  # who connected just now has no writer yet
             await asyncio.sleep(0)
         for writer in self._writers:
-            writer.transport.abort()
+            abort(writer)
         await self._server.wait_closed()
 
     async def _talk(self, reader, writer):

@@ -92,6 +92,12 @@ class Hearing:
         return lines
 
 
+def abort(writer):
+    """Close a connection at once. One with TLS that is closed already may raise `AttributeError` (seen with 3.11.2)."""
+    with suppress(AttributeError):
+        writer.transport.abort()
+
+
 def reset(writer):
     """Go away without a word."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
