@@ -29,6 +29,10 @@ def asked(house, command, *arguments) -> str:
     return done.stdout
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""The environment in which Python keeps output until it is flushed, as it usually does."""
+
+
 def refused(*arguments, code=Exit.REFUSED, run=waypost, **environment) -> str:
     """The one sentence of a command that fails."""
     done = run(*arguments, **environment)
@@ -251,7 +255,7 @@ def on_a_terminal(data):
         "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
     ]
     serve = [sys.executable, "-m", "waypost", "serve", "--data", str(data), *AT_ANY_PORT, "--authentication", "off"]
-    process = subprocess.Popen([*command, str(theirs), *serve], pass_fds=[theirs], env={**os.environ, "NO_COLOR": "1"})
+    process = subprocess.Popen([*command, str(theirs), *serve], pass_fds=[theirs], env=BUFFERED | {"NO_COLOR": "1"})
     os.close(theirs)
     said = b""
     while b"Ctrl-C stops it." not in said:
@@ -307,7 +311,9 @@ def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data")]
     ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
-    with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=write_end, text=True) as process:
+    with subprocess.Popen(
+        [*command, *ports], stdout=subprocess.PIPE, stderr=write_end, text=True, env=BUFFERED
+    ) as process:
         os.close(write_end)
         assert "is ready" in process.stdout.readline()
         os.close(read_end)

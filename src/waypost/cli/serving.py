@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,6 +139,18 @@ def serve(
     except opening.CannotStart as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
+    _drop_unread_output()
+
+
+def _drop_unread_output() -> None:
+    """Drop what nobody can read any more: Python would flush it at its exit, fail, and end with exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _with_its_file(ctx: typer.Context, config: str, error: BadSetting) -> BadSetting:
