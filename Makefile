@@ -5,11 +5,14 @@
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
 unexport PYTHONDONTWRITEBYTECODE
+# Servers write as they do elsewhere, where nobody has set this.
+unexport PYTHONUNBUFFERED
 BIN := .venv/bin
 # Nothing is written outside the checkout, caches included.
 CACHE := $(CURDIR)/.cache
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --cache-dir $(CACHE)/pip
-NPM := npm ci --silent --ignore-scripts --no-audit --no-fund --cache $(CACHE)/npm --prefix
+PATIENTLY := scripts/patiently.sh
+NPM := $(PATIENTLY) fetching npm ci --fetch-retries 1 --silent --ignore-scripts --no-audit --no-fund --cache $(CACHE)/npm --prefix
 
 # Locked, hashed dependencies; the package itself is installed in place. Each set is installed once per lock.
 RUN := .venv/installed-run
@@ -29,6 +32,7 @@ demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo
 
 test: $(DEV) $(JUDGES) ## Run all tests
+	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE)
 
 # Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
@@ -37,7 +41,7 @@ $(SUITE): requirements/dev.txt | $(DEV)
 	@echo "Fetching botocore's protocol suite"
 	@rm -rf $@ && mkdir -p $@
 	@sed -n '/^botocore==/,/^ *# via/p' requirements/dev.txt > $@/requirements.txt
-	@$(PIP) download --require-hashes --no-deps --no-build-isolation --no-binary botocore --dest $@ \
+	@$(PATIENTLY) fetching $(PIP) download --require-hashes --no-deps --no-build-isolation --no-binary botocore --dest $@ \
 		--requirement $@/requirements.txt
 	@tar --extract --gzip --file $@/*.tar.gz --directory $@ --strip-components 3 --wildcards '*/protocols/*/rest-json.json'
 
@@ -86,7 +90,7 @@ flood: $(DEV) ## Measure what thousands of mail clients at once do to the server
 	@$(BIN)/python bench/flood.py
 
 fuzz: $(DEV) ## Fuzz the SMTP session and what is read of headers (12 minutes; Linux, Python before 3.14)
-	@scripts/install.sh requirements/fuzz.txt
+	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
 	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
 	@$(BIN)/python fuzz/headers.py -max_total_time=120 -max_len=1200 -timeout=20
 
@@ -134,14 +138,15 @@ clean: ## Remove everything that was made
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waypost needs Python 3.11 or newer")'
+	@echo "Making a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv
 
 $(RUN): requirements/installer.txt requirements/run.txt pyproject.toml scripts/install.sh | .venv/bin/python
 	@echo "Installing Waypost and its dependencies into .venv"
-	@scripts/install.sh requirements/run.txt
+	@$(PATIENTLY) installing scripts/install.sh requirements/run.txt
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
 	@echo "Installing what the tests need into .venv"
-	@scripts/install.sh requirements/dev.txt
+	@$(PATIENTLY) installing scripts/install.sh requirements/dev.txt
 	@touch $@

@@ -28,7 +28,9 @@ for python in "$@"; do
     for target in ${TARGETS:-demo test}; do
         echo "== Python $version, $("$python" -m ensurepip --version): make $target"
         began=$(date +%s)
+        # Which authorities are trusted is a matter of the machine, and no cache.
         env -i HOME="$home" PATH="$PATH" LANG=C.UTF-8 ${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} \
+            ${NODE_EXTRA_CA_CERTS:+NODE_EXTRA_CA_CERTS="$NODE_EXTRA_CA_CERTS"} \
             make --no-print-directory -C "$clone" "$target" PYTHON="$python" || exit 1
         echo "== Python $version: make $target took $(($(date +%s) - began)) s"
     done

@@ -8,13 +8,6 @@ set -eu
 cd "$(dirname "$0")/.."
 uv=.venv/bin/uv
 
-say_every_few_seconds() {
-    while sleep 5; do echo "  still installing; a slow network may take some minutes"; done
-}
-say_every_few_seconds &
-said_by=$!
-trap 'kill $said_by 2>/dev/null || :' EXIT
-
 wanted=$(sed -n 's/^uv==\([^ ]*\).*/uv \1/p' requirements/installer.txt)
 case "$($uv --version 2>/dev/null)" in
 "$wanted" | "$wanted "*) ;;
