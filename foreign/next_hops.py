@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foreign import roots
 from foreign.waiting import answers, eventually, free_port
+from tests.e2e.senders import exim as exim_program
 
 HERE = Path(__file__).parent
 JAVASCRIPT = Path(__file__).parents[1] / ".cache" / "foreign" / "javascript"
@@ -69,17 +70,7 @@ def haraka(directory: Path):
         yield NextHop(f"smtp://127.0.0.1:{port}", lambda: files_in(kept))
 
 
-_EXIM = """\
-primary_hostname = next-hop.example
-spool_directory = {directory}/spool
-log_file_path = {directory}/spool/log-%s
-keep_environment =
-host_lookup =
-rfc1413_query_timeout = 0s
-acl_smtp_rcpt = accept
-acl_smtp_data = accept
-smtputf8_advertise_hosts = *
-begin routers
+_DELIVERS = """\
 here:
   driver = accept
   transport = keep
@@ -100,11 +91,9 @@ keep:
 def exim(_: Path):
     """Exim, in a Debian root of its own, which delivers into a maildir at once."""
     port = free_port()
-    with roots.directory("exim") as directory:
-        (directory / "spool").mkdir(mode=0o777)
-        (directory / "spool").chmod(0o777)
-        config = directory / "exim.conf"
-        config.write_text(_EXIM.format(directory=directory))
+    with roots.directory("exim") as outside:
+        directory = outside / "exim"
+        config = exim_program.configure(directory, _DELIVERS, queue_only="false")
         command = roots.command("exim", "/usr/sbin/exim4")
         options = ["-C", config, "-bdf", "-q1m", "-odf", "-oX", f"127.0.0.1.{port}", "-oP", directory / "pid"]
         with (

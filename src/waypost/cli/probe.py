@@ -54,7 +54,7 @@ def probe(
 
 
 def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) -> Any:
-    """The message, when each delivery was attempted, or after so many seconds. Meanwhile its events are told."""
+    """The message, when each delivery was attempted, or after so many seconds. Meanwhile its events are printed."""
     deadline = time.monotonic() + wait
     say_at = time.monotonic() + SAY_AFTER
     told = 0
