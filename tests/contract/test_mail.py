@@ -224,7 +224,7 @@ def test_mail_outlives_its_instance(house):
 
 def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(house):
     assert inbox(house, "p") == []
-    with pytest.raises(errors.NotFound, match="No email address nobody@example\\.com in account 000000000000"):
+    with pytest.raises(errors.NotFound, match="There is no email address nobody@example\\.com in account 000000000000"):
         inbox(house, "nobody")
     with pytest.raises(errors.NotFound, match="No message m1 was delivered"):
         house.search(trace.message_details, TENANT.account, "m1")
