@@ -106,9 +106,8 @@ def test_a_shell_completes_commands_and_options(words, expected):
     asked = {"_WAYPOST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True, timeout=200, check=False)
     assert (done.returncode, set(done.stdout.split())) == (0, expected)
-    shown = subprocess.run(
-        [command, "--show-completion", "bash"], capture_output=True, text=True, timeout=200, check=False
-    )
+    in_a_shell = ["bash", "-c", '"$0" --show-completion; exit $?', command]  # the command looks which shell started it
+    shown = subprocess.run(in_a_shell, capture_output=True, text=True, timeout=200, check=False)
     assert "complete" in shown.stdout
 
 
