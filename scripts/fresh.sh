@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 here=$PWD
 place=$(mktemp -d)
+chmod 755 "$place" # the tests' PostgreSQL and mail servers run as other users, who have to reach their files
 trap 'rm -rf "$place"' EXIT
 
 if [ $# -eq 0 ]; then
