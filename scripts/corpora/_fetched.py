@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,23 +21,31 @@ class Sdist:
 
     def fetched(self) -> Path:
         """The directory that it is unpacked in. It is not installed; pip runs its build script for the metadata."""
-        place = PLACE / f"{self.project}-{self.version}"
-        if not place.exists():
-            print(f"Fetching {place.name}", flush=True)
-            coming = PLACE / f"{place.name}.coming"
-            shutil.rmtree(coming, ignore_errors=True)
-            coming.mkdir(parents=True)
-            requirement = coming / "requirement.txt"
-            requirement.write_text(f"{self.project}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8")
-            self._download(requirement, coming)
-            (archive,) = coming.glob("*.tar.gz")
-            subprocess.run(["tar", "--extract", "--gzip", f"--file={archive}", f"--directory={coming}"], check=True)
-            coming.rename(place)
-        return place
+        return unpacked(f"{self.project}-{self.version}", self._download)
 
-    @staticmethod
-    def _download(requirement: Path, place: Path) -> None:
+    def _download(self, place: Path) -> Path:
+        requirement = place / "requirement.txt"
+        requirement.write_text(f"{self.project}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8")
         options = ["--quiet", "--disable-pip-version-check", f"--cache-dir={CACHE / 'pip'}", "--require-hashes"]
         options += ["--no-deps", "--no-binary=:all:", "--no-build-isolation", f"--dest={place}"]
         command = [sys.executable, "-m", "pip", "download", *options, f"--requirement={requirement}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = place.glob("*.tar.gz")
+        return archive
+
+
+def unpacked(name: str, download: Callable[[Path], Path]) -> Path:
+    """The directory in `PLACE` that an archive is unpacked in, once.
+
+    `download` fetches the archive into the directory that it is given, checks it, and returns its path.
+    """
+    place = PLACE / name
+    if not place.exists():
+        print(f"Fetching {name}", flush=True)
+        coming = PLACE / f"{name}.coming"
+        shutil.rmtree(coming, ignore_errors=True)
+        coming.mkdir(parents=True)
+        archive = download(coming)
+        subprocess.run(["tar", "--extract", "--gzip", f"--file={archive}", f"--directory={coming}"], check=True)
+        coming.rename(place)
+    return place

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.corpora._fetched import CACHE, PLACE
+from scripts.corpora._fetched import CACHE, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,14 @@ class Package:
         if not shutil.which("npm"):
             print(f"{self.project} {self.version} is left out: there is no npm")
             return None
-        place = PLACE / f"npm-{self.project}-{self.version}"
-        if not place.exists():
-            print(f"Fetching {place.name}", flush=True)
-            coming = PLACE / f"{place.name}.coming"
-            shutil.rmtree(coming, ignore_errors=True)
-            coming.mkdir(parents=True)
-            options = ["--silent", "--ignore-scripts", f"--cache={CACHE / 'npm'}", f"--pack-destination={coming}"]
-            command = ["npm", "pack", *options, f"{self.project}@{self.version}"]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            (archive,) = coming.glob("*.tgz")
-            found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-            if found != self.sha512:
-                sys.exit(f"{self.project} {self.version} from npm has the hash {found}, and not {self.sha512}")
-            subprocess.run(["tar", "--extract", "--gzip", f"--file={archive}", f"--directory={coming}"], check=True)
-            coming.rename(place)
-        return place
+        return unpacked(f"npm-{self.project}-{self.version}", self._download)
+
+    def _download(self, place: Path) -> Path:
+        options = ["--silent", "--ignore-scripts", f"--cache={CACHE / 'npm'}", f"--pack-destination={place}"]
+        command = ["npm", "pack", *options, f"{self.project}@{self.version}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (archive,) = place.glob("*.tgz")
+        found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        if found != self.sha512:
+            sys.exit(f"{self.project} {self.version} from npm has the hash {found}, and not {self.sha512}")
+        return archive
