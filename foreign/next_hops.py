@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foreign import roots
-from foreign.waiting import answers, eventually, free_port
+from foreign.ports import answers, free_port
 from tests.e2e.senders import exim as exim_program
+from tests.patience import wait_until
 
 HERE = Path(__file__).parent
 JAVASCRIPT = Path(__file__).parents[1] / ".cache" / "foreign" / "javascript"
@@ -174,7 +175,7 @@ def wait_for(port: int, process: subprocess.Popen, log: Path):
         assert process.poll() is None, log.read_text(errors="replace")
         return answers(port)
 
-    eventually(is_there)
+    wait_until(is_there)
 
 
 def files_in(directory: Path) -> list[bytes]:

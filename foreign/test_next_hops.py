@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from foreign import next_hops, roots
-from foreign.waiting import PATIENCE, eventually
 from tests.e2e.house import House
+from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
 NEXT_HOPS = {
@@ -62,21 +62,21 @@ def test_a_message_arrives_octet_for_octet(house, next_hop, kind):
         client.sendmail("ann@client.example", [recipient], message, mail_options=parameters)
     (sent,) = house.inbox(recipient)
 
-    eventually(lambda: len(next_hop.kept()) > before or _failure(house, sent["id"]))
+    wait_until(lambda: len(next_hop.kept()) > before or _failure(house, sent["id"]))
     assert _failure(house, sent["id"]) is None
     (kept,) = [octets for octets in next_hop.kept() if sent["id"].encode() in octets]
     header, _, body = _with_crlf(kept).partition(b"\r\n\r\n")
     expected_header, _, expected_body = message.partition(b"\r\n\r\n")
     assert body == expected_body
     assert header.endswith(expected_header)
-    eventually(lambda: house.json(f"messages/{sent['id']}")["deliveries"][0]["status"] == "delivered")
+    wait_until(lambda: house.json(f"messages/{sent['id']}")["deliveries"][0]["status"] == "delivered")
 
 
 def test_both_sides_of_an_alias_link_arrive_once(house, next_hop):
     alias, _primary = house.linked_pair()
     message_id = house.deliver(MESSAGES["plain"][0], alias)
-    eventually(lambda: sum(message_id.encode() in octets for octets in next_hop.kept()) >= 2)
-    eventually(lambda: {d["status"] for d in house.json(f"messages/{message_id}")["deliveries"]} == {"delivered"})
+    wait_until(lambda: sum(message_id.encode() in octets for octets in next_hop.kept()) >= 2)
+    wait_until(lambda: {d["status"] for d in house.json(f"messages/{message_id}")["deliveries"]} == {"delivered"})
     assert sum(message_id.encode() in octets for octets in next_hop.kept()) == 2
 
 

@@ -143,7 +143,7 @@ def serve(
 
 
 def _drop_unread_output() -> None:
-    """Drop what nobody can read any more: Python would flush it at its exit, fail, and end with exit code 120."""
+    """Drop output that has no reader: Python would flush it at its exit, fail, and end with exit code 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -124,7 +124,7 @@ def _ascii(octets: bytes) -> str:
 
 
 def _roman(octets: bytes) -> str:
-    """JIS X 0201, left half: ASCII but for two characters."""
+    """JIS X 0201, left half: ASCII with two other characters."""
     return _ascii(octets).replace("\\", "¥").replace("~", "\N{OVERLINE}")
 
 
