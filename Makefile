@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fix bench cost backlog flood fuzz search postgresql foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo test pages coverage check fix bench cost backlog flood fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -19,8 +19,8 @@ RUN := .venv/installed-run
 DEV := .venv/installed-dev
 SUITE := .venv/botocore-sdist
 SIMULATOR := .venv/iam-simulate
-# One worker more than there are cores, because tests wait for servers; up to four, because each starts servers of its own.
-WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -lt 4 ] && echo $$((n + 1)) || echo 4)
+# Two workers more than there are cores, because tests wait for servers; up to four, because each starts servers of its own.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -lt 2 ] && echo 3 || echo 4)
 AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 SENDERS := .venv/senders
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
@@ -31,9 +31,12 @@ help: ## Show this
 demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo
 
-test: $(DEV) $(JUDGES) ## Run all tests
+test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
-	@$(BIN)/python -m pytest $(AT_ONCE)
+	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/docs_blocks
+
+pages: $(DEV) ## Run the code blocks of README, the tutorial and the how-to pages (half a minute)
+	@$(BIN)/python -m pytest $(AT_ONCE) tests/docs_blocks
 
 # Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
 # the locked version and hash, and a simulator of IAM policies, which wants Node; without Node its test is skipped.

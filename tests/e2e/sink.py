@@ -66,6 +66,10 @@ class Sink:
         """How often each delivery was taken."""
         return Counter(taken.delivery_id for taken in list(self.taken))
 
+    def last_for(self, recipient: str) -> Taken:
+        """The newest message for a recipient; notices of other tests may come in between."""
+        return next(taken for taken in reversed(self.taken) if taken.recipient == recipient)
+
     def wait_for(self, count: int) -> list:
         """What was taken, as soon as it is so much."""
         wait_until(lambda: len(self.taken) >= count, lambda: f"{len(self.taken)} of {count} messages came")

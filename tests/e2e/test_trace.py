@@ -196,7 +196,7 @@ def test_what_is_explained_is_what_happens(late, sink):
         (delivery,) = late.json("explain", address=address, **{"from": sender})["deliveries"]
         late.deliver(HELLO % b"happens@client.example", address, sender=sender)
         late.settle()
-        sent = sink.taken[-1].sender
+        sent = sink.last_for(address).sender
         assert sent.rpartition("@")[2] == (delivery["sender"]["rewritten_to"] or sender.rpartition("@")[2])
 
 
@@ -204,7 +204,7 @@ def test_a_rewritten_sender_is_explained(late, sink):
     address = late.make("out.example")
     message_id = late.deliver(HELLO % b"rewritten@client.example", address)
     late.settle()
-    rewritten = sink.taken[-1].sender
+    rewritten = sink.last_for(address).sender
     found = late.json("explain", address=rewritten)
     assert found["accepted"] is False
     assert found["because"][0].startswith(
@@ -232,7 +232,7 @@ def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, 
     late.deliver(HELLO % b"circle@client.example", address)
     late.settle()
     file = tmp_path / "message.eml"
-    file.write_bytes(sink.taken[-1].octets.replace(b"\r\n", b"\n"))  # as files have it
+    file.write_bytes(sink.last_for(address).octets.replace(b"\r\n", b"\n"))  # as files have it
     code, printed, err = commands.run("explain", address, "--message", file)
     verdict, *further = printed.splitlines()
     assert (code, err) == (1, "")
@@ -264,7 +264,7 @@ def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
     assert lines[0].endswith(f" was accepted for {address}.")
     assert f"queued for {address}, by {sink.to}" in lines[3]
     assert any(line.endswith(f"delivered to {address} by {sink.to}, with attempt 1") for line in lines)
-    probe = sink.taken[-1]
+    probe = sink.last_for(address)
     assert (probe.sender, probe.recipient) == ("", address)
     assert f"Subject: Test of the route for {address}\r\n".encode() in probe.octets
     assert b"This message can be deleted." in probe.octets
