@@ -70,6 +70,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "tls_required": ("yes", Has("Offer", "needs_tls", True)),
     "tls_clients": ("{home}/authority.pem", Has("TlsFiles", "client_authority", Path("{home}/authority.pem"))),
     "proxy_networks": ("10.9.8.0/24", ip_network("10.9.8.0/24")),
+    "trusted_networks": ("10.9.7.0/24", ip_network("10.9.7.0/24")),
     "smtp_connections": ("57", Has("Bounds", "connections", 57)),
     "smtp_connections_each": ("57", Has("Bounds", "connections_each", 57)),
     "smtp_new_connections_each": ("57", Has("Bounds", "new_connections_a_minute", 57)),

@@ -12,6 +12,7 @@ BAD = {
     "lmtp": ["25", "localhost", "localhost:", ":25", "localhost:99999", "localhost:٢٥"],
     "tls_required": ["", "Yes", "true", "1", "maybe"],
     "proxy_networks": ["10.0.0.1/8", "10.0.0.0/33", "balancer.example", "10.0.0.0/8;192.0.2.7", "2001:db8::/129", "-"],
+    "trusted_networks": ["10.0.0.1/8", "localhost", "127.0.0.1;::1", "*", "::1/129"],
     "smtp_connections": ["", "9", "1000001", "many", "-10", "1e4", "20 000", "٢٠٠٠"],
     "smtp_connections_each": ["", "0", "1000001", "-1", "1.5"],
     "smtp_messages_each": ["", "-1", "1000001", "0.5", "ten"],
@@ -58,6 +59,7 @@ def test_good_values_are_understood():
         tls_required="yes",
         tls_clients="clients.pem",
         proxy_networks="10.0.0.0/8, 192.0.2.7,,2001:db8::/32",
+        trusted_networks="127.0.0.0/8, ::1",
         smtp_connections="10",
         smtp_connections_each="1",
         smtp_messages_each="0",
@@ -68,6 +70,7 @@ def test_good_values_are_understood():
         dns="127.0.0.1:53,[::1]:5353",
     )
     assert settings.proxies == [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")]
+    assert settings.trusted == [ip_network("127.0.0.0/8"), ip_network("::1")]
     assert settings.resolvers == [("127.0.0.1", 53), ("::1", 5353)]
     assert settings.seconds_before_greeting == 2
 
@@ -75,8 +78,25 @@ def test_good_values_are_understood():
 def test_by_default_there_is_no_tls_no_lmtp_and_nobody_is_believed():
     settings = Settings()
     assert (settings.smtps, settings.lmtp, settings.tls_certificate, settings.tls_required) == ("", "", "", "no")
-    assert settings.proxies == settings.resolvers == []
+    assert settings.proxies == settings.trusted == settings.resolvers == []
     assert settings.seconds_before_greeting == 0
+
+
+MAIL_IS_CHECKED = [
+    ({}, False),
+    ({"smtp": "localhost:1025,[::1]:1025"}, False),
+    ({"trusted_networks": "127.0.0.0/8"}, False),
+    ({"smtp": "0.0.0.0:25"}, True),
+    ({"smtp": "127.0.0.1:25", "smtps": "0.0.0.0:465"} | TLS, True),
+    ({"proxy_networks": "127.0.0.1"}, True),
+    ({"authentication": "enforce"}, True),
+    ({"smtp": "0.0.0.0:25", "authentication": "off"}, False),
+]
+
+
+@pytest.mark.parametrize(("given", "is_checked"), MAIL_IS_CHECKED, ids=str)
+def test_record_asks_no_dns_while_only_this_machine_can_connect(given, is_checked):
+    assert Settings(**given).checks_senders is is_checked
 
 
 def test_domains_with_subaddresses_are_compared_as_a_labels():

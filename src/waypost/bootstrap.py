@@ -292,6 +292,7 @@ class Service:
             bounds=bounds,
             certificates=self._certificates_in_use,
             proxy_networks=settings.proxies,
+            trusted_networks=settings.trusted,
         )
 
     def _connections(self) -> int:

@@ -63,12 +63,17 @@ class Settings:
         "Networks of load balancers, as in 10.0.0.0/8,192.0.2.7: each connection from there says by the PROXY "
         "protocol, version 2, who the client is.",
     )
+    trusted_networks: str = _setting(
+        "",
+        "Networks whose clients are trusted, as in 127.0.0.0/8,::1: their senders are believed and get notices, and "
+        "they may name any number of unknown recipients. By default none, not even loopback.",
+    )
     smtp_connections: str = _setting("15000", "Connections of mail clients at once.")
     smtp_connections_each: str = _setting("100", "Of these, from one address, or one /64 network with IPv6.")
     smtp_new_connections_each: str = _setting("0", "New connections a minute from one address; 0 for any number.")
     smtp_messages_each: str = _setting("0", "Messages a minute that one address may begin; 0 for any number.")
     smtp_unknown_recipients: str = _setting(
-        "20", "Unknown recipients in a session, after which it is ended: somebody is guessing addresses."
+        "20", "Unknown recipients in a session, after which the server ends it: the client is guessing addresses."
     )
     smtp_memory: str = _setting("128", "MiB of memory for all that comes in at once. More goes to disk as it comes.")
     greeting_delay: str = _setting(
@@ -77,8 +82,8 @@ class Settings:
     )
     authentication: str = _setting(
         "record",
-        "SPF, DKIM and DMARC of mail that does not come from this machine: record what they say, enforce to refuse "
-        "what DMARC wants refused, or off.",
+        "SPF, DKIM and DMARC of mail from untrusted clients: record what they say, enforce to refuse what DMARC wants "
+        "refused, or off. A server that listens on loopback alone has nothing to record.",
     )
     dns: str = _setting(
         "", "IP or IP:PORT of the DNS resolver to ask, or several with commas; by default the system's."
@@ -148,7 +153,7 @@ class Settings:
             raise BadSetting("--tls-clients needs --tls-required yes: in clear nobody shows a certificate")
         if self.tls_key and self.tls_certificate == SELF_SIGNED:
             raise BadSetting(f"--tls-key is made with --tls-certificate {SELF_SIGNED}, and cannot be given")
-        _ = (self.proxies, self.resolvers, self.seconds_before_greeting, self.subaddressed)
+        _ = (self.proxies, self.trusted, self.resolvers, self.seconds_before_greeting, self.subaddressed)
 
     def addresses(self, name: str) -> list[str]:
         """Where mail is listened for, as HOST:PORT each; none if it is not."""
@@ -158,10 +163,12 @@ class Settings:
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """Networks from which the PROXY protocol comes."""
-        try:
-            return [ip_network(text.strip()) for text in self.proxy_networks.split(",") if text.strip()]
-        except ValueError as error:
-            raise BadSetting(f"--proxy-networks must be networks such as 10.0.0.0/8: {error}") from error
+        return _networks("proxy_networks", self.proxy_networks)
+
+    @property
+    def trusted(self) -> list[IPv4Network | IPv6Network]:
+        """Networks whose clients are trusted."""
+        return _networks("trusted_networks", self.trusted_networks)
 
     @property
     def resolvers(self) -> list[tuple[str, int]]:
@@ -186,9 +193,14 @@ class Settings:
 
     @property
     def checks_senders(self) -> bool:
-        """Whether there may be mail to check: none that comes from this machine is."""
+        """Whether mail is checked: always with `enforce`, and with `record` where other machines can connect.
+
+        No domain lists a loopback address in its SPF record. So a server on a laptop does not ask the DNS about each
+        message, and it works as fast without a network. That is not trust: such mail is as unproved as any.
+        """
         heard = (host_and_port(name, address)[0] for name in ("smtp", "smtps") for address in self.addresses(name))
-        return self.authentication != "off" and (bool(self.proxies) or not all(map(_is_loopback, heard)))
+        is_reached = bool(self.proxies) or not all(map(_is_loopback, heard))
+        return self.authentication == "enforce" or (self.authentication == "record" and is_reached)
 
     @property
     def seconds_before_greeting(self) -> float:
@@ -338,6 +350,14 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _networks(name: str, value: str) -> list[IPv4Network | IPv6Network]:
+    """Read networks with commas between them. Raises `BadSetting`."""
+    try:
+        return [ip_network(text.strip()) for text in value.split(",") if text.strip()]
+    except ValueError as error:
+        raise BadSetting(f"{option_name(name)} must be networks such as 10.0.0.0/8: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -82,7 +82,7 @@ class House:
             recipients=recipients,
             header=octets[: messages.end_of_header(octets)],
             raw=octets,
-            is_ours=True,
+            is_trusted=True,
             new_id=self.works.new_id,
             now=self.clock(),
         )

@@ -52,7 +52,7 @@ def accept_message(
     authserv_id: str = "",
     verdicts: Verdicts | None = None,
     unchecked: str = "",
-    is_ours: bool = False,
+    is_trusted: bool = False,
     new_id: notify.NewId,
     now: datetime,
 ) -> Accepted:
@@ -60,8 +60,8 @@ def accept_message(
 
     `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
     `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
-    empty where a server of ours hands the message over. `is_ours`: it comes from this machine, whose senders are
-    believed. `new_id` gives ids to notices. When the transaction is committed, the mail is ours.
+    empty where a server of ours hands the message over. `is_trusted`: a setting names the client's network, so its
+    senders are believed. `new_id` gives ids to notices. When the transaction is committed, the mail is ours.
 
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
@@ -83,7 +83,7 @@ def accept_message(
         size=kept + len(raw),
         subject=facts.subject,
         header_id=facts.header_id,
-        is_authentic=is_ours or (verdicts is not None and vouches_for(verdicts, envelope.sender)),
+        is_authentic=is_trusted or (verdicts is not None and vouches_for(verdicts, envelope.sender)),
         authserv_id=authserv_id,
     )
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []

@@ -65,6 +65,7 @@ def serve(
     tls_required: Annotated[str, _option("tls_required")] = _DEFAULTS.tls_required,
     tls_clients: Annotated[str, _option("tls_clients")] = _DEFAULTS.tls_clients,
     proxy_networks: Annotated[str, _option("proxy_networks")] = _DEFAULTS.proxy_networks,
+    trusted_networks: Annotated[str, _option("trusted_networks")] = _DEFAULTS.trusted_networks,
     smtp_connections: Annotated[str, _option("smtp_connections")] = _DEFAULTS.smtp_connections,
     smtp_connections_each: Annotated[str, _option("smtp_connections_each")] = _DEFAULTS.smtp_connections_each,
     smtp_new_connections_each: Annotated[
@@ -102,6 +103,7 @@ def serve(
             tls_required=tls_required,
             tls_clients=tls_clients,
             proxy_networks=proxy_networks,
+            trusted_networks=trusted_networks,
             smtp_connections=smtp_connections,
             smtp_connections_each=smtp_connections_each,
             smtp_new_connections_each=smtp_new_connections_each,

@@ -126,7 +126,7 @@ class Message:
     header_id: str = ""
     """Its Message-ID field, without the angle brackets; empty if it has none."""
     is_authentic: bool = False
-    """Whether the sender is who the envelope says, as far as SPF and DMARC can tell, or is of this machine."""
+    """Whether the sender is who the envelope says, as far as SPF and DMARC can tell, or its client is trusted."""
     authserv_id: str = ""
     """The name under which `Authentication-Results` in it would be ours; empty if a server of ours handed it over."""
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from datetime import datetime
-from ipaddress import ip_address
 
 from waypost.app.buckets import Buckets, network_of
 from waypost.domain import limits
@@ -62,10 +61,7 @@ class Admission:
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
         """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
-        network = network_of(peer)
-        if ip_address(peer).is_loopback or self._unknown.take(network, now).admitted:
-            return None
-        return replies.TOO_MANY_UNKNOWN
+        return None if self._unknown.take(network_of(peer), now).admitted else replies.TOO_MANY_UNKNOWN
 
 
 def _a_minute(count: float) -> Buckets | None:

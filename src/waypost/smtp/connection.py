@@ -77,6 +77,10 @@ class Server(Protocol):
         """A handshake failed, or TLS did later."""
         ...
 
+    def trusts(self, peer: str) -> bool:
+        """Whether a setting names the network of this client."""
+        ...
+
 
 class Connection(asyncio.BufferedProtocol):
     """One client. Its way: admitted or sent away, the handshake or the greeting, and then the session."""
@@ -109,6 +113,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = ""
         """The client's IP address."""
         self.are_strangers = listener.are_strangers
+        self._is_trusted = False
 
     # What the loop tells us
 
@@ -120,10 +125,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.begin(cast(asyncio.Transport, transport), name[0])
 
-    def begin(self, transport: asyncio.Transport, peer: str) -> None:
-        """The connection is ours, and this is the client's address."""
+    def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
+        """The connection is ours, and this is the client's address.
+
+        `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
+        """
         self._transport = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
+        self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
         if refusal:
             self._send_away(refusal)
@@ -290,8 +299,12 @@ class Connection(asyncio.BufferedProtocol):
     def _open(self, version: str) -> None:
         if self._is_lost:
             return
-        self._reception = Reception(self._server.house, peer=self.peer, are_strangers=self.are_strangers)
-        session = Session(self._listener.offer, peer=self.peer, gate=self._reception, tls=version)
+        self._reception = Reception(
+            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
+        )
+        session = Session(
+            self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
+        )
         self._session = session
         self._heard_at = self._progressed_at = self._transfer_at = self._loop.time()
         self._look_at_the_clock()

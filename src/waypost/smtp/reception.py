@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
-from ipaddress import ip_address
 
 from waypost import events
 from waypost.app import accept, ports
@@ -107,11 +106,15 @@ def _refusal(verdicts: Verdicts) -> Reply | None:
 class Reception:
     """Answers the questions of one client's session, and lets it begin messages or not."""
 
-    def __init__(self, house: House, *, peer: str, are_strangers: bool) -> None:
-        """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over."""
+    def __init__(self, house: House, *, peer: str, are_strangers: bool, is_trusted: bool = False) -> None:
+        """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over.
+
+        `is_trusted`: whether a setting names the network of this client, so that its senders are believed.
+        """
         self._house = house
         self._peer = peer
         self._are_strangers = are_strangers
+        self._is_trusted = is_trusted
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
 
@@ -164,7 +167,7 @@ class Reception:
         reply = errors.refusal(error)
         if reply is None:
             return self._house.failed(error)
-        if reply == replies.NO_SUCH_USER and self._are_strangers:
+        if reply == replies.NO_SUCH_USER and self._are_strangers and not self._is_trusted:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
@@ -222,7 +225,7 @@ class Reception:
             verdicts=verdicts,
             unchecked=why_not,
             new_id=lambda: house.ids.new(now),
-            is_ours=self._are_strangers and ip_address(self._peer).is_loopback,
+            is_trusted=self._is_trusted,
             now=now,
         )
         accepted = await house.store.write(use_case)
@@ -244,8 +247,8 @@ class Reception:
             return None, ""
         if not self._are_strangers:
             return None, "a mail server of ours handed it over"
-        if ip_address(self._peer).is_loopback:
-            return None, "it comes from this machine"
+        if self._is_trusted:
+            return None, "it comes from a trusted network"
         claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
         size = question.start + len(question.raw)
         verdicts = await self._house.authenticator.check(claim, self._octets(question), size)

@@ -31,12 +31,17 @@ class SmtpServer:
         bounds: Bounds,
         certificates: tls.Certificates | None = None,
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
+        trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """`proxy_networks`: from there, each connection says by the PROXY protocol who the client is."""
+        """`proxy_networks`: from there, each connection says by the PROXY protocol who the client is.
+
+        `trusted_networks`: clients there are trusted.
+        """
         self.house = house
         self.bounds = bounds
         self.certificates = certificates
         self._proxy_networks = proxy_networks
+        self._trusted_networks = trusted_networks
         self.busy = 0
         """Clients whose questions are being answered."""
         self.buffer = memoryview(bytearray(READ))
@@ -112,8 +117,11 @@ class SmtpServer:
 
     def is_proxy(self, peer: str) -> bool:
         """Whether a connection from there says by the PROXY protocol who the client is."""
-        address = ip_address(peer.removeprefix("::ffff:"))
-        return any(address in network for network in self._proxy_networks)
+        return _is_in(self._proxy_networks, peer.removeprefix("::ffff:"))
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a setting names the network of this client."""
+        return _is_in(self._trusted_networks, peer)
 
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
         """A connection from such a network did not say it."""
@@ -129,6 +137,13 @@ class SmtpServer:
         for reply, count in self._sent_away.items():
             self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
         self._sent_away.clear()
+
+
+def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
+    if not networks:
+        return False
+    address = ip_address(peer)
+    return any(address in network for network in networks)
 
 
 class _Front(asyncio.Protocol):
@@ -148,10 +163,13 @@ class _Front(asyncio.Protocol):
 
         def goes_on(address: str | None) -> None:
             transport.set_protocol(self._connection)
-            self._connection.begin(transport, address or peer)
+            # Without an address it is the balancer's own connection, or that of a client it does not name. So it is
+            # not trusted, also where the balancer's network is.
+            self._connection.begin(transport, address or peer, can_be_trusted=address is not None)
 
         if not self._server.is_proxy(peer):
-            goes_on(None)
+            transport.set_protocol(self._connection)
+            self._connection.begin(transport, peer)
             return
         header = ProxyHeader(
             seconds=self._server.bounds.handshake,

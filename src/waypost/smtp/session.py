@@ -50,12 +50,16 @@ class State(Enum):
 class Session:
     """One client's session, from the greeting to the end."""
 
-    def __init__(self, offer: Offer, *, peer: str, gate: Gate, tls: str = "") -> None:
-        """`peer` is the client's IP address, `tls` the version and cipher if TLS was there from the beginning."""
+    def __init__(self, offer: Offer, *, peer: str, gate: Gate, tls: str = "", is_trusted: bool = False) -> None:
+        """`peer` is the client's IP address, `tls` the version and cipher if TLS was there from the beginning.
+
+        A client that `is_trusted` may name any number of unknown recipients.
+        """
         self._offer = offer
         self._peer = peer
         self._gate = gate
         self._tls = tls
+        self._may_guess = is_trusted or offer.lmtp
         self._state = State.START
         self._farewell: Reply | None = None
         self._input = bytearray()
@@ -409,7 +413,7 @@ class Session:
 
     def _recipient_refused(self, reply: Reply) -> None:
         self._unknown_recipients += reply.code >= 500
-        if self._unknown_recipients >= self._offer.unknown_recipient_limit and not self._offer.lmtp:
+        if self._unknown_recipients >= self._offer.unknown_recipient_limit and not self._may_guess:
             reply = replies.TOO_MANY_UNKNOWN
         if reply.code == CLOSING:
             self.close(reply)

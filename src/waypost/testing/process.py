@@ -12,6 +12,9 @@ from typing import Any
 from waypost.datadir import DataDirectory, Profile, Run
 from waypost.settings import environment_name
 
+LOOPBACK = "127.0.0.0/8,::1"
+"""Networks that a server for tests trusts: a test's own mail client is the only one that connects to it."""
+
 
 class ServerDied(Exception):
     """The server ended before it was ready. The message is what it said."""
@@ -21,7 +24,10 @@ class Server:
     """A server on a data directory. `start` and `stop` or `kill` it as often as you like: the data stays."""
 
     def __init__(self, data: Path, *options: str) -> None:
-        """`options` are further arguments of `waypost serve`."""
+        """`options` are further arguments of `waypost serve`.
+
+        Clients on loopback are trusted, unless `options` have other `--trusted-networks`.
+        """
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
         """Where its log and its complaints go."""
@@ -32,7 +38,8 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
-        defaults = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off")
+        defaults = ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
+        defaults += ["--trusted-networks", LOOPBACK]
         self.data.parent.mkdir(parents=True, exist_ok=True)
         attached = [sys.executable, "-m", "waypost.testing.attached"]
         command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
