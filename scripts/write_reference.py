@@ -66,6 +66,7 @@ def _keys(table: str, keys: Mapping[str, settings_keys.Key]) -> list[str]:
 
 
 ASKED_ABOUT = {
+    operations.alias: "the alias",
     operations.email_address: "the email address of the path",
     operations.instance: "the instance",
     operations.any_resource: "`*`",
@@ -87,12 +88,11 @@ def compatibility_page() -> str:
     features, refused = [], []
     for name, operation in sorted(model.operations.items()):
         row = operations.OPERATIONS[name]
+        asked_about = ", then ".join(ASKED_ABOUT[of] for of in (row.resource_of, *row.others))
         path = "/" + "/".join(operation.segments)
         members = operation.input.shape["members"]
         token = "yes" if "ClientToken" in members else ""
-        features.append(
-            f"| {name} | `{operation.method} {path}` | {IDS[row.with_ids]} | {token} | {ASKED_ABOUT[row.resource_of]} |"
-        )
+        features.append(f"| {name} | `{operation.method} {path}` | {IDS[row.with_ids]} | {token} | {asked_about} |")
         refused += _refused(name, operation.errors)
     source = json.loads((ROOT / "src" / "waypost" / "api" / "model.json").read_text(encoding="utf-8"))["source"]
     return "\n".join(

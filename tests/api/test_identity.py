@@ -81,16 +81,25 @@ def standing(new_place):
 
 @dataclass(frozen=True)
 class Calling:
-    """How an operation is called on a place, and the ARN that a policy must allow it on."""
+    """How an operation is called on a place, and the ARNs that a policy must allow it on."""
 
     members: object
     arn: object
     ready: object = lambda connect, place: None
     """What has to be done first for the call to succeed."""
+    others: object = lambda place: []
+    """The ARNs that are asked about after the first."""
+
+    def arns(self, place):
+        return [self.arn(place), *self.others(place)]
 
 
 def unlinked(connect, place):
     connect.disassociate_email_address_alias(**place.pair)
+
+
+def its_alias(place):
+    return [place.arn(place.alias)]
 
 
 def new_spelling():
@@ -98,7 +107,7 @@ def new_spelling():
 
 
 CALLS = {
-    "AssociateEmailAddressAlias": Calling(lambda p: p.pair, Place.arn, unlinked),
+    "AssociateEmailAddressAlias": Calling(lambda p: p.pair, Place.arn, unlinked, its_alias),
     "CreateEmailAddress": Calling(
         lambda p: {"InstanceId": p.instance_id, "EmailAddress": new_spelling()}, lambda p: p.instance_arn
     ),
@@ -107,7 +116,7 @@ CALLS = {
     "DeleteInstance": Calling(lambda p: {"InstanceId": p.instance_id}, lambda p: p.instance_arn),
     "DescribeEmailAddress": Calling(lambda p: p.path, Place.arn),
     "DescribeInstance": Calling(lambda p: {"InstanceId": p.instance_id}, lambda p: p.instance_arn),
-    "DisassociateEmailAddressAlias": Calling(lambda p: p.pair, Place.arn),
+    "DisassociateEmailAddressAlias": Calling(lambda p: p.pair, Place.arn, others=its_alias),
     "ListInstances": Calling(lambda p: {}, lambda p: "*"),
     "ListTagsForResource": Calling(lambda p: {"resourceArn": p.arn()}, Place.arn),
     "SearchEmailAddresses": Calling(lambda p: {"InstanceId": p.instance_id}, lambda p: p.instance_arn),
@@ -179,10 +188,10 @@ def test_every_operation_is_tested():
 
 
 @every_operation
-def test_a_policy_for_one_operation_on_one_resource_lets_just_that_through(connect, client_with, place, operation):
+def test_a_policy_for_one_operation_on_its_resources_lets_just_that_through(connect, client_with, place, operation):
     calling = CALLS[operation]
     calling.ready(connect, place)
-    client = client_with(allow(operation, calling.arn(place)))
+    client = client_with(allow(operation, calling.arns(place)))
     for other in CALLS.keys() - {operation}:
         assert f"connect:{other}" in denial(client, other, **CALLS[other].members(place))
     assert call(client, operation, **calling.members(place))["ResponseMetadata"]["HTTPStatusCode"] == 200
@@ -190,7 +199,6 @@ def test_a_policy_for_one_operation_on_one_resource_lets_just_that_through(conne
 
 @every_operation
 def test_a_policy_for_another_resource_does_not(connect, client_with, standing, operation):
-    # The alias is another resource: to make it one is not asked about.
     others = [
         f"{standing.instance_arn}x",
         f"{standing.instance_arn}/contact/*",
@@ -208,12 +216,12 @@ def test_a_policy_for_another_resource_does_not(connect, client_with, standing, 
 
 @every_operation
 def test_a_denial_outweighs_what_is_allowed(client_with, standing, operation):
-    arn = CALLS[operation].arn(standing)
-    client = client_with(EVERYTHING, deny(operation, arn), name="ann")
-    assert denial(client, operation, **CALLS[operation].members(standing)) == (
-        f"User: arn:aws:iam::{ACCOUNT}:user/ann is not authorized to perform: connect:{operation} "
-        f"on resource: {arn} with an explicit deny in an identity-based policy"
-    )
+    for arn in CALLS[operation].arns(standing):
+        client = client_with(EVERYTHING, deny(operation, arn), name="ann")
+        assert denial(client, operation, **CALLS[operation].members(standing)) == (
+            f"User: arn:aws:iam::{ACCOUNT}:user/ann is not authorized to perform: connect:{operation} "
+            f"on resource: {arn} with an explicit deny in an identity-based policy"
+        )
 
 
 def test_the_root_user_is_named_as_such(client_with):
@@ -421,7 +429,7 @@ def test_an_arn_in_place_of_an_id_is_allowed_and_denied_as_the_id(connect, clien
     denied = client_with(EVERYTHING, deny(operation, place.arn()))
     assert f"on resource: {place.arn()} with" in denial(denied, operation, **members)
     CALLS[operation].ready(connect, place)
-    assert call(client_with(allow(operation, place.arn())), operation, **members)
+    assert call(client_with(allow(operation, CALLS[operation].arns(place))), operation, **members)
 
 
 @pytest.mark.parametrize("operation", ["CreateEmailAddress", "SearchEmailAddresses"])

@@ -104,10 +104,11 @@ class Api:
 
     async def _perform(self, operation: operations.Operation, call: calls.Call) -> calls.Output:
         """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
-        resource = operation.resource_of(call)
+        resources = operation.resources_of(call)
 
         def run(tx: Any) -> calls.Output:
-            policy.authorise(tx, call, resource)
+            for resource in resources:  # all of them, before anything is told of one
+                policy.authorise(tx, call, resource)
             return operation.run(tx, call)
 
         match operation.access:

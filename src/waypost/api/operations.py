@@ -1,4 +1,4 @@
-"""The operations, one row each: what runs, on which resource it has to be allowed, and which ids it takes."""
+"""The operations, one row each: what runs, on which resources it has to be allowed, and which ids it takes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,8 +28,14 @@ def instance(call: Call) -> Resource:
 
 
 def email_address(call: Call) -> Resource:
-    """The path's email address. The alias is not asked about: AWS names but one resource for Associate, too."""
+    """The path's email address."""
     return Resource(call.members.instance_id, call.members.email_address_id)
+
+
+def alias(call: Call) -> Resource:
+    """The email address that is, or becomes, an alias. Its mail goes to the primary, so it must be allowed itself."""
+    _, alias_id = email_addresses.primary_and_alias(call.members)
+    return Resource(call.members.instance_id, alias_id)
 
 
 def as_given(members: Any, _: Tenant) -> Any:
@@ -55,6 +61,12 @@ class Operation:
     access: Access
     resource_of: ResourceOf
     with_ids: WithIds
+    others: tuple[ResourceOf, ...] = ()
+    """The other resources whose ids the input has. The policy must allow the operation on each, after the first."""
+
+    def resources_of(self, call: Call) -> list[Resource | None]:
+        """All resources that the policy must allow the operation on, in the order in which it is asked."""
+        return [self.resource_of(call), *[of(call) for of in self.others]]
 
 
 LOOK_UP, SEARCH, WRITE = Access
@@ -63,14 +75,14 @@ _associate = email_addresses.link_operation(aliases.associate)
 _disassociate = email_addresses.link_operation(aliases.disassociate)
 
 OPERATIONS: Mapping[str, Operation] = {
-    "AssociateEmailAddressAlias": Operation(_associate, WRITE, email_address, calls.ids_or_arns),
+    "AssociateEmailAddressAlias": Operation(_associate, WRITE, email_address, calls.ids_or_arns, (alias,)),
     "CreateEmailAddress": Operation(email_addresses.create, WRITE, instance, calls.ids_or_arns),
     "CreateInstance": Operation(instances.create, WRITE, any_resource, as_given),
     "DeleteEmailAddress": Operation(email_addresses.delete, WRITE, email_address, calls.ids_or_arns),
     "DeleteInstance": Operation(instances.delete, WRITE, instance, calls.ids_only),
     "DescribeEmailAddress": Operation(email_addresses.describe, LOOK_UP, email_address, calls.ids_or_arns),
     "DescribeInstance": Operation(instances.describe, LOOK_UP, instance, calls.ids_only),
-    "DisassociateEmailAddressAlias": Operation(_disassociate, WRITE, email_address, calls.ids_or_arns),
+    "DisassociateEmailAddressAlias": Operation(_disassociate, WRITE, email_address, calls.ids_or_arns, (alias,)),
     "ListInstances": Operation(instances.page, LOOK_UP, any_resource, as_given),
     "ListTagsForResource": Operation(tags.listed, LOOK_UP, tags.resource, as_given),
     "SearchEmailAddresses": Operation(email_addresses.search, SEARCH, instance, calls.ids_or_arns),

@@ -23,7 +23,7 @@ from waypost.domain.instances import Tenant
 T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
-"""What the IAM policy of an access key must allow, on the resource `*`, to read what is here."""
+"""What the IAM policy of an access key must allow, for the whole account, to read what is here."""
 
 REDRIVE = "waypost:Redrive"
 """To have mail tried again."""
@@ -122,7 +122,7 @@ class Guard:
             user_agent=request.headers.get("user-agent", ""),
             now=self._clock(),
         )
-        decision = decisions.decide(key.policy, action=action, resource="*", lookup=circumstances.look_up)
+        decision = decisions.decide_for_all(key.policy, action=action, lookup=circumstances.look_up)
         return decision is decisions.Decision.ALLOWED
 
 

@@ -277,3 +277,46 @@ def test_a_negated_operator_is_true_where_the_positive_one_is_not(condition, con
 
 def test_documents_can_be_written_in_any_layout():
     assert policies.parse(json.dumps(json.loads(policies.ALLOW_ALL), indent=8)) == policies.parse(policies.ALLOW_ALL)
+
+
+TAGGED = {"Condition": {"StringEquals": {"aws:ResourceTag/team": "blue"}}}
+OF_ITS_OWNER = {"Condition": {"StringEquals": {"aws:username": "${aws:ResourceTag/owner}"}}}
+UNTAGGED = {"Condition": {"Null": {"aws:ResourceTag/secret": "true"}}}
+IN_INSTANCE = {"Condition": {"StringEquals": {"connect:InstanceId": "i-1"}}}
+
+# Statements, what is decided for an action that reaches everything in an account
+FOR_ALL = {
+    "all is allowed": ([ALLOW], "allowed"),
+    "nothing is said": ([a_statement(**OTHER)], "implicit deny"),
+    "allowed on one resource": ([a_statement(Resource=ADDRESS)], "implicit deny"),
+    "allowed on the others": ([{"Effect": "Allow", "Action": "*", "NotResource": ADDRESS}], "implicit deny"),
+    "allowed on what has a tag": ([a_statement(**TAGGED)], "implicit deny"),
+    "allowed on what has no tag": ([a_statement(**UNTAGGED)], "implicit deny"),
+    "allowed on what is the caller's": ([a_statement(**OF_ITS_OWNER)], "implicit deny"),
+    "allowed in an instance, and everywhere": ([a_statement(**IN_INSTANCE), ALLOW], "allowed"),
+    "allowed from here": ([a_statement(**FROM_HOME)], "allowed"),
+    "allowed from elsewhere": ([a_statement(**FROM_AFAR)], "implicit deny"),
+    "denied on one resource": ([ALLOW, a_statement("Deny", Resource=ADDRESS)], "explicit deny"),
+    "denied on the others": (
+        [ALLOW, {"Effect": "Deny", "Action": "*", "NotResource": ADDRESS}],
+        "explicit deny",
+    ),
+    "denied on what has a tag": ([ALLOW, a_statement("Deny", **TAGGED)], "explicit deny"),
+    "denied on what has no tag": ([ALLOW, a_statement("Deny", **UNTAGGED)], "explicit deny"),
+    "denied on what is the caller's": ([ALLOW, a_statement("Deny", **OF_ITS_OWNER)], "explicit deny"),
+    "denied in an instance": ([ALLOW, a_statement("Deny", **IN_INSTANCE)], "explicit deny"),
+    "denied from here": ([ALLOW, a_statement("Deny", Resource=ADDRESS, **FROM_HOME)], "explicit deny"),
+    "denied from elsewhere": ([ALLOW, a_statement("Deny", **FROM_AFAR)], "allowed"),
+    "something else is denied": ([ALLOW, a_statement("Deny", **OTHER)], "allowed"),
+}
+
+
+@pytest.mark.parametrize(("statements", "decision"), FOR_ALL.values(), ids=FOR_ALL)
+def test_an_action_that_reaches_all_resources_is_decided_as_for_the_most_protected_of_them(statements, decision):
+    policy = policies.parse(a_document(*statements))
+    lookup = lookup_in({"aws:sourceip": "192.0.2.1", "aws:username": "ann"})
+    assert decisions.decide_for_all(policy, action=ACTION, lookup=lookup).value == decision
+
+
+def test_a_policy_that_cannot_be_read_allows_nothing_on_all_resources():
+    assert decisions.decide_for_all(None, action=ACTION, lookup=lookup_in({})) is Decision.IMPLICIT_DENY

@@ -40,9 +40,59 @@ def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lo
     return Decision.IMPLICIT_DENY
 
 
-def _applies(statement: Statement, action: str, resource: str, lookup: keys.Lookup, *, doubtful: bool) -> bool:
+_OF_ONE_RESOURCE = ("aws:resourcetag/", "connect:instanceid")
+"""How condition keys begin that are facts of one resource."""
+
+
+class _DependsOnTheResourceError(Exception):
+    """A statement asks for a fact of one resource, and the action is about many."""
+
+
+def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
+    """Decide about one action, as `waypost:Inspect`, that reaches all resources of an account at once.
+
+    A Deny counts whatever resources it names, because the action may reach one of them; also where it has a condition on
+    a fact of one resource. An Allow counts only if it is for all resources, whatever their facts: not with NotResource.
+    `lookup` is asked for no fact of a resource.
+    """
+
+    def of_no_resource(key: str) -> tuple[str, ...] | None:
+        if key.startswith(_OF_ONE_RESOURCE):
+            raise _DependsOnTheResourceError
+        return lookup(key)
+
+    for statement in policy.denials if policy else ():
+        if _denies_some(statement, action, of_no_resource):
+            return Decision.EXPLICIT_DENY
+    for statement in policy.permissions if policy else ():
+        try:
+            if not statement.other_resources and _applies(statement, action, "*", of_no_resource, doubtful=False):
+                return Decision.ALLOWED
+        except _DependsOnTheResourceError:
+            continue
+    return Decision.IMPLICIT_DENY
+
+
+def _denies_some(statement: Statement, action: str, lookup: keys.Lookup) -> bool:
+    """Whether a Deny may apply to an action on one resource or more."""
+    if not _is_about(statement, action):
+        return False
+    for condition in statement.conditions:
+        try:
+            if not condition.holds(lookup, doubtful=True):
+                return False
+        except _DependsOnTheResourceError:  # it may hold for one
+            continue
+    return True
+
+
+def _is_about(statement: Statement, action: str) -> bool:
     names = statement.actions
-    if names is not None and (names.fullmatch(action) is None) is not statement.other_actions:
+    return names is None or (names.fullmatch(action) is None) is statement.other_actions
+
+
+def _applies(statement: Statement, action: str, resource: str, lookup: keys.Lookup, *, doubtful: bool) -> bool:
+    if not _is_about(statement, action):
         return False
     if statement.resources is not None:
         is_named = any(pattern.matches(resource, lookup) for pattern in statement.resources)
