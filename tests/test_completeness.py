@@ -81,6 +81,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "authentication": ("enforce", Has("House", "enforces", True)),
     "dns": ("192.0.2.57", ("192.0.2.57", 53)),
     "subaddressing": ("set.example", Has("Deployment", "subaddressed", frozenset({"set.example"}))),
+    "shared_domains": ("set.example", Has("Domains", "shared", frozenset({"set.example"}))),
     "hostname": ("mx.set.example", Has("Deployment", "hostname", "mx.set.example")),
     "database": ("{database}", PostgresStore),
     "database_connections": ("57", Has("ThreadPoolExecutor", "_max_workers", 57 - 2 * (57 // 4))),

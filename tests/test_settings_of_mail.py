@@ -20,6 +20,7 @@ BAD = {
     "smtp_memory": ["", "15", "1000001", "128MiB", "0x80"],
     "greeting_delay": ["2", "0s", "2 s", "-1s", "1.5s", "s", "2y", "99999d"],
     "authentication": ["", "yes", "Record", "on", "record,enforce"],
+    "shared_domains": [" ", "example.com,", "support@example.com", "*,example.com", "-", "a b"],
     "subaddressing": [" ", "example.com,", "support@example.com", "*", "-", "a b", "example.com;example.org"],
     "dns": ["resolver.example:53", "127.0.0.1:99999", "127.0.0.1:53,example:53", "resolver"],
 }
@@ -97,6 +98,12 @@ MAIL_IS_CHECKED = [
 @pytest.mark.parametrize(("given", "is_checked"), MAIL_IS_CHECKED, ids=str)
 def test_record_asks_no_dns_while_only_this_machine_can_connect(given, is_checked):
     assert Settings(**given).checks_senders is is_checked
+
+
+def test_shared_domains_are_compared_as_a_labels_and_an_asterisk_is_all():
+    assert Settings().shared == frozenset()
+    assert Settings(shared_domains="Example.com, Bücher.example").shared == {"example.com", "xn--bcher-kva.example"}
+    assert Settings(shared_domains="*").shared == {"*"}
 
 
 def test_domains_with_subaddresses_are_compared_as_a_labels():

@@ -22,6 +22,7 @@ from waypost.api.page_tokens import PageTokens
 from waypost.app import accept, access_keys, instances, ports
 from waypost.app.buckets import FailedSignatures
 from waypost.app.deployment import Deployment
+from waypost.app.email_addresses import Domains
 from waypost.app.routes import list_routes
 from waypost.authentication.checker import Checker
 from waypost.clock import VirtualClock, now
@@ -130,7 +131,7 @@ class Service:
         failures = FailedSignatures()
         rate = settings.limits_profile.rate
         api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
-        deployment, ids = self._deployment(), Ids()
+        deployment, ids = self._deployment(owner=tenant.account), Ids()
         worker = self._worker(deployment, ids)
         console = inspection.application(
             self._store,
@@ -181,8 +182,8 @@ class Service:
         via = self.file.delivery.bounces_via
         return [*self.file.routes, *([via] if via else [])]
 
-    def _deployment(self) -> Deployment:
-        """What the use cases of mail go by."""
+    def _deployment(self, *, owner: str) -> Deployment:
+        """What the use cases of mail go by. `owner` is the account of the server's owner."""
         delivery, directory = self.file.delivery, self.directory
         return Deployment(
             hostname=self.settings.real_hostname,
@@ -195,6 +196,7 @@ class Service:
             delay_warning=delivery.delay_warning,
             srs_domain=delivery.srs_domain,
             srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
+            owner=owner,
             subaddressed=self.settings.subaddressed,
             own_domains=delivery.own_domains,
         )
@@ -356,6 +358,7 @@ class Service:
             page_tokens=PageTokens(self.directory.derived_key("page tokens")),
             token_retention=self.settings.client_token_retention,
             email_address_quota=self.settings.limits_profile.email_addresses,
+            domains=Domains(shared=self.settings.shared, subaddressed=self.settings.subaddressed),
         )
 
     async def _listen(self, edge: str, address: str, start: Start) -> str:

@@ -94,6 +94,11 @@ class Settings:
         "Domains, with commas, as in example.com,example.org, where mail for support+x@ is for support@ if there is no "
         "support+x@; by default none.",
     )
+    shared_domains: str = _setting(
+        "",
+        "Domains, with commas, in which every account may have email addresses, or * for all; by default a domain "
+        "belongs to the account that has some in it.",
+    )
     database: str = _setting(
         "",
         "postgresql://USER@HOST/NAME, to keep everything there, shared by several servers; by default a SQLite file in "
@@ -153,7 +158,7 @@ class Settings:
             raise BadSetting("--tls-clients needs --tls-required yes: in clear nobody shows a certificate")
         if self.tls_key and self.tls_certificate == SELF_SIGNED:
             raise BadSetting(f"--tls-key is made with --tls-certificate {SELF_SIGNED}, and cannot be given")
-        _ = (self.proxies, self.trusted, self.resolvers, self.seconds_before_greeting, self.subaddressed)
+        _ = (self.proxies, self.trusted, self.resolvers, self.seconds_before_greeting, self.subaddressed, self.shared)
 
     def addresses(self, name: str) -> list[str]:
         """Where mail is listened for, as HOST:PORT each; none if it is not."""
@@ -183,13 +188,12 @@ class Settings:
     @property
     def subaddressed(self) -> frozenset[str]:
         """Domains that have subaddresses, as A-labels."""
-        given = [text.strip() for text in self.subaddressing.split(",")] if self.subaddressing else []
-        try:
-            return frozenset(map(domain_key, given))
-        except Invalid as error:
-            raise BadSetting(
-                f"--subaddressing must be domains such as example.com, with commas, not {self.subaddressing!r}"
-            ) from error
+        return _domains("subaddressing", self.subaddressing)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Domains in which every account may have email addresses, as A-labels; `*` alone for all."""
+        return frozenset({"*"}) if self.shared_domains == "*" else _domains("shared_domains", self.shared_domains)
 
     @property
     def checks_senders(self) -> bool:
@@ -342,6 +346,16 @@ def host_and_port(name: str, value: str) -> tuple[str, int]:
     if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise BadSetting(f"--{name} must be HOST:PORT, with a port from 0 to 65535, not {value!r}")
     return host, int(port)
+
+
+def _domains(name: str, value: str) -> frozenset[str]:
+    """Read domains with commas between, as A-labels. Raises `BadSetting`."""
+    given = [text.strip() for text in value.split(",")] if value else []
+    try:
+        return frozenset(map(domain_key, given))
+    except Invalid as error:
+        message = f"{option_name(name)} must be domains such as example.com, with commas, not {value!r}"
+        raise BadSetting(message) from error
 
 
 def _is_address(text: str) -> bool:

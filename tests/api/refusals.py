@@ -31,9 +31,9 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 NO_JSON = b"<html>"
 INSTANCE = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
 
-OWNER, GUEST, HURRY, FULL = "owner", "guest", "hurry", "full"
+OWNER, GUEST, HURRY, FULL, NEIGHBOUR = "owner", "guest", "hurry", "full", "neighbour"
 """Who calls: the owner; a key that no policy allows anything; one who calls again and again, and one with a full
-instance, both under the limits of AWS."""
+instance, both under the limits of AWS; another account, which may do everything in an instance of its own."""
 
 
 class Scene:
@@ -52,6 +52,11 @@ class Scene:
         wanted = {"InstanceId": self.instance, "EmailAddress": self.spelling(), **members}
         found: str = self.connect.create_email_address(**wanted)["EmailAddressId"]
         return found
+
+    def address_in_own_domain(self) -> str:
+        """An address that nobody has, in a domain where only this account has one."""
+        self.address(EmailAddress=f"{uuid.uuid4().hex}@own.example")
+        return f"{uuid.uuid4().hex}@own.example"
 
     def arn(self, kind: str, *, partition: str = "aws", region: str = "us-east-1", account: str = "0" * 12) -> str:
         """The ARN of something in the instance, such as `email-address/ID`, or of the instance."""
@@ -355,6 +360,14 @@ _row(_CREATE, INVALID, "a tag key is reserved", _changed(_CREATE, Tags={"aws:tea
 _row(_CREATE, INVALID, "a tag key is reserved, in capitals", _changed(_CREATE, Tags={"AWS:team": "x"}), "'AWS:team'")
 _row(_CREATE, INVALID, "there are more than 50 tags", _changed(_CREATE, Tags=_FIFTY_ONE), "equal to 50")
 _row(_CREATE, INVALID, "Tags is empty", _changed(_CREATE, Tags={}), "'tags'", "equal to 1")
+_row(
+    _CREATE,
+    CONFLICT,
+    "another account has an email address in the domain, and the domain is not shared",
+    lambda scene: {**_VALID[_CREATE](scene), "EmailAddress": scene.address_in_own_domain()},
+    "Domain own.example belongs to another account",
+    who=NEIGHBOUR,
+)
 _row(_CREATE, QUOTA, "the instance has as many as its quota", _VALID[_CREATE], "100 email addresses", who=FULL)
 for _name in (_CREATE, _UPDATE):
     _long = {"DisplayName": 256, "Description": 4096, "ClientToken": 500}
@@ -538,7 +551,6 @@ REFUSALS = tuple(PROVOKED)
 
 _HELD = "With PostgreSQL, if another call holds it too long (`tests/contract/test_waiting.py`); with SQLite, never."
 NEVER = {
-    ("CreateEmailAddress", CONFLICT): _HELD,
     ("CreateInstance", NOT_FOUND): "It names nothing that could be missing.",
     ("CreateInstance", QUOTA): "The number of instances is not limited.",
     ("DeleteEmailAddress", CONFLICT): _HELD,

@@ -50,6 +50,13 @@ def guest(server, new_client):
 
 
 @pytest.fixture(scope="module")
+def neighbour(server, new_client):
+    key, _ = new_access_key(account="1" * 12, user_name="root", now=datetime.now(UTC))
+    beside.write(server.data, lambda tx: tx.add_access_key(key))
+    return new_client(aws_access_key_id=key.id, aws_secret_access_key=key.secret)
+
+
+@pytest.fixture(scope="module")
 def ask(request, new_client, connect):
     """Make the call of a row, as who makes it; returns the error."""
 
@@ -69,6 +76,10 @@ def ask(request, new_client, connect):
             case refusals.FULL:
                 members = {**members, "InstanceId": request.getfixturevalue("full_instance")}
                 return members, once(strict(region_name=ELSEWHERE), row, members)
+            case refusals.NEIGHBOUR:
+                client = request.getfixturevalue("neighbour")
+                own = client.create_instance(**refusals.INSTANCE)["Id"]
+                return members, once(client, row, {**members, "InstanceId": own})
             case refusals.HURRY:
                 client = strict()
                 return members, next(filter(is_throttled, (outcome(client, row, members) for _ in range(50))))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.domain import reference_search
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import aliases, email_addresses, ports, tags
+from waypost.app.email_addresses import ANY, Domains
 from waypost.domain import addresses, search
 from waypost.domain.instances import Tenant
 from waypost.domain.search import Comparison, Either, Every, Field, Tagged
@@ -60,7 +61,8 @@ class Directory:
         return new
 
     def add(self, new, given_tags=None):
-        email_addresses.create(self.tx, INSTANCES[new.instance_id], new, tags=given_tags or {})
+        shared = Domains(shared=frozenset({ANY}))
+        email_addresses.create(self.tx, INSTANCES[new.instance_id], new, tags=given_tags or {}, domains=shared)
         self.there[new.id] = (new, given_tags or {})
 
     def text(self):

@@ -18,6 +18,7 @@ from tests.contract.calls import (
 )
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import email_addresses, ports
+from waypost.app.email_addresses import Domains
 from waypost.domain import addresses, errors, search
 from waypost.domain.search import Comparison, Field, Tagged
 
@@ -71,8 +72,9 @@ def test_an_address_exists_once_in_the_whole_deployment(store, instance):
     store.write(make_instance, "j", tenant=OTHERS[0])
     create(store, "a")
     again = replace(an_email_address("b", "j"), address=addresses.parse("A@EXAMPLE.com"))
+    shared = Domains(shared=frozenset({"example.com"}))
     with pytest.raises(errors.Duplicate):
-        store.write(email_addresses.create, OTHERS[0], again, tags={})
+        store.write(email_addresses.create, OTHERS[0], again, tags={}, domains=shared)
     assert ids(store) == ["a"]
 
 

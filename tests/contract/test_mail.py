@@ -10,6 +10,7 @@ from tests.contract.calls import associate, create, delete, disassociate
 from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import accept, email_addresses, explain, instances, trace
 from waypost.app.deployment import Deployment
+from waypost.app.email_addresses import Domains
 from waypost.domain import addresses, errors, messages
 from waypost.domain.addresses import Address
 from waypost.domain.instances import Tenant
@@ -249,7 +250,8 @@ def test_one_account_sees_only_its_own_part_of_a_message_for_two(house):
     tenant = Tenant("111111111111", "us-east-1")
     house.write(make_instance, "j", tenant=tenant)
     theirs = an_email_address("y", "j", account=tenant.account)
-    house.write(email_addresses.create, tenant, theirs, tags={})
+    shared = Domains(shared=frozenset({"example.com"}))
+    house.write(email_addresses.create, tenant, theirs, tags={}, domains=shared)
     send(house, "x", "y")
 
     found = house.search(trace.message_details, tenant.account, "m1")

@@ -135,9 +135,16 @@ def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
     def has(domain, account=TENANT.account):
         return store.read(lambda tx: tx.has_address_in(account, domain))
 
+    def others_have(domain, account):
+        return store.read(lambda tx: tx.others_have_address_in(account, domain))
+
     assert has("example.com")
     assert not any(map(has, ["ample.com", "example.org", "x.example.com", "example.co", "com", "%", ""]))
     assert not has("example.com", STRANGER)
+    assert others_have("example.com", STRANGER)
+    assert others_have("example.com", "0")  # before it, in the order of accounts
+    assert not others_have("example.com", TENANT.account)
+    assert not others_have("example.org", STRANGER)
 
 
 # The trace

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.contract.calls import kinds
-from tests.values import NOW
+from tests.values import NOW, TENANT
 from waypost.app.ports import Refusal
 
 SECOND = timedelta(seconds=1)
@@ -30,8 +30,10 @@ def add(store, *refusals):
     store.write(lambda tx: tx.add_refusals(refusals))
 
 
-def found(store, key="x@example.com", *, since=NOW, limit=99):
-    return store.search(lambda tx: tx.refusals_of(key, since=since, limit=limit))
+def found(store, key="x@example.com", *, account=TENANT.account, and_nobodys=True, since=NOW, limit=99):
+    return store.search(
+        lambda tx: tx.refusals_of(key, account=account, and_nobodys=and_nobodys, since=since, limit=limit)
+    )
 
 
 def forget(store, before, limit=99):
@@ -47,8 +49,9 @@ def forget(store, before, limit=99):
             stage="message", detail={"size": 2**40, "subject": "ü\n\0😀"}, sender="", helo="ü'\"", reply="554\n5.4.6"
         ),
         a_refusal(NOW + timedelta(milliseconds=7), recipient="a" * 5000),
+        a_refusal(account=TENANT.account),
     ],
-    ids=["bare", "of mail", "full", "long"],
+    ids=["bare", "of mail", "full", "long", "of an account"],
 )
 def test_a_refusal_is_told_as_it_was(store, refusal):
     add(store, refusal)
@@ -64,6 +67,15 @@ def test_refusals_are_those_of_an_address_the_newest_first(store):
     assert [each.helo for each in found(store, limit=2)] == ["2", "0"]
     assert [each.helo for each in found(store, since=NOW + 2 * SECOND)] == ["2", "0"]
     assert found(store, since=NOW + 4 * SECOND) == found(store, "z@example.com") == []
+
+
+def test_refusals_are_told_to_the_account_that_owned_the_address_and_nobody_s_where_they_are_asked_for(store):
+    nobodys, theirs = a_refusal(), a_refusal(NOW + SECOND, account="111111111111")
+    add(store, nobodys, theirs)
+    assert found(store, account="111111111111", and_nobodys=True) == [theirs, nobodys]
+    assert found(store, account="111111111111", and_nobodys=False) == [theirs]
+    assert found(store, and_nobodys=True) == [nobodys]
+    assert found(store, and_nobodys=False) == []
 
 
 def test_the_oldest_refusals_are_forgotten_some_at_a_time(store):

@@ -8,7 +8,7 @@ import pytest
 from tests.contract.calls import OTHERS, associate, create, delete
 from tests.contract.test_mail import DEPLOYMENT
 from tests.contract.test_refusals import a_refusal
-from tests.values import NOW, TENANT, make_instance
+from tests.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app import accept, explain, notify, trace
 from waypost.domain import addresses, errors, messages
 from waypost.domain.messages import Dsn, Envelope, RecipientDsn
@@ -148,28 +148,41 @@ def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(house)
 
 def test_mail_is_found_by_the_address_that_it_was_sent_to(house):
     send(house, "support+order@example.com")
-    find = partial(trace.find, account=TENANT.account, since=NOW, limit=10)
+    find = partial(trace.find, account=TENANT.account, servers_owner="", since=NOW, limit=10)
     found = house.search(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
     assert [one.message.id for one in found.messages] == ["m1"]
     with pytest.raises(errors.NotFound):
         house.search(lambda tx: find(tx, what="support+order@example.com"))
 
 
-def test_refused_mail_with_a_subaddress_is_told_to_the_account_of_the_email_address_alone(house):
-    """Another account that has an email address in the same domain sees what was refused for nobody's address."""
+def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(house):
+    """Whoever makes the address later, or has another one in its domain, learns nothing."""
     other = OTHERS[0]
     house.write(partial(make_instance, instance_id="other", tenant=other))
-    create(house, "neighbour", instance_id="other", tenant=other)
-    refused = [a_refusal(recipient=f"{x}@example.com", recipient_key=f"{x}@example.com") for x in ("support+x", "no+x")]
+    house.write(lambda tx: tx.add_email_address(an_email_address("neighbour", "other", other.account), {}))
+    refused = [
+        a_refusal(recipient=f"{x}@example.com", recipient_key=f"{x}@example.com", account=account)
+        for x, account in (("support+x", TENANT.account), ("no+x", ""), ("neighbour", ""))
+    ]
     house.write(lambda tx: tx.add_refusals(refused))
 
     def told(account, what):
-        find = partial(trace.find, account=account, what=what, since=NOW, limit=10, subaddressed={"example.com"})
+        find = partial(
+            trace.find,
+            account=account,
+            what=what,
+            servers_owner="999999999999",
+            since=NOW,
+            limit=10,
+            subaddressed={"example.com"},
+        )
         try:
             return house.search(find).refusals
         except errors.NotFound:
             return []
 
     assert told(TENANT.account, "support+x@example.com") == refused[:1]
-    assert told(other.account, "support+x@example.com") == []
-    assert told(other.account, "no+x@example.com") == refused[1:]
+    assert told(other.account, "support+x@example.com") == told("999999999999", "support+x@example.com") == []
+    for one, what in ((refused[1], "no+x@example.com"), (refused[2], "neighbour@example.com")):
+        assert told(other.account, what) == told(TENANT.account, what) == []
+        assert told("999999999999", what) == [one]

@@ -508,6 +508,28 @@ def test_a_policy_says_whether_mail_may_be_read(house, keys, policy, statement, 
         assert answer.json() == {"error": said}
 
 
+@pytest.mark.parametrize("of_tag", [False, True], ids=["by its ARN", "by its tag"])
+def test_a_key_that_is_denied_one_address_reads_no_mail_by_the_inspection_api(house, keys, policy, of_tag):
+    ceo = house.new_address("ceo")
+    message_id = house.deliver(b"Subject: merger\r\n\r\nHello.\r\n", ceo)
+    path = {"InstanceId": house.instance_id, "EmailAddressId": house.ids[ceo]}
+    arn = house.connect.describe_email_address(**path)["EmailAddressArn"]
+    denied = {"Effect": "Deny", "Action": "*", "Resource": arn}
+    if of_tag:
+        denied |= {"Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/secret": "yes"}}}
+    key = basic(keys.create("--policy", policy({"Effect": "Allow", "Action": "*", "Resource": "*"}, denied)))
+    for page in (
+        "messages",
+        f"messages/{message_id}",
+        f"messages/{message_id}/raw",
+        "explain",
+        "queue",
+        "dead-letters",
+    ):
+        assert house.get(page, address=ceo, key=key).status == 403
+    assert house.get("trace", what=ceo, key=key).status == 403
+
+
 BLOCKS = {
     "aws:SourceIp": ("IpAddress", "127.0.0.0/8"),
     "aws:SecureTransport": ("Bool", "false"),

@@ -181,6 +181,19 @@ def test_the_clock_is_told_and_moved(late):
     assert late.json("clock")["now"] >= now > before["now"]
 
 
+def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_mail_goes(late, commands):
+    _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--name", "root", "--json")
+    made = json.loads(out)
+    answer = late.post("clock/advance", {"by": "3650d"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
+    assert answer.status == 403
+    assert "Only a key of the account that owns this server" in answer.json()["error"]
+    assert late.json("clock")["now"] < late.advance("1d")
+    _, out, _ = commands.run("keys", "create", "--name", "another", "--json")
+    made = json.loads(out)
+    answer = late.post("clock/advance", {"by": "1s"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
+    assert answer.status == 200
+
+
 def test_a_real_clock_is_not_moved(house):
     key = house.server.profile.key
     assert house.json("clock")["is_virtual"] is False

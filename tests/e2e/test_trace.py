@@ -2,7 +2,9 @@
 
 import json
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from tests.e2e.queueing import Commands, late_house
 from tests.e2e.sink import Sink
@@ -96,6 +98,43 @@ def test_mail_that_was_refused_is_told_too(late, commands):
     assert "  reply      550 5.1.1 No such address here" in printed
     (refusal,) = commands.json("trace", "nobody@example.com")["refusals"]
     assert (refusal["stage"], refusal["to"]) == ("rcpt", "nobody@example.com")
+
+
+def test_mail_that_was_refused_is_not_told_to_another_account_that_makes_the_address_or_one_in_its_domain(
+    late, commands
+):
+    gone = late.make("leavers.example", "whistle")
+    kept = late.make("leavers.example", "kept")
+    late.delete(gone)
+    typo = "whistel@leavers.example"
+    received = b"Received: from a.example by b.example\r\n" * 101
+    assert (late.rcpt(gone)[0], late.rcpt(typo)[0], late.send(received + HELLO % b"x@y.example", kept)[0]) == (
+        550,
+        550,
+        554,
+    )
+    for address in (gone, typo, kept):
+        late.wait_for_refusals(address)
+
+    _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--json")
+    made = json.loads(out)
+    key = (made["AccessKeyId"], made["SecretAccessKey"])
+    other = boto3.client(
+        "connect",
+        **late.server.client_arguments
+        | {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]},
+        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+    )
+    settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
+    instance_id = other.create_instance(**settings)["Id"]
+    with pytest.raises(other.exceptions.ResourceConflictException):
+        other.create_email_address(InstanceId=instance_id, EmailAddress="neighbour@leavers.example")
+    late.delete(kept)  # now the domain is free
+    for address in ("neighbour@leavers.example", gone, typo, kept):
+        other.create_email_address(InstanceId=instance_id, EmailAddress=address)
+    for address in (gone, typo, kept):
+        assert late.get("trace", what=address, key=key).status == 404
+        assert len(late.json("trace", what=address)["refusals"]) == 1
 
 
 def test_a_loop_is_refused_with_its_way(late, commands):

@@ -197,8 +197,7 @@ def old_path(tmp_path):
             [
                 (
                     name,
-                    "k" if name == "d" else "i",
-                    "",
+                    *(("k", "111111111111") if name == "d" else ("i", "000000000000")),
                     f"{name.upper()}@Example.com",
                     f"{name}@example.com",
                     *both,

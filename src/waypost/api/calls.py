@@ -11,6 +11,7 @@ from waypost.api import arns
 from waypost.api.http import Request
 from waypost.api.page_tokens import PageTokens
 from waypost.app import idempotency, ports
+from waypost.app.email_addresses import ONE_ACCOUNT_EACH, Domains
 from waypost.domain import errors
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
@@ -29,6 +30,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client token is remembered."""
     email_address_quota: int | None
     """Email addresses that an instance may have; None for any number."""
+    domains: Domains = ONE_ACCOUNT_EACH
 
 
 class Source(msgspec.Struct, frozen=True):

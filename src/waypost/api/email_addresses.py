@@ -66,6 +66,7 @@ def create(tx: ports.WriteTx, call: Call) -> Output:
         email_address,
         tags=members.tags or {},
         quota=call.terms.email_address_quota,
+        domains=call.terms.domains,
         call=calls.tokened(call),
     )
     return _id_and_arn(call, email_address_id)

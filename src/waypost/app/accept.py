@@ -39,6 +39,12 @@ def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, 
         raise errors.UnknownRecipient(f"{address} is no email address here.")
 
 
+def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> dict[str, str]:
+    """The accounts that own recipients now, by the keys of these; those that nobody owns are left out."""
+    found = find_recipients(tx, deployment, recipients)
+    return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
+
+
 def accept_message(
     tx: ports.WriteTx,
     deployment: Deployment,

@@ -35,6 +35,8 @@ class Deployment:
     """Where bounces for rewritten senders come back to us, as an A-label; empty: no sender is rewritten."""
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
     """The secret of a period, for rewritten senders."""
+    owner: str = ""
+    """The account of the server's owner: that of the key in its credentials file, which the first start makes."""
     subaddressed: frozenset[str] = frozenset()
     """Domains, as A-labels, where mail for support+x@ is for support@, if there is no support+x@."""
     own_domains: frozenset[str] = frozenset()

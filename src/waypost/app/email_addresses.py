@@ -1,13 +1,38 @@
 """Email addresses: create, describe, search, update, delete."""
 
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.app import idempotency, instances, ports
-from waypost.domain import errors, search
+from waypost.domain import addresses, errors, search
 from waypost.domain import tags as tagging
 from waypost.domain.email_addresses import EmailAddress
 from waypost.domain.instances import Tenant
+
+DOMAIN_HOLDS = 1024
+"""Names by which domains are held; several domains have one. A name stays in the store for ever, so they are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domains:
+    """What is set about domains, each as A-labels."""
+
+    shared: frozenset[str] = frozenset()
+    """Those in which every account may have email addresses; `*` for all."""
+    subaddressed: frozenset[str] = frozenset()
+    """Those where mail for support+x@ is for support@, if there is no support+x@."""
+
+    def are_shared(self, domain: str) -> bool:
+        """Whether every account may have email addresses in a domain."""
+        return domain in self.shared or ANY in self.shared
+
+
+ANY = "*"
+"""Among shared domains: all of them."""
+
+ONE_ACCOUNT_EACH = Domains()
 
 
 def create(
@@ -17,19 +42,21 @@ def create(
     *,
     tags: Mapping[str, str],
     quota: int | None = None,
+    domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
     """Create an email address in an instance of the tenant, as of its `created_at`; returns its id.
 
     `quota` is how many an instance may have, None for any number. Raises `errors.NotFound` for the instance,
-    `errors.Duplicate` if the address exists anywhere in this deployment, `errors.QuotaExceeded`, `errors.Invalid`
-    for a tag, `errors.TokenReused`.
+    `errors.Conflict` if the domain is another account's, `errors.Duplicate` if the address exists anywhere in this
+    deployment, `errors.QuotaExceeded`, `errors.Invalid` for a tag, `errors.TokenReused`.
     """
     tagging.refuse_reserved(tags)
 
     def effect() -> str:
         own_instance = instances.get if quota is None else instances.lock  # so that two do not take the last place
         own_instance(tx, tenant, email_address.instance_id)
+        _refuse_domain_of_another(tx, tenant.account, email_address.address, domains)
         if tx.email_address_by_key(email_address.address.key):
             raise errors.Duplicate(
                 f"Email address {email_address.address} exists already. Mail to an address has one owner, "
@@ -44,6 +71,32 @@ def create(
         return email_address.id
 
     return idempotency.once(tx, call, now=email_address.created_at, effect=effect)
+
+
+def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresses.Address, domains: Domains) -> None:
+    """Raise `errors.Conflict` if the account may not have an email address in this domain, or not this one.
+
+    A domain belongs to the account that has email addresses in it; it is free when the last of them is deleted.
+    Accounts that shared one before there was this rule keep it, and may add to it.
+    """
+    domain = address.key.rpartition("@")[2]
+    if domains.are_shared(domain):
+        for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
+            owner = tx.email_address_by_key(base)
+            if owner and owner.account != account:
+                raise errors.Conflict(f"Mail for {address} goes to another account, because {domain} has subaddresses.")
+        return
+    # Accounts come into a domain one after the other. An account that is there waits for nobody, but one that comes
+    # waits for it: else it could come in while the last address of that account is deleted, and another one is made.
+    name = f"domain {zlib.crc32(domain.encode()) % DOMAIN_HOLDS}"
+    if tx.keep_domain(account, domain, name=name):
+        return
+    tx.hold(name)
+    if tx.others_have_address_in(account, domain) and not tx.has_address_in(account, domain):
+        raise errors.Conflict(
+            f"Domain {domain} belongs to another account, which has email addresses in it. Use another domain, or have "
+            "whoever runs this server name it in --shared-domains."
+        )
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description:

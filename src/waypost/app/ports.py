@@ -154,6 +154,8 @@ class Refusal:
     """mail, rcpt, or message."""
     reply: str
     detail: Mapping[str, str | int]
+    account: str = ""
+    """The account that owned the recipient when this happened; empty if nobody did."""
 
 
 class ReadTx(Protocol):
@@ -249,7 +251,11 @@ class ReadTx(Protocol):
         ...
 
     def has_address_in(self, account: str, domain: str) -> bool:
-        """Whether an account has an email address in a domain (an A-label). This may look at all it has."""
+        """Whether an account has an email address in a domain (as A-labels), but not in one below it."""
+        ...
+
+    def others_have_address_in(self, account: str, domain: str) -> bool:
+        """Whether another account has one."""
         ...
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
@@ -264,8 +270,13 @@ class ReadTx(Protocol):
         """A delivery, whoever's it is."""
         ...
 
-    def refusals_of(self, recipient_key: str, *, since: datetime, limit: int) -> list[Refusal]:
-        """Mail for an address that was refused, newest first."""
+    def refusals_of(
+        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
+    ) -> list[Refusal]:
+        """Mail for an address that was refused while an account owned it, newest first.
+
+        `and_nobodys`: also what was refused while nobody owned the address.
+        """
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
@@ -340,6 +351,12 @@ class WriteTx(ReadTx, Protocol):
 
     def hold(self, what: str) -> None:
         """Hold a name of ours, so that those who do the same thing at the same time do it in turn."""
+        ...
+
+    def hold_with_others(self, what: str) -> bool:
+        """Hold a name beside others who do, and while nobody holds it by `hold`. False if nobody ever has; then it is
+        not held.
+        """
         ...
 
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:

@@ -1,7 +1,7 @@
 """Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -142,14 +142,21 @@ class Found:
 
 
 def find(
-    tx: ports.ReadTx, account: str, what: str, *, since: datetime, limit: int, subaddressed: Collection[str] = ()
+    tx: ports.ReadTx,
+    account: str,
+    what: str,
+    *,
+    servers_owner: str,
+    since: datetime,
+    limit: int,
+    subaddressed: Collection[str] = (),
 ) -> Found:
     """Where did my mail go? `what` is the id of a message, its Message-ID, or an address that it was sent to.
 
     An address with a subaddress, in one of the domains that have them, also stands for the email address without it.
 
-    Refusals from `since` on are told to who owns the address, or another one in its domain. Raises `errors.NotFound` if
-    nothing is known.
+    Refusals from `since` on are told to the account that owned the address when it happened. If nobody did, they are
+    told to `servers_owner`, the account of the server's owner. Raises `errors.NotFound` if nothing is known.
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])
@@ -158,11 +165,11 @@ def find(
     refusals: list[ports.Refusal] = []
     address = _address(what)
     if address:
-        keys = addresses.owner_keys(address, subaddressed)
-        for key in keys:
+        for key in addresses.owner_keys(address, subaddressed):
             ids += [message.id for _, message in tx.deliveries_to(account, key, after=None, limit=limit)]
-        if _may_know_of_refusals(tx, account, keys):
-            refusals = tx.refusals_of(address.key, since=since, limit=limit)
+        refusals = tx.refusals_of(
+            address.key, account=account, and_nobodys=account == servers_owner, since=since, limit=limit
+        )
     if not ids and not refusals:
         raise errors.NotFound(f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}.")
     newest = sorted(set(ids), reverse=True)[:limit]
@@ -177,14 +184,6 @@ def _address(text: str) -> addresses.Address | None:
         return addresses.parse(text)
     except errors.Invalid:
         return None
-
-
-def _may_know_of_refusals(tx: ports.ReadTx, account: str, keys: Sequence[str]) -> bool:
-    """Whether an account may know of refused mail for an address; `keys` are those of who may own it."""
-    owner = next(filter(None, map(tx.email_address_by_key, keys)), None)
-    if owner:
-        return owner.account == account
-    return tx.has_address_in(account, keys[0].rpartition("@")[2])
 
 
 def last_reason(tx: ports.ReadTx, delivery: Delivery) -> str:

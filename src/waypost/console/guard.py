@@ -29,7 +29,7 @@ REDRIVE = "waypost:Redrive"
 """To have mail tried again."""
 
 ADVANCE_CLOCK = "waypost:AdvanceClock"
-"""To move a virtual clock on."""
+"""To move a virtual clock on; the key must also belong to the account of the server's owner."""
 
 OpenPage = Callable[[Request], Awaitable[Response]]
 """A page for anybody."""

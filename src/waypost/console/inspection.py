@@ -178,8 +178,15 @@ class _Pages:
             raise errors.Invalid("Say what, as ?what=…: the id of a message, its Message-ID, or an address.")
         limit = questions.limit(request.query_params)
         since = self._clock() - self._refusal_retention
-        subaddressed = self._deployment.subaddressed
-        use_case = partial(trace.find, account=account, what=what, since=since, limit=limit, subaddressed=subaddressed)
+        use_case = partial(
+            trace.find,
+            account=account,
+            what=what,
+            servers_owner=self._deployment.owner,
+            since=since,
+            limit=limit,
+            subaddressed=self._deployment.subaddressed,
+        )
         instead = f"Name the id of one message. {guard.FEWER}"
         found = await self._search(use_case, "the traces", instead)
         return JSONResponse(

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -113,8 +114,17 @@ class QueuePages:
         """The time by which mail goes."""
         return JSONResponse({"now": moments.iso8601(self._clock()), "is_virtual": self._advance is not None})
 
-    async def advance(self, request: Request, _: str) -> Response:
-        """Move a virtual clock on. The answer comes when all that became due on the way has been attempted."""
+    async def advance(self, request: Request, account: str) -> Response:
+        """Move a virtual clock on. The answer comes when all that became due on the way has been attempted.
+
+        The mail of every account goes by it, so that only the server's owner may.
+        """
+        if account != self._deployment.owner:
+            raise HTTPException(
+                403,
+                "Only a key of the account that owns this server, which is that of its credentials file, may move the "
+                "clock on: the mail of every account goes by it.",
+            )
         by = questions.step(await questions.json_body(request, members=("by",)))
         if self._advance is None:
             raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")

@@ -13,6 +13,7 @@ from waypost import events
 from waypost.app import accept, ports
 from waypost.app.deployment import Deployment
 from waypost.domain import authentication, messages, reports
+from waypost.domain.addresses import Address
 from waypost.domain.authentication import Claim, Verdicts
 from waypost.domain.authors import MAX_NAMED
 from waypost.domain.errors import Busy
@@ -155,7 +156,7 @@ class Reception:
             assert isinstance(question, MessageReceived)
             return await self._accept(question)
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
-            return self._refuse(error, question)
+            return await self._refuse(error, question)
 
     def leave(self) -> None:
         """The session is over: let go of a message that did not come to its end."""
@@ -163,7 +164,7 @@ class Reception:
         if message_id:
             self._house.leftovers.add(message_id)
 
-    def _refuse(self, error: Exception, question: Question) -> Reply:
+    async def _refuse(self, error: Exception, question: Question) -> Reply:
         reply = errors.refusal(error)
         if reply is None:
             return self._house.failed(error)
@@ -171,11 +172,11 @@ class Reception:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
-        self._remember(question, reply)
+        await self._remember(question, reply)
         return reply
 
-    def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
-        """Let the trace tell of a refusal."""
+    async def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
+        """Let the trace tell of a refusal: of a recipient that nobody owns, or of a message for its recipients."""
         add = partial(self._house.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(question, RecipientGiven):
             add(question.address, stage="rcpt", helo=question.helo, sender=question.sender)
@@ -183,8 +184,22 @@ class Reception:
             envelope = question.envelope
             if reply.enhanced == replies.MAIL_LOOP.enhanced:
                 add = partial(add, detail={"path": " → ".join(reports.hops(question.header))})
+            accounts = await self._accounts_of(question.recipients)
             for recipient in question.recipients:
-                add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender)
+                account = accounts.get(recipient.key, "")
+                add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
+
+    async def _accounts_of(self, recipients: tuple[Address, ...]) -> Mapping[str, str]:
+        """The accounts that own recipients now, by their keys; none where the store cannot say.
+
+        Who owns them later does not matter: an account that makes an address learns nothing of before.
+        """
+        use_case = partial(accept.accounts_of, deployment=self._house.deployment, recipients=recipients)
+        try:
+            return await self._house.store.read(use_case)
+        except Exception as error:  # noqa: BLE001 - the mail is refused in any case
+            self._house.failed(error)
+            return {}
 
     async def _keep(self, piece: PieceReceived) -> Reply:
         if self._house.is_full():
@@ -209,7 +224,7 @@ class Reception:
         if verdicts and refusal:
             found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())
             house.emit(events.MessageRefused(peer=self._peer, reply=str(refusal), verdicts=found))
-            self._remember(question, refusal, {"verdicts": found})
+            await self._remember(question, refusal, {"verdicts": found})
             return refusal
         now = house.clock()
         use_case = partial(

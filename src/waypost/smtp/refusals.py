@@ -51,8 +51,9 @@ class Refusals:
         helo: str,
         sender: str,
         detail: Mapping[str, str | int] | None = None,
+        account: str = "",
     ) -> None:
-        """Mail for this recipient was refused just now."""
+        """Mail for this recipient was refused just now. `account` owns the recipient; empty if nobody does."""
         self._waiting.append(
             ports.Refusal(
                 at=self._clock(),
@@ -64,6 +65,7 @@ class Refusals:
                 stage=stage,
                 reply=str(reply),
                 detail=detail or {},
+                account=account,
             )
         )
         if self._task is None:

@@ -118,8 +118,11 @@ class QueueQueries(Statements):
     def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])
 
-    def refusals_of(self, recipient_key: str, *, since: datetime, limit: int) -> list[ports.Refusal]:
-        found = self._all("refusals_of", recipient_key, rows.to_milliseconds(since), limit)
+    def refusals_of(
+        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
+    ) -> list[ports.Refusal]:
+        accounts = (account, "" if and_nobodys else account)
+        found = self._all("refusals_of", recipient_key, rows.to_milliseconds(since), *accounts, limit)
         return [rows.refusal(row) for row in found]
 
     def forget_refusals(self, *, before: datetime, limit: int) -> int:

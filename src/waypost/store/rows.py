@@ -318,6 +318,7 @@ def refusal(row: Row) -> ports.Refusal:
         stage=row[6],
         reply=row[7],
         detail=json.loads(row[8]),
+        account=row[9],
     )
 
 
@@ -333,6 +334,7 @@ def of_refusal(refusal: ports.Refusal) -> Row:
         refusal.stage,
         refusal.reply,
         json.dumps(refusal.detail),
+        refusal.account,
     )
 
 

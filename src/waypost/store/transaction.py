@@ -121,7 +121,10 @@ class Transaction(QueueQueries, RetentionQueries):
         return rows.email_address(row) if row else None
 
     def has_address_in(self, account: str, domain: str) -> bool:
-        return self._one("has_address_in", account, f"@{domain}") is not None
+        return self._one("has_address_in", domain, account) is not None
+
+    def others_have_address_in(self, account: str, domain: str) -> bool:
+        return self._one("others_have_address_in", domain, account) is not None
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
         return {row[0]: rows.link(row) for row in self._all("links_of", self._list_of(email_address_ids))}
@@ -210,6 +213,9 @@ class Transaction(QueueQueries, RetentionQueries):
 
     def hold(self, what: str) -> None:
         self._run("hold", what)
+
+    def hold_with_others(self, what: str) -> bool:
+        return self._one("hold_with_others", what) is not None
 
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("lock_instance", instance_id, tenant.account, tenant.region)

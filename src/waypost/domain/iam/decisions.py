@@ -51,9 +51,9 @@ class _DependsOnTheResourceError(Exception):
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
     """Decide about one action, as `waypost:Inspect`, that reaches all resources of an account at once.
 
-    A Deny counts whatever resources it names, because the action may reach one of them; also where it has a condition on
-    a fact of one resource. An Allow counts only if it is for all resources, whatever their facts: not with NotResource.
-    `lookup` is asked for no fact of a resource.
+    A Deny counts whatever resources it names, because the action may reach one of them; also where it has a condition
+    on a fact of one resource. An Allow counts only if it is for all resources, whatever their facts; so one with
+    NotResource does not. `lookup` is asked for no fact of a resource.
     """
 
     def of_no_resource(key: str) -> tuple[str, ...] | None:

@@ -32,6 +32,10 @@ DELETE FROM instances WHERE id = $1;
 INSERT INTO deployment_marks (name, value) VALUES ('held: ' || $1, '')
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
+-- name: hold_with_others
+-- Whoever holds the name by `hold` is waited for, and waits. No row comes back if nobody has held it yet.
+SELECT 1 FROM deployment_marks WHERE name = 'held: ' || $1 FOR SHARE;
+
 -- name: lock_instance
 -- Nobody may add to it meanwhile, delete it, or hold it too.
 SELECT id, account, region, alias, identity_management_type, directory_id,
@@ -90,9 +94,16 @@ SELECT id, instance_id, account, address, address_key, display_name, description
 FROM email_addresses WHERE id = $1;
 
 -- name: has_address_in
--- Whether an account has an email address that ends so. The way over its instances leads past everybody else's.
-SELECT 1 FROM instances AS i JOIN email_addresses AS e ON e.instance_id = i.id
-WHERE i.account = $1 AND right(e.address_key, length($2)) = $2 LIMIT 1;
+-- Whether an account has an email address in a domain.
+SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = $1 AND account = $2 LIMIT 1;
+
+-- name: others_have_address_in
+-- Whether another account has one. Asked for on both sides of the account, so that its own addresses are not read.
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = $1 AND account < $2
+) OR EXISTS (
+    SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = $1 AND account > $2
+);
 
 -- name: add_email_address
 -- The account is copied from the instance, so that mail finds it without another look-up.

@@ -43,6 +43,10 @@ DELETE FROM instances WHERE id = ?;
 -- There is one writer, who holds everything.
 SELECT ?;
 
+-- name: hold_with_others
+-- There is one writer, who holds everything.
+SELECT ?;
+
 -- name: lock_instance
 -- There is one writer, who holds every row.
 SELECT id, account, region, alias, identity_management_type, directory_id,
@@ -103,9 +107,19 @@ SELECT id, instance_id, account, address, address_key, display_name, description
 FROM email_addresses WHERE id = ?;
 
 -- name: has_address_in
--- Whether an account has an email address that ends so. The way over its instances leads past everybody else's.
-SELECT 1 FROM instances AS i JOIN email_addresses AS e ON e.instance_id = i.id
-WHERE i.account = ?1 AND substr(e.address_key, -length(?2)) = ?2 LIMIT 1;
+-- Whether an account has an email address in a domain.
+SELECT 1 FROM email_addresses
+WHERE substr(address_key, instr(address_key, '@') + 1) = ?1 AND account = ?2 LIMIT 1;
+
+-- name: others_have_address_in
+-- Whether another account has one. Asked for on both sides of the account, so that its own addresses are not read.
+SELECT 1 WHERE EXISTS (
+    SELECT 1 FROM email_addresses
+    WHERE substr(address_key, instr(address_key, '@') + 1) = ?1 AND account < ?2
+) OR EXISTS (
+    SELECT 1 FROM email_addresses
+    WHERE substr(address_key, instr(address_key, '@') + 1) = ?1 AND account > ?2
+);
 
 -- name: add_email_address
 -- The account is copied from the instance, so that mail finds it without another look-up.

@@ -237,13 +237,14 @@ RETURNING 1;
 
 -- name: add_refusal
 -- Mail that was refused; its number is the next.
-INSERT INTO refusals (at, peer, helo, sender, recipient, recipient_key, stage, reply, detail)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+INSERT INTO refusals (at, peer, helo, sender, recipient, recipient_key, stage, reply, detail, account)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: refusals_of
--- Mail for an address that was refused from a moment on, newest first.
-SELECT at, peer, helo, sender, recipient, recipient_key, stage, reply, detail
-FROM refusals WHERE recipient_key = $1 AND at >= $2 ORDER BY at DESC, number DESC LIMIT $3;
+-- Mail for an address that was refused from a moment on, newest first: that of an account, and perhaps of nobody's.
+SELECT at, peer, helo, sender, recipient, recipient_key, stage, reply, detail, account
+FROM refusals WHERE recipient_key = $1 AND at >= $2 AND account IN ($3, $4)
+ORDER BY at DESC, number DESC LIMIT $5;
 
 -- name: forget_refusals
 -- Some of those before a moment; not all at once, because other writers wait meanwhile.

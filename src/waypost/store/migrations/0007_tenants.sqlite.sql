@@ -1,0 +1,8 @@
+-- What belongs to which account: whose a refusal was, and whose a domain is.
+
+ALTER TABLE refusals ADD COLUMN account TEXT NOT NULL DEFAULT ''; -- that owned the address then; empty if nobody did
+UPDATE refusals SET account = coalesce(
+    (SELECT account FROM email_addresses AS e WHERE e.address_key = recipient_key AND e.created_at <= refusals.at), '');
+
+-- The domain is what follows the one @ of a key. An index, and no table, so that a server of the version before keeps it.
+CREATE INDEX email_addresses_by_domain ON email_addresses (substr(address_key, instr(address_key, '@') + 1), account);
