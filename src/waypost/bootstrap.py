@@ -129,8 +129,15 @@ class Service:
         tenant = await self._tenant_to_start_with()
         self.instance_id = await self._store.write(partial(_instance_to_start_with, tenant=tenant, now=now()))
         failures = FailedSignatures()
-        rate = settings.limits_profile.rate
-        api = Api(self._store, terms=self._terms(), rate=rate, failures=failures, clock=now, emit=self._emit)
+        api = Api(
+            self._store,
+            terms=self._terms(),
+            limits=settings.limits_profile,
+            older_regions=await self._store.search(lambda tx: tx.regions()),
+            failures=failures,
+            clock=now,
+            emit=self._emit,
+        )
         deployment, ids = self._deployment(owner=tenant.account), Ids()
         worker = self._worker(deployment, ids)
         console = inspection.application(

@@ -135,7 +135,7 @@ class Settings:
         if not re.fullmatch(r"[0-9]{12}", self.account):
             raise BadSetting(f"--account must be twelve digits, not {self.account!r}")
         if not is_region(self.region):
-            raise BadSetting(f"--region must be an AWS region such as us-east-1, not {self.region!r}")
+            raise BadSetting(f"--region must be a region that AWS publishes, such as us-east-1, not {self.region!r}")
         choice("limits", self.limits, tuple(PROFILES))
         duration("token-retention", self.token_retention)
         duration("trace-refusals", self.trace_refusals)

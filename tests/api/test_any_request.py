@@ -179,7 +179,7 @@ class Edge:
         self._api = Api(
             self._store,
             terms=TERMS,
-            rate=limits.RELAXED.rate,
+            limits=limits.RELAXED,
             failures=FailedSignatures(),
             clock=now,
             emit=self.events.append,

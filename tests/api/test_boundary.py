@@ -60,7 +60,7 @@ class Answer:
         api = Api(
             store(cause),
             terms=TERMS,
-            rate=limits.RELAXED.rate,
+            limits=limits.RELAXED,
             failures=FailedSignatures(),
             clock=now,
             emit=self.events.append,
@@ -252,7 +252,7 @@ def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_no
     api = Api(
         BrokenStore(None),
         terms=TERMS,
-        rate=limits.RELAXED.rate,
+        limits=limits.RELAXED,
         failures=FailedSignatures(),
         clock=now,
         emit=told.append,

@@ -11,14 +11,17 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
+from tests import beside
 from tests.api.test_concurrency import at_once
 from tests.patience import wait_until
+from tests.values import make_instance
 from waypost.api import operations
 from waypost.api.http import Request
 from waypost.app import ports
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.instances import Tenant
 from waypost.testing import Server
+from waypost.testing import server as waypost_server
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -514,6 +517,22 @@ def strangers(new_client, new_key):
         "another account": new_client(**new_key(account=OTHER_ACCOUNT)),
         "another region": new_client(region_name="eu-west-1"),
     }
+
+
+def test_a_region_that_is_made_up_has_no_rates_and_no_instances_of_its_own(new_client):
+    for region in ("xx-aaa-1", "us-test-1", "nz-new-1"):
+        with pytest.raises(ClientError, match=r"InvalidSignatureException.*scoped to a valid region"):
+            new_client(region_name=region).create_instance(**INSTANCE)
+
+
+def test_an_instance_of_before_in_a_region_that_is_made_up_can_be_used(new_client):
+    with waypost_server() as running:
+        account = running.profile.key.account
+        beside.write(running.data, lambda tx: make_instance(tx, "old", Tenant(account, "eu-test-1")))
+        running.stop()
+        running.start()
+        client = new_client(**{**running.client_arguments, "region_name": "eu-test-1"})
+        assert client.describe_instance(InstanceId="old")["Instance"]["Arn"].startswith("arn:aws:connect:eu-test-1:")
 
 
 strange = pytest.mark.parametrize("stranger", ["another account", "another region"])

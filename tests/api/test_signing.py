@@ -338,6 +338,7 @@ WRONG_SCOPES = {
     "date": ("/20150830/", "/20150829/"),
     "terminator": ("/aws4_request", "/aws3_request"),
     "region": ("/us-east-1/", "/US_EAST/"),
+    "region that is made up": ("/us-east-1/", "/xx-aaa-1/"),
 }
 
 
@@ -352,6 +353,13 @@ def test_a_right_signature_for_another_service_is_refused(signed):
     request = signing.Request("GET", "/", "", (), b"")
     assert authenticate(signed(request, KEY, service="service", now=NOW))
     assert refusal(signed(request, KEY, service="s3", now=NOW)).code == "InvalidSignatureException"
+
+
+def test_a_right_signature_for_a_made_up_region_is_refused_unless_there_is_an_instance_of_before(signed):
+    request = signed(signing.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-test-1", now=NOW)
+    assert refusal(request).message == "Credential should be scoped to a valid region."
+    found = signing.claim(request, service="service", older_regions={"eu-test-1"})
+    assert signing.verify(request, found, KEY, now=NOW)[1] == Tenant(KEY.account, "eu-test-1")
 
 
 def test_the_tenant_is_the_key_s_account_in_the_signed_region(signed):

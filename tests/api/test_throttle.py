@@ -50,15 +50,23 @@ def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW
 
 
 def test_a_burst_is_admitted_and_then_the_rate():
-    throttle = Throttle(limits.AWS.rate)
+    throttle = Throttle(limits.AWS)
     assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
 
 
 @pytest.mark.parametrize(("tenant", "operation"), OTHERS.values(), ids=OTHERS)
 def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operation):
-    throttle = Throttle(limits.AWS.rate)
+    throttle = Throttle(limits.AWS)
     assert admitted(throttle, 9) == 5
     assert admitted(throttle, 9, tenant, operation) == 5
+
+
+def test_an_account_has_one_rate_for_all_its_calls_in_the_relaxed_profile():
+    throttle = Throttle(replace(limits.RELAXED, rate=limits.Rate(2, 5)))
+    assert admitted(throttle, 9) == 5
+    assert admitted(throttle, 9, operation="TagResource") == 0
+    assert admitted(throttle, 9, tenant=Tenant(TENANT.account, "eu-west-1")) == 0
+    assert admitted(throttle, 9, tenant=Tenant("111111111111", TENANT.region)) == 5
 
 
 @pytest.fixture
@@ -76,7 +84,7 @@ def buckets(limited):
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_memory_of_a_crowd_is_bounded():
-    throttle, failed = Throttle(limits.AWS.rate), FailedSignatures()
+    throttle, failed = Throttle(limits.AWS), FailedSignatures()
     for number, tenant in zip(range(100), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", later(number / 100))
         failed.delay(f"192.0.2.{number}", later(number / 100))
@@ -85,7 +93,7 @@ def test_the_memory_of_a_crowd_is_bounded():
 
 
 def test_there_are_as_many_buckets_as_a_server_can_keep():
-    limited = Throttle(limits.AWS.rate)
+    limited = Throttle(limits.AWS)
     for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
         limited.admit(tenant, "CreateInstance", NOW)
     assert 0 < len(buckets(limited)) <= buckets_in_memory.MAX_BUCKETS
@@ -93,7 +101,7 @@ def test_there_are_as_many_buckets_as_a_server_can_keep():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_full_buckets_are_dropped_first():
-    throttle = Throttle(limits.AWS.rate)
+    throttle = Throttle(limits.AWS)
     for _, tenant in zip(range(9), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", NOW)
     assert admitted(throttle, 6, now=later(10)) == 5
@@ -104,7 +112,7 @@ def test_full_buckets_are_dropped_first():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_emptiest_buckets_are_kept_in_a_crowd():
-    throttle = Throttle(limits.AWS.rate)
+    throttle = Throttle(limits.AWS)
     assert admitted(throttle, 9) == 5
     for _, tenant in zip(range(50), tenants(), strict=False):
         throttle.admit(tenant, "TagResource", NOW)
@@ -113,7 +121,7 @@ def test_the_emptiest_buckets_are_kept_in_a_crowd():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_who_is_dropped_gets_no_more_than_a_full_bucket_at_once():
-    throttle = Throttle(limits.AWS.rate)
+    throttle = Throttle(limits.AWS)
     assert admitted(throttle, 3) == 3
     for _, tenant in zip(range(20), tenants(), strict=False):  # who need what is in their buckets more
         admitted(throttle, 5, tenant, "TagResource")
@@ -189,7 +197,7 @@ def api():
     return Api(
         NoInstances(),
         terms=TERMS,
-        rate=limits.AWS.rate,
+        limits=limits.AWS,
         failures=FailedSignatures(),
         clock=lambda: NOW,
         emit=lambda event: None,
@@ -311,7 +319,7 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed
         api = Api(
             store,
             terms=terms,
-            rate=limits.AWS.rate,
+            limits=limits.AWS,
             failures=FailedSignatures(),
             clock=lambda: NOW,
             emit=lambda event: None,

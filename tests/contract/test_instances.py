@@ -58,6 +58,13 @@ def test_instance_aliases_are_unique_without_regard_to_case(store):
     store.write(make_instance, "j", alias="support")
 
 
+def test_the_regions_of_instances_are_told_once_each(store):
+    assert store.search(lambda tx: tx.regions()) == []
+    for instance_id, tenant in (("i", TENANT), ("j", OTHERS[0]), ("k", OTHERS[1]), ("l", TENANT)):
+        store.write(make_instance, instance_id, tenant)
+    assert store.search(lambda tx: tx.regions()) == ["eu-west-1", "us-east-1"]
+
+
 def test_a_reserved_tag_makes_no_instance(store):
     with pytest.raises(errors.Invalid, match="'AWS:x' is reserved"):
         store.write(instances.create, an_instance(), tags={"fine": "", "AWS:x": ""})

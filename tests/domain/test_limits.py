@@ -124,4 +124,4 @@ def test_the_profiles_are_what_they_are_called():
 
 def test_a_profile_says_what_it_allows():
     assert limits.AWS.in_words == "100 email addresses per instance; 2 calls/s per operation, 5 at once"
-    assert limits.RELAXED.in_words.startswith("any number of email addresses per instance; 20,000 calls/s")
+    assert limits.RELAXED.in_words.startswith("any number of email addresses per instance; 20,000 calls/s per account")

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,10 @@ from waypost.api.http import OCTETS, Request, Response
 from waypost.api.throttle import Throttle
 from waypost.app import access_keys, ports
 from waypost.app.buckets import FailedSignatures
-from waypost.domain import limits
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.errors import WaypostError
 from waypost.domain.instances import Tenant
+from waypost.domain.limits import Limits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -30,14 +30,19 @@ whether the caller may ask at all."""
 
 
 class Api:
-    """The ASGI application. One instance serves all requests."""
+    """The ASGI application. One instance serves all requests.
+
+    `older_regions` are those of instances that there were before the server started. They are taken besides those that
+    AWS publishes: servers of before took some that do not exist.
+    """
 
     def __init__(
         self,
         store: ports.Store,
         *,
         terms: calls.Terms,
-        rate: limits.Rate,
+        limits: Limits,
+        older_regions: Collection[str] = (),
         failures: FailedSignatures,
         clock: ports.Clock,
         emit: events.Emit,
@@ -47,7 +52,8 @@ class Api:
         self._clock = clock
         self._emit = emit
         self._protocol = protocol.Protocol(shapes.load())
-        self._throttle = Throttle(rate)
+        self._throttle = Throttle(limits)
+        self._older_regions = frozenset(older_regions)
         self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +101,7 @@ class Api:
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
         """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `buckets`."""
         try:
-            claim = signing.claim(request, service=SERVICE)
+            claim = signing.claim(request, service=SERVICE, older_regions=self._older_regions)
             key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
             return signing.verify(request, claim, key, now=now)
         except ApiError as error:

@@ -7,6 +7,7 @@ User Guide; docs/aws-differences.md has the table of refusals.
 
 import hmac
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import unquote
@@ -55,8 +56,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
-def claim(request: Request, *, service: str) -> Claim:
-    """What a request says of its signature. Raises `ApiError` if there is none, or one that cannot be right."""
+def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
+    """What a request says of its signature. Raises `ApiError` if there is none, or one that cannot be right.
+
+    The region must be one that AWS publishes, or among `older_regions`.
+    """
     header = request.header("authorization")
     if header:
         found = _from_header(request, header)
@@ -65,7 +69,7 @@ def claim(request: Request, *, service: str) -> Claim:
     else:
         raise ApiError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
     _check_signed_headers(request, found)
-    _check_scope(found, service)
+    _check_scope(found, service, older_regions)
     return found
 
 
@@ -185,7 +189,7 @@ def _check_signed_headers(request: Request, found: Claim) -> None:
         raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
 
 
-def _check_scope(found: Claim, service: str) -> None:
+def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> None:
     try:
         _moment(found.timestamp)
     except ValueError as error:
@@ -200,7 +204,7 @@ def _check_scope(found: Claim, service: str) -> None:
         raise _invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
     if found.terminator != "aws4_request":
         raise _invalid_signature("Credential should be scoped with a valid terminator: 'aws4_request'.")
-    if not is_region(found.region):
+    if not is_region(found.region) and found.region not in older_regions:
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 

@@ -4,17 +4,19 @@ from datetime import datetime
 
 from waypost.api.errors import ApiError
 from waypost.app.buckets import Buckets
-from waypost.domain import limits
 from waypost.domain.instances import Tenant
+from waypost.domain.limits import Limits
 
 
 class Throttle:
-    """Admits calls of each operation at a rate, for each account and region; instances and users share it."""
+    """Admits calls at the rate of a profile of limits; instances and users share it."""
 
-    def __init__(self, rate: limits.Rate) -> None:
-        self._buckets = Buckets(rate)
+    def __init__(self, limits: Limits) -> None:
+        self._buckets = Buckets(limits.rate)
+        self._is_of_account = limits.is_of_account
 
     def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:
         """Count a call. Raises `ApiError` ThrottlingException if there were too many."""
-        if not self._buckets.take((tenant, operation), now).admitted:
+        key = tenant.account if self._is_of_account else (tenant, operation)
+        if not self._buckets.take(key, now).admitted:
             raise ApiError("ThrottlingException", 429, "Rate exceeded")

@@ -169,6 +169,10 @@ class ReadTx(Protocol):
         """In the order of their ids, those behind `after` (empty: from the start)."""
         ...
 
+    def regions(self) -> list[str]:
+        """The regions that instances are in, whoever's they are. Looks at all instances."""
+        ...
+
     def has_instance_alias(self, alias: str) -> bool:
         """Whether an instance of anybody's has this alias, without regard to case."""
         ...
@@ -353,9 +357,11 @@ class WriteTx(ReadTx, Protocol):
         """Hold a name of ours, so that those who do the same thing at the same time do it in turn."""
         ...
 
-    def hold_with_others(self, what: str) -> bool:
-        """Hold a name beside others who do, and while nobody holds it by `hold`. False if nobody ever has; then it is
-        not held.
+    def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
+        """Whether an account has an email address in a domain, and now nobody gets `name` by `hold`.
+
+        Several transactions may do so at once. Waits for nobody: False also if somebody holds the name, or nobody ever
+        has.
         """
         ...
 

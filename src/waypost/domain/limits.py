@@ -22,7 +22,9 @@ class Limits:
 
     name: str
     rate: Rate
-    """Of each operation, for each account and region."""
+    """Of each operation, for each account and region; or of all operations of an account in all regions together."""
+    is_of_account: bool
+    """Whether it is the latter."""
     email_addresses: int | None
     """In one instance; None for no quota."""
 
@@ -30,14 +32,15 @@ class Limits:
     def in_words(self) -> str:
         """What it allows, for people."""
         quota = "any number of" if self.email_addresses is None else str(self.email_addresses)
-        rate = f"{self.rate.per_second:,g} calls/s per operation, {self.rate.burst:,} at once"
+        what = "account" if self.is_of_account else "operation"
+        rate = f"{self.rate.per_second:,g} calls/s per {what}, {self.rate.burst:,} at once"
         return f"{quota} email addresses per instance; {rate}"
 
 
-RELAXED = Limits("relaxed", Rate(20_000, 40_000), email_addresses=None)
+RELAXED = Limits("relaxed", Rate(20_000, 40_000), is_of_account=True, email_addresses=None)
 """For a laptop and CI: only there so that one account cannot take all."""
 
-AWS = Limits("aws", Rate(2, 5), email_addresses=100)
+AWS = Limits("aws", Rate(2, 5), is_of_account=False, email_addresses=100)
 """The defaults of Amazon Connect ("Amazon Connect service quotas" in its administrator guide)."""
 
 PROFILES = {limits.name: limits for limits in (RELAXED, AWS)}

@@ -11,17 +11,24 @@ from waypost.domain.partition_table import PARTITIONS
 _LETTERS = re.compile(r"[a-z0-9-]{1,32}")
 """What regions are written with; the longest that is known has 14 characters."""
 
-_OF_NO_PARTITION = re.compile(r"[a-z]{2}(-[a-z]{1,12}){1,2}-[0-9]")
-"""What a region looks like whose part of the world may be newer than the table."""
+_REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in regions)
 
 
 def is_region(text: str) -> bool:
-    """Whether it is a region, or looks like one that the table does not know yet."""
-    return bool(_named(text)) or _OF_NO_PARTITION.fullmatch(text) is not None
+    """Whether it is one of the regions that AWS publishes.
+
+    What only looks like one is none: everybody could make up as many as they like, each with rates and instances of
+    its own.
+    """
+    return text in _REGIONS
 
 
 def partition_of(region: str) -> str:
-    """The partition of a region, as ARNs name it. As in the SDKs, `aws` has the regions that are in no partition."""
+    """The partition of a region, as ARNs name it.
+
+    Data of before can have regions that are not published. As in the SDKs, their form says what partition they are in,
+    and `aws` has the others.
+    """
     return _named(region) or "aws"
 
 

@@ -83,6 +83,9 @@ class Transaction(QueueQueries, RetentionQueries):
     def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
         return [rows.instance(row) for row in self._all("instances", tenant.account, tenant.region, after, limit)]
 
+    def regions(self) -> list[str]:
+        return [row[0] for row in self._all("regions")]
+
     def has_instance_alias(self, alias: str) -> bool:
         return self._one("instance_alias", rows.alias_key(alias)) is not None
 
@@ -214,8 +217,8 @@ class Transaction(QueueQueries, RetentionQueries):
     def hold(self, what: str) -> None:
         self._run("hold", what)
 
-    def hold_with_others(self, what: str) -> bool:
-        return self._one("hold_with_others", what) is not None
+    def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
+        return self._one("keep_domain", domain, account, name) is not None
 
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("lock_instance", instance_id, tenant.account, tenant.region)

@@ -12,6 +12,10 @@ SELECT id, account, region, alias, identity_management_type, directory_id,
        inbound_calls_enabled, outbound_calls_enabled, created_at
 FROM instances WHERE account = $1 AND region = $2 AND id > $3 ORDER BY id LIMIT $4;
 
+-- name: regions
+-- The regions that instances are in, for the start of a server.
+SELECT DISTINCT region FROM instances ORDER BY region;
+
 -- name: instance_alias
 -- Whether an instance alias is used, by whomever.
 SELECT 1 FROM instances WHERE alias_key = $1;
@@ -31,10 +35,6 @@ DELETE FROM instances WHERE id = $1;
 -- a transaction.)
 INSERT INTO deployment_marks (name, value) VALUES ('held: ' || $1, '')
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
-
--- name: hold_with_others
--- Whoever holds the name by `hold` is waited for, and waits. No row comes back if nobody has held it yet.
-SELECT 1 FROM deployment_marks WHERE name = 'held: ' || $1 FOR SHARE;
 
 -- name: lock_instance
 -- Nobody may add to it meanwhile, delete it, or hold it too.
@@ -96,6 +96,15 @@ FROM email_addresses WHERE id = $1;
 -- name: has_address_in
 -- Whether an account has an email address in a domain.
 SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = $1 AND account = $2 LIMIT 1;
+
+-- name: keep_domain
+-- The same, while a name is shared: nobody takes it by `hold` until this transaction ends. No row comes back either if
+-- the name is held, or has never been.
+WITH shared AS MATERIALIZED (
+    SELECT 1 FROM deployment_marks WHERE name = 'held: ' || $3 FOR SHARE SKIP LOCKED
+)
+SELECT 1 FROM shared
+WHERE EXISTS (SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = $1 AND account = $2);
 
 -- name: others_have_address_in
 -- Whether another account has one. Asked for on both sides of the account, so that its own addresses are not read.

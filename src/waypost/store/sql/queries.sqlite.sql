@@ -12,6 +12,10 @@ SELECT id, account, region, alias, identity_management_type, directory_id,
        inbound_calls_enabled, outbound_calls_enabled, created_at
 FROM instances WHERE account = ? AND region = ? AND id > ? ORDER BY id LIMIT ?;
 
+-- name: regions
+-- The regions that instances are in, for the start of a server.
+SELECT DISTINCT region FROM instances ORDER BY region;
+
 -- name: instance_alias
 -- Whether an instance alias is used, by whomever.
 SELECT 1 FROM instances WHERE alias_key = ?;
@@ -40,10 +44,6 @@ DELETE FROM search_ranges WHERE instance_id = ?;
 DELETE FROM instances WHERE id = ?;
 
 -- name: hold
--- There is one writer, who holds everything.
-SELECT ?;
-
--- name: hold_with_others
 -- There is one writer, who holds everything.
 SELECT ?;
 
@@ -110,6 +110,11 @@ FROM email_addresses WHERE id = ?;
 -- Whether an account has an email address in a domain.
 SELECT 1 FROM email_addresses
 WHERE substr(address_key, instr(address_key, '@') + 1) = ?1 AND account = ?2 LIMIT 1;
+
+-- name: keep_domain
+-- The same. There is one writer, who holds everything.
+SELECT 1 FROM email_addresses
+WHERE substr(address_key, instr(address_key, '@') + 1) = ?1 AND account = ?2 AND ?3 <> '' LIMIT 1;
 
 -- name: others_have_address_in
 -- Whether another account has one. Asked for on both sides of the account, so that its own addresses are not read.
