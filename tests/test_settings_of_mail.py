@@ -110,3 +110,10 @@ def test_domains_with_subaddresses_are_compared_as_a_labels():
     assert Settings().subaddressed == frozenset()
     found = Settings(subaddressing="Example.com, Bücher.example").subaddressed
     assert found == {"example.com", "xn--bcher-kva.example"}
+
+
+@pytest.mark.parametrize(
+    ("hostname", "domain"), [("MX.Example.com", "mx.example.com"), ("mx.example.com.", "mx.example.com"), ("a..b", "")]
+)
+def test_the_name_of_the_server_is_a_domain_if_an_address_can_have_it(hostname, domain):
+    assert Settings(hostname=hostname).domain_of_hostname == domain

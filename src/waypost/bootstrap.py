@@ -131,7 +131,7 @@ class Service:
         failures = FailedSignatures()
         api = Api(
             self._store,
-            terms=self._terms(),
+            terms=self._terms(owner=tenant.account),
             limits=settings.limits_profile,
             older_regions=await self._store.search(lambda tx: tx.regions()),
             failures=failures,
@@ -359,13 +359,19 @@ class Service:
         """Where the data is, for people."""
         return self.directory.data_at
 
-    def _terms(self) -> Terms:
+    def _terms(self, *, owner: str) -> Terms:
+        own = {self.settings.domain_of_hostname, self.file.delivery.srs_domain} - {""}
         return Terms(
             new_id=lambda: str(uuid.uuid4()),
             page_tokens=PageTokens(self.directory.derived_key("page tokens")),
             token_retention=self.settings.client_token_retention,
             email_address_quota=self.settings.limits_profile.email_addresses,
-            domains=Domains(shared=self.settings.shared, subaddressed=self.settings.subaddressed),
+            domains=Domains(
+                shared=self.settings.shared,
+                subaddressed=self.settings.subaddressed,
+                owner=owner,
+                of_server=frozenset(own),
+            ),
         )
 
     async def _listen(self, edge: str, address: str, start: Start) -> str:

@@ -96,8 +96,8 @@ class Settings:
     )
     shared_domains: str = _setting(
         "",
-        "Domains, with commas, in which every account may have email addresses, or * for all; by default a domain "
-        "belongs to the account that has some in it.",
+        "Domains, with commas, in which every account may have email addresses, or * for all but those of the server "
+        "itself; by default a domain belongs to the account that has some in it.",
     )
     database: str = _setting(
         "",
@@ -254,6 +254,14 @@ class Settings:
     def real_hostname(self) -> str:
         """The name to use: the one that was set, or this machine's."""
         return (self.hostname or socket.gethostname()).removesuffix(".")
+
+    @property
+    def domain_of_hostname(self) -> str:
+        """The name as a domain that an address can have, as A-labels; empty if it is none."""
+        try:
+            return domain_key(self.real_hostname)
+        except Invalid:
+            return ""
 
 
 DNS_PORT = 53

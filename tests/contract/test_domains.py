@@ -111,6 +111,25 @@ def test_in_a_shared_domain_nobody_takes_the_subaddresses_of_another_account(two
     two.write(strangers("sales@example.com", domains=domains))
 
 
+@pytest.mark.parametrize("shared", [(), ("*",)], ids=["by default", "where all others are shared"])
+def test_a_domain_of_the_server_itself_is_its_owner_s(two, shared):
+    """Bounces for rewritten senders come there, and answers to notices: an address there would take them."""
+    of_server = frozenset({"bounces.example", "mail.example"})
+    domains = Domains(owner=TENANT.account, of_server=of_server, shared=frozenset(shared))
+    for text in ("srs0=abcd=2026=example.org=ann@bounces.example", "postmaster@mail.example"):
+        with pytest.raises(errors.Conflict, match="is one of this server itself"):
+            two.write(strangers(text, domains=domains))
+        two.write(creating_at(text, domains=domains))
+    two.write(strangers("a@example.com", domains=domains))
+
+
+def test_an_account_that_is_in_a_domain_of_the_server_keeps_it_and_one_may_be_shared_by_name(two):
+    two.write(strangers("a@mail.example"))
+    domains = Domains(owner=TENANT.account, of_server=frozenset({"mail.example", "bounces.example"}))
+    two.write(strangers("b@mail.example", domains=domains))
+    two.write(strangers("c@bounces.example", domains=replace(domains, shared=frozenset({"bounces.example"}))))
+
+
 def test_of_accounts_that_come_into_a_domain_at_once_one_gets_it(two, race):
     outcomes = race(*((strangers if n % 2 else creating_at)(f"e{n}@example.com") for n in range(10)))
     assert kinds(outcomes) == {"Conflict": 5, "done": 5}

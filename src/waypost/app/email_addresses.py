@@ -23,14 +23,18 @@ class Domains:
     """Those in which every account may have email addresses; `*` for all."""
     subaddressed: frozenset[str] = frozenset()
     """Those where mail for support+x@ is for support@, if there is no support+x@."""
+    owner: str = ""
+    """The account of the server's owner."""
+    of_server: frozenset[str] = frozenset()
+    """Those of the server itself: the one in its name, and the one of rewritten senders. They belong to its owner."""
 
     def are_shared(self, domain: str) -> bool:
         """Whether every account may have email addresses in a domain."""
-        return domain in self.shared or ANY in self.shared
+        return domain in self.shared or (ANY in self.shared and domain not in self.of_server)
 
 
 ANY = "*"
-"""Among shared domains: all of them."""
+"""Among shared domains: all, but for those of the server itself."""
 
 ONE_ACCOUNT_EACH = Domains()
 
@@ -92,7 +96,14 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     if tx.keep_domain(account, domain, name=name):
         return
     tx.hold(name)
-    if tx.others_have_address_in(account, domain) and not tx.has_address_in(account, domain):
+    if tx.has_address_in(account, domain):
+        return
+    if domain in domains.of_server and account != domains.owner:
+        raise errors.Conflict(
+            f"Domain {domain} is one of this server itself, so only its owner has email addresses there. Use another "
+            "domain, or have whoever runs this server name it in --shared-domains."
+        )
+    if tx.others_have_address_in(account, domain):
         raise errors.Conflict(
             f"Domain {domain} belongs to another account, which has email addresses in it. Use another domain, or have "
             "whoever runs this server name it in --shared-domains."
