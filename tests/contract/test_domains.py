@@ -109,6 +109,8 @@ def test_in_a_shared_domain_nobody_takes_the_subaddresses_of_another_account(two
     two.write(creating_at("support+x@example.com", domains=domains))
     two.write(strangers("sales+x@example.com", domains=domains))
     two.write(strangers("sales@example.com", domains=domains))
+    with pytest.raises(errors.Conflict, match=r"Mail for support\+y@example\.com goes to another account"):
+        two.write(strangers("support+y@example.com", domains=replace(domains, shared=frozenset())))
 
 
 @pytest.mark.parametrize("shared", [(), ("*",)], ids=["by default", "where all others are shared"])

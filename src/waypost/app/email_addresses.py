@@ -84,11 +84,11 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     Accounts that shared one before there was this rule keep it, and may add to it.
     """
     domain = address.key.rpartition("@")[2]
+    for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
+        has_its_mail = tx.email_address_by_key(base)
+        if has_its_mail and has_its_mail.account != account:
+            raise errors.Conflict(f"Mail for {address} goes to another account, because {domain} has subaddresses.")
     if domains.are_shared(domain):
-        for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
-            owner = tx.email_address_by_key(base)
-            if owner and owner.account != account:
-                raise errors.Conflict(f"Mail for {address} goes to another account, because {domain} has subaddresses.")
         return
     # Accounts come into a domain one after the other. An account that is there waits for nobody, but one that comes
     # waits for it: else it could come in while the last address of that account is deleted, and another one is made.
