@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from tests.contract.calls import OTHERS, check_invariants, create, creating, deleting, deleting_instance, kinds
@@ -12,7 +13,7 @@ from tests.values import TENANT, an_email_address, make_instance
 from waypost.app import email_addresses
 from waypost.app.email_addresses import Domains
 from waypost.domain import addresses, errors
-from waypost.store import migrations, postgres_connection
+from waypost.store import migrations, postgres_connection, sql
 
 STRANGER, ELSEWHERE = OTHERS
 SHARED = Domains(shared=frozenset({"example.com"}))
@@ -226,3 +227,18 @@ def test_a_name_that_is_held_or_was_never_held_keeps_no_domain(two):
     assert two.write(keeps) is False
     assert while_held(two, lambda tx: (tx.hold("n"), tx.access_keys()), keeps)[1] is False
     assert two.write(keeps) is True
+
+
+@pytest.mark.usefixtures("_side_by_side")
+@pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
+def test_postgresql_can_find_whose_a_domain_is_by_an_index(two, name):
+    def plan(tx):
+        query = sql.load("postgres")[name].rstrip("; \n")
+        given = ["example.com", TENANT.account, "n"][: query.count("$3") + 2]
+        tx.connection.execute("SET LOCAL enable_seqscan = off")  # of a small table it reads all
+        return [row[0] for row in psycopg.RawCursor(tx.connection).execute(f"EXPLAIN {query}", given).fetchall()]
+
+    steps = two.write(plan)
+    scans = [one for one in steps if "email_addresses" in one]
+    assert scans
+    assert all("email_addresses_by_domain" in one for one in scans), steps
