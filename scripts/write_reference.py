@@ -12,12 +12,13 @@ import typer
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import cli, datadir, events, logs, settings_keys
-from waypost.api import calls, operations, shapes, tags
+from waypost import cli, datadir, events, http_bounds, http_connection, logs, settings_keys
+from waypost.api import asgi, calls, operations, shapes, tags
 from waypost.authentication import checker
 from waypost.cli import outcomes
 from waypost.domain import messages
 from waypost.domain.delivery import STATES, Policy
+from waypost.http_bounds import HttpBounds
 from waypost.settings import Settings, environment_name, option_name
 from waypost.smtp import admission, data, grammar, offer, replies
 from waypost.smtp.bounds import Bounds
@@ -135,6 +136,9 @@ def _cases(operation: str, error: str) -> list[str]:
     return [row.case for row in refusals.REFUSALS if (row.operation, row.error) == (operation, error)]
 
 
+FEW_FILES = "fewer where the system lets the process have few files"
+
+
 def smtp_page() -> str:
     """The bounds of the SMTP edge."""
     lines = ", ".join(f"{verb} {limit:,}" for verb, limit in grammar.LINE_LIMITS.items())
@@ -156,7 +160,7 @@ def smtp_page() -> str:
             f"| commands of a session in a row without a message | {offer.COMMAND_LIMIT:,} |",
             f"| refused commands of a session | {offer.ERROR_LIMIT} |",
             f"| unknown recipients of a session | {offer.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
-            f"| connections | {bounds.connections:,}, `--smtp-connections`, and fewer than the system allows files |",
+            f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
             "| messages a minute from one address | any number, `--smtp-messages-each` |",
             f"| memory for input and messages in flight | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
@@ -167,6 +171,53 @@ def smtp_page() -> str:
             f"| the same, at most | {bounds.transfer:g} s |",
             f"| TLS handshake, PROXY header | {bounds.handshake:g} s |",
             f"| SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
+            "",
+        ]
+    )
+
+
+def http_page() -> str:
+    """The bounds of the HTTP edge."""
+    bounds = HttpBounds()
+    more = f"and 1 s more for each {bounds.slowest:,.0f} octets"
+    crowded = f"{bounds.start_when_crowded:g} s to the first octet, for a header, and at first for a body or a response"
+    rows = [
+        ("header", f"{http_connection.HEAD_OCTETS:,} octets", "431"),
+        ("time to the first octet of a request", f"{bounds.head:g} s; behind a response 5 s", "closed"),
+        ("time for a header", f"{bounds.head:g} s", "408"),
+        ("body of a call", f"{asgi.BODY_LIMIT:,} octets", "413"),
+        ("what follows a header, with chunks and trailers", f"{http_connection.REST_OCTETS:,} octets", "closed"),
+        ("time for a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
+        (
+            "time in which the client has some of a response to read",
+            f"{bounds.answer_start:g} s, {more}; {bounds.answer:g} s at most",
+            "closed",
+        ),
+        ("requests sent ahead of a response (pipelining)", str(http_connection.PIPELINED), "closed"),
+        ("connections", f"{bounds.connections:,}, `--http-connections`; {FEW_FILES}", "503"),
+        (
+            "connections from one address, or /64 network",
+            f"{bounds.connections_each}, `--http-connections-each`",
+            "503",
+        ),
+        (f"times, with {http_bounds.CROWDED:.0%} of all connections in use", crowded, "as above"),
+    ]
+    return "\n".join(
+        [
+            "# HTTP: how much is taken, and how long it may take\n",
+            "For the Amazon Connect API and the [inspection API](inspection-api.md) alike. What can be set is in",
+            "[settings](settings.md). Only the time in which the server waits for the client counts, in seconds that",
+            "do not depend on how the clock is set.\n",
+            "| bound | value | then |",
+            "|---|---|---|",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            "408, 431 and 503 are sent only where no response to an earlier request is due or under way, and the",
+            "connection closes behind them. SDKs try again after 503. What is closed because of time is in the log as",
+            "`http_connection_closed`, and what is refused as `connections_refused` ([events](events.md)).\n",
+            "`Upgrade` is ignored (RFC 9110 section 7.8): the request, its body, and what follows are read as",
+            "HTTP/1.1. A request with two lengths, or with a length and a transfer coding, is refused, and its",
+            "connection closed (RFC 9112 section 6.3).",
             "",
         ]
     )
@@ -343,6 +394,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
+    "reference/http.md": http_page,
     "smtp-replies.md": smtp_replies_page,
     "smtp-differences.md": differences_page,
     "reference/events.md": events_page,

@@ -99,6 +99,9 @@ def test_a_file_that_is_not_there_is_told(serve, tmp_path, capsys):
 
 
 BAD = {
+    "http_connections": ["", "9", "1000001", "many"],
+    "http_connections_each": ["", "0", "1000001"],
+    "http_names": ["waypost.example:8025", "http://waypost.example", "*.example", "a b", "[::1]", "-" * 256],
     "clock": ["", "Virtual", "fake"],
     "disk_reserve": ["", "256MB", "1.5GiB", "-1", "256 MiB", "1TiB", "٢KiB", "1" * 19],
     "trace_refusals": ["", "7", "0d", "7w", "3651d"],

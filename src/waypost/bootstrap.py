@@ -4,10 +4,9 @@ import asyncio
 import gc
 import os
 import random
-import resource
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from waypost import datadir, events, keyring, logs, opening, routes_check, signals, tasks
+from waypost import datadir, events, keyring, logs, open_files, opening, routes_check, signals, tasks
 from waypost.api.asgi import Api
 from waypost.api.calls import Terms
 from waypost.api.page_tokens import PageTokens
@@ -39,6 +38,7 @@ from waypost.domain import errors, routes
 from waypost.domain.delivery import Protocol
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.routes import Route
+from waypost.http_bounds import HttpBounds
 from waypost.http_server import HttpServer
 from waypost.opening import CannotStart, adopting, open_store
 from waypost.settings import SELF_SIGNED, Settings, host_and_port
@@ -55,9 +55,6 @@ from waypost.upkeep import Upkeep
 
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 """Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
-
-OTHER_FILES = 1_000
-"""Files that are kept for what is no mail client: calls to the API, the database, the log."""
 
 
 class Service:
@@ -150,9 +147,12 @@ class Service:
             wake=worker.wake,
             advance=self._advance(worker),
             refusal_retention=settings.refusal_retention,
+            own_names=settings.own_http_names,
         )
-        http = HttpServer(_by_path(console, api))
-        smtp = await self._mail(opened, deployment, ids, worker)
+        connections = self._connections()
+        http_bounds = HttpBounds(connections=connections.http, connections_each=int(settings.http_connections_each))
+        http = HttpServer(_by_path(console, api), bounds=http_bounds, emit=self._emit)
+        smtp = await self._mail(opened, deployment, ids, worker, connections.smtp)
         await worker.start()
         opened.push_async_callback(worker.stop)
         http_address = await self._listen("http", settings.http, http.start)
@@ -263,11 +263,13 @@ class Service:
             begun_before=begun_before,
         )
 
-    async def _mail(self, opened: AsyncExitStack, deployment: Deployment, ids: Ids, worker: Worker) -> SmtpServer:
+    async def _mail(
+        self, opened: AsyncExitStack, deployment: Deployment, ids: Ids, worker: Worker, connections: int
+    ) -> SmtpServer:
         """The receiving edge, which does not listen yet."""
         settings = self.settings
         bounds = Bounds(
-            connections=self._connections(),
+            connections=connections,
             connections_each=int(settings.smtp_connections_each),
             new_connections_a_minute=float(settings.smtp_new_connections_each),
             messages_a_minute=float(settings.smtp_messages_each),
@@ -304,14 +306,16 @@ class Service:
             trusted_networks=settings.trusted,
         )
 
-    def _connections(self) -> int:
-        """How many connections of mail clients there can be. Others need files too."""
-        wanted = int(self.settings.smtp_connections)
-        files = _files()
-        if wanted + OTHER_FILES <= files:
-            return wanted
-        possible = max(10, int(files) - OTHER_FILES)
-        self._emit(events.ConnectionsLimited(connections=possible))
+    def _connections(self) -> open_files.Connections:
+        """How many connections of clients there may be. The server says so if they are fewer than were set."""
+        settings, files = self.settings, open_files.most_files()
+        wanted = open_files.Connections(int(settings.smtp_connections), int(settings.http_connections))
+        others = 2 * self.file.delivery.connections + (settings.connections if self._is_shared else 0)
+        possible = open_files.connections_within(files, wanted, others=others)
+        if possible != wanted:
+            self._emit(
+                events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files))
+            )
         return possible
 
     def _certificates(self) -> tls.Certificates:
@@ -408,15 +412,6 @@ def _mail_listeners(settings: Settings) -> list[Listener]:
         Listener(name="smtps", offer=offer, is_tls=True),
         Listener(name="lmtp", offer=replace(offer, lmtp=True, needs_tls=False), are_strangers=False),
     ]
-
-
-def _files() -> float:
-    """How many files the system lets this process have, each connection being one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # where the system says no, the soft limit stays
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft if soft != resource.RLIM_INFINITY else float("inf")
 
 
 def _instance_to_start_with(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:

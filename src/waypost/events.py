@@ -81,9 +81,23 @@ class ConnectionsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
-    """The system lets this process have too few files for the connections that were set; so many there may be."""
+    """The system lets this process open too few files for the connections that were set. So many there may be, of mail
+    clients and of HTTP clients. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set fewer connections.
+    """
 
     connections: int
+    """Of mail clients."""
+    http_connections: int
+    files: int
+    """That this process may have open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConnectionClosed:
+    """The server ended an HTTP connection because its client took too long, and at what."""
+
+    peer: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +233,7 @@ Event = (
     | SessionClosed
     | ConnectionsRefused
     | ConnectionsLimited
+    | HttpConnectionClosed
     | TlsFailed
     | CertificateRefused
     | ProxyHeaderRefused

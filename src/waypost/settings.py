@@ -39,6 +39,15 @@ class Settings:
     http: str = _setting(
         "127.0.0.1:8025", "HOST:PORT for the Amazon Connect API and the inspection API; port 0 takes any."
     )
+    http_connections: str = _setting("1000", "Connections of HTTP clients at once; more are answered with 503.")
+    http_connections_each: str = _setting(
+        "200", "Of these, from one address, or one /64 network with IPv6. Behind a proxy, all come from its address."
+    )
+    http_names: str = _setting(
+        "",
+        "Host names, with commas, as in waypost.example.com, by which the inspection API may be asked, besides IP "
+        "addresses, localhost and --hostname. The Amazon Connect API may be asked by any.",
+    )
     smtp: str = _setting(
         "127.0.0.1:1025",
         "HOST:PORT for incoming mail, or several with commas, as in 0.0.0.0:25,[::]:25; port 0 takes any.",
@@ -128,6 +137,7 @@ class Settings:
                 host_and_port(name, address)
         self._check_mail()
         check_database(self.database)
+        _ = self.own_http_names
         if not re.fullmatch(r"[0-9]{1,4}", self.database_connections, re.ASCII) or self.connections < FEWEST:
             raise BadSetting(
                 f"--database-connections must be a number from {FEWEST} to 9999, not {self.database_connections!r}"
@@ -174,6 +184,15 @@ class Settings:
     def trusted(self) -> list[IPv4Network | IPv6Network]:
         """Networks whose clients are trusted."""
         return _networks("trusted_networks", self.trusted_networks)
+
+    @property
+    def own_http_names(self) -> frozenset[str]:
+        """Host names by which the inspection API may be asked, in small letters."""
+        names = [text.strip().lower().removesuffix(".") for text in self.http_names.split(",") if text.strip()]
+        for name in names:
+            if not re.fullmatch(_HOST_NAME, name, re.ASCII):
+                raise BadSetting(f"--http-names must be host names without a port, with commas, not {name!r}")
+        return frozenset([*names, self.real_hostname.lower()])
 
     @property
     def resolvers(self) -> list[tuple[str, int]]:
@@ -266,10 +285,15 @@ class Settings:
 
 DNS_PORT = 53
 
+_HOST_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}"
+"""With an underscore, as names of containers have it."""
+
 SELF_SIGNED = "self-signed"
 """In place of a file: the certificate is made in the data directory."""
 
 _NUMBERS = {
+    "http_connections": (10, 1_000_000),
+    "http_connections_each": (1, 1_000_000),
     "smtp_connections": (10, 1_000_000),
     "smtp_connections_each": (1, 1_000_000),
     "smtp_new_connections_each": (0, 1_000_000),

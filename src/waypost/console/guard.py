@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from waypost import events
 from waypost.app import access_keys, ports
 from waypost.app.buckets import FailedSignatures
+from waypost.console import origins
 from waypost.domain import errors
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.iam import decisions
@@ -50,8 +51,16 @@ class Guard:
     """Stands before every page."""
 
     def __init__(
-        self, store: ports.Store, *, failures: FailedSignatures, clock: ports.Clock, emit: events.Emit
+        self,
+        store: ports.Store,
+        *,
+        failures: FailedSignatures,
+        clock: ports.Clock,
+        emit: events.Emit,
+        own_names: frozenset[str] = frozenset(),
     ) -> None:
+        """`own_names` are host names, in small letters, by which the pages may be asked for."""
+        self._own_names = own_names
         self._store = store
         self._failures = failures
         self._clock = clock
@@ -61,6 +70,9 @@ class Guard:
         """The page for those whose access key allows this action."""
 
         async def of_account(request: Request) -> Response:
+            because = origins.refusal(request.headers, self._own_names)
+            if because:
+                raise HTTPException(403, because)
             return await page(request, await self._account(request, action))
 
         return self.open(of_account)

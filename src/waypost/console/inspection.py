@@ -36,7 +36,7 @@ PREFIX = "/_waypost"
 READY_SECONDS = 2.0
 """How long the store may take to show that it is there."""
 
-PART = 1024 * 1024
+PART = 256 * 1024
 """Octets of a message that are read at once."""
 
 
@@ -51,13 +51,15 @@ def application(
     wake: Callable[[], None],
     advance: Callable[[timedelta], Awaitable[datetime]] | None,
     refusal_retention: timedelta,
+    own_names: frozenset[str] = frozenset(),
 ) -> Starlette:
     """The inspection API as an ASGI application.
 
+    `own_names` are the host names, in small letters, by which it may be asked, besides IP addresses and localhost.
     `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
     moves the clock of mail on; None if that is the real one.
     """
-    keeper = Guard(store, failures=failures, clock=clock, emit=emit)
+    keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.tell)
     queue = QueuePages(store, deployment, mail_clock, wake, advance)
     routes = [
