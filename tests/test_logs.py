@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 import sys
 import threading
 from typing import get_args, get_type_hints
@@ -72,6 +73,20 @@ def test_every_line_that_is_not_for_a_terminal_is_json(log):
         told = [json.loads(line) for line in stream.told.splitlines()]
         assert [line["event"] for line in told] == ["message_accepted", "failed"]
         assert told[1]["where"] == "uvicorn.error"
+
+
+def test_the_text_of_an_error_moves_no_cursor_and_makes_no_line_of_the_log(log):
+    log, stream = log
+    log.emit(
+        events.Failed(where="smtp", id="an-id", cause=ValueError("red \x1b[31m\x9b\a\n2026-01-01 [info] stopped\r"))
+    )
+    log.emit(events.TlsFailed(peer="192.0.2.1", reason="red \x1b[31m\n2026-01-01 [info] stopped"))
+    log.close()
+    colours = re.compile(r"\x1b\[[0-9;]*m")
+    ours = colours.sub("", stream.told) if stream.terminal else stream.told
+    assert all(letter.isprintable() or letter == "\n" for letter in ours)
+    assert stream.told.count("\x1b[31m") == stream.told.count("[\x1b[31m\x1b[1merror")  # the colour of a failure
+    assert not [line for line in ours.splitlines() if line.startswith("2026-01-01")]
 
 
 def test_a_log_that_cannot_be_written_holds_nobody_up(log, monkeypatch):

@@ -1,6 +1,8 @@
 """Writes events to the log: lines for people on a terminal, JSON elsewhere, always on standard error."""
 
 import dataclasses
+import io
+import json
 import logging
 import re
 import sys
@@ -9,7 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -123,14 +125,29 @@ def name_of(kind: type[Any]) -> str:
 
 
 def _terminal() -> Render:
-    # A plain traceback: the pretty ones show local variables, and those hold messages and secrets.
-    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
     return _renderer([renderer, lambda _logger, _method, line: f"{line}\n".encode()])
+
+
+def _traceback(out: TextIO, exc_info: Any) -> None:
+    """Write a traceback for a terminal.
+
+    A plain one: the pretty ones show local variables, and those hold messages and secrets. The text of an error may
+    have words of others in it, so its lines are indented, and look like no others; and nothing in it moves the cursor.
+    """
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    for line in written.getvalue().splitlines():
+        shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+        out.write(f"\n    {shown}")
 
 
 def _json() -> Render:
     def encode(_logger: Any, _method: str, line: structlog.typing.EventDict) -> bytes:
-        return msgspec.json.encode(line) + b"\n"
+        octets = msgspec.json.encode(line)
+        if not octets.isascii():  # there are control characters among the others, and logs are read on terminals
+            octets = json.dumps(msgspec.json.decode(octets)).encode()
+        return octets + b"\n"
 
     return _renderer([structlog.processors.format_exc_info, encode])
 

@@ -38,7 +38,7 @@ from tests.delivery.receiver import (
     saying_without_end,
 )
 from tests.examples import examples
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 from tests.smtp.certificates import Authority, authority, client_context
 from tests.smtp.serving import LOOPS, reset
 from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport
@@ -207,6 +207,50 @@ def test_the_boundary_cannot_be_known_by_who_writes_the_message():
 def test_a_connection_is_used_again():
     _, receiver = run(to(answering("200 OK", b"x" * 100), times=3))
     assert (len(receiver.requests), receiver.connections) == (3, 1)
+
+
+OTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "cut", [len(OTHER), len(OTHER) - 2, len(OTHER) - 1, 0], ids=["behind it", "with the body", "in the body", "at once"]
+)
+def test_octets_behind_an_answer_are_not_the_answer_to_the_next_delivery(cut, loop):
+    """A receiver that says more than one answer at a time would have each delivery get the answer of another one."""
+
+    async def script(talk):
+        await talk.request()
+        if talk.number == 1:
+            await talk.say((OTHER + OTHER)[:cut])
+            await talk.receiver.told.wait()
+            await talk.say((OTHER + OTHER)[cut:])
+            assert await talk.reader.read() == b""  # the connection is closed
+        else:
+            await talk.say(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+
+    async def scenario():
+        async with Receiver(script) as receiver:
+            receiver.told = asyncio.Event()
+            transport, route = WebhookTransport(), a_route(receiver.url)
+            attempt = asyncio.create_task(transport.attempt(a_parcel(), route))
+            if cut == len(OTHER):
+                await attempt
+            else:  # the head has been read, and the rest is waited for
+                await until(lambda: receiver.requests and receiver.requests[0].body)
+                connector = transport._sessions[True].connector
+                await until(lambda: cut == 0 or any(proto.heads.is_over for proto in connector._acquired))
+            kept = [proto for waiting in transport._sessions[True].connector._conns.values() for proto, _ in waiting]
+            receiver.told.set()
+            first = await attempt
+            await until(lambda: not any(proto.is_connected() for proto in kept))
+            second = await transport.attempt(a_parcel(number=2), route)
+            await transport.close()
+            return first, second, receiver
+
+    first, second, receiver = run(scenario(), loop)
+    assert (first.code, second.code) == (200, 500)
+    assert receiver.connections == 2
 
 
 def test_a_connection_with_an_answer_too_long_is_not_used_again():

@@ -26,6 +26,7 @@ from waypost.domain.routes import Route
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp import StreamReader
     from aiohttp.abc import AbstractResolver
     from aiohttp.client_proto import ResponseHandler
 
@@ -165,6 +166,9 @@ def _bounded() -> "type[ResponseHandler]":
 
     The parser of aiohttp forgets an answer if there is a mistake behind it in the same octets, as in the body's chunks.
     So it is given each head by itself. There may be any number of interim answers; they count as well.
+
+    Octets behind an answer end the connection. aiohttp keeps it for the next request, and would take them for the
+    answer to that.
     """
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
 
@@ -179,25 +183,45 @@ def _bounded() -> "type[ResponseHandler]":
             super().set_response_params(**parameters | dict.fromkeys(limits, SAID_LIMIT))
 
         def data_received(self, data: bytes) -> None:
+            if data and self.heads.is_over and _is_complete(self._payload):
+                _end(self)
+                return
             is_too_much = len(data) > SAID_LIMIT - self.said
             rest = data[: SAID_LIMIT - self.said]
             self.said += len(rest)
             while rest and not self.heads.is_over:
                 head, rest = self.heads.cut(rest)
                 super().data_received(head)
+            answers = len(self._buffer)
             if rest or not data:  # with no data aiohttp goes on with what it has read before
                 super().data_received(rest)
-            if is_too_much and self.transport:
-                self.transport.abort()
+            if is_too_much or len(self._buffer) > answers:
+                _end(self)
 
         def connection_lost(self, exc: BaseException | None) -> None:
             payload = self._payload
             super().connection_lost(exc)
-            # Where aiohttp has found a mistake behind the head, it tells nobody who reads the body that it is over.
-            if payload is not None and not payload.is_eof() and payload.exception() is None:
-                payload.set_exception(ConnectionError("the connection was lost before the answer was complete"))
+            _end_incomplete(payload)
 
     return Bounded
+
+
+def _is_complete(payload: "StreamReader | None") -> bool:
+    """Whether all of an answer's body has come."""
+    return payload is not None and payload.is_eof()
+
+
+def _end(connection: "ResponseHandler") -> None:
+    """Close the connection. What is read of the answer stays."""
+    connection.force_close()
+    if connection.transport:
+        connection.transport.abort()
+
+
+def _end_incomplete(payload: "StreamReader | None") -> None:
+    """Tell who reads a body that it is over: where aiohttp has found a mistake behind the head, it tells nobody."""
+    if payload is not None and not payload.is_eof() and payload.exception() is None:
+        payload.set_exception(ConnectionError("the connection was lost before the answer was complete"))
 
 
 def _public_socket(
