@@ -192,3 +192,17 @@ def test_a_client_that_sends_many_more_requests_ahead_is_cut_off(upgrade):
         until(client, b"half")
         client.sendall((GET % (b"", upgrade)) * 2 * PIPELINED)
         assert all_of(client) == b""
+
+
+def test_a_client_that_leaves_while_several_of_its_requests_wait_leaves_nothing_behind():
+    application = Slow()
+    with served(application) as server:
+        with server.client(GET % (b"slow", b"") + GET % (b"2", b"")) as client:
+            until(client, b"half")
+            wait_until(lambda: server.connection.pipeline)
+        wait_until(lambda: not server.connections)
+        server.on_loop(application.go_on.set)
+        wait_until(lambda: not server.on_loop(lambda: list(server._server.server_state.tasks)))
+        assert server._server._admission._connections == 0
+        with server.client(GET % (b"3", CLOSE)) as client:
+            assert bodies(all_of(client)) == [b"/3"]
