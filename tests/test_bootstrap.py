@@ -148,7 +148,7 @@ def test_a_directory_that_cannot_be_prepared_is_not_kept_locked(tmp_path, monkey
         if fails == "access":
             patched.setattr(os, "access", lambda *_: False)
         else:
-            patched.setattr(Path, "unlink", denied)
+            patched.setattr(os, "unlink", denied)
         with pytest.raises(DataDirectoryError, match=r"cannot be written|cannot be used: Permission denied"):
             directory.prepare()
     with DataDirectory(tmp_path / "data").held():

@@ -299,8 +299,8 @@ _STEPS = (
     (bootstrap, "adopting"),
     (DataDirectory, "write_credentials"),
     (DataDirectory, "announce"),
-    (datadir.Path, "replace"),
-    (datadir.Path, "hardlink_to"),
+    (os, "replace"),
+    (os, "link"),
     (sqlite3, "connect"),
 )
 
@@ -318,7 +318,7 @@ def test_a_first_start_that_was_killed_can_be_repeated(tmp_path, monkeypatch, ow
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, dies)
         # What the dying process would clean up stays, as it does after a kill.
-        patched.setattr(datadir.Path, "unlink", lambda *_, **__: None)
+        patched.setattr(os, "unlink", lambda *_, **__: None)
         with pytest.raises(Killed):
             started(path)
     started(path)

@@ -41,6 +41,7 @@ from waypost.domain.routes import Route
 from waypost.http_bounds import HttpBounds
 from waypost.http_server import HttpServer
 from waypost.opening import CannotStart, adopting, open_store
+from waypost.private_files import Exposure, Risk
 from waypost.settings import SELF_SIGNED, Settings, host_and_port
 from waypost.settings_file import SettingsFile
 from waypost.smtp import tls
@@ -60,9 +61,15 @@ Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 class Service:
     """Everything that `waypost serve` runs, on one event loop."""
 
-    def __init__(self, settings: Settings, file: SettingsFile | None = None) -> None:
-        """`file` is the settings file, whose top-level keys are in `settings` already."""
+    def __init__(
+        self, settings: Settings, file: SettingsFile | None = None, *, warn: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`file` is the settings file, whose top-level keys are in `settings` already.
+
+        `warn` is given sentences about what the person who starts the server should look at.
+        """
         self.settings = settings
+        self._warn = warn
         self.file = file or SettingsFile()
         self._virtual_clock = VirtualClock() if settings.has_virtual_clock else None
         self._mail_clock: ports.Clock = self._virtual_clock or now
@@ -113,8 +120,11 @@ class Service:
 
     async def _start(self, opened: AsyncExitStack) -> datadir.Run:
         settings = self.settings
-        self.directory.prepare()
+        exposures = self.directory.prepare()
         opened.callback(self.directory.release)
+        for exposure in exposures:
+            self._emit(_event_of(exposure))
+            self._warn(exposure.sentence)
         as_set, file_routes = routes_check.OurServer.of(settings), self._routes_of_file()
         await routes_check.refuse_circles(file_routes, as_set)  # before the listeners and the worker start
         database = self.directory.where(settings.database)
@@ -388,6 +398,20 @@ class Service:
         found = _joined(host, port)
         self._emit(events.Listening(edge=edge, address=found))
         return found
+
+
+def _event_of(exposure: Exposure) -> events.Event:
+    """What other users can do with the data directory, for the log."""
+    path, mode = str(exposure.path), f"{exposure.mode:04o}"
+    match exposure.risk:
+        case Risk.SHARED:
+            return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
+        case Risk.REPLACED:
+            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner)
+        case Risk.MENDED:
+            return events.FileMadePrivate(file=path, mode=mode)
+        case Risk.EXPOSED:
+            return events.FileExposed(file=path, mode=mode)
 
 
 def _absolute(path: str) -> str:

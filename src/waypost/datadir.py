@@ -27,15 +27,33 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
+from waypost import private_files
 from waypost.domain.access_keys import AccessKey
+from waypost.private_files import Exposure, PrivateDirectory, UnsafeFile
 
 MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 """The environment variable with the master key, in place of the file: 32 octets in base64url."""
 
 _MASTER_KEY_OCTETS = 32
 
-_HALF_WRITTEN = f"{'[0-9a-f]' * 8}.new"
-"""The end of the name of a file that is being written and will replace another one, as a pattern."""
+_HALF_WRITTEN = r"[0-9a-f]{8}\.new"
+"""The end of the name of a file that is being written and will replace another one, as a regular expression."""
+
+_FILES = frozenset(
+    {"credentials", "database", "master.key", "run.json", "lock", "certificate.pem", "certificate-key.pem"}
+)
+_DATABASE = "waypost.sqlite3"
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file of the directory is one of Waypost's, by its name."""
+    return name in _FILES or name.startswith(_DATABASE) or _is_left(name)
+
+
+def _is_left(name: str) -> bool:
+    """Whether a file was being written by a server that was killed."""
+    return re.fullmatch(rf".+\.{_HALF_WRITTEN}", name) is not None
+
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
 """The beginning of a credentials file that a server has written."""
@@ -105,45 +123,91 @@ class DataDirectory:
         finally:
             self.release()
 
+    @contextmanager
+    def of_its_owner(self) -> Iterator[None]:
+        """Have root work with the rights of the user whose database, or else directory, it is.
+
+        Raises `DataDirectoryError`.
+        """
+        with ExitStack() as changed:
+            try:
+                with suppress(FileNotFoundError):
+                    changed.enter_context(private_files.as_owner_of(self._of_whom()))
+            except OSError as error:
+                raise self.unusable(error) from error
+            yield
+
+    def _of_whom(self) -> os.stat_result:
+        """A file or directory that belongs to the user who runs the server. Raises `OSError`."""
+        with suppress(FileNotFoundError):
+            return self.database.lstat()
+        return self.path.stat()
+
     def make(self) -> None:
-        """Make the directory if it is not there. Raises `DataDirectoryError`."""
+        """Make the directory if it is not there. Raises `DataDirectoryError`, as `refuse_others` does."""
+        self._refuse_others(make=True)
+
+    def refuse_others(self) -> None:
+        """Raise `DataDirectoryError` if another user could have put files into the directory. It may be missing."""
+        with suppress(FileNotFoundError):
+            self._refuse_others(make=False)
+
+    def _refuse_others(self, *, make: bool) -> None:
         os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for kept in (*self.path.glob(f"{self.database.name}*"), self.credentials, self.master_key):
-                if kept.exists():  # perhaps copied from a backup that others could read
-                    kept.chmod(0o600)
+            with self._opened(make=make) as directory:
+                directory.refuse_others(_is_ours)
+        except FileNotFoundError:
+            if not make:
+                raise
+            raise DataDirectoryError(f"The data directory {self.path} was removed while it was being made.") from None
         except OSError as error:
             raise self.unusable(error) from error
 
-    def prepare(self) -> None:
-        """Make the directory and take its lock. Raises `DataDirectoryError` if a server has it already."""
+    @contextmanager
+    def _opened(self, *, make: bool = False) -> Iterator[PrivateDirectory]:
+        """The directory, to work with its files. Raises `DataDirectoryError` for unsafe files, `OSError`."""
+        try:
+            with private_files.opened(self.path, make=make) as directory:
+                yield directory
+        except UnsafeFile as error:
+            raise DataDirectoryError(str(error)) from error
+
+    def prepare(self) -> list[Exposure]:
+        """Make the directory and take its lock. Returns what other users can do with it, or could do until now.
+
+        Raises `DataDirectoryError` if a server has it already, or if another user could have put files there.
+        """
         self.make()
-        with ExitStack() as opened:
-            try:
-                lock = opened.enter_context(self.lock.open("ab", buffering=0))
+        try:
+            with self._opened() as directory, ExitStack() as opened:
+                lock = opened.enter_context(directory.open_lock(self.lock.name))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found = directory.make_private(_is_ours)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
-                for left in (self._run, *self.path.glob(f"*.{_HALF_WRITTEN}")):  # by a server that was killed
-                    left.unlink(missing_ok=True)
-            except BlockingIOError as error:
-                raise DataDirectoryError(
-                    f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
-                ) from error
-            except OSError as error:
-                raise self.unusable(error) from error
-            self._lock_file = lock
-            opened.pop_all()
+                for left in (self._run.name, *filter(_is_left, directory.names())):
+                    directory.remove(left)
+                opened.pop_all()
+        except BlockingIOError as error:
+            raise DataDirectoryError(
+                f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
+            ) from error
+        except OSError as error:
+            raise self.unusable(error) from error
+        self._lock_file = lock
+        return found
 
     def forget_killed_server(self) -> None:
         """Remove what a server that was killed has left of itself: where it was. Nothing happens while one runs.
 
         `prepare` does so too. This is for the moment at which a server starts, before it has loaded all that it needs.
         """
-        with suppress(OSError), self.lock.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._run.unlink(missing_ok=True)
+        with suppress(OSError, DataDirectoryError), self._opened() as directory:
+            directory.refuse_others(_is_ours)
+            with directory.open_lock(self.lock.name, make=False) as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                directory.remove(self._run.name)
 
     def where(self, database: str) -> str:
         """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
@@ -166,7 +230,7 @@ class DataDirectory:
     @property
     def _remembered(self) -> str:
         try:
-            remembered = self.elsewhere.read_text(encoding="utf-8").strip()
+            remembered = self._read(self.elsewhere).strip()
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -185,7 +249,23 @@ class DataDirectory:
 
         Whoever starts it again, or asks for its access keys, then need not say so again, and gets no empty Waypost.
         """
-        _write_private(self.elsewhere, _without_password(url) + "\n")
+        self._write(self.elsewhere, _without_password(url) + "\n")
+
+    def _read(self, file: Path) -> str:
+        """The text of a file. Raises `DataDirectoryError` if it could be another user's, `OSError`, `UnicodeError`."""
+        with self._opened() as directory:
+            return directory.read(file.name).decode()
+
+    def _write(self, file: Path, text: str, *, replace: bool = True) -> None:
+        """Write a file that only its owner can read, whole or not at all, durably.
+
+        If `replace` is false, one that is there stays. Raises `DataDirectoryError`.
+        """
+        try:
+            with self._opened() as directory:
+                directory.write(file.name, text, replace=replace)
+        except OSError as error:
+            raise DataDirectoryError(f"{file} cannot be written: {error.strerror}.") from error
 
     @property
     def data_at(self) -> str:
@@ -195,8 +275,9 @@ class DataDirectory:
     def note_database(self) -> None:
         """Note in the lock, if it is held, that there is a database from now on. Raises `DataDirectoryError`."""
         try:
-            if self._lock_file and not self.lock.stat().st_size:
+            if self._lock_file and not os.fstat(self._lock_file.fileno()).st_size:
                 self._lock_file.write(b"A server has kept its data here.\n")
+                os.fsync(self._lock_file.fileno())  # so that it is known after a power cut, too
         except OSError as error:
             raise self.unusable(error) from error
 
@@ -215,7 +296,7 @@ class DataDirectory:
             f"aws_account_id = {key.account}\n"
             f"region = {region}\n"
         )
-        _write_private(self.credentials, profile)
+        self._write(self.credentials, profile)
 
     @property
     def certificate(self) -> Path:
@@ -229,14 +310,14 @@ class DataDirectory:
 
     def write_certificate(self, certificate: bytes, key: bytes) -> None:
         """Keep a certificate that was made for development."""
-        _write_private(self.certificate_key, key.decode())
-        _write_private(self.certificate, certificate.decode())
+        self._write(self.certificate_key, key.decode())
+        self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
         """All profiles of the credentials file, in its order; at least one. Raises `DataDirectoryError`."""
         parser = configparser.RawConfigParser(default_section="", interpolation=None)
         try:
-            parser.read_string(self.credentials.read_text(encoding="utf-8"))
+            parser.read_string(self._read(self.credentials))
             profiles = _each_key_once([_profile(parser[name]) for name in parser.sections()])
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
@@ -268,9 +349,9 @@ class DataDirectory:
                     f"{self.master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
             made = secrets.token_bytes(_MASTER_KEY_OCTETS)
-            _write_private(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
+            self._write(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
         try:
-            return _decoded(self.master_key.read_text(encoding="utf-8"))
+            return _decoded(self._read(self.master_key))
         except OSError as error:
             raise DataDirectoryError(f"{self.master_key} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
@@ -278,12 +359,12 @@ class DataDirectory:
 
     def announce(self, run: Run) -> None:
         """Say where the server is, once it is ready. Raises `DataDirectoryError`."""
-        _write_private(self._run, json.dumps(asdict(run)) + "\n")
+        self._write(self._run, json.dumps(asdict(run)) + "\n")
 
     def running(self) -> Run:
         """Where the running server can be connected to. Raises `NotRunning`, `DataDirectoryError`."""
         try:
-            told = json.loads(self._run.read_text(encoding="utf-8"))
+            told = json.loads(self._read(self._run))
             run = Run(**{one.name: told[one.name] for one in fields(Run) if one.name in told})  # a newer one tells more
             _refuse_foreign(run)
         except FileNotFoundError as error:
@@ -306,7 +387,7 @@ class DataDirectory:
 
     def unusable(self, error: OSError) -> DataDirectoryError:
         """The refusal of a directory in which something cannot be done."""
-        reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
+        reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 
     def release(self) -> None:
@@ -374,30 +455,6 @@ def _each_key_once(profiles: list[Profile]) -> list[Profile]:
 def is_master_key_in_environment() -> bool:
     """Whether the master key comes from the environment, so that no file is looked for."""
     return bool(os.environ.get(MASTER_KEY_VARIABLE))
-
-
-def _write_private(path: Path, text: str, *, replace: bool = True) -> None:
-    """Write a file that only its owner can read, whole or not at all.
-
-    If `replace` is false, one that is there stays. Raises `DataDirectoryError`.
-    """
-    temporary = path.with_suffix(f".{secrets.token_hex(4)}.new")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                temporary.replace(path)
-            else:
-                with suppress(FileExistsError):  # another process was quicker
-                    path.hardlink_to(temporary)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataDirectoryError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _without_password(url: str) -> str:

@@ -181,6 +181,44 @@ class RouteUnreachable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataDirectoryShared:
+    """The group of the data directory may write to it, so its members can remove files. Container volumes need that."""
+
+    directory: str
+    mode: str
+    """Octal, as `chmod` takes it."""
+    group: int
+    """Its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataDirectoryReplaceable:
+    """A directory above the data directory belongs to another user, who can put another one in its place."""
+
+    above: str
+    owner: int
+    """The id of that user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMadePrivate:
+    """Other users could use a file of the data directory, as after a restore. Now only its owner can."""
+
+    file: str
+    mode: str
+    """What it was, octal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileExposed:
+    """Other users can use a file of the data directory, and the server cannot change its mode."""
+
+    file: str
+    mode: str
+    """Octal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFull:
     """Less is free on the disk than is to be kept in reserve, in octets: no mail is taken until there is more."""
 
@@ -243,6 +281,10 @@ Event = (
     | GivenUp
     | LeaseLost
     | RouteUnreachable
+    | DataDirectoryShared
+    | DataDirectoryReplaceable
+    | FileMadePrivate
+    | FileExposed
     | DiskFull
     | DiskFreed
     | StoreFailed
@@ -251,7 +293,20 @@ Event = (
 
 
 WARNINGS = frozenset(
-    {LinesDropped, ConnectionsLimited, CertificateRefused, DnsChanged, DiskFull, GivenUp, LeaseLost, RouteUnreachable}
+    {
+        LinesDropped,
+        ConnectionsLimited,
+        CertificateRefused,
+        DataDirectoryReplaceable,
+        DataDirectoryShared,
+        DnsChanged,
+        DiskFull,
+        FileExposed,
+        FileMadePrivate,
+        GivenUp,
+        LeaseLost,
+        RouteUnreachable,
+    }
 )
 """What somebody should look at, though nothing has failed."""
 

@@ -1,7 +1,7 @@
 """Opening the store of a data directory: for a server, or for a command that works on it beside one."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -83,29 +83,39 @@ async def administering(
     refused inside is `Refused`, too.
     """
     database = directory.where(database)
+    # The database server knows root by another name and password than the owner of the directory, which is read alone.
+    rights = nullcontext() if database else directory.of_its_owner()
+    with rights:
+        if make and not database:
+            directory.make()
+        elif not database:
+            directory.refuse_others()
+        _refuse_missing(directory, database, make=make)
+        try:
+            store = open_store(directory, database, connections=FEWEST, only_new=True)
+        except SchemaTooOld as error:
+            if database:
+                raise Refused(f"{error} Start a server of this version on it first.") from error
+            with directory.held():  # so that no server of that version runs on it meanwhile
+                store = open_store(directory)
+        try:
+            await store.write(adopting(directory))
+            yield store
+        except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
+            raise Refused(str(error)) from error
+        finally:
+            await store.close()
+
+
+def _refuse_missing(directory: datadir.DataDirectory, database: str, *, make: bool) -> None:
+    """Raise `Refused` if a directory has never had a server, and must not get one."""
     if make and not database:
-        directory.make()
-    elif (
-        not directory.has_database
-        and not first_start.signs_of_database(directory)
-        and not (database and datadir.is_master_key_in_environment())
-    ):
+        return
+    if database and datadir.is_master_key_in_environment():
+        return
+    if not directory.has_database and not first_start.signs_of_database(directory):
         further = f", or set {datadir.MASTER_KEY_VARIABLE}" if database else ""
         raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
-    try:
-        store = open_store(directory, database, connections=FEWEST, only_new=True)
-    except SchemaTooOld as error:
-        if database:
-            raise Refused(f"{error} Start a server of this version on it first.") from error
-        with directory.held():  # so that no server of that version runs on it meanwhile
-            store = open_store(directory)
-    try:
-        await store.write(adopting(directory))
-        yield store
-    except (errors.WaypostError, keyring.SealBroken, ports.StoreUnavailable) as error:
-        raise Refused(str(error)) from error
-    finally:
-        await store.close()
 
 
 async def administer(

@@ -359,7 +359,7 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
     assert left.exists()
     there = []
 
-    def loaded(*_):
+    def loaded(*_, **__):
         there.append(left.exists())
         raise SystemExit
 

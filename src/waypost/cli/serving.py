@@ -143,7 +143,7 @@ def serve(
     from waypost import bootstrap, opening
 
     file: SettingsFile = ctx.obj
-    service = bootstrap.Service(settings, file)
+    service = bootstrap.Service(settings, file, warn=lambda sentence: typer.echo(f"waypost: {sentence}", err=True))
     try:
         uvloop.run(service.run(lambda run: _banner(service, file, run)))
     except opening.CannotStart as error:
