@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.sink import Sink
+from tests.patience import wait_until
 from waypost import datadir, events, routes_check
 from waypost.domain.routes import Route
 from waypost.opening import Refused
@@ -132,8 +133,53 @@ def test_a_webhook_on_this_machine_needs_leave():
     with Sink() as sink:
         to = f"http://127.0.0.1:{sink.port}/x"
         look(to, allow_private=True)
-        with pytest.raises(Refused, match=r"127\.0\.0\.1 is a private address, and the route has no allow_private"):
+        with pytest.raises(Refused, match=r"127\.0\.0\.1 is only at private addresses \(127\.0\.0\.1\)"):
             look(to)
+
+
+ODD_SPELLINGS = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "localhost", "[::ffff:127.0.0.1]"]
+
+
+@pytest.mark.parametrize("host", ODD_SPELLINGS)
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_webhook_that_a_delivery_would_not_connect_to_is_not_connected_to_by_the_check(host, scheme):
+    with Sink() as sink:
+        with pytest.raises(Refused, match=r"is only at private addresses .*, and the route has no allow_private"):
+            look(f"{scheme}://{host}:{sink.port}/x?token=0123456789")
+        with socket.create_connection(("127.0.0.1", sink.port)):  # the sink takes connections in their order
+            wait_until(lambda: sink.sessions)
+        assert sink.sessions == 1
+
+
+def test_a_webhook_with_a_public_address_is_not_asked_at_its_private_one(monkeypatch):
+    asked = []
+
+    async def connected(host, *_, **__):
+        asked.append(host)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "no")
+
+    async def addresses(*_, **__):
+        return [(0, 0, 0, "", (host, 443)) for host in ("192.168.0.1", "1.1.1.1", "::1", "1.0.0.1")]
+
+    async def scenario():
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        monkeypatch.setattr(asyncio, "open_connection", connected)
+        route = Route(match="a@example.com", to="https://hook.example/x")
+        await routes_check.check(route, OurServer(hostname="mx.example", listeners=(), resolver=Hosts()))
+
+    with pytest.raises(Refused, match="refused"):
+        asyncio.run(scenario())
+    assert asked == ["1.1.1.1", "1.0.0.1"]
+
+
+def test_a_check_that_failed_is_told_and_logged_without_the_secret_of_a_webhook():
+    route = Route(match="a@example.com", to="https://127.0.0.1:9/x?token=0123456789")
+    server, emitted = OurServer(hostname="mx.example", listeners=(), resolver=Hosts()), []
+    asyncio.run(routes_check.tell([route], server, emitted.append))
+    with pytest.raises(Refused) as refused:
+        asyncio.run(routes_check.check_route(route, server))
+    assert "0123456789" not in f"{emitted}{refused.value}"
+    assert emitted[0].destination == "https://127.0.0.1:9/..."
 
 
 def test_a_maildir_needs_a_directory_to_be_in(tmp_path):

@@ -20,7 +20,7 @@ from waypost.delivery.public import is_public
 from waypost.delivery.smtp import SmtpTransport
 from waypost.domain import discretion
 from waypost.domain.delivery import Protocol, Trouble
-from waypost.domain.routes import Route, log_destination
+from waypost.domain.routes import Route, Target, log_destination, shown
 from waypost.opening import Refused
 from waypost.settings import Settings, host_and_port
 
@@ -119,7 +119,7 @@ async def check(route: Route, server: OurServer) -> None:
     else:
         found, reason = await _look_at_server(route, server)
     if found:
-        raise Unreachable(f"{route.to} cannot be reached: {discretion.one_line(found)}", reason)
+        raise Unreachable(f"{shown(route.to)} cannot be reached: {discretion.one_line(found)}", reason)
 
 
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
@@ -186,7 +186,9 @@ def _is_of_this_machine(address: Address) -> bool:
 
 
 def _circle(route: Route) -> LeadsBack:
-    return LeadsBack(f"The route for {route.match} leads back to this server ({route.to}): mail would go in a circle.")
+    return LeadsBack(
+        f"The route for {route.match} leads back to this server ({shown(route.to)}): mail would go in a circle."
+    )
 
 
 async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
@@ -233,21 +235,34 @@ def _look_at_directory(maildir: Path) -> str:
 
 
 async def _look_at_webhook(route: Route) -> str:
-    """Connect to a webhook, as far as TLS; it is sent nothing."""
+    """Connect to a webhook, as far as TLS; it is sent nothing. No address is tried that a delivery would not use."""
     target = route.target
     try:
         async with asyncio.timeout(SECONDS):
-            context = ssl.create_default_context() if target.is_tls else None
-            name = target.host.removesuffix(".") if target.is_tls else None
-            _, writer = await asyncio.open_connection(target.host, target.port, ssl=context, server_hostname=name)
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            hosts = dict.fromkeys(str(each[4][0]) for each in found)
+            allowed = [host for host in hosts if route.allow_private or is_public(host)]
+            if not allowed:
+                where = ", ".join(hosts)
+                return f"{target.host} is only at private addresses ({where}), and the route has no allow_private"
+            writer = await _connected(allowed, target)
     except TimeoutError:
         return f"{target.host} did not answer in {SECONDS:g} s"
     except (OSError, UnicodeError) as error:
         return why(error)
-    address = writer.get_extra_info("peername")[0]
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    if not route.allow_private and not is_public(address):
-        return f"{address} is a private address, and the route has no allow_private"
     return ""
+
+
+async def _connected(addresses: Sequence[str], target: Target) -> asyncio.StreamWriter:
+    """A connection to the first of these addresses that takes one. Raises `OSError` of the last, if none does."""
+    context = ssl.create_default_context() if target.is_tls else None
+    name = target.host.removesuffix(".") if target.is_tls else None
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return (await asyncio.open_connection(address, target.port, ssl=context, server_hostname=name))[1]
+    return (await asyncio.open_connection(last, target.port, ssl=context, server_hostname=name))[1]

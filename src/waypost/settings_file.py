@@ -267,7 +267,9 @@ def _ordinal(number: int) -> str:
 def _shown(value: Any) -> str:
     """A value as it stands in the file, or what it is."""
     if isinstance(value, bool | int | float | str):
-        text = json.dumps(value, ensure_ascii=False)
+        # A URL may have a password or another secret in it.
+        told = routes.shown(value) if isinstance(value, str) and "://" in value else value
+        text = json.dumps(told, ensure_ascii=False)
         return text if len(text) <= 80 else f"{text[:80]}…"
     if isinstance(value, list):
         return f"[{', '.join(_shown(each) for each in value[:10])}]"

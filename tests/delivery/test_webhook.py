@@ -327,7 +327,24 @@ def test_what_is_behind_the_path_is_sent_and_not_told():
 
     result, receiver = run(scenario())
     assert receiver.requests[0].line == "POST /hook?token=secret HTTP/1.1"
-    assert result.peer == receiver.url
+    assert result.peer == f"{receiver.url}?…"
+
+
+@pytest.mark.parametrize(
+    "answer", ["HTTP/1.1 nothing\r\n\r\n", "HTTP/1.1 503 no {target}\r\nContent-Length: 0\r\n\r\n"]
+)
+def test_no_text_about_an_answer_has_what_is_behind_the_path(answer):
+    async def script(talk):
+        request = await talk.request()
+        await talk.say(answer.format(target=request.line.split()[1]).encode())
+
+    async def scenario():
+        async with Receiver(script) as receiver:
+            return await send(a_route(receiver.url + "?token=0123456789"))
+
+    result = run(scenario())
+    assert "0123456789" not in result.text + result.peer
+    assert result.text
 
 
 # Where nobody is connected to

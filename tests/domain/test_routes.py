@@ -286,3 +286,55 @@ def test_a_route_is_shown_without_its_secret():
     }
     assert "hush" not in str(routes.without_secret(route))
     assert routes.without_secret(Route(match="*", to="inbox"))["fault"] is None
+
+
+# What people may read of a target
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("", ""),
+        ("inbox", "inbox"),
+        ("mx:example.com", "mx:example.com"),
+        ("smtp://mail.example:25", "smtp://mail.example:25"),
+        ("maildir:/var/mail/what?#@", "maildir:/var/mail/what?#@"),
+        ("lmtp:///run/what?#@", "lmtp:///run/what?#@"),
+        ("https://hook.example/a@b/c", "https://hook.example/a@b/c"),
+        ("https://hook.example/a?token=x", "https://hook.example/a?…"),
+        ("https://hook.example?token=x#y", "https://hook.example?…"),
+        ("https://hook.example/#token", "https://hook.example/#…"),
+        ("https://hook.example/?", "https://hook.example/?…"),
+        ("https://user:word@hook.example/a", "https://…@hook.example/a"),
+        ("HTTPS:user:word@hook.example/a?b", "HTTPS:…@hook.example/a?…"),
+        ("postgresql://user:word@db.example/x?password=y", "postgresql://…@db.example/x?…"),
+    ],
+)
+def test_a_target_is_shown_without_what_may_be_a_secret(target, shown):
+    assert routes.shown(target) == shown
+    assert routes.shown(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no hook", "no hook"),
+        ("Cannot POST /a?token=s3cret-1&x=%C3%BC-secret", "Cannot POST /a?…"),
+        ("the token s3cret-1 is unknown", "the token … is unknown"),
+        ("ü-secret, or %C3%BC-secret", "…, or …"),
+        ("x and true are words", "x and true are words"),
+    ],
+)
+def test_what_is_said_of_a_target_is_told_without_its_query(text, told):
+    target = "https://hook.example/a?token=s3cret-1&x=%C3%BC-secret"
+    assert routes.without_secrets(text, target) == told
+    assert routes.without_secrets(text, "https://hook.example/a") == text
+    assert routes.without_secrets(text, "maildir:/a?token=s3cret-1") == text
+
+
+@given(st.text(alphabet="abc/?#&=;%@:…", max_size=30), st.text(alphabet="xyz0123456789", min_size=6, max_size=12))
+def test_no_part_of_a_query_is_shown(address, secret):
+    for mark in "?#":
+        target = f"https://hook.example/{address}{mark}key={secret}"
+        assert secret not in routes.shown(target)
+        assert secret not in routes.without_secrets(f"{target} {secret}", target)

@@ -11,13 +11,16 @@ from starlette.responses import JSONResponse, Response
 from waypost.app import ports, redrive, trace
 from waypost.app.deployment import Deployment
 from waypost.console import guard, questions, shapes
-from waypost.domain import errors, moments
+from waypost.domain import errors, moments, routes
 
 COUNTED_UP_TO = 10_000
 """Deliveries that are counted for one destination."""
 
 SUMMED_UP = 100
 """Destinations of which it is told how many deliveries wait."""
+
+LOOKED_THROUGH = 10_000
+"""Destinations among which those are looked for that are shown as somebody writes."""
 
 
 class QueuePages:
@@ -44,9 +47,11 @@ class QueuePages:
         limit = questions.limit(query)
 
         def page(tx: ports.ReadTx) -> dict[str, object]:
-            lines = tx.queue(account, destination=destination, after=after, limit=limit)
+            meant = _meant(tx, account, destination) if destination else [None]
+            lines = [line for one in meant for line in tx.queue(account, destination=one, after=after, limit=limit)]
+            lines = sorted(lines, key=_place)[:limit] if len(meant) > 1 else lines
             known = tx.destinations_of(account, limit=SUMMED_UP)  # where others have their mail sent is not told
-            leads_to = [one for one in known if destination in {None, one.destination}]
+            leads_to = [one for one in known if destination is None or one.destination in meant]
             return {
                 "deliveries": [_queue_line(tx, account, line) for line in lines],
                 "destinations": [
@@ -129,6 +134,19 @@ class QueuePages:
         if self._advance is None:
             raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
         return JSONResponse({"now": moments.iso8601(await self._advance(by))})
+
+
+def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
+    """The destination that somebody names; or all that are shown so, because they differ in what is not shown."""
+    if "…" not in destination:
+        return [destination]
+    known = tx.destinations_of(account, limit=LOOKED_THROUGH)
+    return [one.destination for one in known if destination in {one.destination, routes.shown(one.destination)}]
+
+
+def _place(line: ports.QueueLine) -> tuple[str, str]:
+    """Where a delivery is in the order of the queue."""
+    return line.delivery.message_id, line.delivery.email_address_id
 
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:

@@ -9,6 +9,7 @@ from waypost.domain import moments
 from waypost.domain.delivery import Delivery, Event
 from waypost.domain.forwarding import Expectation, Forecast
 from waypost.domain.messages import MAX_RECEIVED_LINES, Message
+from waypost.domain.routes import shown, without_secrets
 
 
 def delivery(of: Delivery, message: Message) -> dict[str, Any]:
@@ -52,13 +53,24 @@ def details(found: trace.MessageDetails) -> dict[str, Any]:
                 "reason": one.reason.value,
                 "via": one.via,
                 "status": one.status.value,
-                "destination": one.destination or None,
+                "destination": shown(one.destination) or None,
                 "in_inbox": one.kept,
             }
             for one in found.deliveries
         ],
-        "trace": [{"at": moments.iso8601(event.at), "event": event.kind, **event.detail} for event in found.events],
+        "trace": [{"at": moments.iso8601(event.at), "event": event.kind, **_detail(event)} for event in found.events],
     }
+
+
+def _detail(event: ports.TraceEvent) -> Mapping[str, Any]:
+    """What a line of the trace says. It is kept with the destination whole, and told without the secrets of a URL."""
+    to = event.detail.get("destination")
+    if not isinstance(to, str):
+        return event.detail
+    told = {
+        name: without_secrets(value, to) if isinstance(value, str) else value for name, value in event.detail.items()
+    }
+    return told | {"destination": shown(to)}
 
 
 def refusal(of: ports.Refusal) -> dict[str, Any]:
@@ -85,18 +97,18 @@ def queue_line(line: ports.QueueLine, message: Message | None, because: str) -> 
         "subject": message.subject if message else "",
         "address": of.address.text,
         "to": of.sent_to,
-        "destination": of.destination,
+        "destination": shown(of.destination),
         "queued_at": moments.iso8601(line.queued_at),
         "due_at": moments.iso8601(line.due_at),
         "attempts": line.attempts,
         "is_attempted_now": line.is_claimed,
-        "because": because or None,
+        "because": without_secrets(because, of.destination) or None,
     }
 
 
 def destination(of: ports.Waiting, waiting: int) -> dict[str, Any]:
     """A destination for which deliveries wait, and how many do."""
-    return {"destination": of.destination, "due_at": moments.iso8601(of.due_at), "waiting": waiting}
+    return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
 def dead_letter(of: Delivery, message: Message, events: Iterable[ports.TraceEvent]) -> dict[str, Any]:
@@ -105,11 +117,11 @@ def dead_letter(of: Delivery, message: Message, events: Iterable[ports.TraceEven
     given_up_at = None
     for event in events:
         if event.kind == Event.DEAD and event.detail.get("address") == of.address.text:
-            last, given_up_at = event.detail, moments.iso8601(event.at)
+            last, given_up_at = _detail(event), moments.iso8601(event.at)
     return delivery(of, message) | {
         "id": of.id,
         "message": message.id,
-        "destination": of.destination,
+        "destination": shown(of.destination),
         "given_up_at": given_up_at,
         "because": last.get("because"),
     }
@@ -145,13 +157,13 @@ def _course(course: Course) -> dict[str, Any]:
         "in_inbox": route.keep,
         "route": {
             "match": route.match,
-            "to": route.to,
+            "to": shown(route.to),
             "number": course.route_number,
             "fault": route.fault.value if route.fault else None,
         }
         if course.is_routed
         else None,
-        "destination": course.leads_to or None,
+        "destination": shown(course.leads_to) or None,
         "sender": {"rewritten_to": course.rewriting.domain or None, "because": course.rewriting.because}
         if course.rewriting
         else None,

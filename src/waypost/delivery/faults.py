@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from waypost.delivery.parcel import Parcel, Transport
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.routes import Fault, Route
+from waypost.domain.routes import Fault, Route, shown
 
 SLOW_SECONDS = 5.0
 """How long a slow one waits before anything is sent."""
@@ -50,7 +50,7 @@ def _reply(route: Route, code: int, enhanced: str) -> AttemptResult:
     return AttemptResult(
         protocol=route.target.protocol,
         stage=Stage.END,
-        peer=route.to,
+        peer=shown(route.to),
         code=code,
         enhanced=enhanced,
         text="this is a fault that the route injects; nothing was sent",

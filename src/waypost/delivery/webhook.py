@@ -22,7 +22,7 @@ from waypost import __version__
 from waypost.delivery.parcel import Parcel
 from waypost.delivery.public import is_public
 from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.routes import Route
+from waypost.domain.routes import Route, shown, without_secrets
 
 if TYPE_CHECKING:
     import aiohttp
@@ -358,7 +358,7 @@ def _what_happened(progress: _Progress, error: Exception) -> tuple[Stage, Troubl
     if isinstance(error, aiohttp.ClientConnectorError):
         return stage, Trouble.UNREACHABLE, words
     if isinstance(error, aiohttp.ClientResponseError):
-        return stage, Trouble.GARBAGE, words
+        return stage, Trouble.GARBAGE, error.message or type(error).__name__  # as a text it has the URL
     if isinstance(error, aiohttp.ClientConnectionError):
         return stage, Trouble.DISCONNECTED, words
     return stage, Trouble.FAILED, f"{type(error).__name__}: {words}"
@@ -371,7 +371,7 @@ def _readable(text: str) -> str:
 
 
 def _result(route: Route, stage: Stage, trouble: Trouble | None, text: str, code: int | None = None) -> AttemptResult:
-    where = route.to.partition("?")[0]  # what is behind may be a secret
+    said = _readable(without_secrets(text, route.to))  # a receiver, or aiohttp, may repeat the URL
     return AttemptResult(
-        protocol=Protocol.WEBHOOK, stage=stage, peer=where, code=code, trouble=trouble, text=_readable(text)
+        protocol=Protocol.WEBHOOK, stage=stage, peer=shown(route.to), code=code, trouble=trouble, text=said
     )

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from waypost.domain import addresses, errors, hosts
 from waypost.domain.delivery import Protocol
@@ -184,6 +184,51 @@ def log_destination(destination: str) -> str:
     return destination if rest.rstrip("/") in {origin, f"//{origin}"} else f"{scheme}://{origin}/..."
 
 
+def shown(target: str) -> str:
+    """A target, a destination or another URL as people may read it: without what may be a secret in it.
+
+    That is the query and the fragment, and a user and password before the host. An ellipsis stands for each. Only the
+    connection itself is made with all of the URL.
+    """
+    if re.match("maildir:|mx:|lmtp:///", target):  # a path may have any character
+        return target
+    address, mark, _ = _parted(target)
+    address = re.sub(r"\A([a-z][a-z0-9+.-]*:/*)[^/]*@", r"\1…@", address, flags=re.IGNORECASE)
+    return f"{address}{mark}…" if mark else address
+
+
+def without_secrets(text: str, target: str) -> str:
+    """What somebody says of a target, as people may read it: an ellipsis stands for its query and the values in that.
+
+    A peer or a library may repeat them. Values of less than 6 characters stay: they are words, not secrets.
+    """
+    _, mark, query = _parted(target)
+    if not mark or shown(target) == target:
+        return text
+    text = text.replace(f"{mark}{query}", f"{mark}…")
+    values = {value for part in re.split("[&;?#]", query) for value in (part, part.partition("=")[2])}
+    spellings = {
+        spelled
+        for value in values
+        for plain in (value, unquote(value), unquote_plus(value))
+        for spelled in (plain, quote(plain), quote(plain, safe=""), quote_plus(plain))
+    }
+    for spelled in sorted(spellings, key=len, reverse=True):
+        if len(spelled) >= _SHORTEST_SECRET:
+            text = text.replace(spelled, "…")
+    return text
+
+
+_SHORTEST_SECRET = 6
+"""Characters."""
+
+
+def _parted(target: str) -> tuple[str, str, str]:
+    """A URL up to its query or fragment, what sets that off, and the query or fragment."""
+    found = re.search("[?#]", target)
+    return (target[: found.start()], found[0], target[found.end() :]) if found else (target, "", "")
+
+
 def revision(routes: Sequence[Route]) -> str:
     """A short name of these very routes, which is another one as soon as anything in them is. Secrets count, too."""
     text = "\n".join(repr((route, hashlib.sha256(route.secret.encode()).hexdigest())) for route in routes)
@@ -225,13 +270,13 @@ def _check_line_ends(route: Route, target: Target) -> None:
 def parse_target(to: str) -> Target:
     """Take a target apart. Raises `errors.Invalid`."""
     if re.search(r"[\ud800-\udfff]", to):  # half a character, which JSON can write and nothing can send
-        raise errors.Invalid(f"{to!a} is no text")
+        raise errors.Invalid(f"{shown(to)!a} is no text")
     if len(to.encode()) > TARGET_LIMIT:
         raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
     if re.match(r"(?!maildir:)(?!lmtp:///)[a-z]+:/*[^/]*@", to, re.IGNORECASE):
         raise errors.Invalid("a target has no user and no password in it: say them as user and secret, apart from it")
     if re.search(r"[\s\x00-\x20\x7f]", to):
-        raise errors.Invalid(f"{to!r} has a space or a control character in it")
+        raise errors.Invalid(f"{shown(to)!r} has a space or a control character in it")
     scheme, _, rest = to.partition(":")
     if scheme == "mx":
         return Target(protocol=Protocol.SMTP, port=25, mx=_domain(rest, to) if rest else "")
@@ -243,7 +288,7 @@ def parse_target(to: str) -> Target:
         return Target(protocol=Protocol.LMTP, path=rest[2:])
     if scheme in _SCHEMES:
         return _with_host(scheme, to)
-    raise errors.Invalid(f"{to!r} is no target: say inbox, {', '.join(_EXAMPLES)}")
+    raise errors.Invalid(f"{shown(to)!r} is no target: say inbox, {', '.join(_EXAMPLES)}")
 
 
 _EXAMPLES = ("smtp://HOST:PORT", "smtps://HOST:PORT", "mx:", "lmtp://HOST:PORT", "maildir:/PATH", "https://HOST/PATH")
@@ -263,11 +308,11 @@ def _with_host(scheme: str, to: str) -> Target:
         parts = urlsplit(to)
         host, port = parts.hostname or "", parts.port if parts.port is not None else port
     except ValueError as error:
-        raise errors.Invalid(f"{to!r} is no target: {error}") from error
+        raise errors.Invalid(f"{shown(to)!r} is no target: {without_secrets(str(error), to)}") from error
     if not host or not port:
-        raise errors.Invalid(f"{to!r} needs a host, as in {scheme}://mail.example.com:{port or 25}")
+        raise errors.Invalid(f"{shown(to)!r} needs a host, as in {scheme}://mail.example.com:{port or 25}")
     if protocol is not Protocol.WEBHOOK and (parts.path.strip("/") or parts.query or parts.fragment):
-        raise errors.Invalid(f"{to!r} has something behind the port")
+        raise errors.Invalid(f"{shown(to)!r} has something behind the port")
     return Target(protocol=protocol, host=host if ":" in host else _host(host, to), port=port, is_tls=is_tls)
 
 
@@ -275,7 +320,7 @@ def _host(text: str, to: str) -> str:
     try:
         return hosts.parse(text)
     except errors.Invalid as error:
-        raise errors.Invalid(f"{to!r} has no host name in it: {error.message}") from error
+        raise errors.Invalid(f"{shown(to)!r} has no host name in it: {error.message}") from error
 
 
 def _domain(text: str, to: str) -> str:
@@ -283,7 +328,7 @@ def _domain(text: str, to: str) -> str:
     try:
         return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:
-        raise errors.Invalid(f"{to!r} has no domain in it: {error.message}") from error
+        raise errors.Invalid(f"{shown(to)!r} has no domain in it: {error.message}") from error
 
 
 def _checked_match(match: str) -> str:
@@ -307,7 +352,7 @@ def without_secret(route: Route) -> dict[str, Any]:
     return {
         "log_name": route.log_name,
         "match": route.match,
-        "to": route.to,
+        "to": shown(route.to),
         "keep": route.keep,
         "tls": str(route.tls),
         "user": route.user,
