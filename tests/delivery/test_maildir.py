@@ -320,6 +320,12 @@ def a_file_in_place_of_new(path, _):
     (path / "new").write_bytes(b"")
 
 
+def a_link_in_place_of_tmp(path, _):
+    path.mkdir()
+    (path.parent / "elsewhere").mkdir()
+    (path / "tmp").symlink_to(path.parent / "elsewhere")
+
+
 def a_link_to_nothing(path, _):
     path.symlink_to("nowhere")
 
@@ -334,32 +340,19 @@ def failing(what, number, path, monkeypatch):
 def no_permission(path, monkeypatch):
     """As it is for all but root."""
     path.mkdir()
-    real = Path.mkdir
-
-    def mkdir(directory, *arguments, **options):
-        if directory.parent == path:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
-        real(directory, *arguments, **options)
-
-    monkeypatch.setattr(Path, "mkdir", mkdir)
-
-
-def a_rename_that_fails(path, monkeypatch):
-    def rename(*_):
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-
-    monkeypatch.setattr(Path, "rename", rename)
+    failing("mkdir", errno.EACCES, path, monkeypatch)
 
 
 FAILURES = {
     "the directory that it would be in is missing": (no_parent, Stage.CONNECT, "There is no such directory"),
     "a file is in its place": (a_file_in_its_place, Stage.CONNECT, "There is something else than a directory"),
     "a file is in the place of new/": (a_file_in_place_of_new, Stage.CONNECT, "something else than a directory: "),
+    "a link is in the place of tmp/": (a_link_in_place_of_tmp, Stage.CONNECT, "something else than a directory: "),
     "a link that leads nowhere": (a_link_to_nothing, Stage.CONNECT, "There is something else than a directory"),
     "no permission": (no_permission, Stage.CONNECT, "Permission denied: "),
     "the disk is full at the first octet": (partial(failing, "write", errno.ENOSPC), Stage.CONNECT, "No space left"),
     "the disk is broken": (partial(failing, "fsync", errno.EIO), Stage.CONNECT, "Input/output error"),
-    "a quota is reached at the end": (a_rename_that_fails, Stage.BODY, "Disk quota exceeded"),
+    "a quota is reached at the end": (partial(failing, "rename", errno.EDQUOT), Stage.BODY, "Disk quota exceeded"),
 }
 
 
@@ -450,3 +443,65 @@ def test_a_message_that_cannot_be_read_is_not_stored(path):
         "RuntimeError: the store is gone",
     )
     assert files(path) == []
+
+
+# Links: whoever has a Maildir cannot lead a server into directories where they could not write themselves
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+OWNER, OTHER = 54321, 54322
+
+
+@pytest.mark.parametrize("name", ["tmp", "new", "cur"])
+def test_no_file_is_put_where_a_link_in_a_maildir_leads(path, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path.mkdir()
+    (path / name).symlink_to(elsewhere)
+    result = deliver(path)
+    assert result.trouble is Trouble.FAILED
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_directory_that_is_exchanged_for_a_link_during_a_delivery_leads_nowhere(path, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    parcel = a_parcel()
+
+    async def exchanged():
+        yield b"x" * (parcel.message.size - 2) + b"\r\n"
+        for name in ("new", "tmp"):
+            (path / name).rename(path / f"{name}.kept")
+            (path / name).symlink_to(elsewhere)
+
+    object.__setattr__(parcel, "octets", exchanged)
+    assert deliver(path, parcel).stage is Stage.STORED
+    assert list(elsewhere.iterdir()) == []
+    assert len(files(path, "new.kept")) == 1
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("of_link", "of_directory", "is_used"), [(0, OWNER, True), (OWNER, OWNER, True), (OWNER, OTHER, False)]
+)
+def test_a_maildir_that_is_a_link_is_used_if_its_maker_may_lead_there(path, tmp_path, of_link, of_directory, is_used):
+    real = tmp_path / "real"
+    real.mkdir()
+    os.chown(real, of_directory, of_directory)
+    path.symlink_to(real)
+    os.chown(path, of_link, of_link, follow_symlinks=False)
+    result = deliver(path)
+    assert (result.trouble is None) is is_used
+    assert bool(list(real.iterdir())) is is_used
+    if not is_used:
+        assert result.text == f"It is a link, which its maker has led to a directory of another user: {path}"
+
+
+def test_no_descriptor_is_left_open(path):
+    deliver(path)
+    before = len(list(Path("/dev/fd").iterdir()))
+    deliver(path, a_parcel(number=2))
+    deliver(path, a_parcel(number=2))
+    (path / "cur").rename(path / "kept")
+    (path / "cur").write_bytes(b"")
+    deliver(path, a_parcel(number=3))
+    assert len(list(Path("/dev/fd").iterdir())) == before

@@ -7,6 +7,7 @@ lost. Other messages keep their octets, and so does every message where the rout
 import asyncio
 import itertools
 import os
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -112,12 +113,17 @@ class LfLines:
 
 
 class _File:
-    """One file on its way into a Maildir. Its methods wait for the disk, and each for the one before it."""
+    """One file on its way into a Maildir. Its methods wait for the disk, and each for the one before it.
+
+    The directories of the Maildir are opened once, and the file is made, looked for and renamed within them: whoever
+    owns the Maildir cannot lead us elsewhere by a link that they put in the place of one.
+    """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
         """With `lines`, lines are written with LF."""
         self._maildir, self._name, self._lines = maildir, name, lines
-        self._temporary = maildir / "tmp" / temporary
+        self._temporary = temporary
+        self._directories: dict[str, int] = {}
         self._descriptor: int | None = None
         self.has_ended = False
         self._lock = threading.Lock()
@@ -127,10 +133,14 @@ class _File:
         with self._lock:
             if self.has_ended:
                 return True
-            _make(self._maildir)
+            self._open_directories()
             if self._is_there():
                 return False
-            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                self._descriptor = os.open(self._temporary, flags, 0o600, dir_fd=self._directories["tmp"])
+            except OSError as error:
+                raise _naming(error, self._maildir / "tmp" / self._temporary) from error
             self._write(header)
             return True
 
@@ -155,26 +165,38 @@ class _File:
                 return
             os.fsync(self._descriptor)
             self._close()
-            self._temporary.rename(self._maildir / "new" / self._name)
-            _sync(self._maildir / "new")
-            _sync(self._maildir / "tmp")
+            tmp, new = self._directories["tmp"], self._directories["new"]
+            os.rename(self._temporary, self._name, src_dir_fd=tmp, dst_dir_fd=new)
+            os.fsync(new)
+            os.fsync(tmp)
             self.has_ended = True
+            self._close_directories()
 
     def end(self) -> None:
         """Nothing more comes. What was not finished leaves nothing behind."""
         with self._lock:
             self.has_ended = True
             self._close()
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
+            if "tmp" in self._directories:
+                with suppress(OSError):
+                    os.unlink(self._temporary, dir_fd=self._directories["tmp"])
+            self._close_directories()
+
+    def _open_directories(self) -> None:
+        """Open the Maildir and its directories. Those that are missing are made."""
+        maildir = self._directories[""] = _opened_maildir(self._maildir)
+        for name in ("tmp", "new", "cur"):
+            self._directories[name] = _opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
         """Whether it is in new/, durably, or in cur/, because it has been read."""
-        if (self._maildir / "new" / self._name).exists():
-            _sync(self._maildir / "new")
+        new = self._directories["new"]
+        with suppress(FileNotFoundError):
+            os.stat(self._name, dir_fd=new, follow_symlinks=False)
+            os.fsync(new)
             return True
         read = (f"{self._name}:", f"{self._name},")  # with flags, and before them perhaps Dovecot's sizes
-        with os.scandir(self._maildir / "cur") as entries:
+        with os.scandir(self._directories["cur"]) as entries:
             return any(entry.name == self._name or entry.name.startswith(read) for entry in entries)
 
     def _write(self, octets: bytes) -> bool:
@@ -190,33 +212,76 @@ class _File:
         if descriptor is not None:
             os.close(descriptor)
 
-
-def _make(maildir: Path) -> None:
-    """Make the directories of a Maildir that are missing. What it is in has to be there: a typing error is no wish."""
-    for directory in (maildir, *(maildir / name for name in ("tmp", "new", "cur"))):
-        if directory.is_dir():
-            continue
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            if not directory.is_dir():
-                raise NotADirectoryError(0, "There is something else than a directory", str(directory)) from None
-        except FileNotFoundError:
-            raise FileNotFoundError(0, "There is no such directory to make it in", str(directory)) from None
-        try:
-            _sync(directory.parent)
-        except OSError:
-            directory.rmdir()  # or the next attempt would believe that it is durable
-            raise
+    def _close_directories(self) -> None:
+        while self._directories:
+            _, descriptor = self._directories.popitem()
+            os.close(descriptor)
 
 
-def _sync(directory: Path) -> None:
-    """What was made, renamed or removed in a directory is so after a crash, too."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def _opened_maildir(maildir: Path) -> int:
+    """The Maildir, which is made if it is missing. What it is in has to be there: a typing error is no wish.
+
+    A Maildir that is a link is used if root or this server's user has made the link, or else the owner of what it leads
+    to: nobody can have mail put into the Maildir of somebody else.
+    """
     try:
-        os.fsync(descriptor)
+        parent = os.open(maildir.parent, _DIRECTORY)
+    except FileNotFoundError:
+        raise FileNotFoundError(0, "There is no such directory to make it in", str(maildir)) from None
+    try:
+        maker = _maker_of_link(maildir.name, within=parent)
+        if maker is None:
+            return _opened_directory(maildir.name, maildir, within=parent)
     finally:
-        os.close(descriptor)
+        os.close(parent)
+    try:
+        descriptor = os.open(maildir, _DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_directory(maildir) from None
+    if maker in {0, os.geteuid(), os.fstat(descriptor).st_uid}:
+        return descriptor
+    os.close(descriptor)
+    raise PermissionError(0, "It is a link, which its maker has led to a directory of another user", str(maildir))
+
+
+def _maker_of_link(name: str, *, within: int) -> int | None:
+    """The user id of whom a link in an open directory belongs to; None if it is no link, or is not there."""
+    try:
+        found = os.stat(name, dir_fd=within, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found.st_uid if stat.S_ISLNK(found.st_mode) else None
+
+
+def _opened_directory(name: str, path: Path, *, within: int) -> int:
+    """A directory in an open one; made, durably, if it is missing. A link is none."""
+    try:
+        with suppress(FileNotFoundError):
+            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+        with suppress(FileExistsError):  # another process was quicker
+            os.mkdir(name, 0o700, dir_fd=within)
+            try:
+                os.fsync(within)
+            except OSError:
+                os.rmdir(name, dir_fd=within)  # or the next attempt would believe that it is durable
+                raise
+        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    except NotADirectoryError:
+        raise _no_directory(path) from None
+    except OSError as error:
+        raise _naming(error, path) from error
+
+
+def _no_directory(path: Path) -> OSError:
+    return NotADirectoryError(0, "There is something else than a directory", str(path))
+
+
+def _naming(error: OSError, path: Path) -> OSError:
+    """The same error, with the whole path of what it is about."""
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def _words(error: OSError) -> str:
