@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import stat
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -340,6 +341,7 @@ class Service:
                 self.directory.write_certificate(*certificates.self_signed(hostname, now()))
         else:
             certificate, key = Path(settings.tls_certificate), Path(settings.tls_key or settings.tls_certificate)
+            self._tell_of_readable(key)
         clients = Path(settings.tls_clients) if settings.tls_clients else None
         try:
             return tls.Certificates(
@@ -348,6 +350,14 @@ class Service:
             )
         except tls.BadCertificate as error:
             raise CannotStart(str(error)) from error
+
+    def _tell_of_readable(self, key: Path) -> None:
+        """Warn if every user can read the key of the certificate. Its group may: distributions have one for that."""
+        with suppress(OSError):  # it is said when the key is loaded
+            mode = stat.S_IMODE(key.stat().st_mode)
+            if mode & stat.S_IRWXO:
+                self._emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
+                self._warn(f"Every user can use {key}, the key of the certificate (mode {mode:04o}): chmod o= {key}")
 
     async def stop(self) -> None:
         """Finish what was promised, then close everything, the last opened first."""

@@ -211,7 +211,9 @@ class FileMadePrivate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileExposed:
-    """Other users can use a file of the data directory, and the server cannot change its mode."""
+    """Other users can use a file that should be private, and the server cannot change its mode, or must not: a file of
+    the data directory, or the key of the certificate.
+    """
 
     file: str
     mode: str

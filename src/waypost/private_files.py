@@ -274,12 +274,15 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 def refuse_replaceable(file: Path) -> None:
     """Raise `UnsafeFile` if every user may write to a file, or may put another one in its place.
 
-    For files whose place and owner are the administrator's choice: settings, and secrets that they name. Raises
-    `OSError` if it is not there.
+    For files whose place and owner are the administrator's choice: settings, and secrets that they name. What is no
+    file, as the output of a shell's command, is not looked at. Raises `OSError` if it is not there.
     """
-    if file.stat().st_mode & stat.S_IWOTH and stat.S_ISREG(file.stat().st_mode):
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        return
+    if found.st_mode & stat.S_IWOTH:
         raise UnsafeFile(f"every user may write to {file}. Take that right away: chmod o-w {file}")
-    for directory in {file.absolute().parent, file.resolve().parent}:
+    for directory in (file.absolute().parent, file.resolve().parent):
         if fault_of_directory_above(directory.stat().st_mode):
             raise UnsafeFile(
                 f"every user may replace {file}, because all may write to {directory}. Put it elsewhere, or: "
@@ -299,6 +302,7 @@ def as_owner_of(file: os.stat_result) -> Iterator[None]:
         return
     group, groups = os.getegid(), os.getgroups()
     try:
+        # Only while this user id is root's may the groups be changed.
         os.setgroups([file.st_gid])
         os.setegid(file.st_gid)
         os.seteuid(file.st_uid)

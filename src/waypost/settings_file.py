@@ -34,6 +34,7 @@ from waypost.domain.delivery import Policy
 from waypost.domain.notices import Bounces
 from waypost.domain.retention import Rule
 from waypost.domain.routes import Route
+from waypost.private_files import UnsafeFile, refuse_replaceable
 from waypost.settings import SELF_SIGNED, BadSetting, Settings
 from waypost.settings_keys import DELIVERY, RETENTION, ROUTE, SECRETS, VIA, Key, Kind, Unfit, UnfitEntry
 
@@ -74,7 +75,10 @@ _PATHS = {"data", "tls_certificate", "tls_key", "tls_clients"}
 def read(path: Path) -> SettingsFile:
     """Read a settings file, and the secrets that it names. Raises `BadSetting`."""
     try:
+        refuse_replaceable(path)
         text = path.read_bytes().decode()
+    except UnsafeFile as error:
+        raise BadSetting(f"The settings file is not used: {error}") from error
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -216,7 +220,8 @@ class _Reader:
             return str(value)
         if not isinstance(value, str):
             kind = "true or false" if takes_flag else "a string or a number; several are one string, with commas"
-            raise self.wrong(f"`{name}` must be {kind}, not {_shown(value)}")
+            found = "" if name == "database" else f", not {_shown(value)}"  # which may have a password in it
+            raise self.wrong(f"`{name}` must be {kind}{found}")
         return str(self.directory / value) if name in _PATHS and value not in {"", SELF_SIGNED} else value
 
     def _secret(self, given: Mapping[str, str]) -> str:
@@ -239,9 +244,12 @@ class _Reader:
     def _from_file(self, name: str, value: str) -> str:
         path = self.directory / value
         try:
+            refuse_replaceable(path)
             with path.open("rb") as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 octets = file.read()
+        except UnsafeFile as error:
+            raise self.wrong(f"`{name}`: {error}") from error
         except OSError as error:
             raise self.wrong(f"`{name}`: {path} cannot be read: {error.strerror}") from error
         if mode & 0o077:

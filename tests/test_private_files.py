@@ -1,0 +1,336 @@
+"""Files that no other user may change: the rules as tables, and what is opened, made and refused."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost import private_files
+from waypost.private_files import Fault, Risk, UnsafeFile
+
+DIRECTORY, FILE, LINK, PIPE = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO
+ROOT, ME, OTHER = 0, 1000, 54321
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+
+
+def everything(name):
+    """All files of a directory are ours."""
+    return bool(name)
+
+
+# The rules
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "fault"),
+    [
+        (DIRECTORY | 0o700, ME, ME, None),
+        (DIRECTORY | 0o755, ME, ME, None),
+        (DIRECTORY | 0o2775, ROOT, ME, None),  # as volumes of containers are
+        (DIRECTORY | 0o700, ROOT, ROOT, None),
+        (DIRECTORY | 0o700, OTHER, ME, Fault.OF_ANOTHER_USER),
+        (DIRECTORY | 0o700, ME, ROOT, Fault.OF_ANOTHER_USER),
+        (DIRECTORY | 0o777, ME, ME, Fault.WRITABLE_BY_ALL),
+        (DIRECTORY | 0o702, ROOT, ME, Fault.WRITABLE_BY_ALL),
+        (DIRECTORY | 0o1777, ROOT, ME, Fault.WRITABLE_BY_ALL),  # others could have put a key there before
+        (FILE | 0o700, ME, ME, Fault.WRONG_KIND),
+        (LINK | 0o777, ME, ME, Fault.WRONG_KIND),
+    ],
+)
+def test_a_directory_is_used_that_is_ours_or_roots_and_not_writable_by_all(mode, owner, user, fault):
+    assert private_files.fault_of_directory(mode, owner, user=user) is fault
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault"),
+    [
+        (DIRECTORY | 0o755, None),
+        (DIRECTORY | 0o775, None),
+        (DIRECTORY | 0o1777, None),  # /tmp
+        (DIRECTORY | 0o777, Fault.WRITABLE_BY_ALL),
+        (DIRECTORY | 0o2777, Fault.WRITABLE_BY_ALL),
+    ],
+)
+def test_a_directory_above_is_safe_unless_all_may_replace_what_is_in_it(mode, fault):
+    assert private_files.fault_of_directory_above(mode) is fault
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "fault"),
+    [
+        (FILE | 0o600, ME, ME, None),
+        (FILE | 0o664, ME, ME, None),  # it is made private
+        (FILE | 0o444, ROOT, ME, None),
+        (FILE | 0o600, OTHER, ME, Fault.OF_ANOTHER_USER),
+        (FILE | 0o600, ME, ROOT, Fault.OF_ANOTHER_USER),
+        (FILE | 0o602, ME, ME, Fault.WRITABLE_BY_ALL),
+        (FILE | 0o666, ROOT, ME, Fault.WRITABLE_BY_ALL),
+        (LINK | 0o777, ME, ME, Fault.LINK),
+        (PIPE | 0o600, ME, ME, Fault.WRONG_KIND),
+        (DIRECTORY | 0o700, ME, ME, Fault.WRONG_KIND),
+    ],
+)
+def test_a_file_is_used_that_is_ours_or_roots_and_not_writable_by_all(mode, owner, user, fault):
+    assert private_files.fault_of_file(mode, owner, user=user) is fault
+
+
+def test_a_link_is_followed_on_the_way_that_is_ours_or_roots():
+    assert [private_files.fault_of_link(owner, user=ME) for owner in (ROOT, ME, OTHER)] == [
+        None,
+        None,
+        Fault.OF_ANOTHER_USER,
+    ]
+
+
+@given(mode=st.integers(0, 0o177777), owner=st.integers(0, 5), user=st.integers(0, 5))
+def test_nothing_is_used_that_another_user_owns_or_all_may_write(mode, owner, user):
+    for rule in (private_files.fault_of_directory, private_files.fault_of_file):
+        if rule(mode, owner, user=user) is None:
+            assert owner in {ROOT, user}
+            assert not mode & 0o002
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_open"), [(0o600, False), (0o400, False), (0o700, False), (0o640, True), (0o601, True), (0o2600, True)]
+)
+def test_a_file_is_open_to_others_if_they_may_do_anything_with_it(mode, is_open):
+    assert private_files.is_open_to_others(FILE | mode) is is_open
+
+
+@pytest.mark.parametrize("risk", Risk)
+def test_each_risk_is_told_in_a_sentence_with_the_file(risk):
+    told = private_files.Exposure(risk, Path("/srv/waypost"), 0o2775, owner=OTHER, group=7).sentence
+    assert "/srv/waypost" in told
+    assert told[0].isupper()
+
+
+# What is opened and made
+
+
+@pytest.fixture
+def directory(tmp_path):
+    with private_files.opened(tmp_path / "above" / "private", make=True) as opened:
+        yield opened
+
+
+def test_a_directory_and_its_files_are_made_for_their_owner_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        with private_files.opened(tmp_path / "above" / "private", make=True) as directory:
+            directory.write("key", "secret")
+            directory.open_lock("lock").close()
+    finally:
+        os.umask(before)
+    made = [tmp_path / "above", directory.path, directory.path / "key", directory.path / "lock"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700, 0o700, 0o600, 0o600]
+
+
+def test_a_file_that_is_written_replaces_a_link_and_leaves_what_it_leads_to(directory, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (directory.path / "run.json").symlink_to(victim)
+    directory.write("run.json", "{}")
+    assert victim.read_text() == "precious"
+    assert directory.read("run.json") == b"{}"
+
+
+def test_a_file_that_must_not_be_replaced_is_not_written_through_a_link(directory, tmp_path):
+    (directory.path / "key").symlink_to(tmp_path / "nowhere")
+    directory.write("key", "secret", replace=False)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("use", ["read", "open_lock"])
+@pytest.mark.parametrize(
+    ("put", "says"),
+    [
+        (lambda path: path.symlink_to(path.with_name("other")), "is a link, and Waypost follows none there"),
+        (os.mkfifo, "is no file"),
+        (lambda path: (path.touch(), path.chmod(0o666)), r"may be written by every user \(mode 0666\)"),
+    ],
+)
+def test_what_is_no_private_file_is_not_opened(directory, use, put, says):
+    (directory.path / "other").write_text("x")
+    put(directory.path / "file")
+    with pytest.raises(UnsafeFile, match=says):
+        getattr(directory, use)("file")
+    with pytest.raises(UnsafeFile, match=says):
+        directory.refuse_others(everything)
+
+
+def test_files_of_other_names_are_left_alone(directory, tmp_path):
+    (directory.path / "lost+found").mkdir()
+    (directory.path / "notes").symlink_to(tmp_path)
+    directory.refuse_others(lambda name: name == "key")
+    assert directory.make_private(lambda name: name == "key") == []
+
+
+def test_files_that_others_may_use_are_made_private_and_told(directory):
+    for name, mode in (("open", 0o644), ("grouped", 0o660), ("private", 0o600), ("fixed", 0o400)):
+        (directory.path / name).touch()
+        (directory.path / name).chmod(mode)
+    found = directory.make_private(everything)
+    assert [(one.risk, one.path.name, one.mode) for one in found] == [
+        (Risk.MENDED, "grouped", 0o660),
+        (Risk.MENDED, "open", 0o644),
+    ]
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.path.iterdir()} == {
+        "open": 0o600,
+        "grouped": 0o600,
+        "private": 0o600,
+        "fixed": 0o400,
+    }
+
+
+def test_a_mode_that_cannot_be_changed_is_told(directory, monkeypatch):
+    (directory.path / "open").touch(0o644)
+    (directory.path / "open").chmod(0o644)
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)  # as on a file system without modes
+    assert [one.risk for one in directory.make_private(everything)] == [Risk.EXPOSED]
+
+
+def test_a_directory_that_its_group_may_write_to_is_told(tmp_path):
+    tmp_path.chmod(0o2770)
+    with private_files.opened(tmp_path) as directory:
+        directory.refuse_others(everything)
+        assert [(one.risk, one.mode) for one in directory.make_private(everything)] == [(Risk.SHARED, 0o2770)]
+
+
+def test_the_directory_stays_the_one_that_was_opened(tmp_path):
+    path = tmp_path / "private"
+    with private_files.opened(path, make=True) as directory:
+        path.rename(tmp_path / "moved")
+        path.mkdir()
+        directory.write("key", "secret")
+    assert (tmp_path / "moved" / "key").read_text() == "secret"
+    assert list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_file_is_in_its_directory_on_the_disk_before_it_counts_as_written(directory, monkeypatch, replace):
+    """A power cut after that must not undo it: the directory is synced after the last change in it."""
+    steps = []
+    for name in ("fsync", "replace", "link", "unlink"):
+        real = getattr(os, name)
+
+        def noted(*arguments, name=name, real=real, **options):
+            is_directory = name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)
+            steps.append(f"{name} of {'directory' if is_directory else 'file'}")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, noted)
+    directory.write("key", "secret", replace=replace)
+    change = "replace" if replace else "link"
+    assert steps == ["fsync of file", f"{change} of file", "unlink of file", "fsync of directory"]
+
+
+def test_a_directory_that_is_made_is_on_the_disk_with_all_above_it(tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with private_files.opened(tmp_path / "a" / "b", make=True):
+        pass
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
+    with private_files.opened(tmp_path / "a" / "b", make=True):
+        pass
+    assert len(synced) == 2
+
+
+# The way there
+
+
+def test_a_link_of_ours_leads_to_the_directory(tmp_path):
+    (tmp_path / "real").mkdir(0o700)
+    (tmp_path / "link").symlink_to("../x/../" + tmp_path.name + "/real")
+    (tmp_path.parent / "x").mkdir(exist_ok=True)
+    (tmp_path / "absolute").symlink_to(tmp_path / "link")
+    for way in ("real", "link", "absolute", "absolute/../real", "../" + tmp_path.name + "/link/."):
+        with private_files.opened(tmp_path / way) as directory:
+            directory.write("found", way)
+        assert (tmp_path / "real" / "found").read_text() == way
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match="symbolic links"), private_files.opened(tmp_path / "link"):
+        pass
+
+
+def test_a_place_where_all_may_replace_the_directory_is_refused_unless_it_is_sticky(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    refused = r"is not safe in .*/place, where every user may put another in its place \(mode 0777\)"
+    for below in ("data", "deeper/data"):
+        with pytest.raises(UnsafeFile, match=refused), private_files.opened(place / below, make=True):
+            pass
+    assert list(place.iterdir()) == []
+    place.chmod(0o1777)
+    with private_files.opened(place / "data", make=True) as directory:
+        assert directory.make_private(everything) == []
+
+
+@AS_ROOT
+def test_a_link_of_another_user_is_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    os.chown(tmp_path / "link", OTHER, OTHER, follow_symlinks=False)
+    with pytest.raises(UnsafeFile, match=r"by the link .*/link, which belongs to the user with id 54321"):
+        private_files.open_directory(tmp_path / "link")
+
+
+@AS_ROOT
+def test_a_directory_above_that_belongs_to_another_user_is_told(tmp_path):
+    os.chown(tmp_path, OTHER, OTHER)
+    with private_files.opened(tmp_path / "data", make=True) as directory:
+        (told,) = directory.make_private(everything)
+    assert (told.risk, told.path, told.owner) == (Risk.REPLACED, tmp_path, OTHER)
+
+
+@AS_ROOT
+@pytest.mark.parametrize("what", ["directory", "file"])
+def test_what_belongs_to_another_user_is_refused(tmp_path, what):
+    (tmp_path / "key").touch(0o600)
+    os.chown(tmp_path if what == "directory" else tmp_path / "key", OTHER, OTHER)
+    with (
+        private_files.opened(tmp_path) as directory,
+        pytest.raises(UnsafeFile, match="54321, but this program runs as"),
+    ):
+        directory.refuse_others(everything)
+
+
+# Settings, and the secrets that they name
+
+
+def test_a_file_that_all_may_write_or_replace_is_refused(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    file, link = place / "file", tmp_path / "link"
+    file.touch()
+    link.symlink_to(file)
+    private_files.refuse_replaceable(link)
+    place.chmod(0o777)
+    for path in (file, link):
+        with pytest.raises(UnsafeFile, match=r"every user may replace .*chmod o-w .*/place$"):
+            private_files.refuse_replaceable(path)
+    place.chmod(0o1777)
+    private_files.refuse_replaceable(file)
+    file.chmod(0o602)
+    with pytest.raises(UnsafeFile, match=r"every user may write to .*/link"):
+        private_files.refuse_replaceable(link)
+
+
+def test_the_output_of_a_command_is_a_settings_file_too():
+    reading, writing = os.pipe()
+    try:
+        private_files.refuse_replaceable(Path(f"/dev/fd/{reading}"))
+    finally:
+        os.close(reading)
+        os.close(writing)
