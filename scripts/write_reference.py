@@ -302,7 +302,7 @@ def events_page() -> str:
             "# Events in the log\n",
             "The log is on standard error: readable lines on a terminal, JSON elsewhere. It never holds an email",
             "address, a subject, a body or a secret. A `peer` is a client's IP address. A `destination` is",
-            "without its path, which could name an email address; the trace of a message has all of it. A",
+            "without its path, which could name an email address; the trace of a message has its path. A",
             "`route` is a digest of its `match` and `to`, which `waypost routes list` shows beside each route.\n",
             "| event | level | fields | when |",
             "|---|---|---|---|",

@@ -175,7 +175,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 def log_destination(destination: str) -> str:
     """A destination as the log may have it: without its path, which may hold an email address or a key.
 
-    What is left out is shown as three dots; the trace of a message has all of it.
+    What is left out is shown as three dots; the trace of a message has the path.
     """
     scheme, _, rest = destination.partition(":")
     if scheme == "maildir" or rest.startswith("///"):
