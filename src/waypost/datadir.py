@@ -39,15 +39,17 @@ _MASTER_KEY_OCTETS = 32
 _HALF_WRITTEN = r"[0-9a-f]{8}\.new"
 """The end of the name of a file that is being written and will replace another one, as a regular expression."""
 
+_DATABASE = "waypost.sqlite3"
+
 _FILES = frozenset(
     {"credentials", "database", "master.key", "run.json", "lock", "certificate.pem", "certificate-key.pem"}
+    | {f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal")}
 )
-_DATABASE = "waypost.sqlite3"
 
 
 def _is_ours(name: str) -> bool:
     """Whether a file of the directory is one of Waypost's, by its name."""
-    return name in _FILES or name.startswith(_DATABASE) or _is_left(name)
+    return name in _FILES or _is_left(name)
 
 
 def _is_left(name: str) -> bool:
@@ -106,7 +108,7 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.database = path / "waypost.sqlite3"
+        self.database = path / _DATABASE
         self.credentials = path / "credentials"
         self.elsewhere = path / "database"
         self.master_key = path / "master.key"
@@ -183,6 +185,7 @@ class DataDirectory:
             with self._opened() as directory, ExitStack() as opened:
                 lock = opened.enter_context(directory.open_lock(self.lock.name))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # SQLite has not opened the database yet: its locks would end when we close the same file.
                 found = directory.make_private(_is_ours)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
