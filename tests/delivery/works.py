@@ -83,7 +83,6 @@ class House:
             header=octets[: messages.end_of_header(octets)],
             raw=octets,
             is_trusted=True,
-            new_id=self.works.new_id,
             now=self.clock(),
         )
         accepted = await self.store.write(use_case)

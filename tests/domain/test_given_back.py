@@ -3,7 +3,7 @@
 import pytest
 
 from tests.domain.noticing import FULL, HEADER, ORIGINAL, a_message, a_notice, parsed, raw_part
-from waypost.domain import notices
+from waypost.domain import given_back
 from waypost.domain.messages import Dsn
 from waypost.domain.notices import Action, Fate
 
@@ -107,4 +107,4 @@ def test_a_message_without_a_header_comes_back():
 def test_a_header_without_end_is_cut():
     original = b"X: y\r\n" * 50_000
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
-    assert len(raw_part(octets, 2)[1]) <= notices.RETURNED_LIMIT + 2
+    assert len(raw_part(octets, 2)[1]) <= given_back.HEADER_LIMIT + len(given_back.CUT)

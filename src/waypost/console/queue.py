@@ -7,7 +7,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from waypost.app import ports, redrive, trace
+from waypost.app import ports, redrive
 from waypost.app.deployment import Deployment
 from waypost.console import guard, questions, shapes
 from waypost.domain import errors, moments
@@ -123,6 +123,4 @@ class QueuePages:
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:
     """A delivery that waits, what it says of its message, and why it still waits."""
-    of = line.delivery
-    because = trace.last_reason(tx, of) if line.attempts else ""
-    return shapes.queue_line(line, tx.message(account, of.message_id), because)
+    return shapes.queue_line(line, tx.message(account, line.delivery.message_id))
