@@ -32,7 +32,7 @@ def test_a_line_of_the_trace_does_not_change_after_it_was_made(monkeypatch):
 
 
 class Reads:
-    """A transaction that counts how often octets are read, keeps the lines of the trace, and has one notice to write."""
+    """A transaction that counts how often octets are read, keeps the lines of the trace, and owes a notice."""
 
     def __init__(self, message, delivery, octets=b"Subject: x\r\n\r\n"):
         self.reads, self.lines = 0, []
