@@ -26,7 +26,7 @@ NewId = Callable[[], str]
 ELSEWHERE = "notice"
 """In place of the id of an email address, for the delivery of a notice to somebody who is not ours."""
 
-AT_ONCE = 20
+AT_ONCE = 10
 """Recipients of which one notice tells, so that the transaction that writes it is short. Of more, several tell."""
 
 SOON = timedelta(minutes=1)
@@ -153,14 +153,15 @@ def write(
 
     It tells of `AT_ONCE` recipients at most; of the others the next one does.
     """
-    owed = tx.take_owed(owing, limit=AT_ONCE)
+    tells_owner = owing.action == ports.OWNER_OF_LOOP
+    owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
     message = next(iter(tx.messages_between(owing.message_id, owing.message_id, limit=1)), None)
     if not owed or message is None:  # another server has written it, or retention has let go of all of it
         return
     about = [(one, found) for one in owed if (found := tx.delivery(one.message_id, one.email_address_id))]
     if new_id is None:
         _not_told(tx, owing, about, "something went wrong on our side; the log says what", now)
-    elif owing.action == ports.OWNER_OF_LOOP:
+    elif tells_owner:
         for _, delivery in about:
             _tell_owner(tx, deployment, delivery, message, new_id=new_id, now=now)
     elif about:

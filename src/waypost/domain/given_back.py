@@ -7,7 +7,7 @@ import re
 
 from waypost.domain.messages import Message, end_of_header
 
-LOOKED_AT = 64 * 1024
+LOOKED_AT = 32 * 1024
 """Octets of a header that are looked at."""
 
 HEADER_LIMIT = 4 * 1024
@@ -23,12 +23,13 @@ LINE_LIMIT = 998
 """Octets of a line (RFC 5322 section 2.1.1)."""
 
 _OF_SERVERS = re.compile(
-    rb"(?:received|return-path|delivered-to|authentication-results|received-spf|(?:envelope|apparently)-to|arc-[a-z-]+"
-    rb"|x-(?:waypost|forwarded|original|envelope|delivered|apparently|real|rcpt|received)(?:-[a-z-]+)?)[ \t]*:",
-    re.IGNORECASE,
+    rb"^(?:received|return-path|delivered-to|authentication-results|received-spf|(?:envelope|apparently)-to|arc-[a-z-]+"
+    rb"|x-(?:waypost|forwarded|original|envelope|delivered|apparently|real|rcpt|received)(?:-[a-z-]+)?)[ \t]*:"
+    rb"[^\n]*\n(?:[ \t][^\n]*\n)*",
+    re.IGNORECASE | re.MULTILINE,
 )
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-_FIELD_END = re.compile(rb"\r\n(?![ \t])")
+"""A field that servers write, with the lines on which it goes on."""
+_EMPTY_LINES = re.compile(rb"^\n+", re.MULTILINE)
 
 
 def may_be_whole(message: Message) -> bool:
@@ -60,8 +61,10 @@ def whole(original: bytes) -> bytes:
 
 def of_author(raw_header: bytes) -> bytes:
     """A header without what servers on the way wrote: of mail that comes by again, it tells who is behind an alias."""
-    fields = _FIELD_END.split(_LINE_END.sub(b"\r\n", raw_header))
-    return b"".join(field + b"\r\n" for field in fields if field and not _OF_SERVERS.match(field))
+    lines = raw_header.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if lines and not lines.endswith(b"\n"):
+        lines += b"\n"
+    return _OF_SERVERS.sub(b"", _EMPTY_LINES.sub(b"", lines)).replace(b"\n", b"\r\n")
 
 
 def is_lines(octets: bytes) -> bool:
