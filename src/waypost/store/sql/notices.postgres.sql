@@ -26,12 +26,12 @@ ORDER BY o.owed_at, o.message_id, o.action LIMIT 1;
 
 -- name: take_owed
 -- Some of what one notice tells of, which is owed no more.
-DELETE FROM notices_owed
-WHERE message_id = $1 AND action = $2 AND (recipient, email_address_id) IN (
+WITH taken AS MATERIALIZED (
     SELECT recipient, email_address_id FROM notices_owed
-    WHERE message_id = $1 AND action = $2 ORDER BY recipient, email_address_id LIMIT $3
-    FOR UPDATE
+    WHERE message_id = $1 AND action = $2 ORDER BY recipient, email_address_id LIMIT $3 FOR UPDATE
 )
+DELETE FROM notices_owed
+WHERE message_id = $1 AND action = $2 AND (recipient, email_address_id) IN (SELECT * FROM taken)
 RETURNING recipient, email_address_id, owed_at, fate;
 
 -- name: events_about
