@@ -391,7 +391,7 @@ def test_a_notice_about_what_retention_has_let_go_of_is_not_written(tmp_path):
 def test_nobody_is_told_by_default_whose_address_nothing_proves(tmp_path):
     async def scenario():
         async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
-            message_id = await house.send("a", sender=ME, is_ours=False)
+            message_id = await house.send("a", sender=ME, is_trusted=False)
             await house.rest()
             assert await told(house) == []
             assert "nothing proves" in (await house.trace(message_id))[-1].detail["because"]

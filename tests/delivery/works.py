@@ -69,7 +69,7 @@ class House:
         for name in names:
             await self.store.write(lambda tx, name=name: tx.add_email_address(an_email_address(name), {}))
 
-    async def send(self, *names, octets=b"Subject: hello\r\n\r\nHello.\r\n", is_ours=True, **envelope):
+    async def send(self, *names, octets=b"Subject: hello\r\n\r\nHello.\r\n", is_trusted=True, **envelope):
         """Accept a message for these addresses; returns its id."""
         recipients = [addresses.parse(f"{name}@example.com") for name in names]
         given = {"sender": "ann@client.example", "helo": "client.example", "peer": "127.0.0.1", "protocol": "ESMTP"}
