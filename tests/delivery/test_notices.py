@@ -136,6 +136,39 @@ def test_accepting_a_message_writes_no_notice(tmp_path):
     run(scenario())
 
 
+def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_path):
+    long = AttemptResult(
+        protocol=Protocol.SMTP,
+        stage=Stage.RCPT,
+        peer="p" * 9_999,
+        code=550,
+        enhanced="5" * 9_999,
+        text="x \udcff" * 9_999,
+    )
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(long), names=("me", "a"), of_routes=TO_PEER, start=False) as house:
+            monkeyed = house.works.store.write
+
+            async def keep(use_case):
+                return None if getattr(use_case, "func", None) is notify.write else await monkeyed(use_case)
+
+            await house.send("a", sender=ME)
+            await house.worker.start()
+            house.works.store.write = keep
+            rows = []
+            while not rows:
+                house.worker.wake()
+                await asyncio.sleep(0)
+                rows = await house.store.search(lambda tx: tx._ask("SELECT length(fate) FROM notices_owed", ()))
+            house.works.store.write = monkeyed
+            await house.rest()
+            assert rows[0][0] < 5_000
+            assert len(await told(house)) == 1
+
+    run(scenario())
+
+
 LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 991) for number in range(255))
 
 

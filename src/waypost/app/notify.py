@@ -104,8 +104,8 @@ def _details(fate: Fate) -> dict[str, str | int]:
     if fate.retried_until:
         details["retried_until"] = fate.retried_until.isoformat()
     if result := fate.result:
-        details |= {"protocol": result.protocol.value, "stage": result.stage.value, "peer": result.peer}
-        details |= {"enhanced": result.enhanced, "text": one_line(result.text)}
+        details |= {"protocol": result.protocol.value, "stage": result.stage.value, "peer": one_line(result.peer)}
+        details |= {"enhanced": one_line(result.enhanced), "text": one_line(result.text)}
         details |= {"code": result.code} if result.code is not None else {}
         details |= {"trouble": result.trouble.value} if result.trouble else {}
     return details
