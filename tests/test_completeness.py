@@ -109,6 +109,7 @@ DELIVERY = {
         '"smtp://127.0.0.1:1"',
         Has("Deployment", "bounces_via", Route(match="*", to="smtp://127.0.0.1:1")),
     ),
+    "confirm_outside": ("true", Has("Deployment", "confirm_outside", True)),
     "delay_warning": ('"57m"', timedelta(minutes=57)),
     "srs_domain": ('"set.example"', Has("Deployment", "srs_domain", "set.example")),
     "own_domains": ('["set.example"]', Has("Deployment", "own_domains", frozenset({"set.example"}))),

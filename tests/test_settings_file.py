@@ -161,6 +161,7 @@ def test_how_mail_is_sent_on_is_read(read):
         expire = "12h"
         bounces = "never"
         bounces_via = "smtp://relay.example.net:25"
+        confirm_outside = true
         delay_warning = "4h"
         srs_domain = "Bounces.example.com."
         own_domains = ["example.com", "Bücher.example"]
@@ -171,6 +172,7 @@ def test_how_mail_is_sent_on_is_read(read):
         policy=Policy(retry_schedule=(timedelta(seconds=30), timedelta(minutes=5)), expire=timedelta(hours=12)),
         bounces=Bounces.NEVER,
         bounces_via=Route(match="*", to="smtp://relay.example.net:25"),
+        confirm_outside=True,
         delay_warning=timedelta(hours=4),
         srs_domain="bounces.example.com",
         own_domains=frozenset({"example.com", "xn--bcher-kva.example"}),

@@ -211,6 +211,7 @@ class Service:
             policy=delivery.policy,
             bounces=delivery.bounces,
             bounces_via=delivery.bounces_via,
+            confirm_outside=delivery.confirm_outside,
             delay_warning=delivery.delay_warning,
             srs_domain=delivery.srs_domain,
             srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),

@@ -46,6 +46,7 @@ class DeliverySettings:
     policy: Policy = field(default_factory=Policy)
     bounces: Bounces = Bounces.AUTHENTICATED
     bounces_via: Route | None = None
+    confirm_outside: bool = False
     delay_warning: timedelta | None = None
     srs_domain: str = ""
     own_domains: frozenset[str] = frozenset()

@@ -211,6 +211,12 @@ DELIVERY = {
         "Where notices to senders go: a target, as `to` of a route, or a table of its own. Without it, only senders "
         "with an email address here are told.",
     ),
+    "confirm_outside": Key(
+        FLAG,
+        "Whether a sender without an email address here is told that their mail has arrived, if they ask for it "
+        "(NOTIFY=SUCCESS) and are sure to be who they say.",
+        "false",
+    ),
     "delay_warning": Key(DURATION, "After that long a sender is told that mail is late; by default never."),
     "srs_domain": Key(
         DOMAIN,

@@ -32,11 +32,26 @@ def test_a_line_of_the_trace_does_not_change_after_it_was_made(monkeypatch):
 
 
 class Reads:
-    """A transaction that counts how often octets are read, and keeps the lines of the trace."""
+    """A transaction that counts how often octets are read, keeps the lines of the trace, and owes a notice."""
 
-    def __init__(self, octets=b"Subject: x\r\n\r\n"):
+    def __init__(self, message, delivery, octets=b"Subject: x\r\n\r\n"):
         self.reads, self.lines = 0, []
-        self._octets = octets
+        self._octets, self._message, self._delivery, self._owed = octets, message, delivery, []
+
+    def owe(self, owed):
+        self._owed += owed
+
+    def take_owed(self, _, *, limit):
+        return self._owed[:limit]
+
+    def messages_between(self, *_, limit):
+        return [self._message][:limit]
+
+    def delivery(self, *_):
+        return self._delivery
+
+    def remove_octets_if_spent(self, _):
+        return False
 
     def octets(self, _, *, start, limit):
         self.reads += 1
@@ -63,8 +78,10 @@ class Reads:
 def test_no_octets_are_read_for_a_notice_that_is_not_sent_anyway(envelope, of_delivery, mode, because):
     message = a_message()
     message = replace(message, envelope=replace(message.envelope, **envelope))
-    tx, deployment = Reads(), replace(DEPLOYMENT, bounces=mode)
-    notify.sender(tx, deployment, a_delivery(**of_delivery), message, FAILED, new_id=lambda: "n", now=NOW)
+    delivery = a_delivery(**of_delivery)
+    tx, deployment = Reads(message, delivery), replace(DEPLOYMENT, bounces=mode)
+    notify.owe(tx, delivery, FAILED, now=NOW)
+    notify.write(tx, deployment, ports.Owing("m1", "failed"), new_id=lambda: "n", now=NOW)
     assert tx.reads == 0
     (line,) = tx.lines
     assert because in line.detail["because"]

@@ -50,7 +50,7 @@ def one(store, **options):
 
 def ids(claimed):
     """Which messages these are of."""
-    return [each.message.id for each in claimed]
+    return [each.delivery.message_id for each in claimed]
 
 
 def waiting(store):

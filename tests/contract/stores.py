@@ -262,7 +262,7 @@ class Postgres:
 
 
 _EMPTY = """
-    DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
+    DELETE FROM notices_owed; DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
     DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages_begun;
     DELETE FROM messages;
     DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;

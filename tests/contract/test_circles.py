@@ -41,7 +41,6 @@ def _accept(tx, *, name, raw):
         recipients=[address],
         header=raw[: messages.end_of_header(raw)],
         raw=raw,
-        new_id=lambda: "n1",
         now=NOW,
     ).message
 

@@ -31,7 +31,7 @@ def test_what_was_deferred_while_the_clock_was_ahead_is_due_after_the_longest_pa
     for number, to in enumerate([HERE, THERE, HERE]):
         queue_up(store, f"m{number}", to=to)
         claimed = one(store, to=to)
-        store.write(lambda tx, claimed=claimed: tx.defer(claimed, due_at=THEN))
+        store.write(lambda tx, claimed=claimed: tx.defer(claimed, due_at=THEN, because="busy"))
     queue_up(store, "m3", at=NOW - SECOND)
     assert correct(store) == 3
     assert waiting(store) == {HERE: NOW - SECOND, THERE: NOW + LONGEST}
@@ -44,7 +44,7 @@ def test_what_was_queued_while_the_clock_was_ahead_counts_as_queued_now_and_is_d
     queue_up(store, "new", at=THEN, warn_at=THEN + 4 * HOUR)
     queue_up(store, "tried", to=THERE, at=THEN)
     claimed = one(store, to=THERE, now=THEN)
-    store.write(lambda tx: tx.defer(claimed, due_at=THEN + MINUTE))
+    store.write(lambda tx: tx.defer(claimed, due_at=THEN + MINUTE, because="busy"))
     queue_up(store, "before", at=NOW - HOUR)
     assert correct(store) == 2
     assert told(store) == {
@@ -70,7 +70,7 @@ def test_a_server_whose_clock_is_late_leaves_the_leases_of_others_and_what_they_
     queue_up(store, "m1", "m2")
     claim(store, limit=1)
     claimed = one(store)
-    store.write(lambda tx: tx.defer(claimed, due_at=NOW + MINUTE))
+    store.write(lambda tx: tx.defer(claimed, due_at=NOW + MINUTE, because="busy"))
     before = store.rows("SELECT message_id, due_at, claim FROM queue ORDER BY 1")[0]
     correct(store, now=NOW - 3 * MINUTE)
     assert store.rows("SELECT message_id, due_at, claim FROM queue ORDER BY 1")[0] == before

@@ -54,7 +54,6 @@ def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, de
             now=now,
             header=raw[: messages.end_of_header(raw)] if header is None else header,
             kept=kept,
-            new_id=lambda: f"notice about {message_id}",
         ).message
     )
 

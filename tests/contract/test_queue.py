@@ -96,7 +96,7 @@ def test_a_line_of_the_queue_tells_how_it_stands(store):
     assert (line.queued_at, line.due_at, line.attempts, line.is_claimed) == (NOW, NOW, 0, False)
     claimed = one(store)
     assert [(each.due_at, each.is_claimed) for each in lines(store)] == [(NOW + LEASE, True)]
-    store.write(lambda tx: tx.defer(claimed, due_at=LATER))
+    store.write(lambda tx: tx.defer(claimed, due_at=LATER, because="busy"))
     assert [(each.due_at, each.attempts, each.is_claimed) for each in lines(store)] == [(LATER, 1, False)]
 
 
@@ -157,7 +157,7 @@ def test_a_lease_that_ran_out_is_somebody_else_s_and_who_had_it_changes_nothing(
     assert claim(store, claim="second", now=NOW + LEASE - SECOND) == []
     second = one(store.another(), claim="second", now=NOW + LEASE)
     before = store.rows("SELECT * FROM queue")
-    assert store.write(lambda tx: tx.defer(first, due_at=NOW)) is False
+    assert store.write(lambda tx: tx.defer(first, due_at=NOW, because="busy")) is False
     assert store.write(lambda tx: tx.move(first, destination=THERE, due_at=NOW)) is False
     assert store.write(lambda tx: tx.finish(first)) is False
     assert store.write(lambda tx: tx.release("first", due_at=NOW)) == 0
@@ -209,7 +209,7 @@ def test_a_deferred_delivery_waits_until_its_moment_with_one_more_attempt(store)
     for attempts in range(3):
         claimed = one(store, now=LATER)
         assert claimed.queued == Queued(delivery_id="m1.x", attempts=attempts, queued_at=NOW)
-        assert store.write(lambda tx, claimed=claimed: tx.defer(claimed, due_at=LATER)) is True
+        assert store.write(lambda tx, claimed=claimed: tx.defer(claimed, due_at=LATER, because="busy")) is True
         assert store.write(lambda tx, claimed=claimed: tx.finish(claimed)) is False
         assert claim(store, now=LATER - SECOND) == []
 
@@ -255,7 +255,7 @@ def test_an_outcome_that_fails_half_way_leaves_the_claim(store):
 def test_of_two_who_record_an_outcome_with_one_claim_one_does(store, race):
     queue_up(store, "m1")
     claimed = one(store)
-    outcomes = race(*[lambda tx: tx.finish(claimed), lambda tx: tx.defer(claimed, due_at=LATER)] * 3)
+    outcomes = race(*[lambda tx: tx.finish(claimed), lambda tx: tx.defer(claimed, due_at=LATER, because="busy")] * 3)
     assert sorted(outcomes) == [False] * 5 + [True]
 
 
@@ -265,7 +265,7 @@ def test_what_waits_already_is_not_put_into_the_queue_again(store, race):
     assert waiting(store) == {HERE: NOW}
     claimed = one(store)
     assert store.write(lambda tx: tx.enqueue(delivery, now=LATER)) is False
-    store.write(lambda tx: tx.defer(claimed, due_at=NOW))
+    store.write(lambda tx: tx.defer(claimed, due_at=NOW, because="busy"))
     again = one(store)
     store.write(lambda tx: tx.finish(again))
 
@@ -312,7 +312,7 @@ def test_what_waits_too_long_can_be_taken_out_of_the_queue_in_the_same_transacti
 
     def give_up(tx):
         found = tx.lock_overdue(queued_before=LATER, now=LATER, limit=9)
-        return [(claimed.message.id, tx.finish(claimed)) for claimed in found]
+        return [(claimed.delivery.message_id, tx.finish(claimed)) for claimed in found]
 
     assert store.write(give_up) == [("m1", True), ("m3", True)]
     assert [line.delivery.message_id for line in lines(store)] == ["m2"]
@@ -324,7 +324,7 @@ def test_what_waits_too_long_is_given_up_once_by_nodes_that_look_at_once(store, 
 
     def give_up(tx):
         found = tx.lock_overdue(queued_before=LATER, now=LATER, limit=5)
-        return [claimed.message.id for claimed in found if tx.finish(claimed)]
+        return [claimed.delivery.message_id for claimed in found if tx.finish(claimed)]
 
     given_up = [message_id for outcome in race(*[give_up] * 8) for message_id in outcome]
     assert sorted(given_up) == message_ids

@@ -65,7 +65,6 @@ def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
             recipients=[address(text) for text in recipients],
             header=RAW[: messages.end_of_header(RAW)],
             raw=RAW,
-            new_id=lambda: "notice",
             now=NOW,
         )
     )
@@ -138,12 +137,11 @@ def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(h
 
 
 def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(house):
-    send(house, "queue@example.com")
-    delivery = deliveries(house)[0]["queue@example.com"]
-    recipient = partial(notify._recipient, to="support+order@example.com", about=delivery, notice_id="n")
-    assert house.read(lambda tx: recipient(tx, DEPLOYMENT)) is None
-    goes_to = house.read(lambda tx: recipient(tx, WITH_SUBADDRESSES))
-    assert (goes_to.email_address_id, goes_to.kept, goes_to.sent_to) == ("support", True, "support+order@example.com")
+    envelope = Envelope(
+        sender="support+order@example.com", recipients=(), helo="client", peer="127.0.0.1", protocol="ESMTP"
+    )
+    assert house.read(lambda tx: notify.is_outside(tx, DEPLOYMENT, envelope)) is True
+    assert house.read(lambda tx: notify.is_outside(tx, WITH_SUBADDRESSES, envelope)) is False
 
 
 def test_mail_is_found_by_the_address_that_it_was_sent_to(house):

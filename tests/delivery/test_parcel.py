@@ -35,7 +35,10 @@ OURS = Deployment(
 def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
     message = a_message(MESSAGE_ID, envelope=replace(a_message().envelope, sender=sender))
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
-    ready = Ready(ports.Claimed(a_delivery(message_id=MESSAGE_ID), message, queued, "c"), Route(match="*", to=to))
+    ready = Ready(
+        ports.Claimed(delivery=a_delivery(message_id=MESSAGE_ID), message=message, queued=queued, claim="c"),
+        Route(match="*", to=to),
+    )
     return_path = parcel.make(ready, OURS, NOW, lambda: None).return_path
     assert return_path.rpartition("@")[2] == domain
     assert (return_path == sender) is sender.endswith(domain)
@@ -55,5 +58,5 @@ def test_a_next_hop_sends_no_notice_of_success_to_a_rewritten_sender(asked, to, 
     envelope = replace(a_message().envelope, recipients=(delivery.sent_to,), dsn=wishes)
     message = a_message(MESSAGE_ID, envelope=envelope)
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
-    ready = Ready(ports.Claimed(delivery, message, queued, "c"), Route(match="*", to=to))
+    ready = Ready(ports.Claimed(delivery=delivery, message=message, queued=queued, claim="c"), Route(match="*", to=to))
     assert parcel.make(ready, OURS, NOW, lambda: None).notify == passed_on

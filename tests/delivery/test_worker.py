@@ -186,7 +186,6 @@ def test_of_two_who_have_one_delivery_because_a_lease_ran_out_the_later_one_coun
                         house.deployment,
                         claimed=ready.claimed,
                         result=result,
-                        new_id=house.works.new_id,
                         now=house.clock(),
                     )
                 )

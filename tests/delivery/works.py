@@ -69,7 +69,7 @@ class House:
         for name in names:
             await self.store.write(lambda tx, name=name: tx.add_email_address(an_email_address(name), {}))
 
-    async def send(self, *names, octets=b"Subject: hello\r\n\r\nHello.\r\n", **envelope):
+    async def send(self, *names, octets=b"Subject: hello\r\n\r\nHello.\r\n", is_trusted=True, **envelope):
         """Accept a message for these addresses; returns its id."""
         recipients = [addresses.parse(f"{name}@example.com") for name in names]
         given = {"sender": "ann@client.example", "helo": "client.example", "peer": "127.0.0.1", "protocol": "ESMTP"}
@@ -82,8 +82,7 @@ class House:
             recipients=recipients,
             header=octets[: messages.end_of_header(octets)],
             raw=octets,
-            is_trusted=True,
-            new_id=self.works.new_id,
+            is_trusted=is_trusted,
             now=self.clock(),
         )
         accepted = await self.store.write(use_case)

@@ -295,7 +295,8 @@ EXPECTED = {
         said(rb"MAIL.* BODY=BINARYMIME.*", taken("MAIL"), theirs(501, 555)),
     ),
     "DSN": Reason(
-        "A", "takes RET, ENVID, NOTIFY and ORCPT", "does not know them", "RFC 3461.",
+        "A", "takes RET, ENVID, NOTIFY and ORCPT", "does not know them",
+        "RFC 3461. NOTIFY=SUCCESS and RET=FULL of a sender outside are taken, and not answered (docs/quirks.md).",
         said(rb"(?:MAIL|RCPT).* (?:RET|ENVID|NOTIFY|ORCPT)=.*", taken("MAIL", "RCPT")),
     ),
     "DSN parameters have their form": Reason(

@@ -74,9 +74,18 @@ def failed(text="User unknown", **changes):
 
 
 def a_notice(delivery=DIRECT, fate=FAILED, *, message=None, original=ORIGINAL, wishes=messages.NO_RECIPIENT_DSN):
+    forwarded = delivery.reason is not Reason.DIRECT
+    told = [notices.Told(recipient=delivery.sent_to, fate=fate, is_forwarded=forwarded, wishes=wishes)]
+    return a_notice_about(told, message=message, original=original)
+
+
+def a_notice_about(told, *, message=None, original=ORIGINAL, is_outside=False):
+    """A notice about several recipients."""
+    message = message or a_message(original)
+    is_whole = notices.gives_whole(message, told[0].fate.action, is_outside=is_outside)
     octets = notices.notice(
-        delivery, message or a_message(original), fate, original=original, hostname="mx.example.com",
-        notice_id=NOTICE_ID, now=NOW, wishes=wishes,
+        told, message, original=original, is_whole=is_whole and len(original) == message.size,
+        hostname="mx.example.com", notice_id=NOTICE_ID, now=NOW,
     )  # fmt: skip
     assert_well_formed(octets)
     return octets
@@ -134,8 +143,8 @@ def the_fields(octets):
     """The fields for the message, and those for the recipient."""
     part = parsed(octets).get_payload(1)
     assert part.get_content_type() == "message/delivery-status"
-    of_message, of_recipient = part.get_payload()
-    return dict(of_message.items()), dict(of_recipient.items())
+    of_message, *of_recipients = part.get_payload()
+    return dict(of_message.items()), *(dict(group.items()) for group in of_recipients)
 
 
 def raw_part(octets, number):

@@ -180,22 +180,6 @@ def test_what_is_refused(outcome, policy, refused):
 
 
 @pytest.mark.parametrize(
-    ("found", "sender", "is_vouched_for"),
-    [
-        (verdicts(spf("one.test")), "a@one.test", True),
-        (verdicts(spf("one.test", Outcome.SOFTFAIL)), "a@one.test", False),
-        (verdicts(Spf(Outcome.PASS, "client.test", "helo")), "a@one.test", False),
-        (verdicts(dmarc=Dmarc(Outcome.PASS, "One.test")), "a@one.TEST", True),
-        (verdicts(dmarc=Dmarc(Outcome.PASS, "two.test")), "a@one.test", False),
-        (verdicts(dmarc=Dmarc(Outcome.FAIL, "one.test")), "a@one.test", False),
-        (verdicts(spf("one.test"), dmarc=Dmarc(Outcome.PASS, "")), "", False),
-    ],
-)
-def test_who_gets_a_notice_is_who_sent_the_message(found, sender, is_vouched_for):
-    assert authentication.vouches_for(found, sender) is is_vouched_for
-
-
-@pytest.mark.parametrize(
     ("claim", "domain", "identity"),
     [
         (Claim("192.0.2.1", "mx.example.com", "a@example.com"), "example.com", "mailfrom"),
@@ -487,7 +471,6 @@ def test_an_unclear_author_never_passes_and_is_not_refused_where_no_domain_says_
     assert not authentication.is_refused(verdicts(dmarc=verdict))
     assert not authentication.is_in_doubt(verdicts(dmarc=verdict))
     assert not authentication.is_malformed(verdicts(dmarc=verdict))
-    assert not authentication.vouches_for(verdicts(dmarc=verdict), "a@example.com")
 
 
 def test_an_unclear_author_is_in_doubt_while_one_policy_is_not_known():

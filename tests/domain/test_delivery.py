@@ -215,9 +215,14 @@ def test_nothing_is_ever_deferred_for_longer_than_the_longest_pause(delivery_id,
 
 
 def test_what_failed_together_does_not_come_back_together():
-    pauses = {pause_after(queued(delivery_id=f"m.{number}"), POLICY) for number in range(100)}
+    pauses = {pause_after(queued(delivery_id=f"m{number}.x"), POLICY) for number in range(100)}
     assert len(pauses) > 90
     assert max(pauses) - min(pauses) > 4 * timedelta(seconds=1)
+
+
+def test_deliveries_of_one_message_come_back_together():
+    pauses = {pause_after(queued(delivery_id=f"m.{number}"), POLICY) for number in range(100)}
+    assert len(pauses) == 1
 
 
 LATER = result(Stage.RCPT, 450, "4.2.0", text="later")

@@ -4,12 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.values import a_delivery
-from waypost.domain.delivery import Reason
 from waypost.domain.discretion import WITHHELD, discreet, one_line
-
-DIRECT = a_delivery("support")
-FORWARDED = a_delivery("bob.smith", reason=Reason.FORWARDED, sent_to="support@example.com", via="support@example.com")
 
 
 @pytest.mark.parametrize(
@@ -25,14 +20,14 @@ FORWARDED = a_delivery("bob.smith", reason=Reason.FORWARDED, sent_to="support@ex
 )
 def test_the_words_of_others_are_one_line_that_does_no_harm(text, line):
     assert one_line(text) == line
-    assert discreet(text, DIRECT) == line
+    assert discreet(text, is_forwarded=False) == line
 
 
 @given(st.text())
 def test_of_a_forwarded_copy_nothing_is_passed_on_that_its_server_said(text):
-    assert discreet(text, FORWARDED) == WITHHELD
+    assert discreet(text, is_forwarded=True) == WITHHELD
 
 
 def test_only_the_code_can_tell_who_a_server_speaks_of_in_words():
     for text in ("Bob Smith's mailbox is full", "bob_smith: no such user", "EXAMPLE does not know Smith, Bob"):
-        assert "mith" not in discreet(text, FORWARDED)
+        assert "mith" not in discreet(text, is_forwarded=True)

@@ -1,9 +1,13 @@
 """What a notice gives back of the message that it is about."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.domain.noticing import FULL, HEADER, ORIGINAL, a_message, a_notice, parsed, raw_part
-from waypost.domain import notices
+from waypost.domain import given_back, notices
 from waypost.domain.messages import Dsn
 from waypost.domain.notices import Action, Fate
 
@@ -104,7 +108,123 @@ def test_a_message_without_a_header_comes_back():
     assert raw_part(octets, 2)[1] == original
 
 
+def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
+    fields = [b"X-%d: %s\r\n" % (number, b"y" * 70) for number in range(1000)]
+    original = HEADER + b"".join(fields) + b"\r\nbody\r\n"
+    _, returned = raw_part(a_notice(message=a_message(original), original=original), 2)
+    assert returned.endswith(given_back.CUT)
+    kept = returned.removesuffix(given_back.CUT)
+    assert original.startswith(kept)
+    assert given_back.HEADER_LIMIT - 80 < len(kept) <= given_back.HEADER_LIMIT
+    assert kept.endswith(b"\r\n")
+
+
+def test_a_line_without_end_is_cut_where_it_is_too_long():
+    original = b"X: " + b"y" * 100_000
+    returned = given_back.header(original)
+    assert returned == original[: given_back.HEADER_LIMIT] + b"\r\n" + given_back.CUT
+
+
+def test_what_the_author_wrote_is_found_behind_what_servers_wrote():
+    theirs = b"Received: from a\r\n\tby b\r\n" * 200
+    assert given_back.header(theirs + HEADER + b"\r\n") == HEADER
+
+
+@pytest.mark.parametrize(
+    ("size", "recipients", "is_whole"),
+    [
+        (given_back.WHOLE_LIMIT, 1, True),
+        (given_back.WHOLE_LIMIT + 1, 1, False),
+        (given_back.WHOLE_LIMIT // 10, 10, True),
+        (given_back.WHOLE_LIMIT // 10, 11, False),
+        (1, 0, True),
+    ],
+)
+def test_of_a_message_with_more_recipients_less_goes_back(size, recipients, is_whole):
+    message = a_message(dsn=FULL, size=size, recipients=("a@example.com",) * recipients)
+    assert notices.gives_whole(message, Action.FAILED, is_outside=False) is is_whole
+
+
+@pytest.mark.parametrize(
+    ("ret", "action", "is_outside"),
+    [
+        ("HDRS", Action.FAILED, False),
+        ("", Action.FAILED, False),
+        ("FULL", Action.DELAYED, False),
+        ("FULL", Action.FAILED, True),
+    ],
+)
+def test_a_body_goes_back_only_to_one_of_ours_who_asked_and_only_where_it_failed(ret, action, is_outside):
+    assert not notices.gives_whole(a_message(dsn=Dsn(ret=ret)), action, is_outside=is_outside)
+
+
+LINES = [
+    (b"", True),
+    (b"a\r\nb\r\n", True),
+    (b"a" * 998, True),
+    (b"a" * 999, False),
+    (b"\r\n" + b"a" * 999 + b"\r\n", False),
+    (b"a\nb", False),
+    (b"a\rb", False),
+    (b"\n\r", False),
+    (b"\0", False),
+]
+
+
+@pytest.mark.parametrize(("octets", "are_lines"), LINES)
+def test_what_lines_are(octets, are_lines):
+    assert given_back.is_lines(octets) is are_lines
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\0", b"a", b"b" * 997, b" "]), max_size=12).map(b"".join))
+def test_lines_are_what_an_expression_that_is_slow_says(octets):
+    slow = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
+    assert given_back.is_lines(octets) is (slow.search(octets) is None)
+
+
+FIELD = st.sampled_from(
+    [
+        b"Subject: x",
+        b"Received: a",
+        b"\tfold",
+        b" ",
+        b"arc-seal : y",
+        b"ARC",
+        b"",
+        b"x-waypost-loop: z",
+        b": ",
+        b"X:\ny",
+    ]
+)
+
+
+@given(st.lists(FIELD, max_size=8), st.sampled_from([b"\r\n", b"\n", b"\r"]))
+def test_a_header_goes_back_field_by_field(fields, line_end):
+    """As it was done before, each field by itself, in time that does not matter here."""
+    header = line_end.join(fields) + line_end
+    lines = [line for line in re.split(rb"\r\n|\r|\n", header) if line]
+    expected, is_theirs = [], False
+    for line in lines:
+        is_fold = line[:1] in {b" ", b"\t"} and (expected or is_theirs)
+        if not is_fold:
+            is_theirs = re.match(rb"(received|arc-[a-z-]+|x-waypost-loop)[ \t]*:", line, re.IGNORECASE) is not None
+        if not is_theirs:
+            expected.append(line + b"\r\n")
+    assert given_back.of_author(header) == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"y", b" ", b"\r", b"\n", b"a:\r\n", b"arc-a", b"arc-a:\r\n", b"received:", b"\t\r\n", b"(", b"\xfc", b"\0"],
+)
+def test_what_is_looked_at_of_a_header_is_bounded(piece):
+    """Whatever the rest of it is: what comes out is the same for the largest header and for its beginning."""
+    longest = b"X: y\r\n" + piece * (256 * 1024 // len(piece))
+    assert given_back.header(longest) == given_back.header(longest[: given_back.LOOKED_AT])
+    assert len(given_back.header(longest)) <= given_back.HEADER_LIMIT + 2 + len(given_back.CUT)
+
+
 def test_a_header_without_end_is_cut():
     original = b"X: y\r\n" * 50_000
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
-    assert len(raw_part(octets, 2)[1]) <= notices.RETURNED_LIMIT + 2
+    assert len(raw_part(octets, 2)[1]) <= given_back.HEADER_LIMIT + len(given_back.CUT)

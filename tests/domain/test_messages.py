@@ -200,6 +200,15 @@ def test_what_was_said_of_a_recipient_is_found_by_how_it_was_written():
     assert envelope.wishes_for("c@x.example") == RecipientDsn()
 
 
+def test_the_wishes_for_all_recipients_are_found_at_once():
+    never, other = RecipientDsn(("NEVER",)), RecipientDsn(("DELAY",))
+    envelope = replace(a_message().envelope, recipients=("a@x.example", "b@x.example", "a@x.example"))
+    assert envelope.wishes() == {}
+    envelope = replace(envelope, dsn=Dsn(recipients=(never, RecipientDsn(), other)))
+    assert envelope.wishes() == {one: envelope.wishes_for(one) for one in envelope.recipients}
+    assert envelope.wishes()["a@x.example"] == never
+
+
 def facts(*tokens, received=0):
     lines = [f"X-Waypost-Loop: {token}" for token in tokens] + ["Received: x"] * received
     return messages.read_header("\r\n".join([*lines, "", ""]).encode())

@@ -17,6 +17,7 @@ from tests.domain.noticing import (
     a_delivery,
     a_message,
     a_notice,
+    a_notice_about,
     a_result,
     a_utf8_notice,
     assert_well_formed,
@@ -58,6 +59,14 @@ PERMISSIONS = [
     ({"mode": Bounces.NEVER}, "the settings say that no sender is told"),
     ({"is_authentic": False}, "nothing proves that the message is from its sender"),
     ({"is_authentic": False, "mode": Bounces.ALWAYS}, ""),
+    ({"is_outside": True}, ""),
+    ({"is_outside": True, "what": Notify.DELAY}, ""),
+    ({"is_outside": True, "is_authentic": False}, "nothing proves that the message is from its sender"),
+    (
+        {"is_outside": True, "what": Notify.SUCCESS, "notify": ("SUCCESS",), "mode": Bounces.ALWAYS},
+        "the sender is no address here, and senders outside are not told of successes (confirm_outside)",
+    ),
+    ({"is_outside": True, "what": Notify.SUCCESS, "notify": ("SUCCESS",), "confirms_outside": True}, ""),
 ]
 
 
@@ -166,6 +175,26 @@ def test_success_is_told_to_who_asked(action):
     assert the_fields(octets)[1]["Action"] == action
     assert the_fields(octets)[1]["Status"] == "2.0.0"
     assert "nothing to do" in the_words(octets)
+
+
+def test_one_notice_tells_of_several_recipients():
+    of_alias = failed("Bob Smith is away")
+    given = [
+        notices.Told(recipient="a@example.com", fate=failed()),
+        notices.Told(recipient="support@example.com", fate=of_alias, is_forwarded=True),
+    ]
+    octets = a_notice_about(given, message=a_message(recipients=("a@example.com", "support@example.com")))
+    of_message, first, second = the_fields(octets)
+
+    assert of_message["Reporting-MTA"] == "dns; mx.example.com"
+    assert (first["Final-Recipient"], second["Final-Recipient"]) == (
+        "rfc822; a@example.com", "rfc822; support@example.com",
+    )  # fmt: skip
+    assert (first["Remote-MTA"], second.get("Remote-MTA")) == ("dns; mx1.example.com", None)
+    assert b"Bob" not in octets
+    words = the_words(octets)
+    assert words.index("    a@example.com\n") < words.index("    support@example.com\n")
+    assert words.count("Your message could not be delivered:") == words.count("The id of the message") == 1
 
 
 STATUSES = [

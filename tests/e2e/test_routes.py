@@ -179,9 +179,9 @@ def test_a_bounce_that_comes_back_later_is_in_the_trace_and_the_sender_is_told_w
             assert house.rcpt(taken.sender)[0] == 550, "from somebody who is no mail system"
             bounce = REPORT.format(primary=primary).replace("\n", "\r\n").encode()
             bounce_id = house.deliver(bounce, taken.sender.swapcase(), sender="")
+            (told,) = wait_until(lambda: house.inbox(author))
             trace = house.json(f"messages/{message_id}")["trace"]
             assert [message["id"] for message in house.inbox(primary)] == [bounce_id]
-            (told,) = house.inbox(author)
             notice = house.raw(told["id"], author)
     late = next(event for event in trace if event["event"] == "late bounce")
     assert (late["address"], late["bounce"], late["status"]) == (primary, bounce_id, "5.1.1")

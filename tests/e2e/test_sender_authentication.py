@@ -55,12 +55,12 @@ def enforcing():
         yield house
 
 
-def send(house, address, message, *, peer, sender="ann@example.com"):
+def send(house, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
     """Send a message; returns its id."""
     with Client(house.server, peer) as client:
         client.ehlo("mx.example.com")
-        client.mail(sender)
-        client.rcpt(address)
+        client.mail(sender, mail_options)
+        client.rcpt(address, rcpt_options)
         code, said = client.data(message)
     if code != 250:
         raise smtplib.SMTPDataError(code, said)

@@ -194,7 +194,6 @@ class Calls:
             message_id=message_id,
             envelope=envelope,
             header=b"",
-            new_id=str,
         )
         await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
 

@@ -9,10 +9,11 @@ from waypost.app.deployment import Deployment
 from waypost.app.recipients import find_owner, find_recipients
 from waypost.domain import errors, messages, routes, routing
 from waypost.domain.addresses import Address
-from waypost.domain.authentication import Verdicts, authentication_results, count_forged, vouches_for
-from waypost.domain.delivery import Delivery, Reason, Status, delivery_id
+from waypost.domain.authentication import Verdicts, authentication_results, count_forged
+from waypost.domain.delivery import Delivery, Status, delivery_id
 from waypost.domain.messages import Envelope, HeaderFacts, Message
 from waypost.domain.notices import Action
+from waypost.domain.vouching import vouches_for
 
 LONGEST_TRANSFER = timedelta(days=1)
 """What has been coming in for longer than that will not come to its end: every edge gives up long before."""
@@ -59,7 +60,6 @@ def accept_message(
     verdicts: Verdicts | None = None,
     unchecked: str = "",
     is_trusted: bool = False,
-    new_id: notify.NewId,
     now: datetime,
 ) -> Accepted:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
@@ -67,7 +67,7 @@ def accept_message(
     `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
     `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
     empty where a server of ours hands the message over. `is_trusted`: a setting names the client's network, so its
-    senders are believed. `new_id` gives ids to notices. When the transaction is committed, the mail is ours.
+    senders are believed. When the transaction is committed, the mail is ours.
 
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
@@ -89,11 +89,15 @@ def accept_message(
         size=kept + len(raw),
         subject=facts.subject,
         header_id=facts.header_id,
-        is_authentic=is_trusted or (verdicts is not None and vouches_for(verdicts, envelope.sender)),
+        is_authentic=is_trusted or (verdicts is not None and vouches_for(verdicts, envelope.sender, header)),
         authserv_id=authserv_id,
     )
     results = authentication_results(verdicts, deployment.hostname) if verdicts else []
-    deliveries = [delivery_of(message, destination, deployment, results) for destination in plan.destinations]
+    also_for = {one.email_address.id: one.alias.text for one in reversed(plan.spared) if one.alias}
+    deliveries = [
+        delivery_of(message, destination, deployment, results, also_for.get(destination.email_address.id, ""))
+        for destination in plan.destinations
+    ]
     if originals:
         by_id = {delivery.email_address_id: delivery for delivery in deliveries}
         for one in originals:
@@ -114,13 +118,13 @@ def accept_message(
         ),
         warn_at=now + deployment.delay_warning if deployment.delay_warning else None,
     )
-    for delivery in deliveries if envelope.dsn.recipients else ():
-        if delivery.status is Status.DELIVERED and delivery.reason is Reason.DIRECT:
-            notify.success(tx, deployment, delivery, message, Action.DELIVERED, new_id=new_id, now=now)
-    returned.attach(tx, deployment, originals, message, new_id=new_id, now=now)
-    may_have_notices = bool(originals or envelope.dsn.recipients)
+    owes = bool(originals)
+    if envelope.dsn.recipients:
+        arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
+        owes |= notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now)
+    returned.attach(tx, originals, message, now=now)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
-    return Accepted(message, has_work=waits or may_have_notices)
+    return Accepted(message, has_work=waits or owes)
 
 
 def without_circles(
@@ -165,9 +169,13 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
 
 
 def delivery_of(
-    message: Message, destination: routing.Destination, deployment: Deployment, results: Sequence[str] = ()
+    message: Message,
+    destination: routing.Destination,
+    deployment: Deployment,
+    results: Sequence[str] = (),
+    also_for: str = "",
 ) -> Delivery:
-    """The delivery that a plan asks for, with its trace lines."""
+    """The delivery that a plan asks for, with its trace lines. `also_for` is as in `Delivery`."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
     is_inbox = route.is_inbox
     forwarders = [alias.id] if alias else []
@@ -194,4 +202,5 @@ def delivery_of(
         trace_header=header,
         kept=route.keep,
         destination="" if is_inbox else routes.destination(route, email_address.address),
+        also_for=also_for,
     )

@@ -1,6 +1,6 @@
 """The queue: what is claimed for an attempt, and what its outcome changes, each in one transaction.
 
-A notice to the sender is written in the transaction that gives a delivery up, so there is never one without the other.
+That a notice is owed to the sender is written down in the transaction that gives a delivery up. `notify` writes it.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,8 @@ from waypost.domain.delivery import (
     expired,
     latest_due,
 )
+from waypost.domain.discretion import one_line
+from waypost.domain.messages import NO_DSN
 from waypost.domain.notices import Action, Fate
 from waypost.domain.routes import Route
 
@@ -44,6 +46,8 @@ class Ready:
 
     claimed: ports.Claimed
     route: Route
+    is_outside: bool = False
+    """Whether the sender has no email address here. Nobody needs to know where they have no wishes (RFC 3461)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,9 @@ def claim(
         route = _route_of(tx, claimed.delivery, deployment, in_force)
         leads_to = routes.destination(route, claimed.delivery.address)
         if leads_to == destination:
-            ready.append(Ready(claimed, route))
+            envelope = claimed.message.envelope
+            has_wishes = envelope.dsn != NO_DSN
+            ready.append(Ready(claimed, route, has_wishes and notify.is_outside(tx, deployment, envelope)))
         elif route.is_inbox and claimed.delivery.reason is Reason.NOTICE:
             _give_up_notice(tx, claimed, now)
         elif route.is_inbox:
@@ -116,42 +122,37 @@ def record(
     *,
     claimed: ports.Claimed,
     result: AttemptResult,
-    new_id: notify.NewId | None,
     now: datetime,
 ) -> Outcome:
-    """Record the result of an attempt, and all that follows from it. Without `new_id` no notice is sent.
+    """Record the result of an attempt, and all that follows from it. What the sender is to be told of it is owed then.
 
     If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
     details = _details(claimed, result)
-    is_ours = tx.defer(claimed, due_at=decision.at) if decision.at else tx.finish(claimed)
+    is_ours = _deferred(tx, claimed, decision.at, decision) if decision.at else tx.finish(claimed)
     if not is_ours:
         return Outcome(decision, is_recorded=False)
     if decision.at:
         until: Details = {"until": trace.moment(decision.at), "because": decision.because}
         tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
     elif decision.then is Then.DELIVERED:
-        _delivered(tx, deployment, claimed, details, result=result, new_id=new_id, now=now)
+        _delivered(tx, claimed, details, result=result, now=now)
     else:
-        _give_up(tx, deployment, claimed, decision, details, result=result, new_id=new_id, now=now)
+        _give_up(tx, claimed.delivery, decision, details, result=result, now=now)
     return Outcome(decision, is_recorded=True)
 
 
-def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:
-    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many.
-
-    Without `new_id` nobody is sent a notice.
-    """
+def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
+    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
     policy = deployment.policy
     # A little later than its last attempt is due, which may tell why.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
-    for claimed in found:
-        last = trace.last_reason(tx, claimed.delivery)
-        decision = expired(policy, last or "its destination could not be reached")
-        if tx.finish(claimed):
-            details: Details = {"attempt": claimed.queued.attempts, "destination": claimed.delivery.destination}
-            _give_up(tx, deployment, claimed, decision, details, result=None, new_id=new_id, now=now)
+    for held in found:
+        decision = expired(policy, held.because or "its destination could not be reached")
+        if tx.finish(held):
+            details: Details = {"attempt": held.queued.attempts, "destination": held.delivery.destination}
+            _give_up(tx, held.delivery, decision, details, result=None, now=now)
     return len(found)
 
 
@@ -170,17 +171,25 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
     )
 
 
-def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, new_id: notify.NewId | None, now: datetime) -> int:
-    """Tell some senders that their mail is late, or without `new_id` nobody. Returns of how many deliveries."""
+def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
+    """Some senders are to be told that their mail is late. Returns of how many deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
-    for claimed in found:
-        because = trace.last_reason(tx, claimed.delivery) or "its destination has not been reached yet"
-        tell(tx, claimed.delivery, trace.DELAYED, {"because": because}, now=now)
-        until = claimed.queued.queued_at + deployment.policy.expire
-        fate = Fate(action=Action.DELAYED, status="4.4.7", retried_until=until)
-        if new_id:
-            notify.sender(tx, deployment, claimed.delivery, claimed.message, fate, new_id=new_id, now=now)
+    for held in found:
+        because = held.because or "its destination has not been reached yet"
+        tell(tx, held.delivery, trace.DELAYED, {"because": because}, now=now)
+        until = held.queued.queued_at + deployment.policy.expire
+        notify.owe(tx, held.delivery, Fate(action=Action.DELAYED, status="4.4.7", retried_until=until), now=now)
     return len(found)
+
+
+REASON_LIMIT = 1_000
+"""Characters of the reason for a failed attempt that are kept until the next one."""
+
+
+def _deferred(tx: ports.WriteTx, claimed: ports.Claimed, due_at: datetime, decision: Decision) -> bool:
+    """Give a delivery back until then. The reason goes through UTF-8, which has no half characters."""
+    because = one_line(decision.because, REASON_LIMIT).encode("utf-8", "replace").decode()
+    return tx.defer(claimed, due_at=due_at, because=because)
 
 
 def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
@@ -208,49 +217,35 @@ def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) ->
 
 
 def _delivered(
-    tx: ports.WriteTx,
-    deployment: Deployment,
-    claimed: ports.Claimed,
-    details: Details,
-    *,
-    result: AttemptResult,
-    new_id: notify.NewId | None,
-    now: datetime,
+    tx: ports.WriteTx, claimed: ports.Claimed, details: Details, *, result: AttemptResult, now: datetime
 ) -> None:
     delivery = claimed.delivery
     happened(tx, delivery, Event.DELIVERED, details, now=now)
-    if new_id and delivery.reason is Reason.DIRECT and not result.notifies:  # else the peer tells the sender (RFC 3461)
+    if not result.notifies:  # else the peer tells the sender (RFC 3461)
         action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
-        notify.success(tx, deployment, delivery, claimed.message, action, new_id=new_id, now=now)
+        notify.owe_successes(tx, [delivery], claimed.message, action, now=now)
     if not delivery.kept:
         tx.remove_octets_if_spent(delivery.message_id)
 
 
 def _give_up(
     tx: ports.WriteTx,
-    deployment: Deployment,
-    claimed: ports.Claimed,
+    delivery: Delivery,
     decision: Decision,
     details: Details,
     *,
     result: AttemptResult | None,
-    new_id: notify.NewId | None,
     now: datetime,
 ) -> None:
-    delivery = claimed.delivery
     why: Details = {"status": decision.status, "because": decision.because}
     path = trace.path(tx, delivery) if decision.is_loop else []
     if path:
         why["path"] = " → ".join(path)
     happened(tx, delivery, Event.DEAD, details | why, now=now)
-    if new_id is None:
-        because = "something went wrong on our side; the log says what"
-        tell(tx, delivery, trace.NOT_NOTIFIED, {"because": because}, now=now)
-        return
     if decision.is_loop:
-        notify.owner_of_loop(tx, deployment, delivery, claimed.message, path, new_id=new_id, now=now)
+        notify.owe_owner(tx, delivery, now=now)
     fate = Fate(action=Action.FAILED, status=decision.status, result=result, attempted_at=now if result else None)
-    notify.sender(tx, deployment, delivery, claimed.message, fate, new_id=new_id, now=now)
+    notify.owe(tx, delivery, fate, now=now)
 
 
 def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:

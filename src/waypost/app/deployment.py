@@ -29,6 +29,8 @@ class Deployment:
     bounces: Bounces = Bounces.AUTHENTICATED
     bounces_via: Route | None = None
     """How notices go to senders that are not ours; None: they are not told."""
+    confirm_outside: bool = False
+    """Whether senders without an email address here are told that their mail has arrived, if they ask for it."""
     delay_warning: timedelta | None = None
     """After how long a sender is told that mail is late."""
     srs_domain: str = ""

@@ -108,15 +108,51 @@ class Owners:
     """Which routes hold at this moment, for `stored_routes`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A delivery of the queue that is ours to attempt, until the lease ends."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A delivery of the queue that is ours to change: until the transaction ends, or for a claim its lease."""
 
     delivery: Delivery
-    message: Message
     queued: Queued
     claim: str
     """By which the store knows that it is still ours."""
+    because: str = ""
+    """Why the last attempt failed; empty if there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(Held):
+    """A delivery of the queue that is ours to attempt, until the lease ends."""
+
+    message: Message
+
+
+OWNER_OF_LOOP = "loop"
+"""In place of an `Action`: the owner of an email address is to be told of a loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owing:
+    """What one notice is to tell of: a message, and what became of it."""
+
+    message_id: str
+    action: str
+    """An `Action` of `domain.notices`, or `OWNER_OF_LOOP`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """What a notice is to tell of one recipient."""
+
+    message_id: str
+    action: str
+    recipient: str
+    """As the sender wrote it; empty for `OWNER_OF_LOOP`."""
+    email_address_id: str
+    """Whose delivery it is about."""
+    at: datetime
+    fate: Mapping[str, str | int]
+    """What became of the delivery, in the words of `app.notify`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +172,8 @@ class QueueLine:
     due_at: datetime
     attempts: int
     is_claimed: bool
+    because: str
+    """Why the last attempt failed; empty if there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +312,14 @@ class ReadTx(Protocol):
         """A delivery, whoever's it is."""
         ...
 
+    def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> Owing | None:
+        """The next notice to write; None if there is none now.
+
+        One waits while a delivery of its message is being attempted, or is due by `soon`, unless it is owed since
+        before `owed_before`. So one notice tells of all recipients of which it can.
+        """
+        ...
+
     def refusals_of(
         self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
     ) -> list[Refusal]:
@@ -342,6 +388,10 @@ class ReadTx(Protocol):
 
     def trace(self, message_id: str) -> list[TraceEvent]:
         """What happened to a message, in order, whoever it concerns."""
+        ...
+
+    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[TraceEvent]:
+        """What happened of one kind for one address, the first `limit` times, in order."""
         ...
 
 
@@ -481,14 +531,14 @@ class WriteTx(ReadTx, Protocol):
         """Take deliveries that are due for a destination, the longest due first; nobody else gets them meanwhile."""
         ...
 
-    def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Claimed]:
+    def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Held]:
         """Deliveries that were queued before a moment, and that nobody is attempting; the oldest first.
 
         They are held until the transaction ends, so that `finish` takes them out of the queue.
         """
         ...
 
-    def take_late(self, *, now: datetime, limit: int) -> list[Claimed]:
+    def take_late(self, *, now: datetime, limit: int) -> list[Held]:
         """Deliveries whose sender is to be told by now that they are late. Each is given once."""
         ...
 
@@ -515,15 +565,18 @@ class WriteTx(ReadTx, Protocol):
         """
         ...
 
-    def finish(self, claimed: Claimed) -> bool:
+    def finish(self, claimed: Held) -> bool:
         """Take a delivery out of the queue. False, and nothing happens, if it is not ours any more."""
         ...
 
-    def defer(self, claimed: Claimed, *, due_at: datetime) -> bool:
-        """Count an attempt, and give the delivery back until a moment. False if it is not ours any more."""
+    def defer(self, claimed: Held, *, due_at: datetime, because: str) -> bool:
+        """Count an attempt, and give the delivery back until a moment. False if it is not ours any more.
+
+        `because` says why the attempt failed.
+        """
         ...
 
-    def move(self, claimed: Claimed, *, destination: str, due_at: datetime) -> bool:
+    def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
         """Give a delivery back, for another destination. No attempt is counted. False if it is not ours any more."""
         ...
 
@@ -548,7 +601,18 @@ class WriteTx(ReadTx, Protocol):
         ...
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
-        """Let go of the bytes of a message that nobody can need: no delivery of it is kept, queued or dead."""
+        """Let go of the bytes of a message that nobody can need.
+
+        No delivery of it is kept, queued or dead, and no notice about it is owed.
+        """
+        ...
+
+    def owe(self, owed: Sequence[Owed]) -> None:
+        """Write down notices that are owed. One that is owed already keeps its age, and gets the new fate."""
+        ...
+
+    def take_owed(self, owing: Owing, *, limit: int) -> list[Owed]:
+        """Some of what one notice tells of, in the order of the recipients. It is owed no more."""
         ...
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:

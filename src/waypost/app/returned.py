@@ -70,11 +70,7 @@ BOUNCES_TAKEN = 20
 
 
 def _bounces_of(tx: ports.ReadTx, delivery: Delivery) -> list[ports.TraceEvent]:
-    return [
-        event
-        for event in tx.trace(delivery.message_id)
-        if event.kind == trace.LATE_BOUNCE and event.detail.get("address") == delivery.address.text
-    ]
+    return tx.events_about(delivery.message_id, trace.LATE_BOUNCE, delivery.address.text, limit=BOUNCES_TAKEN)
 
 
 def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
@@ -92,16 +88,8 @@ def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Addre
     return [one for one in found if one]
 
 
-def attach(
-    tx: ports.WriteTx,
-    deployment: Deployment,
-    originals: Sequence[Original],
-    bounce: Message,
-    *,
-    new_id: notify.NewId,
-    now: datetime,
-) -> None:
-    """Tell of a bounce in the traces of its messages, and tell their senders, if it says that the message failed.
+def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *, now: datetime) -> None:
+    """Tell of a bounce in the traces of its messages. Their senders are to be told, if it says that the message failed.
 
     There can be as many as a message has recipients; the bounce is read once.
     """
@@ -109,18 +97,11 @@ def attach(
         return
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
     for original in originals:
-        _attach(tx, deployment, original, bounce.id, report, new_id=new_id, now=now)
+        _attach(tx, original, bounce.id, report, now=now)
 
 
 def _attach(
-    tx: ports.WriteTx,
-    deployment: Deployment,
-    original: Original,
-    bounce_id: str,
-    report: reports.Report | None,
-    *,
-    new_id: notify.NewId,
-    now: datetime,
+    tx: ports.WriteTx, original: Original, bounce_id: str, report: reports.Report | None, *, now: datetime
 ) -> None:
     delivery = original.delivery
     told: dict[str, str | int] = {"bounce": bounce_id}
@@ -133,5 +114,4 @@ def _attach(
     if report is None or why_not:
         tell(tx, delivery, trace.NOT_NOTIFIED, {"what": Action.FAILED.value, "because": why_not}, now=now)
         return
-    fate = Fate(action=Action.FAILED, status=report.status or "5.0.0")
-    notify.sender(tx, deployment, delivery, original.message, fate, new_id=new_id, now=now)
+    notify.owe(tx, delivery, Fate(action=Action.FAILED, status=report.status or "5.0.0"), now=now)

@@ -185,17 +185,6 @@ def _address(text: str) -> addresses.Address | None:
     except errors.Invalid:
         return None
 
-
-def last_reason(tx: ports.ReadTx, delivery: Delivery) -> str:
-    """Why the last attempt of a delivery failed; empty if there was none."""
-    reasons = [
-        event.detail.get("because", "")
-        for event in tx.trace(delivery.message_id)
-        if event.kind == Event.DEFERRED and event.detail.get("address") == delivery.address.text
-    ]
-    return str(reasons[-1]) if reasons else ""
-
-
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
     """The servers that a message has passed, ours as the last."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)

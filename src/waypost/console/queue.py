@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from waypost.app import ports, redrive, trace
+from waypost.app import ports, redrive
 from waypost.app.deployment import Deployment
 from waypost.console import guard, questions, shapes
 from waypost.domain import errors, moments, routes
@@ -151,6 +151,4 @@ def _place(line: ports.QueueLine) -> tuple[str, str]:
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:
     """A delivery that waits, what it says of its message, and why it still waits."""
-    of = line.delivery
-    because = trace.last_reason(tx, of) if line.attempts else ""
-    return shapes.queue_line(line, tx.message(account, of.message_id), because)
+    return shapes.queue_line(line, tx.message(account, line.delivery.message_id))

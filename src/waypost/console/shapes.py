@@ -87,7 +87,7 @@ def refusal(of: ports.Refusal) -> dict[str, Any]:
     }
 
 
-def queue_line(line: ports.QueueLine, message: Message | None, because: str) -> dict[str, Any]:
+def queue_line(line: ports.QueueLine, message: Message | None) -> dict[str, Any]:
     """A delivery that waits. While it is being attempted, `due_at` is when that has to be over."""
     of = line.delivery
     return {
@@ -102,7 +102,7 @@ def queue_line(line: ports.QueueLine, message: Message | None, because: str) -> 
         "due_at": moments.iso8601(line.due_at),
         "attempts": line.attempts,
         "is_attempted_now": line.is_claimed,
-        "because": without_secrets(because, of.destination) or None,
+        "because": without_secrets(line.because, of.destination) or None,
     }
 
 

@@ -60,7 +60,10 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
     delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
     ends_here = route.target.protocol is Spoken.MAILDIR
     return_path = _return_path(ready, deployment, now)
-    notify, orcpt = _wishes(delivery, message, is_rewritten=return_path != message.envelope.sender)
+    dsn = message.envelope.dsn
+    tells_success = deployment.confirm_outside or not ready.is_outside
+    is_rewritten = return_path != message.envelope.sender
+    notify, orcpt = _wishes(delivery, message, is_rewritten=is_rewritten, tells_success=tells_success)
     return Parcel(
         delivery=delivery,
         message=message,
@@ -68,8 +71,8 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
         header=delivery.trace_header if ends_here else without_return_path(delivery.trace_header),
         octets=octets,
         notify=notify,
-        ret=message.envelope.dsn.ret,
-        envid=message.envelope.dsn.envid,
+        ret="HDRS" if ready.is_outside and dsn.ret == "FULL" else dsn.ret,
+        envid=dsn.envid,
         orcpt=orcpt,
     )
 
@@ -87,8 +90,10 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
     return rewriting.rewrite(sender, domain=rewritten.domain, message_id=message.id, now=now, key_of=key_of)
 
 
-def _wishes(delivery: Delivery, message: Message, *, is_rewritten: bool) -> tuple[tuple[str, ...], str]:
-    """What the sender wants to hear, for the next server.
+def _wishes(
+    delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
+) -> tuple[tuple[str, ...], str]:
+    """What the sender wants to hear, for the next server. It is asked for no notice that we would not send ourselves.
 
     Of a forwarded copy nobody is told that it has arrived: with one at the alias and one at the primary there is no
     single success (RFC 3461 section 5.2.7.2). What comes back to a rewritten sender comes to us, so success is told by
@@ -98,7 +103,7 @@ def _wishes(delivery: Delivery, message: Message, *, is_rewritten: bool) -> tupl
         return (Notify.NEVER,), ""
     wishes = message.envelope.wishes_for(delivery.sent_to)
     notify = wishes.notify
-    if is_rewritten and Notify.SUCCESS in notify:
+    if (is_rewritten or not tells_success) and Notify.SUCCESS in notify:
         notify = tuple(one for one in notify if one != Notify.SUCCESS) or (Notify.NEVER.value,)
     return notify, wishes.orcpt
 

@@ -43,6 +43,9 @@ LONGEST_ATTEMPT = 3600.0
 PART = 256 * 1024
 """Octets of a message that are read at once."""
 
+NOTICES_AT_ONCE = 20
+"""Notices that are written before the queue is looked at again."""
+
 PAUSE_AFTER_FAILURE = 1.0
 """Seconds to wait after the store has failed."""
 
@@ -89,6 +92,10 @@ class Worker:
         self._is_rerouting = False
         """Whether more may wait whose destination is another one by the routes of now."""
         self._next_due: datetime | None = None
+        self._owes = False
+        """Whether more notices can be written now."""
+        self._next_notices: datetime | None = None
+        """None, or when to go on with notices after a failure."""
 
     async def start(self) -> None:
         """Begin. What a server that died had claimed of a queue of its own is free again at once."""
@@ -128,7 +135,7 @@ class Worker:
             await self._pass()  # the first may have begun before we asked
             if self._attempts:
                 await asyncio.wait(self._attempts)
-            elif not self._is_sweeping and not self._is_rerouting:
+            elif not self._is_sweeping and not self._is_rerouting and not self._owes:
                 return self._next_due
 
     async def _pass(self) -> None:
@@ -159,6 +166,7 @@ class Worker:
         if not await self._leases.follow_the_clock(now):
             return PAUSE_AFTER_FAILURE
         await self._sweep_if_it_is_time(now)
+        await self._write_notices(now)
         waiting = await works.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
@@ -200,6 +208,24 @@ class Worker:
             if not self._is_sweeping:
                 self._next_sweep = now + SWEEP_EVERY
         if self._is_sweeping:
+            self.wake()
+
+    async def _write_notices(self, now: datetime) -> None:
+        """Write notices that are owed, some at once, each in a transaction of its own. Never raises."""
+        if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
+            return
+        works, self._owes, self._next_notices = self._works, False, None
+        try:
+            for _ in range(NOTICES_AT_ONCE):
+                owing = await works.store.read(partial(notify.next_owed, now=now))
+                if owing is None:
+                    return
+                await self._write(partial(notify.write, deployment=works.deployment, owing=owing, now=now))
+        except Exception as error:  # noqa: BLE001 - it is owed still, and mail is sent on meanwhile
+            self._failed(error)
+            self._next_notices = now + SWEEP_EVERY
+        else:
+            self._owes = True
             self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
@@ -291,26 +317,23 @@ class Worker:
         """Record an outcome. If the store fails, try again until the lease ends: else the delivery is sent again."""
         while True:
             try:
-                return await self._write(use_case, ready.claimed.delivery.id)
+                return await self._works.store.write(use_case)
             except (ports.StoreUnavailable, Busy) as error:
                 if self._leases.has_ended(ready.claimed):
                     raise
                 self._failed(error, ready.claimed.delivery.id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
-    async def _write(self, use_case: Callable[..., T], failure_id: str = "") -> T:
-        """Run a use case that may write notices, and where it fails by a bug, once more without notices.
-
-        An outcome counts more than its notice: a delivery whose outcome is not recorded is sent again.
-        """
+    async def _write(self, use_case: Callable[..., None]) -> None:
+        """Write a notice, and where that fails by a bug, write into the trace that there is none: once is enough."""
         store = self._works.store
         try:
-            return await store.write(partial(use_case, new_id=self._works.new_id))
+            await store.write(partial(use_case, new_id=self._works.new_id))
         except (ports.StoreUnavailable, Busy):
             raise
         except Exception as error:  # noqa: BLE001 - a bug of ours, which is logged
-            self._failed(error, failure_id)
-            return await store.write(partial(use_case, new_id=None))
+            self._failed(error)
+            await store.write(partial(use_case, new_id=None))
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Others may be due meanwhile, and these wait for the destination to come back."""
@@ -361,8 +384,7 @@ class Worker:
         correct = partial(attempt.correct_times, deployment=works.deployment, now=now, lease=LEASE)
         count = await works.store.write(correct)
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            step = partial(use_case, deployment=works.deployment, now=now)
-            count += await self._write(step)
+            count += await works.store.write(partial(use_case, deployment=works.deployment, now=now))
         return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:

@@ -120,14 +120,6 @@ def is_in_doubt(verdicts: Verdicts) -> bool:
     return verdicts.dmarc.naming is Naming.UNCLEAR and verdicts.dmarc.outcome is Outcome.TEMPERROR
 
 
-def vouches_for(verdicts: Verdicts, sender: str) -> bool:
-    """Whether a notice to this sender goes to who sent the message, and not to somebody whose name was used."""
-    domain = sender.rpartition("@")[2].lower()
-    by_spf = verdicts.spf.outcome is Outcome.PASS and verdicts.spf.identity == "mailfrom"
-    by_dmarc = verdicts.dmarc.outcome is Outcome.PASS and verdicts.dmarc.domain.lower() == domain
-    return bool(sender) and (by_spf or by_dmarc)
-
-
 def undecided(claim: Claim, reason: str) -> Verdicts:
     """The verdicts on a message that could not be checked in time."""
     identity = "mailfrom" if claim.sender else "helo"

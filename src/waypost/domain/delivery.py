@@ -94,6 +94,11 @@ class Delivery:
     """Whether the copy is in the inbox of the email address."""
     destination: str = ""
     """Where its route leads, in the words of the route; empty for the inbox alone."""
+    also_for: str = ""
+    """The alias that forwards here, as the sender wrote it, where this address was addressed too and so got one copy.
+
+    The sender is told of the alias what they would be told if the copy had been forwarded.
+    """
 
     @property
     def id(self) -> str:
@@ -322,10 +327,15 @@ def _long(time: timedelta) -> str:
 
 
 def pause_after(queued: Queued, policy: Policy) -> timedelta:
-    """How long to wait after this attempt. The jitter depends on the delivery and the attempt alone."""
+    """How long to wait after this attempt. The jitter depends on the message and the attempt alone.
+
+    Deliveries of one message that failed together come back together: so one notice can tell of all of them, and when
+    notices come tells nobody which deliveries there were.
+    """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
-    digest = hashlib.sha256(f"{queued.delivery_id} {queued.attempts}".encode()).digest()
+    message_id = queued.delivery_id.partition(".")[0]
+    digest = hashlib.sha256(f"{message_id} {queued.attempts}".encode()).digest()
     share = int.from_bytes(digest[:4]) / 2**32
     return timedelta(milliseconds=round(pause / timedelta(milliseconds=1) * (1 + policy.jitter * share)))
 

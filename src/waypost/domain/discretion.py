@@ -2,8 +2,6 @@
 
 import re
 
-from waypost.domain.delivery import Delivery, Reason
-
 _TEXT_LIMIT = 500
 """Characters of what others say, as we give them."""
 
@@ -18,10 +16,10 @@ def one_line(text: str, limit: int = _TEXT_LIMIT) -> str:
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:limit]
 
 
-def discreet(text: str, delivery: Delivery) -> str:
+def discreet(text: str, *, is_forwarded: bool) -> str:
     """What a peer said, as the sender may know it.
 
     Of a copy that was forwarded nothing: its server knows the primary, and can name it in more ways than can be looked
     for ("Bob Smith's mailbox is full"). The code and the status say what the sender has to know.
     """
-    return one_line(text) if delivery.reason is Reason.DIRECT else WITHHELD
+    return WITHHELD if is_forwarded else one_line(text)

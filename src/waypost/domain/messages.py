@@ -112,6 +112,11 @@ class Envelope:
             return NO_RECIPIENT_DSN
         return self.dsn.recipients[self.recipients.index(recipient)]
 
+    def wishes(self) -> dict[str, RecipientDsn]:
+        """What the sender wants to hear of each recipient, all at once; empty if nothing was said of any."""
+        said = self.dsn.recipients
+        return dict(zip(reversed(self.recipients), reversed(said), strict=True)) if said else {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -126,7 +131,7 @@ class Message:
     header_id: str = ""
     """Its Message-ID field, without the angle brackets; empty if it has none."""
     is_authentic: bool = False
-    """Whether the sender is who the envelope says, as far as SPF and DMARC can tell, or its client is trusted."""
+    """Whether a notice to the sender reaches who sent it, by SPF or DKIM (`domain.vouching`) or where it came from."""
     authserv_id: str = ""
     """The name under which `Authentication-Results` in it would be ours; empty if a server of ours handed it over."""
 

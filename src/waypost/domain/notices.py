@@ -16,13 +16,10 @@ from email.utils import format_datetime
 from enum import StrEnum
 from itertools import count
 
-from waypost.domain import addresses
+from waypost.domain import addresses, given_back
 from waypost.domain.delivery import AttemptResult, Delivery, Notify, Protocol, Reason, wants
 from waypost.domain.discretion import discreet, one_line
 from waypost.domain.messages import NO_RECIPIENT_DSN, Message, RecipientDsn, end_of_header
-
-RETURNED_LIMIT = 256 * 1024
-"""Octets of a message that go back with a notice. Of a longer one only the header does."""
 
 STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 """An enhanced status code (RFC 3463 section 2)."""
@@ -30,8 +27,6 @@ STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 _LINE_LIMIT = 900
 """Octets of a line of ours (RFC 5322 section 2.1.1: at most 998)."""
 
-_NOT_LINES = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
-"""What a message may have only where it is binary (RFC 2045 section 2)."""
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
 
@@ -67,7 +62,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What became of a delivery."""
+    """What became of a delivery, as a sender is told."""
 
     action: Action
     status: str
@@ -76,6 +71,19 @@ class Fate:
     """The last attempt, if there was one."""
     attempted_at: datetime | None = None
     retried_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a notice tells of one recipient."""
+
+    recipient: str
+    """As the sender wrote it."""
+    fate: Fate
+    is_forwarded: bool = False
+    """Whether it became of the copy for a primary, so that nothing of who is behind the recipient may be told."""
+    wishes: RecipientDsn = NO_RECIPIENT_DSN
+    """What the sender asked for this recipient."""
 
 
 def may_bounce(
@@ -87,8 +95,13 @@ def may_bounce(
     mode: Bounces,
     is_authentic: bool,
     is_report: bool = False,
+    is_outside: bool = False,
+    confirms_outside: bool = False,
 ) -> Permission:
     """Whether the sender is told of a failure, a delay or a success. `is_report` is what `reports` says of the header.
+
+    `is_outside`: the sender is no email address here. Such a sender is told of a success only if the settings say so
+    (`confirms_outside`). A success can be had for any message, so it is what who abuses notices asks for.
 
     Nobody is ever told what became of a notice, so that no notice can cause another one (RFC 5321 section 6.1).
     """
@@ -103,37 +116,53 @@ def may_bounce(
         return Permission(granted=False, because=f"it is a {what}, and the sender asked for NOTIFY={asked}")
     if mode is Bounces.AUTHENTICATED and not is_authentic:
         return Permission(granted=False, because="nothing proves that the message is from its sender")
+    if what is Notify.SUCCESS and is_outside and not confirms_outside:
+        because = "the sender is no address here, and senders outside are not told of successes (confirm_outside)"
+        return Permission(granted=False, because=because)
     return Permission(granted=True)
 
 
 # What senders are told.
 
 
+def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
+    """Whether all of a message goes back, and not its header alone (RFC 3461 section 4.3).
+
+    It does where it failed, if the sender asked for it, the message is small, and the sender has an email address
+    here. Nobody outside is sent a body: it may be spam that names them as its sender.
+    """
+    return (
+        action is Action.FAILED
+        and message.envelope.dsn.ret == "FULL"
+        and not is_outside
+        and given_back.may_be_whole(message)
+    )
+
+
 def notice(
-    delivery: Delivery,
+    told: Sequence[Told],
     message: Message,
-    fate: Fate,
     *,
     original: bytes,
+    is_whole: bool,
     hostname: str,
     notice_id: str,
     now: datetime,
-    wishes: RecipientDsn = NO_RECIPIENT_DSN,
 ) -> bytes:
-    """The message that tells the sender what became of a delivery.
+    """The message that tells the sender what became of a message for some of its recipients.
 
-    `original` is the author's octets, or those up to the end of the header alone; `wishes` are the sender's for this
-    recipient. What comes out is ASCII, unless the sender speaks UTF-8 (SMTPUTF8) or wants an 8-bit body back.
+    All of `told` have the same action. `original` is the author's octets: all of them if `is_whole`, and then they go
+    back if they can; else only the header does. What comes out is ASCII, unless the sender speaks UTF-8 (SMTPUTF8) or
+    wants an 8-bit body back.
     """
-    sender = message.envelope.sender
-    raw_header = original[: end_of_header(original)][:RETURNED_LIMIT]
-    header, body = _of_author(raw_header), original[len(raw_header) :]
-    named = f"{addresses.with_ascii_domain(sender)}{addresses.with_ascii_domain(delivery.sent_to)}{wishes.orcpt}"
-    is_ascii = header.isascii() and named.isascii()
+    sender, action = message.envelope.sender, told[0].fate.action
+    whole = given_back.whole(original) if is_whole else b""
+    header = whole[: end_of_header(whole)] if whole else given_back.header(original)
+    named = "".join(f"{addresses.with_ascii_domain(one.recipient)}{one.wishes.orcpt}" for one in told)
+    is_ascii = header.isascii() and addresses.with_ascii_domain(sender).isascii() and named.isascii()
     is_utf8 = message.envelope.declares_smtputf8 and not is_ascii
-    said = _said(fate.result, delivery)
-    words = _for_people(delivery, message, fate, said=said, hostname=hostname)
-    fields = _for_programs(delivery, message, fate, said=said, orcpt=wishes.orcpt, hostname=hostname, is_utf8=is_utf8)
+    words = _for_people(told, message, hostname=hostname)
+    fields = _for_programs(told, message, hostname=hostname, is_utf8=is_utf8)
     parts = [
         _part("text/plain; charset=utf-8", _octets(words), is_utf8=is_utf8),
         _part(
@@ -141,11 +170,11 @@ def notice(
             _octets(fields, is_utf8=is_utf8),
             is_utf8=is_utf8,
         ),
-        _returned(message, fate, header, body, is_whole=len(original) == message.size, is_utf8=is_utf8),
+        _returned(header, whole, is_utf8=is_utf8),
     ]
     boundary = _boundary(notice_id, parts)
     top = [
-        *_top(sender, _SUBJECTS[fate.action], message, hostname=hostname, notice_id=notice_id, now=now),
+        *_top(sender, _SUBJECTS[action], message, hostname=hostname, notice_id=notice_id, now=now),
         "Auto-Submitted: auto-replied",  # RFC 3834 section 5
         "Content-Type: multipart/report; report-type=delivery-status;",
         f'\tboundary="{boundary}"',
@@ -177,9 +206,21 @@ _MEANINGS = {
 _ANY_MEANING = ("Something is wrong where it should go.", "Try again later, or reach the recipient in another way.")
 
 
-def _for_people(delivery: Delivery, message: Message, fate: Fate, *, said: str, hostname: str) -> list[str]:
-    lines = [f"This is the mail system at {hostname}.", "", f"{_SUBJECTS[fate.action]}:", ""]
-    lines += [f"    {one_line(delivery.sent_to)}", ""]
+def _for_people(told: Sequence[Told], message: Message, *, hostname: str) -> list[str]:
+    lines = [f"This is the mail system at {hostname}.", "", f"{_SUBJECTS[told[0].fate.action]}:", ""]
+    for one in told:
+        lines += _about(one)
+    return [
+        *lines,
+        f"The id of the message is {message.id}. Who asks for help",
+        f"at postmaster@{hostname} should tell it.",
+    ]
+
+
+def _about(told: Told) -> list[str]:
+    """What became of it for one recipient, in words for people."""
+    fate = told.fate
+    lines = [f"    {one_line(told.recipient)}", ""]
     advice = "You asked to be told of this. There is nothing to do."
     if fate.action is Action.FAILED:
         _, _, detail = _status(fate).partition(".")
@@ -188,71 +229,58 @@ def _for_people(delivery: Delivery, message: Message, fate: Fate, *, said: str, 
     if fate.action is Action.DELAYED:
         until = f" until {format_datetime(fate.retried_until)}" if fate.retried_until else ""
         advice = f"You need not do anything. It is tried again{until}, and you will be told if that is in vain."
-    if said:
+    if said := _said(told):
         lines += ["The receiving server said:" if _is_reply(fate.result) else "What went wrong:", ""]
         lines += [*textwrap.wrap(said, 76, initial_indent="    ", subsequent_indent="    "), ""]
-    lines += [*textwrap.wrap(advice, 76), "", f"The id of the message is {message.id}. Who asks for help"]
-    return [*lines, f"at postmaster@{hostname} should tell it."]
+    return [*lines, *textwrap.wrap(advice, 76), ""]
 
 
-def _for_programs(
-    delivery: Delivery, message: Message, fate: Fate, *, said: str, orcpt: str, hostname: str, is_utf8: bool
-) -> list[str]:
-    """The fields for the message, an empty line, and those for the recipient (RFC 3464 sections 2.2 and 2.3)."""
-    kind, _, original = orcpt.partition(";")
+def _for_programs(told: Sequence[Told], message: Message, *, hostname: str, is_utf8: bool) -> list[str]:
+    """The fields for the message, and for each recipient an empty line and its fields (RFC 3464 sections 2.2, 2.3)."""
     fields = [
         ("Original-Envelope-Id", message.envelope.dsn.envid),
         ("Reporting-MTA", f"dns; {hostname}"),
         ("Arrival-Date", format_datetime(message.received_at)),
-        ("", ""),
+    ]
+    for one in told:
+        fields += [("", ""), *_fields_of(one, message, is_utf8=is_utf8)]
+    return [f"{name}: {one_line(value, _LINE_LIMIT)}" if name else "" for name, value in fields if value or not name]
+
+
+def _fields_of(told: Told, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
+    """The fields of one recipient; what is not known is empty."""
+    fate, said = told.fate, _said(told)
+    kind, _, original = told.wishes.orcpt.partition(";")
+    return [
         ("Original-Recipient", _typed(kind, original, is_utf8) if original else ""),
-        ("Final-Recipient", _typed("rfc822", delivery.sent_to, is_utf8)),
+        ("Final-Recipient", _typed("rfc822", told.recipient, is_utf8)),
         ("Action", fate.action.value),
         ("Status", _status(fate)),
-        ("Remote-MTA", _remote(fate.result, delivery)),
+        ("Remote-MTA", _remote(told)),
         ("Diagnostic-Code", f"{'smtp' if _is_reply(fate.result) else 'x-waypost'}; {said}" if said else ""),
         ("Last-Attempt-Date", format_datetime(fate.attempted_at) if fate.attempted_at else ""),
         ("Final-Log-ID", message.id),
         ("Will-Retry-Until", format_datetime(fate.retried_until) if fate.retried_until else ""),
     ]
-    return [f"{name}: {one_line(value, _LINE_LIMIT)}" if name else "" for name, value in fields if value or not name]
 
 
-def _returned(message: Message, fate: Fate, header: bytes, body: bytes, *, is_whole: bool, is_utf8: bool) -> bytes:
-    """What is given back of the message: all of it if it failed and the sender wants that, else the header.
-
-    Of a type that has a whole message in it nothing may be encoded (RFC 2046 section 5.2.1), so that has to be lines.
-    """
+def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
+    """What is given back of the message: all of it if there is a `whole`, else the header."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
-    whole = header + body
-    wants_all = message.envelope.dsn.ret == "FULL" and fate.action is Action.FAILED  # RFC 3461 section 4.3
-    if wants_all and is_whole and len(whole) <= RETURNED_LIMIT and not _NOT_LINES.search(whole):
-        encoding = "7bit" if whole.isascii() else "8bit"
-        return _labelled("message/global" if is_global else "message/rfc822", encoding, whole)
+    if whole:
+        return _labelled(
+            "message/global" if is_global else "message/rfc822", "7bit" if whole.isascii() else "8bit", whole
+        )
     return _part("message/global-headers" if is_global else "text/rfc822-headers", header, is_utf8=is_utf8)
 
 
-_OF_SERVERS = re.compile(
-    rb"(?:received|return-path|delivered-to|authentication-results|received-spf|(?:envelope|apparently)-to|arc-[a-z-]+"
-    rb"|x-(?:waypost|forwarded|original|envelope|delivered|apparently|real|rcpt|received)(?:-[a-z-]+)?)[ \t]*:",
-    re.IGNORECASE,
-)
-_LINE_END = re.compile(rb"\r\n|\r|\n")
-_FIELD_END = re.compile(rb"\r\n(?![ \t])")
-
-
-def _of_author(header: bytes) -> bytes:
-    """A header without what servers on the way wrote: of mail that comes by again, it tells who is behind an alias."""
-    fields = _FIELD_END.split(_LINE_END.sub(b"\r\n", header))
-    return b"".join(field + b"\r\n" for field in fields if field and not _OF_SERVERS.match(field))
-
-
-def _said(result: AttemptResult | None, delivery: Delivery) -> str:
+def _said(told: Told) -> str:
     """What the peer replied, or what went wrong, as the sender may know it; empty if there was no attempt."""
+    result = told.fate.result
     if result is None:
         return ""
     enhanced = result.enhanced if STATUS.fullmatch(result.enhanced) else ""
-    words = discreet(result.text, delivery)
+    words = discreet(result.text, is_forwarded=told.is_forwarded)
     said = " ".join(str(part) for part in (result.code, enhanced, words) if part)
     return f"{result.trouble}: {said}" if result.trouble and said else said or str(result.trouble or "")
 
@@ -264,9 +292,10 @@ def _is_reply(result: AttemptResult | None) -> bool:
     return result.protocol in {Protocol.SMTP, Protocol.LMTP}
 
 
-def _remote(result: AttemptResult | None, delivery: Delivery) -> str:
+def _remote(told: Told) -> str:
     """Which server it was; empty if that would tell where an alias leads."""
-    if result is None or delivery.reason is not Reason.DIRECT:
+    result = told.fate.result
+    if result is None or told.is_forwarded:
         return ""
     host = result.peer.partition(" ")[0]
     is_server = result.protocol in {Protocol.SMTP, Protocol.LMTP} and _HOST.fullmatch(host)
@@ -345,7 +374,7 @@ def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: s
 
 def _part(content_type: str, octets: bytes, *, is_utf8: bool) -> bytes:
     """A part that may be encoded, and is if it has to be."""
-    if _NOT_LINES.search(octets) or not (octets.isascii() or (is_utf8 and _is_utf8(octets))):
+    if not given_back.is_lines(octets) or not (octets.isascii() or (is_utf8 and _is_utf8(octets))):
         return _labelled(content_type, "quoted-printable", binascii.b2a_qp(octets))
     return _labelled(content_type, "7bit" if octets.isascii() else "8bit", octets)
 

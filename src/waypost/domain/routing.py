@@ -45,6 +45,8 @@ class Spared:
 
     email_address: EmailAddress
     why: str
+    alias: Address | None = None
+    """The alias whose copy it would have been, as the sender wrote it; None where it would have been a direct one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
             destinations[primary.id] = Destination(primary, Reason.FORWARDED, recipient.sent_to, alias, route)
         elif destinations[primary.id].reason is Reason.DIRECT:
             why = f"{alias.address} forwards to {primary.address}, which was addressed itself; one copy is enough"
-            spared.append(Spared(primary, why))
+            spared.append(Spared(primary, why, recipient.sent_to))
     return Plan(tuple(destinations.values()), tuple(spared))
 
 

@@ -12,6 +12,9 @@ MESSAGE_LIMIT = 40 * 1024 * 1024
 RECIPIENT_LIMIT = 1_000
 """Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
 
+BOUNCE_RECIPIENT_LIMIT = 4
+"""Recipients of a message from the null sender. A bounce has one; each may have to be looked for among many."""
+
 MAIL_LIMIT = 10_000
 """Messages that may be begun in one session (RFC 9422)."""
 
@@ -33,6 +36,7 @@ class Offer:
     needs_tls: bool = False
     message_limit: int = MESSAGE_LIMIT
     recipient_limit: int = RECIPIENT_LIMIT
+    bounce_recipient_limit: int = BOUNCE_RECIPIENT_LIMIT
     mail_limit: int = MAIL_LIMIT
     command_limit: int = COMMAND_LIMIT
     error_limit: int = ERROR_LIMIT

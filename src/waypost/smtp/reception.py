@@ -239,7 +239,6 @@ class Reception:
             authserv_id=house.deployment.hostname if self._are_strangers else "",
             verdicts=verdicts,
             unchecked=why_not,
-            new_id=lambda: house.ids.new(now),
             is_trusted=self._is_trusted,
             now=now,
         )

@@ -181,7 +181,7 @@ TOO_MANY_RECIPIENTS = _reply(
     452,
     "4.5.3",
     "Too many recipients: {limit} at most in one message",
-    means="A message has so many recipients (EHLO says how many).",
+    means="A message has so many recipients (EHLO says how many); one from the null sender, as bounces are, has 4.",
     sender="Send the message again for the rest of them, as mail servers do by themselves.",
 )
 

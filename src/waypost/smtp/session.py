@@ -398,11 +398,17 @@ class Session:
         )
         if address is None:
             self._recipient_refused(replies.NO_SUCH_USER)
-        elif len(self._transaction.recipients) >= self._offer.recipient_limit:
-            return replies.TOO_MANY_RECIPIENTS.about(limit=self._offer.recipient_limit)
+        elif len(self._transaction.recipients) >= self._recipient_limit:
+            return replies.TOO_MANY_RECIPIENTS.about(limit=self._recipient_limit)
         else:
             self._question = RecipientGiven(address, self._transaction.sender, self._client_name)
         return None
+
+    @property
+    def _recipient_limit(self) -> int:
+        """Recipients that this message may have."""
+        offer, is_bounce = self._offer, self._transaction is not None and not self._transaction.sender
+        return min(offer.recipient_limit, offer.bounce_recipient_limit) if is_bounce else offer.recipient_limit
 
     def _recipient_accepted(self, question: RecipientGiven, reply: Reply) -> None:
         assert self._transaction

@@ -44,15 +44,15 @@ class QueueQueries(Statements):
             self._run("take", claim, rows.to_milliseconds(lease_until), *self._ids_of(found))
         return [rows.claimed(row, claim) for row in found]
 
-    def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[ports.Claimed]:
+    def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[ports.Held]:
         found = self._all("overdue", rows.to_milliseconds(queued_before), rows.to_milliseconds(now), limit)
-        return [rows.claimed(row) for row in found]
+        return [rows.held(row) for row in found]
 
-    def take_late(self, *, now: datetime, limit: int) -> list[ports.Claimed]:
+    def take_late(self, *, now: datetime, limit: int) -> list[ports.Held]:
         found = self._all("late", rows.to_milliseconds(now), limit)
         if found:
             self._run("warned", *self._ids_of(found))
-        return [rows.claimed(row) for row in found]
+        return [rows.held(row) for row in found]
 
     def release(self, claim: str, *, due_at: datetime) -> int:
         return len(self._all("release", claim, rows.to_milliseconds(due_at)))
@@ -73,13 +73,13 @@ class QueueQueries(Statements):
         count += len(self._all("correct_due", due, limit))
         return count + len(self._all("correct_leases", leased, until, limit))
 
-    def finish(self, claimed: ports.Claimed) -> bool:
+    def finish(self, claimed: ports.Held) -> bool:
         return bool(self._all("finish", *_fence(claimed)))
 
-    def defer(self, claimed: ports.Claimed, *, due_at: datetime) -> bool:
-        return bool(self._all("defer", *_fence(claimed), rows.to_milliseconds(due_at)))
+    def defer(self, claimed: ports.Held, *, due_at: datetime, because: str) -> bool:
+        return bool(self._all("defer", *_fence(claimed), rows.to_milliseconds(due_at), because))
 
-    def move(self, claimed: ports.Claimed, *, destination: str, due_at: datetime) -> bool:
+    def move(self, claimed: ports.Held, *, destination: str, due_at: datetime) -> bool:
         return bool(self._all("move", *_fence(claimed), destination, rows.to_milliseconds(due_at)))
 
     def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:
@@ -144,7 +144,7 @@ def _both_ids(delivery_id: str) -> tuple[str, str]:
     return message_id, email_address_id
 
 
-def _fence(claimed: ports.Claimed) -> rows.Row:
+def _fence(claimed: ports.Held) -> rows.Row:
     """What names a delivery as long as it is ours."""
     return (claimed.delivery.message_id, claimed.delivery.email_address_id, claimed.claim)
 

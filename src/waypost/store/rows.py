@@ -6,6 +6,7 @@ The order of fields is that of the SELECT lists in `sql/`.
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from waypost.app import ports
@@ -171,13 +172,13 @@ def message(row: Row) -> Message:
     """The message of a row of `messages`."""
     envelope = Envelope(
         sender=row[1],
-        recipients=tuple(json.loads(row[2])),
+        recipients=_long_recipients(row[2]) if len(row[2]) > _SHORT else tuple(json.loads(row[2])),
         helo=row[3],
         peer=row[4],
         protocol=row[5],
         body=row[9],
         tls=row[10],
-        dsn=_dsn(row[11]),
+        dsn=_long_dsn(row[11]) if len(row[11]) > _SHORT else _dsn(row[11]),
     )
     return Message(
         id=row[0],
@@ -213,12 +214,20 @@ def of_message(message: Message) -> Row:
     )
 
 
+_SHORT = 1_000
+"""Characters of JSON that are decoded each time; what is longer, once for all deliveries of a message."""
+
+
 def _dsn(text: str) -> Dsn:
     if not text:
         return NO_DSN
     found = json.loads(text)
     recipients = tuple(RecipientDsn(tuple(notify), orcpt) for notify, orcpt in found["recipients"])
     return Dsn(found["ret"], found["envid"], recipients)
+
+
+_long_recipients = lru_cache(maxsize=8)(lambda text: tuple(json.loads(text)))
+_long_dsn = lru_cache(maxsize=8)(_dsn)
 
 
 def _of_dsn(dsn: Dsn) -> str:
@@ -229,7 +238,7 @@ def _of_dsn(dsn: Dsn) -> str:
     return json.dumps({"ret": dsn.ret, "envid": dsn.envid, "recipients": recipients})
 
 
-DELIVERY_FIELDS = 12
+DELIVERY_FIELDS = 13
 """How many fields of a joined row belong to the delivery; the message's follow."""
 
 
@@ -247,6 +256,7 @@ def delivery(row: Row) -> Delivery:
         trace_header=row[9],
         kept=bool(row[10]),
         destination=row[11],
+        also_for=row[12],
     )
 
 
@@ -265,6 +275,7 @@ def of_delivery(delivery: Delivery) -> Row:
         delivery.trace_header,
         delivery.kept,
         delivery.destination,
+        delivery.also_for,
     )
 
 
@@ -273,22 +284,30 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
     return delivery(row), message(row[DELIVERY_FIELDS:])
 
 
-_CLAIMED_FIELDS = 3
-
-
-def claimed(row: Row, claim: str | None = None) -> ports.Claimed:
-    """A delivery with its message and its row of the queue, under a new claim or under that of the row."""
+def claimed(row: Row, claim: str) -> ports.Claimed:
+    """A delivery with its message and its row of the queue, under a new claim."""
     found, its_message = delivery_and_message(row)
-    attempts, queued_at, claim_there = row[-_CLAIMED_FIELDS:]
-    queued = Queued(delivery_id=found.id, attempts=attempts, queued_at=from_milliseconds(queued_at))
-    return ports.Claimed(found, its_message, queued, claim_there if claim is None else claim)
+    queued, _, because = _queued(row, found)
+    return ports.Claimed(delivery=found, queued=queued, claim=claim, because=because, message=its_message)
+
+
+def held(row: Row) -> ports.Held:
+    """A delivery with its row of the queue."""
+    found = delivery(row)
+    queued, claim, because = _queued(row, found)
+    return ports.Held(delivery=found, queued=queued, claim=claim, because=because)
+
+
+def _queued(row: Row, found: Delivery) -> tuple[Queued, str, str]:
+    attempts, queued_at, claim, because = row[-4:]
+    return Queued(delivery_id=found.id, attempts=attempts, queued_at=from_milliseconds(queued_at)), claim, because
 
 
 def queue_line(row: Row) -> ports.QueueLine:
     """A delivery with what a list tells of its place in the queue."""
-    queued_at, due_at, attempts, is_claimed = row[DELIVERY_FIELDS:]
+    queued_at, due_at, attempts, is_claimed, because = row[DELIVERY_FIELDS:]
     moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
-    return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed))
+    return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
 
 
 def trace_event(row: Row) -> ports.TraceEvent:

@@ -19,6 +19,7 @@ from waypost.domain.messages import Message
 from waypost.domain.routes import Route
 from waypost.domain.search import Condition
 from waypost.store import rows
+from waypost.store.notices_transaction import NoticeQueries
 from waypost.store.queue_transaction import QueueQueries
 from waypost.store.retention_transaction import RetentionQueries
 
@@ -65,7 +66,7 @@ class Search(Protocol):
         ...
 
 
-class Transaction(QueueQueries, RetentionQueries):
+class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
     """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection may only read."""
 
     def __init__(self, seal: Seal) -> None:

@@ -292,20 +292,20 @@ WHERE id = $1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = $1 AND acc
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = $1 AND account = $2 ORDER BY reason, address_key;
 
 -- name: all_deliveries_of
 -- The same, whoever's they are.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = $1 ORDER BY reason, address_key;
 
 -- name: deliveries_at
 -- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in. What
 -- was only sent on is not in it.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
@@ -315,7 +315,7 @@ ORDER BY d.message_id DESC LIMIT $4;
 -- name: deliveries_kept
 -- A page of all inboxes of an account, newest first; the copies of one message are in the order of their email addresses.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
@@ -326,7 +326,7 @@ ORDER BY d.message_id DESC, d.email_address_id DESC LIMIT $4;
 -- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
 -- has a delivery of its own.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
@@ -350,8 +350,8 @@ INSERT INTO message_bodies (message_id, start, octets) VALUES ($1, $2, $3);
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.
 INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via,
-                        status, trace_header, kept, destination)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+                        status, trace_header, kept, destination, also_for)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- name: add_trace_event
 -- The next line of a message's trace.

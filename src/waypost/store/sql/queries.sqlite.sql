@@ -301,20 +301,20 @@ WHERE id = ?1 AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = ?1 AND acc
 -- name: deliveries_of
 -- The deliveries of a message to one account; the direct ones first, as they were decided.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = ? AND account = ? ORDER BY reason, address_key;
 
 -- name: all_deliveries_of
 -- The same, whoever's they are.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = ?1 ORDER BY reason, address_key;
 
 -- name: deliveries_at
 -- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in. What is in
 -- it is found by the index alone, so that whatever was only sent on is skipped there.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM (SELECT message_id, email_address_id FROM deliveries
@@ -327,7 +327,7 @@ ORDER BY d.message_id DESC;
 -- name: deliveries_kept
 -- A page of all inboxes of an account, newest first; the copies of one message are in the order of their email addresses.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM (SELECT message_id, email_address_id FROM deliveries
@@ -341,7 +341,7 @@ ORDER BY d.message_id DESC, d.email_address_id DESC;
 -- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
 -- has a delivery of its own.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM (SELECT message_id, email_address_id FROM deliveries
@@ -368,8 +368,8 @@ INSERT INTO message_bodies (message_id, start, octets) VALUES (?, ?, ?);
 -- name: add_delivery
 -- One for each email address; a second for the same one is refused.
 INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via,
-                        status, trace_header, kept, destination)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+                        status, trace_header, kept, destination, also_for)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_trace_event
 -- The next line of a message's trace.

@@ -15,8 +15,8 @@ FROM waits WHERE destination IS NOT NULL;
 -- name: queue
 -- A page of what waits for an account, behind the two ids of a delivery.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
-       q.queued_at, q.due_at, q.attempts, q.claim <> ''
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
+       q.queued_at, q.due_at, q.attempts, q.claim <> '', q.because
 FROM (SELECT * FROM queue
       WHERE account = ?1 AND (message_id, email_address_id) > (?2, ?3)
       ORDER BY message_id, email_address_id LIMIT ?4) AS q
@@ -26,8 +26,8 @@ ORDER BY q.message_id, q.email_address_id;
 -- name: queue_of_destination
 -- The same, of what waits for one destination.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
-       q.queued_at, q.due_at, q.attempts, q.claim <> ''
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
+       q.queued_at, q.due_at, q.attempts, q.claim <> '', q.because
 FROM (SELECT * FROM queue
       WHERE account = ?1 AND destination = ?5 AND (message_id, email_address_id) > (?2, ?3)
       ORDER BY message_id, email_address_id LIMIT ?4) AS q
@@ -52,10 +52,10 @@ SELECT count(*) FROM (SELECT 1 FROM queue WHERE account = ?1 AND destination = ?
 -- name: due
 -- What is due for a destination, the longest due first. There is one writer, who holds them.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
-       q.attempts, q.queued_at, q.claim
+       q.attempts, q.queued_at, q.claim, q.because
 FROM queue AS q
 CROSS JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
 CROSS JOIN messages AS m ON m.id = q.message_id
@@ -65,28 +65,22 @@ ORDER BY q.due_at, q.message_id, q.email_address_id LIMIT ?3;
 -- name: overdue
 -- What was queued before a moment and is not being attempted, the oldest first.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
-       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
-       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
-       q.attempts, q.queued_at, q.claim
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
+       q.attempts, q.queued_at, q.claim, q.because
 FROM queue AS q
 CROSS JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
-CROSS JOIN messages AS m ON m.id = q.message_id
 WHERE q.queued_at < ?1 AND (q.claim = '' OR q.due_at <= ?2)
-ORDER BY q.queued_at LIMIT ?3;
+ORDER BY q.queued_at, q.message_id LIMIT ?3;
 
 -- name: late
 -- What the sender is to be told of, whether it is being attempted or not.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
-       m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
-       m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic,
-       q.attempts, q.queued_at, q.claim
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
+       q.attempts, q.queued_at, q.claim, q.because
 FROM queue AS q
 CROSS JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
-CROSS JOIN messages AS m ON m.id = q.message_id
 WHERE q.warn_at <= ?1
-ORDER BY q.warn_at LIMIT ?2;
+ORDER BY q.warn_at, q.message_id LIMIT ?2;
 
 -- name: take
 -- The deliveries that two JSON lists of their ids name are somebody's until the lease ends.
@@ -150,7 +144,7 @@ DELETE FROM queue WHERE message_id = ?1 AND email_address_id = ?2 AND claim = ?3
 
 -- name: defer
 -- A row comes back if it was still of this claim.
-UPDATE queue SET claim = '', due_at = ?4, attempts = attempts + 1
+UPDATE queue SET claim = '', due_at = ?4, attempts = attempts + 1, because = ?5
 WHERE message_id = ?1 AND email_address_id = ?2 AND claim = ?3 RETURNING 1;
 
 -- name: move
@@ -171,7 +165,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, '', 0, ?5, NULL) ON CONFLICT (message_id, email_addr
 -- name: dead_letters
 -- A page of what was given up, perhaps for one address or of messages that came from a moment on.
 SELECT d.message_id, d.email_address_id, d.account, d.address, d.address_key, d.reason, d.sent_to, d.via,
-       d.status, d.trace_header, d.kept, d.destination,
+       d.status, d.trace_header, d.kept, d.destination, d.also_for,
        m.id, m.sender, m.recipients, m.helo, m.peer, m.protocol, m.received_at, m.size, m.subject,
        m.body, m.tls, m.dsn, m.authserv_id, m.header_id, m.is_authentic
 FROM deliveries AS d CROSS JOIN messages AS m ON m.id = d.message_id
@@ -197,13 +191,13 @@ FROM messages WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3;
 -- name: delivery
 -- One delivery, whoever's it is.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = ?1 AND email_address_id = ?2;
 
 -- name: lock_delivery
 -- The same; nobody else changes it meanwhile. There is one writer, who holds it.
 SELECT message_id, email_address_id, account, address, address_key, reason, sent_to, via, status, trace_header,
-       kept, destination
+       kept, destination, also_for
 FROM deliveries WHERE message_id = ?1 AND email_address_id = ?2;
 
 -- name: update_delivery
@@ -225,6 +219,7 @@ DELETE FROM message_bodies
 WHERE message_id = ?1
   AND NOT EXISTS (SELECT 1 FROM deliveries
                   WHERE message_id = ?1 AND (kept = 1 OR status <> 'delivered'))
+  AND NOT EXISTS (SELECT 1 FROM notices_owed WHERE message_id = ?1)
 RETURNING 1;
 
 -- name: add_refusal
