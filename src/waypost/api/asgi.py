@@ -141,7 +141,7 @@ class _ClientGone(Exception):
 
 async def _read(scope: Scope, receive: Receive) -> Request:
     """The whole request. Raises `ApiError` RequestEntityTooLargeException before the body grows too large."""
-    body = b""
+    body = bytearray()  # the parts may have an octet each
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -160,7 +160,7 @@ async def _read(scope: Scope, receive: Receive) -> Request:
         headers=tuple(
             [(name.decode("latin-1"), value.strip(b" \t").decode(*OCTETS)) for name, value in scope["headers"]]
         ),
-        body=body,
+        body=bytes(body),
     )
 
 

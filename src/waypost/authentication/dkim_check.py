@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,8 @@ HEADER_LIMIT = 256 * 1024
 FIELDS_LIMIT = 1_000
 SIGNATURE_LIMIT = 8 * 1024
 SIGNED_FIELDS_LIMIT = 200
+SIGNED_OCTETS_LIMIT = 64 * 1024
+"""Octets of the fields that one signature signs: white space in them is looked at one by one, for each signature."""
 KEY_LIMIT = 4 * 1024
 EXPONENT_BITS = 32
 
@@ -126,6 +129,7 @@ def _verify(
     except (dkim.DKIMException, dkim.InvalidCanonicalizationPolicyError) as error:
         raise _Not(Outcome.NEUTRAL, f"not understood: {error}") from None
     _refuse_by_policy(signature, signed)
+    verifier.headers = _only_signed(verifier.headers, signed)
 
     verifier.pk, verifier.keysize, verifier.ktag, verifier.seqtlsrpt = _key(signature, questions)
     _check_body(message.body, tags, hashes, relaxed=policy.body_algorithm.name == b"relaxed")
@@ -141,6 +145,23 @@ def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
         raise _Not(Outcome.POLICY, "the header is too large")
     if len(value) > SIGNATURE_LIMIT or _LONG_SPACE.search(value):
         raise _Not(Outcome.POLICY, "the signature is too large")
+
+
+def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
+    """The fields that a signature signs, which the library would look for from the last one up (section 5.4.2).
+
+    It hashes one more From than is signed, so that none can be added; and it would canonicalise all fields.
+    """
+    wanted = Counter([*signed, b"from"])
+    kept: list[Field] = []
+    for name, value in reversed(fields):
+        key = name.lower()
+        if wanted[key]:
+            wanted[key] -= 1
+            kept.append((name, value))
+    if sum(len(name) + len(value) for name, value in kept) > SIGNED_OCTETS_LIMIT:
+        raise _Not(Outcome.POLICY, "the signed fields are too large")
+    return kept[::-1]
 
 
 def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:

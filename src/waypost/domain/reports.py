@@ -19,7 +19,10 @@ _REPORT_LIMIT = 256 * 1024
 _FIELD_LIMIT = 4_000
 """Octets of one field that are looked at."""
 _RECEIVED_LIMIT = 1_000
-"""Octets of one Received field that are looked at: a hundred of them are read while others wait for the store."""
+"""Octets of one Received field that are looked at."""
+_FEW_RECEIVED = 30
+_SHORT_RECEIVED_LIMIT = 400
+"""The same, of each of more than `_FEW_RECEIVED` fields: a hundred are read while others wait for the store."""
 _STATUS_LIMIT = 32 * 1024
 """Octets of a delivery status that are looked at."""
 _STATUSES_LIMIT = 2
@@ -180,7 +183,9 @@ def _action(value: str) -> str:
 
 def hops(header: bytes) -> list[str]:
     """Whom a message has passed, by what its Received lines say, the first one first. Of too many, the last."""
-    fields = list(islice(_fields(header, b"received", _RECEIVED_LIMIT), MAX_RECEIVED_LINES + 1))
+    are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
+    limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
+    fields = list(islice(_fields(header, b"received", limit), MAX_RECEIVED_LINES + 1))
     return [_by(field) for field in reversed(fields)]
 
 
@@ -190,8 +195,11 @@ def _by(received: str) -> str:
 
 
 def _without_comments(value: str) -> str:
+    found = value.count(")")
     for _ in range(3):  # comments may have comments in them
-        value = _COMMENT.sub(" ", value)
+        if not found:
+            break
+        value, found = _COMMENT.subn(" ", value)
     return value
 
 
