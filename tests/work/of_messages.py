@@ -30,6 +30,17 @@ _REPORT = (
 )
 _STATUS = b"Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: "
 _MULTIPART = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+
+
+def _parts_of_parts(size: int) -> bytes:
+    """Ten multiparts in each of ten, and ten parts in each of those, again and again."""
+    inner = b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n"
+    leaves = (b"--d\r\n" + b"Content-Type: a\r\n" * 2 + b"\r\n") * 10
+    middle = (b"--c\r\n" + inner % b"d" + leaves) * 10
+    whole = (b"--b\r\n" + inner % b"c" + middle) * 10
+    return (inner % b"b" + whole)[:size]
+
+
 _CHARSETS = {
     "euc-jp": b"rcGtwQ==",
     "iso-2022-jp": b"GyRCNEE=",
@@ -123,6 +134,7 @@ ROWS = [
             "parts of parts": filled(
                 b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" + b"--c\r\n\r\na\r\n" * 9, _MULTIPART
             ),
+            "parts of parts of parts": _parts_of_parts,
             "statuses of parts": filled(
                 b"--b\r\n" + _REPORT.replace(b"=b", b"=c").replace(b"--b", b"--c") + b"Action: x\r\n", _MULTIPART
             ),
