@@ -131,7 +131,7 @@ ROWS = [
     *rows(
         "message after DATA",
         Where.LOOP,
-        4 * HEADER,
+        16 * HEADER,
         refusing(lambda octets: list(_body(octets)), data.BareLineEnd),
         {
             "dots": filled(b"\r\n..", b"a: b\r\n"),

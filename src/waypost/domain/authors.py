@@ -62,8 +62,8 @@ _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
 _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b-\u200f\u2060-\u2064\ufeff]")
-_GLUE = re.compile(r'[\r\n]+[ \t]*|["\\]|[ \t]*<[^<>@]*>?[ \t]*')
-"""What some readers take out, and join what is before and after it."""
+_GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
+"""What some readers take out, and join what is before and after it, where each run of white space is one space."""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
