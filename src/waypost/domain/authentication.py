@@ -15,14 +15,14 @@ from waypost.domain.authors import Authors, Naming
 MAX_LISTED = 10
 """DKIM signatures that are listed in one `Authentication-Results` field."""
 
-MAX_FOREIGN = 100
+MAX_FOREIGN = 50
 """`Authentication-Results` fields of a message that are looked at."""
 
 MAX_STEPS = 8
 """Names that one tree walk asks for (RFC 9989 section 4.10)."""
 
 _ID_OCTETS = 300
-"""Octets of a field in which the name of who wrote it must end: each is looked at by itself, a hundred fields of one
+"""Octets of a field in which the name of who wrote it must end: each is looked at by itself, in all these fields of one
 message, while others wait for the store."""
 _FIELD_OCTETS = 10_000
 _POLICIES = ("none", "quarantine", "reject")

@@ -14,8 +14,8 @@ from waypost.domain.discretion import one_line
 from waypost.domain.messages import MAX_RECEIVED_LINES
 from waypost.domain.notices import STATUS, Action
 
-_REPORT_LIMIT = 256 * 1024
-"""Octets of a bounce that are looked at."""
+_REPORT_LIMIT = 64 * 1024
+"""Octets of a bounce that are looked at: those before the message that it gives back."""
 _FIELD_LIMIT = 4_000
 """Octets of one field that are looked at."""
 _RECEIVED_LIMIT = 1_000
