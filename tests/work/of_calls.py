@@ -109,10 +109,11 @@ ROWS = [
         HEAD,
         _canonical,
         {
-            "parameters": lambda size: _request(query="a&" * (size // 2)),
-            "encoded parameters": lambda size: _request(query="%C3%BC=%2F&" * (size // 11)),
+            "parameters": lambda size: _request(query="a&" * min(999, size // 2)),
+            "encoded parameters": lambda size: _request(query="%C3%BC=" + "%2F" * (size // 3) + "&"),
             "octets": lambda size: _request(query="\udcff" * size),
             "percent signs": lambda size: _request(query="%" * size),
+            "as many parameters as there may be": lambda size: _request(query=("%" * (size // 1_000 - 1) + "&") * 999),
             "a path of dots": lambda size: _request(path="/." * (size // 2)),
             "a path that goes up": lambda size: _request(path="/a/.." * (size // 5)),
             "a path of slashes": lambda size: _request(path="/" * size),
@@ -135,7 +136,10 @@ ROWS = [
             ),
             "parameters of the query": _presigned("X-Amz-Date=a&"),
             "ampersands": _presigned("&"),
-            "encoded values": _presigned("a=%C3%BC&"),
+            "as many parameters as there may be": lambda size: _request(
+                query="X-Amz-Signature=a" + ("&" + "%C3%BC" * (size // 6_000)) * 999
+            ),
+            "an encoded value": _presigned("%C3%BC"),
         },
     ),
     *rows(
