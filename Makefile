@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test pages coverage check fix bench cost backlog flood fuzz search postgresql foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo test pages coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -92,10 +92,16 @@ backlog: $(DEV) ## Measure mail beside 100,000 deliveries that wait for a destin
 flood: $(DEV) ## Measure what thousands of mail clients at once do to the server (takes a few minutes)
 	@$(BIN)/python bench/flood.py
 
-fuzz: $(DEV) ## Fuzz the SMTP session and what is read of headers (12 minutes; Linux, Python before 3.14)
+FUZZED := from subject message-id report results bdat canonical json addresses
+fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600 for each parser; Linux, Python before 3.14)
 	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
 	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
-	@$(BIN)/python fuzz/headers.py -max_total_time=120 -max_len=1200 -timeout=20
+	@$(BIN)/python fuzz/headers.py -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20
+	@for parser in $(FUZZED); do echo "Fuzzing $$parser"; \
+		$(BIN)/python fuzz/parsers.py $$parser -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
+
+worst: $(DEV) ## Measure the dearest input of each parser, and 45 hostile messages sent to a real server (three minutes)
+	@$(BIN)/python bench/worst.py
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
 	@$(BIN)/python -m pytest -p tests.on_postgresql $(AT_ONCE) tests/api tests/e2e

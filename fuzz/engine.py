@@ -37,7 +37,7 @@ def fuzz(
 
     def mutated(octets: bytes, limit: int, seed: int) -> bytes:
         chance = random.Random(seed)
-        if chance.random() < 0.5:
+        if mutate is None or chance.random() < 0.5:
             return atheris.Mutate(octets, limit)
         return mutate(chance, octets)[:limit]
 

@@ -296,6 +296,14 @@ def test_a_malformed_authorization_is_refused(value):
     assert refusal(with_header(VANILLA, "authorization", lambda _: value)).code == "IncompleteSignatureException"
 
 
+def test_a_query_of_more_parameters_than_are_looked_at_is_refused_before_anything_else():
+    several = replace(VANILLA, query="&".join(["a"] * signing.MAX_PARAMETERS))
+    assert refusal(several).code == "InvalidSignatureException"
+    with pytest.raises(ApiError) as caught:
+        authenticate(replace(several, query=several.query + "&a"))
+    assert (caught.value.code, caught.value.status) == ("InvalidRequestException", 400)
+
+
 def test_everything_that_an_authorization_lacks_is_named():
     message = refusal(with_header(VANILLA, "authorization", lambda _: "AWS4-HMAC-SHA256 x")).message
     assert all(f"'{name}'" in message for name in ("Credential", "SignedHeaders", "Signature"))

@@ -40,11 +40,26 @@ def test_a_message_in_two(octets, fields, body, size):
 def test_a_header_without_end_is_looked_at_up_to_a_limit():
     fields, _ = parts(b"From: a@b.example\r\n" + b"X: " + b"x" * 3_000_000)
     assert sum(len(name) + len(value) for name, value in fields) < message.HEADER_LIMIT + 10
-    assert message.author_domains(fields).domains == ("b.example",)
+
+
+@pytest.mark.parametrize("filler", [b"X: " + b"x" * message.HEADER_LIMIT + b"\r\n", b"x\r\n" * message.LINES_LIMIT])
+def test_a_from_behind_what_is_looked_at_hides_nobody(filler):
+    """Lines that are no fields end a header for SMTP, and not for some readers."""
+    header = b"no field\r\n" + filler + b"From: ann@bank.example\r\n\r\n"
+    assert authors(header)[0] is Naming.TOO_MANY
+    assert authors(b"From: a@b.example\r\n" + header) == (Naming.TOO_MANY, ("b.example",))
+
+
+def test_a_header_as_long_as_it_may_be_is_read_whole():
+    lines = b"From: ann@example.com\r\n" + b"x: y\r\n" * (message.LINES_LIMIT - 1)
+    octets = b"From: ann@example.com\r\nX: " + b"x" * (message.HEADER_LIMIT - 26) + b"\r\n"
+    for header in (lines, octets):
+        assert authors(header + b"\r\n") == (Naming.ONE, ("example.com",))
+    assert authors(lines + b"x: y\r\n\r\n")[0] is authors(octets[:-2] + b"xx\r\n\r\n")[0] is Naming.TOO_MANY
 
 
 def authors(octets):
-    found = message.author_domains(parts(octets)[0])
+    found = message.author_domains(message.split([octets]))
     return found.naming, found.domains
 
 
@@ -92,8 +107,8 @@ def test_two_from_fields_are_never_clear():
 
 @given(st.binary())
 def test_any_octets_can_be_read(octets):
-    message.author_domains(parts(octets)[0])
-    message.author_domains(parts(b"From: " + octets)[0])
+    message.author_domains(message.split([octets]))
+    message.author_domains(message.split([b"From: " + octets]))
 
 
 # SMTP ends each line; what white space at the end of an unfinished one means, nobody says.

@@ -106,3 +106,13 @@ def test_a_system_without_resolvers(monkeypatch):
     assert not Resolver().works(0.15)
     with pytest.raises(NotAnswered):
         Resolver().ask("a.example", "TXT", 1.0)
+
+
+def test_an_answer_that_is_too_long_is_not_read():
+    """The time for its records would be taken from the checks of other messages."""
+    texts = {f"{count}.example": [f"{number:0>60}" for number in range(count)] for count in (100, 400)}
+    with Zone({name: {"TXT": found} for name, found in texts.items()}) as zone:
+        assert len(questions(zone).texts("100.example")) == 100
+        with pytest.raises(NotAnswered):
+            questions(zone).texts("400.example")
+        assert ("400.example", "TXT", "tcp") in zone.questions

@@ -4,6 +4,7 @@ import pytest
 
 from tests.authentication.mail import verdicts
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
+from waypost.authentication import spf_check
 from waypost.domain.authentication import Claim, Outcome
 
 PEER4, PEER6 = "192.0.2.1", "2001:db8::1"
@@ -182,3 +183,10 @@ def test_a_silent_server_is_a_temporary_error_in_time():
         found = verdicts(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com"), 1.0)
     assert found.spf.outcome is Outcome.TEMPERROR
     assert zone.asked("example.com") <= 1  # there is no time for a second try
+
+
+def test_a_record_with_more_macros_than_are_expanded_is_an_error():
+    few, many = "%{i}" * spf_check.MACROS_LIMIT, "%{i}" * (spf_check.MACROS_LIMIT + 1)
+    assert spf(text(f"v=spf1 exists:{few}.example.com ?all")).outcome is Outcome.NEUTRAL
+    found = spf(text(f"v=spf1 exists:{many}.example.com ?all"))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "record with more than 50 macros")

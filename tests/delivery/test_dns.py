@@ -27,6 +27,7 @@ RECORDS = {
     "broken.example": SERVFAIL,
     "silent.example": SILENT,
     "many.example": {"MX": [f"{n} mx{n:02}.many.example." for n in range(60)]},
+    "endless.example": {"MX": [f"{n} mx{n}.endless.example." for n in range(600)]},
 }
 
 
@@ -128,3 +129,12 @@ def test_a_domain_is_found_again_as_soon_as_the_dns_works():
     with Zone({"later.example": SERVFAIL}) as zone:
         resolver = Resolver([zone.address[:2]], seconds=PATIENCE, shuffler=random.Random(0))
         assert asyncio.run(scenario(zone, resolver)) == ["mx.example"]
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+def test_an_answer_that_is_too_long_is_not_read(zone, loop):
+    """An answer of 64 KiB would hold up the loop for a fifth of a second."""
+    assert len(hosts(zone, "many.example", loop=loop)) == MAX_HOSTS
+    with pytest.raises(DnsFailed):
+        hosts(zone, "endless.example", loop=loop)
+    assert ("endless.example", "MX", "tcp") in zone.questions

@@ -490,7 +490,7 @@ def test_too_many_authors_are_malformed():
     assert (verdict.outcome, verdict.domain, verdict.reason) == (
         Outcome.PERMERROR,
         "a.example",
-        "too many domains in From",
+        "too many domains in From, or too long a From or header",
     )
     assert authentication.is_malformed(verdicts(dmarc=verdict))
 

@@ -148,7 +148,7 @@ class _ClientGone(Exception):
 
 async def _read(scope: Scope, receive: Receive) -> Request:
     """The whole request. Raises `ApiError` RequestEntityTooLargeException before the body grows too large."""
-    body = bytearray()
+    body = bytearray()  # the parts may have an octet each
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -12,7 +12,7 @@ from waypost.api.http import OCTETS, Request
 
 Shape = Mapping[str, Any]
 
-_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,\s][^,]*)')
+_ITEM = re.compile(r'[,\s]*(?:"((?:[^"\\]|\\.)*)"|([^,\s][^,]*))')
 _COMMA_BETWEEN_MOMENTS = re.compile(r"(?<![A-Z][a-z]{2}),\s*")
 _NEEDS_QUOTES = re.compile(r'[",]')
 
@@ -129,8 +129,12 @@ def _items(shape: Shape, text: str) -> list[str]:
     """The items of a list in a header. A text may be quoted; a date has a comma of its own."""
     if shape["type"] == "timestamp":
         return _COMMA_BETWEEN_MOMENTS.split(text)
-    found = _ITEM.finditer(text)
-    return [match[2].rstrip() if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]) for match in found]
+    found: list[str] = []
+    end = 0
+    while match := _ITEM.match(text, end):
+        found.append(match[2].rstrip() if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
+        end = match.end()
+    return found
 
 
 def _quoted(shape: Shape, text: str) -> str:

@@ -69,6 +69,10 @@ def _canonical_query(query: str) -> str:
 
 def _reencoded(text: str) -> str:
     """Percent-encoded as SigV4 wants it, however it was encoded before."""
+    if not text or (
+        text.isascii() and text.isalnum()
+    ):  # a query may have ten thousand of these, before anyone is known
+        return text
     return _percent_encoded(unquote_to_bytes(text.encode(*OCTETS)), safe="")
 
 

@@ -25,6 +25,10 @@ from waypost.domain.partitions import is_region
 MAX_EXPIRES = 7 * 24 * 60 * 60
 """Seconds that a presigned URL may be good for."""
 
+MAX_PARAMETERS = 1_000
+"""Parameters in the query of a request; UntagResource, which has the most, takes 50. Each is decoded and encoded anew
+before it is known who calls, and a query of 64 KiB has room for 65,000."""
+
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
@@ -59,8 +63,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
     """What a request says of its signature. Raises `ApiError` if there is none, or one that cannot be right.
 
-    The region must be one that AWS publishes, or among `older_regions`.
+    Also if the query is too much to be checked. The region must be one that AWS publishes, or among `older_regions`.
     """
+    if request.query.count("&") >= MAX_PARAMETERS:
+        raise ApiError("InvalidRequestException", 400, f"A query may have {MAX_PARAMETERS} parameters at most.")
     header = request.header("authorization")
     if header:
         found = _from_header(request, header)

@@ -18,7 +18,7 @@ def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: fl
     questions.use(SPF_SHARE)
     spf = spf_check.check(claim, questions)
     parts = message.split(pieces)
-    authors = message.author_domains(parts.fields)
+    authors = message.author_domains(parts)
     questions.use(DKIM_SHARE)
     dkim = dkim_check.check(parts, authors, questions)
     return Verdicts(spf, dkim, _dmarc(authors, spf, dkim, questions)), questions.silent

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,10 +29,13 @@ HEADER_LIMIT = 256 * 1024
 FIELDS_LIMIT = 1_000
 SIGNATURE_LIMIT = 8 * 1024
 SIGNED_FIELDS_LIMIT = 200
+SIGNED_OCTETS_LIMIT = 64 * 1024
+"""Octets of the fields that one signature signs: white space in them is looked at one by one, for each signature."""
 KEY_LIMIT = 4 * 1024
 EXPONENT_BITS = 32
 
-_LONG_SPACE = re.compile(rb"\s{100}")
+_LONG_SPACE = 100
+_SPACES = re.compile(rb"\s+")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z", re.IGNORECASE)
 _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
@@ -126,6 +130,7 @@ def _verify(
     except (dkim.DKIMException, dkim.InvalidCanonicalizationPolicyError) as error:
         raise _Not(Outcome.NEUTRAL, f"not understood: {error}") from None
     _refuse_by_policy(signature, signed)
+    verifier.headers = _only_signed(verifier.headers, signed)
 
     verifier.pk, verifier.keysize, verifier.ktag, verifier.seqtlsrpt = _key(signature, questions)
     _check_body(message.body, tags, hashes, relaxed=policy.body_algorithm.name == b"relaxed")
@@ -139,8 +144,25 @@ def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
     """The library's regular expressions take a time that grows with the square of some of these."""
     if len(fields) > FIELDS_LIMIT or sum(len(name) + len(value) for name, value in fields) > HEADER_LIMIT:
         raise _Not(Outcome.POLICY, "the header is too large")
-    if len(value) > SIGNATURE_LIMIT or _LONG_SPACE.search(value):
+    if len(value) > SIGNATURE_LIMIT or max(map(len, _SPACES.findall(value)), default=0) >= _LONG_SPACE:
         raise _Not(Outcome.POLICY, "the signature is too large")
+
+
+def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
+    """The fields that a signature signs, which the library would look for from the last one up (section 5.4.2).
+
+    It hashes one more From than is signed, so that none can be added; and it would canonicalise all fields.
+    """
+    wanted = Counter([*signed, b"from"])
+    kept: list[Field] = []
+    for name, value in reversed(fields):
+        key = name.lower()
+        if wanted[key]:
+            wanted[key] -= 1
+            kept.append((name, value))
+    if sum(len(name) + len(value) for name, value in kept) > SIGNED_OCTETS_LIMIT:
+        raise _Not(Outcome.POLICY, "the signed fields are too large")
+    return kept[::-1]
 
 
 def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:
@@ -169,10 +191,10 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
         raise _Not(Outcome.PERMERROR, "the key is revoked" if b"p" in tags else "the key is not understood")
     if tags.get(b"k", b"rsa") != _ALGORITHMS[signature.tags[b"a"]]:
         raise _Not(Outcome.PERMERROR, "the key is for another algorithm")
-    if b"sha256" not in re.split(rb"\s*:\s*", tags.get(b"h", b"sha256")[:200]):
+    if b"sha256" not in _parts(tags.get(b"h", b"sha256")[:200]):
         raise _Not(Outcome.PERMERROR, "the key is not for sha256")
     domain = signature.text(b"i").rpartition("@")[2] or signature.text(b"d")
-    if b"s" in re.split(rb"\s*:\s*", tags.get(b"t", b"")[:200]) and domain.lower() != signature.text(b"d").lower():
+    if b"s" in _parts(tags.get(b"t", b"")[:200]) and domain.lower() != signature.text(b"d").lower():
         raise _Not(Outcome.PERMERROR, "the key is not for subdomains")
     try:
         key, bits, kind, for_reports = dkim.evaluate_pk(name, record[:KEY_LIMIT])
@@ -183,6 +205,11 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
     if kind == b"rsa" and key["publicExponent"].bit_length() > EXPONENT_BITS:
         raise _Not(Outcome.POLICY, "a key with a large exponent")
     return key, bits, kind, for_reports
+
+
+def _parts(value: bytes) -> list[bytes]:
+    """The words of a tag that is a list (section 3.6.1)."""
+    return [part.strip() for part in value.split(b":")]
 
 
 def _check_body(

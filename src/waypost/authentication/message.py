@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from waypost.domain import authors
-from waypost.domain.authors import Authors
+from waypost.domain.authors import Authors, Naming
+from waypost.domain.messages import HEADER_LIMIT
 
-HEADER_LIMIT = 1024 * 1024
-"""Octets of a header that are looked at."""
+LINES_LIMIT = 5_000
+"""Lines of a header that are looked at. SMTP refuses a header with more; but it takes a line that is no field for the
+end of the header, and here the lines behind that count too, because some readers show them."""
 
 _END = b"\r\n\r\n"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+[ \t\r\n]*):")
@@ -27,6 +29,8 @@ class Message:
 
     fields: list[Field]
     body: list[memoryview]
+    has_end: bool = True
+    """Whether the header ends within `HEADER_LIMIT` octets and `LINES_LIMIT` lines, so that all its fields are here."""
 
 
 def split(pieces: Sequence[bytes]) -> Message:
@@ -39,12 +43,14 @@ def split(pieces: Sequence[bytes]) -> Message:
         count += 1
     header, _, body = (b"", b"", start[2:]) if start.startswith(b"\r\n") else start.partition(_END)
     rest = [memoryview(body), *(memoryview(piece) for piece in pieces[count:])]
-    return Message(list(_fields(header[:HEADER_LIMIT])), [piece for piece in rest if piece])
+    lines = header[:HEADER_LIMIT].split(b"\r\n", LINES_LIMIT)
+    has_end = len(header) <= HEADER_LIMIT and len(lines) <= LINES_LIMIT
+    return Message(list(_fields(lines[:LINES_LIMIT])), [piece for piece in rest if piece], has_end)
 
 
-def _fields(header: bytes) -> Iterator[Field]:
+def _fields(all_lines: list[bytes]) -> Iterator[Field]:
     lines: list[bytes] = []
-    for line in [*header.split(b"\r\n"), b""]:
+    for line in [*all_lines, b""]:
         if lines and line[:1] in {b" ", b"\t"}:
             lines.append(line)
             continue
@@ -61,12 +67,14 @@ def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
     return [value for spelled, value in fields if spelled.rstrip().lower() == name]
 
 
-def author_domains(fields: Sequence[Field]) -> Authors:
+def author_domains(message: Message) -> Authors:
     """The domains that From names, as `domain.authors` reads them.
 
-    A From after a bare CR or LF counts too, because readers see it: a message with BODY=BINARYMIME may have one.
+    A From after a bare CR or LF counts too, because readers see it: a message with BODY=BINARYMIME may have one. Where
+    the header does not end, it may have any From, and counts as one that names too many.
     """
-    values = named(fields, b"from")
-    for _, value in fields:
+    values = named(message.fields, b"from")
+    for _, value in message.fields:
         values += _BARE_FROM.findall(value)
-    return authors.read(value.decode("utf-8", "replace") for value in values)
+    found = authors.read(value.decode("utf-8", "replace") for value in values)
+    return found if message.has_end else Authors(Naming.TOO_MANY, found.domains)

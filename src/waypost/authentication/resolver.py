@@ -7,9 +7,9 @@ from typing import Any
 
 import dns.exception
 import dns.name
-import dns.nameserver
 import dns.resolver
 
+from waypost import dns_answers
 from waypost.domain.authentication import Answer
 
 TRY_LIMIT = 1.0
@@ -19,6 +19,9 @@ TRIES = 3
 
 PAUSE = 0.1
 """Seconds that the library pauses when no server has answered, also at the end."""
+
+ANSWER_LIMIT = 16 * 1024
+"""Octets of an answer. Domains with dozens of verification records beside their SPF record have some thousand."""
 
 CACHED = 10_000
 """Answers that are kept, for as long as their TTL says."""
@@ -70,8 +73,7 @@ class Resolver:
             resolver = dns.resolver.Resolver(configure=not self._servers)
         except (dns.exception.DNSException, OSError):
             return None
-        if self._servers:
-            resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in self._servers]
+        dns_answers.bound(resolver, self._servers, limit=ANSWER_LIMIT)
         resolver.cache = cache
         resolver.timeout = TRY_LIMIT / max(1, len(resolver.nameservers))
         resolver.use_edns(0, 0, 1232)

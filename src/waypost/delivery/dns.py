@@ -15,6 +15,9 @@ MAX_HOSTS = 20
 TRY_LIMIT = 2.0
 """Seconds until a question is repeated, or put to the next server."""
 
+ANSWER_LIMIT = 8 * 1024
+"""Octets of an answer: twenty hosts, each with its addresses, have a quarter of that."""
+
 CACHED = 1_000
 """Answers that are kept, for as long as their TTL says: mail for one domain often comes in crowds."""
 
@@ -108,15 +111,15 @@ class Resolver:
             return self._resolver
         import dns.asyncresolver  # noqa: PLC0415 - as above
         import dns.exception  # noqa: PLC0415
-        import dns.nameserver  # noqa: PLC0415
         import dns.resolver  # noqa: PLC0415
+
+        from waypost import dns_answers  # noqa: PLC0415
 
         try:
             resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
         except (dns.exception.DNSException, OSError):
             raise DnsFailed("no DNS server is known") from None
-        if self._nameservers:
-            resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in self._nameservers]
+        dns_answers.bound(resolver, self._nameservers, limit=ANSWER_LIMIT)
         self._cache = self._cache or dns.resolver.LRUCache(CACHED)
         resolver.cache = self._cache
         resolver.timeout = TRY_LIMIT

@@ -23,8 +23,16 @@ MAX_ADDRESSES = 100
 MAX_FIELDS = 10
 """From fields of one message that are looked at; RFC 5322 section 3.6 allows one."""
 
+MAX_TEXT = 16 * 1024
+"""Characters of all From fields of one message together: each is read in several ways, some character by character. A
+hundred addresses with long names fit."""
+
 MAX_FIELD = 10_000
 """Characters of a field that may be a list of mailboxes as RFC 5322 wants it."""
+
+MAX_CONVERTED = 5 * MAX_NAMED
+"""Different domains that are not ASCII, in all ways in which the fields may be read. IDNA takes half a millisecond for
+a long one, also for one that is none in the end."""
 
 MAX_LENGTH = 254
 """Characters of a domain, with a final dot (RFC 1035 section 2.3.4)."""
@@ -54,8 +62,8 @@ _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
 _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b-\u200f\u2060-\u2064\ufeff]")
-_GLUE = re.compile(r'[\r\n]+[ \t]*|["\\]|[ \t]*<[^<>@]*>?[ \t]*')
-"""What some readers take out, and join what is before and after it."""
+_GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
+"""What some readers take out, and join what is before and after it, where each run of white space is one space."""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
@@ -67,10 +75,11 @@ class _LookAlikes(dict[int, str | int]):
     """
 
     def __missing__(self, code: int) -> str | int:
-        if code < 0x80 or not (ascii_form := unicodedata.normalize("NFKC", chr(code))).isascii():
-            return code
-        self[code] = ascii_form  # a few thousand at most
-        return ascii_form
+        ascii_form = unicodedata.normalize("NFKC", chr(code))
+        found: str | int = ascii_form if code >= 0x80 and ascii_form.isascii() else code
+        if code < 0x10000 or found != code:  # all others together would take a lot of memory
+            self[code] = found
+        return found
 
 
 _LOOK_ALIKES = _LookAlikes()
@@ -90,7 +99,7 @@ class Naming(StrEnum):
     UNCLEAR = "unclear"
     """There are several fields, several domains, or a field that readers may understand in several ways."""
     TOO_MANY = "too many"
-    """More domains, addresses or fields than are looked at, or an address that does not end."""
+    """More domains, addresses, fields or characters than are looked at, or an address or header that does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +117,11 @@ _TOO_LONG = ""
 def read(values: Iterable[str]) -> Authors:
     """The domains that a message names as its author's, of the values of all its From fields. Never fails.
 
-    The values are as received: folded, and with encoded words. The time grows with their length, and no faster.
+    The values are as received: folded, and with encoded words. The time grows with their length, and no faster; of
+    values with more than `MAX_TEXT` characters nothing is read.
     """
     fields = list(values)
-    if len(fields) > MAX_FIELDS:
+    if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
         return Authors(Naming.TOO_MANY, ())
     named: dict[str, None] = {}
     unclear: list[str] = []
@@ -124,8 +134,14 @@ def read(values: Iterable[str]) -> Authors:
     if sum(reading.count("@") for reading in unclear) > MAX_ADDRESSES:
         return Authors(Naming.TOO_MANY, ())
     candidates = dict.fromkeys(candidate for reading in unclear for candidate in _after_signs(reading))
-    named |= dict.fromkeys(domain for is_bracketed, domain in candidates if is_bracketed)
-    named |= dict.fromkeys(domain for is_bracketed, domain in candidates if not is_bracketed)
+    spelled = dict.fromkeys(
+        domain for is_first in (True, False) for is_bracketed, domain in candidates if is_bracketed is is_first
+    )
+    if sum(not domain.isascii() for domain in spelled) > MAX_CONVERTED:
+        return Authors(Naming.TOO_MANY, ())
+    named |= dict.fromkeys(domain for domain in map(_a_labels, filter(None, spelled)) if domain)
+    if _TOO_LONG in spelled:
+        named[_TOO_LONG] = None
     # Names that no public domain has, as of hosts at home, count where there are no others.
     domains = tuple(filter(_PUBLIC.search, named)) or tuple(filter(None, named))
     if _TOO_LONG in named or len(domains) > MAX_NAMED:
@@ -180,7 +196,7 @@ def _decoded(word: re.Match[str]) -> str:
 
 
 def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
-    """Each domain that may be meant after an `@`, and whether that is in angle brackets."""
+    """Each domain that may be meant after an `@`, as it is spelled, and whether that is in angle brackets."""
     is_bracketed = False
     for sign in _SIGN.finditer(text):
         if sign[0] != "@":
@@ -191,7 +207,7 @@ def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """The domains that readers may find at the beginning of a text that follows an `@`."""
+    """The domains that readers may find at the beginning of a text that follows an `@`, as they are spelled."""
     uncommented = _without_comments(text)
     if len(text) > MAX_DOMAIN and not _END.search(uncommented):
         yield _TOO_LONG
@@ -200,8 +216,8 @@ def _candidates(text: str) -> Iterator[str]:
     line = _LINE_END.split(joined, maxsplit=1)[0]
     for reading in dict.fromkeys((text.lstrip(_BEFORE), "".join(joined.split()), "".join(line.split()))):
         for run in (_RUN, _ASCII_RUN):
-            if (found := run.match(reading)) and (domain := _a_labels(found[0])):
-                yield domain
+            if found := run.match(reading):
+                yield found[0]
 
 
 def _without_comments(text: str) -> str:

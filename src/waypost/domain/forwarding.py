@@ -20,7 +20,8 @@ MOST_SIGNATURES = 20
 _FIELD_OCTETS = 4_000
 """Octets of one field that are looked at."""
 
-_FIELD = re.compile(rb"\r\n(from|dkim-signature)[ \t]*:((?:[^\r]|\r(?!\n)|\r\n[ \t])*)", re.IGNORECASE)
+_FIELD = re.compile(rb"\r\n(from|dkim-signature)[ \t]*:", re.IGNORECASE)
+_VALUE_END = re.compile(rb"\r\n(?![ \t])")
 _SIGNING_DOMAIN = re.compile(r"(?:\A|;)d=([^;]+)", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
 
@@ -77,14 +78,16 @@ def read_author(header: bytes) -> Author:
     """Read who has written a message. Never fails: a header may be any bytes."""
     said: list[str] = []
     signatures: list[str] = []
-    for name, octets in _FIELD.findall(b"\r\n" + header[: end_of_header(header)]):
-        value = octets[:_FIELD_OCTETS].decode("utf-8", "replace")
-        if name.lower() == b"from":
+    lines = b"\r\n" + header[: end_of_header(header)]
+    for field in _FIELD.finditer(lines):
+        octets = _VALUE_END.split(lines[field.end() : field.end() + _FIELD_OCTETS], maxsplit=1)[0]
+        value = octets.decode("utf-8", "replace")
+        if field[1].lower() == b"from":
             said.append(value)
-        elif found := _SIGNING_DOMAIN.search(_SPACE.sub("", value)):
+        elif len(signatures) < MOST_SIGNATURES and (found := _SIGNING_DOMAIN.search(_SPACE.sub("", value))):
             signatures.append(found[1].rstrip(".").lower())
     named = authors.read(said)
-    return Author(named.domains, tuple(signatures[:MOST_SIGNATURES]), is_clear=named.naming is Naming.ONE)
+    return Author(named.domains, tuple(signatures), is_clear=named.naming is Naming.ONE)
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:

@@ -14,20 +14,27 @@ from waypost.domain.discretion import one_line
 from waypost.domain.messages import MAX_RECEIVED_LINES
 from waypost.domain.notices import STATUS, Action
 
-_REPORT_LIMIT = 256 * 1024
-"""Octets of a bounce that are looked at."""
+_REPORT_LIMIT = 64 * 1024
+"""Octets of a bounce that are looked at: those before the message that it gives back."""
 _FIELD_LIMIT = 4_000
 """Octets of one field that are looked at."""
 _RECEIVED_LIMIT = 1_000
-"""Octets of one Received field that are looked at: a hundred of them are read while others wait for the store."""
-_STATUS_LIMIT = 32 * 1024
-"""Octets of a delivery status that are looked at."""
+"""Octets of one Received field that are looked at."""
+_FEW_RECEIVED = 30
+_SHORT_RECEIVED_LIMIT = 400
+"""The same, of each of more than `_FEW_RECEIVED` fields: a hundred are read while others wait for the store."""
+_STATUS_LIMIT = 16 * 1024
+"""Octets of a delivery status that are looked at: fifty recipients, of which one that has failed is enough."""
+_ENCODED_LIMIT = 4 * _STATUS_LIMIT
+"""Octets that a delivery status may have in quoted-printable or base64 (three for one, and line ends)."""
 _STATUSES_LIMIT = 2
 """Delivery statuses that are looked at. A bounce has one."""
 _FIELDS_LIMIT = 400
-"""Fields of recipients that are looked at: 100 recipients, of which each has four."""
+"""Fields of recipients that are looked at: of a hundred recipients with short lines."""
 _PARTS_LIMIT = 10
-"""Parts of one multipart that are looked at. A bounce has three; of multiparts in each other, 1,000 are looked at."""
+"""Parts of one multipart that are looked at. A bounce has three."""
+_PARTS_IN_ALL = 100
+"""Parts that are looked at, of all multiparts within each other."""
 _DEPTH_LIMIT = 3
 """Multiparts and messages within each other that are looked into."""
 
@@ -65,7 +72,8 @@ def read_report(octets: bytes) -> Report | None:
     a bounce may be any octets.
     """
     first = None
-    statuses = _statuses(octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n"), depth=_DEPTH_LIMIT)
+    lines = octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n")
+    statuses = _statuses(lines, depth=_DEPTH_LIMIT, parts_left=iter(range(_PARTS_IN_ALL)))
     for status in islice(statuses, _STATUSES_LIMIT):
         for report in _recipients(status[:_STATUS_LIMIT]):
             if report.action == Action.FAILED:
@@ -74,7 +82,7 @@ def read_report(octets: bytes) -> Report | None:
     return first
 
 
-def _statuses(entity: bytes, *, depth: int, is_wrapper: bool = False) -> Iterator[bytes]:
+def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrapper: bool = False) -> Iterator[bytes]:
     """The `message/delivery-status` parts of an entity, with lines that end in LF.
 
     RFC 6522 wants them in a `multipart/report`; some servers write `multipart/mixed`, and some filters pack a report
@@ -85,14 +93,15 @@ def _statuses(entity: bytes, *, depth: int, is_wrapper: bool = False) -> Iterato
     kind = next(_fields(header, b"content-type"), "")
     media_type = kind.lower().partition(";")[0].strip()
     if media_type in {"message/delivery-status", "message/global-delivery-status"}:
-        yield _decoded(body, next(_fields(header, b"content-transfer-encoding"), "").lower())
+        yield _decoded(body[:_ENCODED_LIMIT], next(_fields(header, b"content-transfer-encoding"), "").lower())
     elif depth and media_type == "message/rfc822" and is_wrapper:
-        yield from _statuses(body, depth=depth - 1)
+        yield from _statuses(body, depth=depth - 1, parts_left=parts_left)
     elif depth and media_type.startswith("multipart/"):
         is_wrapper = media_type != "multipart/report" and "report-type=delivery-status" in kind.lower()
         named = _BOUNDARY.search(kind)
-        for part in _parts(body, (named[1] or named[2]).encode() if named else b""):
-            yield from _statuses(part, depth=depth - 1, is_wrapper=is_wrapper)
+        parts = _parts(body, (named[1] or named[2]).encode() if named else b"")
+        for part, _ in zip(parts, parts_left, strict=False):
+            yield from _statuses(part, depth=depth - 1, parts_left=parts_left, is_wrapper=is_wrapper)
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
@@ -180,7 +189,9 @@ def _action(value: str) -> str:
 
 def hops(header: bytes) -> list[str]:
     """Whom a message has passed, by what its Received lines say, the first one first. Of too many, the last."""
-    fields = list(islice(_fields(header, b"received", _RECEIVED_LIMIT), MAX_RECEIVED_LINES + 1))
+    are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
+    limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
+    fields = list(islice(_fields(header, b"received", limit), MAX_RECEIVED_LINES + 1))
     return [_by(field) for field in reversed(fields)]
 
 
@@ -190,8 +201,11 @@ def _by(received: str) -> str:
 
 
 def _without_comments(value: str) -> str:
+    found = value.count(")")
     for _ in range(3):  # comments may have comments in them
-        value = _COMMENT.sub(" ", value)
+        if not found:
+            break
+        value, found = _COMMENT.subn(" ", value)
     return value
 
 

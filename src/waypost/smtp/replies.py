@@ -275,8 +275,8 @@ NOT_AUTHENTIC = _reply(
 TOO_MANY_AUTHORS = _reply(
     550,
     "5.7.1",
-    "From names too many domains or addresses; {limit} domains at most",
-    means="Which domains want such mail refused (DMARC) cannot be found out for so many.",
+    "From names too many domains or addresses, or From or the header is too long; {limit} domains at most",
+    means="Which domains want such mail refused (DMARC) cannot be found out for so many, or without all of the header.",
     sender="Write one address into From.",
 )
 MESSAGE_TOO_BIG = _reply(

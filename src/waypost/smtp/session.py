@@ -210,13 +210,16 @@ class Session:
         """Take more of the message from the input. What follows its end is done after the last piece is handed on."""
         if not self._input:
             return False
-        octets = bytes(self._input)
-        self._input.clear()
         if self._chunk:
-            self._input += self._chunk.feed(octets)
+            # No more than the chunk: thousands of chunks of an octet may wait here, behind one another.
+            octets = bytes(self._input[: self._chunk.left])
+            del self._input[: len(octets)]
+            self._chunk.feed(octets)
             if not self._chunk.left:
                 self._then = self._chunk_ended
             return True
+        octets = bytes(self._input)
+        self._input.clear()
         try:
             rest = self._decoder.feed(octets)
             if rest is not None:

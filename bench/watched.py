@@ -1,0 +1,62 @@
+"""`waypost serve`, watched: how much processor time each transaction and each turn of the event loop takes.
+
+What takes more than `WORTH_TELLING` is written to the file that the environment names, a JSON object a line. The loop
+is asyncio's own, because uvloop lets nobody in between.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from asyncio import events
+from functools import partial
+from pathlib import Path
+from typing import TextIO
+
+import uvloop
+
+from waypost import cli
+from waypost.store import sqlite
+
+WORTH_TELLING = 0.000_2
+FILE = "WAYPOST_WATCHED"
+
+
+def main() -> None:
+    """Serve, with the arguments of `waypost`."""
+    with Path(os.environ.pop(FILE)).open("a", buffering=1, encoding="utf-8") as told:
+        _watch(told)
+        uvloop.run = asyncio.run
+        sys.exit(cli.main())
+
+
+def _watch(told: TextIO) -> None:
+    def tell(where: str, began: float, what: object) -> None:
+        spent = time.thread_time() - began
+        if spent > WORTH_TELLING:
+            told.write(json.dumps({"where": where, "seconds": spent, "what": _name(what)}) + "\n")
+
+    run_job, run_handle = sqlite._Job.run, events.Handle._run
+
+    def watched_job(job, tx) -> None:
+        began = time.thread_time()
+        run_job(job, tx)
+        tell("transaction", began, job.use_case)
+
+    def watched_handle(handle) -> None:
+        began, callback = time.thread_time(), handle._callback
+        run_handle(handle)
+        tell("loop", began, callback)
+
+    sqlite._Job.run, events.Handle._run = watched_job, watched_handle
+
+
+def _name(what: object) -> str:
+    while isinstance(what, partial):
+        what = what.func
+    return getattr(what, "__qualname__", repr(what))[:60]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Every regular expression of the program, found in its source: where it is, and whether it searches."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import waypost
+
+SOURCE = Path(waypost.__file__).parent
+SEARCHING = {"search", "sub", "subn", "split", "findall", "finditer"}
+ANCHORED = {"match", "fullmatch"}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One expression."""
+
+    place: str
+    """Its module and name, or its module and text where it has no name."""
+    pattern: "re.Pattern[Any] | None"
+    """None where it is made of other things at run time."""
+    searches: bool
+    """Whether it is looked for at every place of a text. What nobody can tell counts as that."""
+
+
+def all_of_them() -> list[Expression]:
+    """The expressions of all modules, each once."""
+    return list(dict.fromkeys(_all()))
+
+
+def _all() -> Iterator[Expression]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join(["waypost", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if any(
+            isinstance(node, ast.Import) and any(alias.name == "re" for alias in node.names) for node in ast.walk(tree)
+        ):
+            yield from _of_module(name, tree)
+
+
+def _of_module(module: str, tree: ast.Module) -> Iterator[Expression]:
+    used = _methods_by_name(tree)
+    named = {id(statement.value): _name(statement) for statement in tree.body if _name(statement)}
+    inside = {id(node): _name(statement) for statement in tree.body if _name(statement) for node in ast.walk(statement)}
+    for node in ast.walk(tree):
+        function = _function_of_re(node)
+        if not function or not isinstance(node, ast.Call) or function in {"escape", "purge"}:
+            continue
+        if function != "compile":
+            yield Expression(f"{module}: {ast.unparse(node.args[0])}", _literal(node), function in SEARCHING)
+        elif id(node) in named:
+            name = named[id(node)]
+            methods = used.get(name, set())
+            pattern = getattr(importlib.import_module(module), name)
+            yield Expression(f"{module}: {name}", pattern, not methods or bool(methods & SEARCHING) or "" in methods)
+        elif id(node) in inside:  # one of several in a table
+            table = getattr(importlib.import_module(module), inside[id(node)])
+            methods = used.get(inside[id(node)], set())
+            searches = not methods or bool(methods - ANCHORED)
+            for key, pattern in table.items():
+                yield Expression(f"{module}: {inside[id(node)]}[{key!r}]", pattern, searches)
+        else:
+            yield Expression(f"{module}: {ast.unparse(node)}", _literal(node), searches=True)
+
+
+def _name(statement: ast.stmt) -> str:
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _function_of_re(node: ast.AST) -> str:
+    function = node.func if isinstance(node, ast.Call) else None
+    is_of_re = (
+        isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "re"
+    )
+    return function.attr if is_of_re else ""
+
+
+def _literal(call: ast.Call) -> "re.Pattern[Any] | None":
+    """The expression of a call, if its text is there."""
+    try:
+        source = ast.literal_eval(call.args[0])
+    except ValueError:
+        return None
+    flags = 0
+    for word in (*call.args[1:], *(keyword.value for keyword in call.keywords)):
+        for node in ast.walk(word):
+            if isinstance(node, ast.Attribute) and isinstance(getattr(re, node.attr, None), re.RegexFlag):
+                flags |= getattr(re, node.attr)
+    return re.compile(source, flags)
+
+
+def _methods_by_name(tree: ast.Module) -> dict[str, set[str]]:
+    """The methods of each name that are called; an empty one where it is handed on, and nobody can tell."""
+    used: dict[str, set[str]] = {}
+    of_methods: dict[int, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            of_one = node.value.value if isinstance(node.value, ast.Subscript) else node.value  # of a table
+            of_methods[id(of_one)] = node.attr
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.setdefault(node.id, set()).add(of_methods.get(id(node), ""))
+    return used

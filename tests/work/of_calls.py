@@ -1,0 +1,221 @@
+"""What the event loop reads of HTTP requests: before anybody knows who calls, and after."""
+
+import json
+from collections.abc import Callable
+from functools import cache, partial
+from types import SimpleNamespace
+
+from tests.values import TENANT
+from tests.work.of_messages import MARKS
+from tests.work.rows import BODY, HEAD, HEADER, PLAIN_HEADERS, Where, field, filled, refusing, rows, text
+from waypost.api import arns, bodies, canonical, page_tokens, protocol, searching, shapes, signing
+from waypost.api.errors import ApiError
+from waypost.api.http import Request
+from waypost.console import questions
+from waypost.domain import authentication, errors, forwarding, messages
+
+_KEYS = page_tokens.PageTokens(b"k" * 32)
+_HOST = ("host", "a.example")
+_INSTANCE = "11111111-1111-4111-8111-111111111111"
+
+
+@cache
+def _protocol() -> protocol.Protocol:
+    return protocol.Protocol(shapes.load())
+
+
+def _request(
+    *, query: str = "", path: str = "/", headers: tuple[tuple[str, str], ...] = (), body: bytes = b""
+) -> Request:
+    return Request(method="POST", raw_path=path, query=query, headers=(_HOST, *headers), body=body)
+
+
+def _canonical(request: Request) -> bytes:
+    names = tuple(dict.fromkeys(name for name, _ in request.headers))
+    return canonical.canonical_request(request, names)
+
+
+def of_headers(unit: str, count: int) -> Callable[[int], Request]:
+    return lambda size: _request(headers=(("x-amz-a", unit * (size // len(unit) // count)),) * count)
+
+
+def _presigned(unit: str) -> Callable[[int], Request]:
+    return lambda size: _request(query="X-Amz-Signature=a&" + unit * (size // len(unit)))
+
+
+def _authorized(unit: str, before: str = "") -> Callable[[int], Request]:
+    build = text(unit, f"AWS4-HMAC-SHA256 {before}")
+    return lambda size: _request(headers=(("authorization", build(size)),))
+
+
+def _parse(operation: str) -> Callable[[bytes], object]:
+    """A call in the form of JSON 1.1, whose members are all in the body."""
+
+    def parse(body: bytes) -> object:
+        request = _request(headers=(("x-amz-target", f"AmazonConnectService.{operation}"),), body=body)
+        return _protocol().parse(_protocol().route(request), request)
+
+    return refusing(parse, ApiError)
+
+
+def _members(**members: object) -> bytes:
+    return json.dumps({"InstanceId": _INSTANCE, **members}).encode()
+
+
+def _search(size: int) -> bytes:
+    one = {"StringCondition": {"FieldName": "description", "Value": "a", "ComparisonType": "CONTAINS"}}
+    return _members(SearchCriteria={"OrConditions": [one] * (size // len(json.dumps(one)))})
+
+
+def _nested_search(size: int) -> bytes:
+    inside = b'{"OrConditions":['
+    depth = min(90, size // len(inside)) // 2
+    return b'{"InstanceId":"%s","SearchCriteria":' % _INSTANCE.encode() + inside * depth + b"]}" * depth + b"}"
+
+
+def _condition(value: str) -> object:
+    one = SimpleNamespace(
+        or_conditions=None,
+        and_conditions=None,
+        string_condition=SimpleNamespace(field_name="description", value=value, comparison_type="CONTAINS"),
+    )
+    return searching.condition(one, None)
+
+
+def _header_in_body(octets: bytes) -> bytes:
+    octets = questions._BARE_LINE_END.sub(b"\r\n", octets)
+    return octets[: messages.end_of_header(octets)]
+
+
+_JSON = {
+    "open arrays": filled(b"["),
+    "arrays in arrays": lambda size: b"[" * 99 + b"[]," * ((size - 200) // 3) + b"[]" + b"]" * 99,
+    "empty arrays": filled(b"[],", b"[", b"[]]"),
+    "keys": lambda size: b"{" + b",".join(b'"%d":1' % number for number in range(size // 9)) + b"}",
+    "the same key": filled(b'"a":1,', b"{", b'"a":1}'),
+    "escapes": filled(b"\\u00e9", b'"', b'"'),
+    "digits": filled(b"1"),
+    "a long number": filled(b"1", b"", b"e9"),
+    "text without an end": filled(b"\\\\", b'"'),
+    "octets that are no text": filled(b"\xff", b'"', b'"'),
+    "spaces": filled(b" ", b"", b"1"),
+}
+
+ROWS = [
+    *rows("JSON", Where.LOOP, BODY, refusing(bodies.value, ApiError), _JSON),
+    *rows(
+        "canonical request",
+        Where.LOOP,
+        HEAD,
+        _canonical,
+        {
+            "parameters": lambda size: _request(query="a&" * min(999, size // 2)),
+            "encoded parameters": lambda size: _request(query="%C3%BC=" + "%2F" * (size // 3) + "&"),
+            "octets": lambda size: _request(query="\udcff" * size),
+            "percent signs": lambda size: _request(query="%" * size),
+            "as many parameters as there may be": lambda size: _request(query=("%" * (size // 1_000 - 1) + "&") * 999),
+            "a path of dots": lambda size: _request(path="/." * (size // 2)),
+            "a path that goes up": lambda size: _request(path="/a/.." * (size // 5)),
+            "a path of slashes": lambda size: _request(path="/" * size),
+            "spaces in a header": of_headers("  a", 1),
+            "many headers": of_headers("a ", 100),
+            "names of headers": lambda size: _request(headers=tuple((f"a{n}", "") for n in range(size // 8))),
+        },
+    ),
+    *rows(
+        "signature",
+        Where.LOOP,
+        HEAD,
+        refusing(partial(signing.claim, service="connect"), ApiError),
+        {
+            "parameters": _authorized("Signature=a,"),
+            "beginnings of parameters": _authorized("Signature="),
+            "slashes in the credential": _authorized("/", "Credential="),
+            "signed headers": _authorized(
+                "a;", "Credential=a/20261122/us-east-1/connect/aws4_request,Signature=a,SignedHeaders="
+            ),
+            "parameters of the query": _presigned("X-Amz-Date=a&"),
+            "ampersands": _presigned("&"),
+            "as many parameters as there may be": lambda size: _request(
+                query="X-Amz-Signature=a" + ("&" + "%C3%BC" * (size // 6_000)) * 999
+            ),
+            "an encoded value": _presigned("%C3%BC"),
+        },
+    ),
+    *rows(
+        "call",
+        Where.LOOP,
+        BODY,
+        _parse("CreateEmailAddress"),
+        {
+            "a long address": lambda size: _members(EmailAddress="a" * (size - 90)),
+            "a long description": lambda size: _members(EmailAddress="a@a.example", Description="a" * (size - 120)),
+            "many tags": lambda size: _members(
+                EmailAddress="a@a.example", Tags={f"{number}": "a" for number in range(size // 14)}
+            ),
+            "tags of a wrong type": lambda size: _members(
+                EmailAddress="a@a.example", Tags={f"{number}": 1 for number in range(size // 12)}
+            ),
+            "unknown members": lambda size: _members(**{f"a{number}": 1 for number in range(size // 12)}),
+            "long keys of tags": lambda size: _members(EmailAddress="a@a.example", Tags={"\n" * (size // 2 - 60): ""}),
+        },
+    ),
+    *rows(
+        "search",
+        Where.LOOP,
+        BODY,
+        _parse("SearchEmailAddresses"),
+        {
+            "conditions": _search,
+            "conditions in conditions": _nested_search,
+            "nothing": lambda size: _members(SearchCriteria={"OrConditions": [{}] * (size // 4 - 40)}),
+            "a long value": lambda size: _members(
+                SearchCriteria={
+                    "StringCondition": {"FieldName": "a" * (size - 200), "Value": "a", "ComparisonType": "EXACT"}
+                }
+            ),
+        },
+    ),
+    *rows(
+        "condition of a search",
+        Where.LOOP,
+        BODY,
+        refusing(_condition, errors.Invalid),
+        {"letters": text("a"), "combining marks": lambda size: text(MARKS, "a")(min(size, 4_096))},
+    ),
+    *rows(
+        "page token",
+        Where.LOOP,
+        BODY,
+        refusing(lambda token: _KEYS.read(token, query=b"q"), errors.Invalid),
+        {"letters": text("A"), "no base64": text("\N{LATIN SMALL LETTER U WITH DIAERESIS}")},
+    ),
+    *rows(
+        "ARN",
+        Where.LOOP,
+        HEAD,
+        refusing(lambda arn: arns.parse(arn, TENANT), errors.Invalid, errors.NotFound),
+        {"colons": text(":", "arn"), "letters": text("a", "arn:aws:connect:a:a:instance/", ":")},
+    ),
+    *rows(
+        "mail to explain",
+        Where.LOOP,
+        HEADER,
+        lambda octets: forwarding.read_author(_header_in_body(octets)),
+        field(b"From") | field(b"DKIM-Signature") | PLAIN_HEADERS | {"bare LFs": filled(b"\n"), "LFs": filled(b"a:\n")},
+    ),
+    *rows(
+        "Message-ID to look for",
+        Where.LOOP,
+        HEAD,
+        messages.read_header_id,
+        {"comments": text("(a)"), "open comments": text("("), "brackets": text("<"), "spaces": text(" a")},
+    ),
+    *rows(
+        "results of others",
+        Where.LOOP,
+        HEADER,
+        lambda header: authentication.trusted_results(header, "mx.example"),
+        field(b"Authentication-Results"),
+    ),
+]

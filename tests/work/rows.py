@@ -1,0 +1,137 @@
+"""The form of the table of parsers: a row, and the inputs that rows have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from waypost.domain import messages
+from waypost.smtp import data
+
+
+class Where(StrEnum):
+    """Whom a parser keeps waiting."""
+
+    TRANSACTION = "in a store transaction"
+    LOOP = "on the event loop"
+    CHECKS = "in the process of the checks"
+
+
+BOUNDS = {Where.TRANSACTION: 0.005, Where.LOOP: 0.050, Where.CHECKS: 0.050}
+"""Seconds that one input may take, on an idle core of a server of today."""
+
+HEADER = messages.HEADER_LIMIT
+LINES = data.HEADER_LINE_LIMIT
+RECEIVED = 128 * 1024
+"""Octets of a client's that may wait to be looked at: what is held before reading is paused, and one more read."""
+HEAD = 64 * 1024
+"""Octets of the head of an HTTP request."""
+BODY = 256 * 1024
+"""Octets of the body of an API call."""
+ANSWER = 64 * 1024
+"""Octets that are read of a webhook's answer, and that a text of the DNS may have in all."""
+
+
+@dataclass(frozen=True)
+class Parser:
+    """One row: a parser, and an input that makes it work as much as an input of its size can."""
+
+    name: str
+    where: Where
+    limit: int
+    """The size of the largest input, in octets or characters."""
+    build: Callable[[int], Any]
+    """Makes the input of a size."""
+    read: Callable[[Any], object]
+    """Reads it. What it raises on purpose has been caught; a generator lets others have a turn at each step."""
+
+
+def rows(
+    name: str, where: Where, limit: int, read: Callable[[Any], object], builds: dict[str, Callable[[int], Any]]
+) -> list[Parser]:
+    """One row for each input of a parser."""
+    return [Parser(f"{name}: {what}", where, limit, build, read) for what, build in builds.items()]
+
+
+def filled(unit: bytes, before: bytes = b"", after: bytes = b"") -> Callable[[int], bytes]:
+    """Inputs of one unit again and again, between a beginning and an end."""
+
+    def build(size: int) -> bytes:
+        room = max(0, size - len(before) - len(after))
+        return before + unit * (room // len(unit)) + after
+
+    return build
+
+
+def text(unit: str, before: str = "", after: str = "") -> Callable[[int], str]:
+    return lambda size: before + unit * (max(0, size - len(before) - len(after)) // len(unit)) + after
+
+
+def refusing(read: Callable[[Any], object], *refusals: type[Exception]) -> Callable[[Any], object]:
+    """The parser, whose refusals are answers too."""
+
+    def reading(value: Any) -> object:
+        try:
+            return read(value)
+        except refusals as error:
+            return error
+
+    return reading
+
+
+# Header fields, each as large as the whole header may be.
+
+FOLDED = {
+    "spaces": filled(b" ", b"%s: a", b"b\r\n"),
+    "tabs in lines of 52": filled(b"\r\n" + b"\t" * 50, b"%s: a", b"b\r\n"),
+    "open comments": filled(b"(", b"%s: a", b"\r\n"),
+    "comments": filled(b"(a)", b"%s: a", b"\r\n"),
+    "comments in comments": filled(b"(((a)))", b"%s: a", b"\r\n"),
+    "open quotes": filled(b'"\\', b"%s: a", b"\r\n"),
+    "angle brackets": filled(b"<", b"%s: ", b"\r\n"),
+    "commas": filled(b",", b"%s: a@b.example", b"\r\n"),
+    "semicolons": filled(b";", b"%s: a", b"\r\n"),
+    "encoded words": filled(b"=?utf-8?q?=C3=BC?= ", b"%s: ", b"\r\n"),
+    "beginnings of encoded words": filled(b"=?utf-8?q?", b"%s: ", b"\r\n"),
+    "encoded words that cannot be decoded": filled(b"=?utf-8?b?A?= ", b"%s: ", b"\r\n"),
+    "UTF-8": filled("\N{LATIN SMALL LETTER U WITH DIAERESIS}".encode(), b"%s: ", b"\r\n"),
+    "combining marks": filled("\u0315\u0300\u05ae\u0301".encode(), b"%s: a", b"\r\n"),
+    "bare CRs": filled(b"\r", b"%s: ", b"\r\n"),
+    "octets that are no text": filled(b"\xff\xfe", b"%s: ", b"\r\n"),
+}
+"""What a field may be made of, by name; the name of the field stands for `%s`."""
+
+
+def field(name: bytes) -> dict[str, Callable[[int], bytes]]:
+    """Fields of a name with each content, one as long as all and many of a kilobyte; and beginnings of fields."""
+
+    def several(build: Callable[[int], bytes], size: int, each: int) -> bytes:
+        return build(min(size, each)).replace(b"%s", name, 1) * max(1, size // each)
+
+    found: dict[str, Callable[[int], bytes]] = {}
+    for what, build in FOLDED.items():
+        found[f"{name.decode()} of {what}"] = partial(several, build, each=10**9)
+        found[f"{name.decode()}, many, of {what}"] = partial(several, build, each=1_030)
+    return found | {
+        f"{name.decode()} again and again": filled(name + b": a\r\n"),
+        f"{name.decode()} without a colon": filled(name + b" " * 60 + b"\r\n"),
+        f"{name.decode()} before a run of spaces": filled(b" ", name, b"\r\n"),
+    }
+
+
+def of_few_lines(builds: dict[str, Callable[[int], bytes]]) -> dict[str, Callable[[int], bytes]]:
+    """The same inputs, with no more lines than SMTP lets a header have."""
+
+    def cut(build: Callable[[int], bytes], size: int) -> bytes:
+        return b"\r\n".join(build(size).split(b"\r\n")[: LINES - 1]) + b"\r\n"
+
+    return {what: partial(cut, build) for what, build in builds.items()}
+
+
+PLAIN_HEADERS = {
+    "short lines": filled(b"\r\n "),
+    "fields of one letter": filled(b"a:\r\n"),
+    "no fields": filled(b"a\r\n"),
+    "one line": filled(b"a"),
+}

@@ -1,0 +1,56 @@
+"""Work on received octets grows as its input does: of twice the octets, no parser makes more than thrice the work."""
+
+import gc
+import itertools
+
+import pytest
+
+from tests.work.measure import least
+from tests.work.parsers import ROWS
+from tests.work.rows import BOUNDS, Parser, Where
+
+LIMIT = 3.0
+"""How many times as long twice the octets may take: twice is linear, four times quadratic."""
+
+SMALL = 0.000_5
+"""Seconds below which a time is not compared: it is made of what does not grow."""
+
+TRIES = 8
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage_collection():
+    """How often that happens is no matter of the parser."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def grows_evenly(parser: Parser) -> float:
+    """How many times as long an input takes as one of half its size: the least of some tries."""
+    growth = 0.0
+    for times in range(1, TRIES + 1):
+        half, whole = (least(parser, size, times=times).whole for size in (parser.limit // 8, parser.limit // 4))
+        growth = whole / max(half, SMALL)
+        if growth <= LIMIT:
+            break
+    return growth
+
+
+@pytest.mark.parametrize("group", sorted({parser.name.partition(":")[0] for parser in ROWS}))
+def test_twice_the_octets_make_no_more_than_thrice_the_work(group):
+    grown = {one.name: grows_evenly(one) for one in ROWS if one.name.partition(":")[0] == group}
+    assert {name: growth for name, growth in grown.items() if growth > LIMIT} == {}
+
+
+def test_more_than_linear_work_is_noticed():
+    slow = Parser("quadratic", Where.LOOP, 8_000, lambda size: " " * size, lambda text: sum(map(text.count, text)))
+    assert grows_evenly(slow) > LIMIT
+
+
+def test_each_row_has_a_name_of_its_own_and_an_input_as_large_as_it_may_be():
+    names = [parser.name for parser in ROWS]
+    assert len(names) == len(set(names))
+    for parser, size in itertools.product(ROWS, (10, 1_000)):
+        parser.build(size)
+    assert set(BOUNDS) == set(Where)
