@@ -185,6 +185,7 @@ def _address(text: str) -> addresses.Address | None:
     except errors.Invalid:
         return None
 
+
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
     """The servers that a message has passed, ours as the last."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
