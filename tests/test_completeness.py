@@ -243,7 +243,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
             monkeypatch.setenv(environment_name(name), value)
     made = []
 
-    def service(settings, file):
+    def service(settings, file, **_):
         made.append(settings)
         raise SystemExit
 

@@ -23,7 +23,7 @@ class Given(SystemExit):
 def serve(monkeypatch):
     """Run `waypost serve` as far as to its settings."""
 
-    def service(settings, file):
+    def service(settings, file, **_):
         raise Given(settings, file)
 
     def serve(*arguments, **environment):
