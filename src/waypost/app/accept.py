@@ -118,10 +118,8 @@ def accept_message(
         ),
         warn_at=now + deployment.delay_warning if deployment.delay_warning else None,
     )
-    owes = bool(originals)
-    if envelope.dsn.recipients:
-        arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
-        owes |= notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now)
+    arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
+    owes = notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now) or bool(originals)
     returned.attach(tx, originals, message, now=now)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
     return Accepted(message, has_work=waits or owes)

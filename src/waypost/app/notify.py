@@ -64,6 +64,8 @@ def owe_successes(
     Returns whether anything is owed. Nobody is told of a copy that an alias has forwarded (RFC 3461 section 5.2.7.2).
     """
     wishes = message.envelope.wishes()
+    if not wishes:  # as nearly always
+        return False
     asked = [
         delivery
         for delivery in deliveries
@@ -72,8 +74,7 @@ def owe_successes(
         and Notify.SUCCESS in wishes[delivery.sent_to].notify
     ]
     details = _details(Fate(action=action, status="2.0.0"))
-    if asked:
-        tx.owe([_owed(delivery, delivery.sent_to, action.value, details, now) for delivery in asked])
+    tx.owe([_owed(delivery, delivery.sent_to, action.value, details, now) for delivery in asked])
     return bool(asked)
 
 
