@@ -8,6 +8,7 @@ import pytest
 
 from tests.authentication.mail import MESSAGE, ed25519, key, sign, sign_by_hand, verdicts, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
+from waypost.authentication.dkim_check import SIGNED_OCTETS_LIMIT
 from waypost.domain.authentication import Outcome
 
 
@@ -194,6 +195,26 @@ def test_five_signatures_are_verified_and_those_of_the_author_first():
         assert sum(each.outcome is Outcome.POLICY for each in found) == 5
         message = message.partition(b"\r\nDKIM")[0] + b"\r\n" + sign()
         assert verdicts(zone, message).dmarc.outcome is Outcome.PASS
+
+
+def test_a_signature_of_large_fields_is_not_verified():
+    """Fields that it does not sign cost it nothing, and may be as large as a header may be."""
+    large = b"X-Large: " + b" x" * (SIGNED_OCTETS_LIMIT // 2) + b"\r\n" + MESSAGE
+    assert outcome(sign(large)) == (Outcome.PASS, "")
+    signed = sign(large, include_headers=[b"from", b"x-large"])
+    assert outcome(signed) == (Outcome.POLICY, "the signed fields are too large")
+
+
+def test_of_fields_of_one_name_the_last_ones_are_signed():
+    """RFC 6376 section 5.4.2: as many of them as the name stands in `h=`, from the last one up."""
+    message = b"X-Twice: one\r\nX-Twice: two\r\n" + MESSAGE
+    once, twice = ([b"from", *[b"x-twice"] * times] for times in (1, 2))
+    added = b"X-Twice: none\r\n"
+    assert outcome(added + sign(message, include_headers=once))[0] is Outcome.PASS
+    assert outcome(added + sign(message, include_headers=twice))[0] is Outcome.PASS
+    assert outcome(sign(message, include_headers=twice).replace(b"one", b"1"))[0] is Outcome.FAIL
+    assert outcome(sign(message, include_headers=once).replace(b"one", b"1"))[0] is Outcome.PASS
+    assert outcome(sign(message, include_headers=once).replace(b"two", b"2"))[0] is Outcome.FAIL
 
 
 def test_what_is_added_after_the_signed_part_is_seen():

@@ -242,6 +242,18 @@ def test_a_report_that_a_filter_has_packed_into_a_message_is_read():
     assert reports.read_report(a_part(kind, several(a_part("message/rfc822", REPORT.decode()), TEXT))) == READ
 
 
+def test_of_very_many_parts_the_first_are_looked_at():
+    status = b"Content-Type: message/delivery-status\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\nAction: failed\r\n"
+    inner = b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n"
+    middle = b"--b\r\n" + inner % b"c" + b"--c\r\n\r\na\r\n" * 9
+    few, many = (inner % b"b" + middle * times + b"--b\r\n" + status for times in (8, 9))
+    assert reports.read_report(few)
+    assert reports.read_report(many)
+    deep = b"--a\r\n" + inner % b"b" + middle * 9
+    assert reports.read_report(inner % b"a" + deep + b"--a\r\n" + status)
+    assert reports.read_report(inner % b"a" + deep * 2 + b"--a\r\n" + status) is None
+
+
 def test_parts_within_parts_are_looked_into_to_a_limit():
     octets = STATUS
     for depth in range(3):
