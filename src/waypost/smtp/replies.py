@@ -258,6 +258,14 @@ BARE_LINE_END = _reply(
     means="With other line ends one message can be made to look like two, so the session ends.",
     sender=_CLIENT_FAULT,
 )
+NOT_SMTP = _reply(
+    521,
+    "5.5.1",
+    "This is not SMTP",
+    means="An HTTP request, a header field or the start of a TLS handshake came in place of a command. The session "
+    "ends, because a web page can make a browser send mail commands in the body of a request.",
+    sender="TLS begins after STARTTLS, or on the port for it. A message begins after the answer to DATA.",
+)
 NO_SUCH_USER = _reply(
     550,
     "5.1.1",
