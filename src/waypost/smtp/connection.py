@@ -107,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         self._within_tls: bytes | None = None
         """What a quick client says in TLS before we hear that the handshake is made."""
         self._hearing: asyncio.Future[None] | None = None
+        self._pausing: asyncio.Future[None] | None = None
+        """The pause before a reply to a client that guesses addresses."""
         self._deaf_since = 0.0
         self._held = 0
         self._progress = self._transfers = self._transferred = 0
@@ -194,6 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._upgrade:  # it tells why it failed, if it still can
             self._loop.call_later(self._server.bounds.linger, self._upgrade.cancel)
         self._wake()
+        self._end_pause()
         is_over = self._session is not None and self._session.farewell is not None
         if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
             self._server.tls_failed(self.peer, exc)
@@ -224,6 +227,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif self._answering is not None:
             self._farewell = reply
+            self._end_pause()
         elif not self._session.farewell:
             self._session.close(reply)
             self._send(self._session)
@@ -300,7 +304,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._reception = Reception(
-            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
+            self._server.house,
+            peer=self.peer,
+            are_strangers=self.are_strangers,
+            is_trusted=self._is_trusted,
+            pause=self._pause_before_reply,
         )
         session = Session(
             self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
@@ -362,6 +370,26 @@ class Connection(asyncio.BufferedProtocol):
         self._account(session)
         self._resume()
         self._send(session)
+
+    async def _pause_before_reply(self, seconds: float) -> None:
+        """Hold the next reply back, unless the client goes or the server stops. Others are served meanwhile."""
+        if self._is_lost or self._farewell:
+            return
+        assert self._session
+        self._flush(self._session)  # earlier replies are not held back
+        self._pausing = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._end_pause)
+        self._server.busy -= 1
+        try:
+            await self._pausing
+        finally:
+            self._server.busy += 1
+            timer.cancel()
+            self._pausing = None
+
+    def _end_pause(self) -> None:
+        if self._pausing and not self._pausing.done():
+            self._pausing.set_result(None)
 
     def _next_question(self, session: Session) -> Question | None:
         if self._held and self._memory.is_scarce:

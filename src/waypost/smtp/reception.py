@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -106,15 +106,25 @@ def _refusal(verdicts: Verdicts) -> Reply | None:
 class Reception:
     """Answers the questions of one client's session, and lets it begin messages or not."""
 
-    def __init__(self, house: House, *, peer: str, are_strangers: bool, is_trusted: bool = False) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        peer: str,
+        are_strangers: bool,
+        is_trusted: bool = False,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over.
 
         `is_trusted`: whether a setting names the network of this client, so that its senders are believed.
+        `pause` waits for so many seconds, or until it does not matter any more.
         """
         self._house = house
         self._peer = peer
         self._are_strangers = are_strangers
         self._is_trusted = is_trusted
+        self._pause = pause
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
 
@@ -140,6 +150,9 @@ class Reception:
         """The answer to a question of the session. Never raises."""
         try:
             if isinstance(question, RecipientGiven):
+                if not await self._gets_answer():
+                    self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN)
+                    return replies.TOO_MANY_UNKNOWN
                 await self._house.store.read(
                     partial(
                         accept.check_recipient,
@@ -157,6 +170,15 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
             return self._refuse(error, question)
 
+    async def _gets_answer(self) -> bool:
+        """Wait as long as a client that guesses addresses has to. False if it is told nothing of this recipient now."""
+        if self._is_trusted or not self._are_strangers:
+            return True
+        seconds = self._house.admission.wait_before_reply(self._peer, self._house.clock())
+        if seconds:
+            await self._pause(seconds)
+        return seconds is not None
+
     def leave(self) -> None:
         """The session is over: let go of a message that did not come to its end."""
         message_id, self._coming = self._coming, None
@@ -169,10 +191,13 @@ class Reception:
             return self._house.failed(error)
         if reply == replies.NO_SUCH_USER and self._are_strangers and not self._is_trusted:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
+        self._tell_of_refusal(question, reply)
+        return reply
+
+    def _tell_of_refusal(self, question: Question, reply: Reply) -> None:
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
         self._remember(question, reply)
-        return reply
 
     def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
         """Let the trace tell of a refusal."""
