@@ -266,8 +266,8 @@ def test_who_goes_on_guessing_in_new_sessions_is_sent_away(who):
         async with serving() as served:
             told = []
             for _ in range(UNKNOWN.burst + 1):
-                reception = Reception(served.house, peer=peer, pause=no_pause, **what)
-                told.append(await reception.answer(guess))
+                reception = Reception(served.house, peer=peer, **what)
+                told.append(await reception.answer(guess, no_pause))
             assert set(told[:20]) == {replies.NO_SUCH_USER}
             assert told[-1] == last
 

@@ -145,8 +145,9 @@ def test_a_refusal_without_an_answer_is_told_in_the_log_and_the_trace():
             async def pause(seconds):
                 waits.append(seconds)
 
-            reception = Reception(served.house, peer="192.0.2.1", are_strangers=True, pause=pause)
-            told = [await reception.answer(RecipientGiven(addresses.parse("support@example.com"))) for _ in range(30)]
+            reception = Reception(served.house, peer="192.0.2.1", are_strangers=True)
+            asked = RecipientGiven(addresses.parse("support@example.com"))
+            told = [await reception.answer(asked, pause) for _ in range(30)]
             count = len(waits)
             assert told == [replies.RECIPIENT_OK] * count + [replies.TOO_MANY_UNKNOWN] * (30 - count)
             assert 0 < count < 30

@@ -194,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer:
             self._timer.cancel()
         if self._upgrade:  # it tells why it failed, if it still can
-            self._loop.call_later(self._server.bounds.linger, self._upgrade.cancel)
+            self._watch(self._server.bounds.linger, self._upgrade.cancel)
         self._wake()
         self._end_pause()
         is_over = self._session is not None and self._session.farewell is not None
@@ -288,6 +288,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             self.connection_lost(None)
         self._upgrade = None
+        if self._is_lost and self._timer:
+            self._timer.cancel()  # or it would keep what TLS has in memory, for as long as it runs
         if transport and spoken:
             self._transport = transport
             transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
@@ -304,11 +306,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._reception = Reception(
-            self._server.house,
-            peer=self.peer,
-            are_strangers=self.are_strangers,
-            is_trusted=self._is_trusted,
-            pause=self._pause_before_reply,
+            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
         )
         session = Session(
             self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
@@ -343,7 +341,7 @@ class Connection(asyncio.BufferedProtocol):
                 if isinstance(question, TlsWanted):
                     await self._start_tls(session)
                 elif question is not None:
-                    session.answer(await self._reception.answer(question))
+                    session.answer(await self._reception.answer(question, self._pause_before_reply))
                     answered += 1
                 if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
                     session.close(self._farewell or replies.BYE)

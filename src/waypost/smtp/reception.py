@@ -31,6 +31,9 @@ PART = 1024 * 1024
 """Octets of a message that are read at once for the checks of its sender."""
 
 
+Pause = Callable[[float], Awaitable[object]]
+"""Waits before a reply."""
+
 RANDOM_OCTETS = 8
 """Of an id."""
 
@@ -113,18 +116,15 @@ class Reception:
         peer: str,
         are_strangers: bool,
         is_trusted: bool = False,
-        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over.
 
         `is_trusted`: whether a setting names the network of this client, so that its senders are believed.
-        `pause` waits for so many seconds, or until it does not matter any more.
         """
         self._house = house
         self._peer = peer
         self._are_strangers = are_strangers
         self._is_trusted = is_trusted
-        self._pause = pause
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
 
@@ -146,11 +146,14 @@ class Reception:
         """The session has refused a message by itself."""
         self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
-    async def answer(self, question: Question) -> Reply:
-        """The answer to a question of the session. Never raises."""
+    async def answer(self, question: Question, pause: Pause = asyncio.sleep) -> Reply:
+        """The answer to a question of the session. Never raises.
+
+        `pause` waits for so many seconds, or until it does not matter any more.
+        """
         try:
             if isinstance(question, RecipientGiven):
-                if not await self._gets_answer():
+                if not await self._gets_answer(pause):
                     self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN)
                     return replies.TOO_MANY_UNKNOWN
                 await self._house.store.read(
@@ -170,13 +173,13 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
             return self._refuse(error, question)
 
-    async def _gets_answer(self) -> bool:
+    async def _gets_answer(self, pause: Pause) -> bool:
         """Wait as long as a client that guesses addresses has to. False if it is told nothing of this recipient now."""
         if self._is_trusted or not self._are_strangers:
             return True
         seconds = self._house.admission.wait_before_reply(self._peer, self._house.clock())
         if seconds:
-            await self._pause(seconds)
+            await pause(seconds)
         return seconds is not None
 
     def leave(self) -> None:
