@@ -150,7 +150,8 @@ async def test_the_client_of_the_standard_library_hands_over():
 @on_both_loops
 async def test_who_hands_over_many_unknown_recipients_is_no_stranger_who_guesses():
     offer = LMTP | {"unknown_recipient_limit": 3}
-    async with serving(a_store(), offer=offer) as served, served.client(GREETING) as client:
+    listener = {"are_strangers": False}
+    async with serving(a_store(), offer=offer, listener=listener) as served, served.client(GREETING) as client:
         client.say(*HELLO, *["RCPT TO:<unknown@example.com>"] * 50, TWO[0], "QUIT")
         told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
         assert told == ["250", "250", *["550"] * 50, "250", "221"]

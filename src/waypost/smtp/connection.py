@@ -132,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
 
         `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
         """
-        self._transport = transport
+        self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
         self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
@@ -485,6 +485,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._session:
             self._reception.leave()
             self._account(self._session)
+        # TLS and this connection refer to each other. Without this its memory would wait for the garbage collector.
+        self._transport = self._under_tls
         self._server.closed(self, was_admitted=self._is_admitted)
 
     # Time
