@@ -82,12 +82,12 @@ class House:
     @cached_property
     def refusals(self) -> Refusals:
         """What the trace can tell of mail that was refused."""
-        return Refusals(self.store, self.clock, self.failed)
+        return Refusals(self.store, self.clock, self.failed, self.emit)
 
     @cached_property
     def leftovers(self) -> Leftovers:
         """What is let go in the background."""
-        return Leftovers(self.store, failed=self.failed)
+        return Leftovers(self.store, failed=self.failed, emit=self.emit)
 
     def failed(self, error: Exception) -> Reply:
         """A failure of ours: the log learns the cause, the client an id and that it may try again."""
