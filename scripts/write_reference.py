@@ -20,7 +20,7 @@ from waypost.domain import messages
 from waypost.domain.delivery import STATES, Policy
 from waypost.http_bounds import HttpBounds
 from waypost.settings import Settings, environment_name, option_name
-from waypost.smtp import admission, data, grammar, offer, replies
+from waypost.smtp import admission, data, grammar, guessing, offer, replies
 from waypost.smtp.bounds import Bounds
 
 ROOT = Path(__file__).parents[1]
@@ -160,6 +160,9 @@ def smtp_page() -> str:
             f"| commands of a session in a row without a message | {offer.COMMAND_LIMIT:,} |",
             f"| refused commands of a session | {offer.ERROR_LIMIT} |",
             f"| unknown recipients of a session | {offer.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
+            "| refused commands before EHLO, HELO or LHLO; lines of HTTP, TLS in clear | none: the session ends |",
+            *map(_guesses, guessing.SIZES),
+            f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
             "| messages a minute from one address | any number, `--smtp-messages-each` |",
@@ -220,6 +223,15 @@ def http_page() -> str:
             "connection closed (RFC 9112 section 6.3).",
             "",
         ]
+    )
+
+
+def _guesses(size: guessing.Size) -> str:
+    """The row for what a network of this size may guess."""
+    free = f"{size.free.burst}, and one more each {1 / size.free.per_second:g} s"
+    return (
+        f"| unknown recipients of a /{size.ipv4} network, /{size.ipv6} with IPv6, before its replies to RCPT wait | "
+        f"{free}; then up to {size.longest_step:g} s between two replies |"
     )
 
 

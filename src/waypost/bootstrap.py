@@ -290,7 +290,11 @@ class Service:
         )
         checker = None
         if settings.checks_senders:
-            checker = Checker(settings.resolvers, lambda works: self._emit(events.DnsChanged(works=works)))
+            checker = Checker(
+                settings.resolvers,
+                lambda works: self._emit(events.DnsChanged(works=works)),
+                start_task=partial(tasks.start, where="authentication", emit=self._emit),
+            )
             await checker.start()
             opened.push_async_callback(checker.stop)
         reserve, reusable = settings.disk_reserve_octets, self._store.reusable_octets

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from tests.differential.comparison import CLOSED, Difference
 from tests.differential.dialogues import END
 from tests.differential.player import NOT_OFFERED
+from waypost.smtp import grammar
 
 A, P = "aiosmtpd", "Postfix"
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+A_GREETING = re.compile(rb"(?i)\n(?:EHLO|HELO) +[!-~]{1,255} *\r\n")
 AN_ADDRESS_ARGUMENT = re.compile(rb"(?i)(?:MAIL FROM|RCPT TO): *(?P<path>.*?)(?P<parameters>(?: [^<> ]*)*)")
 
 
@@ -99,6 +101,20 @@ def sees_two(it):
     return it.theirs.count(354) > it.ours.count(354) and not has_real_end
 
 
+def is_http(said):
+    return any(map(grammar.is_http, said.splitlines(keepends=True)))
+
+
+def is_greeted(it):
+    """Whether Waypost had taken a greeting by then."""
+    return A_GREETING.search(b"\n" + it.said_before) is not None
+
+
+def is_over(codes):
+    """Whether the session ended unasked."""
+    return codes == CLOSED or (isinstance(codes, list) and 221 not in codes)
+
+
 PATH = (refused("MAIL", "RCPT"), ours(501))
 
 EXPECTED = {
@@ -124,11 +140,17 @@ EXPECTED = {
         "RFC 5321 section 4.5.3.1.4, and each extension adds what it says (RFC 1870, 3461, 6152, 6531).",
         lambda it: 500 in (it.ours, it.theirs) and len(it.said) > 510 and it.verb not in ("", "BDAT"),
     ),
-    "A header is no command": Reason(
-        "P", "500", "hangs up on what looks like one (a word and a colon)",
-        "Postfix takes it for a web browser or a broken client. RFC 5321 section 4.2.4: 500 is the answer to what is "
-        "not recognised.",
-        lambda it: it.kind == "command" and it.ours == 500 and it.theirs in (221, CLOSED) and b":" in it.said,
+    "HTTP and header fields are no commands": Reason(
+        "A", "hangs up (521)", "refuses each line (500)",
+        "A web page can make a browser send commands in the body of a request. Postfix hangs up too "
+        "(smtpd_forbidden_commands).",
+        lambda it: it.kind in ("command", "rest") and last(it.ours) == 521 and is_http(it.said),
+    ),
+    "The first error before a greeting ends the session": Reason(
+        "AP", "hangs up", "go on",
+        "The first line of a request of another protocol is such an error, and what follows it is not the client's. "
+        "RFC 5321 section 4.1.4 has a client begin with EHLO.",
+        lambda it: it.kind != "sender" and not is_greeted(it) and is_over(it.ours),
     ),
     "A greeting has one word": Reason(
         "AP", "501 (500 where it is no UTF-8)", "take anything",

@@ -49,6 +49,20 @@ RECIPIENTS = [
     "RCPT TO:<bücher@bücher.example>\r\n".encode(),
 ]
 
+FOREIGN = [
+    b"GET / HTTP/1.1\r\n",
+    b"post /mail HTTP/1.0\r\n",
+    b"MAIL / HTTP/1.1\r\n",
+    b"OPTIONS * HTTP/1.1\r\n",
+    b"CONNECT mail.example:25 HTTP/1.1\r\n",
+    b"PRI * HTTP/2.0\r\n",
+    b"GET /" + b"x" * 1_200 + b" HTTP/1.1\r\n",
+    b"Host: 127.0.0.1:1025\r\n",
+    b"sec-ch-ua-mobile: ?0\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+"""How other protocols begin. No mail is accepted on a connection on which one of these came in place of a command."""
+
 COMMANDS = [
     *GREETINGS,
     *MAILS,
@@ -65,6 +79,7 @@ COMMANDS = [
     b"HELP\r\n",
     b"AUTH PLAIN\r\n",
     b"QUIT\r\n",
+    *FOREIGN,
 ]
 """What clients say."""
 

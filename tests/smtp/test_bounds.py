@@ -410,7 +410,7 @@ async def test_a_temporary_failure_does_not_count_as_an_unknown_recipient():
 @on_both_loops
 async def test_a_client_that_errs_too_often_is_disconnected():
     async with serving_watchful(offer={"error_limit": 3}) as served, served.client() as client:
-        client.say(*["NONSENSE"] * 10)
+        client.say("HELO client.example", *["NONSENSE"] * 10)
         heard = await client.hear_all()
-        assert [line[:3] for line in heard] == ["500", "500", "421"]
+        assert [line[:3] for line in heard] == ["250", "500", "500", "421"]
         assert closed_because(served) == ["421 4.7.0 Too many errors"]

@@ -23,6 +23,47 @@ def test_a_line_is_a_verb_and_an_argument(line, command):
     assert grammar.split_command(line) == command
 
 
+OF_HTTP = [
+    "GET / HTTP/1.1",
+    "GET /",
+    "post / HTTP/1.1",
+    "PUT",
+    "PRI * HTTP/2.0",
+    "CONNECT mail.example:25 HTTP/1.1",
+    "MAIL / HTTP/1.1",
+    "PROPFIND /a b HTTP/1.1",
+    "M-SEARCH * HTTP/1.1",
+    "NOOP x HTTP/3",
+    "GET /" + 3_000 * "x" + " HTTP/1.1",
+    "Host: mail.example",
+    "sec-ch-ua: x",
+    "Subject:",
+    64 * "x" + ":",
+]
+OF_SMTP = [
+    "",
+    "MAIL FROM:<a@b.example>",
+    "MAIL FROM:<get@b.example> SIZE=1",
+    "RCPT TO:<http@b.example>",
+    "EHLO post.example",
+    "EHLO [IPv6:2001:db8::1]",
+    "NOOP GET / HTTP",
+    "NOOP HTTP/1.1",
+    "GETS / HTTP",
+    "PUTTING",
+    "NOOP x HTTP/1.1 ",
+    " GET / HTTP/1.1",
+    ":",
+    65 * "x" + ":",
+    "MAIL " + 3_000 * "x" + " HTTP/1.1",
+]
+
+
+@pytest.mark.parametrize("line", [*OF_HTTP, *OF_SMTP])
+def test_a_line_of_http_is_known_by_its_method_its_version_or_its_colon(line):
+    assert grammar.is_http(f"{line}\r\n".encode()) is (line in OF_HTTP)
+
+
 @pytest.mark.parametrize(
     ("argument", "text", "parameters"),
     [

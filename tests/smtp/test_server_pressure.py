@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from ipaddress import ip_network
 from unittest.mock import Mock
 
 import pytest
@@ -47,7 +48,8 @@ async def test_who_reads_at_last_gets_all_answers_and_may_go_on():
 
 @on_both_loops
 async def test_others_get_their_turn_between_a_hundred_recipients():
-    async with serving() as served, served.client() as client:
+    of_server = {"trusted_networks": [ip_network("127.0.0.0/8")]}
+    async with serving(of_server=of_server) as served, served.client() as client:
         client.say(
             "HELO client.example",
             "MAIL FROM:<>",

@@ -2,10 +2,11 @@
 
 import tracemalloc
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
@@ -125,6 +126,56 @@ def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
     if offer.lmtp:
         octets = octets.replace(b"EHLO", b"LHLO").replace(b"HELO", b"LHLO")
     invariants.check(offer, octets, sizes, way)
+
+
+tokens = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_!"), min_size=1, max_size=20)
+targets = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=600)
+requests = st.tuples(tokens, targets, st.sampled_from(["1.0", "1.1", "2", "3"])).map(
+    lambda parts: f"{parts[0]} {parts[1]} HTTP/{parts[2]}\r\n".encode()
+)
+header_fields = st.tuples(tokens, targets).map(lambda parts: f"{parts[0]}: {parts[1]}\r\n".encode())
+foreign = st.sampled_from(invariants.FOREIGN) | requests | header_fields
+BEFORE = [*accumulate([b"", invariants.GREETINGS[0], invariants.MAILS[0], invariants.RECIPIENTS[0]])]
+
+
+@settings(max_examples=examples(150), deadline=None)
+@given(
+    before=st.sampled_from(BEFORE), line=foreign, after=conversations() | anything, sizes=st.sets(st.integers(1, 3_000))
+)
+def test_no_mail_is_accepted_after_a_line_of_another_protocol(before, line, after, sizes):
+    session, house = dialogue.a_session(), dialogue.House()
+    session.receive(before)
+    house.serve(session)
+    asked = list(house.events)
+    told = b""
+    for piece in dialogue.cut(line + after, sizes):
+        session.receive(piece)
+        told += house.serve(session)
+    assert told == bytes(replies.NOT_SMTP)
+    assert house.events == [*asked, "closed"]
+
+
+GOOD_BEFORE_EHLO = {b"EHLO", b"HELO", b"LHLO", b"NOOP", b"RSET", b"VRFY", b"HELP", b"QUIT"}
+bad_lines = (
+    st.binary(max_size=1_200) | st.sampled_from([*invariants.MAILS, *invariants.RECIPIENTS, b"DATA", b"RSET x"])
+).map(lambda octets: octets.translate(None, b"\r\n") + b"\r\n")
+
+
+@settings(max_examples=examples(150), deadline=None)
+@given(line=bad_lines, after=conversations() | anything, sizes=st.sets(st.integers(1, 3_000)))
+def test_no_mail_is_accepted_after_an_error_before_the_greeting(line, after, sizes):
+    assume(line == b"RSET x\r\n" or line.rstrip(b"\r\n ").partition(b" ")[0].upper() not in GOOD_BEFORE_EHLO)
+    asked, told = dialogue.play(dialogue.a_session(), dialogue.cut(line + after, sizes))
+    assert asked == ["closed"]
+    assert told.count(b"\r\n") == 2  # the greeting, and one reply
+
+
+@pytest.mark.parametrize("name", [name for name in DIALOGUES if name.startswith(("http", "tls_hello", "error_before"))])
+def test_a_request_that_comes_in_two_parts_is_refused_wherever_it_is_cut(name):
+    told = DIALOGUES[name]
+    for place in range(len(told.sent)):
+        asked, answer = dialogue.play(told.session(), dialogue.cut(told.sent, {place}))
+        assert (asked, dialogue.is_told(answer, told.told)) == (told.events, True), place
 
 
 def test_a_bad_header_of_a_binary_message_is_refused_a_chunk_sooner_where_memory_is_scarce():

@@ -34,6 +34,14 @@ class Buckets:
             self._drop_some(seconds)
         return admission
 
+    def wait(self, key: Hashable, now: datetime) -> float:
+        """Seconds until a key's bucket would have the last one that was taken; nothing is taken. None are over: 0."""
+        full_at = self._full_at.get(key)
+        if full_at is None:  # as nearly always
+            return 0.0
+        over = full_at - now.timestamp() - self._rate.burst / self._rate.per_second
+        return min(max(0.0, over), self._patience)  # a later moment was kept before the clock went back
+
     def _drop_some(self, now: float) -> None:
         waiting = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
         newest = sorted(waiting, key=waiting.__getitem__)[-MAX_BUCKETS // 2 :]

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from waypost.authentication.process import WorkerDied, WorkerProcess
 from waypost.domain.authentication import Claim, Verdicts, undecided
@@ -39,6 +40,10 @@ class Limits:
     backoff_limit: float = 60.0
 
 
+StartTask = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Runs a coroutine in the background."""
+
+
 class Checker:
     """SPF, DKIM and DMARC of messages, by a worker process, while the DNS works.
 
@@ -51,7 +56,10 @@ class Checker:
         on_change: Callable[[bool], None] = lambda _: None,
         *,
         limits: Limits | None = None,
+        start_task: StartTask = asyncio.create_task,
     ) -> None:
+        """`start_task` runs a coroutine in the background, and logs the error that ends it."""
+        self._start_task = start_task
         self._resolvers = resolvers
         self._on_change = on_change
         self._limits = limits or Limits()
@@ -68,7 +76,7 @@ class Checker:
 
     async def start(self) -> None:
         """Begin to find out whether the DNS works. Returns at once; until it is known, nothing is checked."""
-        self._watching = asyncio.create_task(self._watch())
+        self._watching = self._start_task(self._watch())
 
     async def stop(self) -> None:
         """End the worker. Checks that are under way end as undecided."""

@@ -1,4 +1,4 @@
-"""Who may connect: so many at once in all, so many from one address, and so many messages from it."""
+"""Who may connect: so many at once in all, so many from one address, and so many messages and guesses from it."""
 
 from collections import Counter
 from datetime import datetime
@@ -7,6 +7,7 @@ from waypost.app.buckets import Buckets, network_of
 from waypost.domain import limits
 from waypost.smtp import replies
 from waypost.smtp.bounds import Bounds
+from waypost.smtp.guessing import Guessing
 from waypost.smtp.replies import Reply
 
 UNKNOWN = limits.Rate(per_second=0.1, burst=200)
@@ -26,6 +27,7 @@ class Admission:
         self._new = _a_minute(bounds.new_connections_a_minute)
         self._messages = _a_minute(bounds.messages_a_minute)
         self._unknown = Buckets(UNKNOWN)
+        self._guessing = Guessing()
 
     @property
     def is_crowded(self) -> bool:
@@ -61,7 +63,12 @@ class Admission:
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
         """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
+        self._guessing.count(peer, now)
         return None if self._unknown.take(network_of(peer), now).admitted else replies.TOO_MANY_UNKNOWN
+
+    def wait_before_reply(self, peer: str, now: datetime) -> float | None:
+        """Seconds that the reply to RCPT waits, because an address has guessed too much; None if it gets none now."""
+        return self._guessing.wait(peer, now)
 
 
 def _a_minute(count: float) -> Buckets | None:

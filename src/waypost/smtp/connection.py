@@ -107,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         self._within_tls: bytes | None = None
         """What a quick client says in TLS before we hear that the handshake is made."""
         self._hearing: asyncio.Future[None] | None = None
+        self._pausing: asyncio.Future[None] | None = None
+        """The pause before a reply to a client that guesses addresses."""
         self._deaf_since = 0.0
         self._held = 0
         self._progress = self._transfers = self._transferred = 0
@@ -130,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
 
         `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
         """
-        self._transport = transport
+        self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
         self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
@@ -192,8 +194,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer:
             self._timer.cancel()
         if self._upgrade:  # it tells why it failed, if it still can
-            self._loop.call_later(self._server.bounds.linger, self._upgrade.cancel)
+            self._watch(self._server.bounds.linger, self._upgrade.cancel)
         self._wake()
+        self._end_pause()
         is_over = self._session is not None and self._session.farewell is not None
         if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
             self._server.tls_failed(self.peer, exc)
@@ -224,6 +227,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif self._answering is not None:
             self._farewell = reply
+            self._end_pause()
         elif not self._session.farewell:
             self._session.close(reply)
             self._send(self._session)
@@ -284,6 +288,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             self.connection_lost(None)
         self._upgrade = None
+        if self._is_lost and self._timer:
+            self._timer.cancel()  # or it would keep what TLS has in memory, for as long as it runs
         if transport and spoken:
             self._transport = transport
             transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
@@ -335,7 +341,7 @@ class Connection(asyncio.BufferedProtocol):
                 if isinstance(question, TlsWanted):
                     await self._start_tls(session)
                 elif question is not None:
-                    session.answer(await self._reception.answer(question))
+                    session.answer(await self._reception.answer(question, self._pause_before_reply))
                     answered += 1
                 if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
                     session.close(self._farewell or replies.BYE)
@@ -362,6 +368,26 @@ class Connection(asyncio.BufferedProtocol):
         self._account(session)
         self._resume()
         self._send(session)
+
+    async def _pause_before_reply(self, seconds: float) -> None:
+        """Hold the next reply back, unless the client goes or the server stops. Others are served meanwhile."""
+        if self._is_lost or self._farewell:
+            return
+        assert self._session
+        self._flush(self._session)  # earlier replies are not held back
+        self._pausing = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._end_pause)
+        self._server.busy -= 1
+        try:
+            await self._pausing
+        finally:
+            self._server.busy += 1
+            timer.cancel()
+            self._pausing = None
+
+    def _end_pause(self) -> None:
+        if self._pausing and not self._pausing.done():
+            self._pausing.set_result(None)
 
     def _next_question(self, session: Session) -> Question | None:
         if self._held and self._memory.is_scarce:
@@ -459,6 +485,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._session:
             self._reception.leave()
             self._account(self._session)
+        # TLS and this connection refer to each other. Without this its memory would wait for the garbage collector.
+        self._transport = self._under_tls
         self._server.closed(self, was_admitted=self._is_admitted)
 
     # Time

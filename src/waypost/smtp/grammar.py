@@ -43,6 +43,18 @@ _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\s=\
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _UNITEXT = re.compile(r"(?:[!-*,-<>-\[\]-~]|[^\x00-\x7f]|\\x\{[0-9A-F]{2,6}\})+")
 _CHUNK = re.compile(r"(?P<size>[0-9]{1,20})(?P<last> LAST)?", re.IGNORECASE | re.ASCII)
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+_HTTP_START = re.compile(
+    rf"(?i:(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI)[ \r])|{_NAME}{{1,64}}:".encode()
+)
+"""A method of HTTP (RFC 9110 section 9.3, RFC 9113 section 3.4), or the name of a header field."""
+
+_HTTP_REQUEST = re.compile(rf"{_NAME}+ [^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n".encode())
+"""The first line of a request with whatever method (RFC 9112 section 3)."""
+
+TLS_HANDSHAKE = b"\x16\x03"
+"""How a ClientHello begins: a handshake record, in all versions of TLS (RFC 8446 section 5.1)."""
+
 _HELO = re.compile(r"[!-~]{1,255}")
 
 
@@ -67,6 +79,17 @@ def split_command(line: str) -> tuple[str, str]:
     verb, _, argument = line.partition(" ")
     # Some letters that are not ASCII have capitals that are, and a verb is ASCII.
     return verb.upper() if verb.isascii() else verb, argument.strip(" ")
+
+
+def is_http(line: bytes | bytearray) -> bool:
+    """Whether a line, or the beginning of one that is too long for any command, is HTTP, or a header field.
+
+    No command of SMTP has a colon at the end of its verb. A line that is too long is judged by its beginning alone, so
+    that it does not matter how much of it has come.
+    """
+    if _HTTP_START.match(line):
+        return True
+    return len(line) <= LONGEST_LINE and _HTTP_REQUEST.fullmatch(line) is not None
 
 
 def line_limit(line: bytes) -> int:

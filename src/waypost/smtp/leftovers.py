@@ -5,14 +5,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from waypost import events, tasks
 from waypost.app import accept, ports
 
 
 class Leftovers:
     """A queue, cleared by one task. What is left of it when the server ends is for the next one."""
 
-    def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object]) -> None:
+    def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], emit: events.Emit) -> None:
         """`failed` is told of what could not be let go; it is purged later."""
+        self._emit = emit
         self._store = store
         self._failed = failed
         self._waiting: deque[str] = deque()
@@ -22,7 +24,7 @@ class Leftovers:
         """This message will not come to its end."""
         self._waiting.append(message_id)
         if self._clearing is None:
-            self._clearing = asyncio.get_running_loop().create_task(self._clear())
+            self._clearing = tasks.start(self._clear(), where="smtp", emit=self._emit)
 
     async def stop(self) -> None:
         """Wait for the step under way."""

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -31,6 +31,9 @@ PIECES_AT_ONCE = 8
 PART = 1024 * 1024
 """Octets of a message that are read at once for the checks of its sender."""
 
+
+Pause = Callable[[float], Awaitable[object]]
+"""Waits before a reply."""
 
 RANDOM_OCTETS = 8
 """Of an id."""
@@ -80,12 +83,12 @@ class House:
     @cached_property
     def refusals(self) -> Refusals:
         """What the trace can tell of mail that was refused."""
-        return Refusals(self.store, self.clock, self.failed)
+        return Refusals(self.store, self.clock, self.failed, self.emit)
 
     @cached_property
     def leftovers(self) -> Leftovers:
         """What is let go in the background."""
-        return Leftovers(self.store, failed=self.failed)
+        return Leftovers(self.store, failed=self.failed, emit=self.emit)
 
     def failed(self, error: Exception) -> Reply:
         """A failure of ours: the log learns the cause, the client an id and that it may try again."""
@@ -107,7 +110,14 @@ def _refusal(verdicts: Verdicts) -> Reply | None:
 class Reception:
     """Answers the questions of one client's session, and lets it begin messages or not."""
 
-    def __init__(self, house: House, *, peer: str, are_strangers: bool, is_trusted: bool = False) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        peer: str,
+        are_strangers: bool,
+        is_trusted: bool = False,
+    ) -> None:
         """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over.
 
         `is_trusted`: whether a setting names the network of this client, so that its senders are believed.
@@ -137,10 +147,16 @@ class Reception:
         """The session has refused a message by itself."""
         self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
-    async def answer(self, question: Question) -> Reply:
-        """The answer to a question of the session. Never raises."""
+    async def answer(self, question: Question, pause: Pause = asyncio.sleep) -> Reply:
+        """The answer to a question of the session. Never raises.
+
+        `pause` waits for so many seconds, or until it does not matter any more.
+        """
         try:
             if isinstance(question, RecipientGiven):
+                if not await self._gets_answer(pause):
+                    await self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN)
+                    return replies.TOO_MANY_UNKNOWN
                 await self._house.store.read(
                     partial(
                         accept.check_recipient,
@@ -158,6 +174,15 @@ class Reception:
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
             return await self._refuse(error, question)
 
+    async def _gets_answer(self, pause: Pause) -> bool:
+        """Wait as long as a client that guesses addresses has to. False if it is told nothing of this recipient now."""
+        if self._is_trusted or not self._are_strangers:
+            return True
+        seconds = self._house.admission.wait_before_reply(self._peer, self._house.clock())
+        if seconds:
+            await pause(seconds)
+        return seconds is not None
+
     def leave(self) -> None:
         """The session is over: let go of a message that did not come to its end."""
         message_id, self._coming = self._coming, None
@@ -170,10 +195,13 @@ class Reception:
             return self._house.failed(error)
         if reply == replies.NO_SUCH_USER and self._are_strangers and not self._is_trusted:
             reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
+        await self._tell_of_refusal(question, reply)
+        return reply
+
+    async def _tell_of_refusal(self, question: Question, reply: Reply) -> None:
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
         await self._remember(question, reply)
-        return reply
 
     async def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
         """Let the trace tell of a refusal: of a recipient that nobody owns, or of a message for its recipients."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from waypost import events, tasks
 from waypost.app import ports
 from waypost.domain.addresses import Address
 from waypost.smtp.replies import Reply
@@ -34,7 +35,10 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 class Refusals:
     """The refusals of one server."""
 
-    def __init__(self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object]) -> None:
+    def __init__(
+        self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], emit: events.Emit
+    ) -> None:
+        self._emit = emit
         self._store = store
         self._clock = clock
         self._failed = failed
@@ -69,7 +73,7 @@ class Refusals:
             )
         )
         if self._task is None:
-            self._task = asyncio.create_task(self._keep())
+            self._task = tasks.start(self._keep(), where="smtp", emit=self._emit)
 
     async def close(self) -> None:
         """Keep what still waits."""

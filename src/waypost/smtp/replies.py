@@ -125,7 +125,8 @@ TOO_MANY_UNKNOWN = _reply(
     421,
     "4.7.0",
     "Too many unknown recipients",
-    means="So many addresses of this session do not exist here that it looks like somebody who collects addresses.",
+    means="So many addresses that this client has named do not exist here that it looks like somebody who collects "
+    "addresses. The last recipient may exist or not.",
     sender="Take addresses that were answered 550 off your list; messages not yet accepted may be sent again.",
 )
 TOO_MANY_COMMANDS = _reply(
@@ -257,6 +258,14 @@ BARE_LINE_END = _reply(
     "A line must end with <CR><LF>; bare <CR> or <LF> is not accepted",
     means="With other line ends one message can be made to look like two, so the session ends.",
     sender=_CLIENT_FAULT,
+)
+NOT_SMTP = _reply(
+    521,
+    "5.5.1",
+    "This is not SMTP",
+    means="An HTTP request, a header field or the start of a TLS handshake came in place of a command. The session "
+    "ends, because a web page can make a browser send mail commands in the body of a request.",
+    sender="TLS begins after STARTTLS, or on the port for it. A message begins after the answer to DATA.",
 )
 NO_SUCH_USER = _reply(
     550,

@@ -4,6 +4,9 @@ The caller feeds what it received, then asks for the next question until there i
 for `answer` before it goes on, so pipelined commands (RFC 2920) are served in order. The same octets give the same
 questions and replies however they are cut.
 
+A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. A web page can
+make a browser send any commands to any port in the body of a request, but it cannot choose how the request begins.
+
     START ──EHLO/HELO──▶ READY ──MAIL──▶ MAIL ──RCPT──▶ RCPT ──DATA──▶ DATA ────▶ READY
       ▲                    ▲               │              │ └──BDAT──▶ BDAT ─LAST─▶ READY
       └── STARTTLS         └── RSET, EHLO ─┴──────────────┘            any ──QUIT──▶ over
@@ -71,6 +74,8 @@ class Session:
         """Octets of a message in the question."""
         self._client_name = ""
         self._extended = False
+        self._was_greeted = False
+        """Whether the client has said EHLO, HELO or LHLO, also if that was before the TLS handshake."""
         self._mails = self._commands = self._errors = self._unknown_recipients = 0
         self._notification = NOTHING_SAID
         self._chunk_size = 0
@@ -277,11 +282,17 @@ class Session:
         return [reply] * (len(recipients) or 1)
 
     def _step_command(self) -> bool:
+        if self._input.startswith(grammar.TLS_HANDSHAKE):
+            self.close(replies.NOT_SMTP)
+            return False
         end = self._input.find(b"\n")
         if end < 0:
             if b"\r" in self._input[:-1]:
                 self.close(replies.BARE_LINE_END)
             elif len(self._input) > grammar.LONGEST_LINE:
+                if not self._line_too_long and grammar.is_http(self._input):
+                    self.close(replies.NOT_SMTP)
+                    return False
                 self._line_too_long = True
                 # The verb decides on the limit, and the last octet may be the CR of the line's end.
                 del self._input[len("MAIL ") : -1]
@@ -300,6 +311,9 @@ class Session:
         return self._question is None
 
     def _command(self, line: bytes) -> None:
+        if not self._line_too_long and grammar.is_http(line):
+            self.close(replies.NOT_SMTP)
+            return
         try:
             reply = self._refuse_too_long(line)
             if reply is None and not self._farewell:
@@ -315,6 +329,9 @@ class Session:
         if reply.code >= 500:
             self.last_error = reply
             self._errors += 1
+            if not self._was_greeted and line[:4].upper() not in _GREETINGS:
+                self.close(reply)
+                return
             if self._errors >= self._offer.error_limit:
                 self.close(replies.TOO_MANY_ERRORS)
                 return
@@ -367,6 +384,7 @@ class Session:
 
     def _greeted(self, name: str, *, extended: bool) -> None:
         self._client_name, self._extended = name, extended
+        self._was_greeted = True
         self._state = State.READY
         self._forget_message()
 
@@ -447,6 +465,9 @@ class Session:
             size, is_last = grammar.parse_chunk(argument)
         except grammar.BadSyntax:
             self.close(replies.BAD_BDAT)
+            return
+        if not self._was_greeted:
+            self.close(replies.OUT_OF_ORDER.about(verb="BDAT", needed="say MAIL and RCPT first"))
             return
         if size > 2 * self._offer.message_limit:
             self.close(replies.MESSAGE_TOO_BIG.about(limit=self._offer.message_limit))
@@ -559,6 +580,10 @@ def _welcome(offer: Offer, is_tls: bool) -> Reply:
         "HELP",
     ]
     return replies.EHLO.about(hostname=offer.hostname, extensions="\n".join(extensions))
+
+
+_GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
+"""A client whose EHLO was refused says HELO in the same session (RFC 5321 section 3.2)."""
 
 
 def _always(reply: Reply) -> Callable[[Session, str], Reply | None]:
