@@ -1,10 +1,14 @@
 """Asking a DNS server that is slow, broken or gone."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
 import pytest
 
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
-from tests.patience import PATIENCE
-from waypost.authentication.resolver import NotAnswered, Questions, Resolver
+from tests.patience import PATIENCE, wait_until
+from waypost.authentication.places import AT_ONCE
+from waypost.authentication.resolver import TRY_LIMIT, NotAnswered, Questions, Resolver, Unanswered
 from waypost.domain.authentication import Answer
 
 
@@ -106,3 +110,54 @@ def test_a_system_without_resolvers(monkeypatch):
     assert not Resolver().works(0.15)
     with pytest.raises(NotAnswered):
         Resolver().ask("a.example", "TXT", 1.0)
+
+
+def many(resolver, names, seconds):
+    """What comes of questions that are asked at the same time."""
+
+    def ask(name):
+        try:
+            return resolver.ask(name, "TXT", seconds)
+        except NotAnswered as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        return list(threads.map(ask, names))
+
+
+def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads():
+    with Zone({"example.net": {"TXT": ["x"]}}) as zone:
+        zone.silent_below = "slow.example"
+        resolver = Resolver([zone.address])
+        names = [f"{number}.slow.example" for number in range(AT_ONCE)]
+        asking = Thread(target=many, args=(resolver, names, 2 * TRY_LIMIT + PATIENCE))
+        asking.start()
+        wait_until(lambda: not resolver._unanswered.allows("more.slow.example"))
+        asked = len(zone.questions)
+        with pytest.raises(NotAnswered, match="too many questions about this domain are unanswered"):
+            resolver.ask("more.slow.example", "TXT", PATIENCE)
+        assert zone.asked("more.slow.example") == 0 < asked
+        assert resolver.ask("example.net", "TXT", PATIENCE).records
+        asking.join()
+        assert resolver._unanswered.allows("more.slow.example")
+
+
+def test_what_is_known_of_a_silent_domain_is_still_told():
+    with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
+        resolver = Resolver([zone.address])
+        assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
+        resolver._unanswered = Unanswered(0)
+        zone.silent = True
+        assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
+        with pytest.raises(NotAnswered):
+            resolver.ask("c.slow.example", "TXT", PATIENCE)
+
+
+def test_a_question_that_becomes_one_too_many_is_given_up():
+    with Zone({"slow.example": SILENT}) as zone:
+        resolver = Resolver([zone.address])
+        resolver._unanswered = Unanswered(0)
+        resolver._unanswered.allows = lambda _: True
+        with pytest.raises(NotAnswered, match="too many"):
+            resolver.ask("slow.example", "TXT", PATIENCE)
+        assert zone.asked("slow.example") == 1

@@ -27,6 +27,8 @@ def check(claim: Claim, questions: Questions) -> Spf:
     try:
         query = _Query(claim, local_part or "postmaster", domain, questions)
         outcome, _, _ = query.check()
+    except MemoryError:
+        raise  # it is our memory, so it says nothing of the message
     except Exception as error:  # noqa: BLE001 - whoever finds a record that breaks the library breaks SPF alone
         return Spf(Outcome.PERMERROR, domain, identity, f"cannot be evaluated: {type(error).__name__}")
     # What the library says on success is for people, and an `exp=` text is for its author; errors are worth telling.

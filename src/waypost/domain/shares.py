@@ -1,0 +1,63 @@
+"""Fair shares of a bounded resource: how much of it one network, or one DNS domain, may hold at once.
+
+A share depends on how much is free: nobody may hold more than that. So one user alone gets half of the resource, two
+get a third each, and however many there are, something is left for the next one. These "dynamic thresholds" need no
+list of users (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+NARROW = 1
+"""Times what is free: the share of one user."""
+
+WIDE = 2
+"""Times what is free: the share of neighbours together, who may be one user with several addresses or names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Whom something is counted for, and how many times as much as is free they may hold."""
+
+    holder: str
+    factor: int
+
+
+def of_address(address: str) -> tuple[Share, ...]:
+    """The shares that a client's IP address counts for: its own and its network's.
+
+    With IPv6 one host has a /64, and one customer of a provider a /48 (RFC 6177). What is no IP address, as in a test,
+    has a share of its own.
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return (Share(address, NARROW),)
+    if isinstance(found, IPv6Address):
+        if found.ipv4_mapped is None:
+            groups = found.exploded[:19]
+            return Share(f"{groups}::/64", NARROW), Share(f"{groups[:14]}::/48", WIDE)
+        found = found.ipv4_mapped
+    return Share(str(found), NARROW), Share(f"{str(found).rpartition('.')[0]}.0/24", WIDE)
+
+
+def of_domain(name: str) -> tuple[Share, ...]:
+    """The shares that a question about a DNS name counts for: by its last three labels, and by its last two.
+
+    Which labels one owner has is not in the DNS. Two labels may be one owner's domain, below which there are as many
+    names as he likes, or a suffix of many owners, such as `co.uk`.
+    """
+    labels = name.rstrip(".").lower().rsplit(".", 3)[-3:]
+    whole = ".".join(labels)
+    if len(labels) < 3:
+        return (Share(whole, WIDE),)
+    return Share(whole, NARROW), Share(".".join(labels[1:]), WIDE)
+
+
+def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
+    """Whether so much more may be held: it is free, and with it no holder would have more than a share.
+
+    `held_by` says how much a holder has by now. A holder that has nothing may have all that is free.
+    """
+    return amount <= free and all(held_by(share.holder) + amount <= share.factor * free for share in shares)
