@@ -4,6 +4,7 @@ import contextlib
 import smtplib
 import socket
 import struct
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def house_with(zone, mode):
 
 @pytest.fixture(scope="module")
 def recording():
-    with Zone(zone_of()) as zone, house_with(zone, "record") as house:
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "record") as house:
         yield house
 
 
@@ -178,7 +179,17 @@ def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for
     assert refused.value.smtp_code == 451
     assert refused.value.smtp_error.startswith(b"4.7.0 From is unclear")
     assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
-    assert send(enforcing, address, b"From: bob@broken.example\r\n\r\nx\r\n", peer=GOOD)
+
+
+def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothing_is_enforced(enforcing, recording):
+    message = b"From: bob@broken.example\r\n\r\nx\r\n"
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+    assert refused.value.smtp_code == 451
+    assert refused.value.smtp_error.startswith(b"4.7.0 The DNS of the domain in From does not answer now")
+    address = recording.new_address()
+    message_id = send(recording, address, message, peer=STRANGER)
+    assert told(recording, message_id)[0][2] == "temperror (broken.example)"
 
 
 def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
@@ -195,10 +206,76 @@ def test_mail_from_this_machine_is_not_checked(enforcing):
     assert b"Authentication-Results" not in copy(enforcing, message_id, address)
 
 
-def test_while_the_dns_says_nothing_mail_is_taken_unchecked():
+FORGED = b"Authentication-Results: mx.here.example; dmarc=pass header.from=example.com\r\n"
+
+
+def first_results(octets):
+    """The value of the first `Authentication-Results` field, unfolded."""
+    return message_from_bytes(octets)["Authentication-Results"].replace("\r\n", "")
+
+
+def none_because(reason):
+    return f"mx.here.example; none\t({reason})"
+
+
+@pytest.fixture(scope="module")
+def without_dns():
     with Zone(zone_of()) as zone:
         zone.silent = True
-        with house_with(zone, "enforce") as house:
-            address = house.new_address()
-            message_id = send(house, address, MESSAGE, peer=STRANGER)
-            assert "checked" not in [event["event"] for event in house.json(f"messages/{message_id}")["trace"]]
+        yield zone
+
+
+def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
+    with house_with(without_dns, "enforce") as house:
+        address = house.new_address()
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            send(house, address, MESSAGE, peer=STRANGER)
+        assert refused.value.smtp_code == 451
+        said = b"4.7.0 Who has sent this cannot be checked now (the DNS does not answer); please try again"
+        assert refused.value.smtp_error == said
+        assert house.json("messages", address=address)["messages"] == []
+        wait_until(lambda: house.get("trace", what=address).status == 200)  # it is told a second later
+        found = house.json("trace", what=address)["refusals"]
+        assert [(refusal["stage"], refusal["unchecked"]) for refusal in found] == [
+            ("message", "the DNS does not answer")
+        ]
+
+
+def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(without_dns):
+    with house_with(without_dns, "record") as house:
+        address = house.new_address()
+        message_id = send(house, address, FORGED + MESSAGE, peer=STRANGER)
+        trace = house.json(f"messages/{message_id}")["trace"]
+        assert "checked" not in [event["event"] for event in trace]
+        assert trace[0]["unchecked"] == "the DNS does not answer"
+        assert first_results(copy(house, message_id, address)) == none_because("the DNS does not answer")
+        assert copy(house, message_id, address).endswith(FORGED + MESSAGE)
+
+
+@pytest.mark.parametrize("proxied", [("--proxy-networks", "127.0.0.1/32"), ()])
+def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
+    with testing.server("--hostname", "mx.here.example", "--trusted-networks", "", *proxied) as server:
+        house = House(server)
+        alias, primary = house.linked_pair()
+        if proxied:
+            message_id = send(house, alias, FORGED + MESSAGE, peer=STRANGER)
+        else:
+            message_id = house.deliver(FORGED + MESSAGE, alias)
+        for address in (alias, primary):
+            octets = copy(house, message_id, address)
+            assert first_results(octets) == none_because("this server checks no senders")
+            assert octets.endswith(FORGED + MESSAGE)
+        found = house.json(f"messages/{message_id}")
+        assert found["authentication_results"] == []
+        assert found["trace"][0]["forged_authentication_results"] == 1
+        assert "unchecked" not in found["trace"][0]
+        house.connect.close()
+
+
+def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked():
+    with testing.server("--hostname", "mx.here.example") as server:
+        house = House(server)
+        address = house.new_address()
+        message_id = house.deliver(MESSAGE, address)
+        assert b"Authentication-Results" not in copy(house, message_id, address)
+        house.connect.close()

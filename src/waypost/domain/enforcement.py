@@ -14,7 +14,7 @@ from waypost.domain.authors import Naming
 class Reason(StrEnum):
     """Why a message was not checked."""
 
-    OFF = "authentication is off"
+    OFF = "this server checks no senders"
     HANDED_OVER = "a mail server of ours handed it over"
     TRUSTED = "it comes from a trusted network"
     DNS_SILENT = "the DNS does not answer"
