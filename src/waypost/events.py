@@ -111,10 +111,7 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works now, or does not any more: SPF, DKIM and DMARC are checked, or mail is not checked.
-
-    With `authentication = enforce` all of it is deferred (451) as long as the DNS does not work.
-    """
+    """The DNS works now, or does not any more: then no sender is checked, and all mail is deferred with `enforce`."""
 
     works: bool
 

@@ -160,6 +160,21 @@ def test_no_octets_make_it_fail(header, name):
     assert authentication.count_forged(header, name) in {0, 1}
 
 
+def test_the_field_of_a_message_that_was_not_checked_says_none_and_why():
+    assert authentication.no_results(OURS, "the DNS does not answer") == [
+        f"Authentication-Results: {OURS}; none",
+        "\t(the DNS does not answer)",
+    ]
+
+
+@given(st.text(), st.text())
+def test_nothing_gets_out_of_the_field_of_a_message_that_was_not_checked(name, reason):
+    first, second = authentication.no_results(name, reason)
+    assert re.fullmatch(r"Authentication-Results: [^\s;()]*; none", first)
+    assert re.fullmatch(r"\t\([^()\\\r\n]{0,120}\)", second)
+    assert (first + second).isascii()
+
+
 # Whom the verdicts vouch for.
 
 

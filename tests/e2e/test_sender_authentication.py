@@ -4,6 +4,7 @@ import contextlib
 import smtplib
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 from pathlib import Path
 
@@ -223,6 +224,34 @@ def without_dns():
     with Zone(zone_of()) as zone:
         zone.silent = True
         yield zone
+
+
+FLOOD = 24
+"""Messages at the same time, more than one network may have checked."""
+
+
+def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
+    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+        zone.silent_below = "slow.example"
+        address = house.new_address()
+
+        def flood(number):
+            silent = f"{number}.slow.example"
+            message = f"From: a@{silent}\r\n\r\nx\r\n".encode()
+            try:
+                return send(house, address, message, peer="203.0.113.66", sender=f"a@{silent}")
+            except smtplib.SMTPDataError as refused:
+                return refused.smtp_code
+
+        with ThreadPoolExecutor(FLOOD) as threads:
+            flooding = [threads.submit(flood, number) for number in range(FLOOD)]
+            wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                send(house, address, MESSAGE, peer=STRANGER)
+            assert refused.value.smtp_code == 550
+            assert send(house, address, sign(), peer=STRANGER)
+            assert [each.result() for each in flooding] == [451] * FLOOD
+        assert len(house.json("messages", address=address)["messages"]) == 1
 
 
 def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
