@@ -42,6 +42,21 @@ def test_a_name_counts_for_its_last_labels(name, found):
     assert shares.of_domain(name) == tuple(Share(*each) for each in found)
 
 
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("_dmarc.m1.Slow.example.", "slow.example"),
+        ("slow.example", "slow.example"),
+        ("example", "example"),
+        ("_dmarc.bank.co.uk", "bank.co.uk"),
+        ("co.uk", "co.uk"),
+        ("m1.slow.de", "slow.de"),
+    ],
+)
+def test_whose_name_it_most_likely_is(name, owner):
+    assert shares.owner_of(name) == owner
+
+
 def fill(total, *users):
     """How much each of these users holds if each takes one in turn until none may have more."""
     held, free = Counter(), total

@@ -23,6 +23,12 @@ TRY_LIMIT = 1.0
 
 TRIES = 3
 
+SILENCE = 10.0
+"""Seconds for which a domain is known to be silent after a question was not answered for `TRY_LIMIT`."""
+
+KNOWN_SILENT = 10_000
+"""Domains that are known to be silent, at most; the first is forgotten first."""
+
 PAUSE = 0.1
 """Seconds that the library pauses when no server has answered, also at the end."""
 
@@ -53,23 +59,42 @@ class Unanswered:
     """The questions that nobody has answered for `TRY_LIMIT`, by domain. Each of them holds up a thread.
 
     A domain whose servers are silent may hold up a share of the threads. What is over that is given up at once, so that
-    the threads are there for others, however many messages name that domain.
+    the threads are there for others, however many messages name that domain. For a while after it was silent, it is
+    asked one question at a time, which finds out whether it answers again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
         self._ledger = Ledger(threads)
+        self._silent_until: dict[str, float] = {}
+        self._looking: set[str] = set()
+        """Silent domains of which somebody finds out whether they answer again."""
         self._lock = threading.Lock()
 
-    def allows(self, name: str) -> bool:
-        """Whether one more question about the domain of a name may hold up a thread."""
+    @contextmanager
+    def asking(self, name: str) -> Iterator[None]:
+        """Ask a question about a name. Raises `NotAnswered` if it is not to be asked now."""
+        owner = shares.owner_of(name)
         with self._lock:
-            return self._ledger.allows(shares.of_domain(name))
+            is_silent = self._silent_until.get(owner, 0) > time.monotonic()
+            if (is_silent and owner in self._looking) or not self._ledger.allows(shares.of_domain(name)):
+                raise NotAnswered(_TOO_MANY, silent=True)
+            if is_silent:
+                self._looking.add(owner)
+        try:
+            yield
+        finally:
+            if is_silent:
+                with self._lock:
+                    self._looking.discard(owner)
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
         """Count a question that was not answered for so long. Raises `NotAnswered` if there are too many."""
         holders = shares.of_domain(name)
         with self._lock:
+            self._silent_until[shares.owner_of(name)] = time.monotonic() + SILENCE
+            if len(self._silent_until) > KNOWN_SILENT:
+                del self._silent_until[next(iter(self._silent_until))]
             if not self._ledger.allows(holders):
                 raise NotAnswered(_TOO_MANY, silent=True)
             self._ledger.take(holders)
@@ -78,6 +103,12 @@ class Unanswered:
         finally:
             with self._lock:
                 self._ledger.give_back(holders)
+
+    def answered(self, name: str) -> None:
+        """Somebody has said something about a name."""
+        if self._silent_until:
+            with self._lock:
+                self._silent_until.pop(shares.owner_of(name), None)
 
 
 class Resolver:
@@ -107,9 +138,12 @@ class Resolver:
             absolute = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError):
             return Found((), exists=False)  # what cannot be a name has no records
-        if not (self._unanswered.allows(name) or self._is_known(absolute, kind)):
-            raise NotAnswered(_TOO_MANY, silent=True)
-        return _ask(self._resolver, absolute, kind, seconds, self._unanswered)
+        if self._is_known(absolute, kind):
+            return _ask(self._resolver, absolute, kind, seconds, self._unanswered)
+        with self._unanswered.asking(name):
+            found = _ask(self._resolver, absolute, kind, seconds, self._unanswered)
+        self._unanswered.answered(name)
+        return found
 
     def _is_known(self, name: dns.name.Name, kind: str) -> bool:
         kinds = (dns.rdatatype.from_text(kind), dns.rdatatype.ANY)  # of a name that does not exist, the latter is known

@@ -55,6 +55,17 @@ def of_domain(name: str) -> tuple[Share, ...]:
     return Share(whole, NARROW), Share(".".join(labels[1:]), WIDE)
 
 
+def owner_of(name: str) -> str:
+    """The domain that most likely has one owner: the last two labels of a name, or three below suffixes like `co.uk`.
+
+    A guess, for what may be wrong for a while: where the last label has two letters, one before it of three letters or
+    fewer is taken for a suffix of many owners.
+    """
+    labels = name.rstrip(".").lower().rsplit(".", 3)[-3:]
+    is_suffix = len(labels) == 3 and len(labels[2]) == 2 and len(labels[1]) <= 3
+    return ".".join(labels if is_suffix else labels[-2:])
+
+
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
     """Whether so much more may be held: it is free, and with it no holder would have more than a share.
 
