@@ -36,6 +36,7 @@ def test_what_is_no_address_counts_for_itself():
         ("_dmarc.a.b.slow.example", [("b.slow.example", NARROW), ("slow.example", WIDE)]),
         ("_dmarc.bank.co.uk", [("bank.co.uk", NARROW), ("co.uk", WIDE)]),
         ("", [("", WIDE)]),
+        ("1.100.51.198.in-addr.arpa", [("100.51.198.in-addr.arpa", WIDE)]),
     ],
 )
 def test_a_name_counts_for_its_last_labels(name, found):
@@ -51,6 +52,10 @@ def test_a_name_counts_for_its_last_labels(name, found):
         ("_dmarc.bank.co.uk", "bank.co.uk"),
         ("co.uk", "co.uk"),
         ("m1.slow.de", "slow.de"),
+        ("1.100.51.198.in-addr.arpa", "100.51.198.in-addr.arpa"),
+        (f"{'1.' * 20}{'2.' * 12}ip6.arpa", f"{'2.' * 12}ip6.arpa"),
+        ("x.e164.arpa", "x.e164.arpa"),
+        ("arpa", "arpa"),
     ],
 )
 def test_whose_name_it_most_likely_is(name, owner):

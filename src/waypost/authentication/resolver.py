@@ -40,11 +40,12 @@ _TOO_MANY = "too many questions about this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """Nobody can say now. `silent` if no server said anything at all."""
+    """Nobody can say now. `silent` if no server said anything at all; `is_ours` if we did not ask to the end."""
 
-    def __init__(self, reason: str, *, silent: bool = False) -> None:
+    def __init__(self, reason: str, *, silent: bool = False, is_ours: bool = False) -> None:
         super().__init__(reason)
         self.silent = silent
+        self.is_ours = is_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Unanswered:
         with self._lock:
             is_silent = self._silent_until.get(owner, 0) > time.monotonic()
             if (is_silent and owner in self._looking) or not self._ledger.allows(shares.of_domain(name)):
-                raise NotAnswered(_TOO_MANY, silent=True)
+                raise NotAnswered(_TOO_MANY, silent=True, is_ours=True)
             if is_silent:
                 self._looking.add(owner)
         try:
@@ -96,7 +97,7 @@ class Unanswered:
             if len(self._silent_until) > KNOWN_SILENT:
                 del self._silent_until[next(iter(self._silent_until))]
             if not self._ledger.allows(holders):
-                raise NotAnswered(_TOO_MANY, silent=True)
+                raise NotAnswered(_TOO_MANY, silent=True, is_ours=True)
             self._ledger.take(holders)
         try:
             yield
@@ -169,7 +170,7 @@ def _ask(
         raise NotAnswered("no DNS server is known", silent=True)
     until = time.monotonic() + seconds
     if seconds <= PAUSE:
-        raise NotAnswered("no time was left")
+        raise NotAnswered("no time was left", is_ours=True)
     if (found := _try(resolver, name, kind, until)) is not None:
         return found
     with unanswered.counting(name.to_text(omit_final_dot=True)):
@@ -220,7 +221,7 @@ class Questions:
         """The records of this kind that a name has. Raises `NotAnswered`."""
         left = self._begun + self._until - time.monotonic()
         if left <= 0:
-            raise NotAnswered("no time left")
+            raise NotAnswered("no time left", is_ours=True)
         try:
             found = self._resolver.ask(name, kind, left)
         except NotAnswered as error:

@@ -42,28 +42,38 @@ def of_address(address: str) -> tuple[Share, ...]:
     return Share(str(found), NARROW), Share(f"{str(found).rpartition('.')[0]}.0/24", WIDE)
 
 
+_REVERSE = {"in-addr": 5, "ip6": 14}
+"""How many labels of a name in `arpa` stand for a network: a /24 (RFC 1035 section 3.5), a /48 (RFC 3596)."""
+
+
 def of_domain(name: str) -> tuple[Share, ...]:
     """The shares that a question about a DNS name counts for: by its last three labels, and by its last two.
 
     Which labels one owner has is not in the DNS. Two labels may be one owner's domain, below which there are as many
-    names as he likes, or a suffix of many owners, such as `co.uk`.
+    names as the owner likes, or a suffix of many owners, such as `co.uk`. The name of an IP address counts for its
+    network.
     """
-    labels = name.rstrip(".").lower().rsplit(".", 3)[-3:]
-    whole = ".".join(labels)
-    if len(labels) < 3:
-        return (Share(whole, WIDE),)
-    return Share(whole, NARROW), Share(".".join(labels[1:]), WIDE)
+    labels = _labels(name)
+    if labels[-1] == "arpa" or len(labels) < 3:
+        return (Share(owner_of(name), WIDE),)
+    return Share(".".join(labels[-3:]), NARROW), Share(".".join(labels[-2:]), WIDE)
 
 
 def owner_of(name: str) -> str:
     """The domain that most likely has one owner: the last two labels of a name, or three below suffixes like `co.uk`.
 
     A guess, for what may be wrong for a while: where the last label has two letters, one before it of three letters or
-    fewer is taken for a suffix of many owners.
+    fewer is taken for a suffix of many owners. Of the name of an IP address, it is the network.
     """
-    labels = name.rstrip(".").lower().rsplit(".", 3)[-3:]
-    is_suffix = len(labels) == 3 and len(labels[2]) == 2 and len(labels[1]) <= 3
-    return ".".join(labels if is_suffix else labels[-2:])
+    labels = _labels(name)
+    if labels[-1] == "arpa":
+        return ".".join(labels[-_REVERSE.get(".".join(labels[-2:-1]), 3) :])
+    is_suffix = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3:] if is_suffix else labels[-2:])
+
+
+def _labels(name: str) -> list[str]:
+    return name.rstrip(".").lower().split(".")
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
