@@ -87,7 +87,7 @@ def accept_message(
         is_authentic=is_trusted or (isinstance(found, Verdicts) and vouches_for(found, envelope.sender)),
         authserv_id=authserv_id,
     )
-    results: list[str] = []
+    results: Sequence[str] = ()
     if isinstance(found, Verdicts):
         results = authentication_results(found, deployment.hostname)
     elif authserv_id and not is_trusted:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 
 from waypost.domain.authors import Authors, Naming
@@ -133,12 +134,13 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     return [f"{line};" for line in lines[:-1]] + lines[-1:]
 
 
-def no_results(authserv_id: str, reason: str) -> list[str]:
+@lru_cache(maxsize=64)
+def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
     """The field for a message that was not checked (RFC 8601 section 2.2, `no-result`), with the reason as a comment.
 
     It is there so that no field of that name that somebody else has written is the first.
     """
-    return [f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"]
+    return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
