@@ -125,7 +125,7 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works now, or does not any more: SPF, DKIM and DMARC are checked, or mail is taken unchecked."""
+    """The DNS works now, or does not any more: then no sender is checked, and all mail is deferred with `enforce`."""
 
     works: bool
 

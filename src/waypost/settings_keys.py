@@ -156,13 +156,18 @@ SECRETS = {
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "TLS with an SMTP or LMTP peer: none; opportunistic, if it is offered; require, whatever the certificate; "
-        "verify, with a certificate that is good for the name of the host.",
+        "TLS with an SMTP or LMTP peer: none; opportunistic, if it is offered, whatever the certificate; require, "
+        "whatever the certificate; verify, with a certificate that is good for the name of the host, which is the "
+        "default with smtps://.",
         '"opportunistic"',
     ),
     "user": Key(TEXT, 'Who we are for an SMTP peer that wants to know; with a secret, and tls = "verify" or smtps://.'),
     **SECRETS,
-    "allow_private": Key(FLAG, "Whether a webhook may be in a private network or on this machine.", "false"),
+    "allow_private": Key(
+        FLAG,
+        "Whether a webhook, or a mail server that the DNS names (mx:), may be in a private network or on this machine.",
+        "false",
+    ),
     "connections": Key(_whole(1, 1000), "At once to this destination.", "10"),
 }
 

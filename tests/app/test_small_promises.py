@@ -7,7 +7,7 @@ import pytest
 from tests.values import NOW, a_delivery, a_message, an_email_address
 from waypost.app import notify, ports, trace
 from waypost.app.deployment import Deployment
-from waypost.domain import routing
+from waypost.domain import enforcement, routing
 from waypost.domain.delivery import Reason
 from waypost.domain.messages import Dsn, RecipientDsn
 from waypost.domain.notices import Action, Bounces, Fate
@@ -25,8 +25,9 @@ def test_a_line_of_the_trace_does_not_change_after_it_was_made(monkeypatch):
         return made[-1][1]
 
     monkeypatch.setattr(ports, "TraceEvent", remembered)
+    unchecked = enforcement.Unchecked(enforcement.Reason.DNS_SILENT)
     plan = routing.plan([routing.Recipient(an_email_address("x").address, an_email_address("x"), None)])
-    found = trace.of_acceptance(a_message(), plan, routes="r", unchecked="the DNS does not answer", forged=1)
+    found = trace.of_acceptance(a_message(), plan, routes="r", found=unchecked, forged=1)
     assert found == [then for then, _ in made]
     assert found[0].detail["unchecked"] == "the DNS does not answer"
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import time
 from contextlib import asynccontextmanager
@@ -16,10 +17,12 @@ from tests.authentication.mail import CLAIM, MESSAGE, sign, zone_of
 from tests.authentication.zone import SILENT, Zone
 from tests.patience import NEVER, PATIENCE, until
 from waypost.authentication import wire
-from waypost.authentication.checker import AT_ONCE, LARGE, Checker, Limits
-from waypost.authentication.process import WorkerProcess
+from waypost.authentication.checker import LARGE, ROOM, Checker, Limits
+from waypost.authentication.places import AT_ONCE
+from waypost.authentication.process import WorkerDied, WorkerProcess
 from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
 from waypost.domain.authors import Naming
+from waypost.domain.enforcement import Reason, Unchecked
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 
@@ -45,7 +48,7 @@ class Running:
 
     def limit(self, **limits):
         """Set limits; the others are such that a slow machine does not reach them."""
-        self.limits = Limits(**{"check": PATIENCE, "silence": NEVER, "probe": PATIENCE} | limits)
+        self.limits = Limits(**{"check": PATIENCE, "wait": PATIENCE, "silence": NEVER, "probe": PATIENCE} | limits)
         if hasattr(self, "checker"):
             self.checker._limits = self.limits
 
@@ -115,16 +118,16 @@ def test_large_messages_are_checked(shared):
     runner.run(main())
 
 
-def test_nothing_is_checked_before_it_is_known_that_dns_works(zone):
+def test_a_message_waits_until_it_is_known_whether_dns_works(zone):
     async def main():
-        checker = Checker([zone.address])
-        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
-        await checker.stop()
-        checker = Checker([zone.address])
+        checker = Checker([zone.address], limits=Limits(wait=0.01))
+        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) == Unchecked(Reason.DNS_UNKNOWN)
+        checker._limits = Limits(wait=PATIENCE, check=PATIENCE, silence=NEVER, probe=PATIENCE)
+        waiting = asyncio.create_task(checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)))
         await checker.start()
-        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
+        assert (await waiting).spf.outcome is Outcome.PASS
         await checker.stop()
-        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) is None
+        assert isinstance(await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)), Unchecked)
 
     run(main())
 
@@ -135,7 +138,7 @@ def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
             zone.silent = True
             async with running(zone, probe=0.2, probe_again=0.05) as checker:
                 assert checker.told == [False]
-                assert await checker.check() is None
+                assert await checker.check() == Unchecked(Reason.DNS_SILENT)
                 checker.limit(probe_again=0.05)
                 zone.silent = False
                 await checker.change()
@@ -155,7 +158,7 @@ def test_three_messages_without_any_answer_are_enough():
                 assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
                 await checker.change()
                 assert checker.told == [True, False]
-                assert await checker.check() is None
+                assert await checker.check() == Unchecked(Reason.DNS_SILENT)
 
     run(main())
 
@@ -173,6 +176,132 @@ def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
                 checker.limit(probe_again=NEVER)
                 assert (await checker.check()).spf.outcome is Outcome.PASS
                 assert checker.told == [True]
+
+    run(main())
+
+
+def test_connections_of_one_network_on_a_silent_domain_leave_places_to_others():
+    async def main():
+        with Zone(zone_of() | {"slow.example": SILENT}) as zone:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=NEVER, probe_again=NEVER)
+                slow = [
+                    asyncio.create_task(checker.check(claim=Claim(f"203.0.113.{number % 4}", "mx", "a@slow.example")))
+                    for number in range(3 * AT_ONCE)
+                ]
+                await until(lambda: zone.asked("slow.example", "TXT") >= 5)
+                assert checker.checker._places.free
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+                for each in slow:
+                    each.cancel()
+                await asyncio.wait(slow)
+                assert checker.checker._places.free == AT_ONCE
+
+    run(main())
+
+
+def test_a_message_that_found_no_place_in_time_says_so(zone):
+    async def main():
+        async with running(zone) as checker:
+            os.kill(await checker.pid(), signal.SIGSTOP)
+            stuck = [asyncio.create_task(checker.check()) for _ in range(AT_ONCE // 2)]
+            await until(lambda: checker.checker._places.free == AT_ONCE // 2)
+            checker.limit(wait=0.01)
+            assert await checker.check() == Unchecked(Reason.NO_PLACE)
+            checker.limit()
+            waiting = [asyncio.create_task(checker.check()) for _ in range(64)]
+            await until(lambda: checker.checker._places._waiting.free == 64)
+            assert await checker.check() == Unchecked(Reason.NO_SHARE)
+            os.kill(await checker.pid(), signal.SIGCONT)
+            found = await asyncio.gather(*stuck, *waiting)
+            assert {each.spf.outcome for each in found} == {Outcome.PASS}
+
+    run(main())
+
+
+def test_the_time_that_a_message_waits_is_not_taken_from_its_check(zone, monkeypatch):
+    given = []
+    check = WorkerProcess.check
+
+    async def seen(self, claim, octets, size, seconds_left):
+        given.append(seconds_left())
+        return await check(self, claim, octets, size, seconds_left)
+
+    monkeypatch.setattr(WorkerProcess, "check", seen)
+
+    async def main():
+        checker = Checker([zone.address], limits=Limits(check=1_000, margin=0, wait=PATIENCE, silence=NEVER))
+        waiting = asyncio.create_task(checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)))
+        await asyncio.sleep(0)
+        known = asyncio.get_running_loop().time()
+        await checker.start()
+        await waiting
+        assert asyncio.get_running_loop().time() > known
+        assert given[0] > 1_000 - PATIENCE
+        await checker.stop()
+
+    run(main())
+
+
+def test_large_messages_of_one_sender_leave_room_to_others(zone):
+    async def never():
+        await asyncio.Event().wait()
+        yield b""
+
+    async def main():
+        async with running(zone) as checker:
+            room = checker.checker._room
+            hogs = [asyncio.create_task(checker.checker.check(CLAIM, never(), ROOM // 3)) for _ in range(5)]
+            await until(lambda: room.free < ROOM)
+            large = MESSAGE + b"x" * 70 + b"\r\n" * LARGE
+            other = Claim("198.51.100.9", "mx.example.com", "ann@example.com")
+            assert (await checker.check(large, other)).spf.outcome is Outcome.FAIL
+            assert room.free >= ROOM // 3
+            for each in hogs:
+                each.cancel()
+            await asyncio.wait(hogs)
+            assert room.free == ROOM
+
+    run(main())
+
+
+def test_a_message_that_breaks_the_worker_does_not_make_the_dns_seem_silent(monkeypatch):
+    broken = []
+
+    async def breaks(self, seconds):
+        broken.append(self.pid)
+        raise WorkerDied
+
+    async def main():
+        with Zone(zone_of()) as zone:
+            async with running(zone, backoff=0.001, probe_again=NEVER) as checker:
+                with monkeypatch.context() as patched:
+                    patched.setattr(WorkerProcess, "probe", breaks)
+                    checker.checker._in_doubt.set()
+                    await until(lambda: len(broken) >= 2)
+                    assert (await checker.check()).spf.outcome is Outcome.PASS
+                await until(lambda: zone.asked(".", "NS") >= 2)
+                assert checker.told == [True]
+
+    run(main())
+
+
+def size_of(process):
+    """Octets of address space that a process has."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def test_a_check_for_which_there_is_no_memory_says_so(zone):
+    async def main():
+        async with running(zone) as checker:
+            process = await checker.pid()
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            limit = size_of(process) + 8 * 1024 * 1024
+            resource.prlimit(process, resource.RLIMIT_AS, (limit, limit))
+            large = MESSAGE + (b"x" * 998 + b"\r\n") * 35_000
+            found = await checker.check(large)
+            assert isinstance(found, Unchecked)
+            assert found.reason in {Reason.FAILED, Reason.BROKEN_OFF}
 
     run(main())
 
@@ -202,7 +331,7 @@ def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop)
             await asyncio.sleep(0)
             os.kill(await checker.pid(), signal.SIGKILL)
             found = await waiting
-            assert (found.spf.outcome, found.spf.reason) == (Outcome.TEMPERROR, "the check was broken off")
+            assert found == Unchecked(Reason.BROKEN_OFF)
             assert (await checker.check()).spf.outcome is Outcome.PASS
 
     run(main(), loop)
@@ -222,7 +351,7 @@ def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message)
             os.kill(worker.pid, signal.SIGSTOP)
             checker.limit(check=0.1)
             found = await checker.check(message)
-            assert (found.spf.outcome, found.spf.reason) == (Outcome.TEMPERROR, "not answered in 0.1 s")
+            assert found == Unchecked(Reason.TOO_LATE)
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wait([worker._listening])
             checker.limit()
@@ -249,7 +378,7 @@ def test_a_source_that_is_slow_holds_up_nobody_else(zone):
             checker.limit()
             for _ in range(3):
                 assert (await checker.check()).spf.outcome is Outcome.PASS
-            assert (await stuck).dmarc.reason.startswith("not answered in ")
+            assert await stuck == Unchecked(Reason.TOO_LATE)
             assert closed.is_set()
             # The worker has forgotten what it had of it, and the numbers of messages do not mix.
             assert (await checker.check(sign())).dkim[0].outcome is Outcome.PASS
@@ -266,10 +395,13 @@ def test_a_source_that_fails_or_is_not_as_long_as_it_said(shared):
 
     async def main():
         size = len(MESSAGE)
-        for source, said in [(failing(), size), (pieces(MESSAGE), size + 1), (pieces(MESSAGE), 10)]:
-            found = await checker.checker.check(CLAIM, source, said)
-            assert found.spf.outcome is Outcome.TEMPERROR
-            assert found.spf.reason.startswith("could not be checked")
+        sources = [
+            (failing(), size, "OSError"),
+            (pieces(MESSAGE), size + 1, "ValueError"),
+            (pieces(MESSAGE), 10, "ValueError"),
+        ]
+        for source, said, error in sources:
+            assert await checker.checker.check(CLAIM, source, said) == Unchecked(Reason.FAILED, error)
         assert (await checker.check()).spf.outcome is Outcome.PASS
 
     runner.run(main())
@@ -291,7 +423,7 @@ def test_who_goes_away_leaves_nothing_behind(shared):
         os.kill(worker.pid, signal.SIGCONT)
         assert (await checker.check()).spf.outcome is Outcome.PASS
         assert not worker._owed
-        assert checker.checker._places._value == AT_ONCE
+        assert checker.checker._places.free == AT_ONCE
 
     runner.run(main())
 
@@ -312,7 +444,7 @@ def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypat
             await (await checker.checker._worker).stop()
             for _ in range(1_000_000):
                 await asyncio.sleep(0)
-                if (await checker.check()).spf.outcome is Outcome.PASS:
+                if await checker.check() != Unchecked(Reason.BROKEN_OFF):
                     break
             waited = [later - earlier for earlier, later in pairwise(starts)]
             assert len(waited) == 3
@@ -358,7 +490,7 @@ def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypat
             monkeypatch.setattr(WorkerProcess, "_start", start)
             await (await checker.checker._worker).stop()
             for _ in range(20):
-                assert (await checker.check()).spf.outcome is Outcome.TEMPERROR
+                assert await checker.check() == Unchecked(Reason.BROKEN_OFF)
             assert len(starts) == 1
 
     run(main())

@@ -1,11 +1,17 @@
-"""All three checks together: whether a message is refused in the end."""
+"""All three checks together, and what becomes of the message where DMARC is enforced."""
 
 import pytest
 
 from tests.authentication.mail import CLAIM, MESSAGE, sign, verdicts, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
-from waypost.domain.authentication import Claim, Outcome, is_in_doubt, is_malformed, is_refused
+from waypost.domain.authentication import Claim, Outcome
 from waypost.domain.authors import MAX_NAMED, Naming
+from waypost.domain.enforcement import Ruling, rule
+
+
+def ruling(found):
+    return rule(found, enforces=True)
+
 
 ELSEWHERE = Claim("198.51.100.1", "mx.evil.example", "x@evil.example")
 
@@ -37,7 +43,7 @@ def test_dmarc(message, claim, outcome):
     with Zone(zone_of()) as zone:
         found = verdicts(zone, message, claim)
     assert found.dmarc.outcome is outcome
-    assert is_refused(found) is (outcome is Outcome.FAIL)
+    assert ruling(found) is (Ruling.REFUSED_AS_FORGED if outcome is Outcome.FAIL else Ruling.ACCEPTED)
 
 
 @pytest.mark.parametrize("policy", ["none", "quarantine"])
@@ -45,15 +51,32 @@ def test_only_who_asks_for_it_is_refused(policy):
     with Zone(zone_of(dmarc=f"v=DMARC1; p={policy}")) as zone:
         found = verdicts(zone, MESSAGE, ELSEWHERE)
     assert (found.dmarc.outcome, found.dmarc.policy) == (Outcome.FAIL, policy)
-    assert not is_refused(found)
+    assert ruling(found) is Ruling.ACCEPTED
 
 
 @pytest.mark.parametrize("name", ["_dmarc.example.com", "sel._domainkey.example.com"])
-def test_nothing_is_refused_while_a_server_fails(name):
+def test_a_message_is_deferred_while_a_server_of_its_author_s_domain_fails(name):
     with Zone(zone_of() | {name: SERVFAIL}) as zone:
         found = verdicts(zone, sign(), ELSEWHERE)
     assert found.dmarc.outcome is Outcome.TEMPERROR
-    assert not is_refused(found)
+    assert ruling(found) is Ruling.DEFERRED_IN_DOUBT
+
+
+def test_a_message_is_accepted_while_a_key_is_unknown_that_could_not_get_it_refused():
+    with Zone(zone_of(dmarc="v=DMARC1; p=none") | {"sel._domainkey.example.com": SERVFAIL}) as zone:
+        found = verdicts(zone, sign(), ELSEWHERE)
+    assert (found.dmarc.outcome, found.dmarc.policy) == (Outcome.TEMPERROR, "none")
+    assert ruling(found) is Ruling.ACCEPTED
+
+
+def test_a_client_cannot_use_up_the_time_of_another_domain_s_spf_record_and_be_accepted():
+    """A record with `ptr` has the servers of the client's own network asked, which may be silent on purpose."""
+    records = zone_of(spf="v=spf1 ptr:example.com include:more.example.com -all")
+    reverse = {"1.100.51.198.in-addr.arpa": SILENT}
+    with Zone(records | reverse | {"more.example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]}}) as zone:
+        found = verdicts(zone, MESSAGE, Claim("198.51.100.1", "mx.evil.example", "x@example.com"), seconds=3)
+    assert found.spf.outcome is Outcome.TEMPERROR
+    assert ruling(found) is Ruling.DEFERRED_IN_DOUBT
 
 
 @pytest.mark.parametrize("answers", [SILENT, SERVFAIL])
@@ -62,17 +85,17 @@ def test_a_domain_whose_server_fails_hides_no_other_in_from(answers):
     mailboxes = ", ".join(f"x@{name}" for name in names) + ", ann@example.com"
     message = MESSAGE.replace(b"Ann <ann@example.com>", mailboxes.encode())
     with Zone(zone_of() | {f"_dmarc.{name}": answers for name in names}) as zone:
-        assert is_refused(verdicts(zone, message, ELSEWHERE, seconds=3))
+        assert ruling(verdicts(zone, message, ELSEWHERE, seconds=3)) is Ruling.REFUSED_AS_FORGED
         found = verdicts(zone, message, CLAIM, seconds=1)
     assert (found.dmarc.outcome, found.dmarc.naming) == (Outcome.TEMPERROR, Naming.UNCLEAR)
-    assert is_in_doubt(found)
+    assert ruling(found) is Ruling.DEFERRED_AS_UNCLEAR
 
 
 def test_too_many_domains_in_from_are_not_asked_for():
     mailboxes = ", ".join(f"x@{number}.example.com" for number in range(MAX_NAMED + 1))
     with Zone(zone_of()) as zone:
         found = verdicts(zone, f"From: {mailboxes}\r\n\r\n".encode(), ELSEWHERE)
-        assert is_malformed(found)
+        assert ruling(found) is Ruling.REFUSED_AS_MALFORMED
         assert not any(name.startswith("_dmarc.") for name, *_ in zone.questions)
 
 
@@ -81,7 +104,7 @@ def test_a_stranger_whose_server_fails_is_refused_all_the_same():
     with Zone(zone_records) as zone:
         found = verdicts(zone, sign(domain=b"evil.example"), ELSEWHERE)
     assert found.spf.outcome is found.dkim[0].outcome is Outcome.TEMPERROR
-    assert is_refused(found)
+    assert ruling(found) is Ruling.REFUSED_AS_FORGED
 
 
 def test_a_silent_server_is_a_temporary_error_in_time():

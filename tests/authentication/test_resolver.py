@@ -1,10 +1,13 @@
 """Asking a DNS server that is slow, broken or gone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from tests.patience import PATIENCE
-from waypost.authentication.resolver import NotAnswered, Questions, Resolver
+from waypost.authentication.places import AT_ONCE
+from waypost.authentication.resolver import NotAnswered, Questions, Resolver, Unanswered
 from waypost.domain.authentication import Answer
 
 
@@ -116,3 +119,68 @@ def test_an_answer_that_is_too_long_is_not_read():
         with pytest.raises(NotAnswered):
             questions(zone).texts("400.example")
         assert ("400.example", "TXT", "tcp") in zone.questions
+
+
+def many(resolver, names, seconds):
+    """What comes of questions that are asked at the same time."""
+
+    def ask(name):
+        try:
+            return resolver.ask(name, "TXT", seconds)
+        except NotAnswered as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        return list(threads.map(ask, names))
+
+
+TOO_MANY = "too many questions about this domain are unanswered"
+
+
+def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads_and_then_one():
+    with Zone({"example.net": {"TXT": ["x"]}}) as zone:
+        zone.silent_below = "slow.example"
+        resolver = Resolver([zone.address])
+        names = [f"{number}.slow.example" for number in range(AT_ONCE)]
+        found = many(resolver, names, PATIENCE)
+        assert set(found) == {TOO_MANY, "DNS did not answer"}
+        tries = [zone.asked(name) for name in names]
+        assert 0 < tries.count(3) < AT_ONCE
+        assert set(many(resolver, [f"more{number}.slow.example" for number in range(5)], PATIENCE)) == set(found)
+        assert sum(zone.asked(f"more{number}.slow.example") > 0 for number in range(5)) == 1
+        assert resolver.ask("example.net", "TXT", PATIENCE).records
+
+
+def test_a_domain_that_answers_again_is_asked_as_ever():
+    with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
+        resolver = Resolver([zone.address])
+        zone.silent = True
+        with pytest.raises(NotAnswered):
+            resolver.ask("slow.example", "TXT", PATIENCE)
+        zone.silent = False
+        with resolver._unanswered.asking("b.slow.example"), pytest.raises(NotAnswered, match=TOO_MANY):
+            resolver.ask("a.slow.example", "TXT", PATIENCE)
+        assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
+        with resolver._unanswered.asking("b.slow.example"):
+            assert not resolver.ask("c.slow.example", "TXT", PATIENCE).exists
+
+
+def test_what_is_known_of_a_silent_domain_is_still_told():
+    with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
+        resolver = Resolver([zone.address])
+        assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
+        resolver._unanswered = Unanswered(0)
+        zone.silent = True
+        assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
+        with pytest.raises(NotAnswered, match=TOO_MANY):
+            resolver.ask("c.slow.example", "TXT", PATIENCE)
+        assert not zone.asked("c.slow.example")
+
+
+def test_only_so_many_silent_domains_are_known(monkeypatch):
+    monkeypatch.setattr("waypost.authentication.resolver.KNOWN_SILENT", 2)
+    unanswered = Unanswered()
+    for name in ("a.example", "b.example", "c.example"):
+        with unanswered.counting(name):
+            pass
+    assert list(unanswered._silent_until) == ["b.example", "c.example"]

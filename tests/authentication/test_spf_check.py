@@ -4,7 +4,9 @@ import pytest
 
 from tests.authentication.mail import verdicts
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
+from tests.patience import NEVER, PATIENCE
 from waypost.authentication import spf_check
+from waypost.authentication.resolver import Questions, Resolver
 from waypost.domain.authentication import Claim, Outcome
 
 PEER4, PEER6 = "192.0.2.1", "2001:db8::1"
@@ -190,3 +192,36 @@ def test_a_record_with_more_macros_than_are_expanded_is_an_error():
     assert spf(text(f"v=spf1 exists:{few}.example.com ?all")).outcome is Outcome.NEUTRAL
     found = spf(text(f"v=spf1 exists:{many}.example.com ?all"))
     assert (found.outcome, found.reason) == (Outcome.PERMERROR, "record with more than 50 macros")
+
+
+@pytest.mark.parametrize("record", ["v=spf1 ptr:example.com -all", "v=spf1 exists:%{p}.example.net -all"])
+def test_where_we_do_not_ask_who_the_client_is_the_mail_has_not_failed(record):
+    """RFC 7208 section 5.5 has `ptr` not match on an error of the DNS; that we are busy is none."""
+    with Zone(text(record)) as zone:
+        resolver = Resolver([zone.address])
+        with resolver._unanswered.counting("2.0.192.in-addr.arpa"):
+            resolver._unanswered._silent_until["2.0.192.in-addr.arpa"] += NEVER
+        with resolver._unanswered.asking("9.2.0.192.in-addr.arpa"):
+            found = spf_check.check(Claim(PEER4, "mx", "ann@example.com"), Questions(resolver, PATIENCE))
+    assert found.outcome is Outcome.TEMPERROR
+    assert zone.asked("1.2.0.192.in-addr.arpa", "PTR") == 0
+
+
+@pytest.mark.parametrize("broken", [SERVFAIL, {"A": ["198.51.100.1"]}])
+def test_a_name_of_the_client_that_cannot_be_looked_up_does_not_match(broken):
+    zone = text("v=spf1 ptr:example.com -all") | {
+        "1.2.0.192.in-addr.arpa": {"PTR": ["a.example.com."]},
+        "a.example.com": broken,
+    }
+    assert spf(zone).outcome is Outcome.FAIL
+
+
+def test_where_we_do_not_ask_for_a_name_of_the_client_the_mail_has_not_failed():
+    zone_records = text("v=spf1 ptr:example.net -all") | {"1.2.0.192.in-addr.arpa": {"PTR": ["a.example.net."]}}
+    with Zone(zone_records) as zone:
+        resolver = Resolver([zone.address])
+        with resolver._unanswered.counting("example.net"):
+            resolver._unanswered._silent_until["example.net"] += NEVER
+        with resolver._unanswered.asking("b.example.net"):
+            found = spf_check.check(Claim(PEER4, "mx", "ann@example.com"), Questions(resolver, PATIENCE))
+    assert found.outcome is Outcome.TEMPERROR

@@ -4,7 +4,8 @@
         ... zone.address ...
 
 It knows what it is told and the root; any other name does not exist. A name may be `SILENT` or `SERVFAIL` instead of
-records. `zone.silent = True` makes all of it silent. `zone.questions` has what was asked: name, type, transport.
+records. `zone.silent = True` makes all of it silent, and `zone.silent_below = NAME` all names below that one.
+`zone.questions` has what was asked: name, type, transport.
 """
 
 import selectors
@@ -27,6 +28,7 @@ SERVFAIL = "servfail"
 class Zone:
     def __init__(self, records=None, ttl=300):
         self.silent = False
+        self.silent_below = "."
         self.ttl = ttl
         self.questions = []
         self.records = {".": {"NS": ["ns."]}} | {name.lower(): kinds for name, kinds in (records or {}).items()}
@@ -79,7 +81,7 @@ class Zone:
         kind = dns.rdatatype.to_text(question.rdtype)
         self.questions.append((name, kind, transport))
         found = self.records.get(name)
-        if self.silent or found == SILENT:
+        if self.silent or found == SILENT or name.endswith(f".{self.silent_below}"):
             return None
         reply = dns.message.make_response(query, recursion_available=True)
         if found == SERVFAIL:

@@ -348,6 +348,20 @@ async def test_tls_is_spoken_from_the_beginning_where_the_route_says_so():
             for tls in (Tls.OPPORTUNISTIC, Tls.REQUIRE, Tls.VERIFY):
                 result = await send(transport, a_route(f"smtps://127.0.0.1:{served.address[1]}", tls=tls))
                 assert result.tls.startswith("TLSv1.3 TLS_")
+                assert result.tls.endswith(", certificate not verified") is (tls is Tls.REQUIRE)
+
+
+@on_both_loops
+async def test_over_smtps_a_certificate_that_is_not_verified_is_taken_only_where_the_route_says_so():
+    with tls_setup() as setup:
+        options = {"listener": {"is_tls": True}, "of_server": {"certificates": setup.certificates}}
+        async with serving(**options) as served, a_transport(hostname="us.example") as transport:
+            url = f"smtps://127.0.0.1:{served.address[1]}"
+            for tls in (Tls.NONE, Tls.OPPORTUNISTIC, Tls.VERIFY):  # as some earlier version has stored them
+                result = await transport.attempt(a_parcel(), a_route(url, tls=tls))
+                assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)
+                assert "certificate was not accepted" in result.text
+            await send(transport, a_route(url, tls=Tls.REQUIRE))
 
 
 @on_both_loops
@@ -560,25 +574,67 @@ NOT_WELL = [
 async def test_if_a_mail_server_is_not_well_the_next_is_asked():
     for script in NOT_WELL:
         async with mail_servers(script, {}, {}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
-            result = await send(transport, a_route("mx:"))
+            result = await send(transport, a_route("mx:", allow_private=True))
             assert result.peer.startswith("mx2.example [127.0.0.2]:")
             assert [len(peer.got) for peer in peers] == [0, 1, 0]
-            await send(transport, a_route("mx:"))
+            await send(transport, a_route("mx:", allow_private=True))
             assert [peer.connections for peer in peers] == [1, 1, 0]
+
+
+INSIDE = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1", "::1", "fd00::1", "::ffff:127.0.0.1"]
+
+
+@on_both_loops
+async def test_a_domain_of_the_outside_cannot_have_us_connect_to_a_private_address():
+    for target in ("mx:", "mx:example.com"):
+        for address in INSIDE:
+            hosts = Hosts(example_com=["mx1.example"])
+            async with mail_servers({}) as peers, known(mx1_example=[address]), a_transport(hosts=hosts) as transport:
+                result = await transport.attempt(a_parcel(), a_route(target))
+            assert (result.stage, result.trouble) == (Stage.CONNECT, Trouble.FORBIDDEN)
+            assert result.peer.startswith(f"mx1.example [{address}]:")
+            assert peers[0].connections == 0
+
+
+@on_both_loops
+async def test_a_private_address_of_a_mail_server_is_passed_over_and_the_next_is_tried():
+    hosts, names = Hosts(example_com=["mx1.example"]), {"mx1_example": ["127.0.0.1", "127.0.0.2"]}
+    async with mail_servers({}, {}) as peers, known(**names), a_transport(hosts=hosts) as transport:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(smtp, "is_public", lambda address: address == "127.0.0.2")
+            result = await send(transport, a_route("mx:"))
+        assert result.peer.startswith("mx1.example [127.0.0.2]:")
+        assert [peer.connections for peer in peers] == [0, 1]
+
+
+@on_both_loops
+async def test_a_host_that_the_route_names_may_have_a_private_address():
+    async with mail_servers({}) as peers, known(mx1_example=["127.0.0.1"]), a_transport() as transport:
+        await send(transport, a_route("smtp://mx1.example"))
+        assert peers[0].connections == 1
+
+
+@on_both_loops
+async def test_a_connection_to_a_private_address_is_not_used_for_a_route_that_does_not_allow_one():
+    async with mail_servers({}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
+        await send(transport, a_route("mx:", allow_private=True))
+        result = await transport.attempt(a_parcel(), a_route("mx:"))
+        assert result.trouble is Trouble.FORBIDDEN
+        assert peers[0].connections == 1
 
 
 @on_both_loops
 async def test_a_mail_server_that_is_not_there_is_passed_over():
     hosts = Hosts(example_com=["gone.example", "mx7.example", "mx1.example"])
     async with mail_servers({}) as peers, known(**MX), a_transport(hosts=hosts) as transport:
-        await send(transport, a_route("mx:"))
+        await send(transport, a_route("mx:", allow_private=True))
         assert len(peers[0].got) == 1
 
 
 @on_both_loops
 async def test_what_a_mail_server_says_of_the_message_is_not_asked_of_the_next():
     async with mail_servers({"MAIL": "451 later"}, {}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
-        assert (await transport.attempt(a_parcel(), a_route("mx:"))).code == 451
+        assert (await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))).code == 451
         assert peers[1].connections == 0
 
 
@@ -587,7 +643,7 @@ async def test_no_more_than_five_mail_servers_are_asked():
     hosts = Hosts(example_com=[f"mx{number}.example" for number in range(1, 8)])
     scripts = [{"GREETING": f"421 number {number}"} for number in range(1, 7)]
     async with mail_servers(*scripts) as peers, known(**MX), a_transport(hosts=hosts) as transport:
-        result = await transport.attempt(a_parcel(), a_route("mx:"))
+        result = await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))
         assert (result.stage, result.text) == (Stage.GREETING, "number 5")
         assert [peer.connections for peer in peers] == [1, 1, 1, 1, 1, 0]
 
@@ -626,7 +682,7 @@ async def test_a_certificate_is_checked_for_the_name_of_the_mail_server():
     names = {"mail_example": ["127.0.0.1"]} | MX
     async with mail_servers({}, **options) as peers, known(**names):
         async with a_transport(hosts=hosts, context=trusting, hostname="us.example") as transport:
-            result = await send(transport, a_route("mx:", tls=Tls.VERIFY))
+            result = await send(transport, a_route("mx:", allow_private=True, tls=Tls.VERIFY))
             assert result.peer.startswith("mx1.example ")
         assert peers[0].connections == 2
 
@@ -635,16 +691,16 @@ async def test_a_certificate_is_checked_for_the_name_of_the_mail_server():
 async def test_we_are_not_asked_ourselves_nor_who_is_preferred_less():
     hosts = Hosts(example_com=["mx1.example", "Mail.example", "mx2.example"], we_example=["mail.example"])
     async with mail_servers({"GREETING": "421 busy"}, {}) as peers, known(**MX), a_transport(hosts=hosts) as transport:
-        assert (await transport.attempt(a_parcel(), a_route("mx:"))).code == 421
+        assert (await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))).code == 421
         assert peers[1].connections == 0
-        result = await transport.attempt(a_parcel(), a_route("mx:we.example"))
+        result = await transport.attempt(a_parcel(), a_route("mx:we.example", allow_private=True))
         assert (result.stage, result.trouble) == (Stage.CONNECT, Trouble.IS_OURSELVES)
 
 
 @on_both_loops
 async def test_a_mail_server_of_another_name_in_the_dns_that_says_our_own_gets_mail():
     async with mail_servers({}, {}, hostname="mail.example") as peers, known(**MX), a_transport(hosts=THREE) as ours:
-        result = await ours.attempt(a_parcel(), a_route("mx:"))
+        result = await ours.attempt(a_parcel(), a_route("mx:", allow_private=True))
         assert (result.code, result.trouble) == (250, None)
         assert peers[1].connections == 0
 
@@ -653,7 +709,9 @@ async def test_a_mail_server_of_another_name_in_the_dns_that_says_our_own_gets_m
 async def test_a_final_dot_makes_no_other_host_of_us():
     for named, own in (("mail.example", "mail.example."), ("MAIL.example.", "mail.Example")):
         async with a_transport(hosts=Hosts(example_com=[named]), hostname=own) as transport:
-            assert (await transport.attempt(a_parcel(), a_route("mx:"))).trouble is Trouble.IS_OURSELVES
+            assert (
+                await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))
+            ).trouble is Trouble.IS_OURSELVES
 
 
 SAID_OF_DOMAIN = [
@@ -668,7 +726,7 @@ SAID_OF_DOMAIN = [
 async def test_what_the_dns_says_of_a_domain_is_told():
     for answer, trouble in SAID_OF_DOMAIN:
         async with a_transport(hosts=Hosts(example_com=answer)) as transport:
-            result = await transport.attempt(a_parcel(), a_route("mx:"))
+            result = await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))
             assert (result.stage, result.trouble, result.peer) == (Stage.CONNECT, trouble, "example.com")
             assert result.text
 
@@ -695,7 +753,7 @@ async def test_mail_for_different_domains_does_not_share_connections():
     hosts = Hosts(example_com=["mx1.example"], example_org=["mx1.example"])
     async with mail_servers({}) as peers, known(**MX), a_transport(hosts=hosts) as transport:
         for domain in ("example.com", "example.org", "example.com"):
-            await send(transport, a_route("mx:"), to=f"support@{domain}")
+            await send(transport, a_route("mx:", allow_private=True), to=f"support@{domain}")
         assert peers[0].connections == 2
         assert hosts.asked == ["example.com", "example.org"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.domain import authentication
-from waypost.domain.authentication import Answer, Claim, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
+from waypost.domain.authentication import Answer, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
 from waypost.domain.authors import Authors, Naming
 
 NO_SPF = Spf(Outcome.NONE, "", "mailfrom")
@@ -160,37 +160,22 @@ def test_no_octets_make_it_fail(header, name):
     assert authentication.count_forged(header, name) in {0, 1}
 
 
-# Whether a message is refused.
+def test_the_field_of_a_message_that_was_not_checked_says_none_and_why():
+    assert authentication.no_results(OURS, "the DNS does not answer") == (
+        f"Authentication-Results: {OURS}; none",
+        "\t(the DNS does not answer)",
+    )
 
 
-@pytest.mark.parametrize(
-    ("outcome", "policy", "refused"),
-    [
-        (Outcome.FAIL, "reject", True),
-        (Outcome.FAIL, "quarantine", False),
-        (Outcome.FAIL, "none", False),
-        (Outcome.TEMPERROR, "reject", False),
-        (Outcome.PERMERROR, "", False),
-        (Outcome.PASS, "reject", False),
-        (Outcome.NONE, "", False),
-    ],
-)
-def test_what_is_refused(outcome, policy, refused):
-    assert authentication.is_refused(verdicts(dmarc=Dmarc(outcome, "example.com", policy))) is refused
+@given(st.text(), st.text())
+def test_nothing_gets_out_of_the_field_of_a_message_that_was_not_checked(name, reason):
+    first, second = authentication.no_results(name, reason)
+    assert re.fullmatch(r"Authentication-Results: [^\s;()]*; none", first)
+    assert re.fullmatch(r"\t\([^()\\\r\n]{0,120}\)", second)
+    assert (first + second).isascii()
 
 
-@pytest.mark.parametrize(
-    ("claim", "domain", "identity"),
-    [
-        (Claim("192.0.2.1", "mx.example.com", "a@example.com"), "example.com", "mailfrom"),
-        (Claim("192.0.2.1", "mx.example.com", ""), "mx.example.com", "helo"),
-    ],
-)
-def test_what_could_not_be_checked_is_a_temporary_error(claim, domain, identity):
-    found = authentication.undecided(claim, "not answered in 5 s")
-    assert found.spf == Spf(Outcome.TEMPERROR, domain, identity, "not answered in 5 s")
-    assert found.dkim[0].outcome is found.dmarc.outcome is Outcome.TEMPERROR
-    assert not authentication.is_refused(found)
+# Whom the verdicts vouch for.
 
 
 # DMARC records.
@@ -461,28 +446,35 @@ def test_the_verdict_on_a_clear_author_is_that_on_its_domain():
 def test_an_unclear_author_fails_where_one_domain_says_so(found):
     verdict = conclude(Naming.UNCLEAR, *found)
     assert verdict == replace(FAILS, naming=Naming.UNCLEAR)
-    assert authentication.is_refused(verdicts(dmarc=verdict))
 
 
 @pytest.mark.parametrize("found", [(PASSES,), (PASSES, WITHOUT), (FAILS_SOFTLY, PASSES), (WITHOUT,)])
 def test_an_unclear_author_never_passes_and_is_not_refused_where_no_domain_says_so(found):
     verdict = conclude(Naming.UNCLEAR, *found)
     assert (verdict.outcome, verdict.domain, verdict.policy) == (Outcome.PERMERROR, found[0].domain, "")
-    assert not authentication.is_refused(verdicts(dmarc=verdict))
-    assert not authentication.is_in_doubt(verdicts(dmarc=verdict))
-    assert not authentication.is_malformed(verdicts(dmarc=verdict))
 
 
-def test_an_unclear_author_is_in_doubt_while_one_policy_is_not_known():
-    assert authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.UNCLEAR, PASSES, UNKNOWN)))
-    assert not authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.UNCLEAR, FAILS, UNKNOWN)))
-    assert not authentication.is_in_doubt(verdicts(dmarc=conclude(Naming.ONE, UNKNOWN)))
+KNOWN = Dmarc(Outcome.TEMPERROR, "list.example", "none", "SPF or DKIM could not be finished")
+"""Undecided, but its owner wants nothing refused."""
+
+
+@pytest.mark.parametrize(
+    ("found", "counts"),
+    [
+        ((PASSES, UNKNOWN), UNKNOWN),
+        ((KNOWN, PASSES), KNOWN),
+        ((KNOWN, UNKNOWN), UNKNOWN),
+        ((UNKNOWN, KNOWN), UNKNOWN),
+        ((KNOWN, UNKNOWN, FAILS), FAILS),
+    ],
+)
+def test_of_several_domains_the_one_counts_whose_owner_may_want_the_message_refused(found, counts):
+    assert conclude(Naming.UNCLEAR, *found) == replace(counts, naming=Naming.UNCLEAR)
 
 
 def test_no_author_is_an_error_and_is_not_refused():
     verdict = conclude(Naming.NONE)
     assert (verdict.outcome, verdict.domain, verdict.reason) == (Outcome.PERMERROR, "", "no domain in From")
-    assert not authentication.is_malformed(verdicts(dmarc=verdict))
 
 
 def test_too_many_authors_are_malformed():
@@ -492,7 +484,6 @@ def test_too_many_authors_are_malformed():
         "a.example",
         "too many domains in From, or too long a From or header",
     )
-    assert authentication.is_malformed(verdicts(dmarc=verdict))
 
 
 def test_a_stranger_cannot_make_us_ask_for_many_names():

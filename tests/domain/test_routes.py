@@ -119,6 +119,8 @@ GOOD = [
     a_route(),
     a_route("smtps://mail.example", user="me", secret="password", tls=Tls.VERIFY),
     a_route("smtp://mail.example", user="me", secret="password", tls=Tls.VERIFY),
+    a_route("smtps://mail.example", tls=Tls.REQUIRE),
+    a_route("mx:", allow_private=True),
     a_route("mx:example.com", user="me", secret="password", tls=Tls.VERIFY),
     a_route("https://hook.example", secret=KEY),
     a_route("http://10.0.0.1", secret=KEY, allow_private=True),
@@ -142,6 +144,7 @@ def test_a_good_route_stays_as_it_is(route):
         (a_route("smtp://mail.example", user="me", secret="x"), "only sent with tls"),
         (a_route("smtp://mail.example", user="me", secret="x", tls=Tls.REQUIRE), "only sent with tls"),
         (a_route("smtps://mail.example", user="me", secret="x", tls=Tls.NONE), "only sent with tls"),
+        (a_route("smtps://mail.example", tls=Tls.NONE), "smtps:// is TLS from the beginning"),
         (a_route("smtp://mail.example", secret="x"), "a secret is for a user"),
         (a_route("maildir:/mail", secret="x"), "a secret is for a user"),
         (a_route("https://hook.example"), "at least 16 characters"),
@@ -236,9 +239,25 @@ def test_a_route_behind_one_that_takes_all_its_mail_is_never_used(matches, found
     assert routes.never_used([Route(match=match, to="smtp://x.example") for match in matches]) == found
 
 
-def test_a_password_over_smtps_wants_a_good_certificate():
-    given = a_route("smtps://mail.example", user="me", secret="password")
-    assert routes.checked(given).tls is Tls.VERIFY
+@pytest.mark.parametrize("who", [{}, {"user": "me", "secret": "password"}])
+def test_smtps_wants_a_good_certificate_unless_the_route_says_otherwise(who):
+    assert routes.checked(a_route("smtps://mail.example", **who)).tls is Tls.VERIFY
+
+
+@pytest.mark.parametrize(
+    ("to", "tls", "in_use"),
+    [
+        ("smtps://mail.example", Tls.NONE, Tls.VERIFY),
+        ("smtps://mail.example", Tls.OPPORTUNISTIC, Tls.VERIFY),
+        ("smtps://mail.example", Tls.VERIFY, Tls.VERIFY),
+        ("smtps://mail.example", Tls.REQUIRE, Tls.REQUIRE),
+        *((to, tls, tls) for to in ("smtp://mail.example", "mx:", "lmtp:///run/lmtp") for tls in Tls),
+    ],
+)
+def test_what_tls_a_stored_route_speaks(to, tls, in_use):
+    route = Route(match="*", to=to, tls=tls)
+    assert route.tls_in_use is in_use
+    assert routes.without_secret(route)["tls"] == in_use
 
 
 @pytest.mark.parametrize(

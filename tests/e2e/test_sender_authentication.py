@@ -4,13 +4,14 @@ import contextlib
 import smtplib
 import socket
 import struct
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes
 
 import pytest
 
 from tests.authentication.mail import MESSAGE, sign, zone_of
 from tests.authentication.zone import SERVFAIL, Zone
-from tests.e2e.house import House
+from tests.e2e.house import House, logged
 from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
@@ -32,20 +33,25 @@ class Client(smtplib.SMTP):
         return connection
 
 
+def knows(server, *, works):
+    """Whether the server has found out that the DNS works, or does not. A slow machine may think otherwise at first."""
+    return any(event["works"] is works for event in logged(server, "dns_changed"))
+
+
 @contextlib.contextmanager
-def house_with(zone, mode):
+def house_with(zone, mode, *further):
     host, port = zone.address
     options = ["--authentication", mode, "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
-    with testing.server("--hostname", "mx.here.example", *options) as server:
+    with testing.server("--hostname", "mx.here.example", *options, *further) as server:
         house = House(server)
-        wait_until(lambda: '"dns_changed"' in Path(server.log).read_text(encoding="utf-8"))
+        wait_until(lambda: knows(server, works=not zone.silent))
         yield house
         house.connect.close()
 
 
 @pytest.fixture(scope="module")
 def recording():
-    with Zone(zone_of()) as zone, house_with(zone, "record") as house:
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "record") as house:
         yield house
 
 
@@ -178,7 +184,17 @@ def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for
     assert refused.value.smtp_code == 451
     assert refused.value.smtp_error.startswith(b"4.7.0 From is unclear")
     assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
-    assert send(enforcing, address, b"From: bob@broken.example\r\n\r\nx\r\n", peer=GOOD)
+
+
+def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothing_is_enforced(enforcing, recording):
+    message = b"From: bob@broken.example\r\n\r\nx\r\n"
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+    assert refused.value.smtp_code == 451
+    assert refused.value.smtp_error.startswith(b"4.7.0 The DNS of the domain in From does not answer now")
+    address = recording.new_address()
+    message_id = send(recording, address, message, peer=STRANGER)
+    assert told(recording, message_id)[0][2] == "temperror (broken.example)"
 
 
 def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
@@ -195,10 +211,132 @@ def test_mail_from_this_machine_is_not_checked(enforcing):
     assert b"Authentication-Results" not in copy(enforcing, message_id, address)
 
 
-def test_while_the_dns_says_nothing_mail_is_taken_unchecked():
+FORGED = b"Authentication-Results: mx.here.example; dmarc=pass header.from=example.com\r\n"
+
+
+def first_results(octets):
+    """The value of the first `Authentication-Results` field, unfolded."""
+    return message_from_bytes(octets)["Authentication-Results"].replace("\r\n", "")
+
+
+def none_because(reason):
+    return f"mx.here.example; none\t({reason})"
+
+
+@pytest.fixture(scope="module")
+def without_dns():
     with Zone(zone_of()) as zone:
         zone.silent = True
-        with house_with(zone, "enforce") as house:
-            address = house.new_address()
-            message_id = send(house, address, MESSAGE, peer=STRANGER)
-            assert "checked" not in [event["event"] for event in house.json(f"messages/{message_id}")["trace"]]
+        yield zone
+
+
+def is_taken(house, address, message):
+    """Whether a message is taken, and not deferred."""
+    try:
+        return bool(send(house, address, message, peer=STRANGER))
+    except smtplib.SMTPDataError as refused:
+        if refused.smtp_code == 451:
+            return False
+        raise
+
+
+FLOOD = 24
+"""Messages at the same time, more than one network may have checked."""
+
+
+def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
+    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+        zone.silent_below = "slow.example"
+        address = house.new_address()
+
+        def flood(number):
+            silent = f"{number}.slow.example"
+            message = f"From: a@{silent}\r\n\r\nx\r\n".encode()
+            try:
+                return send(house, address, message, peer="203.0.113.66", sender=f"a@{silent}")
+            except smtplib.SMTPDataError as refused:
+                return refused.smtp_code
+
+        with ThreadPoolExecutor(FLOOD) as threads:
+            flooding = [threads.submit(flood, number) for number in range(FLOOD)]
+            wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                send(house, address, MESSAGE, peer=STRANGER)
+            assert refused.value.smtp_code in {550, 451}  # the latter on a machine that takes seconds for a check
+            wait_until(lambda: is_taken(house, address, sign()))
+            assert [each.result() for each in flooding] == [451] * FLOOD
+        assert len(house.json("messages", address=address)["messages"]) == 1
+
+
+def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
+    with house_with(without_dns, "enforce") as house:
+        address = house.new_address()
+
+        def is_deferred(why):
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                send(house, address, MESSAGE, peer=STRANGER)
+            assert refused.value.smtp_code == 451
+            assert refused.value.smtp_error.startswith(b"4.7.0 Who has sent this cannot be checked now (")
+            return why in refused.value.smtp_error
+
+        wait_until(lambda: is_deferred(b"(the DNS does not answer); please try again"))
+        assert house.json("messages", address=address)["messages"] == []
+        wait_until(lambda: house.get("trace", what=address).status == 200)  # it is told a second later
+        refusal = house.json("trace", what=address)["refusals"][0]
+        assert refusal["stage"] == "message"
+        assert refusal["unchecked"] in refusal["reply"]
+
+
+def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(without_dns):
+    with house_with(without_dns, "record") as house:
+        address = house.new_address()
+        message_id = send(house, address, FORGED + MESSAGE, peer=STRANGER)
+        trace = house.json(f"messages/{message_id}")["trace"]
+        assert "checked" not in [event["event"] for event in trace]
+        assert trace[0]["unchecked"] in {"the DNS does not answer", "the process that checks messages does not run"}
+        assert first_results(copy(house, message_id, address)) == none_because(trace[0]["unchecked"])
+        assert copy(house, message_id, address).endswith(FORGED + MESSAGE)
+
+
+@pytest.mark.parametrize("proxied", [("--proxy-networks", "127.0.0.1/32"), ()])
+def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
+    with testing.server("--hostname", "mx.here.example", "--trusted-networks", "", *proxied) as server:
+        house = House(server)
+        alias, primary = house.linked_pair()
+        if proxied:
+            message_id = send(house, alias, FORGED + MESSAGE, peer=STRANGER)
+        else:
+            message_id = house.deliver(FORGED + MESSAGE, alias)
+        for address in (alias, primary):
+            octets = copy(house, message_id, address)
+            assert first_results(octets) == none_because("this server checks no senders")
+            assert octets.endswith(FORGED + MESSAGE)
+        found = house.json(f"messages/{message_id}")
+        assert found["authentication_results"] == []
+        assert found["trace"][0]["forged_authentication_results"] == 1
+        assert "unchecked" not in found["trace"][0]
+        house.connect.close()
+
+
+def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked():
+    with testing.server("--hostname", "mx.here.example") as server:
+        house = House(server)
+        address = house.new_address()
+        message_id = house.deliver(MESSAGE, address)
+        assert b"Authentication-Results" not in copy(house, message_id, address)
+        house.connect.close()
+
+
+def test_a_notice_is_not_sent_to_this_machine_because_an_outside_domain_says_that_its_mail_server_is_here(tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text(
+        '[[route]]\nmatch = "*"\nto = "smtp://127.0.0.1:1"\nfault = "permfail"\n'
+        '[delivery]\nbounces_via = { to = "mx:" }\n'
+    )
+    records = {"evil.example": {"TXT": ["v=spf1 +all"], "MX": ["10 localhost."]}}
+    with Zone(records) as zone, house_with(zone, "record", "--config", str(file)) as house:
+        message = b"From: x@evil.example\r\n\r\nx\r\n"
+        send(house, house.new_address(), message, peer=STRANGER, sender="x@evil.example")
+        (notice,) = wait_until(lambda: [each for each in house.json("queue")["deliveries"] if each["because"]])
+        assert (notice["to"], notice["destination"]) == ("x@evil.example", "mx:evil.example")
+        assert "at connect: forbidden: The DNS names a host with a private address" in notice["because"]

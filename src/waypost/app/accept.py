@@ -9,8 +9,9 @@ from waypost.app.deployment import Deployment
 from waypost.app.recipients import find_owner, find_recipients
 from waypost.domain import errors, messages, routes, routing
 from waypost.domain.addresses import Address
-from waypost.domain.authentication import Verdicts, authentication_results, count_forged
+from waypost.domain.authentication import Verdicts, authentication_results, count_forged, no_results
 from waypost.domain.delivery import Delivery, Status, delivery_id
+from waypost.domain.enforcement import SWITCHED_OFF, Findings
 from waypost.domain.messages import Envelope, HeaderFacts, Message
 from waypost.domain.notices import Action
 from waypost.domain.vouching import vouches_for
@@ -57,8 +58,7 @@ def accept_message(
     raw: bytes,
     kept: int = 0,
     authserv_id: str = "",
-    verdicts: Verdicts | None = None,
-    unchecked: str = "",
+    found: Findings = SWITCHED_OFF,
     is_trusted: bool = False,
     now: datetime,
 ) -> Accepted:
@@ -66,18 +66,19 @@ def accept_message(
 
     `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
     `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
-    empty where a server of ours hands the message over. `is_trusted`: a setting names the client's network, so its
-    senders are believed. When the transaction is committed, the mail is ours.
+    empty where a server of ours hands the message over. `found` is what the checks of its sender found, which the
+    field says that is put before the message. `is_trusted`: a setting names the client's network, so its senders are
+    believed. When the transaction is committed, the mail is ours.
 
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
     """
-    found = find_recipients(tx, deployment, recipients)
-    present, comes_back = found.present, found.unknown
+    known = find_recipients(tx, deployment, recipients)
+    present, comes_back = known.present, known.unknown
     originals = returned.find_all(tx, deployment, comes_back, now) if envelope.sender == "" and comes_back else []
     if len(originals) < len(comes_back):
         raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
-    plan = routing.plan(present, deployment.routes_in_force(tx, found.routes_revision))
+    plan = routing.plan(present, deployment.routes_in_force(tx, known.routes_revision))
 
     facts = messages.read_header(header)
     plan = without_circles(facts, present, plan, deployment)
@@ -89,10 +90,14 @@ def accept_message(
         size=kept + len(raw),
         subject=facts.subject,
         header_id=facts.header_id,
-        is_authentic=is_trusted or (verdicts is not None and vouches_for(verdicts, envelope.sender, header)),
+        is_authentic=is_trusted or (isinstance(found, Verdicts) and vouches_for(found, envelope.sender, header)),
         authserv_id=authserv_id,
     )
-    results = authentication_results(verdicts, deployment.hostname) if verdicts else []
+    results: Sequence[str] = ()
+    if isinstance(found, Verdicts):
+        results = authentication_results(found, deployment.hostname)
+    elif authserv_id and not is_trusted:
+        results = no_results(authserv_id, str(found))
     also_for = {one.email_address.id: one.alias.text for one in reversed(plan.spared) if one.alias}
     deliveries = [
         delivery_of(message, destination, deployment, results, also_for.get(destination.email_address.id, ""))
@@ -111,9 +116,8 @@ def accept_message(
         trace.of_acceptance(
             message,
             plan,
-            routes=deployment.revision(found.routes_revision),
-            verdicts=verdicts,
-            unchecked=unchecked,
+            routes=deployment.revision(known.routes_revision),
+            found=found,
             forged=forged,
         ),
         warn_at=now + deployment.delay_warning if deployment.delay_warning else None,

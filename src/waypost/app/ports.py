@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar
 from waypost.domain import search
 from waypost.domain.access_keys import AccessKey
 from waypost.domain.aliases import AliasLink
-from waypost.domain.authentication import Claim, Verdicts
+from waypost.domain.authentication import Claim
 from waypost.domain.delivery import Delivery, Queued, Status
 from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.enforcement import Findings
 from waypost.domain.instances import Instance, Tenant
 from waypost.domain.messages import Message
 from waypost.domain.retention import Delivered, Inbox
@@ -29,8 +30,8 @@ Clock = Callable[[], datetime]
 class Authenticator(Protocol):
     """Finds out whether mail comes from whom it says (SPF, DKIM, DMARC)."""
 
-    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
-        """What is found of a message of `size` octets; None where nothing can be asked. Never raises, and ends soon."""
+    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
+        """What is found of a message of `size` octets, or why nothing is. Never raises, and ends soon."""
         ...
 
 

@@ -9,6 +9,7 @@ from waypost.app import ports
 from waypost.domain import addresses, errors, messages, moments, reports, routing
 from waypost.domain.authentication import Verdicts, in_words, trusted_results
 from waypost.domain.delivery import Delivery, Event, Reason
+from waypost.domain.enforcement import SWITCHED_OFF, Findings, Unchecked
 from waypost.domain.messages import Message
 from waypost.domain.routes import destination as destination_of
 
@@ -55,8 +56,7 @@ def of_acceptance(
     plan: routing.Plan,
     *,
     routes: str = "",
-    verdicts: Verdicts | None = None,
-    unchecked: str = "",
+    found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[ports.TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
@@ -74,11 +74,11 @@ def of_acceptance(
         accepted["routes"] = routes
     if forged:
         accepted["forged_authentication_results"] = forged
-    if unchecked:
-        accepted["unchecked"] = unchecked
+    if isinstance(found, Unchecked) and found != SWITCHED_OFF:
+        accepted["unchecked"] = str(found)
     events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
-    if verdicts:
-        events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(verdicts)))
+    if isinstance(found, Verdicts):
+        events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(found)))
     for destination in plan.destinations:
         detail: dict[str, str | int] = {
             "address": destination.email_address.address.text,

@@ -1,26 +1,29 @@
-"""Checks messages without ever failing, and without ever taking long: what cannot be known in time is said to be so."""
+"""Checks messages without ever failing, and without ever taking long: what is not known in time is said to be so."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.authentication.process import WorkerDied, WorkerProcess
-from waypost.domain.authentication import Claim, Verdicts, undecided
+from waypost.authentication.places import AT_ONCE, NoPlace, Places
+from waypost.authentication.process import CheckFailed, WorkerDied, WorkerProcess
+from waypost.domain import shares
+from waypost.domain.authentication import Claim, Verdicts
+from waypost.domain.enforcement import Findings, Reason, Unchecked
 
 LIMIT = 5.0
 """Seconds that a check takes at most."""
 
-AT_ONCE = 16
-"""Messages that are checked at the same time."""
-
 LARGE = 1024 * 1024
-"""Octets from which on a message is checked alone, beside small ones: for the sake of memory."""
+"""Octets from which on a message needs room besides its place."""
+
+ROOM = 96 * 1024 * 1024
+"""Octets of all large messages that are checked at the same time: for the sake of memory."""
 
 SILENT_IN_A_ROW = 3
-"""Messages with nothing but time-outs after which the DNS does not work."""
+"""Messages with nothing but time-outs after which the DNS may not work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,9 @@ class Limits:
     """How long things may take, in seconds. Tests have less patience."""
 
     check: float = LIMIT
+    wait: float = LIMIT
+    """Until a check can begin. It takes nothing from the time of the check: that others came first says nothing of a
+    message."""
     margin: float = 0.3
     """What is left of a check when the worker has to have answered."""
     silence: float = 10.0
@@ -64,10 +70,12 @@ class Checker:
         self._on_change = on_change
         self._limits = limits or Limits()
         self._works: bool | None = None
+        self._why_not = Reason.DNS_SILENT
         self._silent_in_a_row = 0
         self._in_doubt = asyncio.Event()
-        self._places = asyncio.Semaphore(AT_ONCE)
-        self._turn_of_large = asyncio.Lock()
+        self._known = asyncio.Event()
+        self._places = Places(AT_ONCE)
+        self._room = Places(ROOM)
         self._worker: asyncio.Task[WorkerProcess] | None = None
         self._last: asyncio.Task[WorkerProcess] | None = None
         self._failures = 0
@@ -75,44 +83,72 @@ class Checker:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to find out whether the DNS works. Returns at once; until it is known, nothing is checked."""
+        """Begin to find out whether the DNS works. Returns at once; until it is known, messages wait."""
         self._watching = self._start_task(self._watch())
 
     async def stop(self) -> None:
-        """End the worker. Checks that are under way end as undecided."""
+        """End the worker. Checks that are under way are broken off."""
         if self._watching:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         self._works, self._not_before = False, float("inf")
+        self._known.set()
         for worker in (self._last, self._worker):
             if worker:
                 with suppress(Exception):  # one that was never started; the other one is to be stopped all the same
                     await (await worker).stop()
 
-    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Verdicts | None:
-        """The verdicts on a message of this size; None if nothing is checked, because the DNS does not work.
+    async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
+        """The verdicts on a message of this size, or why there are none.
 
-        Never raises, and never takes more than the limit.
+        Never raises, and never takes more than the limits to wait and to check.
         """
-        if not self._works:
-            return None
-        until = time.monotonic() + self._limits.check
         try:
-            # A large message waits for its turn without taking a place from the small ones.
-            turn = self._turn_of_large if size >= LARGE else nullcontext()
-            async with asyncio.timeout(self._limits.check), turn, self._places:
-                return await self._check(claim, octets, size, until)
-        except TimeoutError:
-            return undecided(claim, f"not answered in {self._limits.check:g} s")
-        except WorkerDied:
-            return undecided(claim, "the check was broken off")
-        except Exception as error:  # noqa: BLE001 - mail is accepted, whatever happens here
-            return undecided(claim, f"could not be checked: {type(error).__name__}")
+            async with AsyncExitStack() as held:
+                if reason := await self._wait(claim, size, held):
+                    return Unchecked(reason)
+                return await self._limited(claim, octets, size)
         finally:
             # A generator that was left in the middle is closed now, not when it is found by the garbage collector.
             if close := getattr(octets, "aclose", None):
                 with suppress(Exception):
                     await close()
+
+    async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
+        """Wait until a check can begin; why it cannot, if so. What it needs is held as long as the stack."""
+        holders = shares.of_address(claim.peer)
+        reason = Reason.NO_PLACE
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                if not self._known.is_set():
+                    reason = Reason.DNS_UNKNOWN
+                    await self._known.wait()
+                    reason = Reason.NO_PLACE
+                if not self._works:
+                    return self._why_not
+                # A large message waits for room without taking a place from the small ones.
+                if size >= LARGE:
+                    await held.enter_async_context(self._room.of(holders, min(size, ROOM)))
+                await held.enter_async_context(self._places.of(holders))
+        except TimeoutError:
+            return reason
+        except NoPlace as error:
+            return Reason.NO_SHARE if error.is_own_share else Reason.NO_PLACE
+        return None
+
+    async def _limited(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
+        until = time.monotonic() + self._limits.check
+        try:
+            async with asyncio.timeout(self._limits.check):
+                return await self._check(claim, octets, size, until)
+        except TimeoutError:
+            return Unchecked(Reason.TOO_LATE)
+        except WorkerDied:
+            return Unchecked(Reason.BROKEN_OFF)
+        except CheckFailed as error:
+            return Unchecked(Reason.FAILED, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever happens here, the edge gets an answer
+            return Unchecked(Reason.FAILED, type(error).__name__)
 
     async def _check(self, claim: Claim, octets: AsyncIterable[bytes], size: int, until: float) -> Verdicts:
         worker = await self._running()
@@ -156,28 +192,36 @@ class Checker:
     async def _watch(self) -> None:
         """Know whether the DNS works: by asking while it does not, by what messages tell while it does."""
         while True:
-            self._tell(await self._probe())
-            if self._works:
-                # Messages of strangers whose own servers are silent raise the doubt too; so it is asked, not believed.
+            works = await self._probe()
+            self._why_not = Reason.NO_WORKER if works is None else Reason.DNS_SILENT
+            if works is not None or not self._works:
+                self._tell(bool(works))
+            if works:
+                # Messages of senders whose own servers are silent raise the doubt too; so it is asked, not believed.
                 await self._in_doubt.wait()
             else:
-                await asyncio.sleep(self._limits.probe_again)
+                # A worker that broke says nothing of the DNS, and a message may have broken it: it is asked again soon.
+                await asyncio.sleep(self._limits.backoff if works is None else self._limits.probe_again)
             self._silent_in_a_row = 0
             self._in_doubt.clear()
 
-    async def _probe(self) -> bool:
-        """Whether the DNS works. Never raises: if this ended, no message would be checked any more, nor refused."""
+    async def _probe(self) -> bool | None:
+        """Whether the DNS works; None if the worker could not ask.
+
+        Never raises: if this ended, no message would be checked any more, nor refused.
+        """
         try:
             # The worker may have to be started first, on a machine that is busy.
             async with asyncio.timeout(self._limits.probe + LIMIT):
                 worker = await self._running()
                 return await worker.probe(self._limits.probe)
         except Exception:  # noqa: BLE001 - the worker died or cannot be started; it is asked again after a while
-            return False
+            return None
 
     def _tell(self, works: bool) -> None:
-        if works is not self._works:
-            self._works = works
+        changes, self._works = works is not self._works, works
+        self._known.set()
+        if changes:
             self._on_change(works)
 
 

@@ -89,6 +89,8 @@ def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dki
             outcome, reason = refusal.outcome, str(refusal)
         except NotAnswered as error:
             outcome, reason = Outcome.TEMPERROR, str(error)
+        except MemoryError:
+            raise  # it is our memory, so it says nothing of the message
         except Exception as error:  # noqa: BLE001 - the library raises many kinds on hostile input
             outcome, reason = Outcome.PERMERROR, f"cannot be verified: {type(error).__name__}"
         results[signature.index] = Dkim(

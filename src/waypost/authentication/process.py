@@ -17,8 +17,16 @@ ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHO
 """What the worker is told of our environment, where the master key and the password of the database may be."""
 
 
+MEMORY = {"MALLOC_ARENA_MAX": "2"}
+"""glibc would reserve 64 MiB of address space for each of its arenas, of which it makes one for each thread."""
+
+
 class WorkerDied(Exception):
     """The worker has ended, or was killed, before it gave an answer."""
+
+
+class CheckFailed(Exception):
+    """The worker could not check a message: the name of the error that it met."""
 
 
 class WorkerProcess:
@@ -51,7 +59,7 @@ class WorkerProcess:
     async def _start(servers: Sequence[tuple[str, int]]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "waypost.authentication.worker", json.dumps(list(servers))),
-            env={name: value for name, value in os.environ.items() if name in ENVIRONMENT},
+            env={name: value for name, value in os.environ.items() if name in ENVIRONMENT} | MEMORY,
             cwd="/",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -62,7 +70,10 @@ class WorkerProcess:
     async def check(
         self, claim: Claim, octets: AsyncIterable[bytes], size: int, seconds_left: Callable[[], float]
     ) -> tuple[Verdicts, bool]:
-        """The verdicts, and whether the DNS was silent. Raises `WorkerDied`, and what the source of octets raises."""
+        """The verdicts, and whether the DNS was silent.
+
+        Raises `WorkerDied`, `CheckFailed`, and what the source of octets raises.
+        """
         number = self._next()
         complete = False
         try:
@@ -85,6 +96,8 @@ class WorkerProcess:
                 with suppress(OSError, RuntimeError):
                     self._stdin.write(wire.frame(number, wire.Kind.FORGET))
             raise
+        if "failed" in answer:
+            raise CheckFailed(answer["failed"])
         return wire.from_json(answer["verdicts"]), answer["silent"]
 
     async def probe(self, seconds: float) -> bool:

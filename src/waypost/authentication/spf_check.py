@@ -31,6 +31,8 @@ def check(claim: Claim, questions: Questions) -> Spf:
     try:
         query = _Query(claim, local_part or "postmaster", domain, questions)
         outcome, _, _ = query.check()
+    except MemoryError:
+        raise  # it is our memory, so it says nothing of the message
     except Exception as error:  # noqa: BLE001 - whoever finds a record that breaks the library breaks SPF alone
         return Spf(Outcome.PERMERROR, domain, identity, f"cannot be evaluated: {type(error).__name__}")
     # What the library says on success is for people, and an `exp=` text is for its author; errors are worth telling.
@@ -47,6 +49,8 @@ class _Query(spf.query):  # type: ignore[misc]
         self.l, self.o, self.d = local_part, domain, domain
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
+        self._gave_up = False
+        """Whether we did not ask to the end: that is no error of the DNS, on which `ptr` does not match."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
         """The records of a name, in the library's form; aliases have been followed."""
@@ -62,6 +66,8 @@ class _Query(spf.query):  # type: ignore[misc]
         try:
             names = self.dns_ptr(self.i)[: spf.MAX_PTR]
         except spf.TempError:
+            if self._gave_up:
+                raise
             return []
         return [name for name in names if self._has_client(name)]
 
@@ -69,6 +75,8 @@ class _Query(spf.query):  # type: ignore[misc]
         try:
             return bool(self.cidrmatch(self.dns_a(name, self.A), self.cidrmax))
         except spf.TempError:
+            if self._gave_up:
+                raise
             return False
 
     def get_explanation(self, spec: str) -> None:
@@ -78,6 +86,7 @@ class _Query(spf.query):  # type: ignore[misc]
         try:
             records = self._questions.ask(name, kind).records
         except NotAnswered as error:
+            self._gave_up |= error.is_ours
             raise spf.TempError(str(error)) from None
         match kind:
             case "A" | "AAAA":

@@ -28,7 +28,8 @@ class Kind(IntEnum):
     OCTETS = 1
     """More of the message, as it came."""
     CHECK = 2
-    """The message is complete: JSON with `claim` and `seconds`. It is answered with `verdicts` and `silent`."""
+    """The message is complete: JSON with `claim` and `seconds`. It is answered with `verdicts` and `silent`, or, if the
+    check has failed, with `failed`: the name of the error."""
     FORGET = 3
     """Nobody waits for this message any more. It is not answered."""
     PROBE = 4

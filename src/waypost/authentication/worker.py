@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from waypost.authentication import checks, wire
+from waypost.authentication.places import AT_ONCE
 from waypost.authentication.resolver import Resolver
-from waypost.domain.authentication import Claim, undecided
+from waypost.domain.authentication import Claim
 
-AT_ONCE = 16
-"""Messages that are checked at the same time: each waits for the DNS most of its time."""
-
+STACK = 1024 * 1024
+"""Octets of address space for the stack of a thread: with those of the system, the limit below would be used up."""
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
 """Memory for several large messages, no file ever written, and no picture of its memory left behind."""
@@ -56,12 +56,12 @@ class Worker:
     def _check(self, number: int, pieces: list[bytes], question: dict[str, Any], received: float) -> None:
         claim = Claim(**question["claim"])
         seconds = question["seconds"] - (time.monotonic() - received)
-        silent = False
         try:
             verdicts, silent = checks.check(claim, pieces, self._resolver, seconds)
         except Exception as error:  # noqa: BLE001 - a message that cannot be checked is no reason to end
-            verdicts = undecided(claim, f"could not be checked: {type(error).__name__}")
-        self._answer(wire.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
+            self._answer(wire.answer(number, failed=type(error).__name__))
+        else:
+            self._answer(wire.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
 
     def _probe(self, number: int, question: dict[str, Any]) -> None:
         self._answer(wire.answer(number, works=self._resolver.works(question["seconds"])))
@@ -74,6 +74,7 @@ class Worker:
 
 def main() -> None:
     """Serve, with nothing but answers on standard output, whatever a library prints."""
+    threading.stack_size(STACK)
     for what, limit in LIMITS.items():
         resource.setrlimit(what, (limit, limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

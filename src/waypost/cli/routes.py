@@ -104,7 +104,12 @@ def add(
     ],
     keep: Annotated[bool, typer.Option("--keep", help="Keep a copy in the inbox.")] = False,
     tls: Annotated[
-        str, typer.Option("--tls", help="none, opportunistic (the default), require, or verify.", metavar="HOW")
+        str,
+        typer.Option(
+            "--tls",
+            help="none, opportunistic (the default), require, or verify (the default of smtps://).",
+            metavar="HOW",
+        ),
     ] = "",
     user: Annotated[str, typer.Option("--user", help="Who we are for an SMTP server that wants to know.")] = "",
     secret_file: Annotated[
@@ -133,7 +138,7 @@ def add(
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option("--allow-private", help="Let a webhook be in a private network or on this machine."),
+        typer.Option("--allow-private", help="Let a webhook, or a mail server of mx:, be in a private network."),
     ] = False,
     no_rewrite_sender: Annotated[
         bool, typer.Option("--no-rewrite-sender", help="Send on with the sender as it is, without SRS.")
@@ -208,6 +213,7 @@ def _told(route: dict[str, Any]) -> str:
     further = [
         "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
         f"TLS {route['tls']}" if route["tls"] != "opportunistic" else "",
+        "certificate not verified" if route["tls"] == "require" else "",
         f"as {route['user']}" if route["user"] else "",
         "sender as it is" if not route["rewrite_sender"] else "",
         "also in private networks" if route["allow_private"] else "",

@@ -223,7 +223,9 @@ class Connection(asyncio.Protocol):
         if transport and spoken and self.dialogue.need is Need.TLS:
             self._transport = transport
             transport.set_write_buffer_limits(high=UNSENT)
-            self.dialogue.tls_started(f"{spoken.version()} {spoken.cipher()[0]}")
+            is_verified = self._context.verify_mode is ssl.CERT_REQUIRED
+            unverified = "" if is_verified else ", certificate not verified"
+            self.dialogue.tls_started(f"{spoken.version()} {spoken.cipher()[0]}{unverified}")
             self.data_received(said)
             if self.lost.done():
                 self.connection_lost(None)

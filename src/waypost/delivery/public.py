@@ -1,4 +1,4 @@
-"""Which IP addresses are public, so that a webhook may be there."""
+"""Which IP addresses are public, so that a webhook, or a mail server that the DNS names, may be there."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 

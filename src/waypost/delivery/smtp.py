@@ -15,6 +15,7 @@ from waypost.delivery.commands import Part
 from waypost.delivery.connection import Connection, Timeouts, why
 from waypost.delivery.dialogue import Manners
 from waypost.delivery.parcel import Parcel
+from waypost.delivery.public import is_public
 from waypost.domain.delivery import AttemptResult, Stage, Trouble
 from waypost.domain.routes import Route, Target, Tls, parse_target
 
@@ -206,7 +207,10 @@ class SmtpTransport:
         return [_Place.of(host, address, target.port) for address in list(addresses)[:ADDRESSES]]
 
     async def _try(self, errand: "_Errand", place: "_Place") -> Connection | AttemptResult:
-        """Connect there. Where TLS is only welcome and does not work, it goes without (RFC 7435)."""
+        """Connect there, if we may. Where TLS is only welcome and does not work, it goes without (RFC 7435)."""
+        if not errand.allows(place.address):
+            text = "The DNS names a host with a private address, and the route does not allow one"
+            return errand.trouble(Trouble.FORBIDDEN, text, peer=place.peer)
         reached = await self._connect(errand, place, errand.tls)
         if isinstance(reached, Connection) or not _is_worth_trying_in_clear(errand, reached):
             return reached
@@ -273,12 +277,20 @@ class _Errand:
             target = replace(target, mx=domain)
         # Who can read a socket of this machine can read the message as well.
         is_clear = bool(target.path) and route.tls is Tls.OPPORTUNISTIC
-        return cls(route, target, Tls.NONE if is_clear else route.tls)
+        return cls(route, target, Tls.NONE if is_clear else route.tls_in_use)
 
     @property
     def key(self) -> object:
         """Connections are good for errands with the same."""
-        return self.target, self.tls, self.route.user, self.route.secret
+        return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
+
+    def allows(self, address: str) -> bool:
+        """Whether a host may have this IP address.
+
+        Who owns a domain says in the DNS where its mail servers are: a domain of an outsider could lead inside. Where
+        the route itself names the host, the operator has said where it is.
+        """
+        return self.target.mx is None or self.route.allow_private or is_public(address)
 
     def trouble(self, trouble: Trouble, text: str, *, peer: str = "") -> AttemptResult:
         """What came of it, if it did not come to a connection."""

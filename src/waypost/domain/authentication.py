@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 
 from waypost.domain.authors import Authors, Naming
@@ -31,6 +32,7 @@ _FIELD = re.compile(rb"\nauthentication-results[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")
 _FOLD = re.compile(r"[\r\n\t ]+")
 _NOT_IN_REASON = re.compile(r"[^A-Za-z0-9 .,:;_/@=+%()'-]")
+_NOT_IN_COMMENT = re.compile(r"[^A-Za-z0-9 .,:;_/@=+%'-]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_IN_LOCAL_PART = re.compile(r"[^A-Za-z0-9.!#$%&'*+_-]")
 _VERSION = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
@@ -104,35 +106,6 @@ class Verdicts:
     dmarc: Dmarc
 
 
-def is_refused(verdicts: Verdicts) -> bool:
-    """Does the owner of the domain in From ask that this message is refused? `decide` never says so in doubt."""
-    return verdicts.dmarc.outcome is Outcome.FAIL and verdicts.dmarc.policy == "reject"
-
-
-def is_malformed(verdicts: Verdicts) -> bool:
-    """Whether From names more domains, or is longer, than is looked up. Such mail is refused: it could hide one."""
-    return verdicts.dmarc.naming is Naming.TOO_MANY
-
-
-def is_in_doubt(verdicts: Verdicts) -> bool:
-    """Whether From is unclear, and the policy of a domain in it could not be looked up now.
-
-    Such mail is deferred: a sender who abuses a domain could add others to From whose servers never answer.
-    """
-    return verdicts.dmarc.naming is Naming.UNCLEAR and verdicts.dmarc.outcome is Outcome.TEMPERROR
-
-
-def undecided(claim: Claim, reason: str) -> Verdicts:
-    """The verdicts on a message that could not be checked in time."""
-    identity = "mailfrom" if claim.sender else "helo"
-    domain = claim.sender.rpartition("@")[2] if claim.sender else claim.helo
-    return Verdicts(
-        Spf(Outcome.TEMPERROR, domain, identity, reason),
-        (Dkim(Outcome.TEMPERROR, "", "", "", reason),),
-        Dmarc(Outcome.TEMPERROR, "", "", reason),
-    )
-
-
 # The field that tells the verdicts, and the fields that others wrote.
 
 
@@ -153,6 +126,15 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     methods.append(_method("dmarc", dmarc.outcome, dmarc.reason, properties))
     lines = [f"Authentication-Results: {_name(authserv_id)}", *(f"\t{method}" for method in methods)]
     return [f"{line};" for line in lines[:-1]] + lines[-1:]
+
+
+@lru_cache(maxsize=64)
+def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
+    """The field for a message that was not checked (RFC 8601 section 2.2, `no-result`), with the reason as a comment.
+
+    It is there so that no field of that name that somebody else has written is the first.
+    """
+    return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
@@ -344,7 +326,9 @@ def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
     if authors.naming is Naming.ONE:
         return verdicts[0]
     found = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAIL and verdict.policy == "reject"]
-    found += [verdict for verdict in verdicts if verdict.outcome is Outcome.TEMPERROR]
+    unknown = [verdict for verdict in verdicts if verdict.outcome is Outcome.TEMPERROR]
+    # First those whose owner may want the message refused: what the others say does not matter then.
+    found += sorted(unknown, key=lambda verdict: verdict.policy not in {"", "reject"})
     if found:
         return replace(found[0], naming=authors.naming)
     domain = authors.domains[0] if authors.domains else ""

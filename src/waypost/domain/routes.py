@@ -11,7 +11,8 @@ wins; without one there is the inbox.
     to      inbox                           the inbox alone
             smtp://HOST:PORT                a mail server; without a port 25
             smtps://HOST:PORT               the same with TLS from the beginning; without a port 465
-            mx:  or  mx:DOMAIN              the mail servers of the address's own domain, or of another one, by the DNS
+            mx:  or  mx:DOMAIN              the mail servers of the address's own domain, or of another one, by the DNS;
+                                            on public addresses, but for `allow_private`
             lmtp://HOST:PORT                a mail store; lmtp:///PATH for its socket
             maildir:/PATH                   a Maildir on this machine
             https://HOST/PATH               a webhook; http:// only with `allow_private`
@@ -34,9 +35,10 @@ class Tls(StrEnum):
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
-    """If it is offered, whatever the certificate; else in clear (RFC 7435)."""
+    """If it is offered, whatever the certificate; else in clear (RFC 7435). With smtps://, which is never in clear, it
+    is `VERIFY`."""
     REQUIRE = "require"
-    """Never in clear, whatever the certificate."""
+    """Never in clear, whatever the certificate: it is not verified."""
     VERIFY = "verify"
     """Never in clear, and only with a certificate that is good for the name of the host."""
 
@@ -104,7 +106,10 @@ class Route:
     rewrite_sender: bool = True
     """Whether the sender is rewritten (SRS) where it leaves our domains."""
     allow_private: bool = False
-    """Whether a webhook may be in a private network or on this machine."""
+    """Whether a webhook, or a mail server that the DNS names (`mx:`), may be in a private network or on this machine.
+
+    A host that the route names itself, as in smtp://HOST, may be anywhere.
+    """
     connections: int = 10
     """At once to this destination."""
     line_ends: LineEnds = LineEnds.LF
@@ -115,6 +120,15 @@ class Route:
     def target(self) -> Target:
         """Where it leads. Raises `errors.Invalid` if that cannot be understood, which `checked` found out before."""
         return parse_target(self.to)
+
+    @property
+    def tls_in_use(self) -> Tls:
+        """What TLS is spoken. With smtps:// certificates are verified unless `tls` is `require` (RFC 8314 section 4.1).
+
+        That also holds for routes which an earlier version stored without saying so.
+        """
+        is_implicit = self.to.startswith("smtps:")
+        return Tls.VERIFY if is_implicit and self.tls is not Tls.REQUIRE else self.tls
 
     @property
     def is_inbox(self) -> bool:
@@ -245,9 +259,7 @@ def checked(route: Route) -> Route:
     target = parse_target(route.to)
     if bool(route.user) and (not route.secret or target.protocol is not Protocol.SMTP):
         raise errors.Invalid("`user` is for smtp, smtps and mx, and needs a password")
-    tls = Tls.VERIFY if route.user and target.is_tls and route.tls is Tls.OPPORTUNISTIC else route.tls
-    if route.user and tls is not Tls.VERIFY:
-        raise errors.Invalid('a password is only sent with tls = "verify", which is what smtps:// means with a user')
+    tls = _checked_tls(route, target)
     if route.secret and not route.user and target.protocol is not Protocol.WEBHOOK:
         raise errors.Invalid("a secret is for a user, or for a webhook")
     if target.protocol is Protocol.WEBHOOK and not route.secret:
@@ -260,6 +272,16 @@ def checked(route: Route) -> Route:
     if not 1 <= route.connections <= 1000:
         raise errors.Invalid("`connections` must be a number from 1 to 1000")
     return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match, "tls": tls})
+
+
+def _checked_tls(route: Route, target: Target) -> Tls:
+    is_smtps = target.is_tls and target.protocol is Protocol.SMTP
+    tls = Tls.VERIFY if is_smtps and route.tls is Tls.OPPORTUNISTIC else route.tls
+    if route.user and tls is not Tls.VERIFY:
+        raise errors.Invalid('a password is only sent with tls = "verify", which is the default of smtps://')
+    if is_smtps and tls is Tls.NONE:
+        raise errors.Invalid('smtps:// is TLS from the beginning: say tls = "verify", or "require" for any certificate')
+    return tls
 
 
 def _check_line_ends(route: Route, target: Target) -> None:
@@ -354,7 +376,7 @@ def without_secret(route: Route) -> dict[str, Any]:
         "match": route.match,
         "to": shown(route.to),
         "keep": route.keep,
-        "tls": str(route.tls),
+        "tls": str(route.tls_in_use),
         "user": route.user,
         "has_secret": bool(route.secret),
         "rewrite_sender": route.rewrite_sender,

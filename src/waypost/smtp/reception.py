@@ -12,10 +12,11 @@ from functools import cached_property, partial
 from waypost import events
 from waypost.app import accept, ports
 from waypost.app.deployment import Deployment
-from waypost.domain import authentication, messages, reports
+from waypost.domain import authentication, enforcement, messages, reports
 from waypost.domain.addresses import Address
-from waypost.domain.authentication import Claim, Verdicts
+from waypost.domain.authentication import Claim
 from waypost.domain.authors import MAX_NAMED
+from waypost.domain.enforcement import Findings, Reason, Ruling, Unchecked
 from waypost.domain.errors import Busy
 from waypost.smtp import errors, replies
 from waypost.smtp.admission import Admission
@@ -98,13 +99,13 @@ class House:
         return replies.TRY_AGAIN.about(id=incident_id)
 
 
-def _refusal(verdicts: Verdicts) -> Reply | None:
-    """The reply to a message that is refused for its author; None if it is not."""
-    if authentication.is_refused(verdicts):
-        return replies.NOT_AUTHENTIC
-    if authentication.is_malformed(verdicts):
-        return replies.TOO_MANY_AUTHORS.about(limit=MAX_NAMED)
-    return replies.AUTHOR_IN_DOUBT if authentication.is_in_doubt(verdicts) else None
+_REFUSALS = {
+    Ruling.REFUSED_AS_FORGED: replies.NOT_AUTHENTIC,
+    Ruling.REFUSED_AS_MALFORMED: replies.TOO_MANY_AUTHORS.about(limit=MAX_NAMED),
+    Ruling.DEFERRED_AS_UNCLEAR: replies.AUTHOR_IN_DOUBT,
+    Ruling.DEFERRED_IN_DOUBT: replies.AUTHENTICITY_IN_DOUBT,
+    Ruling.DEFERRED_UNCHECKED: replies.NOT_CHECKED,
+}
 
 
 class Reception:
@@ -247,12 +248,8 @@ class Reception:
         house = self._house
         if question.start == 0:
             self.leave()
-        verdicts, why_not = await self._check(question)
-        refusal = _refusal(verdicts) if verdicts and house.enforces else None
-        if verdicts and refusal:
-            found = ", ".join(f"{name} {words}" for name, words in authentication.in_words(verdicts).items())
-            house.emit(events.MessageRefused(peer=self._peer, reply=str(refusal), verdicts=found))
-            await self._remember(question, refusal, {"verdicts": found})
+        found = await self._check(question)
+        if refusal := await self._refused_for_its_author(found, question):
             return refusal
         now = house.clock()
         use_case = partial(
@@ -265,8 +262,7 @@ class Reception:
             raw=question.raw,
             kept=question.start,
             authserv_id=house.deployment.hostname if self._are_strangers else "",
-            verdicts=verdicts,
-            unchecked=why_not,
+            found=found,
             is_trusted=self._is_trusted,
             now=now,
         )
@@ -283,18 +279,32 @@ class Reception:
         )
         return replies.ACCEPTED.about(id=message.id)
 
-    async def _check(self, question: MessageReceived) -> tuple[Verdicts | None, str]:
-        """What SPF, DKIM and DMARC say, or why they were not asked, where somebody may wonder."""
+    async def _refused_for_its_author(self, found: Findings, question: MessageReceived) -> Reply | None:
+        """The reply to a message that is refused or deferred by what its checks found, which the trace is told."""
+        ruling = enforcement.rule(found, enforces=self._house.enforces)
+        if ruling is Ruling.ACCEPTED:
+            return None
+        reply = _REFUSALS[ruling]
+        if isinstance(found, Unchecked):
+            reply, detail = reply.about(reason=found), {"unchecked": str(found)}
+        else:
+            words = authentication.in_words(found).items()
+            detail = {"verdicts": ", ".join(f"{name} {told}" for name, told in words)}
+        self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=detail.get("verdicts", "")))
+        await self._remember(question, reply, detail)
+        return reply
+
+    async def _check(self, question: MessageReceived) -> Findings:
+        """What SPF, DKIM and DMARC say, or why they were not asked."""
         if self._house.authenticator is None:
-            return None, ""
+            return Unchecked(Reason.OFF)
         if not self._are_strangers:
-            return None, "a mail server of ours handed it over"
+            return Unchecked(Reason.HANDED_OVER)
         if self._is_trusted:
-            return None, "it comes from a trusted network"
+            return Unchecked(Reason.TRUSTED)
         claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
         size = question.start + len(question.raw)
-        verdicts = await self._house.authenticator.check(claim, self._octets(question), size)
-        return verdicts, "" if verdicts else "the DNS does not answer"
+        return await self._house.authenticator.check(claim, self._octets(question), size)
 
     async def _octets(self, question: MessageReceived) -> AsyncIterator[bytes]:
         """The message, part by part."""

@@ -157,6 +157,20 @@ AUTHOR_IN_DOUBT = _reply(
     means="From does not name one domain, and the DNS did not say in time what each of them wants (DMARC).",
     sender="Write one address into From, with a name that has an @ in quotes; or try again later.",
 )
+AUTHENTICITY_IN_DOUBT = _reply(
+    451,
+    "4.7.0",
+    "The DNS of the domain in From does not answer now, so nobody can say whether it has sent this; please try again",
+    means="The domain's policy (DMARC), or the SPF or DKIM record that may speak for it, could not be looked up.",
+    sender="Try again later. If it happens often, look at the DNS servers of the domain in From.",
+)
+NOT_CHECKED = _reply(
+    451,
+    "4.7.0",
+    "Who has sent this cannot be checked now ({reason}); please try again",
+    means="The operator wants senders checked (DMARC), and this server could not do it now. The mail is still yours.",
+    sender=_AGAIN,
+)
 RECIPIENTS_CHANGED = _reply(
     451,
     "4.2.1",
