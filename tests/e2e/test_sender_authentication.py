@@ -172,7 +172,8 @@ def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recordin
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, enforcing.new_address(), message, peer=STRANGER)
     assert refused.value.smtp_code == 550
-    assert refused.value.smtp_error == b"5.7.1 From names too many domains or addresses; 8 domains at most"
+    assert refused.value.smtp_error.startswith(b"5.7.1 From names too many domains or addresses")
+    assert refused.value.smtp_error.endswith(b"; 8 domains at most")
     assert send(recording, recording.new_address(), message, peer=STRANGER)
 
 
