@@ -210,7 +210,7 @@ def slow_reader(house):
         key = house.server.profile.key
         shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
         path = f"/_waypost/messages/{message_id}/raw?{urllib.parse.urlencode({'address': address})}"
-        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n\r\n".encode())
+        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {shown}\r\n\r\n".encode())
         response = http.client.HTTPResponse(reader)
         response.begin()
         assert response.status == 200

@@ -12,9 +12,11 @@ from waypost.domain import (
     discretion,
     encoded_words,
     errors,
+    given_back,
     messages,
     reports,
     rewriting,
+    vouching,
 )
 from waypost.domain.iam import decisions, policies
 
@@ -105,6 +107,26 @@ ROWS = [
         lambda header: authentication.count_forged(header, "mx.example"),
         of_few_lines(field(b"Authentication-Results") | PLAIN_HEADERS),
     ),
+    *rows(
+        "header that goes back",
+        Where.TRANSACTION,
+        HEADER,
+        given_back.header,
+        of_few_lines(field(b"Received") | field(b"ARC-Seal") | PLAIN_HEADERS),
+    ),
+    *rows(
+        "message that goes back",
+        Where.TRANSACTION,
+        given_back.WHOLE_LIMIT,
+        given_back.whole,
+        {
+            "fields of servers": filled(b"Received: a\r\n"),
+            "one folded field": filled(b" a\r\n", b"Received: a\r\n"),
+            "empty lines": filled(b"\r\n", b"Subject: a\r\n"),
+            "one long line": filled(b"a", b"Subject: a\r\n\r\n"),
+        },
+    ),
+    *rows("address in From", Where.TRANSACTION, HEADER, vouching.author_key, of_few_lines(field(b"From") | PLAIN_HEADERS)),
     *rows(
         "is it a report",
         Where.TRANSACTION,

@@ -94,7 +94,7 @@ def _proxy(addresses: bytes) -> object:
 
 
 def _host(value: bytes) -> object:
-    return http_server.refusal({"http_version": "1.1", "headers": [(b"host", value)]})
+    return http_server.refusal({"http_version": "1.1", "method": "GET", "headers": [(b"host", value)]})
 
 
 ROWS = [
