@@ -126,7 +126,13 @@ ROWS = [
             "one long line": filled(b"a", b"Subject: a\r\n\r\n"),
         },
     ),
-    *rows("address in From", Where.TRANSACTION, HEADER, vouching.author_key, of_few_lines(field(b"From") | PLAIN_HEADERS)),
+    *rows(
+        "address in From",
+        Where.TRANSACTION,
+        HEADER,
+        vouching.author_key,
+        of_few_lines(field(b"From") | PLAIN_HEADERS),
+    ),
     *rows(
         "is it a report",
         Where.TRANSACTION,

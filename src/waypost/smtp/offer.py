@@ -9,7 +9,7 @@ from waypost.smtp.replies import Reply
 MESSAGE_LIMIT = 40 * 1024 * 1024
 """Octets of a message: what Amazon SES takes for Connect."""
 
-RECIPIENT_LIMIT = 1_000
+RECIPIENT_LIMIT = 100
 """Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
 
 BOUNCE_RECIPIENT_LIMIT = 4
