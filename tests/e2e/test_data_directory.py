@@ -286,35 +286,44 @@ def test_a_link_in_the_directory_of_another_user_leads_root_nowhere(place):
 # The password of a database
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://u:SECRETPW@127.0.0.1:1/x",
-        "postgresql://u@127.0.0.1:1/x?password=SECRETPW",
-        "postgresql://u@127.0.0.1:1/x?PASSWORD=SECRETPW",
-        "postgresql://u:SECRETPW@127.0.0.1:1/x?bogus=1",
-        "postgresql://u:SEC%52ETPW@127.0.0.1:notaport/x",
-        "postgres://u:SECRETPW@[::1/x",
-        "postgresql:///x?host=127.0.0.1&port=1&sslpassword=SECRETPW&user=u",
-        "postgresql://u:SECRETPW@127.0.0.1:1,127.0.0.1:2/x",
-        "postgresql://u:SECRETPW/@127.0.0.1:1/x",
-        "mysql://u:SECRETPW@127.0.0.1/x",
-        "u:SECRETPW@127.0.0.1:1",
-        "host=127.0.0.1 port=1 user=u password=SECRETPW",
-    ],
-)
+URLS = [
+    "postgresql://u:SECRETPW@127.0.0.1:1/x",
+    "postgresql://u@127.0.0.1:1/x?password=SECRETPW",
+    "postgresql://u@127.0.0.1:1/x?PASSWORD=SECRETPW",
+    "postgresql://u:SECRETPW@127.0.0.1:1/x?bogus=1",
+    "postgresql://u:SEC%52ETPW@127.0.0.1:notaport/x",
+    "postgres://u:SECRETPW@[::1/x",
+    "postgresql:///x?host=127.0.0.1&port=1&sslpassword=SECRETPW&user=u",
+    "postgresql://u:SECRETPW@127.0.0.1:1,127.0.0.1:2/x",
+    "postgresql://u:SECRETPW/@127.0.0.1:1/x",
+    "mysql://u:SECRETPW@127.0.0.1/x",
+    "u:SECRETPW@127.0.0.1:1",
+    "host=127.0.0.1 port=1 user=u password=SECRETPW",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_command_does_not_tell_the_password_of_a_database(tmp_path, url):
+    pytest.importorskip("psycopg")
+    ended = waypost("keys", "list", "--data", tmp_path / "data", WAYPOST_SERVE_DATABASE=url)
+    assert ended.returncode == 1
+    assert "SECRETPW" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("url", URLS[:4])
 def test_the_password_of_a_database_is_neither_told_nor_kept(tmp_path, url):
     pytest.importorskip("psycopg")
     data = tmp_path / "data"
-    served = waypost_process(*SERVE, data, WAYPOST_SERVE_DATABASE=url)
-    listed = waypost("keys", "list", "--data", data, WAYPOST_SERVE_DATABASE=url)
-    for ended in (served, listed):
-        assert ended.returncode == 1
-        assert "SECRETPW" not in ended.stdout + ended.stderr
-    file = tmp_path / "waypost.toml"
-    file.write_text(f"database = {json.dumps([url])}\n")
-    ended = waypost(*SERVE, data, "--config", file)
-    assert "`database` must be a string" in ended.stderr
+    ended = waypost_process(*SERVE, data, WAYPOST_SERVE_DATABASE=url)
+    assert ended.returncode == 1
     assert "SECRETPW" not in ended.stdout + ended.stderr
     kept = list(data.iterdir()) if data.exists() else []
     assert [path.name for path in kept if "SECRETPW" in path.read_text(errors="replace")] == []
+
+
+def test_a_settings_file_with_a_database_of_a_wrong_type_does_not_tell_its_password(tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text(f"database = {json.dumps(URLS[:1])}\n")
+    ended = waypost(*SERVE, tmp_path / "data", "--config", file)
+    assert "`database` must be a string" in ended.stderr
+    assert "SECRETPW" not in ended.stdout + ended.stderr

@@ -9,7 +9,7 @@ from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import Client, reset, run_on, serving
 from waypost import tls_alerts
 
-COUNT = 20
+COUNT = 8
 HELLO = TlsClient(None, None).first_flight()
 ALERT = b"\x15\x03\x03\x00\x02\x02\x30"
 """Fatal, unknown authority (RFC 8446 section 6)."""
