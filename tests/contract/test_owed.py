@@ -138,6 +138,14 @@ def test_a_notice_that_waits_holds_up_no_other(store):
     assert owed(store) == Owing("m2", "failed")
 
 
+def test_what_cannot_be_written_is_dropped_and_the_rest_of_it_is_owed_still(store):
+    add(store, an_arrived())
+    owe(store, an_owed("a"), an_owed("b"), an_owed("c"), an_owed("a", "m2"))
+    assert store.write(lambda tx: tx.drop_owed(Owing("m1", "failed"), limit=2)) == 2
+    assert take(store) == [an_owed("c")]
+    assert take(store, "m2") == [an_owed("a", "m2")]
+
+
 def test_who_fails_half_way_leaves_it_owed(store):
     add(store, an_arrived())
     owe(store, an_owed())

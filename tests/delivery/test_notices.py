@@ -391,6 +391,24 @@ def test_a_notice_that_cannot_be_made_is_told_of_in_the_trace_and_stops_no_other
     run(scenario())
 
 
+def test_a_notice_that_cannot_even_be_read_keeps_no_other_from_being_written(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
+            unreadable, good = [await house.send("a", sender=ME, dsn=asking(1, "SUCCESS")) for _ in range(2)]
+            damage = "UPDATE notices_owed SET fate = 'no JSON' WHERE message_id = ?"
+            await house.store.write(lambda tx: tx._ask(damage, (unreadable,)))
+            await house.worker.start()
+            await house.rest()
+            assert len(await told(house)) == 1
+            assert (await house.events(good))[-1] == "notified"
+            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is None
+            failed = [event for event in house.emitted if isinstance(event, events.Failed)]
+            assert [event.id for event in failed] == [unreadable] * 2
+            house.emitted.clear()
+
+    run(scenario())
+
+
 def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_have_gone(tmp_path):
     async def scenario():
         async with a_house(tmp_path, Scripted(TAKEN), names=("me", "a"), of_routes=TO_PEER) as house:

@@ -170,6 +170,14 @@ def write(
     tx.remove_octets_if_spent(message.id)
 
 
+def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
+    """Let go of a notice about which not even the trace can be written, because the store has something unreadable.
+
+    Else the next look would find it again, and no other notice would be written.
+    """
+    tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
+
+
 def _tell_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:

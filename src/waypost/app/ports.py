@@ -616,6 +616,10 @@ class WriteTx(ReadTx, Protocol):
         """Some of what one notice tells of, in the order of the recipients. It is owed no more."""
         ...
 
+    def drop_owed(self, owing: Owing, *, limit: int) -> int:
+        """Let go of what `take_owed` would give, without reading it; returns of how many recipients."""
+        ...
+
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
         """Let go of deliveries of an inbox, of these messages; those that are queued or dead stay. Returns of which."""
         ...

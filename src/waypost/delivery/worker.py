@@ -220,7 +220,7 @@ class Worker:
                 owing = await works.store.read(partial(notify.next_owed, now=now))
                 if owing is None:
                     return
-                await self._write(partial(notify.write, deployment=works.deployment, owing=owing, now=now))
+                await self._write_notice(owing, now)
         except Exception as error:  # noqa: BLE001 - it is owed still, and mail is sent on meanwhile
             self._failed(error)
             self._next_notices = now + SWEEP_EVERY
@@ -324,16 +324,24 @@ class Worker:
                 self._failed(error, ready.claimed.delivery.id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
-    async def _write(self, use_case: Callable[..., None]) -> None:
-        """Write a notice, and where that fails by a bug, write into the trace that there is none: once is enough."""
-        store = self._works.store
-        try:
-            await store.write(partial(use_case, new_id=self._works.new_id))
-        except (ports.StoreUnavailable, Busy):
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug of ours, which is logged
-            self._failed(error)
-            await store.write(partial(use_case, new_id=None))
+    async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
+        """Write a notice. Where that fails by a bug, the trace tells that there is none: once is enough.
+
+        Where even that fails, because the store has something that cannot be read, only the log tells of it: a notice
+        that can never be written must not keep others from being written.
+        """
+        works = self._works
+        for new_id in (works.new_id, None):
+            write = partial(notify.write, deployment=works.deployment, owing=owing, new_id=new_id, now=now)
+            try:
+                await works.store.write(write)
+            except (ports.StoreUnavailable, Busy):
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug of ours, or a damaged store, which is logged
+                self._failed(error, owing.message_id)
+            else:
+                return
+        await works.store.write(partial(notify.drop, owing=owing))
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Others may be due meanwhile, and these wait for the destination to come back."""

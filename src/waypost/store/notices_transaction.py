@@ -31,6 +31,10 @@ class NoticeQueries(Statements):
         found = self._all("take_owed", owing.message_id, owing.action, limit)
         return sorted((_owed(row, owing) for row in found), key=lambda one: (one.recipient, one.email_address_id))
 
+    def drop_owed(self, owing: ports.Owing, *, limit: int) -> int:
+        self._run("lock_message", owing.message_id)  # as above
+        return len(self._all("take_owed", owing.message_id, owing.action, limit))
+
     def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[ports.TraceEvent]:
         return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
 
