@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from waypost import events
-from waypost.app.buckets import network_of
+from waypost.app.buckets import network_of, site_of
 
 CROWDED = 0.75
 """Of all connections in use: from there on, clients have less time."""
@@ -42,6 +42,11 @@ class HttpBounds:
     linger: float = 2.0
     """For a client whose connection the server ends, to read why."""
 
+    @property
+    def connections_of_site(self) -> int:
+        """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all."""
+        return max(self.connections_each, (self.connections + 1) // 2)
+
     def head_time(self, *, is_crowded: bool) -> float:
         """How long a header may take."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
@@ -69,13 +74,17 @@ TOO_MANY = (
 
 
 class HttpAdmission:
-    """Counts the connections. With IPv6 a host has 2^64 addresses, so its network counts."""
+    """Counts the connections. With IPv6 a host has 2^64 addresses, so its network counts.
+
+    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
+    """
 
     def __init__(self, bounds: HttpBounds, emit: events.Emit) -> None:
         self.bounds = bounds
         self.emit = emit
         self._connections = 0
         self._by_network: Counter[str] = Counter()
+        self._by_site: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._last_refused = ""
         self._untold_seconds = 0
@@ -88,11 +97,13 @@ class HttpAdmission:
 
     def enter(self, peer: str) -> str | None:
         """Count a connection in; or return why it is refused."""
-        network = network_of(peer)
+        network, site = network_of(peer), site_of(peer)
         refusal = None
         if self._connections >= self.bounds.connections:
             refusal = FULL
         elif self._by_network[network] >= self.bounds.connections_each:
+            refusal = TOO_MANY
+        elif site and self._by_site[site] >= self.bounds.connections_of_site:
             refusal = TOO_MANY
         if refusal:
             self._refused[refusal] += 1
@@ -100,6 +111,8 @@ class HttpAdmission:
             return refusal
         self._connections += 1
         self._by_network[network] += 1
+        if site:
+            self._by_site[site] += 1
         return None
 
     def linger(self) -> bool:
@@ -120,6 +133,10 @@ class HttpAdmission:
         self._by_network[network] -= 1
         if not self._by_network[network]:
             del self._by_network[network]
+        if site := site_of(peer):
+            self._by_site[site] -= 1
+            if not self._by_site[site]:
+                del self._by_site[site]
 
     def second_passed(self) -> None:
         """Tell the log about connections that were refused, from time to time. Called once a second."""

@@ -91,6 +91,16 @@ def test_addresses_of_one_ipv6_network_count_as_one():
     assert told == [events.ConnectionsRefused(reply=f"503 {TOO_MANY}", count=1, peer="2001:db8:0:1::2")]
 
 
+def test_the_networks_of_one_ipv6_customer_have_half_of_the_connections_together():
+    admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None)
+    assert [admission.enter(f"2001:db8:7:{number:x}::1") for number in range(6)] == [None] * 5 + [TOO_MANY]
+    assert [admission.enter(f"2001:db8:8:{number:x}::1") for number in range(4)] == [None] * 4
+    assert admission.enter("192.0.2.1") is None
+    admission.leave("2001:db8:7:3::1")
+    admission.leave("2001:db8:8:3::1")
+    assert admission.enter("2001:db8:7:ffff::1") is None
+
+
 def test_a_client_that_is_gone_before_its_address_is_known_counts_nowhere():
     with served(echo) as server:
         made = server.on_loop(

@@ -51,6 +51,22 @@ def test_who_was_refused_is_not_counted():
     assert [door.enter(f"192.0.2.{n}", NOW) for n in range(2, 11)] == [None] * 9
 
 
+def test_the_networks_of_one_ipv6_customer_have_half_of_the_connections_together():
+    door = admission(connections=10, connections_each=2)
+    came = [door.enter(f"2001:db8:7:{n:x}::1", NOW) for n in range(9)]
+    assert came == [None] * 5 + [replies.TOO_MANY_CONNECTIONS] * 4
+    assert [door.enter(f"2001:db8:8:{n:x}::1", NOW) for n in range(4)] == [None] * 4
+    assert door.enter("192.0.2.1", NOW) is None
+    door.leave("2001:db8:7:3::1")
+    assert door.enter("2001:db8:7:ffff::1", NOW) is None
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_one_address_may_have_as_many_connections_as_the_setting_says_also_with_ipv6(connections):
+    door = admission(connections=connections, connections_each=connections)
+    assert [door.enter("::1", NOW) for _ in range(connections)] == [None] * connections
+
+
 @pytest.mark.parametrize(
     ("first", "second", "is_one"),
     [

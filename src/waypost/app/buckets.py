@@ -69,3 +69,13 @@ def network_of(source: str) -> str:
     if isinstance(address, IPv6Address):
         return str(address.ipv4_mapped) if address.ipv4_mapped else address.exploded[:19]
     return str(address)
+
+
+@lru_cache(maxsize=16_384)
+def site_of(source: str) -> str:
+    """The network that one customer of a provider has: the /48 of an IPv6 address (RFC 6177); empty for any other."""
+    try:
+        address = ip_address(source)
+    except ValueError:
+        return ""
+    return address.exploded[:14] if isinstance(address, IPv6Address) and not address.ipv4_mapped else ""

@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
-from waypost.app.buckets import Buckets, network_of
+from waypost.app.buckets import Buckets, network_of, site_of
 from waypost.domain import limits
 from waypost.smtp import replies
 from waypost.smtp.bounds import Bounds
@@ -18,12 +18,16 @@ CROWDED = 0.75
 
 
 class Admission:
-    """Counts connections and messages. With IPv6 a host has 2^64 addresses, so its network counts."""
+    """Counts connections and messages. With IPv6 a host has 2^64 addresses, so its network counts.
+
+    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
+    """
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._connections = 0
         self._by_network: Counter[str] = Counter()
+        self._by_site: Counter[str] = Counter()
         self._new = _a_minute(bounds.new_connections_a_minute)
         self._messages = _a_minute(bounds.messages_a_minute)
         self._unknown = Buckets(UNKNOWN)
@@ -41,10 +45,15 @@ class Admission:
         network = network_of(peer)
         if are_strangers and self._by_network[network] >= self._bounds.connections_each:
             return replies.TOO_MANY_CONNECTIONS
+        site = site_of(peer)
+        if are_strangers and site and self._by_site[site] >= self._bounds.connections_of_site:
+            return replies.TOO_MANY_CONNECTIONS
         if are_strangers and self._new and not self._new.take(network, now).admitted:
             return replies.TOO_MANY_CONNECTIONS
         self._connections += 1
         self._by_network[network] += 1
+        if site:
+            self._by_site[site] += 1
         return None
 
     def leave(self, peer: str) -> None:
@@ -54,6 +63,10 @@ class Admission:
         self._by_network[network] -= 1
         if not self._by_network[network]:
             del self._by_network[network]
+        if site := site_of(peer):
+            self._by_site[site] -= 1
+            if not self._by_site[site]:
+                del self._by_site[site]
 
     def message_from(self, peer: str, now: datetime) -> Reply | None:
         """Count a message in from an address, unless that is refused."""
