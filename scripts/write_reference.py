@@ -165,6 +165,7 @@ def smtp_page() -> str:
             f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
+            f"| connections from one /48 network with IPv6 | {bounds.connections_of_site:,}: half of all |",
             "| messages a minute from one address | any number, `--smtp-messages-each` |",
             f"| memory for input and messages in flight | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
             f"| time to a whole command | {bounds.command:g} s |",
@@ -203,6 +204,7 @@ def http_page() -> str:
             f"{bounds.connections_each}, `--http-connections-each`",
             "503",
         ),
+        ("connections from one /48 network with IPv6", f"{bounds.connections_of_site:,}: half of all", "503"),
         (f"times, with {http_bounds.CROWDED:.0%} of all connections in use", crowded, "as above"),
     ]
     return "\n".join(

@@ -101,9 +101,9 @@ class HttpAdmission:
         refusal = None
         if self._connections >= self.bounds.connections:
             refusal = FULL
-        elif self._by_network[network] >= self.bounds.connections_each:
-            refusal = TOO_MANY
-        elif site and self._by_site[site] >= self.bounds.connections_of_site:
+        elif self._by_network[network] >= self.bounds.connections_each or (
+            site and self._by_site[site] >= self.bounds.connections_of_site
+        ):
             refusal = TOO_MANY
         if refusal:
             self._refused[refusal] += 1

@@ -104,7 +104,8 @@ TOO_MANY_CONNECTIONS = _reply(
     421,
     "4.7.0",
     "Too many connections from your address; please try again later",
-    means="One address (one /64 network with IPv6) may have so many connections at once, and open so many a minute; one /48 network may have half of all connections.",
+    means="One address (one /64 network with IPv6) may have so many connections at once, and open so many a minute. "
+    "One /48 network may have half of all connections.",
     sender="Use fewer connections at once; several messages can go over one.",
 )
 SERVER_FULL = _reply(
