@@ -77,6 +77,26 @@ def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
     assert lanes.of("held").give_up_pending() == []
 
 
+def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
+    lanes = Lanes()
+    learn(lanes.of("works"), WORKED)
+    learn(lanes.of("fails"), GONE)
+    lanes.keep_only([])
+    assert (lanes.of("works").works, lanes.of("fails").works, lanes.of("new").works) == (True, False, False)
+    learn(lanes.of("works"), GONE)
+    lanes.keep_only([])
+    assert not lanes.of("works").works
+
+
+def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
+    monkeypatch.setattr("waypost.delivery.lanes.REMEMBERED", 2)
+    lanes = Lanes()
+    for name in ("a", "b", "a", "c"):
+        learn(lanes.of(name), WORKED)
+        lanes.keep_only([])
+    assert [lanes.of(name).works for name in "abc"] == [True, False, True]
+
+
 def test_a_destination_whose_mail_leads_elsewhere_now_is_emptied_in_large_parts():
     lane = Lane("x", leads_elsewhere=True)
     assert lane.wanted(100) == 1 + AHEAD

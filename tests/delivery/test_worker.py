@@ -116,6 +116,39 @@ def test_a_slow_destination_does_not_hold_up_another(tmp_path):
     run(scenario())
 
 
+def test_many_destinations_that_never_answer_do_not_hold_up_one_that_worked_some_time_ago(tmp_path):
+    silent = [f"silent{number}" for number in range(60)]
+    tarpits = [Route(match=f"{name}@example.com", to=f"smtp://{name}.example:25") for name in silent]
+
+    async def scenario():
+        ended = asyncio.Event()
+
+        async def hang():
+            await ended.wait()
+            return TAKEN
+
+        def answer(parcel, route):
+            return TAKEN if route.to == PEER else hang()
+
+        of_routes = (*tarpits, Route(match="*", to=PEER))
+        names = ("sales", *silent)
+        async with a_house(tmp_path, Scripted(answer=answer), names=names, of_routes=of_routes) as house:
+            await house.send("sales")
+            await house.rest()
+            for name in silent:
+                await house.send(name)
+            while house.transport.running < 50:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            message_id = await house.send("sales")
+            house.worker.wake()
+            while (await house.delivery(message_id, "sales")).status is not Status.DELIVERED:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            assert house.transport.running == 50
+            ended.set()
+
+    run(scenario())
+
+
 def test_no_destination_gets_more_at_once_than_its_route_allows(tmp_path):
     async def scenario():
         enough = asyncio.Event()

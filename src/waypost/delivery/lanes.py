@@ -15,6 +15,9 @@ AHEAD = 20
 """Deliveries that are claimed before their turn, for a destination that takes several at once: one transaction serves
 many."""
 
+REMEMBERED = 10_000
+"""Destinations for which nothing waits, and which worked last time, that are remembered."""
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
@@ -77,14 +80,22 @@ class Lane:
 
 
 class Lanes:
-    """All destinations that are known."""
+    """All destinations that are known.
+
+    Whether a destination worked is remembered when nothing waits for it any more. Else its next mail would wait behind
+    destinations that never answer, as if nothing were known of it.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
+        self._worked: dict[str, None] = {}
 
     def of(self, destination: str) -> Lane:
         """The lane of a destination."""
-        return self._lanes.setdefault(destination, Lane(destination))
+        lane = self._lanes.get(destination)
+        if lane is None:
+            lane = self._lanes[destination] = Lane(destination, works=destination in self._worked)
+        return lane
 
     @property
     def running_for_unknown(self) -> int:
@@ -94,4 +105,14 @@ class Lanes:
     def keep_only(self, waiting: Iterable[str]) -> None:
         """Forget those for which nothing waits, and that have nothing in hand."""
         waiting = set(waiting)
-        self._lanes = {name: lane for name, lane in self._lanes.items() if name in waiting or not lane.is_idle}
+        for name, lane in list(self._lanes.items()):
+            if name not in waiting and lane.is_idle:
+                del self._lanes[name]
+                self._remember(lane)
+
+    def _remember(self, lane: Lane) -> None:
+        self._worked.pop(lane.destination, None)
+        if lane.works:
+            self._worked[lane.destination] = None
+            if len(self._worked) > REMEMBERED:
+                del self._worked[next(iter(self._worked))]
