@@ -1,16 +1,17 @@
 """Connecting to PostgreSQL: the settings of a session, and the schema brought up to date."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import conninfo
+from psycopg import conninfo, pq
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from waypost.app import ports
-from waypost.store import migrations, postgres_errors
+from waypost.store import migrations, postgres_errors, postgres_tls
 from waypost.store.postgres_transaction import Connection
 
 OLDEST = 15
@@ -66,7 +67,23 @@ class Where:
     def connect(self) -> Connection:
         """A new connection, still to be set up. Raises `psycopg.Error`."""
         parameters = {**_DEFAULTS, **self.parameters, "client_encoding": "UTF8"}
+        if self.requires_tls:
+            parameters["sslmode"] = postgres_tls.REQUIRED
         return psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
+
+    @property
+    def requires_tls(self) -> bool:
+        """Whether the connection must be encrypted though neither the URL nor PGSSLMODE says so."""
+        return postgres_tls.is_required(self.parameters, _environment())
+
+
+def _environment() -> dict[str, str]:
+    """What libpq takes from its environment variables, as PGHOST and PGSSLMODE, by the names of its parameters."""
+    return {
+        option.keyword.decode(): os.environ[variable]
+        for option in pq.Conninfo.get_defaults()
+        if option.envvar and (variable := option.envvar.decode()) in os.environ
+    }
 
 
 def where(url: str) -> Where:
@@ -154,4 +171,10 @@ def _newest(connection: Connection) -> int:
 
 def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
     """What to raise if no session can be had."""
-    return ports.StoreUnavailable(f"{where} cannot be used: {postgres_errors.name(error)}")
+    why = postgres_errors.name(error)
+    if where.requires_tls and "SSL" in why:
+        why += (
+            " TLS is required because the database is on another machine and the URL has no sslmode. Let PostgreSQL "
+            "offer TLS (ssl = on); or, where nobody else can reach the network, add ?sslmode=disable to the URL."
+        )
+    return ports.StoreUnavailable(f"{where} cannot be used: {why}")
