@@ -31,7 +31,7 @@ class BrokenStore:
     def __init__(self, cause):
         self.cause = cause
 
-    async def read(self, use_case):
+    async def read(self, use_case, **_):
         return use_case(self)
 
     write = search = read
@@ -46,7 +46,7 @@ class BrokenStore:
 class SlowStore(BrokenStore):
     """A store that finds the access key, and cannot search in time."""
 
-    async def search(self, use_case):
+    async def search(self, use_case, **_):
         raise self.cause
 
 

@@ -116,7 +116,7 @@ def with_client(tmp_path, scenario):
     ],
 )
 def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monkeypatch, asked, read, advice):
-    async def too_slow(_):
+    async def too_slow(_, **__):
         raise ports.TookTooLong(5)
 
     async def scenario(client):
@@ -134,9 +134,9 @@ def raw_while(tmp_path, monkeypatch, *, after, happens):
     async def scenario(client):
         search, searches = client.store.search, 0
 
-        async def counted(use_case):
+        async def counted(use_case, **options):
             nonlocal searches
-            found = await search(use_case)
+            found = await search(use_case, **options)
             searches += 1
             if searches == after:
                 await happens(client.store)

@@ -177,7 +177,7 @@ class Slow:
         self.store, self.most = store, most
         self.refused = 0
 
-    async def search(self, use_case):
+    async def search(self, use_case, **_):
         if use_case.keywords["limit"] > self.most:
             self.refused += 1
             raise ports.TookTooLong(5)

@@ -123,7 +123,8 @@ class Api:
             case operations.Access.LOOK_UP if not policy.asks_the_store(call):
                 return await self._store.read(run)
         try:
-            return await self._store.search(run)  # on one view, so that what the policy sees is what the call sees
+            # On one view, so that what the policy sees is what the call sees.
+            return await self._store.search(run, account=call.tenant.account)
         except ports.TookTooLong as error:
             if operation.access is operations.Access.SEARCH:
                 raise searching.took_too_long(error.seconds) from error

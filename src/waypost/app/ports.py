@@ -651,8 +651,11 @@ class Store(Protocol):
         """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
         ...
 
-    async def search(self, use_case: Callable[[ReadTx], T]) -> T:
+    async def search(self, use_case: Callable[[ReadTx], T], *, account: str = "") -> T:
         """Run a use case that may read much (lists, bodies) on one consistent view, without holding up anyone.
+
+        The accounts that searches are for have their turns, so that many searches for one hold up no other. Without an
+        `account` it is for the server itself, which has its turn too.
 
         Raises `TookTooLong` if it uses up the time that one search may take.
         """

@@ -31,6 +31,7 @@ from waypost.store import postgres_connection, postgres_errors
 from waypost.store.postgres_connection import Where
 from waypost.store.postgres_transaction import Connection, PostgresTransaction
 from waypost.store.transaction import Seal
+from waypost.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class PostgresStore:
             raise postgres_connection.unavailable(where, error) from None
         few = connections // 4
         self._reads = _Lane("read", few, where, seal, read_only=True)
+        self._turns = Turns(few)
         self._searches = _Lane("search", few, where, seal, read_only=True, statement_seconds=SEARCH_SECONDS)
         self._writes = _Lane("write", connections - 2 * few, where, seal)
 
@@ -86,9 +88,17 @@ class PostgresStore:
         """Run a use case of one point look-up or a few, each a transaction of its own."""
         return await self._reads.run(lambda session: use_case(session.tx))
 
-    async def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that may read much, on one consistent view."""
-        return await self._searches.run(lambda session: session.search(use_case))
+    async def search(self, use_case: Callable[[ports.ReadTx], T], *, account: str = "") -> T:
+        """Run a use case that may read much, on one consistent view, when the account has its turn."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._turns.take(account)
+        except TimeoutError:
+            raise _none_free() from None
+        try:
+            return await self._searches.run(lambda session: session.search(use_case))
+        finally:
+            self._turns.leave(account)
 
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
         """Run a use case that changes things. When this returns, its changes are on PostgreSQL's disk."""
@@ -104,6 +114,10 @@ class PostgresStore:
         for failure in await asyncio.gather(*closing, return_exceptions=True):
             if failure:  # raised when all three have done what they can
                 raise failure
+
+
+def _none_free() -> ports.StoreUnavailable:
+    return ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s")
 
 
 class _Session:
@@ -219,7 +233,7 @@ class _Lane:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._free.acquire()
         except TimeoutError:
-            raise ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s") from None
+            raise _none_free() from None
         if self.is_ended:
             self._free.release()
             raise ports.StoreUnavailable("the store is closed")

@@ -174,7 +174,7 @@ def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
     why = postgres_errors.name(error)
     if where.requires_tls and "SSL" in why:
         why += (
-            " TLS is required because the database is on another machine and the URL has no sslmode. Let PostgreSQL "
+            ". TLS is required because the database is on another machine and the URL has no sslmode. Let PostgreSQL "
             "offer TLS (ssl = on); or, where nobody else can reach the network, add ?sslmode=disable to the URL."
         )
     return ports.StoreUnavailable(f"{where} cannot be used: {why}")

@@ -22,6 +22,7 @@ from waypost.app import ports
 from waypost.store import sqlite_file
 from waypost.store.sqlite_transaction import SqliteTransaction
 from waypost.store.transaction import Seal
+from waypost.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class SqliteStore:
                 self._connections = opened.pop_all()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged schema
             raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
+        self._turns = Turns(1)
         self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
@@ -113,10 +115,19 @@ class SqliteStore:
                 raise _unavailable(error) from error
             raise
 
-    async def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that may read much, on the reader thread."""
+    async def search(self, use_case: Callable[[ports.ReadTx], T], *, account: str = "") -> T:
+        """Run a use case that may read much, on the reader thread, when the account has its turn."""
         self._refuse_when_closed()
-        return await self._loop.run_in_executor(self._searcher, _search, self._searching, use_case)
+        await self._turns.take(account)
+        try:
+            self._refuse_when_closed()
+            outcome = self._searcher.submit(_search, self._searching, use_case)
+        except BaseException:
+            self._turns.leave(account)
+            raise
+        # Not before the thread is free, whether the caller still waits or not.
+        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
+        return await asyncio.wrap_future(outcome)
 
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
         """Run a use case that changes things. When this returns, its changes are on disk."""
