@@ -53,36 +53,50 @@ def test_accounts_have_their_turns(places, comers, at_work, order):
     assert in_turn(places, comers, at_work=at_work) == order
 
 
+class Searches:
+    """Searches of three accounts: those that wait, and the accounts of those that have a place."""
+
+    def __init__(self, places):
+        self.places, self.turns = places, Turns(places)
+        self.waiting, self.at_work = {}, []
+
+    def come(self, which):
+        number = object()
+        self.waiting[number] = asyncio.create_task(self._come(number, f"{which % 3}"))
+
+    async def _come(self, number, account):
+        await self.turns.take(account)
+        del self.waiting[number]
+        self.at_work.append(account)
+
+    def end(self, which):
+        if self.at_work:
+            self.turns.leave(self.at_work.pop(which % len(self.at_work)))
+
+    def cancel(self, which):
+        if self.waiting:
+            self.waiting.pop([*self.waiting][which % len(self.waiting)]).cancel()
+
+    async def settle(self):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(self.at_work) <= self.places
+
+
 @given(places=st.integers(1, 4), steps=STEPS)
 def test_no_place_is_lost_and_none_is_given_twice(places, steps):
     async def scenario():
-        turns = Turns(places)
-        at_work, waiting = [], {}
-
-        async def come(number, account):
-            await turns.take(account)
-            del waiting[number]
-            at_work.append(account)
-
-        for number, (step, which) in enumerate(steps):
-            if step == "come":
-                waiting[number] = asyncio.create_task(come(number, f"{which % 3}"))
-            elif step == "end" and at_work:
-                turns.leave(at_work.pop(which % len(at_work)))
-            elif step == "cancel" and waiting:
-                waiting.pop([*waiting][which % len(waiting)]).cancel()
+        searches = Searches(places)
+        for step, which in steps:
+            getattr(searches, step)(which)
             if which % 2:  # or several things happen in the same moment
-                for _ in range(3):
-                    await asyncio.sleep(0)
-                assert len(at_work) <= places
-        for _ in range(len(steps) + 3):
-            await asyncio.sleep(0)
-            if at_work:
-                turns.leave(at_work.pop())
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert not waiting
-        assert turns._free == places - len(at_work)
-        assert not turns._waiting
+                await searches.settle()
+        for _ in steps:
+            await searches.settle()
+            searches.end(0)
+        await searches.settle()
+        assert not searches.waiting
+        assert not searches.at_work
+        await asyncio.gather(*[searches.turns.take(str(account)) for account in range(places)])  # all are free
 
     asyncio.run(scenario())

@@ -1,11 +1,14 @@
 """The facts of a call that any policy may ask about."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from waypost.domain.access_keys import AccessKey
+from waypost.domain.iam import decisions, policies
+from waypost.domain.iam.decisions import Decision
 from waypost.domain.iam.facts import Circumstances
 from waypost.domain.instances import Tenant
 
@@ -29,6 +32,10 @@ VALUES = {
     "aws:useragent": "curl",
     "aws:username": "ann",
     "aws:multifactorauthpresent": None,
+    "aws:principalisawsservice": "false",
+    "aws:resourceaccount": "111111111111",
+    "aws:tokenissuetime": None,
+    "aws:viaawsservice": "false",
     "connect:instanceid": None,
 }
 
@@ -51,3 +58,35 @@ def test_the_owner_is_no_user_and_tls_is_secure():
 
 def test_a_user_is_in_the_partition_of_the_region():
     assert replace(CALL, tenant=Tenant("111111111111", "cn-north-1")).user_arn.startswith("arn:aws-cn:iam::")
+
+
+def test_a_session_has_a_time_of_issue_and_no_second_factor():
+    issued = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
+    session = replace(CALL, key=replace(CALL.key, created_at=issued, expires_at=CALL.now))
+    assert session.look_up("aws:tokenissuetime") == ("2026-11-22T11:00:00.000Z",)
+    assert session.look_up("aws:multifactorauthpresent") == ("false",)
+
+
+DENIALS = {
+    "from elsewhere, but for AWS's own services": {
+        "NotIpAddress": {"aws:SourceIp": "198.51.100.0/24"},
+        "Bool": {"aws:ViaAWSService": "false"},
+    },
+    "everybody but AWS's own services": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+    "what is in this account": {"StringEquals": {"aws:ResourceAccount": "111111111111"}},
+    "sessions from before they were revoked": {"DateLessThan": {"aws:TokenIssueTime": "2026-11-22T11:30:00Z"}},
+    "sessions without a second factor": {"Bool": {"aws:MultiFactorAuthPresent": "false"}},
+}
+"""Denials that IAM's guide and console have. All of them are meant for this caller."""
+
+
+@pytest.mark.parametrize("condition", DENIALS.values(), ids=DENIALS)
+def test_a_denial_as_in_the_guide_of_iam_applies(condition):
+    everything = {"Action": "*", "Resource": "*"}
+    statements = [{"Effect": "Allow", **everything}, {"Effect": "Deny", **everything, "Condition": condition}]
+    policy = policies.parse(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    session = replace(CALL.key, created_at=datetime(2026, 11, 22, 11, 0, tzinfo=UTC), expires_at=CALL.now)
+    lookup = replace(CALL, key=session).look_up
+    asked = {"action": "connect:DescribeEmailAddress", "lookup": lookup}
+    assert decisions.decide(policy, resource="arn:aws:connect:::instance/i", **asked) is Decision.EXPLICIT_DENY
+    assert decisions.decide_for_all(policy, **asked) is Decision.EXPLICIT_DENY

@@ -1,6 +1,7 @@
 """What a policy may ask about any call, whoever answers it: who, from where, and when.
 
-Source: "AWS global condition context keys" in the IAM User Guide.
+Source: "AWS global condition context keys" in the IAM User Guide. A key that AWS always has is here too, though its
+value is the same for every call: without it, a Deny that asks for it would never apply.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,11 +42,16 @@ _FACTS: Mapping[str, Callable[[Circumstances], str]] = {
     "aws:currenttime": lambda call: moments.iso8601(call.now),
     "aws:epochtime": lambda call: str(int(call.now.timestamp())),
     "aws:principalaccount": lambda call: call.key.account,
+    "aws:multifactorauthpresent": lambda call: "false" if call.key.expires_at else "",  # of temporary keys alone
     "aws:principalarn": lambda call: call.user_arn,
+    "aws:principalisawsservice": lambda _: "false",
     "aws:principaltype": lambda call: "Account" if call.key.user_name == "root" else "User",
     "aws:requestedregion": lambda call: call.tenant.region,
+    "aws:resourceaccount": lambda call: call.tenant.account,  # nobody reaches a resource of another account
     "aws:securetransport": lambda call: "true" if call.is_secure else "false",
     "aws:sourceip": lambda call: call.ip,
+    "aws:tokenissuetime": lambda call: moments.iso8601(call.key.created_at) if call.key.expires_at else "",
     "aws:useragent": lambda call: call.user_agent,
     "aws:username": lambda call: call.key.user_name,
+    "aws:viaawsservice": lambda _: "false",
 }

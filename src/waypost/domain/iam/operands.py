@@ -23,6 +23,9 @@ _DATE = re.compile(
 """https://www.w3.org/TR/NOTE-datetime. A year alone would be a number of seconds, so it is not a date here."""
 
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
+_MAPPED_PREFIX = 96
+"""Bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
+
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_BEGINS = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -60,13 +63,20 @@ def moment(text: str) -> int | None:
 
 
 def network(text: str) -> Network | None:
-    """An address or a range in CIDR form. An address alone is a range of one, of either version."""
+    """An address or a range in CIDR form. An address alone is a range of one, of either version.
+
+    `::ffff:192.0.2.0/120` is 192.0.2.0/24: a caller's address may come in either form.
+    """
     if not _NETWORK.fullmatch(text):
         return None
     try:
-        return ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
+    mapped = found.network_address.ipv4_mapped if isinstance(found, ipaddress.IPv6Network) else None
+    if mapped is None or found.prefixlen < _MAPPED_PREFIX:
+        return found
+    return ipaddress.IPv4Network((mapped, found.prefixlen - _MAPPED_PREFIX))
 
 
 def is_within(text: str, where: Network) -> bool:
