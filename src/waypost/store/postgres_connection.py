@@ -33,6 +33,13 @@ _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 """A server or role where a commit does not wait for the disk would make our 250 a lie."""
 
+_OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
+    o.rolsuper OR pg_has_role(current_user, o.oid, 'MEMBER') OR o.oid = d.datdba
+    FROM pg_class AS c, pg_roles AS o, pg_database AS d
+    WHERE c.oid = to_regclass('migrations') AND o.oid = c.relowner AND d.datname = current_database()"""
+"""Where every role may make tables in our schema, another one can have made this table first, to have our tables be
+taken for made, and its own for ours. Any other table of its making is in the way of the migration that makes ours."""
+
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _USER_TIMEOUT = {"tcp_user_timeout": 20_000}
 """With these a network that swallows packets is noticed within half a minute, on either side."""
@@ -133,7 +140,8 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 
     With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
     schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
-    if there are none. Raises `migrations.SchemaTooNew`, `psycopg.Error`; a migration that fails leaves nothing behind.
+    if there are none. Raises `migrations.SchemaTooNew`, `BadDatabase`, `psycopg.Error`; a migration that fails leaves nothing
+    behind.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False
@@ -159,8 +167,14 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
 
 def _newest(connection: Connection) -> int:
     """The number of the migration that ran last, 0 for a new database."""
-    ((is_there,),) = connection.execute("SELECT to_regclass('migrations') IS NOT NULL").fetchall()
-    if not is_there:
+    found = connection.execute(_OWNER_OF_MIGRATIONS).fetchone()
+    if found and not found[1]:
+        raise BadDatabase(
+            f"The table migrations belongs to the role {found[0]}, which is neither the role of Waypost, nor the "
+            "owner of the database, nor a superuser. Whoever owns the tables can change everything. Drop the table if it is not "
+            "Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the role of Waypost."
+        )
+    if not found:
         connection.execute(
             "CREATE TABLE migrations (number BIGINT CONSTRAINT migrations_once PRIMARY KEY, name TEXT NOT NULL,"
             " applied_at TIMESTAMPTZ NOT NULL)"

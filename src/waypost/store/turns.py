@@ -43,14 +43,17 @@ class Turns:
         self._working[account] -= 1
         if not self._working[account]:
             del self._working[account]
-        following = next((other for other in self._waiting if self._may_have_one(other)), None)
-        if following is None:
+        while (following := next((other for other in self._waiting if self._may_have_one(other)), None)) is not None:
+            queue = self._waiting.pop(following)
+            while queue and queue[0].done():  # cancelled, and about to hear of it
+                queue.popleft()
+            if not queue:
+                continue
+            queue.popleft().set_result(None)
+            self._give_to(following)
+            if queue:
+                self._waiting[following] = queue
             return
-        queue = self._waiting.pop(following)
-        queue.popleft().set_result(None)
-        self._give_to(following)
-        if queue:
-            self._waiting[following] = queue
 
     def _may_have_one(self, account: str) -> bool:
         return self._free > 0 and self._working[account] < self._most
@@ -60,7 +63,8 @@ class Turns:
         self._working[account] += 1
 
     def _forget(self, account: str, turn: "asyncio.Future[None]") -> None:
-        queue = self._waiting[account]
-        queue.remove(turn)
-        if not queue:
-            del self._waiting[account]
+        queue = self._waiting.get(account)
+        if queue and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[account]
