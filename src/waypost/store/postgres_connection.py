@@ -140,8 +140,8 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 
     With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
     schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
-    if there are none. Raises `migrations.SchemaTooNew`, `BadDatabase`, `psycopg.Error`; a migration that fails leaves nothing
-    behind.
+    if there are none. Raises `migrations.SchemaTooNew`, `BadDatabase`, `psycopg.Error`; a migration that fails
+    leaves nothing behind.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False
@@ -171,8 +171,8 @@ def _newest(connection: Connection) -> int:
     if found and not found[1]:
         raise BadDatabase(
             f"The table migrations belongs to the role {found[0]}, which is neither the role of Waypost, nor the "
-            "owner of the database, nor a superuser. Whoever owns the tables can change everything. Drop the table if it is not "
-            "Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the role of Waypost."
+            "owner of the database, nor a superuser. Whoever owns the tables can change everything. Drop the "
+            "table if it is not Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the role of Waypost."
         )
     if not found:
         connection.execute(
