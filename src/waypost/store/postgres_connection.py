@@ -172,7 +172,8 @@ def _newest(connection: Connection) -> int:
         raise BadDatabase(
             f"The table migrations belongs to the role {found[0]}, which is neither the role of Waypost, nor the "
             "owner of the database, nor a superuser. Whoever owns the tables can change everything. Drop the "
-            "table if it is not Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the role of Waypost."
+            "table if it is not Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the "
+            "role of Waypost."
         )
     if not found:
         connection.execute(
