@@ -120,6 +120,7 @@ REFUSED = [
     (when("NumericLessThan", "aws:x", ["1", "1_000"]), "'1_000' is not a number"),
     (when("NumericLessThan", "aws:x", "٣"), "is not a number"),
     (when("DateLessThan", "aws:CurrentTime", "tomorrow"), "'tomorrow' is not a date, as in 2027-01-31T00:00:00Z"),
+    (when("DateLessThan", "aws:CurrentTime", "2027"), "'2027' is not a date, as in 2027-01-31T00:00:00Z"),
     (when("DateLessThan", "aws:CurrentTime", "2027-02-30"), "'2027-02-30' is not a date"),
     (when("DateLessThan", "aws:CurrentTime", "2027-01-01*"), "is not a date"),
     (when("IpAddress", "aws:SourceIp", "192.0.2.0/33"), "'192.0.2.0/33' is not an IP address or range"),

@@ -185,6 +185,11 @@ def _operand(convert: Callable[[str], Any], kind: str, source: str) -> Any:
     return wanted
 
 
+def _date(text: str) -> int | None:
+    """A date, but no year alone: it would be read as seconds since 1970, and a Deny until then would never apply."""
+    return None if len(text) == len("2027") and text.isdecimal() else operands.moment(text)
+
+
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "Equals": operator.eq,
     "LessThan": operator.lt,
@@ -203,10 +208,7 @@ _OPERATORS: Mapping[str, Reader] = {
     "ArnLike": _arn_like,
     "BinaryEquals": _typed(operands.octets, "base64", operator.eq),
     **{f"Numeric{name}": _typed(operands.number, "a number", how) for name, how in _COMPARISONS.items()},
-    **{
-        f"Date{name}": _typed(operands.moment, "a date, as in 2027-01-31T00:00:00Z", how)
-        for name, how in _COMPARISONS.items()
-    },
+    **{f"Date{name}": _typed(_date, "a date, as in 2027-01-31T00:00:00Z", how) for name, how in _COMPARISONS.items()},
 }
 """The positive operators. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
 
