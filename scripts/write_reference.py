@@ -12,15 +12,16 @@ import typer
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import cli, datadir, events, http_bounds, http_connection, logs, settings_keys
+from waypost import cli, datadir, events, http_connection, logs, settings_keys
 from waypost.api import asgi, calls, operations, shapes, tags
+from waypost.app import connections
 from waypost.authentication import checker
 from waypost.cli import outcomes
 from waypost.domain import messages
 from waypost.domain.delivery import STATES, Policy
 from waypost.http_bounds import HttpBounds
 from waypost.settings import Settings, environment_name, option_name
-from waypost.smtp import admission, data, grammar, guessing, offer, replies
+from waypost.smtp import data, grammar, guessing, offer, replies
 from waypost.smtp.bounds import Bounds
 
 ROOT = Path(__file__).parents[1]
@@ -165,11 +166,11 @@ def smtp_page() -> str:
             f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
-            f"| connections from one /48 network with IPv6 | {bounds.connections_of_site:,}: half of all |",
+            f"| connections from one /48 network with IPv6 | {_half(bounds)} |",
             "| messages a minute from one address | any number, `--smtp-messages-each` |",
             f"| memory for input and messages in flight | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
             f"| time to a whole command | {bounds.command:g} s |",
-            f"| the same, with {admission.CROWDED:.0%} of all connections in use | {bounds.command_when_crowded:g} s |",
+            f"| the same, with {connections.CROWDED:.0%} of connections in use | {bounds.command_when_crowded:g} s |",
             f"| silence in a message | {bounds.silence:g} s |",
             f"| time for a message | {bounds.transfer_start:g} s, and 1 s more for each {bounds.slowest:g} octets |",
             f"| the same, at most | {bounds.transfer:g} s |",
@@ -204,8 +205,8 @@ def http_page() -> str:
             f"{bounds.connections_each}, `--http-connections-each`",
             "503",
         ),
-        ("connections from one /48 network with IPv6", f"{bounds.connections_of_site:,}: half of all", "503"),
-        (f"times, with {http_bounds.CROWDED:.0%} of all connections in use", crowded, "as above"),
+        ("connections from one /48 network with IPv6", _half(bounds), "503"),
+        (f"times, with {connections.CROWDED:.0%} of all connections in use", crowded, "as above"),
     ]
     return "\n".join(
         [
@@ -226,6 +227,11 @@ def http_page() -> str:
             "",
         ]
     )
+
+
+def _half(bounds: Bounds | HttpBounds) -> str:
+    """What one /48 network may have of the connections."""
+    return f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}: half of all"
 
 
 def _guesses(size: guessing.Size) -> str:

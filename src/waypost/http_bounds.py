@@ -4,10 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from waypost import events
-from waypost.app.buckets import network_of, site_of
-
-CROWDED = 0.75
-"""Of all connections in use: from there on, clients have less time."""
+from waypost.app.connections import OpenConnections
 
 TELL_EVERY = 10
 """Seconds between two lines in the log about refused connections: there may be thousands a second."""
@@ -42,11 +39,6 @@ class HttpBounds:
     linger: float = 2.0
     """For a client whose connection the server ends, to read why."""
 
-    @property
-    def connections_of_site(self) -> int:
-        """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all."""
-        return max(self.connections_each, (self.connections + 1) // 2)
-
     def head_time(self, *, is_crowded: bool) -> float:
         """How long a header may take."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
@@ -74,17 +66,12 @@ TOO_MANY = (
 
 
 class HttpAdmission:
-    """Counts the connections. With IPv6 a host has 2^64 addresses, so its network counts.
-
-    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
-    """
+    """Counts the connections, and tells the log of those that are refused."""
 
     def __init__(self, bounds: HttpBounds, emit: events.Emit) -> None:
         self.bounds = bounds
         self.emit = emit
-        self._connections = 0
-        self._by_network: Counter[str] = Counter()
-        self._by_site: Counter[str] = Counter()
+        self.connections = OpenConnections(bounds.connections, bounds.connections_each)
         self._refused: Counter[str] = Counter()
         self._last_refused = ""
         self._untold_seconds = 0
@@ -93,26 +80,20 @@ class HttpAdmission:
     @property
     def is_crowded(self) -> bool:
         """Whether connections are about to run out."""
-        return self._connections > CROWDED * self.bounds.connections
+        return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
         """Count a connection in; or return why it is refused."""
-        network, site = network_of(peer), site_of(peer)
         refusal = None
-        if self._connections >= self.bounds.connections:
+        if self.connections.is_full:
             refusal = FULL
-        elif self._by_network[network] >= self.bounds.connections_each or (
-            site and self._by_site[site] >= self.bounds.connections_of_site
-        ):
+        elif self.connections.has_share(peer):
             refusal = TOO_MANY
         if refusal:
             self._refused[refusal] += 1
             self._last_refused = peer
             return refusal
-        self._connections += 1
-        self._by_network[network] += 1
-        if site:
-            self._by_site[site] += 1
+        self.connections.add(peer)
         return None
 
     def linger(self) -> bool:
@@ -128,15 +109,7 @@ class HttpAdmission:
 
     def leave(self, peer: str) -> None:
         """Count a connection out that was counted in."""
-        network = network_of(peer)
-        self._connections -= 1
-        self._by_network[network] -= 1
-        if not self._by_network[network]:
-            del self._by_network[network]
-        if site := site_of(peer):
-            self._by_site[site] -= 1
-            if not self._by_site[site]:
-                del self._by_site[site]
+        self.connections.remove(peer)
 
     def second_passed(self) -> None:
         """Tell the log about connections that were refused, from time to time. Called once a second."""

@@ -121,7 +121,7 @@ def test_a_client_that_is_gone_before_its_address_is_known_counts_nowhere():
         gone = Gone()
         made.connection_made(gone)
         assert gone.aborted
-        assert server._server._admission._connections == 0
+        assert server._server._admission.connections.count == 0
         server.on_loop(lambda: server._server.server_state.connections.discard(made))
 
 

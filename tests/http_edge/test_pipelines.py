@@ -203,6 +203,6 @@ def test_a_client_that_leaves_while_several_of_its_requests_wait_leaves_nothing_
         wait_until(lambda: not server.connections)
         server.on_loop(application.go_on.set)
         wait_until(lambda: not server.on_loop(lambda: list(server._server.server_state.tasks)))
-        assert server._server._admission._connections == 0
+        assert server._server._admission.connections.count == 0
         with server.client(GET % (b"3", CLOSE)) as client:
             assert bodies(all_of(client)) == [b"/3"]

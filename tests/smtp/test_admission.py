@@ -91,8 +91,8 @@ def test_what_has_left_is_forgotten():
         door.enter(f"192.0.2.{n}", NOW)
     for n in range(100):
         door.leave(f"192.0.2.{n}")
-    assert door._connections == 0
-    assert not door._by_network
+    assert door.connections.count == 0
+    assert door.connections.networks == 0
 
 
 def test_it_is_crowded_above_three_quarters():
@@ -158,7 +158,7 @@ def test_who_is_one_too_many_is_sent_away_until_another_leaves(bound, reply, loo
             for _, writer, _ in inside:
                 writer.close()
             await served.until_nobody_is_connected()
-            assert served.house.admission._connections == 0
+            assert served.house.admission.connections.count == 0
             assert await refused_counts(served) == {reply: 3}
             assert served.emitted_of(events.SessionClosed) == []
 
@@ -171,8 +171,8 @@ async def test_a_flood_is_answered_to_the_last_and_told_in_one_line():
         inside = [await connect(served) for _ in range(5)]
         heard = await asyncio.gather(*(connect(served) for _ in range(500)))
         assert {line for *_, line in heard} == {FULL}
-        assert len(served.house.admission._by_network) == 1
-        assert served.house.admission._connections == 5
+        assert served.house.admission.connections.networks == 1
+        assert served.house.admission.connections.count == 5
         for _, writer, _ in heard:
             writer.close()
         await served.until(lambda: len(served.server._connections) == 5)
@@ -221,7 +221,7 @@ async def test_a_handshake_counts_as_a_connection():
             assert await until_cut(other) == b""
             await until_cut(silent)
             await served.until_nobody_is_connected()
-            assert served.house.admission._connections == 0
+            assert served.house.admission.connections.count == 0
             for each in (silent_writer, other_writer):
                 each.close()
 

@@ -22,7 +22,7 @@ async def serving_watchful(store=None, **options):
     async with serving(store, **options) as served:
         yield served
         await served.until_nobody_is_connected()
-        assert served.house.admission._connections == 0
+        assert served.house.admission.connections.count == 0
         assert served.house.memory.used == 0
 
 

@@ -271,7 +271,7 @@ async def test_pieces_that_cannot_be_let_go_are_told_and_the_connection_ends():
             client.writer.write(LARGE[:1_500])
             await served.until(lambda: store.begun)
         await served.until_nobody_is_connected()
-        assert served.house.admission._connections == served.house.memory.used == 0
+        assert served.house.admission.connections.count == served.house.memory.used == 0
         await served.until(lambda: served.emitted_of(events.StoreFailed))
         assert len(served.emitted_of(events.StoreFailed)) == 1
 

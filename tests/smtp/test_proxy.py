@@ -70,7 +70,7 @@ async def behind(*, networks=LOOPBACK, store=None, of_server=None, **options):
     async with serving(store, of_server=of_server, **options) as served:
         yield served
         await served.until_nobody_is_connected()
-        assert served.house.admission._connections == 0
+        assert served.house.admission.connections.count == 0
         assert served.house.memory.used == 0
 
 

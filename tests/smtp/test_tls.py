@@ -14,6 +14,7 @@ from tests.smtp import certificates
 from tests.smtp.certificates import TlsClient, authority, client_context, client_hello, issued, tls_setup, until_cut
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, reset, run_on, serving
 from waypost import events
+from waypost.smtp.bounds import Bounds
 from waypost.smtp.tls import BadCertificate, TlsFiles, load
 
 IMPLICIT = {"is_tls": True}
@@ -36,8 +37,8 @@ async def serving_tls(setup, store=None, *, listener=None, offer=None, **bounds)
 async def until_nothing_is_left(served):
     """Wait until nobody is connected, and look for what was forgotten."""
     await served.until_nobody_is_connected()
-    assert served.house.admission._connections == 0
-    assert not served.house.admission._by_network
+    assert served.house.admission.connections.count == 0
+    assert served.house.admission.connections.networks == 0
     assert served.house.memory.used == 0
 
 
@@ -458,7 +459,7 @@ def test_who_never_finishes_the_handshake_is_cut_off_and_told_once(sent, implici
                     await until_cut(tls.reader)
                     assert await failure(served) == NOT_FINISHED
                 assert len(served.emitted_of(events.TlsFailed)) == 1
-                served.server.bounds = served.house.admission._bounds.__class__(linger=0.2)
+                served.server.bounds = Bounds(linger=0.2)
                 await goes_on(served, store, implicit=implicit)
 
     run_on(loop, scenario)

@@ -1,9 +1,9 @@
 """Who may connect: so many at once in all, so many from one address, and so many messages and guesses from it."""
 
-from collections import Counter
 from datetime import datetime
 
-from waypost.app.buckets import Buckets, network_of, site_of
+from waypost.app.buckets import Buckets, network_of
+from waypost.app.connections import OpenConnections
 from waypost.domain import limits
 from waypost.smtp import replies
 from waypost.smtp.bounds import Bounds
@@ -13,21 +13,12 @@ from waypost.smtp.replies import Reply
 UNKNOWN = limits.Rate(per_second=0.1, burst=200)
 """Unknown recipients that one address may name, over all its sessions, until it is sent away at each further one."""
 
-CROWDED = 0.75
-"""Of all connections in use: from there on, clients that say nothing have less time."""
-
 
 class Admission:
-    """Counts connections and messages. With IPv6 a host has 2^64 addresses, so its network counts.
-
-    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
-    """
+    """Counts connections, messages and unknown recipients."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._connections = 0
-        self._by_network: Counter[str] = Counter()
-        self._by_site: Counter[str] = Counter()
+        self.connections = OpenConnections(bounds.connections, bounds.connections_each)
         self._new = _a_minute(bounds.new_connections_a_minute)
         self._messages = _a_minute(bounds.messages_a_minute)
         self._unknown = Buckets(UNKNOWN)
@@ -36,37 +27,22 @@ class Admission:
     @property
     def is_crowded(self) -> bool:
         """Whether connections are about to run out."""
-        return self._connections > CROWDED * self._bounds.connections
+        return self.connections.is_crowded
 
     def enter(self, peer: str, now: datetime, *, are_strangers: bool = True) -> Reply | None:
         """Count a connection in, unless that is refused. A mail server of ours may have as many as there are."""
-        if self._connections >= self._bounds.connections:
+        if self.connections.is_full:
             return replies.SERVER_FULL
-        network = network_of(peer)
-        if are_strangers and self._by_network[network] >= self._bounds.connections_each:
+        if are_strangers and self.connections.has_share(peer):
             return replies.TOO_MANY_CONNECTIONS
-        site = site_of(peer)
-        if are_strangers and site and self._by_site[site] >= self._bounds.connections_of_site:
+        if are_strangers and self._new and not self._new.take(network_of(peer), now).admitted:
             return replies.TOO_MANY_CONNECTIONS
-        if are_strangers and self._new and not self._new.take(network, now).admitted:
-            return replies.TOO_MANY_CONNECTIONS
-        self._connections += 1
-        self._by_network[network] += 1
-        if site:
-            self._by_site[site] += 1
+        self.connections.add(peer)
         return None
 
     def leave(self, peer: str) -> None:
         """Count a connection out."""
-        network = network_of(peer)
-        self._connections -= 1
-        self._by_network[network] -= 1
-        if not self._by_network[network]:
-            del self._by_network[network]
-        if site := site_of(peer):
-            self._by_site[site] -= 1
-            if not self._by_site[site]:
-                del self._by_site[site]
+        self.connections.remove(peer)
 
     def message_from(self, peer: str, now: datetime) -> Reply | None:
         """Count a message in from an address, unless that is refused."""

@@ -37,11 +37,6 @@ class Bounds:
     linger: float = 2.0
     """For a client that we hang up on, to read why."""
 
-    @property
-    def connections_of_site(self) -> int:
-        """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all."""
-        return max(self.connections_each, (self.connections + 1) // 2)
-
     def transfer_time(self, octets: int) -> float:
         """How long a message of which so many octets have come may take by then."""
         return min(self.transfer, self.transfer_start + octets / self.slowest)

@@ -1,0 +1,75 @@
+"""How many connections are open, in all and from one address or network: what both edges bound."""
+
+from collections import Counter
+
+from waypost.app.buckets import network_of, site_of
+
+CROWDED = 0.75
+"""Of all connections in use: from there on, clients have less time."""
+
+
+def limit_of_site(total: int, each: int) -> int:
+    """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all.
+
+    `total` is how many there may be, `each` how many from one address or /64.
+    """
+    return max(each, (total + 1) // 2)
+
+
+class OpenConnections:
+    """Counts connections. With IPv6 a host has 2^64 addresses, so its network counts.
+
+    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
+    """
+
+    def __init__(self, total: int, each: int) -> None:
+        """`total` is how many there may be, `each` how many from one address, or one /64 network with IPv6."""
+        self._total = total
+        self._each = each
+        self._of_site = limit_of_site(total, each)
+        self.count = 0
+        """How many there are."""
+        self._by_network: Counter[str] = Counter()
+        self._by_site: Counter[str] = Counter()
+
+    @property
+    def networks(self) -> int:
+        """From how many addresses, or /64 networks, they are."""
+        return len(self._by_network)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many as there may be."""
+        return self.count >= self._total
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections are about to run out."""
+        return self.count > CROWDED * self._total
+
+    def has_share(self, peer: str) -> bool:
+        """Whether this address has as many as it may have, alone or with its network."""
+        site = site_of(peer)
+        if site and self._by_site[site] >= self._of_site:
+            return True
+        return self._by_network[network_of(peer)] >= self._each
+
+    def add(self, peer: str) -> None:
+        """Count a connection in."""
+        self.count += 1
+        self._by_network[network_of(peer)] += 1
+        if site := site_of(peer):
+            self._by_site[site] += 1
+
+    def remove(self, peer: str) -> None:
+        """Count a connection out that was counted in."""
+        self.count -= 1
+        _remove(self._by_network, network_of(peer))
+        if site := site_of(peer):
+            _remove(self._by_site, site)
+
+
+def _remove(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
