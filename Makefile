@@ -1,6 +1,6 @@
 # What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo test pages coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo test slow coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, and are compiled once.
@@ -33,10 +33,10 @@ demo: $(RUN) ## Show the main job with a real server and real clients
 
 test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
-	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/docs_blocks
+	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow'
 
-pages: $(DEV) ## Run the code blocks of README, the tutorial and the how-to pages (half a minute)
-	@$(BIN)/python -m pytest $(AT_ONCE) tests/docs_blocks
+slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, and the code blocks of the pages
+	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
 # Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
 # the locked version and hash, and a simulator of IAM policies, which wants Node; without Node its test is skipped.

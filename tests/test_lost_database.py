@@ -20,6 +20,8 @@ from waypost.app import ports
 from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
 from waypost.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 COPIED = (
     b"[default]\naws_access_key_id = AKIAONE\naws_secret_access_key = one\naws_account_id = 000000000000\nregion = x\n"

@@ -5,6 +5,8 @@ import pytest
 from tests.differential import peers, smuggling
 from tests.differential.dialogues import BAD_ENDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def waypost():

@@ -8,6 +8,8 @@ from tests.docs_blocks.blocks import PAGES, blocks_of
 from tests.docs_blocks.session import BlockFailed, Session
 from tests.docs_blocks.surroundings import surroundings
 
+pytestmark = pytest.mark.slow
+
 LANGUAGES = {"bash", "console", "python", "toml", "json", "ini"}
 """What can be run. The shell's commands are `bash`, or `console` with their output."""
 

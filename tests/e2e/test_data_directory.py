@@ -17,6 +17,8 @@ from tests.patience import PATIENCE, wait_until
 from waypost import testing
 from waypost.testing import ServerDied
 
+pytestmark = pytest.mark.slow
+
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as other users, and give them files")
 
 USER, OTHER = 54321, 54322

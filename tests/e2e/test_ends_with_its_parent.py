@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PARENT = """
 import pathlib, sys, time
 from waypost import testing

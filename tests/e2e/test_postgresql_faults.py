@@ -24,6 +24,8 @@ from tests.postgresql import OwnServer
 from waypost import testing
 from waypost.datadir import MASTER_KEY_VARIABLE
 
+pytestmark = pytest.mark.slow
+
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789 and so on, up to the end of the line, again and again.\r\n" * 80_000
 AT_ONCE = 20.0

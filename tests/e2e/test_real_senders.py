@@ -16,6 +16,8 @@ from tests.e2e.senders import exim, opensmtpd, postfix
 from tests.patience import PATIENCE, wait_until
 from waypost import testing
 
+pytestmark = pytest.mark.slow
+
 BODY = b"Hello.\r\n.\r\n..\r\n.x\r\n" + b"y" * 900 + b"\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n \r\nBye.\r\n"
 MESSAGE = (
     b"From: <ann@client.example>\r\nTo: <help@example.com>\r\nSubject: brought by others\r\n"

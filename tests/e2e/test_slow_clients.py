@@ -17,6 +17,8 @@ from tests.patience import PATIENCE, wait_until
 from waypost import testing
 from waypost.testing import process
 
+pytestmark = pytest.mark.slow
+
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 400_000
 
 

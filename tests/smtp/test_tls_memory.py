@@ -9,6 +9,8 @@ from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import Client, reset, run_on, serving
 from waypost import tls_alerts
 
+pytestmark = pytest.mark.slow
+
 COUNT = 8
 HELLO = TlsClient(None, None).first_flight()
 ALERT = b"\x15\x03\x03\x00\x02\x02\x30"

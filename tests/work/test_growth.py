@@ -9,6 +9,8 @@ from tests.work.measure import least
 from tests.work.parsers import ROWS
 from tests.work.rows import BOUNDS, Parser, Where
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 3.0
 """How many times as long twice the octets may take: twice is linear, four times quadratic."""
 
