@@ -291,7 +291,9 @@ def size_of(process):
     return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def test_a_check_for_which_there_is_no_memory_says_so(zone):
+def test_a_check_without_memory_is_no_verdict_against_the_message(zone):
+    """The body is hashed as it comes, so that a worker may have memory enough."""
+
     async def main():
         async with running(zone) as checker:
             process = await checker.pid()
@@ -300,8 +302,10 @@ def test_a_check_for_which_there_is_no_memory_says_so(zone):
             resource.prlimit(process, resource.RLIMIT_AS, (limit, limit))
             large = MESSAGE + (b"x" * 998 + b"\r\n") * 35_000
             found = await checker.check(large)
-            assert isinstance(found, Unchecked)
-            assert found.reason in {Reason.FAILED, Reason.BROKEN_OFF}
+            if isinstance(found, Unchecked):
+                assert found.reason in {Reason.FAILED, Reason.BROKEN_OFF}
+            else:
+                assert (found.spf.outcome, found.dmarc.outcome) == (Outcome.PASS, Outcome.PASS)
 
     run(main())
 
