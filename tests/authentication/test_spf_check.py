@@ -225,3 +225,12 @@ def test_where_we_do_not_ask_for_a_name_of_the_client_the_mail_has_not_failed():
         with resolver._unanswered.asking("b.example.net"):
             found = spf_check.check(Claim(PEER4, "mx", "ann@example.com"), Questions(resolver, PATIENCE))
     assert found.outcome is Outcome.TEMPERROR
+
+
+def test_a_lack_of_memory_says_nothing_of_the_message(monkeypatch):
+    def fails(_):
+        raise MemoryError
+
+    monkeypatch.setattr(spf_check._Query, "check", fails)
+    with pytest.raises(MemoryError):
+        spf(text("v=spf1 -all"))
