@@ -236,9 +236,10 @@ def _half(bounds: Bounds | HttpBounds) -> str:
 
 def _guesses(size: guessing.Size) -> str:
     """The row for what a network of this size may guess."""
+    ipv4, ipv6 = size.prefix
     free = f"{size.free.burst}, and one more each {1 / size.free.per_second:g} s"
     return (
-        f"| unknown recipients of a /{size.ipv4} network, /{size.ipv6} with IPv6, before its replies to RCPT wait | "
+        f"| unknown recipients of a /{ipv4} network, /{ipv6} with IPv6, before its replies to RCPT wait | "
         f"{free}; then up to {size.longest_step:g} s between two replies |"
     )
 

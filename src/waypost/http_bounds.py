@@ -87,7 +87,7 @@ class HttpAdmission:
         refusal = None
         if self.connections.is_full:
             refusal = FULL
-        elif self.connections.has_share(peer):
+        elif self.connections.is_at_limit(peer):
             refusal = TOO_MANY
         if refusal:
             self._refused[refusal] += 1

@@ -2,10 +2,8 @@
 
 from collections.abc import Hashable
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 
-from waypost.domain import limits
+from waypost.domain import limits, networks
 
 MAX_BUCKETS = 10_000
 """Buckets kept in memory. A full one is as good as none, so those are dropped first, and then the oldest."""
@@ -56,26 +54,4 @@ class FailedSignatures:
 
     def delay(self, source: str, now: datetime) -> float:
         """Count a failure from an IP address; returns the seconds that its answer has to wait."""
-        return min(self._buckets.take(network_of(source), now).wait, LONGEST_DELAY)
-
-
-@lru_cache(maxsize=16_384)
-def network_of(source: str) -> str:
-    """Who is behind an IP address: with IPv6 a host has 2^64 of them, so the first half counts."""
-    try:
-        address = ip_address(source)
-    except ValueError:  # a Unix socket, or a test
-        return source
-    if isinstance(address, IPv6Address):
-        return str(address.ipv4_mapped) if address.ipv4_mapped else address.exploded[:19]
-    return str(address)
-
-
-@lru_cache(maxsize=16_384)
-def site_of(source: str) -> str:
-    """The network that one customer of a provider has: the /48 of an IPv6 address (RFC 6177); empty for any other."""
-    try:
-        address = ip_address(source)
-    except ValueError:
-        return ""
-    return address.exploded[:14] if isinstance(address, IPv6Address) and not address.ipv4_mapped else ""
+        return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from waypost.app.buckets import network_of, site_of
+from waypost.domain import networks
 
 CROWDED = 0.75
 """Of all connections in use: from there on, clients have less time."""
@@ -47,26 +47,28 @@ class OpenConnections:
         """Whether connections are about to run out."""
         return self.count > CROWDED * self._total
 
-    def has_share(self, peer: str) -> bool:
+    def is_at_limit(self, peer: str) -> bool:
         """Whether this address has as many as it may have, alone or with its network."""
-        site = site_of(peer)
-        if site and self._by_site[site] >= self._of_site:
+        found = networks.of(peer)
+        if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True
-        return self._by_network[network_of(peer)] >= self._each
+        return self._by_network[found.host] >= self._each
 
     def add(self, peer: str) -> None:
         """Count a connection in."""
+        found = networks.of(peer)
         self.count += 1
-        self._by_network[network_of(peer)] += 1
-        if site := site_of(peer):
-            self._by_site[site] += 1
+        self._by_network[found.host] += 1
+        if found.is_ipv6:
+            self._by_site[found.site] += 1
 
     def remove(self, peer: str) -> None:
         """Count a connection out that was counted in."""
+        found = networks.of(peer)
         self.count -= 1
-        _remove(self._by_network, network_of(peer))
-        if site := site_of(peer):
-            _remove(self._by_site, site)
+        _remove(self._by_network, found.host)
+        if found.is_ipv6:
+            _remove(self._by_site, found.site)
 
 
 def _remove(counter: Counter[str], key: str) -> None:

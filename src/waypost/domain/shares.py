@@ -7,7 +7,8 @@ list of users (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 19
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+
+from waypost.domain import networks
 
 NARROW = 1
 """Times what is free: the share of one user."""
@@ -27,19 +28,11 @@ class Share:
 def of_address(address: str) -> tuple[Share, ...]:
     """The shares that a client's IP address counts for: its own and its network's.
 
-    With IPv6 one host has a /64, and one customer of a provider a /48 (RFC 6177). What is no IP address, as in a test,
-    has a share of its own.
+    What is no IP address, as in a test, has a share of its own.
     """
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return (Share(address, NARROW),)
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is None:
-            groups = found.exploded[:19]
-            return Share(f"{groups}::/64", NARROW), Share(f"{groups[:14]}::/48", WIDE)
-        found = found.ipv4_mapped
-    return Share(str(found), NARROW), Share(f"{str(found).rpartition('.')[0]}.0/24", WIDE)
+    found = networks.of(address)
+    own = Share(found.host, NARROW)
+    return (own, Share(found.site, WIDE)) if found.site else (own,)
 
 
 _REVERSE = {"in-addr": 5, "ip6": 14}

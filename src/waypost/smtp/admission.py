@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from waypost.app.buckets import Buckets, network_of
+from waypost.app.buckets import Buckets
 from waypost.app.connections import OpenConnections
-from waypost.domain import limits
+from waypost.domain import limits, networks
 from waypost.smtp import replies
 from waypost.smtp.bounds import Bounds
 from waypost.smtp.guessing import Guessing
@@ -33,9 +33,9 @@ class Admission:
         """Count a connection in, unless that is refused. A mail server of ours may have as many as there are."""
         if self.connections.is_full:
             return replies.SERVER_FULL
-        if are_strangers and self.connections.has_share(peer):
+        if are_strangers and self.connections.is_at_limit(peer):
             return replies.TOO_MANY_CONNECTIONS
-        if are_strangers and self._new and not self._new.take(network_of(peer), now).admitted:
+        if are_strangers and self._new and not self._new.take(networks.of(peer).host, now).admitted:
             return replies.TOO_MANY_CONNECTIONS
         self.connections.add(peer)
         return None
@@ -46,14 +46,14 @@ class Admission:
 
     def message_from(self, peer: str, now: datetime) -> Reply | None:
         """Count a message in from an address, unless that is refused."""
-        if self._messages is None or self._messages.take(network_of(peer), now).admitted:
+        if self._messages is None or self._messages.take(networks.of(peer).host, now).admitted:
             return None
         return replies.TOO_MANY_MESSAGES
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
         """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
         self._guessing.count(peer, now)
-        return None if self._unknown.take(network_of(peer), now).admitted else replies.TOO_MANY_UNKNOWN
+        return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
 
     def wait_before_reply(self, peer: str, now: datetime) -> float | None:
         """Seconds that the reply to RCPT waits, because an address has guessed too much; None if it gets none now."""

@@ -11,10 +11,9 @@ it has higher limits of its own, because others may be in it.
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from waypost.app.buckets import MAX_BUCKETS, Buckets
+from waypost.domain import networks
 from waypost.domain.limits import Rate
 
 LONGEST_WAIT = 20.0
@@ -28,9 +27,8 @@ GROWTH = 0.025
 class Size:
     """How much a network of one size may guess."""
 
-    ipv4: int
-    ipv6: int
-    """The length of its prefix."""
+    prefix: tuple[int, int]
+    """Its length with IPv4 and with IPv6."""
     free: Rate
     """Unknown recipients that slow nobody down: typing errors, and old address lists."""
     longest_step: float
@@ -38,8 +36,8 @@ class Size:
 
 
 SIZES = (
-    Size(32, 64, free=Rate(per_second=0.1, burst=20), longest_step=2.0),
-    Size(24, 48, free=Rate(per_second=1.0, burst=200), longest_step=0.2),
+    Size(networks.HOST, free=Rate(per_second=0.1, burst=20), longest_step=2.0),
+    Size(networks.SITE, free=Rate(per_second=1.0, burst=200), longest_step=0.2),
 )
 
 
@@ -51,18 +49,23 @@ class Guessing:
 
     def count(self, peer: str, now: datetime) -> None:
         """An address has named an unknown recipient."""
-        for book, network in zip(self._books, _networks_of(peer), strict=True):
+        for book, network in self._of(peer):
             book.count(network, now)
 
     def wait(self, peer: str, now: datetime) -> float | None:
         """Seconds that the reply to RCPT waits, known or unknown; None if it is given up. Call it once for each."""
         wait = 0.0
-        for book, network in zip(self._books, _networks_of(peer), strict=True):
+        for book, network in self._of(peer):
             turn = book.turn(network, now)
             if turn is None:
                 return None
             wait = max(wait, turn)
         return wait
+
+    def _of(self, peer: str) -> tuple[tuple["_Book", str], ...]:
+        found = networks.of(peer)
+        host, site = self._books
+        return (host, found.host), (site, found.site)
 
 
 class _Book:
@@ -97,11 +100,3 @@ class _Book:
         waiting = {network: reply for network, reply in self._last_reply.items() if reply > now}
         newest = sorted(waiting, key=waiting.__getitem__)[-MAX_BUCKETS // 2 :]
         self._last_reply = {network: waiting[network] for network in newest}
-
-
-@lru_cache(maxsize=16_384)
-def _networks_of(peer: str) -> tuple[str, ...]:
-    """The networks that an IP address is in, one of each size."""
-    address = ip_address(peer.partition("%")[0])
-    prefixes = [size.ipv6 if isinstance(address, IPv6Address) else size.ipv4 for size in SIZES]
-    return tuple(str(ip_network((address, prefix), strict=False)) for prefix in prefixes)

@@ -1,0 +1,22 @@
+"""Which network an IP address is counted for."""
+
+import pytest
+
+from waypost.domain import networks
+from waypost.domain.networks import Networks
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("192.0.2.1", Networks("192.0.2.1", "192.0.2.0/24")),
+        ("::ffff:192.0.2.1", Networks("192.0.2.1", "192.0.2.0/24")),
+        ("2001:db8:1:2::3", Networks("2001:0db8:0001:0002::/64", "2001:0db8:0001::/48", is_ipv6=True)),
+        ("2001:db8:1:ffff:a:b:c:d", Networks("2001:0db8:0001:ffff::/64", "2001:0db8:0001::/48", is_ipv6=True)),
+        ("fe80::1%eth0", Networks("fe80:0000:0000:0000::/64", "fe80:0000:0000::/48", is_ipv6=True)),
+        ("local socket", Networks("local socket", "")),
+        ("", Networks("", "")),
+    ],
+)
+def test_an_address_is_counted_for_its_host_and_for_the_network_around_it(source, found):
+    assert networks.of(source) == found
