@@ -224,3 +224,22 @@ def logged(server, *events):
     """The lines of a server's log that tell of these events."""
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] in events]
+
+
+@contextmanager
+def house_started_by(changed):
+    """A server whose command line was changed before it started. `changed` takes the words of it and returns others."""
+
+    class Changing:
+        PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
+
+        @staticmethod
+        def Popen(command, **options):
+            return subprocess.Popen(changed(command), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing.process, "subprocess", Changing)
+        with testing.server("--hostname", "mail.example") as server:
+            house = House(server)
+            yield house
+            house.connect.close()

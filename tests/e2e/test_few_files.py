@@ -4,38 +4,25 @@ import contextlib
 import json
 import smtplib
 import socket
-import subprocess
 
 import pytest
 
-from tests.e2e.house import House
+from tests.e2e.house import house_started_by
 from tests.patience import PATIENCE, wait_until
-from waypost import testing
-from waypost.testing import process
 
 FILES = 64
 MANY = 100
 HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
 
 
-class FewFiles:
-    """`subprocess`, whose children may open few files."""
-
-    PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
-
-    @staticmethod
-    def Popen(command, **options):
-        return subprocess.Popen(["sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh", *command], **options)
+def with_few_files(command):
+    return ["sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh", *command]
 
 
 @pytest.fixture(scope="module")
 def house():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "subprocess", FewFiles)
-        with testing.server("--hostname", "mail.example") as server:
-            house = House(server)
-            yield house
-            house.connect.close()
+    with house_started_by(with_few_files) as house:
+        yield house
 
 
 def place(address):

@@ -5,42 +5,30 @@ import contextlib
 import json
 import smtplib
 import socket
-import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.e2e.house import House
+from tests.e2e.house import house_started_by
 from tests.http_edge.serving import all_of
 from tests.patience import PATIENCE, wait_until
-from waypost import testing
-from waypost.testing import process
 
 pytestmark = pytest.mark.slow
 
 LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 400_000
 
 
-class Impatient:
-    """`subprocess`, whose children have short times for HTTP clients."""
-
-    PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
-
-    @staticmethod
-    def Popen(command, **options):
-        assert command[:3] == [sys.executable, "-m", "waypost.testing.attached"]
-        return subprocess.Popen([sys.executable, "-m", "tests.http_edge.impatient", *command[3:]], **options)
+def impatient(command):
+    """A server that has short times for HTTP clients."""
+    assert command[:3] == [sys.executable, "-m", "waypost.testing.attached"]
+    return [sys.executable, "-m", "tests.http_edge.impatient", *command[3:]]
 
 
 @pytest.fixture(scope="module")
 def house():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "subprocess", Impatient)
-        with testing.server("--hostname", "mail.example") as server:
-            house = House(server)
-            yield house
-            house.connect.close()
+    with house_started_by(impatient) as house:
+        yield house
 
 
 def connected(house, octets, receive_buffer=0):

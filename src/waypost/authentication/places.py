@@ -99,11 +99,12 @@ class Places:
 
     def _hand_on(self) -> None:
         """Give what is free to those who wait, the first first, but for those whose share is used up."""
-        for entry in list(self._queue) if self._places.free else ():
+        if not self._places.free:
+            return
+        for entry in list(self._queue):
             holders, amount, turn = entry
-            if not turn.done() and self._places.allows(
-                holders, amount
-            ):  # who was cancelled is about to leave the queue
+            was_cancelled = turn.done()  # it is about to leave the queue
+            if not was_cancelled and self._places.allows(holders, amount):
                 self._places.take(holders, amount)
                 self._queue.remove(entry)
                 turn.set_result(None)
