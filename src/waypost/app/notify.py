@@ -171,7 +171,7 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Let go of a notice about which not even the trace can be written, because the store has something unreadable.
+    """Delete a notice about which not even the trace can be written, because the store has something unreadable.
 
     Else the next look would find it again, and no other notice would be written.
     """

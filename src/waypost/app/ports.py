@@ -617,7 +617,7 @@ class WriteTx(ReadTx, Protocol):
         ...
 
     def drop_owed(self, owing: Owing, *, limit: int) -> int:
-        """Let go of what `take_owed` would give, without reading it; returns of how many recipients."""
+        """Delete what `take_owed` would give, without reading it. Returns for how many recipients."""
         ...
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
