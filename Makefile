@@ -60,10 +60,9 @@ $(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
 # The rules and the protocols have no excuse: every branch of them is tested.
-PURE := waypost.domain $(addprefix waypost.smtp.,session data grammar parameters questions offer proxy admission memory) waypost.store.sqlite_search waypost.store.postgres_search \
-	$(addprefix waypost.api.,arns bindings bodies canonical constraints json_form page_tokens policy protocol) \
-	$(addprefix waypost.api.,rest_json searching shapes signing texts throttle) \
-	$(addprefix waypost.delivery.,commands dialogue lanes parcel replies) waypost.authentication.message waypost.cli.readable
+PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol api.wire api.access store.sqlite.search store.postgres.search) \
+	$(addprefix waypost.,api.operations.arns api.operations.page_tokens api.operations.searching cli.readable mailauth.message) \
+	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
 	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery \

@@ -29,7 +29,7 @@ import boto3
 from calls import Calls, Pair
 from table import table
 
-from waypost.datadir import DataDirectory
+from waypost.host.data_directory import DataDirectory
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "bench" / "cost.json"

@@ -11,7 +11,7 @@ from calls import Calls
 from flood_smtp import Sample
 from flood_worker import Orders
 
-from waypost.datadir import Profile
+from waypost.host.data_directory import Profile
 
 DESCRIBE, UPDATE = "describe", "update"
 

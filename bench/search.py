@@ -18,13 +18,13 @@ from pathlib import Path
 import calls
 import process
 
-from waypost.app import instances
-from waypost.datadir import DataDirectory
-from waypost.domain import addresses
-from waypost.domain.email_addresses import EmailAddress
-from waypost.keyring import Keyring
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import SqliteTransaction
+from waypost.app.directory import instances
+from waypost.domain.directory import addresses
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.host.data_directory import DataDirectory
+from waypost.host.sealing import Keyring
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.transaction import SqliteTransaction
 from waypost.testing.process import Server
 
 ADDRESSES = 1_000_000

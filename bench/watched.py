@@ -17,7 +17,7 @@ from typing import TextIO
 import uvloop
 
 from waypost import cli
-from waypost.store import sqlite
+from waypost.store.sqlite import store as sqlite
 
 WORTH_TELLING = 0.000_2
 FILE = "WAYPOST_WATCHED"

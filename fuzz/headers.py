@@ -12,8 +12,9 @@ from engine import ROOT, fuzz, instrumented
 
 with instrumented():
     from tests.smtp import dialogue
-    from waypost.domain import messages
-    from waypost.smtp import data, proxy
+    from waypost.domain.mail import messages
+    from waypost.smtp.protocol import data
+    from waypost.smtp.server import proxy
 
 HEAD = 5
 MESSAGE_LIMIT = 400

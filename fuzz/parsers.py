@@ -17,14 +17,19 @@ from engine import fuzz, instrumented
 
 with instrumented():
     from tests.smtp import dialogue
-    from waypost.api import bodies, canonical, page_tokens, protocol, shapes, signing
+    from waypost.api.access import canonical, sigv4
     from waypost.api.errors import ApiError
-    from waypost.api.http import OCTETS, Request
-    from waypost.authentication import message
-    from waypost.domain import authentication, authors, encoded_words, errors, messages, reports, rewriting
-    from waypost.domain.authors import Naming
-    from waypost.smtp.questions import MessageReceived, PieceReceived
-    from waypost.smtp.replies import OK
+    from waypost.api.operations import page_tokens
+    from waypost.api.wire import bodies, protocol, shapes
+    from waypost.api.wire.http import OCTETS, Request
+    from waypost.domain import errors
+    from waypost.domain.dsn import reports
+    from waypost.domain.mail import encoded_words, messages
+    from waypost.domain.mailauth import from_header, srs, verdicts
+    from waypost.domain.mailauth.from_header import Naming
+    from waypost.mailauth import message
+    from waypost.smtp.protocol.replies import OK
+    from waypost.smtp.protocol.requests import MessageReceived, PieceReceived
 
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_-])?")
@@ -46,8 +51,8 @@ class Target:
 def check_from(octets: bytes) -> None:
     """Domains are domains, few of them; the one that Python's parser sees is among them; and the header is read so."""
     value = octets.decode("utf-8", "replace")
-    found = authors.read([value])
-    assert len(found.domains) <= authors.MAX_NAMED
+    found = from_header.read([value])
+    assert len(found.domains) <= from_header.MAX_NAMED
     assert all(DOMAIN.fullmatch(domain) for domain in found.domains)
     assert (found.naming is Naming.NONE) <= (not found.domains)
     assert (found.naming is Naming.ONE) <= (len(found.domains) == 1)
@@ -95,9 +100,9 @@ def check_report(octets: bytes) -> None:
 def check_results(octets: bytes) -> None:
     """What bears our name is never believed, however it is spelled; a field is believed or forged, not both."""
     name = "mx.example"
-    believed = authentication.trusted_results(octets, name)
-    forged = authentication.count_forged(octets, name)
-    assert len(believed) + forged <= authentication.MAX_FOREIGN
+    believed = verdicts.trusted_results(octets, name)
+    forged = verdicts.count_forged(octets, name)
+    assert len(believed) + forged <= verdicts.MAX_FOREIGN
     for value in believed:
         assert not re.match(r"mx\.example\.?(?:[ ;]|\Z)", value, re.IGNORECASE)
         assert "\n" not in value
@@ -155,7 +160,7 @@ def check_canonical(octets: bytes) -> None:
     assert canonical._canonical_query(again) == again
     assert again.isascii()
     assert canonical_request.startswith(b"POST\n/")
-    for read in (lambda: signing.claim(request, service="connect"), lambda: PROTOCOL.route(request)):
+    for read in (lambda: sigv4.claim(request, service="connect"), lambda: PROTOCOL.route(request)):
         try:
             read()
         except ApiError as error:
@@ -182,8 +187,8 @@ def check_json(octets: bytes) -> None:
 def check_addresses(octets: bytes) -> None:
     """What an address of ours for bounces says, whoever made it; and a page token, and a DMARC record."""
     text = octets.decode("utf-8", "replace")
-    rewriting.claims(text[:64])
-    record = authentication.parse_record("a.example", [text])
+    srs.claims(text[:64])
+    record = verdicts.parse_record("a.example", [text])
     assert record is None or record.policy in {"", "none", "quarantine", "reject"}
     with contextlib.suppress(errors.Invalid):
         assert TOKENS.read(text, query=b"q") is not None

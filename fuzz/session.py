@@ -12,7 +12,7 @@ from engine import ROOT, fuzz, instrumented
 
 with instrumented():
     from tests.smtp import dialogue, invariants
-    from waypost.smtp.offer import Offer
+    from waypost.smtp.protocol.capabilities import Offer
 
 HEAD = 11
 SIZES = 5

@@ -18,7 +18,7 @@ from tests import postgresql
 from tests.counting_proxy import CountingProxy
 from tests.e2e.house import MASTER_KEY, House, fetch, restart
 from waypost import testing
-from waypost.datadir import MASTER_KEY_VARIABLE
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
 
 PATIENCE = 90.0
 BOUND = 30.0

@@ -3,7 +3,8 @@
 `src/waypost/api/model.json`, of the model of Amazon Connect: the operations Waypost has, the shapes they reach, their
 constraints, locations and permitted errors. Dropped: all prose, and everything else of the service.
 
-`src/waypost/domain/partition_table.py`, of the partitions: their names and regions. Dropped: endpoints and prose.
+`src/waypost/domain/directory/partition_table.py`, of the partitions: their names and regions. Dropped: endpoints and
+prose.
 """
 
 import gzip

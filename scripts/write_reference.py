@@ -12,17 +12,25 @@ import typer
 
 from tests.api import refusals
 from tests.differential import expected
-from waypost import cli, datadir, events, http_connection, logs, settings_keys
-from waypost.api import asgi, calls, operations, shapes, tags
+from waypost import cli
+from waypost.api import asgi
+from waypost.api.operations import calls, tags
+from waypost.api.operations import table as operations
+from waypost.api.wire import shapes
 from waypost.app import connections
-from waypost.authentication import checker
 from waypost.cli import outcomes
-from waypost.domain import messages
-from waypost.domain.delivery import STATES, Policy
-from waypost.http_bounds import HttpBounds
-from waypost.settings import Settings, environment_name, option_name
-from waypost.smtp import data, grammar, guessing, offer, replies
-from waypost.smtp.bounds import Bounds
+from waypost.config import settings_keys
+from waypost.config.settings import Settings, environment_name, option_name
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import STATES, Policy
+from waypost.host import data_directory
+from waypost.mailauth import checker
+from waypost.observe import events, logs
+from waypost.server.http import connection
+from waypost.server.http.limits import HttpBounds
+from waypost.smtp.limits import guessing
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol import capabilities, data, grammar, replies
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -42,8 +50,8 @@ def settings_page() -> str:
             "# Settings of `waypost serve`\n",
             "On the command line, in the environment, or in a [settings file](#the-settings-file). The command line",
             "wins over the environment, and that over the file. One is in the environment alone:",
-            f"`{datadir.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key` in the",
-            "data directory.\n",
+            f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key`",
+            "in the data directory.\n",
             "| option | environment | default | what it is |",
             "|---|---|---|---|",
             *rows,
@@ -151,16 +159,16 @@ def smtp_page() -> str:
             "[specifications](../specifications.md). What can be set is in [settings](settings.md).\n",
             "| bound | value |",
             "|---|---|",
-            f"| message | {offer.MESSAGE_LIMIT:,} octets |",
+            f"| message | {capabilities.MESSAGE_LIMIT:,} octets |",
             f"| its header | {data.PIECE:,} octets, {data.HEADER_LINE_LIMIT:,} lines |",
             "| line of a message | any length |",
-            f"| recipients of a message | {offer.RECIPIENT_LIMIT:,} |",
+            f"| recipients of a message | {capabilities.RECIPIENT_LIMIT:,} |",
             f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
             f"| command line, with its CRLF | {grammar.LINE_LIMIT:,} octets; {lines} |",
-            f"| messages of a session | {offer.MAIL_LIMIT:,} |",
-            f"| commands of a session in a row without a message | {offer.COMMAND_LIMIT:,} |",
-            f"| refused commands of a session | {offer.ERROR_LIMIT} |",
-            f"| unknown recipients of a session | {offer.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
+            f"| messages of a session | {capabilities.MAIL_LIMIT:,} |",
+            f"| commands of a session in a row without a message | {capabilities.COMMAND_LIMIT:,} |",
+            f"| refused commands of a session | {capabilities.ERROR_LIMIT} |",
+            f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
             "| refused commands before EHLO, HELO or LHLO; lines of HTTP, TLS in clear | none: the session ends |",
             *map(_guesses, guessing.SIZES),
             f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
@@ -187,18 +195,18 @@ def http_page() -> str:
     more = f"and 1 s more for each {bounds.slowest:,.0f} octets"
     crowded = f"{bounds.start_when_crowded:g} s to the first octet, for a header, and at first for a body or a response"
     rows = [
-        ("header", f"{http_connection.HEAD_OCTETS:,} octets", "431"),
+        ("header", f"{connection.HEAD_OCTETS:,} octets", "431"),
         ("time to the first octet of a request", f"{bounds.head:g} s; behind a response 5 s", "closed"),
         ("time for a header", f"{bounds.head:g} s", "408"),
         ("body of a call", f"{asgi.BODY_LIMIT:,} octets", "413"),
-        ("what follows a header, with chunks and trailers", f"{http_connection.REST_OCTETS:,} octets", "closed"),
+        ("what follows a header, with chunks and trailers", f"{connection.REST_OCTETS:,} octets", "closed"),
         ("time for a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
         (
             "time in which the client has some of a response to read",
             f"{bounds.answer_start:g} s, {more}; {bounds.answer:g} s at most",
             "closed",
         ),
-        ("requests sent ahead of a response (pipelining)", str(http_connection.PIPELINED), "closed"),
+        ("requests sent ahead of a response (pipelining)", str(connection.PIPELINED), "closed"),
         ("connections", f"{bounds.connections:,}, `--http-connections`; {FEW_FILES}", "503"),
         (
             "connections from one address, or /64 network",

@@ -4,8 +4,8 @@ import asyncio
 import os
 from contextlib import contextmanager
 
-from waypost import opening
-from waypost.datadir import DataDirectory
+from waypost.host.data_directory import DataDirectory
+from waypost.server import opening
 
 
 def write(data, use_case):

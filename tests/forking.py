@@ -15,7 +15,7 @@ import sys
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
-LOADED = ["tests.forking", "waypost.bootstrap", "waypost.cli", "waypost.http_server", "uvloop"]
+LOADED = ["tests.forking", "waypost.server.assembly", "waypost.cli", "waypost.server.http.server", "uvloop"]
 
 PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
 

@@ -12,13 +12,16 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.values import NOW
-from waypost import bootstrap, events, opening, upkeep
-from waypost.app import idempotency, ports, routes
-from waypost.datadir import DataDirectory, DataDirectoryError
-from waypost.delivery.worker import Worker
-from waypost.domain.routes import Route
-from waypost.settings import Settings
-from waypost.settings_file import SettingsFile
+from waypost.app import ports
+from waypost.app.directory import idempotency
+from waypost.app.mail import routes
+from waypost.config.settings import Settings
+from waypost.config.settings_file import SettingsFile
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.mail.routes import Route
+from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.observe import events
+from waypost.server import assembly, maintenance, opening
 
 
 def test_a_start_that_fails_leaves_nothing_open(tmp_path):
@@ -26,7 +29,7 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
         smtp = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
         with pytest.raises(opening.CannotStart, match="Address already in use"):
-            asyncio.run(bootstrap.Service(settings).start())
+            asyncio.run(assembly.Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
 
@@ -41,7 +44,7 @@ def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_
     smtp = f"127.0.0.2:{port + 1 if port < 65535 else 1024},localhost:{port}"
     settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
     file = SettingsFile(routes=(Route(match="*", to=f"smtp://127.0.0.1:{port}"),))
-    service = bootstrap.Service(settings, file)
+    service = assembly.Service(settings, file)
     service._emit = begun.append
     with pytest.raises(opening.CannotStart, match="leads back to this server"):
         asyncio.run(service.start())
@@ -60,7 +63,7 @@ def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
     )
 
     async def scenario():
-        service = bootstrap.Service(settings)
+        service = assembly.Service(settings)
         told = await service.start()
         found = DataDirectory(tmp_path / "data").running()
         await service.stop()
@@ -84,7 +87,7 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
     async def scenario():
         settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
         for is_set in (True, False):
-            service = bootstrap.Service(settings)
+            service = assembly.Service(settings)
             found = asyncio.Event()
 
             def emit(event, found=found):
@@ -113,7 +116,7 @@ def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
     async def start():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             smtp = f"127.0.0.1:{taken.getsockname()[1]}"
-            service = bootstrap.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
+            service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
             service._emit = told.append
             with pytest.raises(opening.CannotStart):
                 await service.start()
@@ -126,7 +129,7 @@ def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
     told = []
 
     async def start():
-        service = bootstrap.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
+        service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
         service._emit = told.append
         await service.start()
         await service.stop()
@@ -168,13 +171,13 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
         return False
 
     monkeypatch.setattr(idempotency, "purge", purge)
-    monkeypatch.setattr(upkeep, "EVERY", 0)
+    monkeypatch.setattr(maintenance, "EVERY", 0)
     settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", token_retention="2h")
 
     async def run():
         nonlocal loop, third
         loop, third = asyncio.get_running_loop(), asyncio.Event()
-        service = bootstrap.Service(settings)
+        service = assembly.Service(settings)
         service._emit = told.append
         await service.start()
         async with asyncio.timeout(PATIENCE):
@@ -209,10 +212,10 @@ def test_a_job_of_the_upkeep_that_runs_out_of_time_is_logged_by_name_as_a_store_
         raise Idle
 
     for each in ("forget_calls_and_keys", "forget_left_over", "forget_refusals", "purge"):
-        monkeypatch.setattr(upkeep.Upkeep, each, fails if each == method else does_nothing)
-    monkeypatch.setattr(upkeep.asyncio, "sleep", ends)
+        monkeypatch.setattr(maintenance.Upkeep, each, fails if each == method else does_nothing)
+    monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
     told = []
-    keeping = upkeep.Upkeep(
+    keeping = maintenance.Upkeep(
         store=None,
         emit=told.append,
         real_clock=lambda: NOW,

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from waypost import bootstrap, certificates, opening
-from waypost.settings import Settings
-from waypost.smtp.tls import TlsFiles, load
+from waypost.config.settings import Settings
+from waypost.host import certificates
+from waypost.server import assembly, opening
+from waypost.smtp.server.tls import TlsFiles, load
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -151,7 +152,7 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
         data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(tmp_path / "no.pem")
     )
     with pytest.raises(opening.CannotStart, match=r"no\.pem cannot be read: No such file"):
-        asyncio.run(bootstrap.Service(settings).start())
+        asyncio.run(assembly.Service(settings).start())
 
 
 def start(tmp_path, hostname="mail.example"):
@@ -166,7 +167,7 @@ def start(tmp_path, hostname="mail.example"):
     )
 
     async def run():
-        service = bootstrap.Service(settings)
+        service = assembly.Service(settings)
         await service.start()
         await service.stop()
 

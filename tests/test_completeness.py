@@ -23,18 +23,22 @@ import pytest
 from typer.main import get_command
 
 from tests import postgresql
-from waypost import bootstrap, certificates, cli, events, logs, settings_file, settings_keys
-from waypost.app import trace
-from waypost.clock import VirtualClock
-from waypost.console import inspection
-from waypost.domain import routes
-from waypost.domain.delivery import Event, Protocol
-from waypost.domain.notices import Bounces
-from waypost.domain.retention import Rule
-from waypost.domain.routes import Route
-from waypost.settings import Settings, environment_name, option_name
-from waypost.settings_file import SettingsFile
-from waypost.store.postgres import PostgresStore
+from waypost import cli
+from waypost.app.mail import trace
+from waypost.config import settings_file, settings_keys
+from waypost.config.settings import Settings, environment_name, option_name
+from waypost.config.settings_file import SettingsFile
+from waypost.domain.dsn.notices import Bounces
+from waypost.domain.mail import routes
+from waypost.domain.mail.delivery import Event, Protocol
+from waypost.domain.mail.retention import Rule
+from waypost.domain.mail.routes import Route
+from waypost.host import certificates
+from waypost.host.clock import VirtualClock
+from waypost.inspection import asgi
+from waypost.observe import events, logs
+from waypost.server import assembly
+from waypost.store.postgres.store import PostgresStore
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").glob("**/*.py"))}
@@ -142,7 +146,7 @@ def the_service(directory, file=None, **given):
     settings = Settings(**at_any_port | given)
 
     async def started():
-        service = bootstrap.Service(settings, file)
+        service = assembly.Service(settings, file)
         run = await service.start()
         try:
             return list(reached([service, run])), service.directory.credentials.read_text(encoding="utf-8").splitlines()
@@ -247,7 +251,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
         made.append(settings)
         raise SystemExit
 
-    monkeypatch.setattr(bootstrap, "Service", service)
+    monkeypatch.setattr(assembly, "Service", service)
     monkeypatch.setattr(sys, "argv", [*arguments, "--config", str(file)])
     with pytest.raises(SystemExit):
         cli.main()
@@ -355,9 +359,9 @@ def test_each_event_is_emitted_somewhere():
 
 def test_each_path_of_the_inspection_api_is_on_its_page():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
-    source = SOURCES[Path(inspection.__file__)]
+    source = SOURCES[Path(asgi.__file__)]
     served = {path.replace("{id}", "ID") for path in re.findall(r'Route\("(/[^"]+)"', source)}
-    told = set(re.findall(rf"`(?:GET|POST) {inspection.PREFIX}(/[\w/-]+)[?`]", page))
+    told = set(re.findall(rf"`(?:GET|POST) {asgi.PREFIX}(/[\w/-]+)[?`]", page))
     assert told == served
 
 

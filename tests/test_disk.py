@@ -2,8 +2,9 @@
 
 import pytest
 
-from waypost import disk, events
-from waypost.disk import DiskGuard
+from waypost.host import disk
+from waypost.host.disk import DiskGuard
+from waypost.observe import events
 
 MIB = 1024 * 1024
 

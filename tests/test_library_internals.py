@@ -21,8 +21,8 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from waypost import http_connection, http_server
-from waypost.authentication import spf_check
+from waypost.mailauth import spf_check
+from waypost.server.http import connection, server
 
 LIBRARIES = ("aiohttp", "dkimpy", "pyspf", "uvicorn")
 
@@ -103,8 +103,8 @@ def test_what_we_use_of_a_library_is_as_it_was_when_we_looked(name):
 def test_everything_that_we_override_is_in_the_table():
     """A method of ours that the library would never call is one that it has renamed."""
     for ours, theirs, library in (
-        (http_connection.HttpConnection, HttpToolsProtocol, "uvicorn HttpToolsProtocol"),
-        (http_server.HttpServer, uvicorn.Server, "uvicorn Server"),
+        (connection.HttpConnection, HttpToolsProtocol, "uvicorn HttpToolsProtocol"),
+        (server.HttpServer, uvicorn.Server, "uvicorn Server"),
         (spf_check._Query, spf.query, "pyspf query"),
     ):
         public = {name for name, of in vars(ours).items() if inspect.isfunction(of) and not name.startswith("_")}

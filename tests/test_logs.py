@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from tests.patience import PATIENCE
-from waypost import events, logs
+from waypost.observe import events, logs
 
 
 class Stream(io.StringIO):

@@ -15,10 +15,11 @@ import pytest
 
 from tests import postgresql
 from tests.values import TENANT, make_instance
-from waypost import bootstrap, datadir, opening
 from waypost.app import ports
-from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
-from waypost.settings import Settings
+from waypost.config.settings import Settings
+from waypost.host import data_directory
+from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
+from waypost.server import assembly, opening
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def started(path, **settings):
     """Start a server and stop it again."""
 
     async def start():
-        service = bootstrap.Service(Settings(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
+        service = assembly.Service(Settings(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
         await service.start()
         await service.stop()
 
@@ -215,8 +216,8 @@ def test_a_file_of_which_one_page_is_damaged_is_found_out_at_the_start(data):
 
 
 def test_a_large_file_is_looked_at_for_a_while_only(data, monkeypatch):
-    monkeypatch.setattr("waypost.store.sqlite_file.LOOK_SECONDS", -1.0)
-    monkeypatch.setattr("waypost.store.sqlite_file.STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr("waypost.store.sqlite.file.LOOK_SECONDS", -1.0)
+    monkeypatch.setattr("waypost.store.sqlite.file.STEPS_BETWEEN_LOOKS", 1)
     started(data)
 
 
@@ -298,7 +299,7 @@ def test_a_database_of_an_earlier_version_that_was_lost_is_known_by_its_credenti
 
 _STEPS = (
     (DataDirectory, "derived_key"),
-    (bootstrap, "adopting"),
+    (assembly, "adopting"),
     (DataDirectory, "write_credentials"),
     (DataDirectory, "announce"),
     (os, "replace"),
@@ -355,7 +356,7 @@ def test_a_full_disk_at_the_first_start_is_an_error_message(tmp_path, monkeypatc
     real = os.open
 
     def full(path, *arguments, **options):
-        if os.fspath(path).endswith(".new") and datadir.Path(path).name.startswith(name.partition(".")[0]):
+        if os.fspath(path).endswith(".new") and data_directory.Path(path).name.startswith(name.partition(".")[0]):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(path, *arguments, **options)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost import private_files
-from waypost.private_files import Fault, Risk, UnsafeFile
+from waypost.host import private_files
+from waypost.host.private_files import Fault, Risk, UnsafeFile
 
 DIRECTORY, FILE, LINK, PIPE = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO
 ROOT, ME, OTHER = 0, 1000, 54321

@@ -11,11 +11,13 @@ import pytest
 
 from tests.e2e.sink import Sink
 from tests.patience import wait_until
-from waypost import datadir, events, routes_check
-from waypost.domain.routes import Route
-from waypost.opening import Refused
-from waypost.routes_check import LeadsBack, OurServer, answers
-from waypost.settings import Settings
+from waypost.config.settings import Settings
+from waypost.domain.mail.routes import Route
+from waypost.host import data_directory
+from waypost.observe import events
+from waypost.server import routes_check
+from waypost.server.opening import Refused
+from waypost.server.routes_check import LeadsBack, OurServer, answers
 
 
 class Hosts:
@@ -100,12 +102,14 @@ def test_a_domain_whose_best_mail_host_is_this_machine_under_another_name_leads_
 
 
 def test_a_route_is_checked_as_the_server_that_runs_would_use_it():
-    run = datadir.Run("", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300")
+    run = data_directory.Run(
+        "", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300"
+    )
     server = OurServer.running(run)
     assert (server.hostname, server.listeners) == ("our.example", ["0.0.0.0:2525"])
     assert server.resolver._nameservers == [("192.0.2.53", 53), ("192.0.2.54", 5300)]
     assert (
-        OurServer.running(datadir.Run("", "")).hostname == socket.gethostname()
+        OurServer.running(data_directory.Run("", "")).hostname == socket.gethostname()
     )  # a server of before, which does not say
 
 

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from waypost import settings_file
-from waypost.domain.delivery import Policy
-from waypost.domain.retention import Rule
-from waypost.domain.routes import Fault, LineEnds, Route, Tls
-from waypost.settings import BadSetting, Settings
-from waypost.settings_file import DeliverySettings, SettingsFile
-from waypost.settings_keys import TABLES, Bounces
+from waypost.config import settings_file
+from waypost.config.settings import BadSetting, Settings
+from waypost.config.settings_file import DeliverySettings, SettingsFile
+from waypost.config.settings_keys import TABLES, Bounces
+from waypost.domain.mail.delivery import Policy
+from waypost.domain.mail.retention import Rule
+from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
 
 INSTANCE = "instance:11111111-2222-4333-8444-555555555555"
 

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from waypost.settings import BadSetting, Settings
+from waypost.config.settings import BadSetting, Settings
 
 TLS = {"tls_certificate": "self-signed"}
 BAD = {

@@ -5,10 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from waypost import bootstrap, cli
-from waypost.domain.routes import Route
-from waypost.settings import BadSetting, Settings, duration, size
-from waypost.settings_file import SettingsFile
+from waypost import cli
+from waypost.config.settings import BadSetting, Settings, duration, size
+from waypost.config.settings_file import SettingsFile
+from waypost.domain.mail.routes import Route
+from waypost.server import assembly
 
 
 class Given(SystemExit):
@@ -28,7 +29,7 @@ def serve(monkeypatch):
 
     def serve(*arguments, **environment):
         with monkeypatch.context() as patch:
-            patch.setattr(bootstrap, "Service", service)
+            patch.setattr(assembly, "Service", service)
             patch.setattr(sys, "argv", ["waypost", "serve", *map(str, arguments)])
             for name, value in environment.items():
                 patch.setenv(f"WAYPOST_SERVE_{name}", str(value))

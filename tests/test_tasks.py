@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 
 from tests.patience import until
-from waypost import events, tasks
-from waypost.authentication.checker import Checker
-from waypost.smtp import replies
-from waypost.smtp.leftovers import Leftovers
-from waypost.smtp.refusals import Refusals
+from waypost.mailauth.checker import Checker
+from waypost.observe import events, tasks
+from waypost.smtp.backend.aborted_transfers import Leftovers
+from waypost.smtp.backend.refusals import Refusals
+from waypost.smtp.protocol import replies
 
 
 def test_an_error_that_ends_a_task_is_logged_at_once_and_a_cancellation_is_not():
@@ -51,7 +51,7 @@ def test_what_a_mail_server_does_in_the_background_does_not_end_unnoticed():
         checker._probe = mistake
         await checker.start()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("waypost.smtp.refusals.EVERY", 0)
+            patch.setattr("waypost.smtp.backend.refusals.EVERY", 0)
             refusals.add(None, replies.NO_SUCH_USER, stage="rcpt", peer="192.0.2.1", helo="", sender="")
             await until(lambda: len(emitted) == 3)
 

@@ -4,16 +4,16 @@ import sqlite3
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from waypost.api.calls import Terms
-from waypost.api.page_tokens import PageTokens
-from waypost.app import instances
-from waypost.domain import addresses
-from waypost.domain.delivery import Delivery, Reason, Status
-from waypost.domain.email_addresses import EmailAddress
-from waypost.domain.instances import Instance, Tenant
-from waypost.domain.messages import Envelope, Message
-from waypost.store import sqlite_file
-from waypost.store.sqlite_transaction import SqliteTransaction
+from waypost.api.operations.calls import Terms
+from waypost.api.operations.page_tokens import PageTokens
+from waypost.app.directory import instances
+from waypost.domain.directory import addresses
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.domain.directory.instances import Instance, Tenant
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.transaction import SqliteTransaction
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TENANT = Tenant("000000000000", "us-east-1")

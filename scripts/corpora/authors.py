@@ -15,8 +15,8 @@ from pathlib import Path
 
 from scripts.corpora import _mail
 from scripts.corpora._fetched import Sdist
-from waypost.domain import authors
-from waypost.domain.authors import Authors, Naming
+from waypost.domain.mailauth import from_header
+from waypost.domain.mailauth.from_header import Authors, Naming
 
 SDISTS = (
     *_mail.SDISTS,
@@ -52,7 +52,7 @@ def main() -> int:
             count["found"] += 1
             fields.setdefault(field, place.name)
     for field, source in fields.items():
-        found = authors.read([field])
+        found = from_header.read([field])
         count[found.naming.value] += 1
         theirs = _by_python(field)
         if all(domains == set(found.domains) for domains in theirs):

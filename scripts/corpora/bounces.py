@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from scripts.corpora._fetched_npm import Package
 from scripts.corpora._mail import FLUFL
-from waypost.domain import reports
-from waypost.domain.notices import Action
+from waypost.domain.dsn import reports
+from waypost.domain.dsn.notices import Action
 
 BAUNSU = Package(
     "baunsu", "0.2.3", "GAfhGakOVMIeBaPH70Iu3MZycb/7aWWruJXMw+54HVlVi0hiYY2qMQrsui8Q1UiYIHw/SiDhaZ839ghhoJGAtQ=="

@@ -24,9 +24,9 @@ import dns.rrset
 import yaml  # type: ignore[import-untyped]  # it comes with awscli, without types
 
 from scripts.corpora._fetched import Sdist
-from waypost.authentication import spf_check
-from waypost.authentication.resolver import Questions, Resolver
-from waypost.domain.authentication import Claim
+from waypost.domain.mailauth.verdicts import Claim
+from waypost.mailauth import spf_check
+from waypost.mailauth.resolver import Questions, Resolver
 
 PYSPF = Sdist("pyspf", "2.0.14", "57a7ef01bda090173aafb6af0106251686ed73f03db4e911fcd34c57fc347186")
 SUITES = ("rfc7208-tests.yml", "rfc4408-tests.yml")

@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.corpora import _mail
 from scripts.corpora._fetched import Sdist
 from scripts.corpora._fetched_npm import Package
-from waypost.domain import messages
+from waypost.domain.mail import messages
 
 SDISTS = (
     *_mail.SDISTS,

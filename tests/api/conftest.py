@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from tests import beside
 from tests.patience import PATIENCE
 from waypost import cli
-from waypost.api import canonical, signing
+from waypost.api.access import canonical, sigv4
 from waypost.testing import server as waypost_server
 
 
@@ -182,7 +182,7 @@ def exchange(server, source):
         with socket.create_connection((host, int(port)), timeout=PATIENCE, source_address=source()) as connection:
             # A server that has read enough answers, and closes.
             with contextlib.suppress(ConnectionError):
-                connection.sendall(head.encode(*signing.OCTETS) + request.body)
+                connection.sendall(head.encode(*sigv4.OCTETS) + request.body)
             return _reply(b"".join(iter(lambda: connection.recv(65536), b"")))
 
     return exchange

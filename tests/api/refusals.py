@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from waypost.api import shapes
-from waypost.api.http import Request
-from waypost.domain.instances import ALIAS_IS_USED
+from waypost.api.wire import shapes
+from waypost.api.wire.http import Request
+from waypost.domain.directory.instances import ALIAS_IS_USED
 
 MODEL = shapes.load()
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from tests.api.refusals import MODEL
 from tests.examples import examples
 from tests.values import TENANT, TERMS, NoSeal, an_email_address, make_instance
-from waypost.api import shapes
 from waypost.api.asgi import Api
-from waypost.api.http import OCTETS, Request
-from waypost.app.buckets import FailedSignatures
-from waypost.clock import now
-from waypost.domain import limits
-from waypost.domain.access_keys import AccessKey
-from waypost.domain.aliases import AliasLink
-from waypost.store.sqlite import SqliteStore
+from waypost.api.wire import shapes
+from waypost.api.wire.http import OCTETS, Request
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits import rates
+from waypost.host.clock import now
+from waypost.store.sqlite.store import SqliteStore
 
 KEY = AccessKey("AKIDEXAMPLE", "secret", TENANT.account)
 COMMON = {
@@ -179,7 +179,7 @@ class Edge:
         self._api = Api(
             self._store,
             terms=TERMS,
-            limits=limits.RELAXED,
+            limits=rates.RELAXED,
             failures=FailedSignatures(),
             clock=now,
             emit=self.events.append,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from waypost.api import arns
-from waypost.app.tags import Resource
+from waypost.api.operations import arns
+from waypost.app.directory.tags import Resource
 from waypost.domain import errors
-from waypost.domain.instances import Tenant
+from waypost.domain.directory.instances import Tenant
 
 HERE = Tenant("000000000000", "us-east-1")
 ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"

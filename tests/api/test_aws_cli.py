@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from waypost.api import shapes
+from waypost.api.wire import shapes
 
 AWS = Path(sys.executable).with_name("aws")
 

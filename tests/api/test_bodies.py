@@ -2,8 +2,8 @@
 
 import pytest
 
-from waypost.api import bodies
 from waypost.api.errors import ApiError
+from waypost.api.wire import bodies
 
 NO_REQUESTS = {
     "no-utf-8-inside": b'{"ClientToken":"\xff"}',

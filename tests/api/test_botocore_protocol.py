@@ -17,9 +17,9 @@ from botocore.model import ServiceModel
 from botocore.parsers import ResponseParserFactory
 from botocore.utils import parse_timestamp
 
-from waypost.api import protocol, shapes
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
+from waypost.api.wire import protocol, shapes
+from waypost.api.wire.http import Request
 
 FOLDER = Path(__file__).parents[2] / ".venv" / "botocore-sdist"
 

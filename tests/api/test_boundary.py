@@ -6,16 +6,18 @@ import json
 import pytest
 
 from tests.values import TERMS
-from waypost import events
-from waypost.api import errors, operations, shapes
+from waypost.api import errors
+from waypost.api.access.sigv4 import OCTETS, Request
 from waypost.api.asgi import Api
-from waypost.api.signing import OCTETS, Request
+from waypost.api.operations import table
+from waypost.api.wire import shapes
 from waypost.app import ports
-from waypost.app.buckets import FailedSignatures
-from waypost.clock import now
+from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors as domain
-from waypost.domain import limits
-from waypost.domain.access_keys import AccessKey
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits import rates
+from waypost.host.clock import now
+from waypost.observe import events
 
 KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-nobody-may-see", "000000000000")
 MODEL = shapes.load()
@@ -60,7 +62,7 @@ class Answer:
         api = Api(
             store(cause),
             terms=TERMS,
-            limits=limits.RELAXED,
+            limits=rates.RELAXED,
             failures=FailedSignatures(),
             clock=now,
             emit=self.events.append,
@@ -209,7 +211,7 @@ OTHERWISE = {
 
 
 def test_every_operation_is_in_the_table():
-    assert RAISED.keys() == operations.OPERATIONS.keys() == MODEL.operations.keys()
+    assert RAISED.keys() == table.OPERATIONS.keys() == MODEL.operations.keys()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_what_an_operation_raises_is_answered_with_a_code_that_its_model_permits
     assert (error.status, error.message) == (permitted[error.code], "A sentence.")
 
 
-@pytest.mark.parametrize("operation", operations.OPERATIONS)
+@pytest.mark.parametrize("operation", table.OPERATIONS)
 def test_who_waited_too_long_for_another_call_may_try_again(operation):
     permitted = MODEL.operations[operation].errors
     error = errors.translate(domain.Busy("A sentence."), permitted)
@@ -232,7 +234,7 @@ def test_who_waited_too_long_for_another_call_may_try_again(operation):
     assert (error.code, error.status, error.message) == (*told, "A sentence.")
 
 
-@pytest.mark.parametrize("operation", operations.OPERATIONS)
+@pytest.mark.parametrize("operation", table.OPERATIONS)
 def test_every_operation_may_fail(operation):
     permitted = MODEL.operations[operation].errors
     assert permitted[errors.internal().code] == errors.internal().status
@@ -252,7 +254,7 @@ def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_no
     api = Api(
         BrokenStore(None),
         terms=TERMS,
-        limits=limits.RELAXED,
+        limits=rates.RELAXED,
         failures=FailedSignatures(),
         clock=now,
         emit=told.append,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from waypost.api import constraints, shapes
+from waypost.api.wire import constraints, shapes
 
 MODEL = shapes.load()
 SHAPES = MODEL.shapes

@@ -15,11 +15,11 @@ from tests import beside
 from tests.api.test_concurrency import at_once
 from tests.patience import wait_until
 from tests.values import make_instance
-from waypost.api import operations
-from waypost.api.http import Request
+from waypost.api.operations import table
+from waypost.api.wire.http import Request
 from waypost.app import ports
-from waypost.domain.access_keys import AccessKey
-from waypost.domain.instances import Tenant
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.testing import Server
 from waypost.testing import server as waypost_server
 
@@ -187,7 +187,7 @@ def everything_of(connect, place):
 
 
 def test_every_operation_is_tested():
-    assert CALLS.keys() == operations.OPERATIONS.keys()
+    assert CALLS.keys() == table.OPERATIONS.keys()
 
 
 @every_operation

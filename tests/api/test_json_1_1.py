@@ -12,10 +12,10 @@ from tests import beside
 from tests.api.refusals import INSTANCE, MODEL, NOBODY, json_1_1, rest_json
 from tests.patience import PATIENCE
 from tests.values import TENANT, an_email_address, make_instance
-from waypost.api import canonical
-from waypost.api.http import Request
-from waypost.app import access_keys
-from waypost.domain.access_keys import AccessKey
+from waypost.api.access import canonical
+from waypost.api.wire.http import Request
+from waypost.app.directory import access_keys
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.testing import Server
 
 JSON_1_1 = "application/x-amz-json-1.1"

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.values import NOW, TENANT, TERMS, an_email_address
-from waypost.api import policy
-from waypost.api.calls import Call, Source
+from waypost.api.access import policy
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
-from waypost.app import email_addresses
-from waypost.app.tags import Resource
-from waypost.domain.access_keys import AccessKey
+from waypost.api.operations.calls import Call, Source
+from waypost.api.wire.http import Request
+from waypost.app.directory import email_addresses
+from waypost.app.directory.tags import Resource
+from waypost.domain.iam.access_keys import AccessKey
 
 REQUEST = Request("GET", "/", "", (), b"")
 ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from waypost.api import bodies, protocol, shapes
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
+from waypost.api.wire import bodies, protocol, shapes
+from waypost.api.wire.http import Request
 
 MODEL = shapes.load()
 PROTOCOL = protocol.Protocol(MODEL)

@@ -10,9 +10,9 @@ from tests import beside
 from tests.api import refusals
 from tests.api.refusals import NEVER, REFUSALS, STATUS, Scene, rest_json
 from tests.values import an_email_address, make_instance
-from waypost.api import shapes
-from waypost.domain.instances import Tenant
-from waypost.keyring import new_access_key
+from waypost.api.wire import shapes
+from waypost.domain.directory.instances import Tenant
+from waypost.host.sealing import new_access_key
 from waypost.testing import server as waypost_server
 
 MODEL = shapes.load()

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from tests import beside
 from tests.values import an_email_address
-from waypost.api.page_tokens import PageTokens
+from waypost.api.operations.page_tokens import PageTokens
 from waypost.domain import errors
-from waypost.domain import search as conditions
+from waypost.domain.directory import search as conditions
 
 INVALID = ("InvalidParameterException", 400)
 INVALID_REQUEST = ("InvalidRequestException", 400)

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from waypost.api import searching
+from waypost.api.operations import searching
 from waypost.domain import errors
-from waypost.domain.search import Comparison, Either, Every, Field, Tagged, Text
+from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged, Text
 
 FIELDS = {
     "emailAddress": Field.ADDRESS,

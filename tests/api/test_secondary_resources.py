@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.values import NOW, TENANT, TERMS
-from waypost.api import shapes
-from waypost.api.calls import Call
-from waypost.api.operations import OPERATIONS
+from waypost.api.operations.calls import Call
+from waypost.api.operations.table import OPERATIONS
+from waypost.api.wire import shapes
 
 MODEL = shapes.load()
 NOBODY = "00000000-0000-4000-8000-000000000000"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from waypost.api import constraints, shapes
+from waypost.api.wire import constraints, shapes
 
 MODEL = shapes.load()
 SHAPES = MODEL.shapes

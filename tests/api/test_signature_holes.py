@@ -16,10 +16,10 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from waypost import keyring
-from waypost.api.http import Request
-from waypost.app import access_keys
-from waypost.domain.access_keys import AccessKey
+from waypost.api.wire.http import Request
+from waypost.app.directory import access_keys
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.host import sealing
 
 LIST = Request("GET", "/instance", "", (), b"")
 
@@ -169,7 +169,7 @@ def test_a_deleted_key_is_refused_at_once(administer, new_client, new_key):
 def test_an_expired_key_is_refused(administer, exchange, new_client, age, code):
     made_at = datetime.now(UTC) - timedelta(minutes=age)
     hour = timedelta(hours=1)
-    key, token = keyring.new_access_key(account="000000000000", user_name="ann", now=made_at, lifetime=hour)
+    key, token = sealing.new_access_key(account="000000000000", user_name="ann", now=made_at, lifetime=hour)
     administer(partial(access_keys.create, key=key))
     client = new_client(aws_access_key_id=key.id, aws_secret_access_key=key.secret, aws_session_token=token)
     if code is None:

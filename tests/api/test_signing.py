@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.examples import examples
-from waypost.api import canonical, signing
+from waypost.api.access import canonical, sigv4
 from waypost.api.errors import ApiError
-from waypost.domain.access_keys import AccessKey, digest_of_session_token
-from waypost.domain.instances import Tenant
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.iam.access_keys import AccessKey, digest_of_session_token
 
 SUITE = Path(__file__).with_name("aws4_testsuite")
 CASES = {file.parent.name: file for file in sorted(SUITE.rglob("*.sreq"))}
@@ -44,15 +44,15 @@ def request_of(case):
     method, _, target = request_line.removesuffix(" HTTP/1.1").partition(" ")
     path, _, query = target.partition("?")
     headers = tuple((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
-    request = signing.Request(method, path, query, headers, body.encode())
+    request = sigv4.Request(method, path, query, headers, body.encode())
     # The signed request of get-vanilla-with-session-token has the signature of get-vanilla; its .authz is right.
     return with_header(request, "authorization", lambda _: CASES[case].with_suffix(".authz").read_text())
 
 
 def authenticate(request, *, keys=(KEY,), service="service", now=NOW):
-    claim = signing.claim(request, service=service)
+    claim = sigv4.claim(request, service=service)
     key = {key.id: key for key in keys}.get(claim.access_key_id)
-    _, tenant = signing.verify(request, claim, key, now=now)
+    _, tenant = sigv4.verify(request, claim, key, now=now)
     return tenant
 
 
@@ -114,7 +114,7 @@ def test_a_session_token_of_another_key_is_refused(case):
 @pytest.mark.parametrize("case", CASES)
 def test_the_signature_is_the_one_that_aws_computes(case):
     request = request_of(case)
-    claim = signing.claim(request, service="service")
+    claim = sigv4.claim(request, service="service")
     assert canonical.canonical_request(request, claim.signed_headers) == CASES[case].with_suffix(".creq").read_bytes()
     signature = canonical.signature(
         request,
@@ -154,12 +154,12 @@ SAMPLE = 96
 
 def flips(text):
     """The text with one bit of its octets flipped: each bit, or for long texts some, the same in every run."""
-    octets = text if isinstance(text, bytes) else text.encode(*signing.OCTETS)
+    octets = text if isinstance(text, bytes) else text.encode(*sigv4.OCTETS)
     bits = range(len(octets) * 8)
     for bit in bits if len(bits) <= SAMPLE else sorted(random.Random(text).sample(bits, SAMPLE)):
         flipped = bytearray(octets)
         flipped[bit // 8] ^= 1 << bit % 8
-        yield bytes(flipped) if isinstance(text, bytes) else flipped.decode(*signing.OCTETS)
+        yield bytes(flipped) if isinstance(text, bytes) else flipped.decode(*sigv4.OCTETS)
 
 
 def with_value(request, number, value):
@@ -170,7 +170,7 @@ def with_value(request, number, value):
 
 def with_one_bit_flipped(request):
     """All requests that differ from a signed one in one bit of what is signed or says how, each with what and how."""
-    claim = signing.claim(request, service="service")
+    claim = sigv4.claim(request, service="service")
     for part in ("method", "raw_path", "query", "body"):
         for value in flips(getattr(request, part)):
             yield (part, value), replace(request, **{part: value})
@@ -223,7 +223,7 @@ def test_one_bit_makes_it_another_request(case, monkeypatch):
 
 @pytest.mark.parametrize("body", [b"{}", b'{"EmailAddress":"a@b.example"}', b"\x00\xff", b"x" * 2000])
 def test_one_bit_of_a_body_makes_it_another_request(signed, body):
-    request = signed(signing.Request("POST", "/a%2Fb/c", "x=%2F&y", (), body), KEY, service="service", now=NOW)
+    request = signed(sigv4.Request("POST", "/a%2Fb/c", "x=%2F&y", (), body), KEY, service="service", now=NOW)
     assert authenticate(request)
     assert accepted(with_one_bit_flipped(request)) == {("query", "x=%2f&y")}
 
@@ -236,19 +236,19 @@ MEANS_THE_SAME = {
 
 @pytest.mark.parametrize("spell", MEANS_THE_SAME.values(), ids=MEANS_THE_SAME)
 def test_white_space_that_sigv4_takes_out_of_a_header_does_not_count(signed, spell):
-    request = signed(signing.Request("GET", "/", "", (("x-a", "b c  d"),), b""), KEY, service="service", now=NOW)
+    request = signed(sigv4.Request("GET", "/", "", (("x-a", "b c  d"),), b""), KEY, service="service", now=NOW)
     assert authenticate(with_header(request, "x-a", spell))
 
 
 @pytest.mark.parametrize("other", ["bc d", "b c d e", "b c  D", "b\tc d", ""])
 def test_other_white_space_counts(signed, other):
-    request = signed(signing.Request("GET", "/", "", (("x-a", "b c d"),), b""), KEY, service="service", now=NOW)
+    request = signed(sigv4.Request("GET", "/", "", (("x-a", "b c d"),), b""), KEY, service="service", now=NOW)
     assert refusal(with_header(request, "x-a", lambda _: other)).code == "InvalidSignatureException"
 
 
 def test_the_order_of_other_headers_does_not_count_but_that_of_equal_names_does(signed):
     headers = (("x-a", "1"), ("x-b", "2"), ("x-a", "3"))
-    request = signed(signing.Request("GET", "/", "", headers, b""), KEY, service="service", now=NOW)
+    request = signed(sigv4.Request("GET", "/", "", headers, b""), KEY, service="service", now=NOW)
     host, date, first, other, second, authorization = request.headers
     assert authenticate(replace(request, headers=(authorization, other, first, date, second, host)))
     assert refusal(replace(request, headers=(host, date, second, other, first, authorization)))
@@ -297,7 +297,7 @@ def test_a_malformed_authorization_is_refused(value):
 
 
 def test_a_query_of_more_parameters_than_are_looked_at_is_refused_before_anything_else():
-    several = replace(VANILLA, query="&".join(["a"] * signing.MAX_PARAMETERS))
+    several = replace(VANILLA, query="&".join(["a"] * sigv4.MAX_PARAMETERS))
     assert refusal(several).code == "InvalidSignatureException"
     with pytest.raises(ApiError) as caught:
         authenticate(replace(several, query=several.query + "&a"))
@@ -358,25 +358,25 @@ def test_a_wrong_scope_is_refused(old, new):
 
 
 def test_a_right_signature_for_another_service_is_refused(signed):
-    request = signing.Request("GET", "/", "", (), b"")
+    request = sigv4.Request("GET", "/", "", (), b"")
     assert authenticate(signed(request, KEY, service="service", now=NOW))
     assert refusal(signed(request, KEY, service="s3", now=NOW)).code == "InvalidSignatureException"
 
 
 def test_a_right_signature_for_a_made_up_region_is_refused_unless_there_is_an_instance_of_before(signed):
-    request = signed(signing.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-test-1", now=NOW)
+    request = signed(sigv4.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-test-1", now=NOW)
     assert refusal(request).message == "Credential should be scoped to a valid region."
-    found = signing.claim(request, service="service", older_regions={"eu-test-1"})
-    assert signing.verify(request, found, KEY, now=NOW)[1] == Tenant(KEY.account, "eu-test-1")
+    found = sigv4.claim(request, service="service", older_regions={"eu-test-1"})
+    assert sigv4.verify(request, found, KEY, now=NOW)[1] == Tenant(KEY.account, "eu-test-1")
 
 
 def test_the_tenant_is_the_key_s_account_in_the_signed_region(signed):
-    request = signed(signing.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-west-1", now=NOW)
+    request = signed(sigv4.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-west-1", now=NOW)
     assert authenticate(request) == Tenant("123456789012", "eu-west-1")
 
 
 def test_no_repr_shows_a_secret():
-    claim = signing.claim(VANILLA, service="service")
+    claim = sigv4.claim(VANILLA, service="service")
     assert KEY.secret not in f"{KEY!r} {KEY} {claim!r} {VANILLA!r} {canonical._signing_key!r}"
 
 
@@ -395,7 +395,7 @@ def presigned(
     signer.payload = lambda _: hashlib.sha256(body).hexdigest()  # botocore itself puts a body into the query
     signer.add_auth(prepared)
     signed_query = prepared.url.partition("?")[2]
-    request = signing.Request(method, path, signed_query, (("host", "connect.example:8025"), *headers), body)
+    request = sigv4.Request(method, path, signed_query, (("host", "connect.example:8025"), *headers), body)
     return request, datetime.strptime(parameter(request, "Date"), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
@@ -456,7 +456,7 @@ def test_one_bit_makes_it_another_presigned_url(token, monkeypatch):
 PARTS = ("method", "raw_path", "query", "body")
 
 
-@pytest.mark.parametrize("expires", [1, 60, signing.MAX_EXPIRES])
+@pytest.mark.parametrize("expires", [1, 60, sigv4.MAX_EXPIRES])
 def test_a_presigned_url_is_good_for_as_long_as_it_says(expires):
     request, signed_at = presigned(expires=expires)
     end = signed_at + timedelta(seconds=expires)
@@ -483,7 +483,7 @@ def test_a_presigned_url_needs_a_number_of_seconds_up_to_seven_days(expires):
     assert (error.code, "from 1 to 604800" in error.message) == ("IncompleteSignatureException", True)
 
 
-@pytest.mark.parametrize("expires", [0, signing.MAX_EXPIRES + 1])
+@pytest.mark.parametrize("expires", [0, sigv4.MAX_EXPIRES + 1])
 def test_not_even_a_right_signature_makes_a_presigned_url_good_for_longer(expires):
     request, now = presigned(expires=expires)
     assert refusal(request, now=now).code == "IncompleteSignatureException"
@@ -557,7 +557,7 @@ def session_request(form, token):
     SigV4Auth(Credentials(KEY.id, KEY.secret, token), "service", "us-east-1").add_auth(request)
     headers = (("host", "connect.example"), *((name.lower(), value) for name, value in request.headers.items()))
     now = datetime.strptime(dict(headers)["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    return signing.Request("GET", "/", "", headers, b""), now
+    return sigv4.Request("GET", "/", "", headers, b""), now
 
 
 both_forms = pytest.mark.parametrize("form", ["header", "presigned"])
@@ -633,7 +633,7 @@ def test_what_botocore_signs_is_accepted(path, query, header, body):
     request = AWSRequest("POST", url, data=body, headers={"Content-Type": header, "User-Agent": "test"})
     SigV4Auth(Credentials(KEY.id, KEY.secret), "service", "us-east-1").add_auth(request)
     headers = (("host", "connect.example:8025"), *((name.lower(), value) for name, value in request.headers.items()))
-    assert authenticate(signing.Request("POST", path, encoded, headers, body), now=datetime.now(UTC))
+    assert authenticate(sigv4.Request("POST", path, encoded, headers, body), now=datetime.now(UTC))
 
 
 HOSTILE = {

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.refusals import INSTANCE, MODEL, Scene
-from waypost.api.http import Request
+from waypost.api.wire.http import Request
 
 NOT_FOUND = ("ResourceNotFoundException", 404)
 INVALID = ("InvalidParameterException", 400)

@@ -14,16 +14,16 @@ from msgspec import structs
 from tests.api.test_boundary import scope_of
 from tests.values import NOW, TENANT, TERMS, NoSeal, make_instance
 from waypost.api import asgi
+from waypost.api.access.throttle import Throttle
 from waypost.api.asgi import Api
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
-from waypost.api.throttle import Throttle
-from waypost.app import buckets as buckets_in_memory
-from waypost.app.buckets import FailedSignatures
-from waypost.domain import limits
-from waypost.domain.access_keys import AccessKey
-from waypost.domain.instances import Tenant
-from waypost.store.sqlite import SqliteStore
+from waypost.api.wire.http import Request
+from waypost.app import rate_limits as buckets_in_memory
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits import rates
+from waypost.store.sqlite.store import SqliteStore
 from waypost.testing import server as waypost_server
 
 OTHERS = {
@@ -50,19 +50,19 @@ def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW
 
 
 def test_a_burst_is_admitted_and_then_the_rate():
-    throttle = Throttle(limits.AWS)
+    throttle = Throttle(rates.AWS)
     assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
 
 
 @pytest.mark.parametrize(("tenant", "operation"), OTHERS.values(), ids=OTHERS)
 def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operation):
-    throttle = Throttle(limits.AWS)
+    throttle = Throttle(rates.AWS)
     assert admitted(throttle, 9) == 5
     assert admitted(throttle, 9, tenant, operation) == 5
 
 
 def test_an_account_has_one_rate_for_all_its_calls_in_the_relaxed_profile():
-    throttle = Throttle(replace(limits.RELAXED, rate=limits.Rate(2, 5)))
+    throttle = Throttle(replace(rates.RELAXED, rate=rates.Rate(2, 5)))
     assert admitted(throttle, 9) == 5
     assert admitted(throttle, 9, operation="TagResource") == 0
     assert admitted(throttle, 9, tenant=Tenant(TENANT.account, "eu-west-1")) == 0
@@ -84,7 +84,7 @@ def buckets(limited):
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_memory_of_a_crowd_is_bounded():
-    throttle, failed = Throttle(limits.AWS), FailedSignatures()
+    throttle, failed = Throttle(rates.AWS), FailedSignatures()
     for number, tenant in zip(range(100), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", later(number / 100))
         failed.delay(f"192.0.2.{number}", later(number / 100))
@@ -93,7 +93,7 @@ def test_the_memory_of_a_crowd_is_bounded():
 
 
 def test_there_are_as_many_buckets_as_a_server_can_keep():
-    limited = Throttle(limits.AWS)
+    limited = Throttle(rates.AWS)
     for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
         limited.admit(tenant, "CreateInstance", NOW)
     assert 0 < len(buckets(limited)) <= buckets_in_memory.MAX_BUCKETS
@@ -101,7 +101,7 @@ def test_there_are_as_many_buckets_as_a_server_can_keep():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_full_buckets_are_dropped_first():
-    throttle = Throttle(limits.AWS)
+    throttle = Throttle(rates.AWS)
     for _, tenant in zip(range(9), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", NOW)
     assert admitted(throttle, 6, now=later(10)) == 5
@@ -112,7 +112,7 @@ def test_full_buckets_are_dropped_first():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_emptiest_buckets_are_kept_in_a_crowd():
-    throttle = Throttle(limits.AWS)
+    throttle = Throttle(rates.AWS)
     assert admitted(throttle, 9) == 5
     for _, tenant in zip(range(50), tenants(), strict=False):
         throttle.admit(tenant, "TagResource", NOW)
@@ -121,7 +121,7 @@ def test_the_emptiest_buckets_are_kept_in_a_crowd():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_who_is_dropped_gets_no_more_than_a_full_bucket_at_once():
-    throttle = Throttle(limits.AWS)
+    throttle = Throttle(rates.AWS)
     assert admitted(throttle, 3) == 3
     for _, tenant in zip(range(20), tenants(), strict=False):  # who need what is in their buckets more
         admitted(throttle, 5, tenant, "TagResource")
@@ -197,7 +197,7 @@ def api():
     return Api(
         NoInstances(),
         terms=TERMS,
-        limits=limits.AWS,
+        limits=rates.AWS,
         failures=FailedSignatures(),
         clock=lambda: NOW,
         emit=lambda event: None,
@@ -288,7 +288,7 @@ THROTTLED = ("ThrottlingException", 429)
 def test_the_banner_says_what_is_enforced(strict):
     banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops it.\n"))
     assert "signatures and policies are enforced" in banner
-    assert f"aws   ({limits.AWS.in_words})" in banner
+    assert f"aws   ({rates.AWS.in_words})" in banner
 
 
 def test_sdks_are_told_to_slow_down_for_each_operation(strict, new_client):
@@ -319,7 +319,7 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed
         api = Api(
             store,
             terms=terms,
-            limits=limits.AWS,
+            limits=rates.AWS,
             failures=FailedSignatures(),
             clock=lambda: NOW,
             emit=lambda event: None,

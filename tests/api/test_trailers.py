@@ -35,7 +35,7 @@ def test_trailers_without_end_close_the_connection(connection):
 
 
 def test_a_trailer_is_no_header(server, signed, exchange, connection):
-    from waypost.api.http import Request
+    from waypost.api.wire.http import Request
 
     request = signed(Request("GET", "/instance", "", (), b""), server.profile.key)
     trailers = b"".join(f"{name}: {value}\r\n".encode() for name, value in request.headers if name != "host")

@@ -6,9 +6,9 @@ import math
 import msgspec
 import pytest
 
-from waypost.api import protocol, shapes, texts
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
+from waypost.api.wire import protocol, shapes, texts
+from waypost.api.wire.http import Request
 
 BOOLEAN, INTEGER, FLOAT, STRING = ({"type": name} for name in ("boolean", "integer", "float", "string"))
 MOMENT = {"type": "timestamp"}

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from waypost.api import protocol, shapes
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
+from waypost.api.wire import protocol, shapes
+from waypost.api.wire.http import Request
 
 MODEL = shapes.load()
 PROTOCOL = protocol.Protocol(MODEL)

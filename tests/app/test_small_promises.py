@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 
 from tests.values import NOW, a_delivery, a_message, an_email_address
-from waypost.app import notify, ports, trace
+from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.domain import enforcement, routing
-from waypost.domain.delivery import Reason
-from waypost.domain.messages import Dsn, RecipientDsn
-from waypost.domain.notices import Action, Bounces, Fate
+from waypost.app.mail import notify, trace
+from waypost.domain.dsn.notices import Action, Bounces, Fate
+from waypost.domain.mail import routing
+from waypost.domain.mail.delivery import Reason
+from waypost.domain.mail.messages import Dsn, RecipientDsn
+from waypost.domain.mailauth import enforcement
 
 DEPLOYMENT = Deployment(hostname="mail.example", loop_key=b"k")
 FAILED = Fate(action=Action.FAILED, status="5.1.1")

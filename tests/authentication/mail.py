@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.patience import PATIENCE
-from waypost.authentication import checks
-from waypost.authentication.resolver import Resolver
-from waypost.domain.authentication import Claim
+from waypost.domain.mailauth.verdicts import Claim
+from waypost.mailauth import checks
+from waypost.mailauth.resolver import Resolver
 
 MESSAGE = (
     b"From: Ann <ann@example.com>\r\nTo: bob@example.net\r\nSubject: Hello\r\nDate: Mon, 2 Nov 2026 08:00:00 +0000\r\n"

@@ -16,13 +16,13 @@ import uvloop
 from tests.authentication.mail import CLAIM, MESSAGE, sign, zone_of
 from tests.authentication.zone import SILENT, Zone
 from tests.patience import NEVER, PATIENCE, until
-from waypost.authentication import wire
-from waypost.authentication.checker import LARGE, ROOM, Checker, Limits
-from waypost.authentication.places import AT_ONCE
-from waypost.authentication.process import WorkerDied, WorkerProcess
-from waypost.domain.authentication import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
-from waypost.domain.authors import Naming
-from waypost.domain.enforcement import Reason, Unchecked
+from waypost.domain.mailauth.enforcement import Reason, Unchecked
+from waypost.domain.mailauth.from_header import Naming
+from waypost.domain.mailauth.verdicts import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.mailauth import wire
+from waypost.mailauth.checker import LARGE, ROOM, Checker, Limits
+from waypost.mailauth.places import AT_ONCE
+from waypost.mailauth.process import WorkerDied, WorkerProcess
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 

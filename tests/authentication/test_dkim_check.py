@@ -8,8 +8,8 @@ import pytest
 
 from tests.authentication.mail import MESSAGE, ed25519, key, sign, sign_by_hand, verdicts, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
-from waypost.authentication.dkim_check import SIGNED_OCTETS_LIMIT
-from waypost.domain.authentication import Outcome
+from waypost.domain.mailauth.verdicts import Outcome
+from waypost.mailauth.dkim_check import SIGNED_OCTETS_LIMIT
 
 
 def dkim(message, records=None):

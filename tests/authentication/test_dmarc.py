@@ -4,9 +4,9 @@ import pytest
 
 from tests.authentication.mail import CLAIM, MESSAGE, sign, verdicts, zone_of
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
-from waypost.domain.authentication import Claim, Outcome
-from waypost.domain.authors import MAX_NAMED, Naming
-from waypost.domain.enforcement import Ruling, rule
+from waypost.domain.mailauth.enforcement import Ruling, rule
+from waypost.domain.mailauth.from_header import MAX_NAMED, Naming
+from waypost.domain.mailauth.verdicts import Claim, Outcome
 
 
 def ruling(found):

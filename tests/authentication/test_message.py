@@ -8,9 +8,9 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from waypost.authentication import message
-from waypost.authentication.body_hash import body_hash
-from waypost.domain.authors import Naming
+from waypost.domain.mailauth.from_header import Naming
+from waypost.mailauth import message
+from waypost.mailauth.body_hash import body_hash
 
 
 def parts(octets, size=65_536):

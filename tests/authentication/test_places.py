@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from waypost.authentication.places import Ledger, NoPlace, Places
-from waypost.domain import shares
+from waypost.domain.limits import shares
+from waypost.mailauth.places import Ledger, NoPlace, Places
 
 ONE, OTHER, THIRD = (shares.of_address(address) for address in ("192.0.2.1", "198.51.100.1", "203.0.113.1"))
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from tests.patience import PATIENCE
-from waypost.authentication.places import AT_ONCE
-from waypost.authentication.resolver import NotAnswered, Questions, Resolver, Unanswered
-from waypost.domain.authentication import Answer
+from waypost.domain.mailauth.verdicts import Answer
+from waypost.mailauth.places import AT_ONCE
+from waypost.mailauth.resolver import NotAnswered, Questions, Resolver, Unanswered
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_what_is_known_of_a_silent_domain_is_still_told():
 
 
 def test_only_so_many_silent_domains_are_known(monkeypatch):
-    monkeypatch.setattr("waypost.authentication.resolver.KNOWN_SILENT", 2)
+    monkeypatch.setattr("waypost.mailauth.resolver.KNOWN_SILENT", 2)
     unanswered = Unanswered()
     for name in ("a.example", "b.example", "c.example"):
         with unanswered.counting(name):

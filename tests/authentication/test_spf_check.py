@@ -5,9 +5,9 @@ import pytest
 from tests.authentication.mail import verdicts
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from tests.patience import NEVER, PATIENCE
-from waypost.authentication import spf_check
-from waypost.authentication.resolver import Questions, Resolver
-from waypost.domain.authentication import Claim, Outcome
+from waypost.domain.mailauth.verdicts import Claim, Outcome
+from waypost.mailauth import spf_check
+from waypost.mailauth.resolver import Questions, Resolver
 
 PEER4, PEER6 = "192.0.2.1", "2001:db8::1"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.console.origins import refusal
+from waypost.inspection.origins import refusal
 
 NAMES = frozenset({"waypost.example", "mail"})
 BY_NAME = "The inspection API is not asked by the name"

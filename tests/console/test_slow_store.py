@@ -9,15 +9,15 @@ from datetime import timedelta
 import pytest
 
 from tests.values import NOW, TENANT, NoSeal, a_delivery, a_message
-from waypost import events
 from waypost.app import ports
-from waypost.app.buckets import FailedSignatures
 from waypost.app.deployment import Deployment
-from waypost.console import inspection
-from waypost.domain.access_keys import AccessKey
-from waypost.domain.delivery import Status
+from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.iam import policies
-from waypost.store.sqlite import SqliteStore
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.mail.delivery import Status
+from waypost.inspection import asgi
+from waypost.observe import events
+from waypost.store.sqlite.store import SqliteStore
 
 KEY = AccessKey(
     id="AKIA" + "A" * 16,
@@ -27,7 +27,7 @@ KEY = AccessKey(
     document=policies.ALLOW_ALL,
     created_at=NOW,
 )
-LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * inspection.PART // 2)
+LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * asgi.PART // 2)
 
 
 class Client:
@@ -36,7 +36,7 @@ class Client:
     def __init__(self, store):
         self.store = store
         self.told = []
-        self.application = inspection.application(
+        self.application = asgi.application(
             store,
             deployment=Deployment(hostname="mail.example", loop_key=b"k"),
             failures=FailedSignatures(),

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from tests.values import NOW, TENANT, an_email_address
-from waypost.app import aliases, email_addresses, idempotency, instances, ports
-from waypost.domain.instances import Tenant
-from waypost.domain.search import Every
+from waypost.app import ports
+from waypost.app.directory import aliases, email_addresses, idempotency, instances
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.search import Every
 
 OTHERS = (Tenant("111111111111", "us-east-1"), Tenant("000000000000", "eu-west-1"))
 EVERYTHING = Every(())

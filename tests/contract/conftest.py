@@ -5,7 +5,7 @@ import pytest
 from tests.contract.stores import ENGINES
 from tests.patience import PATIENCE
 from tests.values import make_instance
-from waypost.store import postgres_connection
+from waypost.store.postgres import connection as postgres_connection
 
 
 @pytest.fixture(scope="session")

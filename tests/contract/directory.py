@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from tests.domain import reference_search
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import aliases, email_addresses, ports, tags
-from waypost.app.email_addresses import ANY, Domains
-from waypost.domain import addresses, search
-from waypost.domain.instances import Tenant
-from waypost.domain.search import Comparison, Either, Every, Field, Tagged
+from waypost.app import ports
+from waypost.app.directory import aliases, email_addresses, tags
+from waypost.app.directory.email_addresses import ANY, Domains
+from waypost.domain.directory import addresses, search
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged
 
 STRANGER = Tenant("111111111111", "us-east-1")
 INSTANCES = {"i": TENANT, "j": TENANT, "k": STRANGER}

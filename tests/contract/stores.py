@@ -15,9 +15,11 @@ import psycopg
 from tests import postgresql
 from tests.patience import PATIENCE
 from tests.values import NoSeal
-from waypost.store import postgres_connection, postgres_errors, sqlite_file
-from waypost.store.postgres import PostgresStore
-from waypost.store.sqlite import SqliteStore
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import errors as postgres_errors
+from waypost.store.postgres.store import PostgresStore
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.store import SqliteStore
 
 
 class Handle:

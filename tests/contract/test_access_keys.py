@@ -7,11 +7,11 @@ import pytest
 
 from tests.contract.stores import Handle
 from tests.values import NOW
-from waypost import keyring
-from waypost.app import access_keys
+from waypost.app.directory import access_keys
 from waypost.domain import errors
-from waypost.domain.access_keys import AccessKey
 from waypost.domain.iam import policies
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.host import sealing
 
 MASTER_KEY, OTHER_MASTER_KEY = b"m" * 32, b"n" * 32
 NOBODY_MAY = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}'
@@ -158,19 +158,19 @@ def test_the_owner_s_key_is_the_oldest_that_may_do_everything(store):
 class TestSealed:
     @pytest.fixture
     def sealed(self, engine, database):
-        handle = Handle(engine, database, keyring.Keyring(MASTER_KEY))
+        handle = Handle(engine, database, sealing.Keyring(MASTER_KEY))
         yield handle
         handle.close()
 
     def test_no_secret_is_in_the_database(self, sealed, engine, database):
-        key, _ = keyring.new_access_key(account="0" * 12, user_name="root", now=NOW)
-        session, token = keyring.new_access_key(
+        key, _ = sealing.new_access_key(account="0" * 12, user_name="root", now=NOW)
+        session, token = sealing.new_access_key(
             account="0" * 12, user_name="root", now=NOW, lifetime=timedelta(hours=1)
         )
         add(sealed, key, session)
         assert [find(sealed, each.id) for each in (key, session)] == [key, session]
         ((octets,),) = sealed.rows(f"SELECT sealed_secret FROM access_keys WHERE id = '{key.id}'")
-        assert keyring.Keyring(MASTER_KEY).unseal(bytes(octets), key.id) == key.secret
+        assert sealing.Keyring(MASTER_KEY).unseal(bytes(octets), key.id) == key.secret
 
         kept = engine.dump(database)
         assert key.id.encode() in kept
@@ -187,14 +187,14 @@ class TestSealed:
             )
         )
         assert find(sealed, "AKIA1").secret == "secret of AKIA1"
-        with pytest.raises(keyring.SealBroken, match="another master key"):
+        with pytest.raises(sealing.SealBroken, match="another master key"):
             find(sealed, "AKIA2")
 
     def test_another_master_key_does_not_open_the_database(self, sealed, engine, database):
         add(sealed, a_key())
-        with pytest.raises(keyring.SealBroken, match="another master key"):
-            Handle(engine, database, keyring.Keyring(OTHER_MASTER_KEY))
-        again = Handle(engine, database, keyring.Keyring(MASTER_KEY))
+        with pytest.raises(sealing.SealBroken, match="another master key"):
+            Handle(engine, database, sealing.Keyring(OTHER_MASTER_KEY))
+        again = Handle(engine, database, sealing.Keyring(MASTER_KEY))
         assert find(again, "AKIA1").secret == "secret of AKIA1"
         again.close()
 

@@ -5,7 +5,7 @@ import pytest
 from tests.contract.calls import associate, check_invariants, create, delete, describe, disassociate, tokened
 from tests.values import NOW, make_instance
 from waypost.domain import errors
-from waypost.domain.aliases import AliasLink
+from waypost.domain.directory.aliases import AliasLink
 
 
 def test_a_link_is_seen_from_both_sides(store, instance):

@@ -9,9 +9,10 @@ import pytest
 from tests.contract.calls import create
 from tests.contract.test_mail import accepting
 from tests.values import NOW
-from waypost.app import accept, ports
+from waypost.app import ports
+from waypost.app.mail import accept
 from waypost.domain import errors
-from waypost.store.transaction import PIECE
+from waypost.store.common.transaction import PIECE
 
 MIB = 1024 * 1024
 

@@ -7,10 +7,12 @@ import pytest
 from tests.contract.calls import associate, create
 from tests.contract.test_mail import DEPLOYMENT, RAW
 from tests.values import NOW
-from waypost.app import accept
-from waypost.domain import addresses, errors, messages
-from waypost.domain.delivery import Status
-from waypost.domain.routes import Route
+from waypost.app.mail import accept
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Status
+from waypost.domain.mail.routes import Route
 
 AWAY = replace(DEPLOYMENT, routes=(Route(match="p@example.com", to="smtp://away.example:25"),), routes_revision="1")
 

@@ -7,9 +7,9 @@ import pytest
 from tests.contract.queueing import HERE, LEASE, SECOND, THERE, claim, ids, lines, one, queue_up, waiting
 from tests.contract.test_queue import late
 from tests.values import NOW
-from waypost.app import attempt
 from waypost.app.deployment import Deployment
-from waypost.domain.delivery import Policy
+from waypost.app.queue import attempt
+from waypost.domain.mail.delivery import Policy
 
 AHEAD = timedelta(days=10)
 THEN = NOW + AHEAD

@@ -6,10 +6,10 @@ import pytest
 
 from tests.contract.calls import OTHERS, check_invariants, create
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import instances
+from waypost.app.directory import instances
 from waypost.domain import errors
-from waypost.domain.aliases import AliasLink
-from waypost.domain.instances import Instance
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.directory.instances import Instance
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from tests.contract.stores import Handle
 from tests.contract.test_schema import knowing  # noqa: F401 - a fixture
 from tests.contract.test_waiting import while_held
 from tests.values import TENANT, an_email_address, make_instance
-from waypost.app import email_addresses
-from waypost.app.email_addresses import Domains
-from waypost.domain import addresses, errors
-from waypost.store import migrations, postgres_connection, sql
+from waypost.app.directory import email_addresses
+from waypost.app.directory.email_addresses import Domains
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.store import migrations, sql
+from waypost.store.postgres import connection as postgres_connection
 
 STRANGER, ELSEWHERE = OTHERS
 SHARED = Domains(shared=frozenset({"example.com"}))

@@ -17,10 +17,12 @@ from tests.contract.calls import (
     tokened,
 )
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import email_addresses, ports
-from waypost.app.email_addresses import Domains
-from waypost.domain import addresses, errors, search
-from waypost.domain.search import Comparison, Field, Tagged
+from waypost.app import ports
+from waypost.app.directory import email_addresses
+from waypost.app.directory.email_addresses import Domains
+from waypost.domain import errors
+from waypost.domain.directory import addresses, search
+from waypost.domain.directory.search import Comparison, Field, Tagged
 
 LATER = NOW + timedelta(milliseconds=1)
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.contract.calls import OTHERS, associate, check_invariants, create, delete, ids, tokened
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import aliases, email_addresses, instances, tags
+from waypost.app.directory import aliases, email_addresses, instances, tags
 from waypost.domain import errors
-from waypost.domain.instances import Instance
+from waypost.domain.directory.instances import Instance
 
 ALL_TABLES = ("instances", "email_addresses", "alias_link_ends", "tags", "search_entries")
 

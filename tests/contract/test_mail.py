@@ -8,14 +8,17 @@ import pytest
 
 from tests.contract.calls import associate, create, delete, disassociate
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import accept, email_addresses, explain, instances, trace
 from waypost.app.deployment import Deployment
-from waypost.app.email_addresses import Domains
-from waypost.domain import addresses, errors, messages
-from waypost.domain.addresses import Address
-from waypost.domain.instances import Tenant
-from waypost.domain.messages import Envelope
-from waypost.domain.routes import Route
+from waypost.app.directory import email_addresses, instances
+from waypost.app.directory.email_addresses import Domains
+from waypost.app.mail import accept, explain, trace
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.directory.addresses import Address
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Envelope
+from waypost.domain.mail.routes import Route
 
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"

@@ -9,7 +9,7 @@ from tests.contract.calls import create, kinds
 from tests.contract.queueing import HERE, RAW, SECOND, add, claim, one, queue_up
 from tests.values import NOW, TENANT, a_delivery, a_message
 from waypost.app.ports import TraceEvent
-from waypost.domain.delivery import Reason, Status
+from waypost.domain.mail.delivery import Reason, Status
 
 STRANGER = "1" * 12
 

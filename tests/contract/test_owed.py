@@ -8,7 +8,7 @@ from tests.contract.calls import kinds
 from tests.contract.queueing import RAW, SECOND, add, one, queue_up
 from tests.values import NOW, a_delivery
 from waypost.app.ports import Owed, Owing, TraceEvent
-from waypost.domain.delivery import Reason, Status
+from waypost.domain.mail.delivery import Reason, Status
 
 MINUTE = timedelta(minutes=1)
 FATE = {"status": "5.1.1", "code": 550, "text": "ü \x00"}

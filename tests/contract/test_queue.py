@@ -20,7 +20,7 @@ from tests.contract.queueing import (
 )
 from tests.patience import PATIENCE
 from tests.values import NOW, TENANT, a_delivery, a_message
-from waypost.domain.delivery import Queued, Status
+from waypost.domain.mail.delivery import Queued, Status
 
 LATER = NOW + timedelta(hours=1)
 

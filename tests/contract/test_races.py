@@ -19,8 +19,9 @@ from tests.contract.calls import (
 )
 from tests.contract.test_access_keys import a_key
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import access_keys, email_addresses, idempotency, tags
-from waypost.domain import addresses, errors
+from waypost.app.directory import access_keys, email_addresses, idempotency, tags
+from waypost.domain import errors
+from waypost.domain.directory import addresses
 
 # Limits
 

@@ -17,7 +17,7 @@ from tests.contract.calls import (
 )
 from tests.contract.test_mail import MAIL_TABLES, accepting, inbox
 from tests.values import NOW, TENANT, make_instance
-from waypost.app import email_addresses, tags
+from waypost.app.directory import email_addresses, tags
 from waypost.domain import errors
 
 ROUNDS = 8

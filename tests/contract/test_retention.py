@@ -7,12 +7,14 @@ import pytest
 
 from tests.contract.calls import create, delete
 from tests.values import NOW, TENANT
-from waypost.app import accept, ports, retention
-from waypost.domain import addresses, messages
-from waypost.domain.delivery import Delivery, Reason, Status
-from waypost.domain.messages import Envelope, Message
-from waypost.domain.retention import Delivered, Inbox, Rule
-from waypost.store.transaction import PIECE
+from waypost.app import ports
+from waypost.app.mail import accept, retention
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.retention import Delivered, Inbox, Rule
+from waypost.store.common.transaction import PIECE
 
 DAY = timedelta(days=1)
 MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events", "messages_begun")

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from waypost.app import routes
 from waypost.app.deployment import Deployment
+from waypost.app.mail import routes
 from waypost.domain import errors
-from waypost.domain.routes import Fault, Route, Tls
+from waypost.domain.mail.routes import Fault, Route, Tls
 
 PASSWORD = "hunter2"
 FULL = Route(

@@ -4,9 +4,9 @@ import pytest
 
 from tests.contract.calls import associate, create, kinds
 from tests.contract.stores import Handle
-from waypost import keyring
-from waypost.domain import routes
-from waypost.domain.routes import Fault, LineEnds, Route, Tls
+from waypost.domain.mail import routes
+from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
+from waypost.host import sealing
 
 SECRET = "a password that nobody may read"
 HOOK = Route(match="*@example.com", to="https://example.net/hook", secret=SECRET)
@@ -118,7 +118,7 @@ def test_owners_are_told_with_the_revision_also_where_there_are_none(store, inst
 class TestSealed:
     @pytest.fixture
     def sealed(self, engine, database):
-        handle = Handle(engine, database, keyring.Keyring(b"m" * 32))
+        handle = Handle(engine, database, sealing.Keyring(b"m" * 32))
         yield handle
         handle.close()
 
@@ -135,5 +135,5 @@ class TestSealed:
     def test_a_secret_does_not_go_where_a_route_was_made_to_lead_by_somebody_else(self, sealed, change):
         put(sealed, HOOK)
         sealed.write(lambda tx: tx.connection.execute(f"UPDATE routes SET {change}"))
-        with pytest.raises(keyring.SealBroken, match=r"\(route "):
+        with pytest.raises(sealing.SealBroken, match=r"\(route "):
             stored(sealed)

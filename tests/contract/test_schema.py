@@ -15,7 +15,7 @@ from tests.contract.stores import ENGINES, Handle
 from tests.patience import PATIENCE
 from tests.values import NoSeal, make_instance
 from waypost.app import ports
-from waypost.domain.aliases import AliasLink
+from waypost.domain.directory.aliases import AliasLink
 from waypost.store import migrations
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

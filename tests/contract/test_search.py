@@ -12,11 +12,12 @@ from tests.contract.directory import FRAGMENTS, INSTANCES, LONG, STRANGER, Direc
 from tests.contract.stores import Handle
 from tests.examples import examples
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.api.searching import FIELD_NAMES
-from waypost.app import email_addresses, instances, ports
-from waypost.domain import search
-from waypost.domain.instances import Tenant
-from waypost.domain.search import Comparison, Either, Field, Tagged
+from waypost.api.operations.searching import FIELD_NAMES
+from waypost.app import ports
+from waypost.app.directory import email_addresses, instances
+from waypost.domain.directory import search
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.search import Comparison, Either, Field, Tagged
 
 SEEDS = range(4)
 

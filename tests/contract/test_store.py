@@ -9,9 +9,10 @@ from tests.contract.calls import EVERYTHING, check_invariants, create, creating,
 from tests.contract.stores import Handle
 from tests.patience import PATIENCE
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import instances, ports, tags
+from waypost.app import ports
+from waypost.app.directory import instances, tags
 from waypost.domain import errors
-from waypost.domain.aliases import AliasLink
+from waypost.domain.directory.aliases import AliasLink
 
 
 def exists(tx, instance_id="i"):

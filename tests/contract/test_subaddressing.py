@@ -9,9 +9,11 @@ from tests.contract.calls import OTHERS, associate, create, delete
 from tests.contract.test_mail import DEPLOYMENT
 from tests.contract.test_refusals import a_refusal
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import accept, explain, notify, trace
-from waypost.domain import addresses, errors, messages
-from waypost.domain.messages import Dsn, Envelope, RecipientDsn
+from waypost.app.mail import accept, explain, notify, trace
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Dsn, Envelope, RecipientDsn
 
 WITH_SUBADDRESSES = replace(DEPLOYMENT, subaddressed=frozenset({"example.com"}))
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"

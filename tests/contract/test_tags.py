@@ -4,9 +4,9 @@ import pytest
 
 from tests.contract.calls import create, describe
 from tests.values import TENANT, make_instance
-from waypost.app import tags
+from waypost.app.directory import tags
 from waypost.domain import errors
-from waypost.domain import tags as rules
+from waypost.domain.directory import tags as rules
 
 OF_INSTANCE, OF_EMAIL_ADDRESS = tags.Resource("i"), tags.Resource("i", "a")
 BOTH = pytest.mark.parametrize("resource", [OF_INSTANCE, OF_EMAIL_ADDRESS], ids=["instance", "email address"])

@@ -10,12 +10,15 @@ from tests.contract.test_access_keys import a_key
 from tests.contract.test_mail import accepting
 from tests.contract.test_refusals import a_refusal
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import access_keys, email_addresses, idempotency, instances, ports, tags, trace
-from waypost.domain import addresses, errors, search
-from waypost.domain.addresses import Address
-from waypost.domain.instances import Tenant
-from waypost.domain.routes import Route
-from waypost.domain.search import Comparison, Field, Tagged
+from waypost.app import ports
+from waypost.app.directory import access_keys, email_addresses, idempotency, instances, tags
+from waypost.app.mail import trace
+from waypost.domain import errors
+from waypost.domain.directory import addresses, search
+from waypost.domain.directory.addresses import Address
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.search import Comparison, Field, Tagged
+from waypost.domain.mail.routes import Route
 
 EVERY_PLANE = "".join(chr((plane << 16) + offset) for plane in range(17) for offset in (0x21, 0xFFFD, 0xFFFE, 0xFFFF))
 UNUSUAL = {

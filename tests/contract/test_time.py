@@ -9,7 +9,9 @@ from tests.contract.calls import create, describe, ids, tokened
 from tests.contract.test_access_keys import a_key, a_session
 from tests.contract.test_mail import accepting
 from tests.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import access_keys, aliases, email_addresses, idempotency, instances, ports, trace
+from waypost.app import ports
+from waypost.app.directory import access_keys, aliases, email_addresses, idempotency, instances
+from waypost.app.mail import trace
 
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,9 +6,10 @@ import pytest
 
 from tests.contract.calls import RETENTION, create, creating, describe, ids, tokened
 from tests.values import NOW, TENANT, make_instance
-from waypost.app import idempotency, instances, ports
+from waypost.app import ports
+from waypost.app.directory import idempotency, instances
 from waypost.domain import errors
-from waypost.domain.instances import Tenant
+from waypost.domain.directory.instances import Tenant
 
 
 def counted(answers):

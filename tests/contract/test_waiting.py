@@ -20,9 +20,11 @@ from tests.contract.calls import (
 from tests.contract.stores import Handle
 from tests.patience import PATIENCE, wait_until
 from tests.values import NOW, TENANT
-from waypost.app import email_addresses, idempotency, instances, ports, tags
+from waypost.app import ports
+from waypost.app.directory import email_addresses, idempotency, instances, tags
 from waypost.domain import errors
-from waypost.store import postgres, postgres_connection
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import store as postgres
 
 pytestmark = pytest.mark.usefixtures("_side_by_side")
 

@@ -19,13 +19,13 @@ from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, tls_setup
 from tests.smtp.serving import abort, reset
 from tests.values import NOW
-from waypost.delivery.connection import Timeouts
-from waypost.delivery.parcel import Parcel
-from waypost.delivery.smtp import SmtpTransport
-from waypost.domain import addresses
-from waypost.domain.delivery import Delivery, Reason, Status
-from waypost.domain.messages import Envelope, Message
-from waypost.domain.routes import Route, Tls
+from waypost.delivery.outgoing import Parcel
+from waypost.delivery.smtp_client.connection import Timeouts
+from waypost.delivery.smtp_client.transport import SmtpTransport
+from waypost.domain.directory import addresses
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.routes import Route, Tls
 
 HANG, CLOSE, RESET, HEAR = "hang", "close", "reset", "hear"
 PIPED = ("PIPELINING",)

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from tests.smtp.certificates import in_files
 from tests.smtp.serving import abort
-from waypost.delivery.parcel import Parcel
-from waypost.domain import addresses
-from waypost.domain.delivery import Delivery, Reason, Status
-from waypost.domain.messages import Envelope, Message
-from waypost.domain.routes import Route
+from waypost.delivery.outgoing import Parcel
+from waypost.domain.directory import addresses
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.routes import Route
 
 SECRET = "a secret of some length"
 RECEIVED_AT = datetime(2026, 11, 22, 12, 0, 0, 123_000, tzinfo=UTC)

@@ -39,9 +39,9 @@ from tests.patience import PATIENCE
 from tests.smtp.certificates import DAY, Authority, authority
 from tests.smtp.serving import LOOPS
 from tests.values import NOW
-from waypost.delivery.connection import Timeouts
-from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
-from waypost.domain.routes import Tls
+from waypost.delivery.smtp_client.connection import Timeouts
+from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
+from waypost.domain.mail.routes import Tls
 
 DELIVERED = (Then.DELIVERED, "2.0.0", False)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from waypost.delivery.commands import DotStuffer, unitext, xtext
-from waypost.smtp import grammar
+from waypost.delivery.smtp_client.protocol.commands import DotStuffer, unitext, xtext
+from waypost.smtp.protocol import grammar
 
 
 def unstuffed(octets):

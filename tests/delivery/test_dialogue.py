@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.delivery.peer import HEADER, HELLO, a_parcel
-from waypost.delivery.commands import Part
-from waypost.delivery.dialogue import AT_ONCE, Dialogue, Manners, Need
-from waypost.domain.delivery import Protocol, Stage, Trouble
-from waypost.domain.routes import Tls
+from waypost.delivery.smtp_client.protocol.commands import Part
+from waypost.delivery.smtp_client.protocol.dialogue import AT_ONCE, Dialogue, Manners, Need
+from waypost.domain.mail.delivery import Protocol, Stage, Trouble
+from waypost.domain.mail.routes import Tls
 
 GREETING = "220 peer.example ready"
 SENT = (HEADER + HELLO).decode()

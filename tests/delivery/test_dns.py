@@ -10,7 +10,7 @@ import pytest
 from tests.authentication.zone import SERVFAIL, SILENT, Zone
 from tests.patience import PATIENCE
 from tests.smtp.serving import LOOPS
-from waypost.delivery.dns import MAX_HOSTS, DnsFailed, NoSuchDomain, NullMx, Resolver
+from waypost.delivery.smtp_client.dns import MAX_HOSTS, DnsFailed, NoSuchDomain, NullMx, Resolver
 
 RECORDS = {
     "one.example": {"MX": ["10 mx.one.example."]},

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.values import NOW
-from waypost.delivery.lanes import AHEAD, Lane, Lanes
-from waypost.domain.delivery import Decision, Then
+from waypost.delivery.queue.destinations import AHEAD, Lane, Lanes
+from waypost.domain.mail.delivery import Decision, Then
 
 PAUSE = timedelta(minutes=1)
 WORKED = Decision(then=Then.DELIVERED, status="2.0.0", because="")
@@ -89,7 +89,7 @@ def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
 
 
 def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
-    monkeypatch.setattr("waypost.delivery.lanes.REMEMBERED", 2)
+    monkeypatch.setattr("waypost.delivery.queue.destinations.REMEMBERED", 2)
     lanes = Lanes()
     for name in ("a", "b", "a", "c"):
         learn(lanes.of(name), WORKED)

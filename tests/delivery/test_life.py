@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from tests.delivery.works import GONE, NOT_NOW, PEER, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
-from waypost.domain.delivery import Policy, Status
-from waypost.domain.routes import Route
+from waypost.domain.mail.delivery import Policy, Status
+from waypost.domain.mail.routes import Route
 
 
 def test_five_days_of_retries_pass_without_waiting(tmp_path):

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
 from tests.examples import examples
 from waypost.delivery.maildir import LfLines, MaildirTransport
-from waypost.domain.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
-from waypost.domain.routes import LineEnds
+from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
+from waypost.domain.mail.routes import LineEnds
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,15 +12,15 @@ import pytest
 from tests.delivery.works import NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
 from tests.values import NOW, TENANT
-from waypost import events
-from waypost.app import notify
-from waypost.delivery.worker import Worker
-from waypost.domain import given_back, notices
-from waypost.domain.aliases import AliasLink
-from waypost.domain.delivery import AttemptResult, Protocol, Stage, Status
-from waypost.domain.messages import Dsn, RecipientDsn
-from waypost.domain.retention import Inbox
-from waypost.domain.routes import Route
+from waypost.app.mail import notify
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.dsn import notices, returned_content
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Status
+from waypost.domain.mail.messages import Dsn, RecipientDsn
+from waypost.domain.mail.retention import Inbox
+from waypost.domain.mail.routes import Route
+from waypost.observe import events
 
 ME = "me@example.com"
 HELLO = b"Subject: hello\r\nMessage-ID: <1@client.example>\r\n\r\nHello.\r\n"
@@ -187,7 +187,7 @@ def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets
             await house.send(*names, sender=ME, octets=octets, dsn=asking(40, "SUCCESS", "FAILURE", "DELAY", ret=ret))
             await house.rest()
             written = sum(map(len, await told(house)))
-            assert written < 2 * given_back.WHOLE_LIMIT
+            assert written < 2 * returned_content.WHOLE_LIMIT
             assert written < 3 * len(octets) + 4_000 * len(names)
 
     run(scenario())
@@ -196,7 +196,7 @@ def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets
 def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_large_one_does_not(tmp_path):
     async def scenario():
         async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
-            for octets in (HELLO, HELLO + b"y\r\n" * given_back.WHOLE_LIMIT):
+            for octets in (HELLO, HELLO + b"y\r\n" * returned_content.WHOLE_LIMIT):
                 await house.send("a", sender=ME, octets=octets, dsn=asking(1, ret="FULL"))
                 await house.rest()
             small, large = await told(house)

@@ -6,12 +6,12 @@ import pytest
 
 from tests.values import NOW, a_delivery, a_message
 from waypost.app import ports
-from waypost.app.attempt import Ready
 from waypost.app.deployment import Deployment
-from waypost.delivery import parcel
-from waypost.domain.delivery import Queued
-from waypost.domain.messages import Dsn, RecipientDsn
-from waypost.domain.routes import Route
+from waypost.app.queue.attempt import Ready
+from waypost.delivery import outgoing
+from waypost.domain.mail.delivery import Queued
+from waypost.domain.mail.messages import Dsn, RecipientDsn
+from waypost.domain.mail.routes import Route
 
 MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
 OURS = Deployment(
@@ -39,7 +39,7 @@ def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
         ports.Claimed(delivery=a_delivery(message_id=MESSAGE_ID), message=message, queued=queued, claim="c"),
         Route(match="*", to=to),
     )
-    return_path = parcel.make(ready, OURS, NOW, lambda: None).return_path
+    return_path = outgoing.make(ready, OURS, NOW, lambda: None).return_path
     assert return_path.rpartition("@")[2] == domain
     assert (return_path == sender) is sender.endswith(domain)
 
@@ -59,4 +59,4 @@ def test_a_next_hop_sends_no_notice_of_success_to_a_rewritten_sender(asked, to, 
     message = a_message(MESSAGE_ID, envelope=envelope)
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
     ready = Ready(ports.Claimed(delivery=delivery, message=message, queued=queued, claim="c"), Route(match="*", to=to))
-    assert parcel.make(ready, OURS, NOW, lambda: None).notify == passed_on
+    assert outgoing.make(ready, OURS, NOW, lambda: None).notify == passed_on

@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.delivery.public import is_public
+from waypost.delivery.public_addresses import is_public
 
 PRIVATE = [
     "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.127.255.254", "127.0.0.1", "127.255.0.1", "169.254.169.254",

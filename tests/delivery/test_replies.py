@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.delivery.replies import REPLY_LIMIT, REPLY_LINE_LIMIT, NotAReply, Reply, ReplyReader
+from waypost.delivery.smtp_client.protocol.replies import REPLY_LIMIT, REPLY_LINE_LIMIT, NotAReply, Reply, ReplyReader
 
 
 @pytest.mark.parametrize(

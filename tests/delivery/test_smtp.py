@@ -40,12 +40,12 @@ from tests.examples import examples
 from tests.patience import PATIENCE, until
 from tests.smtp.certificates import authority, in_files, tls_setup
 from tests.smtp.serving import LOOPS, FakeStore, on_both_loops, serving
-from waypost.delivery import smtp
-from waypost.delivery.connection import TRANSACTIONS, UNSENT, Connection, Timeouts
-from waypost.delivery.dialogue import Manners, Need
-from waypost.delivery.dns import DnsFailed, NoSuchDomain, NullMx
-from waypost.domain.delivery import Protocol, Stage, Trouble
-from waypost.domain.routes import Tls
+from waypost.delivery.smtp_client import transport as smtp
+from waypost.delivery.smtp_client.connection import TRANSACTIONS, UNSENT, Connection, Timeouts
+from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx
+from waypost.delivery.smtp_client.protocol.dialogue import Manners, Need
+from waypost.domain.mail.delivery import Protocol, Stage, Trouble
+from waypost.domain.mail.routes import Tls
 
 GOODBYE = replace(LONG, goodbye=PATIENCE)
 """For peers that answer QUIT."""

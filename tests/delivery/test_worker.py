@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from tests.delivery.works import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
-from waypost.app import attempt, redrive
-from waypost.delivery.leases import LEASE
-from waypost.delivery.worker import Worker
-from waypost.domain import addresses
-from waypost.domain.delivery import Reason, Status
-from waypost.domain.routes import Route
+from waypost.app.queue import attempt, redrive
+from waypost.delivery.queue.leases import LEASE
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.directory import addresses
+from waypost.domain.mail.delivery import Reason, Status
+from waypost.domain.mail.routes import Route
 
 SUPPORT = "support@example.com"
 
@@ -171,7 +171,7 @@ def test_no_destination_gets_more_at_once_than_its_route_allows(tmp_path):
 
 
 def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_attempt_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("waypost.delivery.worker.STOP_SECONDS", 0.01)
+    monkeypatch.setattr("waypost.delivery.queue.worker.STOP_SECONDS", 0.01)
 
     async def scenario():
         begun = asyncio.Event()
@@ -322,6 +322,6 @@ def test_what_an_alias_kept_is_forwarded_again_and_nothing_is_doubled_in_an_inbo
 
 
 def _link(tx, primary, alias, now):
-    from waypost.domain.aliases import AliasLink
+    from waypost.domain.directory.aliases import AliasLink
 
     tx.add_link(AliasLink(primary, alias, now))

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from tests.delivery.works import GONE, NOT_NOW, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
-from waypost.delivery.worker import Worker
-from waypost.domain.delivery import Policy, Status
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.mail.delivery import Policy, Status
 
 TEN_DAYS = timedelta(days=10)
 POLICY = Policy(retry_schedule=(timedelta(minutes=5), timedelta(hours=1)))

@@ -9,16 +9,16 @@ import pytest
 
 from tests.delivery.works import GONE, NEVER, PEER, TAKEN, Scripted, a_house
 from tests.patience import PATIENCE
-from waypost import events
-from waypost.app import attempt
 from waypost.app.ports import StoreUnavailable
-from waypost.delivery import leases
-from waypost.delivery import worker as worker_module
-from waypost.delivery.leases import LEASE, Leases
-from waypost.delivery.worker import Worker
-from waypost.domain.delivery import Protocol, Status
+from waypost.app.queue import attempt
+from waypost.delivery.queue import leases
+from waypost.delivery.queue import worker as worker_module
+from waypost.delivery.queue.leases import LEASE, Leases
+from waypost.delivery.queue.worker import Worker
 from waypost.domain.errors import Busy
-from waypost.domain.routes import Route
+from waypost.domain.mail.delivery import Protocol, Status
+from waypost.domain.mail.routes import Route
+from waypost.observe import events
 
 BUSY = Busy("Another call is changing the same resource.")
 HELP = "smtp://help.example:25"

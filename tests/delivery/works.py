@@ -11,16 +11,17 @@ from datetime import timedelta
 from functools import partial
 
 from tests.values import NoSeal, an_email_address, make_instance
-from waypost import events
-from waypost.app import accept
 from waypost.app.deployment import Deployment
-from waypost.clock import VirtualClock
-from waypost.delivery.worker import Worker, Works
-from waypost.domain import addresses, messages, routes
-from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.messages import Envelope
-from waypost.domain.routes import Route
-from waypost.store.sqlite import SqliteStore
+from waypost.app.mail import accept
+from waypost.delivery.queue.worker import Worker, Works
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages, routes
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.mail.messages import Envelope
+from waypost.domain.mail.routes import Route
+from waypost.host.clock import VirtualClock
+from waypost.observe import events
+from waypost.store.sqlite.store import SqliteStore
 
 PEER = "smtp://peer.example:25"
 TAKEN = AttemptResult(protocol=Protocol.SMTP, stage=Stage.END, peer=PEER, code=250, enhanced="2.0.0", text="taken")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.differential.comparison import CLOSED, Difference
 from tests.differential.dialogues import END
 from tests.differential.player import NOT_OFFERED
-from waypost.smtp import grammar
+from waypost.smtp.protocol import grammar
 
 A, P = "aiosmtpd", "Postfix"
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")

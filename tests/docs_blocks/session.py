@@ -25,10 +25,10 @@ import botocore.config
 import pytest
 
 from tests.docs_blocks.blocks import Block
-from waypost import settings_file
-from waypost.datadir import DataDirectory
-from waypost.settings import BadSetting, Settings
-from waypost.settings_file import SettingsFile
+from waypost.config import settings_file
+from waypost.config.settings import BadSetting, Settings
+from waypost.config.settings_file import SettingsFile
+from waypost.host.data_directory import DataDirectory
 
 SECONDS = 120
 """How long a block may take. Most take less than a second."""

@@ -14,7 +14,7 @@ from tests import postgresql
 from tests.docs_blocks.blocks import Block
 from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
 from tests.e2e.sink import Sink
-from waypost import certificates
+from waypost.host import certificates
 
 Look = Callable[[Block], None]
 """Called after each block, to look at what its page promises besides."""

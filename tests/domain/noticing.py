@@ -5,10 +5,12 @@ import email.policy
 import re
 from datetime import UTC, datetime, timedelta
 
-from waypost.domain import addresses, messages, notices
-from waypost.domain.delivery import AttemptResult, Delivery, Protocol, Reason, Stage, Status
-from waypost.domain.messages import Dsn, Envelope, Message, RecipientDsn
-from waypost.domain.notices import Action, Fate
+from waypost.domain.directory import addresses
+from waypost.domain.dsn import notices
+from waypost.domain.dsn.notices import Action, Fate
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import AttemptResult, Delivery, Protocol, Reason, Stage, Status
+from waypost.domain.mail.messages import Dsn, Envelope, Message, RecipientDsn
 
 NOW = datetime(2026, 11, 22, 23, 14, 5, tzinfo=UTC)
 ID = "01a20589-c8ee-7005-8000-000000000001"

@@ -1,7 +1,7 @@
 """What a search condition means, said once more in plain Python: the judge of every store's search."""
 
-from waypost.domain import caseless
-from waypost.domain.search import Comparison, Either, Every, Field, Tagged, Text
+from waypost.domain.directory import caseless
+from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged, Text
 
 TEXTS = {
     Field.ADDRESS: lambda email_address: caseless.fold(email_address.address.text),

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from waypost.domain import access_keys, errors
-from waypost.domain.access_keys import AccessKey, digest_of_session_token
-from waypost.domain.iam import policies
+from waypost.domain import errors
+from waypost.domain.iam import access_keys, policies
+from waypost.domain.iam.access_keys import AccessKey, digest_of_session_token
 
 KEY = AccessKey("AKIAEXAMPLE", "s3cret", "000000000000")
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import addresses, errors
+from waypost.domain import errors
+from waypost.domain.directory import addresses
 
 SAME = [
     ("support@example.com", "support@example.com"),

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import aliases, errors
-from waypost.domain.aliases import AliasLink
+from waypost.domain import errors
+from waypost.domain.directory import aliases
+from waypost.domain.directory.aliases import AliasLink
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import authentication
-from waypost.domain.authentication import Answer, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
-from waypost.domain.authors import Authors, Naming
+from waypost.domain.mailauth import verdicts as authentication
+from waypost.domain.mailauth.from_header import Authors, Naming
+from waypost.domain.mailauth.verdicts import Answer, Dkim, Dmarc, Outcome, Record, Spf, Verdicts
 
 NO_SPF = Spf(Outcome.NONE, "", "mailfrom")
 NO_DMARC = Dmarc(Outcome.NONE, "example.com")

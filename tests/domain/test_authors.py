@@ -9,12 +9,20 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from waypost.domain import authors
-from waypost.domain.authors import MAX_ADDRESSES, MAX_CONVERTED, MAX_DOMAIN, MAX_FIELDS, MAX_NAMED, MAX_TEXT, Naming
+from waypost.domain.mailauth import from_header
+from waypost.domain.mailauth.from_header import (
+    MAX_ADDRESSES,
+    MAX_CONVERTED,
+    MAX_DOMAIN,
+    MAX_FIELDS,
+    MAX_NAMED,
+    MAX_TEXT,
+    Naming,
+)
 
 
 def read(*values):
-    found = authors.read(values)
+    found = from_header.read(values)
     return found.naming, found.domains
 
 
@@ -260,7 +268,7 @@ def is_checked(address, found):
 @example("ceo@[a]bank.example")
 def test_what_a_mail_reader_shows_is_checked(reader, value):
     shown = reader(value)
-    found = authors.read([value])
+    found = from_header.read([value])
     assert all(is_checked(address, found) for address in ([shown] if isinstance(shown, str) else shown))
 
 
@@ -269,13 +277,13 @@ def test_what_a_mail_reader_shows_is_checked(reader, value):
 @example("(", ") x@evil.example")
 @example("=?utf-8?q?", "?=")
 def test_whatever_is_around_a_bracketed_address_its_domain_is_checked(before, after):
-    found = authors.read([f"{before}<ceo@bank.example>{after}"])
+    found = from_header.read([f"{before}<ceo@bank.example>{after}"])
     assert found.naming is Naming.TOO_MANY or "bank.example" in found.domains
 
 
 @given(st.text(), st.text())
 def test_any_text_around_a_bracketed_address_leaves_its_domain_checked(before, after):
-    found = authors.read([f"{before}<ceo@bank.example>{after}"])
+    found = from_header.read([f"{before}<ceo@bank.example>{after}"])
     assert found.naming is Naming.TOO_MANY or "bank.example" in found.domains
 
 
@@ -283,7 +291,7 @@ def test_any_text_around_a_bracketed_address_leaves_its_domain_checked(before, a
 @example("x@evil.example<bank.example>")
 def test_a_field_is_clear_only_if_the_simplest_readers_agree(value):
     assume(value.isascii() and '"' not in value and "(" not in value)
-    found = authors.read([value])
+    found = from_header.read([value])
     if found.naming is Naming.ONE:
         shown = {reader(value) for reader in (first_brackets, last_brackets, first_word_with_a_sign)}
         domains = {domain_of(address) for address in shown if "@" in address}
@@ -300,6 +308,6 @@ def test_a_quoted_name_never_matters(name):
 
 @given(st.lists(st.text()))
 def test_any_text_can_be_read(values):
-    found = authors.read(values)
+    found = from_header.read(values)
     assert len(found.domains) <= MAX_NAMED
     assert (found.naming is Naming.NONE) <= (found.domains == ())

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from waypost.domain import caseless
+from waypost.domain.directory import caseless
 
 SAME = {
     "ASCII": ("Support@Example.COM", "sUPPORT@eXAMPLE.com"),

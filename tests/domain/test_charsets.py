@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webencodings.labels import LABELS
 
-from waypost.domain import charsets
+from waypost.domain.mail import charsets
 
 UNREADABLE = {"replacement", "x-user-defined"}
 KNOWN_TO_MAIL = {"csiso2022kr", "hz-gb-2312", "iso-2022-kr"}

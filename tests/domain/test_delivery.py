@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.values import NOW
-from waypost.domain import addresses
-from waypost.domain.delivery import (
+from waypost.domain.directory import addresses
+from waypost.domain.mail.delivery import (
     AttemptResult,
     Delivery,
     Event,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain.discretion import WITHHELD, discreet, one_line
+from waypost.domain.dsn.redact import WITHHELD, discreet, one_line
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import encoded_words
+from waypost.domain.mail import encoded_words
 
 
 def b(charset, text, codec):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain.authentication import Dkim, Dmarc, Outcome, Spf, Verdicts
-from waypost.domain.authors import Naming
-from waypost.domain.enforcement import NOT_WANTED, Reason, Ruling, Unchecked, rule
+from waypost.domain.mailauth.enforcement import NOT_WANTED, Reason, Ruling, Unchecked, rule
+from waypost.domain.mailauth.from_header import Naming
+from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
 
 
 def verdicts(outcome, policy="", naming=Naming.ONE, *, spf=Outcome.NONE, dkim=Outcome.NONE):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from waypost.domain.forwarding import Author, Expected, Rewriting, forecast, read_author, rewriting
-from waypost.domain.routes import Route
+from waypost.domain.mail.routes import Route
+from waypost.domain.mailauth.forecasts import Author, Expected, Rewriting, forecast, read_author, rewriting
 
 MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
 SRS = "bounces.ours.example"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.noticing import FULL, HEADER, ORIGINAL, a_message, a_notice, parsed, raw_part
-from waypost.domain import given_back, notices
-from waypost.domain.messages import Dsn
-from waypost.domain.notices import Action, Fate
+from waypost.domain.dsn import notices, returned_content
+from waypost.domain.dsn.notices import Action, Fate
+from waypost.domain.mail.messages import Dsn
 
 
 def test_the_header_comes_back():
@@ -112,31 +112,31 @@ def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
     fields = [b"X-%d: %s\r\n" % (number, b"y" * 70) for number in range(1000)]
     original = HEADER + b"".join(fields) + b"\r\nbody\r\n"
     _, returned = raw_part(a_notice(message=a_message(original), original=original), 2)
-    assert returned.endswith(given_back.CUT)
-    kept = returned.removesuffix(given_back.CUT)
+    assert returned.endswith(returned_content.CUT)
+    kept = returned.removesuffix(returned_content.CUT)
     assert original.startswith(kept)
-    assert given_back.HEADER_LIMIT - 80 < len(kept) <= given_back.HEADER_LIMIT
+    assert returned_content.HEADER_LIMIT - 80 < len(kept) <= returned_content.HEADER_LIMIT
     assert kept.endswith(b"\r\n")
 
 
 def test_a_line_without_end_is_cut_where_it_is_too_long():
     original = b"X: " + b"y" * 100_000
-    returned = given_back.header(original)
-    assert returned == original[: given_back.HEADER_LIMIT] + b"\r\n" + given_back.CUT
+    returned = returned_content.header(original)
+    assert returned == original[: returned_content.HEADER_LIMIT] + b"\r\n" + returned_content.CUT
 
 
 def test_what_the_author_wrote_is_found_behind_what_servers_wrote():
     theirs = b"Received: from a\r\n\tby b\r\n" * 200
-    assert given_back.header(theirs + HEADER + b"\r\n") == HEADER
+    assert returned_content.header(theirs + HEADER + b"\r\n") == HEADER
 
 
 @pytest.mark.parametrize(
     ("size", "recipients", "is_whole"),
     [
-        (given_back.WHOLE_LIMIT, 1, True),
-        (given_back.WHOLE_LIMIT + 1, 1, False),
-        (given_back.WHOLE_LIMIT // 10, 10, True),
-        (given_back.WHOLE_LIMIT // 10, 11, False),
+        (returned_content.WHOLE_LIMIT, 1, True),
+        (returned_content.WHOLE_LIMIT + 1, 1, False),
+        (returned_content.WHOLE_LIMIT // 10, 10, True),
+        (returned_content.WHOLE_LIMIT // 10, 11, False),
         (1, 0, True),
     ],
 )
@@ -173,13 +173,13 @@ LINES = [
 
 @pytest.mark.parametrize(("octets", "are_lines"), LINES)
 def test_what_lines_are(octets, are_lines):
-    assert given_back.is_lines(octets) is are_lines
+    assert returned_content.is_lines(octets) is are_lines
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\0", b"a", b"b" * 997, b" "]), max_size=12).map(b"".join))
 def test_lines_are_what_an_expression_that_is_slow_says(octets):
     slow = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
-    assert given_back.is_lines(octets) is (slow.search(octets) is None)
+    assert returned_content.is_lines(octets) is (slow.search(octets) is None)
 
 
 FIELD = st.sampled_from(
@@ -210,7 +210,7 @@ def test_a_header_goes_back_field_by_field(fields, line_end):
             is_theirs = re.match(rb"(received|arc-[a-z-]+|x-waypost-loop)[ \t]*:", line, re.IGNORECASE) is not None
         if not is_theirs:
             expected.append(line + b"\r\n")
-    assert given_back.of_author(header) == b"".join(expected)
+    assert returned_content.of_author(header) == b"".join(expected)
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ def test_a_header_goes_back_field_by_field(fields, line_end):
 def test_what_is_looked_at_of_a_header_is_bounded(piece):
     """Whatever the rest of it is: what comes out is the same for the largest header and for its beginning."""
     longest = b"X: y\r\n" + piece * (256 * 1024 // len(piece))
-    assert given_back.header(longest) == given_back.header(longest[: given_back.LOOKED_AT])
-    assert len(given_back.header(longest)) <= given_back.HEADER_LIMIT + 2 + len(given_back.CUT)
+    assert returned_content.header(longest) == returned_content.header(longest[: returned_content.LOOKED_AT])
+    assert len(returned_content.header(longest)) <= returned_content.HEADER_LIMIT + 2 + len(returned_content.CUT)
 
 
 def test_a_header_without_end_is_cut():
     original = b"X: y\r\n" * 50_000
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
-    assert len(raw_part(octets, 2)[1]) <= given_back.HEADER_LIMIT + len(given_back.CUT)
+    assert len(raw_part(octets, 2)[1]) <= returned_content.HEADER_LIMIT + len(returned_content.CUT)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import errors, hosts
+from waypost.domain import errors
+from waypost.domain.mail import hosts
 
 
 @pytest.mark.parametrize(

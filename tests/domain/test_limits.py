@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
-from waypost.domain import limits
-from waypost.domain.limits import Rate, admit
+from waypost.domain.limits import rates
+from waypost.domain.limits.rates import Rate, admit
 
-AWS = limits.AWS.rate
+AWS = rates.AWS.rate
 NOW = 1_795_350_000.0
 """A moment of this time: floating-point numbers are as coarse as they really are."""
 
@@ -49,7 +49,7 @@ def test_a_bucket_admits(rate, moments, admitted):
 
 
 def test_thousands_a_second_are_counted_as_exactly_as_the_clock_can():
-    relaxed = limits.RELAXED.rate
+    relaxed = rates.RELAXED.rate
     assert sum(Asked(relaxed).admitted(*[0] * (relaxed.burst + 1000))) == pytest.approx(relaxed.burst, rel=0.005)
 
 
@@ -71,7 +71,7 @@ def test_what_is_refused_leaves_the_bucket_as_it_is():
     bucket = Asked(Rate(1, 1))
     bucket.at(0)
     before = bucket.full_at
-    assert bucket.at(0.5) == limits.Admission(admitted=False, full_at=before, wait=0.5)
+    assert bucket.at(0.5) == rates.Admission(admitted=False, full_at=before, wait=0.5)
 
 
 def test_a_clock_that_is_set_back_empties_no_bucket_for_longer_than_it_takes_to_fill():
@@ -117,11 +117,11 @@ def test_no_time_sees_more_than_a_burst_and_the_rate(rate, gaps):
 
 
 def test_the_profiles_are_what_they_are_called():
-    assert limits.PROFILES == {"relaxed": limits.RELAXED, "aws": limits.AWS}
-    assert (limits.AWS.rate.per_second, limits.AWS.rate.burst, limits.AWS.email_addresses) == (2, 5, 100)
-    assert limits.RELAXED.email_addresses is None
+    assert rates.PROFILES == {"relaxed": rates.RELAXED, "aws": rates.AWS}
+    assert (rates.AWS.rate.per_second, rates.AWS.rate.burst, rates.AWS.email_addresses) == (2, 5, 100)
+    assert rates.RELAXED.email_addresses is None
 
 
 def test_a_profile_says_what_it_allows():
-    assert limits.AWS.in_words == "100 email addresses per instance; 2 calls/s per operation, 5 at once"
-    assert limits.RELAXED.in_words.startswith("any number of email addresses per instance; 20,000 calls/s per account")
+    assert rates.AWS.in_words == "100 email addresses per instance; 2 calls/s per operation, 5 at once"
+    assert rates.RELAXED.in_words.startswith("any number of email addresses per instance; 20,000 calls/s per account")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import errors, messages
-from waypost.domain.messages import Dsn, Envelope, Message, RecipientDsn
+from waypost.domain import errors
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Dsn, Envelope, Message, RecipientDsn
 
 NOW = datetime(2026, 11, 22, 23, 14, 5, 678000, tzinfo=UTC)
 KEY = b"k" * 32

@@ -2,8 +2,8 @@
 
 import pytest
 
-from waypost.domain import networks
-from waypost.domain.networks import Networks
+from waypost.domain.limits import networks
+from waypost.domain.limits.networks import Networks
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ from tests.domain.noticing import (
     the_fields,
     the_words,
 )
-from waypost.domain import notices
-from waypost.domain.delivery import Notify, Protocol, Reason, Stage, Trouble
-from waypost.domain.messages import Dsn, RecipientDsn
-from waypost.domain.notices import Action, Bounces, Fate
+from waypost.domain.dsn import notices
+from waypost.domain.dsn.notices import Action, Bounces, Fate
+from waypost.domain.mail.delivery import Notify, Protocol, Reason, Stage, Trouble
+from waypost.domain.mail.messages import Dsn, RecipientDsn
 
 # Whether a sender is told.
 

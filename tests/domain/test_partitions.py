@@ -5,9 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from waypost.domain import partitions
-from waypost.domain.instances import Tenant
-from waypost.domain.partition_table import PARTITIONS
+from waypost.domain.directory import partitions
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.partition_table import PARTITIONS
 
 PUBLISHED = {
     region: partition["id"]

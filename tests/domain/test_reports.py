@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.noticing import HEADER, a_message, a_notice, a_utf8_notice
-from waypost.domain import messages, reports
-from waypost.domain.reports import Report
+from waypost.domain.dsn import reports
+from waypost.domain.dsn.reports import Report
+from waypost.domain.mail import messages
 
 # The bounces of others.
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import addresses, messages, retention
-from waypost.domain.retention import Delivered, Rule
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages, retention
+from waypost.domain.mail.retention import Delivered, Rule
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import addresses, messages, rewriting
-from waypost.domain.rewriting import Returned
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mailauth import srs
+from waypost.domain.mailauth.srs import Returned
 
 NOW = datetime(2026, 11, 22, 23, 14, 5, 678000, tzinfo=UTC)
 ID = messages.new_id(NOW, 5, b"\xa5" * 8)
@@ -22,7 +24,7 @@ def a_key(period):
 
 
 def rewritten(sender, *, now=NOW, message_id=ID, key_of=a_key):
-    return rewriting.rewrite(sender, domain="fwd.example", message_id=message_id, now=now, key_of=key_of)
+    return srs.rewrite(sender, domain="fwd.example", message_id=message_id, now=now, key_of=key_of)
 
 
 def local_part_of(sender, **changes):
@@ -30,7 +32,7 @@ def local_part_of(sender, **changes):
 
 
 def returned(local_part, *, now=NOW, key_of=a_key):
-    return rewriting.reverse(local_part, now=now, key_of=key_of)
+    return srs.reverse(local_part, now=now, key_of=key_of)
 
 
 def test_the_null_sender_stays_null():
@@ -98,8 +100,8 @@ def test_a_local_part_of_64_octets_is_the_longest():
 
 def test_a_sender_rewritten_again_and_again_does_not_grow_and_leads_back_to_the_first():
     sender = "SRS0=HHHH=TT=a.test=ann@one.test"
-    second = rewriting.rewrite(sender, domain="two.test", message_id=ID, now=NOW, key_of=a_key)
-    third = rewriting.rewrite(second, domain="three.test", message_id=ID, now=NOW, key_of=lambda _: b"another")
+    second = srs.rewrite(sender, domain="two.test", message_id=ID, now=NOW, key_of=a_key)
+    third = srs.rewrite(second, domain="three.test", message_id=ID, now=NOW, key_of=lambda _: b"another")
 
     assert second.startswith("SRS1=")
     assert len(third.rpartition("@")[0]) == len(second.rpartition("@")[0])
@@ -238,7 +240,7 @@ def test_whatever_the_sender_is_the_result_is_a_valid_address_that_comes_back(se
 
     assert addresses.parse(address).text == address
     assert len(address.rpartition("@")[0]) <= 64
-    assert rewriting.claims(address.rpartition("@")[0]) is not None
+    assert srs.claims(address.rpartition("@")[0]) is not None
     assert returned(address.rpartition("@")[0]) is not None
 
 
@@ -257,7 +259,7 @@ def test_the_message_is_among_those_that_the_address_can_mean(sender, millisecon
 @given(st.text(max_size=80))
 def test_any_local_part_can_be_asked(local_part):
     assert returned(local_part) is None
-    rewriting.claims(local_part)
+    srs.claims(local_part)
 
 
 @given(st.text("ABab27=+-@.", max_size=60), st.sampled_from(["SRS0=", "SRS1=", "waypost-bounce="]))
@@ -270,8 +272,8 @@ def test_any_local_part_that_looks_like_ours_can_be_asked(rest, kind):
 )
 def test_what_an_address_claims_is_read_without_a_key_and_only_a_key_tells_whether_it_is_true(sender):
     local_part = rewritten(sender).rpartition("@")[0]
-    claimed = rewriting.claims(local_part)
-    assert claimed == rewriting.reverse(local_part, now=NOW, key_of=a_key)
+    claimed = srs.claims(local_part)
+    assert claimed == srs.reverse(local_part, now=NOW, key_of=a_key)
     assert claimed.first_id <= ID <= claimed.last_id
-    assert rewriting.reverse(local_part, now=NOW, key_of=lambda _: b"of another email address") is None
-    assert rewriting.claims("ann") is None
+    assert srs.reverse(local_part, now=NOW, key_of=lambda _: b"of another email address") is None
+    assert srs.claims("ann") is None

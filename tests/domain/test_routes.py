@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import addresses, errors, routes
-from waypost.domain.delivery import Protocol
-from waypost.domain.routes import Fault, LineEnds, Route, Target, Tls
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.mail import routes
+from waypost.domain.mail.delivery import Protocol
+from waypost.domain.mail.routes import Fault, LineEnds, Route, Target, Tls
 
 SMTP, LMTP, MAILDIR, WEBHOOK = Protocol.SMTP, Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK
 INSTANCE = "11111111-2222-3333-4444-555555555555"

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import routing
-from waypost.domain.addresses import Address
-from waypost.domain.delivery import Reason
-from waypost.domain.email_addresses import EmailAddress
+from waypost.domain.directory.addresses import Address
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.domain.mail import routing
+from waypost.domain.mail.delivery import Reason
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.domain import reference_search
 from tests.values import NOW, an_email_address
-from waypost.domain import errors, search
-from waypost.domain.search import Comparison, Either, Every, Field, Tagged, Text
+from waypost.domain import errors
+from waypost.domain.directory import search
+from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged, Text
 
 HELP = Text(Field.ADDRESS, Comparison.EXACT, "help@example.com")
 TAG = Tagged("team", None)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain import shares
-from waypost.domain.shares import NARROW, WIDE, Share
+from waypost.domain.limits import shares
+from waypost.domain.limits.shares import NARROW, WIDE, Share
 
 
 @pytest.mark.parametrize(

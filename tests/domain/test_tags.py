@@ -2,7 +2,8 @@
 
 import pytest
 
-from waypost.domain import errors, tags
+from waypost.domain import errors
+from waypost.domain.directory import tags
 
 FIFTY = {f"key {number}": "" for number in range(50)}
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.domain.authentication import Dkim, Dmarc, Outcome, Spf, Verdicts
-from waypost.domain.authors import Naming
-from waypost.domain.vouching import FROM_OCTETS, author_key, vouches_for
+from waypost.domain.mailauth.from_header import Naming
+from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.domain.mailauth.vouching import FROM_OCTETS, author_key, vouches_for
 
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
 NOTHING = Spf(Outcome.NONE, "", "mailfrom")

@@ -12,7 +12,8 @@ import sys
 
 import uvloop  # noqa: F401 - it is loaded when a server starts
 
-from waypost import bootstrap, cli, opening, routes_check  # noqa: F401 - as said above
+from waypost import cli
+from waypost.server import assembly, opening, routes_check  # noqa: F401 - as said above
 
 
 def load():

@@ -25,7 +25,7 @@ import pytest
 from tests.beside import umask_kept
 from tests.patience import PATIENCE
 from waypost import cli, testing
-from waypost.datadir import MASTER_KEY_VARIABLE
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
 SOURCES = (f"127.1.{n // 250 % 250}.{n % 250 + 1}" for n in itertools.count())

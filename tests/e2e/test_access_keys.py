@@ -18,9 +18,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.e2e.house import waypost_process
-from waypost import cli, opening
-from waypost.app import access_keys
-from waypost.datadir import DataDirectory
+from waypost import cli
+from waypost.app.directory import access_keys
+from waypost.host.data_directory import DataDirectory
+from waypost.server import opening
 
 AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 ONE_MASTER_KEY, ANOTHER = (base64.urlsafe_b64encode(octets * 32).decode() for octets in (b"\xfb", b"\xbf"))

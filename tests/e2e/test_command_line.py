@@ -17,7 +17,7 @@ from tests.e2e.house import waypost
 from tests.e2e.queueing import Commands
 from waypost import __version__, cli
 from waypost.cli.outcomes import JSON, Exit
-from waypost.datadir import DataDirectory, Run
+from waypost.host.data_directory import DataDirectory, Run
 
 ALIKE_A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT.*")
 A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -15,7 +15,7 @@ from tests.e2e.house import House, logged, waypost, waypost_process
 from tests.patience import PATIENCE, wait_until
 from waypost import cli
 from waypost.cli.outcomes import Exit
-from waypost.datadir import DataDirectory
+from waypost.host.data_directory import DataDirectory
 from waypost.testing import ServerDied, server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -363,7 +363,7 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
         there.append(left.exists())
         raise SystemExit
 
-    monkeypatch.setattr("waypost.bootstrap.Service", loaded)
+    monkeypatch.setattr("waypost.server.assembly.Service", loaded)
     monkeypatch.setattr("sys.argv", ["waypost", "serve", "--data", str(new_server.data)])
     with pytest.raises(SystemExit):
         cli.main()

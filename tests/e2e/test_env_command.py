@@ -14,9 +14,9 @@ import pytest
 
 from tests.e2e.house import waypost
 from waypost import testing
-from waypost.cli import environment
+from waypost.cli.commands import environment
 from waypost.cli.outcomes import Exit
-from waypost.datadir import DataDirectory, DataDirectoryError, Run
+from waypost.host.data_directory import DataDirectory, DataDirectoryError, Run
 
 DEAD = "http://127.0.0.1:9"
 """Nobody listens there."""

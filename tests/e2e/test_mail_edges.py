@@ -17,7 +17,7 @@ from tests.e2e.house import ACCEPTED, House
 from tests.patience import PATIENCE, wait_until
 from tests.smtp.certificates import authority, client_context, in_files
 from waypost import testing
-from waypost.smtp.proxy import HEAD, SIGNATURE
+from waypost.smtp.server.proxy import HEAD, SIGNATURE
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 LARGE = b"Subject: large\r\n\r\n" + random.Random(7).randbytes(3_000_000)

@@ -16,7 +16,7 @@ from tests import postgresql
 from tests.e2e.house import MASTER_KEY, restart, running_on, waypost_process
 from tests.patience import PATIENCE
 from waypost import cli, testing
-from waypost.datadir import MASTER_KEY_VARIABLE, DataDirectory
+from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
 from waypost.store import migrations
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"

@@ -22,7 +22,7 @@ from tests.e2e.house import ACCEPTED, MASTER_KEY, House, end, fetch, logged, res
 from tests.patience import PATIENCE, wait_until
 from tests.postgresql import OwnServer
 from waypost import testing
-from waypost.datadir import MASTER_KEY_VARIABLE
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,12 @@ import pytest
 
 from tests.contract.test_retention import DAY, a_delivery
 from tests.values import TENANT
-from waypost import cli, clock, opening
-from waypost.datadir import DataDirectory
-from waypost.domain import messages
-from waypost.domain.messages import Envelope, Message
+from waypost import cli
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.host import clock
+from waypost.host.data_directory import DataDirectory
+from waypost.server import opening
 
 RULES = '[[retention]]\nmatch = "keep@example.com"\nage = "3650d"\n\n[[retention]]\nmatch = "*"\nage = "30d"\n'
 

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.queueing import Commands
 from tests.patience import PATIENCE
 from waypost.cli.outcomes import Exit
-from waypost.datadir import DataDirectory
+from waypost.host.data_directory import DataDirectory
 
 HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"
 

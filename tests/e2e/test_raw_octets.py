@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.house import House
 from tests.http_edge.clients import CLIENTS
 from waypost import testing
-from waypost.console.inspection import PART
+from waypost.inspection.asgi import PART
 
 FORGED = b'{"forged": "by the sender"}'
 LIKE_HTTP = [

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.sink import Sink
 from waypost import cli, testing
-from waypost.datadir import DataDirectory, Run
-from waypost.delivery.dns import Resolver
+from waypost.delivery.smtp_client.dns import Resolver
+from waypost.host.data_directory import DataDirectory, Run
 
 PASSWORD = "hunter2 hunter2 hunter2"
 

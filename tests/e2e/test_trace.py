@@ -8,9 +8,10 @@ from botocore.config import Config
 
 from tests.e2e.queueing import Commands, late_house
 from tests.e2e.sink import Sink
-from waypost.app import trace
-from waypost.cli import probe, timeline
-from waypost.domain.delivery import Event
+from waypost.app.mail import trace
+from waypost.cli import timeline
+from waypost.cli.commands import probe
+from waypost.domain.mail.delivery import Event
 
 HELLO = b"Message-ID: <%s>\r\nSubject: hello\r\n\r\nHello.\r\n"
 SIGNED = b"From: Ann <ann@client.example>\r\nDKIM-Signature: v=1; d=client.example; s=x; b=y\r\n\r\nHello.\r\n"

@@ -8,8 +8,8 @@ import threading
 import uvloop
 
 from tests.patience import NEVER, PATIENCE, wait_until
-from waypost.http_bounds import HttpBounds
-from waypost.http_server import HttpServer
+from waypost.server.http.limits import HttpBounds
+from waypost.server.http.server import HttpServer
 
 
 class Served:

@@ -7,9 +7,9 @@ import pytest
 
 from tests.http_edge.serving import all_of, echo, is_open, served, until
 from tests.patience import wait_until
-from waypost import events
-from waypost.http_bounds import FULL, TELL_EVERY, TOO_MANY, HttpAdmission, HttpBounds
-from waypost.open_files import FEWEST, OWN_FILES, Connections, connections_within
+from waypost.observe import events
+from waypost.server.http.limits import FULL, TELL_EVERY, TOO_MANY, HttpAdmission, HttpBounds
+from waypost.server.open_files import FEWEST, OWN_FILES, Connections, connections_within
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

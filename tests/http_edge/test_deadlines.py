@@ -7,8 +7,8 @@ import pytest
 
 from tests.http_edge.serving import all_of, answer, echo, is_open, read_body, served, until
 from tests.patience import wait_until
-from waypost import events
-from waypost.http_bounds import HttpBounds
+from waypost.observe import events
+from waypost.server.http.limits import HttpBounds
 
 BOUNDS = HttpBounds()
 HEAD = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"

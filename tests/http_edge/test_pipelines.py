@@ -6,7 +6,7 @@ import pytest
 
 from tests.http_edge.serving import all_of, answer, echo, read_body, served, until
 from tests.patience import wait_until
-from waypost.http_connection import PIPELINED
+from waypost.server.http.connection import PIPELINED
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
 CLOSE = b"Connection: close\r\n"

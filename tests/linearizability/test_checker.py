@@ -12,7 +12,8 @@ from tests.examples import examples
 from tests.linearizability import checker
 from tests.linearizability.checker import Operation, check, render
 from tests.values import NOW
-from waypost.domain import aliases, errors
+from waypost.domain import errors
+from waypost.domain.directory import aliases
 
 properties = settings(max_examples=examples(60), deadline=None, database=None)
 

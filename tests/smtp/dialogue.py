@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from waypost.smtp import replies
-from waypost.smtp.offer import Offer
-from waypost.smtp.questions import MessageReceived, PieceReceived, TlsWanted
-from waypost.smtp.session import Session
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.protocol.session import Session
 
 _ESCAPE = re.compile(r"\\(?:(?P<letter>[rn\\])|x(?P<hex>[0-9A-Fa-f]{2})|\((?P<count>\d+)\*(?P<what>[^)]+)\))")
 _LETTERS = {"r": b"\r", "n": b"\n", "\\": b"\\"}

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, cycle, takewhile
 
 from tests.smtp import dialogue
-from waypost.smtp import grammar, replies
-from waypost.smtp.offer import Offer
-from waypost.smtp.questions import MessageReceived, PieceReceived, RecipientGiven, TlsWanted
-from waypost.smtp.session import Session
+from waypost.smtp.protocol import grammar, replies
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, TlsWanted
+from waypost.smtp.protocol.session import Session
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What no line of a header of ours may hold, of all that a client says."""

@@ -14,15 +14,15 @@ import uvloop
 from tests.patience import PATIENCE, until
 from tests.smtp.clock import Clock, LoopWithClock
 from tests.values import an_email_address, in_memory, make_instance
-from waypost import events
 from waypost.app.deployment import Deployment
-from waypost.smtp.admission import Admission
-from waypost.smtp.bounds import Bounds
-from waypost.smtp.connection import Listener
-from waypost.smtp.memory import Memory
-from waypost.smtp.offer import Offer
-from waypost.smtp.reception import House
-from waypost.smtp.server import SmtpServer
+from waypost.observe import events
+from waypost.smtp.backend.reception import House
+from waypost.smtp.limits.admission import Admission
+from waypost.smtp.limits.memory import Memory
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.server.connection import Listener
+from waypost.smtp.server.listener import SmtpServer
 
 HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
 MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()

@@ -7,13 +7,13 @@ import pytest
 
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import HELLO, FakeStore, on_both_loops, on_our_loop, run_on, serving
-from waypost import events
-from waypost.domain import addresses
-from waypost.smtp import replies
-from waypost.smtp.admission import UNKNOWN, Admission
-from waypost.smtp.bounds import Bounds
-from waypost.smtp.questions import RecipientGiven
-from waypost.smtp.reception import Reception
+from waypost.domain.directory import addresses
+from waypost.observe import events
+from waypost.smtp.backend.reception import Reception
+from waypost.smtp.limits.admission import UNKNOWN, Admission
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.requests import RecipientGiven
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 GREETING = "220 mail.example ESMTP Waypost"

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from tests.patience import PATIENCE
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, Client, FakeStore, on_both_loops, on_our_loop, serving
-from waypost import events
-from waypost.smtp.bounds import Bounds
-from waypost.smtp.connection import LOOK_EVERY
+from waypost.observe import events
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.server.connection import LOOK_EVERY
 
 GREETING = "220 mail.example ESMTP Waypost"
 SILENT = "421 4.4.2 Nothing was heard from you for too long"

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.smtp.dialogue import cut
-from waypost.smtp import data
-from waypost.smtp.data import END, BareLineEnd, Body, ChunkDecoder, MessageDecoder
+from waypost.smtp.protocol import data
+from waypost.smtp.protocol.data import END, BareLineEnd, Body, ChunkDecoder, MessageDecoder
 
 FIRST, SECOND = b"first\r\n", b"MAIL FROM:<smuggler@client.example>\r\n"
 

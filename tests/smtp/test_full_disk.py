@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, on_both_loops, serving
 from tests.smtp.test_large_messages import LARGE, WatchedStore, begin, half, serving_pieces
-from waypost import disk, events
-from waypost.disk import DiskGuard
+from waypost.host import disk
+from waypost.host.disk import DiskGuard
+from waypost.observe import events
 
 RESERVE = 1_000
 NO_DISK = "452 4.3.1 No room on the disk for a message now; please try again"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.smtp import grammar
+from waypost.smtp.protocol import grammar
 
 
 @pytest.mark.parametrize(

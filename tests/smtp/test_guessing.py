@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from tests.smtp.serving import HELLO, FakeStore, on_both_loops, reset, serving
-from waypost import events
-from waypost.app import buckets
-from waypost.domain import addresses
-from waypost.smtp import guessing, replies
-from waypost.smtp.guessing import GROWTH, LONGEST_WAIT, SIZES, Guessing
-from waypost.smtp.questions import RecipientGiven
-from waypost.smtp.reception import Reception
+from waypost.app import rate_limits
+from waypost.domain.directory import addresses
+from waypost.observe import events
+from waypost.smtp.backend.reception import Reception
+from waypost.smtp.limits import guessing
+from waypost.smtp.limits.guessing import GROWTH, LONGEST_WAIT, SIZES, Guessing
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.requests import RecipientGiven
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 FREE, STEP = SIZES[0].free.burst, SIZES[0].longest_step
@@ -121,7 +122,7 @@ def test_no_more_guesses_are_answered_than_the_steps_allow_over_however_many_con
 
 @pytest.mark.parametrize("clock_back", [0, 3600])
 def test_the_memory_is_bounded_and_a_clock_that_goes_back_locks_nobody_out(monkeypatch, clock_back):
-    for module in (buckets, guessing):
+    for module in (rate_limits, guessing):
         monkeypatch.setattr(module, "MAX_BUCKETS", 10)
     guesses = Guessing()
     for number in range(200):

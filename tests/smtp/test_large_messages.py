@@ -7,10 +7,10 @@ import pytest
 
 from tests.patience import until
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, run_on, serving
-from waypost import events
 from waypost.app import ports
-from waypost.smtp.connection import PAUSE_AT, READ, SCARCE_READ
-from waypost.smtp.reception import PIECES_AT_ONCE
+from waypost.observe import events
+from waypost.smtp.backend.reception import PIECES_AT_ONCE
+from waypost.smtp.server.connection import PAUSE_AT, READ, SCARCE_READ
 
 PIECE = {"piece": 1_000}
 HEADER = b"Subject: large\r\n\r\n"

@@ -8,10 +8,10 @@ import pytest
 from tests.patience import PATIENCE
 from tests.smtp.serving import ACCEPTED, TRY_AGAIN, FakeStore, on_both_loops, serving
 from tests.values import NOW, an_email_address
-from waypost import events
 from waypost.app import ports
-from waypost.domain.aliases import AliasLink
-from waypost.domain.messages import loop_token
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.mail.messages import loop_token
+from waypost.observe import events
 
 LMTP = {"lmtp": True}
 GREETING = "220 mail.example LMTP Waypost"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from waypost.domain.messages import NO_DSN, Dsn, RecipientDsn
-from waypost.smtp import grammar, parameters, replies
-from waypost.smtp.parameters import NOTHING_SAID, Refused, Transaction
+from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
+from waypost.smtp.protocol import grammar, parameters, replies
+from waypost.smtp.protocol.parameters import NOTHING_SAID, Refused, Transaction
 
 LIMIT = 1_000
 

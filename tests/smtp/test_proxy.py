@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.patience import NEVER, PATIENCE
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import ACCEPTED, MESSAGE, FakeStore, on_both_loops, run_on, serving
-from waypost import events
-from waypost.smtp import proxy
-from waypost.smtp.proxy import HEAD, SIGNATURE, BadHeader, client, octets_to_come
+from waypost.observe import events
+from waypost.smtp.server import proxy
+from waypost.smtp.server.proxy import HEAD, SIGNATURE, BadHeader, client, octets_to_come
 
 GREETING = b"220 mail.example ESMTP Waypost\r\n"
 LOOPBACK = [ip_network("127.0.0.0/8")]

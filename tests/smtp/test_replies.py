@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from waypost.domain import errors as domain_errors
-from waypost.smtp import errors, replies
-from waypost.smtp.replies import Reply
+from waypost.smtp.backend import errors
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.replies import Reply
 
 NAMED = {name: value for name, value in vars(replies).items() if isinstance(value, Reply)}
-SOURCES = [path for path in Path(replies.__file__).parent.glob("*.py") if path.name != "replies.py"]
+SOURCES = [path for path in Path(replies.__file__).parents[1].rglob("*.py") if path.name != "replies.py"]
 PLACEHOLDERS = {name for reply in NAMED.values() for name in re.findall(r"{(\w+)}", reply.text)}
 DETAILS = dict.fromkeys(PLACEHOLDERS, "x")
 

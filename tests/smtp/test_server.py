@@ -7,13 +7,13 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
-from waypost import events
 from waypost.app import ports
 from waypost.domain import errors
-from waypost.smtp.connection import Listener
-from waypost.smtp.offer import Offer
-from waypost.smtp.reception import Ids
-from waypost.smtp.session import Session
+from waypost.observe import events
+from waypost.smtp.backend.reception import Ids
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.session import Session
+from waypost.smtp.server.connection import Listener
 
 
 @on_both_loops

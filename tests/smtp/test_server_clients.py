@@ -6,9 +6,9 @@ from contextlib import suppress
 from unittest.mock import Mock
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, RESET_ON_CLOSE, FakeStore, on_both_loops, on_our_loop, reset, serving
-from waypost import events
-from waypost.smtp.connection import Connection, Listener
-from waypost.smtp.offer import Offer
+from waypost.observe import events
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.server.connection import Connection, Listener
 
 
 @on_both_loops

@@ -8,10 +8,10 @@ from unittest.mock import Mock
 import pytest
 
 from tests.smtp.serving import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, on_our_loop, serving
-from waypost import events
-from waypost.smtp import connection as smtp_connection
-from waypost.smtp.offer import Offer
-from waypost.smtp.session import Session
+from waypost.observe import events
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.session import Session
+from waypost.smtp.server import connection as smtp_connection
 
 
 @on_both_loops

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.examples import examples
 from tests.smtp import dialogue, invariants
-from waypost.smtp import grammar, replies
-from waypost.smtp.offer import Offer
-from waypost.smtp.questions import MessageReceived, PieceReceived, TlsWanted
-from waypost.smtp.session import COMMANDS_A_TURN
+from waypost.smtp.protocol import grammar, replies
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.protocol.session import COMMANDS_A_TURN
 
 DIALOGUES = {path.stem: dialogue.read(path) for path in sorted(Path(__file__).parent.glob("dialogues/*.smtp"))}
 

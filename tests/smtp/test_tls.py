@@ -13,9 +13,9 @@ from tests.patience import NEVER, PATIENCE
 from tests.smtp import certificates
 from tests.smtp.certificates import TlsClient, authority, client_context, client_hello, issued, tls_setup, until_cut
 from tests.smtp.serving import ACCEPTED, HELLO, MESSAGE, FakeStore, on_both_loops, on_our_loop, reset, run_on, serving
-from waypost import events
-from waypost.smtp.bounds import Bounds
-from waypost.smtp.tls import BadCertificate, TlsFiles, load
+from waypost.observe import events
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.server.tls import BadCertificate, TlsFiles, load
 
 IMPLICIT = {"is_tls": True}
 GREETING = "220 mail.example ESMTP Waypost"

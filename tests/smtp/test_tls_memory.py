@@ -7,7 +7,7 @@ import pytest
 
 from tests.smtp.certificates import TlsClient, tls_setup, until_cut
 from tests.smtp.serving import Client, reset, run_on, serving
-from waypost import tls_alerts
+from waypost.net import tls_alerts
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.smtp.serving import MESSAGE, FakeStore, serving
 from tests.smtp.test_proxy import HEADERS, LOOPBACK, deliver, header
-from waypost import events
-from waypost.domain.authentication import Dmarc, Outcome, Spf, Verdicts
-from waypost.smtp import replies
+from waypost.domain.mailauth.verdicts import Dmarc, Outcome, Spf, Verdicts
+from waypost.observe import events
+from waypost.smtp.protocol import replies
 
 NAMED = [ip_network("192.0.2.0/28"), ip_network("2001:db8::/32")]
 

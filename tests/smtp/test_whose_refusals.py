@@ -2,8 +2,8 @@
 
 from tests.smtp.serving import FakeStore, on_our_loop, serving
 from tests.values import TENANT
-from waypost import events
 from waypost.app import ports
+from waypost.observe import events
 
 LOOPING = ["Received: from a.example by b.example"] * 101
 

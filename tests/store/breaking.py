@@ -5,8 +5,9 @@ import time
 from contextlib import contextmanager
 
 from tests.values import TENANT, NoSeal
-from waypost.store import postgres, postgres_connection
-from waypost.store.postgres import PostgresStore
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import store as postgres
+from waypost.store.postgres.store import PostgresStore
 
 AT_ONCE = 10.0
 """Seconds in which, also on a slow machine, something happens that need not wait. The store's own limits are longer."""

@@ -22,10 +22,13 @@ from tests.store.breaking import (
     with_store,
 )
 from tests.values import NOW, TENANT, make_instance
-from waypost import bootstrap, keyring
-from waypost.app import access_keys, ports
+from waypost.app import ports
+from waypost.app.directory import access_keys
 from waypost.domain import errors
-from waypost.store import postgres, postgres_connection
+from waypost.host import sealing
+from waypost.server import assembly
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import store as postgres
 
 # The end
 
@@ -330,12 +333,12 @@ def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, mo
 
 
 def the_key(tx):
-    new, _ = keyring.new_access_key(account=TENANT.account, user_name="root", now=NOW)
+    new, _ = sealing.new_access_key(account=TENANT.account, user_name="root", now=NOW)
     return access_keys.owners_key(tx, new).id
 
 
 def the_instance(tx):
-    return bootstrap._instance_to_start_with(tx, tenant=TENANT, now=NOW)
+    return assembly._instance_to_start_with(tx, tenant=TENANT, now=NOW)
 
 
 @pytest.mark.parametrize("make", [the_key, the_instance])

@@ -10,7 +10,7 @@ from psycopg import conninfo
 from tests import postgresql
 from tests.store.breaking import exists, with_store
 from tests.values import make_instance
-from waypost.store import postgres_connection
+from waypost.store.postgres import connection as postgres_connection
 
 TABLE = "CREATE TABLE migrations (number BIGINT CONSTRAINT migrations_once PRIMARY KEY, name TEXT NOT NULL,"
 TABLE += " applied_at TIMESTAMPTZ NOT NULL); GRANT ALL ON migrations TO PUBLIC"

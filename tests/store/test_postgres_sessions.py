@@ -15,7 +15,9 @@ from tests.store.breaking import (
 from tests.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.domain import errors
-from waypost.store import postgres_connection, postgres_errors, sql
+from waypost.store import sql
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import errors as postgres_errors
 
 
 def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):

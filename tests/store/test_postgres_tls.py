@@ -9,7 +9,8 @@ from psycopg import conninfo
 from tests.patience import PATIENCE
 from tests.store.breaking import with_store
 from waypost.app import ports
-from waypost.store import postgres_connection, postgres_tls
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import tls as postgres_tls
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """PostgreSQL's documentation, "Message Formats", SSLRequest."""

@@ -13,11 +13,13 @@ import pytest
 from tests.contract.calls import EVERYTHING
 from tests.contract.directory import INSTANCES, build
 from tests.values import NOW, TENANT, NoSeal, an_email_address, in_memory, make_instance
-from waypost.api.searching import FIELD_NAMES
-from waypost.app import email_addresses, instances
-from waypost.domain import search
-from waypost.domain.search import Comparison, Either, Every, Field, Tagged
-from waypost.store import migrations, sqlite, sqlite_search
+from waypost.api.operations.searching import FIELD_NAMES
+from waypost.app.directory import email_addresses, instances
+from waypost.domain.directory import search
+from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged
+from waypost.store import migrations
+from waypost.store.sqlite import search as sqlite_search
+from waypost.store.sqlite import store as sqlite
 
 SEEDS = range(12)
 

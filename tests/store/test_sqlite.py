@@ -13,9 +13,12 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.values import TENANT, NoSeal, make_instance
-from waypost.app import instances, ports
+from waypost.app import ports
+from waypost.app.directory import instances
 from waypost.domain import errors
-from waypost.store import sql, sqlite, sqlite_file
+from waypost.store import sql
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite import store as sqlite
 
 
 def with_store(path, scenario):

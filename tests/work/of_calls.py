@@ -8,11 +8,15 @@ from types import SimpleNamespace
 from tests.values import TENANT
 from tests.work.of_messages import MARKS
 from tests.work.rows import BODY, HEAD, HEADER, PLAIN_HEADERS, Where, field, filled, refusing, rows, text
-from waypost.api import arns, bodies, canonical, page_tokens, protocol, searching, shapes, signing
+from waypost.api.access import canonical, sigv4
 from waypost.api.errors import ApiError
-from waypost.api.http import Request
-from waypost.console import questions
-from waypost.domain import authentication, errors, forwarding, messages
+from waypost.api.operations import arns, page_tokens, searching
+from waypost.api.wire import bodies, protocol, shapes
+from waypost.api.wire.http import Request
+from waypost.domain import errors
+from waypost.domain.mail import messages
+from waypost.domain.mailauth import forecasts, verdicts
+from waypost.inspection import requests
 
 _KEYS = page_tokens.PageTokens(b"k" * 32)
 _HOST = ("host", "a.example")
@@ -83,7 +87,7 @@ def _condition(value: str) -> object:
 
 
 def _header_in_body(octets: bytes) -> bytes:
-    octets = questions._BARE_LINE_END.sub(b"\r\n", octets)
+    octets = requests._BARE_LINE_END.sub(b"\r\n", octets)
     return octets[: messages.end_of_header(octets)]
 
 
@@ -126,7 +130,7 @@ ROWS = [
         "signature",
         Where.LOOP,
         HEAD,
-        refusing(partial(signing.claim, service="connect"), ApiError),
+        refusing(partial(sigv4.claim, service="connect"), ApiError),
         {
             "parameters": _authorized("Signature=a,"),
             "beginnings of parameters": _authorized("Signature="),
@@ -201,7 +205,7 @@ ROWS = [
         "mail to explain",
         Where.LOOP,
         HEADER,
-        lambda octets: forwarding.read_author(_header_in_body(octets)),
+        lambda octets: forecasts.read_author(_header_in_body(octets)),
         field(b"From") | field(b"DKIM-Signature") | PLAIN_HEADERS | {"bare LFs": filled(b"\n"), "LFs": filled(b"a:\n")},
     ),
     *rows(
@@ -215,7 +219,7 @@ ROWS = [
         "results of others",
         Where.LOOP,
         HEADER,
-        lambda header: authentication.trusted_results(header, "mx.example"),
+        lambda header: verdicts.trusted_results(header, "mx.example"),
         field(b"Authentication-Results"),
     ),
 ]

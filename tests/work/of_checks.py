@@ -6,10 +6,10 @@ from functools import cache
 from tests.authentication import mail
 from tests.work.of_messages import MARKS, U
 from tests.work.rows import ANSWER, PLAIN_HEADERS, Where, field, filled, rows, text
-from waypost.authentication import body_hash, dkim_check, message, resolver, spf_check
-from waypost.domain import authentication, authors
-from waypost.domain.authentication import Claim
-from waypost.domain.authors import Authors, Naming
+from waypost.domain.mailauth import from_header, verdicts
+from waypost.domain.mailauth.from_header import Authors, Naming
+from waypost.domain.mailauth.verdicts import Claim
+from waypost.mailauth import body_hash, dkim_check, message, resolver, spf_check
 
 CLAIM = Claim("192.0.2.1", "client.example", "a-" * 31 + "@" + "a-." * 60 + "client.example")
 NOBODY = Authors(Naming.NONE, ())
@@ -109,8 +109,8 @@ ROWS = [
     *rows(
         "fields of authors",
         Where.CHECKS,
-        authors.MAX_TEXT,
-        lambda value: authors.read([value]),
+        from_header.MAX_TEXT,
+        lambda value: from_header.read([value]),
         {
             "spaces": text(" ", "a", "b"),
             "spaces after a sign": text(" ", "a@", "b"),
@@ -140,8 +140,8 @@ ROWS = [
     *rows(
         "list of mailboxes",
         Where.CHECKS,
-        authors.MAX_FIELD,
-        lambda value: authors.read([value]),
+        from_header.MAX_FIELD,
+        lambda value: from_header.read([value]),
         {
             "atoms and white space": text("a ", "", "<a@b.example>"),
             "atoms": text("a a(a)", "", "<"),
@@ -220,7 +220,7 @@ ROWS = [
         "DMARC record",
         Where.CHECKS,
         ANSWER,
-        lambda record: authentication.parse_record("a.example", [record]),
+        lambda record: verdicts.parse_record("a.example", [record]),
         {
             "tags": text("a=b;", "v=DMARC1;"),
             "spaces": text(" ", "v", "=DMARC1"),

@@ -5,20 +5,12 @@ from datetime import UTC, datetime
 from functools import cache
 
 from tests.work.rows import HEADER, PLAIN_HEADERS, Where, field, filled, of_few_lines, refusing, rows, text
-from waypost.domain import (
-    addresses,
-    authentication,
-    caseless,
-    discretion,
-    encoded_words,
-    errors,
-    given_back,
-    messages,
-    reports,
-    rewriting,
-    vouching,
-)
+from waypost.domain import errors
+from waypost.domain.directory import addresses, caseless
+from waypost.domain.dsn import redact, reports, returned_content
 from waypost.domain.iam import decisions, policies
+from waypost.domain.mail import encoded_words, messages
+from waypost.domain.mailauth import srs, verdicts, vouching
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -104,21 +96,21 @@ ROWS = [
         "forged results",
         Where.TRANSACTION,
         HEADER,
-        lambda header: authentication.count_forged(header, "mx.example"),
+        lambda header: verdicts.count_forged(header, "mx.example"),
         of_few_lines(field(b"Authentication-Results") | PLAIN_HEADERS),
     ),
     *rows(
         "header that goes back",
         Where.TRANSACTION,
         HEADER,
-        given_back.header,
+        returned_content.header,
         of_few_lines(field(b"Received") | field(b"ARC-Seal") | PLAIN_HEADERS),
     ),
     *rows(
         "message that goes back",
         Where.TRANSACTION,
-        given_back.WHOLE_LIMIT,
-        given_back.whole,
+        returned_content.WHOLE_LIMIT,
+        returned_content.whole,
         {
             "fields of servers": filled(b"Received: a\r\n"),
             "one folded field": filled(b" a\r\n", b"Received: a\r\n"),
@@ -190,14 +182,14 @@ ROWS = [
         "SRS address",
         Where.TRANSACTION,
         64,
-        rewriting.claims,
+        srs.claims,
         {"equals signs": text("=", "srs1=aaaaaaaa"), "dots": text("a.", "srs0=aaaaaaaaaaaaaaaaaaaaaa=aa=")},
     ),
     *rows(
         "sender that is rewritten",
         Where.TRANSACTION,
         700,
-        lambda sender: rewriting.rewrite(sender, domain="a.example", message_id="0" * 32, now=NOW, key_of=_key),
+        lambda sender: srs.rewrite(sender, domain="a.example", message_id="0" * 32, now=NOW, key_of=_key),
         {
             "equals signs": text("=", "srs1=a=", "@a.example"),
             "labels": text("a.", "srs1=a=", "=x@a.example"),
@@ -234,7 +226,7 @@ ROWS = [
         "what a peer said",
         Where.TRANSACTION,
         4_096,
-        discretion.one_line,
+        redact.one_line,
         {"controls": text("\x1b"), "spaces": text("  a"), "direction marks": text("\u202e")},
     ),
     *rows("IAM wildcards", Where.TRANSACTION, 64 * 1024, _decide, {"a long value": text("a")}),

@@ -9,13 +9,14 @@ import dns.rrset
 
 from tests.smtp import dialogue
 from tests.work.rows import ANSWER, HEADER, RECEIVED, Where, filled, refusing, rows, text
-from waypost import http_server
-from waypost.delivery import dns as delivery_dns
 from waypost.delivery import webhook
-from waypost.delivery.dialogue import Dialogue, Manners
-from waypost.domain.delivery import Protocol
-from waypost.smtp import data, grammar, proxy
-from waypost.smtp.replies import OK
+from waypost.delivery.smtp_client import dns as delivery_dns
+from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners
+from waypost.domain.mail.delivery import Protocol
+from waypost.server.http import server
+from waypost.smtp.protocol import data, grammar
+from waypost.smtp.protocol.replies import OK
+from waypost.smtp.server import proxy
 
 _HELLO = b"EHLO client.example\r\n"
 _MAIL = b"MAIL FROM:<a@client.example>\r\n"
@@ -94,7 +95,7 @@ def _proxy(addresses: bytes) -> object:
 
 
 def _host(value: bytes) -> object:
-    return http_server.refusal({"http_version": "1.1", "method": "GET", "headers": [(b"host", value)]})
+    return server.refusal({"http_version": "1.1", "method": "GET", "headers": [(b"host", value)]})
 
 
 ROWS = [

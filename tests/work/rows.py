@@ -6,8 +6,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from waypost.domain import messages
-from waypost.smtp import data
+from waypost.domain.mail import messages
+from waypost.smtp.protocol import data
 
 
 class Where(StrEnum):

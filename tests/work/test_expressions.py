@@ -7,29 +7,29 @@ import pytest
 
 from tests.work import expressions
 from tests.work.backtracking import why_not_linear
-from waypost.api import shapes
-from waypost.domain import reports
+from waypost.api.wire import shapes
+from waypost.domain.dsn import reports
 from waypost.domain.iam import patterns
 from waypost.domain.iam.patterns import Wildcard
 
 NOT_LINEAR = {
-    "waypost.domain.encoded_words: _WORD": "Its text holds nothing that a word begins with, by a look-ahead that the "
-    "check does not see. of_messages.py has what costs it the most.",
-    "waypost.domain.given_back: _OF_SERVERS": "It begins at the beginning of a line, which the check does not see, and "
-    "reads on to the end of a field. of_messages.py has what costs it the most.",
+    "waypost.domain.mail.encoded_words: _WORD": "Its text holds nothing that a word begins with, by a look-ahead that "
+    "the check does not see. of_messages.py has what costs it the most.",
+    "waypost.domain.dsn.returned_content: _OF_SERVERS": "It begins at the beginning of a line, which the check does "
+    "not see, and reads on to the end of a field. of_messages.py has what costs it the most.",
     "waypost.store.sql: _QUERY": "It is for our own files.",
 }
 """Why an expression may be as it is."""
 
 MADE_AT_RUN_TIME = {
-    "waypost.api.constraints: shapes.python_pattern(shape['pattern'])": "test_patterns_of_the_model",
+    "waypost.api.wire.constraints: shapes.python_pattern(shape['pattern'])": "test_patterns_of_the_model",
     "waypost.domain.iam.patterns: re.compile(_expression(parts), re.DOTALL)": "test_wildcards_of_policies",
     "waypost.domain.iam.patterns: re.compile(_expression(known), re.DOTALL)": "test_wildcards_of_policies",
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": "as those",
-    "waypost.domain.partitions: pattern": "It is for the partitions of our own table.",
-    "waypost.datadir: f'.+\\\\.{_HALF_WRITTEN}'": "It is for the names of files in the data directory.",
-    "waypost.settings: _HOST_NAME": "It is for the settings.",
-    "waypost.domain.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
+    "waypost.domain.directory.partitions: pattern": "It is for the partitions of our own table.",
+    "waypost.host.data_directory: f'.+\\\\.{_HALF_WRITTEN}'": "It is for the names of files in the data directory.",
+    "waypost.config.settings: _HOST_NAME": "It is for the settings.",
+    "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
 }
 """What looks at the expressions that are made of other things, or why nothing has to."""
 

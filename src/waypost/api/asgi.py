@@ -6,17 +6,20 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from datetime import datetime
 from typing import Any
 
-from waypost import events
-from waypost.api import calls, operations, policy, protocol, searching, shapes, signing
+from waypost.api.access import policy, sigv4
+from waypost.api.access.throttle import Throttle
 from waypost.api.errors import ApiError, internal, translate, unavailable
-from waypost.api.http import OCTETS, Request, Response
-from waypost.api.throttle import Throttle
-from waypost.app import access_keys, ports
-from waypost.app.buckets import FailedSignatures
-from waypost.domain.access_keys import AccessKey
+from waypost.api.operations import calls, searching, table
+from waypost.api.wire import protocol, shapes
+from waypost.api.wire.http import OCTETS, Request, Response
+from waypost.app import ports
+from waypost.app.directory import access_keys
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.directory.instances import Tenant
 from waypost.domain.errors import WaypostError
-from waypost.domain.instances import Tenant
-from waypost.domain.limits import Limits
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits.rates import Limits
+from waypost.observe import events
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -88,7 +91,7 @@ class Api:
         try:
             self._throttle.admit(tenant, match.operation.name, now)
             members = self._protocol.parse(match, request)
-            operation = operations.OPERATIONS[match.operation.name]
+            operation = table.OPERATIONS[match.operation.name]
             members = operation.with_ids(members, tenant)
             call = calls.Call(match.operation.name, tenant, key, source, request, members, now, self._terms)
             output = await self._perform(operation, call)
@@ -101,14 +104,14 @@ class Api:
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
         """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `buckets`."""
         try:
-            claim = signing.claim(request, service=SERVICE, older_regions=self._older_regions)
+            claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
             key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
-            return signing.verify(request, claim, key, now=now)
+            return sigv4.verify(request, claim, key, now=now)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)
             raise _NotProven(error.code, error.status, error.message, delay) from None
 
-    async def _perform(self, operation: operations.Operation, call: calls.Call) -> calls.Output:
+    async def _perform(self, operation: table.Operation, call: calls.Call) -> calls.Output:
         """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
         resources = operation.resources_of(call)
 
@@ -118,15 +121,15 @@ class Api:
             return operation.run(tx, call)
 
         match operation.access:
-            case operations.Access.WRITE:
+            case table.Access.WRITE:
                 return await self._store.write(run)
-            case operations.Access.LOOK_UP if not policy.asks_the_store(call):
+            case table.Access.LOOK_UP if not policy.asks_the_store(call):
                 return await self._store.read(run)
         try:
             # On one view, so that what the policy sees is what the call sees.
             return await self._store.search(run, account=call.tenant.account)
         except ports.TookTooLong as error:
-            if operation.access is operations.Access.SEARCH:
+            if operation.access is table.Access.SEARCH:
                 raise searching.took_too_long(error.seconds) from error
             raise
 

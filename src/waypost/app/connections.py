@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from waypost.domain import networks
+from waypost.domain.limits import networks
 
 CROWDED = 0.75
 """Of all connections in use: from there on, clients have less time."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from waypost.app import ports
-from waypost.domain.delivery import Policy
-from waypost.domain.notices import Bounces
-from waypost.domain.routes import Route
+from waypost.domain.dsn.notices import Bounces
+from waypost.domain.mail.delivery import Policy
+from waypost.domain.mail.routes import Route
 
 
 def _no_key(_: int) -> bytes:

@@ -6,23 +6,11 @@ from typing import Annotated
 import typer
 
 import waypost
-from waypost.cli import (
-    administration,
-    client,
-    environment,
-    explain,
-    keys,
-    mail,
-    probe,
-    purge,
-    queue,
-    routes,
-    serving,
-    trace,
-)
+from waypost.cli import administration, client
+from waypost.cli.commands import environment, explain, keys, mail, probe, purge, queue, routes, serving, trace
 from waypost.cli.outcomes import Exit
-from waypost.datadir import DataDirectoryError, NotRunning
-from waypost.settings import BadSetting
+from waypost.config.settings import BadSetting
+from waypost.host.data_directory import DataDirectoryError, NotRunning
 
 app = typer.Typer(
     name="waypost",
@@ -51,7 +39,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Leave at the end, also on a terminal.")] = False,
 ) -> None:
     """Show the main job with a real server and real clients, step by step."""
-    from waypost.cli.demonstration import tell
+    from waypost.cli.commands.demonstration import tell
 
     raise typer.Exit(tell(stay=sys.stdout.isatty() and not once))
 

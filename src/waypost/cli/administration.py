@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from waypost.datadir import DataDirectory
-from waypost.settings import check_database
+from waypost.config.settings import check_database
+from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from waypost.app.ports import WriteTx
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
     """Run a use case where the data is: a data directory, or the PostgreSQL `database` that it belongs to."""
-    from waypost import opening
+    from waypost.server import opening
 
     check_database(database)
     return run(opening.administer(DataDirectory(Path(data)), use_case, database=database, make=make))
@@ -28,7 +28,7 @@ def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, 
 
 def run(task: Coroutine[Any, Any, T]) -> T:
     """Run something that works on the store. Raises `Refused`."""
-    from waypost import opening
+    from waypost.server import opening
 
     try:
         return asyncio.run(task)

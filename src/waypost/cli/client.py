@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost.datadir import DataDirectory
-from waypost.settings import Settings, environment_name
+from waypost.config.settings import Settings, environment_name
+from waypost.host.data_directory import DataDirectory
 
 Data = Annotated[
     str, typer.Option("--data", help="The data directory of the running server.", envvar=environment_name("data"))

@@ -6,7 +6,7 @@ from email import message_from_bytes
 from email.message import Message
 from html.parser import HTMLParser
 
-from waypost.domain import charsets
+from waypost.domain.mail import charsets
 
 _BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
 """Elements that begin a line and end one."""

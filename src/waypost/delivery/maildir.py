@@ -13,9 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from waypost.delivery.parcel import Parcel
-from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.routes import LineEnds, Route
+from waypost.delivery.outgoing import Parcel
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.mail.routes import LineEnds, Route
 
 STORED_WITH_LF = "with LF line ends"
 STORED_AS_SET = "with the line ends as received, as the route says"

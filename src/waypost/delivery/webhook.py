@@ -19,10 +19,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from waypost import __version__
-from waypost.delivery.parcel import Parcel
-from waypost.delivery.public import is_public
-from waypost.domain.delivery import AttemptResult, Protocol, Stage, Trouble
-from waypost.domain.routes import Route, shown, without_secrets
+from waypost.delivery.outgoing import Parcel
+from waypost.delivery.public_addresses import is_public
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.mail.routes import Route, shown, without_secrets
 
 if TYPE_CHECKING:
     import aiohttp

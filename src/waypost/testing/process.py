@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from waypost.datadir import DataDirectory, Profile, Run
-from waypost.settings import environment_name
+from waypost.config.settings import environment_name
+from waypost.host.data_directory import DataDirectory, Profile, Run
 
 LOOPBACK = "127.0.0.0/8,::1"
 """Networks that a server for tests trusts: a test's own mail client is the only one that connects to it."""

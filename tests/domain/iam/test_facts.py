@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from waypost.domain.access_keys import AccessKey
+from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam import decisions, policies
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.iam.decisions import Decision
 from waypost.domain.iam.facts import Circumstances
-from waypost.domain.instances import Tenant
 
 CALL = Circumstances(
     key=AccessKey("AKID", "secret", "111111111111", user_name="ann"),

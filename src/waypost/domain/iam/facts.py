@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.domain import moments
-from waypost.domain.access_keys import AccessKey
-from waypost.domain.instances import Tenant
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.iam.access_keys import AccessKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,102 @@
+"""May they? Asks the IAM policy of the caller's access key, with the facts that policies may ask about.
+
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. What may be
+asked about any call is in `domain.iam.facts`.
+"""
+
+from collections.abc import Mapping
+
+from waypost.api.errors import ApiError
+from waypost.api.operations import arns, searching
+from waypost.api.operations.calls import Call
+from waypost.app import ports
+from waypost.app.directory import tags
+from waypost.domain import errors
+from waypost.domain.iam import decisions
+from waypost.domain.iam.decisions import Decision
+from waypost.domain.iam.facts import Circumstances
+
+
+def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
+    """Raise `ApiError` AccessDeniedException unless the caller's policy allows the call on the resource."""
+    action = f"connect:{call.operation}"
+    arn = arns.of(call.tenant, resource) if resource else "*"
+    facts = _Facts(tx, call, resource)
+    decision = decisions.decide(call.key.policy, action=action, resource=arn, lookup=facts.look_up)
+    if decision is not Decision.ALLOWED:
+        raise ApiError("AccessDeniedException", 403, _denied(call, action, arn, decision))
+
+
+def asks_the_store(call: Call) -> bool:
+    """Whether the caller's policy may depend on what is in the store."""
+    policy = call.key.policy
+    return policy is not None and policy.mentions("aws:resourcetag/")
+
+
+def _denied(call: Call, action: str, arn: str, decision: Decision) -> str:
+    user = _circumstances(call).user_arn
+    because = (
+        "with an explicit deny in an identity-based policy"
+        if decision is Decision.EXPLICIT_DENY
+        else f"because no identity-based policy allows the {action} action"
+    )
+    return f"User: {user} is not authorized to perform: {action} on resource: {arn} {because}"
+
+
+def _circumstances(call: Call) -> Circumstances:
+    return Circumstances(
+        key=call.key,
+        tenant=call.tenant,
+        ip=call.source.ip,
+        is_secure=call.source.is_secure,
+        user_agent=call.request.header("user-agent") or "",
+        now=call.now,
+    )
+
+
+class _Facts:
+    """What is known of a call, by condition key. Looked up only for keys that a policy names."""
+
+    def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
+        self._tx = tx
+        self._call = call
+        self._resource = resource
+
+    def look_up(self, key: str) -> tuple[str, ...] | None:
+        """The values of a condition key (lower case, but for a tag's key behind the slash), or None without any."""
+        name, slash, tag = key.partition("/")
+        if slash:
+            return _tag_values(self._tags(name), tag)
+        if name == "aws:tagkeys":
+            return self._tag_keys()
+        if name == "connect:instanceid":
+            return (self._resource.instance_id,) if self._resource else None
+        return _circumstances(self._call).look_up(name)
+
+    def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
+        """The tags that a key with a slash is about."""
+        members = self._call.members
+        match name:
+            case "aws:resourcetag" if self._resource:
+                try:
+                    found = tags.of(self._tx, self._call.tenant, self._resource)
+                except errors.NotFound:  # the call will say so, if it is allowed at all
+                    return {}
+                return {key: (value,) for key, value in found.items()}
+            case "aws:requesttag":
+                return {key: (value,) for key, value in (getattr(members, "tags", None) or {}).items()}
+            case "connect:searchtag":
+                return searching.tag_values(getattr(members, "search_filter", None))
+        return {}
+
+    def _tag_keys(self) -> tuple[str, ...] | None:
+        members = self._call.members
+        given = getattr(members, "tags", None) or getattr(members, "tag_keys", None)
+        return tuple(given) if given else None
+
+
+def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
+    """All values of a tag, whose key compares without case in a policy: tags may differ by case alone."""
+    wanted = tag.lower()
+    found = {value for key, of_key in values.items() if key.lower() == wanted for value in of_key}
+    return tuple(sorted(found)) or None

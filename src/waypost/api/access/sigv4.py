@@ -1,0 +1,251 @@
+"""Who is calling: verifies an AWS Signature Version 4, in the Authorization header or in a presigned URL.
+
+`claim` reads what a request says of itself; `verify` proves it with the access key, which the caller has looked up
+in between. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in the IAM
+User Guide; docs/aws-differences.md has the table of refusals.
+"""
+
+import hmac
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from urllib.parse import unquote
+
+import msgspec
+
+from waypost.api.access import canonical
+from waypost.api.access.canonical import ALGORITHM
+from waypost.api.errors import ApiError
+from waypost.api.wire.http import OCTETS, Request
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.partitions import is_region
+from waypost.domain.iam.access_keys import MAX_CLOCK_SKEW, AccessKey
+
+MAX_EXPIRES = 7 * 24 * 60 * 60
+"""Seconds that a presigned URL may be good for."""
+
+MAX_PARAMETERS = 1_000
+"""Parameters in the query of a request; UntagResource, which has the most, takes 50. Each is decoded and encoded anew
+before it is known who calls, and a query of 64 KiB has room for 65,000."""
+
+_PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
+_PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
+_DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_NAMED = 10
+"""Unsigned headers that a refusal names."""
+
+_SESSION_HEADER = "x-amz-security-token"
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request says of who signed it, when, and how: not proven yet."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    terminator: str
+    signed_headers: tuple[str, ...]
+    signature: str
+    timestamp: str
+    """When it was signed, as YYYYMMDDTHHMMSSZ."""
+    session_token: str | None = None
+    expires: int | None = None
+    """Seconds after signing that a presigned URL is good for; None for a signature in a header."""
+
+    @property
+    def scope(self) -> str:
+        """The credential scope, as it is signed."""
+        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
+
+
+def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
+    """What a request says of its signature. Raises `ApiError` if there is none, or one that cannot be right.
+
+    Also if the query is too much to be checked. The region must be one that AWS publishes, or among `older_regions`.
+    """
+    if request.query.count("&") >= MAX_PARAMETERS:
+        raise ApiError("InvalidRequestException", 400, f"A query may have {MAX_PARAMETERS} parameters at most.")
+    header = request.header("authorization")
+    if header:
+        found = _from_header(request, header)
+    elif "X-Amz-Signature=" in request.query:
+        found = _from_query(request)
+    else:
+        raise ApiError("MissingAuthenticationTokenException", 403, "Missing Authentication Token")
+    _check_signed_headers(request, found)
+    _check_scope(found, service, older_regions)
+    return found
+
+
+def verify(request: Request, found: Claim, key: AccessKey | None, *, now: datetime) -> tuple[AccessKey, Tenant]:
+    """The key that signed a request, and the account and region it is signed for.
+
+    `key` is the one that the claim names, or None if there is none.
+
+    Raises `ApiError` with the code and the text that AWS services give.
+    """
+    if key is None or not key.active or not key.has_session_token(found.session_token):
+        message = "The security token included in the request is invalid."
+        raise ApiError("UnrecognizedClientException", 403, message)
+    _check_clock(found, now)
+    expected = canonical.signature(
+        request if found.expires is None else _without_signature(request),
+        secret=key.secret,
+        timestamp=found.timestamp,
+        scope=found.scope,
+        signed_headers=found.signed_headers,
+    )
+    if not hmac.compare_digest(expected.encode(), found.signature.encode(*OCTETS)):
+        raise _invalid_signature(
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details."
+        )
+    if key.is_expired(now):
+        raise ApiError("ExpiredTokenException", 403, "The security token included in the request is expired")
+    return key, Tenant(key.account, found.region)
+
+
+def _from_header(request: Request, header: str) -> Claim:
+    """The claim of an Authorization header."""
+    algorithm, _, rest = header.partition(" ")
+    parameters = dict(_PARAMETER.findall(rest))
+    missing = [name for name in ("Credential", "Signature", "SignedHeaders") if name not in parameters]
+    if algorithm != ALGORITHM:
+        raise _incomplete(f"Unsupported AWS 'algorithm': expected {ALGORITHM}.")
+    if missing:
+        raise _incomplete(" ".join(f"Authorization header requires '{name}' parameter." for name in missing))
+    return _claimed(
+        credential=parameters["Credential"],
+        signed_headers=parameters["SignedHeaders"],
+        signature=parameters["Signature"],
+        timestamp=request.header("x-amz-date") or "",
+        session_token=request.header(_SESSION_HEADER),
+    )
+
+
+def _from_query(request: Request) -> Claim:
+    """The claim of a presigned URL, which has everything in its query."""
+    names = _PRESIGNED.findall(request.query)
+    pairs = (pair.partition("=") for pair in request.query.split("&"))
+    parameters = {name: unquote(value, *OCTETS) for name, _, value in pairs}
+    needed = ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raise _incomplete(" ".join(f"AWS query-string parameters must include 'X-Amz-{name}'." for name in missing))
+    if len(set(names)) != len(names):
+        raise _incomplete("Each of the AWS query-string parameters may be there once only.")
+    if parameters["X-Amz-Algorithm"] != ALGORITHM:
+        raise _incomplete(f"Unsupported AWS 'algorithm': expected {ALGORITHM}.")
+    expires = parameters["X-Amz-Expires"]
+    if not re.fullmatch("[0-9]{1,6}", expires, re.ASCII) or not 1 <= int(expires) <= MAX_EXPIRES:
+        raise _incomplete(f"X-Amz-Expires must be a number of seconds from 1 to {MAX_EXPIRES}.")
+    return _claimed(
+        credential=parameters["X-Amz-Credential"],
+        signed_headers=parameters["X-Amz-SignedHeaders"],
+        signature=parameters["X-Amz-Signature"],
+        timestamp=parameters["X-Amz-Date"],
+        session_token=parameters.get("X-Amz-Security-Token"),
+        expires=int(expires),
+    )
+
+
+def _without_signature(request: Request) -> Request:
+    """A presigned request as it was before the signature was added to its query."""
+    kept = [pair for pair in request.query.split("&") if not pair.startswith("X-Amz-Signature=")]
+    return msgspec.structs.replace(request, query="&".join(kept))
+
+
+def _claimed(
+    *,
+    credential: str,
+    signed_headers: str,
+    signature: str,
+    timestamp: str,
+    session_token: str | None,
+    expires: int | None = None,
+) -> Claim:
+    parts = credential.rsplit("/", 4)
+    if len(parts) != 5:
+        raise _incomplete(
+            "Credential must have exactly 5 slash-delimited elements: KEY/DATE/REGION/SERVICE/aws4_request."
+        )
+    access_key_id, date, region, service, terminator = parts
+    return Claim(
+        access_key_id=access_key_id,
+        date=date,
+        region=region,
+        service=service,
+        terminator=terminator,
+        signed_headers=tuple(signed_headers.split(";")),
+        signature=signature,
+        timestamp=timestamp,
+        session_token=session_token,
+        expires=expires,
+    )
+
+
+def _check_signed_headers(request: Request, found: Claim) -> None:
+    """Check that nothing that matters is unsigned. A session token proves itself, so it may be."""
+    signed = {*found.signed_headers, _SESSION_HEADER}
+    unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
+    if unsigned or "host" not in signed:
+        names = ", ".join(f"'{name}'" for name in sorted(unsigned or {"host"})[:_NAMED])
+        raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
+
+
+def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> None:
+    try:
+        _moment(found.timestamp)
+    except ValueError as error:
+        message = "Authorization header requires existence of an 'X-Amz-Date' header, as YYYYMMDDTHHMMSSZ."
+        raise _incomplete(message) from error
+    if found.timestamp[:8] != found.date:
+        raise _invalid_signature(
+            f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+            f"'{found.date}' != '{found.timestamp[:8]}', from '{found.timestamp}'."
+        )
+    if found.service != service:
+        raise _invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
+    if found.terminator != "aws4_request":
+        raise _invalid_signature("Credential should be scoped with a valid terminator: 'aws4_request'.")
+    if not is_region(found.region) and found.region not in older_regions:
+        raise _invalid_signature("Credential should be scoped to a valid region.")
+
+
+@lru_cache(maxsize=64)
+def _moment(timestamp: str) -> datetime:
+    """The moment of an X-Amz-Date; raises ValueError. `strptime` would take ten times as long."""
+    match = _DATE.fullmatch(timestamp)
+    if match is None:
+        raise ValueError(timestamp)
+    year, month, day, hour, minute, second = map(int, match.groups())
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+def _check_clock(found: Claim, now: datetime) -> None:
+    signed_at = _moment(found.timestamp)
+    if signed_at > now + MAX_CLOCK_SKEW:
+        limit = f"{_shown(now + MAX_CLOCK_SKEW)} ({_shown(now)} + 15 min.)"
+        raise _invalid_signature(f"Signature not yet current: {found.timestamp} is still later than {limit}.")
+    if found.expires is not None:
+        if now >= signed_at + timedelta(seconds=found.expires):
+            raise _invalid_signature(
+                f"Signature expired: {found.timestamp} was good for {found.expires} seconds, and it is {_shown(now)}."
+            )
+    elif signed_at < now - MAX_CLOCK_SKEW:
+        limit = f"{_shown(now - MAX_CLOCK_SKEW)} ({_shown(now)} - 15 min.)"
+        raise _invalid_signature(f"Signature expired: {found.timestamp} is now earlier than {limit}.")
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y%m%dT%H%M%SZ}"
+
+
+def _incomplete(message: str) -> ApiError:
+    return ApiError("IncompleteSignatureException", 403, message)
+
+
+def _invalid_signature(message: str) -> ApiError:
+    return ApiError("InvalidSignatureException", 403, message)

@@ -1,0 +1,22 @@
+"""How often an operation may be called."""
+
+from datetime import datetime
+
+from waypost.api.errors import ApiError
+from waypost.app.rate_limits import Buckets
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.limits.rates import Limits
+
+
+class Throttle:
+    """Admits calls at the rate of a profile of limits; instances and users share it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._buckets = Buckets(limits.rate)
+        self._is_of_account = limits.is_of_account
+
+    def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:
+        """Count a call. Raises `ApiError` ThrottlingException if there were too many."""
+        key = tenant.account if self._is_of_account else (tenant, operation)
+        if not self._buckets.take(key, now).admitted:
+            raise ApiError("ThrottlingException", 429, "Rate exceeded")

@@ -1,0 +1,82 @@
+"""Amazon Resource Names of what we have (Service Authorization Reference, Amazon Connect), made and read."""
+
+import re
+
+from waypost.app.directory.tags import Resource
+from waypost.domain import errors
+from waypost.domain.directory.instances import Tenant
+
+_ARN = re.compile(
+    r"arn:(?P<partition>[^:/]*):connect:(?P<region>[^:/]*):(?P<account>[^:/]*):"
+    r"instance/(?P<instance>[^:/]+)(?:/email-address/(?P<email_address>[^:/]+))?"
+)
+
+_SUFFIX_LENGTH = 20
+
+
+def instance(tenant: Tenant, instance_id: str) -> str:
+    """The ARN of an instance."""
+    return f"arn:{tenant.partition}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
+
+
+def service_role(tenant: Tenant, instance_id: str) -> str:
+    """The ARN of the role by which Amazon Connect acts for an instance. There is none here: only its name is shown.
+
+    Its suffix is made of the instance's id; Amazon Connect's is of random letters, as long.
+    """
+    suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
+    path = "role/aws-service-role/connect.amazonaws.com"
+    return f"arn:{tenant.partition}:iam::{tenant.account}:{path}/AWSServiceRoleForAmazonConnect_{suffix}"
+
+
+def email_address(tenant: Tenant, instance_id: str, email_address_id: str) -> str:
+    """The ARN of an email address."""
+    return f"{instance(tenant, instance_id)}/email-address/{email_address_id}"
+
+
+def of(tenant: Tenant, resource: Resource) -> str:
+    """The ARN of an instance or email address."""
+    if resource.email_address_id is None:
+        return instance(tenant, resource.instance_id)
+    return email_address(tenant, resource.instance_id, resource.email_address_id)
+
+
+def parse(text: str, tenant: Tenant) -> Resource:
+    """What an ARN names. Whether it is there is not looked at.
+
+    Raises `errors.Invalid` for what is no ARN of an instance or email address, and `errors.NotFound` for one of
+    another region or account, of which a caller sees nothing.
+    """
+    match = _ARN.fullmatch(text)
+    if match is None:
+        raise errors.Invalid(
+            f"{text[:200]!r} is not the ARN of an instance or email address: "
+            "arn:PARTITION:connect:REGION:ACCOUNT:instance/ID or …/instance/ID/email-address/ID."
+        )
+    if match["partition"] != tenant.partition:
+        raise errors.Invalid(f"{text} is in partition {match['partition']!r}, not {tenant.partition!r}.")
+    if (match["account"], match["region"]) != (tenant.account, tenant.region):
+        raise errors.NotFound(f"{text} was not found in account {tenant.account}, {tenant.region}.")
+    return Resource(match["instance"], match["email_address"])
+
+
+def instance_id_of(text: str, tenant: Tenant) -> str:
+    """The id of an instance, given by its id or its ARN. Raises as `parse` does."""
+    if not text.startswith("arn:"):
+        return text
+    resource = parse(text, tenant)
+    if resource.email_address_id is not None:
+        raise errors.Invalid(f"InstanceId {text} is the ARN of an email address, not of an instance.")
+    return resource.instance_id
+
+
+def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
+    """The id of an email address, given by its id or its ARN. Raises as `parse` does, also for another instance's."""
+    if not text.startswith("arn:"):
+        return text
+    resource = parse(text, tenant)
+    if resource.email_address_id is None:
+        raise errors.Invalid(f"EmailAddressId {text} is the ARN of an instance, not of an email address.")
+    if resource.instance_id != instance_id:
+        raise errors.NotFound(f"{text} was not found in instance {instance_id}.")
+    return resource.email_address_id

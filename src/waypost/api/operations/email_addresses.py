@@ -1,0 +1,158 @@
+"""The operations on email addresses and their aliases: from members to a use case, and back."""
+
+from collections.abc import Callable
+from typing import Any
+
+from waypost.api.operations import arns, calls, searching
+from waypost.api.operations.calls import Call, Output
+from waypost.app import ports
+from waypost.app.directory import email_addresses
+from waypost.domain import errors, moments
+from waypost.domain.directory import addresses
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.directory.email_addresses import EmailAddress
+
+SEARCH_PAGE_SIZE = 100
+"""The default and the maximum of SearchEmailAddresses."""
+
+COUNTED = 10_000
+"""As far as SearchEmailAddresses counts what it finds; ApproximateTotalCount is exact up to here."""
+
+
+def primary_and_alias(members: Any) -> tuple[str, str]:
+    """Which id is which in Associate- and DisassociateEmailAddressAlias: `(primary, alias)`.
+
+    The path's EmailAddressId is the primary, `AliasConfiguration.EmailAddressId` the alias: so say the
+    descriptions of every field ("which email address will serve as the alias"), and DescribeEmailAddress, which
+    lists "email addresses that forward to this primary". Only the prose of the API page's Example 1 reads the
+    other way round. Nothing else in Waypost knows.
+    """
+    return members.email_address_id, members.alias_configuration.email_address_id
+
+
+def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
+    """AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ in their use case alone."""
+
+    def run(tx: ports.WriteTx, call: Call) -> Output:
+        primary_id, alias_id = primary_and_alias(call.members)
+        change(
+            tx,
+            call.tenant,
+            call.members.instance_id,
+            primary_id=primary_id,
+            alias_id=alias_id,
+            now=call.now,
+            call=calls.tokened(call),
+        )
+        return {}
+
+    return run
+
+
+def create(tx: ports.WriteTx, call: Call) -> Output:
+    """CreateEmailAddress."""
+    members = call.members
+    email_address = EmailAddress(
+        id=call.terms.new_id(),
+        instance_id=members.instance_id,
+        account=call.tenant.account,
+        address=_address(members.email_address),
+        display_name=members.display_name,
+        description=members.description,
+        created_at=call.now,
+        modified_at=call.now,
+    )
+    email_address_id = email_addresses.create(
+        tx,
+        call.tenant,
+        email_address,
+        tags=members.tags or {},
+        quota=call.terms.email_address_quota,
+        domains=call.terms.domains,
+        call=calls.tokened(call),
+    )
+    return _id_and_arn(call, email_address_id)
+
+
+def describe(tx: ports.ReadTx, call: Call) -> Output:
+    """DescribeEmailAddress."""
+    members = call.members
+    found = email_addresses.describe(tx, call.tenant, members.instance_id, members.email_address_id)
+    email_address = found.email_address
+    return {
+        **_metadata(call, email_address, found.link),
+        "CreateTimestamp": moments.iso8601(email_address.created_at),
+        "ModifiedTimestamp": moments.iso8601(email_address.modified_at),
+        "Tags": found.tags,
+    }
+
+
+def search(tx: ports.ReadTx, call: Call) -> Output:
+    """SearchEmailAddresses."""
+    members = call.members
+    query = calls.query_of(call)
+    page = email_addresses.search_page(
+        tx,
+        call.tenant,
+        members.instance_id,
+        searching.condition(members.search_criteria, members.search_filter),
+        after=call.terms.page_tokens.read(members.next_token, query=query),
+        limit=members.max_results or SEARCH_PAGE_SIZE,
+        count_up_to=COUNTED,
+    )
+    next_after = page.next_after
+    return {
+        "EmailAddresses": [_metadata(call, email_address, link) for email_address, link in page.found],
+        "ApproximateTotalCount": page.total,
+        "NextToken": call.terms.page_tokens.make(next_after, query=query) if next_after else None,
+    }
+
+
+def update_metadata(tx: ports.WriteTx, call: Call) -> Output:
+    """UpdateEmailAddressMetadata. A text that is left out stays; an empty one clears it."""
+    members = call.members
+    email_address_id = email_addresses.update_metadata(
+        tx,
+        call.tenant,
+        members.instance_id,
+        members.email_address_id,
+        display_name=members.display_name,
+        description=members.description,
+        now=call.now,
+        call=calls.tokened(call),
+    )
+    return _id_and_arn(call, email_address_id)
+
+
+def delete(tx: ports.WriteTx, call: Call) -> Output:
+    """DeleteEmailAddress."""
+    email_addresses.delete(tx, call.tenant, call.members.instance_id, call.members.email_address_id)
+    return {}
+
+
+def _address(text: str) -> addresses.Address:
+    try:
+        return addresses.parse(text)
+    except errors.Invalid as error:
+        raise errors.Invalid(f"EmailAddress is not valid: {error.message}.") from error
+
+
+def _id_and_arn(call: Call, email_address_id: str) -> Output:
+    arn = arns.email_address(call.tenant, call.members.instance_id, email_address_id)
+    return {"EmailAddressId": email_address_id, "EmailAddressArn": arn}
+
+
+def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
+    """What Describe and Search both tell. The primary lists its alias; an alias lists nothing."""
+    alias_id = link.alias_of(email_address.id) if link else None
+    members: dict[str, Any] = {
+        "EmailAddressId": email_address.id,
+        "EmailAddressArn": arns.email_address(call.tenant, email_address.instance_id, email_address.id),
+        "EmailAddress": email_address.address.text,
+        "AliasConfigurations": [{"EmailAddressId": alias_id}] if alias_id else [],
+    }
+    if email_address.display_name is not None:
+        members["DisplayName"] = email_address.display_name
+    if email_address.description is not None:
+        members["Description"] = email_address.description
+    return members

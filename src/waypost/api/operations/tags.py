@@ -1,0 +1,28 @@
+"""The operations on tags: TagResource, UntagResource, ListTagsForResource."""
+
+from waypost.api.operations import arns
+from waypost.api.operations.calls import Call, Output
+from waypost.app import ports
+from waypost.app.directory import tags
+
+
+def add(tx: ports.WriteTx, call: Call) -> Output:
+    """TagResource."""
+    tags.add(tx, call.tenant, resource(call), call.members.tags)
+    return {}
+
+
+def remove(tx: ports.WriteTx, call: Call) -> Output:
+    """UntagResource."""
+    tags.remove(tx, call.tenant, resource(call), call.members.tag_keys)
+    return {}
+
+
+def listed(tx: ports.ReadTx, call: Call) -> Output:
+    """ListTagsForResource."""
+    return {"tags": tags.of(tx, call.tenant, resource(call))}
+
+
+def resource(call: Call) -> tags.Resource:
+    """What the call's ARN names. Raises `errors.Invalid`, `errors.NotFound`."""
+    return arns.parse(call.members.resource_arn, call.tenant)

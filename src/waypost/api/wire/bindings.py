@@ -1,0 +1,143 @@
+"""Members outside the body: read from the path, the query and the headers, written to headers."""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from waypost.api.wire import texts
+from waypost.api.wire.http import OCTETS, Request
+
+Shape = Mapping[str, Any]
+
+_ITEM = re.compile(r'[,\s]*(?:"((?:[^"\\]|\\.)*)"|([^,\s][^,]*))')
+_COMMA_BETWEEN_MOMENTS = re.compile(r"(?<![A-Z][a-z]{2}),\s*")
+_NEEDS_QUOTES = re.compile(r'[",]')
+
+
+class Repeated(ValueError):
+    """A parameter that may be there once is there again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an operation's input or output: its name in the model, and where it is on the wire."""
+
+    name: str
+    location: str
+    """`body`, `payload` (it is the body), `uri`, `querystring`, `header`, `headers` (all of a prefix), `statusCode`."""
+    wire_name: str
+    shape_name: str
+    shape: Shape
+    item: Shape | None
+    """What a list or map holds."""
+    is_text: bool
+    packed: bool
+    """A text of JSON, which a header holds in Base64."""
+
+    @property
+    def path(self) -> str:
+        """The member as messages name it."""
+        return self.name[0].lower() + self.name[1:]
+
+
+def from_label(member: Member, label: str) -> Any:
+    """The value of a label, decoded. Raises `ValueError` where it cannot be, as all that read here."""
+    text = decoded(label)
+    return text if member.is_text else texts.read(member.shape, text, texts.ISO_8601)
+
+
+def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
+    """The value, or None where there is none. Raises `Repeated` for a single value that comes again.
+
+    A signature does not tell which of two came first.
+    """
+    if member.item and member.shape["type"] == "map":
+        one_each = member.item["type"] != "list"
+        return {name: _of_parameter(member.item, values[:1] if one_each else values) for name, values in query.items()}
+    values = query.get(member.wire_name)
+    if values is None:
+        return None
+    if member.item:
+        return [_of_parameter(member.item, [value]) for value in values]
+    return _of_parameter(member.shape, values)
+
+
+def from_headers(member: Member, request: Request) -> Any:
+    """The value, or None where there is none."""
+    name = member.wire_name.lower()
+    if member.location == "headers":
+        return {key[len(name) :]: _utf_8(value) for key, value in request.headers if key.startswith(name)}
+    text = request.header(name)
+    if text is None:
+        return None
+    if member.packed:
+        return base64.b64decode(text.encode(*OCTETS), validate=True).decode()
+    if member.item:
+        return [texts.read(member.item, item, texts.RFC_822) for item in _items(member.item, _utf_8(text))]
+    return texts.read(member.shape, _utf_8(text), texts.RFC_822)
+
+
+def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
+    """The headers for a value."""
+    if member.location == "headers":
+        for name, text in value.items():
+            yield (member.wire_name + name).lower().encode(), text.encode()
+        return
+    if member.packed:
+        text = base64.b64encode(value.encode()).decode()
+    elif member.item:
+        text = ", ".join(_quoted(member.item, texts.write(member.item, item, texts.RFC_822)) for item in value)
+    else:
+        text = texts.write(member.shape, value, texts.RFC_822)
+    yield member.wire_name.lower().encode(), text.encode()
+
+
+def parameters(query: str) -> dict[str, list[str]]:
+    """The query, values still encoded: those that nobody reads may be anything. Raises `ValueError`.
+
+    A plus sign is a plus sign, because that is what was signed.
+    """
+    values: dict[str, list[str]] = {}
+    for pair in query.split("&") if query else ():
+        name, _, value = pair.partition("=")
+        values.setdefault(decoded(name), []).append(value)
+    return values
+
+
+def decoded(encoded: str) -> str:
+    """A text without its percent signs; one that no two digits follow stands for itself."""
+    if "%" not in encoded and encoded.isascii():
+        return encoded
+    return unquote_to_bytes(encoded.encode(*OCTETS)).decode()
+
+
+def _of_parameter(shape: Shape, values: list[str]) -> Any:
+    read = [decoded(value) for value in values]
+    if len(read) > 1 and shape["type"] != "list":
+        raise Repeated
+    return read if shape["type"] == "list" else texts.read(shape, read[0], texts.ISO_8601)
+
+
+def _utf_8(text: str) -> str:
+    return text.encode(*OCTETS).decode()
+
+
+def _items(shape: Shape, text: str) -> list[str]:
+    """The items of a list in a header. A text may be quoted; a date has a comma of its own."""
+    if shape["type"] == "timestamp":
+        return _COMMA_BETWEEN_MOMENTS.split(text)
+    found: list[str] = []
+    end = 0
+    while match := _ITEM.match(text, end):
+        found.append(match[2].rstrip() if match[1] is None else re.sub(r"\\(.)", r"\1", match[1]))
+        end = match.end()
+    return found
+
+
+def _quoted(shape: Shape, text: str) -> str:
+    if shape["type"] == "timestamp" or not _NEEDS_QUOTES.search(text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'

@@ -1,0 +1,79 @@
+"""JSON as members of the model, and back: names on the wire, moments, and floats that are no numbers.
+
+Where a shape has nothing of these, JSON and members are the same, and nobody needs to walk them. With Connect that is
+so everywhere.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from waypost.api.wire import texts
+
+Shape = Mapping[str, Any]
+
+
+class JsonForm:
+    """The JSON of the shapes of a model."""
+
+    def __init__(self, shapes: Mapping[str, Shape]) -> None:
+        self._shapes = shapes
+
+    def is_plain(self, name: str, *, inside: frozenset[str] = frozenset()) -> bool:
+        """Whether members of this shape are in JSON as they are with us. `inside` are the shapes around it."""
+        shape = self._shapes[name]
+        if shape["type"] in ("float", "double") or _is_written(shape):
+            return False
+        members = shape.get("members", {})
+        if any(_wire_name(member, reference) != member for member, reference in members.items()):
+            return False
+        inner = {part["shape"] for part in (*members.values(), shape.get("member"), shape.get("value")) if part}
+        return all(self.is_plain(part, inside=inside | {name}) for part in inner - inside - {name})
+
+    def read(self, name: str, value: Any) -> Any:
+        """The members in a JSON value. What has another type than the shape is handed on for the types to refuse."""
+        shape = self._shapes[name]
+        match shape["type"], value:
+            case "structure", dict() if not shape.get("document"):
+                return {
+                    member: self.read(reference["shape"], value[_wire_name(member, reference)])
+                    for member, reference in shape["members"].items()
+                    if _wire_name(member, reference) in value
+                }
+            case "list", list():
+                return [self.read(shape["member"]["shape"], item) for item in value]
+            case "map", dict():
+                return {key: self.read(shape["value"]["shape"], item) for key, item in value.items()}
+            case "float" | "double", str():
+                return texts.NO_NUMBERS.get(value, value)
+            case "timestamp", str() if _is_written(shape):
+                return texts.read_timestamp(value, shape["timestampFormat"])
+        return value
+
+    def write(self, name: str, value: Any) -> Any:
+        """The JSON value of members; what is None is left out."""
+        shape = self._shapes[name]
+        match shape["type"]:
+            case "structure" if not shape.get("document"):
+                return {
+                    _wire_name(member, reference): self.write(reference["shape"], value[member])
+                    for member, reference in shape["members"].items()
+                    if value.get(member) is not None
+                }
+            case "list":
+                return [self.write(shape["member"]["shape"], item) for item in value]
+            case "map":
+                return {key: self.write(shape["value"]["shape"], item) for key, item in value.items()}
+            case "float" | "double":
+                return texts.write_float(value)
+            case "timestamp":
+                return texts.write_timestamp(value, shape.get("timestampFormat", texts.SECONDS))
+        return value
+
+
+def _is_written(shape: Shape) -> bool:
+    """Whether it is a moment that JSON holds as text; without a word it is a number of seconds."""
+    return bool(shape.get("timestampFormat", texts.SECONDS) != texts.SECONDS)
+
+
+def _wire_name(member: str, reference: Mapping[str, Any]) -> str:
+    return str(reference.get("locationName", member))

@@ -1,0 +1,167 @@
+"""Requests and responses without sockets: a request to an operation and its members, an output or error to a response.
+
+There are two forms. In rest-json, which all SDKs send, method and path name the operation, and members are in the
+path, the query, headers and the body. In JSON 1.1, which the examples on the API's page have, a request is `POST /`;
+the header X-Amz-Target names the operation, and all members are in the body. No form asks for a content type.
+
+What the model does not know is passed over. JSON 1.1 has no translation (`json_form`), which Connect does not need.
+
+Source: the AWS protocols restJson1 and awsJson1_1 (Smithy documentation); docs/aws-differences.md for what they leave
+open.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from waypost.api.errors import ApiError, translate
+from waypost.api.wire import bodies, constraints, rest_json, shapes
+from waypost.api.wire.http import Request, Response
+from waypost.domain.errors import Invalid
+
+TARGET_PREFIX = "AmazonConnectService."
+"""What the name of an operation follows in X-Amz-Target."""
+
+_BACKSLASH = ord("\\")
+
+
+class Form(msgspec.Struct, frozen=True):
+    """How a request is written, and so its answer."""
+
+    content_type: bytes
+    has_target: bool
+    """Whether X-Amz-Target names the operation, and the body has all members."""
+
+
+REST_JSON = Form(rest_json.CONTENT_TYPE, has_target=False)
+JSON_1_1 = Form(b"application/x-amz-json-1.1", has_target=True)
+
+
+class Match(msgspec.Struct, frozen=True):
+    """The operation that a request names, with the labels of the path, still encoded."""
+
+    operation: shapes.Operation
+    form: Form
+    labels: Mapping[str, str]
+
+
+class Protocol:
+    """The wire form of a service model."""
+
+    def __init__(self, model: shapes.Model) -> None:
+        self._operations = model.operations
+        self._constraints = constraints.Constraints(model)
+        self._routes: dict[tuple[str, int], list[shapes.Operation]] = {}
+        self._greedy_routes: list[shapes.Operation] = []
+        for operation in model.operations.values():
+            if operation.is_greedy:
+                self._greedy_routes.append(operation)
+            else:
+                self._routes.setdefault((operation.method, len(operation.segments)), []).append(operation)
+
+    def route(self, request: Request) -> Match:
+        """Find the operation. Works on the raw path, split before decoding: a label may hold an encoded slash.
+
+        Raises `ApiError` UnknownOperationException.
+        """
+        segments = request.raw_path.split("/")[1:]
+        for operation in self._routes.get((request.method, len(segments)), ()):
+            labels = _match(operation.segments, segments)
+            if labels is not None:
+                return Match(operation, REST_JSON, labels)
+        for operation in self._greedy_routes:
+            fixed = len(operation.segments) - 1
+            if operation.method == request.method and len(segments) > fixed:
+                labels = _match(operation.segments, [*segments[:fixed], "/".join(segments[fixed:])])
+                if labels is not None:
+                    return Match(operation, REST_JSON, labels)
+        if form(request.method, request.raw_path).has_target:
+            return self._target(request.header("x-amz-target"))
+        raise self._unknown(f"{request.method} {request.raw_path[:200]}")
+
+    def _target(self, target: str | None) -> Match:
+        if target is None:
+            raise self._unknown("POST / without the header X-Amz-Target")
+        operation = self._operations.get(target.removeprefix(TARGET_PREFIX))
+        if operation is None or not target.startswith(TARGET_PREFIX):
+            raise self._unknown(f"X-Amz-Target {target[:200]}")
+        return Match(operation, JSON_1_1, {})
+
+    def _unknown(self, what: str) -> ApiError:
+        """The refusal of a request for no operation of ours. It lists ours: most often another one of AWS was meant."""
+        names = ", ".join(sorted(self._operations))
+        return ApiError(
+            "UnknownOperationException", 404, f"{what} is not an operation of Waypost. Its operations are {names}."
+        )
+
+    def parse(self, match: Match, request: Request) -> Any:
+        """The members of the request, as the operation's input type: every one of them checked.
+
+        Raises `ApiError`: InvalidRequestException where the body is no JSON or a member has the wrong JSON type,
+        else InvalidParameterException (where the operation has it), naming all members that break a constraint.
+        """
+        operation, body = match.operation, request.body
+        in_body = match.form.has_target
+        members = bodies.members(body) if in_body else rest_json.members(operation, match.labels, request)
+        try:
+            parsed = msgspec.convert(members, operation.input_type)
+        except msgspec.ValidationError as error:
+            raise self._explained(operation, members) from error
+        # The types let the character NUL pass, but no database keeps it. It can only be written with escapes.
+        if (_BACKSLASH in body and b"\\u0000" in body) or "%00" in request.raw_path or "%00" in request.query:
+            self._refuse_nul(operation, members)
+        return parsed
+
+    def _refuse_nul(self, operation: shapes.Operation, members: Mapping[str, Any]) -> None:
+        # It may be in what nobody reads.
+        if self._constraints.broken(operation.input.shape, members):
+            raise self._explained(operation, members)
+
+    def _explained(self, operation: shapes.Operation, members: Mapping[str, Any]) -> ApiError:
+        violations = self._constraints.broken(operation.input.shape, members)
+        wrong_types = [violation.text for violation in violations if violation.wrong_type]
+        if wrong_types:
+            return bodies.invalid_request("; ".join(wrong_types) + ".")
+        texts = [violation.text for violation in violations]
+        count = f"{len(texts)} validation error{'s' if len(texts) > 1 else ''} detected: "
+        return translate(Invalid(count + "; ".join(texts)), operation.errors)
+
+
+def form(method: str, path: str) -> Form:
+    """The form of a request, known even where it is refused before anyone looks for the operation."""
+    return JSON_1_1 if path == "/" and method == "POST" else REST_JSON
+
+
+def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: Form = REST_JSON) -> Response:
+    """The answer of an operation; what is None is left out.
+
+    One without an output shape answers with no body at all in rest-json, and with an empty object in JSON 1.1.
+    """
+    layout = operation.output
+    if layout is None:
+        return Response(200, b"{}" if form.has_target else b"", form.content_type)
+    output = {name: value for name, value in output.items() if value is not None}
+    if layout.is_plain:
+        return Response(200, msgspec.json.encode(output), form.content_type)
+    return rest_json.response(layout, output, operation.json.write)
+
+
+def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
+    """An error's answer. The model names the member `Message`; AWS's own front answers `message`."""
+    # A message may quote what came over the wire, and that may be any octets.
+    message = error.message.encode("utf-8", "replace").decode()
+    body = {"Message" if modelled else "message": message}
+    if form.has_target:
+        body = {"__type": error.code, **body}
+    return Response(error.status, msgspec.json.encode(body), form.content_type, error.code)
+
+
+def _match(template: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
+    labels = {}
+    for wanted, segment in zip(template, segments, strict=True):
+        if wanted.startswith("{"):
+            labels[wanted[1:-1]] = segment
+        elif wanted != segment:
+            return None
+    return labels

@@ -1,0 +1,1 @@
+"""Use cases of instances, email addresses, alias links, tags and access keys."""

@@ -1,0 +1,64 @@
+"""Alias links: associate, disassociate."""
+
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.app.directory import email_addresses, idempotency
+from waypost.domain.directory import aliases
+from waypost.domain.directory.instances import Tenant
+
+
+def associate(
+    tx: ports.WriteTx,
+    tenant: Tenant,
+    instance_id: str,
+    *,
+    primary_id: str,
+    alias_id: str,
+    now: datetime,
+    call: idempotency.TokenedCall | None = None,
+) -> None:
+    """Make one email address the alias of another in the same instance.
+
+    Raises `errors.NotFound` naming what is missing, `errors.Invalid` for an address and itself,
+    `errors.Conflict` where a link is in the way, `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
+        links = tx.links_of((primary_id, alias_id))
+        link = aliases.associate(
+            primary_id,
+            alias_id,
+            link_of_primary=links.get(primary_id),
+            link_of_alias=links.get(alias_id),
+            now=now,
+        )
+        tx.add_link(link)
+        return ""
+
+    idempotency.once(tx, call, now=now, effect=effect)
+
+
+def disassociate(
+    tx: ports.WriteTx,
+    tenant: Tenant,
+    instance_id: str,
+    *,
+    primary_id: str,
+    alias_id: str,
+    now: datetime,
+    call: idempotency.TokenedCall | None = None,
+) -> None:
+    """End the link between exactly these two. Mail accepted before keeps its destinations.
+
+    Raises `errors.NotFound` for an instance, email address or link that is not there, `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
+        link = tx.links_of((primary_id,)).get(primary_id)
+        tx.remove_link(aliases.disassociate(primary_id, alias_id, link_of_primary=link))
+        return ""
+
+    idempotency.once(tx, call, now=now, effect=effect)

@@ -1,0 +1,104 @@
+"""Instances: create, describe, list, delete."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.app.directory import idempotency
+from waypost.domain import errors
+from waypost.domain.directory import tags as tagging
+from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
+
+OLDEST_AMONG = 1_000
+"""Instances that are looked through for the oldest; AWS allows two in a region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some instances, and the id to continue after, or None if these were the last."""
+
+    instances: list[Instance]
+    next_after: str | None
+
+
+def create(
+    tx: ports.WriteTx,
+    instance: Instance,
+    *,
+    tags: Mapping[str, str],
+    call: idempotency.TokenedCall | None = None,
+) -> str:
+    """Create the instance, as of its own `created_at`, and return its id.
+
+    Raises `errors.Duplicate` if the instance alias is taken, `errors.Invalid` for a tag, `errors.TokenReused`.
+    """
+    tagging.refuse_reserved(tags)
+
+    def effect() -> str:
+        if instance.alias and tx.has_instance_alias(instance.alias):
+            raise errors.Duplicate(ALIAS_IS_USED)
+        tx.add_instance(instance, tags)
+        return instance.id
+
+    return idempotency.once(tx, call, now=instance.created_at, effect=effect)
+
+
+def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
+    """The tenant's instance with this id. Raises `errors.NotFound`."""
+    instance = tx.instance(tenant, instance_id)
+    if instance is None:
+        raise not_found(tenant, instance_id)
+    return instance
+
+
+def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
+    """Hold the tenant's instance for this transaction. Raises `errors.NotFound`, `errors.Busy`."""
+    instance = tx.lock_instance(tenant, instance_id)
+    if instance is None:
+        raise not_found(tenant, instance_id)
+    return instance
+
+
+def not_found(tenant: Tenant, instance_id: str) -> errors.NotFound:
+    """The error for an instance that the tenant does not have."""
+    return errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
+
+
+def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instance, Mapping[str, str]]:
+    """The tenant's instance with this id, and its tags. Raises `errors.NotFound`."""
+    instance = get(tx, tenant, instance_id)
+    return instance, tx.instance_tags(tenant, instance_id)
+
+
+def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
+    """Up to `limit` instances of the tenant, in the order of their ids, behind the id `after`."""
+    found = tx.instances(tenant, after=after, limit=limit + 1)
+    more = len(found) > limit
+    return Page(found[:limit], found[limit - 1].id if more else None)
+
+
+def oldest(tx: ports.ReadTx, tenant: Tenant) -> Instance | None:
+    """The tenant's first instance, which tools are pointed at unless somebody says otherwise."""
+    found = tx.instances(tenant, after="", limit=OLDEST_AMONG)
+    return min(found, key=lambda instance: instance.created_at, default=None)
+
+
+def delete(
+    tx: ports.WriteTx,
+    tenant: Tenant,
+    instance_id: str,
+    *,
+    now: datetime,
+    call: idempotency.TokenedCall | None = None,
+) -> None:
+    """Delete an instance with its email addresses and their alias links; mail already delivered stays.
+
+    Raises `errors.NotFound`, `errors.TokenReused`.
+    """
+
+    def effect() -> str:
+        tx.remove_instance(lock(tx, tenant, instance_id).id)
+        return ""
+
+    idempotency.once(tx, call, now=now, effect=effect)

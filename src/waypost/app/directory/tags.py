@@ -1,0 +1,54 @@
+"""Tags of instances and email addresses: add, remove, list."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from waypost.app import ports
+from waypost.app.directory import email_addresses, instances
+from waypost.domain.directory import tags
+from waypost.domain.directory.instances import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What has tags: an instance, or an email address in it."""
+
+    instance_id: str
+    email_address_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the one that the tags are of."""
+        return self.email_address_id or self.instance_id
+
+
+def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str]:
+    """The tags of a resource. Raises `errors.NotFound`, naming what is missing."""
+    if resource.email_address_id is None:
+        _, found = instances.describe(tx, tenant, resource.instance_id)
+        return found
+    return email_addresses.describe(tx, tenant, resource.instance_id, resource.email_address_id).tags
+
+
+def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str, str]) -> None:
+    """Add tags to a resource; a key that it has gets the new value.
+
+    Raises `errors.NotFound`, and `errors.Invalid` for a reserved key or too many tags.
+    """
+    _lock(tx, tenant, resource)
+    tags.check_together(of(tx, tenant, resource), new)
+    tx.put_tags(resource.id, new)
+
+
+def remove(tx: ports.WriteTx, tenant: Tenant, resource: Resource, keys: Sequence[str]) -> None:
+    """Take tags off a resource; a key that it does not have is no matter. Raises `errors.NotFound`."""
+    _lock(tx, tenant, resource)
+    tx.remove_tags(resource.id, keys)
+
+
+def _lock(tx: ports.WriteTx, tenant: Tenant, resource: Resource) -> None:
+    """Hold a resource, so that two calls do not add to the same tags at once. Raises `errors.NotFound`."""
+    if resource.email_address_id is None:
+        instances.lock(tx, tenant, resource.instance_id)
+    else:
+        email_addresses.lock(tx, tenant, resource.instance_id, resource.email_address_id)

@@ -1,0 +1,1 @@
+"""Use cases of messages: accepting, explaining and tracing them, and how long they are kept."""

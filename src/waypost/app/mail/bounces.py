@@ -1,0 +1,120 @@
+"""Bounces that come back to a sender that we had rewritten (SRS): whose mail that was, and what is done then.
+
+The bounce is kept in the inbox of the email address whose copy it is about, the trace of that message tells of it, and
+its sender is told, as if the delivery had failed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.mail import notify, trace
+from waypost.app.mail.deliveries import tell
+from waypost.domain.directory.addresses import Address
+from waypost.domain.dsn import reports
+from waypost.domain.dsn.notices import Action, Fate
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Message
+from waypost.domain.mailauth import srs
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What came back: the message that we sent on, and one of its deliveries."""
+
+    message: Message
+    delivery: Delivery
+    address: Address
+    """The rewritten sender, to which the bounce came."""
+
+    def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
+        """The delivery of the bounce: into the inbox, and never over a route, where it could go in a circle."""
+        header = messages.trace_header(
+            bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
+        )
+        return Delivery(
+            message_id=bounce.id,
+            email_address_id=self.delivery.email_address_id,
+            account=self.delivery.account,
+            address=self.delivery.address,
+            reason=Reason.RETURNED,
+            sent_to=self.address.text,
+            via=None,
+            status=Status.DELIVERED,
+            trace_header=header,
+        )
+
+
+def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
+    """The message that an address of ours for bounces stands for; None if it is none, or too old, or forged."""
+    local, _, domain = address.key.rpartition("@")
+    if not deployment.srs_domain or domain != deployment.srs_domain:
+        return None
+    claimed = srs.claims(local)
+    if claimed is None:
+        return None
+    for message in tx.messages_between(claimed.first_id, claimed.last_id, limit=_FEW):
+        for delivery in tx.all_deliveries_of(message.id):
+            key_of = deployment.srs_key_for(delivery.email_address_id)
+            if srs.reverse(local, now=now, key_of=key_of):
+                has_room = len(_bounces_of(tx, delivery)) < BOUNCES_TAKEN
+                return Original(message, delivery, address) if has_room else None
+    return None
+
+
+_FEW = 4
+"""Messages that can have one short id: two servers would have to begin them in the same millisecond."""
+
+BOUNCES_TAKEN = 20
+"""Bounces that are taken for one delivery. Whoever has seen its rewritten sender could send any number."""
+
+
+def _bounces_of(tx: ports.ReadTx, delivery: Delivery) -> list[ports.TraceEvent]:
+    return tx.events_about(delivery.message_id, trace.LATE_BOUNCE, delivery.address.text, limit=BOUNCES_TAKEN)
+
+
+def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
+    """Why the sender does not hear of a bounce; empty if they do."""
+    if report is None:
+        return "what came back is no report (RFC 3464), so it does not say that the message failed"
+    if report.action != "failed":
+        return f"it says that the message is {report.action or 'something unknown'}, and not that it failed"
+    return "" if is_first else "the sender was told of an earlier bounce"
+
+
+def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
+    """As `find`, for some addresses; those that are none are left out."""
+    found = [find(tx, deployment, address, now) for address in addresses]
+    return [one for one in found if one]
+
+
+def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *, now: datetime) -> None:
+    """Tell of a bounce in the traces of its messages. Their senders are to be told, if it says that the message failed.
+
+    There can be as many as a message has recipients; the bounce is read once.
+    """
+    if not originals:
+        return
+    report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
+    for original in originals:
+        _attach(tx, original, bounce.id, report, now=now)
+
+
+def _attach(
+    tx: ports.WriteTx, original: Original, bounce_id: str, report: reports.Report | None, *, now: datetime
+) -> None:
+    delivery = original.delivery
+    told: dict[str, str | int] = {"bounce": bounce_id}
+    if report:
+        said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
+        told |= {name: value for name, value in said.items() if value}
+    is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, delivery))
+    tell(tx, delivery, trace.LATE_BOUNCE, told, now=now)
+    why_not = _why_not_told(report, is_first=is_first)
+    if report is None or why_not:
+        tell(tx, delivery, trace.NOT_NOTIFIED, {"what": Action.FAILED.value, "because": why_not}, now=now)
+        return
+    notify.owe(tx, delivery, Fate(action=Action.FAILED, status=report.status or "5.0.0"), now=now)

@@ -1,0 +1,379 @@
+"""Notices: messages of our own, that tell a sender what became of their mail, and an owner what goes wrong.
+
+What happened is written down as owed in the very transaction in which it happened (`owe`), so it is told also if the
+server is killed right then. A transaction of its own writes the notice, or into the trace why there is none (`write`):
+neither the client whose message it is nor anybody else waits for it. A notice is a message as any other: it has an id,
+a trace, and a delivery, which waits in the queue if it goes to somebody who is not ours.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.mail import trace
+from waypost.app.mail.deliveries import tell
+from waypost.app.mail.recipients import find_owner
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.domain.dsn import notices, reports, returned_content
+from waypost.domain.dsn.notices import Action, Fate, Permission, Told
+from waypost.domain.dsn.redact import one_line
+from waypost.domain.mail import messages, routes
+from waypost.domain.mail.delivery import (
+    AttemptResult,
+    Delivery,
+    Event,
+    Notify,
+    Protocol,
+    Reason,
+    Stage,
+    Status,
+    Trouble,
+)
+from waypost.domain.mail.messages import Envelope, Message
+
+NewId = Callable[[], str]
+"""Gives an id to a message that we write."""
+
+ELSEWHERE = "notice"
+"""In place of the id of an email address, for the delivery of a notice to somebody who is not ours."""
+
+AT_ONCE = 10
+"""Recipients of which one notice tells, so that the transaction that writes it is short. Of more, several tell."""
+
+SOON = timedelta(minutes=1)
+"""A notice waits for deliveries of its message that are due by then, so that it can tell of them, too."""
+
+LONGEST_WAIT = timedelta(minutes=2)
+"""So long a notice waits at most."""
+
+_ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
+"""How a sender asks for a notice (RFC 3461 section 4.1); the other actions are successes."""
+
+_About = tuple[ports.Owed, Delivery]
+
+
+# What is owed.
+
+
+def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> None:
+    """The sender is to be told what became of a delivery.
+
+    Where its address was addressed itself and through its alias, they are told of both, as they would be if the alias
+    had been of somebody else: else the number of notices would tell whose alias it is.
+    """
+    recipients = [delivery.sent_to]
+    if delivery.also_for and fate.action in _ASKED_AS:
+        recipients.append(delivery.also_for)
+    tx.owe([_owed(delivery, recipient, fate.action.value, _details(fate), now) for recipient in recipients])
+
+
+def owe_successes(
+    tx: ports.WriteTx, deliveries: Sequence[Delivery], message: Message, action: Action, *, now: datetime
+) -> bool:
+    """The sender is to be told of those that have arrived, if they asked for it; also where nobody tells them more.
+
+    Returns whether anything is owed. Nobody is told of a copy that an alias has forwarded (RFC 3461 section 5.2.7.2).
+    """
+    wishes = message.envelope.wishes()
+    if not wishes:  # as nearly always
+        return False
+    asked = [
+        delivery
+        for delivery in deliveries
+        if delivery.reason is Reason.DIRECT
+        and delivery.sent_to in wishes
+        and Notify.SUCCESS in wishes[delivery.sent_to].notify
+    ]
+    details = _details(Fate(action=action, status="2.0.0"))
+    tx.owe([_owed(delivery, delivery.sent_to, action.value, details, now) for delivery in asked])
+    return bool(asked)
+
+
+def owe_owner(tx: ports.WriteTx, delivery: Delivery, *, now: datetime) -> None:
+    """The owner of an email address is to be told that its mail goes in a circle."""
+    if delivery.reason is not Reason.NOTICE:
+        tx.owe([_owed(delivery, "", ports.OWNER_OF_LOOP, {}, now)])
+
+
+def _owed(
+    delivery: Delivery, recipient: str, action: str, details: Mapping[str, str | int], now: datetime
+) -> ports.Owed:
+    return ports.Owed(
+        message_id=delivery.message_id,
+        action=action,
+        recipient=recipient,
+        email_address_id=delivery.email_address_id,
+        at=now,
+        fate=details,
+    )
+
+
+def _details(fate: Fate) -> dict[str, str | int]:
+    """A fate, as it is kept until the notice is written."""
+    details: dict[str, str | int] = {"status": fate.status}
+    if fate.attempted_at:
+        details["attempted_at"] = fate.attempted_at.isoformat()
+    if fate.retried_until:
+        details["retried_until"] = fate.retried_until.isoformat()
+    if result := fate.result:
+        details |= {"protocol": result.protocol.value, "stage": result.stage.value, "peer": one_line(result.peer)}
+        details |= {"enhanced": one_line(result.enhanced), "text": one_line(result.text)}
+        details |= {"code": result.code} if result.code is not None else {}
+        details |= {"trouble": result.trouble.value} if result.trouble else {}
+    return details
+
+
+def _fate(owed: ports.Owed) -> Fate:
+    """What `_details` has kept."""
+    kept = {name: str(value) for name, value in owed.fate.items()}
+    result = None
+    if "protocol" in kept:
+        result = AttemptResult(
+            protocol=Protocol(kept["protocol"]),
+            stage=Stage(kept["stage"]),
+            peer=kept["peer"],
+            code=int(kept["code"]) if "code" in kept else None,
+            enhanced=kept["enhanced"],
+            trouble=Trouble(kept["trouble"]) if "trouble" in kept else None,
+            text=kept["text"],
+        )
+    return Fate(
+        action=Action(owed.action),
+        status=kept["status"],
+        result=result,
+        attempted_at=_moment(kept.get("attempted_at")),
+        retried_until=_moment(kept.get("retried_until")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+# What is written.
+
+
+def next_owed(tx: ports.ReadTx, *, now: datetime) -> ports.Owing | None:
+    """The next notice that can be written; None if there is none at this moment."""
+    return tx.owed(now=now, soon=now + SOON, owed_before=now - LONGEST_WAIT)
+
+
+def write(
+    tx: ports.WriteTx, deployment: Deployment, owing: ports.Owing, *, new_id: NewId | None, now: datetime
+) -> None:
+    """Write one notice that is owed, or into the trace why there is none. Without `new_id` there is none.
+
+    It tells of `AT_ONCE` recipients at most; of the others the next one does.
+    """
+    tells_owner = owing.action == ports.OWNER_OF_LOOP
+    owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
+    message = next(iter(tx.messages_between(owing.message_id, owing.message_id, limit=1)), None)
+    if not owed or message is None:  # another server has written it, or retention has let go of all of it
+        return
+    about = [(one, found) for one in owed if (found := tx.delivery(one.message_id, one.email_address_id))]
+    if new_id is None:
+        _not_told(tx, owing, about, "something went wrong on our side; the log says what", now)
+    elif tells_owner:
+        for _, delivery in about:
+            _tell_owner(tx, deployment, delivery, message, new_id=new_id, now=now)
+    elif about:
+        _tell_sender(tx, deployment, message, about, new_id=new_id, now=now)
+    tx.remove_octets_if_spent(message.id)
+
+
+def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
+    """Delete a notice about which not even the trace can be written, because the store has something unreadable.
+
+    Else the next look would find it again, and no other notice would be written.
+    """
+    tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
+
+
+def _tell_owner(
+    tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
+) -> None:
+    """Put one notice a day into the inbox of an email address whose mail goes in a circle."""
+    if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
+        return
+    notice_id, path = new_id(), trace.path(tx, delivery)
+    octets = notices.owner_notice(delivery, message, path, hostname=deployment.hostname, notice_id=notice_id, now=now)
+    told = _message(notice_id, delivery.address.text, octets, deployment, now)
+    kept = Delivery(
+        message_id=notice_id,
+        email_address_id=delivery.email_address_id,
+        account=delivery.account,
+        address=delivery.address,
+        reason=Reason.NOTICE,
+        sent_to=delivery.address.text,
+        via=None,
+        status=Status.DELIVERED,
+        trace_header=b"",
+    )
+    _add(tx, told, octets, kept, about=message.id, what="a mail loop", now=now)
+    detail: dict[str, str | int] = {"what": "a mail loop", "whom": "owner", "notice": notice_id}
+    tell(tx, delivery, trace.NOTIFIED, detail, now=now)
+
+
+def _tell_sender(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    message: Message,
+    about: Sequence[_About],
+    *,
+    new_id: NewId,
+    now: datetime,
+) -> None:
+    """Send the sender a notice about some deliveries, or write into the trace why there is none."""
+    owing, envelope = ports.Owing(message.id, about[0][0].action), message.envelope
+    action = Action(owing.action)
+    address, ours = _sender_of(tx, deployment, envelope)
+
+    def permission(one: _About, *, is_report: bool = False) -> Permission:
+        return notices.may_bounce(
+            sender=envelope.sender,
+            reason=one[1].reason,
+            what=_ASKED_AS.get(action, Notify.SUCCESS),
+            notify=envelope.wishes_for(one[0].recipient).notify,
+            mode=deployment.bounces,
+            is_authentic=message.is_authentic,
+            is_report=is_report,
+            is_outside=ours is None,
+            confirms_outside=deployment.confirm_outside,
+        )
+
+    told = []
+    for one in about:
+        given = permission(one)
+        if given.granted:
+            told.append(one)
+        else:
+            _not_told(tx, owing, [one], given.because, now)
+    if not told:
+        return
+    via = deployment.bounces_via
+    if address is None or (ours is None and (via is None or via.is_inbox)):
+        because = "no route for notices is set (bounces_via), and the sender is no address here"
+        _not_told(tx, owing, told, because, now)
+        return
+    is_whole = notices.gives_whole(message, action, is_outside=ours is None)
+    limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.LOOKED_AT
+    original = tx.octets(message.id, start=0, limit=limit)  # only now is anything of the message needed
+    header = original[: messages.end_of_header(original)]
+    if reports.is_report(header):
+        _not_told(tx, owing, told, permission(told[0], is_report=True).because, now)
+        return
+    account = ours.account if ours else told[0][1].account
+    if ours is None:  # what is sent outside is in the queue of an account, which may know of its own mail alone
+        tx.owe([one for one, delivery in told if delivery.account != account])
+        told = [one for one in told if one[1].account == account]
+    notice_id = new_id()
+    octets = notices.notice(
+        _in_order(told, envelope),
+        message,
+        original=original if is_whole else header,
+        is_whole=is_whole,
+        hostname=deployment.hostname,
+        notice_id=notice_id,
+        now=now,
+    )
+    goes_to = Delivery(
+        message_id=notice_id,
+        email_address_id=ours.id if ours else ELSEWHERE,
+        account=account,
+        address=address,
+        reason=Reason.NOTICE,
+        sent_to=envelope.sender,
+        via=None,
+        status=Status.DELIVERED if ours else Status.QUEUED,
+        trace_header=b"",
+        kept=ours is not None,
+        destination=routes.destination(via, address) if via and not ours else "",
+    )
+    written = _message(notice_id, envelope.sender, octets, deployment, now)
+    _add(tx, written, octets, goes_to, about=message.id, what=action.value, now=now)
+    detail: dict[str, str | int] = {"what": action.value, "whom": "sender", "notice": notice_id}
+    _tell_each(tx, told, trace.NOTIFIED, detail, now)
+
+
+def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
+    """What the notice tells of each recipient, once, in the order in which the sender named them.
+
+    Where both copies of an alias have failed, what is told is of its own: that is no secret.
+    """
+    of_recipient: dict[str, Told] = {}
+    for owed, delivery in told:
+        is_forwarded = delivery.reason is not Reason.DIRECT or owed.recipient != delivery.sent_to
+        if owed.recipient not in of_recipient or not is_forwarded:
+            of_recipient[owed.recipient] = Told(
+                recipient=owed.recipient,
+                fate=_fate(owed),
+                is_forwarded=is_forwarded,
+                wishes=envelope.wishes_for(owed.recipient),
+            )
+    place = {recipient: number for number, recipient in enumerate(envelope.recipients)}
+    return sorted(of_recipient.values(), key=lambda one: place.get(one.recipient, len(place)))
+
+
+def _sender_of(
+    tx: ports.ReadTx, deployment: Deployment, envelope: Envelope
+) -> tuple[addresses.Address | None, EmailAddress | None]:
+    """The address of a sender, if it is one, and its email address here, if there is one."""
+    try:
+        address = addresses.parse(envelope.sender)
+    except errors.Invalid:
+        return None, None
+    return address, find_owner(tx, deployment, address)
+
+
+def is_outside(tx: ports.ReadTx, deployment: Deployment, envelope: Envelope) -> bool:
+    """Whether the sender has no email address here."""
+    return _sender_of(tx, deployment, envelope)[1] is None
+
+
+def _not_told(tx: ports.WriteTx, owing: ports.Owing, about: Sequence[_About], because: str, now: datetime) -> None:
+    _tell_each(tx, about, trace.NOT_NOTIFIED, {"what": owing.action, "because": because}, now)
+
+
+def _tell_each(
+    tx: ports.WriteTx, about: Sequence[_About], kind: str, detail: Mapping[str, str | int], now: datetime
+) -> None:
+    """Tell each delivery's trace, once."""
+    for delivery in {delivery.id: delivery for _, delivery in about}.values():
+        tell(tx, delivery, kind, detail, now=now)
+
+
+def _message(notice_id: str, to: str, octets: bytes, deployment: Deployment, now: datetime) -> Message:
+    facts = messages.read_header(octets)
+    is_ascii = octets.isascii()
+    envelope = Envelope(
+        sender="",
+        recipients=(to,),
+        helo=deployment.hostname,
+        peer="",
+        protocol="local" if to.isascii() else "UTF8local",
+        body="7BIT" if is_ascii else "8BITMIME",
+    )
+    return Message(
+        id=notice_id,
+        envelope=envelope,
+        received_at=now,
+        size=len(octets),
+        subject=facts.subject,
+        header_id=facts.header_id,
+    )
+
+
+def _add(
+    tx: ports.WriteTx, told: Message, octets: bytes, delivery: Delivery, *, about: str, what: str, now: datetime
+) -> None:
+    kind = Event.DELIVERED if delivery.kept else Event.QUEUED
+    detail: dict[str, str | int] = {
+        "address": delivery.address.text,
+        "because": f"a notice about message {about}: {what}",
+    }
+    if delivery.destination:
+        detail["destination"] = delivery.destination
+    tx.add_message(told, octets, [delivery], [ports.TraceEvent(now, kind, detail)])

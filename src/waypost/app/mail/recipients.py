@@ -1,0 +1,46 @@
+"""Which email addresses the recipients of mail are: by their own address, or without their subaddress."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.domain.directory import addresses
+from waypost.domain.directory.addresses import Address
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.domain.mail.routing import Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The recipients of a message, at one moment."""
+
+    present: list[Recipient]
+    """Those that are an email address here, in the order in which they were asked for."""
+    unknown: list[Address]
+    """The others."""
+    routes_revision: str
+    """Which routes hold at this moment, for `ports.ReadTx.stored_routes`."""
+
+
+def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
+    """Look up all recipients of a message in one query; for each, the first of its `owner_keys` that exists."""
+    keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
+    owners = tx.owners([key for candidates in keys for key in candidates])
+    found = Found([], [], owners.routes_revision)
+    for address, candidates in zip(recipients, keys, strict=True):
+        for key in candidates:
+            if key in owners.found:
+                found.present.append(Recipient(address, *owners.found[key]))
+                break
+        else:
+            found.unknown.append(address)
+    return found
+
+
+def find_owner(tx: ports.ReadTx, deployment: Deployment, address: Address) -> EmailAddress | None:
+    """The email address that gets mail for an address; None if there is none."""
+    for key in addresses.owner_keys(address, deployment.subaddressed):
+        if found := tx.email_address_by_key(key):
+            return found
+    return None

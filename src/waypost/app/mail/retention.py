@@ -1,0 +1,170 @@
+"""Letting go of mail that is older, or more, than the rules of `domain.retention` allow.
+
+It is done in many small transactions, so that mail and calls are not held up, and it may be stopped after any of them.
+A delivery goes by its row; with the last delivery of a message its trace and its octets go, too.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+
+from waypost.app import ports
+from waypost.app.mail import accept
+from waypost.domain.directory.addresses import Address
+from waypost.domain.mail import retention
+from waypost.domain.mail.retention import Delivered, Inbox, Rule
+
+T = TypeVar("T")
+
+INBOXES_AT_ONCE = 100
+
+LOOKED_AT_ONCE = 500
+"""Deliveries that one look sees. Other searches wait for it."""
+
+PURGED_AT_ONCE = 100
+"""Deliveries that one transaction lets go of."""
+
+OCTETS_AT_ONCE = 2 * 1024 * 1024
+"""Octets of messages that one transaction lets go of. What a message has beyond that goes in further ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What went from an inbox, or would go."""
+
+    inbox: Inbox
+    deliveries: int = 0
+    octets: int = 0
+    """Of the messages in it, as sent after DATA. What another inbox has too is still on the disk."""
+
+    def and_also(self, gone: Sequence[Delivered]) -> "Purge":
+        """The same, and these."""
+        octets = sum(delivery.size for delivery in gone if delivery.kept)
+        return Purge(self.inbox, self.deliveries + len(gone), self.octets + octets)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to go of the part of an inbox that one look saw, and where the next look begins."""
+
+    going: Sequence[Delivered]
+    before: str
+    """Behind what comes next; empty if nothing does."""
+    newer: int
+    """Octets of the inbox that were seen and stay, as `domain.retention.to_go` counts them."""
+
+
+def addresses_with_mail(tx: ports.ReadTx, *, after: Inbox | None, limit: int = INBOXES_AT_ONCE) -> list[Inbox]:
+    """All inboxes that have mail, a page of them, also those of addresses that are no email addresses any more."""
+    return tx.inboxes(after=after, limit=limit)
+
+
+def due(
+    tx: ports.ReadTx,
+    rules: Sequence[Rule],
+    inbox: Inbox,
+    *,
+    now: datetime,
+    last: Due | None = None,
+    limit: int = LOOKED_AT_ONCE,
+) -> Due:
+    """What is to go of the next part of an inbox, after what `last` saw; the newest part comes first."""
+    rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
+    before = last.before if last else retention.first_look(rule, now) if rule else ""
+    if rule is None or not before:
+        return Due((), "", 0)
+    seen = tx.delivered(inbox, before=before, limit=limit)
+    going, newer = retention.to_go(rule, seen, now=now, newer=last.newer if last else 0)
+    return Due(going, seen[-1].message_id if len(seen) == limit else "", newer)
+
+
+def purge_some(
+    tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
+) -> tuple[list[Delivered], list[str]]:
+    """Let go of some deliveries of an inbox; returns those that are gone. One that is being sent anew stays.
+
+    Returns also the messages of which octets are left, for `accept.forget_octets`. If nobody asks for that, they go
+    with the pieces of messages that did not come to their end.
+    """
+    of_message = {delivery.message_id: delivery for delivery in going}
+    gone = tx.remove_delivered(inbox, sorted(of_message))
+    ended = tx.end_messages(gone, now=now)
+    left, octets = [], 0
+    for message_id in gone:
+        size = of_message[message_id].size
+        if message_id not in ended:
+            tx.remove_octets_if_spent(message_id)
+        elif octets + size > OCTETS_AT_ONCE:
+            left.append(message_id)
+        else:
+            octets += size
+            tx.remove_octets(message_id)
+    return [of_message[message_id] for message_id in gone], left
+
+
+async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
+    """What `purge` would let go of now, inbox by inbox. Changes nothing."""
+    async for inbox in _inboxes(store):
+        whole = Purge(inbox)
+        async for part in _parts(store, rules, inbox, now=now):
+            whole = whole.and_also(part)
+        if whole.deliveries:
+            yield whole
+
+
+async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
+    """Let go of all that the rules do not keep, inbox by inbox, and tell what that was."""
+    async for inbox in _inboxes(store):
+        whole = Purge(inbox)
+        async for part in _parts(store, rules, inbox, now=now):
+            # The oldest first, so that whoever stops it leaves few holes.
+            for end in range(len(part), 0, -PURGED_AT_ONCE):
+                step = part[max(0, end - PURGED_AT_ONCE) : end]
+                gone, left = await store.write(partial(purge_some, inbox=inbox, going=step, now=now))
+                whole = whole.and_also(gone)
+                for message_id in left:
+                    while await store.write(partial(accept.forget_octets, message_id=message_id)):
+                        pass
+        if whole.deliveries:
+            yield whole
+
+
+async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
+    after = None
+    while found := await _some(store, partial(addresses_with_mail, after=after), INBOXES_AT_ONCE):
+        for inbox in found:
+            yield inbox
+        after = found[-1]
+
+
+async def _parts(
+    store: ports.Store, rules: Sequence[Rule], inbox: Inbox, *, now: datetime
+) -> AsyncIterator[Sequence[Delivered]]:
+    """What is to go of an inbox, as it is seen, the newest part first."""
+    look: Due | None = None
+    while look is None or look.before:
+        look = await _some(store, partial(due, rules=rules, inbox=inbox, now=now, last=look), LOOKED_AT_ONCE)
+        if look.going:
+            yield look.going
+
+
+async def _some(store: ports.Store, look: Callable[..., T], limit: int) -> T:
+    """What `look` finds with a limit; with ever smaller ones where a slow store cannot read as much in time.
+
+    Raises `ports.TookTooLong` if it cannot even read one.
+    """
+    while True:
+        try:
+            return await store.search(partial(look, limit=limit))
+        except ports.TookTooLong:
+            if limit == 1:
+                raise
+            limit //= 2
+
+
+def _instance_of(tx: ports.ReadTx, inbox: Inbox) -> str | None:
+    """The instance that has the address now, if it is of the account whose mail this is."""
+    owner = tx.email_address_by_key(inbox.address_key)
+    return owner.instance_id if owner and owner.account == inbox.account else None

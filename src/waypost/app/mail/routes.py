@@ -1,0 +1,67 @@
+"""Routes that are set by command: list, add, remove, and which ones hold. They are counted from 1."""
+
+from collections.abc import Sequence
+
+from waypost.app import ports
+from waypost.domain import errors
+from waypost.domain.mail import routes
+from waypost.domain.mail.routes import Route
+
+
+def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
+    """The routes that were set by command, in their order."""
+    revision = tx.routes_revision()
+    return tx.stored_routes(revision) if revision else ()
+
+
+def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_routes: Sequence[Route] = ()) -> int:
+    """Set a route before another one, or behind all; returns its number.
+
+    `file_routes` are those of a settings file, which come before all that are set by command. Raises `errors.Invalid`
+    for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
+    """
+    route = routes.checked(route)
+    taker = next((each for each in file_routes if routes.never_used((each, route))), None)
+    if taker:
+        raise errors.Conflict(
+            f"The route for {route.match} would never be used: the settings file has one for {taker.match}, which "
+            "comes before all that are set by command and takes all of that mail."
+        )
+    tx.hold("routes")
+    found = list(list_routes(tx))
+    place = len(found) if before is None else _place(found, before)
+    found.insert(place, route)
+    useless = routes.never_used(found)
+    if useless:
+        never, because = useless
+        raise errors.Conflict(
+            f"Then route {never + 1}, for {found[never].match}, would never be used: route {because + 1}, for "
+            f"{found[because].match}, comes before it and takes all of that mail. Name a place with --before, or "
+            "remove one of them."
+        )
+    _put(tx, found)
+    return place + 1
+
+
+def remove_route(tx: ports.WriteTx, number: int) -> Route:
+    """Remove a route, and return it; those behind it move up. Raises `errors.NotFound`."""
+    tx.hold("routes")
+    found = list(list_routes(tx))
+    removed = found.pop(_place(found, number))
+    _put(tx, found)
+    return removed
+
+
+def _place(found: Sequence[Route], number: int) -> int:
+    """Where in the list the route with a number is."""
+    if not 1 <= number <= len(found):
+        raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
+    return number - 1
+
+
+def _how_many(count: int) -> str:
+    return f"{count or 'no'} {'route is' if count == 1 else 'routes are'}"
+
+
+def _put(tx: ports.WriteTx, found: Sequence[Route]) -> None:
+    tx.put_routes(found, revision=routes.revision(found) if found else "")

@@ -1,0 +1,1 @@
+"""Use cases of deliveries that wait: claiming, recording attempts, redriving."""

@@ -1,0 +1,263 @@
+"""The queue: what is claimed for an attempt, and what its outcome changes, each in one transaction.
+
+That a notice is owed to the sender is written down in the transaction that gives a delivery up. `notify` writes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.mail import notify, trace
+from waypost.app.mail.deliveries import happened, tell
+from waypost.domain.dsn.notices import Action, Fate
+from waypost.domain.dsn.redact import one_line
+from waypost.domain.mail import routes
+from waypost.domain.mail.delivery import (
+    AttemptResult,
+    Decision,
+    Delivery,
+    Event,
+    Protocol,
+    Reason,
+    Then,
+    decide,
+    expired,
+    latest_due,
+)
+from waypost.domain.mail.messages import NO_DSN
+from waypost.domain.mail.routes import Route
+
+Details = dict[str, str | int]
+
+CLOCKS_DIFFER = timedelta(hours=1)
+"""How much the clocks of two servers may differ before one of them shortens the leases of the other."""
+
+CORRECTED_AT_ONCE = 500
+"""Deliveries whose times one transaction corrects."""
+
+AT_ONCE = 20
+"""Deliveries that one transaction gives up or warns of: others wait for the store meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A delivery that is ours to attempt, and its route as it is now."""
+
+    claimed: ports.Claimed
+    route: Route
+    is_outside: bool = False
+    """Whether the sender has no email address here. Nobody needs to know where they have no wishes (RFC 3461)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one claim found in the queue."""
+
+    ready: list[Ready]
+    """What is to be attempted."""
+    rerouted: int
+    """How many deliveries the present routes lead elsewhere. They have been moved, put into the inbox, or given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt means, and whether that was recorded."""
+
+    decision: Decision
+    is_recorded: bool
+    """False if the lease ran out and another worker has claimed the delivery since."""
+
+
+def claim(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    *,
+    destination: str,
+    claim: str,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+) -> Taken:
+    """Take what is due for a destination. What a route of now leads elsewhere is moved, or put into the inbox."""
+    found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
+    in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
+    ready = []
+    for claimed in found:
+        route = _route_of(tx, claimed.delivery, deployment, in_force)
+        leads_to = routes.destination(route, claimed.delivery.address)
+        if leads_to == destination:
+            envelope = claimed.message.envelope
+            has_wishes = envelope.dsn != NO_DSN
+            ready.append(Ready(claimed, route, has_wishes and notify.is_outside(tx, deployment, envelope)))
+        elif route.is_inbox and claimed.delivery.reason is Reason.NOTICE:
+            _give_up_notice(tx, claimed, now)
+        elif route.is_inbox:
+            _keep(tx, claimed, now)
+        elif tx.move(claimed, destination=leads_to, due_at=now):
+            details: Details = {"destination": leads_to, "because": "the routes have changed"}
+            happened(tx, claimed.delivery, Event.MOVED, details, now=now, destination=leads_to)
+    return Taken(ready, len(found) - len(ready))
+
+
+def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
+    """Give back what is not going to be attempted now."""
+    tx.release(claim, due_at=now)
+
+
+def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
+    """Give back what was claimed and not attempted."""
+    for one in ready:
+        tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
+
+
+def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> set[str]:
+    """Hold what is still being attempted for longer. Returns the ids of the deliveries that the claim still holds."""
+    return tx.renew(claim, lease_until=now + lease)
+
+
+def record(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    *,
+    claimed: ports.Claimed,
+    result: AttemptResult,
+    now: datetime,
+) -> Outcome:
+    """Record the result of an attempt, and all that follows from it. What the sender is to be told of it is owed then.
+
+    If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
+    """
+    decision = decide(claimed.queued, result, now, deployment.policy)
+    details = _details(claimed, result)
+    is_ours = _deferred(tx, claimed, decision.at, decision) if decision.at else tx.finish(claimed)
+    if not is_ours:
+        return Outcome(decision, is_recorded=False)
+    if decision.at:
+        until: Details = {"until": trace.moment(decision.at), "because": decision.because}
+        tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
+    elif decision.then is Then.DELIVERED:
+        _delivered(tx, claimed, details, result=result, now=now)
+    else:
+        _give_up(tx, claimed.delivery, decision, details, result=result, now=now)
+    return Outcome(decision, is_recorded=True)
+
+
+def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
+    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
+    policy = deployment.policy
+    # A little later than its last attempt is due, which may tell why.
+    found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
+    for held in found:
+        decision = expired(policy, held.because or "its destination could not be reached")
+        if tx.finish(held):
+            details: Details = {"attempt": held.queued.attempts, "destination": held.delivery.destination}
+            _give_up(tx, held.delivery, decision, details, result=None, now=now)
+    return len(found)
+
+
+def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
+    """Correct times in the queue that were written while the clock was ahead, some at once. Returns how many.
+
+    A delivery that was queued in the future counts as queued now, and is due as long after that as before. No delivery
+    is due later than after the longest pause, and no lease ends later than one that begins now.
+    """
+    return tx.correct_queue(
+        now=now,
+        due_by=latest_due(now, deployment.policy),
+        leased_by=now + lease + CLOCKS_DIFFER,
+        lease_until=now + lease,
+        limit=CORRECTED_AT_ONCE,
+    )
+
+
+def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
+    """Some senders are to be told that their mail is late. Returns of how many deliveries."""
+    found = tx.take_late(now=now, limit=AT_ONCE)
+    for held in found:
+        because = held.because or "its destination has not been reached yet"
+        tell(tx, held.delivery, trace.DELAYED, {"because": because}, now=now)
+        until = held.queued.queued_at + deployment.policy.expire
+        notify.owe(tx, held.delivery, Fate(action=Action.DELAYED, status="4.4.7", retried_until=until), now=now)
+    return len(found)
+
+
+REASON_LIMIT = 1_000
+"""Characters of the reason for a failed attempt that are kept until the next one."""
+
+
+def _deferred(tx: ports.WriteTx, claimed: ports.Claimed, due_at: datetime, decision: Decision) -> bool:
+    """Give a delivery back until then. The reason goes through UTF-8, which has no half characters."""
+    because = one_line(decision.because, REASON_LIMIT).encode("utf-8", "replace").decode()
+    return tx.defer(claimed, due_at=due_at, because=because)
+
+
+def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
+    """The route of a delivery as it is now; an email address may have been deleted since."""
+    if delivery.reason is Reason.NOTICE:
+        return deployment.bounces_via or routes.INBOX_ROUTE
+    instance_id = None
+    if any(route.match.startswith("instance:") for route in in_force):
+        email_address = tx.email_address_by_id(delivery.email_address_id)
+        instance_id = email_address.instance_id if email_address else None
+    return routes.find(in_force, delivery.address, instance_id)
+
+
+def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
+    """The route leads to the inbox now."""
+    if tx.finish(claimed):
+        details: Details = {"because": "the routes have changed, and lead to its inbox"}
+        happened(tx, claimed.delivery, Event.DELIVERED, details, now=now, kept=True, destination="")
+
+
+def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
+    """There is no route for notices any more, and whom it is for has no inbox here."""
+    if tx.finish(claimed):
+        happened(tx, claimed.delivery, Event.DEAD, {"because": "bounces_via is not set any more"}, now=now)
+
+
+def _delivered(
+    tx: ports.WriteTx, claimed: ports.Claimed, details: Details, *, result: AttemptResult, now: datetime
+) -> None:
+    delivery = claimed.delivery
+    happened(tx, delivery, Event.DELIVERED, details, now=now)
+    if not result.notifies:  # else the peer tells the sender (RFC 3461)
+        action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
+        notify.owe_successes(tx, [delivery], claimed.message, action, now=now)
+    if not delivery.kept:
+        tx.remove_octets_if_spent(delivery.message_id)
+
+
+def _give_up(
+    tx: ports.WriteTx,
+    delivery: Delivery,
+    decision: Decision,
+    details: Details,
+    *,
+    result: AttemptResult | None,
+    now: datetime,
+) -> None:
+    why: Details = {"status": decision.status, "because": decision.because}
+    path = trace.path(tx, delivery) if decision.is_loop else []
+    if path:
+        why["path"] = " → ".join(path)
+    happened(tx, delivery, Event.DEAD, details | why, now=now)
+    if decision.is_loop:
+        notify.owe_owner(tx, delivery, now=now)
+    fate = Fate(action=Action.FAILED, status=decision.status, result=result, attempted_at=now if result else None)
+    notify.owe(tx, delivery, fate, now=now)
+
+
+def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:
+    """An attempt, as the trace has it."""
+    reply = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
+    found: Details = {
+        "attempt": claimed.queued.attempts + 1,
+        "destination": claimed.delivery.destination,
+        "peer": result.peer,
+        "stage": result.stage.value,
+        "reply": reply,
+    }
+    also = {"trouble": result.trouble, "tls": result.tls, "fault": result.fault and f"{result.fault} (injected)"}
+    return {name: value for name, value in (found | also).items() if value}

@@ -1,0 +1,145 @@
+"""Trying again: dead letters, and what an alias kept while its forwarding was not what it should have been."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.mail import accept
+from waypost.app.mail.deliveries import happened, tell
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.mail import routing
+from waypost.domain.mail.delivery import Delivery, Event, Reason, Status
+from waypost.domain.mail.messages import Message
+
+AT_ONCE = 100
+"""Deliveries that one transaction redrives; others wait for the store meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some of the work, done by one transaction. `after` is where the next one begins; None if there is no more."""
+
+    count: int
+    after: str | None
+
+
+def dead_letters(
+    tx: ports.ReadTx,
+    account: str,
+    *,
+    address: addresses.Address | None = None,
+    since: datetime | None = None,
+    after: str = "",
+    limit: int = AT_ONCE,
+) -> list[tuple[Delivery, Message]]:
+    """Deliveries of an account that were given up, in the order of their ids."""
+    key = address.key if address else None
+    return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
+
+
+def redrive(
+    tx: ports.WriteTx,
+    account: str,
+    *,
+    ids: Sequence[str] = (),
+    address: addresses.Address | None = None,
+    since: datetime | None = None,
+    after: str = "",
+    now: datetime,
+) -> Step:
+    """Put dead letters into the queue again: those with these ids, or some of all, to be gone on with behind `after`.
+
+    They are tried as if they were new, over the route that holds then. Raises `errors.NotFound` for an id that is no
+    dead letter of the account; nothing is redriven then.
+    """
+    because = "somebody had the dead letter redriven"
+    if ids:
+        for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
+            _again(tx, delivery, now, because)
+        return Step(len(set(ids)), None)
+    found = [one for one, _ in dead_letters(tx, account, address=address, since=since, after=after)]
+    count = 0
+    for seen in found:
+        held = tx.lock_delivery(seen.message_id, seen.email_address_id)
+        if held and held.status is Status.DEAD:  # else somebody else redrives it at the same time
+            _again(tx, held, now, because)
+            count += 1
+    return Step(count, found[-1].id if len(found) == AT_ONCE else None)
+
+
+def replay(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    account: str,
+    alias: addresses.Address,
+    *,
+    since: datetime,
+    before: str | None = None,
+    now: datetime,
+) -> Step:
+    """Forward again what an alias has kept since a moment, newest first; some of it, to be gone on with at `after`.
+
+    Its primary gets what it does not have: mail that was never forwarded, and once more what went over a route. What is
+    in the primary's inbox is not doubled. Raises `errors.NotFound`, or `errors.Conflict` if the address is no alias.
+    """
+    owners = tx.owners([alias.key])
+    own, primary = owners.found.get(alias.key, (None, None))
+    if own is None or own.account != account:
+        raise errors.NotFound(f"No email address {alias} in account {account}.")
+    if primary is None:
+        raise errors.Conflict(f"{alias} is not an alias now, so there is no address to forward its mail to.")
+    in_force = deployment.routes_in_force(tx, owners.routes_revision)
+    plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
+    (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]
+    found = tx.deliveries_at(account, alias.key, after=before, limit=AT_ONCE)
+    count = 0
+    for kept, message in found:
+        if message.received_at < since - accept.LONGEST_TRANSFER:
+            return Step(count, None)
+        if message.received_at < since:  # ids go by when a message began to come in, which may be long before
+            continue
+        count += _forward_again(tx, deployment, kept, message, forwarded=forwarded, now=now)
+    return Step(count, found[-1][1].id if len(found) == AT_ONCE else None)
+
+
+def _forward_again(
+    tx: ports.WriteTx,
+    deployment: Deployment,
+    kept: Delivery,
+    message: Message,
+    *,
+    forwarded: routing.Destination,
+    now: datetime,
+) -> bool:
+    """Whether there was something to do for this message."""
+    because = f"what {kept.address} has kept was forwarded again"
+    tx.lock_delivery(message.id, kept.email_address_id)  # so that of two who replay, the second sees what the first did
+    present = tx.lock_delivery(message.id, forwarded.email_address.id)
+    if present is None:
+        delivery = accept.delivery_of(message, forwarded, deployment)
+        tx.add_delivery(delivery)
+        if delivery.status is Status.QUEUED:
+            tx.enqueue(delivery, now=now)
+        tell(tx, delivery, Event.REDRIVEN, {"because": because}, now=now)
+        return True
+    if not present.destination or present.status is Status.QUEUED:
+        return False
+    _again(tx, present, now, because)
+    return True
+
+
+def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
+    message_id, _, email_address_id = delivery_id.partition(".")
+    found = tx.lock_delivery(message_id, email_address_id)
+    if found is None or found.account != account or found.status is not Status.DEAD:
+        raise errors.NotFound(f"No dead letter {delivery_id} in account {account}.")
+    return found
+
+
+def _again(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
+    details = {"destination": delivery.destination, "because": because}
+    happened(tx, delivery, Event.REDRIVEN, details, now=now)
+    tx.enqueue(delivery, now=now)

@@ -1,0 +1,57 @@
+"""Buckets in this process's memory: how often who did what, and how long a failed signature has to wait."""
+
+from collections.abc import Hashable
+from datetime import datetime
+
+from waypost.domain.limits import networks, rates
+
+MAX_BUCKETS = 10_000
+"""Buckets kept in memory. A full one is as good as none, so those are dropped first, and then the oldest."""
+
+FAILURES = rates.Rate(per_second=1, burst=20)
+"""Failed signatures from one source, before their answers are held back."""
+
+LONGEST_DELAY = 5.0
+"""Seconds that the answer to a failed signature is held back, at most."""
+
+
+class Buckets:
+    """One bucket for each key, each known by the moment at which it will be full again."""
+
+    def __init__(self, rate: rates.Rate, *, patience: float = 0) -> None:
+        self._rate = rate
+        self._patience = patience
+        self._full_at: dict[Hashable, float] = {}
+
+    def take(self, key: Hashable, now: datetime) -> rates.Admission:
+        """Take one from a key's bucket."""
+        seconds = now.timestamp()
+        admission = rates.admit(self._full_at.get(key, 0), seconds, self._rate, patience=self._patience)
+        self._full_at[key] = admission.full_at
+        if len(self._full_at) > MAX_BUCKETS:
+            self._drop_some(seconds)
+        return admission
+
+    def wait(self, key: Hashable, now: datetime) -> float:
+        """Seconds until a key's bucket would have the last one that was taken; nothing is taken. None are over: 0."""
+        full_at = self._full_at.get(key)
+        if full_at is None:  # as nearly always
+            return 0.0
+        over = full_at - now.timestamp() - self._rate.burst / self._rate.per_second
+        return min(max(0.0, over), self._patience)  # a later moment was kept before the clock went back
+
+    def _drop_some(self, now: float) -> None:
+        waiting = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+        newest = sorted(waiting, key=waiting.__getitem__)[-MAX_BUCKETS // 2 :]
+        self._full_at = {key: waiting[key] for key in newest}
+
+
+class FailedSignatures:
+    """Holds back the answers to those who fail again and again. A right signature is never held back."""
+
+    def __init__(self) -> None:
+        self._buckets = Buckets(FAILURES, patience=LONGEST_DELAY)
+
+    def delay(self, source: str, now: datetime) -> float:
+        """Count a failure from an IP address; returns the seconds that its answer has to wait."""
+        return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

@@ -1,0 +1,193 @@
+"""`waypost demo`: the main job, told by a real server and real clients, each call as a person could type it.
+
+Every step says what must hold after it and checks that it does, so the story is also a test.
+"""
+
+import json
+import shlex
+import shutil
+import signal
+import smtplib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from waypost import testing
+from waypost.cli import client
+from waypost.cli.commands import explain
+from waypost.cli.commands import mail as mail_commands
+
+SUPPORT = "support@example.com"
+QUEUE = "customer-service@example.com"
+LEGACY = "helpdesk@example.com"
+
+
+class StepFailed(Exception):
+    """Something in the story did not hold."""
+
+
+def tell(*, stay: bool) -> int:
+    """Tell the story; returns the exit code: 0 only if every step held. `stay` keeps the server up afterwards."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        import boto3
+    except ImportError:
+        console.print("waypost demo needs the AWS SDK: pip install boto3")
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # by way of the server's end, and its data's
+    with testing.server() as server:
+        story = Story(console, server, boto3.client("connect", **server.client_arguments))
+        try:
+            story.tell()
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the story did not hold
+            console.print(f"\nThis did not hold: {type(error).__name__}: {error}", style="bold red", markup=False)
+            return 1
+        console.print("\n[bold green]Every step held.[/]")
+        if stay:
+            story.stay()
+    return 0
+
+
+class Story:
+    """Two addresses, an alias, mail, a refusal, and mail after the end of the alias."""
+
+    def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:
+        self._console = console
+        self._server = server
+        self._connect = connect
+        self._data = str(server.data)
+        self._client = client.Client(self._data)
+        self._instance_id = connect.list_instances()["InstanceSummaryList"][0]["Id"]
+
+    def tell(self) -> None:
+        """The whole story. Raises `StepFailed`, or what a client raises."""
+        self._set_up()
+        queue = self._create(QUEUE)
+        support = self._create(SUPPORT)
+        self._associate(queue, support)
+        self._send("My order has not arrived")
+        self._inbox(SUPPORT, [("My order has not arrived", "direct")])
+        self._inbox(QUEUE, [("My order has not arrived", "forwarded")])
+        self._explain(SUPPORT)
+        self._refused_chain(support)
+        self._disassociate(queue, support)
+        self._send("It is here now, thank you")
+        self._inbox(SUPPORT, [("It is here now, thank you", "direct"), ("My order has not arrived", "direct")])
+        self._inbox(QUEUE, [("My order has not arrived", "forwarded")])
+
+    def stay(self) -> None:
+        """Keep the server up until Ctrl-C, and say where to look."""
+        data = shlex.quote(self._data)
+        waypost = shlex.quote(str(Path(sys.executable).with_name("waypost")))
+        aws = shutil.which("aws", path=str(Path(sys.executable).parent))
+        self._told("The server stays up. In another terminal:")
+        self._told(f"{waypost} inbox {SUPPORT} --data {data}")
+        self._told(f"{waypost} explain {QUEUE} --data {data}")
+        if aws:
+            self._told(f'eval "$({waypost} env --data {data})" && {shlex.quote(aws)} connect list-instances')
+        self._told("Ctrl-C ends it, and removes its data.")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            self._console.print("Bye.")
+
+    def _set_up(self) -> None:
+        arguments = {**self._server.client_arguments, "aws_secret_access_key": "…"}
+        self._title("A server of its own, and an unchanged AWS SDK pointed at it")
+        self._typed(f"connect = boto3.client('connect', **{arguments})")
+        self._typed(f"instance = {self._instance_id!r}")
+        self._typed(f"mail = smtplib.SMTP(*{self._server.smtp}); mail.ehlo()")
+
+    def _create(self, address: str) -> str:
+        self._title(f"Create the email address {address}")
+        self._typed(f"connect.create_email_address(InstanceId=instance, EmailAddress={address!r})")
+        answer = self._connect.create_email_address(InstanceId=self._instance_id, EmailAddress=address)
+        self._told(answer["EmailAddressArn"])
+        return str(answer["EmailAddressId"])
+
+    def _associate(self, primary: str, alias: str) -> None:
+        self._title(f"Make {SUPPORT} an alias: its mail is forwarded to {QUEUE}")
+        self._change_link("associate_email_address_alias", primary, alias)
+        described = self._connect.describe_email_address(InstanceId=self._instance_id, EmailAddressId=primary)
+        self._typed(f"connect.describe_email_address(InstanceId=instance, EmailAddressId={primary!r})")
+        self._told(json.dumps({"AliasConfigurations": described["AliasConfigurations"]}))
+        self._must(described["AliasConfigurations"] == [{"EmailAddressId": alias}], "the primary lists its alias")
+
+    def _refused_chain(self, support: str) -> None:
+        self._title(f"Aliases cannot be chained: {LEGACY} may not become an alias of {SUPPORT}")
+        legacy = self._create(LEGACY)
+        with self._refused(self._connect.exceptions.ResourceConflictException):
+            self._change_link("associate_email_address_alias", support, legacy)
+
+    def _disassociate(self, primary: str, alias: str) -> None:
+        self._title("End the alias. Mail that came before stays where it is")
+        self._change_link("disassociate_email_address_alias", primary, alias)
+
+    def _change_link(self, operation: str, primary: str, alias: str) -> None:
+        self._typed(
+            f"connect.{operation}(InstanceId=instance, EmailAddressId={primary!r}, "
+            f"AliasConfiguration={{'EmailAddressId': {alias!r}}})"
+        )
+        call = getattr(self._connect, operation)
+        call(InstanceId=self._instance_id, EmailAddressId=primary, AliasConfiguration={"EmailAddressId": alias})
+
+    def _send(self, subject: str) -> None:
+        message = f"From: Ann <ann@example.org>\r\nTo: {SUPPORT}\r\nSubject: {subject}\r\n\r\nHello!\r\n"
+        self._title(f"A customer writes to {SUPPORT}")
+        self._typed(f"mail.mail('ann@example.org'); mail.rcpt({SUPPORT!r}); mail.data({message!r})")
+        with smtplib.SMTP(*self._server.smtp) as mail:
+            mail.ehlo()
+            mail.mail("ann@example.org")
+            mail.rcpt(SUPPORT)
+            code, reply = mail.data(message)
+        self._told(f"{code} {reply.decode()}")
+        self._must(code == 250, "accepted, which means that it is on disk")
+
+    def _inbox(self, address: str, expected: list[tuple[str, str]]) -> None:
+        self._title(f"The inbox of {address}")
+        self._typed(f"$ waypost inbox {address} --data {self._data}")
+        mail_commands.inbox(address, data=self._data)
+        found = self._client.get("messages", address=address)["messages"]
+        self._must(
+            [(message["subject"], message["reason"]) for message in found] == expected,
+            f"{len(expected)} message{'s' if len(expected) > 1 else ''}, newest first",
+        )
+
+    def _explain(self, address: str) -> None:
+        self._title(f"What would happen to the next message for {address}, and why")
+        self._typed(f"$ waypost explain {address} --data {self._data}")
+        explain.explain(address, data=self._data)
+        explanation = self._client.get("explain", address=address)
+        self._must(len(explanation["deliveries"]) == 2, "one copy stays, one is forwarded")
+
+    @contextmanager
+    def _refused(self, kind: type[Exception]) -> Iterator[None]:
+        try:
+            yield
+        except kind as refusal:
+            self._told(str(refusal))
+            self._must(True, "refused, and the message says why")
+        else:
+            raise StepFailed("it was not refused")
+
+    def _title(self, text: str) -> None:
+        self._console.print(f"\n{text}", style="bold", markup=False)
+
+    def _typed(self, text: str) -> None:
+        prompt = "" if text.startswith("$") else ">>> "
+        self._console.print(f"  {prompt}{text}", style="cyan", markup=False)
+
+    def _told(self, text: str) -> None:
+        self._console.print(f"  {text}", markup=False)
+
+    def _must(self, held: bool, what: str) -> None:
+        if not held:
+            raise StepFailed(f"expected: {what}")
+        self._console.print(f"  [green]✓[/] {what}")

@@ -1,0 +1,149 @@
+"""`waypost keys`: create, list, deactivate, activate, and delete access keys. Works with a server running or not."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from waypost.app.directory import access_keys
+from waypost.cli.administration import Refused, administer
+from waypost.cli.client import Data, Json
+from waypost.cli.outcomes import print_json
+from waypost.config.settings import Settings, duration, environment_name
+from waypost.domain import moments
+from waypost.host.data_directory import DataDirectory
+
+app = typer.Typer(help="Access keys: who may call the API, and what they may do.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id, as in `waypost keys list`.")]
+
+Database = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        help="The PostgreSQL database of the server, if it has one.",
+        envvar=environment_name("database"),
+    ),
+]
+
+_DEFAULTS = Settings()
+
+
+@app.command()
+def create(
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="A file with an IAM identity policy; without it, all is allowed.")
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", help="The AWS account id, twelve digits; by default the owner's.")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "user",
+    expires: Annotated[
+        str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
+    ] = "",
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+    as_json: Json = False,
+) -> None:
+    """Make an access key. Its secret is shown this once."""
+    from waypost.host import sealing
+    from waypost.host.clock import now
+
+    account = account or _owners_account(data, database)
+    key, session_token = sealing.new_access_key(
+        account=account,
+        user_name=name,
+        policy=_read(policy) if policy else None,
+        now=now(),
+        lifetime=duration("expires", expires) if expires else None,
+    )
+    is_new = not database and not DataDirectory(Path(data)).has_database
+    administer(data, database, partial(access_keys.create, key=key), make=True)
+    if is_new:
+        typer.echo(f"There was no Waypost in {data}, and now there is.", err=True)
+    if as_json:  # as AWS tools read it from a `credential_process`
+        credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
+        if key.expires_at:
+            credentials |= {"SessionToken": session_token, "Expiration": moments.iso8601(key.expires_at)}
+        print_json(credentials)
+        return
+    typer.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
+    if session_token:
+        typer.echo(f"aws_session_token = {session_token}")
+    allowed = f"what {policy} allows" if policy else "everything"
+    until = f", until {moments.iso8601(key.expires_at)}" if key.expires_at else ""
+    typer.echo(f"It may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
+
+
+@app.command("list")
+def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database, as_json: Json = False) -> None:
+    """List all access keys, the oldest first; never their secrets."""
+    keys = administer(data, database, lambda tx: tx.access_keys())
+    if as_json:
+        print_json({"keys": [_shown(key) for key in keys]})
+        return
+    for key in map(_shown, keys):
+        until = f", expires {key['expires_at']}" if key["expires_at"] else ""
+        may = "everything" if key["may_do_everything"] else "as its policy says"
+        typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  may do {may}{until}")
+
+
+@app.command()
+def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+    """Refuse an access key from now on, until it is activated again."""
+    administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
+    typer.echo(f"{key_id} is inactive now.")
+
+
+@app.command()
+def activate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+    """Accept an access key again."""
+    administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
+    typer.echo(f"{key_id} is active now.")
+
+
+@app.command()
+def delete(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+    """Remove an access key for good."""
+    administer(data, database, partial(access_keys.delete, access_key_id=key_id))
+    typer.echo(f"{key_id} is gone.")
+
+
+def _shown(key: Any) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "account": key.account,
+        "name": key.user_name,
+        "status": _status(key),
+        "created_at": moments.iso8601(key.created_at),
+        "expires_at": moments.iso8601(key.expires_at) if key.expires_at else None,
+        "may_do_everything": key.allows_all,
+        "policy": json.loads(key.document),
+    }
+
+
+def _owners_account(data: str, database: str) -> str:
+    """The account of the owner's access key: of the one in this directory, or else in the store that is there."""
+    directory = DataDirectory(Path(data))
+    if directory.credentials.exists():
+        return directory.profiles()[0].key.account
+    found = administer(data, database, access_keys.owners_account) if database or directory.has_database else None
+    return found or _DEFAULTS.account
+
+
+def _status(key: Any) -> str:
+    from waypost.host.clock import now
+
+    if not key.active:
+        return "inactive"
+    return "expired" if key.is_expired(now()) else "active"
+
+
+def _read(policy: Path) -> str:
+    try:
+        return policy.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise Refused(f"The policy {policy} cannot be read: {reason}.") from error

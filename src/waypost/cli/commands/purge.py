@@ -1,0 +1,68 @@
+"""`waypost purge`: delete the mail that exceeds the retention rules of the settings file, as a server does, too."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waypost.app.mail import retention
+from waypost.cli.administration import Refused, run
+from waypost.cli.client import Data, Json
+from waypost.cli.commands.keys import Database
+from waypost.cli.commands.routes import Config
+from waypost.cli.outcomes import print_json
+from waypost.config.settings import Settings, check_database
+from waypost.host.data_directory import DataDirectory
+
+if TYPE_CHECKING:
+    from waypost.config.settings_file import SettingsFile
+
+_DEFAULTS = Settings()
+
+
+def purge(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
+    config: Config = _DEFAULTS.config,
+    data: Data = _DEFAULTS.data,
+    database: Database = _DEFAULTS.database,
+    as_json: Json = False,
+) -> None:
+    """Delete mail that exceeds the retention rules of the settings file. It can be stopped at any time."""
+    file: SettingsFile = ctx.obj
+    if not file.retention:
+        which = f"{config} has no [[retention]]" if config else "no settings file with a [[retention]] is named"
+        raise Refused(f"All mail is kept: {which}. Name such a file with --config.")
+    check_database(database)
+    found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
+        return
+    if not found:
+        typer.echo("No mail is older, or more, than the settings file keeps.")
+        return
+    for of in found:
+        typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_told(of.deliveries, of.octets)}")
+    total = _told(sum(of.deliveries for of in found), sum(of.octets for of in found))
+    typer.echo(f"In all: {total}, which would go." if dry_run else f"In all: {total}, which are gone.")
+
+
+def _shown(of: retention.Purge) -> dict[str, Any]:
+    inbox = of.inbox
+    return {"account": inbox.account, "address": inbox.address_key, "deliveries": of.deliveries, "octets": of.octets}
+
+
+def _told(deliveries: int, octets: int) -> str:
+    return f"{deliveries:,} {'delivery' if deliveries == 1 else 'deliveries'} with {octets:,} octets"
+
+
+async def _purged(
+    file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
+) -> list[retention.Purge]:
+    """What went of each inbox, or would go."""
+    from waypost.host.clock import now
+    from waypost.server import opening
+
+    step = retention.plan if dry_run else retention.purge
+    async with opening.administering(directory, database=database) as store:
+        return [of async for of in step(store, file.retention, now=now())]

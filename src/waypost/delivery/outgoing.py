@@ -1,0 +1,120 @@
+"""What a transport is given to send on, and what it has to give back."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from waypost.app.deployment import Deployment
+from waypost.app.queue.attempt import Ready
+from waypost.domain.mail.delivery import AttemptResult, Delivery, Notify, Reason
+from waypost.domain.mail.delivery import Protocol as Spoken
+from waypost.domain.mail.messages import Message, without_return_path
+from waypost.domain.mail.routes import Route
+from waypost.domain.mailauth import forecasts, srs
+
+Octets = Callable[[], AsyncGenerator[bytes, None]]
+"""Gives the author's octets, part by part, from the beginning at each call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """One delivery, made ready for its route. It has one recipient, so whatever a peer says is about that one."""
+
+    delivery: Delivery
+    message: Message
+    return_path: str
+    """The sender as the peer hears of it, perhaps rewritten; empty for the null sender."""
+    header: bytes
+    """Our trace lines as they stand before the author's octets."""
+    octets: Octets
+    notify: tuple[str, ...] = ()
+    ret: str = ""
+    envid: str = ""
+    orcpt: str = ""
+    """What is passed on of the sender's wishes (RFC 3461), to peers that know of such."""
+
+    @property
+    def recipient(self) -> str:
+        """Whom it is for."""
+        return self.delivery.address.text
+
+    @property
+    def size(self) -> int:
+        """Octets that the peer gets."""
+        return len(self.header) + self.message.size
+
+    def reading(self) -> aclosing[AsyncGenerator[bytes, None]]:
+        """The author's octets, from the beginning. What reads them ends with the block."""
+        return aclosing(self.octets())
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether it must not be sent as lines (RFC 3030)."""
+        return self.message.envelope.body == "BINARYMIME"
+
+
+def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
+    """A delivery, as it goes over its route."""
+    delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
+    ends_here = route.target.protocol is Spoken.MAILDIR
+    return_path = _return_path(ready, deployment, now)
+    dsn = message.envelope.dsn
+    tells_success = deployment.confirm_outside or not ready.is_outside
+    is_rewritten = return_path != message.envelope.sender
+    notify, orcpt = _wishes(delivery, message, is_rewritten=is_rewritten, tells_success=tells_success)
+    return Parcel(
+        delivery=delivery,
+        message=message,
+        return_path=return_path,
+        header=delivery.trace_header if ends_here else without_return_path(delivery.trace_header),
+        octets=octets,
+        notify=notify,
+        ret="HDRS" if ready.is_outside and dsn.ret == "FULL" else dsn.ret,
+        envid=dsn.envid,
+        orcpt=orcpt,
+    )
+
+
+def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
+    """The sender, rewritten (SRS) where mail leaves for others who would ask its domain whether we may send for it."""
+    message = ready.claimed.message
+    sender = message.envelope.sender
+    rewritten = forecasts.rewriting(
+        sender, ready.route, srs_domain=deployment.srs_domain, own_domains=deployment.own_domains
+    )
+    if not rewritten.domain:
+        return sender
+    key_of = deployment.srs_key_for(ready.claimed.delivery.email_address_id)
+    return srs.rewrite(sender, domain=rewritten.domain, message_id=message.id, now=now, key_of=key_of)
+
+
+def _wishes(
+    delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
+) -> tuple[tuple[str, ...], str]:
+    """What the sender wants to hear, for the next server. It is asked for no notice that we would not send ourselves.
+
+    Of a forwarded copy nobody is told that it has arrived: with one at the alias and one at the primary there is no
+    single success (RFC 3461 section 5.2.7.2). What comes back to a rewritten sender comes to us, so success is told by
+    us; and where a forwarded copy has its author's sender, the next server is not to write to them, naming the primary.
+    """
+    if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
+        return (Notify.NEVER,), ""
+    wishes = message.envelope.wishes_for(delivery.sent_to)
+    notify = wishes.notify
+    if (is_rewritten or not tells_success) and Notify.SUCCESS in notify:
+        notify = tuple(one for one in notify if one != Notify.SUCCESS) or (Notify.NEVER.value,)
+    return notify, wishes.orcpt
+
+
+class Transport(Protocol):
+    """Carries parcels to one kind of destination."""
+
+    async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
+        """Try once. Whatever the peer does is in the result; nothing is raised for it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections that are kept for later."""
+        ...

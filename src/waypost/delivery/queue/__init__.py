@@ -1,0 +1,1 @@
+"""Takes deliveries from the queue and attempts them, fairly between destinations."""

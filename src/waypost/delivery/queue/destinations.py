@@ -1,0 +1,118 @@
+"""What a worker knows of each destination for which mail waits: how much it takes at once, and when to leave it alone.
+
+No I/O and no clock: the worker asks, and tells what came of attempts.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from waypost.app.queue.attempt import Ready
+from waypost.domain.mail.delivery import Decision
+
+AHEAD = 20
+"""Deliveries that are claimed before their turn, for a destination that takes several at once: one transaction serves
+many."""
+
+REMEMBERED = 10_000
+"""Destinations for which nothing waits, and which worked last time, that are remembered."""
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One destination."""
+
+    destination: str
+    running: int = 0
+    room: int = 1
+    """Attempts that it may have at once: one before it has shown that it works. It doubles with each success."""
+    works: bool = False
+    """Whether the last attempt said nothing against the destination."""
+    leads_elsewhere: bool = False
+    """Whether all that the last claim found has another destination by the routes of now. It takes no attempts."""
+    paused_until: datetime | None = None
+    pending: deque[Ready] = field(default_factory=deque)
+    """What is claimed, and waits for room."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is in our hands."""
+        return not self.running and not self.pending
+
+    def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
+        """Until when nothing is sent there. No longer than that from now, also if the clock has gone back since."""
+        return min(self.paused_until, now + at_most) if self.paused_until else None
+
+    def wanted(self, free: int) -> int:
+        """How many deliveries to claim, with so many attempts left for it and others.
+
+        One destination never takes more than half of these: there may be another one in a moment.
+        """
+        if len(self.pending) > AHEAD // 2 or free <= 0:
+            return 0
+        may_run = min(self.room, self.running + max(1, free // 2))
+        ahead = AHEAD if self.works or self.leads_elsewhere else 0
+        return max(0, may_run + ahead - self.running - len(self.pending))
+
+    def next(self) -> Ready | None:
+        """What is to be attempted now, if there is room; it counts as running."""
+        if not self.pending or self.running >= self.room:
+            return None
+        self.running += 1
+        return self.pending.popleft()
+
+    def learn(self, decision: Decision, *, connections: int, now: datetime, pause: timedelta) -> None:
+        """An attempt has ended, and this is what it meant."""
+        if decision.is_of_destination:
+            # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
+            self.paused_until = min(decision.at or now + pause, now + pause)
+            self.works, self.room = False, 1
+        else:
+            self.works, self.paused_until = True, None
+            self.room = min(connections, self.room * 2)
+
+    def give_up_pending(self) -> list[Ready]:
+        """What is claimed and waits, which is not going to be attempted now."""
+        pending = list(self.pending)
+        self.pending.clear()
+        return pending
+
+
+class Lanes:
+    """All destinations that are known.
+
+    Whether a destination worked is remembered when nothing waits for it any more. Else its next mail would wait behind
+    destinations that never answer, as if nothing were known of it.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, Lane] = {}
+        self._worked: dict[str, None] = {}
+
+    def of(self, destination: str) -> Lane:
+        """The lane of a destination."""
+        lane = self._lanes.get(destination)
+        if lane is None:
+            lane = self._lanes[destination] = Lane(destination, works=destination in self._worked)
+        return lane
+
+    @property
+    def running_for_unknown(self) -> int:
+        """Attempts for destinations that have not shown that they work."""
+        return sum(lane.running for lane in self._lanes.values() if not lane.works)
+
+    def keep_only(self, waiting: Iterable[str]) -> None:
+        """Forget those for which nothing waits, and that have nothing in hand."""
+        waiting = set(waiting)
+        for name, lane in list(self._lanes.items()):
+            if name not in waiting and lane.is_idle:
+                del self._lanes[name]
+                self._remember(lane)
+
+    def _remember(self, lane: Lane) -> None:
+        self._worked.pop(lane.destination, None)
+        if lane.works:
+            self._worked[lane.destination] = None
+            if len(self._worked) > REMEMBERED:
+                del self._worked[next(iter(self._worked))]

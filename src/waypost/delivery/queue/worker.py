@@ -1,0 +1,411 @@
+"""Carries out what waits: claims what is due, fairly between destinations, attempts it, and records what came of it.
+
+One worker runs in each server. It holds in memory what it is attempting now, and a few words about each destination
+for which mail waits; the queue itself is in the store.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.mail import accept, notify
+from waypost.app.queue import attempt
+from waypost.app.queue.attempt import Ready
+from waypost.delivery import outgoing
+from waypost.delivery.queue.destinations import Lane, Lanes
+from waypost.delivery.queue.faults import Faulty
+from waypost.delivery.queue.leases import LEASE, Leases
+from waypost.domain.errors import Busy
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+from waypost.domain.mail.routes import log_destination
+from waypost.observe import events, tasks
+
+T = TypeVar("T")
+
+LOOK_EVERY = 5.0
+"""Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
+
+SWEEP_EVERY = timedelta(minutes=1)
+"""How often what is too old is given up, and senders are told of delays."""
+
+STOP_SECONDS = 10.0
+"""How long attempts may go on when the server stops. What is not done by then is tried again later."""
+
+LONGEST_ATTEMPT = 3600.0
+"""Seconds. Whatever a transport waits for, no attempt is longer."""
+
+PART = 256 * 1024
+"""Octets of a message that are read at once."""
+
+NOTICES_AT_ONCE = 20
+"""Notices that are written before the queue is looked at again."""
+
+PAUSE_AFTER_FAILURE = 1.0
+"""Seconds to wait after the store has failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Works:
+    """What a worker works with."""
+
+    store: ports.Store
+    deployment: Deployment
+    transports: Mapping[Protocol, outgoing.Transport]
+    clock: ports.Clock
+    emit: events.Emit
+    new_id: notify.NewId
+    connections: int = 100
+    """Attempts at once, to all destinations together."""
+    is_shared: bool = False
+    """Whether other servers work on the same queue."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds of a clock that is never set. They say whether our leases still hold."""
+
+
+_KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
+    Then.DELIVERED: events.Delivered,
+    Then.RETRY: events.DeliveryDeferred,
+    Then.GIVE_UP: events.GivenUp,
+}
+
+
+class Worker:
+    """The worker of one server."""
+
+    def __init__(self, works: Works) -> None:
+        self._works = works
+        self._lanes = Lanes()
+        self._attempts = set[asyncio.Task[None]]()
+        self._leases = Leases(works.store, clock=works.clock, monotonic=works.monotonic, failed=self._failed)
+        self._woken = asyncio.Event()
+        self._passes = 0
+        self._passed = asyncio.Condition()
+        self._loops: list[asyncio.Task[None]] = []
+        self._next_sweep: datetime | None = None
+        self._is_sweeping = False
+        self._is_rerouting = False
+        """Whether more may wait whose destination is another one by the routes of now."""
+        self._next_due: datetime | None = None
+        self._owes = False
+        """Whether more notices can be written now."""
+        self._next_notices: datetime | None = None
+        """None, or when to go on with notices after a failure."""
+
+    async def start(self) -> None:
+        """Begin. What a server that died had claimed of a queue of its own is free again at once."""
+        works = self._works
+        if not works.is_shared:
+            await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
+        loops = self._run(), self._leases.keep()
+        self._loops = [tasks.start(loop, where="delivery", emit=works.emit) for loop in loops]
+
+    def wake(self) -> None:
+        """There may be something to do now."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Begin nothing more, let attempts end for a while, give back what is left, and close all transports.
+
+        A failure is logged, and does not keep the rest from being closed.
+        """
+        loops, self._loops = self._loops, []
+        try:
+            await _cancelled(loops)
+            if self._attempts:
+                await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
+            await _cancelled(self._attempts)
+            await self._leases.release_all()
+        finally:
+            for transport in set(self._works.transports.values()):
+                try:
+                    await transport.close()
+                except Exception as error:  # noqa: BLE001 - the others are to be closed too
+                    self._failed(error)
+
+    async def rest(self) -> datetime | None:
+        """Wait until there is nothing more to do at this moment. Returns when there will be, as far as is known."""
+        while True:
+            await self._pass()
+            await self._pass()  # the first may have begun before we asked
+            if self._attempts:
+                await asyncio.wait(self._attempts)
+            elif not self._is_sweeping and not self._is_rerouting and not self._owes:
+                return self._next_due
+
+    async def _pass(self) -> None:
+        asked = self._passes
+        self.wake()
+        async with self._passed:
+            await self._passed.wait_for(lambda: self._passes > asked)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                pause = await self._look()
+            except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
+                self._failed(error)
+                pause = PAUSE_AFTER_FAILURE
+            self._passes += 1
+            async with self._passed:
+                self._passed.notify_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+
+    async def _look(self) -> float:
+        """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
+        works = self._works
+        now = works.clock()
+        if not await self._leases.follow_the_clock(now):
+            return PAUSE_AFTER_FAILURE
+        await self._sweep_if_it_is_time(now)
+        await self._write_notices(now)
+        waiting = await works.store.read(lambda tx: tx.waiting())
+        self._lanes.keep_only(one.destination for one in waiting)
+        nexts, claims = [], []
+        free = works.connections - len(self._attempts)
+        # Many that hang must not take everything from those that work.
+        free_for_unknown = works.connections // 2 - self._lanes.running_for_unknown
+        for one in sorted(waiting, key=self._in_turn):
+            lane = self._lanes.of(one.destination)
+            due_at = max(one.due_at, lane.paused(now, at_most=works.deployment.policy.pause) or one.due_at)
+            wanted = lane.wanted(free if lane.works else min(free, free_for_unknown))
+            if due_at > now:
+                nexts.append(due_at)
+            elif wanted:
+                claims.append(self._claim(lane, wanted, now))
+                begins = min(wanted, lane.room - lane.running)
+                free -= begins
+                free_for_unknown -= 0 if lane.works else begins
+        taken = await asyncio.gather(*claims)
+        self._is_rerouting = any(each and each.rerouted for each in taken)
+        if None in taken:
+            return PAUSE_AFTER_FAILURE
+        self._next_due = min(nexts, default=None)
+        until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
+        return max(0.0, min(until, LOOK_EVERY))
+
+    def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
+        """Who has least in hand comes first; of those, who has not failed; of those, who waits longest."""
+        lane = self._lanes.of(waiting.destination)
+        return lane.running, lane.paused_until is not None, waiting.due_at
+
+    async def _sweep_if_it_is_time(self, now: datetime) -> None:
+        """Sweep, a step at a time: what is due is sent on in between, and also after a failure of it."""
+        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # else it is time, or a clock went back
+            return
+        self._is_sweeping = False
+        try:
+            self._is_sweeping = await self._sweep(now)
+        finally:
+            if not self._is_sweeping:
+                self._next_sweep = now + SWEEP_EVERY
+        if self._is_sweeping:
+            self.wake()
+
+    async def _write_notices(self, now: datetime) -> None:
+        """Write notices that are owed, some at once, each in a transaction of its own. Never raises."""
+        if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
+            return
+        works, self._owes, self._next_notices = self._works, False, None
+        try:
+            for _ in range(NOTICES_AT_ONCE):
+                owing = await works.store.read(partial(notify.next_owed, now=now))
+                if owing is None:
+                    return
+                await self._write_notice(owing, now)
+        except Exception as error:  # noqa: BLE001 - it is owed still, and mail is sent on meanwhile
+            self._failed(error)
+            self._next_notices = now + SWEEP_EVERY
+        else:
+            self._owes = True
+            self.wake()
+
+    async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
+        """Take what is due for a destination, and attempt it. Returns what was taken; None if the store could not.
+
+        Never raises, so that the claims of one look have all ended before the next look.
+        """
+        claim = self._leases.begin()
+        use_case = partial(
+            attempt.claim,
+            deployment=self._works.deployment,
+            destination=lane.destination,
+            claim=claim,
+            now=now,
+            lease=LEASE,
+            limit=limit,
+        )
+        try:
+            taken = await self._works.store.write(use_case)
+        except Exception as error:  # noqa: BLE001 - what was claimed, if anything was, is free when the lease ends
+            self._leases.hold(claim, 0)
+            self._failed(error)
+            return None
+        self._leases.hold(claim, len(taken.ready))
+        lane.pending.extend(taken.ready)
+        lane.leads_elsewhere = taken.rerouted > 0 and not taken.ready
+        self._begin(lane)
+        if taken.rerouted or len(taken.ready) == limit:
+            self.wake()  # there may be more, and what was rerouted is due at another destination
+        return taken
+
+    def _begin(self, lane: Lane) -> None:
+        """Attempt what there is room for."""
+        while ready := lane.next():
+            task = asyncio.create_task(self._attempt(ready, lane))
+            self._attempts.add(task)
+            task.add_done_callback(self._attempts.discard)
+
+    async def _attempt(self, ready: Ready, lane: Lane) -> None:
+        try:
+            await self._attempt_and_record(ready, lane)
+        except Exception as error:  # noqa: BLE001 - its lease ends, and it is tried again: perhaps for a second time
+            self._failed(error, ready.claimed.delivery.id)
+        finally:
+            lane.running -= 1
+        self._leases.done_with_one(ready.claimed.claim)
+        if self._loops:
+            self._begin(lane)
+            if not lane.pending:
+                self.wake()
+
+    async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
+        works = self._works
+        if self._leases.has_ended(ready.claimed):
+            self._lost(ready)  # another worker may have sent it by now
+            return
+        result = await self._send(ready)
+        now = works.clock()
+        use_case = partial(
+            attempt.record,
+            deployment=works.deployment,
+            claimed=ready.claimed,
+            result=result,
+            now=now,
+        )
+        outcome = await self._record(use_case, ready)
+        decision = outcome.decision
+        connections = min(ready.route.connections, max(1, works.connections // 2))
+        lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
+        if decision.is_of_destination:
+            await self._give_back(lane.give_up_pending())
+        if not outcome.is_recorded:
+            self._lost(ready)
+            return
+        works.emit(
+            _KINDS[decision.then](
+                id=ready.claimed.delivery.id,
+                destination=log_destination(ready.claimed.delivery.destination),
+                attempt=ready.claimed.queued.attempts + 1,
+                stage=result.stage,
+                code=result.code or 0,
+                trouble=result.trouble or "",
+            )
+        )
+        if decision.then is not Then.RETRY:
+            self.wake()  # a notice may wait
+
+    async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
+        """Record an outcome. If the store fails, try again until the lease ends: else the delivery is sent again."""
+        while True:
+            try:
+                return await self._works.store.write(use_case)
+            except (ports.StoreUnavailable, Busy) as error:
+                if self._leases.has_ended(ready.claimed):
+                    raise
+                self._failed(error, ready.claimed.delivery.id)
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+
+    async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
+        """Write a notice. Where that fails by a bug, the trace tells that there is none: once is enough.
+
+        Where even that fails, because the store has something that cannot be read, only the log tells of it: a notice
+        that can never be written must not keep others from being written.
+        """
+        works = self._works
+        for new_id in (works.new_id, None):
+            write = partial(notify.write, deployment=works.deployment, owing=owing, new_id=new_id, now=now)
+            try:
+                await works.store.write(write)
+            except (ports.StoreUnavailable, Busy):
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug of ours, or a damaged store, which is logged
+                self._failed(error, owing.message_id)
+            else:
+                return
+        await works.store.write(partial(notify.drop, owing=owing))
+
+    async def _give_back(self, ready: list[Ready]) -> None:
+        """Others may be due meanwhile, and these wait for the destination to come back."""
+        if not ready:
+            return
+        try:
+            await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
+        finally:
+            for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
+                self._leases.done_with_one(one.claimed.claim)
+
+    def _lost(self, ready: Ready) -> None:
+        delivery = ready.claimed.delivery
+        self._works.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
+
+    async def _send(self, ready: Ready) -> AttemptResult:
+        works, message = self._works, ready.claimed.message
+        protocol = ready.route.target.protocol
+        octets = partial(self._octets, message.id, message.size)
+        try:
+            made = outgoing.make(ready, works.deployment, works.clock(), octets)
+            transport = works.transports[protocol]
+            if ready.route.fault:
+                transport = Faulty(transport)
+            async with asyncio.timeout(LONGEST_ATTEMPT):
+                return await transport.attempt(made, ready.route)
+        except TimeoutError:
+            text = f"the attempt took longer than {LONGEST_ATTEMPT:g} s"
+            return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.TIMEOUT, text=text)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: the mail is not to blame
+            self._failed(error, ready.claimed.delivery.id)
+            text = "something went wrong on our side; the log says what, under the id of this delivery"
+            return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
+
+    async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
+        store = self._works.store
+        read = store.read if size <= PART else store.search  # one part is a look-up
+        for start in range(0, size, PART):
+            yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
+
+    async def _sweep(self, now: datetime) -> bool:
+        """Correct what a wrong clock has written, give up some of what is too old, and tell some senders of delays.
+
+        Returns whether there may be more. `now` is the moment for which the leases are right: by a clock that was set
+        since, what is being attempted would seem free, and too old.
+        """
+        works = self._works
+        correct = partial(attempt.correct_times, deployment=works.deployment, now=now, lease=LEASE)
+        count = await works.store.write(correct)
+        for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
+            count += await works.store.write(partial(use_case, deployment=works.deployment, now=now))
+        return count > 0
+
+    def _failed(self, error: Exception, failure_id: str = "") -> None:
+        """Log a failure, under the id of the delivery that it is of, if it is of one."""
+        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
+        self._works.emit(kind(where="delivery", id=failure_id or str(uuid.uuid4()), cause=error))
+
+
+async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:
+    """Cancel tasks, and wait until they have ended, however they do."""
+    ending = list(running)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

@@ -1,0 +1,380 @@
+r"""SMTP and LMTP as a client, without sockets: replies in, commands out, and at the end an `AttemptResult`.
+
+`need` says what comes next. The same replies give the same result however they are cut.
+
+    opening        GREETING ─▶ HELLO ─▶ [TLS ─▶ HELLO] ─▶ [AUTH] ─▶ NOTHING: ready
+    transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
+                                                  └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
+
+With PIPELINING (RFC 2920) all up to DATA goes in one group; with CHUNKING (RFC 3030) a small message, too. A peer that
+speaks when it was not asked is not understood any more: its next words could be taken for an answer.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from waypost.delivery.outgoing import Parcel
+from waypost.delivery.smtp_client.protocol import commands
+from waypost.delivery.smtp_client.protocol.commands import Part
+from waypost.delivery.smtp_client.protocol.replies import NotAReply, Reply, ReplyReader, one_line
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
+from waypost.domain.mail.routes import Tls
+
+AT_ONCE = 64 * 1024
+"""Octets of a message that go with MAIL and RCPT in one group, before it is known what the peer says to these."""
+
+
+class Need(Enum):
+    """What the dialogue needs to go on."""
+
+    REPLY = auto()
+    """Something from the peer."""
+    OCTETS = auto()
+    """The next part of the message."""
+    TLS = auto()
+    """The handshake."""
+    NOTHING = auto()
+    """It is ready for a message, or over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How we speak with a peer."""
+
+    protocol: Protocol
+    hostname: str
+    """Who we are."""
+    peer: str = ""
+    """Who the peer is, for the result."""
+    tls: Tls = Tls.OPPORTUNISTIC
+    is_tls: bool = False
+    """Whether TLS is spoken from the beginning."""
+    user: str = ""
+    secret: str = ""
+
+
+_Steps = Generator[Need, Reply | Part | None, AttemptResult | None]
+_Hearing = Generator[Need, Reply | Part | None, Reply]
+
+
+class _Over(Exception):
+    """No more can be said on this connection."""
+
+    def __init__(self, result: AttemptResult) -> None:
+        super().__init__(result.text)
+        self.result = result
+
+
+class Dialogue:
+    """What is said on one connection, from the greeting on: the opening first, then one parcel after the other."""
+
+    def __init__(self, manners: Manners) -> None:
+        self._manners = manners
+        self._reader = ReplyReader()
+        self._output = bytearray()
+        self._offer: commands.Offer = {}
+        self._refused: AttemptResult | None = None
+        """The first refusal in a group; what the peer says to the rest of the group does not matter any more."""
+        self._all_sent = self._is_answered = False
+        self.need = Need.NOTHING
+        self.stage = Stage.GREETING
+        self.tls = ""
+        self.result: AttemptResult | None = None
+        """What came of the last parcel; or of the opening, if it failed."""
+        self.is_over = False
+        """Whether no more can be said on this connection."""
+        self.transactions = 0
+        self.heard = 0
+        """Replies so far."""
+        self._steps = self._opening()
+        self._go_on(None)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether this connection, which was kept for some time, had ended before the peer heard of the last message.
+
+        Then the message may go over another one as if nothing had been.
+        """
+        if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
+            return False
+        return self.result.code == 421 or (self.result.trouble is Trouble.DISCONNECTED and not self._all_sent)
+
+    def begin(self, parcel: Parcel) -> None:
+        """Begin to hand over this parcel."""
+        self._all_sent = self._is_answered = False
+        self._refused = self.result = None
+        self.transactions += 1
+        self._steps = self._transaction(parcel)
+        self._go_on(None)
+
+    def receive(self, octets: bytes) -> None:
+        """Take in what the peer sent."""
+        if self.need is Need.TLS and octets:
+            self.fail(Trouble.GARBAGE, _IN_CLEAR)
+        self._reader.receive(octets)
+        while self.need is Need.REPLY or self.need is Need.OCTETS:
+            try:
+                reply = self._reader.next_reply()
+            except NotAReply as error:
+                self._end(error.begun, Trouble.GARBAGE, str(error))
+                return
+            if reply is None:
+                return
+            self.heard += 1
+            self._go_on(reply)
+        if not self._reader.is_empty:
+            self.is_over = True  # it says goodbye, or what nobody asked for
+
+    def give(self, part: Part) -> None:
+        """The next part of the message."""
+        self._go_on(part)
+
+    def tls_started(self, tls: str) -> None:
+        """The handshake was made; `tls` is version and cipher."""
+        self.tls = tls
+        self._go_on(None)
+
+    def fail(self, trouble: Trouble, text: str) -> None:
+        """End it: the connection broke, time is over, or we cannot go on ourselves."""
+        self._end(self._reader.end(), trouble, text)
+
+    def _end(self, begun: Reply | None, trouble: Trouble, text: str) -> None:
+        """End it. What the peer has begun to say of the whole message counts: it may have taken the message."""
+        if begun and self.need is Need.REPLY and self.stage is Stage.END:
+            self._go_on(begun)
+        elif self.need is not Need.NOTHING:
+            self._steps.close()
+            self.need = Need.NOTHING
+            self.result = self._trouble(trouble, text)
+        self.is_over = True
+
+    def quit(self) -> None:
+        """Say goodbye, if there is somebody to hear it."""
+        if not self.is_over:
+            self._output += b"QUIT\r\n"
+            self.is_over = True
+
+    def output(self) -> bytes:
+        """What to send now."""
+        octets = bytes(self._output)
+        self._output.clear()
+        return octets
+
+    def _go_on(self, given: Reply | Part | None) -> None:
+        try:
+            self.need = self._steps.send(given)
+        except StopIteration as end:
+            self.need, self.result = Need.NOTHING, end.value
+        except _Over as over:
+            self.need, self.result, self.is_over = Need.NOTHING, over.result, True
+        except commands.Unsayable as error:
+            self.need, self.result, self.is_over = Need.NOTHING, self._trouble(Trouble.FAILED, str(error)), True
+
+    # The opening
+
+    def _opening(self) -> _Steps:
+        if self._manners.is_tls:
+            yield from self._shake_hands()
+        yield from self._be_accepted(Stage.GREETING)
+        yield from self._hello()
+        if self._manners.tls is not Tls.NONE and not self.tls:
+            yield from self._start_tls()
+        if self._manners.user:
+            yield from self._authenticate()
+        return None
+
+    def _hello(self) -> _Steps:
+        hostname, is_lmtp = self._manners.hostname, self._manners.protocol is Protocol.LMTP
+        self._write(commands.line(f"{'LHLO' if is_lmtp else 'EHLO'} {hostname}"))
+        reply = yield from self._hear(Stage.HELLO)
+        is_extended = reply.code < 500 or is_lmtp
+        if not is_extended:
+            self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: it may be an old one
+            reply = yield from self._hear(Stage.HELLO)
+        self._accept(Stage.HELLO, reply)
+        # What the peer calls itself is not compared with our name: another mail server on this machine has the same,
+        # many machines have a default one, and some proxies say back what they were told.
+        self._offer = commands.read_offer(reply.lines[1:]) if is_extended else {}
+        return None
+
+    def _start_tls(self) -> _Steps:
+        is_needed = self._manners.tls is not Tls.OPPORTUNISTIC
+        self.stage = Stage.TLS
+        if "STARTTLS" not in self._offer:
+            if is_needed:
+                raise _Over(self._trouble(Trouble.NO_TLS, "the peer does not offer STARTTLS"))
+            return None
+        self._write(b"STARTTLS\r\n")
+        reply = yield from self._hear(Stage.TLS)
+        if reply.code >= 400 and reply.code != 421 and not is_needed:
+            return None
+        self._accept(Stage.TLS, reply)
+        if not self._reader.is_empty:  # somebody in between would have us take it for what was said in TLS
+            raise _Over(self._trouble(Trouble.GARBAGE, _IN_CLEAR))
+        yield from self._shake_hands()
+        yield from self._hello()  # what was offered in clear is forgotten (RFC 3207 section 4.2)
+        return None
+
+    def _shake_hands(self) -> _Steps:
+        self.stage = Stage.TLS
+        yield Need.TLS
+        return None
+
+    def _authenticate(self) -> _Steps:
+        """RFC 4954: PLAIN (RFC 4616) or LOGIN, and never in clear."""
+        self.stage = Stage.AUTH
+        user, secret = self._manners.user, self._manners.secret
+        if not self.tls:
+            raise _Over(self._trouble(Trouble.NO_AUTH, "a password is not sent in clear"))
+        ways = {way.upper() for way in self._offer.get("AUTH", ())}
+        if "PLAIN" in ways:
+            self._write(b"AUTH PLAIN " + commands.base64(f"\0{user}\0{secret}"))
+        elif "LOGIN" in ways:
+            for line in (b"AUTH LOGIN\r\n", commands.base64(user)):
+                self._write(line)
+                self._accept(Stage.AUTH, (yield from self._hear(Stage.AUTH)), 3)
+            self._write(commands.base64(secret))
+        else:
+            raise _Over(self._trouble(Trouble.NO_AUTH, "the peer takes neither AUTH PLAIN nor AUTH LOGIN"))
+        yield from self._be_accepted(Stage.AUTH)
+        return None
+
+    # A transaction
+
+    def _transaction(self, parcel: Parcel) -> _Steps:
+        self.stage = Stage.MAIL
+        part = yield from self._next_part()
+        is_utf8 = commands.needs_smtputf8(parcel, part)
+        unfit = commands.why_unfit(parcel, self._offer, is_utf8=is_utf8)
+        if unfit:
+            return self._trouble(*unfit)
+        mail, rcpt = commands.mail(parcel, self._offer, is_utf8=is_utf8), commands.rcpt(parcel, self._offer)
+        has_chunks, is_piped = "CHUNKING" in self._offer, "PIPELINING" in self._offer
+        said = [(Stage.MAIL, mail), (Stage.RCPT, rcpt)]
+        if self.transactions > 1:
+            said.insert(0, (Stage.MAIL, _RSET))
+        if not has_chunks:
+            said.append((Stage.DATA, b"DATA\r\n"))
+        elif is_piped and part.is_last and len(part.octets) <= AT_ONCE:
+            said.append((Stage.END, commands.chunk(part)))
+        for group in [said] if is_piped else [[each] for each in said]:
+            reply = yield from self._converse(group)
+            if self._refused:
+                return self._refused
+        if self._all_sent:
+            return self._finish(reply, parcel)
+        return (yield from self._send_chunks(part, parcel) if has_chunks else self._send_data(part, parcel))
+
+    def _converse(self, group: list[tuple[Stage, bytes]]) -> _Hearing:
+        """Say all of a group, then hear what the peer says to each."""
+        self._write(b"".join(command for _, command in group))
+        self._all_sent = group[-1][0] is Stage.END
+        for stage, command in group:
+            reply = yield from self._hear(stage)
+            if command is _RSET:
+                if reply.code == 421:
+                    raise _Over(self._said(stage, reply))
+                continue  # whatever else it says: what counts is what it says to MAIL
+            self._is_answered = reply.code != 421 or stage is not Stage.MAIL
+            expected = 3 if stage is Stage.DATA else 2
+            if self._refused and reply.code == 354:
+                raise _Over(self._refused)  # it waits for a message without a recipient
+            if not self._refused and reply.code // 100 != expected:
+                self._refused = self._said(stage, reply)
+            if self._refused and (reply.code == 421 or self._refused.trouble):
+                raise _Over(self._refused)
+        return reply
+
+    def _send_data(self, part: Part, parcel: Parcel) -> _Steps:
+        stuffer = commands.DotStuffer()
+        self.stage = Stage.BODY
+        while not part.is_last:
+            self._write(stuffer.feed(part.octets))
+            part = yield from self._next_part()
+        self._write(stuffer.feed(part.octets) + stuffer.end())
+        self._all_sent = True
+        return self._finish((yield from self._hear(Stage.END)), parcel)
+
+    def _send_chunks(self, part: Part, parcel: Parcel) -> _Steps:
+        while not part.is_last:
+            self._write(commands.chunk(part))
+            reply = yield from self._hear(Stage.BODY)
+            if reply.code // 100 != 2:
+                return self._refuse(Stage.DATA, reply)
+            part = yield from self._next_part()
+        self._write(commands.chunk(part))
+        self._all_sent = True
+        return self._finish((yield from self._hear(Stage.END)), parcel)
+
+    def _next_part(self) -> Generator[Need, Reply | Part | None, Part]:
+        given = yield Need.OCTETS
+        if isinstance(given, Reply):  # to nothing: the peer breaks the message off, or is confused
+            raise _Over(self._said(self.stage, given))
+        assert isinstance(given, Part)
+        return given
+
+    def _finish(self, reply: Reply, parcel: Parcel) -> AttemptResult:
+        """What the peer says of the whole message."""
+        if reply.code // 100 != 2:
+            return self._refuse(Stage.END, reply)
+        return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._offer)
+
+    def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
+        """The message is refused; the connection may go on, unless the peer wants to end it."""
+        result = self._said(stage, reply)
+        if reply.code == 421 or result.trouble:
+            raise _Over(result)
+        return result
+
+    # What is said, and what it means
+
+    def _write(self, octets: bytes) -> None:
+        """Send something, unless the peer speaks out of turn."""
+        if not self._reader.is_empty:
+            raise _Over(self._trouble(Trouble.GARBAGE, "the peer says more than it was asked"))
+        self._output += octets
+
+    def _hear(self, stage: Stage) -> _Hearing:
+        self.stage = stage
+        reply = yield Need.REPLY
+        assert isinstance(reply, Reply)
+        return reply
+
+    def _be_accepted(self, stage: Stage) -> _Steps:
+        self._accept(stage, (yield from self._hear(stage)))
+        return None
+
+    def _accept(self, stage: Stage, reply: Reply, expected: int = 2) -> None:
+        if reply.code // 100 != expected:
+            raise _Over(self._said(stage, reply))
+
+    def _said(self, stage: Stage, reply: Reply, *, notifies: bool = False) -> AttemptResult:
+        is_good = reply.code // 100 == 2 and stage is Stage.END
+        return AttemptResult(
+            protocol=self._manners.protocol,
+            stage=stage,
+            peer=self._manners.peer,
+            code=reply.code,
+            enhanced=reply.enhanced,
+            trouble=None if is_good or reply.code >= 400 else Trouble.GARBAGE,
+            text=reply.text,
+            tls=self.tls,
+            notifies=notifies,
+        )
+
+    def _trouble(self, trouble: Trouble, text: str) -> AttemptResult:
+        if self._refused:
+            return self._refused
+        return AttemptResult(
+            protocol=self._manners.protocol,
+            stage=Stage.END if self._all_sent else self.stage,
+            peer=self._manners.peer,
+            trouble=trouble,
+            text=one_line(text),
+            tls=self.tls,
+        )
+
+
+_RSET = b"RSET\r\n"
+_IN_CLEAR = "the peer spoke in clear where TLS was to begin"

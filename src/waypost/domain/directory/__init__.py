@@ -1,0 +1,1 @@
+"""Rules of instances, email addresses, alias links, tags and searches."""

@@ -1,0 +1,43 @@
+"""Partitions of AWS, and which of them a region is in.
+
+Source: what AWS publishes for its SDKs (botocore's `partitions.json`), in `partition_table`.
+"""
+
+import re
+from functools import lru_cache
+
+from waypost.domain.directory.partition_table import PARTITIONS
+
+_LETTERS = re.compile(r"[a-z0-9-]{1,32}")
+"""What regions are written with; the longest that is known has 14 characters."""
+
+_REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in regions)
+
+
+def is_region(text: str) -> bool:
+    """Whether it is one of the regions that AWS publishes.
+
+    What only looks like one is none: everybody could make up as many as they like, each with rates and instances of
+    its own.
+    """
+    return text in _REGIONS
+
+
+def partition_of(region: str) -> str:
+    """The partition of a region, as ARNs name it.
+
+    Data of before can have regions that are not published. As in the SDKs, their form says what partition they are in,
+    and `aws` has the others.
+    """
+    return _named(region) or "aws"
+
+
+@lru_cache(maxsize=256)
+def _named(region: str) -> str:
+    """The partition that has the region; empty if none has."""
+    if not _LETTERS.fullmatch(region):
+        return ""
+    for name, pattern, regions in PARTITIONS:
+        if region in regions or re.fullmatch(pattern, region):
+            return name
+    return ""

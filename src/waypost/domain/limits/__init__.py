@@ -1,0 +1,1 @@
+"""Rates, and fair shares of bounded resources."""

@@ -1,0 +1,1 @@
+"""Rules of messages, routes, deliveries and retention."""

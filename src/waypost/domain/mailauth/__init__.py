@@ -1,0 +1,1 @@
+"""Rules of sender authentication: SPF, DKIM and DMARC results, the author in From, SRS."""

@@ -1,0 +1,239 @@
+"""The inspection API: read what arrived, what happened to it, and what would happen; and have it tried again.
+
+JSON over HTTP. Every path but `/_waypost/health` and `/_waypost/ready` wants HTTP Basic with an access key id and its
+secret, and shows the mail of that key's account only. What the key's policy must allow is in the list of pages.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
+
+import waypost
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.directory import instances
+from waypost.app.mail import explain, trace
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain import errors
+from waypost.domain.directory.instances import Tenant
+from waypost.inspection import guard, requests, schema
+from waypost.inspection.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
+from waypost.inspection.queue import QueuePages
+from waypost.observe import events
+
+T = TypeVar("T")
+
+PREFIX = "/_waypost"
+
+READY_SECONDS = 2.0
+"""How long the store may take to show that it is there."""
+
+PART = 256 * 1024
+"""Octets of a message that are read at once."""
+
+
+def application(
+    store: ports.Store,
+    *,
+    deployment: Deployment,
+    failures: FailedSignatures,
+    clock: ports.Clock,
+    mail_clock: ports.Clock,
+    emit: events.Emit,
+    wake: Callable[[], None],
+    advance: Callable[[timedelta], Awaitable[datetime]] | None,
+    refusal_retention: timedelta,
+    own_names: frozenset[str] = frozenset(),
+) -> Starlette:
+    """The inspection API as an ASGI application.
+
+    `own_names` are the host names, in small letters, by which it may be asked, besides IP addresses and localhost.
+    `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
+    moves the clock of mail on; None if that is the real one.
+    """
+    keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.tell)
+    queue = QueuePages(store, deployment, mail_clock, wake, advance)
+    routes = [
+        Route("/health", keeper.open(pages.health)),
+        Route("/ready", keeper.open(pages.ready)),
+        Route("/instance", keeper.page(pages.instance, INSPECT)),
+        Route("/messages", keeper.page(pages.messages, INSPECT)),
+        Route("/messages/{id}", keeper.page(pages.message, INSPECT)),
+        Route("/messages/{id}/raw", keeper.page(pages.raw, INSPECT)),
+        Route("/trace", keeper.page(pages.traced, INSPECT)),
+        Route("/explain", keeper.page(pages.explained, INSPECT), methods=["GET", "POST"]),
+        Route("/queue", keeper.page(queue.waiting, INSPECT)),
+        Route("/dead-letters", keeper.page(queue.dead_letters, INSPECT)),
+        Route("/dead-letters/redrive", keeper.page(queue.redrive, REDRIVE), methods=["POST"]),
+        Route("/replay", keeper.page(queue.replay, REDRIVE), methods=["POST"]),
+        Route("/clock", keeper.page(queue.clock, INSPECT)),
+        Route("/clock/advance", keeper.page(queue.advance, ADVANCE_CLOCK), methods=["POST"]),
+    ]
+    handlers: dict[Any, Any] = {HTTPException: guard.http_error}
+    # No redirects: they would go wherever the Host header says.
+    router = Router(routes=routes, redirect_slashes=False, default=_not_found(routes))
+    return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
+
+
+def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The refusal of an unknown path. It lists the paths of this API."""
+    pages = [
+        f"{method} {PREFIX}{route.path}"
+        for route in routes
+        for method in sorted(route.methods or ())
+        if method != "HEAD"
+    ]
+    message = f"There is no such path. The paths are {', '.join(pages)}."
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await guard.refusal(404, message)(scope, receive, send)
+
+    return answer
+
+
+class _Pages:
+    """The pages that read, each a function of a request, and of the account whose key it has shown."""
+
+    def __init__(
+        self,
+        store: ports.Store,
+        deployment: Deployment,
+        clock: ports.Clock,
+        refusal_retention: timedelta,
+        tell: Callable[[Exception, str], None],
+    ) -> None:
+        self._store = store
+        self._deployment = deployment
+        self._clock = clock
+        self._refusal_retention = refusal_retention
+        self._tell = tell
+
+    async def health(self, _: Request) -> Response:
+        """This process answers. It says nothing of the store."""
+        return JSONResponse({"status": "ok", "version": waypost.__version__})
+
+    async def ready(self, _: Request) -> Response:
+        """Whether the store answers, so that calls and mail are worth sending here. No part of a caller's business."""
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._store.read(lambda tx: tx.has_instance_alias(""))
+        except TimeoutError as error:
+            raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
+        return JSONResponse({"status": "ready"})
+
+    async def instance(self, request: Request, account: str) -> Response:
+        """The account's oldest instance in a region, so that tools can be pointed at one."""
+        tenant = Tenant(account, request.query_params.get("region", ""))
+        oldest = await self._search(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
+        return JSONResponse({"id": oldest.id if oldest else None})
+
+    async def messages(self, request: Request, account: str) -> Response:
+        """Deliveries of an address, or of all addresses of the account, newest first."""
+        query = request.query_params
+        address = requests.some_address(query)
+        inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
+        page = partial(inbox, account=account, after=requests.after(query), limit=requests.limit(query))
+        found = await self._search(account, page, "the deliveries", guard.FEWER)
+        return JSONResponse({"messages": [schema.delivery(delivery, message) for delivery, message in found]})
+
+    async def message(self, request: Request, account: str) -> Response:
+        """One message with its deliveries and its trace."""
+        message_id = request.path_params["id"]
+        use_case = partial(trace.message_details, account=account, message_id=message_id)
+        found = await self._search(account, use_case, "the trace of the message", guard.AGAIN)
+        return JSONResponse(schema.details(found))
+
+    async def raw(self, request: Request, account: str) -> Response:
+        """The exact bytes as delivered to an address, or as they would have been."""
+        message_id = request.path_params["id"]
+        address = requests.address(request.query_params)
+
+        def beginning(tx: ports.ReadTx) -> tuple[trace.Copy, bytes]:
+            copy = trace.copy(tx, account, message_id, address)
+            return copy, tx.octets(message_id, start=0, limit=PART)
+
+        # On one view: a message of one part is here whole, or not at all.
+        copy, first = await self._search(account, beginning, "the message", guard.AGAIN)
+        if copy.size and not first:
+            raise errors.NotFound(f"Message {message_id} went where its routes lead, and no copy of it was kept here.")
+        if len(first) < min(PART, copy.size):
+            raise errors.NotFound(f"Message {message_id} is being deleted.")
+        headers = {
+            "content-disposition": "attachment",
+            "content-length": str(len(copy.trace_header) + copy.size),
+        }
+        return StreamingResponse(self._parts(account, copy, first), media_type="message/rfc822", headers=headers)
+
+    async def traced(self, request: Request, account: str) -> Response:
+        """Where did my mail go? All that is known of a message, or of mail for an address."""
+        what = requests.text(request.query_params, "what")
+        if what is None:
+            raise errors.Invalid("Say what, as ?what=…: the id of a message, its Message-ID, or an address.")
+        limit = requests.limit(request.query_params)
+        since = self._clock() - self._refusal_retention
+        use_case = partial(
+            trace.find,
+            account=account,
+            what=what,
+            servers_owner=self._deployment.owner,
+            since=since,
+            limit=limit,
+            subaddressed=self._deployment.subaddressed,
+        )
+        instead = f"Name the id of one message. {guard.FEWER}"
+        found = await self._search(account, use_case, "the traces", instead)
+        return JSONResponse(
+            {
+                "messages": [schema.details(message) for message in found.messages],
+                "refusals": [schema.refusal(refusal) for refusal in found.refusals],
+            }
+        )
+
+    async def explained(self, request: Request, account: str) -> Response:
+        """What would happen to mail for an address, and why; to this very message, if the request has one."""
+        asked = explain.Asked(
+            address=requests.address(request.query_params),
+            sender=requests.sender(request.query_params),
+            header=await requests.header_in_body(request) if request.method == "POST" else None,
+        )
+        use_case = partial(
+            explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
+        )
+        found = await self._search(account, use_case, "what decides about this mail", guard.AGAIN)
+        return JSONResponse(schema.explanation(found))
+
+    async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
+        """A copy, part by part: a slow reader holds one part in memory, and nothing of the store.
+
+        Where a part cannot be read, or was deleted meanwhile, the connection is closed before all octets that
+        Content-Length names are sent, so that no client takes what it has for the whole message.
+        """
+        yield copy.trace_header + first
+        for start in range(PART, copy.size, PART):
+            octets = partial(_octets, message_id=copy.message_id, start=start)
+            try:
+                part = await self._store.search(octets, account=account)
+            except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
+                self._tell(error, str(uuid.uuid4()))
+                raise events.AlreadyTold from None
+            if len(part) < min(PART, copy.size - start):
+                raise events.AlreadyTold
+            yield part
+
+    async def _search(self, account: str, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:
+        return await guard.searched(self._store, use_case, account=account, what=what, instead=instead)
+
+
+def _octets(tx: ports.ReadTx, *, message_id: str, start: int) -> bytes:
+    return tx.octets(message_id, start=start, limit=PART)

@@ -1,0 +1,156 @@
+"""The pages of the queue: what waits, what was given up, and having it tried again; and the clock that it goes by."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.queue import redrive
+from waypost.domain import errors, moments
+from waypost.domain.mail import routes
+from waypost.inspection import guard, requests, schema
+
+COUNTED_UP_TO = 10_000
+"""Deliveries that are counted for one destination."""
+
+SUMMED_UP = 100
+"""Destinations of which it is told how many deliveries wait."""
+
+LOOKED_THROUGH = 10_000
+"""Destinations among which those are looked for that are shown as somebody writes."""
+
+
+class QueuePages:
+    """Each a function of a request, and of the account whose key it has shown."""
+
+    def __init__(
+        self,
+        store: ports.Store,
+        deployment: Deployment,
+        clock: ports.Clock,
+        wake: Callable[[], None],
+        advance: Callable[[timedelta], Awaitable[datetime]] | None,
+    ) -> None:
+        self._store = store
+        self._deployment = deployment
+        self._clock = clock
+        self._wake = wake
+        self._advance = advance
+
+    async def waiting(self, request: Request, account: str) -> Response:
+        """Deliveries that wait, and the destinations for which they do."""
+        query = request.query_params
+        destination, after = requests.text(query, "destination"), requests.after(query) or ""
+        limit = requests.limit(query)
+
+        def page(tx: ports.ReadTx) -> dict[str, object]:
+            meant = _meant(tx, account, destination) if destination else [None]
+            lines = [line for one in meant for line in tx.queue(account, destination=one, after=after, limit=limit)]
+            lines = sorted(lines, key=_place)[:limit] if len(meant) > 1 else lines
+            known = tx.destinations_of(account, limit=SUMMED_UP)  # where others have their mail sent is not told
+            leads_to = [one for one in known if destination is None or one.destination in meant]
+            return {
+                "deliveries": [_queue_line(tx, account, line) for line in lines],
+                "destinations": [
+                    schema.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
+                    for one in leads_to
+                ],
+            }
+
+        instead = guard.FEWER if destination else f"Name one destination. {guard.FEWER}"
+        return JSONResponse(await guard.searched(self._store, page, account=account, what="the queue", instead=instead))
+
+    async def dead_letters(self, request: Request, account: str) -> Response:
+        """Deliveries that were given up, in the order in which their messages came."""
+        query = request.query_params
+        use_case = partial(
+            redrive.dead_letters,
+            account=account,
+            address=requests.some_address(query),
+            since=requests.moment(query, "since"),
+            after=requests.after(query) or "",
+            limit=requests.limit(query),
+        )
+
+        def page(tx: ports.ReadTx) -> list[dict[str, object]]:
+            return [schema.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
+
+        instead = f"Say since when, or name an address. {guard.FEWER}"
+        found = await guard.searched(self._store, page, account=account, what="the dead letters", instead=instead)
+        return JSONResponse({"dead_letters": found})
+
+    async def redrive(self, request: Request, account: str) -> Response:
+        """Have dead letters tried again, in many small transactions."""
+        body = await requests.json_body(request, members=("ids", "all", "address", "since"))
+        ids = requests.ids(body, most=redrive.AT_ONCE)
+        address, since = requests.some_address(body), requests.moment(body, "since")
+        if requests.flag(body, "all") is bool(ids):
+            raise errors.Invalid('Say which: {"ids": […]}, or {"all": true}, perhaps with an address or since when.')
+        if ids and (address or since):
+            raise errors.Invalid("address and since go with all, not with ids.")
+        again = partial(redrive.redrive, account=account, ids=ids, address=address, since=since)
+        step = await self._store.write(partial(again, now=self._clock()))
+        count = step.count
+        while step.after is not None:
+            step = await self._store.write(partial(again, after=step.after, now=self._clock()))
+            count += step.count
+        self._wake()
+        return JSONResponse({"redriven": count})
+
+    async def replay(self, request: Request, account: str) -> Response:
+        """Forward again what an alias has kept since a moment, in many small transactions."""
+        body = await requests.json_body(request, members=("address", "since"))
+        alias, since = requests.address(body), requests.moment(body, "since")
+        if since is None:
+            raise errors.Invalid("Say since when, as in 2026-11-22T23:14:05Z.")
+        again = partial(redrive.replay, deployment=self._deployment, account=account, alias=alias, since=since)
+        step = await self._store.write(partial(again, now=self._clock()))
+        count = step.count
+        while step.after is not None:
+            step = await self._store.write(partial(again, before=step.after, now=self._clock()))
+            count += step.count
+        self._wake()
+        return JSONResponse({"forwarded": count})
+
+    async def clock(self, _: Request, __: str) -> Response:
+        """The time by which mail goes."""
+        return JSONResponse({"now": moments.iso8601(self._clock()), "is_virtual": self._advance is not None})
+
+    async def advance(self, request: Request, account: str) -> Response:
+        """Move a virtual clock on. The answer comes when all that became due on the way has been attempted.
+
+        The mail of every account goes by it, so that only the server's owner may.
+        """
+        if account != self._deployment.owner:
+            raise HTTPException(
+                403,
+                "Only a key of the account that owns this server, which is that of its credentials file, may move the "
+                "clock on: the mail of every account goes by it.",
+            )
+        by = requests.step(await requests.json_body(request, members=("by",)))
+        if self._advance is None:
+            raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
+        return JSONResponse({"now": moments.iso8601(await self._advance(by))})
+
+
+def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
+    """The destination that somebody names; or all that are shown so, because they differ in what is not shown."""
+    if "…" not in destination:
+        return [destination]
+    known = tx.destinations_of(account, limit=LOOKED_THROUGH)
+    return [one.destination for one in known if destination in {one.destination, routes.shown(one.destination)}]
+
+
+def _place(line: ports.QueueLine) -> tuple[str, str]:
+    """Where a delivery is in the order of the queue."""
+    return line.delivery.message_id, line.delivery.email_address_id
+
+
+def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:
+    """A delivery that waits, what it says of its message, and why it still waits."""
+    return schema.queue_line(line, tx.message(account, line.delivery.message_id))

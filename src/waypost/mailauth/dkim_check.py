@@ -1,0 +1,236 @@
+"""DKIM (RFC 6376): each signature verified by the library, after what it does not check, and within limits."""
+
+import base64
+import binascii
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dkim
+import dkim.crypto
+import dkim.util
+
+from waypost.domain.mailauth.from_header import Authors
+from waypost.domain.mailauth.verdicts import MAX_LISTED, Dkim, Outcome
+from waypost.mailauth import message as messages
+from waypost.mailauth.body_hash import body_hash
+from waypost.mailauth.message import Field, Message
+from waypost.mailauth.resolver import NotAnswered, Questions
+
+MAX_VERIFIED = 5
+"""Signatures of one message that are verified (RFC 6376 section 6.1 lets the verifier set a limit)."""
+
+KEY_BITS = range(1024, 4096 + 1)
+"""Sizes of RSA keys (RFC 8301 section 3.2)."""
+
+HEADER_LIMIT = 256 * 1024
+FIELDS_LIMIT = 1_000
+SIGNATURE_LIMIT = 8 * 1024
+SIGNED_FIELDS_LIMIT = 200
+SIGNED_OCTETS_LIMIT = 64 * 1024
+"""Octets of the fields that one signature signs: white space in them is looked at one by one, for each signature."""
+KEY_LIMIT = 4 * 1024
+EXPONENT_BITS = 32
+
+_LONG_SPACE = 100
+_SPACES = re.compile(rb"\s+")
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z", re.IGNORECASE)
+_ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
+
+
+class _Not(Exception):
+    """The signature does not pass."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+
+
+@dataclass(slots=True)
+class _Signature:
+    """What is known of one signature, also if it is broken."""
+
+    index: int
+    value: bytes
+    tags: dict[bytes, bytes] = field(default_factory=dict)
+
+    def text(self, tag: bytes) -> str:
+        return self.tags.get(tag, b"").decode("utf-8", "replace")
+
+
+class _Name(bytes):
+    """The name of a field with the white space before its colon: hashed as it is written, and compared without.
+
+    "simple" canonicalisation changes nothing (RFC 6376 section 3.4.1); the library has no place for that white space.
+    """
+
+    __slots__ = ()
+
+    def lower(self) -> bytes:
+        return self.rstrip().lower()
+
+
+def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dkim, ...]:
+    """All signatures of a message, in their order; those of the domains in From are verified first."""
+    values = messages.named(message.fields, b"dkim-signature")
+    signatures = [_Signature(index, value, _tags(value)) for index, value in enumerate(values[:MAX_LISTED])]
+    signatures.sort(key=lambda signature: not _is_related(signature.text(b"d").lower(), authors.domains))
+    hashes: dict[tuple[bool, int | None], tuple[bytes, int]] = {}
+    results: dict[int, Dkim] = {}
+    for place, signature in enumerate(signatures):
+        outcome, reason = Outcome.PASS, ""
+        try:
+            if place >= MAX_VERIFIED:
+                raise _Not(Outcome.POLICY, f"only {MAX_VERIFIED} signatures are verified")
+            _verify(message, signature, questions, hashes)
+        except _Not as refusal:
+            outcome, reason = refusal.outcome, str(refusal)
+        except NotAnswered as error:
+            outcome, reason = Outcome.TEMPERROR, str(error)
+        except MemoryError:
+            raise  # it is our memory, so it says nothing of the message
+        except Exception as error:  # noqa: BLE001 - the library raises many kinds on hostile input
+            outcome, reason = Outcome.PERMERROR, f"cannot be verified: {type(error).__name__}"
+        results[signature.index] = Dkim(
+            outcome, signature.text(b"d"), signature.text(b"s"), signature.text(b"i"), reason
+        )
+    return tuple(results[index] for index in sorted(results))
+
+
+def _tags(value: bytes) -> dict[bytes, bytes]:
+    if len(value) > SIGNATURE_LIMIT:
+        return {}
+    try:
+        tags: dict[bytes, bytes] = dkim.util.parse_tag_value(value)
+    except dkim.util.InvalidTagValueList:
+        return {}
+    return tags
+
+
+def _is_related(domain: str, authors: Sequence[str]) -> bool:
+    return any(f".{author}".endswith(f".{domain}") or domain.endswith(f".{author}") for author in authors)
+
+
+def _verify(
+    message: Message,
+    signature: _Signature,
+    questions: Questions,
+    hashes: dict[tuple[bool, int | None], tuple[bytes, int]],
+) -> None:
+    """Raise `_Not` or `NotAnswered` if the signature does not pass."""
+    _refuse_what_costs_too_much(message.fields, signature.value)
+    verifier = dkim.DKIM()
+    verifier.headers = [(_Name(name), value) for name, value in message.fields]
+    try:
+        tags, signed, fields = verifier.verify_headerprep(signature.index)
+        policy = dkim.CanonicalizationPolicy.from_c_value(tags.get(b"c"))
+    except dkim.ValidationError as error:
+        expired = "x= value is past" in str(error)
+        raise _Not(Outcome.POLICY if expired else Outcome.NEUTRAL, "expired" if expired else str(error)) from None
+    except (dkim.DKIMException, dkim.InvalidCanonicalizationPolicyError) as error:
+        raise _Not(Outcome.NEUTRAL, f"not understood: {error}") from None
+    _refuse_by_policy(signature, signed)
+    verifier.headers = _only_signed(verifier.headers, signed)
+
+    verifier.pk, verifier.keysize, verifier.ktag, verifier.seqtlsrpt = _key(signature, questions)
+    _check_body(message.body, tags, hashes, relaxed=policy.body_algorithm.name == b"relaxed")
+    # The body has been hashed already; without `bh` the library leaves it alone.
+    header_tags = {tag: value for tag, value in tags.items() if tag != b"bh"}
+    if not verifier.verify_sig_process(header_tags, signed, fields[signature.index], None):
+        raise _Not(Outcome.FAIL, "the signature does not fit the header")
+
+
+def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
+    """The library's regular expressions take a time that grows with the square of some of these."""
+    if len(fields) > FIELDS_LIMIT or sum(len(name) + len(value) for name, value in fields) > HEADER_LIMIT:
+        raise _Not(Outcome.POLICY, "the header is too large")
+    if len(value) > SIGNATURE_LIMIT or max(map(len, _SPACES.findall(value)), default=0) >= _LONG_SPACE:
+        raise _Not(Outcome.POLICY, "the signature is too large")
+
+
+def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
+    """The fields that a signature signs, which the library would look for from the last one up (section 5.4.2).
+
+    It hashes one more From than is signed, so that none can be added; and it would canonicalise all fields.
+    """
+    wanted = Counter([*signed, b"from"])
+    kept: list[Field] = []
+    for name, value in reversed(fields):
+        key = name.lower()
+        if wanted[key]:
+            wanted[key] -= 1
+            kept.append((name, value))
+    if sum(len(name) + len(value) for name, value in kept) > SIGNED_OCTETS_LIMIT:
+        raise _Not(Outcome.POLICY, "the signed fields are too large")
+    return kept[::-1]
+
+
+def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:
+    if signature.tags[b"a"] not in _ALGORITHMS:
+        raise _Not(Outcome.POLICY, "rsa-sha1 is obsolete")  # RFC 8301 section 3.1
+    if b"from" not in signed:
+        raise _Not(Outcome.PERMERROR, "From is not signed")  # RFC 6376 section 6.1.1
+    if len(signed) > SIGNED_FIELDS_LIMIT:
+        raise _Not(Outcome.POLICY, "too many fields are signed")
+    if not (_NAME.match(signature.text(b"d")) and _NAME.match(signature.text(b"s"))):
+        raise _Not(Outcome.NEUTRAL, "d= or s= is no name")
+
+
+def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, bool]:
+    """The public key (section 3.6.1), as the library wants it."""
+    name = f"{signature.text(b's')}._domainkey.{signature.text(b'd')}"
+    records = questions.texts(name)
+    if not records:
+        raise _Not(Outcome.PERMERROR, "no key")
+    record = records[0]  # several are undefined (section 3.6.2.2)
+    try:
+        tags = dkim.util.parse_tag_value(record[:KEY_LIMIT])
+    except dkim.util.InvalidTagValueList:
+        raise _Not(Outcome.PERMERROR, "the key is not understood") from None
+    if not re.sub(rb"\s", b"", tags.get(b"p", b"")):
+        raise _Not(Outcome.PERMERROR, "the key is revoked" if b"p" in tags else "the key is not understood")
+    if tags.get(b"k", b"rsa") != _ALGORITHMS[signature.tags[b"a"]]:
+        raise _Not(Outcome.PERMERROR, "the key is for another algorithm")
+    if b"sha256" not in _parts(tags.get(b"h", b"sha256")[:200]):
+        raise _Not(Outcome.PERMERROR, "the key is not for sha256")
+    domain = signature.text(b"i").rpartition("@")[2] or signature.text(b"d")
+    if b"s" in _parts(tags.get(b"t", b"")[:200]) and domain.lower() != signature.text(b"d").lower():
+        raise _Not(Outcome.PERMERROR, "the key is not for subdomains")
+    try:
+        key, bits, kind, for_reports = dkim.evaluate_pk(name, record[:KEY_LIMIT])
+    except (dkim.DKIMException, ValueError, LookupError, TypeError):
+        raise _Not(Outcome.PERMERROR, "the key is not understood") from None
+    if kind == b"rsa" and bits not in KEY_BITS:
+        raise _Not(Outcome.POLICY, f"a key of {bits} bits")
+    if kind == b"rsa" and key["publicExponent"].bit_length() > EXPONENT_BITS:
+        raise _Not(Outcome.POLICY, "a key with a large exponent")
+    return key, bits, kind, for_reports
+
+
+def _parts(value: bytes) -> list[bytes]:
+    """The words of a tag that is a list (section 3.6.1)."""
+    return [part.strip() for part in value.split(b":")]
+
+
+def _check_body(
+    body: Sequence[memoryview],
+    tags: dict[bytes, bytes],
+    hashes: dict[tuple[bool, int | None], tuple[bytes, int]],
+    *,
+    relaxed: bool,
+) -> None:
+    length = int(tags[b"l"]) if b"l" in tags else None
+    if (relaxed, length) not in hashes:
+        hashes[relaxed, length] = body_hash(body, relaxed=relaxed, length=length)
+    digest, size = hashes[relaxed, length]
+    try:
+        claimed = base64.b64decode(re.sub(rb"\s+", b"", tags[b"bh"]))
+    except binascii.Error:
+        raise _Not(Outcome.NEUTRAL, "bh= is no base64") from None
+    if digest != claimed or (length is not None and length > size):
+        raise _Not(Outcome.FAIL, "the body was changed")
+    if length is not None and length < size:
+        # Anybody can add what a reader sees instead of the signed part (section 8.2).
+        raise _Not(Outcome.POLICY, f"only {length} octets of the body are signed")

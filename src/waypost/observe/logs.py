@@ -1,0 +1,168 @@
+"""Writes events to the log: lines for people on a terminal, JSON elsewhere, always on standard error."""
+
+import dataclasses
+import io
+import json
+import logging
+import re
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+
+from waypost.observe import events
+
+Render = Callable[[str, Any], bytes]
+"""A level and the fields of a line, as octets."""
+
+BACKLOG = 10_000
+"""Lines that wait to be written. Beyond that lines are dropped, and counted: a log must never hold up mail."""
+
+WRITE_EVERY = 0.1
+"""Seconds between two looks at the lines that wait. Waking the thread for each line would slow down mail."""
+
+
+class Log:
+    """Writes events as lines, on a thread of its own. From its making on, nothing else writes to the log."""
+
+    def __init__(self) -> None:
+        self._lines: deque[bytes] = deque()
+        self._dropped = 0
+        self._counting = threading.Lock()
+        """Held while the dropped lines are counted: events are emitted on several threads."""
+        self._closing = threading.Event()
+        self._file = sys.stderr.buffer
+        self._render = _terminal() if sys.stderr.isatty() else _json()
+        self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
+        self._thread.start()
+        logging.basicConfig(handlers=[_Complaints(self.emit)], force=True)
+
+    def emit(self, event: events.Event) -> None:
+        """Log an event. Never raises and never waits, whatever has become of the log."""
+        try:
+            if len(self._lines) < BACKLOG:
+                self._lines.append(self._line(event))
+                return
+        except Exception:  # noqa: BLE001, S110 - the line is counted as dropped, below
+            pass
+        self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self._dropped += count
+
+    def close(self) -> None:
+        """Write what waits, unless that takes too long."""
+        self._closing.set()
+        self._thread.join(timeout=2)
+
+    def _line(self, event: events.Event) -> bytes:
+        kind: Any = type(event)
+        name, field_names = _described(kind)
+        fields = {field: getattr(event, field) for field in field_names}
+        cause = fields.pop("cause", None)
+        if cause is None:
+            is_good = fields.get("works", False)
+            level = "warning" if kind in events.WARNINGS and not is_good else "info"
+            return self._render(level, {"event": name, **fields})
+        return self._render("error", {"event": name, "exc_info": cause, **fields})
+
+    def _write(self) -> None:
+        """The thread: write what waits, again and again."""
+        closing = False
+        while not closing:
+            closing = self._closing.wait(WRITE_EVERY)
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write all lines that wait. What cannot be written is dropped, and counted in the next lines that can be."""
+        waiting = [self._lines.popleft() for _ in range(len(self._lines))]
+        count = len(waiting)
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            waiting.append(self._line(events.LinesDropped(count=dropped)))
+        if not waiting:
+            return
+        try:
+            self._file.write(b"".join(waiting))
+            self._file.flush()
+        except (OSError, ValueError):
+            self._drop(count + dropped)
+
+
+class _Complaints(logging.Handler):
+    """Turns what the HTTP server and the event loop log as errors into events; the rest of it is not ours to tell."""
+
+    def __init__(self, emit: events.Emit) -> None:
+        super().__init__(logging.ERROR)
+        self._emit = emit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        cause = record.exc_info[1] if record.exc_info else None
+        if isinstance(cause, events.AlreadyTold):
+            return
+        cause = cause or RuntimeError(record.getMessage())
+        self._emit(events.Failed(where=record.name, id=str(uuid.uuid4()), cause=cause))
+
+
+@cache
+def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
+    """What an event is called in the log, and its fields."""
+    return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
+
+
+def name_of(kind: type[Any]) -> str:
+    """What an event is called in the log."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def _terminal() -> Render:
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
+    return _renderer([renderer, lambda _logger, _method, line: f"{line}\n".encode()])
+
+
+def _traceback(out: TextIO, exc_info: Any) -> None:
+    """Write a traceback for a terminal.
+
+    A plain one: the pretty ones show local variables, and those hold messages and secrets. The text of an error may
+    have words of others in it, so its lines are indented, and look like no others; and nothing in it moves the cursor.
+    """
+    written = io.StringIO()
+    structlog.dev.plain_traceback(written, exc_info)
+    for line in written.getvalue().splitlines():
+        shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+        out.write(f"\n    {shown}")
+
+
+def _json() -> Render:
+    def encode(_logger: Any, _method: str, line: structlog.typing.EventDict) -> bytes:
+        octets = msgspec.json.encode(line)
+        if not octets.isascii():  # there are control characters among the others, and logs are read on terminals
+            octets = json.dumps(msgspec.json.decode(octets)).encode()
+        return octets + b"\n"
+
+    return _renderer([structlog.processors.format_exc_info, encode])
+
+
+def _renderer(last: list[Any]) -> Render:
+    processors = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *last,
+    ]
+
+    def render(level: str, line: Any) -> bytes:
+        for processor in processors:
+            line = processor(None, level, line)
+        rendered: bytes = line
+        return rendered
+
+    return render

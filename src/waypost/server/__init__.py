@@ -1,0 +1,1 @@
+"""Assembles a server from its settings, and runs it."""

@@ -1,0 +1,156 @@
+"""uvicorn inside our loop, and the HTTP form of requests.
+
+Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
+`pyproject.toml` has an upper bound for that reason.
+"""
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Awaitable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from waypost.observe import events
+from waypost.server.http.connection import HttpConnection
+from waypost.server.http.limits import HttpAdmission, HttpBounds
+
+TICK_SECONDS = 0.1
+"""Between two of uvicorn's looks at the clock. Ten of them make a new Date header."""
+
+TICKS_A_SECOND = 10
+
+_HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(:[0-9]*)?")
+"""The value of a Host field (RFC 9110 section 7.2): a name, an IPv4 address or an IPv6 address, and perhaps a port."""
+
+
+def refusal(scope: Scope) -> tuple[int, str] | None:
+    """Why a request is refused for its HTTP form, as status and text; None if its form is right.
+
+    The parser has already refused what it cannot read, such as a body with two lengths. Source: RFC 9110 section
+    15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
+    """
+    version, headers = scope["http_version"], scope["headers"]
+    names = [name for name, _ in headers]
+    hosts, codings = names.count(b"host"), names.count(b"transfer-encoding")
+    host = headers[names.index(b"host")][1] if hosts else b""
+    is_connect = scope["method"] == "CONNECT"
+    if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # as nearly always
+        return None
+    if version not in ("1.1", "1.0"):
+        return 505, f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}."
+    if hosts > 1:
+        return 400, "The request has more than one Host header."
+    if not hosts and version == "1.1":
+        return 400, "The request has no Host header, which HTTP/1.1 needs."
+    if not _HOST.fullmatch(host.strip(b" \t")):
+        return 400, "The Host header is not a host name or an IP address, with or without a port."
+    if is_connect:
+        return 501, "This server is no proxy: it does not have the method CONNECT."
+    if codings and version == "1.0":
+        return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
+    if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
+        return 501, "The only transfer coding that this server takes is chunked."
+    return None
+
+
+def only_well_formed(application: ASGIApp) -> ASGIApp:
+    """The application, behind a check of the HTTP form of each request. A refusal closes the connection."""
+
+    def checked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        refused = refusal(scope)
+        return application(scope, receive, send) if refused is None else _refuse(send, *refused)
+
+    return checked
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(text)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside our loop: it leaves the signals to us."""
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        *,
+        bounds: HttpBounds | None = None,
+        emit: events.Emit = lambda _: None,
+        ticks_a_second: int = TICKS_A_SECOND,
+    ) -> None:
+        """With other `ticks_a_second`, the seconds by which clients are given time have another length."""
+        self._admission = HttpAdmission(bounds or HttpBounds(), emit)
+        self._ticks_a_second = ticks_a_second
+        config = uvicorn.Config(
+            only_well_formed(application),
+            interface="asgi3",
+            http=cast(Any, partial(HttpConnection, admission=self._admission)),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # or a client on loopback could say it is someone else
+            timeout_graceful_shutdown=10,
+        )
+        super().__init__(config)
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            ready.cancel()
+            self._serving.result()
+        address: tuple[str, int] = listener.getsockname()[:2]
+        return address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn; tells `start` when it is done."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    async def main_loop(self) -> None:
+        """Called by uvicorn, which would look but ten times a second whether it is to stop."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            if ticks % self._ticks_a_second == 0:
+                self.look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
+
+    def look(self) -> None:
+        """A second has passed: end the connections of clients that have taken too long."""
+        for connection in list(self.server_state.connections):
+            cast(HttpConnection, connection).look()
+        self._admission.second_passed()
+
+    async def stop(self) -> None:
+        """Answer what has been asked, and close."""
+        self.should_exit = True
+        self._stopping.set()
+        await self._serving
+        self._admission.tell()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn, which would take the signals."""
+        yield

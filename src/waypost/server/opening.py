@@ -1,0 +1,131 @@
+"""Opening the store of a data directory: for a server, or for a command that works on it beside one."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import TypeVar
+
+from waypost.app import ports
+from waypost.app.directory import access_keys
+from waypost.config.settings import FEWEST, Settings
+from waypost.domain import errors
+from waypost.host import data_directory, first_start, sealing
+from waypost.host.clock import now
+from waypost.store.migrations import SchemaMissing, SchemaTooNew, SchemaTooOld
+from waypost.store.sqlite.file import SqliteTooOld
+from waypost.store.sqlite.store import SqliteStore
+
+T = TypeVar("T")
+
+
+class CannotStart(Exception):
+    """The service cannot be started. The message says why, and what to do."""
+
+
+class Refused(Exception):
+    """What was asked cannot be done. The message says why."""
+
+
+def open_store(
+    directory: data_directory.DataDirectory,
+    database: str = "",
+    *,
+    connections: int = Settings().connections,
+    only_new: bool = False,
+) -> ports.Store:
+    """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
+
+    With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
+    `DataDirectoryError`.
+    """
+    may_make = first_start.may_make_database(directory, database)
+    seal = sealing.Keyring(directory.derived_key("sealed secrets"))
+    try:
+        if database:
+            store = _postgres(database, seal, connections, only_new=only_new, may_make=may_make)
+        else:
+            store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make)
+    except SchemaMissing as error:
+        raise first_start.lost(directory, str(error), database) from error
+    except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, sealing.SealBroken) as error:
+        raise CannotStart(str(error)) from error
+    directory.note_database()
+    return store
+
+
+def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
+    """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
+    try:
+        from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
+        from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - as said above
+    except ImportError as error:
+        raise CannotStart(
+            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
+        ) from error
+    try:
+        return PostgresStore(database, seal, connections=connections, only_new=only_new, may_make=may_make)
+    except BadDatabase as error:
+        raise CannotStart(str(error)) from error
+
+
+def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
+    """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
+    keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
+    return partial(access_keys.adopt, keys=keys, now=now())
+
+
+@asynccontextmanager
+async def administering(
+    directory: data_directory.DataDirectory, *, database: str = "", make: bool = False
+) -> AsyncIterator[ports.Store]:
+    """The store of a data directory, for commands, whether a server is running on it or not.
+
+    With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`; what is
+    refused inside is `Refused`, too.
+    """
+    database = directory.where(database)
+    # The database server knows root by another name and password than the owner of the directory, which is read alone.
+    rights = nullcontext() if database else directory.of_its_owner()
+    with rights:
+        if make and not database:
+            directory.make()
+        elif not database:
+            directory.refuse_others()
+        _refuse_missing(directory, database, make=make)
+        try:
+            store = open_store(directory, database, connections=FEWEST, only_new=True)
+        except SchemaTooOld as error:
+            if database:
+                raise Refused(f"{error} Start a server of this version on it first.") from error
+            with directory.held():  # so that no server of that version runs on it meanwhile
+                store = open_store(directory)
+        try:
+            await store.write(adopting(directory))
+            yield store
+        except (errors.WaypostError, sealing.SealBroken, ports.StoreUnavailable) as error:
+            raise Refused(str(error)) from error
+        finally:
+            await store.close()
+
+
+def _refuse_missing(directory: data_directory.DataDirectory, database: str, *, make: bool) -> None:
+    """Raise `Refused` if a directory has never had a server, and must not get one."""
+    if make and not database:
+        return
+    if database and data_directory.is_master_key_in_environment():
+        return
+    if not directory.has_database and not first_start.signs_of_database(directory):
+        further = f", or set {data_directory.MASTER_KEY_VARIABLE}" if database else ""
+        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
+
+
+async def administer(
+    directory: data_directory.DataDirectory,
+    use_case: Callable[[ports.WriteTx], T],
+    *,
+    database: str = "",
+    make: bool = False,
+) -> T:
+    """Run one use case as `administering` would."""
+    async with administering(directory, database=database, make=make) as store:
+        return await store.write(use_case)

@@ -1,0 +1,100 @@
+"""Remembers mail that was refused, so that the trace can tell of it, at little cost: strangers are refused all day.
+
+Refusals wait in memory for a second, and are then kept together. If there are too many at once, some are not kept; if
+the store cannot keep them, they are forgotten: no mail depends on them, and the log has each.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from waypost.app import ports
+from waypost.domain.directory.addresses import Address
+from waypost.observe import events, tasks
+from waypost.smtp.protocol.replies import Reply
+
+KEPT_AT_ONCE = 1_000
+"""Refusals that wait, at most."""
+
+EVERY = 1.0
+"""Seconds between two times that they are kept."""
+
+TEXT_LIMIT = 320
+"""Characters of what a client said: a path has no more octets (RFC 5321 section 4.5.3.1.3), and a bit."""
+
+
+def _clean(text: str) -> str:
+    return _CONTROLS.sub("?", text[:TEXT_LIMIT])
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Refusals:
+    """The refusals of one server."""
+
+    def __init__(
+        self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], emit: events.Emit
+    ) -> None:
+        self._emit = emit
+        self._store = store
+        self._clock = clock
+        self._failed = failed
+        self._waiting: deque[ports.Refusal] = deque(maxlen=KEPT_AT_ONCE)
+        self._task: asyncio.Task[None] | None = None
+
+    def add(
+        self,
+        recipient: Address | None,
+        reply: Reply,
+        *,
+        stage: str,
+        peer: str,
+        helo: str,
+        sender: str,
+        detail: Mapping[str, str | int] | None = None,
+        account: str = "",
+    ) -> None:
+        """Mail for this recipient was refused just now. `account` owns the recipient; empty if nobody does."""
+        self._waiting.append(
+            ports.Refusal(
+                at=self._clock(),
+                peer=peer,
+                helo=_clean(helo),
+                sender=_clean(sender),
+                recipient=_clean(recipient.text) if recipient else "",
+                recipient_key=recipient.key if recipient else "",
+                stage=stage,
+                reply=str(reply),
+                detail=detail or {},
+                account=account,
+            )
+        )
+        if self._task is None:
+            self._task = tasks.start(self._keep(), where="smtp", emit=self._emit)
+
+    async def close(self) -> None:
+        """Keep what still waits."""
+        task, self._task = self._task, None
+        if task:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self._flush()
+
+    async def _keep(self) -> None:
+        await asyncio.sleep(EVERY)
+        self._task = None
+        await self._flush()
+
+    async def _flush(self) -> None:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        if not waiting:
+            return
+        try:
+            await self._store.write(lambda tx: tx.add_refusals(waiting))
+        except Exception as error:  # noqa: BLE001 - nobody waits for it, and the log has to tell
+            self._failed(error)

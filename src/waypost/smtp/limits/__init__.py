@@ -1,0 +1,1 @@
+"""How much of the server one client may have, and for how long."""

@@ -1,0 +1,65 @@
+"""Who may connect: so many at once in all, so many from one address, and so many messages and guesses from it."""
+
+from datetime import datetime
+
+from waypost.app.connections import OpenConnections
+from waypost.app.rate_limits import Buckets
+from waypost.domain.limits import networks, rates
+from waypost.smtp.limits.guessing import Guessing
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.replies import Reply
+
+UNKNOWN = rates.Rate(per_second=0.1, burst=200)
+"""Unknown recipients that one address may name, over all its sessions, until it is sent away at each further one."""
+
+
+class Admission:
+    """Counts connections, messages and unknown recipients."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.connections = OpenConnections(bounds.connections, bounds.connections_each)
+        self._new = _a_minute(bounds.new_connections_a_minute)
+        self._messages = _a_minute(bounds.messages_a_minute)
+        self._unknown = Buckets(UNKNOWN)
+        self._guessing = Guessing()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections are about to run out."""
+        return self.connections.is_crowded
+
+    def enter(self, peer: str, now: datetime, *, are_strangers: bool = True) -> Reply | None:
+        """Count a connection in, unless that is refused. A mail server of ours may have as many as there are."""
+        if self.connections.is_full:
+            return replies.SERVER_FULL
+        if are_strangers and self.connections.is_at_limit(peer):
+            return replies.TOO_MANY_CONNECTIONS
+        if are_strangers and self._new and not self._new.take(networks.of(peer).host, now).admitted:
+            return replies.TOO_MANY_CONNECTIONS
+        self.connections.add(peer)
+        return None
+
+    def leave(self, peer: str) -> None:
+        """Count a connection out."""
+        self.connections.remove(peer)
+
+    def message_from(self, peer: str, now: datetime) -> Reply | None:
+        """Count a message in from an address, unless that is refused."""
+        if self._messages is None or self._messages.take(networks.of(peer).host, now).admitted:
+            return None
+        return replies.TOO_MANY_MESSAGES
+
+    def unknown_from(self, peer: str, now: datetime) -> Reply | None:
+        """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
+        self._guessing.count(peer, now)
+        return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
+
+    def wait_before_reply(self, peer: str, now: datetime) -> float | None:
+        """Seconds that the reply to RCPT waits, because an address has guessed too much; None if it gets none now."""
+        return self._guessing.wait(peer, now)
+
+
+def _a_minute(count: float) -> Buckets | None:
+    """Buckets for so many a minute, as many of them at once; none for any number."""
+    return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None

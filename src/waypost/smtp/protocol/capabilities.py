@@ -1,0 +1,62 @@
+"""What a session offers, and how much of it one client may have."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from waypost.smtp.protocol.data import PIECE
+from waypost.smtp.protocol.replies import Reply
+
+MESSAGE_LIMIT = 40 * 1024 * 1024
+"""Octets of a message: what Amazon SES takes for Connect."""
+
+RECIPIENT_LIMIT = 100
+"""Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
+
+BOUNCE_RECIPIENT_LIMIT = 4
+"""Recipients of a message from the null sender. A bounce has one; each may have to be looked for among many."""
+
+MAIL_LIMIT = 10_000
+"""Messages that may be begun in one session (RFC 9422)."""
+
+COMMAND_LIMIT = 10_000
+"""Commands of a session in a row that lead to no message."""
+
+ERROR_LIMIT = 20
+"""Commands of a session that may be refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Who we say we are, what we offer, and how much of it a session may have."""
+
+    hostname: str
+    lmtp: bool = False
+    """Whether this is LMTP (RFC 2033): LHLO in place of EHLO, and a reply for each recipient."""
+    offers_tls: bool = False
+    needs_tls: bool = False
+    message_limit: int = MESSAGE_LIMIT
+    recipient_limit: int = RECIPIENT_LIMIT
+    bounce_recipient_limit: int = BOUNCE_RECIPIENT_LIMIT
+    mail_limit: int = MAIL_LIMIT
+    command_limit: int = COMMAND_LIMIT
+    error_limit: int = ERROR_LIMIT
+    unknown_recipient_limit: int = ERROR_LIMIT
+    """Recipients that may be unknown; LMTP has no such limit, because who hands over there is no stranger."""
+    piece: int = PIECE
+    """Octets of a large message that are handed on at once."""
+
+
+class Gate(Protocol):
+    """Says whether a message may come now: a refusal, or None for yes."""
+
+    def at_mail(self) -> Reply | None:
+        """Asked when a message begins."""
+        ...
+
+    def at_data(self) -> Reply | None:
+        """Asked before its octets are sent."""
+        ...
+
+    def refused(self, reply: Reply) -> None:
+        """Told when a session refuses a message by itself."""
+        ...

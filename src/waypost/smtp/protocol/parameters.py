@@ -1,0 +1,160 @@
+"""What MAIL and RCPT say: the address, and the parameters of the extensions we offer, each with its rule."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from waypost.domain.directory.addresses import Address
+from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
+from waypost.smtp.protocol import grammar, replies
+from waypost.smtp.protocol.replies import Reply
+
+NOTHING_SAID = RecipientDsn()
+
+_NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
+_ORCPT = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9-]*);(?P<address>.+)")
+
+
+class Refused(Exception):
+    """A command is refused, for the reason in the reply."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One message as its sender announces it: MAIL, then each RCPT that was accepted."""
+
+    sender: str
+    body: str = "7BIT"
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    recipients: list[Address] = field(default_factory=list)
+    notifications: list[RecipientDsn] = field(default_factory=list)
+
+    @property
+    def dsn(self) -> Dsn:
+        """What the sender wants to hear of the message."""
+        asked = any(notification != NOTHING_SAID for notification in self.notifications)
+        if not (asked or self.ret or self.envid):
+            return NO_DSN
+        return Dsn(self.ret, self.envid, tuple(self.notifications) if asked else ())
+
+
+def read_mail(argument: str, *, message_limit: int) -> Transaction:
+    """The message that `MAIL argument` begins. Raises `Refused`."""
+    path = _path(argument, "FROM", replies.BAD_MAIL)
+    if not grammar.is_reverse_path(path.text):
+        raise Refused(replies.BAD_MAIL)
+    transaction = _with_parameters(path, message_limit) if path.parameters else Transaction(path.text)
+    if not path.text.isascii() and not transaction.smtputf8:
+        raise Refused(replies.NEEDS_SMTPUTF8)
+    return transaction
+
+
+def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
+    size = _one_of(path, "SIZE", _is_size, default="0")
+    if int(size) > message_limit:
+        raise Refused(replies.MESSAGE_TOO_BIG.about(limit=message_limit))
+    transaction = Transaction(
+        sender=path.text,
+        body=_one_of(path, "BODY", {"7BIT", "8BITMIME", "BINARYMIME"}.__contains__, default="7BIT"),
+        smtputf8="SMTPUTF8" in path.parameters,
+        ret=_one_of(path, "RET", {"FULL", "HDRS"}.__contains__),
+        envid=_xtext(path, "ENVID", grammar.ENVID_LIMIT),
+    )
+    if path.parameters.get("SMTPUTF8"):  # it takes no value
+        raise Refused(replies.BAD_PARAMETER.about(name="SMTPUTF8"))
+    _refuse_unknown(path, {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
+    return transaction
+
+
+def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
+    """The address that `RCPT argument` names, None if it can be none of ours, and what is to be told of it.
+
+    Raises `Refused`.
+    """
+    path = _path(argument, "TO", replies.BAD_RCPT)
+    try:
+        address = grammar.parse_recipient(path.text, hostname=hostname)
+    except grammar.BadSyntax:
+        raise Refused(replies.BAD_RCPT) from None
+    dsn = NOTHING_SAID
+    if path.parameters:
+        dsn = RecipientDsn(_notify(path), _orcpt(path))
+        _refuse_unknown(path, {"NOTIFY", "ORCPT"})
+    if not path.text.isascii() and not smtputf8:
+        raise Refused(replies.NEEDS_SMTPUTF8)
+    return address, dsn
+
+
+def _path(argument: str, keyword: str, bad_syntax: Reply) -> grammar.Path:
+    try:
+        path = grammar.parse_path(argument, keyword)
+    except grammar.BadSyntax:
+        raise Refused(bad_syntax) from None
+    except grammar.BadParameter as error:
+        raise Refused(replies.BAD_PARAMETER.about(name=error.args[0])) from None
+    if grammar.has_source_route(path.text):
+        raise Refused(replies.SOURCE_ROUTE)
+    return path
+
+
+def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, default: str = "") -> str:
+    """The value of a parameter whose case does not count."""
+    if name not in path.parameters:
+        return default
+    value = path.parameters[name].upper()
+    if not is_good(value):
+        raise Refused(replies.BAD_PARAMETER.about(name=name))
+    return value
+
+
+def _is_size(value: str) -> bool:
+    """RFC 1870 section 4: digits, 20 of them at most."""
+    return value.isascii() and value.isdecimal() and len(value) <= 20
+
+
+def _xtext(path: grammar.Path, name: str, limit: int) -> str:
+    """The value of a parameter that is written as xtext."""
+    if name not in path.parameters:
+        return ""
+    encoded = path.parameters[name]
+    decoded = grammar.decode_xtext(encoded) if len(encoded) <= limit else None
+    if not decoded or not (decoded.isascii() and decoded.isprintable()):
+        raise Refused(replies.BAD_PARAMETER.about(name=name))
+    return decoded
+
+
+def _notify(path: grammar.Path) -> tuple[str, ...]:
+    """RFC 3461 section 4.1: NEVER alone, or each of the others once."""
+    if "NOTIFY" not in path.parameters:
+        return ()
+    words = tuple(path.parameters["NOTIFY"].upper().split(","))
+    if words != ("NEVER",) and not (set(words) <= _NOTIFY and len(set(words)) == len(words)):
+        raise Refused(replies.BAD_PARAMETER.about(name="NOTIFY"))
+    return words
+
+
+def _orcpt(path: grammar.Path) -> str:
+    """RFC 3461 section 4.2, with the `utf-8` kind of RFC 6533 section 3: `kind;address`, decoded."""
+    if "ORCPT" not in path.parameters:
+        return ""
+    encoded = path.parameters["ORCPT"]
+    match = _ORCPT.fullmatch(encoded) if len(encoded) <= grammar.ORCPT_LIMIT else None
+    decoded = None
+    if match:
+        is_utf8 = match["kind"].lower() == "utf-8"
+        decoded = (grammar.decode_unitext if is_utf8 else grammar.decode_xtext)(match["address"])
+    if not match or not decoded or not decoded.isprintable():
+        raise Refused(replies.BAD_PARAMETER.about(name="ORCPT"))
+    return f"{match['kind']};{decoded}"
+
+
+def _refuse_unknown(path: grammar.Path, known: set[str]) -> None:
+    for name in path.parameters:
+        if name not in known:
+            raise Refused(replies.UNKNOWN_PARAMETER.about(name=name))

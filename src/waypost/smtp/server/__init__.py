@@ -1,0 +1,1 @@
+"""SMTP listeners and connections: sockets, TLS, and the PROXY protocol."""

@@ -1,0 +1,535 @@
+"""One client's connection: moves octets between the socket and the session, and watches the time."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+from waypost.net.tls_alerts import start_tls
+from waypost.smtp.backend.reception import House, Reception
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.replies import Reply
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Question, TlsWanted
+from waypost.smtp.protocol.session import Session
+from waypost.smtp.server import tls
+
+PAUSE_AT = 64 * 1024
+"""Octets received ahead of what we can answer, before we stop reading."""
+
+READ = 64 * 1024
+"""Octets that are read from a client at once."""
+
+SCARCE_READ = 2 * 1024
+"""The same, when memory is scarce."""
+
+UNREAD = 64 * 1024
+"""Octets of replies that a client has not read, before it gets to send no more."""
+
+QUESTIONS_A_TURN = 50
+"""Questions that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
+them are busy, the fewer each has. New clients are let in once a turn."""
+
+LOOK_EVERY = 15.0
+"""Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What is spoken at one address that we listen on."""
+
+    name: str
+    offer: Offer
+    is_tls: bool = False
+    """Whether a connection begins with the handshake (RFC 8314 section 3)."""
+    are_strangers: bool = True
+    """Whether clients here are anybody. Where only mail servers of ours hand mail over, nothing is asked of them that
+    is asked of strangers: no waiting for the greeting, no PROXY header, no rates, no questions who sent it."""
+
+
+class Server(Protocol):
+    """What a connection needs of the server that it belongs to."""
+
+    bounds: Bounds
+    house: House
+    certificates: tls.Certificates | None
+    busy: int
+    """Clients whose questions are being answered."""
+    buffer: memoryview
+    """What a client sends is read into it."""
+
+    def opened(self, connection: "Connection") -> Reply | None:
+        """A client has connected. Returns why it may not stay, or None."""
+        ...
+
+    def closed(self, connection: "Connection", *, was_admitted: bool) -> None:
+        """A connection has ended, and what it left is cleared away."""
+        ...
+
+    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
+        """We ended a client's session, for the reason in the reply."""
+        ...
+
+    def tls_failed(self, peer: str, error: BaseException) -> None:
+        """A handshake failed, or TLS did later."""
+        ...
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a setting names the network of this client."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client. Its way: admitted or sent away, the handshake or the greeting, and then the session."""
+
+    def __init__(self, server: Server, listener: Listener) -> None:
+        self._server = server
+        self._memory = server.house.memory
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._session: Session | None = None
+        self._answering: asyncio.Task[None] | None = None
+        self._farewell: Reply | None = None
+        self._client_is_done = False
+        self._client_is_deaf = False
+        self._is_admitted = False
+        self._is_lost = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._can_speak = not listener.is_tls
+        """Whether the client would understand a reply: on a TLS listener not before the handshake."""
+        self._upgrade: asyncio.Task[asyncio.Transport | None] | None = None
+        """The handshake that is going on."""
+        self._before_tls: bytes | None = None
+        """The beginning of the handshake, as far as it is read before somebody is there to make it."""
+        self._within_tls: bytes | None = None
+        """What a quick client says in TLS before we hear that the handshake is made."""
+        self._hearing: asyncio.Future[None] | None = None
+        self._pausing: asyncio.Future[None] | None = None
+        """The pause before a reply to a client that guesses addresses."""
+        self._deaf_since = 0.0
+        self._held = 0
+        self._progress = self._transfers = self._transferred = 0
+        self.peer = ""
+        """The client's IP address."""
+        self.are_strangers = listener.are_strangers
+        self._is_trusted = False
+
+    # What the loop tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        name = transport.get_extra_info("peername")
+        if name is None:  # the client is gone before we could ask who it was
+            cast(asyncio.Transport, transport).abort()
+            self._is_lost = True
+            return
+        self.begin(cast(asyncio.Transport, transport), name[0])
+
+    def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
+        """The connection is ours, and this is the client's address.
+
+        `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
+        """
+        self._transport = self._under_tls = transport
+        self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
+        self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
+        refusal = self._server.opened(self)
+        if refusal:
+            self._send_away(refusal)
+            return
+        self._is_admitted = True
+        if self._listener.is_tls:
+            self._before_tls = b""
+            self._answering = self._loop.create_task(self._begin_with_tls())
+        else:
+            self._greet()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        # One for all clients: it is filled and read out in one go. While memory is scarce nobody hands us much at once.
+        return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(bytes(self._server.buffer[:nbytes]))
+
+    def _receive(self, data: bytes) -> None:
+        session = self._session
+        if self._before_tls is not None:
+            self._before_tls += data
+            return
+        if self._within_tls is not None:
+            self._within_tls += data
+            return
+        if session is None:
+            self._send_away(replies.EARLY_TALKER)
+            return
+        if session.farewell:
+            return
+        self._heard_at = self._loop.time()
+        self._transferred += len(data)
+        session.receive(data)
+        if self._answering is None:
+            self._go_on(session)
+        if self._held or session.is_receiving or self._answering is not None:
+            self._account(session)
+        if self._answering is not None and (session.waiting_octets > PAUSE_AT or self._memory.is_full):
+            self._pause()
+
+    def eof_received(self) -> bool:
+        # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
+        self._client_is_done = True
+        if self._within_tls is not None:
+            return False
+        if self._answering is None and not self._transport.get_write_buffer_size():
+            return False  # nothing is left to be said; thousands may go at once, so this is short
+        if self._answering is None:
+            self._close()
+        return self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._is_lost:
+            return
+        self._is_lost = True
+        if self._timer:
+            self._timer.cancel()
+        if self._upgrade:  # it tells why it failed, if it still can
+            self._watch(self._server.bounds.linger, self._upgrade.cancel)
+        self._wake()
+        self._end_pause()
+        is_over = self._session is not None and self._session.farewell is not None
+        if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
+            self._server.tls_failed(self.peer, exc)
+        if self._answering is None:
+            self._end()
+        else:
+            self._clearing = self._loop.create_task(self._clear_away())
+
+    def pause_writing(self) -> None:
+        # A client that does not read its replies gets to send no more commands.
+        self._client_is_deaf = True
+        self._deaf_since = self._loop.time()
+        self._pause()
+        if self._session and not self._session.farewell:
+            self._watch(min(self._server.bounds.silence, LOOK_EVERY), self._look_at_the_clock)
+
+    def resume_writing(self) -> None:
+        self._client_is_deaf = False
+        self._wake()
+        if self._answering is None:
+            self._resume()
+
+    def hang_up(self, reply: Reply) -> None:
+        """End the session with this reply; if an answer is under way, after it. A handshake is not waited for."""
+        if self._upgrade is not None:
+            self._upgrade.cancel()
+        elif self._session is None:
+            self._transport.abort()
+        elif self._answering is not None:
+            self._farewell = reply
+            self._end_pause()
+        elif not self._session.farewell:
+            self._session.close(reply)
+            self._send(self._session)
+
+    # Before the session
+
+    def _send_away(self, reply: Reply) -> None:
+        if not self._transport.is_closing() and self._can_speak:
+            self._transport.write(bytes(reply))
+        self._close()
+        if self._is_admitted:
+            self._server.hung_up(self.peer, reply)
+
+    async def _begin_with_tls(self) -> None:
+        version = await self._shake_hands()
+        said, self._within_tls, self._answering = self._within_tls, None, None
+        if version:
+            self._can_speak = True
+            self._greet(version)
+            if said:
+                self._receive(said)
+
+    async def _shake_hands(self) -> str | None:
+        """Make the handshake; returns version and cipher, or None if it failed."""
+        bounds, certificates = self._server.bounds, self._server.certificates
+        assert certificates
+        if self._is_lost or self._transport.is_closing():
+            return None
+        self._upgrade = self._loop.create_task(
+            start_tls(
+                self._transport,
+                self,
+                certificates.context,
+                server_side=True,
+                ssl_handshake_timeout=bounds.handshake,
+                ssl_shutdown_timeout=bounds.linger,
+            )
+        )
+        await asyncio.sleep(0)  # in its first step it takes the transport over
+        read, self._before_tls, self._within_tls = self._before_tls, None, b""
+        if read:
+            protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
+            self._loop.call_soon(_feed, protocol, read)
+        transport = None
+        # The loop bounds the handshake; but not where the client is gone before it has taken the transport over.
+        await asyncio.wait([self._upgrade], timeout=bounds.handshake + bounds.linger)
+        if not self._upgrade.done():
+            self._upgrade.cancel()
+            await asyncio.wait([self._upgrade])
+        if not self._upgrade.cancelled():
+            error = self._upgrade.exception()
+            if error is None:
+                transport = self._upgrade.result()
+            else:
+                self._server.tls_failed(self.peer, error)
+        spoken = transport.get_extra_info("ssl_object") if transport else None
+        if not transport or not spoken:  # it failed, or one of us has gone meanwhile
+            self._transport.abort()
+            self.connection_lost(None)
+        self._upgrade = None
+        if self._is_lost and self._timer:
+            self._timer.cancel()  # or it would keep what TLS has in memory, for as long as it runs
+        if transport and spoken:
+            self._transport = transport
+            transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
+        return tls.describe(spoken) if spoken else None
+
+    def _greet(self, version: str = "") -> None:
+        delay = self._server.bounds.greeting_delay
+        if delay and self.are_strangers:
+            self._watch(delay, partial(self._open, version))
+        else:
+            self._open(version)
+
+    def _open(self, version: str) -> None:
+        if self._is_lost:
+            return
+        self._reception = Reception(
+            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
+        )
+        session = Session(
+            self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
+        )
+        self._session = session
+        self._heard_at = self._progressed_at = self._transfer_at = self._loop.time()
+        self._look_at_the_clock()
+        self._send(session)
+
+    # The session
+
+    def _go_on(self, session: Session) -> None:
+        """Serve what has been received, up to the first question of the session."""
+        try:
+            question = self._next_question(session)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
+            session.close(self._server.house.failed(error))
+            question = None
+        self._note_progress(session)
+        if question is None and not session.has_more:
+            self._send(session)
+        else:
+            self._answering = self._loop.create_task(self._answer(session, question))
+
+    async def _answer(self, session: Session, question: Question | None) -> None:
+        """Have this question answered, and serve what else has been received, a turn at a time."""
+        answered = 0
+        self._server.busy += 1
+        try:
+            while question is not None or session.has_more:
+                asked_at = self._loop.time()
+                if isinstance(question, TlsWanted):
+                    await self._start_tls(session)
+                elif question is not None:
+                    session.answer(await self._reception.answer(question, self._pause_before_reply))
+                    answered += 1
+                if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
+                    session.close(self._farewell or replies.BYE)
+                if isinstance(question, (MessageReceived, PieceReceived)):
+                    self._transfer_at += self._loop.time() - asked_at  # our time, and not the client's
+                    self._account(session)
+                    self._flush(session)  # who has waited for the disk does not wait for the next message too
+                if question is None or answered >= QUESTIONS_A_TURN // self._server.busy:
+                    answered = 0
+                    self._flush(session)
+                    await asyncio.sleep(0)
+                if self._client_is_deaf and not self._is_lost:  # replies that nobody reads would be kept for it
+                    self._hearing = self._loop.create_future()
+                    await self._hearing
+                question = self._next_question(session)
+        except Exception as error:  # noqa: BLE001 - as above
+            session.close(self._server.house.failed(error))
+        finally:
+            self._server.busy -= 1
+        self._answering = None
+        self._heard_at = self._loop.time()
+        self._note_progress(session)
+        self._progressed_at = self._heard_at  # the time for the next command begins with our answer
+        self._account(session)
+        self._resume()
+        self._send(session)
+
+    async def _pause_before_reply(self, seconds: float) -> None:
+        """Hold the next reply back, unless the client goes or the server stops. Others are served meanwhile."""
+        if self._is_lost or self._farewell:
+            return
+        assert self._session
+        self._flush(self._session)  # earlier replies are not held back
+        self._pausing = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._end_pause)
+        self._server.busy -= 1
+        try:
+            await self._pausing
+        finally:
+            self._server.busy += 1
+            timer.cancel()
+            self._pausing = None
+
+    def _end_pause(self) -> None:
+        if self._pausing and not self._pausing.done():
+            self._pausing.set_result(None)
+
+    def _next_question(self, session: Session) -> Question | None:
+        if self._held and self._memory.is_scarce:
+            session.spill()
+        return session.next_question(max(2, QUESTIONS_A_TURN // (self._server.busy + 1)))
+
+    async def _start_tls(self, session: Session) -> None:
+        self._pause()  # what the client answers to the 220 is for whoever makes the handshake
+        self._flush(session)
+        version = await self._shake_hands()
+        said, self._within_tls = self._within_tls, None
+        if version:
+            session.tls_started(version)
+            session.receive(said or b"")
+        else:
+            session.close(replies.BYE)
+
+    def _note_progress(self, session: Session) -> None:
+        if session.progress != self._progress:
+            self._progress = session.progress
+            self._progressed_at = self._heard_at
+        if session.transfers != self._transfers:
+            self._transfers = session.transfers
+            self._transfer_at = self._heard_at
+            self._transferred = 0
+
+    def _account(self, session: Session) -> None:
+        """Tell how much memory this client has now."""
+        held = 0 if self._is_lost else session.held_octets
+        if held != self._held:
+            self._memory.change(held - self._held)
+            self._held = held
+
+    def _wake(self) -> None:
+        """Go on with a client that reads its replies again, or has gone."""
+        if self._hearing and not self._hearing.done():
+            self._hearing.set_result(None)
+
+    def _pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not (self._client_is_deaf or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def _send(self, session: Session) -> None:
+        """Send the replies so far; hang up if the session is over, or the client has nothing more to say."""
+        self._flush(session)
+        if self._transport.is_closing():
+            return
+        if session.farewell:
+            self._hang_up_on(session.farewell)
+        elif self._client_is_done:
+            self._close()
+
+    def _flush(self, session: Session) -> None:
+        output = session.output()
+        if output and not self._transport.is_closing():
+            self._transport.write(output)
+
+    # The end
+
+    def _hang_up_on(self, farewell: Reply) -> None:
+        if farewell is replies.BYE or self._client_is_done:
+            self._close()
+            return
+        self._server.hung_up(self.peer, farewell, self._session.last_error if self._session else None)
+        if not self._transport.can_write_eof():
+            self._close()
+            return
+        # Closing at once, with octets unread, would make the system send a reset, and the client might never see
+        # our reply. So we end our side, and read on for a moment without looking.
+        with suppress(OSError):  # the client may be gone already
+            self._transport.write_eof()
+        self._abort_later()
+
+    def _close(self) -> None:
+        self._transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """A client that does not read our last words is not waited for."""
+        self._watch(self._server.bounds.linger, self._transport.abort)
+
+    async def _clear_away(self) -> None:
+        """What was asked is answered, though nobody hears it."""
+        if self._answering is not None:
+            await asyncio.wait([self._answering])
+        self._end()
+
+    def _end(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._session:
+            self._reception.leave()
+            self._account(self._session)
+        # TLS and this connection refer to each other. Without this its memory would wait for the garbage collector.
+        self._transport = self._under_tls
+        self._server.closed(self, was_admitted=self._is_admitted)
+
+    # Time
+
+    def _look_at_the_clock(self) -> None:
+        if self._client_is_deaf and self._loop.time() >= self._deaf_since + self._server.bounds.silence:
+            self._transport.abort()  # it would not read why
+            return
+        left, reply = self._time_left()
+        if left > 0:
+            self._watch(min(left, LOOK_EVERY), self._look_at_the_clock)
+        else:
+            self.hang_up(reply)
+
+    def _time_left(self) -> tuple[float, Reply]:
+        """Seconds that the client has, and what it is told when they are over."""
+        bounds, now = self._server.bounds, self._loop.time()
+        session = self._session
+        if self._answering is not None or session is None:  # then it waits for us
+            return LOOK_EVERY, replies.TIMEOUT
+        if session.is_receiving:
+            slow = self._transfer_at + bounds.transfer_time(self._transferred) - now
+            return min((self._heard_at + bounds.silence - now, replies.TIMEOUT), (slow, replies.TOO_SLOW), key=_first)
+        crowded = self._server.house.admission.is_crowded
+        return self._progressed_at + (bounds.command_when_crowded if crowded else bounds.command) - now, replies.TIMEOUT
+
+    def _watch(self, seconds: float, action: Callable[[], object]) -> None:
+        """Do this when so much time has passed, and forget what was to be done before."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, action)
+
+
+def _feed(protocol: asyncio.BufferedProtocol, octets: bytes) -> None:
+    """Give a protocol what was read before it was there."""
+    while octets:
+        buffer = memoryview(protocol.get_buffer(len(octets)))
+        size = min(len(buffer), len(octets))
+        buffer[:size] = octets[:size]
+        protocol.buffer_updated(size)
+        octets = octets[size:]
+
+
+def _first(pair: tuple[float, Reply]) -> float:
+    return pair[0]

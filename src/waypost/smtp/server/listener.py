@@ -1,0 +1,183 @@
+"""The SMTP server: where we listen, who is connected, and what is told of those who were sent away."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import cast
+
+from waypost.observe import events
+from waypost.smtp.backend.reception import House
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol import replies
+from waypost.smtp.protocol.replies import Reply
+from waypost.smtp.server import tls
+from waypost.smtp.server.connection import READ, Connection, Listener
+from waypost.smtp.server.proxy import BadHeader, ProxyHeader
+
+BACKLOG = 1024
+"""Connections that may wait to be taken."""
+
+TELL_EVERY = 10.0
+"""Seconds between two lines in the log about clients that were sent away: there may be thousands a second."""
+
+
+class SmtpServer:
+    """Takes connections on some addresses, and mail on each."""
+
+    def __init__(
+        self,
+        house: House,
+        *,
+        bounds: Bounds,
+        certificates: tls.Certificates | None = None,
+        proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
+        trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        """`proxy_networks`: from there, each connection says by the PROXY protocol who the client is.
+
+        `trusted_networks`: clients there are trusted.
+        """
+        self.house = house
+        self.bounds = bounds
+        self.certificates = certificates
+        self._proxy_networks = proxy_networks
+        self._trusted_networks = trusted_networks
+        self.busy = 0
+        """Clients whose questions are being answered."""
+        self.buffer = memoryview(bytearray(READ))
+        """What any client sends is read into it, and out again at once."""
+        self.headers: set[ProxyHeader] = set()
+        """Of connections that have not said yet who the client is."""
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sent_away: Counter[Reply] = Counter()
+        self._is_stopping = False
+        self._all_gone: asyncio.Future[None] | None = None
+
+    async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
+        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: self._protocol(listener), host, port, backlog=BACKLOG)
+        self._servers.append(server)
+        name = server.sockets[0].getsockname()
+        return name[0], name[1]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """All addresses on which it listens, with their ports: a host may have several."""
+        sockets = [each for server in self._servers for each in server.sockets]
+        return [each.getsockname()[:2] for each in sockets]
+
+    async def stop(self) -> None:
+        """Take no more connections, give every message that was received its answer, and hang up."""
+        self._is_stopping = True
+        for server in self._servers:
+            server.close()
+        for header in list(self.headers):
+            header.cut()
+        for connection in list(self._connections):
+            connection.hang_up(replies.SHUTTING_DOWN)
+        if self._connections:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await self._all_gone
+        await self.house.leftovers.stop()
+        self._tell_of_those_sent_away()
+
+    def opened(self, connection: Connection) -> Reply | None:
+        """A client has connected. Returns why it may not stay, or None."""
+        self._connections.add(connection)
+        if self._is_stopping:
+            return replies.SHUTTING_DOWN
+        admission = self.house.admission
+        refusal = admission.enter(connection.peer, self.house.clock(), are_strangers=connection.are_strangers)
+        if refusal:
+            self._count_one_sent_away(refusal, connection.peer)
+        return refusal
+
+    def closed(self, connection: Connection, *, was_admitted: bool) -> None:
+        """A connection has ended, and what it left is cleared away."""
+        self._connections.discard(connection)
+        if was_admitted:
+            self.house.admission.leave(connection.peer)
+        if self._all_gone and not self._all_gone.done() and not self._connections:
+            self._all_gone.set_result(None)
+
+    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
+        """We ended a client's session, for the reason in the reply."""
+        told = str(last_error) if last_error else ""
+        self.house.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=told))
+
+    def tls_failed(self, peer: str, error: BaseException) -> None:
+        """A handshake failed, or TLS did later."""
+        self.house.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
+
+    def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
+        connection = Connection(self, listener)
+        return _Front(self, connection) if self._proxy_networks and listener.are_strangers else connection
+
+    def is_proxy(self, peer: str) -> bool:
+        """Whether a connection from there says by the PROXY protocol who the client is."""
+        return _is_in(self._proxy_networks, peer.removeprefix("::ffff:"))
+
+    def trusts(self, peer: str) -> bool:
+        """Whether a setting names the network of this client."""
+        return _is_in(self._trusted_networks, peer)
+
+    def proxy_failed(self, peer: str, error: BadHeader) -> None:
+        """A connection from such a network did not say it."""
+        self.house.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
+
+    def _count_one_sent_away(self, reply: Reply, peer: str) -> None:
+        if not self._sent_away:
+            asyncio.get_running_loop().call_later(TELL_EVERY, self._tell_of_those_sent_away)
+        self._sent_away[reply] += 1
+        self._last_sent_away = peer
+
+    def _tell_of_those_sent_away(self) -> None:
+        for reply, count in self._sent_away.items():
+            self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
+        self._sent_away.clear()
+
+
+def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
+    if not networks:
+        return False
+    address = ip_address(peer)
+    return any(address in network for network in networks)
+
+
+class _Front(asyncio.Protocol):
+    """Stands in front of a connection until it is known who the client is."""
+
+    def __init__(self, server: SmtpServer, connection: Connection) -> None:
+        self._server = server
+        self._connection = connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        name = transport.get_extra_info("peername")
+        if name is None:  # the client is gone already
+            transport.abort()
+            return
+        peer = name[0]
+
+        def goes_on(address: str | None) -> None:
+            transport.set_protocol(self._connection)
+            # Without an address it is the balancer's own connection, or that of a client it does not name. So it is
+            # not trusted, also where the balancer's network is.
+            self._connection.begin(transport, address or peer, can_be_trusted=address is not None)
+
+        if not self._server.is_proxy(peer):
+            transport.set_protocol(self._connection)
+            self._connection.begin(transport, peer)
+            return
+        header = ProxyHeader(
+            seconds=self._server.bounds.handshake,
+            then=goes_on,
+            failed=lambda error: self._server.proxy_failed(peer, error),
+            ended=self._server.headers.discard,
+        )
+        self._server.headers.add(header)
+        transport.set_protocol(header)
+        header.connection_made(transport)

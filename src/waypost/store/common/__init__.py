@@ -1,0 +1,1 @@
+"""What both databases share: transactions of named queries, and rows as values."""

@@ -1,0 +1,25 @@
+"""What a broken constraint means: from the names in the schema to domain errors, in one table.
+
+The use cases decide first, with better sentences. This table is what holds when two of them race.
+"""
+
+from waypost.domain import errors
+from waypost.domain.directory.instances import ALIAS_IS_USED
+
+_IN_A_LINK = "One of the two email addresses is in an alias link already. It can be in one at most, on either side."
+
+_MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
+    "email_addresses_have_one_owner": (errors.Duplicate, "This email address exists already."),
+    "instances_alias_is_unique": (errors.Duplicate, ALIAS_IS_USED),
+    "alias_link_ends_one_link_each": (errors.Conflict, _IN_A_LINK),
+    "alias_link_ends_pair": (errors.Conflict, _IN_A_LINK),
+    "email_addresses_have_an_instance": (errors.NotFound, "The instance was deleted just now."),
+}
+
+
+def meaning(constraint: str) -> errors.WaypostError | None:
+    """The domain error for a broken constraint, or None if breaking it can only be our own mistake."""
+    if constraint not in _MEANING:
+        return None
+    kind, sentence = _MEANING[constraint]
+    return kind(sentence)

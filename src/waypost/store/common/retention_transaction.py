@@ -1,0 +1,33 @@
+"""Old mail in a transaction: where there is some, what may be let go of, and what goes with it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from waypost.domain.mail.retention import Delivered, Inbox
+from waypost.store.common import rows
+from waypost.store.common.statements import Statements
+
+
+class RetentionQueries(Statements):
+    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+
+    def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
+        after = after or Inbox("", "")
+        return [Inbox(*row) for row in self._all("inboxes", after.account, after.address_key, limit)]
+
+    def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
+        found = self._all("delivered", inbox.account, inbox.address_key, before, limit)
+        return [Delivered(row[0], rows.from_milliseconds(row[1]), row[2], bool(row[3])) for row in found]
+
+    def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
+        given = self._list_of(message_ids)
+        # Held, so that of two who let go of the last two deliveries of a message, one sees that none is left.
+        self._run("hold_messages", given)
+        return sorted({row[0] for row in self._all("remove_delivered", given, inbox.account, inbox.address_key)})
+
+    def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
+        given = self._list_of(message_ids)
+        self._run("remove_traces_without_delivery", given)
+        ended = sorted(row[0] for row in self._all("remove_messages_without_delivery", given))
+        self._run_each("begin_message", [(message_id, rows.to_milliseconds(now)) for message_id in ended])
+        return ended

@@ -1,0 +1,123 @@
+"""A search condition as PostgreSQL runs it: one filter, exact to the letter, with what leads to an index beside it.
+
+Which index drives a search is for PostgreSQL to decide, which knows how often each value is there. The order is
+always that of the numbers that email addresses are given as they are created.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
+from waypost.store.common import text_starts
+
+_TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
+"""The number of each text, so that it is known which one a trigram is of."""
+
+_CHARACTERS = 0x11_0000
+"""How many characters there are: three of them, and the number of a text, are one number of 63 bits."""
+
+_TRIGRAMS_ASKED_FOR = 30
+"""Trigrams of a value that the index is asked for; what they find is looked at anyway."""
+
+Statement = tuple[str, list[Any]]
+"""SQL with its parameters."""
+
+
+def trigrams(texts: Sequence[str]) -> list[int]:
+    """Every three characters that follow one another in the three texts of a search entry, as numbers, once each."""
+    found: set[int] = set()
+    for number, text in enumerate(texts):
+        found.update(_trigrams(number, text))
+    return sorted(found)
+
+
+class Search:
+    """A condition that is searched for in one instance."""
+
+    def __init__(self, condition: Condition, instance_id: str) -> None:
+        self._parameters: list[Any] = []
+        self._where = f"s.instance_id = {self._parameter(instance_id)} AND {self._filter(condition)}"
+
+    def page(self, *, after: str | None, limit: int) -> Statement:
+        """Rows of an email address, its link (both as in `queries.postgres.sql`), and its number."""
+        parameters = [*self._parameters, int(after) if after else 0, limit]
+        place, count = len(parameters) - 1, len(parameters)
+        return (
+            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
+            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.number"
+            " FROM (SELECT s.email_address_id AS id, s.number FROM search_entries AS s"
+            f" WHERE {self._where} AND s.number > ${place} ORDER BY s.number LIMIT ${count}) AS f"
+            " JOIN email_addresses AS e ON e.id = f.id"
+            " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.number"
+        ), parameters
+
+    def count(self, *, up_to: int) -> Statement:
+        """How many there are, counted no further than a limit."""
+        parameters = [*self._parameters, up_to]
+        return (
+            "SELECT count(*) FROM (SELECT 1 FROM search_entries AS s"
+            f" WHERE {self._where} LIMIT ${len(parameters)}) AS counted"
+        ), parameters
+
+    def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
+        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        return max(found, min(counted[0], up_to))
+
+    def place_of(self, row: Sequence[Any]) -> str:
+        """Where a row of a page stands, as `page` takes it for `after`."""
+        return str(row[-1])
+
+    def _filter(self, condition: Condition) -> str:
+        """A condition as an SQL expression on `search_entries AS s`; its parameters are kept."""
+        match condition:
+            case Text(_, Comparison.EXACT | Comparison.STARTS_WITH):
+                return f"({self._is_by_start(condition)})"
+            case Text(field, _, value):
+                contains = f"strpos(s.{text_starts.COLUMNS[field]}, {self._parameter(value)}) > 0"
+                return f"({self._has_trigrams(field, value)} AND {contains})"
+            case Tagged(key, value):
+                tag = f"t.resource_id = s.email_address_id AND t.key = {self._parameter(key)}"
+                if value is not None:
+                    tag += f" AND t.value = {self._parameter(value)}"
+                return f"EXISTS (SELECT 1 FROM tags AS t WHERE {tag})"
+            case Every(parts):
+                return f"({' AND '.join(map(self._filter, parts)) or 'true'})"
+        return f"({' OR '.join(map(self._filter, condition.of)) or 'false'})"
+
+    def _is_by_start(self, text: Text) -> str:
+        """EXACT or STARTS_WITH, by an index; what the index tells is not said twice, or it is thought twice as rare."""
+        indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
+        start = text_starts.start(text)
+        if text.comparison is Comparison.EXACT:
+            found, whole = f"{indexed} = {self._parameter(start)}", "{} = {}"
+        else:
+            found, whole = f"{indexed} >= {self._parameter(start)}", "starts_with({}, {})"
+            end = text_starts.end(start)
+            found += f" AND {indexed} < {self._parameter(end)}" if end is not None else ""
+        if text_starts.is_whole(text):
+            return found
+        return f"{found} AND {whole.format(column, self._parameter(text.value))}"
+
+    def _has_trigrams(self, field: Field, value: str) -> str:
+        wanted = _trigrams(_TEXTS[field], value)[:_TRIGRAMS_ASKED_FOR] if field in _TEXTS else []
+        return f"s.trigrams @> {self._parameter(wanted)}" if wanted else "true"
+
+    def _parameter(self, value: Any) -> str:
+        """Keep a parameter; returns what stands for it."""
+        self._parameters.append(value)
+        kind = "::bigint[]" if isinstance(value, list) else "::text"
+        return f"${len(self._parameters)}{kind}"
+
+
+def _trigrams(number: int, text: str) -> list[int]:
+    points = [ord(character) for character in text]
+    first = number * _CHARACTERS
+    return [
+        ((first + one) * _CHARACTERS + two) * _CHARACTERS + three
+        for one, two, three in zip(points, points[1:], points[2:], strict=False)
+    ]
+
+
+def _start_column(field: Field) -> str:
+    column = text_starts.COLUMNS[field]
+    return f"s.{column}" if field is Field.ID else f"left(s.{column}, {text_starts.LENGTH})"

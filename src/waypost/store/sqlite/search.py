@@ -1,0 +1,268 @@
+"""A search condition as SQLite runs it: what drives the search, what filters it, and in which order it goes.
+
+One conjunct of the condition is the driver: the index whose order the search follows, so that a page of a hundred
+costs the same however many match. The other conjuncts are the filter. Which one drives depends on the condition
+alone, so all pages of a search have one order.
+
+    driver                               order            index
+    a text is exactly this               number           search_entries_by_…
+    a tag has this value                 number           tags_by_value
+    a text starts with this              text, number     search_entries_by_…
+    texts contain three letters or more  number           search_texts (trigrams)
+    anything else                        number           the primary key
+
+Numbers of an instance are in a range of their own, so no search touches the rows of another.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.domain.directory import search
+from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
+from waypost.store.common import text_starts
+
+_PHRASE = 32
+"""Characters of a value that trigrams are asked for: each takes memory while the search runs."""
+
+_LONGEST_MATCH = 1_000
+"""Characters of all that trigrams are asked for; for more, walking through the entries is quicker."""
+
+_TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
+"""Characters that the trigrams do not tell apart."""
+
+SAMPLE = 200_000
+"""Entries among which matches are counted where finding each may mean to pass by many; the rest is estimated."""
+
+_ENTRIES = "search_entries AS s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Driver:
+    """Where a search gets its rows, in order: SQL with the parameters in it, in that order."""
+
+    source: str
+    join: str = ""
+    """How the entry is found for a row of the source, if that is no entry."""
+    where: str = "1"
+    parameters: tuple[Any, ...] = ()
+    number: str = "s.number"
+    """The column that holds the number."""
+    text: str | None = None
+    """The column that comes before the number in the order, if any."""
+    start: str = ""
+    """The first text in that order, whether it is there or not."""
+    is_walk: bool = False
+    """Whether far more rows may be passed by than are found."""
+    ensures: Condition | None = None
+    """The conjunct that its rows fulfil to the letter, which then need not be looked at again."""
+
+    @property
+    def order(self) -> str:
+        """The order of its rows."""
+        return f"{self.text}, {self.number}" if self.text else self.number
+
+    def behind(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
+        """What is behind a place, in spans that an index leads to: in one, it would only lead to the same text."""
+        if self.text is None:
+            return [(f"{self.number} > ?", (number,))]
+        return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
+
+
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL with its parameters."""
+
+
+class Search:
+    """A condition that is searched for in one range of numbers."""
+
+    def __init__(self, condition: Condition, number: int) -> None:
+        self._lowest, self._highest = number << 32, (number + 1) << 32
+        conjuncts = search.conjuncts(condition)
+        self._driver = _driver(condition, conjuncts, number)
+        self._rest = Every(tuple(part for part in conjuncts if part != self._driver.ensures))
+        self._filter, self._filtered_by = _filter(self._rest)
+
+    def page(self, *, after: str | None, limit: int) -> Statement:
+        """Rows of an email address, its link (both as in `queries.sqlite.sql`), and its place: a text and a number."""
+        driver = self._driver
+        text, number = json.loads(after) if after else (driver.start, self._lowest)
+        spans, parameters = [], list[Any]()
+        for behind, place in driver.behind(text, number):
+            spans.append(
+                f"SELECT * FROM (SELECT s.email_address_id AS id, {driver.text or 'NULL'} AS text,"
+                f" {driver.number} AS number"
+                f" FROM {driver.source}{driver.join} {self._where} AND {behind} ORDER BY {driver.order} LIMIT ?)"
+            )
+            parameters += [*self._parameters(self._highest), *place, limit]
+        found = " UNION ALL ".join(spans)
+        return (
+            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
+            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.text, f.number"
+            f" FROM ({found}) AS f CROSS JOIN email_addresses AS e ON e.id = f.id"
+            " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.text, f.number LIMIT ?"
+        ), (*parameters, limit)
+
+    def count(self, *, up_to: int) -> Statement:
+        """How many there are, or how many of the first `SAMPLE`; then the highest number, and the lowest less one."""
+        driver, lowest, highest = self._driver, self._lowest, self._highest
+        join = driver.join if self._rest.of else ""
+        start, started_by = (f" AND {driver.text} >= ?", [driver.start]) if driver.text else ("", [])
+        end = lowest + SAMPLE + 1 if driver.is_walk else highest
+        return (
+            f"SELECT (SELECT count(*) FROM (SELECT 1 FROM {driver.source}{join} {self._where}"
+            f" AND {driver.number} > ?{start} LIMIT ?)),"
+            " (SELECT coalesce(max(number), ?) FROM search_entries WHERE number > ? AND number < ?), ?"
+        ), (*self._parameters(end), lowest, *started_by, up_to, lowest, lowest, highest, lowest)
+
+    def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
+        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        count, highest, below = counted
+        if self._driver.is_walk and highest - below > SAMPLE:
+            count = count * (highest - below) // SAMPLE
+        return max(found, min(count, up_to))
+
+    def place_of(self, row: Sequence[Any]) -> str:
+        """Where a row of a page stands, as `page` takes it for `after`."""
+        return json.dumps(row[-2:])
+
+    @property
+    def _where(self) -> str:
+        return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
+
+    def _parameters(self, end: int) -> list[Any]:
+        """Those of `_where`; numbers end before `end`."""
+        return [*self._driver.parameters, end, *self._filtered_by]
+
+
+def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
+    """What the search follows: the most selective index that a conjunct has, as far as its form tells."""
+    for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
+        for conjunct in (condition, *conjuncts):
+            driver = drive(conjunct, number)
+            if driver:
+                return driver
+    return _Driver(source=_ENTRIES, is_walk=bool(conjuncts))
+
+
+def _by_exact_text(condition: Condition, number: int) -> _Driver | None:
+    if not isinstance(condition, Text) or condition.comparison is not Comparison.EXACT:
+        return None
+    return _Driver(
+        source=_ENTRIES,
+        where=f"s.range = ? AND {_start_column(condition.field)} = ?",
+        parameters=(number, text_starts.start(condition)),
+        ensures=condition if text_starts.is_whole(condition) else None,
+    )
+
+
+def _by_tag(condition: Condition, _: int) -> _Driver | None:
+    if not isinstance(condition, Tagged) or condition.value is None:
+        return None
+    return _Driver(
+        source="tags AS d",
+        join=" CROSS JOIN search_entries AS s ON s.number = d.number",
+        where="d.key = ? AND d.value = ?",
+        parameters=(condition.key, condition.value),
+        number="d.number",
+        ensures=condition,
+    )
+
+
+def _by_start(condition: Condition, number: int) -> _Driver | None:
+    if not isinstance(condition, Text) or condition.comparison is not Comparison.STARTS_WITH:
+        return None
+    column, start = _start_column(condition.field), text_starts.start(condition)
+    end = text_starts.end(start)
+    return _Driver(
+        source=_ENTRIES,
+        where="s.range = ?" if end is None else f"s.range = ? AND {column} < ?",
+        parameters=(number,) if end is None else (number, end),
+        text=column,
+        start=start,
+        ensures=condition if text_starts.is_whole(condition) else None,
+    )
+
+
+def _by_trigrams(condition: Condition, _: int) -> _Driver | None:
+    match = _trigrams(condition)
+    if match is None or len(match) > _LONGEST_MATCH:
+        return None
+    return _Driver(
+        source="search_texts AS d",
+        join=" CROSS JOIN search_entries AS s ON s.number = d.rowid",
+        where="d.search_texts MATCH ?",
+        parameters=(match,),
+        number="d.rowid",
+        is_walk=True,
+        ensures=condition if _is_told_by_trigrams(condition) else None,
+    )
+
+
+def _is_told_by_trigrams(condition: Condition) -> bool:
+    return (
+        isinstance(condition, Text)
+        and condition.comparison is Comparison.CONTAINS
+        and len(condition.value) <= _PHRASE
+        and not _TOLD_AS_ONE.intersection(condition.value)
+    )
+
+
+def _trigrams(condition: Condition) -> str | None:
+    """What `search_texts` must match wherever the condition holds, or None if trigrams cannot tell."""
+    match condition:
+        case Text(Field.ID) | Tagged():
+            return None
+        case Text(field, _, value):
+            if len(value) < text_starts.TRIGRAM:
+                return None
+            return f"{text_starts.COLUMNS[field]} : {_quoted(value[:_PHRASE])}"
+        case Every(parts):
+            known = [match for part in parts if (match := _trigrams(part))]
+            return _joined(" AND ", known) if known else None
+    matches = [_trigrams(part) for part in condition.of]
+    return _joined(" OR ", [match for match in matches if match]) if matches and all(matches) else None
+
+
+def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
+    """A condition as an SQL expression on `search_entries AS s`, exact to the letter, and its parameters."""
+    match condition:
+        case Text(field, Comparison.EXACT, value):
+            return f"s.{text_starts.COLUMNS[field]} = ?", (value,)
+        case Text(field, Comparison.STARTS_WITH, value):
+            return f"substr(s.{text_starts.COLUMNS[field]}, 1, ?) = ?", (len(value), value)
+        case Text(field, _, value):
+            return f"instr(s.{text_starts.COLUMNS[field]}, ?) > 0", (value,)
+        case Tagged(key, None):
+            return f"EXISTS ({_TAG})", (key,)
+        case Tagged(key, value):
+            return f"EXISTS ({_TAG} AND t.value = ?)", (key, value)
+        case Every(parts):
+            return _combined(" AND ", parts, when_empty="1")
+    return _combined(" OR ", condition.of, when_empty="0")
+
+
+_TAG = "SELECT 1 FROM tags AS t WHERE t.resource_id = s.email_address_id AND t.key = ?"
+
+
+def _combined(operator: str, parts: Sequence[Condition], *, when_empty: str) -> tuple[str, tuple[Any, ...]]:
+    if not parts:
+        return when_empty, ()
+    filters = [_filter(part) for part in parts]
+    parameters = itertools.chain.from_iterable(parameters for _, parameters in filters)
+    return _joined(operator, [sql for sql, _ in filters]), tuple(parameters)
+
+
+def _joined(operator: str, parts: Sequence[str]) -> str:
+    return f"({operator.join(parts)})"
+
+
+def _quoted(text: str) -> str:
+    """A phrase in the query language of FTS5."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _start_column(field: Field) -> str:
+    return f"s.{text_starts.COLUMNS[field]}" if field is Field.ID else f"s.{text_starts.COLUMNS[field]}_start"

@@ -1,0 +1,73 @@
+"""One transaction on SQLite: how its queries run, and what a broken constraint means."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from waypost.domain.directory.instances import Instance, Tenant
+from waypost.domain.directory.search import Condition
+from waypost.store import sql
+from waypost.store.common import errors, rows
+from waypost.store.common.statements import bindable
+from waypost.store.common.transaction import Seal, Transaction
+from waypost.store.sqlite import search as sqlite_search
+
+_QUERIES = sql.load("sqlite")
+
+_UNIQUE_CONSTRAINTS = {
+    "email_addresses.address_key": "email_addresses_have_one_owner",
+    "instances.alias_key": "instances_alias_is_unique",
+    "alias_link_ends.email_address_id": "alias_link_ends_one_link_each",
+    "alias_link_ends.email_address_id, alias_link_ends.side, "
+    "alias_link_ends.other_id, alias_link_ends.other_side": "alias_link_ends_pair",
+}
+"""SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
+
+
+class SqliteTransaction(Transaction):
+    """A transaction on one connection. There is one writer, so a write transaction holds every row already."""
+
+    def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
+        super().__init__(seal)
+        self.connection = connection
+
+    def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
+        super().add_instance(instance, tags)
+        self._run("add_search_range", instance.id)
+
+    def remove_instance(self, instance_id: str) -> None:
+        self._run("remove_search_range", instance_id)
+        super().remove_instance(instance_id)
+
+    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> sqlite_search.Search | None:
+        own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
+        return sqlite_search.Search(condition, own_range[0]) if own_range else None
+
+    def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
+        return self.connection.execute(query, bindable(parameters)).fetchall()
+
+    def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
+        return self._execute(query, parameters).fetchall()
+
+    def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(_QUERIES[query], parameters)
+        except sqlite3.IntegrityError as error:
+            raise _translated(error) from error
+
+    def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        try:
+            self.connection.executemany(_QUERIES[query], parameters)
+        except sqlite3.IntegrityError as error:
+            raise _translated(error) from error
+
+    def _list(self, texts: Sequence[str]) -> str:
+        return json.dumps(texts)
+
+
+def _translated(error: sqlite3.IntegrityError) -> Exception:
+    """The domain error for a broken constraint, or the error itself where only a bug can have broken it."""
+    what, _, which = str(error).partition(" constraint failed: ")
+    constraint = _UNIQUE_CONSTRAINTS.get(which, which) if what == "UNIQUE" else which
+    return errors.meaning(constraint) or error
