@@ -54,8 +54,8 @@ $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
 # A mail client of the JavaScript world, which our users' software sends with.
-$(SENDERS): $(wildcard tests/e2e/senders/package*.json) | $(DEV)
-	@rm -rf $@ && mkdir -p $@ && cp tests/e2e/senders/package*.json $@
+$(SENDERS): $(wildcard tests/kit/mail_programs/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp tests/kit/mail_programs/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
@@ -65,8 +65,8 @@ PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol 
 	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
-	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/contract tests/store tests/smtp tests/api tests/delivery \
-		tests/authentication/test_message.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
+	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/store tests/smtp tests/api tests/delivery \
+		tests/mailauth/test_message.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Lint, types, and the walls between the rooms
@@ -103,18 +103,18 @@ worst: $(DEV) ## Measure the dearest input of each parser, and 45 hostile messag
 	@$(BIN)/python bench/worst.py
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
-	@$(BIN)/python -m pytest -p tests.on_postgresql $(AT_ONCE) tests/api tests/e2e
+	@$(BIN)/python -m pytest -p tests.kit.stores.on_postgresql $(AT_ONCE) tests/api tests/e2e
 
 foreign: $(DEV) $(JUDGES) ## Run clients, servers, SDKs and tests that others wrote beside Waypost (some minutes; as root for all of them)
 	@foreign/fetch.sh
-	@$(BIN)/python -m pytest foreign tests/e2e/test_real_senders.py tests/e2e/test_other_clients.py -p no:randomly -rs
+	@$(BIN)/python -m pytest foreign tests/e2e/mail/test_real_senders.py tests/e2e/mail/test_other_clients.py -p no:randomly -rs
 
 corpora: $(DEV) ## Read public collections of mail, and compare with what others make of them (fetches them; a minute)
 	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
 proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability, properties
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
-	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/test_concurrency.py
+	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
 
 search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)

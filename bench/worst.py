@@ -30,8 +30,8 @@ from hostile import MESSAGES, RECIPIENTS, Hostile
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.authentication import mail  # noqa: E402 - after the path
-from tests.authentication.zone import Zone  # noqa: E402
+from tests.kit import signed_mail  # noqa: E402 - after the path
+from tests.kit.peers.dns_server import Zone  # noqa: E402
 from tests.work import measure, parsers  # noqa: E402
 from tests.work.rows import BOUNDS, Where  # noqa: E402
 from waypost.testing import process  # noqa: E402
@@ -203,7 +203,7 @@ class _Sink(socketserver.StreamRequestHandler):
 
 @contextmanager
 def _watched_server() -> Iterator[_WatchedServer]:
-    _, key = mail.key()
+    _, key = signed_mail.key()
     sink = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Sink)
     sink.daemon_threads, sink.senders = True, []
     threading.Thread(target=sink.serve_forever, daemon=True).start()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from foreign import roots
 from foreign.ports import answers, free_port
-from tests.e2e.senders import exim as exim_program
-from tests.patience import wait_until
+from tests.kit.mail_programs import exim as exim_program
+from tests.kit.patience import wait_until
 
 HERE = Path(__file__).parent
 JAVASCRIPT = Path(__file__).parents[1] / ".cache" / "foreign" / "javascript"

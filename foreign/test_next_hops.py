@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from foreign import next_hops, roots
-from tests.e2e.house import House
-from tests.patience import PATIENCE, wait_until
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import House
 from waypost import testing
 
 NEXT_HOPS = {

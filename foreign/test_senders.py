@@ -3,9 +3,9 @@
 import pytest
 
 from foreign import roots
-from tests.e2e import test_real_senders as real_senders
 from tests.e2e.conftest import house as house_in_clear  # noqa: F401 - a fixture
-from tests.e2e.test_real_senders import how, tls_house  # noqa: F401 - fixtures
+from tests.e2e.mail import test_real_senders as real_senders
+from tests.e2e.mail.test_real_senders import how, tls_house  # noqa: F401 - fixtures
 
 
 @pytest.fixture

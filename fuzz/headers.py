@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from engine import ROOT, fuzz, instrumented
 
 with instrumented():
-    from tests.smtp import dialogue
+    from tests.kit import smtp_dialogues
     from waypost.domain.mail import messages
     from waypost.smtp.protocol import data
     from waypost.smtp.server import proxy
@@ -161,8 +161,8 @@ def seeds() -> Iterator[bytes]:
         b"\x21\x21\x00\x28" + b"\0" * 10 + b"\xff\xff" + bytes(28),
     ):
         yield b"\1\0\3\7\1" + proxy.SIGNATURE + rest
-    for path in sorted((ROOT / "tests/smtp/dialogues").glob("*.smtp")):
-        yield b"\0\0\3\7\1" + dialogue.read(path).sent[:1_000]
+    for path in sorted((ROOT / "tests/smtp/protocol/dialogues").glob("*.smtp")):
+        yield b"\0\0\3\7\1" + smtp_dialogues.read(path).sent[:1_000]
     for charset in (b"utf-8", b"punycode", b"idna", b"iso-2022-jp", b"utf-7", b"euc-jp", b"gb2312*zh"):
         yield b"\0\0\3\7\1Received: x\r\nSubject: =?" + charset + b"?q?a=FCb-x?=\r\n\tagain\r\n\r\nHello\r\n"
 

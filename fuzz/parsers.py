@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from engine import fuzz, instrumented
 
 with instrumented():
-    from tests.smtp import dialogue
+    from tests.kit import smtp_dialogues
     from waypost.api.access import canonical, sigv4
     from waypost.api.errors import ApiError
     from waypost.api.operations import page_tokens
@@ -128,7 +128,7 @@ def check_bdat(octets: bytes) -> None:
 
 
 def _in_chunks(wire: bytes, step: int) -> tuple[bytes | None, bytes]:
-    session, kept, raw = dialogue.a_session(piece=100, message_limit=1_000, command_limit=10_000), b"", None
+    session, kept, raw = smtp_dialogues.a_session(piece=100, message_limit=1_000, command_limit=10_000), b"", None
     told = session.output()
     for start in range(0, len(wire), step):
         session.receive(wire[start : start + step])

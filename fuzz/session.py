@@ -1,4 +1,4 @@
-"""Fuzzes the SMTP session: any octets, cut anywhere, at any offer. What has to hold is in tests/smtp/invariants.py.
+"""Fuzzes the SMTP session: any octets, cut anywhere, at any offer. What has to hold: tests/kit/invariants.py.
 
 An input begins with eleven octets that choose the offer, how the house answers, and where the octets are cut. The rest
 is what the client sends.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from engine import ROOT, fuzz, instrumented
 
 with instrumented():
-    from tests.smtp import dialogue, invariants
+    from tests.kit import invariants, smtp_dialogues
     from waypost.smtp.protocol.capabilities import Offer
 
 HEAD = 11
@@ -57,8 +57,8 @@ def check(octets: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     """Every dialogue of the tests, with large limits, and with small ones."""
-    for path in sorted((ROOT / "tests/smtp/dialogues").glob("*.smtp")):
-        told = dialogue.read(path)
+    for path in sorted((ROOT / "tests/smtp/protocol/dialogues").glob("*.smtp")):
+        told = smtp_dialogues.read(path)
         flags = sum(bit for name, bit in (("lmtp", 1), ("offers_tls", 2), ("needs_tls", 4)) if told.options.get(name))
         for rest in (b"\0\0\0\0\0\x02\x32\x07\x00\x10", b"\4\4\3\0\3\x02\x32\x07\x00\x10"):
             yield bytes([flags]) + rest + told.sent
@@ -96,7 +96,10 @@ def _something(chance: random.Random) -> list[bytes]:
     if kind == 2:
         return [*begin, b"DATA\r\n", text, b".\r\n"]
     where = chance.randrange(len(text) + 1)
-    chunks = [invariants.a_chunk(text[:where], is_last=False), invariants.a_chunk(text[where:], is_last=True)]
+    chunks = [
+        invariants.a_chunk(text[:where], is_last=False),
+        invariants.a_chunk(text[where:], is_last=True),
+    ]
     return [*begin, *chunks] if kind == 3 else chunks
 
 
@@ -105,5 +108,10 @@ def _chosen(choices: list[int], octet: int) -> int:
 
 
 if __name__ == "__main__":
-    words = [*invariants.COMMANDS, *invariants.TEXT, *invariants.TRICKS, *invariants.LETTERS]
+    words = [
+        *invariants.COMMANDS,
+        *invariants.TEXT,
+        *invariants.TRICKS,
+        *invariants.LETTERS,
+    ]
     fuzz(check, seeds=seeds(), words=words, mutate=mutate)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests import postgresql
-from tests.e2e.house import running_on
+from tests.kit.servers.running import running_on
+from tests.kit.stores import postgresql
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
-from tests.e2e.house import ACCEPTED
-from tests.e2e.test_postgresql_histories import BUSY
+from tests.e2e.stores.test_postgresql_histories import BUSY
+from tests.kit.servers.running import ACCEPTED
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 

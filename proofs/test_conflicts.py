@@ -4,9 +4,9 @@ import time
 
 import psycopg
 
-from tests import postgresql
-from tests.e2e.house import running_on
-from tests.e2e.test_postgresql import conflicting_rounds
+from tests.e2e.stores.test_postgresql import conflicting_rounds
+from tests.kit.servers.running import running_on
+from tests.kit.stores import postgresql
 
 ROUNDS = 500
 STARTS = 10

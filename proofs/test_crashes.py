@@ -5,9 +5,9 @@ import random
 import time
 
 from proofs.load import Load, Sender, Writer, check_mail, errors_of
-from tests.e2e.house import House, restart, running_on
-from tests.e2e.test_crash import survive
-from tests.postgresql import OwnServer
+from tests.e2e.stores.test_crash import survive
+from tests.kit.servers.running import House, restart, running_on
+from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
 
 RESTARTS = 30

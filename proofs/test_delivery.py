@@ -5,9 +5,9 @@ import time
 from collections import Counter
 
 from proofs.load import Load, Sender
-from tests.e2e.house import House
-from tests.e2e.sink import TAKEN, Sink
-from tests.e2e.test_crash import all_ids_at
+from tests.e2e.stores.test_crash import all_ids_at
+from tests.kit.peers.mail_sink import TAKEN, Sink
+from tests.kit.servers.running import House
 from waypost import testing
 
 KILLS = 100

@@ -9,7 +9,7 @@ from tests.differential import comparison, expected, peers, player, smuggling
 from tests.differential.dialogues import BAD_ENDS, Generator
 from tests.differential.test_differential import refusals
 from tests.differential.test_smuggling import WAYS
-from tests.e2e.senders import exim, postfix
+from tests.kit.mail_programs import exim, postfix
 
 COUNT = 1_000
 

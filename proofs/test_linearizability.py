@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import waypost
-from tests import postgresql
-from tests.e2e.house import running_on
-from tests.e2e.test_postgresql_histories import recorder_on
+from tests.e2e.stores.test_postgresql_histories import recorder_on
+from tests.kit.servers.running import running_on
+from tests.kit.stores import postgresql
 from tests.linearizability.checker import check
 
 HISTORIES = 300

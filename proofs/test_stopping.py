@@ -14,9 +14,9 @@ import botocore.exceptions
 import psycopg
 import pytest
 
-from tests import postgresql
-from tests.counting_proxy import CountingProxy
-from tests.e2e.house import MASTER_KEY, House, fetch, restart
+from tests.kit.servers.running import MASTER_KEY, House, fetch, restart
+from tests.kit.stores import postgresql
+from tests.kit.stores.counting_proxy import CountingProxy
 from waypost import testing
 from waypost.host.data_directory import MASTER_KEY_VARIABLE
 

@@ -8,9 +8,9 @@ import sys
 import hypothesis
 import pytest
 
-from tests import forking
-from tests.examples import examples
-from tests.values import in_memory, make_instance
+from tests.kit.examples import examples
+from tests.kit.servers import forked
+from tests.kit.values import in_memory, make_instance
 from waypost.testing import process
 
 # A machine that is busy is no failure.
@@ -44,7 +44,7 @@ def pytest_collection_finish():
     gc.set_threshold(50_000)
 
 
-process.subprocess = forking
+process.subprocess = forked
 
 # Tests and servers start often, and are compiled once.
 sys.dont_write_bytecode = False

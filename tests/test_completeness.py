@@ -22,7 +22,7 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from tests import postgresql
+from tests.kit.stores import postgresql
 from waypost import cli
 from waypost.app.mail import trace
 from waypost.config import settings_file, settings_keys

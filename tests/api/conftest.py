@@ -16,8 +16,8 @@ from botocore.config import Config
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from tests import beside
-from tests.patience import PATIENCE
+from tests.kit.patience import PATIENCE
+from tests.kit.stores import direct_writes
 from waypost import cli
 from waypost.api.access import canonical, sigv4
 from waypost.testing import server as waypost_server
@@ -50,7 +50,7 @@ def connect(new_client):
 def administer(server):
     """Run a use case on the server's store or another, as `waypost keys` does."""
 
-    return lambda use_case, data=server.data: beside.write(data, use_case)
+    return lambda use_case, data=server.data: direct_writes.write(data, use_case)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def new_key(server, tmp_path_factory):
             file = policies / f"{next(numbers)}.json"
             file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
             arguments += ["--policy", str(file)]
-        with beside.umask_kept():
+        with direct_writes.umask_kept():
             made = CliRunner().invoke(cli.app, ["keys", "create", "--json", "--data", str(server.data), *arguments])
         assert made.exit_code == 0, made.exception
         key = json.loads(made.stdout)

@@ -549,7 +549,9 @@ _row("UntagResource", INVALID, "a key is reserved", _changed("UntagResource", ta
 REFUSALS = tuple(PROVOKED)
 """All of them."""
 
-_HELD = "With PostgreSQL, if another call holds it too long (`tests/contract/test_waiting.py`); with SQLite, never."
+_HELD = (
+    "With PostgreSQL, if another call holds it too long (`tests/store/contract/test_waiting.py`); with SQLite, never."
+)
 NEVER = {
     ("CreateInstance", NOT_FOUND): "It names nothing that could be missing.",
     ("CreateInstance", QUOTA): "The number of instances is not limited.",

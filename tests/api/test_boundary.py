@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.values import TERMS
+from tests.kit.values import TERMS
 from waypost.api import errors
 from waypost.api.access.sigv4 import OCTETS, Request
 from waypost.api.asgi import Api

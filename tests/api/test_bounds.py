@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tests.patience import PATIENCE
+from tests.kit.patience import PATIENCE
 
 HUGE = {
     "one header of megabytes": b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"x" * 2_000_000,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.values import NOW, a_delivery, a_message, an_email_address
+from tests.kit.values import NOW, a_delivery, a_message, an_email_address
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import notify, trace

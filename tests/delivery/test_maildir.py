@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.delivery.receiver import PART, RECEIVED_AT, a_parcel, a_route
-from tests.examples import examples
+from tests.kit.examples import examples
+from tests.kit.peers.webhook_receiver import PART, RECEIVED_AT, a_parcel, a_route
 from waypost.delivery.maildir import LfLines, MaildirTransport
 from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 from waypost.domain.mail.routes import LineEnds
@@ -254,7 +254,7 @@ def test_two_attempts_at_once_leave_one_file(path):
 
 KILLED = """
 import asyncio, sys
-from tests.delivery.receiver import a_parcel, a_route
+from tests.kit.peers.webhook_receiver import a_parcel, a_route
 from waypost.delivery.maildir import MaildirTransport
 
 parcel = a_parcel(b"x" * 300_000)

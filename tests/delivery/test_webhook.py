@@ -18,7 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.delivery.receiver import (
+from tests.kit.certificates import Authority, authority, client_context
+from tests.kit.examples import examples
+from tests.kit.patience import PATIENCE, until
+from tests.kit.peers.webhook_receiver import (
     OCTETS,
     PART,
     RECEIVED_AT,
@@ -37,10 +40,7 @@ from tests.delivery.receiver import (
     saying_then_hanging,
     saying_without_end,
 )
-from tests.examples import examples
-from tests.patience import PATIENCE, until
-from tests.smtp.certificates import Authority, authority, client_context
-from tests.smtp.serving import LOOPS, reset
+from tests.kit.servers.smtp_server import LOOPS, reset
 from waypost.delivery.webhook import ANSWER_LIMIT, Timeouts, WebhookTransport
 from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 
@@ -260,7 +260,7 @@ def test_a_connection_with_an_answer_too_long_is_not_used_again():
 
 LARGE_MESSAGE = """
 import asyncio, os, resource
-from tests.delivery.receiver import Receiver, a_parcel, a_route
+from tests.kit.peers.webhook_receiver import Receiver, a_parcel, a_route
 from waypost.delivery.webhook import WebhookTransport
 
 part, times = os.urandom(1 << 20), 96

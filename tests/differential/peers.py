@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.differential.dialogues import KNOWN
-from tests.e2e.house import House
-from tests.e2e.senders import exim, postfix
-from tests.patience import wait_until
+from tests.kit.mail_programs import exim, postfix
+from tests.kit.patience import wait_until
+from tests.kit.servers.running import House
 from waypost import testing
 
 

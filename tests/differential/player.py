@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.differential.dialogues import Dialogue
 from tests.differential.peers import Accepted
-from tests.patience import PATIENCE
+from tests.kit.patience import PATIENCE
 
 """Seconds for a reply. Nobody waits for so long unless something is wrong."""
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from tests import postgresql
 from tests.docs_blocks.blocks import Block
 from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
-from tests.e2e.sink import Sink
+from tests.kit.peers.mail_sink import Sink
+from tests.kit.stores import postgresql
 from waypost.host import certificates
 
 Look = Callable[[Block], None]

@@ -24,7 +24,7 @@ NOT_RUN = {
         "settings of Postfix, which has to be started as root to take them"
     ),
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): (
-        "a field of a message; tests/domain/test_authentication.py has how it is written"
+        "a field of a message; tests/domain/mailauth/test_verdicts.py has how it is written"
     ),
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example; none"): ("as that one"),
 }

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.e2e.house import House
-from tests.e2e.queueing import Commands, late_house
+from tests.kit.servers.failing_deliveries import Commands, late_house
+from tests.kit.servers.running import House
 from waypost import testing
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.examples import examples
+from tests.kit.examples import examples
+from tests.kit.values import NOW
 from tests.linearizability import checker
 from tests.linearizability.checker import Operation, check, render
-from tests.values import NOW
 from waypost.domain import errors
 from waypost.domain.directory import aliases
 

@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
-from tests import postgresql
-from tests.counting_proxy import CountingProxy
-from tests.store.breaking import with_store
+from tests.kit.stores import postgresql
+from tests.kit.stores.broken_postgresql import with_store
+from tests.kit.stores.counting_proxy import CountingProxy
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
 
-from tests.values import TENANT
+from tests.kit.values import TENANT
 from tests.work.of_messages import MARKS
 from tests.work.rows import BODY, HEAD, HEADER, PLAIN_HEADERS, Where, field, filled, refusing, rows, text
 from waypost.api.access import canonical, sigv4

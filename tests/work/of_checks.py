@@ -3,7 +3,7 @@
 import random
 from functools import cache
 
-from tests.authentication import mail
+from tests.kit import signed_mail
 from tests.work.of_messages import MARKS, U
 from tests.work.rows import ANSWER, PLAIN_HEADERS, Where, field, filled, rows, text
 from waypost.domain.mailauth import from_header, verdicts
@@ -41,7 +41,7 @@ def _signatures(octets: bytes) -> object:
 
 @cache
 def _key_record() -> bytes:
-    _, record = mail.key()
+    _, record = signed_mail.key()
     return record if isinstance(record, bytes) else record.encode()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import dns.message
 import dns.rrset
 
-from tests.smtp import dialogue
+from tests.kit import smtp_dialogues
 from tests.work.rows import ANSWER, HEADER, RECEIVED, Where, filled, refusing, rows, text
 from waypost.delivery import webhook
 from waypost.delivery.smtp_client import dns as delivery_dns
@@ -27,7 +27,7 @@ _TXT_STRING = 250
 
 def _session(octets: bytes) -> Iterator[None]:
     """A client that sends all this at once; after each turn of its session others have theirs."""
-    session = dialogue.a_session(
+    session = smtp_dialogues.a_session(
         error_limit=10**6, command_limit=10**6, unknown_recipient_limit=10**6, mail_limit=10**6
     )
     session.receive(octets)

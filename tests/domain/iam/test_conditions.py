@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.domain.iam.asking import a_statement, decide
+from tests.domain.iam.asking_policies import a_statement, decide
 from waypost.domain.iam import keys, operands
 
 OWNER, SIZE = "aws:ResourceTag/owner", "aws:RequestTag/size"

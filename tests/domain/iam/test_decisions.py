@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.domain.iam.asking import ACTION, ADDRESS, INSTANCE, a_document, a_statement, decide, lookup_in
+from tests.domain.iam.asking_policies import ACTION, ADDRESS, INSTANCE, a_document, a_statement, decide, lookup_in
 from waypost.domain.iam import decisions, policies
 from waypost.domain.iam.decisions import Decision
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.domain.iam.asking import a_document, a_statement
+from tests.domain.iam.asking_policies import a_document, a_statement
 from waypost.domain import errors
 from waypost.domain.iam import policies
 

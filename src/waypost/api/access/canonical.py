@@ -1,7 +1,7 @@
 """What is signed: the canonical form of a request, and the signature over it.
 
 Source: "Create a signed AWS API request" in the IAM User Guide; AWS's own test suite is in
-`tests/api/aws4_testsuite`.
+`tests/api/access/aws4_testsuite`.
 """
 
 import hashlib

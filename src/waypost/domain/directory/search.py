@@ -1,7 +1,7 @@
 """What is searched for among the email addresses of an instance: a tree of conditions.
 
 Texts compare without case, tags exactly. What a tree means is said by `Condition`; a store turns it into its own
-query (`store/sqlite_search.py`), and `tests/domain/reference_search.py` says the same in plain Python.
+query (`store/sqlite_search.py`), and `tests/kit/reference_search.py` says the same in plain Python.
 """
 
 from collections.abc import Iterable

@@ -1,0 +1,109 @@
+"""What policies are told of a call: the facts by their condition keys, and the sentence of a refusal."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.kit.values import NOW, TENANT, TERMS, an_email_address
+from waypost.api.access import policy
+from waypost.api.errors import ApiError
+from waypost.api.operations.calls import Call, Source
+from waypost.api.wire.http import Request
+from waypost.app.directory import email_addresses
+from waypost.app.directory.tags import Resource
+from waypost.domain.iam.access_keys import AccessKey
+
+REQUEST = Request("GET", "/", "", (), b"")
+ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"
+
+
+def a_call(operation="DescribeEmailAddress", key=None, **members):
+    key = key or AccessKey("AKID", "secret", TENANT.account, user_name="ann")
+    return Call(operation, TENANT, key, Source("192.0.2.1", False), REQUEST, SimpleNamespace(**members), NOW, TERMS)
+
+
+def a_filter(**kinds):
+    empty = {"or_conditions": None, "and_conditions": None, "tag_condition": None}
+    return SimpleNamespace(tag_filter=SimpleNamespace(**{**empty, **kinds}))
+
+
+def tag(key, value=None):
+    return SimpleNamespace(tag_key=key, tag_value=value)
+
+
+BLUE, RED, OTHER = tag("team", "blue"), tag("team", "red"), tag("cost", "9")
+FACTS = {
+    "instance": ("connect:instanceid", {}, ("i",)),
+    "tag of the resource": ("aws:resourcetag/team", {}, ("blue",)),
+    "tag in other letters": ("aws:resourcetag/TEAM", {}, ("blue",)),
+    "tags that differ by case": ("aws:resourcetag/Cost", {}, ("capital", "small")),
+    "no such tag": ("aws:resourcetag/x", {}, None),
+    "tag that is asked for": ("aws:requesttag/a", {"tags": {"a": "b"}}, ("b",)),
+    "no tags asked for": ("aws:requesttag/a", {"tags": None}, None),
+    "keys of tags": ("aws:tagkeys", {"tags": {"a": "b", "c": ""}}, ("a", "c")),
+    "keys of tags to take off": ("aws:tagkeys", {"tag_keys": ["a"]}, ("a",)),
+    "no keys": ("aws:tagkeys", {}, None),
+    "searched": ("connect:searchtag/team", {"search_filter": a_filter(tag_condition=BLUE)}, ("blue",)),
+    "searched, any value": ("connect:searchtag/x", {"search_filter": a_filter(tag_condition=tag("x"))}, ("",)),
+    "searched, all of": (
+        "connect:searchtag/team",
+        {"search_filter": a_filter(and_conditions=[BLUE, OTHER])},
+        ("blue",),
+    ),
+    "searched, either of": (
+        "connect:searchtag/team",
+        {"search_filter": a_filter(or_conditions=[[RED, OTHER], [BLUE]])},
+        ("blue", "red"),
+    ),
+    "searched, not in all": (
+        "connect:searchtag/team",
+        {"search_filter": a_filter(or_conditions=[[BLUE], [OTHER]])},
+        None,
+    ),
+    "searched, one empty": ("connect:searchtag/team", {"search_filter": a_filter(or_conditions=[[BLUE], []])}, None),
+    "no filter": ("connect:searchtag/team", {"search_filter": None}, None),
+    "no tag filter": ("connect:searchtag/team", {"search_filter": SimpleNamespace(tag_filter=None)}, None),
+    "another kind of tag": ("aws:principaltag/team", {}, None),
+    "a global fact": ("aws:sourceip", {}, ("192.0.2.1",)),
+    "an unknown one": ("aws:useragent", {}, None),
+    "no fact": ("aws:x", {}, None),
+}
+
+
+@pytest.mark.parametrize(("key", "members", "values"), FACTS.values(), ids=FACTS)
+def test_a_policy_is_told(tx, instance, key, members, values):
+    tags = {"cost": "small", "Cost": "capital", "team": "blue"}
+    email_addresses.create(tx, TENANT, an_email_address("e"), tags=tags)
+    facts = policy._Facts(tx, a_call(**members), Resource("i", "e"))
+    assert facts.look_up(key) == values
+
+
+def test_what_is_not_there_has_no_tags(tx, instance):
+    assert policy._Facts(tx, a_call(), Resource("i", "nobody")).look_up("aws:resourcetag/team") is None
+
+
+def test_a_call_on_nothing_has_neither_instance_nor_tags(tx):
+    facts = policy._Facts(tx, a_call(), None)
+    assert facts.look_up("connect:instanceid") is facts.look_up("aws:resourcetag/team") is None
+
+
+WHO = (
+    "User: arn:aws:iam::000000000000:user/ann is not authorized to perform: connect:DescribeEmailAddress on resource: "
+)
+DENIED = {
+    "nothing allows it": ('{"Statement": []}', None, f"{WHO}* because no identity-based policy allows"),
+    "a denial": (
+        '{"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}',
+        Resource("i"),
+        f"{WHO}{ARN} with an explicit deny in an identity-based policy",
+    ),
+    "no policy can be read": ("{", Resource("i", "e"), f"{WHO}{ARN}/email-address/e because no identity-based policy"),
+}
+
+
+@pytest.mark.parametrize(("document", "resource", "says"), DENIED.values(), ids=DENIED)
+def test_a_denial_says_who_may_not_do_what(tx, document, resource, says):
+    key = AccessKey("AKID", "secret", TENANT.account, user_name="ann", document=document)
+    with pytest.raises(ApiError, match="AccessDeniedException") as caught:
+        policy.authorise(tx, a_call(key=key), resource)
+    assert caught.value.message.startswith(says)

@@ -1,0 +1,338 @@
+"""Who is told to slow down: too many calls of an operation, and too many wrong signatures."""
+
+import asyncio
+import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from botocore.exceptions import ClientError
+from msgspec import structs
+
+from tests.api.test_boundary import scope_of
+from tests.kit.values import NOW, TENANT, TERMS, NoSeal, make_instance
+from waypost.api import asgi
+from waypost.api.access.throttle import Throttle
+from waypost.api.asgi import Api
+from waypost.api.errors import ApiError
+from waypost.api.wire.http import Request
+from waypost.app import rate_limits as buckets_in_memory
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits import rates
+from waypost.store.sqlite.store import SqliteStore
+from waypost.testing import server as waypost_server
+
+OTHERS = {
+    "operation": (TENANT, "TagResource"),
+    "account": (Tenant("111111111111", TENANT.region), "CreateInstance"),
+    "region": (Tenant(TENANT.account, "eu-west-1"), "CreateInstance"),
+}
+
+
+def later(seconds):
+    return NOW + timedelta(seconds=seconds)
+
+
+def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW):
+    """How many of so many calls at once are admitted."""
+    refused = []
+    for _ in range(count):
+        try:
+            throttle.admit(tenant, operation, now)
+        except ApiError as error:
+            refused.append((error.code, error.status, error.message))
+    assert set(refused) <= {("ThrottlingException", 429, "Rate exceeded")}
+    return count - len(refused)
+
+
+def test_a_burst_is_admitted_and_then_the_rate():
+    throttle = Throttle(rates.AWS)
+    assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
+
+
+@pytest.mark.parametrize(("tenant", "operation"), OTHERS.values(), ids=OTHERS)
+def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operation):
+    throttle = Throttle(rates.AWS)
+    assert admitted(throttle, 9) == 5
+    assert admitted(throttle, 9, tenant, operation) == 5
+
+
+def test_an_account_has_one_rate_for_all_its_calls_in_the_relaxed_profile():
+    throttle = Throttle(replace(rates.RELAXED, rate=rates.Rate(2, 5)))
+    assert admitted(throttle, 9) == 5
+    assert admitted(throttle, 9, operation="TagResource") == 0
+    assert admitted(throttle, 9, tenant=Tenant(TENANT.account, "eu-west-1")) == 0
+    assert admitted(throttle, 9, tenant=Tenant("111111111111", TENANT.region)) == 5
+
+
+@pytest.fixture
+def few_buckets(monkeypatch):
+    monkeypatch.setattr(buckets_in_memory, "MAX_BUCKETS", 10)
+
+
+def tenants():
+    return (Tenant(f"{number:012}", "us-east-1") for number in itertools.count())
+
+
+def buckets(limited):
+    return limited._buckets._full_at
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_the_memory_of_a_crowd_is_bounded():
+    throttle, failed = Throttle(rates.AWS), FailedSignatures()
+    for number, tenant in zip(range(100), tenants(), strict=False):
+        throttle.admit(tenant, "CreateInstance", later(number / 100))
+        failed.delay(f"192.0.2.{number}", later(number / 100))
+        assert len(buckets(throttle)) <= 10
+        assert len(buckets(failed)) <= 10
+
+
+def test_there_are_as_many_buckets_as_a_server_can_keep():
+    limited = Throttle(rates.AWS)
+    for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
+        limited.admit(tenant, "CreateInstance", NOW)
+    assert 0 < len(buckets(limited)) <= buckets_in_memory.MAX_BUCKETS
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_full_buckets_are_dropped_first():
+    throttle = Throttle(rates.AWS)
+    for _, tenant in zip(range(9), tenants(), strict=False):
+        throttle.admit(tenant, "CreateInstance", NOW)
+    assert admitted(throttle, 6, now=later(10)) == 5
+    for _, tenant in zip(range(9), tenants(), strict=False):
+        throttle.admit(tenant, "TagResource", later(10))
+    assert admitted(throttle, 6, now=later(10)) == 0
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_the_emptiest_buckets_are_kept_in_a_crowd():
+    throttle = Throttle(rates.AWS)
+    assert admitted(throttle, 9) == 5
+    for _, tenant in zip(range(50), tenants(), strict=False):
+        throttle.admit(tenant, "TagResource", NOW)
+    assert admitted(throttle, 9) == 0
+
+
+@pytest.mark.usefixtures("few_buckets")
+def test_who_is_dropped_gets_no_more_than_a_full_bucket_at_once():
+    throttle = Throttle(rates.AWS)
+    assert admitted(throttle, 3) == 3
+    for _, tenant in zip(range(20), tenants(), strict=False):  # who need what is in their buckets more
+        admitted(throttle, 5, tenant, "TagResource")
+    assert (TENANT, "CreateInstance") not in buckets(throttle)
+    assert admitted(throttle, 9) == 5
+
+
+def test_twenty_wrong_signatures_are_answered_at_once_and_then_they_wait():
+    failed = FailedSignatures()
+    delays = [failed.delay("192.0.2.1", NOW) for _ in range(30)]
+    assert delays == [0] * 20 + [1, 2, 3, 4, 5] + [5] * 5
+
+
+def test_who_stops_for_a_while_may_fail_again():
+    failed = FailedSignatures()
+    for _ in range(100):
+        failed.delay("192.0.2.1", NOW)
+    assert failed.delay("192.0.2.1", later(5)) == 1
+    assert [failed.delay("192.0.2.1", later(60)) for _ in range(21)] == [0] * 20 + [1]
+
+
+SOURCES = {
+    "IPv4": ("192.0.2.1", "192.0.2.2", False),
+    "IPv6 of one network": ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+    "IPv6 in two spellings": ("2001:db8::1", "2001:0DB8:0000:0000:0000:0000:0000:0001", True),
+    "IPv6 of two networks": ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    "mapped IPv4": ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    "mapped IPv4 in two spellings": ("::ffff:192.0.2.1", "::ffff:c000:201", True),
+    "a Unix socket": ("", "", True),
+    "no address": ("testclient", "192.0.2.1", False),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SOURCES.values(), ids=SOURCES)
+def test_each_source_waits_for_itself(one, other, same):
+    failed = FailedSignatures()
+    for _ in range(25):
+        failed.delay(one, NOW)
+    assert (failed.delay(other, NOW) > 0) is same
+
+
+KEY = AccessKey("AKIDEXAMPLE", "a-secret", TENANT.account)
+CALL = Request("GET", "/instance", "", (), b"")
+
+
+class NoInstances:
+    """A store with one access key and nothing else."""
+
+    async def read(self, use_case):
+        return use_case(self)
+
+    def access_key(self, access_key_id):
+        return KEY if access_key_id == KEY.id else None
+
+    def instances(self, tenant, *, after, limit):
+        return []
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """The seconds that answers were held back for. Nobody sleeps."""
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr(asgi.asyncio, "sleep", sleep)
+    return slept
+
+
+@pytest.fixture
+def api():
+    return Api(
+        NoInstances(),
+        terms=TERMS,
+        limits=rates.AWS,
+        failures=FailedSignatures(),
+        clock=lambda: NOW,
+        emit=lambda event: None,
+    )
+
+
+async def answer(api, request, *, source="192.0.2.1"):
+    """What an `Api` answers: the status, the code and the body."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": request.body}
+
+    async def send(message):
+        sent.append(message)
+
+    await api({**scope_of(request), "client": (source, 4711)}, receive, send)
+    start, body = sent
+    return start["status"], dict(start["headers"]).get(b"x-amzn-errortype", b"").decode(), body["body"]
+
+
+def ask(api, request, **arguments):
+    status, code, _ = asyncio.run(answer(api, request, **arguments))
+    return status, code
+
+
+WRONG = {
+    "unsigned": (lambda signed: CALL, "MissingAuthenticationTokenException"),
+    "unknown key": (lambda signed: signed(CALL, replace(KEY, id="AKIDNOBODY"), now=NOW), "UnrecognizedClientException"),
+    "wrong secret": (lambda signed: signed(CALL, replace(KEY, secret="x"), now=NOW), "InvalidSignatureException"),
+    "long ago": (lambda signed: signed(CALL, KEY, now=later(-3600)), "InvalidSignatureException"),
+    "other service": (lambda signed: signed(CALL, KEY, service="s3", now=NOW), "InvalidSignatureException"),
+}
+
+
+@pytest.mark.parametrize(("spoilt", "code"), WRONG.values(), ids=WRONG)
+def test_answers_to_wrong_signatures_are_held_back(api, signed, slept, spoilt, code):
+    request = spoilt(signed)
+    assert {ask(api, request) for _ in range(23)} == {(403, code)}
+    assert slept == [1, 2, 3]
+
+
+def test_a_right_signature_is_never_held_back(api, signed, slept):
+    wrong, right = signed(CALL, replace(KEY, secret="x"), now=NOW), signed(CALL, KEY, now=NOW)
+    for _ in range(30):
+        ask(api, wrong)
+    del slept[:]
+    assert ask(api, right) == (200, "")
+    assert ask(api, signed(Request("GET", "/nothing", "", (), b""), KEY, now=NOW)) == (404, "UnknownOperationException")
+    assert slept == []
+    assert ask(api, wrong, source="192.0.2.2") == (403, "InvalidSignatureException")
+    assert slept == []
+
+
+def test_wrong_signatures_take_no_calls_from_who_signs_right(api, signed, slept):
+    for _ in range(30):
+        ask(api, signed(CALL, replace(KEY, secret="x"), now=NOW))
+    assert [ask(api, signed(CALL, KEY, now=NOW))[0] for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_calls_that_are_refused_count_too(api, signed, slept):
+    bad = structs.replace(CALL, query="maxResults=x")
+    assert [ask(api, signed(bad, KEY, now=NOW))[0] for _ in range(6)] == [400] * 5 + [429]
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A server with the limits of AWS."""
+    with waypost_server("--limits", "aws") as running:
+        yield running
+
+
+def outcomes(call, count, **members):
+    """The codes of so many calls one after another; 200 for those that succeed."""
+    found = []
+    for _ in range(count):
+        try:
+            found.append(call(**members)["ResponseMetadata"]["HTTPStatusCode"])
+        except ClientError as error:
+            response = error.response
+            found.append((response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]))
+    return found
+
+
+THROTTLED = ("ThrottlingException", 429)
+
+
+def test_the_banner_says_what_is_enforced(strict):
+    banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert "signatures and policies are enforced" in banner
+    assert f"aws   ({rates.AWS.in_words})" in banner
+
+
+def test_sdks_are_told_to_slow_down_for_each_operation(strict, new_client):
+    client = new_client(**strict.client_arguments)
+    instance_id = client.list_instances()["InstanceSummaryList"][0]["Id"]
+    # DescribeInstance has no such error in its model; SDKs know it all the same.
+    for call, members in (
+        (client.describe_instance, {"InstanceId": instance_id}),
+        (client.search_email_addresses, {"InstanceId": instance_id}),
+        (client.list_tags_for_resource, {"resourceArn": f"arn:aws:connect:us-east-1:{TENANT.account}:instance/i"}),
+    ):
+        # All at once: one after another they would come slower than the limit on a slow machine.
+        with ThreadPoolExecutor(20) as threads:
+            found = [code for (code,) in threads.map(lambda _: outcomes(call, 1, **members), range(20))]  # noqa: B023
+        assert 5 <= len(found) - found.count(THROTTLED) < 20
+        assert set(found) <= {200, ("ResourceNotFoundException", 404), THROTTLED}
+    assert (
+        outcomes(new_client(**{**strict.client_arguments, "region_name": "eu-west-1"}).list_instances, 5) == [200] * 5
+    )
+
+
+def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed):
+    body = b'{"EmailAddress":"%s@waypost.example"}'
+
+    async def create(*names):
+        store = SqliteStore(tmp_path / "waypost.sqlite3", NoSeal())
+        terms = structs.replace(TERMS, email_address_quota=1)
+        api = Api(
+            store,
+            terms=terms,
+            limits=rates.AWS,
+            failures=FailedSignatures(),
+            clock=lambda: NOW,
+            emit=lambda event: None,
+        )
+        await store.write(lambda tx: (make_instance(tx), tx.add_access_key(KEY)))
+        requests = [Request("PUT", "/email-addresses/i", "", (), body % name) for name in names]
+        answers = [await answer(api, signed(request, KEY, now=NOW)) for request in requests]
+        await store.close()
+        return answers
+
+    first, again, second = asyncio.run(create(b"a", b"a", b"b"))
+    assert first[:2] == (200, "")
+    # An address that exists is no matter of the quota.
+    assert again[:2] == (409, "DuplicateResourceException")
+    assert second[:2] == (402, "ServiceQuotaExceededException")
+    assert json.loads(second[2])["Message"].startswith("Instance i has 1 email addresses, which is its quota.")

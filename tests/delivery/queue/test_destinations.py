@@ -1,0 +1,102 @@
+"""How much of a destination's mail is taken in hand: never more than there is room for, and never less than nothing."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.kit.values import NOW
+from waypost.delivery.queue.destinations import AHEAD, Lane, Lanes
+from waypost.domain.mail.delivery import Decision, Then
+
+PAUSE = timedelta(minutes=1)
+WORKED = Decision(then=Then.DELIVERED, status="2.0.0", because="")
+GONE = Decision(
+    then=Then.RETRY, status="4.4.1", because="", at=NOW + timedelta(seconds=30), is_of_destination=True
+)  # fmt: skip
+
+
+def learn(lane, decision, connections=10):
+    lane.learn(decision, connections=connections, now=NOW, pause=PAUSE)
+
+
+def test_a_new_destination_gets_one_and_more_with_each_that_works():
+    lane = Lane("x")
+    assert lane.wanted(100) == 1
+    found = []
+    for _ in range(5):
+        learn(lane, WORKED)
+        found.append((lane.room, lane.wanted(100)))
+    assert found == [(2, 22), (4, 24), (8, 28), (10, 30), (10, 30)]
+
+
+def test_a_destination_whose_route_allows_one_connection_works_too():
+    lane = Lane("x")
+    learn(lane, WORKED, connections=1)
+    assert (lane.room, lane.works, lane.wanted(100)) == (1, True, 1 + AHEAD)
+
+
+def test_a_destination_that_fails_is_left_alone_until_its_own_next_attempt_is_due_and_gets_one_then():
+    lane = Lane("x")
+    learn(lane, WORKED)
+    learn(lane, GONE)
+    assert (lane.room, lane.works, lane.paused_until, lane.wanted(100)) == (1, False, GONE.at, 1)
+    learn(lane, WORKED)
+    assert lane.paused_until is None
+
+
+@given(
+    decisions=st.lists(st.sampled_from([WORKED, GONE])),
+    running=st.integers(0, 30),
+    pending=st.integers(0, 60),
+    free=st.integers(-5, 100),
+    connections=st.integers(1, 50),
+)
+def test_nobody_ever_wants_less_than_nothing_nor_more_than_there_is_room_for(
+    decisions, running, pending, free, connections
+):
+    lane = Lane("x")
+    for decision in decisions:
+        learn(lane, decision, connections)
+    lane.running, lane.pending = running, type(lane.pending)(range(pending))
+    assert 0 <= lane.wanted(free) <= max(1, lane.room) + AHEAD
+    assert free > 0 or lane.wanted(free) == 0
+
+
+def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
+    lanes = Lanes()
+    lanes.of("busy").running, lanes.of("held").pending = 1, type(Lane("x").pending)([1])
+    lanes.of("works").works = True
+    lanes.of("works").running = 3
+    lanes.of("idle")
+    assert lanes.running_for_unknown == 1
+    lanes.keep_only(["waits"])
+    assert sorted(lanes._lanes) == ["busy", "held", "works"]
+    assert lanes.of("held").next() == 1
+    assert lanes.of("held").next() is None
+    assert lanes.of("held").give_up_pending() == []
+
+
+def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
+    lanes = Lanes()
+    learn(lanes.of("works"), WORKED)
+    learn(lanes.of("fails"), GONE)
+    lanes.keep_only([])
+    assert (lanes.of("works").works, lanes.of("fails").works, lanes.of("new").works) == (True, False, False)
+    learn(lanes.of("works"), GONE)
+    lanes.keep_only([])
+    assert not lanes.of("works").works
+
+
+def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
+    monkeypatch.setattr("waypost.delivery.queue.destinations.REMEMBERED", 2)
+    lanes = Lanes()
+    for name in ("a", "b", "a", "c"):
+        learn(lanes.of(name), WORKED)
+        lanes.keep_only([])
+    assert [lanes.of(name).works for name in "abc"] == [True, False, True]
+
+
+def test_a_destination_whose_mail_leads_elsewhere_now_is_emptied_in_large_parts():
+    lane = Lane("x", leads_elsewhere=True)
+    assert lane.wanted(100) == 1 + AHEAD

@@ -1,0 +1,453 @@
+"""What senders are told by a house with a store and a worker: when, of whom, at what cost, and after a crash."""
+
+import asyncio
+import email
+import email.policy
+import re
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.worker_alone import NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.kit.values import NOW, TENANT
+from waypost.app.mail import notify
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.dsn import notices, returned_content
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Status
+from waypost.domain.mail.messages import Dsn, RecipientDsn
+from waypost.domain.mail.retention import Inbox
+from waypost.domain.mail.routes import Route
+from waypost.observe import events
+
+ME = "me@example.com"
+HELLO = b"Subject: hello\r\nMessage-ID: <1@client.example>\r\n\r\nHello.\r\n"
+SMARTHOST = Route(match="*", to="smtp://smarthost.example:25")
+TO_PEER = (Route(match="me@example.com", to="inbox"), Route(match="*", to=PEER))
+LOOP = AttemptResult(protocol=Protocol.SMTP, stage=Stage.END, peer=PEER, code=554, enhanced="5.4.6", text="a loop")
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, PATIENCE))
+
+
+def asking(count, *notify_, ret="", orcpt=""):
+    """What a sender asks for `count` recipients."""
+    return Dsn(ret=ret, recipients=(RecipientDsn(notify_, orcpt),) * count)
+
+
+def the_groups(octets):
+    """The fields of each recipient in a notice."""
+    notice = email.message_from_bytes(octets, policy=email.policy.default)
+    _, *groups = notice.get_payload(1).get_payload()
+    return [dict(group.items()) for group in groups]
+
+
+async def told(house, name="me"):
+    """The notices in an inbox, the oldest first."""
+    found = sorted((one for one in await house.inbox(name) if one.envelope.sender == ""), key=lambda one: one.id)
+    return [await house.store.search(partial(_octets, message_id=one.id)) for one in found]
+
+
+def _octets(tx, message_id):
+    return tx.octets(message_id, start=0, limit=1_000_000)
+
+
+async def link(house, alias, primary):
+    await house.store.write(lambda tx: tx.add_link(AliasLink(primary, alias, NOW)))
+
+
+# One notice tells of all.
+
+
+def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_named_them(tmp_path):
+    async def scenario():
+        names = ("me", "c", "a", "b")
+        async with a_house(tmp_path, Scripted(NEVER), names=names, of_routes=TO_PEER) as house:
+            dsn = Dsn(recipients=(RecipientDsn(), RecipientDsn(orcpt="rfc822;old@example.net"), RecipientDsn()))
+            message_id = await house.send("c", "a", "b", sender=ME, dsn=dsn, octets=HELLO)
+            await house.rest()
+            (octets,) = await told(house)
+            groups = the_groups(octets)
+            assert [group["Final-Recipient"] for group in groups] == [f"rfc822; {x}@example.com" for x in "cab"]
+            assert [group.get("Original-Recipient") for group in groups] == [None, "rfc822; old@example.net", None]
+            assert {group["Diagnostic-Code"] for group in groups} == {"smtp; 550 5.1.1 no such"}
+            trace = await house.trace(message_id)
+            lines = [event.detail for event in trace if event.kind == "notified"]
+            assert sorted(line["address"] for line in lines) == [f"{x}@example.com" for x in "abc"]
+            assert len({line["notice"] for line in lines}) == 1
+
+    run(scenario())
+
+
+def test_of_many_recipients_several_notices_tell(tmp_path):
+    async def scenario():
+        names = [f"r{number}" for number in range(2 * notify.AT_ONCE + 1)]
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as house:
+            await house.send(*names, sender=ME)
+            await house.rest()
+            groups = [the_groups(octets) for octets in await told(house)]
+            assert sorted(map(len, groups)) == [1, notify.AT_ONCE, notify.AT_ONCE]
+            assert len({group["Final-Recipient"] for notice in groups for group in notice}) == len(names)
+
+    run(scenario())
+
+
+def test_what_is_tried_again_later_holds_up_no_notice_and_gets_its_own(tmp_path):
+    def answer(parcel, _):
+        return NEVER if parcel.recipient.startswith("a") or answer.is_later else NOT_NOW
+
+    async def scenario():
+        answer.is_later = False
+        async with a_house(tmp_path, Scripted(answer=answer), names=("me", "a", "b"), of_routes=TO_PEER) as house:
+            await house.send("a", "b", sender=ME)
+            await house.rest()
+            assert [len(the_groups(octets)) for octets in await told(house)] == [1]
+            answer.is_later = True
+            await house.advance(minutes=5)
+            assert [len(the_groups(octets)) for octets in await told(house)] == [1, 1]
+
+    run(scenario())
+
+
+def test_a_success_is_told_once_for_all_whose_copies_are_in_the_inbox(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, names=("me", "a", "b"), of_routes=()) as house:
+            await house.send("a", "b", sender=ME, dsn=asking(2, "SUCCESS"))
+            await house.rest()
+            (octets,) = await told(house)
+            assert [group["Action"] for group in the_groups(octets)] == ["delivered", "delivered"]
+
+    run(scenario())
+
+
+# What a notice costs.
+
+
+def test_accepting_a_message_writes_no_notice(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
+            await house.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
+            assert await told(house) == []
+            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is not None
+
+    run(scenario())
+
+
+def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_path):
+    long = AttemptResult(
+        protocol=Protocol.SMTP,
+        stage=Stage.RCPT,
+        peer="p" * 9_999,
+        code=550,
+        enhanced="5" * 9_999,
+        text="x \udcff" * 9_999,
+    )
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(long), names=("me", "a"), of_routes=TO_PEER, start=False) as house:
+            write = house.works.store.write
+
+            async def keep(use_case):
+                if getattr(use_case, "func", None) is not notify.write:
+                    return await write(use_case)
+                await asyncio.sleep(0)  # a write always lets the loop go on
+                return None
+
+            await house.send("a", sender=ME)
+            await house.worker.start()
+            house.works.store.write = keep
+            rows = []
+            while not rows:
+                house.worker.wake()
+                await asyncio.sleep(0)
+                rows = await house.store.search(lambda tx: tx._ask("SELECT length(fate) FROM notices_owed", ()))
+            house.works.store.write = write
+            await house.rest()
+            assert rows[0][0] < 5_000
+            assert len(await told(house)) == 1
+
+    run(scenario())
+
+
+LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 991) for number in range(255))
+
+
+@pytest.mark.parametrize(
+    ("octets", "ret"), [(LONG_HEADER + b"\r\nhi\r\n", "FULL"), (b"Subject: x\r\n\r\n" + b"y\r\n" * 4000, "FULL")]
+)
+def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets, ret):
+    """A fixed amount for each recipient, and a few copies of the message, however many recipients it has."""
+
+    async def scenario():
+        names = [f"r{number}" for number in range(40)]
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as house:
+            await house.send(*names, sender=ME, octets=octets, dsn=asking(40, "SUCCESS", "FAILURE", "DELAY", ret=ret))
+            await house.rest()
+            written = sum(map(len, await told(house)))
+            assert written < 2 * returned_content.WHOLE_LIMIT
+            assert written < 3 * len(octets) + 4_000 * len(names)
+
+    run(scenario())
+
+
+def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_large_one_does_not(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+            for octets in (HELLO, HELLO + b"y\r\n" * returned_content.WHOLE_LIMIT):
+                await house.send("a", sender=ME, octets=octets, dsn=asking(1, ret="FULL"))
+                await house.rest()
+            small, large = await told(house)
+            assert b"Content-Type: message/rfc822\r\n" in small
+            assert b"\r\nHello.\r\n" in small
+            assert b"Content-Type: text/rfc822-headers\r\n" in large
+            assert b"Hello." not in large
+
+    run(scenario())
+
+
+# Outside.
+
+
+def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_path):
+    def answer(parcel, route):
+        if route.to == SMARTHOST.to:
+            return NOT_NOW  # so that its octets stay
+        return NEVER if parcel.recipient == "a@example.com" else TAKEN
+
+    async def scenario():
+        names = ("a", "b")
+        async with a_house(tmp_path, Scripted(answer=answer), names=names, bounces_via=SMARTHOST) as house:
+            dsn = asking(2, "SUCCESS", "FAILURE", ret="FULL")
+            message_id = await house.send("a", "b", dsn=dsn, octets=HELLO)
+            await house.rest()
+            to_peer = [parcel for parcel in house.transport.parcels if parcel.recipient.endswith("@example.com")]
+            assert [(parcel.ret, parcel.notify) for parcel in to_peer] == [("HDRS", ("FAILURE",))] * 2
+            (notice,) = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
+            octets = await house.store.search(partial(_octets, message_id=notice.message.id))
+            assert [group["Action"] for group in the_groups(octets)] == ["failed"]
+            assert b"text/rfc822-headers" in octets
+            assert b"Hello." not in octets
+            (line,) = [event for event in await house.trace(message_id) if event.kind == "not notified"]
+            assert line.detail["address"] == "b@example.com"
+            assert "confirm_outside" in line.detail["because"]
+
+    run(scenario())
+
+
+def test_an_outsider_is_told_of_success_where_the_settings_say_so(tmp_path):
+    async def scenario():
+        transport = Scripted(answer=lambda _, route: NOT_NOW if route.to == SMARTHOST.to else TAKEN)
+        async with a_house(tmp_path, transport, bounces_via=SMARTHOST, confirm_outside=True) as house:
+            await house.send("support", dsn=asking(1, "SUCCESS"))
+            await house.rest()
+            direct, notice = house.transport.parcels
+            assert direct.notify == ("SUCCESS",)
+            octets = await house.store.search(partial(_octets, message_id=notice.message.id))
+            assert [group["Action"] for group in the_groups(octets)] == ["relayed"]
+
+    run(scenario())
+
+
+def test_what_goes_outside_tells_each_account_of_its_own_recipients_alone(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("a", "b"), bounces_via=SMARTHOST) as house:
+            other = "1" * 12
+            await house.store.write(
+                lambda tx: tx.connection.execute("UPDATE email_addresses SET account = ? WHERE id = 'b'", (other,))
+            )
+            await house.send("a", "b")
+            await house.rest()
+            notices_ = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
+            found = {}
+            for parcel in notices_:
+                octets = await house.store.search(partial(_octets, message_id=parcel.message.id))
+                found[parcel.delivery.account] = [group["Final-Recipient"] for group in the_groups(octets)]
+            assert found == {TENANT.account: ["rfc822; a@example.com"], other: ["rfc822; b@example.com"]}
+
+    run(scenario())
+
+
+# Who is behind an alias.
+
+
+IDS = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+DATES = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\d:\d\d\r?\n? ?\+0000")
+
+
+def comparable(octets, candidate):
+    """A notice without what differs in any case: ids, dates, and the candidate's name."""
+    return DATES.sub(b"DATE", IDS.sub(b"ID", octets)).replace(candidate.encode(), b"CANDIDATE")
+
+
+def greylisted(result):
+    """A peer that refuses each recipient at first for now, and then for good."""
+    seen = set()
+
+    def answer(parcel, _):
+        is_new = parcel.delivery.id not in seen
+        seen.add(parcel.delivery.id)
+        return NOT_NOW if is_new else result
+
+    return answer
+
+
+PEERS = {
+    "refuses": lambda: lambda *_: NEVER,
+    "takes": lambda: lambda *_: TAKEN,
+    "refuses later": lambda: greylisted(NEVER),
+    "refuses for five days": lambda: lambda *_: NOT_NOW,
+    "says that it is a loop": lambda: lambda *_: LOOP,
+}
+
+
+@pytest.mark.parametrize("alias_is_routed", [True, False])
+@pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
+def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_the_primary(
+    tmp_path, peer, alias_is_routed
+):
+    """`carol` is behind `press`; `david` is not. Mail to `press` and to one of them tells a sender nothing of that."""
+
+    async def notices_for(candidate):
+        routes = (*([] if alias_is_routed else [Route(match="press@example.com", to="inbox")]), *TO_PEER)
+        names = ("me", "press", "carol", "david")
+        transport = Scripted(answer=peer())
+        async with a_house(
+            tmp_path, transport, names=names, of_routes=routes, delay_warning=timedelta(hours=4)
+        ) as house:
+            await link(house, "press", "carol")
+            for recipients in (("press", candidate), (candidate, "press")):
+                dsn = asking(2, "SUCCESS", "FAILURE", "DELAY", ret="FULL", orcpt="rfc822;x@example.net")
+                await house.send(*recipients, sender=ME, octets=HELLO, dsn=dsn)
+                await house.advance(days=6)
+            return [comparable(octets, candidate) for octets in await told(house)]
+
+    async def scenario():
+        return [await notices_for(candidate) for candidate in ("carol", "david")]
+
+    of_primary, of_another = run(scenario())
+    assert of_primary
+    assert of_primary == of_another
+
+
+# Whatever happens.
+
+
+def test_a_notice_that_is_owed_when_the_server_dies_is_written_by_the_next_one(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+            real = house.store.write
+            died = asyncio.Event()
+
+            async def dies_with_the_notice(use_case):
+                if (
+                    getattr(use_case, "func", None) is notify.write
+                    or getattr(getattr(use_case, "func", None), "func", None) is notify.write
+                ):
+                    died.set()
+                    await asyncio.Event().wait()
+                return await real(use_case)
+
+            house.store.write = dies_with_the_notice
+            message_id = await house.send("a", sender=ME)
+            await died.wait()
+            house.store.write = real
+            await house.worker.stop()
+            assert (await house.delivery(message_id, "a")).status is Status.DEAD
+            assert await told(house) == []
+
+            next_one = Worker(house.works)
+            await next_one.start()
+            await next_one.rest()
+            await next_one.stop()
+            assert len(await told(house)) == 1
+            assert (await house.events(message_id))[-1] == "notified"
+
+    run(scenario())
+
+
+def test_a_notice_that_cannot_be_made_is_told_of_in_the_trace_and_stops_no_other(tmp_path, monkeypatch):
+    real = notices.notice
+
+    def sometimes(told, *args, **kwargs):
+        if told[0].recipient.startswith("a"):
+            raise RuntimeError("a mistake of ours")
+        return real(told, *args, **kwargs)
+
+    monkeypatch.setattr(notices, "notice", sometimes)
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a", "b"), of_routes=TO_PEER) as house:
+            first = await house.send("a", sender=ME)
+            await house.send("b", sender=ME)
+            await house.rest()
+            assert len(await told(house)) == 1
+            last = (await house.trace(first))[-1]
+            assert (last.kind, last.detail["address"]) == ("not notified", "a@example.com")
+            assert "on our side" in last.detail["because"]
+            failed = [event for event in house.emitted if isinstance(event, events.Failed)]
+            assert [str(event.cause) for event in failed] == ["a mistake of ours"]
+            house.emitted.clear()
+
+    run(scenario())
+
+
+def test_a_notice_that_cannot_even_be_read_keeps_no_other_from_being_written(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
+            unreadable, good = [await house.send("a", sender=ME, dsn=asking(1, "SUCCESS")) for _ in range(2)]
+            damage = "UPDATE notices_owed SET fate = 'no JSON' WHERE message_id = ?"
+            await house.store.write(lambda tx: tx._ask(damage, (unreadable,)))
+            await house.worker.start()
+            await house.rest()
+            assert len(await told(house)) == 1
+            assert (await house.events(good))[-1] == "notified"
+            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is None
+            failed = [event for event in house.emitted if isinstance(event, events.Failed)]
+            assert [event.id for event in failed] == [unreadable] * 2
+            house.emitted.clear()
+
+    run(scenario())
+
+
+def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_have_gone(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(TAKEN), names=("me", "a"), of_routes=TO_PEER) as house:
+            message_id = await house.send("a", sender=ME, octets=HELLO, dsn=asking(1, "SUCCESS"))
+            await house.rest()
+            (octets,) = await told(house)
+            assert b"Subject: hello\r\n" in octets
+            assert await house.store.search(partial(_octets, message_id=message_id)) == b""
+
+    run(scenario())
+
+
+def test_a_notice_about_what_retention_has_let_go_of_is_not_written(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
+            message_id = await house.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
+
+            def let_go(tx):
+                tx.remove_delivered(Inbox(TENANT.account, "a@example.com"), [message_id])
+                tx.end_messages([message_id], now=house.clock())
+
+            await house.store.write(let_go)
+            await house.worker.start()
+            await house.rest()
+            assert await told(house) == []
+            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is None
+
+    run(scenario())
+
+
+def test_nobody_is_told_by_default_whose_address_nothing_proves(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+            message_id = await house.send("a", sender=ME, is_trusted=False)
+            await house.rest()
+            assert await told(house) == []
+            assert "nothing proves" in (await house.trace(message_id))[-1].detail["because"]
+
+    run(scenario())

@@ -1,0 +1,75 @@
+"""The clock goes back while mail waits: it is tried again soon all the same, and for no longer than it should be."""
+
+import asyncio
+from datetime import timedelta
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_house
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.mail.delivery import Policy, Status
+
+TEN_DAYS = timedelta(days=10)
+POLICY = Policy(retry_schedule=(timedelta(minutes=5), timedelta(hours=1)))
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
+
+
+def test_what_was_deferred_while_the_clock_was_ahead_is_tried_again_soon_after_it_goes_back(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NOT_NOW, TAKEN), policy=POLICY) as house:
+            house.clock._ahead += TEN_DAYS
+            message_id = await house.send("support")
+            await house.rest()
+            house.clock._ahead -= TEN_DAYS
+            await house.advance(minutes=6)
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
+def test_what_was_queued_before_and_deferred_while_the_clock_was_ahead_waits_no_longer_than_the_longest_pause(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NOT_NOW, TAKEN), start=False, policy=POLICY) as house:
+            message_id = await house.send("support")
+            house.clock._ahead += timedelta(days=4)
+            await house.worker.start()
+            await house.rest()
+            house.clock._ahead -= timedelta(days=4)
+            await house.advance(minutes=70)
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
+def test_a_restart_after_the_clock_went_back_finds_what_was_deferred_before(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, Scripted(GONE, TAKEN), policy=POLICY) as house:
+            house.clock._ahead += TEN_DAYS
+            message_id = await house.send("support")
+            await house.rest()
+            await house.worker.stop()
+            house.clock._ahead -= TEN_DAYS
+            again = Worker(house.works)
+            await again.start()
+            await house.clock.advance(timedelta(minutes=6), again.rest)
+            await again.stop()
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
+def test_what_was_queued_while_the_clock_was_ahead_is_given_up_in_time(tmp_path):
+    policy = Policy(retry_schedule=(timedelta(hours=1),), expire=timedelta(days=1))
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NOT_NOW), policy=policy) as house:
+            house.clock._ahead += TEN_DAYS
+            message_id = await house.send("support")
+            await house.rest()
+            house.clock._ahead -= TEN_DAYS
+            await house.advance(days=1, minutes=10)
+            assert (await house.delivery(message_id, "support")).status is Status.DEAD
+
+    run(scenario())

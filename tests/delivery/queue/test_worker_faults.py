@@ -1,0 +1,472 @@
+"""What the worker does when the store is busy or gone, when a lease runs out, and when the routes have changed."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_house
+from waypost.app.ports import StoreUnavailable
+from waypost.app.queue import attempt
+from waypost.delivery.queue import leases
+from waypost.delivery.queue import worker as worker_module
+from waypost.delivery.queue.leases import LEASE, Leases
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.errors import Busy
+from waypost.domain.mail.delivery import Protocol, Status
+from waypost.domain.mail.routes import Route
+from waypost.observe import events
+
+BUSY = Busy("Another call is changing the same resource.")
+HELP = "smtp://help.example:25"
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
+
+
+class Store:
+    """Stands before a store. `before` is awaited with the name of each use case that writes, and may raise."""
+
+    def __init__(self, store, before):
+        self._store, self._before = store, before
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    async def write(self, use_case):
+        await self._before(use_case)
+        return await self._store.write(use_case)
+
+
+def failing(name, *errors):
+    """Use cases of this name fail with these errors, one after the other, and then no more. Tells how often it came."""
+    left, came = list(errors), []
+
+    async def before(use_case):
+        if getattr(getattr(use_case, "func", None), "__name__", "") == name:
+            came.append(use_case)
+            if left:
+                raise left.pop(0)
+
+    return lambda store: Store(store, before), came
+
+
+def hanging():
+    """A transport that waits until a test says so."""
+    go_on = asyncio.Event()
+
+    async def hang():
+        await go_on.wait()
+        return TAKEN
+
+    return Scripted(answer=lambda *_: hang()), go_on
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0.001)
+
+
+def emitted(house, kind):
+    return [event for event in house.emitted if isinstance(event, kind)]
+
+
+# Routes that have changed
+
+
+async def _drained(house, routes):
+    """Have another worker, with these routes, empty the queue; returns how often it looked."""
+    deployment = replace(house.deployment, routes=routes, routes_revision="2")
+    worker = Worker(replace(house.works, deployment=deployment))
+    await worker.start()
+    await worker.rest()
+    await worker.stop()
+    return worker._passes
+
+
+def test_a_queue_whose_route_was_removed_drains_at_once(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, start=False) as house:
+            for _ in range(200):
+                await house.send("support")
+            looks = await _drained(house, routes=())
+            assert len(await house.inbox("support")) == 100  # as many as are listed
+            assert await house.store.read(lambda tx: tx.waiting()) == []
+            assert looks < 30
+            assert house.transport.parcels == []
+
+    run(scenario())
+
+
+def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_path):
+    async def scenario():
+        async with a_house(tmp_path, start=False) as house:
+            for _ in range(100):
+                await house.send("support")
+            await _drained(house, routes=(Route(match="*", to=HELP),))
+            assert len(house.transport.parcels) == 100
+            assert await house.store.read(lambda tx: tx.waiting()) == []
+
+    run(scenario())
+
+
+# Leases
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
+def test_a_renewal_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
+    beside, renewals = failing("renew", error, error)
+
+    async def scenario():
+        transport, go_on = hanging()
+        async with a_house(tmp_path, transport, beside=beside) as house:
+            message_id = await house.send("support")
+            await until(lambda: len(renewals) >= 4)
+            assert [event.cause for event in house.emitted] == [error, error]
+            go_on.set()
+            await house.rest()
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+            house.emitted[:] = [event for event in house.emitted if not isinstance(event, events.Failed)]
+
+    run(scenario())
+
+
+def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
+    came = []
+
+    async def before(use_case):
+        if getattr(use_case, "func", None) is attempt.renew:
+            claim = use_case.keywords["claim"]
+            came.append(claim)
+            if claim == came[0]:
+                raise BUSY
+
+    async def scenario():
+        transport, go_on = hanging()
+        of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
+        names = ("help", "support")
+        async with a_house(
+            tmp_path, transport, names=names, of_routes=of_routes, beside=lambda store: Store(store, before)
+        ) as house:
+            await house.send(*names)
+            await until(lambda: len(set(came)) == 2)
+            (other,) = set(came) - {came[0]}
+            await until(lambda: came.count(other) >= 5)
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+
+    run(scenario())
+
+
+def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+
+    renewals = 0
+    renew_all = Leases.renew_all
+
+    async def counting(of_worker):
+        nonlocal renewals
+        renewals += 1
+        if renewals == 5:
+            await asyncio.Event().wait()  # no renewal after the claim was made, which would repair it
+        return await renew_all(of_worker)
+
+    monkeypatch.setattr(Leases, "renew_all", counting)
+
+    async def scenario():
+        claiming, go_on = asyncio.Event(), asyncio.Event()
+
+        async def before(use_case):
+            if getattr(use_case, "func", None) is attempt.claim:
+                claiming.set()
+                await go_on.wait()
+
+        async with a_house(tmp_path, start=False, beside=lambda store: Store(store, before)) as house:
+            message_id = await house.send("support")
+            await house.worker.start()
+            await claiming.wait()
+            await until(lambda: renewals == 5)
+            go_on.set()
+            await house.rest()
+            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+            assert emitted(house, events.LeaseLost) == []
+
+    run(scenario())
+
+
+def test_an_outcome_after_another_server_has_claimed_the_delivery_is_not_recorded(
+    tmp_path,
+):
+    async def scenario():
+        transport, go_on = hanging()
+        async with a_house(tmp_path, transport) as house:
+            message_id = await house.send("support")
+            await until(lambda: transport.running)
+            taken = await house.store.write(
+                lambda tx: attempt.claim(
+                    tx,
+                    house.deployment,
+                    destination=PEER,
+                    claim="another server",
+                    now=house.clock() + 2 * LEASE,
+                    lease=LEASE,
+                    limit=9,
+                )
+            )
+            assert len(taken.ready) == 1
+            go_on.set()
+            await house.rest()
+            assert await house.events(message_id) == ["accepted", "queued"]
+            assert emitted(house, events.Delivered) == []
+            (lost,) = emitted(house, events.LeaseLost)
+            assert (lost.id, lost.destination) == (f"{message_id}.support", PEER)
+
+    run(scenario())
+
+
+def test_a_delivery_whose_lease_ended_before_its_attempt_is_not_sent_and_is_claimed_again(tmp_path):
+    async def scenario():
+        seconds = 0.0
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        beside, _ = failing("renew", *[StoreUnavailable("gone")] * 1_000)
+        async with a_house(
+            tmp_path, transport, of_routes=one_by_one, start=False, beside=beside, seconds=lambda: seconds
+        ) as house:
+            sent = [await house.send("support") for _ in range(5)]
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            seconds += LEASE.total_seconds()
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+            assert len(emitted(house, events.LeaseLost)) == 3
+            await house.advance(minutes=3)
+            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+            assert len(transport.parcels) == 5
+
+    run(scenario())
+
+
+def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_claim_was_renewed(tmp_path):
+    """As after a pause of this process: its leases had run out, and another server had room for some of them."""
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False) as house:
+            sent = [await house.send("support") for _ in range(5)]
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            claim = partial(attempt.claim, deployment=house.deployment, destination=PEER, claim="another server")
+            taken = await house.store.write(partial(claim, now=house.clock() + 2 * LEASE, lease=LEASE, limit=3))
+            assert await house.worker._leases.renew_all()
+            go_on.set()
+            await house.rest()
+            theirs = {ready.claimed.message.id for ready in taken.ready}
+            assert len(theirs) == 3
+            ours = [parcel.message.id for parcel in transport.parcels[2:]]
+            assert theirs.isdisjoint(ours)
+            assert {*sent} == theirs | {parcel.message.id for parcel in transport.parcels}
+
+    run(scenario())
+
+
+def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forward(tmp_path):
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        async with a_house(tmp_path, transport, start=False) as house:
+            sent = [await house.send("support") for _ in range(2)]
+            await house.worker.start()
+            await until(lambda: transport.running)
+            house.clock._ahead += timedelta(hours=3)
+            await house.worker._pass()
+            await house.worker._pass()
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 2
+            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+
+    run(scenario())
+
+
+def test_what_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_amid_a_look(tmp_path):
+    """Its sender would be sent a bounce for mail that arrives."""
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: hang())
+        async with a_house(tmp_path, transport) as house:
+            sent = await house.send("support")
+            await until(lambda: transport.running)
+            sweep = house.worker._sweep
+
+            async def sweep_when_the_clock_was_set(*given):
+                house.worker._sweep = sweep
+                house.clock._ahead += timedelta(days=10)
+                return await sweep(*given)
+
+            house.worker._sweep, house.worker._next_sweep = sweep_when_the_clock_was_set, None
+            await house.worker._pass()
+            await house.worker._pass()
+            assert house.worker._sweep == sweep
+            go_on.set()
+            await house.rest()
+            assert len(transport.parcels) == 1
+            assert (await house.delivery(sent, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
+def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
+    beside, _ = failing("give_back", BUSY)
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def fail():
+            await go_on.wait()
+            return GONE
+
+        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else fail())
+        one_by_one = (Route(match="*", to=PEER, connections=1),)
+        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False, beside=beside) as house:
+            for _ in range(5):
+                await house.send("support")
+            await house.worker.start()
+            await until(lambda: len(transport.parcels) == 2)
+            go_on.set()
+            await house.rest()
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
+            assert house.worker._leases._leases == {}
+
+    run(scenario())
+
+
+# A store that is busy or gone
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone")], ids=repr)
+def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_nothing_is_sent_again(
+    tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
+    beside, records = failing("record", error, error, error)
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), beside=beside) as house:
+            message_id = await house.send("support")
+            await house.rest()
+            assert len(records) == 4
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [error] * 3
+            assert len(house.transport.parcels) == 1
+            told = await house.trace(message_id)
+            assert [event.kind for event in told] == ["accepted", "queued", "dead", "not notified"]
+            assert "our side" not in told[-1].detail["because"]
+
+    run(scenario())
+
+
+def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0)
+
+    async def scenario():
+        go_on, failed = asyncio.Event(), asyncio.Event()
+        claims = []
+
+        async def before(use_case):
+            destination = getattr(use_case, "keywords", {}).get("destination")
+            if not destination:
+                return
+            claims.append(destination)
+            if destination == HELP and claims.count(HELP) == 1:
+                failed.set()
+                raise BUSY
+            if destination == PEER and not go_on.is_set():
+                await go_on.wait()
+
+        of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
+        async with a_house(
+            tmp_path,
+            names=("help", "support"),
+            of_routes=of_routes,
+            start=False,
+            beside=lambda store: Store(store, before),
+        ) as house:
+            await house.send("help", "support")
+            await house.worker.start()
+            await failed.wait()
+            house.worker.wake()
+            for _ in range(1_000):  # if it did not wait for the other claim, it would look again now
+                await asyncio.sleep(0)
+            assert sorted(claims) == [HELP, PEER]
+            go_on.set()
+            await house.rest()
+            assert len(house.transport.parcels) == 2
+            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
+
+    run(scenario())
+
+
+# The end
+
+
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
+def test_a_stop_closes_all_transports_whatever_fails(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(worker_module, "STOP_SECONDS", 0.001)
+    beside, _ = failing("release", error)
+
+    class Unclosable(Scripted):
+        async def close(self):
+            await super().close()
+            raise RuntimeError("cannot be closed")
+
+    async def scenario():
+        transport, _ = hanging()
+        others = {protocol: Unclosable() for protocol in (Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK)}
+        async with a_house(tmp_path, transport, start=False, beside=beside) as house:
+            worker = Worker(replace(house.works, transports={**others, Protocol.SMTP: transport}))
+            await worker.start()
+            await house.send("support")
+            worker.wake()
+            await until(lambda: transport.running)
+            await worker.stop()
+            assert [each.closed for each in (transport, *others.values())] == [True] * 4
+            failed = [event.cause for event in house.emitted]
+            assert failed[0] is error
+            assert [str(cause) for cause in failed[1:]] == ["cannot be closed"] * 3
+            house.emitted.clear()
+
+    run(scenario())

@@ -1,0 +1,230 @@
+"""What a notice gives back of the message that it is about."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.domain.dsn.written_notices import FULL, HEADER, ORIGINAL, a_message, a_notice, parsed, raw_part
+from waypost.domain.dsn import notices, returned_content
+from waypost.domain.dsn.notices import Action, Fate
+from waypost.domain.mail.messages import Dsn
+
+
+def test_the_header_comes_back():
+    head, body = raw_part(a_notice(), 2)
+    assert "Content-Type: text/rfc822-headers" in head
+    assert body == HEADER
+
+
+def test_the_whole_message_comes_back_to_who_wants_it():
+    head, body = raw_part(a_notice(message=a_message(dsn=Dsn(ret="FULL"))), 2)
+    assert head.endswith("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit")
+    assert body == ORIGINAL
+
+
+def test_a_body_of_8_bits_comes_back_as_it_is():
+    original = HEADER + b"\r\nGr\xfc\xdfe\r\n"
+    octets = a_notice(message=a_message(original, dsn=Dsn(ret="FULL")), original=original)
+    head, body = raw_part(octets, 2)
+
+    assert head.endswith("Content-Transfer-Encoding: 8bit")
+    assert body == original
+    assert parsed(octets)["Content-Transfer-Encoding"] == "8bit"
+
+
+NOT_WHOLE = {
+    "it did not fail": ({}, Action.DELAYED, ORIGINAL),
+    "only the header is there": ({"size": 1_000_000}, Action.FAILED, HEADER),
+    "it is too big": ({}, Action.FAILED, ORIGINAL + b"x" * 70 + b"\r\n" + b"y\r\n" * 90_000),
+    "it has a line feed alone": ({}, Action.FAILED, ORIGINAL + b"a\nb\r\n"),
+    "it has a carriage return alone": ({}, Action.FAILED, ORIGINAL + b"a\rb\r\n"),
+    "it has a null": ({}, Action.FAILED, ORIGINAL + b"a\x00b\r\n"),
+    "it has a long line": ({}, Action.FAILED, ORIGINAL + b"x" * 999 + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize(("changes", "action", "original"), NOT_WHOLE.values(), ids=NOT_WHOLE.keys())
+def test_only_the_header_comes_back_where(changes, action, original):
+    message = a_message(original, dsn=FULL, **changes)
+    octets = a_notice(message=message, original=original, fate=Fate(action=action, status=""))
+    head, body = raw_part(octets, 2)
+    assert "text/rfc822-headers" in head
+    assert body == HEADER
+
+
+def test_a_line_of_998_octets_comes_back():
+    original = ORIGINAL + b"x" * 998 + b"\r\n"
+    octets = a_notice(message=a_message(original, dsn=FULL), original=original)
+    assert raw_part(octets, 2)[1] == original
+
+
+def test_what_servers_on_the_way_wrote_does_not_come_back():
+    theirs = (
+        b"Return-Path: <x>\r\nDelivered-To: bob@private.example.net\r\nReceived: from a\r\n\tby b\r\n\tfor <bob>\r\n"
+        b"X-Waypost-Loop: 1\r\nX-Waypost-Delivery: 2\r\nX-Forwarded-To: bob\r\nX-Original-To: bob\r\n"
+        b"X-Received: by b\r\n"
+        b"Authentication-Results: b\r\nARC-Seal: i=1\r\nARC-Authentication-Results: i=1\r\nreceived-spf : pass\r\n"
+        b"Envelope-To: bob\r\nX-Envelope-To: bob\r\nX-Delivered-To: bob\r\nX-Apparently-To: bob\r\n"
+    )
+    kept = b"Received-At: noon\r\nX-Mailer: m\r\nDKIM-Signature: v=1;\r\n\tb=abc\r\n"
+    original = theirs + HEADER + theirs + kept + b"\r\nDelivered-To: a line of the body\r\n"
+    head_only = a_notice(message=a_message(original), original=original)
+    whole = a_notice(message=a_message(original, dsn=FULL), original=original)
+
+    assert raw_part(head_only, 2)[1] == HEADER + kept
+    assert raw_part(whole, 2)[1] == HEADER + kept + b"\r\nDelivered-To: a line of the body\r\n"
+
+
+BROKEN_HEADERS = [
+    b"Subject: Gr\xfc\xdfe\r\n",
+    b"Subject: " + b"x" * 2000 + b"\r\n",
+    b"Subject: a\x00b\r\n",
+    b"Subject: a\nDelivered-To: bob\r\n",
+    b"Subject: a\rDelivered-To: bob\r\n",
+    b"Subject: no end",
+    b" starts with a fold\r\n",
+    b"no field at all",
+    b"",
+]
+
+
+@pytest.mark.parametrize("header", BROKEN_HEADERS)
+def test_a_broken_header_comes_back_in_seven_bits_and_in_lines(header):
+    octets = a_notice(message=a_message(header), original=header)
+
+    assert octets.isascii()
+    assert b"Delivered-To" not in octets
+    if header == BROKEN_HEADERS[0]:
+        part = parsed(octets).get_payload(2)
+        assert part["Content-Transfer-Encoding"] == "quoted-printable"
+        assert part.get_payload(decode=True) == header
+
+
+def test_a_message_without_a_header_comes_back():
+    original = b"\r\nHello\r\n"
+    octets = a_notice(message=a_message(original, dsn=FULL), original=original)
+    assert raw_part(octets, 2)[1] == original
+
+
+def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
+    fields = [b"X-%d: %s\r\n" % (number, b"y" * 70) for number in range(1000)]
+    original = HEADER + b"".join(fields) + b"\r\nbody\r\n"
+    _, returned = raw_part(a_notice(message=a_message(original), original=original), 2)
+    assert returned.endswith(returned_content.CUT)
+    kept = returned.removesuffix(returned_content.CUT)
+    assert original.startswith(kept)
+    assert returned_content.HEADER_LIMIT - 80 < len(kept) <= returned_content.HEADER_LIMIT
+    assert kept.endswith(b"\r\n")
+
+
+def test_a_line_without_end_is_cut_where_it_is_too_long():
+    original = b"X: " + b"y" * 100_000
+    returned = returned_content.header(original)
+    assert returned == original[: returned_content.HEADER_LIMIT] + b"\r\n" + returned_content.CUT
+
+
+def test_what_the_author_wrote_is_found_behind_what_servers_wrote():
+    theirs = b"Received: from a\r\n\tby b\r\n" * 200
+    assert returned_content.header(theirs + HEADER + b"\r\n") == HEADER
+
+
+@pytest.mark.parametrize(
+    ("size", "recipients", "is_whole"),
+    [
+        (returned_content.WHOLE_LIMIT, 1, True),
+        (returned_content.WHOLE_LIMIT + 1, 1, False),
+        (returned_content.WHOLE_LIMIT // 10, 10, True),
+        (returned_content.WHOLE_LIMIT // 10, 11, False),
+        (1, 0, True),
+    ],
+)
+def test_of_a_message_with_more_recipients_less_goes_back(size, recipients, is_whole):
+    message = a_message(dsn=FULL, size=size, recipients=("a@example.com",) * recipients)
+    assert notices.gives_whole(message, Action.FAILED, is_outside=False) is is_whole
+
+
+@pytest.mark.parametrize(
+    ("ret", "action", "is_outside"),
+    [
+        ("HDRS", Action.FAILED, False),
+        ("", Action.FAILED, False),
+        ("FULL", Action.DELAYED, False),
+        ("FULL", Action.FAILED, True),
+    ],
+)
+def test_a_body_goes_back_only_to_one_of_ours_who_asked_and_only_where_it_failed(ret, action, is_outside):
+    assert not notices.gives_whole(a_message(dsn=Dsn(ret=ret)), action, is_outside=is_outside)
+
+
+LINES = [
+    (b"", True),
+    (b"a\r\nb\r\n", True),
+    (b"a" * 998, True),
+    (b"a" * 999, False),
+    (b"\r\n" + b"a" * 999 + b"\r\n", False),
+    (b"a\nb", False),
+    (b"a\rb", False),
+    (b"\n\r", False),
+    (b"\0", False),
+]
+
+
+@pytest.mark.parametrize(("octets", "are_lines"), LINES)
+def test_what_lines_are(octets, are_lines):
+    assert returned_content.is_lines(octets) is are_lines
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\0", b"a", b"b" * 997, b" "]), max_size=12).map(b"".join))
+def test_lines_are_what_an_expression_that_is_slow_says(octets):
+    slow = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
+    assert returned_content.is_lines(octets) is (slow.search(octets) is None)
+
+
+FIELD = st.sampled_from(
+    [
+        b"Subject: x",
+        b"Received: a",
+        b"\tfold",
+        b" ",
+        b"arc-seal : y",
+        b"ARC",
+        b"",
+        b"x-waypost-loop: z",
+        b": ",
+        b"X:\ny",
+    ]
+)
+
+
+@given(st.lists(FIELD, max_size=8), st.sampled_from([b"\r\n", b"\n", b"\r"]))
+def test_a_header_goes_back_field_by_field(fields, line_end):
+    """As it was done before, each field by itself, in time that does not matter here."""
+    header = line_end.join(fields) + line_end
+    lines = [line for line in re.split(rb"\r\n|\r|\n", header) if line]
+    expected, is_theirs = [], False
+    for line in lines:
+        is_fold = line[:1] in {b" ", b"\t"} and (expected or is_theirs)
+        if not is_fold:
+            is_theirs = re.match(rb"(received|arc-[a-z-]+|x-waypost-loop)[ \t]*:", line, re.IGNORECASE) is not None
+        if not is_theirs:
+            expected.append(line + b"\r\n")
+    assert returned_content.of_author(header) == b"".join(expected)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"y", b" ", b"\r", b"\n", b"a:\r\n", b"arc-a", b"arc-a:\r\n", b"received:", b"\t\r\n", b"(", b"\xfc", b"\0"],
+)
+def test_what_is_looked_at_of_a_header_is_bounded(piece):
+    """Whatever the rest of it is: what comes out is the same for the largest header and for its beginning."""
+    longest = b"X: y\r\n" + piece * (256 * 1024 // len(piece))
+    assert returned_content.header(longest) == returned_content.header(longest[: returned_content.LOOKED_AT])
+    assert len(returned_content.header(longest)) <= returned_content.HEADER_LIMIT + 2 + len(returned_content.CUT)
+
+
+def test_a_header_without_end_is_cut():
+    original = b"X: y\r\n" * 50_000
+    octets = a_notice(message=a_message(original, dsn=FULL), original=original)
+    assert len(raw_part(octets, 2)[1]) <= returned_content.HEADER_LIMIT + len(returned_content.CUT)

@@ -1,0 +1,169 @@
+"""What all commands have in common: help, version, completion, exit codes, and one form of `--json`."""
+
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scripts.write_reference import commands as all_commands
+from tests.kit.servers.failing_deliveries import Commands
+from tests.kit.servers.running import waypost
+from waypost import __version__, cli
+from waypost.cli.outcomes import JSON, Exit
+from waypost.host.data_directory import DataDirectory, Run
+
+ALIKE_A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT.*")
+A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+OF_OTHERS = ("env", "keys create")
+"""Their members have the names that AWS gives them."""
+
+
+@pytest.fixture
+def arguments(late, tmp_path):
+    """What each command with --json is given, so that there is something to tell."""
+    alias, primary = late.linked_pair()
+    dead = late.make("never.example")
+    message_id = late.deliver(HELLO, alias)
+    late.deliver(HELLO, dead)
+    late.settle()
+    (letter,) = late.json("dead-letters", address=dead)["dead_letters"]
+    file = tmp_path / "waypost.toml"
+    file.write_text('[[retention]]\nmatch = "*"\nage = "3650d"\n[[route]]\nmatch = "a@b.example"\nto = "inbox"\n')
+    return {
+        "show": [message_id],
+        "explain": [alias],
+        "trace": [alias],
+        "dead list": ["--address", dead],
+        "dead show": [letter["id"]],
+        "dead redrive": [letter["id"]],
+        "replay": [alias, "--since", "1h"],
+        "purge": ["--dry-run", "--config", file],
+        "keys create": ["--expires", "1h"],
+        "routes list": ["--config", file],
+        "routes test": [primary],
+    }
+
+
+def moments_in(value):
+    """All texts in JSON that look as moments do."""
+    if isinstance(value, dict):
+        return [found for inner in value.values() for found in moments_in(inner)]
+    if isinstance(value, list):
+        return [found for inner in value for found in moments_in(inner)]
+    return [value] if isinstance(value, str) and ALIKE_A_MOMENT.fullmatch(value) else []
+
+
+def names_in(value):
+    if isinstance(value, dict):
+        return [*value, *(name for inner in value.values() for name in names_in(inner))]
+    return [name for inner in value for name in names_in(inner)] if isinstance(value, list) else []
+
+
+def test_json_has_one_form_for_every_command(commands, arguments):
+    with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
+    assert set(JSON) == with_json
+    moments = 0
+    for name, members in JSON.items():
+        found = commands.json(*name.split(), *arguments.get(name, ()))
+        assert isinstance(found, dict), name
+        assert set(members) <= set(found), name
+        told = moments_in(found)
+        assert [moment for moment in told if not A_MOMENT.fullmatch(moment)] == [], name
+        moments += len(told)
+        if name not in OF_OTHERS:
+            found.pop("keys", None)  # a policy in it is as IAM has it
+            assert [one for one in names_in(found) if not re.fullmatch("[a-z][a-z0-9_]*", one)] == [], name
+    assert moments > 20
+
+
+@pytest.mark.parametrize("name", ["", "dead", "keys", "routes", *(name for name, _ in all_commands())])
+def test_every_command_has_a_short_option_for_its_help(name):
+    shown = CliRunner().invoke(cli.app, [*name.split(), "-h"], prog_name="waypost")
+    assert shown.exit_code == 0
+    assert f"Usage: waypost {name}".strip() in shown.stdout
+
+
+def test_the_version_has_a_short_option():
+    for option in ("-V", "--version"):
+        done = waypost(option)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"waypost {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("waypost in", {"inbox"}), ("waypost dead re", {"redrive"}), ("waypost show --te", {"--text"})],
+)
+def test_a_shell_completes_commands_and_options(words, expected):
+    command = Path(sys.executable).with_name("waypost")
+    asked = {"_WAYPOST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, set(done.stdout.split())) == (0, expected)
+    in_a_shell = ["bash", "-c", '"$0" --show-completion; exit $?', command]  # the command looks which shell started it
+    shown = subprocess.run(in_a_shell, capture_output=True, text=True, timeout=200, check=False)
+    assert "complete" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("inbox",), Exit.DONE),
+        (("inbox", "unknown@example.com"), Exit.REFUSED),
+        (("explain", "unknown@example.com"), Exit.REFUSED),
+        (("routes", "remove", "9"), Exit.REFUSED),
+        (("keys", "delete", "AKIANOBODY"), Exit.REFUSED),
+        (("inbox", "--unknown"), Exit.MISUSED),
+        (("show",), Exit.MISUSED),
+        (("unknown",), Exit.MISUSED),
+    ],
+    ids=str,
+)
+def test_an_exit_code_tells_what_kind_of_failure_it_is(commands, command, code):
+    assert commands.run(*command)[0] == code
+
+
+@pytest.mark.parametrize("command", [("env",), ("inbox",), ("show", "x"), ("queue",), ("dead", "list")], ids=str)
+def test_a_command_without_a_server_exits_with_the_code_for_that(tmp_path, capsys, monkeypatch, command):
+    assert Commands(tmp_path, capsys, monkeypatch).run(*command)[0] == Exit.NO_SERVER
+
+
+def test_every_exit_code_is_documented():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    assert [int(code) for code in re.findall(r"^\| (\d+) \| \S", page, re.MULTILINE)] == list(Exit)
+
+
+class _Unavailable(http.server.BaseHTTPRequestHandler):
+    """Answers as a server does whose database is away."""
+
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(b'{"error": "The store is not available (id 1); please try again."}')
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_path, capsys, monkeypatch):
+    shutil.copy(late.server.data / "credentials", tmp_path)
+    with http.server.HTTPServer(("127.0.0.1", 0), _Unavailable) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        DataDirectory(tmp_path).announce(Run(f"127.0.0.1:{server.server_port}", "127.0.0.1:1"))
+        code, out, err = Commands(tmp_path, capsys, monkeypatch).run("inbox")
+        server.shutdown()
+        thread.join()
+    assert (code, out) == (Exit.NO_SERVER, "")
+    assert err == "waypost: The store is not available (id 1); please try again.\n"
+
+
+def test_the_help_of_inbox_shows_its_argument_in_one_pair_of_brackets():
+    help_text = CliRunner().invoke(cli.app, ["inbox", "--help"], env={"COLUMNS": "100"}).output
+    assert "waypost inbox [OPTIONS] [ADDRESS]" in help_text

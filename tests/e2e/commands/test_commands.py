@@ -1,0 +1,377 @@
+"""The `waypost` command: what it prints, and the one sentence it says when it cannot do what it was asked."""
+
+import json
+import os
+import signal
+import smtplib
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import House, logged, waypost, waypost_process
+from waypost import cli
+from waypost.cli.outcomes import Exit
+from waypost.host.data_directory import DataDirectory
+from waypost.testing import ServerDied, server
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+
+
+def asked(house, command, *arguments) -> str:
+    """What a command that succeeds prints."""
+    done = waypost(command, *arguments, "--data", house.server.data)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""The environment in which Python keeps output until it is flushed, as it usually does."""
+
+
+def refused(*arguments, code=Exit.REFUSED, run=waypost, **environment) -> str:
+    """The one sentence of a command that fails."""
+    done = run(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (code, "")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(said) == 1, done.stderr
+    return said[0].removeprefix("waypost: ")
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_inbox_lists_what_arrived(house):
+    alias, primary = house.linked_pair()
+    assert asked(house, "inbox", primary) == f"No mail for {primary} yet.\n"
+    message_id = house.deliver(HELLO, alias)
+    first, second = asked(house, "inbox", primary).splitlines()
+    assert first.startswith(f"{message_id}  ")
+    assert first.endswith(f"  {len(HELLO)} octets  forwarded through {alias}")
+    assert second == "    from <a@client.example>: hello"
+    listed = json.loads(asked(house, "inbox", alias, "--limit", "1", "--json"))
+    assert listed == {"messages": house.inbox(alias)}
+
+
+def test_inbox_without_an_address_lists_the_mail_of_the_account(new_server):
+    new_server.start()
+    house = House(new_server)
+    assert asked(house, "inbox") == "No mail yet.\n"
+    alias, primary = house.linked_pair()
+    ids = [house.deliver(HELLO, alias), house.deliver(HELLO, primary)]
+    first, _, second, _, third, _ = asked(house, "inbox").splitlines()
+    assert first.endswith(f"  for {primary}, direct")
+    assert second.startswith(ids[0])
+    assert third.startswith(ids[0])
+    listed = json.loads(asked(house, "inbox", "--json"))["messages"]
+    assert [(one["id"], one["address"]) for one in listed] == [
+        (ids[1], primary),
+        *sorted([(ids[0], alias), (ids[0], primary)], key=lambda one: house.ids[one[1]], reverse=True),
+    ]
+    page, last = (
+        asked(house, "inbox", "--limit", "2").splitlines()[:-1],
+        asked(house, "inbox", "--limit", "2").splitlines()[-1],
+    )
+    assert (page[0], last) == (first, f"There may be more: --after {listed[1]['delivery']}")
+    assert asked(house, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
+    assert asked(house, "inbox", "--after", ids[0]) == "No older mail.\n"
+    assert asked(house, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
+    house.connect.close()
+
+
+def test_show_prints_the_octets_of_a_message_as_they_were_delivered(house):
+    alias, primary = house.linked_pair()
+    octets = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nGr\xfc\xdfe\x00\r\n.\r\n\r\nno end of line\r\n"
+    message_id = house.deliver(octets.replace(b"\x00", b"\x01"), alias)
+    for arguments, address in (((), alias), (("--address", primary), primary)):
+        command = [sys.executable, "-m", "waypost", "show", message_id, "--raw", *arguments]
+        printed = subprocess.run([*command, "--data", house.server.data], capture_output=True, timeout=200, check=True)
+        assert printed.stdout == house.raw(message_id, address)
+        assert printed.stderr == b""
+
+
+def test_show_prints_the_text_of_a_message(house):
+    address = house.new_address()
+    head = b"Subject: x\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
+    message_id = house.deliver(
+        head + b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe=\r\n!\r\n", address
+    )
+    assert asked(house, "show", message_id, "--text") == "Grüße!\n"
+    picture = house.deliver(b"Content-Type: image/png\r\n\r\nx\r\n", address)
+    said = refused("show", picture, "--text", "--data", house.server.data)
+    assert said == f"Message {picture} has no text, but image/png. --raw prints it whole."
+    assert "was not delivered to" in refused(
+        "show", message_id, "--raw", "--address", "other@example.com", "--data", house.server.data
+    )
+
+
+@pytest.mark.parametrize("both", [("--text", "--raw"), ("--raw", "--json"), ("--address", "a@example.com")], ids=str)
+def test_show_prints_one_thing_at_a_time(house, both):
+    done = waypost("show", "x", *both, "--data", house.server.data)
+    assert (done.returncode, done.stdout) == (Exit.MISUSED, "")
+
+
+def test_show_tells_everything_that_happened(house):
+    alias, primary = house.linked_pair()
+    message_id = house.deliver(HELLO, alias)
+    printed = asked(house, "show", message_id)
+    assert f"Message {message_id}, {len(HELLO)} octets" in printed
+    assert f"delivered to {alias} (direct)" in printed
+    assert f"delivered to {primary} (forwarded through {alias})" in printed
+    assert json.loads(asked(house, "show", message_id, "--json")) == house.json(f"messages/{message_id}")
+
+
+def test_explain_says_what_would_happen(house):
+    alias, primary = house.linked_pair()
+    printed = asked(house, "explain", alias)
+    assert f"Mail for {alias} would be accepted." in printed
+    assert f"forwarded through {alias} -> {primary}" in printed
+    assert json.loads(asked(house, "explain", alias, "--json")) == house.json("explain", address=alias)
+
+
+def test_explain_says_what_would_be_refused(house):
+    done = waypost("explain", "unknown@example.com", "--data", house.server.data)
+    said = "Mail for unknown@example.com would be refused: unknown@example.com is no email address of account "
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == f"{said}000000000000.\n"
+
+
+@pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
+def test_what_is_not_there_is_said_in_a_sentence(house, command):
+    assert command[1] in refused(*command, "--data", house.server.data)
+
+
+def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
+    assert "waypost serve --data" in refused("inbox", "--data", tmp_path, code=Exit.NO_SERVER)
+
+
+@pytest.mark.parametrize("edge", ["http", "smtp"])
+def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
+    said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port, run=waypost_process)
+    assert taken_port in said
+    assert edge in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("http", "8025"), ("smtp", "localhost:99999"), ("account", "12"), ("region", "here"), ("hostname", "two words")],
+)
+def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
+    for arguments, environment in (((f"--{name}", value), {}), ((), {f"WAYPOST_SERVE_{name.upper()}": value})):
+        said = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
+        assert said.startswith(f"--{name} must be ")
+        assert value in said
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    said = refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT, run=waypost_process)
+    assert said == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
+
+
+def test_a_second_server_on_the_same_directory_is_refused(house):
+    said = refused("serve", "--data", house.server.data, *AT_ANY_PORT, run=waypost_process)
+    assert "Another Waypost is running on" in said
+    assert house.get("health").status == 200
+
+
+FILE = """
+clock = "virtual"
+
+[[route]]
+match = "a@example.com"
+to = "inbox"
+
+[[route]]
+match = "*@example.com"
+to = "smtp://127.0.0.1:1"
+fault = "tempfail"
+
+[[retention]]
+match = "*"
+age = "30d"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no routes, no rules of retention"),
+        (FILE, "2 routes (1 with a fault on purpose), 1 rule of retention"),
+    ],
+)
+def test_the_banner_says_what_the_settings_file_has(tmp_path, text, said):
+    file = tmp_path / "waypost.toml"
+    file.write_text(text)
+    with server("--config", str(file)) as running:
+        banner = "".join(iter(running._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert f"  settings     {file}: {said}\n" in banner
+    assert ("  clock        VIRTUAL: moved on by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
+
+
+def test_the_banner_says_nothing_of_a_settings_file_that_is_not_there(new_server):
+    new_server.start()
+    banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops it.\n"))
+    assert "settings  " not in banner
+    assert "VIRTUAL" not in banner
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
+    new_server.start()
+    assert (new_server.data / "run.json").exists()
+    new_server._process.send_signal(number)
+    assert new_server._process.wait(timeout=PATIENCE) == 0
+    new_server._process.stdout.close()
+    assert not (new_server.data / "run.json").exists()
+    assert "Traceback" not in new_server.log.read_text(encoding="utf-8")
+
+
+def test_sighup_makes_the_server_read_its_certificate_again(new_server):
+    new_server.start()
+    new_server._process.send_signal(signal.SIGHUP)
+    house = House(new_server)
+    wait_until(lambda: logged(new_server, "reopened"))
+    assert house.get("health").status == 200
+    assert (new_server.data / "run.json").exists()
+    assert new_server.stop() == 0
+    house.connect.close()
+    assert not (new_server.data / "run.json").exists()
+
+
+def on_a_terminal(data):
+    """A server in the foreground of a terminal of its own, once it is ready, and our end of that terminal."""
+    ours, theirs = os.openpty()
+    command = [
+        sys.executable,
+        "-c",
+        "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
+    ]
+    serve = [sys.executable, "-m", "waypost", "serve", "--data", str(data), *AT_ANY_PORT, "--authentication", "off"]
+    process = subprocess.Popen([*command, str(theirs), *serve], pass_fds=[theirs], env=BUFFERED | {"NO_COLOR": "1"})
+    os.close(theirs)
+    said = b""
+    while b"Ctrl-C stops it." not in said:
+        said += os.read(ours, 4096)
+    return process, ours
+
+
+def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
+    process, terminal = on_a_terminal(tmp_path / "data")
+    assert (tmp_path / "data" / "run.json").exists()
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    assert not (tmp_path / "data" / "run.json").exists()
+
+
+def test_sighup_on_a_terminal_that_is_still_there_does_not_stop_the_server(tmp_path):
+    process, terminal = on_a_terminal(tmp_path / "data")
+    process.send_signal(signal.SIGHUP)
+    said = b""
+    while b"reopened" not in said:
+        said += os.read(terminal, 4096)
+    process.terminate()
+    while b"stopped" not in said:
+        said += os.read(terminal, 4096)
+    assert process.wait(timeout=60) == 0
+    os.close(terminal)
+
+
+def test_under_nohup_sighup_is_ignored(new_server):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which children inherit
+    try:
+        new_server.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    new_server._process.send_signal(signal.SIGHUP)
+    assert new_server.stop() == 0
+    assert not logged(new_server, "reopened")
+
+
+def test_a_server_that_was_killed_is_said_to_be(new_server):
+    new_server.start()
+    new_server.kill()
+    said = refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
+    assert said.endswith(f"Was it killed? Start it again: waypost serve --data {new_server.data}")
+
+
+def test_secrets_and_mail_are_for_the_owner_only(house):
+    for name in ("credentials", "master.key", "waypost.sqlite3", "waypost.sqlite3-wal"):
+        assert stat.S_IMODE((house.server.data / name).stat().st_mode) == 0o600
+
+
+def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data")]
+    ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+    with subprocess.Popen(
+        [*command, *ports], stdout=subprocess.PIPE, stderr=write_end, text=True, env=BUFFERED
+    ) as process:
+        os.close(write_end)
+        assert "is ready" in process.stdout.readline()
+        os.close(read_end)
+        host, _, port = DataDirectory(tmp_path / "data").running().smtp.rpartition(":")
+        with smtplib.SMTP(host, int(port), timeout=PATIENCE) as mail:
+            mail.ehlo()
+            mail.mail("")
+            assert mail.rcpt("nobody@example.com")[0] == 550
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_restart_keeps_everything(new_server):
+    new_server.start()
+    house = House(new_server)
+    alias, primary = house.linked_pair()
+    copy = house.raw(house.deliver(HELLO, alias), primary)
+    key, instance_id, inbox = new_server.profile.key, house.instance_id, house.inbox(primary)
+    assert new_server.stop() == 0
+    new_server.start()
+    assert new_server.profile.key == key
+    again = House(new_server)
+    assert again.instance_id == instance_id
+    assert again.inbox(primary) == inbox
+    # The master key is the same too: the mark on the copy is known.
+    assert again.send(copy, alias)[0] == 554
+    assert new_server.stop() == 0
+    house.connect.close()
+    again.connect.close()
+
+
+def test_a_server_that_cannot_start_says_why_to_tests(new_server):
+    new_server._options = ("--account", "12")
+    with pytest.raises(ServerDied, match="account must be twelve digits"):
+        new_server.start()
+    new_server._process.stdout.close()
+
+
+def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(new_server, monkeypatch):
+    new_server.start()
+    new_server.kill()
+    left = new_server.data / "run.json"
+    assert left.exists()
+    there = []
+
+    def loaded(*_, **__):
+        there.append(left.exists())
+        raise SystemExit
+
+    monkeypatch.setattr("waypost.server.assembly.Service", loaded)
+    monkeypatch.setattr("sys.argv", ["waypost", "serve", "--data", str(new_server.data)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert there == [False]
+
+
+def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
+    new_server.start()
+    said = refused("serve", "--data", new_server.data, *AT_ANY_PORT, run=waypost_process)
+    assert "Another Waypost is running" in said
+    assert DataDirectory(new_server.data).running() == new_server.run

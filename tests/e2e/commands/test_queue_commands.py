@@ -1,0 +1,226 @@
+"""Mail that waits, mail that was given up, and having it tried again: `waypost queue`, `dead`, `replay`."""
+
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.failing_deliveries import Commands
+from waypost.cli.outcomes import Exit
+from waypost.host.data_directory import DataDirectory
+
+HELLO = b"Subject: hello\r\n\r\nHello \x01.\r\n"
+
+
+@pytest.fixture
+def letter(late):
+    """The id of a dead letter."""
+    address = late.make("never.example")
+    message_id = late.deliver(HELLO, address)
+    late.settle()
+    return f"{message_id}.{late.ids[address]}"
+
+
+def test_a_queue_without_mail_is_said_to_be_empty(late, commands):
+    assert commands("queue", "--destination", "smtp://elsewhere.example:25") == "Nothing waits.\n"
+
+
+def test_what_waits_is_listed_with_where_and_when(late, commands):
+    address = late.make("late.example")
+    message_id = late.deliver(HELLO, address)
+    late.settle()
+    lines = commands("queue", "--limit", "500").splitlines()
+    assert " for smtp://127.0.0.1:1, the first due 2" in lines[0]
+    place = next(number for number, line in enumerate(lines) if line.startswith(message_id))
+    assert lines[place].startswith(f"{message_id}.{late.ids[address]}  next attempt 2")
+    assert lines[place + 1 : place + 4] == [
+        f"    for {address}, from <a@client.example>: hello",
+        "    by smtp://127.0.0.1:1; attempts so far: 1",
+        "    smtp://127.0.0.1:1 at end: 451 4.3.0 this is a fault that the route injects; nothing was sent",
+    ]
+    assert commands.json("queue") == late.json("queue")
+
+
+def test_of_a_long_queue_it_is_said_how_to_go_on(late, commands):
+    address = late.make("late.example")
+    for _ in range(2):
+        late.deliver(HELLO, address)
+    late.settle()  # an attempt changes the order
+    first = commands.json("queue", "--limit", "1")["deliveries"][0]["id"]
+    assert commands("queue", "--limit", "1").endswith(f"\nThere may be more: --after {first}\n")
+    assert commands.json("queue", "--limit", "1", "--after", first)["deliveries"][0]["id"] > first
+
+
+def test_a_dead_letter_is_listed_shown_and_downloaded(late, commands, letter, tmp_path):
+    message_id, _, _ = letter.partition(".")
+    address = late.json(f"messages/{message_id}")["deliveries"][0]["address"]
+    lines = commands("dead", "list", "--address", address).splitlines()
+    assert lines[0].startswith(f"{letter}  given up 2")
+    assert lines[1] == f"    for {address}, from <a@client.example>: hello"
+    assert lines[2].startswith("    smtp://127.0.0.1:1 at end: 554 5.0.0 ")
+    assert commands.json("dead", "list", "--address", address) == late.json("dead-letters", address=address)
+
+    printed = commands("dead", "show", letter)
+    assert printed.startswith(f"Message {message_id}, ")
+    assert f"given up for {address} after attempt 1: a dead letter" in printed
+    assert commands.json("dead", "show", letter) == late.json(f"messages/{message_id}")
+
+    file = tmp_path / "letter.eml"
+    assert commands("dead", "download", letter, "--output", file) == ""
+    assert file.read_bytes() == late.raw(message_id, address)
+    assert file.read_bytes().endswith(HELLO)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert commands.refused("dead", "download", letter, "--output", file) == f"{file} cannot be written: File exists."
+    command = [sys.executable, "-m", "waypost", "dead", "download", letter, "--data", late.server.data]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout == file.read_bytes()
+
+
+def test_of_a_message_for_several_only_what_is_dead_is_shown(late, commands):
+    dead, other = late.make("never.example"), late.new_address()
+    message_id = late.deliver(HELLO, dead, other)
+    late.settle()
+    printed = commands("dead", "show", f"{message_id}.{late.ids[dead]}")
+    assert dead in printed
+    assert other not in printed
+    said = commands.refused("dead", "show", f"{message_id}.{late.ids[other]}")
+    assert said.startswith(f"{message_id}.{late.ids[other]} is not a dead letter.")
+
+
+def test_each_dead_letter_of_a_message_has_its_own_reason(late):
+    never, both = late.make("never.example"), late.make("both.example")
+    late.deliver(HELLO, never, both)
+    late.settle()
+    for address, peer in ((never, "smtp://127.0.0.1:1"), (both, "lmtp://127.0.0.1:1")):
+        (letter,) = late.json("dead-letters", address=address)["dead_letters"]
+        assert letter["because"].startswith(f"{peer} at end: 554")
+
+
+def test_there_may_be_no_dead_letters(late, commands):
+    assert commands("dead", "list", "--address", late.new_address()) == "There are no dead letters.\n"
+
+
+def test_dead_letters_are_found_since_a_moment_also_so_long_ago(late, commands):
+    address = late.make("never.example")
+    old = late.deliver(HELLO, address)
+    late.advance("3h")
+    between = late.json("clock")["now"]
+    new = late.deliver(HELLO, address)
+    late.settle()
+
+    def since(when):
+        found = commands.json("dead", "list", "--address", address, "--since", when)["dead_letters"]
+        return [letter["message"] for letter in found]
+
+    assert since(between) == since("2h") == since("2h ago") == since("120 m") == [new]
+    assert since("4h") == since("2020-01-01T00:00:00+02:00") == [old, new]
+
+
+def test_one_dead_letter_is_redriven(late, commands, letter):
+    assert commands("dead", "redrive", letter) == "Dead letters tried again: 1.\n"
+    late.settle()
+    message_id, _, _ = letter.partition(".")
+    (delivery,) = late.json(f"messages/{message_id}")["deliveries"]
+    assert late.events(message_id, delivery["address"]).count("dead") == 2
+    assert "tried again for " in commands("trace", message_id)
+
+
+@pytest.mark.parametrize("which", [("--address",), ("--all", "--address")])
+def test_all_dead_letters_of_an_address_are_redriven(late, commands, which):
+    address, other = late.make("never.example"), late.make("never.example")
+    ids = [late.deliver(HELLO, address) for _ in range(3)]
+    other_id = late.deliver(HELLO, other)
+    late.settle()
+    assert commands.json("dead", "redrive", *which, address) == {"redriven": 3}
+    late.settle()
+    for message_id in ids:
+        assert late.events(message_id, address).count("redriven") == 1
+    assert late.events(other_id, other).count("redriven") == 0
+
+
+def test_hundreds_of_dead_letters_are_redriven_step_by_step(late, commands):
+    addresses = [late.make("never.example") for _ in range(6)]
+    for _ in range(35):
+        late.deliver(HELLO, *addresses)
+    late.settle()
+    found = commands.json("dead", "redrive", "--all", "--since", "30m")
+    assert found["redriven"] >= 210
+    late.settle()
+    assert commands.json("dead", "redrive", "--address", addresses[0]) == {"redriven": 35}
+
+
+def test_a_dead_letter_goes_where_the_route_leads_now(late, commands):
+    address = late.make("mended.example")
+    said = commands("routes", "add", "*@mended.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")
+    message_id = late.deliver(HELLO, address)
+    late.settle()
+    commands("routes", "remove", said.split()[1])
+    commands("dead", "redrive", f"{message_id}.{late.ids[address]}")
+    late.settle()
+    assert late.ids_at(address) == [message_id]
+
+
+def test_what_an_alias_has_kept_is_forwarded_again(late, commands):
+    alias, primary = late.new_address("help"), late.new_address()
+    early = late.deliver(HELLO, alias)
+    late.advance("3h")
+    kept = [late.deliver(HELLO, alias) for _ in range(2)]
+    late.link(alias, primary)
+    assert late.inbox(primary) == []
+    assert commands("replay", alias, "--since", "2h ago") == "Messages forwarded again: 2.\n"
+    assert late.ids_at(primary) == kept[::-1]
+    assert commands.json("replay", alias, "--since", "2020-01-01T00:00:00Z") == {"forwarded": 1}
+    assert late.ids_at(primary)[-1] == early
+    assert [one["via"] for one in late.inbox(primary)] == [alias] * 3
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("dead", "redrive"), "Say which dead letters: "),
+        (("dead", "redrive", "x.y", "--all"), "Say which dead letters: "),
+        (("dead", "redrive", "x.y", "--since", "2h"), "Say which dead letters: "),
+        (("dead", "redrive", "x.y"), "No dead letter x.y in account"),
+        (("dead", "redrive", "--address", "nobody"), "'nobody' is not an address"),
+        (("dead", "show", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "show", "x"), "x is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "download", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
+        (("dead", "list", "--since", "yesterday"), "--since must be how long ago, as in 2h, or a moment with its time"),
+        (("dead", "list", "--since", "999999999d"), "999999999d is too long ago."),
+        (("replay", "unknown@example.com", "--since", "2h"), "No email address unknown@example.com in account"),
+        (("replay", "unknown@example.com", "--since", "2026-11-22"), "--since must be how long ago, as in 2h, or a"),
+        (("queue", "--limit", "0"), "limit must be a number from 1 to 500."),
+        (("queue", "--after", "x"), "after must be the id of a message or of a delivery, as in a list, not 'x'."),
+        (("dead", "list", "--after", "x"), "after must be the id of a message or of a delivery"),
+        (("inbox", "--after", "x"), "after must be the id of a message or of a delivery"),
+        (("show", "x"), "No message x was delivered in account 000000000000. `waypost inbox` lists the ids"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
+    assert commands.refused(*command).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("trace", "x@example.com"),
+        ("queue",),
+        ("dead", "list"),
+        ("dead", "redrive", "--all"),
+        ("replay", "a@example.com", "--since", "2h"),
+        ("routes", "test", "a@example.com"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
+    DataDirectory(tmp_path).make()
+    said = Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
+    assert "waypost serve --data" in said
+
+
+def test_a_command_in_the_wrong_folder_names_the_whole_path(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
+    assert said.startswith(f"No Waypost is running on {tmp_path}/waypost-data. ")

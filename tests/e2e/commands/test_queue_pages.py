@@ -1,0 +1,282 @@
+"""The pages of the queue, the trace and the clock: who may ask what, and what is said to a question that cannot be."""
+
+import base64
+import json
+import socket
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.failing_deliveries import LateHouse
+from tests.kit.servers.running import logged
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+
+READING = ["trace", "explain", "queue", "dead-letters", "clock"]
+CHANGING = ["dead-letters/redrive", "replay", "clock/advance"]
+EVERYTHING = [*READING, *CHANGING]
+
+
+@pytest.mark.parametrize("path", READING)
+def test_nothing_is_told_without_a_key(late, path):
+    assert late.get(path, key=()).status == 401
+    assert late.get(path, key=("AKIAUNKNOWN", "secret")).status == 401
+
+
+@pytest.mark.parametrize("path", [*CHANGING, "explain"])
+def test_nothing_is_done_without_a_key(late, path):
+    assert late.post(path, {}, key=()).status == 401
+    assert late.post(path, {}, key=("AKIAUNKNOWN", "secret")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("actions", "may"),
+    [
+        (["waypost:Inspect"], READING),
+        (["waypost:Redrive"], ["dead-letters/redrive", "replay"]),
+        (["waypost:AdvanceClock"], ["clock/advance"]),
+        (["waypost:*"], EVERYTHING),
+        (["waypost:inspect", "waypost:Re*"], [*READING, "dead-letters/redrive", "replay"]),
+        (["connect:*"], []),
+    ],
+)
+def test_a_policy_says_who_may_do_what(late, commands, tmp_path, actions, may):
+    key = key_with(commands, tmp_path, {"Effect": "Allow", "Action": actions, "Resource": "*"})
+    asked = {path: late.get(path, key=key).status for path in READING}
+    asked |= {path: late.post(path, {}, key=key).status for path in CHANGING}
+    assert [path for path, status in asked.items() if status != 403] == may
+    assert {status for status in asked.values() if status != 403} <= {200, 400}
+
+
+def test_a_denial_wins_and_is_told_with_the_action(late, commands, tmp_path):
+    allow = {"Effect": "Allow", "Action": "waypost:*", "Resource": "*"}
+    key = key_with(commands, tmp_path, allow, {"Effect": "Deny", "Action": "waypost:Redrive", "Resource": "*"})
+    answer = late.post("replay", {}, key=key)
+    assert answer.status == 403
+    assert answer.json()["error"] == f"The policy of access key {key[0]} does not allow waypost:Redrive."
+    assert late.get("queue", key=key).status == 200
+
+
+def key_with(commands, tmp_path, *statements):
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    _, out, _ = commands.run("keys", "create", "--policy", file, "--json")
+    made = json.loads(out)
+    return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "said"),
+    [
+        ("trace", {}, "Say what"),
+        ("trace", {"what": ""}, "what must be a string"),
+        ("trace", {"what": "a\x00b"}, "what must be a string"),
+        ("trace", {"what": "x", "limit": "0"}, "limit must be"),
+        ("queue", {"limit": "501"}, "limit must be"),
+        ("queue", {"destination": ""}, "destination must be"),
+        ("queue", {"after": "\n"}, "after must be"),
+        ("messages", {"address": "a@example.com", "after": "\x00"}, "after must be"),
+        ("dead-letters", {"address": "nobody"}, "'nobody' is not an address"),
+        ("dead-letters", {"since": "yesterday"}, "since must be a moment with its time zone"),
+        ("dead-letters", {"since": "2026-11-22"}, "since must be a moment with its time zone"),
+        ("dead-letters", {"since": "0001-01-01T00:00:00+10:00"}, "since must be a moment with its time zone"),
+        ("dead-letters", {"since": "2" * 1000}, "since must be a moment with its time zone"),
+        ("dead-letters", {"limit": "many"}, "limit must be"),
+        ("explain", {"address": "support@example.com", "from": "nobody"}, "from: 'nobody' is not an address"),
+        ("explain", {"address": "support@example.com", "from": "\x00"}, "from must be a string"),
+        ("explain", {"from": "a@client.example"}, "Say which address"),
+    ],
+)
+def test_a_bad_question_is_told_so(late, path, query, said):
+    answer = late.get(path, **query)
+    assert answer.status == 400
+    assert answer.json()["error"].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        *[(path, b"", "The body is no JSON.") for path in CHANGING],
+        *[(path, b"\xff", "The body is no JSON.") for path in CHANGING],
+        *[(path, b"[" * 60_000, "The body is no JSON.") for path in CHANGING],
+        *[(path, [], "The body must be a JSON object.") for path in CHANGING],
+        *[(path, {"x": 1}, "There is no member 'x' here; there may be ") for path in CHANGING],
+        ("dead-letters/redrive", {}, "Say which: "),
+        ("dead-letters/redrive", {"all": False}, "Say which: "),
+        ("dead-letters/redrive", {"ids": []}, "Say which: "),
+        ("dead-letters/redrive", {"address": "a@example.com"}, "Say which: "),
+        ("dead-letters/redrive", {"ids": ["x"], "all": True}, "Say which: "),
+        ("dead-letters/redrive", {"ids": ["x"], "address": "a@example.com"}, "address and since go with all"),
+        ("dead-letters/redrive", {"ids": "x"}, "ids must be an array of strings, at most 100"),
+        ("dead-letters/redrive", {"ids": [1]}, "ids must be an array"),
+        ("dead-letters/redrive", {"ids": [""]}, "ids must be an array"),
+        ("dead-letters/redrive", {"ids": ["\ud800"]}, "ids must be an array"),
+        ("dead-letters/redrive", {"ids": [str(n) for n in range(101)]}, "ids must be an array"),
+        ("dead-letters/redrive", {"all": 1}, "all must be true or false"),
+        ("dead-letters/redrive", {"all": True, "since": 1}, "since must be a string"),
+        ("dead-letters/redrive", {"all": True, "address": ["a@example.com"]}, "address must be a string"),
+        ("dead-letters/redrive", {"all": True, "address": "\ud800@example.com"}, "address must be a string"),
+        ("replay", {"since": "2026-11-22T00:00:00Z"}, "Say which address"),
+        ("replay", {"address": "support@example.com"}, "Say since when"),
+        ("replay", {"address": "support@example.com", "since": "2h"}, "since must be a moment"),
+        *[
+            ("clock/advance", {"by": by}, "by must be ")
+            for by in (None, "", "1", "1w", "0s", "-1d", "3651d", "1 d", "١d", 1, "9" * 10 + "s")
+        ],
+    ],
+)
+def test_a_bad_request_is_told_so(late, path, body, said):
+    answer = late.post(path, body)
+    assert answer.status == 400
+    assert answer.json()["error"].startswith(said)
+
+
+@pytest.mark.parametrize("path", CHANGING)
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
+def test_a_form_in_a_browser_changes_nothing(late, path, kind):
+    assert late.post(path, {}, kind=kind).status == 415
+
+
+@pytest.mark.parametrize("path", CHANGING)
+def test_a_body_has_its_bounds(late, path):
+    answer = late.post(path, b" " * (64 * 1024 + 1))
+    assert answer.status == 413
+    assert "65,536" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", CHANGING)
+def test_what_changes_something_is_not_done_by_looking(late, path):
+    assert late.get(path).status == 405
+
+
+@pytest.mark.parametrize("path", ["queue", "dead-letters", "trace", "clock"])
+def test_what_is_read_cannot_be_posted(late, path):
+    assert late.post(path, {}).status == 405
+
+
+def test_dead_letters_that_are_not_there_are_named_and_none_is_redriven(late):
+    address = late.make("never.example")
+    late.deliver(HELLO, address)
+    late.settle()
+    (letter,) = late.dead_ids(address)
+    answer = late.post("dead-letters/redrive", {"ids": [letter, "x.y"]})
+    assert (answer.status, answer.json()["error"]) == (404, "No dead letter x.y in account 000000000000.")
+    assert late.dead_ids(address) == [letter]
+
+
+def test_only_an_alias_can_be_replayed(late):
+    since = "2026-11-22T00:00:00Z"
+    answer = late.post("replay", {"address": "unknown@example.com", "since": since})
+    assert (answer.status, "unknown@example.com" in answer.json()["error"]) == (404, True)
+    address = late.new_address()
+    answer = late.post("replay", {"address": address, "since": since})
+    assert answer.status == 409
+    assert f"{address} is not an alias" in answer.json()["error"]
+
+
+def test_the_clock_is_told_and_moved(late):
+    before = late.json("clock")
+    assert before["is_virtual"] is True
+    now = late.advance("2h")
+    assert late.json("clock")["now"] >= now > before["now"]
+
+
+def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_mail_goes(late, commands):
+    _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--name", "root", "--json")
+    made = json.loads(out)
+    answer = late.post("clock/advance", {"by": "3650d"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
+    assert answer.status == 403
+    assert "Only a key of the account that owns this server" in answer.json()["error"]
+    assert late.json("clock")["now"] < late.advance("1d")
+    _, out, _ = commands.run("keys", "create", "--name", "another", "--json")
+    made = json.loads(out)
+    answer = late.post("clock/advance", {"by": "1s"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
+    assert answer.status == 200
+
+
+def test_a_real_clock_is_not_moved(house):
+    key = house.server.profile.key
+    assert house.json("clock")["is_virtual"] is False
+    answer = post_to(house, "clock/advance", {"by": "1d"}, (key.id, key.secret))
+    assert answer.status == 409
+    assert "--clock virtual" in answer.json()["error"]
+
+
+def post_to(house, path, body, key):
+
+    return LateHouse.post(house, path, body, key=key)
+
+
+def test_the_queue_is_told_page_by_page_and_by_destination(late):
+    address = late.make("late.example")
+    ids = sorted(f"{late.deliver(HELLO, address)}.{late.ids[address]}" for _ in range(3))
+    late.settle()
+    found, after = [], None
+    while page := late.json("queue", limit=1, **({"after": after} if after else {}))["deliveries"]:
+        (line,) = page
+        after = line["id"]
+        found.append(line)
+    ours = [line for line in found if line["address"] == address]
+    assert [line["id"] for line in ours] == ids
+    assert ours[0]["message"] == ids[0].partition(".")[0]
+    assert (ours[0]["destination"], ours[0]["attempts"]) == ("smtp://127.0.0.1:1", 1)
+    assert (ours[0]["to"], ours[0]["is_attempted_now"]) == (address, False)
+    assert (ours[0]["from"], ours[0]["subject"]) == ("a@client.example", "hello")
+    assert ours[0]["because"].startswith("smtp://127.0.0.1:1 at end: 451 4.3.0 ")
+    assert ours[0]["due_at"] > ours[0]["queued_at"]
+    (summary,) = late.json("queue")["destinations"]
+    assert summary["destination"] == "smtp://127.0.0.1:1"
+    assert summary["waiting"] == len(found)
+    assert late.json("queue", destination="smtp://127.0.0.1:2") == {"deliveries": [], "destinations": []}
+
+
+def test_an_account_sees_nothing_of_what_waits_for_another(late, commands):
+    address, dead = late.make("late.example"), late.make("never.example")
+    late.deliver(HELLO, address, dead)
+    late.settle()
+    _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--json")
+    made = json.loads(out)
+    key = (made["AccessKeyId"], made["SecretAccessKey"])
+    assert late.get("queue", key=key).json() == {"deliveries": [], "destinations": []}
+    assert late.get("dead-letters", key=key).json() == {"dead_letters": []}
+    assert late.get("trace", key=key, what=address).status == 404
+    assert late.get("explain", key=key, address=address).json()["accepted"] is False
+    (letter,) = late.dead_ids(dead)
+    assert late.post("dead-letters/redrive", {"ids": [letter]}, key=key).status == 404
+    assert late.post("dead-letters/redrive", {"all": True}, key=key).json() == {"redriven": 0}
+    assert late.dead_ids(dead) == [letter]
+
+
+def test_a_copy_that_was_sent_on_and_not_kept_is_not_found(late):
+    address = late.make("file.example")
+    message_id = late.deliver(HELLO, address)
+    late.settle()
+    answer = late.get(f"messages/{message_id}/raw", address=address)
+    assert answer.status == 404
+    assert "no copy of it was kept here" in answer.json()["error"]
+
+
+def test_a_header_that_is_explained_has_its_bounds(late):
+    address = late.new_address()
+    body = b"From: a@client.example\r\n\r\n" + b"x" * 600_000
+    assert late.done("explain", body, kind="message/rfc822", address=address)["accepted"] is True
+    answer = late.post("explain", b"X: x\r\n" * 50_000, kind="message/rfc822", address=address)
+    assert answer.status == 413
+    assert "262,144" in answer.json()["error"]
+
+
+def test_a_client_that_leaves_in_its_body_is_no_failure_of_ours(new_server):
+    new_server.start()
+    key = new_server.profile.key
+    shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    head = (
+        f"POST /_waypost/clock/advance HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    host, _, port = new_server.run.http.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+        client.sendall(head.encode())
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000) == b""
+    assert new_server.stop() == 0
+    assert logged(new_server, "failed") == []

@@ -1,0 +1,202 @@
+"""A secret in the URL of a webhook is sent with each request, and shown to nobody."""
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kit.patience import wait_until
+from tests.kit.servers.failing_deliveries import LateHouse
+from tests.kit.servers.running import waypost
+from waypost import testing
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+TOKEN = "s3cret-t0ken"
+OTHER_TOKEN = "another-t0ken"
+
+SETTINGS = """
+[[route]]
+match = "*@late.example"
+to = "{hook}/late?token={token}"
+allow_private = true
+secret_file = "secret"
+
+[[route]]
+match = "*@also.example"
+to = "{hook}/late?token={other}"
+allow_private = true
+secret_file = "secret"
+
+[[route]]
+match = "*@dead.example"
+to = "{hook}/dead?token={token}"
+allow_private = true
+secret_file = "secret"
+
+[[route]]
+match = "*@fault.example"
+to = "{hook}/fault?token={token}"
+allow_private = true
+secret_file = "secret"
+fault = "permfail"
+
+[[route]]
+match = "*@inside.example"
+to = "https://127.0.0.1:{port}/inside?token={token}"
+secret_file = "secret"
+
+[delivery]
+bounces = "always"
+"""
+
+
+class Echoing(http.server.BaseHTTPRequestHandler):
+    """Refuses everything, and says what it was asked, as many servers do."""
+
+    def do_POST(self):
+        self.server.asked.append(self.path)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        octets = f"Cannot POST {self.path}\n".encode()
+        self.send_response(410 if self.path.startswith("/dead") else 503, f"No hook at {self.path}")
+        self.send_header("Content-Length", str(len(octets)))
+        self.end_headers()
+        self.wfile.write(octets)
+
+    def log_message(self, *_):
+        """Nothing is printed."""
+
+
+@contextmanager
+def receiver():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echoing) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def hooked(tmp_path_factory):
+    """A server with webhooks that refuse its mail, a message for each, and one that a sender here is told of."""
+    directory = tmp_path_factory.mktemp("hooked")
+    with receiver() as hook:
+        port = hook.server_address[1]
+        file, secret = directory / "waypost.toml", directory / "secret"
+        secret.write_text("0123456789abcdef\n")
+        secret.chmod(0o600)
+        file.write_text(SETTINGS.format(hook=f"http://127.0.0.1:{port}", port=port, token=TOKEN, other=OTHER_TOKEN))
+        server = testing.Server(directory / "data", "--config", str(file))
+        server.start()
+        house = LateHouse(server)
+        house.config, house.hook = file, hook
+        house.sender = house.new_address("sender")
+        domains = ("late", "also", "dead", "fault", "inside")
+        house.addresses = {domain: house.make(f"{domain}.example") for domain in domains}
+        house.messages = {
+            domain: house.deliver(HELLO, address, sender=house.sender) for domain, address in house.addresses.items()
+        }
+        attempted = {"deferred", "dead"}
+        for message in house.messages.values():
+            wait_until(
+                lambda message=message: (
+                    attempted & {line["event"] for line in house.json(f"messages/{message}")["trace"]}
+                )
+            )
+        yield house
+        house.connect.close()
+        server.stop()
+
+
+def shown_by(house):
+    """All that a server and its commands tell, by where it is told."""
+    told = {
+        path: house.get(path).body.decode()
+        for path in ("queue", "dead-letters", *(f"messages/{message}" for message in house.messages.values()))
+    }
+    for address in house.addresses.values():
+        told[f"explain {address}"] = house.get("explain", address=address).body.decode()
+        told[f"trace {address}"] = house.get("trace", of=address).body.decode()
+    data = house.server.data
+    commands = [
+        ["queue"],
+        ["queue", "--json"],
+        ["dead", "list"],
+        *(["trace", message] for message in house.messages.values()),
+        *(["explain", address] for address in house.addresses.values()),
+        ["routes", "list"],
+        ["routes", "list", "--json"],
+        ["routes", "list", "--config", house.config],
+    ]
+    for words in commands:
+        ended = waypost(*words, "--data", data)
+        assert ended.returncode == 0, ended
+        told[" ".join(map(str, words))] = ended.stdout + ended.stderr
+    notices = house.inbox(house.sender)
+    assert len(notices) >= 2
+    for notice in notices:
+        told[f"notice {notice['id']}"] = house.raw(notice["id"], house.sender).decode()
+    told["run.json"] = (data / "run.json").read_text()
+    told["log"] = house.server.log.read_text()
+    return told
+
+
+def test_the_query_of_a_webhook_is_sent_and_never_shown(hooked):
+    assert f"/late?token={TOKEN}" in hooked.hook.asked
+    told = shown_by(hooked)
+    assert [where for where, text in told.items() if TOKEN in text or OTHER_TOKEN in text] == []
+    assert "/late?…" in json.dumps(hooked.json("queue"), ensure_ascii=False)
+    assert "/late?…" in told["routes list"]
+
+
+def test_what_waits_is_found_by_the_destination_as_it_is_shown(hooked):
+    """Two webhooks that differ in their query alone are shown alike, and found together, page by page."""
+    shown = hooked.json(f"messages/{hooked.messages['late']}")["deliveries"][0]["destination"]
+    found = hooked.json("queue", destination=shown)
+    wanted = sorted(hooked.messages[domain] for domain in ("late", "also"))
+    assert [line["message"] for line in found["deliveries"]] == wanted
+    assert [one["destination"] for one in found["destinations"]] == [shown, shown]
+    (first,) = hooked.json("queue", destination=shown, limit=1)["deliveries"]
+    (second,) = hooked.json("queue", destination=shown, limit=1, after=first["id"])["deliveries"]
+    assert [first["message"], second["message"]] == wanted
+    whole = f"{shown.partition('?')[0]}?token={OTHER_TOKEN}"
+    assert [line["message"] for line in hooked.json("queue", destination=whole)["deliveries"]] == [
+        hooked.messages["also"]
+    ]
+    assert hooked.json("queue", destination="http://nowhere.example/?…")["deliveries"] == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"https://127.0.0.1:1/hook?token={TOKEN}",
+        f"https://user:{TOKEN}@hook.example/",
+        f"https://hook..example/?token={TOKEN}",
+        f"https://hook.example:port/?token={TOKEN}",
+        f"https://hook.example/a b?token={TOKEN}",
+        f"smtp://mail.example/?token={TOKEN}",
+        f"htps://hook.example/?token={TOKEN}",
+        f"https://hook.example/{'x' * 1000}?token={TOKEN}",
+    ],
+)
+def test_a_target_that_is_refused_is_quoted_without_its_secret(hooked, target):
+    secret = hooked.config.with_name("secret")
+    ended = waypost("routes", "add", "*@new.example", target, "--secret-file", secret, "--data", hooked.server.data)
+    assert ended.returncode != 0
+    assert TOKEN not in ended.stdout + ended.stderr
+
+
+def test_a_route_that_is_set_and_removed_is_told_without_its_secret(hooked):
+    secret, data = hooked.config.with_name("secret"), hooked.server.data
+    target = f"https://hook.example/?token={TOKEN}"
+    added = waypost("routes", "add", "*@new.example", target, "--unchecked", "--secret-file", secret, "--data", data)
+    removed = waypost("routes", "remove", "1", "--data", data)
+    for ended in (added, removed):
+        assert ended.returncode == 0
+        assert "https://hook.example/?…" in ended.stdout
+        assert TOKEN not in ended.stdout + ended.stderr

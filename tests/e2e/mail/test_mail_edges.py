@@ -1,0 +1,250 @@
+"""Mail from everywhere, into real servers: over TLS, by LMTP, through a load balancer, and with every extension."""
+
+import contextlib
+import json
+import random
+import re
+import smtplib
+import socket
+import sqlite3
+import ssl
+import struct
+import time
+
+import pytest
+
+from tests.kit.certificates import authority, client_context, in_files
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import ACCEPTED, House
+from waypost import testing
+from waypost.smtp.server.proxy import HEAD, SIGNATURE
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+LARGE = b"Subject: large\r\n\r\n" + random.Random(7).randbytes(3_000_000)
+
+
+@pytest.fixture(scope="module")
+def open_house():
+    """A server with a certificate of its own making, and every way in."""
+    options = ("--tls-certificate", "self-signed", "--smtps", "127.0.0.1:0", "--lmtp", "127.0.0.1:0")
+    with testing.server("--hostname", "mail.example", *options) as server:
+        house = House(server)
+        yield house
+        house.connect.close()
+        log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+
+
+def trusting(house) -> ssl.SSLContext:
+    """Who trusts the certificate that the server made."""
+    return ssl.create_default_context(cafile=house.server.data / "certificate.pem")
+
+
+def place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def deliver(client, message, address, *, sender="a@client.example", mail=()):
+    """Send a message over a client that is connected; returns its id."""
+    client.ehlo_or_helo_if_needed()
+    assert client.mail(sender, mail)[0] == 250
+    assert client.rcpt(address)[0] == 250
+    code, text = client.data(message)
+    assert code == 250
+    return ACCEPTED.fullmatch(text)["id"].decode()
+
+
+def accepted(house, message_id):
+    """The first line of a message's trace."""
+    return house.json(f"messages/{message_id}")["trace"][0]
+
+
+def how_it_came(house, message_id, address) -> str:
+    """What the Received line says of the way."""
+    copy = house.raw(message_id, address).decode("latin-1")
+    return re.search(r"with (\S+(?: \([^\r]*\)\r\n\t)?) ?id \S+\r\n\tfor", copy)[1].strip()
+
+
+def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_which(open_house):
+    house, server = open_house, open_house.server
+    context = trusting(house)
+    alias, primary = house.linked_pair()
+    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.starttls(context=context)
+        client.ehlo()
+        version, cipher = client.sock.version(), client.sock.cipher()[0]
+        upgraded = deliver(client, HELLO, alias)
+    with smtplib.SMTP_SSL(*place(server.run.smtps), "client.example", timeout=PATIENCE, context=context) as client:
+        implicit = deliver(client, HELLO, alias)
+    with smtplib.LMTP(*place(server.run.lmtp), "client.example") as client:
+        handed_over = deliver(client, HELLO, alias)
+    with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        clear = deliver(client, HELLO, alias)
+    for message_id in (upgraded, implicit):
+        assert accepted(house, message_id)["tls"] == f"{version} {cipher}"
+        for address in (alias, primary):
+            assert how_it_came(house, message_id, address) == f"ESMTPS ({version} {cipher})"
+    assert "tls" not in accepted(house, handed_over)
+    assert how_it_came(house, handed_over, primary) == "LMTP"
+    assert how_it_came(house, clear, alias) == "ESMTP"
+    assert house.ids_at(primary) == [clear, handed_over, implicit, upgraded]
+
+
+def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house):
+    house = open_house
+    unicode = house.new_address("grüße").replace("@example.com", "@bücher.example")
+    house.ids |= {
+        address: house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)[
+            "EmailAddressId"
+        ]
+        for address in (unicode, "info@xn--mnchen-3ya.example")
+    }
+    plain = house.new_address()
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.ehlo()
+        client.command_encoding = "utf-8"
+        mail = ["SMTPUTF8"]
+        sent = [
+            (unicode.replace("bücher", "xn--bcher-kva"), unicode),
+            (unicode.replace("bücher", "BÜCHER"), unicode),
+            ("info@münchen.example", "info@xn--mnchen-3ya.example"),
+            ('"{}"@{}'.format(*plain.split("@")), plain),
+            (plain.upper(), plain),
+        ]
+        for recipient, owner in sent:
+            message_id = deliver(client, HELLO, recipient, sender="", mail=mail)
+            assert house.ids_at(owner, limit=1) == [message_id]
+            assert house.inbox(owner, limit=1)[0]["to"] == recipient
+            assert accepted(house, message_id)["protocol"] == "UTF8SMTP"
+        client.mail("a@client.example")
+        assert client.rcpt("support@[127.0.0.1]") == (550, b"5.1.1 No such address here")
+        assert client.docmd(f"RCPT TO:<@relay.example:{plain}>")[0] == 553
+        assert client.docmd(f"RCPT TO:<{unicode}>")[0] == 553  # MAIL did not say SMTPUTF8
+        assert client.rcpt(plain)[0] == 250
+
+
+def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet(open_house):
+    house = open_house
+    address = house.new_address()
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.ehlo()
+        mail = ["BODY=BINARYMIME", "RET=HDRS", "ENVID=QQ+2B1"]
+        assert client.mail("a@client.example", mail)[0] == 250
+        assert client.rcpt(address, ["NOTIFY=SUCCESS,DELAY", "ORCPT=rfc822;a+2Bb@client.example"])[0] == 250
+        for start in range(0, len(LARGE), 700_001):
+            chunk = LARGE[start : start + 700_001]
+            client.send(b"BDAT %d%s\r\n" % (len(chunk), b" LAST" if start + 700_001 >= len(LARGE) else b"") + chunk)
+            code, text = client.getreply()
+            assert code == 250
+    message_id = ACCEPTED.fullmatch(text)["id"].decode()
+    assert house.raw(message_id, address).endswith(b"\r\n" + LARGE)
+    assert house.inbox(address)[0]["size"] == len(LARGE)
+    with contextlib.closing(database(house.server)) as connection:
+        (dsn,) = connection.execute("SELECT dsn FROM messages WHERE id = ?", [message_id]).fetchone()
+        assert connection.execute("SELECT count(*) FROM messages_begun").fetchone() == (0,)
+    told = json.dumps(json.loads(dsn))
+    for expected in ("HDRS", "QQ+1", "SUCCESS", "DELAY", "rfc822;a+b@client.example"):
+        assert f'"{expected}"' in told
+
+
+def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share():
+    good = authority().issue()
+    with in_files(certificate=good.pem, key=good.key_pem()) as here:
+        options = [
+            "--tls-certificate",
+            here / "certificate.pem",
+            "--tls-key",
+            here / "key.pem",
+            "--tls-required",
+            "yes",
+        ]
+        options += ["--proxy-networks", "127.0.0.0/8", "--smtp-connections-each", "2", "--greeting-delay", "1s"]
+        with testing.server("--hostname", "mail.example", *map(str, options)) as server:
+            house = House(server)
+            address = house.new_address()
+            with contextlib.ExitStack() as stack:
+                began = time.monotonic()
+                early = stack.enter_context(behind(server, "192.0.2.9", says=b"EHLO client.example\r\n"))
+                assert early.makefile("rb").read().startswith(b"554 5.5.1 You spoke before")
+                inside = [stack.enter_context(behind(server, "192.0.2.7")) for _ in range(2)]
+                for _ in range(2):
+                    refused = stack.enter_context(behind(server, "192.0.2.7"))
+                    assert refused.makefile("rb").readline().startswith(b"421 4.7.0 Too many connections from")
+                other = stack.enter_context(behind(server, "2001:db8::7"))
+                for each in (*inside, other):
+                    each.settimeout(PATIENCE)
+                with Proxied(other) as client:
+                    assert time.monotonic() - began > 1
+                    client.ehlo("client.example")
+                    assert client.mail("a@client.example")[0] == 530
+                    client.starttls(context=client_context())
+                    client.ehlo("client.example")
+                    message_id = deliver(client, HELLO, address)
+            assert accepted(house, message_id)["peer"] == "2001:db8::7"
+            assert b"Received: from client.example ([IPv6:2001:db8::7])\r\n" in house.raw(message_id, address)
+            house.connect.close()
+
+
+def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pieces_are_purged(new_server):
+    new_server.start()
+    house = House(new_server)
+    address = house.new_address()
+    with smtplib.SMTP(*new_server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.ehlo()
+        client.mail("a@client.example")
+        client.rcpt(address)
+        client.docmd("DATA")
+        client.send(b"Subject: large\r\n\r\n" + b"Hello.\r\n" * 100_000)
+        with contextlib.closing(database(new_server)) as connection:
+            wait_until(lambda: count(connection, "message_bodies") >= 2)
+        new_server.kill()
+        client.close()
+    house.connect.close()
+    new_server.start()
+    house = House(new_server)
+    assert house.inbox(address) == []
+    with contextlib.closing(database(new_server)) as connection:
+        assert count(connection, "messages") == 0
+        wait_until(lambda: count(connection, "messages_begun") == count(connection, "message_bodies") == 0)
+    house.connect.close()
+    assert new_server.stop() == 0
+
+
+def test_what_cannot_be_ends_the_start_with_the_name_of_the_option(tmp_path):
+    for options in (["--smtps", "127.0.0.1:0"], ["--proxy-networks", "10.0.0.1/8"], ["--greeting-delay", "2"]):
+        server = testing.Server(tmp_path / "data", *options)
+        with pytest.raises(testing.ServerDied, match=options[0]):
+            server.start()
+
+
+class Proxied(smtplib.SMTP):
+    """The client of the standard library, on a socket that is connected."""
+
+    def __init__(self, connected):
+        self._connected = connected
+        super().__init__("127.0.0.1", 1, local_hostname="client.example", timeout=PATIENCE)
+        self._host = "mail.example"
+
+    def _get_socket(self, *_):
+        return self._connected
+
+
+def behind(server, client: str, *, says=b"") -> socket.socket:
+    """A connection from a load balancer, which names this client; `says` is in the packet of the header."""
+    family, packed = (
+        (0x21, socket.inet_pton(socket.AF_INET6, client)) if ":" in client else (0x11, socket.inet_aton(client))
+    )
+    addresses = packed + bytes(len(packed)) + struct.pack("!HH", 4711, 25)
+    connected = socket.create_connection(server.smtp, timeout=PATIENCE)
+    connected.sendall(HEAD.pack(SIGNATURE, 0x21, family, len(addresses)) + addresses + says)
+    return connected
+
+
+def database(server, mode="ro"):
+    """The file that a server keeps everything in."""
+    return sqlite3.connect(f"{(server.data / 'waypost.sqlite3').absolute().as_uri()}?mode={mode}", uri=True)
+
+
+def count(connection, table) -> int:
+    return connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]

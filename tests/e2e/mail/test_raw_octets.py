@@ -1,0 +1,61 @@
+"""A message whose text looks like HTTP comes back octet by octet, and so does what is asked next on that connection."""
+
+import base64
+import json
+import shutil
+
+import pytest
+
+from tests.kit.peers.http_clients import CLIENTS
+from tests.kit.servers.running import House
+from waypost import testing
+from waypost.inspection.asgi import PART
+
+FORGED = b'{"forged": "by the sender"}'
+LIKE_HTTP = [
+    b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: x\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(FORGED), FORGED),
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    b"0\r\n\r\n",
+]
+
+
+def with_text_at_each_boundary(parts):
+    """A message of so many parts, each of which begins with something that looks like HTTP."""
+    message = b"Subject: hello\r\n\r\n"
+    for number in range(1, parts):
+        filler = number * PART - len(message)
+        lines = filler // 78 - 1
+        message += (b"x" * 76 + b"\r\n") * lines + b"y" * (filler - 78 * lines - 2) + b"\r\n"
+        assert len(message) == number * PART
+        message += LIKE_HTTP[number % len(LIKE_HTTP)]
+    return message + LIKE_HTTP[1] * 10
+
+
+@pytest.fixture(scope="module")
+def house():
+    with testing.server("--hostname", "mail.example") as server:
+        house = House(server)
+        yield house
+        house.connect.close()
+
+
+@pytest.fixture(scope="module")
+def message(house):
+    address, octets = house.new_address(), with_text_at_each_boundary(2 * len(LIKE_HTTP) + 1)
+    return house.deliver(octets, address), address, octets
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_mail_that_looks_like_http_is_downloaded_as_it_was_sent(house, message, client):
+    if client == "curl" and not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    message_id, address, octets = message
+    key, (host, _, port) = house.server.profile.key, house.server.run.http.rpartition(":")
+    shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    raw = f"/_waypost/messages/{message_id}/raw?address={address}"
+    asked = [raw, "/_waypost/queue", raw, "/_waypost/queue"]
+    found = list(CLIENTS[client]((host, int(port)), asked, {"Authorization": f"Basic {shown}"}))
+    assert all(body.endswith(b"\r\n" + octets) for body in found[::2])
+    assert [json.loads(body) for body in found[1::2]] == [{"deliveries": [], "destinations": []}] * 2

@@ -1,0 +1,209 @@
+"""Mail servers and clients that others wrote bring us a message, in clear and over STARTTLS, as they do by default."""
+
+import os
+import shutil
+import smtplib
+import socket
+import ssl
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.kit.mail_programs import exim, opensmtpd, postfix
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import House
+from waypost import testing
+
+pytestmark = pytest.mark.slow
+
+BODY = b"Hello.\r\n.\r\n..\r\n.x\r\n" + b"y" * 900 + b"\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n \r\nBye.\r\n"
+MESSAGE = (
+    b"From: <ann@client.example>\r\nTo: <help@example.com>\r\nSubject: brought by others\r\n"
+    b"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@client.example>\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + BODY
+)
+SENDER = "ann@client.example"
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "tests/kit/mail_programs/send.mjs"
+NODEMAILER = Path(os.environ.get("WAYPOST_NODEMAILER", ROOT / ".venv" / "senders"))
+
+
+@pytest.fixture(scope="module")
+def tls_house():
+    with testing.server("--hostname", "mail.example", "--tls-certificate", "self-signed") as server:
+        house = House(server)
+        yield house
+        house.connect.close()
+        log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+
+
+@pytest.fixture(params=["clear", "starttls"])
+def how(request):
+    return request.param
+
+
+@pytest.fixture
+def house(request, how):
+    return request.getfixturevalue("tls_house" if how == "starttls" else "house")
+
+
+@pytest.fixture
+def directory():
+    """One that servers which are not root may enter, with a path that is short enough for their sockets."""
+    with tempfile.TemporaryDirectory(prefix="wp-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def unless(reason):
+    return pytest.mark.skipif(reason is not None, reason=str(reason))
+
+
+def installed(name):
+    return unless(None if shutil.which(name) else f"{name} is not installed: apt-get install {name}")
+
+
+def run(*command, **options):
+    done = subprocess.run(list(map(str, command)), capture_output=True, timeout=PATIENCE, check=False, **options)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout + done.stderr
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def assert_brought(house, recipient, how):
+    """The message is there once, as it was, whatever its sender put in front of it."""
+    (message,) = wait_until(lambda: house.inbox(recipient), pause=0.02)
+    assert (message["from"], message["subject"]) == (SENDER, "brought by others")
+    raw = house.raw(message["id"], recipient)
+    header, _, body = raw.partition(b"\r\n\r\n")
+    assert body == BODY
+    assert b"Message-ID: <1@client.example>" in header.split(b"\r\n")
+    ours = header.split(b"Received: ")[1]
+    assert (b" with ESMTPS (" if how == "starttls" else b" with ESMTP id ") in ours, ours
+
+
+def test_smtplib(house, how):
+    recipient = house.new_address()
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        if how == "starttls":
+            client.starttls(context=unchecked())
+        client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
+    assert_brought(house, recipient, how)
+
+
+def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_house):
+    """Its first octets of TLS, and its first command in it, come as soon as they may."""
+    for _ in range(30):
+        with smtplib.SMTP(*tls_house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+            client.starttls(context=unchecked())
+            assert client.ehlo()[0] == 250
+
+
+def unchecked():
+    """TLS with whoever it is: our certificate is our own."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@installed("curl")
+def test_curl(house, how, tmp_path):
+    recipient = house.new_address()
+    (tmp_path / "message").write_bytes(MESSAGE)
+    host, port = house.server.smtp
+    tls = ("--ssl-reqd", "--insecure") if how == "starttls" else ()
+    run("curl", "--silent", "--show-error", "--noproxy", "*", f"smtp://{host}:{port}/client.example", *tls,
+        "--mail-from", SENDER, "--mail-rcpt", recipient, "--upload-file", tmp_path / "message")  # fmt: skip
+    assert_brought(house, recipient, how)
+
+
+@installed("swaks")
+def test_swaks(house, how, tmp_path):
+    if how == "starttls" and b"requires Net::SSLeay" in run("swaks", "--support"):
+        pytest.skip("swaks has no TLS: apt-get install libnet-ssleay-perl")
+    recipient = house.new_address()
+    (tmp_path / "message").write_bytes(MESSAGE.removesuffix(b"\r\n"))  # swaks ends the last line
+    host, port = house.server.smtp
+    tls = ("--tls",) if how == "starttls" else ()
+    told = run("swaks", "--server", host, "--port", port, "--helo", "client.example", "--from", SENDER,
+               "--to", recipient, "--data", f"@{tmp_path / 'message'}", *tls)  # fmt: skip
+    assert (b"TLS started" in told) == (how == "starttls")
+    assert_brought(house, recipient, how)
+
+
+@installed("msmtp")
+def test_msmtp(house, how, tmp_path):
+    recipient = house.new_address()
+    host, port = house.server.smtp
+    tls = ("--tls=on", "--tls-starttls=on", "--tls-certcheck=off") if how == "starttls" else ("--tls=off",)
+    (tmp_path / "empty").touch(mode=0o600)
+    run("msmtp", f"--file={tmp_path / 'empty'}", f"--host={host}", f"--port={port}", "--auth=off", f"--from={SENDER}",
+        "--domain=client.example", *tls, "--", recipient, input=MESSAGE)  # fmt: skip
+    assert_brought(house, recipient, how)
+
+
+@installed("node")
+@unless(None if (NODEMAILER / "node_modules/nodemailer").is_dir() else f"nodemailer is not installed in {NODEMAILER}")
+def test_nodemailer(house, how, tmp_path):
+    recipient = house.new_address()
+    (tmp_path / "message").write_bytes(MESSAGE)
+    told = run("node", SCRIPT, *house.server.smtp, SENDER, recipient, tmp_path / "message", how,
+               env={**os.environ, "NODEMAILER": str(NODEMAILER)})  # fmt: skip
+    assert b"accepted" in told
+    assert_brought(house, recipient, how)
+
+
+@unless(postfix.why_not())
+def test_postfix(house, how, directory):
+    """It is given the message by SMTP, and relays it."""
+    recipient = house.new_address()
+    host, port = house.server.smtp
+    settings = (
+        f"mynetworks = 127.0.0.0/8\nlocal_header_rewrite_clients =\nrelayhost = [{host}]:{port}\n"
+        f"smtp_tls_security_level = {'encrypt' if how == 'starttls' else 'none'}\nsmtp_tls_loglevel = 1\n"
+    )
+    with postfix.running(directory / "postfix", free_port(), settings) as instance:
+        with smtplib.SMTP("127.0.0.1", instance.port, timeout=PATIENCE) as client:
+            client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
+        assert_brought(house, recipient, how)
+        assert ("TLS connection established to" in instance.log) == (how == "starttls")
+
+
+@unless(exim.why_not())
+def test_exim(house, how, directory):
+    """It is given the message by its command, and relays it."""
+    relay_by_exim(house, how, directory / "exim")
+
+
+def relay_by_exim(house, how, directory, **command):
+    recipient = house.new_address()
+    exim.send(directory, house.server.smtp, MESSAGE, SENDER, recipient, tls=how == "starttls", **command)
+    assert_brought(house, recipient, how)
+
+
+@unless(opensmtpd.why_not())
+def test_opensmtpd(house, how, directory):
+    """It is given the message by SMTP, and relays it."""
+    relay_by_opensmtpd(house, how, directory / "smtpd")
+
+
+def relay_by_opensmtpd(house, how, directory, **command):
+    recipient, port = house.new_address(), free_port()
+    with opensmtpd.relaying(directory, house.server.smtp, port, tls=how == "starttls", **command) as process:
+        try:
+            opensmtpd.wait_until_open(port, process, directory)
+            with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+                client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
+            opensmtpd.wait_until_delivered(directory)
+        finally:
+            process.terminate()
+    assert_brought(house, recipient, how)

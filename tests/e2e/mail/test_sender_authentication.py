@@ -1,0 +1,343 @@
+"""SPF, DKIM and DMARC on the way in: recorded, enforced, and never in the way. The DNS is a zone of the tests' own."""
+
+import contextlib
+import smtplib
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.peers.dns_server import SERVFAIL, Zone
+from tests.kit.servers.running import House, logged
+from tests.kit.signed_mail import MESSAGE, sign, zone_of
+from waypost import testing
+
+GOOD, STRANGER = "192.0.2.1", "198.51.100.9"
+"""Who may send for example.com, and who may not."""
+
+
+class Client(smtplib.SMTP):
+    """A mail client behind a load balancer, which says by the PROXY protocol who it is."""
+
+    def __init__(self, server, address):
+        self._address = address
+        super().__init__(*server.smtp, timeout=PATIENCE)
+
+    def _get_socket(self, host, port, timeout):
+        connection = socket.create_connection((host, port), timeout)
+        addresses = socket.inet_aton(self._address) + socket.inet_aton("10.0.0.1") + struct.pack("!HH", 4711, 25)
+        connection.sendall(struct.pack("!12sBBH", b"\r\n\r\n\0\r\nQUIT\n", 0x21, 0x11, len(addresses)) + addresses)
+        return connection
+
+
+def knows(server, *, works):
+    """Whether the server has found out that the DNS works, or does not. A slow machine may think otherwise at first."""
+    return any(event["works"] is works for event in logged(server, "dns_changed"))
+
+
+@contextlib.contextmanager
+def house_with(zone, mode, *further):
+    host, port = zone.address
+    options = ["--authentication", mode, "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
+    with testing.server("--hostname", "mx.here.example", *options, *further) as server:
+        house = House(server)
+        wait_until(lambda: knows(server, works=not zone.silent))
+        yield house
+        house.connect.close()
+
+
+@pytest.fixture(scope="module")
+def recording():
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "record") as house:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def enforcing():
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "enforce") as house:
+        yield house
+
+
+def send(house, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
+    """Send a message; returns its id."""
+    with Client(house.server, peer) as client:
+        client.ehlo("mx.example.com")
+        client.mail(sender, mail_options)
+        client.rcpt(address, rcpt_options)
+        code, said = client.data(message)
+    if code != 250:
+        raise smtplib.SMTPDataError(code, said)
+    return said.split()[1].decode()
+
+
+def told(house, message_id):
+    """The verdicts in the trace, and the whole message as the inspection API tells it."""
+    found = house.json(f"messages/{message_id}")
+    (checked,) = [event for event in found["trace"] if event["event"] == "checked"]
+    return (checked["spf"], checked["dkim"], checked["dmarc"]), found
+
+
+def copy(house, message_id, address):
+    return house.get(f"messages/{message_id}/raw", address=address).body
+
+
+def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
+    alias, primary = recording.linked_pair()
+    message = sign()
+    message_id = send(recording, alias, message, peer=GOOD)
+    verdicts, _ = told(recording, message_id)
+    assert verdicts == ("pass (example.com)", "pass (example.com)", "pass (example.com)")
+    for address in (alias, primary):
+        header, _, _ = copy(recording, message_id, address).partition(message)
+        assert b"\r\nAuthentication-Results: mx.here.example;\r\n\tspf=pass smtp.mailfrom=example.com;\r\n" in header
+        assert b"\r\n\tdmarc=pass header.from=example.com" in header
+        assert copy(recording, message_id, address).endswith(message)
+
+
+def test_a_large_message_is_checked_like_a_small_one(recording):
+    address = recording.new_address()
+    message_id = send(recording, address, sign(MESSAGE + b"x" * 70 + b"\r\n" * 200_000), peer=STRANGER)
+    assert told(recording, message_id)[0] == ("fail (example.com)", "pass (example.com)", "pass (example.com)")
+
+
+def test_a_forged_message_is_recorded_as_such_and_delivered(recording):
+    address = recording.new_address()
+    message_id = send(recording, address, MESSAGE, peer=STRANGER)
+    assert told(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
+
+
+def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_stay(recording):
+    address = recording.new_address()
+    forged = b"Authentication-Results: MX.here.example; dmarc=pass header.from=example.com\r\n"
+    foreign = b"Authentication-Results: list.example; dkim=pass header.d=example.com\r\n"
+    message_id = send(recording, address, forged + foreign + MESSAGE, peer=STRANGER)
+    _, found = told(recording, message_id)
+    assert found["authentication_results"] == ["list.example; dkim=pass header.d=example.com"]
+    assert found["trace"][0]["forged_authentication_results"] == 1
+    assert copy(recording, message_id, address).endswith(forged + foreign + MESSAGE)
+
+
+def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_that_is_enforced(enforcing):
+    address = enforcing.new_address()
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, address, MESSAGE, peer=STRANGER)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error.startswith(b"5.7.26 Neither SPF nor DKIM speaks for the domain in From")
+    assert enforcing.json("messages", address=address)["messages"] == []
+    assert send(enforcing, address, sign(), peer=STRANGER)
+    assert send(enforcing, address, MESSAGE, peer=GOOD)
+
+
+EVIL = "x@evil.example"
+"""A sender whose domain has no records."""
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Ann <ann@example.com>",
+        "ann@example.com <ann@example.com>",
+        "Doe, Ann <ann@example.com>",
+        '"Ann <ann@example.com>',
+        "Ann (Sales <ann@example.com>",
+        f"Ann <ann@example.com>, {EVIL}",
+        f"<ann@example.com> <{EVIL}>",
+        f"ann@example.com <{EVIL}>",
+        f"ann@example.com; {EVIL}",
+        f"Ann <ann@example.com>\r\nFrom: {EVIL}",
+        f"{EVIL}\r\nFrom: Ann <ann@example.com>",
+        "ann＠example.com",
+        "ann@ｅｘａｍｐｌｅ.com",
+    ],
+)
+def test_a_malformed_from_field_does_not_switch_the_refusal_off(enforcing, field):
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), f"From: {field}\r\n\r\nx\r\n".encode(), peer=STRANGER, sender=EVIL)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error.startswith(b"5.7.26 ")
+
+
+@pytest.mark.parametrize("field", ["ann@example.com <ann@example.com>", "Doe, Ann <ann@example.com>", "Ann" * 30])
+def test_an_honest_from_field_that_is_malformed_is_accepted(enforcing, field):
+    address = enforcing.new_address()
+    message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=GOOD)
+    assert (told(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
+
+
+def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recording):
+    message = f"From: {', '.join(f'a@{number}.example' for number in range(9))}\r\n\r\nx\r\n".encode()
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+    assert refused.value.smtp_code == 550
+    assert refused.value.smtp_error.startswith(b"5.7.1 From names too many domains or addresses")
+    assert refused.value.smtp_error.endswith(b"; 8 domains at most")
+    assert send(recording, recording.new_address(), message, peer=STRANGER)
+
+
+def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for_now(enforcing):
+    address = enforcing.new_address()
+    message = b"From: bob@broken.example via List <ann@example.com>\r\n\r\nx\r\n"
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, address, message, peer=GOOD)
+    assert refused.value.smtp_code == 451
+    assert refused.value.smtp_error.startswith(b"4.7.0 From is unclear")
+    assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
+
+
+def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothing_is_enforced(enforcing, recording):
+    message = b"From: bob@broken.example\r\n\r\nx\r\n"
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+    assert refused.value.smtp_code == 451
+    assert refused.value.smtp_error.startswith(b"4.7.0 The DNS of the domain in From does not answer now")
+    address = recording.new_address()
+    message_id = send(recording, address, message, peer=STRANGER)
+    assert told(recording, message_id)[0][2] == "temperror (broken.example)"
+
+
+def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
+    address = enforcing.new_address()
+    with pytest.raises(smtplib.SMTPDataError):
+        send(enforcing, address, MESSAGE + b"x" * 70 + b"\r\n" * 200_000, peer=STRANGER)
+    assert enforcing.json("messages", address=address)["messages"] == []
+
+
+def test_mail_from_this_machine_is_not_checked(enforcing):
+    address = enforcing.new_address()
+    message_id = send(enforcing, address, MESSAGE, peer="127.0.0.9")
+    assert "checked" not in [event["event"] for event in enforcing.json(f"messages/{message_id}")["trace"]]
+    assert b"Authentication-Results" not in copy(enforcing, message_id, address)
+
+
+FORGED = b"Authentication-Results: mx.here.example; dmarc=pass header.from=example.com\r\n"
+
+
+def first_results(octets):
+    """The value of the first `Authentication-Results` field, unfolded."""
+    return message_from_bytes(octets)["Authentication-Results"].replace("\r\n", "")
+
+
+def none_because(reason):
+    return f"mx.here.example; none\t({reason})"
+
+
+@pytest.fixture(scope="module")
+def without_dns():
+    with Zone(zone_of()) as zone:
+        zone.silent = True
+        yield zone
+
+
+def is_taken(house, address, message):
+    """Whether a message is taken, and not deferred."""
+    try:
+        return bool(send(house, address, message, peer=STRANGER))
+    except smtplib.SMTPDataError as refused:
+        if refused.smtp_code == 451:
+            return False
+        raise
+
+
+FLOOD = 24
+"""Messages at the same time, more than one network may have checked."""
+
+
+def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
+    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+        zone.silent_below = "slow.example"
+        address = house.new_address()
+
+        def flood(number):
+            silent = f"{number}.slow.example"
+            message = f"From: a@{silent}\r\n\r\nx\r\n".encode()
+            try:
+                return send(house, address, message, peer="203.0.113.66", sender=f"a@{silent}")
+            except smtplib.SMTPDataError as refused:
+                return refused.smtp_code
+
+        with ThreadPoolExecutor(FLOOD) as threads:
+            flooding = [threads.submit(flood, number) for number in range(FLOOD)]
+            wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                send(house, address, MESSAGE, peer=STRANGER)
+            assert refused.value.smtp_code in {550, 451}  # the latter on a machine that takes seconds for a check
+            wait_until(lambda: is_taken(house, address, sign()))
+            assert [each.result() for each in flooding] == [451] * FLOOD
+        assert len(house.json("messages", address=address)["messages"]) == 1
+
+
+def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
+    with house_with(without_dns, "enforce") as house:
+        address = house.new_address()
+
+        def is_deferred(why):
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                send(house, address, MESSAGE, peer=STRANGER)
+            assert refused.value.smtp_code == 451
+            assert refused.value.smtp_error.startswith(b"4.7.0 Who has sent this cannot be checked now (")
+            return why in refused.value.smtp_error
+
+        wait_until(lambda: is_deferred(b"(the DNS does not answer); please try again"))
+        assert house.json("messages", address=address)["messages"] == []
+        wait_until(lambda: house.get("trace", what=address).status == 200)  # it is told a second later
+        refusal = house.json("trace", what=address)["refusals"][0]
+        assert refusal["stage"] == "message"
+        assert refusal["unchecked"] in refusal["reply"]
+
+
+def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(without_dns):
+    with house_with(without_dns, "record") as house:
+        address = house.new_address()
+        message_id = send(house, address, FORGED + MESSAGE, peer=STRANGER)
+        trace = house.json(f"messages/{message_id}")["trace"]
+        assert "checked" not in [event["event"] for event in trace]
+        assert trace[0]["unchecked"] in {"the DNS does not answer", "the process that checks messages does not run"}
+        assert first_results(copy(house, message_id, address)) == none_because(trace[0]["unchecked"])
+        assert copy(house, message_id, address).endswith(FORGED + MESSAGE)
+
+
+@pytest.mark.parametrize("proxied", [("--proxy-networks", "127.0.0.1/32"), ()])
+def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
+    with testing.server("--hostname", "mx.here.example", "--trusted-networks", "", *proxied) as server:
+        house = House(server)
+        alias, primary = house.linked_pair()
+        if proxied:
+            message_id = send(house, alias, FORGED + MESSAGE, peer=STRANGER)
+        else:
+            message_id = house.deliver(FORGED + MESSAGE, alias)
+        for address in (alias, primary):
+            octets = copy(house, message_id, address)
+            assert first_results(octets) == none_because("this server checks no senders")
+            assert octets.endswith(FORGED + MESSAGE)
+        found = house.json(f"messages/{message_id}")
+        assert found["authentication_results"] == []
+        assert found["trace"][0]["forged_authentication_results"] == 1
+        assert "unchecked" not in found["trace"][0]
+        house.connect.close()
+
+
+def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked():
+    with testing.server("--hostname", "mx.here.example") as server:
+        house = House(server)
+        address = house.new_address()
+        message_id = house.deliver(MESSAGE, address)
+        assert b"Authentication-Results" not in copy(house, message_id, address)
+        house.connect.close()
+
+
+def test_a_notice_is_not_sent_to_this_machine_because_an_outside_domain_says_that_its_mail_server_is_here(tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text(
+        '[[route]]\nmatch = "*"\nto = "smtp://127.0.0.1:1"\nfault = "permfail"\n'
+        '[delivery]\nbounces_via = { to = "mx:" }\n'
+    )
+    records = {"evil.example": {"TXT": ["v=spf1 +all"], "MX": ["10 localhost."]}}
+    with Zone(records) as zone, house_with(zone, "record", "--config", str(file)) as house:
+        message = b"From: x@evil.example\r\n\r\nx\r\n"
+        send(house, house.new_address(), message, peer=STRANGER, sender="x@evil.example")
+        (notice,) = wait_until(lambda: [each for each in house.json("queue")["deliveries"] if each["because"]])
+        assert (notice["to"], notice["destination"]) == ("x@evil.example", "mx:evil.example")
+        assert "at connect: forbidden: The DNS names a host with a private address" in notice["because"]

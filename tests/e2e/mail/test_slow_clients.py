@@ -1,0 +1,94 @@
+"""Slow clients at a real server with short limits: it ends their connections, and serves others meanwhile."""
+
+import base64
+import contextlib
+import json
+import smtplib
+import socket
+import sys
+import time
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.http_server import all_of
+from tests.kit.servers.running import house_started_by
+
+pytestmark = pytest.mark.slow
+
+LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 400_000
+
+
+def impatient(command):
+    """A server that has short times for HTTP clients."""
+    assert command[:3] == [sys.executable, "-m", "waypost.testing.attached"]
+    return [sys.executable, "-m", "tests.kit.servers.impatient_server", *command[3:]]
+
+
+@pytest.fixture(scope="module")
+def house():
+    with house_started_by(impatient) as house:
+        yield house
+
+
+def connected(house, octets, receive_buffer=0):
+    host, _, port = house.server.run.http.rpartition(":")
+    client = socket.socket()
+    client.settimeout(PATIENCE)
+    if receive_buffer:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.connect((host, int(port)))
+    client.sendall(octets)
+    return client
+
+
+def reasons(house):
+    lines = map(json.loads, house.server.log.read_text(encoding="utf-8").splitlines())
+    return [line["reason"] for line in lines if line["event"] == "http_connection_closed"]
+
+
+def is_serving_others(house):
+    """Whether mail is taken and a call answered."""
+    address = house.new_address()
+    with smtplib.SMTP(*house.server.smtp, timeout=PATIENCE) as client:
+        return client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
+
+
+def octet_by_octet(client):
+    """Send octets for as long as the server reads them; returns what it says then."""
+    give_up = time.monotonic() + PATIENCE
+    client.settimeout(0.05)
+    while time.monotonic() < give_up:
+        with contextlib.suppress(TimeoutError):
+            return client.recv(65536)
+        client.sendall(b"x")
+    raise AssertionError("the connection stays open")
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "body"),
+        (b"POST /x HTTP/1.1\r\nHost: x\r\nX-Padding: ", "header"),
+    ],
+)
+def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwhile(house, head, what):
+    with connected(house, head) as client:
+        assert is_serving_others(house)
+        assert octet_by_octet(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    wait_until(lambda: f"the {what} of the request did not come in time" in reasons(house))
+
+
+def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_served_meanwhile(house):
+    address = house.new_address()
+    message_id = house.deliver(LARGE, address)
+    key = house.server.profile.key
+    shown = base64.b64encode(f"{key.id}:{key.secret}".encode())
+    path = f"/_waypost/messages/{message_id}/raw?address={address}".encode()
+    with connected(
+        house, b"GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n\r\n" % (path, shown), 4096
+    ) as client:
+        assert is_serving_others(house)
+        wait_until(lambda: "the client did not read the response in time" in reasons(house))
+        assert len(all_of(client)) < len(LARGE)
+    assert house.raw(message_id, address).endswith(LARGE)

@@ -1,0 +1,66 @@
+"""Subaddressing on a real server, by command line and by settings file."""
+
+import json
+
+import pytest
+
+from tests.kit.servers.running import House, waypost
+from waypost.testing import server as waypost_server
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+
+
+@pytest.fixture(scope="module", params=["command line", "settings file"])
+def subaddressed(request, tmp_path_factory):
+    """A server where example.com has subaddresses."""
+    file = tmp_path_factory.mktemp("settings") / "waypost.toml"
+    file.write_text('subaddressing = "example.com"\n')
+    options = ("--subaddressing", "example.com") if request.param == "command line" else ("--config", str(file))
+    with waypost_server(*options) as server:
+        house = House(server)
+        yield house
+        house.connect.close()
+
+
+def tagged(address, tag):
+    local, _, domain = address.partition("@")
+    return f"{local}+{tag}@{domain}"
+
+
+def test_no_domain_has_subaddresses_by_default(house):
+    sent_to = tagged(house.new_address(), "order")
+    assert house.rcpt(sent_to)[0] == 550
+    assert house.rcpt(sent_to)[1].startswith(b"5.1.1 ")
+    assert house.json("explain", address=sent_to)["accepted"] is False
+
+
+def test_mail_with_a_subaddress_arrives_and_everything_says_by_which_rule(subaddressed):
+    alias, primary = subaddressed.linked_pair()
+    sent_to = tagged(alias, "Order")
+    message_id = subaddressed.deliver(HELLO, sent_to)
+    (kept,), (forwarded,) = subaddressed.inbox(alias), subaddressed.inbox(primary)
+    assert (kept["id"], kept["to"]) == (forwarded["id"], forwarded["to"]) == (message_id, sent_to)
+    assert f"\r\n\tfor <{sent_to}>".encode() in subaddressed.raw(message_id, alias).replace(b"\r\n  ", b"\r\n\t")
+    rule = f"{sent_to} is {alias} with a subaddress, which example.com has (--subaddressing)."
+    for command in (("explain", sent_to), ("trace", sent_to), ("trace", message_id)):
+        done = waypost(*command, "--data", subaddressed.server.data)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count(rule) == 2
+
+
+def test_an_email_address_of_its_own_wins(subaddressed):
+    address = subaddressed.new_address()
+    sent_to = tagged(address, "order")
+    subaddressed.connect.create_email_address(InstanceId=subaddressed.instance_id, EmailAddress=sent_to)
+    message_id = subaddressed.deliver(HELLO, sent_to)
+    assert subaddressed.ids_at(sent_to) == [message_id]
+    assert subaddressed.inbox(address) == []
+
+
+def test_another_domain_has_no_subaddresses(subaddressed):
+    address = "support@example.org"
+    subaddressed.connect.create_email_address(InstanceId=subaddressed.instance_id, EmailAddress=address)
+    assert subaddressed.rcpt(address)[0] == 250
+    assert subaddressed.rcpt(tagged(address, "order"))[0] == 550
+    done = waypost("explain", tagged(address, "order"), "--json", "--data", subaddressed.server.data)
+    assert json.loads(done.stdout)["accepted"] is False

@@ -1,0 +1,363 @@
+"""Where did my mail go, and where would it go? `waypost trace`, `waypost explain`, `waypost routes test`."""
+
+import json
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.kit.peers.mail_sink import Sink
+from tests.kit.servers.failing_deliveries import Commands, late_house
+from waypost.app.mail import trace
+from waypost.cli import timeline
+from waypost.cli.commands import probe
+from waypost.domain.mail.delivery import Event
+
+HELLO = b"Message-ID: <%s>\r\nSubject: hello\r\n\r\nHello.\r\n"
+SIGNED = b"From: Ann <ann@client.example>\r\nDKIM-Signature: v=1; d=client.example; s=x; b=y\r\n\r\nHello.\r\n"
+
+
+@pytest.fixture(scope="module")
+def sink():
+    with Sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory, sink):
+    with late_house(tmp_path_factory.mktemp("late"), sink.to) as house:
+        house.sink = sink.to
+        yield house
+
+
+# The trace.
+
+
+def test_the_life_of_a_message_is_told_line_by_line(late, commands):
+    address = late.make("late.example")
+    message_id = late.deliver(HELLO % b"life@client.example", address)
+    late.settle()
+    lines = commands("trace", message_id).splitlines()
+    assert lines[0].startswith(f"Message {message_id}, received 2")
+    assert lines[1:5] == [
+        "  from       <a@client.example>",
+        f"  to         <{address}>",
+        "  subject    hello",
+        f"  queued     {address}  (by smtp://127.0.0.1:1)",
+    ]
+    told = [line.partition("Z  ")[2] for line in lines if "Z  " in line]
+    assert told[0].startswith("accepted from 127.0.0.1 (client.example) by ESMTP, ")
+    assert told[1] == f"queued for {address}, by smtp://127.0.0.1:1"
+    assert told[2].startswith(f"attempt 1 for {address} did not succeed; the next one is at 2")
+    assert "      A FAULT ON PURPOSE: tempfail (injected)" in lines
+    reply = "smtp://127.0.0.1:1 at end: 451 4.3.0 this is a fault that the route injects; nothing was sent"
+    assert [line.strip() for line in lines].count(reply) == 1
+
+    late.advance("6d")
+    printed = commands("trace", message_id)
+    assert f"  dead       {address}" in printed
+    assert f"given up for {address} after attempt " in printed
+    assert "      Not delivered in 5 days. The last time: " in printed
+    assert f"nobody was sent a notice about {address} (failed)" in printed
+
+
+def test_mail_is_found_by_its_id_its_message_id_and_its_address(late, commands):
+    primary, alias = late.make("both.example"), late.make("both.example", "help")
+    late.link(alias, primary)
+    message_id = late.deliver(HELLO % b"found@client.example", alias)
+    late.settle()
+    for what in (message_id, "found@client.example", "<found@client.example>", alias, primary, primary.upper()):
+        found = commands.json("trace", what)
+        assert [message["id"] for message in found["messages"]] == [message_id]
+        assert found == late.json("trace", what=what)
+    assert found["messages"][0]["message_id"] == "found@client.example"
+    assert {one["status"] for one in found["messages"][0]["deliveries"]} == {"dead"}
+
+
+def test_mail_is_found_by_a_message_id_that_the_standard_does_not_allow(late, commands):
+    address = late.make("odd-ids.example")
+    for header, what in [(b"42@scanner.example", "42@scanner.example"), (b'<"a  b"@x.example>', '<"a  b"@x.example>')]:
+        message_id = late.deliver(b"Message-ID: " + header + b"\r\n\r\nHello.\r\n", address)
+        assert [message["id"] for message in commands.json("trace", what)["messages"]] == [message_id]
+
+
+def test_of_several_messages_the_newest_is_told_first(late, commands):
+    address = late.new_address()
+    ids = [late.deliver(HELLO % b"several@client.example", address) for _ in range(3)]
+    found = commands.json("trace", address, "--limit", "2")["messages"]
+    assert [message["id"] for message in found] == ids[:0:-1]
+    assert commands("trace", address).count("Message ") == 3
+
+
+def test_mail_that_was_refused_is_told_too(late, commands):
+    late.new_address()
+    assert late.rcpt("nobody@example.com")[0] == 550
+    late.wait_for_refusals("nobody@example.com")
+    printed = commands("trace", "Nobody@example.com")
+    assert printed.startswith("Refused 2")
+    assert ", for <nobody@example.com>\n  from       <a@client.example>, by 127.0.0.1 (client.example)\n" in printed
+    assert "  reply      550 5.1.1 No such address here" in printed
+    (refusal,) = commands.json("trace", "nobody@example.com")["refusals"]
+    assert (refusal["stage"], refusal["to"]) == ("rcpt", "nobody@example.com")
+
+
+def test_mail_that_was_refused_is_not_told_to_another_account_that_makes_the_address_or_one_in_its_domain(
+    late, commands
+):
+    gone = late.make("leavers.example", "whistle")
+    kept = late.make("leavers.example", "kept")
+    late.delete(gone)
+    typo = "whistel@leavers.example"
+    received = b"Received: from a.example by b.example\r\n" * 101
+    assert (late.rcpt(gone)[0], late.rcpt(typo)[0], late.send(received + HELLO % b"x@y.example", kept)[0]) == (
+        550,
+        550,
+        554,
+    )
+    for address in (gone, typo, kept):
+        late.wait_for_refusals(address)
+
+    _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--json")
+    made = json.loads(out)
+    key = (made["AccessKeyId"], made["SecretAccessKey"])
+    other = boto3.client(
+        "connect",
+        **late.server.client_arguments
+        | {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]},
+        config=Config(proxies={}, retries={"total_max_attempts": 1}),
+    )
+    settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
+    instance_id = other.create_instance(**settings)["Id"]
+    with pytest.raises(other.exceptions.ResourceConflictException):
+        other.create_email_address(InstanceId=instance_id, EmailAddress="neighbour@leavers.example")
+    late.delete(kept)  # now the domain is free
+    for address in ("neighbour@leavers.example", gone, typo, kept):
+        other.create_email_address(InstanceId=instance_id, EmailAddress=address)
+    for address in (gone, typo, kept):
+        assert late.get("trace", what=address, key=key).status == 404
+        assert len(late.json("trace", what=address)["refusals"]) == 1
+
+
+def test_a_loop_is_refused_with_its_way(late, commands):
+    address = late.make("late.example")
+    received = b"Received: from a.example by b.example\r\n" * 101
+    assert late.send(received + HELLO % b"loop@client.example", address)[0] == 554
+    late.wait_for_refusals(address)
+    printed = commands("trace", address)
+    assert "  reply      554 5.4.6 " in printed
+    assert "  path       b.example → " in printed
+
+
+def test_what_nobody_knows_of_is_said(commands):
+    assert commands.refused("trace", "unknown@elsewhere.example").startswith("Nothing is known here about unknown@")
+    assert "No message 01a205b2" in commands.refused("trace", "01a205b2-77e9-768b-ae85-598d81456faf")
+
+
+def test_what_strangers_wrote_does_no_harm_to_a_terminal():
+    evil = "\x1b]0;\x07\u202e\n"
+    event = {"at": "2026", "event": "late bounce", "address": evil, "bounce": evil, "reply": evil, "anything": evil}
+    refused = {"at": "2026", "from": evil, "to": evil, "peer": evil, "helo": evil, "stage": "rcpt", "reply": evil}
+    for line in (*timeline.told(event), *timeline.refusal(refused | {"path": evil})):
+        assert line.isprintable()
+
+
+def test_who_said_what_is_told_as_far_as_it_is_known():
+    def said(**details):
+        return list(timeline.told({"at": "2026", "event": "late bounce", "address": "a", "bounce": "b"} | details))[1]
+
+    assert said(reply="552 full") == "      far end reported: 552 full"
+    assert said(reply="552 full", peer="mx", stage="end") == "      mx at end: 552 full"
+    assert said(reply=" full", peer="mx", stage="connect") == "      mx at connect: full"
+    in_a_maildir = {"destination": "maildir:/mail", "peer": "/mail", "stage": "stored"}
+    assert said(reply="It was there already.", **in_a_maildir) == "      /mail: It was there already."
+
+
+def test_everything_that_can_be_in_a_trace_has_its_words():
+    kinds = {value for name, value in vars(trace).items() if name.isupper() and isinstance(value, str)} | set(Event)
+    assert set(timeline._HEADS) == kinds
+
+
+# The explanation.
+
+
+def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, commands, tmp_path):
+    alias, primary = late.new_address("help"), late.make("out.example")
+    late.link(alias, primary)
+    file = tmp_path / "message.eml"
+    file.write_bytes(SIGNED)
+    printed = commands("explain", alias, "--from", "ann@client.example", "--message", file)
+    assert printed.splitlines()[:3] == [
+        f"Mail for {alias} would be accepted.",
+        f"  direct -> {alias}",
+        f"  forwarded through {alias} -> {primary}, by {late.sink}",
+    ]
+    assert "      the route of the settings file for *@out.example\n" in printed
+    assert "      sender rewritten, into bounces.mail.example: client.example says by SPF" in printed
+    assert "      SPF   pass: " in printed
+    dkim = (
+        "as it was: what client.example has signed is sent octet for octet, so if the signature is good now, it stays"
+    )
+    assert f"      DKIM  pass: {dkim} so\n" in printed
+    assert "      DMARC pass: if the signature is good, for it is of client.example, the domain in From\n" in printed
+    assert "  The message has 0 Received lines; 100 is the most.\n" in printed
+    assert "no header field" not in printed
+
+
+def test_an_explanation_for_programs_has_all_of_it(late, commands):
+    address = late.make("both.example")
+    found = commands.json("explain", address, "--from", "")
+    assert found == late.json("explain", address=address, **{"from": "<>"})
+    assert found["deliveries"] == [
+        {
+            "address": address,
+            "email_address_id": late.ids[address],
+            "reason": "direct",
+            "via": None,
+            "in_inbox": True,
+            "route": {"match": "*@both.example", "to": "lmtp://127.0.0.1:1", "number": None, "fault": "permfail"},
+            "destination": "lmtp://127.0.0.1:1",
+            "sender": {"rewritten_to": None, "because": "the null sender is never rewritten"},
+            "expected": None,
+        }
+    ]
+    assert (found["accepted"], found["loop"]) == (True, None)
+
+
+def test_without_a_sender_and_a_message_it_is_said_what_it_depends_on(late, commands):
+    printed = commands("explain", late.make("late.example"))
+    assert "      A FAULT ON PURPOSE: tempfail\n" in printed
+    assert "      SPF   unknown: it depends on the sender\n" in printed
+    assert "      DKIM  unknown: it depends on the message\n" in printed
+
+
+def test_what_is_explained_is_what_happens(late, sink):
+    address = late.make("out.example")
+    for sender in ("ann@client.example", "ann@ours.example", ""):
+        (delivery,) = late.json("explain", address=address, **{"from": sender})["deliveries"]
+        late.deliver(HELLO % b"happens@client.example", address, sender=sender)
+        late.settle()
+        sent = sink.last_for(address).sender
+        assert sent.rpartition("@")[2] == (delivery["sender"]["rewritten_to"] or sender.rpartition("@")[2])
+
+
+def test_a_rewritten_sender_is_explained(late, sink):
+    address = late.make("out.example")
+    message_id = late.deliver(HELLO % b"rewritten@client.example", address)
+    late.settle()
+    rewritten = sink.last_for(address).sender
+    found = late.json("explain", address=rewritten)
+    assert found["accepted"] is False
+    assert found["because"][0].startswith(
+        f"{rewritten} is the sender of message {message_id}, as we have rewritten it."
+    )
+    assert late.json("explain", address=rewritten, **{"from": ""})["accepted"] is True
+    found = late.json("explain", address=rewritten, **{"from": "ann@client.example"})
+    assert found["accepted"] is False
+    assert found["because"] == [f"{rewritten} is no email address of account 000000000000."]
+
+
+def test_the_route_that_was_set_by_command_is_named_by_its_number(late, commands):
+    address = late.make("set.example")
+    commands("routes", "add", "*@other.example", "lmtp://127.0.0.1:1", "--unchecked")
+    said = commands("routes", "add", "*@set.example", "lmtp://127.0.0.1:1", "--unchecked")
+    (delivery,) = commands.json("explain", address)["deliveries"]
+    number = delivery["route"]["number"]
+    assert number >= 2
+    assert said.startswith(f"Route {number} is set: ")
+    assert f"      route {number} for *@set.example\n" in commands("explain", address)
+
+
+def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, tmp_path):
+    address = late.make("out.example")
+    late.deliver(HELLO % b"circle@client.example", address)
+    late.settle()
+    file = tmp_path / "message.eml"
+    file.write_bytes(sink.last_for(address).octets.replace(b"\r\n", b"\n"))  # as files have it
+    code, printed, err = commands.run("explain", address, "--message", file)
+    verdict, *further = printed.splitlines()
+    assert (code, err) == (1, "")
+    assert verdict.startswith(f"Mail for {address} would be refused: Mail loop: ")
+    assert further == ["  The message has 1 Received line; 100 is the most."]
+    code, printed, _ = commands.run("explain", address, "--message", file, "--json")
+    assert (code, json.loads(printed)["accepted"]) == (1, False)
+
+
+@pytest.mark.parametrize("octets", [b"", b"\n", b"Hello Ann,\n\nSubject: none\n", b"{}"])
+def test_a_file_that_is_hardly_a_message_is_told_so(late, commands, tmp_path, octets):
+    file = tmp_path / "message.eml"
+    file.write_bytes(octets)
+    printed = commands("explain", late.new_address(), "--message", file)
+    assert printed.endswith("  It has no header field at its beginning: is the file a message?\n")
+
+
+def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):
+    said = commands.refused("explain", late.new_address(), "--message", tmp_path / "none.eml")
+    assert said == f"{tmp_path}/none.eml cannot be read: No such file or directory."
+
+
+# The probe.
+
+
+def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
+    address = late.make("out.example")
+    lines = commands("routes", "test", address).splitlines()
+    assert lines[0].endswith(f" was accepted for {address}.")
+    assert f"queued for {address}, by {sink.to}" in lines[3]
+    assert any(line.endswith(f"delivered to {address} by {sink.to}, with attempt 1") for line in lines)
+    probe = sink.last_for(address)
+    assert (probe.sender, probe.recipient) == ("", address)
+    assert f"Subject: Test of the route for {address}\r\n".encode() in probe.octets
+    assert b"This message can be deleted." in probe.octets
+
+
+@pytest.mark.parametrize(
+    ("domain", "now"), [("late.example", "waits for its next attempt"), ("never.example", "was given up")]
+)
+def test_a_probe_that_does_not_arrive_is_told_so(late, commands, domain, now):
+    address = late.make(domain)
+    code, out, err = commands.run("routes", "test", address)
+    assert (code, err) == (1, f"waypost: The delivery to {address} {now}.\n")
+    assert "A FAULT ON PURPOSE" in out
+
+
+def test_nobody_waits_longer_for_a_probe_than_he_wants(late, commands):
+    address = late.make("slow.example")
+    commands("routes", "add", "*@slow.example", late.sink, "--fault", "slow", "--unchecked")
+    code, out, err = commands.run("routes", "test", address, "--wait", "0")
+    assert (code, err) == (1, f"waypost: The delivery to {address} was not tried yet.\n")
+    assert "did not succeed" not in out
+
+
+def test_a_probe_without_news_says_what_it_waits_for(late, commands, monkeypatch):
+    address = late.make("hanging.example")
+    commands("routes", "add", "*@hanging.example", late.sink, "--fault", "slow", "--unchecked")
+    monkeypatch.setattr(probe, "SAY_AFTER", 0.0)
+    code, _, err = commands.run("routes", "test", address, "--wait", "1")
+    told, result = err.splitlines()
+    assert told.startswith(f"No attempt has ended yet for {address}. Waiting for at most 1 s in all (--wait).")
+    assert (code, result) == (1, f"waypost: The delivery to {address} was not tried yet.")
+
+
+def test_a_probe_is_told_to_programs_as_a_whole(late, commands):
+    address = late.new_address()
+    found = commands.json("routes", "test", address)
+    assert [one["status"] for one in found["deliveries"]] == ["delivered"]
+    assert late.ids_at(address) == [found["id"]]
+
+
+def test_a_probe_for_nobody_is_not_sent(commands):
+    said = commands.refused("routes", "test", "unknown@example.com")
+    assert said == "unknown@example.com is no email address of account 000000000000."
+
+
+def test_a_probe_finds_a_server_that_wants_tls(tmp_path, capsys, monkeypatch):
+    from tests.kit.servers.failing_deliveries import LateHouse
+    from waypost import testing
+
+    with testing.server("--tls-certificate", "self-signed", "--tls-required", "yes") as server:
+        house = LateHouse(server)
+        commands = Commands(server.data, capsys, monkeypatch)
+        found = commands.json("routes", "test", house.make("bücher.example"))
+        house.connect.close()
+    assert found["protocol"] == "UTF8SMTPS"
+    assert json.dumps(found).count("delivered") >= 2

@@ -1,0 +1,31 @@
+"""Trusted networks with a real process: whose sender is told that mail has failed."""
+
+import pytest
+
+from tests.kit.servers.failing_deliveries import LateHouse
+from waypost import testing
+
+SETTINGS = """
+[[route]]
+match = "*@never.example"
+to = "smtp://127.0.0.1:1"
+fault = "permfail"
+"""
+NOBODY = "nothing proves that the message is from its sender"
+
+
+@pytest.mark.parametrize("trusted", ["", "192.0.2.0/24", "127.0.0.0/8,::1"])
+def test_a_sender_on_loopback_gets_a_notice_only_if_a_setting_names_its_network(tmp_path, trusted):
+    file = tmp_path / "waypost.toml"
+    file.write_text(SETTINGS)
+    with testing.server("--config", str(file), "--clock", "virtual", "--trusted-networks", trusted) as server:
+        house = LateHouse(server)
+        sender, dead = house.new_address("sender"), house.make("never.example")
+        message_id = house.deliver(b"Subject: hello\r\n\r\nHello.\r\n", dead, sender=sender)
+        house.settle()
+        assert house.dead_ids(dead)
+        told = [event.get("because") for event in house.json(f"messages/{message_id}")["trace"]]
+        is_trusted = trusted.startswith("127")
+        assert (NOBODY in told) is not is_trusted
+        assert [message["reason"] for message in house.inbox(sender)] == (["notice"] if is_trusted else [])
+        house.connect.close()

@@ -1,0 +1,331 @@
+"""A data directory that other users of the machine can change: what a real server and real commands do with it."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import waypost, waypost_process
+from waypost import testing
+from waypost.testing import ServerDied
+
+pytestmark = pytest.mark.slow
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as other users, and give them files")
+
+USER, OTHER = 54321, 54322
+"""Ids of users that no system has."""
+
+SERVE = ("serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off", "--data")
+FILES = ("waypost.sqlite3", "credentials", "master.key", "lock", "run.json", "database", "certificate-key.pem")
+
+
+@pytest.fixture
+def place():
+    """A directory that all users can enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="waypost-test-") as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
+
+
+def refused(data):
+    """What a server says that does not start."""
+    server = testing.Server(data)
+    with pytest.raises(ServerDied) as died:
+        server.start()
+    said = str(died.value).strip().splitlines()
+    assert "Traceback" not in str(died.value)
+    return said[-1]
+
+
+def events_of(server):
+    lines = server.log.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextmanager
+def running_as(user, group, data):
+    """A server that another user runs. Yields what it has printed when it was ready."""
+    command = [sys.executable, "-m", "tests.kit.servers.as_user", str(user), str(group), *SERVE, str(data)]
+    log = data.with_name("server.log")
+    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+        try:
+            wait_until(lambda: b"is ready" in log.read_bytes() or process.poll() is not None, log.read_text)
+            yield log.read_text()
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+
+
+def command_as(user, group, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tests.kit.servers.as_user", str(user), str(group), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def modes_of(data):
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in data.iterdir()}
+
+
+def owners_of(data):
+    return {path.stat().st_uid for path in (data, *data.iterdir())}
+
+
+# Whoever starts it
+
+
+def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
+    data = place / "data"
+    data.mkdir()
+    data.chmod(0o777)
+    assert refused(data) == (
+        f"waypost: The data directory {data} may be written by every user (mode 0777), so it may have what others put "
+        f"there. See that all of it is yours, then: chmod 700 {data}"
+    )
+    assert list(data.iterdir()) == []
+
+
+def test_a_place_where_all_may_exchange_the_directory_is_refused(place):
+    (place / "open").mkdir()
+    (place / "open").chmod(0o777)
+    assert f"is not safe in {place}/open, where every user may put another in its place" in refused(place / "open/data")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_in_place_of_a_file_is_refused_and_what_it_leads_to_stays(place, name):
+    data, victim = place / "data", place / "victim"
+    data.mkdir(0o700)
+    victim.write_text("precious")
+    (data / name).symlink_to(victim)
+    assert refused(data).startswith(f"waypost: {data / name} is a link, and Waypost follows none there.")
+    assert victim.read_text() == "precious"
+    for words in (["keys", "list"], ["routes", "list"]):
+        ended = waypost(*words, "--data", data)
+        assert ended.returncode == 1
+        assert "is a link" in ended.stderr
+    assert victim.read_text() == "precious"
+
+
+def test_a_link_where_a_half_written_file_would_be_is_not_written_through(place):
+    data, victim = place / "data", place / "victim"
+    data.mkdir(0o700)
+    victim.write_text("precious")
+    (data / "run.new").symlink_to(victim)  # no file of this name is ever made
+    (data / "run.01234567.new").symlink_to(victim)
+    assert "run.01234567.new is a link" in refused(data)
+    assert victim.read_text() == "precious"
+
+
+def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server):
+    new_server._options = ("--tls-certificate", "self-signed")
+    new_server.start()
+    new_server.stop()
+    names = sorted(modes_of(new_server.data))
+    for name in names:
+        (new_server.data / name).chmod(0o644)
+    new_server.start()
+    assert set(modes_of(new_server.data).values()) == {0o600}
+    new_server.stop()
+    told = [
+        (Path(line["file"]).name, line["mode"])
+        for line in events_of(new_server)
+        if line["event"] == "file_made_private"
+    ]
+    assert told == [(name, "0644") for name in names]
+    said = new_server.log.read_text(encoding="utf-8")
+    assert f"waypost: Other users could use {new_server.data}/master.key (mode 0644); now only its owner can." in said
+
+
+def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
+    before = os.umask(0)
+    try:
+        new_server.start()
+    finally:
+        os.umask(before)
+    modes = modes_of(new_server.data)
+    assert {"waypost.sqlite3-wal", "waypost.sqlite3-shm", "run.json"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(new_server.data.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_its_group_may_write_starts_with_a_warning(new_server):
+    new_server.data.mkdir()
+    new_server.data.chmod(0o2770)
+    new_server.start()
+    new_server.stop()
+    (told,) = [line for line in events_of(new_server) if line["event"] == "data_directory_shared"]
+    assert (told["directory"], told["mode"], told["level"]) == (str(new_server.data), "2770", "warning")
+    assert "waypost: The group of the data directory may write to it" in new_server.log.read_text(encoding="utf-8")
+
+
+def test_a_directory_that_is_reached_by_a_link_of_its_user_starts(new_server, tmp_path):
+    (tmp_path / "disk").mkdir()
+    new_server.data.symlink_to("disk")
+    new_server.start()
+    assert waypost_process("queue", "--data", new_server.data).returncode == 0
+    new_server.stop()
+    assert (tmp_path / "disk" / "master.key").exists()
+
+
+# Other users
+
+
+@AS_ROOT
+def test_root_does_not_start_in_the_directory_of_another_user(place):
+    data = place / "data"
+    data.mkdir(0o700)
+    os.chown(data, USER, USER)
+    assert refused(data) == (
+        f"waypost: The data directory {data} belongs to the user with id {USER}, but this program runs as root (user "
+        f"id 0). Run it as that user; or, if you know who put it there: chown -R 0 {data}"
+    )
+    assert list(data.iterdir()) == []
+
+
+@AS_ROOT
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_another_user_has_put_there_is_refused(place, name):
+    data = place / "data"
+    data.mkdir(0o700)
+    (data / name).write_text("A" * 43 + "=\n")
+    os.chown(data / name, OTHER, OTHER)
+    assert f"{data / name} belongs to the user with id {OTHER}, but this program runs as root" in refused(data)
+
+
+@AS_ROOT
+def test_another_user_starts_in_their_directory_but_not_in_one_of_somebody_else(place):
+    home, foreign = place / "home", place / "foreign"
+    for path, owner in ((home, USER), (foreign, OTHER)):
+        path.mkdir(0o755)
+        os.chown(path, owner, owner)
+    with running_as(USER, USER, home / "data") as said:
+        assert "is ready" in said
+        assert owners_of(home / "data") == {USER}
+    ended = command_as(USER, USER, *SERVE, foreign)
+    assert ended.returncode == 1
+    assert f"The data directory {foreign} belongs to the user with id {OTHER}" in ended.stderr
+    ended = command_as(OTHER, OTHER, "keys", "list", "--data", home / "data")
+    assert ended.returncode == 1
+    assert f"belongs to the user with id {USER}, but this program runs as the user with id {OTHER}" in ended.stderr
+
+
+@AS_ROOT
+def test_a_container_with_any_user_id_starts_in_a_directory_that_group_root_may_write(place):
+    """As on OpenShift: the directory of the image is root's, and group 0 may write to it."""
+    data = place / "data"
+    data.mkdir()
+    data.chmod(0o770)
+    with running_as(USER, 0, data) as said:
+        assert "is ready" in said
+        assert '"event":"data_directory_shared"' in said
+        assert command_as(USER, 0, "keys", "list", "--data", data).returncode == 0
+        assert waypost_process("keys", "list", "--data", data).returncode == 0  # root, in the same container
+        assert waypost_process("queue", "--data", data).returncode == 0
+        assert owners_of(data) == {0, USER}
+        assert {path.stat().st_uid for path in data.iterdir()} == {USER}
+
+
+@AS_ROOT
+def test_commands_of_root_work_on_the_directory_of_a_server_of_another_user(place):
+    home = place / "home"
+    home.mkdir(0o755)
+    os.chown(home, USER, USER)
+    data = home / "data"
+    with running_as(USER, USER, data):
+        made = waypost_process("keys", "create", "--data", data, "--json")
+        assert made.returncode == 0, made.stderr
+        listed = command_as(USER, USER, "keys", "list", "--data", data)
+        assert json.loads(made.stdout)["AccessKeyId"] in listed.stdout
+        for words in (["env"], ["queue"], ["routes", "list"], ["inbox", "nobody@example.com"]):
+            ended = waypost_process(*words, "--data", data)
+            assert ended.returncode == 0 or "no email address nobody@example.com" in ended.stderr
+        assert owners_of(data) == {USER}
+    # Without a server the command is the one that makes and removes files.
+    made = waypost_process("keys", "create", "--data", data)
+    assert made.returncode == 0, made.stderr
+    assert owners_of(data) == {USER}
+    with running_as(USER, USER, data) as said:
+        assert "is ready" in said
+
+
+@AS_ROOT
+def test_a_link_in_the_directory_of_another_user_leads_root_nowhere(place):
+    home, victim = place / "home", place / "victim"
+    home.mkdir(0o755)
+    os.chown(home, USER, USER)
+    data = home / "data"
+    with running_as(USER, USER, data):
+        pass
+    victim.write_text("precious")
+    for name in ("waypost.sqlite3-wal", "lock", "master.key", "credentials"):
+        kept = place / "kept"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(data, kept)
+        for path in (kept, *kept.iterdir()):
+            os.chown(path, USER, USER)
+        (kept / name).unlink(missing_ok=True)
+        (kept / name).symlink_to(victim)
+        os.chown(kept / name, USER, USER, follow_symlinks=False)
+        ended = waypost_process("keys", "create", "--data", kept)
+        assert ended.returncode != 0
+        assert f"{kept / name} is a link" in ended.stderr
+        assert victim.read_text() == "precious"
+
+
+# The password of a database
+
+
+URLS = [
+    "postgresql://u:SECRETPW@127.0.0.1:1/x",
+    "postgresql://u@127.0.0.1:1/x?password=SECRETPW",
+    "postgresql://u@127.0.0.1:1/x?PASSWORD=SECRETPW",
+    "postgresql://u:SECRETPW@127.0.0.1:1/x?bogus=1",
+    "postgresql://u:SEC%52ETPW@127.0.0.1:notaport/x",
+    "postgres://u:SECRETPW@[::1/x",
+    "postgresql:///x?host=127.0.0.1&port=1&sslpassword=SECRETPW&user=u",
+    "postgresql://u:SECRETPW@127.0.0.1:1,127.0.0.1:2/x",
+    "postgresql://u:SECRETPW/@127.0.0.1:1/x",
+    "mysql://u:SECRETPW@127.0.0.1/x",
+    "u:SECRETPW@127.0.0.1:1",
+    "host=127.0.0.1 port=1 user=u password=SECRETPW",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_command_does_not_tell_the_password_of_a_database(tmp_path, url):
+    pytest.importorskip("psycopg")
+    ended = waypost("keys", "list", "--data", tmp_path / "data", WAYPOST_SERVE_DATABASE=url)
+    assert ended.returncode == 1
+    assert "SECRETPW" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("url", URLS[:4])
+def test_the_password_of_a_database_is_neither_told_nor_kept(tmp_path, url):
+    pytest.importorskip("psycopg")
+    data = tmp_path / "data"
+    ended = waypost_process(*SERVE, data, WAYPOST_SERVE_DATABASE=url)
+    assert ended.returncode == 1
+    assert "SECRETPW" not in ended.stdout + ended.stderr
+    kept = list(data.iterdir()) if data.exists() else []
+    assert [path.name for path in kept if "SECRETPW" in path.read_text(errors="replace")] == []
+
+
+def test_a_settings_file_with_a_database_of_a_wrong_type_does_not_tell_its_password(tmp_path):
+    file = tmp_path / "waypost.toml"
+    file.write_text(f"database = {json.dumps(URLS[:1])}\n")
+    ended = waypost(*SERVE, tmp_path / "data", "--config", file)
+    assert "`database` must be a string" in ended.stderr
+    assert "SECRETPW" not in ended.stdout + ended.stderr

@@ -1,0 +1,72 @@
+"""A real server whose process may open few files: HTTP and mail each have a part of them that the other cannot take."""
+
+import contextlib
+import json
+import smtplib
+import socket
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import house_started_by
+
+FILES = 64
+MANY = 100
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
+
+
+def with_few_files(command):
+    return ["sh", "-c", f'ulimit -n {FILES} && exec "$@"', "sh", *command]
+
+
+@pytest.fixture(scope="module")
+def house():
+    with house_started_by(with_few_files) as house:
+        yield house
+
+
+def place(address):
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+@contextlib.contextmanager
+def connections(address, octets):
+    """As many connections as a client can open, each of which has said this."""
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(MANY):
+            client = stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            with contextlib.suppress(ConnectionError):
+                client.sendall(octets)
+            opened.append(client)
+        yield opened
+
+
+def first_octets(client):
+    with contextlib.suppress(ConnectionError):
+        return client.recv(12)
+    return b""
+
+
+def test_the_server_says_at_its_start_how_many_connections_there_may_be(house):
+    lines = wait_until(
+        lambda: [json.loads(line) for line in house.server.log.read_text().splitlines() if "limited" in line]
+    )
+    assert [(line["connections"], line["http_connections"], line["files"]) for line in lines] == [(10, 10, FILES)]
+
+
+def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(house):
+    address = house.new_address()
+    with connections(place(house.server.run.http), HALF) as clients:
+        assert sum(first_octets(client) == b"HTTP/1.1 503" for client in clients[20:]) > 0
+        with smtplib.SMTP(*house.server.smtp, timeout=PATIENCE) as client:
+            assert client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
+
+
+def test_the_api_answers_while_mail_clients_have_all_their_connections(house):
+    with connections(house.server.smtp, b"") as clients:
+        greetings = [first_octets(client)[:3] for client in clients]
+        assert greetings.count(b"220") == 10
+        assert greetings.count(b"421") > 0
+        assert house.new_address()

@@ -1,0 +1,340 @@
+"""Two real servers on one PostgreSQL database: what one does, the other knows, and neither gets in the other's way."""
+
+import json
+import random
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import psycopg
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.running import MASTER_KEY, restart, running_on, waypost_process
+from tests.kit.stores import postgresql
+from waypost import cli, testing
+from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
+from waypost.store import migrations
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+PASSWORD = "pass%2Fword-of-the-database"
+OTHER_KEY = MASTER_KEY[::-1].replace("=", "") + "="
+ROUNDS = 40
+
+
+@pytest.fixture(scope="module")
+def url():
+    """A database for this module, with a password in its URL, which PostgreSQL does not ask for here."""
+    made = postgresql.new_database().replace("postgres@", f"postgres:{PASSWORD}@")
+    assert PASSWORD in made
+    yield made
+    postgresql.drop_database(made)
+
+
+@pytest.fixture(scope="module")
+def pair(url, tmp_path_factory):
+    """Two servers that were the first on an empty database, both at once."""
+    directory = tmp_path_factory.mktemp("nodes")
+    with running_on(url, directory / "one", directory / "other") as houses:
+        yield houses
+
+
+@pytest.fixture
+def admin(url):
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process, which is quicker: its exit code, and what it said on both outputs."""
+
+    def run(*arguments, key=MASTER_KEY):
+        monkeypatch.setattr(sys, "argv", ["waypost", *map(str, arguments)])
+        monkeypatch.setenv(MASTER_KEY_VARIABLE, key)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def told(command):
+    """The one sentence that the command says before it exits with 1."""
+
+    def run(*arguments, **environment):
+        code, out, sentence = command(*arguments, **environment)
+        assert (code, out, sentence.count("\n")) == (1, "", 1)
+        return sentence
+
+    return run
+
+
+def count(admin, table, condition="true"):
+    return admin.execute(f"SELECT count(*) FROM {table} WHERE {condition}").fetchone()[0]
+
+
+def everything(admin):
+    """All rows of all tables, with the transactions that wrote them."""
+    tables = admin.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+    return {
+        name: admin.execute(f"SELECT xmin::text, ctid::text, t::text FROM {name} AS t ORDER BY ctid").fetchall()
+        for (name,) in tables.fetchall()
+    }
+
+
+# Nodes of one deployment
+
+
+def test_two_first_nodes_at_the_same_time_make_one_key_and_one_instance_and_migrate_once(pair, admin):
+    one, other = pair
+    assert one.instance_id == other.instance_id
+    assert one.server.profile == other.server.profile
+    assert count(admin, "access_keys", "user_name = 'root'") == 1
+    assert count(admin, "instances") == 1
+    steps = len(migrations.known("postgres"))
+    assert admin.execute("SELECT count(*), count(DISTINCT number) FROM migrations").fetchone() == (steps, steps)
+
+
+def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_password(pair, url, admin, tmp_path):
+    keys = count(admin, "access_keys")
+    with running_on(url, tmp_path / "third") as (third,):
+        banner = "".join(third.server._process.stdout.readline() for _ in range(8))
+        assert third.server.profile == pair[0].server.profile
+        assert third.instance_id == pair[0].instance_id
+        assert third.server.run.pid not in {house.server.run.pid for house in pair}
+        assert third.server.run.http not in {house.server.run.http for house in pair}
+        files = sorted(path.name for path in third.server.data.iterdir())
+    assert (count(admin, "access_keys"), count(admin, "instances")) == (keys, 1)
+    assert files == ["credentials", "database", "lock", "run.json"]
+    assert f"access key   in {third.server.data / 'credentials'}" in banner
+    assert "data         postgresql://postgres@/" in banner
+    kept = (third.server.data / "database").read_text(encoding="utf-8")
+    assert "password" not in (banner + kept + third.server.log.read_text(encoding="utf-8")).lower()
+
+
+def test_a_directory_of_one_database_refuses_another(told, tmp_path):
+    directory = DataDirectory(tmp_path / "third")
+    directory.make()
+    directory.remember_database("postgresql://me@host/production")
+    sentence = told("keys", "list", "--data", directory.path, "--database", "postgresql://me@host/typo")
+    assert "belongs to a server on postgresql://me@host/production, which is another database" in sentence
+
+
+def test_a_server_for_tests_does_not_go_to_the_database_of_the_shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://me@nowhere.invalid/production")
+    server = testing.Server(tmp_path / "data")
+    server.start()
+    assert server.stop() == 0
+    assert "nowhere" not in DataDirectory(server.data).data_at
+
+
+def test_a_node_and_its_commands_find_the_database_again_without_being_told(command, pair, url, tmp_path):
+    directory = DataDirectory(tmp_path / "third")
+    directory.make()
+    directory.remember_database(url)
+    again = testing.Server(directory.path)
+    restart(again)
+    assert again.profile == pair[0].server.profile
+    code, listed, _ = command("keys", "list", "--json", "--data", again.data)
+    assert code == 0
+    assert pair[0].server.profile.key.id in [key["id"] for key in json.loads(listed)["keys"]]
+    assert again.stop() == 0
+    assert not directory.database.exists()
+
+
+def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pair, url):
+    one, other = pair
+    code, made, _ = command("keys", "create", "--json", "--data", one.server.data, "--database", url)
+    assert code == 0
+    key = json.loads(made)
+    shown = (key["AccessKeyId"], key["SecretAccessKey"])
+    assert [house.get("instance", key=shown).status for house in (other, one)] == [200, 200]
+    arguments = other.server.client_arguments | {
+        "aws_access_key_id": shown[0],
+        "aws_secret_access_key": shown[1],
+    }
+    client = boto3.client("connect", **arguments, config=botocore.config.Config(proxies={}))
+    assert [each["Id"] for each in client.list_instances()["InstanceSummaryList"]] == [one.instance_id]
+    client.close()
+
+
+@pytest.mark.parametrize("key", [OTHER_KEY, ""], ids=["wrong", "missing"])
+def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair, url, admin, tmp_path, key):
+    before = everything(admin)
+    refused = waypost_process("serve", "--data", tmp_path / "third", "--database", url, **{MASTER_KEY_VARIABLE: key})
+    assert refused.returncode == 1
+    *_, sentence = refused.stderr.splitlines()
+    assert sentence.startswith("waypost: What is sealed in this database (seal check) was sealed with another master")
+    assert "Traceback" not in refused.stderr
+    assert "password" not in refused.stdout + refused.stderr
+    assert everything(admin) == before
+    assert not (tmp_path / "third" / "database").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        (OTHER_KEY, "What is sealed in this database (seal check) was sealed with another master key."),
+        ("", "There is no Waypost in "),
+    ],
+    ids=["wrong", "missing"],
+)
+@pytest.mark.usefixtures("pair")
+def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(told, url, admin, key, sentence):
+    before = everything(admin)
+    command = ("keys", "create", "--data", "nowhere", "--database", url)
+    assert told(*command, key=key).startswith(f"waypost: {sentence}")
+    assert everything(admin) == before
+
+
+# Whose directory is it?
+
+
+def test_a_directory_with_a_database_of_its_own_refuses_another(told, url, tmp_path):
+    (tmp_path / "waypost.sqlite3").touch()
+    sentence = (
+        f"waypost: {tmp_path} has a database of its own, waypost.sqlite3. Choose another directory with --data for a "
+        "server on PostgreSQL.\n"
+    )
+    assert told("keys", "list", "--data", tmp_path, "--database", url) == sentence
+    refused = waypost_process("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith(sentence)
+    assert not (tmp_path / "database").exists()
+
+
+# What one node writes, the other reads
+
+
+def test_a_link_made_on_one_node_is_used_by_the_next_message_at_the_other(pair):
+    one, other = pair
+    alias, primary = one.new_address("help"), one.new_address("support")
+    link = {
+        "InstanceId": one.instance_id,
+        "EmailAddressId": one.ids[primary],
+        "AliasConfiguration": {"EmailAddressId": one.ids[alias]},
+    }
+    forwarded = []
+    for _ in range(20):
+        one.connect.associate_email_address_alias(**link)
+        forwarded.insert(0, other.deliver(HELLO, alias))
+        assert one.ids_at(primary) == forwarded
+        other.connect.disassociate_email_address_alias(**link)
+        one.deliver(HELLO, alias)
+        assert other.ids_at(primary) == forwarded
+    assert len(other.ids_at(alias)) == 40
+
+
+def test_of_four_conflicting_associations_over_both_nodes_exactly_one_wins(pair):
+    winners = conflicting_rounds(pair, ROUNDS)
+    assert winners == [1] * ROUNDS
+
+
+def conflicting_rounds(houses, rounds):
+    """How many of four associations that exclude one another were done, in each round, by all that can be seen."""
+    ids = [houses[0].ids[houses[0].new_address()] for _ in range(5)]
+    barrier = threading.Barrier(4)
+    clients = [client_of(houses[i % len(houses)]) for i in range(4)]
+    winners = []
+
+    def associate(client, primary, alias):
+        barrier.wait(PATIENCE)
+        try:
+            client.associate_email_address_alias(**link(primary, alias))
+        except botocore.exceptions.ClientError as error:
+            return error.response["Error"]["Code"]
+        return primary, alias
+
+    def link(primary, alias):
+        return {
+            "InstanceId": houses[0].instance_id,
+            "EmailAddressId": primary,
+            "AliasConfiguration": {"EmailAddressId": alias},
+        }
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(rounds):
+            common, *others = random.sample(ids, 5)
+            pairs = [(common, each) if random.random() < 0.5 else (each, common) for each in others]
+            outcomes = list(threads.map(associate, clients, *zip(*pairs, strict=True)))
+            done = [outcome for outcome in outcomes if outcome != "ResourceConflictException"]
+            seen = [(each, described) for each in ids for described in aliases_of(random.choice(clients), houses, each)]
+            assert seen == done
+            winners.append(len(done))
+            for pair in done:
+                random.choice(clients).disassociate_email_address_alias(**link(*pair))
+    for client in clients:
+        client.close()
+    return winners
+
+
+def aliases_of(client, houses, email_address_id):
+    described = client.describe_email_address(InstanceId=houses[0].instance_id, EmailAddressId=email_address_id)
+    return [each["EmailAddressId"] for each in described["AliasConfigurations"]]
+
+
+def client_of(house):
+    """A client of a thread's own."""
+    config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1})
+    return boto3.client("connect", **house.server.client_arguments, config=config)
+
+
+# The password
+
+
+def kept_of(url, directory):
+    """What is kept of a URL in the data directory, and shown in the banner."""
+    made = DataDirectory(directory)
+    made.make()
+    made.remember_database(url)
+    return made.data_at
+
+
+@pytest.mark.parametrize("password", ["secret", "se:cr:et", "se%2Fcret", "$ecret=&", "%23secret"])
+def test_a_data_directory_keeps_no_password(password, tmp_path):
+    for url in (f"postgresql://me:{password}@host/name", f"postgresql://me@host/name?user=me&password={password}"):
+        assert kept_of(url, tmp_path / "node").startswith("postgresql://me@host/name")
+        assert "ret" not in kept_of(url, tmp_path / "node")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://host:1?dbname=n&user=me&password=secret", "postgresql://host:1?dbname=n&user=me"),
+        ("postgresql://?host=h&password=secret", "postgresql://?host=h"),
+        ("postgresql://h?dbname=n&sslrootcert=/a/b&password=secret", "postgresql://h?dbname=n&sslrootcert=/a/b"),
+        ("postgresql://me@h/n?pass%77ord=secret", "postgresql://me@h/n"),
+    ],
+)
+def test_a_password_in_the_query_is_not_kept_wherever_the_query_begins(url, shown, tmp_path):
+    assert kept_of(url, tmp_path / "node") == shown
+
+
+@pytest.mark.parametrize("password", ["sec#ret", "sec?ret", "sec[ret"])
+def test_a_data_directory_keeps_no_part_of_a_password_that_libpq_takes_as_it_is(password, tmp_path):
+    url = f"postgresql://me:{password}@host/name"
+    assert psycopg.conninfo.conninfo_to_dict(url)["password"] == password
+    assert kept_of(url, tmp_path / "node") == "postgresql://me@host/name"
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgresql://me:secret@127.0.0.1:1/name",
+        "postgresql://me:secret@127.0.0.1:1/name?sslmode=nonsense",
+        "postgresql://me:secret@127.0.0.1:1/name?nonsense=1",
+        "postgresql://me:sec ret@127.0.0.1:nonsense/name",
+        "postgresql://me:sec%zzret@127.0.0.1/name",
+        "postgresql://me:sec/ret@127.0.0.1/name",
+        "postgresql://me:sec@xyzzy@127.0.0.1/name",
+    ],
+)
+def test_no_error_shows_the_password(told, database, tmp_path):
+    sentence = told("keys", "list", "--data", tmp_path, "--database", database)
+    assert "sec" not in sentence
+    assert "xyzzy" not in sentence

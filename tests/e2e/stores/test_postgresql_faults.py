@@ -1,0 +1,267 @@
+"""PostgreSQL goes away, hangs, and comes back: mail stays with the sender meanwhile, and nobody has to do a thing."""
+
+import http.client
+import re
+import smtplib
+import socket
+import threading
+import time
+import urllib.parse
+import uuid
+from base64 import b64encode
+from collections import Counter
+from contextlib import contextmanager
+
+import botocore.exceptions
+import psycopg
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.servers.running import (
+    ACCEPTED,
+    MASTER_KEY,
+    House,
+    end,
+    fetch,
+    logged,
+    restart,
+    running_on,
+    waypost_process,
+)
+from tests.kit.stores import postgresql
+from tests.kit.stores.counting_proxy import CountingProxy
+from tests.kit.stores.postgresql import OwnServer
+from waypost import testing
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
+
+pytestmark = pytest.mark.slow
+
+HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+LARGE = b"Subject: large\r\n\r\n" + b"0123456789 and so on, up to the end of the line, again and again.\r\n" * 80_000
+AT_ONCE = 20.0
+"""Seconds. A server that waited for its database would take longer: it waits 30 seconds for an answer."""
+
+
+@pytest.fixture(scope="module")
+def database():
+    with OwnServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(database):
+    with CountingProxy(postgresql.address_of(database.url)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def house(database, proxy, tmp_path_factory):
+    """A server that reaches its database through the proxy."""
+    with running_on(proxy.url(database.new_database()), tmp_path_factory.mktemp("node") / "data") as (one,):
+        yield one
+
+
+def is_ready(house):
+    return status(house, "ready") == 200
+
+
+def status(house, page):
+    return fetch(f"{house.server.url}/_waypost/{page}").status
+
+
+def refusal(house):
+    """What the API answers to a call that writes and to one that reads; None for what was done."""
+    answers = []
+    for call in (house.new_address, house.connect.list_instances):
+        try:
+            answers.append(call() and None)
+        except botocore.exceptions.ClientError as error:
+            answers.append((error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]))
+    return answers
+
+
+# At the start
+
+
+def test_a_database_that_is_not_there_at_the_start_is_a_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    refused = waypost_process(
+        *("serve", "--data", tmp_path / "data", "--database", f"postgresql://me:secret@127.0.0.1:{port}/name"),
+        **{MASTER_KEY_VARIABLE: MASTER_KEY},
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "Traceback" not in refused.stderr
+    *_, sentence = refused.stderr.splitlines()
+    assert sentence.startswith(f"waypost: PostgreSQL database name at 127.0.0.1:{port} cannot be used: ")
+    assert "Connection refused" in sentence
+    assert "secret" not in refused.stderr
+
+
+# While it runs
+
+
+def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is_well(house, database):
+    alias, primary = house.linked_pair()
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.ehlo()
+        client.mail("a@client.example")
+        assert client.rcpt(alias)[0] == 250
+        database.stop("immediate")
+        answers = [client.data(HELLO), house.rcpt(alias)]
+        assert refusal(house) == [(503, "ServiceUnavailable")] * 2
+        assert [status(house, page) for page in ("ready", "health")] == [503, 200]
+        assert house.get("messages", address=alias).status == 503
+        database.start()
+        wait_until(lambda: is_ready(house))
+        client.rset()
+        client.mail("a@client.example")
+        client.rcpt(alias)
+        code, text = client.data(HELLO)
+    for refused, reply in answers:
+        assert refused == 451
+        assert reply.startswith(b"4.3.0 ")
+    assert code == 250
+    assert refusal(house) == [None, None]
+    assert house.ids_at(primary) == house.ids_at(alias) == [ACCEPTED.fullmatch(text)["id"].decode()]
+    incidents = {re.search(rb"[0-9a-f-]{36}", reply)[0].decode() for _, reply in answers}
+    wait_until(lambda: incidents <= {line["id"] for line in logged(house.server, "store_failed")})
+
+
+def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(house, proxy):
+    wait_until(lambda: is_ready(house))
+    proxy.hold()
+    try:
+        began = time.monotonic()
+        assert [status(house, page) for page in ("health", "ready")] == [200, 503]
+        assert time.monotonic() - began < AT_ONCE
+    finally:
+        proxy.release()
+    wait_until(lambda: is_ready(house))
+    assert refusal(house) == [None, None]
+
+
+def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(house, database):
+    """An error may have been done all the same: nobody knows, and the caller is told to look."""
+    alias, primary = house.linked_pair()
+    done, refused, accepted, stopped = [], [], [], threading.Event()
+    callers = [
+        threading.Thread(target=create_until, args=(house, stopped, done, refused)),
+        threading.Thread(target=send_until, args=(house, alias, stopped, accepted)),
+        threading.Thread(target=send_until, args=(house, alias, stopped, accepted)),
+    ]
+    for caller in callers:
+        caller.start()
+    with psycopg.connect(database.url, autocommit=True) as admin:
+        for n in range(1, 11):
+            wait_until(lambda n=n: min(len(done), len(accepted)) >= 5 * n)
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'waypost'")
+    stopped.set()
+    for caller in callers:
+        caller.join()
+    assert set(refused) <= {503}
+    for address in done:
+        assert house.json("explain", address=address)["accepted"]
+    for address in (alias, primary):
+        found = Counter(all_ids_at(house, address))
+        assert set(found) >= set(accepted)
+        assert set(found.values()) == {1}
+
+
+def create_until(house, stopped, done, refused):
+    while not stopped.is_set():
+        try:
+            done.append(house.new_address(f"n{uuid.uuid4().hex}"))
+        except botocore.exceptions.ClientError as error:
+            refused.append(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def send_until(house, address, stopped, accepted):
+    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.ehlo()
+        while not stopped.is_set():
+            client.mail("a@client.example")
+            if client.rcpt(address)[0] == 250:
+                code, text = client.data(HELLO)
+                if code == 250:
+                    accepted.append(ACCEPTED.fullmatch(text)["id"].decode())
+            client.rset()
+
+
+def all_ids_at(house, address) -> list[str]:
+    """Every id of an inbox, page by page."""
+    found, page = [], house.ids_at(address, limit=500)
+    while page:
+        found += page
+        page = house.ids_at(address, limit=500, after=page[-1])
+    return found
+
+
+def test_a_server_ends_when_asked_to_though_its_database_is_gone(database, tmp_path):
+    with running_on(database.new_database(), tmp_path / "data") as (house,):
+        address = house.new_address()
+        database.stop("immediate")
+        assert house.rcpt(address)[0] == 451
+        began = time.monotonic()
+        assert house.server.stop() == 0
+        assert time.monotonic() - began < AT_ONCE
+        database.start()
+
+
+# A large message
+
+
+@contextmanager
+def slow_reader(house):
+    """Begins to read a large message, and returns the response, which is in the middle of its body."""
+    address = house.new_address()
+    message_id = house.deliver(LARGE, address)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # so that the server has to wait
+        reader.connect(("127.0.0.1", int(house.server.run.http.rpartition(":")[2])))
+        key = house.server.profile.key
+        shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
+        path = f"/_waypost/messages/{message_id}/raw?{urllib.parse.urlencode({'address': address})}"
+        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {shown}\r\n\r\n".encode())
+        response = http.client.HTTPResponse(reader)
+        response.begin()
+        assert response.status == 200
+        yield response
+        response.close()
+
+
+def test_a_cut_in_the_middle_of_a_large_message_is_not_noticed(house, proxy):
+    with slow_reader(house) as response:
+        start = response.read(64 * 1024)
+        proxy.cut()
+        assert (start + response.read()).endswith(LARGE)
+
+
+@pytest.fixture(scope="module")
+def broken_off(database, tmp_path_factory):
+    """What was read of a large message whose database went away in the middle, and the log of its server."""
+    server = testing.Server(tmp_path_factory.mktemp("node") / "data", "--database", database.new_database())
+    restart(server)
+    house = House(server)
+    with slow_reader(house) as response:
+        start = response.read(64 * 1024)
+        database.stop("immediate")
+        with pytest.raises(http.client.IncompleteRead) as broken:
+            response.read()
+    wait_until(lambda: logged(server, "failed", "store_failed"))
+    database.start()
+    wait_until(lambda: is_ready(house))
+    house.connect.close()
+    end(server)
+    return start + broken.value.partial, broken.value.expected, logged(server, "failed", "store_failed")
+
+
+def test_who_reads_a_large_message_while_the_database_goes_away_gets_less_than_was_promised(broken_off):
+    read, missing, _ = broken_off
+    assert missing > 0
+    assert LARGE.startswith(read[read.index(b"Subject: large") :])
+
+
+def test_a_large_message_that_is_broken_off_is_told_as_a_failure_of_the_store(broken_off):
+    *_, log = broken_off
+    assert [(line["event"], line["where"]) for line in log] == [("store_failed", "inspection")]

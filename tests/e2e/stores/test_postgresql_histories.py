@@ -1,0 +1,129 @@
+"""What concurrent callers of two servers on one PostgreSQL are told is what one call after the other would tell."""
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import boto3
+import botocore.config
+import botocore.exceptions
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.running import running_on
+from tests.kit.stores import postgresql
+from tests.linearizability.checker import Operation, check
+
+HISTORIES = 4
+CLIENTS = 6
+CALLS = 8
+ADDRESSES = 5
+
+BUSY = ("Another call is changing", "Other calls are changing")
+"""How a refusal begins that says nothing of the links."""
+
+CAUGHT = "One of the two email addresses is in an alias link already"
+"""How a refusal begins that the rule had not foreseen, but the database's constraint has."""
+
+IN_THE_WAY = {
+    "associate": ("ResourceConflictException", "conflict"),
+    "disassociate": ("ResourceNotFoundException", "not found"),
+}
+
+
+class Recorder:
+    """Clients of several servers, each on a thread of its own, that record what they ask and what they are told."""
+
+    def __init__(self, houses):
+        self._houses = houses
+        config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1})
+        self._clients = [
+            boto3.client("connect", **houses[i % len(houses)].server.client_arguments, config=config)
+            for i in range(CLIENTS)
+        ]
+        self._threads = ThreadPoolExecutor(CLIENTS)
+        self.caught_by_constraint = 0
+
+    def close(self):
+        self._threads.shutdown()
+        for client in self._clients:
+            client.close()
+
+    def history(self, calls=CALLS):
+        """So many calls of each client, all at once, on a few email addresses that nobody else knows."""
+        house = self._houses[0]
+        ids = [house.ids[house.new_address()] for _ in range(ADDRESSES)]
+        linked = []  # what somebody has associated lately, so that there is something to end
+        barrier = threading.Barrier(CLIENTS)
+
+        def ask(n):
+            barrier.wait(PATIENCE)
+            return [self._call(n, *choose(ids, linked), ids, linked) for _ in range(calls)]
+
+        return [operation for operations in self._threads.map(ask, range(CLIENTS)) for operation in operations]
+
+    def _call(self, n, kind, arguments, ids, linked):
+        invoked_at = time.monotonic()
+        outcome = self._outcome(self._clients[n], kind, arguments, ids)
+        returned_at = None if outcome is None else time.monotonic()
+        if (kind, outcome) == ("associate", "ok"):
+            linked.append(arguments)
+        return Operation(
+            process=f"client {n} of node {n % len(self._houses)}",
+            kind=kind,
+            arguments=tuple(f"E{ids.index(each)}" for each in arguments),
+            outcome=outcome,
+            invoked_at=invoked_at,
+            returned_at=returned_at,
+        )
+
+    def _outcome(self, client, kind, arguments, ids):
+        """What the checker calls an answer; None for an error after which nobody knows."""
+        members = {"InstanceId": self._houses[0].instance_id, "EmailAddressId": arguments[0]}
+        try:
+            if kind == "describe":
+                answer = client.describe_email_address(**members)
+                return tuple(f"E{ids.index(each['EmailAddressId'])}" for each in answer["AliasConfigurations"])
+            members["AliasConfiguration"] = {"EmailAddressId": arguments[1]}
+            getattr(client, f"{kind}_email_address_alias")(**members)
+            return "ok"
+        except botocore.exceptions.ClientError as error:
+            answer = error.response
+            if answer["ResponseMetadata"]["HTTPStatusCode"] >= 500:
+                return None
+            if answer["Error"]["Message"].startswith(BUSY):
+                return "busy"
+            self.caught_by_constraint += answer["Error"]["Message"].startswith(CAUGHT)
+            code, outcome = IN_THE_WAY[kind]
+            if answer["Error"]["Code"] != code:
+                raise
+            return outcome
+
+
+def choose(ids, linked):
+    """A kind of call, and its arguments."""
+    kind = random.choices(["associate", "disassociate", "describe"], [5, 4, 3])[0]
+    if kind == "describe":
+        return kind, (random.choice(ids),)
+    if kind == "disassociate" and linked and random.random() < 0.8:
+        return kind, random.choice(linked[-3:])
+    return kind, tuple(random.sample(ids, 2))
+
+
+@contextmanager
+def recorder_on(*houses):
+    recorder = Recorder(houses)
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def test_concurrent_calls_over_two_nodes_are_answered_as_one_after_the_other(tmp_path):
+    url = postgresql.new_database()
+    with running_on(url, tmp_path / "one", tmp_path / "other") as houses, recorder_on(*houses) as recorder:
+        for _ in range(HISTORIES):
+            violation = check(recorder.history())
+            assert violation is None, str(violation)
+    postgresql.drop_database(url)

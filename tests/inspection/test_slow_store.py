@@ -1,0 +1,194 @@
+"""The inspection API on a store that is slow, or in which mail is deleted while it is read."""
+
+import asyncio
+import base64
+import json
+import uuid
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.values import NOW, TENANT, NoSeal, a_delivery, a_message
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.iam import policies
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.mail.delivery import Status
+from waypost.inspection import asgi
+from waypost.observe import events
+from waypost.store.sqlite.store import SqliteStore
+
+KEY = AccessKey(
+    id="AKIA" + "A" * 16,
+    secret="secret",
+    account=TENANT.account,
+    user_name="root",
+    document=policies.ALLOW_ALL,
+    created_at=NOW,
+)
+LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * asgi.PART // 2)
+
+
+class Client:
+    """Asks the inspection API of a store, without a socket between them."""
+
+    def __init__(self, store):
+        self.store = store
+        self.told = []
+        self.application = asgi.application(
+            store,
+            deployment=Deployment(hostname="mail.example", loop_key=b"k"),
+            failures=FailedSignatures(),
+            clock=lambda: NOW,
+            mail_clock=lambda: NOW,
+            emit=self.told.append,
+            wake=lambda: None,
+            advance=None,
+            refusal_retention=timedelta(days=1),
+        )
+
+    async def get(self, asked):
+        """The status, the headers and the body as far as it came; and whether that was all of it."""
+        path, _, query = asked.partition("?")
+        shown = base64.b64encode(f"{KEY.id}:{KEY.secret}".encode())
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": f"/_waypost/{path}",
+            "raw_path": f"/_waypost/{path}".encode(),
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [(b"host", b"localhost"), (b"authorization", b"Basic " + shown)],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        sent = []
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        try:
+            await self.application(scope, receive, send)
+        except* events.AlreadyTold:  # the HTTP server closes the connection then
+            is_whole = False
+        else:
+            is_whole = True
+        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], headers, b"".join(each.get("body", b"") for each in sent[1:]), is_whole
+
+
+def with_client(tmp_path, scenario):
+    """Run `scenario(client)` on a store with one message."""
+
+    async def main():
+        store = SqliteStore(tmp_path / "waypost.sqlite3", NoSeal())
+        try:
+            await store.write(lambda tx: tx.add_access_key(KEY))
+            delivery = a_delivery(status=Status.DELIVERED, kept=True, destination="", message_id="large")
+            message = a_message("large", size=len(LARGE))
+            await store.write(lambda tx: tx.add_message(message, LARGE, [delivery], []))
+            return await scenario(Client(store))
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("asked", "read", "advice"),
+    [
+        ("instance?region=us-east-1", "the instances", "Please try again."),
+        ("messages?address=x@example.com", "the deliveries", "Ask for fewer with limit."),
+        ("messages/large", "the trace of the message", "Please try again."),
+        ("messages/large/raw?address=x@example.com", "the message", "Please try again."),
+        ("trace?what=x@example.com", "the traces", "Name the id of one message. Ask for fewer with limit."),
+        ("explain?address=x@example.com", "what decides about this mail", "Please try again."),
+        ("queue", "the queue", "Name one destination. Ask for fewer with limit."),
+        ("queue?destination=x", "the queue", "Ask for fewer with limit."),
+        ("dead-letters", "the dead letters", "Say since when, or name an address. Ask for fewer with limit."),
+    ],
+)
+def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monkeypatch, asked, read, advice):
+    async def too_slow(_, **__):
+        raise ports.TookTooLong(5)
+
+    async def scenario(client):
+        monkeypatch.setattr(client.store, "search", too_slow)
+        return await client.get(asked), client.told
+
+    (status, _, body, _), told = with_client(tmp_path, scenario)
+    assert (status, told) == (503, [])
+    assert json.loads(body) == {"error": f"Reading {read} took more than 5 seconds, so it was given up. {advice}"}
+
+
+def raw_while(tmp_path, monkeypatch, *, after, happens):
+    """What comes of /raw if something happens after so many searches."""
+
+    async def scenario(client):
+        search, searches = client.store.search, 0
+
+        async def counted(use_case, **options):
+            nonlocal searches
+            found = await search(use_case, **options)
+            searches += 1
+            if searches == after:
+                await happens(client.store)
+            return found
+
+        monkeypatch.setattr(client.store, "search", counted)
+        return await client.get("messages/large/raw?address=x@example.com"), client.told
+
+    return with_client(tmp_path, scenario)
+
+
+async def nothing(_):
+    pass
+
+
+async def purged(store):
+    await store.write(lambda tx: tx.connection.execute("DELETE FROM message_bodies"))
+
+
+async def fails(store):
+    def broken(tx):
+        raise ports.StoreUnavailable("gone")
+
+    store._searching.octets = lambda *_, **__: broken(None)
+
+
+def test_a_message_that_stays_comes_whole(tmp_path, monkeypatch):
+    (status, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=1, happens=nothing)
+    assert (status, is_whole, told) == (200, True, [])
+    assert body.endswith(LARGE)
+    assert headers["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_raw_of_a_message_that_is_purged_meanwhile_closes_the_connection_and_logs_nothing(tmp_path, monkeypatch, after):
+    (status, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=after, happens=purged)
+    assert (status, is_whole, told) == (200, False, [])
+    assert len(body) < int(headers["content-length"])
+
+
+def test_a_store_that_fails_while_a_message_is_read_is_logged(tmp_path, monkeypatch):
+    (_, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=1, happens=fails)
+    assert not is_whole
+    assert len(body) < int(headers["content-length"])
+    assert [(type(event), event.where) for event in told] == [(events.StoreFailed, "inspection")]
+    assert uuid.UUID(told[0].id)
+
+
+def test_raw_of_a_message_whose_first_part_was_deleted_is_not_found(tmp_path):
+    async def scenario(client):
+        await client.store.write(lambda tx: tx.connection.execute("UPDATE message_bodies SET octets = x'00'"))
+        return await client.get("messages/large/raw?address=x@example.com")
+
+    status, _, body, _ = with_client(tmp_path, scenario)
+    assert (status, json.loads(body)) == (404, {"error": "Message large is being deleted."})

@@ -1,0 +1,85 @@
+"""Server processes for tests, forked from a process that has imported all modules. A start takes a third of the time.
+
+That process is a forkserver of `multiprocessing`, which runs no code of ours. From its command line on, a server does
+the same as one that Python starts; the tests of the commands and of the documentation start servers in the usual way.
+
+tests/conftest.py puts this module in the place of `subprocess` in `waypost.testing.process`.
+"""
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from multiprocessing.reduction import DupFd
+from pathlib import Path
+
+LOADED = ["tests.kit.servers.forked", "waypost.server.assembly", "waypost.cli", "waypost.server.http.server", "uvloop"]
+
+PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(LOADED)
+
+
+class Popen:
+    """As much of `subprocess.Popen` as starts `python -m MODULE …`, and ends it."""
+
+    def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL):
+        python, option, *words = command
+        assert (python, option, stdout, text) == (sys.executable, "-m", subprocess.PIPE, True)
+        read, write = os.pipe()
+        self.stdout = os.fdopen(read, encoding="utf-8")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        streams = (nothing if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
+        ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)], ignored)
+        self._process = _context.Process(target=_run, args=arguments, daemon=True)
+        self._process.start()
+        os.close(write)
+        os.close(nothing)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def poll(self):
+        return self.returncode
+
+    def wait(self, timeout=None):
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+def _run(words, environment, directory, streams, ignored):
+    """In the new process: become `python -m` with these words."""
+    for number, stream in enumerate(streams):
+        given = stream.detach()
+        os.dup2(given, number)
+        os.close(given)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # until now multiprocessing has given it another one
+    for number in signal.valid_signals():  # as children inherit it, whatever was ignored when the fork server started
+        if (signal.getsignal(number) is signal.SIG_IGN) != (number in ignored):
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -1,0 +1,166 @@
+"""A real HTTP server on a free port, on a loop of its own, before an application of the test's; and raw clients."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+
+import uvloop
+
+from tests.kit.patience import NEVER, PATIENCE, wait_until
+from waypost.server.http.limits import HttpBounds
+from waypost.server.http.server import HttpServer
+
+
+class Served:
+    """The server. Its clients' time passes only where the test says so, with `seconds`."""
+
+    def __init__(self, application, bounds, **options):
+        self.emitted = []
+        self.opened = 0
+        """Connections so far."""
+        self._application = application
+        self._options = {"ticks_a_second": int(NEVER), **options, "bounds": bounds, "emit": self.emitted.append}
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(PATIENCE)
+
+    def _run(self):
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self):
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._server = HttpServer(self._application, **self._options)
+        self._server.config.timeout_keep_alive = NEVER
+        enter = self._server._admission.enter
+
+        def enter_and_count(peer):
+            self.opened += 1
+            return enter(peer)
+
+        self._server._admission.enter = enter_and_count
+        self.address = await self._server.start("127.0.0.1", 0)
+        self._ready.set()
+        await self._end.wait()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        for task in self._server.server_state.tasks:
+            task.cancel()
+        await self._server.stop()
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def on_loop(self, function):
+        """What a function returns that runs on the server's loop."""
+
+        async def call():
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE)
+
+    def seconds(self, count):
+        """So many seconds pass for the clients."""
+        for _ in range(count):
+            self.on_loop(self._server.look)
+
+    @property
+    def connections(self):
+        """The server's side of all connections."""
+        return self.on_loop(lambda: list(self._server.server_state.connections))
+
+    @property
+    def connection(self):
+        """The server's side of the only connection."""
+        (found,) = wait_until(lambda: self.connections)
+        return found
+
+    def client(self, octets=b"", *, source="", receive_buffer=0):
+        """A client that has connected, and said this."""
+        client = socket.socket()
+        client.settimeout(PATIENCE)
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            client.bind((source, 0))
+        client.connect(self.address)
+        client.sendall(octets)
+        return client
+
+
+@contextlib.contextmanager
+def served(application, bounds=None, **options):
+    server = Served(application, bounds or HttpBounds(), **options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+async def read_body(receive):
+    """The whole body of a request; None if the client has gone."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def answer(send, *parts, status=200, length=None):
+    """Send a response whose body is written in these parts; chunked if `length` is False."""
+    size = sum(map(len, parts)) if length is None else length
+    headers = [(b"content-type", b"text/plain"), (b"x-amzn-requestid", b"1")]
+    if length is not False:
+        headers.append((b"content-length", b"%d" % size))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def echo(scope, receive, send):
+    """An application that answers with method, path and body."""
+    body = await read_body(receive)
+    if body is not None:
+        await answer(send, f"{scope['method']} {scope['path']} ".encode() + body)
+
+
+def all_of(client):
+    """All that the server says until it ends the connection."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while part := client.recv(65536):
+            said += part
+    return said
+
+
+def until(client, octets):
+    """What the server says, up to these octets."""
+    said = b""
+    while octets not in said:
+        part = client.recv(65536)
+        assert part, said
+        said += part
+    return said
+
+
+def is_open(client):
+    """Whether the server has not ended the connection, and has said nothing."""
+    client.setblocking(False)
+    try:
+        said = client.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    finally:
+        client.settimeout(PATIENCE)
+    assert not said, said
+    return False

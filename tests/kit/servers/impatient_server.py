@@ -1,0 +1,15 @@
+"""`python -m tests.kit.servers.impatient_server serve …` is `waypost serve` with short times for HTTP clients."""
+
+import runpy
+import sys
+from functools import partial
+
+from waypost.server import assembly
+from waypost.server.http.limits import HttpBounds
+
+SECONDS = 2.0
+
+if __name__ == "__main__":
+    assembly.HttpBounds = partial(HttpBounds, head=SECONDS, body_start=SECONDS, answer_start=SECONDS, answer=SECONDS)
+    sys.argv[0] = "waypost"
+    runpy.run_module("waypost.testing.attached", run_name="__main__", alter_sys=True)

@@ -1,0 +1,245 @@
+"""A running server as its users see it: the AWS SDK, a mail client, the inspection API and the command."""
+
+import base64
+import http.client
+import io
+import itertools
+import json
+import os
+import re
+import smtplib
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+
+import boto3
+import botocore.config
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.stores.direct_writes import umask_kept
+from waypost import cli, testing
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
+
+ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
+SOURCES = (f"127.1.{n // 250 % 250}.{n % 250 + 1}" for n in itertools.count())
+"""Where requests come from, each from somewhere else: who fails often from one place has to wait for his answers."""
+
+
+class _FromAnywhere(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        source = (next(SOURCES), 0) if sys.platform == "linux" else None
+        return self.do_open(partial(http.client.HTTPConnection, source_address=source), request)
+
+
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}), _FromAnywhere)
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the inspection API."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        assert self.headers["content-type"] == "application/json"
+        return json.loads(self.body)
+
+
+class House:
+    """Short ways to do things with a server."""
+
+    def __init__(self, server):
+        self.server = server
+        self.connect = boto3.client(
+            "connect",
+            **server.client_arguments,
+            config=botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
+        self.instance_id = self.json("instance", region=server.profile.region)["id"]
+        self.ids = {}
+        """The ids of the email addresses made here, by address."""
+
+    def new_address(self, name="support") -> str:
+        """A new email address, unlike all others."""
+        address = f"{name}.{next(_numbers)}@example.com"
+        made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
+        self.ids[address] = made["EmailAddressId"]
+        return address
+
+    def linked_pair(self) -> tuple[str, str]:
+        """A new alias, and its primary."""
+        alias, primary = self.new_address("help"), self.new_address("support")
+        self.connect.associate_email_address_alias(**self._link(alias, primary))
+        return alias, primary
+
+    def unlink(self, alias, primary):
+        self.connect.disassociate_email_address_alias(**self._link(alias, primary))
+
+    def delete(self, address):
+        self.connect.delete_email_address(InstanceId=self.instance_id, EmailAddressId=self.ids[address])
+
+    def send(self, message: bytes, *recipients, sender="a@client.example") -> tuple[int, bytes]:
+        """Send a message; returns the reply to it."""
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+            client.ehlo()
+            client.mail(sender)
+            for recipient in recipients:
+                assert client.rcpt(recipient)[0] == 250
+            return client.data(message)
+
+    def rcpt(self, recipient) -> tuple[int, bytes]:
+        """The reply to a recipient; nothing is sent."""
+        with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+            client.ehlo()
+            client.mail("a@client.example")
+            return client.rcpt(recipient)
+
+    def deliver(self, message: bytes, *recipients, **envelope) -> str:
+        """Send a message that is accepted; returns its id."""
+        code, text = self.send(message, *recipients, **envelope)
+        assert code == 250
+        return ACCEPTED.fullmatch(text)["id"].decode()
+
+    def get(self, path, *, key=None, **query) -> Answer:
+        """Ask the inspection API, with our key or this `(id, secret)`; nobody's if that is empty."""
+        profile = self.server.profile
+        key = (profile.key.id, profile.key.secret) if key is None else key
+        headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
+        return fetch(f"{self.server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}", headers)
+
+    def json(self, path, **query):
+        answer = self.get(path, **query)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def raw(self, message_id, address) -> bytes:
+        """The exact bytes that arrived at an address."""
+        answer = self.get(f"messages/{message_id}/raw", address=address)
+        assert answer.status == 200, answer.body
+        assert answer.headers["content-type"] == "message/rfc822"
+        return answer.body
+
+    def inbox(self, address, **query):
+        return self.json("messages", address=address, **query)["messages"]
+
+    def ids_at(self, address, **query) -> list[str]:
+        return [message["id"] for message in self.inbox(address, **query)]
+
+    def _link(self, alias, primary):
+        return {
+            "InstanceId": self.instance_id,
+            "EmailAddressId": self.ids[primary],
+            "AliasConfiguration": {"EmailAddressId": self.ids[alias]},
+        }
+
+
+def fetch(url, headers=None, method="GET") -> Answer:
+    """Ask a URL."""
+    request = urllib.request.Request(url, headers=headers or {}, method=method)
+    try:
+        response = NO_PROXY.open(request, timeout=PATIENCE)
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status, headers, response.read())
+
+
+def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
+    """Run the command in this process: it is the same, but for the half a second that it takes to start."""
+    words = ["waypost", *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    with umask_kept(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        for name, value in {"NO_COLOR": "1", **environment}.items():
+            patch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return subprocess.CompletedProcess(words, ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
+    """Run the command in a process of its own. One that starts a server needs that."""
+    return subprocess.run(
+        [sys.executable, "-m", "waypost", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+    )
+
+
+# Several servers on one PostgreSQL
+
+MASTER_KEY = base64.urlsafe_b64encode(b"thirty-two octets, and no secret").decode()
+
+
+@contextmanager
+def running_on(url, *directories, options=()):
+    """Servers on one PostgreSQL database, started at the same time: a house for each data directory.
+
+    At the end none of them has logged that anything unexpected happened.
+    """
+    servers = [testing.Server(directory, "--database", url, *options) for directory in directories]
+    with ThreadPoolExecutor() as threads, ExitStack() as opened:
+        for server in servers:
+            opened.callback(end, server)
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+            list(threads.map(testing.Server.start, servers))
+        houses = [House(server) for server in servers]
+        for house in houses:
+            opened.callback(house.connect.close)
+        yield houses
+    for server in servers:
+        assert not logged(server, "failed")
+
+
+def restart(server):
+    """Start a server on PostgreSQL again, which was stopped or killed."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+        server.start()
+
+
+def end(server):
+    """Stop a server if it runs."""
+    if server._process and server._process.poll() is None:
+        server.stop()
+
+
+def logged(server, *events):
+    """The lines of a server's log that tell of these events."""
+    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] in events]
+
+
+@contextmanager
+def house_started_by(changed):
+    """A server whose command line was changed before it started. `changed` takes the words of it and returns others."""
+
+    class Changing:
+        PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
+
+        @staticmethod
+        def Popen(command, **options):
+            return subprocess.Popen(changed(command), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing.process, "subprocess", Changing)
+        with testing.server("--hostname", "mail.example") as server:
+            house = House(server)
+            yield house
+            house.connect.close()

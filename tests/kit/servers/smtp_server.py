@@ -1,0 +1,282 @@
+"""A real SMTP server on a free port, before a store that does as it is told."""
+
+import asyncio
+import os
+import re
+import socket
+import struct
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import pytest
+import uvloop
+
+from tests.kit.patience import PATIENCE, until
+from tests.kit.servers.connection_clock import Clock, LoopWithClock
+from tests.kit.values import an_email_address, in_memory, make_instance
+from waypost.app.deployment import Deployment
+from waypost.observe import events
+from waypost.smtp.backend.reception import House
+from waypost.smtp.limits.admission import Admission
+from waypost.smtp.limits.memory import Memory
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.server.connection import Listener
+from waypost.smtp.server.listener import SmtpServer
+
+HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
+MESSAGE = "\r\n".join([*HELLO, "Hello.", ".", ""]).encode()
+ACCEPTED = re.compile(r"250 2\.0\.0 (?P<id>\S+) accepted")
+TRY_AGAIN = re.compile(r"451 4\.3\.0 Temporary failure \(id (?P<id>[0-9a-f-]{36})\); please try again")
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+BY_NAME = {"asyncio": LOOPS[0], "uvloop": LOOPS[1]}
+
+
+class FakeStore:
+    """A store in memory, which fails when it is told to, and commits when `gate` is open."""
+
+    def __init__(self, *, at_read=None, at_write=None, gate_open=True):
+        self.at_read, self.at_write = at_read, at_write
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+        if gate_open:
+            self.gate.set()
+        self._tx = in_memory()
+        make_instance(self._tx)
+        self._tx.add_email_address(an_email_address("support"), {})
+
+    @property
+    def kept(self) -> list[bytes]:
+        """The messages that it has."""
+        ids = [row[0] for row in self._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
+        return [self._tx.octets(message_id, start=0, limit=1 << 30) for message_id in ids]
+
+    @property
+    def begun(self) -> dict[str, int]:
+        """Octets that it has of each message that has not come to its end."""
+        ids = [row[0] for row in self._tx.connection.execute("SELECT message_id FROM messages_begun")]
+        pieces = "SELECT message_id, sum(length(octets)) FROM message_bodies GROUP BY message_id"
+        kept = dict(self._tx.connection.execute(pieces).fetchall())
+        whole = {row[0] for row in self._tx.connection.execute("SELECT id FROM messages")}
+        return dict.fromkeys(ids, 0) | {id_: octets for id_, octets in kept.items() if id_ not in whole}
+
+    def close(self):
+        self._tx.connection.close()
+
+    async def read(self, use_case):
+        if self.at_read:
+            raise self.at_read
+        return use_case(self._tx)
+
+    search = read
+
+    async def write(self, use_case):
+        self.asked.set()
+        await self.gate.wait()
+        if self.at_write:
+            raise self.at_write
+        return use_case(self._tx)
+
+
+class Hearing:
+    """What can be done with whoever hears lines."""
+
+    async def hear_until(self, start: str) -> list[str]:
+        """Lines up to the first that begins so."""
+        lines = [await self.hear()]
+        while not lines[-1].startswith(start):
+            assert lines[-1], lines
+            lines.append(await self.hear())
+        return lines
+
+
+def abort(writer):
+    """Close a connection at once. One with TLS that is closed already may raise `AttributeError` (seen with 3.11.2)."""
+    with suppress(AttributeError):
+        writer.transport.abort()
+
+
+def reset(writer):
+    """Go away without a word."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    writer.transport.abort()
+
+
+class Client(Hearing):
+    """A client that says lines and hears lines."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    def say(self, *lines):
+        self.writer.write("".join(f"{line}\r\n" for line in lines).encode())
+
+    async def hear(self) -> str:
+        """One line; empty when the server has hung up."""
+        return (await self.reader.readline()).decode().rstrip("\r\n")
+
+    async def hear_all(self) -> list[str]:
+        """Every line until the server hangs up."""
+        return (await self.reader.read()).decode().splitlines()
+
+
+class Server(SmtpServer):
+    """A server whose connections have a clock that a test moves, and which counts the octets that they have read."""
+
+    def __init__(self, house, **options):
+        super().__init__(house, **options)
+        self.clock = Clock()
+        self.octets_read = 0
+
+    def opened(self, connection):
+        connection._loop = LoopWithClock(connection._loop, self.clock)
+        receive = connection._receive
+
+        def receive_and_count(octets):
+            self.octets_read += len(octets)
+            receive(octets)
+
+        connection._receive = receive_and_count
+        return super().opened(connection)
+
+
+class Served:
+    """A server on a free port, and all it said it did."""
+
+    def __init__(self, store, bounds, authenticator, enforces, **of_server):
+        self.emitted: list[events.Event] = []
+        self.house = House(
+            store=store,
+            deployment=Deployment("mail.example", b"key"),
+            clock=lambda: datetime.now(UTC),
+            emit=self.emitted.append,
+            admission=Admission(bounds),
+            memory=Memory(bounds.memory),
+            authenticator=authenticator,
+            enforces=enforces,
+        )
+        self.server = Server(self.house, bounds=bounds, **of_server)
+        self.clock = self.server.clock
+
+    def emitted_of(self, kind):
+        return [event for event in self.emitted if isinstance(event, kind)]
+
+    def buffer_little(self):
+        """Let the system keep only a little of what is sent to clients."""
+        with socket.socket(fileno=os.dup(self.server._servers[0].sockets[0].fileno())) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    @asynccontextmanager
+    async def client(self, greeting="220 mail.example ESMTP Waypost"):
+        reader, writer = await asyncio.open_connection(*self.address)
+        client = Client(reader, writer)
+        try:
+            assert await client.hear() == greeting
+            yield client
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    @asynccontextmanager
+    async def silent_socket(self):
+        """A client's bare socket, which keeps little and reads nothing."""
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+            client.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(client, self.address)
+            yield client
+
+    until = staticmethod(until)
+
+    async def until_read(self, octets):
+        """Wait until so many octets of clients have been read."""
+        await until(lambda: self.server.octets_read >= octets)
+
+    def abort(self):
+        """Give up: close everything at once."""
+        for server in self.server._servers:
+            server.close()
+        for connection in self.server._connections:
+            connection._transport.abort()
+
+    async def until_nobody_is_connected(self):
+        """Wait until all connections have ended. Time passes for those alone that the server has ended its side of."""
+
+        def nobody_is():
+            if all(map(_is_hung_up_on, self.server._connections)):
+                self.clock.advance(self.server.bounds.linger)
+            return not self.server._connections
+
+        await until(nobody_is)
+
+    async def stop(self):
+        """Stop the server. It waits for its clients, for as long as it lingers."""
+        stopping = asyncio.create_task(self.server.stop())
+        try:
+            await self.until_nobody_is_connected()
+        finally:
+            async with asyncio.timeout(PATIENCE):
+                await stopping
+
+
+def _is_hung_up_on(connection):
+    if connection._transport.is_closing():
+        return True
+    return connection._session is not None and connection._session.farewell is not None
+
+
+@asynccontextmanager
+async def serving(
+    store=None, *, offer=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
+):
+    """A running server; at the end nothing may have gone wrong that nobody looked at."""
+    went_wrong = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
+    store = store or FakeStore()
+    bounds = Bounds(**{"linger": 0.2, "connections_each": 1_000} | bounds)
+    served = Served(store, bounds, authenticator, enforces, **of_server or {})
+    many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
+    offer = Offer(hostname="mail.example", **many | (offer or {}))
+    listener = Listener(name="smtp", offer=offer, **listener or {})
+    served.address = await served.server.start(listener, "127.0.0.1", 0)
+    try:
+        yield served
+        await served.stop()
+    except BaseException:
+        served.abort()
+        raise
+    finally:
+        store.close()
+    assert went_wrong == []
+
+
+def on_both_loops(test):
+    """Run a test that is a coroutine, on the loop of the standard library and on the one we use."""
+    return pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])(_runner(test))
+
+
+def on_our_loop(test):
+    """Run a test that is a coroutine, and takes its time, on the loop we use."""
+    return pytest.mark.parametrize("loop", LOOPS[1:], ids=["uvloop"])(_runner(test))
+
+
+def run_on(loop, scenario):
+    """Run a coroutine on the loop of this name."""
+    _run(BY_NAME[loop], scenario)
+
+
+def _runner(test):
+    def run(loop):
+        _run(loop, test)
+
+    run.__doc__ = test.__doc__
+    return run
+
+
+def _run(loop, scenario):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(scenario(), 2 * PATIENCE))

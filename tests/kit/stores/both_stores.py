@@ -1,0 +1,289 @@
+"""The two stores as the contract suite sees them: on a fresh database each, and used as if they were synchronous."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import uuid
+from pathlib import Path
+
+import psycopg
+
+from tests.kit.patience import PATIENCE
+from tests.kit.stores import postgresql
+from tests.kit.values import NoSeal
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import errors as postgres_errors
+from waypost.store.postgres.store import PostgresStore
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.store import SqliteStore
+
+
+class Handle:
+    """A store on a loop of its own. Use cases are given with their arguments but the transaction."""
+
+    def __init__(self, engine, database, seal=None):
+        self.engine, self.database = engine, database
+        self._seal = seal or NoSeal()
+        self._runner = asyncio.Runner()
+        self._other = None
+        self._own = []
+        try:
+            self.store = self.run(self._open())
+        except BaseException:
+            self._runner.close()
+            raise
+
+    async def _open(self):
+        return self.engine.open(self.database, self._seal)
+
+    def run(self, scenario):
+        """Run a coroutine on the store's loop."""
+        return self._runner.run(scenario)
+
+    def write(self, use_case, *args, **kwargs):
+        return self.run(self.store.write(lambda tx: use_case(tx, *args, **kwargs)))
+
+    def read(self, use_case, *args, **kwargs):
+        return self.run(self.store.read(lambda tx: use_case(tx, *args, **kwargs)))
+
+    def search(self, use_case, *args, **kwargs):
+        return self.run(self.store.search(lambda tx: use_case(tx, *args, **kwargs)))
+
+    def concurrently(self, *use_cases, on=()):
+        """Write all of these, let go together, by turns on this store and those of `on`; returns outcomes and errors.
+
+        Where transactions run beside one another, as many as can are in the middle of one before any goes on.
+        """
+        stores = [self.store, *(handle.store for handle in on)]
+        start = StartLine(min(len(use_cases), self.engine.writers * len(set(stores))))
+
+        async def all_of_them():
+            writes = [
+                stores[number % len(stores)].write(start.before(use_case)) for number, use_case in enumerate(use_cases)
+            ]
+            return await asyncio.gather(*writes, return_exceptions=True)
+
+        return self.run(all_of_them())
+
+    def another(self):
+        """A store for the same data as another node has it. SQLite has one node, so there it is this one."""
+        if self.engine.writers == 1:
+            return self
+        if self._other is None:
+            self._other = _Beside(self)
+        return self._other
+
+    def a_new_one(self):
+        """Another store that has no connections yet, closed at the end of the test."""
+        self._own.append(_Beside(self))
+        return self._own[-1]
+
+    def rows(self, query):
+        """What is in the database, past all use cases."""
+        return self.search(lambda tx: [tuple(row) for row in tx.connection.execute(query).fetchall()])
+
+    def count(self, *tables):
+        """How many rows there are in these tables, by name."""
+        return {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+    def let_go(self):
+        """Close what only one test uses."""
+        while self._own:
+            self.run(self._own.pop().store.close())
+
+    def close(self):
+        self.let_go()
+        for handle in filter(None, (self._other, self)):
+            self.run(handle.store.close())
+        self._runner.close()
+
+
+class _Beside(Handle):
+    """Another store on the loop of the first."""
+
+    def __init__(self, first):
+        self.engine, self.database, self._seal, self._runner = first.engine, first.database, first._seal, first._runner
+        self._other = None
+        self._own = []
+        self.store = self.run(self._open())
+
+
+class StartLine:
+    """Lets so many go on together; whoever comes later, or for the second time, just goes on."""
+
+    def __init__(self, runners):
+        self._barrier = threading.Barrier(runners)
+        self._free = threading.Semaphore(runners)
+
+    def before(self, use_case):
+        """The use case, which waits at the line first."""
+
+        def waits_first(tx):
+            if self._free.acquire(blocking=False):
+                self._barrier.wait(PATIENCE)
+            return use_case(tx)
+
+        return waits_first
+
+
+class Sqlite:
+    """Files in memory, each a copy of one that was migrated once."""
+
+    name = "sqlite"
+    writers = 1
+    refusal = sqlite3.IntegrityError
+    """What is raised for a broken constraint that only a mistake of ours can break."""
+
+    def __init__(self):
+        memory = Path(postgresql.MEMORY)
+        self._directory = tempfile.mkdtemp(prefix="waypost-", dir=memory if os.access(memory, os.W_OK) else None)
+        template = self.empty()
+        self.migrate(template)
+        self._migrated = template.read_bytes()
+
+    def close(self):
+        shutil.rmtree(self._directory)
+
+    def empty(self):
+        """The place of a database that is not there yet."""
+        return Path(self._directory, uuid.uuid4().hex)
+
+    def fresh(self):
+        """A database with the newest schema and nothing in it."""
+        path = self.empty()
+        path.write_bytes(self._migrated)
+        return path
+
+    @contextlib.contextmanager
+    def empty_store(self):
+        """A store with nothing in it."""
+        handle = Handle(self, self.fresh())
+        yield handle
+        handle.close()
+        self.drop(handle.database)
+
+    def drop(self, database):
+        for path in database.parent.glob(f"{database.name}*"):
+            path.unlink()
+
+    def migrate(self, database):
+        """All that a program does to the schema."""
+        with contextlib.closing(sqlite_file.connect(database, "rwc")) as connection:
+            sqlite_file.migrate(connection, where="the test")
+
+    def open(self, database, seal, **options):
+        return SqliteStore(database, seal, **options)
+
+    def execute(self, database, *statements):
+        """Change a database that nobody uses, past the store."""
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def catalogue(self, database):
+        """All that the schema is made of."""
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+            columns = {
+                name: connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall()
+                for kind, name, *_ in schema
+                if kind == "table"
+            }
+        return {"schema": schema, "columns": columns}
+
+    def dump(self, database):
+        """All that is in it, as octets; also what was deleted and is there all the same."""
+        return b"".join(path.read_bytes() for path in sorted(database.parent.glob(f"{database.name}*")))
+
+
+class Postgres:
+    """Databases of the tests' server, each a copy of one that was migrated once.
+
+    One of them is kept, with the stores on it, and emptied before each test: connecting takes longer than a test.
+    """
+
+    name = "postgres"
+    writers = 8
+    refusal = postgres_errors.Unexpected
+
+    def __init__(self):
+        self._template = postgresql.template_database("contract", self.migrate)
+        self._kept = None
+
+    def close(self):
+        if self._kept:
+            self._emptying.close()
+            self._kept.close()
+            self.drop(self._kept.database)
+
+    def migrate(self, database):
+        with postgres_connection.where(database).connect() as connection:
+            postgres_connection.migrate(connection, where="the test")
+
+    def empty(self):
+        return postgresql.new_database()
+
+    def fresh(self):
+        return postgresql.new_database(self._template)
+
+    @contextlib.contextmanager
+    def empty_store(self):
+        if self._kept is None:
+            self._kept = Handle(self, self.fresh())
+            self._emptying = psycopg.connect(self._kept.database, autocommit=True)
+        self._emptying.execute(_EMPTY)
+        yield self._kept
+        self._kept.let_go()
+
+    def drop(self, database):
+        postgresql.drop_database(database)
+
+    def open(self, database, seal, **options):
+        return PostgresStore(database, seal, **options)
+
+    def execute(self, database, *statements):
+        with psycopg.connect(database) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def catalogue(self, database):
+        with psycopg.connect(database) as connection:
+            return {name: connection.execute(query).fetchall() for name, query in _CATALOGUE.items()}
+
+    def dump(self, database):
+        with psycopg.connect(database) as connection:
+            tables = [name for (name,) in connection.execute(_TABLES)]
+            rows = [connection.execute(f"SELECT to_jsonb(t)::text FROM {name} AS t").fetchall() for name in tables]
+            sealed = "SELECT sealed_secret FROM access_keys UNION ALL SELECT sealed_secret FROM routes"
+            octets = [row for (row,) in connection.execute(sealed)]
+        return repr(rows).encode() + b"".join(octets)
+
+
+_EMPTY = """
+    DELETE FROM notices_owed; DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
+    DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages_begun;
+    DELETE FROM messages;
+    DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;
+    DELETE FROM instances; DELETE FROM remembered_calls; DELETE FROM access_keys;
+    DELETE FROM deployment_marks WHERE name <> 'seal check'"""
+_TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name"
+_CATALOGUE = {
+    "columns": """
+        SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attstorage,
+               collname, attnum
+        FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+        LEFT JOIN pg_collation AS l ON l.oid = attcollation
+        WHERE c.relnamespace = 'public'::regnamespace AND attnum > 0 ORDER BY 1, attnum""",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2""",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
+    "others": """
+        SELECT relname, relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY relname""",
+}
+
+ENGINES = {engine.name: engine for engine in (Sqlite, Postgres)}

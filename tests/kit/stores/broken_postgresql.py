@@ -1,0 +1,86 @@
+"""A PostgreSQL store that is broken on purpose, in a few words."""
+
+import asyncio
+import time
+from contextlib import contextmanager
+
+from tests.kit.values import TENANT, NoSeal
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import store as postgres
+from waypost.store.postgres.store import PostgresStore
+
+AT_ONCE = 10.0
+"""Seconds in which, also on a slow machine, something happens that need not wait. The store's own limits are longer."""
+assert postgres.ANSWER_SECONDS > AT_ONCE < postgres_connection.STATEMENT_SECONDS
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose time a test moves on."""
+
+    _skipped = 0.0
+
+    def time(self):
+        return super().time() + self._skipped
+
+    def skip(self, seconds):
+        """What waits for so long, and has begun to, has waited."""
+        self._skipped += seconds
+
+
+async def after(seconds, call):
+    """What comes of a call, which has been under way for so long when it goes on."""
+    waiting = asyncio.ensure_future(call)
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().skip(seconds)
+    return await waiting
+
+
+def with_store(url, scenario, *, connections=4):
+    """Run `scenario(store)` on a store on this database, and close it."""
+
+    async def main():
+        store = PostgresStore(url, NoSeal(), connections=connections)
+        try:
+            return await scenario(store)
+        finally:
+            await store.close()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(main())
+
+
+def exists(name):
+    return lambda tx: tx.instance(TENANT, name) is not None
+
+
+def at_commit(admin, what):
+    """Let this happen at the end of each transaction that makes an instance."""
+    admin.execute(
+        f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION at_commit()"
+    )
+
+
+def count(admin):
+    return admin.execute("SELECT count(*) FROM instances").fetchone()[0]
+
+
+def terminate_all(admin):
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+def waits_for(admin, what):
+    """Whether somebody's session waits for this."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = %s"
+    return admin.execute(query, [what]).fetchone()[0] > 0
+
+
+@contextmanager
+def seconds_at_most(limit):
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < limit

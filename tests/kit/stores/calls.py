@@ -1,0 +1,94 @@
+"""Short forms of the calls that the tests of the contract make most: each is a write or read of its own."""
+
+from datetime import timedelta
+
+from tests.kit.values import NOW, TENANT, an_email_address
+from waypost.app import ports
+from waypost.app.directory import aliases, email_addresses, idempotency, instances
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.search import Every
+
+OTHERS = (Tenant("111111111111", "us-east-1"), Tenant("000000000000", "eu-west-1"))
+EVERYTHING = Every(())
+RETENTION = timedelta(days=7)
+
+
+def create(store, *names, instance_id="i", **options):
+    for name in names:
+        store.write(creating(name, instance_id, **options))
+
+
+def creating(name, instance_id="i", tenant=TENANT, **options):
+    """The use case that creates an email address."""
+    new = an_email_address(name, instance_id, tenant.account)
+    return lambda tx: email_addresses.create(tx, tenant, new, **{"tags": {}} | options)
+
+
+def associate(store, primary, alias, **options):
+    store.write(associating(primary, alias, **options))
+
+
+def associating(primary, alias, *, instance_id="i", tenant=TENANT, call=None):
+    return lambda tx: aliases.associate(tx, tenant, instance_id, primary_id=primary, alias_id=alias, now=NOW, call=call)
+
+
+def disassociate(store, primary, alias, **options):
+    store.write(disassociating(primary, alias, **options))
+
+
+def disassociating(primary, alias, *, instance_id="i", tenant=TENANT, call=None):
+    return lambda tx: aliases.disassociate(
+        tx, tenant, instance_id, primary_id=primary, alias_id=alias, now=NOW, call=call
+    )
+
+
+def describe(store, name, instance_id="i"):
+    return store.read(email_addresses.describe, TENANT, instance_id, name)
+
+
+def delete(store, *names, instance_id="i"):
+    for name in names:
+        store.write(deleting(name, instance_id))
+
+
+def deleting(name, instance_id="i"):
+    return lambda tx: email_addresses.delete(tx, TENANT, instance_id, name)
+
+
+def deleting_instance(instance_id="i", tenant=TENANT):
+    return lambda tx: instances.delete(tx, tenant, instance_id, now=NOW)
+
+
+def ids(store, instance_id="i"):
+    """The email addresses that a search for everything finds."""
+    page = store.search(
+        email_addresses.search_page, TENANT, instance_id, EVERYTHING, after=None, limit=1000, count_up_to=1000
+    )
+    return [found.id for found, _ in page.found]
+
+
+def tokened(fingerprint=b"same", token="t", retention=RETENTION):
+    return idempotency.TokenedCall(ports.CallKey(TENANT, "Create", "i", token), fingerprint, retention)
+
+
+def kinds(outcomes):
+    """How often each kind of outcome, refusals by their name."""
+    names = [type(outcome).__name__ if isinstance(outcome, BaseException) else "done" for outcome in outcomes]
+    return {name: names.count(name) for name in sorted(names)}
+
+
+def check_invariants(store):
+    """Nothing is left of what is gone, and nothing is half there."""
+    there = "(SELECT id FROM email_addresses)"
+    for what, query in {
+        "a link without an end": "SELECT * FROM alias_link_ends AS l WHERE NOT EXISTS (SELECT 1 FROM alias_link_ends"
+        " AS o WHERE o.email_address_id = l.other_id AND o.other_id = l.email_address_id AND o.side = l.other_side)",
+        "a link of nobody": f"SELECT * FROM alias_link_ends WHERE email_address_id NOT IN {there}",
+        "an entry of nobody": f"SELECT * FROM search_entries WHERE email_address_id NOT IN {there}",
+        "nothing to search": "SELECT * FROM email_addresses WHERE id NOT IN"
+        " (SELECT email_address_id FROM search_entries)",
+        "a tag of nobody": f"SELECT * FROM tags WHERE resource_id NOT IN {there}"
+        " AND resource_id NOT IN (SELECT id FROM instances)",
+        "nobody's": "SELECT * FROM email_addresses WHERE instance_id NOT IN (SELECT id FROM instances)",
+    }.items():
+        assert store.rows(query) == [], what

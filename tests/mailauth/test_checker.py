@@ -1,0 +1,535 @@
+"""The checker and its worker process: never an exception, never late, whatever happens to either."""
+
+import asyncio
+import os
+import re
+import resource
+import signal
+import time
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.kit.patience import NEVER, PATIENCE, until
+from tests.kit.peers.dns_server import SILENT, Zone
+from tests.kit.signed_mail import CLAIM, MESSAGE, sign, zone_of
+from waypost.domain.mailauth.enforcement import Reason, Unchecked
+from waypost.domain.mailauth.from_header import Naming
+from waypost.domain.mailauth.verdicts import Claim, Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.mailauth import wire
+from waypost.mailauth.checker import LARGE, ROOM, Checker, Limits
+from waypost.mailauth.places import AT_ONCE
+from waypost.mailauth.process import WorkerDied, WorkerProcess
+
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+
+
+def run(main, loop=asyncio.new_event_loop):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
+
+
+async def pieces(message, size=65_536):
+    for start in range(0, len(message), size):
+        yield message[start : start + size]
+
+
+class Running:
+    """A checker, and what it has told."""
+
+    def __init__(self, zone, **limits):
+        self.told = []
+        self._change = asyncio.Event()
+        self.limit(**limits)
+        self.checker = Checker([zone.address], self._on_change, limits=self.limits)
+
+    def limit(self, **limits):
+        """Set limits; the others are such that a slow machine does not reach them."""
+        self.limits = Limits(**{"check": PATIENCE, "wait": PATIENCE, "silence": NEVER, "probe": PATIENCE} | limits)
+        if hasattr(self, "checker"):
+            self.checker._limits = self.limits
+
+    def _on_change(self, works):
+        self.told.append(works)
+        self._change.set()
+
+    async def change(self):
+        async with asyncio.timeout(2 * PATIENCE):
+            await self._change.wait()
+        self._change.clear()
+
+    async def check(self, message=MESSAGE, claim=CLAIM):
+        return await self.checker.check(claim, pieces(message), len(message))
+
+    async def pid(self):
+        return (await self.checker._worker).pid
+
+
+@asynccontextmanager
+async def running(zone, **limits):
+    each = Running(zone, **limits)
+    await each.checker.start()
+    try:
+        await each.change()
+        yield each
+    finally:
+        await each.checker.stop()
+
+
+@pytest.fixture(scope="module")
+def zone():
+    with Zone(zone_of()) as zone:
+        yield zone
+
+
+@pytest.fixture(scope="module")
+def shared(zone):
+    """A checker that lives as long as the module, and the loop it lives in."""
+    with asyncio.Runner() as runner:
+        context = running(zone)
+        yield runner, runner.run(context.__aenter__())
+        runner.run(context.__aexit__(None, None, None))
+
+
+@LOOPS
+def test_messages_are_checked(zone, loop):
+    async def main():
+        async with running(zone) as checker:
+            found = await checker.check(sign())
+            assert found.spf.outcome is found.dkim[0].outcome is found.dmarc.outcome is Outcome.PASS
+            many = await asyncio.gather(*(checker.check(sign()) for _ in range(20)))
+            assert set(many) == {found}
+            assert checker.told == [True]
+
+    run(main(), loop)
+
+
+def test_large_messages_are_checked(shared):
+    runner, checker = shared
+
+    async def main():
+        large = MESSAGE + b"x" * 70 + b"\r\n" * LARGE
+        found = await asyncio.gather(*(checker.check(large) for _ in range(3)), checker.check())
+        assert {each.spf.outcome for each in found} == {Outcome.PASS}
+
+    runner.run(main())
+
+
+def test_a_message_waits_until_it_is_known_whether_dns_works(zone):
+    async def main():
+        checker = Checker([zone.address], limits=Limits(wait=0.01))
+        assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) == Unchecked(Reason.DNS_UNKNOWN)
+        checker._limits = Limits(wait=PATIENCE, check=PATIENCE, silence=NEVER, probe=PATIENCE)
+        waiting = asyncio.create_task(checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)))
+        await checker.start()
+        assert (await waiting).spf.outcome is Outcome.PASS
+        await checker.stop()
+        assert isinstance(await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)), Unchecked)
+
+    run(main())
+
+
+def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
+    async def main():
+        with Zone(zone_of()) as zone:
+            zone.silent = True
+            async with running(zone, probe=0.2, probe_again=0.05) as checker:
+                assert checker.told == [False]
+                assert await checker.check() == Unchecked(Reason.DNS_SILENT)
+                checker.limit(probe_again=0.05)
+                zone.silent = False
+                await checker.change()
+                assert checker.told == [False, True]
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    run(main())
+
+
+def test_three_messages_without_any_answer_are_enough():
+    async def main():
+        with Zone(zone_of()) as zone:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=1.2, margin=0.3, probe=0.2, probe_again=NEVER)
+                zone.silent = True
+                found = await asyncio.gather(*(checker.check() for _ in range(3)))
+                assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
+                await checker.change()
+                assert checker.told == [True, False]
+                assert await checker.check() == Unchecked(Reason.DNS_SILENT)
+
+    run(main())
+
+
+def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
+    async def main():
+        silent = {f"{prefix}silent{number}.example": SILENT for number in range(4) for prefix in ("", "_dmarc.")}
+        with Zone(zone_of() | silent) as zone:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=1.2, margin=0.3, probe_again=NEVER)
+                strangers = (Claim("192.0.2.1", "mx.example.net", f"a@silent{number}.example") for number in range(4))
+                mail = MESSAGE.replace(b"ann@example.com", b"a@silent0.example")
+                await asyncio.gather(*(checker.check(mail, stranger) for stranger in strangers))
+                await until(lambda: zone.asked(".", "NS") >= 2)
+                checker.limit(probe_again=NEVER)
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+                assert checker.told == [True]
+
+    run(main())
+
+
+def test_connections_of_one_network_on_a_silent_domain_leave_places_to_others():
+    async def main():
+        with Zone(zone_of() | {"slow.example": SILENT}) as zone:
+            async with running(zone, probe_again=NEVER) as checker:
+                checker.limit(check=NEVER, probe_again=NEVER)
+                slow = [
+                    asyncio.create_task(checker.check(claim=Claim(f"203.0.113.{number % 4}", "mx", "a@slow.example")))
+                    for number in range(3 * AT_ONCE)
+                ]
+                await until(lambda: zone.asked("slow.example", "TXT") >= 5)
+                assert checker.checker._places.free
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+                for each in slow:
+                    each.cancel()
+                await asyncio.wait(slow)
+                assert checker.checker._places.free == AT_ONCE
+
+    run(main())
+
+
+def test_a_message_that_found_no_place_in_time_says_so(zone):
+    async def main():
+        async with running(zone) as checker:
+            os.kill(await checker.pid(), signal.SIGSTOP)
+            stuck = [asyncio.create_task(checker.check()) for _ in range(AT_ONCE // 2)]
+            await until(lambda: checker.checker._places.free == AT_ONCE // 2)
+            checker.limit(wait=0.01)
+            assert await checker.check() == Unchecked(Reason.NO_PLACE)
+            checker.limit()
+            waiting = [asyncio.create_task(checker.check()) for _ in range(64)]
+            await until(lambda: checker.checker._places._waiting.free == 64)
+            assert await checker.check() == Unchecked(Reason.NO_SHARE)
+            os.kill(await checker.pid(), signal.SIGCONT)
+            found = await asyncio.gather(*stuck, *waiting)
+            assert {each.spf.outcome for each in found} == {Outcome.PASS}
+
+    run(main())
+
+
+def test_the_time_that_a_message_waits_is_not_taken_from_its_check(zone, monkeypatch):
+    given = []
+    check = WorkerProcess.check
+
+    async def seen(self, claim, octets, size, seconds_left):
+        given.append(seconds_left())
+        return await check(self, claim, octets, size, seconds_left)
+
+    monkeypatch.setattr(WorkerProcess, "check", seen)
+
+    async def main():
+        checker = Checker([zone.address], limits=Limits(check=1_000, margin=0, wait=PATIENCE, silence=NEVER))
+        waiting = asyncio.create_task(checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)))
+        await asyncio.sleep(0)
+        known = asyncio.get_running_loop().time()
+        await checker.start()
+        await waiting
+        assert asyncio.get_running_loop().time() > known
+        assert given[0] > 1_000 - PATIENCE
+        await checker.stop()
+
+    run(main())
+
+
+def test_large_messages_of_one_sender_leave_room_to_others(zone):
+    async def never():
+        await asyncio.Event().wait()
+        yield b""
+
+    async def main():
+        async with running(zone) as checker:
+            room = checker.checker._room
+            hogs = [asyncio.create_task(checker.checker.check(CLAIM, never(), ROOM // 3)) for _ in range(5)]
+            await until(lambda: room.free < ROOM)
+            large = MESSAGE + b"x" * 70 + b"\r\n" * LARGE
+            other = Claim("198.51.100.9", "mx.example.com", "ann@example.com")
+            assert (await checker.check(large, other)).spf.outcome is Outcome.FAIL
+            assert room.free >= ROOM // 3
+            for each in hogs:
+                each.cancel()
+            await asyncio.wait(hogs)
+            assert room.free == ROOM
+
+    run(main())
+
+
+def test_a_message_that_breaks_the_worker_does_not_make_the_dns_seem_silent(monkeypatch):
+    broken = []
+
+    async def breaks(self, seconds):
+        broken.append(self.pid)
+        raise WorkerDied
+
+    async def main():
+        with Zone(zone_of()) as zone:
+            async with running(zone, backoff=0.001, probe_again=NEVER) as checker:
+                with monkeypatch.context() as patched:
+                    patched.setattr(WorkerProcess, "probe", breaks)
+                    checker.checker._in_doubt.set()
+                    await until(lambda: len(broken) >= 2)
+                    assert (await checker.check()).spf.outcome is Outcome.PASS
+                await until(lambda: zone.asked(".", "NS") >= 2)
+                assert checker.told == [True]
+
+    run(main())
+
+
+def size_of(process):
+    """Octets of address space that a process has."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def test_a_check_without_memory_is_no_verdict_against_the_message(zone):
+    """The body is hashed as it comes, so that a worker may have memory enough."""
+
+    async def main():
+        async with running(zone) as checker:
+            process = await checker.pid()
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            limit = size_of(process) // 2  # no room is left, also if the worker gives some back meanwhile
+            resource.prlimit(process, resource.RLIMIT_AS, (limit, limit))
+            large = MESSAGE + (b"x" * 998 + b"\r\n") * 35_000
+            found = await checker.check(large)
+            if isinstance(found, Unchecked):
+                assert found.reason in {Reason.FAILED, Reason.BROKEN_OFF}
+            else:
+                assert (found.spf.outcome, found.dmarc.outcome) == (Outcome.PASS, Outcome.PASS)
+
+    run(main())
+
+
+def test_the_worker_knows_no_secret_and_writes_no_file(zone, monkeypatch):
+    monkeypatch.setenv("WAYPOST_MASTER_KEY", "secret")
+    monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://user:secret@host/name")
+
+    async def main():
+        async with running(zone) as checker:
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            process = Path("/proc") / str(await checker.pid())
+            assert b"secret" not in (process / "environ").read_bytes()
+            limits = (process / "limits").read_text()
+            assert re.search(r"Max file size +0 ", limits)
+            assert re.search(r"Max core file size +0 ", limits)
+
+    run(main())
+
+
+@LOOPS
+def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop):
+    async def main():
+        async with running(zone) as checker:
+            os.kill(await checker.pid(), signal.SIGSTOP)
+            waiting = asyncio.create_task(checker.check())
+            await asyncio.sleep(0)
+            os.kill(await checker.pid(), signal.SIGKILL)
+            found = await waiting
+            assert found == Unchecked(Reason.BROKEN_OFF)
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize(
+    ("message", "loop"),
+    [(MESSAGE, asyncio.new_event_loop), (MESSAGE + b"x" * 400_000, uvloop.new_event_loop)],
+    ids=["small", "more than a pipe holds"],
+)
+def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message):
+    async def main():
+        async with running(zone) as checker:
+            worker = await checker.checker._worker
+            worker._patience = 0.2  # which counts from the next answer on
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+            os.kill(worker.pid, signal.SIGSTOP)
+            checker.limit(check=0.1)
+            found = await checker.check(message)
+            assert found == Unchecked(Reason.TOO_LATE)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.wait([worker._listening])
+            checker.limit()
+            assert (await checker.check(message)).spf.outcome is Outcome.PASS
+
+    run(main(), loop)
+
+
+def test_a_source_that_is_slow_holds_up_nobody_else(zone):
+    async def main():
+        closed = asyncio.Event()
+
+        async def slow():
+            try:
+                yield MESSAGE[:10]
+                await asyncio.Event().wait()
+            finally:
+                closed.set()
+
+        async with running(zone) as checker:
+            checker.limit(check=0.7, margin=0.1)
+            stuck = asyncio.create_task(checker.checker.check(CLAIM, slow(), len(MESSAGE)))
+            await asyncio.sleep(0)
+            checker.limit()
+            for _ in range(3):
+                assert (await checker.check()).spf.outcome is Outcome.PASS
+            assert await stuck == Unchecked(Reason.TOO_LATE)
+            assert closed.is_set()
+            # The worker has forgotten what it had of it, and the numbers of messages do not mix.
+            assert (await checker.check(sign())).dkim[0].outcome is Outcome.PASS
+
+    run(main())
+
+
+def test_a_source_that_fails_or_is_not_as_long_as_it_said(shared):
+    runner, checker = shared
+
+    async def failing():
+        yield MESSAGE[:10]
+        raise OSError
+
+    async def main():
+        size = len(MESSAGE)
+        sources = [
+            (failing(), size, "OSError"),
+            (pieces(MESSAGE), size + 1, "ValueError"),
+            (pieces(MESSAGE), 10, "ValueError"),
+        ]
+        for source, said, error in sources:
+            assert await checker.checker.check(CLAIM, source, said) == Unchecked(Reason.FAILED, error)
+        assert (await checker.check()).spf.outcome is Outcome.PASS
+
+    runner.run(main())
+
+
+def test_who_goes_away_leaves_nothing_behind(shared):
+    runner, checker = shared
+
+    async def main():
+        worker = await checker.checker._worker
+        os.kill(worker.pid, signal.SIGSTOP)
+        for turns in range(12):
+            waiting = asyncio.create_task(checker.check(MESSAGE + b"x" * 300_000))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        os.kill(worker.pid, signal.SIGCONT)
+        assert (await checker.check()).spf.outcome is Outcome.PASS
+        assert not worker._owed
+        assert checker.checker._places.free == AT_ONCE
+
+    runner.run(main())
+
+
+def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypatch):
+    async def main():
+        starts = []
+        start_really = WorkerProcess._start
+
+        async def start(servers):
+            starts.append(time.monotonic())
+            if len(starts) < 4:
+                raise OSError
+            return await start_really(servers)
+
+        async with running(zone, backoff=0.04) as checker:
+            monkeypatch.setattr(WorkerProcess, "_start", start)
+            await (await checker.checker._worker).stop()
+            for _ in range(1_000_000):
+                await asyncio.sleep(0)
+                if await checker.check() != Unchecked(Reason.BROKEN_OFF):
+                    break
+            waited = [later - earlier for earlier, later in pairwise(starts)]
+            assert len(waited) == 3
+            assert all(seconds >= 0.04 * 2**n for n, seconds in enumerate(waited))
+
+    run(main())
+
+
+def test_a_start_of_the_worker_that_fails_in_an_unforeseen_way_ends_neither_the_checks_nor_the_stop(zone, monkeypatch):
+    start, tries = WorkerProcess.start, []
+
+    async def fails_first(*arguments):
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise RuntimeError("cannot start a thread")
+        return await start(*arguments)
+
+    monkeypatch.setattr(WorkerProcess, "start", fails_first)
+
+    async def main():
+        async with running(zone, backoff=0.001, probe_again=0.01) as checker:
+            await checker.change()
+            assert checker.told == [False, True]
+            assert (await checker.check()).spf.outcome is Outcome.PASS
+        monkeypatch.setattr(WorkerProcess, "start", lambda *_: fails_first())
+        tries.clear()
+        async with running(zone) as checker:
+            assert checker.told == [False]
+
+    run(main())
+
+
+def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypatch):
+    async def main():
+        starts = []
+
+        async def start(*_):
+            starts.append(time.monotonic())
+            pipe = asyncio.subprocess.PIPE
+            return await asyncio.create_subprocess_exec("false", stdin=pipe, stdout=pipe)
+
+        async with running(zone, backoff=60) as checker:
+            monkeypatch.setattr(WorkerProcess, "_start", start)
+            await (await checker.checker._worker).stop()
+            for _ in range(20):
+                assert await checker.check() == Unchecked(Reason.BROKEN_OFF)
+            assert len(starts) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\r\n", b"\x00" * 1_000, bytes(range(256)), b"From: \r\n" * 10_000, b"DKIM-Signature: ;\r\n" * 1_000],
+)
+def test_hostile_messages_are_answered(shared, message):
+    runner, checker = shared
+    assert runner.run(checker.check(message)).dmarc.outcome is Outcome.PERMERROR
+
+
+@pytest.mark.parametrize("value", ["", "\x00", "a\r\nb", "\ud800@\udfff", "%{d}@%{s}.example", "@" * 1_000, '"@"@"'])
+def test_hostile_claims_are_answered(shared, value):
+    runner, checker = shared
+    assert runner.run(checker.check(MESSAGE, Claim(value, value, value))).spf.outcome is not Outcome.PASS
+
+
+def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
+    async def main():
+        async with running(zone) as checker:
+            process = (await checker.checker._worker)._process
+            process.stdin.close()
+            async with asyncio.timeout(PATIENCE):
+                assert await process.wait() == 0
+
+    run(main())
+
+
+def test_verdicts_are_the_same_after_their_way():
+    verdicts = Verdicts(
+        Spf(Outcome.FAIL, "é\ud800\n", "mailfrom", '"'),
+        (Dkim(Outcome.PASS, "a", "b", "c"),),
+        Dmarc(Outcome.NONE, "", naming=Naming.UNCLEAR),
+    )
+    assert wire.from_json(wire.to_json(verdicts)) == verdicts

@@ -1,0 +1,236 @@
+"""SPF against a local zone (RFC 7208)."""
+
+import pytest
+
+from tests.kit.patience import NEVER, PATIENCE
+from tests.kit.peers.dns_server import SERVFAIL, SILENT, Zone
+from tests.kit.signed_mail import verdicts
+from waypost.domain.mailauth.verdicts import Claim, Outcome
+from waypost.mailauth import spf_check
+from waypost.mailauth.resolver import Questions, Resolver
+
+PEER4, PEER6 = "192.0.2.1", "2001:db8::1"
+
+
+def spf(zone_records, sender="ann@example.com", peer=PEER4, helo="mx.example.com"):
+    with Zone(zone_records) as zone:
+        return verdicts(zone, b"", Claim(peer, helo, sender)).spf
+
+
+def text(record):
+    return {"example.com": {"TXT": [record]}}
+
+
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ("v=spf1 +all", Outcome.PASS),
+        ("v=spf1 -all", Outcome.FAIL),
+        ("v=spf1 ~all", Outcome.SOFTFAIL),
+        ("v=spf1 ?all", Outcome.NEUTRAL),
+        ("v=spf1", Outcome.NEUTRAL),
+        ("v=spf1 ip4:192.0.2.0/24 -all", Outcome.PASS),
+        ("v=spf1 ip4:198.51.100.0/24 -all", Outcome.FAIL),
+        ("v=spf1 ip6:2001:db8::/32 -all", Outcome.FAIL),
+        ("v=spf1 unknown -all", Outcome.PERMERROR),
+        ("v=spf1 ip4:999.0.2.0/24 -all", Outcome.PERMERROR),
+        ("v=spf2 -all", Outcome.NONE),
+        ("v=spf1 " + "ip4:198.51.100.1 " * 500 + "+all", Outcome.PERMERROR),
+    ],
+)
+def test_records(record, outcome):
+    assert spf(text(record)).outcome is outcome
+
+
+MECHANISMS = {
+    "a.example.com": {"A": [PEER4], "AAAA": [PEER6]},
+    "alias.example.com": {"CNAME": ["a.example.com."]},
+    "example.net": {"MX": ["10 a.example.com."], "TXT": ["v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all"]},
+    "none.example.net": {"TXT": ["v=spf1 -all"]},
+    "1.2.0.192.in-addr.example.com": {"A": ["127.0.0.2"]},
+    "ann.example.com._spf.example.com": {"A": ["127.0.0.2"]},
+    "1.2.0.192.in-addr.arpa": {"PTR": ["a.example.com."]},
+}
+
+
+@pytest.mark.parametrize("peer", [PEER4, PEER6])
+@pytest.mark.parametrize(
+    ("record", "outcome"),
+    [
+        ("v=spf1 a:a.example.com -all", Outcome.PASS),
+        ("v=spf1 a:alias.example.com -all", Outcome.PASS),
+        ("v=spf1 a:nowhere.example.com -all", Outcome.FAIL),
+        ("v=spf1 mx:example.net -all", Outcome.PASS),
+        ("v=spf1 include:example.net -all", Outcome.PASS),
+        ("v=spf1 include:none.example.net ~all", Outcome.SOFTFAIL),
+        ("v=spf1 include:nowhere.example.net -all", Outcome.PERMERROR),
+        ("v=spf1 redirect=example.net", Outcome.PASS),
+        ("v=spf1 redirect=none.example.net", Outcome.FAIL),
+        ("v=spf1 exists:%{l}.%{d}._spf.example.com -all", Outcome.PASS),
+        ("v=spf1 -exists:%{l}.nowhere.%{d2} +all exp=nowhere.example.com", Outcome.PASS),
+    ],
+)
+def test_mechanisms(peer, record, outcome):
+    assert spf(MECHANISMS | text(record), peer=peer).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "record", ["v=spf1 exists:%{ir}.%{v}.example.com -all", "v=spf1 ptr:example.com -all", "v=spf1 mx:example.net/24"]
+)
+def test_mechanisms_of_ipv4(record):
+    assert spf(MECHANISMS | text(record)).outcome is Outcome.PASS
+
+
+def test_more_than_ten_lookups_are_an_error():
+    names = {f"{n}.example.net": {"TXT": ["v=spf1 ?all"]} for n in range(11)}
+    record = "v=spf1 " + " ".join(f"include:{name}" for name in names) + " +all"
+    found = spf(names | text(record))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "Too many DNS lookups")
+
+
+REVERSE = "1.2.0.192.in-addr.arpa"
+
+
+@pytest.mark.parametrize("record", ["v=spf1 ptr -all", "v=spf1 exists:%{p} -all"])
+@pytest.mark.parametrize(
+    ("reverse", "outcome"),
+    [
+        ({"PTR": ["broken.example.com.", "mx.example.com."]}, Outcome.PASS),
+        ({"PTR": ["loop.example.com.", "mx.example.com."]}, Outcome.PASS),
+        ({"PTR": ["broken.example.com."]}, Outcome.FAIL),
+        (SERVFAIL, Outcome.FAIL),
+    ],
+)
+def test_a_name_of_the_client_that_cannot_be_looked_up_is_passed_over(record, reverse, outcome):
+    names = {
+        REVERSE: reverse,
+        "mx.example.com": {"A": [PEER4]},
+        "broken.example.com": SERVFAIL,
+        "loop.example.com": {"CNAME": ["loop.example.com."]},
+    }
+    assert spf(names | text(record)).outcome is outcome
+
+
+def test_ten_names_of_the_client_are_looked_up():
+    names = {f"{number}.example.com": {"A": ["192.0.2.99"]} for number in range(20)}
+    records = names | {REVERSE: {"PTR": [f"{name}." for name in names]}} | text("v=spf1 ptr -all")
+    with Zone(records) as zone:
+        found = verdicts(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com")).spf
+        assert found.outcome is Outcome.FAIL
+        assert sum(zone.asked(name, "A") for name in names) == 10
+
+
+def test_more_than_two_void_lookups_are_an_error():
+    found = spf(text("v=spf1 a:1.example.net a:2.example.net a:3.example.net +all"))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "more than 2 void lookups")
+
+
+def test_a_record_that_includes_itself_ends():
+    found = spf(text("v=spf1 include:example.net -all") | {"example.net": {"TXT": ["v=spf1 include:example.com -all"]}})
+    assert found.outcome is Outcome.PERMERROR
+
+
+def test_two_records_are_an_error():
+    assert spf({"example.com": {"TXT": ["v=spf1 -all", "v=spf1 +all"]}}).outcome is Outcome.PERMERROR
+
+
+def test_the_null_sender_is_checked_by_its_helo_name():
+    found = spf({"mx.example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]}}, sender="")
+    assert (found.outcome, found.domain, found.identity) == (Outcome.PASS, "mx.example.com", "helo")
+
+
+@pytest.mark.parametrize(
+    ("sender", "helo"),
+    [
+        ("", "[192.0.2.1]"),
+        ("", "localhost"),
+        ("", ""),
+        ("ann", "mx.example.com"),
+        ("ann@\N{BALLOT BOX}..com", "mx.example.com"),
+        ("ann@" + "a" * 64 + ".com", "mx.example.com"),
+        ("ann@nowhere.test", "mx.example.com"),
+    ],
+)
+def test_what_has_no_record(sender, helo):
+    assert spf(text("v=spf1 +all"), sender=sender, helo=helo).outcome is Outcome.NONE
+
+
+def test_without_a_local_part_it_is_the_postmaster():
+    zone = text("v=spf1 exists:%{l}.example.net -all") | {"postmaster.example.net": {"A": ["127.0.0.2"]}}
+    assert spf(zone, "@example.com").outcome is Outcome.PASS
+
+
+def test_an_internationalised_domain_is_asked_for_by_its_a_labels():
+    assert spf({"xn--bcher-kva.example": {"TXT": ["v=spf1 +all"]}}, "ann@bücher.example").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    "sender", ['"a b"@example.com', "%{h}@example.com", "a\x00b@example.com", "ä@example.com", "a@b@example.com"]
+)
+def test_hostile_local_parts(sender):
+    found = spf(text("v=spf1 exists:%{l}.%{s}.example.com -all"), sender)
+    assert found.outcome in {Outcome.FAIL, Outcome.PERMERROR}
+
+
+def test_a_peer_that_is_no_address_is_an_error():
+    assert spf(text("v=spf1 +all"), peer="unix:").outcome is Outcome.PERMERROR
+
+
+def test_a_server_that_fails_is_a_temporary_error():
+    assert spf({"example.com": SERVFAIL}).outcome is Outcome.TEMPERROR
+
+
+def test_a_silent_server_is_a_temporary_error_in_time():
+    with Zone({"example.com": SILENT}) as zone:
+        found = verdicts(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com"), 1.0)
+    assert found.spf.outcome is Outcome.TEMPERROR
+    assert zone.asked("example.com") <= 1  # there is no time for a second try
+
+
+def test_a_record_with_more_macros_than_are_expanded_is_an_error():
+    few, many = "%{i}" * spf_check.MACROS_LIMIT, "%{i}" * (spf_check.MACROS_LIMIT + 1)
+    assert spf(text(f"v=spf1 exists:{few}.example.com ?all")).outcome is Outcome.NEUTRAL
+    found = spf(text(f"v=spf1 exists:{many}.example.com ?all"))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "record with more than 50 macros")
+
+
+@pytest.mark.parametrize("record", ["v=spf1 ptr:example.com -all", "v=spf1 exists:%{p}.example.net -all"])
+def test_where_we_do_not_ask_who_the_client_is_the_mail_has_not_failed(record):
+    """RFC 7208 section 5.5 has `ptr` not match on an error of the DNS; that we are busy is none."""
+    with Zone(text(record)) as zone:
+        resolver = Resolver([zone.address])
+        with resolver._unanswered.counting("2.0.192.in-addr.arpa"):
+            resolver._unanswered._silent_until["2.0.192.in-addr.arpa"] += NEVER
+        with resolver._unanswered.asking("9.2.0.192.in-addr.arpa"):
+            found = spf_check.check(Claim(PEER4, "mx", "ann@example.com"), Questions(resolver, PATIENCE))
+    assert found.outcome is Outcome.TEMPERROR
+    assert zone.asked("1.2.0.192.in-addr.arpa", "PTR") == 0
+
+
+@pytest.mark.parametrize("broken", [SERVFAIL, {"A": ["198.51.100.1"]}])
+def test_a_name_of_the_client_that_cannot_be_looked_up_does_not_match(broken):
+    zone = text("v=spf1 ptr:example.com -all") | {
+        "1.2.0.192.in-addr.arpa": {"PTR": ["a.example.com."]},
+        "a.example.com": broken,
+    }
+    assert spf(zone).outcome is Outcome.FAIL
+
+
+def test_where_we_do_not_ask_for_a_name_of_the_client_the_mail_has_not_failed():
+    zone_records = text("v=spf1 ptr:example.net -all") | {"1.2.0.192.in-addr.arpa": {"PTR": ["a.example.net."]}}
+    with Zone(zone_records) as zone:
+        resolver = Resolver([zone.address])
+        with resolver._unanswered.counting("example.net"):
+            resolver._unanswered._silent_until["example.net"] += NEVER
+        with resolver._unanswered.asking("b.example.net"):
+            found = spf_check.check(Claim(PEER4, "mx", "ann@example.com"), Questions(resolver, PATIENCE))
+    assert found.outcome is Outcome.TEMPERROR
+
+
+def test_a_lack_of_memory_says_nothing_of_the_message(monkeypatch):
+    def fails(_):
+        raise MemoryError
+
+    monkeypatch.setattr(spf_check._Query, "check", fails)
+    with pytest.raises(MemoryError):
+        spf(text("v=spf1 -all"))

@@ -1,0 +1,230 @@
+"""The service as a whole: what is left of a start that fails, and what is forgotten in the background."""
+
+import asyncio
+import errno
+import os
+import socket
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.values import NOW
+from waypost.app import ports
+from waypost.app.directory import idempotency
+from waypost.app.mail import routes
+from waypost.config.settings import Settings
+from waypost.config.settings_file import SettingsFile
+from waypost.delivery.queue.worker import Worker
+from waypost.domain.mail.routes import Route
+from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.observe import events
+from waypost.server import assembly, maintenance, opening
+
+
+def test_a_start_that_fails_leaves_nothing_open(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        smtp = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+        with pytest.raises(opening.CannotStart, match="Address already in use"):
+            asyncio.run(assembly.Service(settings).start())
+    with DataDirectory(tmp_path / "data").held():  # the lock is free again
+        pass
+
+
+def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(
+    tmp_path, monkeypatch
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # a port that is free when it has been closed
+        port = taken.getsockname()[1]
+    begun = []
+    monkeypatch.setattr(Worker, "start", lambda _: begun.append("worker"))
+    smtp = f"127.0.0.2:{port + 1 if port < 65535 else 1024},localhost:{port}"
+    settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+    file = SettingsFile(routes=(Route(match="*", to=f"smtp://127.0.0.1:{port}"),))
+    service = assembly.Service(settings, file)
+    service._emit = begun.append
+    with pytest.raises(opening.CannotStart, match="leads back to this server"):
+        asyncio.run(service.start())
+    assert [event for event in begun if not isinstance(event, events.Stopped)] == []
+
+
+def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
+    settings = Settings(
+        data=str(tmp_path / "data"),
+        http="127.0.0.1:0",
+        smtp="127.0.0.1:0,127.0.0.2:0",
+        lmtp="127.0.0.1:0",
+        hostname="our.example",
+        dns="192.0.2.53",
+        config="waypost.toml",
+    )
+
+    async def scenario():
+        service = assembly.Service(settings)
+        told = await service.start()
+        found = DataDirectory(tmp_path / "data").running()
+        await service.stop()
+        return told, found
+
+    told, found = asyncio.run(scenario())
+    assert [address.partition(":")[0] for address in found.listeners] == ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+    assert {told.smtp, told.lmtp} <= set(found.listeners)
+    assert (found.hostname, found.dns, found.config) == (
+        "our.example",
+        "192.0.2.53",
+        str(Path("waypost.toml").absolute()),
+    )
+
+
+def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gone = f"smtp://127.0.0.1:{taken.getsockname()[1]}"
+    told = []
+
+    async def scenario():
+        settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
+        for is_set in (True, False):
+            service = assembly.Service(settings)
+            found = asyncio.Event()
+
+            def emit(event, found=found):
+                told.append(event)
+                if isinstance(event, events.RouteUnreachable):
+                    found.set()
+
+            service._emit = emit
+            await service.start()
+            if is_set:
+                set_it = partial(routes.add_route, route=Route(match="*", to=gone), before=None)
+                await service._store.write(set_it)
+            else:
+                async with asyncio.timeout(PATIENCE):
+                    await found.wait()
+            await service.stop()
+
+    asyncio.run(scenario())
+    (unreachable,) = [event for event in told if isinstance(event, events.RouteUnreachable)]
+    assert unreachable.reason == "connect: unreachable"
+
+
+def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
+    told = []
+
+    async def start():
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            smtp = f"127.0.0.1:{taken.getsockname()[1]}"
+            service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
+            service._emit = told.append
+            with pytest.raises(opening.CannotStart):
+                await service.start()
+
+    asyncio.run(start())
+    assert not [event for event in told if isinstance(event, events.Stopped)]
+
+
+def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
+    told = []
+
+    async def start():
+        service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
+        service._emit = told.append
+        await service.start()
+        await service.stop()
+
+    asyncio.run(start())
+    assert told[-1] == events.Stopped()
+
+
+@pytest.mark.parametrize("fails", ["access", "unlink"])
+def test_a_directory_that_cannot_be_prepared_is_not_kept_locked(tmp_path, monkeypatch, fails):
+    directory = DataDirectory(tmp_path / "data")
+    directory.make()
+    directory.database.touch()
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patched:
+        if fails == "access":
+            patched.setattr(os, "access", lambda *_: False)
+        else:
+            patched.setattr(os, "unlink", denied)
+        with pytest.raises(DataDirectoryError, match=r"cannot be written|cannot be used: Permission denied"):
+            directory.prepare()
+    with DataDirectory(tmp_path / "data").held():
+        pass
+
+
+def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, monkeypatch):
+    rounds, told = [], []
+    loop = third = None
+
+    def purge(tx, *, now, retention):
+        rounds.append((now, retention))
+        if len(rounds) == 3:
+            loop.call_soon_threadsafe(third.set)
+        if len(rounds) == 1:
+            raise RuntimeError("a mistake of ours")
+        return False
+
+    monkeypatch.setattr(idempotency, "purge", purge)
+    monkeypatch.setattr(maintenance, "EVERY", 0)
+    settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", token_retention="2h")
+
+    async def run():
+        nonlocal loop, third
+        loop, third = asyncio.get_running_loop(), asyncio.Event()
+        service = assembly.Service(settings)
+        service._emit = told.append
+        await service.start()
+        async with asyncio.timeout(PATIENCE):
+            await third.wait()
+        await service.stop()
+
+    asyncio.run(run())
+    assert rounds[0][1] == timedelta(hours=2)
+    assert [event.where for event in told if isinstance(event, events.Failed)] == ["expired tokens and sessions"]
+
+
+@pytest.mark.parametrize(
+    ("method", "where"),
+    [
+        ("forget_calls_and_keys", "expired tokens and sessions"),
+        ("forget_left_over", "unfinished messages"),
+        ("forget_refusals", "old refusals"),
+        ("purge", "purge"),
+    ],
+)
+def test_a_job_of_the_upkeep_that_runs_out_of_time_is_logged_by_name_as_a_store_failure(monkeypatch, method, where):
+    class Idle(Exception):
+        """All jobs had their turn."""
+
+    async def fails(_, *__):
+        raise ports.TookTooLong(5)
+
+    async def does_nothing(_, *__):
+        pass
+
+    async def ends(_):
+        raise Idle
+
+    for each in ("forget_calls_and_keys", "forget_left_over", "forget_refusals", "purge"):
+        monkeypatch.setattr(maintenance.Upkeep, each, fails if each == method else does_nothing)
+    monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
+    told = []
+    keeping = maintenance.Upkeep(
+        store=None,
+        emit=told.append,
+        real_clock=lambda: NOW,
+        mail_clock=lambda: NOW,
+        token_retention=timedelta(hours=2),
+        refusal_retention=timedelta(hours=2),
+        rules=[],
+        begun_before=NOW,
+    )
+    with pytest.raises(Idle):
+        asyncio.run(keeping.run())
+    assert [(type(event), event.where) for event in told] == [(events.StoreFailed, where)]

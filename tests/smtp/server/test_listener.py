@@ -1,0 +1,165 @@
+"""The SMTP server on real sockets: what it answers when all goes well, when the house fails, and when it stops."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.servers.smtp_server import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, serving
+from waypost.app import ports
+from waypost.domain import errors
+from waypost.observe import events
+from waypost.smtp.backend.reception import Ids
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.session import Session
+from waypost.smtp.server.connection import Listener
+
+
+@on_both_loops
+async def test_a_message_is_accepted_when_the_store_has_it():
+    store = FakeStore(gate_open=False)
+    async with serving(store) as served, served.client() as client:
+        client.writer.write(MESSAGE)
+        await store.asked.wait()
+        assert served.emitted_of(events.MessageAccepted) == []
+        store.gate.set()
+        replies = [await client.hear() for _ in range(15)]
+        told = ACCEPTED.fullmatch(replies[-1])
+        assert store.kept == [b"Hello.\r\n"]
+        assert [event.id for event in served.emitted_of(events.MessageAccepted)] == [told["id"]]
+
+
+@on_both_loops
+async def test_a_refused_recipient_is_told_and_counted():
+    async with serving() as served, served.client() as client:
+        client.say("HELO client.example", "MAIL FROM:<>", "RCPT TO:<unknown@example.com>", "QUIT")
+        assert (await client.hear_all())[2:] == ["550 5.1.1 No such address here", "221 2.0.0 Bye"]
+        (refused,) = served.emitted_of(events.RecipientRefused)
+        assert refused.reply == "550 5.1.1 No such address here"
+
+
+@pytest.mark.parametrize("where", ["at_read", "at_write"])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (RuntimeError("secret /var/lib"), events.Failed),
+        (ports.StoreUnavailable("secret /var/lib"), events.StoreFailed),
+        (errors.Busy("secret /var/lib"), events.StoreFailed),
+        (errors.Duplicate("secret /var/lib"), events.Failed),
+    ],
+    ids=["unexpected", "unavailable", "busy", "unexpected refusal"],
+)
+def test_a_failure_is_temporary_and_its_cause_stays_in_the_house(where, error, kind):
+    async def scenario():
+        async with serving(FakeStore(**{where: error})) as served, served.client() as client:
+            client.writer.write(MESSAGE if where == "at_write" else MESSAGE.partition(b"DATA")[0])
+            client.say("QUIT")
+            replies = await client.hear_all()
+            (told,) = filter(None, map(TRY_AGAIN.fullmatch, replies))
+            assert "secret" not in " ".join(replies)
+            (failed,) = served.emitted_of(kind)
+            assert (failed.where, failed.id, failed.cause) == ("smtp", told["id"], error)
+
+    asyncio.run(scenario())
+
+
+@on_both_loops
+async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too():
+    store = FakeStore(gate_open=False)
+    async with serving(store) as served, served.client() as client:
+        client.writer.write(MESSAGE + MESSAGE)
+        await store.asked.wait()
+        store.asked.clear()
+        store.gate.set()
+        store.gate.clear()
+        await store.asked.wait()
+        assert len(store.kept) == 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                assert ACCEPTED.fullmatch([await client.hear() for _ in range(15)][-1])
+        finally:
+            store.gate.set()
+
+
+@on_both_loops
+async def test_stopping_answers_the_message_under_way_and_hangs_up():
+    store = FakeStore(gate_open=False)
+    async with serving(store) as served, served.client() as busy, served.client() as idle:
+        busy.writer.write(MESSAGE)
+        await store.asked.wait()
+        stopping = asyncio.create_task(served.server.stop())
+        assert await idle.hear() == "421 4.3.2 Shutting down; please try again"
+        assert not stopping.done()
+        store.gate.set()
+        *_, answer, farewell = await busy.hear_all()
+        assert ACCEPTED.fullmatch(answer)
+        assert farewell == "421 4.3.2 Shutting down; please try again"
+        idle.writer.close()
+        busy.writer.close()
+        await stopping
+        with pytest.raises(OSError, match=r"refused|Connect call failed"):
+            await asyncio.open_connection(*served.address)
+
+
+@on_both_loops
+async def test_a_session_that_we_end_is_counted_once():
+    store = FakeStore(gate_open=False)
+    async with serving(store) as served, served.client() as busy:
+        busy.writer.write(MESSAGE)
+        await store.asked.wait()
+        stopping = asyncio.create_task(served.server.stop())
+        store.gate.set()
+        await busy.hear_all()
+        busy.writer.close()
+        await stopping
+        assert len(served.emitted_of(events.SessionClosed)) == 1
+
+
+@on_both_loops
+async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
+    async with serving() as served, served.client() as client:
+        client.writer.write(MESSAGE.removesuffix(b".\r\n"))
+        while await client.hear() != "354 End data with <CR><LF>.<CR><LF>":
+            pass
+        stopping = asyncio.create_task(served.server.stop())
+        assert await client.hear_all() == ["421 4.3.2 Shutting down; please try again"]
+        client.writer.close()
+        await stopping
+        (closed,) = served.emitted_of(events.SessionClosed)
+        assert closed.reply == "421 4.3.2 Shutting down; please try again"
+
+
+@on_both_loops
+async def test_a_port_that_is_taken_is_an_os_error():
+    async with serving() as served:
+        with pytest.raises(OSError, match="in use"):
+            await served.server.start(Listener(name="smtp", offer=Offer(hostname="x")), *served.address)
+
+
+def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("secret /var/lib")
+
+    async def scenario():
+        async with serving() as served, served.client() as client:
+            client.say("EHLO client.example", "MAIL FROM:<>", "RCPT TO:<support@example.com>", "NOOP")
+            monkeypatch.setattr(Session, "answer", fail)
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    assert TRY_AGAIN.fullmatch((await client.hear_all())[-1])
+            finally:
+                monkeypatch.undo()
+                for connection in served.server._connections:
+                    connection._transport.abort()
+                await served.until_nobody_is_connected()
+            assert served.emitted_of(events.Failed)
+
+    asyncio.run(scenario())
+
+
+def test_ids_stay_in_order_while_the_clock_goes_back():
+    moments = [datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in (5, 5, 3, 4, 6)]
+    new = Ids().new
+    ids = [new(moment) for moment in moments]
+    assert ids == sorted(ids)

@@ -1,0 +1,999 @@
+"""TLS of the SMTP edge: mail over it, nobody gets between, and every handshake that fails is told, once."""
+
+import asyncio
+import socket
+import ssl
+import warnings
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from tests.kit import certificates
+from tests.kit.certificates import TlsClient, authority, client_context, client_hello, issued, tls_setup, until_cut
+from tests.kit.patience import NEVER, PATIENCE
+from tests.kit.servers.smtp_server import (
+    ACCEPTED,
+    HELLO,
+    MESSAGE,
+    FakeStore,
+    on_both_loops,
+    on_our_loop,
+    reset,
+    run_on,
+    serving,
+)
+from waypost.observe import events
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.server.tls import BadCertificate, TlsFiles, load
+
+IMPLICIT = {"is_tls": True}
+GREETING = "220 mail.example ESMTP Waypost"
+READY = "220 2.0.0 Ready to start TLS"
+TOLD_TWICE = "a handshake that fails for a reason of OpenSSL is told by start_tls, and by connection_lost too"
+BODY = b"".join(b"%07d line of a large message\r\n.\r\n..x\r\n" % n for n in range(30_000))
+
+
+@asynccontextmanager
+async def serving_tls(setup, store=None, *, listener=None, offer=None, **bounds):
+    """A server with this certificate, which offers STARTTLS; at the end nobody and nothing is left in it."""
+    offer = {"offers_tls": True} | (offer or {})
+    of_server = {"certificates": setup.certificates}
+    async with serving(store, listener=listener, offer=offer, of_server=of_server, **bounds) as served:
+        yield served
+        await until_nothing_is_left(served)
+
+
+async def until_nothing_is_left(served):
+    """Wait until nobody is connected, and look for what was forgotten."""
+    await served.until_nobody_is_connected()
+    assert served.house.admission.connections.count == 0
+    assert served.house.admission.connections.networks == 0
+    assert served.house.memory.used == 0
+
+
+@asynccontextmanager
+async def upgraded(served, context=None, *, and_say=b""):
+    """A client that has said STARTTLS and made the handshake."""
+    async with served.client() as client:
+        client.say("EHLO client.example", "STARTTLS")
+        assert (await client.hear_until("220"))[-1] == READY
+        yield await handshake(served, client, context, and_say=and_say)
+
+
+async def handshake(served, client, context=None, *, and_say=b"") -> TlsClient:
+    """Go over to TLS. Who says something at once says it in the packet that ends the handshake, others later."""
+    tls = TlsClient(client.reader, client.writer, context)
+    await tls.shake_hands(and_say=and_say)
+    if not and_say:
+        await served.until(lambda: not is_shaking_hands(served))
+    return tls
+
+
+@asynccontextmanager
+async def connected(served, context=None, *, name=certificates.NAME):
+    """A client of a listener with TLS from the beginning, before the handshake."""
+    reader, writer = await asyncio.open_connection(*served.address)
+    try:
+        yield TlsClient(reader, writer, context, name=name)
+    finally:
+        writer.transport.abort()
+
+
+async def failure(served):
+    """Why the handshake failed; nothing else was told of that client."""
+    await served.until(lambda: served.emitted_of(events.TlsFailed))
+    await until_nothing_is_left(served)
+    (failed,) = served.emitted_of(events.TlsFailed)
+    assert failed.peer == "127.0.0.1"
+    assert served.emitted_of(events.SessionClosed) == served.emitted_of(events.Failed) == []
+    return failed.reason
+
+
+# Mail
+
+
+@on_both_loops
+async def test_mail_comes_in_after_starttls_and_the_trace_knows_how():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, upgraded(served) as client:
+            client.send(MESSAGE)
+            assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
+            version, (cipher, *_) = client.tls.version(), client.tls.cipher()
+            assert store.kept == [b"Hello.\r\n"]
+            assert traced(store) == {"protocol": "ESMTPS", "tls": f"{version} {cipher}"}
+            assert received(store) == f"with ESMTPS ({version} {cipher})\r\n\tid {ids(store)[0]}\r\n"
+
+
+@on_both_loops
+async def test_mail_comes_in_where_tls_is_there_from_the_beginning():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served, connected(served) as client:
+            await client.shake_hands()
+            assert await client.hear() == GREETING
+            client.send(MESSAGE)
+            client.say("QUIT")
+            *_, accepted, bye = await client.hear_all()
+            assert ACCEPTED.fullmatch(accepted)
+            assert bye == "221 2.0.0 Bye"
+            assert traced(store)["protocol"] == "ESMTPS"
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_both_versions_of_tls_are_spoken_and_told(version):
+    async def scenario():
+        context, store = client_context(), FakeStore()
+        context.minimum_version = context.maximum_version = version
+        with tls_setup() as setup:
+            async with serving_tls(setup, store) as served, upgraded(served, context) as client:
+                client.send(MESSAGE)
+                await client.hear_until("250 2.0.0")
+                assert traced(store)["tls"] == f"{version.name.replace('_', '.')} {client.tls.cipher()[0]}"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("lmtp", "hello", "mail", "protocol"),
+    [
+        (False, "EHLO", "<a@client.example>", "ESMTPS"),
+        (False, "HELO", "<a@client.example>", "SMTPS"),
+        (False, "EHLO", "<ä@client.example> SMTPUTF8", "UTF8SMTPS"),
+        (True, "LHLO", "<a@client.example>", "LMTPS"),
+        (True, "LHLO", "<ä@client.example> SMTPUTF8", "UTF8LMTPS"),
+    ],
+)
+def test_the_protocol_names_tls(lmtp, hello, mail, protocol):
+    async def scenario():
+        store = FakeStore()
+        with tls_setup() as setup:
+            async with (
+                serving_tls(setup, store, listener=IMPLICIT, offer={"lmtp": lmtp}) as served,
+                connected(served) as client,
+            ):
+                await client.shake_hands()
+                assert (await client.hear()).startswith("220 ")
+                client.say(f"{hello} client.example", f"MAIL FROM:{mail}", *HELLO[2:], "Hello.", ".", "QUIT")
+                await client.hear_all()
+                assert traced(store)["protocol"] == protocol
+
+    asyncio.run(scenario())
+
+
+@on_both_loops
+async def test_a_large_message_over_tls_is_kept_octet_by_octet():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, upgraded(served) as client:
+            client.say(*HELLO)
+            assert (await client.hear_until("354"))[-1]
+            stuffed = b"Subject: large\r\n\r\n" + BODY.replace(b"\r\n.", b"\r\n..")
+            for start in range(0, len(stuffed), 99_991):
+                client.send(stuffed[start : start + 99_991])
+                await client.writer.drain()
+            client.send(b".\r\n")
+            assert ACCEPTED.fullmatch(await client.hear())
+            assert store.kept == [b"Subject: large\r\n\r\n" + BODY]
+            assert store.begun == {}
+
+
+# Nobody gets between
+
+
+@on_both_loops
+async def test_commands_behind_starttls_in_the_same_packet_are_never_carried_out():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, served.client() as client:
+            client.writer.write(b"EHLO client.example\r\nSTARTTLS\r\n" + MESSAGE + b"NOOP\r\n")
+            assert (await client.hear_until("220"))[-1] == READY
+            tls = await handshake(served, client)
+            tls.say("VRFY a", "QUIT")
+            assert [line[:3] for line in await tls.hear_all()] == ["252", "221"]
+            assert store.kept == []
+
+
+@on_both_loops
+async def test_commands_in_the_next_packet_before_the_handshake_are_never_carried_out():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served:
+            async with served.client() as client:
+                client.say("EHLO client.example", "STARTTLS")
+                assert (await client.hear_until("220"))[-1] == READY
+                client.writer.write(MESSAGE)
+                rest = await until_cut(client.reader)
+                assert b"250" not in rest
+                assert not rest.strip() or rest.startswith(b"\x15")  # an alert, if anything
+            assert await failure(served) == "the client did not begin a TLS handshake"
+            assert store.kept == []
+
+
+@on_both_loops
+async def test_what_was_asked_when_the_server_was_busy_is_forgotten_too():
+    """The recipient is being looked for while STARTTLS and more come in."""
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, served.client() as client:
+            client.say(*HELLO[:3], "STARTTLS", "NOOP", "HELP")
+            heard = await client.hear_until("220")
+            assert heard[-1] == READY
+            tls = await handshake(served, client)
+            tls.say("DATA", "QUIT")
+            assert [line[:3] for line in await tls.hear_all()] == ["503", "221"]
+
+
+@on_both_loops
+async def test_who_speaks_in_the_packet_that_ends_the_handshake_is_heard():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, upgraded(served, and_say=b"EHLO client.example\r\n") as client:
+            async with asyncio.timeout(PATIENCE):
+                heard = await client.hear_until("250 ")
+            assert heard[0] == "250-mail.example"
+
+
+@on_both_loops
+async def test_who_speaks_before_the_greeting_over_tls_is_heard_as_in_clear():
+    with tls_setup() as setup:
+        async with serving_tls(setup, listener=IMPLICIT) as served, connected(served) as client:
+            await client.shake_hands(and_say=b"EHLO client.example\r\n")
+            async with asyncio.timeout(PATIENCE):
+                assert await client.hear() == GREETING
+                assert (await client.hear_until("250 "))[0] == "250-mail.example"
+
+
+@on_both_loops
+async def test_the_session_begins_anew_after_the_handshake():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, served.client() as client:
+            client.say("EHLO before.example", "MAIL FROM:<before@client.example>", "RCPT TO:<support@example.com>")
+            client.say("STARTTLS")
+            assert (await client.hear_until("220"))[-1] == READY
+            tls = await handshake(served, client)
+            tls.say(
+                "DATA", "RCPT TO:<support@example.com>", "MAIL FROM:<>", "EHLO client.example", "DATA", "MAIL FROM:<>"
+            )
+            told = [line[:3] for line in [await tls.hear() for _ in range(3)]]
+            assert told == ["503", "503", "503"]
+            offered = await tls.hear_until("250 ")
+            assert not any("STARTTLS" in line for line in offered)
+            assert [(await tls.hear())[:3] for _ in range(2)] == ["503", "250"]
+
+
+@on_both_loops
+async def test_starttls_is_offered_once():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served:
+            async with served.client() as client:
+                client.say("EHLO client.example")
+                assert "250-STARTTLS" in await client.hear_until("250 ")
+            async with upgraded(served) as tls:
+                tls.say("EHLO client.example", "STARTTLS", "NOOP")
+                assert "250-STARTTLS" not in await tls.hear_until("250 ")
+                assert await tls.hear() == "503 5.5.1 STARTTLS is out of order: this is TLS already"
+                assert await tls.hear() == "250 2.0.0 OK"
+
+
+@on_both_loops
+async def test_without_a_certificate_there_is_no_starttls():
+    async with serving() as served, served.client() as client:
+        client.say("EHLO client.example", "STARTTLS", "MAIL FROM:<>")
+        assert "250-STARTTLS" not in await client.hear_until("250 ")
+        assert await client.hear() == "502 5.5.1 Command not implemented"
+        assert await client.hear() == "250 2.1.0 Sender OK"
+
+
+@on_both_loops
+async def test_where_tls_is_needed_nothing_comes_in_without_it():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, offer={"needs_tls": True}) as served:
+            async with served.client() as client:
+                client.say(*HELLO[:3], "VRFY a", "RSET", "DATA", "NOOP", "QUIT")
+                told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+                assert told == ["250", "530", "530", "530", "530", "530", "250", "221"]
+            async with upgraded(served) as tls:
+                tls.send(MESSAGE)
+                assert ACCEPTED.fullmatch((await tls.hear_until("250 2.0.0"))[-1])
+            assert store.kept == [b"Hello.\r\n"]
+
+
+@on_both_loops
+async def test_a_chunk_in_clear_where_tls_is_needed_is_not_read_as_commands():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, offer={"needs_tls": True}) as served, served.client() as client:
+            client.say("EHLO client.example")
+            await client.hear_until("250 ")
+            client.writer.write(b"BDAT 12 LAST\r\nNOOP\r\nNOOP\r\nQUIT\r\n")
+            assert [line[:3] for line in await client.hear_all()] == ["530", "221"]
+
+
+# Handshakes that fail
+
+NOT_FINISHED = "the handshake was not finished in time"
+GONE = "the client went away in the middle of the handshake"
+TOO_OLD = "the client offers only versions of TLS before 1.2"
+
+SENT = {
+    "TLS 1.0 alone": (client_hello(0x0301, 0x002F, 0xC009, 0xC013), TOO_OLD),
+    "TLS 1.1 alone": (client_hello(0x0302, 0x002F, 0xC009, 0xC013), TOO_OLD),
+    "no shared cipher": (client_hello(0x0303, 0x0004, 0x0005), "the client offers no cipher that we have"),
+    "garbage": (b"\x00\x01\x02 no handshake at all\r\n" * 3, "the client did not begin a TLS handshake"),
+    "HTTP": (
+        b"GET / HTTP/1.1\r\nHost: mail.example\r\n\r\n",
+        "the client did not begin a TLS handshake, but spoke HTTP",
+    ),
+    "commands": (b"EHLO client.example\r\n", "the client did not begin a TLS handshake"),
+}
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("what", SENT)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_handshake_that_cannot_be_is_told_once_and_the_server_goes_on(what, implicit, loop):
+    octets, reason = SENT[what]
+
+    async def scenario():
+        store = FakeStore()
+        with tls_setup() as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT if implicit else None) as served:
+                async with before_the_handshake(served, implicit=implicit) as tls:
+                    tls.writer.write(octets)
+                    answer = await until_cut(tls.reader)
+                    assert not answer or answer[0] == 0x15  # nothing but an alert
+                    assert await failure(served) == reason
+                await goes_on(served, store, implicit=implicit)
+
+    run_on(loop, scenario)
+
+
+def too_old():
+    """A client that speaks TLS 1.1 at best."""
+    context = client_context()
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def without_our_ciphers():
+    """A client whose only cipher is one for certificates of another kind than ours."""
+    context = client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+    return context
+
+
+def speaking(version, own=None):
+    """A client that speaks this version of TLS alone."""
+    context = client_context(own=own)
+    context.minimum_version = context.maximum_version = version
+    return context
+
+
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+ALERTS = {
+    "an old version": (too_old, "TLSV1_ALERT_PROTOCOL_VERSION"),
+    "no shared cipher": (without_our_ciphers, "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    "no certificate, TLS 1.2": (lambda: speaking(V1_2), "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+    "no certificate, TLS 1.3": (lambda: speaking(V1_3), "TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    "a certificate that has expired, TLS 1.2": (lambda: speaking(V1_2, expired()), "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+    "a certificate that has expired, TLS 1.3": (lambda: speaking(V1_3, expired()), "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+}
+
+
+def alert_of(address, context, *, implicit):
+    """What a client that makes a blocking handshake hears of its failure."""
+    with socket.create_connection(address, timeout=PATIENCE) as client:
+        if not implicit:
+            replies = client.makefile("rb")
+            client.sendall(b"EHLO client.example\r\nSTARTTLS\r\n")
+            while not replies.readline().startswith(b"220 2.0.0"):
+                pass
+        with pytest.raises(ssl.SSLError) as failed:  # noqa: SIM117 - the handshake, or what comes after it in TLS 1.3
+            with context.wrap_socket(client, server_hostname=certificates.NAME) as tls:
+                tls.recv(1)
+        return failed.value.reason
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("what", ALERTS)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_client_whose_handshake_fails_gets_an_alert_that_says_why(what, implicit, loop):
+    make, reason = ALERTS[what]
+    clients = authority("of clients").pem if "certificate" in what else b""
+
+    async def scenario():
+        with tls_setup(clients=clients) as setup:
+            async with serving_tls(setup, listener=IMPLICIT if implicit else None) as served:
+                found = await asyncio.to_thread(alert_of, served.address, make(), implicit=implicit)
+                assert found == reason
+                await failure(served)
+
+    run_on(loop, scenario)
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("what", SENT)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_handshake_that_cannot_be_is_told_once(what, implicit, loop):
+    async def scenario():
+        with tls_setup() as setup:
+            async with serving_tls(setup, listener=IMPLICIT if implicit else None) as served:
+                async with before_the_handshake(served, implicit=implicit) as tls:
+                    tls.writer.write(SENT[what][0])
+                    await until_cut(tls.reader)
+                await failure(served)
+                assert len(served.emitted_of(events.TlsFailed)) == 1
+
+    run_on(loop, scenario)
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("sent", [0, 1, 100], ids=["before it", "at its first octet", "in the middle"])
+@pytest.mark.parametrize("how", ["closes", "resets"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_goes_away_during_the_handshake_is_told_once_and_the_server_goes_on(sent, how, implicit, loop):
+    async def scenario():
+        store = FakeStore()
+        with tls_setup() as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT if implicit else None) as served:
+                async with before_the_handshake(served, implicit=implicit) as tls:
+                    tls.writer.write(tls.first_flight()[:sent])
+                    await served.until(lambda: is_shaking_hands(served))
+                    if how == "resets":
+                        reset(tls.writer)
+                    else:
+                        tls.writer.write_eof()
+                    assert await failure(served) == GONE
+                assert len(served.emitted_of(events.TlsFailed)) == 1
+                await goes_on(served, store, implicit=implicit)
+
+    run_on(loop, scenario)
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("sent", [0, 1, 100])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_never_finishes_the_handshake_is_cut_off_and_told_once(sent, implicit, loop):
+    async def scenario():
+        store = FakeStore()
+        with tls_setup() as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT if implicit else None, handshake=0.1) as served:
+                async with before_the_handshake(served, implicit=implicit) as tls:
+                    tls.writer.write(tls.first_flight()[:sent])
+                    await until_cut(tls.reader)
+                    assert await failure(served) == NOT_FINISHED
+                assert len(served.emitted_of(events.TlsFailed)) == 1
+                served.server.bounds = Bounds(linger=0.2)
+                await goes_on(served, store, implicit=implicit)
+
+    run_on(loop, scenario)
+
+
+@on_both_loops
+async def test_a_client_that_does_not_know_our_authority_is_told():
+    with tls_setup() as setup:
+        async with (
+            serving_tls(setup, listener=IMPLICIT) as served,
+            connected(served, client_context(authority("a stranger"))) as client,
+        ):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await client.shake_hands()
+            assert await failure(served) == "the client does not know the authority that signed our certificate"
+
+
+@on_both_loops
+async def test_a_client_that_finds_our_certificate_expired_is_told():
+    expired = authority().issue(begins=-2 * certificates.DAY, ends=-certificates.DAY)
+    with tls_setup(expired) as setup:
+        async with serving_tls(setup) as served, served.client() as client:
+            client.say("EHLO client.example", "STARTTLS")
+            await client.hear_until("220")
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await TlsClient(client.reader, client.writer).shake_hands()
+            assert await failure(served) == "our certificate has expired, says the client"
+
+
+@on_both_loops
+async def test_a_client_that_wants_another_name_is_told():
+    with tls_setup() as setup:
+        async with (
+            serving_tls(setup, listener=IMPLICIT) as served,
+            connected(served, name="other.example") as client,
+        ):
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await client.shake_hands()
+            assert await failure(served) == "the client did not accept our certificate"
+
+
+@on_both_loops
+async def test_many_handshakes_that_fail_leave_nothing():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served:
+
+            async def fail(number):
+                reader, writer = await asyncio.open_connection(*served.address)
+                writer.write([b"", b"\x16", b"garbage\r\n\r\n", client_hello(0x0301, 0x002F)][number % 4])
+                writer.write_eof()
+                await until_cut(reader)
+                writer.transport.abort()
+
+            await asyncio.gather(*map(fail, range(100)))
+            await until_nothing_is_left(served)
+            assert len(served.emitted_of(events.TlsFailed)) >= 100
+            await goes_on(served, store, implicit=True)
+
+
+# Certificates of clients
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+def test_a_client_with_a_good_certificate_may_send(implicit, loop):
+    async def scenario():
+        store = FakeStore()
+        own = authority("of clients").issue("client.example")
+        clients = authority("of clients").pem + authority("of clients").revocation_list()
+        with tls_setup(clients=clients) as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT if implicit else None) as served:
+                await goes_on(served, store, implicit=implicit, context=client_context(own=own))
+
+    run_on(loop, scenario)
+
+
+def expired():
+    return authority("of clients").issue("client.example", begins=-timedelta(days=3), ends=-timedelta(days=2))
+
+
+REFUSED_CLIENTS = {
+    "none": (lambda: None, "the client showed no certificate, and has to"),
+    "expired": (expired, "the client's certificate was not accepted: certificate has expired"),
+    "not good yet": (
+        lambda: authority("of clients").issue("client.example", begins=certificates.DAY),
+        "the client's certificate was not accepted: certificate is not yet valid",
+    ),
+    "of another authority": (
+        lambda: authority("a stranger").issue("client.example"),
+        "the client's certificate was not accepted: unable to get local issuer certificate",
+    ),
+}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("what", REFUSED_CLIENTS)
+def test_a_client_without_a_good_certificate_is_refused_and_the_reason_is_told(what, loop):
+    make, reason = REFUSED_CLIENTS[what]
+
+    async def scenario():
+        store = FakeStore()
+        with tls_setup(clients=authority("of clients").pem) as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT) as served:
+                await is_refused(served, client_context(own=make()))
+                assert await failure(served) == reason
+                await goes_on(served, store, implicit=True, context=client_context(own=good_client()))
+
+    run_on(loop, scenario)
+
+
+@on_both_loops
+async def test_a_client_whose_certificate_was_revoked_is_refused():
+    store = FakeStore()
+    lost, good = (authority("of clients").issue(name) for name in ("lost.example", "good.example"))
+    clients = authority("of clients").pem + authority("of clients").revocation_list(lost)
+    with tls_setup(clients=clients) as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served:
+            await is_refused(served, client_context(own=lost))
+            assert await failure(served) == "the client's certificate was not accepted: certificate revoked"
+            await goes_on(served, store, implicit=True, context=client_context(own=good))
+
+
+@on_both_loops
+async def test_a_certificate_revoked_while_the_server_runs_is_refused_from_then_on():
+    store, own = FakeStore(), authority("of clients").issue("client.example")
+    with tls_setup(clients=authority("of clients").pem) as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served:
+            await goes_on(served, store, implicit=True, context=client_context(own=own))
+            with setup.clients.open("ab") as file:
+                file.write(authority("of clients").revocation_list(own))
+            await is_refused(served, client_context(own=own))
+            assert await failure(served) == "the client's certificate was not accepted: certificate revoked"
+
+
+# The certificate changes
+
+
+@on_both_loops
+async def test_a_new_certificate_is_used_at_the_next_handshake_and_nobody_is_disturbed():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served, connected(served) as before:
+            await before.shake_hands()
+            new = authority().issue()
+            setup.replace(new.both)
+            assert await shown(served) == new.x509.serial_number
+            assert await before.hear() == GREETING
+            before.send(MESSAGE)
+            assert ACCEPTED.fullmatch((await before.hear_until("250 2.0.0"))[-1])
+            assert setup.failed == []
+
+
+BROKEN = {
+    "garbage": b"no certificate\n",
+    "nothing": b"",
+    "no key": issued().pem,
+    "key of another": issued().pem + authority().issue().key_pem(),
+    "half of it": issued().both[:200],
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_new_certificate_that_cannot_be_used_is_told_once_and_the_old_one_stays(what):
+    async def scenario():
+        store = FakeStore()
+        with tls_setup() as setup:
+            async with serving_tls(setup, store, listener=IMPLICIT) as served:
+                setup.replace(BROKEN[what])
+                for _ in range(3):
+                    assert await shown(served) == issued().x509.serial_number
+                (failed,) = setup.failed
+                assert str(setup.file) in str(failed)
+                assert len(str(failed).rpartition(": ")[2]) > 3
+                setup.replace(issued("second").both)
+                assert await shown(served) == issued("second").x509.serial_number
+                assert len(setup.failed) == 1
+
+    asyncio.run(scenario())
+
+
+@on_both_loops
+async def test_a_certificate_that_is_gone_for_a_while_is_used_on():
+    with tls_setup() as setup:
+        async with serving_tls(setup, listener=IMPLICIT) as served:
+            elsewhere = setup.file.rename(setup.file.with_suffix(".away"))
+            for _ in range(3):
+                assert await shown(served) == issued().x509.serial_number
+            assert [str(failed) for failed in setup.failed] == [
+                f"{setup.file} cannot be read: No such file or directory."
+            ]
+            elsewhere.rename(setup.file)
+            assert await shown(served) == issued().x509.serial_number
+            setup.replace(issued("second").both)
+            assert await shown(served) == issued("second").x509.serial_number
+            assert len(setup.failed) == 1
+
+
+def test_the_key_may_come_after_the_certificate():
+    """Files of their own are replaced one after the other; between, the old pair stays in use."""
+    new = authority().issue()
+    with certificates.in_files(certificate=issued().pem, key=issued().key_pem()) as here:
+        failed = []
+        made = certificates.Certificates(TlsFiles(here / "certificate.pem", here / "key.pem"), failed=failed.append)
+        old = made.context
+        (here / "certificate.pem").write_bytes(new.pem)
+        assert made.context is old
+        assert len(failed) == 1
+        (here / "key.pem").write_bytes(new.key_pem())
+        assert made.context is not old
+        assert made.context is made.context
+        assert len(failed) == 1
+
+
+def test_the_files_are_read_again_on_request_whether_they_have_changed_or_not():
+    with certificates.in_files(certificate=issued().pem, key=issued().key_pem()) as here:
+        failed = []
+        made = certificates.Certificates(TlsFiles(here / "certificate.pem", here / "key.pem"), failed=failed.append)
+        old = made.context
+        made.reload()
+        new = made.context
+        assert new is not old
+        (here / "key.pem").write_bytes(b"no key")
+        made.reload()
+        assert made.context is new
+        assert len(failed) == 1
+
+
+UNUSABLE = {
+    "encrypted key": (
+        {"certificate": issued().pem, "key": issued().key_pem(b"secret")},
+        r"certificate\.pem and \S+key\.pem cannot be used for TLS: the key is encrypted, and nobody is here",
+    ),
+    "missing certificate": (
+        {"key": issued().key_pem()},
+        r"certificate\.pem cannot be read: No such file or directory",
+    ),
+    "missing key": (
+        {"certificate": issued().pem},
+        r"key\.pem cannot be read: No such file or directory",
+    ),
+    "key of another certificate": (
+        {"certificate": issued().pem, "key": authority().key_pem()},
+        r"key\.pem is not the key of the certificate in \S+certificate\.pem",
+    ),
+    "no PEM": (
+        {"certificate": b"\0\1\2", "key": issued().key_pem()},
+        r"certificate\.pem has no certificate in PEM form",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_certificate_that_cannot_be_used_is_a_sentence_that_names_the_file(what):
+    contents, said = UNUSABLE[what]
+    with certificates.in_files(**contents) as here, pytest.raises(BadCertificate, match=said):
+        load(TlsFiles(here / "certificate.pem", here / "key.pem"))
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"garbage", issued().key_pem()], ids=["missing", "empty", "garbage", "key"]
+)
+def test_an_authority_that_cannot_be_used_is_a_sentence_that_names_the_file(content):
+    with certificates.in_files(certificate=issued().both) as here:
+        authorities, certificate = here / "clients.pem", here / "certificate.pem"
+        if content is not None:
+            authorities.write_bytes(content)
+        with pytest.raises(BadCertificate, match=r"clients\.pem (cannot be read|has no certificate)"):
+            load(TlsFiles(certificate, certificate, authorities))
+
+
+# The end
+
+
+@on_both_loops
+async def test_who_hangs_up_during_a_message_over_tls_leaves_nothing():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served:
+            async with upgraded(served) as client:
+                client.send(MESSAGE.removesuffix(b".\r\n") + b"More of it.\r\n" * 50_000)
+                await client.writer.drain()
+                await served.until(lambda: store.begun)
+                client.writer.transport.abort()
+            await until_nothing_is_left(served)
+            await served.until(lambda: store.begun == {})
+            assert store.kept == []
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+@on_both_loops
+async def test_who_says_over_tls_that_it_has_nothing_more_to_say_is_hung_up_on():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, upgraded(served) as client:
+            client.say("EHLO client.example")
+            await client.hear_until("250 ")
+            client.close_our_side()
+            await until_cut(client.reader)
+            await until_nothing_is_left(served)
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+@on_both_loops
+async def test_a_message_is_kept_though_its_sender_ended_tls_before_the_answer():
+    store = FakeStore(gate_open=False)
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, upgraded(served) as client:
+            client.send(MESSAGE)
+            await store.asked.wait()
+            client.close_our_side()
+            (connection,) = served.server._connections
+            await served.until(lambda: connection._client_is_done or connection._is_lost)
+            store.gate.set()
+            await until_nothing_is_left(served)
+            assert store.kept == [b"Hello.\r\n"]
+            assert served.emitted_of(events.Failed) == []
+
+
+@on_both_loops
+async def test_stopping_answers_the_message_under_way_over_tls_and_says_goodbye_to_all():
+    store = FakeStore(gate_open=False)
+    with tls_setup() as setup:
+        async with serving_tls(setup, store) as served, upgraded(served) as busy, upgraded(served) as idle:
+            busy.send(MESSAGE)
+            await store.asked.wait()
+            stopping = asyncio.create_task(served.server.stop())
+            assert await idle.hear_all() == ["421 4.3.2 Shutting down; please try again"]
+            assert not stopping.done()
+            store.gate.set()
+            *_, answer, farewell = await busy.hear_all()
+            assert ACCEPTED.fullmatch(answer)
+            assert farewell == "421 4.3.2 Shutting down; please try again"
+            for client in (busy, idle):
+                client.writer.transport.abort()
+            async with asyncio.timeout(PATIENCE):
+                await stopping
+            assert store.kept == [b"Hello.\r\n"]
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+@on_both_loops
+async def test_stopping_does_not_wait_for_clients_that_read_nothing_over_tls():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, upgraded(served) as client:
+            client.send(MESSAGE.removesuffix(b".\r\n"))
+            await client.hear_until("354")
+            await served.stop()
+
+
+STOPS_LATE = "hang_up() waits for a handshake behind STARTTLS, up to its time limit"
+STOPS_NEVER = "uvloop's start_tls gives back a transport of a lost connection: describe(None) fails, nothing ends it"
+
+
+@pytest.mark.parametrize(
+    ("loop", "implicit", "how_far"),
+    [
+        pytest.param("asyncio", True, "silent"),
+        ("uvloop", True, "silent"),
+        pytest.param("asyncio", True, "half-way"),
+        ("uvloop", True, "half-way"),
+        *[(loop, False, how_far) for loop in ("asyncio", "uvloop") for how_far in ("silent", "half-way")],
+    ],
+)
+def test_stopping_does_not_wait_for_handshakes(loop, implicit, how_far):
+    async def scenario():
+        with tls_setup() as setup:
+            async with (
+                serving(
+                    offer={"offers_tls": True},
+                    listener=IMPLICIT if implicit else None,
+                    of_server={"certificates": setup.certificates},
+                    handshake=NEVER,
+                ) as served,
+                before_the_handshake(served, implicit=implicit) as client,
+            ):
+                await served.until(lambda: is_shaking_hands(served))
+                if how_far == "half-way":
+                    client.writer.write(client.first_flight())
+                    assert await client.reader.read(1)
+                else:
+                    for _ in range(4):  # until the server waits for the handshake
+                        await asyncio.sleep(0)
+                async with asyncio.timeout(PATIENCE):
+                    await served.server.stop()
+
+    run_on(loop, scenario)
+
+
+LATE_OCTETS = "asyncio ends with APPLICATION_DATA_AFTER_CLOSE_NOTIFY, which is told as a handshake that failed"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_is_hung_up_on_while_sending_over_tls_is_no_failure_of_tls(loop):
+    run_on(loop, hung_up_on_while_sending)
+
+
+async def hung_up_on_while_sending():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, upgraded(served) as client:
+            client.send(MESSAGE.removesuffix(b".\r\n") + b"bare\rcr\r\n")
+            client.send(b"and more\r\n" * 20_000)
+            assert (await client.hear_until("554"))[-1]
+            client.send(b"and more\r\n" * 1_000)
+            await until_nothing_is_left(served)
+            assert len(served.emitted_of(events.SessionClosed)) == 1
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+@on_both_loops
+async def test_records_that_are_broken_after_the_handshake_end_the_connection_and_are_told():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served, upgraded(served) as client:
+            client.say("EHLO client.example")
+            await client.hear_until("250 ")
+            client.writer.write(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+            await until_cut(client.reader)
+            await until_nothing_is_left(served)
+            (failed,) = served.emitted_of(events.TlsFailed)
+            assert "handshake" not in failed.reason
+
+
+@on_our_loop
+async def test_a_hundred_clients_send_over_tls_at_once():
+    store = FakeStore()
+    with tls_setup() as setup:
+        async with serving_tls(setup, store, listener=IMPLICIT) as served:
+            context = client_context()
+
+            async def send():
+                async with connected(served, context) as client:
+                    await client.shake_hands()
+                    assert await client.hear() == GREETING
+                    client.send(MESSAGE)
+                    client.say("QUIT")
+                    return ACCEPTED.fullmatch((await client.hear_all())[-2])["id"]
+
+            told = await asyncio.gather(*(send() for _ in range(100)))
+            assert len(set(told)) == len(store.kept) == 100
+            assert served.emitted_of(events.TlsFailed) == []
+
+
+# What the tests above have in common
+
+
+@asynccontextmanager
+async def before_the_handshake(served, *, implicit, context=None):
+    """A client whose next octets have to be those of a handshake."""
+    reader, writer = await asyncio.open_connection(*served.address)
+    try:
+        if not implicit:
+            writer.write(b"EHLO client.example\r\nSTARTTLS\r\n")
+            while await reader.readline() != READY.encode() + b"\r\n":
+                pass
+        yield TlsClient(reader, writer, context)
+    finally:
+        writer.transport.abort()
+
+
+def is_shaking_hands(served) -> bool:
+    """Whether somebody is connected, and TLS is about to begin."""
+    return any(connection._answering for connection in served.server._connections)
+
+
+async def goes_on(served, store, *, implicit, context=None):
+    """Look whether a message still comes in."""
+    before = len(store.kept)
+    async with before_the_handshake(served, implicit=implicit, context=context) as client:
+        await client.shake_hands()
+        if implicit:
+            assert await client.hear() == GREETING
+        await served.until(lambda: not is_shaking_hands(served))
+        client.send(MESSAGE)
+        assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
+    assert len(store.kept) == before + 1
+
+
+async def is_refused(served, context):
+    """A client whose handshake fails: with TLS 1.3 it hears so when it reads."""
+    async with connected(served, context) as client:
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert|EOF|closed"):  # noqa: PT012 - which of both, is open
+            await client.shake_hands()
+            await client.hear()
+            raise ssl.SSLError("closed without an alert")
+
+
+def good_client():
+    return authority("of clients").issue("client.example")
+
+
+async def shown(served) -> int:
+    """The serial number of the certificate that the server shows now."""
+    from cryptography import x509
+
+    async with connected(served) as client:
+        await client.shake_hands()
+        assert await client.hear() == GREETING
+        return x509.load_der_x509_certificate(client.tls.getpeercert(binary_form=True)).serial_number
+
+
+def ids(store) -> list[str]:
+    return [row[0] for row in store._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
+
+
+def traced(store) -> dict:
+    """Protocol and TLS of the last message, as the trace has them."""
+    accepted = store._tx.trace(ids(store)[-1])[0].detail
+    return {name: accepted[name] for name in ("protocol", "tls")}
+
+
+def received(store) -> str:
+    """What the Received line of the last message says of the way it came."""
+    (delivery,) = store._tx.deliveries_of("000000000000", ids(store)[-1])
+    header = delivery.trace_header.decode()
+    return "with " + header.partition(" with ")[2].partition("\tfor ")[0]
+
+
+@on_both_loops
+async def test_a_reset_right_behind_starttls_leaves_nobody_counted():
+    with tls_setup() as setup:
+        async with serving_tls(setup) as served:
+            for _ in range(20):
+                async with served.client() as client:
+                    client.say("EHLO client.example")
+                    await client.hear_until("250 HELP")
+                    client.say("STARTTLS", "NOOP")
+                    reset(client.writer)
+            await until_nothing_is_left(served)

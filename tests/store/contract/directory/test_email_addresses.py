@@ -1,0 +1,211 @@
+"""Email addresses on both stores: create, describe, update, delete, and how many there may be."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.stores.calls import OTHERS, associate, check_invariants, create, creating, delete, describe, ids, tokened
+from tests.kit.values import NOW, TENANT, an_email_address, make_instance
+from waypost.app import ports
+from waypost.app.directory import email_addresses
+from waypost.app.directory.email_addresses import Domains
+from waypost.domain import errors
+from waypost.domain.directory import addresses, search
+from waypost.domain.directory.search import Comparison, Field, Tagged
+
+LATER = NOW + timedelta(milliseconds=1)
+
+
+def update(store, name, display_name=None, description=None, **options):
+    return store.write(
+        email_addresses.update_metadata,
+        TENANT,
+        "i",
+        name,
+        **{"display_name": display_name, "description": description, "now": LATER} | options,
+    )
+
+
+def found(store, condition):
+    page = store.search(email_addresses.search_page, TENANT, "i", condition, after=None, limit=9, count_up_to=9)
+    return [each.id for each, _ in page.found]
+
+
+def named(text):
+    return search.text(Field.DISPLAY_NAME, Comparison.EXACT, text)
+
+
+def test_an_email_address_is_described_as_created(store, instance):
+    created = replace(an_email_address("a"), display_name="", description="long ago")
+    assert store.write(email_addresses.create, TENANT, created, tags={"team": "blue", "cost": ""}) == "a"
+
+    expected = ports.Description(created, None, {"cost": "", "team": "blue"})
+    assert describe(store, "a") == describe(store.another(), "a") == expected
+
+
+def test_an_email_address_keeps_every_field(store, instance):
+    created = replace(
+        an_email_address("a"),
+        address=addresses.parse("Straße@Bücher.Example"),
+        display_name="Ann",
+        description=None,
+        modified_at=LATER,
+    )
+    store.write(email_addresses.create, TENANT, created, tags={})
+    assert store.read(lambda tx: tx.email_address_by_id("a")) == created
+    assert store.read(lambda tx: tx.email_address_by_key("strasse@xn--bcher-kva.example")) == created
+    assert store.read(lambda tx: tx.owners(["strasse@xn--bcher-kva.example"]).found) == {
+        created.address.key: (created, None)
+    }
+
+
+def test_an_address_exists_once_in_the_whole_deployment(store, instance):
+    store.write(make_instance, "j", tenant=OTHERS[0])
+    create(store, "a")
+    again = replace(an_email_address("b", "j"), address=addresses.parse("A@EXAMPLE.com"))
+    shared = Domains(shared=frozenset({"example.com"}))
+    with pytest.raises(errors.Duplicate):
+        store.write(email_addresses.create, OTHERS[0], again, tags={}, domains=shared)
+    assert ids(store) == ["a"]
+
+
+def test_a_reserved_tag_or_an_instance_of_nobody_makes_no_email_address(store, instance):
+    with pytest.raises(errors.Invalid, match="'aws:x' is reserved"):
+        create(store, "a", tags={"aws:x": ""})
+    for quota in (None, 5):
+        with pytest.raises(errors.NotFound, match="Instance j was not found"):
+            create(store, "a", instance_id="j", quota=quota)
+    assert store.count("email_addresses", "search_entries", "tags") == dict.fromkeys(
+        ("email_addresses", "search_entries", "tags"), 0
+    )
+
+
+def test_what_is_missing_is_named(store, instance):
+    store.write(make_instance, "j")
+    create(store, "a")
+    for name, instance_id in (("b", "i"), ("a", "j")):
+        for attempt in (
+            lambda tx, *at: email_addresses.describe(tx, TENANT, *at),
+            lambda tx, *at: email_addresses.delete(tx, TENANT, *at),
+            lambda tx, *at: email_addresses.update_metadata(
+                tx, TENANT, *at, display_name="", description="", now=LATER
+            ),
+        ):
+            with pytest.raises(errors.NotFound, match=f"Email address {name} was not found in instance {instance_id}"):
+                store.write(attempt, instance_id, name)
+            with pytest.raises(errors.NotFound, match="Instance k was not found"):
+                store.write(attempt, "k", name)
+    with pytest.raises(errors.NotFound, match="Instance k was not found"):
+        ids(store, "k")
+
+
+def test_texts_are_changed_and_found_as_changed(store, instance):
+    create(store, "a")
+    before = describe(store, "a").email_address
+    assert update(store, "a", display_name="Ann") == "a"
+    assert describe(store, "a").email_address == replace(before, display_name="Ann", modified_at=LATER)
+    update(store, "a", description="long", now=NOW)
+    assert describe(store, "a").email_address == replace(before, display_name="Ann", description="long")
+    assert found(store, named("ANN")) == ["a"]
+    update(store, "a", display_name="", description="")
+    assert describe(store, "a").email_address == replace(before, display_name="", description="", modified_at=LATER)
+    assert found(store, named("ANN")) == []
+    assert found(store, named("")) == ["a"]
+
+
+def test_a_change_of_nothing_changes_nothing_and_links_and_tags_stay(store, instance):
+    create(store, "p", "a", tags={"k": "v"})
+    associate(store, "p", "a")
+    before = describe(store, "a")
+    update(store, "a")
+    assert describe(store, "a") == before
+    update(store, "a", display_name="x")
+    after = describe(store, "a")
+    assert (after.link, after.tags) == (before.link, before.tags)
+
+
+def test_a_change_with_a_token_is_made_once(store, instance):
+    create(store, "a")
+    call = tokened()
+    assert update(store, "a", "first", call=call) == "a"
+    update(store, "a", "second")
+    assert update(store, "a", "first", call=call) == "a"
+    assert describe(store, "a").email_address.display_name == "second"
+
+
+def test_what_is_deleted_is_gone_and_its_address_free(store, instance):
+    create(store, "a", "b", tags={"k": "v"})
+    delete(store, "a")
+    assert ids(store) == ["b"]
+    assert found(store, Tagged("k", "v")) == ["b"]
+    assert store.read(lambda tx: tx.email_address_by_key("a@example.com")) is None
+    with pytest.raises(errors.NotFound):
+        delete(store, "a")
+    create(store, "a")
+    assert describe(store, "a").tags == {}
+    check_invariants(store)
+
+
+def test_an_instance_has_no_more_email_addresses_than_its_quota(store, instance):
+    store.write(make_instance, "j")
+
+    def create_one(name, instance_id="i", quota=2):
+        create(store, name, instance_id=instance_id, quota=quota)
+
+    create_one("a")
+    create_one("b")
+    with pytest.raises(errors.QuotaExceeded, match="Instance i has 2 email addresses, which is its quota"):
+        create_one("c")
+    create_one("c", "j")
+    with pytest.raises(errors.QuotaExceeded):
+        create_one("d", quota=1)
+    create_one("d", quota=None)
+    for name in ("a", "b"):
+        delete(store, name)
+    create_one("a")
+
+
+def test_a_call_that_is_repeated_needs_no_room_in_the_quota(store, instance):
+    def create_one(name):
+        call = tokened(fingerprint=name.encode(), token=name)
+        return store.write(creating(name, quota=1, call=call))
+
+    assert create_one("a") == "a"
+    assert create_one("a") == "a"
+    with pytest.raises(errors.QuotaExceeded):
+        create_one("b")
+    delete(store, "a")
+    assert create_one("b") == "b"
+
+
+def test_email_addresses_are_counted_no_further_than_asked(store, instance):
+    create(store, *"abc")
+    counts = [store.read(lambda tx, n=n: tx.count_email_addresses("i", up_to=n)) for n in (0, 1, 3, 9)]
+    assert counts == [0, 1, 3, 3]
+    assert store.read(lambda tx: tx.count_email_addresses("nobody", up_to=5)) == 0
+
+
+def test_owners_are_found_by_their_keys_with_whom_their_mail_goes_to(store, instance):
+    create(store, "p", "a", "x")
+    associate(store, "p", "a")
+    keys = [f"{name}@example.com" for name in ("a", "nobody", "p", "x")]
+    owners = store.read(lambda tx: tx.owners(keys)).found
+    assert {key: (own.id, primary and primary.id) for key, (own, primary) in owners.items()} == {
+        "a@example.com": ("a", "p"),
+        "p@example.com": ("p", None),
+        "x@example.com": ("x", None),
+    }
+    assert store.read(lambda tx: tx.owners([])).found == {}
+
+
+def test_held_are_those_that_are_in_the_instance_each_once(store, instance):
+    store.write(make_instance, "j")
+    create(store, *"abc")
+    create(store, "d", instance_id="j")
+    held = store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", ["a", "c", "d", "nobody"]))
+    assert {key: value.id for key, value in held.items()} == {"a": "a", "c": "c"}
+    assert store.write(lambda tx: tx.lock_email_addresses(OTHERS[0], "i", ["a"])) == {}
+    assert store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", [])) == {}
+    in_the_order_asked_for = store.write(email_addresses.lock, TENANT, "i", "c", "a", "c")
+    assert [each.id for each in in_the_order_asked_for] == ["c", "a", "c"]

@@ -1,0 +1,92 @@
+"""Tags of instances and of email addresses on both stores."""
+
+import pytest
+
+from tests.kit.stores.calls import create, describe
+from tests.kit.values import TENANT, make_instance
+from waypost.app.directory import tags
+from waypost.domain import errors
+from waypost.domain.directory import tags as rules
+
+OF_INSTANCE, OF_EMAIL_ADDRESS = tags.Resource("i"), tags.Resource("i", "a")
+BOTH = pytest.mark.parametrize("resource", [OF_INSTANCE, OF_EMAIL_ADDRESS], ids=["instance", "email address"])
+
+
+@pytest.fixture(autouse=True)
+def house(store, instance):
+    create(store, "a", "b")
+
+
+def add(store, resource, **new):
+    store.write(tags.add, TENANT, resource, new)
+
+
+def of(store, resource):
+    return store.search(tags.of, TENANT, resource)
+
+
+@BOTH
+def test_tags_are_added_changed_and_removed(store, resource):
+    add(store, resource, k="1", other="2")
+    add(store, resource, k="3", K="4")
+    assert of(store, resource) == of(store.another(), resource) == {"K": "4", "k": "3", "other": "2"}
+    store.write(tags.remove, TENANT, resource, ["k", "was never there", "k"])
+    assert of(store, resource) == {"K": "4", "other": "2"}
+    store.write(tags.remove, TENANT, resource, [])
+    add(store, resource)
+    assert of(store, resource) == {"K": "4", "other": "2"}
+
+
+@BOTH
+def test_the_tags_of_one_are_no_other_s(store, resource):
+    add(store, resource, k="v")
+    others = {OF_INSTANCE, OF_EMAIL_ADDRESS, tags.Resource("i", "b")} - {resource}
+    assert [of(store, other) for other in others] == [{}, {}]
+    store.write(tags.remove, TENANT, tags.Resource("i", "b"), ["k"])
+    assert of(store, resource) == {"k": "v"}
+
+
+@BOTH
+def test_tags_come_in_the_order_of_their_code_points(store, resource):
+    keys = ["", "-", "9", "A", "Z", "_", "a", "b", "e\u0301", "é", "\uffff", "😀"]
+    add(store, resource, **dict.fromkeys(keys[::-1], ""))
+    assert list(of(store, resource)) == keys == sorted(keys)
+
+
+@BOTH
+def test_there_are_fifty_at_most_and_a_key_that_is_there_counts_once(store, resource):
+    full = {f"k{n}": "" for n in range(rules.MAX_TAGS)}
+    add(store, resource, **full)
+    add(store, resource, k0="new")
+    with pytest.raises(errors.Invalid, match=r"50 tags at most\. This one has 50, and would have 51"):
+        add(store, resource, k0="newer", one_more="")
+    assert of(store, resource) == full | {"k0": "new"}
+    store.write(tags.remove, TENANT, resource, ["k1"])
+    add(store, resource, one_more="")
+    assert len(of(store, resource)) == rules.MAX_TAGS
+
+
+@BOTH
+def test_a_reserved_key_is_refused_with_all_that_came_with_it(store, resource):
+    with pytest.raises(errors.Invalid, match="'aws:k' is reserved"):
+        store.write(tags.add, TENANT, resource, {"fine": "", "aws:k": ""})
+    assert of(store, resource) == {}
+
+
+def test_what_is_missing_is_named(store):
+    store.write(make_instance, "j")
+    for resource, sentence in (
+        (tags.Resource("k"), "Instance k was not found"),
+        (tags.Resource("k", "a"), "Instance k was not found"),
+        (tags.Resource("i", "c"), "Email address c was not found in instance i"),
+        (tags.Resource("j", "a"), "Email address a was not found in instance j"),
+    ):
+        for attempt in (
+            lambda tx, of=resource: tags.of(tx, TENANT, of),
+            lambda tx, of=resource: tags.add(tx, TENANT, of, {"k": "v"}),
+            lambda tx, of=resource: tags.remove(tx, TENANT, of, ["k"]),
+        ):
+            with pytest.raises(errors.NotFound, match=sentence):
+                store.write(attempt)
+    assert store.count("tags") == {"tags": 0}
+    assert describe(store, "a").tags == {}

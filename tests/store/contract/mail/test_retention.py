@@ -1,0 +1,369 @@
+"""Letting go of old mail on both stores: what goes, what goes with it, and what stays whatever the rules say."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.stores.calls import create, delete
+from tests.kit.values import NOW, TENANT
+from waypost.app import ports
+from waypost.app.mail import accept, retention
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.retention import Delivered, Inbox, Rule
+from waypost.store.common.transaction import PIECE
+
+DAY = timedelta(days=1)
+MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events", "messages_begun")
+MONTH = Rule("*", age=30 * DAY)
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def house(store, instance):
+    """a@ and b@ are email addresses of the instance `i`; c@ was one."""
+    create(store, "a", "b", "c")
+    delete(store, "c")
+    return store
+
+
+def inbox(name, account=TENANT.account):
+    return Inbox(account, f"{name}@example.com")
+
+
+def a_delivery(message_id, name, *, account=TENANT.account, **options):
+    fields = {
+        "message_id": message_id,
+        "email_address_id": name,
+        "account": account,
+        "address": addresses.parse(f"{name}@example.com"),
+        "reason": Reason.DIRECT,
+        "sent_to": f"{name}@example.com",
+        "via": None,
+        "status": Status.DELIVERED,
+        "trace_header": b"Received: here\r\n",
+    }
+    return Delivery(**fields | options)
+
+
+def keep(store, *names, ago=0, raw=b"Subject: Hello\r\n\r\nHi\r\n", number=0, **options):
+    """Mail for some names, so many days ago; returns its id. `number` orders those of one day."""
+    at = NOW - ago * DAY
+    message_id = messages.new_id(at, number, b"\x01" * 8)
+    envelope = Envelope(
+        sender="ann@example.org", recipients=tuple(names), helo="client", peer="192.0.2.1", protocol="ESMTP"
+    )
+    message = Message(id=message_id, envelope=envelope, received_at=at, size=len(raw), subject="Hello")
+    deliveries = [a_delivery(message_id, name, **options) for name in names]
+    trace = [ports.TraceEvent(at, "accepted", {"size": len(raw)}), ports.TraceEvent(at, "delivered", {})]
+    store.write(lambda tx: tx.add_message(message, raw, deliveries, trace))
+    return message_id
+
+
+def kept(store, name, **of_inbox):
+    """The ids of an address's mail, newest first."""
+    return [
+        each.message_id
+        for each in store.search(lambda tx: tx.delivered(inbox(name, **of_inbox), before="~", limit=999))
+    ]
+
+
+def run(store, what, *rules, now=NOW):
+    """What went of each inbox, or would go: by address, how many deliveries and octets."""
+
+    async def all_of_it():
+        return [of async for of in what(store.store, rules, now=now)]
+
+    return {of.inbox.address_key.partition("@")[0]: (of.deliveries, of.octets) for of in store.run(all_of_it())}
+
+
+def purge(store, *rules, **options):
+    """Purge, after a dry run that said the same and changed nothing."""
+    before = store.count(*MAIL_TABLES)
+    would_go = run(store, retention.plan, *rules, **options)
+    assert store.count(*MAIL_TABLES) == before
+    gone = run(store, retention.purge, *rules, **options)
+    assert gone == would_go
+    assert run(store, retention.plan, *rules, **options) == {}
+    return gone
+
+
+def nothing(store):
+    return store.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0)
+
+
+# Where there is mail
+
+
+def test_every_address_with_mail_is_found_once_page_by_page(house):
+    for number, (name, account) in enumerate([("b", "1"), ("a", "2"), ("a", "1"), ("c", "1"), ("b", "3")]):
+        for more in range(3):
+            keep(house, name, account=account, ago=more, number=number)
+    wanted = [inbox("a", "1"), inbox("b", "1"), inbox("c", "1"), inbox("a", "2"), inbox("b", "3")]
+    for limit in (1, 2, 4, 5, 6):
+        found, after = [], None
+        while page := house.search(retention.addresses_with_mail, after=after, limit=limit):
+            assert len(page) == min(limit, len(wanted) - len(found))
+            found += page
+            after = page[-1]
+        assert found == wanted
+
+
+def test_without_mail_there_is_no_address_and_nothing_to_do(house):
+    assert house.search(retention.addresses_with_mail, after=None) == []
+    assert purge(house, MONTH) == {}
+
+
+def test_addresses_are_in_an_order_that_all_stores_agree_on(house):
+    names = ["a-b", "a", "a.b", "ab", "a_b"]
+    for number, name in enumerate(names):
+        keep(house, name, number=number)
+    found = house.search(retention.addresses_with_mail, after=None)
+    assert [each.address_key for each in found] == sorted(f"{name}@example.com" for name in names)
+
+
+# What goes
+
+
+def test_what_is_too_old_goes_with_all_that_belongs_to_it(house):
+    keep(house, "a", ago=31)
+    keep(house, "b", ago=45)
+    assert purge(house, MONTH) == {"a": (1, 22), "b": (1, 22)}
+    assert nothing(house)
+
+
+def test_the_young_stays(house):
+    young = keep(house, "a", ago=29)
+    keep(house, "a", ago=31)
+    assert purge(house, MONTH) == {"a": (1, 22)}
+    assert kept(house, "a") == [young]
+    assert house.search(lambda tx: tx.octets(young, start=0, limit=99)) == b"Subject: Hello\r\n\r\nHi\r\n"
+    assert len(house.search(lambda tx: tx.trace(young))) == 2
+    assert purge(house, MONTH, now=NOW + DAY) == {}
+    assert purge(house, MONTH, now=NOW + DAY + timedelta(milliseconds=1)) == {"a": (1, 22)}
+    assert nothing(house)
+
+
+def test_without_a_rule_all_stays(house):
+    keep(house, "a", ago=9_999)
+    assert purge(house) == {}
+    assert purge(house, Rule("b@example.com", age=DAY), Rule("a@example.com")) == {}
+
+
+def test_what_is_too_much_goes_the_oldest_first(house):
+    newest, second, *_ = [keep(house, "a", ago=ago) for ago in range(5)]
+    keep(house, "b", ago=9)
+    assert purge(house, Rule("*", size=44)) == {"a": (3, 66)}
+    assert kept(house, "a") == [newest, second]
+    assert len(kept(house, "b")) == 1
+
+
+def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(house, monkeypatch):
+    ids = [keep(house, "a", number=number) for number in range(25)]
+    monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
+    monkeypatch.setattr(retention, "INBOXES_AT_ONCE", 1)
+    monkeypatch.setattr(retention, "LOOKED_AT_ONCE", 4)
+    assert purge(house, Rule("*", size=7 * 22 + 21)) == {"a": (18, 18 * 22)}
+    assert kept(house, "a") == ids[:17:-1]
+    assert purge(house, Rule("*", age=DAY), now=NOW + 2 * DAY) == {"a": (7, 7 * 22)}
+    assert nothing(house)
+
+
+class Slow:
+    """A store whose searches take too long if they read more than a few rows."""
+
+    def __init__(self, store, *, most):
+        self.store, self.most = store, most
+        self.refused = 0
+
+    async def search(self, use_case, **_):
+        if use_case.keywords["limit"] > self.most:
+            self.refused += 1
+            raise ports.TookTooLong(5)
+        return await self.store.search(use_case)
+
+    async def write(self, use_case):
+        return await self.store.write(use_case)
+
+
+def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(house):
+    ids = [keep(house, "a", number=number, ago=31) for number in range(7)] + [keep(house, "a")]
+    slow = Slow(house.store, most=2)
+
+    async def purged():
+        return [(of.deliveries, of.octets) async for of in retention.purge(slow, [MONTH], now=NOW)]
+
+    assert house.run(purged()) == [(7, 7 * 22)]
+    assert slow.refused
+    assert kept(house, "a") == ids[-1:]
+
+
+def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(house):
+    async def purged():
+        return [of async for of in retention.purge(Slow(house.store, most=0), [MONTH], now=NOW)]
+
+    with pytest.raises(ports.TookTooLong, match="more than 5 seconds"):
+        house.run(purged())
+
+
+# What it shares
+
+
+def test_a_message_in_two_inboxes_goes_with_the_last_of_them(house):
+    both = keep(house, "a", "b", ago=31)
+    of_a = Rule("a@example.com", age=DAY)
+    assert purge(house, of_a) == {"a": (1, 22)}
+    assert kept(house, "b") == [both]
+    assert house.search(lambda tx: tx.octets(both, start=0, limit=99))
+    assert len(house.search(lambda tx: tx.trace(both))) == 2
+    assert purge(house, of_a, MONTH) == {"b": (1, 22)}
+    assert nothing(house)
+
+
+def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_stays(house):
+    message_id = keep(house, "a", "b", ago=31)
+    sent_on = {"status": Status.DELIVERED, "kept": False, "destination": "mx:example.com"}
+    house.write(lambda tx: tx.update_delivery(tx.delivery(message_id, "b"), **sent_on))
+    assert purge(house, Rule("a@example.com", age=DAY)) == {"a": (1, 22)}
+    assert house.count("messages", "message_bodies", "deliveries") == {
+        "messages": 1,
+        "message_bodies": 0,
+        "deliveries": 1,
+    }
+    assert len(house.search(lambda tx: tx.trace(message_id))) == 2
+
+
+def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(house):
+    for ago in (1, 31):
+        keep(house, "a", ago=ago, kept=False, destination="mx:example.com")
+    assert purge(house, Rule("*", size=1)) == {}
+    assert purge(house, MONTH) == {"a": (1, 0)}
+    assert house.count("messages", "deliveries") == {"messages": 1, "deliveries": 1}
+
+
+# What never goes
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.DEAD])
+@pytest.mark.parametrize("kept_too", [True, False])
+def test_what_waits_and_what_is_dead_stays(house, status, kept_too):
+    keep(house, "a", ago=999, status=status, kept=kept_too, destination="smtp://peer.example:25")
+    before = house.count(*MAIL_TABLES, "queue")
+    assert purge(house, Rule("*", age=DAY, size=1)) == {}
+    assert house.count(*MAIL_TABLES, "queue") == before
+
+
+def test_a_message_stays_as_long_as_somebody_else_waits_for_it(house):
+    message_id = keep(house, "a", ago=31)
+    waiting = a_delivery(message_id, "b", status=Status.QUEUED, kept=False, destination="mx:example.com")
+
+    def add(tx):
+        tx.add_delivery(waiting)
+        tx.enqueue(waiting, now=NOW)
+
+    house.write(add)
+    assert purge(house, MONTH) == {"a": (1, 22)}
+    assert house.search(lambda tx: tx.octets(message_id, start=0, limit=99))
+    assert house.count("queue", "deliveries") == {"queue": 1, "deliveries": 1}
+
+
+def test_what_is_sent_anew_between_the_look_and_the_purge_stays(house):
+    message_id = keep(house, "a", ago=31)
+    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW)
+    assert [each.message_id for each in found.going] == [message_id]
+    delivered = house.search(lambda tx: tx.delivery(message_id, "a"))
+    again = replace(delivered, status=Status.QUEUED, destination="mx:example.com")
+
+    def redrive(tx):
+        tx.update_delivery(again, status=Status.QUEUED, kept=True, destination=again.destination)
+        tx.enqueue(again, now=NOW)
+
+    house.write(redrive)
+    assert house.write(retention.purge_some, inbox("a"), found.going, now=NOW) == ([], [])
+    assert house.count("queue", "deliveries", "messages") == {"queue": 1, "deliveries": 1, "messages": 1}
+
+
+def test_what_went_already_is_not_counted_again(house):
+    keep(house, "a", ago=31)
+    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW).going
+    assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == (found, [])
+    assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == ([], [])
+    assert nothing(house)
+
+
+def test_the_mail_of_another_account_for_the_same_address_stays(house):
+    theirs = keep(house, "c", account="999999999999", ago=31)
+    keep(house, "c", ago=31, number=1)
+    found = house.search(retention.due, [MONTH], inbox("c"), now=NOW).going
+    both = [*found, Delivered(theirs, NOW, 22, kept=True)]
+    assert len(house.write(retention.purge_some, inbox("c"), both, now=NOW)[0]) == 1
+    assert kept(house, "c", account="999999999999") == [theirs]
+
+
+# Rules for an instance
+
+
+def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(house):
+    of_the_instance = Rule("instance:i", age=DAY)
+    for number, (name, account) in enumerate([("a", TENANT.account), ("a", "999999999999"), ("c", TENANT.account)]):
+        keep(house, name, account=account, ago=31, number=number)
+    assert purge(house, of_the_instance) == {"a": (1, 22)}
+    assert kept(house, "a") == []
+    assert len(kept(house, "a", account="999999999999")) == len(kept(house, "c")) == 1
+    assert purge(house, of_the_instance, Rule("*@example.com", age=DAY))["c"] == (1, 22)
+    assert nothing(house)
+
+
+# Large ones
+
+
+def test_a_large_message_goes_piece_by_piece(house):
+    message_id = keep(house, "a", ago=31, raw=b"x" * (5 * MIB))
+    small = keep(house, "a", ago=32)
+    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW).going
+    gone, left = house.write(retention.purge_some, inbox("a"), found, now=NOW)
+    assert ({each.message_id for each in gone}, left) == ({message_id, small}, [message_id])
+    assert house.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0) | {
+        "message_bodies": 5 * MIB // PIECE,
+        "messages_begun": 1,
+    }
+    assert house.search(accept.left_over, begun_before=NOW + DAY) == [message_id]
+    assert house.write(accept.forget_octets, message_id)
+    assert house.count("message_bodies") == {"message_bodies": 5 * MIB // PIECE - accept.FORGOTTEN_AT_ONCE}
+    while house.write(accept.forget_octets, message_id):
+        pass
+    assert nothing(house)
+
+
+def test_large_messages_go_whole_in_the_end(house):
+    for number in range(3):
+        keep(house, "a", "b", ago=31, number=number, raw=b"x" * (MIB + 7))
+    keep(house, "a", ago=31, number=9, raw=b"x" * (3 * MIB))
+    keep(house, "a", ago=31, number=10, raw=b"")
+    assert purge(house, MONTH) == {"a": (5, 6 * MIB + 21), "b": (3, 3 * MIB + 21)}
+    assert nothing(house)
+
+
+# Two at once
+
+
+def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(house, race):
+    found = {}
+    for number in range(20):
+        keep(house, "a", "b", ago=31, number=number)
+    for name in ("a", "b"):
+        found[name] = house.search(retention.due, [MONTH], inbox(name), now=NOW).going
+
+    outcomes = race(
+        *(
+            lambda tx, name=name, n=n: retention.purge_some(tx, inbox(name), found[name][n : n + 5], now=NOW)
+            for n in range(0, 20, 5)
+            for name in ("a", "b", "a")
+        )
+    )
+    assert [each for each in outcomes if isinstance(each, BaseException)] == []
+    assert sum(len(gone) for gone, _ in outcomes) == 40
+    assert nothing(house)

@@ -1,0 +1,188 @@
+"""Mail for support+x@ where its domain has subaddresses: RCPT, the message, its trace and explain agree."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from tests.kit.stores.calls import OTHERS, associate, create, delete
+from tests.kit.values import NOW, TENANT, an_email_address, make_instance
+from tests.store.contract.mail.test_mail import DEPLOYMENT
+from tests.store.contract.mail.test_refusals import a_refusal
+from waypost.app.mail import accept, explain, notify, trace
+from waypost.domain import errors
+from waypost.domain.directory import addresses
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Dsn, Envelope, RecipientDsn
+
+WITH_SUBADDRESSES = replace(DEPLOYMENT, subaddressed=frozenset({"example.com"}))
+RAW = b"Subject: Hello\r\n\r\nHi\r\n"
+BY_RULE = (
+    "Support+Order@Example.com is support@example.com with a subaddress, which example.com has (--subaddressing). "
+)
+
+
+def address(text):
+    return addresses.parse(text)
+
+
+@pytest.fixture
+def house(store, instance):
+    """support@ is an alias of queue@; both are at example.com."""
+    for name in ("support", "queue"):
+        create(store, name)
+    associate(store, "queue", "support")
+    return store
+
+
+def is_recipient(store, text, deployment=WITH_SUBADDRESSES):
+    check = partial(accept.check_recipient, deployment=deployment, sender="ann@example.org", now=NOW)
+    try:
+        store.read(check, address=address(text))
+    except errors.UnknownRecipient:
+        return False
+    return True
+
+
+def explained(store, text, deployment=WITH_SUBADDRESSES):
+    asked = explain.Asked(address(text))
+    return store.search(lambda tx: explain.explain(tx, deployment, TENANT.account, asked, now=NOW))
+
+
+def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
+    envelope = Envelope(
+        sender="ann@example.org",
+        recipients=recipients,
+        helo="client",
+        peer="192.0.2.1",
+        protocol="ESMTP",
+        **of_envelope,
+    )
+    return store.write(
+        lambda tx: accept.accept_message(
+            tx,
+            deployment,
+            message_id="m1",
+            envelope=envelope,
+            recipients=[address(text) for text in recipients],
+            header=RAW[: messages.end_of_header(RAW)],
+            raw=RAW,
+            now=NOW,
+        )
+    )
+
+
+def deliveries(store):
+    found = store.search(trace.message_details, TENANT.account, "m1")
+    return {one.address.text: one for one in found.deliveries}, found
+
+
+def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_them(house):
+    assert not is_recipient(house, "support+order@example.com", DEPLOYMENT)
+    assert not explained(house, "support+order@example.com", DEPLOYMENT).is_accepted
+    with pytest.raises(errors.RecipientsChanged):
+        send(house, "support+order@example.com", deployment=DEPLOYMENT)
+
+
+def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_was_sent(house):
+    sent_to = "Support+Order@Example.com"
+    assert is_recipient(house, sent_to)
+    send(house, sent_to)
+    found, details = deliveries(house)
+    assert {text: (one.sent_to, one.via) for text, one in found.items()} == {
+        "support@example.com": (sent_to, None),
+        "queue@example.com": (sent_to, "support@example.com"),
+    }
+    assert details.message.envelope.recipients == (sent_to,)
+    reasons = [event.detail["because"] for event in details.events if "because" in event.detail]
+    assert len(reasons) == 2
+    assert all(reason.startswith(BY_RULE) for reason in reasons)
+    because = explained(house, sent_to).because
+    assert because[:2] == reasons
+
+
+@pytest.mark.parametrize("sent_to", ["unknown+order@example.com", "+support@example.com", "support-order@example.com"])
+def test_what_has_no_email_address_without_its_subaddress_is_unknown(house, sent_to):
+    assert not is_recipient(house, sent_to)
+    assert not explained(house, sent_to).is_accepted
+
+
+def test_an_email_address_of_its_own_wins_over_the_rule(house):
+    create(house, "support+order")
+    send(house, "support+order@example.com")
+    found, details = deliveries(house)
+    assert list(found) == ["support+order@example.com"]
+    assert not any("subaddress" in str(event.detail.get("because", "")) for event in details.events)
+    assert explained(house, "support+order@example.com").because == [details.events[1].detail["because"]]
+    delete(house, "support+order")
+    assert is_recipient(house, "support+order@example.com")
+
+
+def test_two_recipients_that_are_one_email_address_make_one_delivery(house):
+    send(house, "support+a@example.com", "support+b@example.com", "support@example.com")
+    found, details = deliveries(house)
+    assert found["support@example.com"].sent_to == "support+a@example.com"
+    assert [event.kind for event in details.events].count(trace.SPARED) == 2
+
+
+def test_dsn_parameters_are_found_for_the_recipient_as_written(house):
+    wish = RecipientDsn(orcpt="rfc822;Order@shop.example")
+    send(house, "support+a@example.com", dsn=Dsn(recipients=(wish,)))
+    found, details = deliveries(house)
+    assert details.message.envelope.wishes_for(found["support@example.com"].sent_to) == wish
+
+
+def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(house):
+    asked = explain.Asked(address("support+order@example.com"))
+    found = house.search(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
+    assert found.because == ["support+order@example.com is no email address of account 999999999999."]
+
+
+def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(house):
+    envelope = Envelope(
+        sender="support+order@example.com", recipients=(), helo="client", peer="127.0.0.1", protocol="ESMTP"
+    )
+    assert house.read(lambda tx: notify.is_outside(tx, DEPLOYMENT, envelope)) is True
+    assert house.read(lambda tx: notify.is_outside(tx, WITH_SUBADDRESSES, envelope)) is False
+
+
+def test_mail_is_found_by_the_address_that_it_was_sent_to(house):
+    send(house, "support+order@example.com")
+    find = partial(trace.find, account=TENANT.account, servers_owner="", since=NOW, limit=10)
+    found = house.search(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
+    assert [one.message.id for one in found.messages] == ["m1"]
+    with pytest.raises(errors.NotFound):
+        house.search(lambda tx: find(tx, what="support+order@example.com"))
+
+
+def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(house):
+    """Whoever makes the address later, or has another one in its domain, learns nothing."""
+    other = OTHERS[0]
+    house.write(partial(make_instance, instance_id="other", tenant=other))
+    house.write(lambda tx: tx.add_email_address(an_email_address("neighbour", "other", other.account), {}))
+    refused = [
+        a_refusal(recipient=f"{x}@example.com", recipient_key=f"{x}@example.com", account=account)
+        for x, account in (("support+x", TENANT.account), ("no+x", ""), ("neighbour", ""))
+    ]
+    house.write(lambda tx: tx.add_refusals(refused))
+
+    def told(account, what):
+        find = partial(
+            trace.find,
+            account=account,
+            what=what,
+            servers_owner="999999999999",
+            since=NOW,
+            limit=10,
+            subaddressed={"example.com"},
+        )
+        try:
+            return house.search(find).refusals
+        except errors.NotFound:
+            return []
+
+    assert told(TENANT.account, "support+x@example.com") == refused[:1]
+    assert told(other.account, "support+x@example.com") == told("999999999999", "support+x@example.com") == []
+    for one, what in ((refused[1], "no+x@example.com"), (refused[2], "neighbour@example.com")):
+        assert told(other.account, what) == told(TENANT.account, what) == []
+        assert told("999999999999", what) == [one]

@@ -1,0 +1,272 @@
+"""What is left of a message whose deliveries have ended: dead letters, the trace, the octets; and how it is found."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.stores.calls import create, kinds
+from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, queue_up
+from tests.kit.values import NOW, TENANT, a_delivery, a_message
+from waypost.app.ports import TraceEvent
+from waypost.domain.mail.delivery import Reason, Status
+
+STRANGER = "1" * 12
+
+
+def a_dead(name, message_id, **fields):
+    return a_delivery(name, message_id, status=Status.DEAD, **fields)
+
+
+def an_arrived(name="x", message_id="m1", **fields):
+    return a_delivery(name, message_id, **{"status": Status.DELIVERED, "kept": True, "to": ""} | fields)
+
+
+# The inbox
+
+
+def test_an_inbox_has_what_is_kept_and_nothing_else(store):
+    add(store, an_arrived("x", "m1"))
+    add(store, an_arrived("x", "m2", kept=False, to=HERE))
+    add(store, a_delivery("x", "m3", kept=True))
+    add(store, a_dead("x", "m4", kept=False))
+    add(store, an_arrived("x", "m5", to=HERE))
+
+    def inbox(**options):
+        options = {"after": None, "limit": 9} | options
+        found = store.search(lambda tx: tx.deliveries_at(TENANT.account, "x@example.com", **options))
+        return [message.id for _, message in found]
+
+    assert inbox() == ["m5", "m3", "m1"]
+    assert inbox(limit=2) == ["m5", "m3"]
+    assert inbox(after="m3") == ["m1"]
+    told = store.search(lambda tx: tx.deliveries_of(TENANT.account, "m2"))
+    assert [(each.kept, each.destination) for each in told] == [(False, HERE)]
+
+
+def test_what_came_to_an_address_is_told_kept_or_not(store):
+    for number, kept in enumerate([True, False, True]):
+        add(store, an_arrived("x", f"m{number}", kept=kept))
+    add(store, an_arrived("y", "m3"), an_arrived("x", "m3", account=STRANGER))
+
+    def told(**options):
+        options = {"after": None, "limit": 9} | options
+        found = store.search(lambda tx: tx.deliveries_to(TENANT.account, "x@example.com", **options))
+        return [(delivery.id, message.id) for delivery, message in found]
+
+    assert told() == [("m2.x", "m2"), ("m1.x", "m1"), ("m0.x", "m0")]
+    assert told(after="m2", limit=1) == [("m1.x", "m1")]
+
+
+# Dead letters
+
+
+@pytest.fixture
+def with_dead(store):
+    """m1 to m4, a second apart; of m2 there are two, of m3 that of a stranger. What else there is, is not dead."""
+    for number in (4, 2, 1):
+        deliveries = [a_dead("x", f"m{number}"), a_delivery("q", f"m{number}"), an_arrived("a", f"m{number}")]
+        add(store, *deliveries, *[a_dead("y", "m2")] * (number == 2), received_at=NOW + number * SECOND)
+    add(store, a_dead("x", "m3", account=STRANGER), received_at=NOW + 3 * SECOND)
+    return store
+
+
+def dead(store, account=TENANT.account, **options):
+    given = {"address_key": None, "since": None, "after": "", "limit": 9} | options
+    return [found.id for found, _ in store.search(lambda tx: tx.dead_letters(account, **given))]
+
+
+def test_dead_letters_come_in_pages_in_the_order_of_their_ids(with_dead):
+    assert dead(with_dead) == ["m1.x", "m2.x", "m2.y", "m4.x"]
+    assert dead(with_dead, limit=2) == ["m1.x", "m2.x"]
+    assert dead(with_dead, after="m2.x", limit=2) == ["m2.y", "m4.x"]
+    assert dead(with_dead, after="m4.x") == []
+    assert dead(with_dead, STRANGER) == ["m3.x"]
+    assert dead(with_dead, "2" * 12) == []
+
+
+def test_dead_letters_are_those_of_an_address_or_from_a_moment_on(with_dead):
+    assert dead(with_dead, address_key="y@example.com") == ["m2.y"]
+    assert dead(with_dead, address_key="q@example.com") == []
+    assert dead(with_dead, since=NOW + 2 * SECOND) == ["m2.x", "m2.y", "m4.x"]
+    assert dead(with_dead, since=NOW + 2 * SECOND, address_key="x@example.com", after="m2.x") == ["m4.x"]
+    assert dead(with_dead, since=NOW + 5 * SECOND) == []
+
+
+def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store):
+    (given,) = add(store, a_dead("x", "m1", reason=Reason.FORWARDED, via="a@example.com"))
+    listed = store.search(lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9))
+    assert listed == [(given, a_message())]
+
+    def redrive(tx):
+        assert tx.enqueue(given, now=NOW)
+        tx.update_delivery(given, status=Status.QUEUED, kept=given.kept, destination=given.destination)
+
+    store.write(redrive)
+    assert dead(store) == []
+    assert claim(store, given.destination)[0].delivery == replace(given, status=Status.QUEUED)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_delivery_of_any_reason_is_found_as_it_was_added(store, reason):
+    given = an_arrived(reason=reason)
+    add(store, an_arrived("y"))
+    store.write(lambda tx: tx.add_delivery(given))
+    assert store.read(lambda tx: tx.delivery("m1", "x")) == given
+
+
+def test_a_status_that_there_is_not_is_refused(store, engine):
+    (given,) = add(store, an_arrived())
+    with pytest.raises(engine.refusal):
+        store.write(lambda tx: tx.connection.execute("UPDATE deliveries SET status = 'lost'"))
+    assert store.read(lambda tx: tx.delivery("m1", "x")) == given
+
+
+def test_all_deliveries_of_a_message_are_told_whoever_s_they_are(store):
+    add(store, an_arrived("x"), a_dead("y", "m1", account=STRANGER, reason=Reason.FORWARDED))
+    add(store, an_arrived("x", "m2"))
+    assert [each.id for each in store.search(lambda tx: tx.all_deliveries_of("m1"))] == ["m1.x", "m1.y"]
+    assert store.search(lambda tx: tx.all_deliveries_of("m3")) == []
+
+
+def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
+    create(store, "x")
+
+    def has(domain, account=TENANT.account):
+        return store.read(lambda tx: tx.has_address_in(account, domain))
+
+    def others_have(domain, account):
+        return store.read(lambda tx: tx.others_have_address_in(account, domain))
+
+    assert has("example.com")
+    assert not any(map(has, ["ample.com", "example.org", "x.example.com", "example.co", "com", "%", ""]))
+    assert not has("example.com", STRANGER)
+    assert others_have("example.com", STRANGER)
+    assert others_have("example.com", "0")  # before it, in the order of accounts
+    assert not others_have("example.com", TENANT.account)
+    assert not others_have("example.org", STRANGER)
+
+
+# The trace
+
+
+def events(store, message_id="m1"):
+    return [event.kind for event in store.search(lambda tx: tx.trace(message_id))]
+
+
+def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
+    add(store, an_arrived())
+    add(store, an_arrived("x", "m2"))
+    later = TraceEvent(NOW + SECOND, "deferred", {"because": "ü", "attempt": 1})
+    store.write(lambda tx: tx.add_events("m1", [later, TraceEvent(NOW, "dead", {})]))
+    store.write(lambda tx: tx.add_events("m1", []))
+    store.write(lambda tx: tx.add_events("m1", [TraceEvent(NOW, "redriven", {})]))
+    assert events(store) == ["accepted", "deferred", "dead", "redriven"]
+    assert store.search(lambda tx: tx.trace("m1"))[1] == later
+    assert events(store, "m2") == ["accepted"]
+
+
+def test_lines_that_are_added_at_once_are_all_there_and_stay_together(store, race):
+    add(store, an_arrived())
+    outcomes = race(
+        *(
+            lambda tx, n=n: tx.add_events("m1", [TraceEvent(NOW, f"{n} begins", {}), TraceEvent(NOW, f"{n} ends", {})])
+            for n in range(12)
+        )
+    )
+    assert kinds(outcomes) == {"done": 12}
+    found = events(store)[1:]
+    assert sorted(found[::2]) == sorted(f"{n} begins" for n in range(12))
+    assert [each.replace("begins", "ends") for each in found[::2]] == found[1::2]
+
+
+def test_outcomes_of_one_message_that_are_recorded_at_once_do_not_get_stuck(store, race):
+    names = [f"e{number}" for number in range(8)]
+    add(store, *(a_delivery(name) for name in names))
+
+    def record(tx, name):
+        new = an_arrived(f"of {name}".replace(" ", "-"), reason=Reason.RETURNED)
+        tx.add_delivery(new)
+        tx.update_delivery(a_delivery(name), status=Status.DELIVERED, kept=False, destination=HERE)
+        tx.add_events("m1", [TraceEvent(NOW, name, {})])
+
+    assert kinds(race(*(lambda tx, name=name: record(tx, name) for name in names))) == {"done": 8}
+    assert sorted(events(store)[1:]) == names
+
+
+# The octets
+
+
+def octets(store, message_id="m1"):
+    return store.search(lambda tx: tx.octets(message_id, start=0, limit=9))
+
+
+NEEDED = {
+    "kept": an_arrived("y"),
+    "queued": a_delivery("y"),
+    "dead": a_dead("y", "m1"),
+    "somebody else's": a_dead("y", "m1", account=STRANGER),
+}
+
+
+@pytest.mark.parametrize("other", NEEDED.values(), ids=NEEDED)
+def test_octets_that_somebody_may_need_stay(store, other):
+    add(store, an_arrived(kept=False), other)
+    assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
+    assert octets(store) == RAW
+
+
+def test_octets_that_nobody_can_need_go_and_the_message_stays(store):
+    add(store, an_arrived(kept=False), an_arrived("y", kept=False))
+    add(store, an_arrived("x", "m2"))
+    assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is True
+    assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
+    assert (octets(store), octets(store, "m2")) == (b"", RAW)
+    assert store.search(lambda tx: tx.message(TENANT.account, "m1")).size == len(RAW)
+    assert events(store) == ["accepted"]
+
+
+def test_the_last_of_deliveries_that_end_at_once_lets_go_of_the_octets(store, race):
+    deliveries = add(store, *(a_delivery(f"e{number}") for number in range(8)))
+
+    def ends(tx, delivery):
+        tx.update_delivery(delivery, status=Status.DELIVERED, kept=False, destination=HERE)
+        return tx.remove_octets_if_spent("m1")
+
+    outcomes = race(*(lambda tx, each=each: ends(tx, each) for each in deliveries))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    assert octets(store) == b""
+
+
+# How a message is found
+
+
+def test_messages_are_found_by_their_message_id_the_newest_first(store):
+    long = "ü" * 998
+    for number, header_id in enumerate(["a@b", "a@b", "A@b", "", long, long[:-1], "a@b"]):
+        delivery = an_arrived("x", f"m{number}", account=STRANGER if number == 6 else TENANT.account)
+        add(store, delivery, header_id=header_id)
+
+    def found(header_id, account=TENANT.account, limit=9):
+        listed = store.search(lambda tx: tx.messages_with_header_id(account, header_id, limit=limit))
+        return [each.id for each in listed]
+
+    assert (found("a@b"), found("a@b", limit=1)) == (["m1", "m0"], ["m1"])
+    assert (found("A@b"), found("a@b", STRANGER)) == (["m2"], ["m6"])
+    assert (found(long), found(long[:-1])) == (["m4"], ["m5"])
+    assert found("") == found("nobody's") == []
+
+
+def test_messages_are_found_between_two_ids_whoever_s_they_are(store):
+    for number in range(4):
+        add(store, an_arrived("x", f"m{number}", account=f"{number}" * 12), is_authentic=number == 1)
+    found = store.search(lambda tx: tx.messages_between("m1", "m2", limit=9))
+    assert [(each.id, each.is_authentic) for each in found] == [("m1", True), ("m2", False)]
+    assert [each.id for each in store.search(lambda tx: tx.messages_between("", "~", limit=3))] == ["m0", "m1", "m2"]
+    assert store.search(lambda tx: tx.messages_between("m2", "m1", limit=9)) == []
+
+
+def test_a_moment_in_the_queue_is_kept_to_the_millisecond(store):
+    moment = NOW + timedelta(milliseconds=7)
+    queue_up(store, "m1", at=moment)
+    assert one(store, now=moment).queued.queued_at == moment

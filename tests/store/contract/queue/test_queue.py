@@ -1,0 +1,382 @@
+"""The queue on both stores: who gets what waits, in which order, and who may say what became of it."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.stores.queue_calls import HERE, LEASE, SECOND, THERE, claim, claiming, ids, lines, one, queue_up, waiting
+from tests.kit.values import NOW, TENANT, a_delivery, a_message
+from waypost.domain.mail.delivery import Queued, Status
+
+LATER = NOW + timedelta(hours=1)
+
+# What waits
+
+
+def test_a_delivery_that_is_queued_waits_with_all_there_is_to_know(store):
+    message = a_message(header_id="<ü", is_authentic=True)
+    queued = a_delivery("x", via="a@example.com", kept=True, to=HERE)
+    arrived = a_delivery("y", status=Status.DELIVERED, kept=True, to="")
+    store.write(lambda tx: tx.add_message(message, b"hi", [queued, arrived], []))
+
+    assert waiting(store) == waiting(store.another()) == {HERE: NOW}
+    claimed = one(store, claim="mine")
+    assert (claimed.delivery, claimed.message, claimed.claim) == (queued, message, "mine")
+    assert claimed.queued == Queued(delivery_id="m1.x", attempts=0, queued_at=NOW)
+
+
+def test_what_is_in_the_inbox_already_never_waits(store):
+    arrived = a_delivery(status=Status.DELIVERED, kept=True, to="")
+    store.write(lambda tx: tx.add_message(a_message(), b"hi", [arrived], []))
+    assert (waiting(store), lines(store), store.count("queue")) == ({}, [], {"queue": 0})
+
+
+def test_each_destination_is_told_with_the_moment_at_which_its_first_delivery_is_due(store):
+    assert waiting(store) == {}
+    for number, to in enumerate([THERE, HERE, "maildir:/x", "", HERE, "~", "ü"]):
+        queue_up(store, f"m{number}", to=to, at=NOW + number * SECOND)
+    assert waiting(store) == {
+        "": NOW + 3 * SECOND,
+        "maildir:/x": NOW + 2 * SECOND,
+        HERE: NOW + SECOND,
+        THERE: NOW,
+        "~": NOW + 5 * SECOND,
+        "ü": NOW + 6 * SECOND,
+    }
+    claim(store, now=LATER, limit=1)
+    assert waiting(store)[HERE] == NOW + 4 * SECOND
+    claim(store, now=LATER, limit=1)
+    assert waiting(store)[HERE] == LATER + LEASE
+
+
+def test_how_many_wait_for_a_destination_is_counted_no_further_than_asked(store):
+    queue_up(store, *"abc")
+    queue_up(store, "d", to=THERE)
+    counts = [store.search(lambda tx, n=n: tx.count_queued(TENANT.account, HERE, up_to=n)) for n in (0, 2, 3, 9)]
+    assert counts == [0, 2, 3, 3]
+    assert store.search(lambda tx: tx.count_queued(TENANT.account, "elsewhere", up_to=9)) == 0
+    assert store.search(lambda tx: tx.count_queued("111111111111", HERE, up_to=9)) == 0
+
+
+def test_the_queue_of_an_account_comes_in_pages_in_the_order_of_ids(store):
+    queue_up(store, "m2", "m1", names="zy")
+    queue_up(store, "m3", to=THERE, at=LATER)
+    queue_up(store, "m4", account="1" * 12)
+
+    def told(**options):
+        return [line.delivery.id for line in lines(store, **options)]
+
+    assert told() == ["m1.y", "m1.z", "m2.y", "m2.z", "m3.x"]
+    assert told(limit=2) == ["m1.y", "m1.z"]
+    assert told(after="m1.z", limit=2) == ["m2.y", "m2.z"]
+    assert told(after="m3.x") == []
+    assert told(destination=THERE) == ["m3.x"]
+    assert told(destination=HERE, after="m2.y") == ["m2.z"]
+    assert told(destination="elsewhere") == told(account="2" * 12) == []
+
+
+def test_a_line_of_the_queue_tells_how_it_stands(store):
+    (delivery,) = queue_up(store, "m1")
+    (line,) = lines(store)
+    assert line.delivery == delivery
+    assert (line.queued_at, line.due_at, line.attempts, line.is_claimed) == (NOW, NOW, 0, False)
+    claimed = one(store)
+    assert [(each.due_at, each.is_claimed) for each in lines(store)] == [(NOW + LEASE, True)]
+    store.write(lambda tx: tx.defer(claimed, due_at=LATER, because="busy"))
+    assert [(each.due_at, each.attempts, each.is_claimed) for each in lines(store)] == [(LATER, 1, False)]
+
+
+# Claims
+
+
+def test_what_is_due_is_claimed_the_longest_due_first_and_then_by_id(store):
+    for message_id, seconds in {"m1": 5, "m2": 3, "m3": 4, "m5": 1, "m4": 1, "m6": 7}.items():
+        queue_up(store, message_id, at=NOW + seconds * SECOND)
+    now = NOW + 5 * SECOND
+    assert ids(claim(store, now=now, limit=2)) == ["m4", "m5"]
+    assert ids(claim(store, now=now, limit=2)) == ["m2", "m3"]
+    assert ids(claim(store, now=now)) == ["m1"]
+    assert claim(store, now=now) == []
+
+
+def test_a_claim_gets_nothing_of_another_destination(store):
+    queue_up(store, "m1", "m2", "m3")
+    queue_up(store, "m4", to=THERE, at=LATER)
+    assert ids(claim(store, THERE, now=LATER, limit=1)) == ["m4"]
+    assert claim(store, THERE, now=LATER) == claim(store, "", now=LATER) == []
+    assert ids(claim(store, HERE, now=LATER)) == ["m1", "m2", "m3"]
+
+
+def test_no_delivery_is_claimed_twice_by_nodes_that_ask_at_once(store, race):
+    message_ids = [f"m{number:02}" for number in range(60)]
+    queue_up(store, *message_ids)
+    outcomes = race(*(claiming(claim=f"c{number}", limit=9) for number in range(10)))
+    assert sorted(message_id for outcome in outcomes for message_id in ids(outcome)) == message_ids
+    for number, outcome in enumerate(outcomes):
+        assert {claimed.claim for claimed in outcome} <= {f"c{number}"}
+        assert ids(outcome) == sorted(ids(outcome))
+
+
+@pytest.mark.usefixtures("_side_by_side")
+def test_who_claims_waits_for_nobody_who_is_claiming(store):
+    queue_up(store, "m1", "m2", "m3")
+    first_has, second_has = threading.Event(), threading.Event()
+
+    def claims_and_stays(tx):
+        found = claiming(claim="first", limit=2)(tx)
+        first_has.set()
+        assert second_has.wait(PATIENCE)
+        return ids(found)
+
+    def claims_meanwhile(tx):
+        assert first_has.wait(PATIENCE)
+        found = claiming(claim="second")(tx)
+        second_has.set()
+        return ids(found)
+
+    assert store.concurrently(claims_and_stays, claims_meanwhile) == [["m1", "m2"], ["m3"]]
+
+
+def test_a_lease_that_ran_out_is_somebody_else_s_and_who_had_it_changes_nothing(store):
+    queue_up(store, "m1")
+    first = one(store, claim="first")
+    assert claim(store, claim="second", now=NOW + LEASE - SECOND) == []
+    second = one(store.another(), claim="second", now=NOW + LEASE)
+    before = store.rows("SELECT * FROM queue")
+    assert store.write(lambda tx: tx.defer(first, due_at=NOW, because="busy")) is False
+    assert store.write(lambda tx: tx.move(first, destination=THERE, due_at=NOW)) is False
+    assert store.write(lambda tx: tx.finish(first)) is False
+    assert store.write(lambda tx: tx.release("first", due_at=NOW)) == 0
+    assert store.rows("SELECT * FROM queue") == before
+    assert store.write(lambda tx: tx.finish(second)) is True
+    assert store.write(lambda tx: tx.finish(second)) is False
+    assert waiting(store) == {}
+
+
+def test_a_lease_that_is_renewed_ends_later(store):
+    queue_up(store, "m1", "m2")
+    (mine,) = claim(store, claim="mine", limit=1)
+    claim(store, claim="other's")
+    assert store.write(lambda tx: tx.renew("mine", lease_until=NOW + 2 * LEASE)) == {mine.delivery.id}
+    assert store.write(lambda tx: tx.renew("gone", lease_until=NOW + 2 * LEASE)) == set()
+    assert ids(claim(store, claim="new", now=NOW + LEASE)) == ["m2"]
+    store.write(lambda tx: tx.renew("", lease_until=NOW))
+    assert claim(store, claim="newer", now=NOW + LEASE) == []
+
+
+def test_what_a_claim_still_holds_is_given_back_and_no_attempt_is_counted(store):
+    queue_up(store, "m1", "m2", "m3")
+    first, *_ = claim(store, claim="mine", limit=2)
+    claim(store, claim="other's")
+    store.write(lambda tx: tx.finish(first))
+    assert store.write(lambda tx: tx.release("mine", due_at=LATER)) == 1
+    assert store.write(lambda tx: tx.release("mine", due_at=LATER)) == 0
+    assert store.write(lambda tx: tx.release("", due_at=NOW)) == 0
+    assert claim(store, claim="new", now=LATER - SECOND, lease=SECOND) != []  # the other's, whose lease ran out
+    assert [line.attempts for line in lines(store)] == [0, 0]
+    assert "m2" in ids(claim(store, now=LATER))
+
+
+def test_all_that_anybody_holds_is_given_back(store):
+    queue_up(store, "m1", "m2")
+    queue_up(store, "m3", at=LATER)
+    claimed = [*claim(store, claim="a", limit=1), *claim(store, claim="b")]
+    store.write(lambda tx: tx.release_all(due_at=NOW))
+    assert [store.write(lambda tx, each=each: tx.finish(each)) for each in claimed] == [False, False]
+    assert ids(claim(store, claim="c")) == ["m1", "m2"]
+    assert {line.due_at for line in lines(store)} == {NOW + LEASE, LATER}
+
+
+# What becomes of it
+
+
+def test_a_deferred_delivery_waits_until_its_moment_with_one_more_attempt(store):
+    queue_up(store, "m1")
+    for attempts in range(3):
+        claimed = one(store, now=LATER)
+        assert claimed.queued == Queued(delivery_id="m1.x", attempts=attempts, queued_at=NOW)
+        assert store.write(lambda tx, claimed=claimed: tx.defer(claimed, due_at=LATER, because="busy")) is True
+        assert store.write(lambda tx, claimed=claimed: tx.finish(claimed)) is False
+        assert claim(store, now=LATER - SECOND) == []
+
+
+def test_a_moved_delivery_waits_for_another_destination_and_no_attempt_is_counted(store):
+    queue_up(store, "m1")
+    claimed = one(store)
+    assert store.write(lambda tx: tx.move(claimed, destination=THERE, due_at=LATER)) is True
+    assert waiting(store) == {THERE: LATER}
+    moved = one(store, to=THERE, now=LATER)
+    assert (moved.queued.attempts, moved.queued.queued_at) == (0, NOW)
+
+
+def test_an_outcome_is_recorded_with_the_delivery(store):
+    (delivery,) = queue_up(store, "m1")
+    claimed = one(store)
+
+    def record(tx):
+        assert tx.finish(claimed)
+        tx.update_delivery(delivery, status=Status.DEAD, kept=True, destination=THERE)
+
+    store.write(record)
+    found = store.read(lambda tx: tx.delivery("m1", "x"))
+    assert (found.status, found.kept, found.destination) == (Status.DEAD, True, THERE)
+    assert (found.address, found.trace_header) == (delivery.address, delivery.trace_header)
+    assert store.read(lambda tx: tx.delivery("m1", "y")) is None
+    assert store.read(lambda tx: tx.delivery("m2", "x")) is None
+
+
+def test_an_outcome_that_fails_half_way_leaves_the_claim(store):
+    queue_up(store, "m1")
+    claimed = one(store)
+
+    def half(tx):
+        assert tx.finish(claimed)
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        store.write(half)
+    assert store.write(lambda tx: tx.finish(claimed)) is True
+
+
+def test_of_two_who_record_an_outcome_with_one_claim_one_does(store, race):
+    queue_up(store, "m1")
+    claimed = one(store)
+    outcomes = race(*[lambda tx: tx.finish(claimed), lambda tx: tx.defer(claimed, due_at=LATER, because="busy")] * 3)
+    assert sorted(outcomes) == [False] * 5 + [True]
+
+
+def test_what_waits_already_is_not_put_into_the_queue_again(store, race):
+    (delivery,) = queue_up(store, "m1")
+    assert store.write(lambda tx: tx.enqueue(delivery, now=LATER)) is False
+    assert waiting(store) == {HERE: NOW}
+    claimed = one(store)
+    assert store.write(lambda tx: tx.enqueue(delivery, now=LATER)) is False
+    store.write(lambda tx: tx.defer(claimed, due_at=NOW, because="busy"))
+    again = one(store)
+    store.write(lambda tx: tx.finish(again))
+
+    outcomes = race(*[lambda tx: tx.enqueue(delivery, now=LATER)] * 6)
+    assert sorted(outcomes) == [False] * 5 + [True]
+    redriven = one(store, now=LATER)
+    assert redriven.queued == Queued(delivery_id="m1.x", attempts=0, queued_at=LATER)
+
+
+def test_only_a_delivery_that_exists_waits(store, engine):
+    with pytest.raises(engine.refusal):
+        store.write(lambda tx: tx.enqueue(a_delivery(), now=NOW))
+    queue_up(store, "m1")
+    store.write(lambda tx: tx.add_delivery(a_delivery("y")))
+    assert store.write(lambda tx: tx.enqueue(a_delivery("y", to=THERE), now=NOW)) is True
+    assert ids(claim(store, THERE)) == ["m1"]
+    with pytest.raises(engine.refusal):
+        store.write(lambda tx: tx.add_delivery(a_delivery("y")))
+
+
+# What waits too long
+
+
+def overdue(store, before, now=LATER, limit=100):
+    return store.write(lambda tx: tx.lock_overdue(queued_before=before, now=now, limit=limit))
+
+
+def test_what_waits_too_long_is_found_the_oldest_first_unless_somebody_attempts_it(store):
+    for message_id, seconds in {"m1": 3, "m2": 1, "m3": 2, "m4": 4}.items():
+        queue_up(store, message_id, at=NOW + seconds * SECOND, to=f"to {message_id}")
+    assert ids(overdue(store, NOW + 4 * SECOND)) == ["m2", "m3", "m1"]
+    assert ids(overdue(store, NOW + 4 * SECOND, limit=1)) == ["m2"]
+    assert overdue(store, NOW + SECOND) == []
+    claim(store, "to m3", now=LATER)
+    claim(store, "to m2", now=LATER - LEASE)  # whose lease has just run out
+    assert ids(overdue(store, NOW + 9 * SECOND)) == ["m2", "m1", "m4"]
+
+
+def test_what_waits_too_long_can_be_taken_out_of_the_queue_in_the_same_transaction(store):
+    queue_up(store, "m1", to=THERE, at=NOW - SECOND)
+    queue_up(store, "m2", "m3")
+    claim(store, THERE, now=LATER - LEASE)
+    one(store, now=LATER, limit=1)
+
+    def give_up(tx):
+        found = tx.lock_overdue(queued_before=LATER, now=LATER, limit=9)
+        return [(claimed.delivery.message_id, tx.finish(claimed)) for claimed in found]
+
+    assert store.write(give_up) == [("m1", True), ("m3", True)]
+    assert [line.delivery.message_id for line in lines(store)] == ["m2"]
+
+
+def test_what_waits_too_long_is_given_up_once_by_nodes_that_look_at_once(store, race):
+    message_ids = [f"m{number:02}" for number in range(20)]
+    queue_up(store, *message_ids)
+
+    def give_up(tx):
+        found = tx.lock_overdue(queued_before=LATER, now=LATER, limit=5)
+        return [claimed.delivery.message_id for claimed in found if tx.finish(claimed)]
+
+    given_up = [message_id for outcome in race(*[give_up] * 8) for message_id in outcome]
+    assert sorted(given_up) == message_ids
+    assert waiting(store) == {}
+
+
+def late(store, now=LATER, limit=100):
+    return store.write(lambda tx: tx.take_late(now=now, limit=limit))
+
+
+def test_whose_sender_is_to_be_told_is_given_once(store):
+    queue_up(store, "m1", warn_at=LATER)
+    queue_up(store, "m2", warn_at=LATER - SECOND)
+    queue_up(store, "m3")
+    claimed = one(store, limit=1)
+    assert late(store, LATER - 2 * SECOND) == []
+    assert ids(late(store, limit=1)) == ["m2"]
+    assert ids(late(store)) == ["m1"]
+    assert late(store) == []
+    assert store.write(lambda tx: tx.finish(claimed)) is True  # who attempts it is not disturbed
+
+
+def test_a_sender_is_told_once_by_nodes_that_look_at_once(store, race):
+    message_ids = [f"m{number:02}" for number in range(20)]
+    queue_up(store, *message_ids, warn_at=NOW)
+    outcomes = race(*[lambda tx: tx.take_late(now=NOW, limit=5)] * 8)
+    assert sorted(message_id for outcome in outcomes for message_id in ids(outcome)) == message_ids
+
+
+def test_a_warning_that_fails_is_given_again(store):
+    queue_up(store, "m1", warn_at=NOW)
+
+    def half(tx):
+        assert ids(tx.take_late(now=NOW, limit=9)) == ["m1"]
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        store.write(half)
+    assert ids(late(store)) == ["m1"]
+
+
+def test_what_is_put_into_the_queue_again_is_warned_of_no_more(store):
+    (delivery,) = queue_up(store, "m1", warn_at=NOW)
+    claimed = one(store)
+    store.write(lambda tx: (tx.finish(claimed), tx.enqueue(delivery, now=NOW)))
+    assert late(store) == []
+
+
+def test_a_queue_is_its_account_s_alone(store):
+    queue_up(store, "m1")
+    assert lines(store, account="1" * 12) == []
+    assert [line.delivery.account for line in lines(store)] == [TENANT.account]
+
+
+def test_the_destinations_of_an_account_are_those_of_its_own_deliveries(store):
+    theirs = "111111111111"
+    queue_up(store, "m1", "m2", to=THERE)
+    queue_up(store, "m3", to=HERE)
+    queue_up(store, "m4", to="maildir:/x", account=theirs)
+
+    def destinations(account, limit=10):
+        return [one.destination for one in store.search(lambda tx: tx.destinations_of(account, limit=limit))]
+
+    assert destinations(TENANT.account) == [HERE, THERE]
+    assert destinations(TENANT.account, limit=1) == [HERE]
+    assert destinations(theirs) == ["maildir:/x"]
+    assert destinations("222222222222") == []

@@ -1,0 +1,122 @@
+"""Calls at the same time about something that goes just then: nothing is left of it, and nothing is half there."""
+
+import pytest
+
+from tests.kit.stores.calls import (
+    associate,
+    associating,
+    check_invariants,
+    create,
+    creating,
+    deleting,
+    deleting_instance,
+    describe,
+    disassociating,
+    kinds,
+    tokened,
+)
+from tests.kit.values import NOW, TENANT, make_instance
+from tests.store.contract.mail.test_mail import MAIL_TABLES, accepting, inbox
+from waypost.app.directory import email_addresses, tags
+from waypost.domain import errors
+
+ROUNDS = 8
+
+
+@pytest.mark.parametrize("gone", ["p", "a"])
+def test_a_link_and_the_end_of_an_end_of_it(store, instance, race, gone):
+    for _ in range(ROUNDS):
+        create(store, "p", "a")
+        outcomes = race(associating("p", "a"), deleting(gone))
+        assert outcomes[1] is None
+        assert kinds(outcomes[:1]).keys() <= {"done", "NotFound"}
+        check_invariants(store)
+        (stays,) = {"p", "a"} - {gone}
+        assert describe(store, stays).link is None
+        store.write(deleting(stays))
+
+
+def test_both_ends_of_a_link_go_at_once(store, instance, race):
+    for _ in range(ROUNDS):
+        create(store, "p", "a", tags={"k": "v"})
+        associate(store, "p", "a")
+        assert kinds(race(deleting("p"), deleting("a"))) == {"done": 2}
+        assert store.count("email_addresses", "alias_link_ends", "tags") == {
+            "email_addresses": 0,
+            "alias_link_ends": 0,
+            "tags": 0,
+        }
+
+
+def test_a_link_is_ended_while_both_its_ends_go(store, instance, race):
+    for _ in range(ROUNDS):
+        create(store, "p", "a")
+        associate(store, "p", "a")
+        outcomes = race(deleting("a"), disassociating("p", "a"), deleting("p"))
+        assert kinds([outcomes[0], outcomes[2]]) == {"done": 2}
+        assert kinds(outcomes[1:2]).keys() <= {"done", "NotFound"}
+        assert store.count("email_addresses", "alias_link_ends") == {"email_addresses": 0, "alias_link_ends": 0}
+
+
+def test_an_email_address_is_deleted_once_whatever_is_done_to_it_meanwhile(store, instance, race):
+    texts = {"display_name": "x", "description": "y", "now": NOW}
+    for _ in range(ROUNDS):
+        create(store, "a")
+        outcomes = race(
+            deleting("a"),
+            lambda tx: email_addresses.update_metadata(tx, TENANT, "i", "a", **texts),
+            lambda tx: tags.add(tx, TENANT, tags.Resource("i", "a"), {"k": "v"}),
+            lambda tx: tags.remove(tx, TENANT, tags.Resource("i", "a"), ["k"]),
+            deleting("a"),
+        )
+        assert sorted(kinds([outcomes[0], outcomes[4]])) == ["NotFound", "done"]
+        assert kinds(outcomes).keys() <= {"done", "NotFound"}
+        check_invariants(store)
+
+
+def test_an_instance_goes_while_it_is_filled_and_nothing_is_left_of_it(store, race):
+    for number in range(ROUNDS):
+        store.write(make_instance)
+        create(store, "p", "a", "q", "b")
+        associate(store, "q", "b")
+        outcomes = race(
+            deleting_instance(),
+            creating("x", tags={"k": "v"}),
+            creating("y", quota=9),
+            creating("z", call=tokened(token=f"{number}")),
+            associating("p", "a"),
+            disassociating("q", "b"),
+            deleting("b"),
+            lambda tx: tags.add(tx, TENANT, tags.Resource("i"), {"k": "v"}),
+            lambda tx: tags.add(tx, TENANT, tags.Resource("i", "p"), {"k": "v"}),
+        )
+        assert outcomes[0] is None
+        assert kinds(outcomes).keys() <= {"done", "NotFound", "Conflict", "Busy"}
+        tables = ("instances", "email_addresses", "alias_link_ends", "tags", "search_entries")
+        assert store.count(*tables) == dict.fromkeys(tables, 0)
+
+
+def test_an_instance_is_deleted_once(store, instance, race):
+    create(store, *"abc", tags={"k": "v"})
+    assert kinds(race(*[deleting_instance()] * 6)) == {"NotFound": 5, "done": 1}
+
+
+def test_mail_for_an_address_that_goes_meanwhile_is_taken_whole_or_not_at_all(store, instance, race):
+    taken = 0
+    for number in range(ROUNDS):
+        create(store, "p", "a")
+        associate(store, "p", "a")
+        outcomes = race(accepting("a", message_id=f"m{number}"), deleting("p"), deleting("a"))
+        assert kinds(outcomes[1:]) == {"done": 2}
+        assert kinds(outcomes[:1]).keys() <= {"done", "RecipientsChanged"}
+        taken += not isinstance(outcomes[0], errors.RecipientsChanged)
+    found = store.count(*MAIL_TABLES)
+    assert (found["messages"], found["message_bodies"]) == (taken, taken)
+    assert taken <= found["deliveries"] <= 2 * taken
+
+
+def test_mail_that_comes_at_once_is_all_there_in_the_order_of_its_ids(store, instance, race):
+    create(store, "x")
+    names = [f"m{number:02}" for number in range(20)]
+    assert kinds(race(*(accepting("x", message_id=name) for name in names))) == {"done": 20}
+    assert [message.id for _, message in inbox(store, "x", limit=99)] == names[::-1]

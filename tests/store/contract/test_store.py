@@ -1,0 +1,275 @@
+"""What `ports.Store` promises, on both: whole or not at all, there when it returns, nobody harmed by another."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.stores.both_stores import Handle
+from tests.kit.stores.calls import EVERYTHING, check_invariants, create, creating, describe, ids
+from tests.kit.values import NOW, TENANT, an_email_address, make_instance
+from waypost.app import ports
+from waypost.app.directory import instances, tags
+from waypost.domain import errors
+from waypost.domain.directory.aliases import AliasLink
+
+
+def exists(tx, instance_id="i"):
+    return tx.instance(TENANT, instance_id) is not None
+
+
+def making(instance_id):
+    return lambda tx: make_instance(tx, instance_id)
+
+
+def fail(tx):
+    make_instance(tx, "half-done")
+    raise RuntimeError("in the middle")
+
+
+def test_what_was_written_is_there_for_the_next_read_and_after_reopening(store, engine):
+    store.write(make_instance)
+    assert (store.read(exists), store.search(exists), store.another().read(exists)) == (True, True, True)
+    reopened = Handle(engine, store.database)
+    try:
+        assert (reopened.read(exists), reopened.search(exists)) == (True, True)
+    finally:
+        reopened.close()
+
+
+def test_a_use_case_returns_what_it_returns_and_raises_what_it_raises(store):
+    class Odd(BaseException):
+        pass
+
+    def odd(tx):
+        raise odd_one
+
+    odd_one = Odd("as it is")
+    for run in (store.write, store.read, store.search):
+        assert run(lambda tx, *args, **kwargs: (args, kwargs), 1, two=2) == ((1,), {"two": 2})
+        assert run(lambda tx: None) is None
+        with pytest.raises(Odd) as caught:
+            run(odd)
+        assert caught.value is odd_one
+        assert run(exists) is False
+
+
+def test_a_write_sees_what_it_has_written(store, instance):
+    def write_and_look(tx):
+        creating("a", tags={"k": "v"})(tx)
+        tx.add_email_address(an_email_address("b"), {})
+        tx.add_link(AliasLink("a", "b", NOW))
+        page = tx.search(TENANT, "i", EVERYTHING, after=None, limit=9, count_up_to=9)
+        return tx.description(TENANT, "i", "a"), [found.id for found, _ in page.found]
+
+    description, found = store.write(write_and_look)
+    assert (description.link, description.tags) == (AliasLink("a", "b", NOW), {"k": "v"})
+    assert found == ["a", "b"]
+
+
+def test_a_failed_write_leaves_nothing_and_harms_no_neighbour(store):
+    outcomes = store.concurrently(making("i0"), fail, making("i1"), making("i2"))
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Instance", "RuntimeError", "Instance", "Instance"]
+    assert [store.read(exists, name) for name in ("i0", "i1", "i2", "half-done")] == [True, True, True, False]
+
+
+def test_of_a_write_that_fails_late_nothing_at_all_is_left(store, instance):
+    create(store, "p", "a", tags={"k": "before"})
+    before = [store.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("email_addresses", "search_entries")]
+
+    def half(tx):
+        make_instance(tx, "j")
+        creating("b")(tx)
+        tx.add_link(AliasLink("p", "b", NOW))
+        tx.remove_email_address("a")
+        tx.put_tags("p", {"k": "after", "new": ""})
+        tx.remove_tags("p", ["k"])
+        tx.update_email_address(an_email_address("p").with_texts(display_name="x", description="y", now=NOW))
+        tx.first_time("it")
+        tx.hold("it")
+        tx.remove_instance("i")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write(half)
+    after = [store.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("email_addresses", "search_entries")]
+    assert after == before
+    assert [describe(store, name).tags for name in "pa"] == [{"k": "before"}] * 2
+    assert store.count("instances", "alias_link_ends") == {"instances": 1, "alias_link_ends": 0}
+    assert store.write(lambda tx: tx.first_time("it")) is True
+
+
+def test_a_broken_constraint_that_was_caught_half_way_is_no_half_done_write(store, instance):
+    create(store, "p", "a")
+
+    def carries_on(tx):
+        tx.put_tags("p", {"k": "v"})
+        tx.add_link(AliasLink("p", "a", NOW))
+        try:
+            tx.add_link(AliasLink("p", "a", NOW))
+            tx.links_of(["p"])
+        except errors.Conflict:
+            return "it went on"
+
+    outcome = store.concurrently(carries_on)[0]
+    if isinstance(outcome, Exception):
+        assert describe(store, "p").tags == {}
+        assert describe(store, "p").link is None
+    else:
+        assert describe(store, "p").tags == {"k": "v"}
+        assert describe(store, "p").link is not None
+
+
+def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(store):
+    runs = []
+
+    def counted(tx):
+        runs.append(make_instance(tx, f"i{len(runs)}"))
+
+    outcomes = store.concurrently(counted, lambda tx: instances.get(tx, TENANT, "nobody"))
+    assert [type(outcome) for outcome in outcomes] == [type(None), errors.NotFound]
+    assert len(runs) == 1
+
+
+def test_an_error_of_the_database_harms_no_later_call(store):
+    def broken(tx):
+        tx.connection.execute("SELECT * FROM no_such_table").fetchall()
+
+    def broken_half_way(tx):
+        make_instance(tx)
+        broken(tx)
+
+    for _ in range(10):
+        for run in (store.read, store.search, store.write):
+            with pytest.raises(Exception, match=r"no.such.table|no_such_table"):
+                run(broken)
+        with pytest.raises(Exception, match=r"no.such.table|no_such_table"):
+            store.write(broken_half_way)
+    assert store.read(exists) is False
+    store.write(make_instance)
+    assert store.search(exists) is True
+
+
+@pytest.mark.parametrize("writes", [5, 20])
+def test_closing_finishes_the_writes_that_wait_and_refuses_later_ones(engine, database, writes):
+    handle = Handle(engine, database)
+
+    async def close_while_they_wait():
+        waiting = [asyncio.create_task(handle.store.write(making(f"i{n}"))) for n in range(writes)]
+        await asyncio.sleep(0)
+        await handle.store.close()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    try:
+        outcomes = handle.run(close_while_they_wait())
+        for run in (handle.read, handle.search, handle.write):
+            with pytest.raises(ports.StoreUnavailable, match="closed"):
+                run(exists)
+    finally:
+        handle._runner.close()
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Instance"] * writes
+    reopened = Handle(engine, database)
+    assert reopened.count("instances") == {"instances": writes}
+    reopened.close()
+
+
+def test_a_caller_that_gives_up_disturbs_nobody(store):
+    held, given_up = threading.Event(), threading.Event()
+
+    def slow(tx):
+        held.set()
+        given_up.wait(PATIENCE)
+
+    async def scenario():
+        first = asyncio.create_task(store.store.write(slow))
+        await asyncio.to_thread(held.wait, PATIENCE)
+        behind = [asyncio.create_task(store.store.write(slow)) for _ in range(30)]
+        await asyncio.sleep(0)
+        for task in (first, *behind):
+            task.cancel()
+        given_up.set()
+        outcomes = await asyncio.gather(first, *behind, return_exceptions=True)
+        await asyncio.gather(*(store.store.write(making(f"i{n}")) for n in range(30)))
+        return outcomes
+
+    assert {type(outcome) for outcome in store.run(scenario())} == {asyncio.CancelledError}
+    assert store.count("instances") == {"instances": 30}
+
+
+def test_a_caller_that_gives_up_in_the_middle_leaves_all_or_nothing(store):
+    def half_way(tx):
+        make_instance(tx, "i")
+        asked.set()
+        given_up.wait(PATIENCE)
+        make_instance(tx, "j")
+
+    asked, given_up = threading.Event(), threading.Event()
+
+    async def scenario():
+        task = asyncio.create_task(store.store.write(half_way))
+        await asyncio.to_thread(asked.wait, PATIENCE)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        given_up.set()
+
+    store.run(scenario())
+    store.write(making("k"))
+    found = store.search(lambda tx: tx.instances(TENANT, after="", limit=9))  # at one moment: it may be done by now
+    assert [each.id for each in found] in (["k"], ["i", "j", "k"])
+
+
+def test_a_search_sees_one_moment(store):
+    async def scenario():
+        def look_twice(tx):
+            before = exists(tx), tx.instances(TENANT, after="", limit=9)
+            asyncio.run_coroutine_threadsafe(store.store.write(make_instance), loop).result(PATIENCE)
+            return before, (exists(tx), tx.instances(TENANT, after="", limit=9))
+
+        loop = asyncio.get_running_loop()
+        return await store.store.search(look_twice)
+
+    assert store.run(scenario()) == ((False, []), (False, []))
+    assert store.search(exists) is True
+
+
+def test_nobody_sees_what_is_not_committed(store, instance):
+    written, seen = threading.Event(), threading.Event()
+
+    def unfinished(tx):
+        creating("a", tags={"k": "v"})(tx)
+        tx.put_tags("i", {"k": "v"})
+        tx.count_email_addresses("i", up_to=1)  # so that all of it has been done
+        written.set()
+        seen.wait(PATIENCE)
+
+    async def scenario():
+        writing = asyncio.create_task(store.store.write(unfinished))
+        await asyncio.to_thread(written.wait, PATIENCE)
+        found = [
+            await look(lambda tx: (tx.email_address_by_key("a@example.com"), tx.instance_tags(TENANT, "i")))
+            for look in (store.store.read, store.store.search)
+        ]
+        seen.set()
+        await writing
+        return found
+
+    assert store.run(scenario()) == [(None, {})] * 2
+    assert ids(store) == ["a"]
+
+
+def test_many_reads_searches_and_writes_at_once_all_come_through(store, instance):
+    async def scenario():
+        calls = []
+        for number in range(40):
+            calls.append(store.store.write(creating(f"e{number}", tags={"k": str(number)})))
+            calls.append(store.store.read(exists))
+            calls.append(store.store.search(lambda tx: tags.of(tx, TENANT, tags.Resource("i"))))
+        return await asyncio.gather(*calls)
+
+    outcomes = store.run(scenario())
+    assert outcomes[1::3] == [True] * 40
+    assert outcomes[0::3] == [f"e{number}" for number in range(40)]
+    assert sorted(ids(store)) == sorted(outcomes[0::3])
+    check_invariants(store)

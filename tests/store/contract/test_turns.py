@@ -1,0 +1,54 @@
+"""Searches of one account, however many and however slow, hold up no other account for long."""
+
+import asyncio
+import threading
+
+from tests.kit.patience import PATIENCE
+
+
+def test_an_account_with_many_searches_waiting_lets_another_one_have_its_turn(store):
+    begun, is_open, modest_begun = [], threading.Event(), threading.Event()
+    waited_in_vain = threading.Event()
+
+    def greedy(_):
+        begun.append(None)
+        order = len(begun)
+        is_open.wait(PATIENCE)
+        # Where one search runs at a time, it is the one that runs and the next one of the account that came first.
+        if order > 2 and not waited_in_vain.is_set() and not modest_begun.wait(PATIENCE / 4):
+            waited_in_vain.set()
+
+    async def scenario():
+        many = [asyncio.create_task(store.store.search(greedy, account="greedy")) for _ in range(20)]
+        await asyncio.sleep(0)
+        one = asyncio.create_task(store.store.search(lambda _: modest_begun.set(), account="modest"))
+        await asyncio.sleep(0)
+        is_open.set()
+        await asyncio.gather(*many, one, return_exceptions=True)
+
+    store.run(scenario())
+    assert modest_begun.is_set()
+    assert not waited_in_vain.is_set()  # with one queue for all, all the others would be first
+
+
+def test_who_does_not_wait_any_more_takes_no_turn(store):
+    begun, is_open = [], threading.Event()
+
+    def search_of(name):
+        def search(_):
+            begun.append(name)
+            is_open.wait(PATIENCE)
+
+        return store.store.search(search, account="one")
+
+    async def scenario():
+        tasks = {name: asyncio.create_task(search_of(name)) for name in range(20)}
+        await asyncio.sleep(0)
+        for name in range(10, 19):
+            tasks[name].cancel()
+        await asyncio.sleep(0)
+        is_open.set()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    store.run(scenario())
+    assert sorted(begun) == [*range(10), 19]

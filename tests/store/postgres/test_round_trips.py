@@ -1,0 +1,249 @@
+"""What each call and each message costs on the way to PostgreSQL: the table of docs/scaling.md is what is counted."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.kit.stores import postgresql
+from tests.kit.stores.counting_proxy import CountingProxy
+from tests.kit.values import NOW, TENANT, NoSeal, an_email_address, make_instance
+from waypost.api.operations import table
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.directory import access_keys, aliases, email_addresses, idempotency, instances, tags
+from waypost.app.mail import accept, trace
+from waypost.domain import errors
+from waypost.domain.directory import addresses, search
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Envelope
+from waypost.store.postgres import store as postgres
+
+PAGE = Path(__file__).parents[3] / "docs" / "scaling.md"
+ROW = re.compile(r"\| (?P<name>[^|]+?) \| (?P<trips>\d+) \| (?P<sent>[\d,]+) \| (?P<received>[\d,]+) \|")
+TOLERANCE = 0.1
+"""How far octets may be from the table: names and numbers have more digits or fewer."""
+
+DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
+RAW = b"Subject: Hello\r\n\r\n" + b"Hi there, this is a line.\r\n" * 150
+KEY = AccessKey(id="AKIA" + "A" * 16, secret="s" * 40, account=TENANT.account, created_at=NOW)
+
+
+@dataclass(frozen=True)
+class Cost:
+    trips: int
+    sent: int
+    received: int
+
+
+def expected() -> dict[str, Cost]:
+    rows = ROW.finditer(PAGE.read_text(encoding="utf-8"))
+    numbers = {row["name"]: [int(row[name].replace(",", "")) for name in ("trips", "sent", "received")] for row in rows}
+    return {name: Cost(*costs) for name, costs in numbers.items()}
+
+
+class Calls:
+    """A PostgreSQL store behind a proxy, and each thing that can be asked of it, under its name in the table."""
+
+    def __init__(self, store, proxy):
+        self._store = store
+        self._proxy = proxy
+        self._tokens = iter(range(10**6))
+
+    async def begin(self):
+        write = self._store.write
+        await write(make_instance)
+        await write(partial(access_keys.create, key=KEY))
+        for name in ("p", "a", *(f"r{n}" for n in range(10))):
+            await write(partial(self._create, name=name))
+
+    def _create(self, tx, name):
+        email_addresses.create(tx, TENANT, an_email_address(name), tags={"team": "blue"}, call=self._call())
+
+    def _call(self):
+        token = f"{next(self._tokens):036d}"
+        return idempotency.TokenedCall(ports.CallKey(TENANT, "Operation", "i", token), b"f" * 32, timedelta(days=7))
+
+    async def run(self, name):
+        """Do what the table calls so; returns the counts of that alone."""
+        self._counts = None
+        self._before()
+        await getattr(self, "_" + re.sub(r"\W+", "_", name.lower()))()
+        return self._counts or self._proxy.counts
+
+    def _before(self):
+        self._proxy.reset()
+
+    def _after(self):
+        self._counts = self._proxy.counts
+
+    async def _access_key_before_any_call(self):
+        await self._store.read(lambda tx: access_keys.find(tx, KEY.id))
+
+    async def _describeemailaddress(self):
+        await self._store.read(lambda tx: email_addresses.describe(tx, TENANT, "i", "p"))
+
+    async def _describeinstance(self):
+        await self._store.search(lambda tx: instances.describe(tx, TENANT, "i"))
+
+    async def _createinstance(self):
+        self._made = f"i{next(self._tokens)}"
+        await self._store.write(lambda tx: make_instance(tx, self._made))
+
+    async def _deleteinstance_with_one_email_address(self):
+        await self._createinstance()
+        new = an_email_address(f"new{next(self._tokens)}", self._made)
+        await self._store.write(lambda tx: email_addresses.create(tx, TENANT, new, tags={}))
+        self._before()
+        await self._store.write(lambda tx: instances.delete(tx, TENANT, self._made, now=NOW, call=self._call()))
+
+    async def _listinstances(self):
+        await self._store.search(lambda tx: instances.page(tx, TENANT, after="", limit=10))
+
+    async def _listtagsforresource(self):
+        await self._store.search(lambda tx: tags.of(tx, TENANT, tags.Resource("i", "p")))
+
+    async def _a_link_that_is_refused(self):
+        with pytest.raises(errors.Conflict):
+            await self._link()
+
+    async def _message_that_is_shown(self):
+        await self._send("r1")
+        message_id = self._newest
+        self._before()
+        await self._store.search(partial(trace.message_details, account=TENANT.account, message_id=message_id))
+
+    async def _searchemailaddresses_the_only_page(self):
+        found = search.text(search.Field.ADDRESS, search.Comparison.EXACT, "p@example.com")
+        options = {"after": None, "limit": 100, "count_up_to": 10_000}
+        await self._store.search(lambda tx: email_addresses.search_page(tx, TENANT, "i", found, **options))
+
+    async def _searchemailaddresses_one_of_more_pages(self):
+        options = {"after": None, "limit": 5, "count_up_to": 10_000}
+        await self._store.search(lambda tx: email_addresses.search_page(tx, TENANT, "i", search.Every(()), **options))
+
+    async def _createemailaddress(self):
+        name = f"new{next(self._tokens)}"
+        await self._store.write(partial(self._create, name=name))
+
+    async def _createemailaddress_with_a_quota(self):
+        new = an_email_address(f"new{next(self._tokens)}")
+        create = partial(email_addresses.create, tenant=TENANT, email_address=new, tags={"team": "blue"}, quota=500)
+        await self._store.write(lambda tx: create(tx, call=self._call()))
+
+    async def _updateemailaddressmetadata(self):
+        texts = {"display_name": f"Number {next(self._tokens)}", "description": None}
+        update = partial(email_addresses.update_metadata, tenant=TENANT, instance_id="i", email_address_id="p", now=NOW)
+        await self._store.write(lambda tx: update(tx, call=self._call(), **texts))
+
+    async def _deleteemailaddress(self):
+        name = f"gone{next(self._tokens)}"
+        await self._store.write(partial(self._create, name=name))
+        self._before()
+        await self._store.write(lambda tx: email_addresses.delete(tx, TENANT, "i", name))
+
+    async def _associateemailaddressalias(self):
+        await self._unlink()
+        self._before()
+        await self._link()
+
+    async def _disassociateemailaddressalias(self):
+        await self._unlink()
+        self._after()
+        await self._link()
+
+    async def _link(self):
+        link = partial(aliases.associate, tenant=TENANT, instance_id="i", primary_id="p", alias_id="a", now=NOW)
+        await self._store.write(lambda tx: link(tx, call=self._call()))
+
+    async def _unlink(self):
+        unlink = partial(aliases.disassociate, tenant=TENANT, instance_id="i", primary_id="p", alias_id="a", now=NOW)
+        await self._store.write(lambda tx: unlink(tx, call=self._call()))
+
+    async def _tagresource(self):
+        await self._store.write(lambda tx: tags.add(tx, TENANT, tags.Resource("i", "p"), {"team": "red"}))
+
+    async def _untagresource(self):
+        await self._store.write(lambda tx: tags.remove(tx, TENANT, tags.Resource("i", "p"), ["cost"]))
+
+    async def _rcpt(self):
+        to, where = addresses.parse("p@example.com"), DEPLOYMENT
+        await self._store.read(partial(accept.check_recipient, deployment=where, address=to, sender="", now=NOW))
+
+    async def _message_to_an_address(self):
+        await self._send("r1")
+
+    async def _message_to_an_alias(self):
+        await self._send("a")
+
+    async def _message_to_ten_addresses(self):
+        await self._send(*(f"r{n}" for n in range(10)))
+
+    async def _message_of_5_mib(self):
+        await self._send("r1", raw=RAW * (5 * 2**20 // len(RAW)))
+
+    async def _send(self, *names, raw=RAW):
+        recipients = [addresses.parse(f"{name}@example.com") for name in names]
+        to = tuple(each.text for each in recipients)
+        envelope = Envelope(sender="a@example.org", recipients=to, helo="client", peer="192.0.2.1", protocol="ESMTP")
+        self._newest = message_id = messages.new_id(NOW, next(self._tokens), b"12345678")
+        arrived = partial(
+            accept.accept_message,
+            deployment=DEPLOYMENT,
+            message_id=message_id,
+            envelope=envelope,
+            header=b"",
+        )
+        await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
+
+    async def _list_of_an_inbox(self):
+        inbox = partial(trace.inbox, account=TENANT.account, address=addresses.parse("a@example.com"))
+        await self._store.search(lambda tx: inbox(tx, after=None, limit=50))
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """What everything in the table costs, by its name."""
+    url = postgresql.new_database()
+    with CountingProxy(postgresql.address_of(url)) as proxy:
+        found = asyncio.run(count(proxy, proxy.url(url)))
+    postgresql.drop_database(url)
+    return found
+
+
+async def count(proxy, url):
+    store = postgres.PostgresStore(url, NoSeal(), connections=4)
+    calls = Calls(store, proxy)
+    try:
+        await calls.begin()
+        await calls._link()
+        found = {}
+        for name in expected():
+            for _ in range(2):  # what is prepared the first time is there the second time
+                counts = await calls.run(name)
+            found[name] = Cost(counts.round_trips, counts.octets_from_client, counts.octets_from_server)
+        return found
+    finally:
+        await store.close()
+
+
+def test_round_trips_are_as_many_as_the_page_says(counted):
+    assert {name: cost.trips for name, cost in counted.items()} == {
+        name: cost.trips for name, cost in expected().items()
+    }
+
+
+def test_the_page_has_every_operation():
+    first_words = {re.split(r"\W", name)[0] for name in expected()}
+    assert set(table.OPERATIONS) <= first_words
+
+
+@pytest.mark.parametrize("way", ["sent", "received"])
+def test_octets_are_about_as_many_as_the_page_says(counted, way):
+    for name, cost in expected().items():
+        assert getattr(counted[name], way) == pytest.approx(getattr(cost, way), rel=TOLERANCE), name

@@ -1,0 +1,173 @@
+"""Sessions that are not as they must be: they are given up, and cost nobody anything."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tests.kit.patience import PATIENCE, until
+from tests.kit.stores.broken_postgresql import AT_ONCE, exists, seconds_at_most, with_store
+from tests.kit.values import TENANT, make_instance
+from waypost.app import ports
+from waypost.domain import errors
+from waypost.store import sql
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import errors as postgres_errors
+
+
+def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 1.0)
+    over, runs = threading.Event(), []
+
+    def hang(tx):
+        tx.lock_instance(TENANT, "i")
+        runs.append("done" if over.is_set() else "lost")
+        over.wait(PATIENCE)
+        make_instance(tx, "late")
+
+    async def scenario(store):
+        await store.write(make_instance)
+        hanging = asyncio.create_task(store.write(hang))
+        await until(lambda: runs)
+        with seconds_at_most(AT_ONCE):
+            await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+        assert not await store.read(exists("late"))
+        over.set()
+        await hanging  # it was run again
+        return runs
+
+    assert with_store(database, scenario) == ["lost", "done"]
+
+
+def test_a_session_that_could_not_be_set_up_is_not_used(database, monkeypatch):
+    set_up, failures = postgres_connection.set_up, []
+
+    def fail_once(connection, **settings):
+        if not failures:
+            failures.append(connection)
+            connection.execute("SET statement_timeout = 1; SELECT pg_sleep(1)")
+        set_up(connection, **settings)
+
+    async def scenario(store):
+        monkeypatch.setattr(postgres_connection, "set_up", fail_once)
+        with pytest.raises(ports.StoreUnavailable):
+            await store.write(make_instance)
+        return await store.write(lambda tx: tx.connection.execute("SHOW lock_timeout").fetchone())
+
+    assert with_store(database, scenario) == ("3s",)
+
+
+def test_a_refusal_keeps_what_is_prepared(database):
+    def prepared(tx):
+        return tx.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
+
+    def refused(tx):
+        make_instance(tx, "j")
+        raise errors.Conflict("no")
+
+    async def scenario(store):
+        for _ in range(2):
+            await store.write(lambda tx: tx.instance(TENANT, "i"))
+        before = await store.write(prepared)
+        with pytest.raises(errors.Conflict):
+            await store.write(refused)
+        return before, await store.write(prepared), await store.read(exists("j"))
+
+    before, after, kept = with_store(database, scenario)
+    assert 0 < before <= after
+    assert not kept
+
+
+def test_a_thread_that_cannot_be_started_costs_no_place(database, monkeypatch):
+    async def scenario(store):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", cannot_start)
+            for _ in range(5):
+                with pytest.raises(ports.StoreUnavailable, match="thread"):
+                    await store.write(make_instance)
+        assert not await store.read(exists("i"))
+        await store.write(make_instance)
+        return await store.read(exists("i"))
+
+    def cannot_start(_):
+        raise RuntimeError("can't start new thread")
+
+    assert with_store(database, scenario)
+
+
+@pytest.mark.parametrize(
+    "state", ["08006", "25006", "25P03", "25P04", "53100", "53300", "57014", "57P01", "58030", "XX000"]
+)
+def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
+    fail = f"DO $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}', DETAIL = 'secret'; END$$"
+
+    async def scenario(store):
+        await store.write(make_instance)
+        for run in (store.write, store.read):
+            with pytest.raises(ports.StoreUnavailable) as told:
+                await run(lambda tx: tx.connection.execute(fail))
+            assert "secret" not in str(told.value)
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario)
+
+
+def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+
+    async def scenario(store):
+        with admin.transaction():
+            admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
+            for run, heard in (
+                (store.read, ports.StoreUnavailable),
+                (store.search, ports.StoreUnavailable),
+                (store.write, errors.Busy),
+            ):
+                with pytest.raises(heard):
+                    await run(exists("i"))
+        return await store.read(exists("i"))
+
+    assert not with_store(database, scenario)
+
+
+@pytest.mark.parametrize("setting", ["client_encoding = 'LATIN1'", "search_path = public", "bytea_output = 'escape'"])
+def test_settings_of_the_database_do_not_change_what_is_kept(database, admin, setting):
+    admin.execute(f"ALTER DATABASE {admin.info.dbname} SET {setting}")
+
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "日本\N{GRINNING FACE}"))
+        return await store.read(exists("日本\N{GRINNING FACE}"))
+
+    assert with_store(database, scenario)
+
+
+def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_kept(database, admin):
+    async def scenario(store):
+        await store.write(make_instance)
+        for _ in range(2):
+            await store.read(exists("i"))
+        admin.execute("ALTER TABLE instances ALTER COLUMN directory_id TYPE VARCHAR(99)")
+        with pytest.raises(postgres_errors.Unexpected, match="cached plan"):
+            await store.read(exists("i"))
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario)
+
+
+def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, admin):
+    admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
+    admin.execute("ANALYZE")
+    query = sql.load("postgres")["remove_tags_of_instance"].replace("$1", "'i'")
+    plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
+    assert "Seq Scan on tags" not in plan
+
+
+def test_the_mail_of_an_account_is_found_by_an_index(admin):
+    query = sql.load("postgres")["deliveries_kept"]
+    for number, value in enumerate(("'a'", "'~'", "''", "10"), 1):
+        query = query.replace(f"${number}", value)
+    admin.execute("SET enable_seqscan = off")  # the table is empty, so a scan would be as good
+    plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
+    admin.execute("RESET enable_seqscan")
+    assert "deliveries_kept" in plan
+    assert "Sort" not in plan

@@ -1,0 +1,364 @@
+"""The PostgreSQL store when things break: nobody hears of success that was none, nobody waits without bound."""
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from tests.kit.patience import NEVER, PATIENCE, until
+from tests.kit.stores.broken_postgresql import (
+    AT_ONCE,
+    after,
+    at_commit,
+    count,
+    exists,
+    seconds_at_most,
+    terminate_all,
+    waits_for,
+    with_store,
+)
+from tests.kit.values import NOW, TENANT, make_instance
+from waypost.app import ports
+from waypost.app.directory import access_keys
+from waypost.domain import errors
+from waypost.host import sealing
+from waypost.server import assembly
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import store as postgres
+
+# The end
+
+
+def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_says_so(database):
+    async def scenario(store):
+        await store.write(make_instance)
+
+        async def fails(**_):
+            raise RuntimeError("cannot be closed")
+
+        close = store._reads.close
+        store._reads.close = fails
+        with pytest.raises(RuntimeError, match="cannot be closed"):
+            await store.close()
+        assert store._writes.is_ended
+        assert store._searches.is_ended
+        assert store._writes._idle == []
+        store._reads.close = close
+
+    with_store(database, scenario)
+
+
+# Searches that take too long
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(database, monkeypatch):
+    monkeypatch.setattr(postgres, "SEARCH_SECONDS", 0.05)
+
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "i"))
+        with pytest.raises(ports.TookTooLong, match=r"more than 0\.05 seconds, so it was given up"):
+            await store.search(lambda tx: tx.connection.execute("SELECT pg_sleep(60)"))
+        return await store.search(exists("i"))
+
+    assert with_store(database, scenario)
+
+
+# Connections that are lost
+
+
+def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_one(database, admin):
+    async def scenario(store):
+        await store.write(lambda tx: make_instance(tx, "before"))
+        terminate_all(admin)
+        await store.write(lambda tx: tx.instance(TENANT, "before") and make_instance(tx, "after"))
+        return await store.read(exists("after")), await store.search(exists("before"))
+
+    assert with_store(database, scenario) == (True, True)
+
+
+def test_however_many_connections_died_one_call_is_enough_to_find_out(database, admin):
+    async def scenario(store):
+        together = threading.Barrier(10)
+        await asyncio.gather(*(store.write(lambda _: together.wait(PATIENCE)) for _ in range(10)))
+        terminate_all(admin)
+        await store.write(lambda tx: tx.instance(TENANT, "i") or make_instance(tx))
+
+    with_store(database, scenario, connections=20)
+    assert count(admin) == 1
+
+
+def test_a_transaction_that_is_terminated_in_the_middle_is_run_again_from_its_start(database, admin):
+    runs = []
+
+    def interrupted(tx):
+        make_instance(tx, f"run {len(runs)}")
+        assert tx.instance(TENANT, f"run {len(runs)}")
+        runs.append(1)
+        if len(runs) == 1:
+            terminate_all(admin)
+        make_instance(tx, "the end")
+        assert tx.instance(TENANT, "the end")
+
+    async def scenario(store):
+        await store.write(lambda _: None)  # a connection that has never worked is not tried again
+        await store.write(interrupted)
+
+    with_store(database, scenario)
+    assert len(runs) == 2
+    assert [name for (name,) in admin.execute("SELECT id FROM instances ORDER BY id")] == ["run 1", "the end"]
+
+
+def test_a_look_up_that_a_cut_network_interrupts_is_done_again(database, proxy, admin):
+    async def scenario(store):
+        await store.read(exists("i"))
+        with admin.transaction():
+            admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(store.read(exists("i")))
+            await until(lambda: waits_for(admin, "relation"))
+            proxy.cut()
+        return await waiting
+
+    assert with_store(proxy.url(database), scenario) is False
+
+
+# A COMMIT that fails, or that nobody knows of
+
+
+def test_who_wrote_hears_of_an_error_if_the_commit_fails_and_nothing_is_kept(database, admin):
+    at_commit(admin, "RAISE EXCEPTION 'not now'")
+    runs = []
+
+    async def scenario(store):
+        with pytest.raises(Exception, match="not now"):
+            await store.write(lambda tx: runs.append(make_instance(tx)))
+        return await store.read(exists("i"))
+
+    assert with_store(database, scenario) is False
+    assert (len(runs), count(admin)) == (1, 0)
+
+
+def test_a_transaction_that_failed_and_was_gone_on_with_is_no_success(database, admin):
+    async def scenario(store):
+        def swallow(tx):
+            make_instance(tx)
+            with suppress(psycopg.Error), tx.connection.pipeline():
+                tx.connection.execute(b"SELECT 1/0")
+
+        with pytest.raises(ports.StoreUnavailable, match="did not commit"):
+            await store.write(swallow)
+
+    with_store(database, scenario)
+    assert count(admin) == 0
+
+
+@pytest.mark.parametrize("how", ["terminated", "cut off"])
+def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(database, proxy, admin, how):
+    at_commit(admin, "PERFORM pg_sleep(600)")
+    runs = []
+
+    async def scenario(store):
+        await store.write(lambda _: None)
+        writing = asyncio.create_task(store.write(lambda tx: runs.append(make_instance(tx))))
+        await until(lambda: waits_for(admin, "PgSleep"))
+        proxy.cut() if how == "cut off" else terminate_all(admin)
+        with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+            await writing
+        terminate_all(admin)
+        return await store.write(lambda tx: tx.instance(TENANT, "i"))
+
+    assert with_store(proxy.url(database), scenario) is None
+    assert len(runs) == 1
+
+
+def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(database, proxy, admin):
+    at_commit(admin, "PERFORM pg_advisory_xact_lock(1)")
+    admin.execute("SELECT pg_advisory_lock(1)")
+    runs = []
+
+    async def scenario(store):
+        writing = asyncio.create_task(store.write(lambda tx: runs.append(make_instance(tx))))
+        await until(lambda: waits_for(admin, "advisory"))
+        proxy.hold()
+        admin.execute("SELECT pg_advisory_unlock(1)")
+        await until(lambda: count(admin) == 1)
+        with pytest.raises(ports.StoreUnavailable, match="did not answer"), seconds_at_most(AT_ONCE):
+            await after(postgres.ANSWER_SECONDS, writing)
+        proxy.release()
+
+    with_store(proxy.url(database), scenario)
+    assert len(runs) == 1
+
+
+# A network that hangs
+
+
+@pytest.mark.parametrize("kind", ["read", "search", "write"])
+def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(database, proxy, kind):
+    async def scenario(store):
+        run = getattr(store, kind)
+        await run(exists("i"))
+        proxy.hold()
+        for _ in range(2):  # whether it waits for the answer, or for a connection
+            with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+                await after(postgres.ANSWER_SECONDS, run(exists("i")))
+        proxy.release()
+        return await recovered(lambda: run(exists("i")))
+
+    assert with_store(proxy.url(database), scenario) is False
+
+
+async def recovered(call):
+    """What the call returns as soon as it is not refused any more."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(ports.StoreUnavailable):
+                return await call()
+            await asyncio.sleep(0.01)
+
+
+def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, monkeypatch):
+    set_up = postgres_connection.set_up
+    hangs = threading.Event()
+
+    async def scenario(store):
+        def hang(*arguments, **settings):
+            proxy.hold()
+            hangs.set()
+            return set_up(*arguments, **settings)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_connection, "set_up", hang)
+            searching = asyncio.create_task(store.search(exists("i")))
+            await until(hangs.is_set)
+            with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
+                await after(postgres.ANSWER_SECONDS, searching)
+        try:
+            async with asyncio.timeout(AT_ONCE):
+                await asyncio.shield(store.close())
+        finally:
+            proxy.release()
+
+    with_store(proxy.url(database), scenario)
+
+
+def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, admin):
+    """As `/_waypost/ready` does, which has a bound of its own."""
+
+    async def scenario(store):
+        process = await store.read(lambda tx: tx.connection.info.backend_pid)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await store.read(exists("i"))
+            asyncio.get_running_loop().skip(postgres.ANSWER_SECONDS)
+            return await recovered(lambda: store.read(exists("i")))
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+    assert with_store(database, scenario) is False
+
+
+def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
+    async def scenario(store):
+        await store.write(lambda _: None)
+        proxy.hold()
+        waiting = asyncio.create_task(store.write(exists("i")))
+        await asyncio.sleep(0)
+        with seconds_at_most(AT_ONCE):
+            await after(postgres.ANSWER_SECONDS, store.close())
+        for call in (waiting, store.read(exists("i"))):
+            with pytest.raises(ports.StoreUnavailable):
+                await call
+        proxy.release()
+
+    with_store(proxy.url(database), scenario)
+
+
+def test_closing_does_not_wait_for_a_search(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres, "SEARCH_SECONDS", NEVER)
+
+    async def scenario(store):
+        searching = asyncio.create_task(
+            store.search(lambda tx: tx.connection.execute(b"SELECT pg_sleep(600)").fetchall())
+        )
+        await until(lambda: waits_for(admin, "PgSleep"))
+        with seconds_at_most(AT_ONCE):
+            await store.close()
+        with pytest.raises(ports.StoreUnavailable):
+            await searching
+
+    with_store(database, scenario)
+
+
+# All connections in use
+
+
+def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_and_reads_go_on(database):
+    async def scenario(store):
+        done = threading.Event()
+        blocked = [asyncio.create_task(store.write(lambda _: done.wait(PATIENCE))) for _ in range(2)]
+        try:
+            await asyncio.sleep(0)
+            with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 5 s"):
+                await after(postgres.WAIT_SECONDS, store.write(exists("i")))
+            return await store.read(exists("i")), await store.search(exists("i"))
+        finally:
+            done.set()
+            await asyncio.gather(*blocked)
+
+    assert with_store(database, scenario) == (False, False)
+
+
+def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, monkeypatch):
+    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+
+    async def scenario(store):
+        await store.write(make_instance)
+        with psycopg.connect(database) as other:
+            other.execute("SELECT FROM instances FOR UPDATE")
+            with pytest.raises(errors.Busy):
+                await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+            assert await store.read(exists("i"))
+        return await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
+
+    assert with_store(database, scenario).id == "i"
+
+
+# Two nodes that start at the same moment
+
+
+def the_key(tx):
+    new, _ = sealing.new_access_key(account=TENANT.account, user_name="root", now=NOW)
+    return access_keys.owners_key(tx, new).id
+
+
+def the_instance(tx):
+    return assembly._instance_to_start_with(tx, tenant=TENANT, now=NOW)
+
+
+@pytest.mark.parametrize("make", [the_key, the_instance])
+def test_what_the_first_node_makes_is_found_by_a_second_one_that_looks_meanwhile(database, admin, make):
+    async def scenario(store):
+        made, may_commit = threading.Event(), threading.Event()
+
+        def slowly(tx):
+            result = make(tx)
+            assert tx.access_key("nobody's") is None  # so that all before is done
+            made.set()
+            may_commit.wait(PATIENCE)
+            return result
+
+        first = asyncio.create_task(store.write(slowly))
+        await until(made.is_set)
+        second = asyncio.create_task(store.write(make))
+        await until(lambda: second.done() or waits_for(admin, "transactionid"))
+        may_commit.set()
+        return await first, await second
+
+    first, second = with_store(database, scenario)
+    assert first == second

@@ -1,0 +1,272 @@
+"""The SQLite store: one commit for many, nobody harmed by another's failure, nothing said before it is on disk.
+
+What every store promises is in tests/store/contract.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.values import TENANT, NoSeal, make_instance
+from waypost.app import ports
+from waypost.app.directory import instances
+from waypost.domain import errors
+from waypost.store import sql
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite import store as sqlite
+
+
+def with_store(path, scenario):
+    """Run `scenario(store)` on a store on this path, and close it."""
+
+    async def main():
+        store = sqlite.SqliteStore(path, NoSeal())
+        try:
+            return await scenario(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "waypost.sqlite3"
+
+
+def exists(instance_id):
+    return lambda tx: tx.instance(TENANT, instance_id) is not None
+
+
+def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
+    runs = []
+
+    def counted(tx):
+        runs.append(make_instance(tx, f"i{len(runs)}"))
+
+    async def scenario(store):
+        held = threading.Event()
+        first = asyncio.create_task(store.write(lambda tx: held.wait(PATIENCE)))
+        await asyncio.sleep(0)
+        refused = store.write(lambda tx: instances.get(tx, TENANT, "nobody"))
+        outcomes = asyncio.gather(store.write(counted), refused, store.write(counted), return_exceptions=True)
+        await asyncio.sleep(0)
+        held.set()
+        await first
+        return [type(outcome) for outcome in await outcomes]
+
+    assert with_store(path, scenario)[1] is errors.NotFound
+    assert len(runs) == 2
+
+
+def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
+    def large(tx):
+        make_instance(tx, "large")
+        tx.connection.execute("CREATE TABLE filler AS SELECT randomblob(200000) AS filling")
+
+    async def scenario(store):
+        (pages,) = store._writing.connection.execute("PRAGMA page_count").fetchone()
+        store._writing.connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+        outcomes = await asyncio.gather(
+            store.write(lambda tx: make_instance(tx, "before")),
+            store.write(large),
+            store.write(lambda tx: make_instance(tx, "after")),
+            return_exceptions=True,
+        )
+        store._writing.connection.execute("PRAGMA max_page_count = 1000000")
+        await store.write(make_instance)
+        found = {name: await store.read(exists(name)) for name in ("before", "large", "after", "i")}
+        return [type(outcome).__name__ for outcome in outcomes], found
+
+    outcomes, found = with_store(path, scenario)
+    assert outcomes[1] == "StoreUnavailable"
+    assert not found["large"]
+    assert found["i"]
+    for name, outcome in (("before", outcomes[0]), ("after", outcomes[2])):
+        assert found[name] == (outcome == "Instance")
+
+
+def test_waiting_writes_share_a_commit(path):
+    async def scenario(store):
+        commits = []
+        store._writing.connection.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
+        held = threading.Event()
+        first = asyncio.create_task(store.write(lambda tx: held.wait(PATIENCE)))
+        await asyncio.sleep(0)
+        others = asyncio.gather(*(store.write(lambda tx, n=n: make_instance(tx, f"i{n}")) for n in range(20)))
+        await asyncio.sleep(0)
+        held.set()
+        await asyncio.gather(first, others)
+        return sum(commits)
+
+    assert with_store(path, scenario) <= 2
+
+
+class CommitFails:
+    """A connection whose next COMMIT fails, as on a full disk."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *parameters):
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *parameters)
+
+
+def test_if_the_commit_fails_every_caller_hears_so_and_the_store_lives(path):
+    async def scenario(store):
+        whole = store._writing.connection
+        store._writing.connection = CommitFails(whole)
+        outcomes = await asyncio.gather(
+            *(store.write(lambda tx, n=n: make_instance(tx, f"i{n}")) for n in range(3)), return_exceptions=True
+        )
+        store._writing.connection = whole
+        found = [await store.read(exists(f"i{n}")) for n in range(3)]
+        await store.write(make_instance)
+        return outcomes, found, await store.read(exists("i"))
+
+    outcomes, found, lives = with_store(path, scenario)
+    assert all(isinstance(outcome, ports.StoreUnavailable) for outcome in outcomes)
+    assert found == [False, False, False]
+    assert lives
+
+
+def test_an_error_of_the_database_is_unavailability_not_a_crash(path):
+    def broken(tx):
+        tx.connection.execute("SELECT * FROM no_such_table")
+
+    async def scenario(store):
+        kinds = []
+        for run in (store.read, store.search, store.write):
+            with pytest.raises(ports.StoreUnavailable) as caught:
+                await run(broken)
+            kinds.append(str(caught.value))
+        return kinds, await store.read(exists("i"))
+
+    kinds, _ = with_store(path, scenario)
+    assert all("no such table" in kind for kind in kinds)
+
+
+def test_a_file_that_is_no_database_is_refused_with_a_sentence(path):
+    path.write_bytes(b"this is not a database, and long enough to be looked at as one" * 20)
+    with pytest.raises(ports.StoreUnavailable, match="cannot be opened"):
+        with_store(path, None)
+
+
+def test_a_sqlite_that_is_too_old_is_named(path, monkeypatch):
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 9))
+    with pytest.raises(sqlite_file.SqliteTooOld, match=r"SQLite 3\.37 or newer is needed; this Python has"):
+        with_store(path, None)
+
+
+def test_commits_wait_for_the_disk(path):
+    async def scenario(store):
+        return store._writing.connection.execute("PRAGMA synchronous").fetchone(), store._writing.connection.execute(
+            "PRAGMA journal_mode"
+        ).fetchone()
+
+    assert with_store(path, scenario) == ((2,), ("wal",))
+
+
+class RollbackFailsToo(CommitFails):
+    """A connection on which nothing works any more, as on a disk that is gone."""
+
+    def execute(self, statement, *parameters):
+        if statement in ("COMMIT", "ROLLBACK"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement, *parameters)
+
+
+def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
+    async def scenario(store):
+        whole = store._writing.connection
+        store._writing.connection = RollbackFailsToo(whole)
+        outcomes = [await asyncio.gather(store.write(make_instance), return_exceptions=True) for _ in range(2)]
+        store._writing.connection = whole
+        await store.write(make_instance)
+        return outcomes, await store.read(exists("i"))
+
+    outcomes, lives = with_store(path, scenario)
+    assert all(isinstance(outcome, ports.StoreUnavailable) for (outcome,) in outcomes)
+    assert lives
+
+
+def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
+    monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_LOOKS", 1)
+
+    async def scenario(store):
+        await store.write(make_instance)
+        with pytest.raises(ports.TookTooLong, match="given up"):
+            await store.search(exists("i"))
+        monkeypatch.setattr(sqlite, "SEARCH_SECONDS", PATIENCE)
+        assert await store.search(exists("i"))
+
+    with_store(path, scenario)
+
+
+def test_a_search_that_the_end_of_the_store_interrupts_did_not_take_too_long(path):
+    def interrupted(tx):
+        tx.connection.create_function("interrupted", 0, tx.connection.interrupt)  # as `close` does, from its thread
+        endless = "WITH RECURSIVE n (i) AS (SELECT interrupted() UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        tx.connection.execute(endless)
+
+    async def scenario(store):
+        with pytest.raises(ports.StoreUnavailable, match="the store is closed"):
+            await store.search(interrupted)
+
+    with_store(path, scenario)
+
+
+@pytest.mark.parametrize("how", ["read", "search", "write"])
+def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
+    def damaged(_):
+        with contextlib.closing(sqlite3.connect(":memory:")) as other:
+            other.executescript(
+                "CREATE TABLE t (x); PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99;"
+                " PRAGMA writable_schema = RESET; SELECT * FROM t"
+            )
+
+    async def scenario(store):
+        with pytest.raises(ports.StoreUnavailable, match="malformed"):
+            await getattr(store, how)(damaged)
+
+    with_store(path, scenario)
+
+
+def test_a_new_file_that_another_process_makes_just_now_is_waited_for(path):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as threads:
+            opened = threads.submit(with_store, path, lambda store: store.write(make_instance))
+            wait([opened], timeout=0.1)  # it has met the lock by then
+            other.execute("COMMIT")
+            assert opened.result().id == "i"
+
+
+@pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
+def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
+    query = sql.load("sqlite")[name]
+    given = ("example.com", "000000000000", "held")[: query.count("?3") + 2]
+    steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", given)]
+    searches = [one for one in steps if "email_addresses" in one]
+    assert searches
+    for one in searches:
+        assert "INDEX email_addresses_by_domain (<expr>=? AND account" in one
+
+
+def test_the_mail_of_an_account_is_found_by_an_index(tx):
+    query = sql.load("sqlite")["deliveries_kept"]
+    steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "~", "", 10))]
+    assert any(
+        "USING INDEX deliveries_kept (account=? AND (message_id,email_address_id)<(?,?))" in one for one in steps
+    )
