@@ -19,8 +19,8 @@ from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
 from waypost.app import connections
 from waypost.cli import outcomes
-from waypost.config import settings_keys
-from waypost.config.settings import Settings, environment_name, option_name
+from waypost.config import tables
+from waypost.config.settings import ROWS
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
 from waypost.host import data_directory
@@ -41,9 +41,9 @@ NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
 def settings_page() -> str:
     """Every setting of `waypost serve`."""
     rows = [
-        f"| `{option_name(field.name)}` | `{environment_name(field.name)}` "
-        f"| {f'`{field.default}`' if field.default else ''} | {field.metadata['help']} |"
-        for field in dataclasses.fields(Settings)
+        f"| `{row.option}` | `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.type.words} "
+        f"| {row.help} |"
+        for row in ROWS.values()
     ]
     return "\n".join(
         [
@@ -52,26 +52,26 @@ def settings_page() -> str:
             "wins over the environment, and that over the file. One is in the environment alone:",
             f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key`",
             "in the data directory.\n",
-            "| option | environment | default | what it is |",
-            "|---|---|---|---|",
+            "| option | environment | default | it must be | what it is |",
+            "|---|---|---|---|---|",
             *rows,
             "",
             "## The settings file\n",
             "`waypost serve --config FILE` reads a file in TOML. Above its first table it may have any of the settings",
             "above, without their first two hyphens (`smtp-memory = 256`, or `smtp_memory`). Paths in it are seen from",
             "where the file is. [How to send mail on](../how-to/routes.md) has a whole one.",
-            *(line for table, keys in settings_keys.TABLES.items() for line in _keys(table, keys)),
+            *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
         ]
     )
 
 
-def _keys(table: str, keys: Mapping[str, settings_keys.Key]) -> list[str]:
+def _keys(table: str, keys: Mapping[str, tables.Key]) -> list[str]:
     """The keys of a table of the settings file."""
     rows = []
     for name, key in keys.items():
         default = f"`{key.default}`" if key.default else ""
-        rows.append(f"| `{name}` | {key.kind.words} | {'must be there' if key.is_required else default} | {key.text} |")
+        rows.append(f"| `{name}` | {key.type.words} | {'must be there' if key.is_required else default} | {key.text} |")
     return [f"\n### `{table}`\n", "| key | it must be | default | what it is |", "|---|---|---|---|", *rows]
 
 
@@ -375,7 +375,7 @@ def commands_page() -> str:
             *members,
             "\n## Options\n",
             "Those of `waypost serve` are the [settings](settings.md). Without `--data`, a command takes what the",
-            f"environment variable `{environment_name('data')}` says, and without that `./waypost-data`.\n",
+            f"environment variable `{ROWS['data'].variable}` says, and without that `./waypost-data`.\n",
             *(line for name, command in commands() if name != "serve" for line in _options(name, command)),
         ]
     )
