@@ -193,6 +193,26 @@ def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets
     run(scenario())
 
 
+def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_path):
+    """Neither in the trace, nor in the notice to the owner. The sender has no address here, so nothing else is told."""
+    octets = (b"Received: by " + b"x" * 250 + b"\r\n") * 99 + HELLO
+
+    async def scenario():
+        names = [f"r{number}" for number in range(40)]
+        async with a_house(tmp_path, Scripted(LOOP), names=names) as house:
+            message_id = await house.send(*names, octets=octets)
+            await house.rest()
+            await house.rest()  # what the last attempt owes may be written by the second
+            paths = [one.detail["path"] for one in await house.trace(message_id) if one.kind == "dead"]
+            written = [len(notice) for name in names for notice in await told(house, name)]
+            assert len(paths) == len(written) == len(names)
+            assert max(map(len, paths)) < 1_200
+            assert max(written) < 3_000
+            assert {path.partition(" → ")[0] for path in paths} == {"(earlier ones)"}
+
+    run(scenario())
+
+
 def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_large_one_does_not(tmp_path):
     async def scenario():
         async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:

@@ -325,7 +325,7 @@ def _typed(kind: str, address: str, is_utf8: bool) -> str:
 def owner_notice(
     delivery: Delivery, message: Message, path: Sequence[str], *, hostname: str, notice_id: str, now: datetime
 ) -> bytes:
-    """The message that tells the owner of an email address of a loop. `path` is what `reports.hops` gives."""
+    """The message that tells the owner of an email address of a loop. `path` is what `reports.path` gives."""
     owner = delivery.address.text
     steps = [f"    {number}. {one_line(name)}" for number, name in enumerate(path, 1)]
     text = [
