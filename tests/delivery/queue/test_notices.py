@@ -228,6 +228,19 @@ def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_l
     run(scenario())
 
 
+def test_a_notice_about_a_header_that_is_too_long_to_be_looked_at_says_that_it_is_cut(tmp_path):
+    octets = (b"Received: from a by " + b"b" * 900 + b"\r\n") * 40 + b"From: me@example.com\r\n" + HELLO
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+            await house.send("a", sender=ME, octets=octets)
+            await house.rest()
+            (notice,) = await told(house)
+            assert b"\r\n\r\n" + returned_content.CUT in notice
+
+    run(scenario())
+
+
 # Outside.
 
 

@@ -10,6 +10,9 @@ from waypost.domain.mail.messages import Message, end_of_header
 LOOKED_AT = 32 * 1024
 """Octets of a header that are looked at."""
 
+READ = LOOKED_AT + 2
+"""Octets of a message that must be read for `header`, which sees by the last two whether the header is longer."""
+
 HEADER_LIMIT = 4 * 1024
 """Octets of a header that go back. What is longer is cut at the end of a line."""
 
@@ -41,12 +44,25 @@ def may_be_whole(message: Message) -> bool:
 
 
 def header(original: bytes) -> bytes:
-    """The header of a message as its author wrote it, without its end if it is long."""
-    written = of_author(original[: end_of_header(original)][:LOOKED_AT])
-    if len(written) <= HEADER_LIMIT:
-        return written
-    end = written.rfind(b"\r\n", 0, HEADER_LIMIT)
-    return written[: end + 2] + CUT if end >= 0 else written[:HEADER_LIMIT] + b"\r\n" + CUT
+    """The header of a message as its author wrote it. If some of it is left out, `CUT` is its last line.
+
+    `original` has `READ` octets of the message at least, or all of it.
+    """
+    raw_header = original[: end_of_header(original)]
+    is_cut = len(raw_header) > LOOKED_AT
+    if is_cut:
+        raw_header = _whole_lines(raw_header[:LOOKED_AT])
+    written = of_author(raw_header)
+    if len(written) > HEADER_LIMIT:
+        end = written.rfind(b"\r\n", 0, HEADER_LIMIT)
+        written = written[: end + 2] if end >= 0 else written[:HEADER_LIMIT] + b"\r\n"
+        is_cut = True
+    return written + CUT if is_cut else written
+
+
+def _whole_lines(beginning: bytes) -> bytes:
+    """The beginning of a header without the line that it ends in; all of it if it has no other line."""
+    return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 
 
 def whole(original: bytes) -> bytes:
