@@ -119,6 +119,14 @@ def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
     assert kept.endswith(b"\r\n")
 
 
+@pytest.mark.parametrize(("recipients", "limit"), [(1, 4_096), (16, 4_096), (17, 3_855), (100, 655)])
+def test_the_more_recipients_a_message_has_the_less_of_its_header_goes_back(recipients, limit):
+    original = b"X: " + b"y" * 100_000
+    message = a_message(original, recipients=("support@example.com",) * recipients)
+    _, returned = raw_part(a_notice(message=message, original=original), 2)
+    assert returned.replace(b"=\r\n", b"").startswith(original[:limit] + b"\r\n" + returned_content.CUT[:20])
+
+
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n", b"\r"])
 def test_a_header_that_is_not_looked_at_to_its_end_says_so(line_end):
     """Also if nothing is left of what was looked at, because servers wrote it; and no half line goes back."""

@@ -158,7 +158,10 @@ def notice(
     """
     sender, action = message.envelope.sender, told[0].fate.action
     whole = returned_content.whole(original) if is_whole else b""
-    header = whole[: end_of_header(whole)] if whole else returned_content.header(original)
+    if whole:
+        header = whole[: end_of_header(whole)]
+    else:
+        header = returned_content.header(original, recipients=len(message.envelope.recipients))
     named = "".join(f"{addresses.with_ascii_domain(one.recipient)}{one.wishes.orcpt}" for one in told)
     is_ascii = header.isascii() and addresses.with_ascii_domain(sender).isascii() and named.isascii()
     is_utf8 = message.envelope.declares_smtputf8 and not is_ascii

@@ -16,6 +16,9 @@ READ = LOOKED_AT + 2
 HEADER_LIMIT = 4 * 1024
 """Octets of a header that go back. What is longer is cut at the end of a line."""
 
+HEADERS_LIMIT = 64 * 1024
+"""Octets of headers that go back: of the header of a message, for all its recipients together."""
+
 WHOLE_LIMIT = 256 * 1024
 """Octets of whole messages that go back: of a message with its body, for all its recipients together."""
 
@@ -43,19 +46,21 @@ def may_be_whole(message: Message) -> bool:
     return message.size * max(1, len(message.envelope.recipients)) <= WHOLE_LIMIT
 
 
-def header(original: bytes) -> bytes:
+def header(original: bytes, *, recipients: int = 1) -> bytes:
     """The header of a message as its author wrote it. If some of it is left out, `CUT` is its last line.
 
-    `original` has `READ` octets of the message at least, or all of it.
+    The more recipients the message has, the less goes back: each of them can cause a notice of its own. `original` has
+    `READ` octets of the message at least, or all of it.
     """
     raw_header = original[: end_of_header(original)]
     is_cut = len(raw_header) > LOOKED_AT
     if is_cut:
         raw_header = _whole_lines(raw_header[:LOOKED_AT])
     written = of_author(raw_header)
-    if len(written) > HEADER_LIMIT:
-        end = written.rfind(b"\r\n", 0, HEADER_LIMIT)
-        written = written[: end + 2] if end >= 0 else written[:HEADER_LIMIT] + b"\r\n"
+    limit = min(HEADER_LIMIT, HEADERS_LIMIT // max(1, recipients))
+    if len(written) > limit:
+        end = written.rfind(b"\r\n", 0, limit)
+        written = written[: end + 2] if end >= 0 else written[:limit] + b"\r\n"
         is_cut = True
     return written + CUT if is_cut else written
 
