@@ -210,6 +210,12 @@ ROWS = [
             "conditions": _search,
             "conditions in conditions": _nested_search,
             "nothing": lambda size: _members(SearchCriteria={"OrConditions": [{}] * (size // 4 - 40)}),
+            "nothing, and one wrong condition": lambda size: _members(
+                SearchCriteria={"OrConditions": [*[{}] * (size // 4 - 40), 1]}
+            ),
+            "unknown members, and one wrong condition": lambda size: _members(
+                SearchCriteria={"OrConditions": [*[{"a": 1}] * (size // 10 - 40), 1]}
+            ),
             "a long value": lambda size: _members(
                 SearchCriteria={
                     "StringCondition": {"FieldName": "a" * (size - 200), "Value": "a", "ComparisonType": "EXACT"}
