@@ -125,9 +125,13 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works now, or does not any more: then no sender is checked, and all mail is deferred with `enforce`."""
+    """The DNS works now, or does not any more, or the process that asks it cannot start: `reason` says which. While it
+    does not work, no sender is checked, and all mail of untrusted clients is deferred with `enforce`.
+    """
 
     works: bool
+    reason: str = ""
+    """Why no sender is checked; empty while the DNS works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -291,7 +291,7 @@ class Service:
         if settings.checks_senders:
             checker = Checker(
                 settings.dns,
-                lambda works: self._emit(events.DnsChanged(works=works)),
+                lambda why_not: self._emit(events.DnsChanged(works=why_not is None, reason=why_not or "")),
                 start_task=partial(tasks.start, where="authentication", emit=self._emit),
             )
             await checker.start()
