@@ -25,6 +25,7 @@ from waypost.delivery.maildir_directories import why_not_usable
 from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 from waypost.domain.mail.routes import LineEnds
 from waypost.host import private_files
+from waypost.server.open_files import FILES_OF_AN_ATTEMPT
 
 ROOT = Path(__file__).parents[2]
 
@@ -595,12 +596,37 @@ def test_the_check_of_a_route_makes_nothing(path):
     assert list(path.iterdir()) == []
 
 
+def test_an_attempt_has_no_more_files_open_than_the_server_counts_for_it(path):
+    parcel, counts = a_parcel(), []
+
+    async def counted():
+        counts.append(open_descriptors())
+        yield b"x" * (parcel.message.size - 2) + b"\r\n"
+        counts.append(open_descriptors())
+
+    deliver(path, a_parcel(number=2))  # which opens what the loop and its threads need
+    object.__setattr__(parcel, "octets", counted)
+
+    async def scenario():
+        before = open_descriptors()
+        result = await MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{path}"))
+        return before, result
+
+    before, result = asyncio.run(scenario())
+    assert result.stage is Stage.STORED
+    assert max(counts) - before == FILES_OF_AN_ATTEMPT
+
+
+def open_descriptors():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_no_descriptor_is_left_open(path):
     deliver(path)
-    before = len(list(Path("/dev/fd").iterdir()))
+    before = open_descriptors()
     deliver(path, a_parcel(number=2))
     deliver(path, a_parcel(number=2))
     (path / "cur").rename(path / "kept")
     (path / "cur").write_bytes(b"")
     deliver(path, a_parcel(number=3))
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert open_descriptors() == before

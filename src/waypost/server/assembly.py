@@ -325,7 +325,9 @@ class Service:
         """How many connections of clients there may be. The server says so if they are fewer than were set."""
         settings, files = self.settings, open_files.most_files()
         wanted = open_files.Connections(settings.smtp_connections, settings.http_connections)
-        others = 2 * self.settings.delivery.connections + (settings.database_connections if self._is_shared else 0)
+        others = open_files.FILES_OF_AN_ATTEMPT * settings.delivery.connections + (
+            settings.database_connections if self._is_shared else 0
+        )
         possible = open_files.connections_within(files, wanted, others=others)
         if possible != wanted:
             self._emit(
