@@ -419,8 +419,8 @@ def _event_of(exposure: Exposure) -> events.Event:
     match exposure.risk:
         case Risk.SHARED:
             return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
-        case Risk.REPLACED:
-            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner)
+        case Risk.REPLACED | Risk.REPLACED_BY_GROUP:
+            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner, mode=mode, group=exposure.group)
         case Risk.MENDED:
             return events.FileMadePrivate(file=path, mode=mode)
         case Risk.EXPOSED:
