@@ -34,6 +34,23 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("number", "why"), [(socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, "Temporary failure in name resolution")]
+)
+def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, number, why):
+    service = assembly.Service(Settings(data=str(tmp_path / "data")))
+
+    async def start(*_):
+        raise socket.gaierror(number, "Temporary failure in name resolution")
+
+    with pytest.raises(opening.CannotStart) as refused:
+        asyncio.run(service._listen("smtp", "nosuch.invalid:1025", start))
+    assert str(refused.value) == (
+        f"Cannot listen on nosuch.invalid:1025: {why}. Name an address of this machine with --smtp, such as "
+        "127.0.0.1:1025."
+    )
+
+
 def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(
     tmp_path, monkeypatch
 ):

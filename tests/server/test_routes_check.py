@@ -133,6 +133,16 @@ def test_where_nobody_is_it_is_said():
                 look(to, **fields)
 
 
+@pytest.mark.parametrize("to", ["smtp://nosuch.example:25", "https://nosuch.example/x"])
+def test_a_host_that_does_not_exist_is_said_in_words(monkeypatch, to):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(Refused, match=r"cannot be reached: .*no such host$"):
+        look(to)
+
+
 def test_a_webhook_on_this_machine_needs_leave():
     with Sink() as sink:
         to = f"http://127.0.0.1:{sink.port}/x"

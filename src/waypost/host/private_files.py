@@ -12,6 +12,7 @@ import grp
 import os
 import pwd
 import secrets
+import shlex
 import stat
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
@@ -430,10 +431,12 @@ def _words(fault: Fault, subject: str, path: Path, found: os.stat_result, user: 
     if fault is Fault.WRONG_KIND:
         return f"{subject} is no file. Remove it, or name another directory with --data."
     if fault is Fault.WRITABLE_BY_ALL:
-        mode = "700" if stat.S_ISDIR(found.st_mode) else "600"
+        is_directory = stat.S_ISDIR(found.st_mode)
+        happened = "put files there" if is_directory else "changed it"
+        mend = f"chmod {'700' if is_directory else '600'} {shlex.quote(str(path))}"
         return (
-            f"{subject} may be written by every user (mode {_octal(found.st_mode)}), so it may have what others put "
-            f"there. See that all of it is yours, then: chmod {mode} {path}"
+            f"Every user can write to {subject.replace('The ', 'the ', 1)} (mode {_octal(found.st_mode)}), so others "
+            f"may have {happened}. Check its contents, then run: {mend}"
         )
     return (
         f"{subject} belongs to {user_name(found.st_uid)}, but this program runs as {user_name(user)}. Run it as that "

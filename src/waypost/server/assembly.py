@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import random
+import socket
 import stat
 import uuid
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,7 @@ from waypost.host.disk import DiskGuard
 from waypost.host.private_files import Exposure, Risk
 from waypost.inspection import asgi
 from waypost.mailauth.checker import Checker
+from waypost.net.host_names import why_no_address
 from waypost.observe import events, logs, tasks
 from waypost.server import open_files, opening, routes_check, signals
 from waypost.server.http.limits import HttpBounds
@@ -406,6 +408,11 @@ class Service:
     async def _listen(self, edge: str, endpoint: Endpoint, start: Start) -> str:
         try:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
+        except (socket.gaierror, UnicodeError) as error:
+            raise CannotStart(
+                f"Cannot listen on {endpoint}: {why_no_address(error)}. Name an address of this machine with --{edge}, "
+                f"such as 127.0.0.1:{endpoint.port}."
+            ) from error
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"Cannot listen on {endpoint}: {reason}. Choose another with --{edge}.") from error
