@@ -17,6 +17,7 @@ from waypost.app import ports
 from waypost.app.directory import idempotency
 from waypost.app.mail import routes
 from waypost.config.sources import from_options
+from waypost.config.types import Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
@@ -38,13 +39,13 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
     ("number", "why"), [(socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, "Temporary failure in name resolution")]
 )
 def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, number, why):
-    service = assembly.Service(Settings(data=str(tmp_path / "data")))
+    service = assembly.Service(from_options(data=str(tmp_path / "data")))
 
     async def start(*_):
         raise socket.gaierror(number, "Temporary failure in name resolution")
 
     with pytest.raises(opening.CannotStart) as refused:
-        asyncio.run(service._listen("smtp", "nosuch.invalid:1025", start))
+        asyncio.run(service._listen("smtp", Endpoint("nosuch.invalid", 1025), start))
     assert str(refused.value) == (
         f"Cannot listen on nosuch.invalid:1025: {why}. Name an address of this machine with --smtp, such as "
         "127.0.0.1:1025."

@@ -40,7 +40,7 @@ from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.mail import routes
 from waypost.domain.mail.delivery import Protocol
 from waypost.domain.mail.routes import Route
-from waypost.host import data_directory, sealing
+from waypost.host import data_directory, disk, sealing
 from waypost.host.clock import VirtualClock, now
 from waypost.host.disk import DiskGuard
 from waypost.host.private_files import Exposure, Risk
@@ -48,7 +48,7 @@ from waypost.inspection import asgi
 from waypost.mailauth.checker import Checker
 from waypost.net.host_names import why_no_address
 from waypost.observe import events, logs, tasks
-from waypost.server import open_files, opening, routes_check, signals
+from waypost.server import open_files, opening, routes_check, signals, start_warnings
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Upkeep
@@ -127,6 +127,8 @@ class Service:
         for exposure in exposures:
             self._emit(_event_of(exposure))
             self._warn(exposure.sentence)
+        for sentence in start_warnings.of_settings(settings):
+            self._warn(sentence)
         as_set, file_routes = routes_check.OurServer.of(settings), self._routes_of_file()
         await routes_check.refuse_circles(file_routes, as_set)  # before the listeners and the worker start
         database = self.directory.where(settings.database)
@@ -149,8 +151,10 @@ class Service:
         )
         deployment, ids = self._deployment(owner=tenant.account), Ids()
         worker = self._worker(deployment, ids)
+        guard = self._disk_guard()
         console = asgi.application(
             self._store,
+            is_full=guard.is_full,
             deployment=deployment,
             failures=failures,
             clock=now,
@@ -164,7 +168,7 @@ class Service:
         connections = self._connections()
         http_bounds = HttpBounds(connections=connections.http, connections_each=settings.http_connections_each)
         http = HttpServer(_by_path(console, api), bounds=http_bounds, emit=self._emit)
-        smtp = await self._mail(opened, deployment, ids, worker, connections.smtp)
+        smtp = await self._mail(opened, deployment, ids, worker, guard=guard, connections=connections.smtp)
         await worker.start()
         opened.push_async_callback(worker.stop)
         http_address = await self._listen("http", settings.http, http.start)
@@ -277,7 +281,14 @@ class Service:
         )
 
     async def _mail(
-        self, opened: AsyncExitStack, deployment: Deployment, ids: Ids, worker: Worker, connections: int
+        self,
+        opened: AsyncExitStack,
+        deployment: Deployment,
+        ids: Ids,
+        worker: Worker,
+        *,
+        guard: DiskGuard,
+        connections: int,
     ) -> SmtpServer:
         """The receiving edge, which does not listen yet."""
         settings = self.settings
@@ -298,8 +309,6 @@ class Service:
             )
             await checker.start()
             opened.push_async_callback(checker.stop)
-        reserve, reusable = settings.disk_reserve, self._store.reusable_octets
-        guard = DiskGuard(self.directory.path, reserve, emit=self._emit, reusable=reusable)
         house = House(
             store=self._store,
             deployment=deployment,
@@ -323,6 +332,17 @@ class Service:
             trusted_networks=settings.trusted_networks,
         )
 
+    def _disk_guard(self) -> DiskGuard:
+        """What refuses mail while the disk is too full. The server says so if that is from the beginning."""
+        settings, path = self.settings, self.directory.path
+        reusable = self._store.reusable_octets
+        guard = DiskGuard(path, settings.disk_reserve, emit=self._emit, reusable=reusable)
+        if guard.is_full():
+            with suppress(OSError):
+                free = disk.free_octets(path)
+                self._warn(start_warnings.of_disk(str(path), free=free, reserve=settings.disk_reserve))
+        return guard
+
     def _connections(self) -> open_files.Connections:
         """How many connections of clients there may be. The server says so if they are fewer than were set."""
         settings, files = self.settings, open_files.most_files()
@@ -335,6 +355,8 @@ class Service:
             self._emit(
                 events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files))
             )
+            needed = sum(wanted) + open_files.OWN_FILES + others
+            self._warn(start_warnings.of_connections(possible, files=int(files), wanted=needed))
         return possible
 
     def _certificates(self, certificate: Path) -> tls.Certificates:
@@ -349,14 +371,16 @@ class Service:
                 self.directory.write_certificate(*certificates.self_signed(hostname, now()))
         else:
             key = settings.tls_key or certificate
-            self._tell_of_readable(key)
         try:
-            return tls.Certificates(
+            found = tls.Certificates(
                 tls.TlsFiles(certificate, key, settings.tls_clients),
                 failed=lambda error: self._emit(events.CertificateRefused(reason=str(error))),
             )
         except tls.BadCertificate as error:
             raise CannotStart(str(error)) from error
+        if settings.tls_certificate != SELF_SIGNED:
+            self._tell_of_readable(key)  # now that there is a key in it
+        return found
 
     def _tell_of_readable(self, key: Path) -> None:
         """Warn if every user can read the key of the certificate. Its group may: distributions have one for that."""
