@@ -59,6 +59,8 @@ def _start_of_ones_own() -> str:
     """The commands that start a server to stay; with those that make `waypost` known to the shell, if it is not."""
     activate = Path(sys.executable).with_name("activate")
     known = shutil.which("waypost") is not None or not activate.exists()
+    if activate.is_relative_to(Path.cwd()):
+        activate = activate.relative_to(Path.cwd())
     return "`waypost serve`" if known else f"`source {shlex.quote(str(activate))}; waypost serve`"
 
 
