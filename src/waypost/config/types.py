@@ -259,7 +259,9 @@ RESOLVERS: Type[tuple[Endpoint, ...]] = several(
     tuple,
     skips_empty=True,
 )
-NETWORKS: Type[tuple[Network, ...]] = several(_network, "networks, as in 10.0.0.0/8,192.0.2.7, or for loopback 127.0.0.0/8,::1", tuple, skips_empty=True)
+NETWORKS: Type[tuple[Network, ...]] = several(
+    _network, "networks, as in 10.0.0.0/8,192.0.2.7, or for loopback 127.0.0.0/8,::1", tuple, skips_empty=True
+)
 DOMAIN = Type("a domain, as in example.com", _domain)
 DOMAINS: Type[frozenset[str]] = several(_domain, "domains with commas, as in example.com,example.org", frozenset)
 HOST_NAME = Type("a host name", _own_name)

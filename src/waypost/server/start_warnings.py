@@ -66,8 +66,8 @@ def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
 def of_disk(directory: str, *, free: int, reserve: int) -> str:
     """The disk has less than the reserve free, both in octets."""
     return (
-        f"The disk of {directory} has {free // 2**20} MiB free, which is not enough for --disk-reserve ({reserve // 2**20} MiB): no "
-        "mail is taken until more is free."
+        f"The disk of {directory} has {free // 2**20} MiB free, which is not enough for --disk-reserve "
+        f"({reserve // 2**20} MiB): no mail is taken until more is free."
     )
 
 

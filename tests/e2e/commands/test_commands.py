@@ -166,7 +166,9 @@ def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
 
 
 def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():
-    told = serving._of_mail(from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce"))
+    told = serving._of_mail(
+        from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce")
+    )
     assert [line.split()[:3] for line in told.splitlines()] == [
         ["host", "name", "mx.example"],
         ["trusted", "10.0.0.0/8"],
