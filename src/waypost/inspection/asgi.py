@@ -53,15 +53,16 @@ def application(
     advance: Callable[[timedelta], Awaitable[datetime]] | None,
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
+    is_full: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """The inspection API as an ASGI application.
 
     `own_names` are the host names, in small letters, by which it may be asked, besides IP addresses and localhost.
     `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
-    moves the clock of mail on; None if that is the real one.
+    moves the clock of mail on; None if that is the real one. `is_full` says whether the disk has no room for mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.report)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
     queue = QueuePages(store, deployment, mail_clock, wake, advance)
     routes = [
         Route("/health", keeper.open(pages.health)),
@@ -110,13 +111,16 @@ class _Pages:
         deployment: Deployment,
         clock: ports.Clock,
         refusal_retention: timedelta,
+        *,
         report: Callable[[Exception], object],
+        is_full: Callable[[], bool],
     ) -> None:
         self._store = store
         self._deployment = deployment
         self._clock = clock
         self._refusal_retention = refusal_retention
         self._report = report
+        self._is_full = is_full
 
     async def health(self, _: Request) -> Response:
         """This process answers. It says nothing of the store."""
@@ -210,6 +214,8 @@ class _Pages:
             explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
         )
         found = await self._search(account, use_case, "what decides about this mail", guard.AGAIN)
+        if self._is_full():
+            found = explain.without_room(found)
         return JSONResponse(schema.explanation(found))
 
     async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:

@@ -39,6 +39,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     )
     inspected = inspection.application(
         common.store,
+        is_full=common.disk_guard.is_full,
         deployment=common.deployment,
         failures=failures,
         clock=now,
