@@ -17,6 +17,7 @@ from tests.kit.values import NoSeal, make_instance
 from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
 from waypost.store import migrations
+from waypost.store.sql import tables
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -278,3 +279,24 @@ def test_every_migration_says_why_it_is_there(dialect):
     for number, step in enumerate(known(dialect), 1):
         assert step.number == number
         assert step.sql.startswith("-- ")
+
+
+LISTED_IN_PART = {
+    "instances": {"alias_key"},
+    "alias_link_ends": {"other_side"},
+    "routes": {"number"},
+    "trace_events": {"message_id", "number"},
+    "refusals": {"number"},
+    "queue": {"message_id", "email_address_id", "account", "destination", "due_at", "warn_at"},
+}
+"""Columns that queries name themselves: keys, numbers for an order, and what the queue is found by."""
+
+
+def test_every_column_of_a_table_is_listed(store):
+    def columns(tx, table):
+        cursor = tx.connection.execute(f"SELECT * FROM {table}")
+        cursor.fetchall()
+        return {name for name, *_ in cursor.description}
+
+    for table, listed in tables.LISTS.items():
+        assert store.search(columns, table) - set(listed) == LISTED_IN_PART.get(table, set()), table

@@ -157,13 +157,13 @@ def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_ke
 def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, admin):
     admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
     admin.execute("ANALYZE")
-    query = sql.load("postgres")["remove_tags_of_instance"].replace("$1", "'i'")
+    query = sql.load("postgres")["remove_tags_of_instance"].sql.replace("$1", "'i'")
     plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
     assert "Seq Scan on tags" not in plan
 
 
 def test_the_mail_of_an_account_is_found_by_an_index(admin):
-    query = sql.load("postgres")["deliveries_kept"]
+    query = sql.load("postgres")["deliveries_kept"].sql
     for number, value in enumerate(("'a'", "'~'", "''", "10"), 1):
         query = query.replace(f"${number}", value)
     admin.execute("SET enable_seqscan = off")  # the table is empty, so a scan would be as good

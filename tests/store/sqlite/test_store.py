@@ -255,7 +255,7 @@ def test_a_new_file_that_another_process_makes_just_now_is_waited_for(path):
 
 @pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
 def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
-    query = sql.load("sqlite")[name]
+    query = sql.load("sqlite")[name].sql
     given = ("example.com", "000000000000", "held")[: query.count("?3") + 2]
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", given)]
     searches = [one for one in steps if "email_addresses" in one]
@@ -265,7 +265,7 @@ def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
 
 
 def test_the_mail_of_an_account_is_found_by_an_index(tx):
-    query = sql.load("sqlite")["deliveries_kept"]
+    query = sql.load("sqlite")["deliveries_kept"].sql
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "~", "", 10))]
     assert any(
         "USING INDEX deliveries_kept (account=? AND (message_id,email_address_id)<(?,?))" in one for one in steps

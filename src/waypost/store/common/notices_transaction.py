@@ -7,6 +7,7 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
+from waypost.store.sql import kinds
 
 LOOKED_AT_ONCE = 100
 """Recipients, those that are owed for the longest, among which the next notice is looked for.
@@ -19,7 +20,7 @@ class NoticeQueries(Statements):
     """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
-        moments = map(rows.to_milliseconds, (now, soon, owed_before))
+        moments = map(kinds.to_milliseconds, (now, soon, owed_before))
         row = self._one("owed", *moments, LOOKED_AT_ONCE)
         return ports.Owing(*row) if row else None
 
@@ -47,11 +48,11 @@ def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
         action=owing.action,
         recipient=recipient,
         email_address_id=email_address_id,
-        at=rows.from_milliseconds(owed_at),
+        at=kinds.from_milliseconds(owed_at),
         fate=json.loads(fate),
     )
 
 
 def _row_of(owed: ports.Owed) -> rows.Row:
     key = (owed.message_id, owed.action, owed.recipient, owed.email_address_id)
-    return (*key, rows.to_milliseconds(owed.at), json.dumps(owed.fate))
+    return (*key, kinds.to_milliseconds(owed.at), json.dumps(owed.fate))

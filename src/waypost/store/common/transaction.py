@@ -22,6 +22,7 @@ from waypost.store.common import rows
 from waypost.store.common.notices_transaction import NoticeQueries
 from waypost.store.common.queue_transaction import QueueQueries
 from waypost.store.common.retention_transaction import RetentionQueries
+from waypost.store.sql import kinds
 
 _SEAL_CHECK = "seal check"
 
@@ -248,7 +249,7 @@ class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
         self.put_tags(email_address.id, tags)
 
     def update_email_address(self, email_address: EmailAddress) -> None:
-        modified_at = rows.to_milliseconds(email_address.modified_at)
+        modified_at = kinds.to_milliseconds(email_address.modified_at)
         texts = (email_address.display_name, email_address.description)
         self._run("update_email_address", email_address.id, *texts, modified_at)
         self._run("update_search_entry", email_address.id, *self._search_entry(email_address))
@@ -267,7 +268,7 @@ class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
         self._run_each("remove_tag", [(resource_id, key) for key in sorted(keys)])
 
     def add_link(self, link: AliasLink) -> None:
-        self._run("add_link", link.primary_id, link.alias_id, rows.to_milliseconds(link.created_at))
+        self._run("add_link", link.primary_id, link.alias_id, kinds.to_milliseconds(link.created_at))
 
     def remove_link(self, link: AliasLink) -> None:
         self._run("remove_link", link.primary_id)
@@ -277,14 +278,14 @@ class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
         return rows.remembered_call(row) if row and row[0] else None  # without a fingerprint it is only claimed
 
     def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
-        made_at = rows.to_milliseconds(call.made_at)
+        made_at = kinds.to_milliseconds(call.made_at)
         self._run("remember_call", *_call_key(key), call.fingerprint, call.answer, made_at)
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
-        return len(self._all("forget_calls", rows.to_milliseconds(before), limit))
+        return len(self._all("forget_calls", kinds.to_milliseconds(before), limit))
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        return len(self._all("correct_calls", rows.to_milliseconds(now), limit))
+        return len(self._all("correct_calls", kinds.to_milliseconds(now), limit))
 
     def first_time(self, what: str) -> bool:
         return bool(self._all("add_mark", what, b"done"))
@@ -296,20 +297,20 @@ class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
         self._seal.unseal(sealed, _SEAL_CHECK)
 
     def add_access_key(self, key: AccessKey) -> None:
-        self._run("add_access_key", *rows.of_access_key(key, self._seal.seal(key.secret, key.id)))
+        self._run("add_access_key", *rows.of_access_key(key, self._seal.seal))
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
         self._run("activate_access_key", access_key_id, active)
 
     def remove_access_keys_expired(self, *, before: datetime) -> None:
-        self._run("remove_access_keys_expired", rows.to_milliseconds(before))
+        self._run("remove_access_keys_expired", kinds.to_milliseconds(before))
 
     def remove_access_key(self, access_key_id: str) -> None:
         self._run("remove_access_key", access_key_id)
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
         if start == 0:
-            self._run("begin_message", message_id, rows.to_milliseconds(now))
+            self._run("begin_message", message_id, kinds.to_milliseconds(now))
         elif not self._all("still_begun", message_id):
             raise _gone(message_id, start)
         self._run_each("add_octets", _pieces(message_id, octets, start))
@@ -324,7 +325,7 @@ class Transaction(QueueQueries, NoticeQueries, RetentionQueries):
         return begun
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        return [row[0] for row in self._all("messages_begun", rows.to_milliseconds(before), limit)]
+        return [row[0] for row in self._all("messages_begun", kinds.to_milliseconds(before), limit)]
 
     def add_message(
         self,

@@ -23,7 +23,7 @@ from waypost.store.postgres import search as postgres_search
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
-_QUERIES = {name: query.encode() for name, query in sql.load("postgres").items()}
+_QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
 """Not prepared: the queue is nearly always empty, and a plan that was made then reads all of it when it is long."""

@@ -13,7 +13,7 @@ from waypost.store.common.statements import bindable
 from waypost.store.common.transaction import Seal, Transaction
 from waypost.store.sqlite import search as sqlite_search
 
-_QUERIES = sql.load("sqlite")
+_QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",

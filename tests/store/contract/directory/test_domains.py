@@ -235,7 +235,7 @@ def test_a_name_that_is_held_or_was_never_held_keeps_no_domain(two):
 @pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
 def test_postgresql_can_find_whose_a_domain_is_by_an_index(two, name):
     def plan(tx):
-        query = sql.load("postgres")[name].rstrip("; \n")
+        query = sql.load("postgres")[name].sql
         given = ["example.com", TENANT.account, "n"][: query.count("$3") + 2]
         tx.connection.execute("SET LOCAL enable_seqscan = off")  # of a small table it reads all
         return [row[0] for row in psycopg.RawCursor(tx.connection).execute(f"EXPLAIN {query}", given).fetchall()]
