@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
 from tests.kit.patience import PATIENCE, until
 from tests.kit.stores.broken_postgresql import AT_ONCE, exists, seconds_at_most, with_store
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.domain import errors
@@ -16,7 +18,7 @@ from waypost.store.postgres import errors as postgres_errors
 
 
 def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 1.0)
+    set_limits(monkeypatch, silence=1.0)
     over, runs = threading.Event(), []
 
     def hang(tx):
@@ -113,14 +115,14 @@ def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
 
 
 def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+    set_limits(monkeypatch, held_row=0.1)
 
     async def scenario(store):
         with admin.transaction():
             admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
             for run, heard in (
                 (store.read, ports.StoreUnavailable),
-                (store.search, ports.StoreUnavailable),
+                (partial(store.long_read, what="the data of a test"), ports.StoreUnavailable),
                 (store.write, errors.Busy),
             ):
                 with pytest.raises(heard):

@@ -24,11 +24,11 @@ class StoreUnavailable(Exception):
 
 
 class TookTooLong(StoreUnavailable):
-    """A search used up its time and was given up. A search that reads less may succeed."""
+    """A long read used up its time and was given up. One that reads less may succeed."""
 
-    def __init__(self, seconds: float) -> None:
-        """`seconds` is the time that the search had."""
-        super().__init__(f"A search took more than {seconds:g} seconds, so it was given up.")
+    def __init__(self, what: str, seconds: float) -> None:
+        """`what` was to be read (a noun phrase), and `seconds` is the time limit."""
+        super().__init__(f"Reading {what} took more than {seconds:g} seconds, so it was given up.")
         self.seconds = seconds
 
 
@@ -82,13 +82,14 @@ class Store(Protocol):
         """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
         ...
 
-    async def search(self, use_case: Callable[[ReadTx], T], *, account: str = "") -> T:
-        """Run a use case that may read much (lists, bodies) on one consistent view, without holding up anyone.
+    async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
+        """Run a use case that may read much (lists, bodies) on one consistent view, while others read and write.
 
-        The accounts that searches are for have their turns, so that many searches for one hold up no other. Without an
-        `account` it is for the server itself, which has its turn too.
+        `what` is read (a noun phrase), for the error if it takes too long. Long reads of different accounts run in
+        turn, so that many of one account do not delay those of another. Without an `account`, the read is the
+        server's own, which has its turn too.
 
-        Raises `TookTooLong` if it uses up the time that one search may take.
+        Raises `TookTooLong` if the read uses up its time limit.
         """
         ...
 

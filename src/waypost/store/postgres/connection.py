@@ -12,21 +12,13 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from waypost.app import ports
 from waypost.store import migrations
+from waypost.store.common import time_limits
 from waypost.store.postgres import errors as postgres_errors
 from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
 """The oldest PostgreSQL that this was run with; the tests have 18."""
-
-LOCK_SECONDS = 3.0
-"""How long a transaction waits for a row that another one holds."""
-
-STATEMENT_SECONDS = 15.0
-"""How long one statement may take."""
-
-IDLE_SECONDS = 10.0
-"""How long PostgreSQL waits for us in the middle of a transaction, before it gives the rows that we hold to others."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
 """The number of the advisory lock that migrations are run under: "waypost", and a one."""
@@ -106,17 +98,20 @@ def where(url: str) -> Where:
         ) from None
 
 
-def set_up(connection: Connection, *, statement_seconds: float = STATEMENT_SECONDS, read_only: bool = False) -> None:
-    """Set what may be done, bounds for waiting, and what makes a commit durable, in one round trip.
+def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
+    """Set what may be done, limits of time, and what makes a commit durable, in one round trip.
+
+    `statement_seconds` is the limit of one statement, if it is another one than `time_limits` has.
 
     Raises `BadDatabase` if this cannot be a database of ours, and `psycopg.Error`.
     """
     for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
         connection.adapters.register_dumper(int, dumper)
+    limits = time_limits.LIMITS
     settings = {
-        "lock_timeout": _milliseconds(LOCK_SECONDS),
-        "statement_timeout": _milliseconds(statement_seconds),
-        "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
+        "lock_timeout": _milliseconds(limits.held_row),
+        "statement_timeout": _milliseconds(statement_seconds or limits.statement),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.silence),
         # A server that dies without a word holds its rows no longer than this network takes to notice.
         **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
         **_USER_TIMEOUT,

@@ -17,7 +17,7 @@ Where all of them wait for others, none is found behind them. They wait for two 
 
 
 class NoticeQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
         moments = map(kinds.to_milliseconds, (now, soon, owed_before))
@@ -35,9 +35,6 @@ class NoticeQueries(Statements):
     def drop_owed(self, owing: ports.Owing, *, limit: int) -> int:
         self._run("lock_message", owing.message_id)  # as above
         return len(self._all("take_owed", owing.message_id, owing.action, limit))
-
-    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[ports.TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
 
 
 def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:

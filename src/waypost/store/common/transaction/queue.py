@@ -1,4 +1,4 @@
-"""The queue in a transaction: what waits, what an attempt changes, what was given up; and mail that was refused.
+"""The queue in a transaction: what waits, what an attempt changes, what was given up.
 
 A delivery is somebody's as long as its row of the queue has their claim. Every change that an attempt brings about asks
 for the claim, so whoever lost it changes nothing.
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from waypost.app import ports
-from waypost.domain.mail.delivery import Delivery, Status, delivery_id
+from waypost.domain.mail.delivery import Delivery, delivery_id
 from waypost.domain.mail.messages import Message
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
@@ -17,7 +17,7 @@ from waypost.store.sql import kinds
 
 
 class QueueQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
 
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]
@@ -92,42 +92,6 @@ class QueueQueries(Statements):
         received_from = None if since is None else kinds.to_milliseconds(since)
         found = self._all("dead_letters", account, address_key, received_from, *_both_ids(after), limit)
         return [rows.delivery_and_message(row) for row in found]
-
-    def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        row = self._one("delivery", message_id, email_address_id)
-        return rows.delivery(row) if row else None
-
-    def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        row = self._one("lock_delivery", message_id, email_address_id)
-        return rows.delivery(row) if row else None
-
-    def add_delivery(self, delivery: Delivery) -> None:
-        self._run("add_delivery", *rows.of_delivery(delivery))
-
-    def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
-        key = (delivery.message_id, delivery.email_address_id)
-        self._run("update_delivery", *key, status.value, kept, destination)
-
-    def add_events(self, message_id: str, events: Sequence[ports.TraceEvent]) -> None:
-        self._run("lock_message", message_id)
-        self._run_each("add_next_trace_event", [rows.of_next_trace_event(message_id, event) for event in events])
-
-    def remove_octets_if_spent(self, message_id: str) -> bool:
-        self._run("lock_message", message_id)
-        return bool(self._all("remove_octets_if_spent", message_id))
-
-    def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
-        self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])
-
-    def refusals_of(
-        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
-    ) -> list[ports.Refusal]:
-        accounts = (account, "" if and_nobodys else account)
-        found = self._all("refusals_of", recipient_key, kinds.to_milliseconds(since), *accounts, limit)
-        return [rows.refusal(row) for row in found]
-
-    def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        return len(self._all("forget_refusals", kinds.to_milliseconds(before), limit))
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
         """What names the deliveries of rows that begin with them, as two parameters."""
