@@ -239,8 +239,9 @@ def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
             )
 
     async def scenario(store):
+        run = partial(store.long_read, what="the data of a test") if how == "long_read" else getattr(store, how)
         with pytest.raises(ports.StoreUnavailable, match="malformed"):
-            await getattr(store, how)(damaged)
+            await run(damaged)
 
     with_store(path, scenario)
 
