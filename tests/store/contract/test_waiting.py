@@ -209,7 +209,7 @@ def test_of_two_that_wait_for_each_other_one_gives_way_and_is_run_again(store, i
 
 
 def test_who_gives_way_again_and_again_is_told_so(store, instance, monkeypatch):
-    monkeypatch.setattr(postgres, "PAUSE_SECONDS", 0.0)
+    set_limits(monkeypatch, pause=0.0)
     runs = []
 
     def never_lucky(tx):

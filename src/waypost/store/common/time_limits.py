@@ -1,11 +1,11 @@
-"""How long the stores wait and run, in one value."""
+"""How long the stores wait and run: one value that has every limit."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimits:
-    """Seconds."""
+    """Each in seconds."""
 
     long_read: float = 5.0
     """For one long read, while others wait for theirs. On PostgreSQL, for each of its statements."""
@@ -23,6 +23,14 @@ class TimeLimits:
     """For a row that another transaction on PostgreSQL holds."""
     silence: float = 10.0
     """That PostgreSQL waits for us in the middle of a transaction, before it gives the rows that we hold to others."""
+    connect: int = 5
+    """For a new connection to PostgreSQL."""
+    unacknowledged: float = 20.0
+    """For what was sent to PostgreSQL, or by it, to arrive: a network that swallows packets is noticed then."""
+    network_probe: int = 10
+    """After which a silent connection to PostgreSQL is probed; then thrice, in intervals of half of it."""
+    pause: float = 0.01
+    """About what a transaction that gave way waits before its second run; twice as long before each further one."""
 
 
 LIMITS = TimeLimits()

@@ -42,9 +42,6 @@ CONNECTIONS = 16
 ATTEMPTS = 6
 """How often a transaction that gives way to others is run, at most."""
 
-PAUSE_SECONDS = 0.01
-"""About how long it waits before the second time; before each further time, up to twice as long."""
-
 
 class PostgresStore:
     """`ports.Store` on one PostgreSQL database, which other processes may use too. Made on, and used from, one loop."""
@@ -328,7 +325,7 @@ class _Task:
                 return self._try(work)
             except postgres_errors.TryAgain:
                 given_up = refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
-                time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - a pause, no secret
+                time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - a pause, no secret
             except _FoundDead:
                 given_up = ports.StoreUnavailable("one connection to PostgreSQL after the other was lost")
         raise given_up
