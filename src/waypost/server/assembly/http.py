@@ -32,7 +32,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         common.store,
         terms=_terms(common),
         limits=settings.limits,
-        older_regions=await common.store.search(lambda tx: tx.regions()),
+        older_regions=await common.store.long_read(lambda tx: tx.regions(), what="the regions of the instances"),
         failures=failures,
         clock=now,
         emit=common.emit,

@@ -335,5 +335,5 @@ class Reception:
         for start in range(0, question.start, PART):
             limit = min(PART, question.start - start)
             kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)
-            yield await self._house.store.search(kept)
+            yield await self._house.store.long_read(kept, what="the octets of a message")
         yield question.raw
