@@ -1,4 +1,4 @@
-"""The AWS edge as an ASGI application: who calls, what is asked, is it done, what is the answer."""
+"""The AWS edge as an ASGI application: authenticate, parse, authorise, run, respond."""
 
 import asyncio
 import random
@@ -30,15 +30,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SERVICE = "connect"
 
 BODY_LIMIT = 256 * 1024
-"""Octets of a request body; the largest valid request here has half of it, and each octet is read before anyone knows
-whether the caller may ask at all."""
+"""Octets of a request body. The largest valid request has half of it, and the body is read before the caller is
+authenticated."""
 
 
 class Api:
     """The ASGI application. One instance serves all requests.
 
-    `older_regions` are those of instances that there were before the server started. They are taken besides those that
-    AWS publishes: servers of before took some that do not exist.
+    `older_regions` are the regions of instances that existed before the server started. They are accepted in addition
+    to those that AWS publishes: earlier versions accepted some that do not exist.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Api:
             return _refusal(error, match)
 
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
-        """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `buckets`."""
+        """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `app.rate_limits`."""
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
             key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
@@ -140,7 +140,7 @@ def _refusal(error: ApiError, match: protocol.Match) -> Response:
 
 
 class _NotProven(ApiError):
-    """Nobody knows who calls, and the answer has to wait for some seconds."""
+    """The caller is not authenticated, and the response has to wait for some seconds."""
 
     def __init__(self, code: str, status: int, message: str, delay: float) -> None:
         super().__init__(code, status, message)
@@ -148,7 +148,7 @@ class _NotProven(ApiError):
 
 
 class _ClientGone(Exception):
-    """The client left before its request was there. There is nobody to answer."""
+    """The client disconnected before its request was complete. There is no one to respond to."""
 
 
 async def _read(scope: Scope, receive: Receive) -> Request:
@@ -182,7 +182,7 @@ def _source(scope: Scope) -> calls.Source:
 
 
 def _request_id() -> str:
-    """A UUID that nobody could mistake for another's; unlike a resource's id it need not be hard to guess."""
+    """A UUID that is unique; unlike a resource's id it need not be hard to guess."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 

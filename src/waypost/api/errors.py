@@ -1,7 +1,7 @@
 """Domain errors as AWS errors, in one table, and the one boundary for everything else.
 
-An operation may only answer the exceptions that its model permits, so each domain error has a list of codes
-in order of preference, and the first that is permitted is used.
+An operation may only return the exceptions that its model permits, so each domain error has a list of codes in order of
+preference, and the first permitted one is used.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
 }
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
-"""All that a caller learns of a failure of ours; the rest is in our log, under the request id."""
+"""All that a caller learns of an internal error; the rest is in the log, under the request id."""
 
 UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 
 
 class ApiError(Exception):
-    """An error answer: AWS's code, the HTTP status, and a message that may be shown."""
+    """An error response: AWS's code, the HTTP status, and a message that may be shown."""
 
     def __init__(self, code: str, status: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -36,7 +36,7 @@ class ApiError(Exception):
 
 
 def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiError:
-    """The answer for a domain error, out of what the operation's model permits (code -> HTTP status)."""
+    """The response for a domain error, from the codes that the operation's model permits (code -> HTTP status)."""
     for code in _CODES[type(error)]:
         if code in permitted:
             return ApiError(code, permitted[code], error.message)
@@ -46,11 +46,11 @@ def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiEr
 
 
 def internal() -> ApiError:
-    """The answer for a failure of ours. It says nothing of the cause."""
+    """The response for an internal error. It does not name the cause."""
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 
 def unavailable(error: Exception) -> ApiError:
-    """The answer while the store cannot be reached, or reads too slowly. SDKs try again on this status."""
+    """The response while the store cannot be reached, or is too slow. SDKs retry on this status."""
     cause = f" {error}" if isinstance(error, TookTooLong) else ""  # the cause of other failures is only logged
     return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

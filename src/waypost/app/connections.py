@@ -1,17 +1,17 @@
-"""How many connections are open, in all and from one address or network: what both edges bound."""
+"""Counts open connections, in all and of each address or network, for the limits of both edges."""
 
 from collections import Counter
 
 from waypost.domain.limits import networks
 
 CROWDED = 0.75
-"""Of all connections in use: from there on, clients have less time."""
+"""The share of connections in use from which clients have less time."""
 
 
 def limit_of_site(total: int, each: int) -> int:
     """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all.
 
-    `total` is how many there may be, `each` how many from one address or /64.
+    `total` is the limit of all connections, `each` that of one address or /64.
     """
     return max(each, (total + 1) // 2)
 
@@ -23,7 +23,7 @@ class OpenConnections:
     """
 
     def __init__(self, total: int, each: int) -> None:
-        """`total` is how many there may be, `each` how many from one address, or one /64 network with IPv6."""
+        """`total` is the limit of all connections, `each` that of one address, or one /64 network with IPv6."""
         self._total = total
         self._each = each
         self._of_site = limit_of_site(total, each)
@@ -34,12 +34,12 @@ class OpenConnections:
 
     @property
     def networks(self) -> int:
-        """From how many addresses, or /64 networks, they are."""
+        """The number of addresses, or /64 networks, that they come from."""
         return len(self._by_network)
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many as there may be."""
+        """Whether the limit of all connections is reached."""
         return self.count >= self._total
 
     @property
@@ -48,7 +48,7 @@ class OpenConnections:
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:
-        """Whether this address has as many as it may have, alone or with its network."""
+        """Whether this address has reached its limit, alone or with its network."""
         found = networks.of(peer)
         if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True
@@ -63,7 +63,7 @@ class OpenConnections:
             self._by_site[found.site] += 1
 
     def remove(self, peer: str) -> None:
-        """Count a connection out that was counted in."""
+        """Count a connection as closed that was counted as opened."""
         found = networks.of(peer)
         self.count -= 1
         _remove(self._by_network, found.host)

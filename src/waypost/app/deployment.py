@@ -1,4 +1,4 @@
-"""What the use cases of mail must know of this deployment: its name, its keys, its routes, and its rules."""
+"""The values of this deployment that the use cases of mail need: its name, its keys, its routes, and its rules."""
 
 import hmac
 from collections.abc import Callable
@@ -17,24 +17,24 @@ def _no_key(_: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What is set, and does not change while the server runs."""
+    """Values that do not change while the server runs."""
 
     hostname: str
     loop_key: bytes
     routes: tuple[Route, ...] = ()
-    """Of the settings file. They come before those that were set by command."""
+    """Of the settings file. They come before those that were added by a command."""
     routes_revision: str = ""
-    """A short name of these; empty if there are none."""
+    """A digest of these routes; empty if there are none."""
     policy: Policy = field(default_factory=Policy)
     bounces: Bounces = Bounces.AUTHENTICATED
     bounces_via: Route | None = None
-    """How notices go to senders that are not ours; None: they are not told."""
+    """The route for notices to senders outside; None: they get none."""
     confirm_outside: bool = False
-    """Whether senders without an email address here are told that their mail has arrived, if they ask for it."""
+    """Whether senders outside get notices of success, if they ask for them."""
     delay_warning: timedelta | None = None
-    """After how long a sender is told that mail is late."""
+    """How long mail may be delayed before its sender gets a notice."""
     srs_domain: str = ""
-    """Where bounces for rewritten senders come back to us, as an A-label; empty: no sender is rewritten."""
+    """The domain of rewritten senders, where their bounces arrive, as an A-label; empty: no sender is rewritten."""
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
     """The secret of a period, for rewritten senders."""
     owner: str = ""
@@ -42,16 +42,16 @@ class Deployment:
     subaddressed: frozenset[str] = frozenset()
     """Domains, as A-labels, where mail for support+x@ is for support@, if there is no support+x@."""
     own_domains: frozenset[str] = frozenset()
-    """Domains that say by SPF that we may send for them, as A-labels: their senders are never rewritten."""
+    """Domains whose SPF record names this server, as A-labels: their senders are never rewritten."""
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
-        """The secrets for mail that was sent on for an email address: a bounce is about its copy, and no other."""
+        """The secrets for the senders of forwarded copies, so that a bounce names exactly one copy."""
         return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
-        """All routes that hold in this transaction, in their order."""
+        """All routes in this transaction, in their order."""
         return (*self.routes, *tx.stored_routes(stored_revision)) if stored_revision else self.routes
 
     def revision(self, stored_revision: str) -> str:
-        """A short name of all the routes that hold; empty if there are none."""
+        """A digest of all routes; empty if there are none."""
         return "-".join(part for part in (self.routes_revision, stored_revision) if part)

@@ -1,4 +1,4 @@
-"""Buckets in this process's memory: how often who did what, and how long a failed signature has to wait."""
+"""Rate limits in this process's memory, and the delay of responses to failed signatures."""
 
 from collections.abc import Hashable
 from datetime import datetime
@@ -6,17 +6,17 @@ from datetime import datetime
 from waypost.domain.limits import networks, rates
 
 MAX_BUCKETS = 10_000
-"""Buckets kept in memory. A full one is as good as none, so those are dropped first, and then the oldest."""
+"""Buckets kept in memory. A full bucket limits nothing, so full ones are dropped first, and then the oldest."""
 
 FAILURES = rates.Rate(per_second=1, burst=20)
-"""Failed signatures from one source, before their answers are held back."""
+"""Failed signatures from one source before responses are delayed."""
 
 LONGEST_DELAY = 5.0
-"""Seconds that the answer to a failed signature is held back, at most."""
+"""The longest delay, in seconds, of the response to a failed signature."""
 
 
 class Buckets:
-    """One bucket for each key, each known by the moment at which it will be full again."""
+    """One bucket for each key, stored as the moment at which it will be full again."""
 
     def __init__(self, rate: rates.Rate, *, patience: float = 0) -> None:
         self._rate = rate
@@ -33,7 +33,7 @@ class Buckets:
         return admission
 
     def wait(self, key: Hashable, now: datetime) -> float:
-        """Seconds until a key's bucket would have the last one that was taken; nothing is taken. None are over: 0."""
+        """Seconds until a key's bucket has room for what was last taken; nothing is taken. None are over: 0."""
         full_at = self._full_at.get(key)
         if full_at is None:  # as nearly always
             return 0.0
@@ -47,11 +47,11 @@ class Buckets:
 
 
 class FailedSignatures:
-    """Holds back the answers to those who fail again and again. A right signature is never held back."""
+    """Delays the responses to sources whose signatures fail again and again. A valid signature is never delayed."""
 
     def __init__(self) -> None:
         self._buckets = Buckets(FAILURES, patience=LONGEST_DELAY)
 
     def delay(self, source: str, now: datetime) -> float:
-        """Count a failure from an IP address; returns the seconds that its answer has to wait."""
+        """Count a failure from an IP address; returns the delay of its response in seconds."""
         return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

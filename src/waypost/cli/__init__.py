@@ -36,7 +36,7 @@ routes.app.command("test")(probe.probe)
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Leave at the end, also on a terminal.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when the demo ends, also on a terminal.")] = False,
 ) -> None:
     """Show the main job with a real server and real clients, step by step."""
     from waypost.cli.commands.demonstration import tell
@@ -46,7 +46,7 @@ def demo(
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", "-V", help="Say which version this is.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         typer.echo(f"waypost {waypost.__version__}")

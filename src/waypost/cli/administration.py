@@ -1,4 +1,4 @@
-"""What commands share that work on the store itself, whether a server is running on it or not."""
+"""Shared by commands that work on the store itself, whether or not a server is running."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-    """What was asked cannot be done. The message says why."""
+    """The command cannot be carried out. The message says why."""
 
 
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
@@ -27,7 +27,7 @@ def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, 
 
 
 def run(task: Coroutine[Any, Any, T]) -> T:
-    """Run something that works on the store. Raises `Refused`."""
+    """Run a coroutine that works on the store. Raises `Refused`."""
     from waypost.server import opening
 
     try:

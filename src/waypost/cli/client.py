@@ -1,4 +1,4 @@
-"""How commands ask a running server."""
+"""The client of a running server, for commands."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DEFAULT_DATA = ROWS["data"].default
 
 LONGEST_WORK = 600.0
-"""Seconds that something may take that is done with many messages."""
+"""Seconds that a request about many messages may take."""
 
 _LONGEST_ERROR = 64 * 1024
 """Octets of an answer that refuses."""
@@ -45,15 +45,15 @@ class ServerRefused(Exception):
 
 
 class NotThere(ServerRefused):
-    """The server has no such thing (HTTP 404)."""
+    """The server has no such resource (HTTP 404)."""
 
 
 class NoServer(Exception):
-    """No server answers, or it fails. It may answer later."""
+    """No server answers, or it fails with HTTP 5xx. It may answer later."""
 
 
 class Client:
-    """The server that runs on a data directory, asked with its own access key."""
+    """The server that runs on a data directory, called with its own access key."""
 
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
@@ -64,12 +64,14 @@ class Client:
         self.key, self.region = profile.key, profile.region
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """Ask the inspection API; what is None is not asked. Raises `ServerRefused`, `NoServer`, as all of these do."""
+        """Send a GET request to the inspection API; parameters that are None are left out. Raises `ServerRefused`,
+        `NoServer`, as all of these do.
+        """
         with self._answer(path, query) as response:
             return json.load(response)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Have something done, which may take a while."""
+        """Send a POST request, which may take a while."""
         octets, kind = json.dumps(body).encode(), "application/json"
         with self._answer(path, {}, octets=octets, kind=kind, seconds=LONGEST_WORK) as response:
             return json.load(response)
@@ -122,7 +124,7 @@ class Client:
 
 
 def path_of(part: str) -> str:
-    """What somebody gave as a part of a path."""
+    """A text that a user gave, quoted for use in a path."""
     return urllib.parse.quote(part, safe="")
 
 

@@ -1,4 +1,4 @@
-"""What all commands have in common for programs: exit codes, and the form of `--json`."""
+"""What all commands share for programs: exit codes, and the form of `--json`."""
 
 import json
 from enum import IntEnum
@@ -19,10 +19,9 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.DONE: "It was done.",
-    Exit.REFUSED: "It was refused, or the answer is no: the server or the store says why; a file or setting cannot be "
-    "used; mail that `explain` is asked about would be refused; a delivery that `routes test` follows did not arrive.",
-    Exit.MISUSED: "The command line cannot be understood: there is no such command, option or argument, or one is "
-    "missing.",
+    Exit.REFUSED: "The server or the store refused, and says why; a file or a setting cannot be used; mail that "
+    "`explain` is asked about would be refused; a delivery that `routes test` follows did not arrive.",
+    Exit.MISUSED: "The command line is wrong: a command, an option or an argument is unknown or missing.",
     Exit.NO_SERVER: "No server can answer: none is running on the data directory, it was killed, or it fails (HTTP "
     "5xx), as while its database is away. The same command may succeed later.",
 }
@@ -49,5 +48,5 @@ JSON: dict[str, tuple[str, ...]] = {
 
 
 def print_json(found: dict[str, Any]) -> None:
-    """Print an answer for programs: one object. Lists in it have names, and moments are in UTC with a Z."""
+    """Print a result for programs: one JSON object. Lists in it have names, and moments are in UTC with a Z."""
     typer.echo(json.dumps(found, indent=2))

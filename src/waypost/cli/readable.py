@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from waypost.domain.mail import charsets
 
 _BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
-"""Elements that begin a line and end one."""
+"""Elements that start and end a line."""
 
 _HIDDEN = frozenset(("script", "style", "template", "title"))
 
@@ -65,7 +65,7 @@ def _printable(text: str) -> str:
 
 
 class _Reader(HTMLParser):
-    """Takes what a browser would show."""
+    """Collects the text that a browser would show."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""What a transport is given to send on, and what it has to give back."""
+"""What a transport gets to send, and the result that it returns."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -15,25 +15,27 @@ from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import forecasts, srs
 
 Octets = Callable[[], AsyncGenerator[bytes, None]]
-"""Gives the author's octets, part by part, from the beginning at each call."""
+"""Yields the author's octets, part by part, from the beginning at each call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """One delivery, made ready for its route. It has one recipient, so whatever a peer says is about that one."""
+    """One delivery, made ready for its route. It has one recipient, so every reply of a peer is about that
+    recipient.
+    """
 
     delivery: Delivery
     message: Message
     return_path: str
-    """The sender as the peer hears of it, perhaps rewritten; empty for the null sender."""
+    """The sender as the peer sees it, perhaps rewritten; empty for the null sender."""
     header: bytes
-    """Our trace lines as they stand before the author's octets."""
+    """The trace lines before the author's octets."""
     octets: Octets
     notify: tuple[str, ...] = ()
     ret: str = ""
     envid: str = ""
     orcpt: str = ""
-    """What is passed on of the sender's wishes (RFC 3461), to peers that know of such."""
+    """The DSN parameters (RFC 3461) that are passed on, to peers that offer DSN."""
 
     @property
     def recipient(self) -> str:
@@ -42,11 +44,11 @@ class Parcel:
 
     @property
     def size(self) -> int:
-        """Octets that the peer gets."""
+        """The number of octets that the peer gets."""
         return len(self.header) + self.message.size
 
     def reading(self) -> aclosing[AsyncGenerator[bytes, None]]:
-        """The author's octets, from the beginning. What reads them ends with the block."""
+        """The author's octets, from the beginning. Reading ends with the block."""
         return aclosing(self.octets())
 
     @property
@@ -78,7 +80,7 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
 
 
 def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
-    """The sender, rewritten (SRS) where mail leaves for others who would ask its domain whether we may send for it."""
+    """The sender, rewritten (SRS) where mail goes to servers that would check SPF of the sender's domain."""
     message = ready.claimed.message
     sender = message.envelope.sender
     rewritten = forecasts.rewriting(
@@ -93,11 +95,12 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
 def _wishes(
     delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
 ) -> tuple[tuple[str, ...], str]:
-    """What the sender wants to hear, for the next server. It is asked for no notice that we would not send ourselves.
+    """The DSN parameters for the next server. It is asked for no notice that this server would not send.
 
-    Of a forwarded copy nobody is told that it has arrived: with one at the alias and one at the primary there is no
-    single success (RFC 3461 section 5.2.7.2). What comes back to a rewritten sender comes to us, so success is told by
-    us; and where a forwarded copy has its author's sender, the next server is not to write to them, naming the primary.
+    The delivery of a forwarded copy is never reported: with one copy at the alias and one at the primary there is no
+    single success (RFC 3461 section 5.2.7.2). Mail to a rewritten sender arrives here, so this server reports success;
+    and where a forwarded copy keeps its author's sender, the next server must not send them a notice that names the
+    primary.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""
@@ -112,9 +115,9 @@ class Transport(Protocol):
     """Carries parcels to one kind of destination."""
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Try once. Whatever the peer does is in the result; nothing is raised for it."""
+        """Try once. Whatever the peer does is in the result; it raises nothing."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections that are kept for later."""
+        """Close the connections that are kept for later."""
         ...

@@ -44,7 +44,7 @@ _WITH_V4 = (
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is public. What is no IP address is not."""
+    """Whether an IP address is public. A text that is not an IP address is not public."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Deliveries by HTTP POST: what we know of them as JSON, and the message, in one signed form.
+"""Deliveries by HTTP POST: their metadata as JSON, and the message, in one signed form.
 
 `docs/how-to/webhooks.md` says what a receiver gets. Each attempt at a delivery has the same body, and a timestamp and
 signature of its own.
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
 SAID_LIMIT = 64 * 1024
-"""Octets that are read of what a receiver answers to one message. Then the connection is closed; a status that was in
+"""Octets that are read of a receiver's response to one message. Then the connection is closed; a status that was in
 these octets counts."""
 
 ANSWER_LIMIT = 4 * 1024
-"""Octets of an answer's body that are read. Its first line is shown to people, and the rest to nobody."""
+"""Octets of a response's body that are read. Only its first line is shown."""
 
 TEXT_LIMIT = 200
 """Characters of that line."""
@@ -51,19 +51,21 @@ class Timeouts:
     """Seconds."""
 
     connect: float = 30.0
-    """To find the host, connect and speak TLS."""
+    """Seconds to resolve the host, connect and complete the TLS handshake."""
     part: float = 180.0
-    """Until another part of the message has been taken."""
+    """Seconds until the receiver has taken another part of the message."""
     answer: float = 60.0
-    """For all of the answer, after all has been sent."""
+    """Seconds for the whole response, after all has been sent."""
 
 
 class Forbidden(OSError):
-    """The host has an address that is not public. As others that fail, it is passed over if the host has a good one."""
+    """The host has an address that is not public. Like an address that fails, it is skipped if the host has another
+    one.
+    """
 
 
 class WebhookTransport:
-    """Carries parcels to webhooks. Nobody is followed elsewhere: a redirect is an answer like any other."""
+    """Carries parcels to webhooks. Redirects are not followed: they are responses like any other."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class WebhookTransport:
         tls: ssl.SSLContext | None = None,
         resolver: "AbstractResolver | None" = None,
     ) -> None:
-        """`tls` says whom to trust, and `resolver` where hosts are: by default what the system says."""
+        """`tls` has the trusted authorities, and `resolver` finds hosts; both default to the system's."""
         self._timeouts = timeouts or Timeouts()
         self._tls = tls
         self._resolver = resolver
@@ -110,7 +112,9 @@ class WebhookTransport:
             response.close()  # which keeps the connection if all has been said
 
     def _session(self, *, is_private_allowed: bool) -> "aiohttp.ClientSession":
-        """Connections that were opened where private addresses are allowed are not used by those who must not."""
+        """Connections that were opened where private addresses are allowed are never used by routes that forbid
+        them.
+        """
         if is_private_allowed not in self._sessions:
             import aiohttp  # noqa: PLC0415 - it takes memory, and few routes need it
 
@@ -136,19 +140,19 @@ class WebhookTransport:
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]")
-"""The status line of an interim answer (RFC 9110 section 15.2), behind which another answer comes."""
+"""The status line of an interim response (RFC 9110 section 15.2), after which another response follows."""
 
 
 class _Heads:
-    """Finds where the heads of one answer end: those of the interim answers, and the one of the answer itself."""
+    """Finds where the heads of one response end: those of interim responses, and that of the final response."""
 
     def __init__(self) -> None:
         self._head = bytearray()
         self.is_over = False
-        """Whether the answer itself has begun, so that all that comes belongs to its body."""
+        """Whether the final response has begun, so that all further octets belong to its body."""
 
     def cut(self, octets: bytes) -> tuple[bytes, bytes]:
-        """These octets up to the end of a head, and those behind it."""
+        """These octets up to the end of a head, and those after it."""
         before = len(self._head)
         self._head += octets
         end = _END_OF_HEAD.search(self._head, max(0, before - 2))
@@ -162,13 +166,13 @@ class _Heads:
 
 @lru_cache(maxsize=1)
 def _bounded() -> "type[ResponseHandler]":
-    """A connection on which no more than `SAID_LIMIT` octets of an answer are read.
+    """A connection on which at most `SAID_LIMIT` octets of a response are read.
 
-    The parser of aiohttp forgets an answer if there is a mistake behind it in the same octets, as in the body's chunks.
-    So it is given each head by itself. There may be any number of interim answers; they count as well.
+    The parser of aiohttp drops a response if an error follows it in the same octets, as in the body's chunks. So it is
+    given each head by itself. Interim responses may be any number; they count as well.
 
-    Octets behind an answer end the connection. aiohttp keeps it for the next request, and would take them for the
-    answer to that.
+    Octets after a response end the connection: aiohttp would keep it, and take them for the response to the next
+    request.
     """
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
 
@@ -207,19 +211,19 @@ def _bounded() -> "type[ResponseHandler]":
 
 
 def _is_complete(payload: "StreamReader | None") -> bool:
-    """Whether all of an answer's body has come."""
+    """Whether the whole body of a response has come."""
     return payload is not None and payload.is_eof()
 
 
 def _end(connection: "ResponseHandler") -> None:
-    """Close the connection. What is read of the answer stays."""
+    """Close the connection. What was read of the response is kept."""
     connection.force_close()
     if connection.transport:
         connection.transport.abort()
 
 
 def _end_incomplete(payload: "StreamReader | None") -> None:
-    """Tell who reads a body that it is over: where aiohttp has found a mistake behind the head, it tells nobody."""
+    """End the reading of a body: where aiohttp found an error after the head, it does not end it."""
     if payload is not None and not payload.is_eof() and payload.exception() is None:
         payload.set_exception(ConnectionError("the connection was lost before the answer was complete"))
 
@@ -227,9 +231,9 @@ def _end_incomplete(payload: "StreamReader | None") -> None:
 def _public_socket(
     found: tuple[socket.AddressFamily | int, socket.SocketKind | int, int, str, tuple[Any, ...]],
 ) -> socket.socket:
-    """A socket for an address that is about to be connected to, however it was written and whoever named it.
+    """A socket for an address that is about to be connected to, however it was written and wherever it came from.
 
-    Here is the one place where a name that leads elsewhere each time it is asked for cannot deceive us.
+    This is the one place where a name that resolves differently each time cannot bypass the check.
     """
     family, kind, protocol, _, address = found
     if not is_public(address[0]):
@@ -239,28 +243,28 @@ def _public_socket(
 
 @dataclass(slots=True)
 class _Progress:
-    """How far an attempt has come, and until when the next step must have been made."""
+    """The stage of an attempt, and the deadline of its next step."""
 
     form: "_Form"
     timeouts: Timeouts
     limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     headers: dict[str, str] = field(default_factory=dict)
-    """Of the request; none until the message was read and signed."""
+    """The headers of the request; none until the message was read and signed."""
     stage: Stage = Stage.CONNECT
     error: Exception | None = None
-    """What kept us from reading our own message."""
+    """The error that prevented reading the stored message."""
     code: int | None = None
-    """The status. As soon as it is there it counts, whatever becomes of the rest of the answer."""
+    """The status. It counts as soon as it is received, whatever happens to the rest of the response."""
     reason: str = ""
     answer: bytes = b""
     """The beginning of its body."""
 
     def wait(self, seconds: float) -> None:
-        """The next step has so much time."""
+        """Set the time of the next step."""
         self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def octets(self) -> AsyncIterator[bytes]:
-        """The form, for who writes it to the connection and comes back when there is room for more."""
+        """The form, part by part, as the connection has room for it."""
         self.stage = Stage.BODY
         try:
             async for part in self.form.but_its_end():
@@ -305,7 +309,7 @@ class _Form:
             raise ValueError(f"{size} octets were read of a message of {self._parcel.message.size}")
 
     async def signed_headers(self, now: int) -> dict[str, str]:
-        """What says whose it is, and that it is ours. Reads the message once."""
+        """The headers that identify the delivery and sign it. Reads the message once."""
         mac = hmac.new(self._secret, f"{now}.".encode(), sha256)
         async for part in self.but_its_end():
             mac.update(part)
@@ -320,7 +324,7 @@ class _Form:
 
 
 def _metadata(parcel: Parcel) -> dict[str, Any]:
-    """What is the same at each attempt."""
+    """The part of the body that is the same at each attempt."""
     delivery, message = parcel.delivery, parcel.message
     return {
         "delivery_id": delivery.id,
@@ -365,7 +369,7 @@ def _what_happened(progress: _Progress, error: Exception) -> tuple[Stage, Troubl
 
 
 def _readable(text: str) -> str:
-    """One line of a few words, whatever a stranger said."""
+    """A short line, whatever the receiver sent."""
     line = " ".join(text.split())[:TEXT_LIMIT]
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 

@@ -1,4 +1,4 @@
-"""Everything that can be refused, as one small closed tree.
+"""Every reason for a refusal, as one small closed tree of errors.
 
     WaypostError                a refusal with a sentence that may be shown to the caller
     ├── Invalid                 a value breaks a rule; names the value
@@ -12,8 +12,8 @@
     ├── RecipientsChanged       a recipient vanished between RCPT and the end of DATA; worth a retry
     └── MailLoop                a message that has been here too often
 
-Each edge (`api/errors.py`, `smtp/errors.py`) has one table from these classes to its own codes. Anything
-that is not a `WaypostError` is our fault, and no edge shows its text to anyone.
+Each edge (`api/errors.py`, `smtp/errors.py`) has one table from these classes to its own codes. Any other exception is
+an internal error, and no edge shows its text to a client.
 """
 
 
@@ -50,11 +50,11 @@ class TokenReused(WaypostError):
 
 
 class QuotaExceeded(WaypostError):
-    """There are as many resources of this kind as there may be. The message names the quota."""
+    """The quota of resources of this kind is reached. The message names the quota."""
 
 
 class UnknownRecipient(WaypostError):
-    """Nobody here has the address that the mail is for."""
+    """No email address here is the recipient's."""
 
 
 class RecipientsChanged(WaypostError):

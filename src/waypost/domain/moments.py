@@ -1,4 +1,4 @@
-"""How a moment is written."""
+"""Writes moments as text."""
 
 from datetime import datetime
 

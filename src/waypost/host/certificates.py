@@ -1,4 +1,4 @@
-"""A self-signed certificate for development, made in the data directory and made anew before it expires."""
+"""A self-signed certificate for development, made in the data directory and replaced before it expires."""
 
 import ipaddress
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 VALID = timedelta(days=397)
-"""How long a certificate is good."""
+"""How long a certificate is valid."""
 
 RENEWED_BEFORE = timedelta(days=30)
 """How long before its end a start makes a new one."""
@@ -44,7 +44,7 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
 
 
 def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
-    """Whether there is a certificate for this name, good now and for a while, with its key."""
+    """Whether there is a certificate for this name, valid now and for a while, with its key."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)

@@ -1,10 +1,12 @@
-"""The time: the real one, or a virtual one that can be moved on, so that a test sees the fifth day of retries today."""
+"""The clock: the real one, or a virtual one that can be advanced, so that a test sees the fifth day of retries
+today.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 LONGEST_STEP = timedelta(hours=6)
-"""Time is moved on from one thing that is due to the next, and at most by this."""
+"""The clock advances from one due event to the next, and at most by this."""
 
 
 def now() -> datetime:
@@ -14,19 +16,19 @@ def now() -> datetime:
 
 
 class VirtualClock:
-    """Runs as the real one does, and can be moved on. It governs mail; signatures of calls go by the real one."""
+    """It runs as the real one does, and can be advanced. It governs mail; signatures of calls use the real one."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        """The moment that it is here."""
+        """The present moment of this clock."""
         return now() + self._ahead
 
     async def advance(self, by: timedelta, rest: Callable[[], Awaitable[datetime | None]]) -> datetime:
-        """Move the time on, and let everything that becomes due on the way happen when it is due.
+        """Advance the clock, and let everything that becomes due on the way happen at its time.
 
-        `rest` waits until there is nothing to do at that moment, and says when there is something next.
+        `rest` waits until there is nothing to do at that moment, and returns when something is due next.
         """
         until = self() + by
         while True:

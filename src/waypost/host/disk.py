@@ -1,4 +1,6 @@
-"""The disk guard: before the disk is full, mail is refused for a while, so that what is here can still be worked on."""
+"""The disk guard: before the disk is full, the server refuses mail for a while, so that stored mail can still be
+delivered.
+"""
 
 import shutil
 import time
@@ -9,13 +11,14 @@ from waypost.app.ports import StoreUnavailable
 from waypost.observe import events
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at the disk. What comes in meanwhile has room in the reserve."""
+"""Seconds between two checks of the disk. Mail that arrives meanwhile has room in the reserve."""
 
 FREED_AT = 1.05
-"""Of what is full: with so much free it is so no more. Else a few octets would turn mail on and off."""
+"""A full disk counts as free again with this many times the reserve free. Otherwise a few octets would turn mail on and
+off."""
 
 BARE_SHARE = 4
-"""One in so many of the reserve must be free on the disk itself, for what a database writes ahead."""
+"""This part of the reserve must be free on the disk itself, for the write-ahead log of the database."""
 
 
 def free_octets(directory: Path) -> int:
@@ -47,7 +50,7 @@ class DiskGuard:
         self._is_full = False
 
     def is_full(self) -> bool:
-        """Whether mail should not be taken now. Asked often, it looks seldom."""
+        """Whether mail should not be taken now. It checks the disk once in a while, however often it is called."""
         now = self._clock()
         if now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now

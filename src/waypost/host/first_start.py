@@ -1,7 +1,7 @@
-"""Whether the database of a data directory may be made, because this is its first start, or was lost.
+"""Decides whether the database of a data directory may be created, because this is the first start, or was lost.
 
-A server on an empty database refuses all mail, so none is made where a server has had one. Some files are written only
-when the database is there, and show that: so a first start that was killed can be repeated.
+A server on an empty database refuses all mail, so none is created where a server has had one. Some files are written
+only after the database exists, and prove that: so a first start that was killed can be repeated.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from waypost.host.data_directory import OWN_CREDENTIALS, DataDirectory, DataDire
 
 
 def may_make_database(directory: DataDirectory, database: str) -> bool:
-    """Whether the database may be made, if it is not there.
+    """Whether the database may be created, if it does not exist.
 
     `database` is the URL of the PostgreSQL database, or "" for the file of the directory. Raises `DataDirectoryError`
     if that file was lost, or a part of it.
@@ -26,7 +26,7 @@ def may_make_database(directory: DataDirectory, database: str) -> bool:
 
 
 def signs_of_database(directory: DataDirectory) -> list[Path]:
-    """The files that show that a server has had a database here. Raises `DataDirectoryError`."""
+    """The files that prove that a server has had a database here. Raises `DataDirectoryError`."""
     try:
         signs = [file for file in (directory.elsewhere, directory.lock) if _size(file)]
         return [*signs, directory.credentials] if _is_own(directory.credentials) else signs
@@ -35,7 +35,7 @@ def signs_of_database(directory: DataDirectory) -> list[Path]:
 
 
 def lost(directory: DataDirectory, what: str, database: str) -> DataDirectoryError:
-    """The refusal to start on a database of which nothing is left. `what` names it and says so."""
+    """The refusal to start without the database that existed. `what` names it and says so."""
     signs = signs_of_database(directory)
     others = ", or name the database that has its data" if database else ""
     hint = "" if database else " If the data is in PostgreSQL, name the database with --database."

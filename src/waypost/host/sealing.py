@@ -1,4 +1,4 @@
-"""Access keys as they are made, and the seal that keeps their secrets from whoever reads the database."""
+"""Makes access keys, and seals their secrets, so that the database alone does not reveal them."""
 
 import secrets
 import string
@@ -20,14 +20,16 @@ class SealBroken(Exception):
 
 
 class Keyring:
-    """Seals and unseals secrets by AES-256-GCM. What a secret is of is bound to it, so that none can be swapped."""
+    """Seals and unseals secrets by AES-256-GCM. Each sealed secret is bound to its access key, so that none can be
+    swapped.
+    """
 
     def __init__(self, key: bytes) -> None:
         """`key` has 32 octets."""
         self._cipher = AESGCM(key)
 
     def seal(self, secret: str, of: str) -> bytes:
-        """What may be written to disk."""
+        """The sealed form, which may be written to disk."""
         nonce = secrets.token_bytes(_NONCE_OCTETS)
         return nonce + self._cipher.encrypt(nonce, secret.encode(), of.encode())
 
@@ -50,7 +52,7 @@ def new_access_key(
     policy: str | None = None,
     lifetime: timedelta | None = None,
 ) -> tuple[AccessKey, str | None]:
-    """A new access key, and the session token that one with a lifetime has. Without a policy it may do everything."""
+    """A new access key; one with a lifetime has a session token. Without a policy it allows everything."""
     token = _random(_LETTERS, 64) if lifetime else None
     key = AccessKey(
         # The letters that AWS uses, so that tools which look for leaked keys find these too.

@@ -1,1 +1,3 @@
-"""Who really sent a message: SPF, DKIM and DMARC, checked in a process of their own, which hostile mail may break."""
+"""Sender authentication: SPF, DKIM and DMARC, checked in a separate process, so that hostile mail cannot harm the
+server.
+"""

@@ -1,7 +1,7 @@
 """The hash of a message's body for DKIM (RFC 6376 section 3.4), piece by piece.
 
-The library would make several copies of the body, and is slow on runs of white space that a hostile sender may choose;
-this takes a time proportional to the size, and no memory.
+The library would copy the body several times, and is slow on long runs of white space, which a hostile sender may send;
+this takes linear time, and constant memory.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ _PIECE = 64 * 1024
 
 
 def body_hash(pieces: Iterable[memoryview], *, relaxed: bool, length: int | None) -> tuple[bytes, int]:
-    """SHA-256 of the first `length` octets of the canonical body (all of it: None), and how many octets it has."""
+    """SHA-256 of the first `length` octets of the canonical body (None: of all), and the size of that body."""
     digest = hashlib.sha256()
     size = 0
     for piece in _canonical(pieces, relaxed=relaxed):

@@ -1,4 +1,6 @@
-"""Checks messages without ever failing, and without ever taking long: what is not known in time is said to be so."""
+"""Checks messages. It never fails and never takes longer than its limits: what is not known in time is reported as
+unknown.
+"""
 
 import asyncio
 import time
@@ -17,13 +19,13 @@ LIMIT = 5.0
 """Seconds that a check takes at most."""
 
 LARGE = 1024 * 1024
-"""Octets from which on a message needs room besides its place."""
+"""A message with more octets than this also needs room in the memory for large messages."""
 
 ROOM = 96 * 1024 * 1024
-"""Octets of all large messages that are checked at the same time: for the sake of memory."""
+"""Octets of all large messages that are checked at the same time, which bounds the memory."""
 
 SILENT_IN_A_ROW = 3
-"""Messages with nothing but time-outs after which the DNS may not work."""
+"""After this many messages with nothing but timeouts, the DNS is probed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +34,16 @@ class Limits:
 
     check: float = LIMIT
     wait: float = LIMIT
-    """Until a check can begin. It takes nothing from the time of the check: that others came first says nothing of a
-    message."""
+    """Until a check can begin. Waiting does not shorten the time of the check."""
     margin: float = 0.3
-    """What is left of a check when the worker has to have answered."""
+    """The time of a check that is left when the worker must have answered."""
     silence: float = 10.0
-    """A worker that owes answers and gives none for so long is killed."""
+    """A worker with open checks that gives no answer for this long is killed."""
     probe: float = 2.0
     probe_again: float = 60.0
-    """Between two probes while the DNS does not work."""
+    """The pause between two probes while the DNS does not work."""
     backoff: float = 1.0
-    """After a worker that has given no answer at all; each time twice as long, up to `backoff_limit`."""
+    """The pause after a worker that ended without an answer; it doubles each time, up to `backoff_limit`."""
     backoff_limit: float = 60.0
 
 
@@ -90,11 +91,11 @@ class Checker:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to find out whether the DNS works. Returns at once; until it is known, messages wait."""
+        """Start to probe the DNS. Returns at once; until it is known, messages wait."""
         self._watching = self._start_task(self._watch)
 
     async def stop(self) -> None:
-        """End the worker. Checks that are under way are broken off."""
+        """End the worker. Running checks are cancelled."""
         if self._watching:
             self._watching.cancel()
             await asyncio.wait([self._watching])
@@ -106,7 +107,7 @@ class Checker:
                     await (await worker).stop()
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
-        """The verdicts on a message of this size, or why there are none.
+        """The verdicts on a message of this size, or the reason why there are none.
 
         Never raises, and never takes more than the limits to wait and to check.
         """
@@ -122,7 +123,9 @@ class Checker:
                     await close()
 
     async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
-        """Wait until a check can begin; why it cannot, if so. What it needs is held as long as the stack."""
+        """Wait until a check can begin. Returns the reason if it cannot. Its place and room are held until the stack is
+        closed.
+        """
         holders = shares.of_address(claim.peer)
         reason = Reason.NO_PLACE
         try:
@@ -183,7 +186,7 @@ class Checker:
         return await asyncio.shield(self._worker)
 
     def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
-        """A worker that has done something may be replaced at once; one that has not, only after a while."""
+        """A worker that gave an answer is replaced at once; one that gave none, only after a pause."""
         if worker.exception() is None and worker.result().answered:
             self._failures = 0
             return
@@ -197,7 +200,7 @@ class Checker:
         return await WorkerProcess.start(self._resolvers, self._limits.silence)
 
     async def _watch(self) -> None:
-        """Know whether the DNS works: by asking while it does not, by what messages tell while it does."""
+        """Keep track of whether the DNS works: by probes while it does not, by the results of checks while it does."""
         while True:
             works = await self._probe()
             if works:

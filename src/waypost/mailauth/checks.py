@@ -9,11 +9,11 @@ from waypost.mailauth import dkim_check, message, spf_check
 from waypost.mailauth.resolver import NotAnswered, Questions, Resolver
 
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
-"""When SPF, and when DKIM, has to be finished, so that a silent server of one cannot hold up all."""
+"""When SPF, and when DKIM, must be finished, so that a silent server for one check does not delay the others."""
 
 
 def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: float) -> tuple[Verdicts, bool]:
-    """The verdicts on this message, and whether the DNS was asked and nobody said anything."""
+    """The verdicts on this message, and whether every DNS query for it timed out."""
     questions = Questions(resolver, seconds)
     questions.use(SPF_SHARE)
     spf = spf_check.check(claim, questions)
@@ -25,7 +25,9 @@ def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: fl
 
 
 def _dmarc(authors: Authors, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
-    """The verdict on each domain in From; they share the time, so that a silent server of one does not use up all."""
+    """The verdict on each domain in From. They share the time, so that a silent server of one domain does not use up
+    all of it.
+    """
     verdicts = []
     domains = authors.domains if authors.naming is not Naming.TOO_MANY else ()
     for place, domain in enumerate(domains, 1):
@@ -35,7 +37,7 @@ def _dmarc(authors: Authors, spf: Spf, dkim: Sequence[Dkim], questions: Question
 
 
 def _dmarc_of(domain: str, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
-    """The rules decide; the names that they want to know are asked for here."""
+    """The rules decide; this function looks up the names that they need."""
     decision = authentication.decide([domain], spf, dkim)
     try:
         name = next(decision)

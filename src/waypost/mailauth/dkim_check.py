@@ -1,4 +1,4 @@
-"""DKIM (RFC 6376): each signature verified by the library, after what it does not check, and within limits."""
+"""DKIM (RFC 6376): the library verifies each signature, after checks that it lacks, and within limits."""
 
 import base64
 import binascii
@@ -30,7 +30,7 @@ FIELDS_LIMIT = 1_000
 SIGNATURE_LIMIT = 8 * 1024
 SIGNED_FIELDS_LIMIT = 200
 SIGNED_OCTETS_LIMIT = 64 * 1024
-"""Octets of the fields that one signature signs: white space in them is looked at one by one, for each signature."""
+"""Octets of the fields that one signature signs: the library reads each octet of them, for each signature."""
 KEY_LIMIT = 4 * 1024
 EXPONENT_BITS = 32
 
@@ -50,7 +50,7 @@ class _Not(Exception):
 
 @dataclass(slots=True)
 class _Signature:
-    """What is known of one signature, also if it is broken."""
+    """The parts of one signature that can be read, even if it is invalid."""
 
     index: int
     value: bytes
@@ -143,7 +143,7 @@ def _verify(
 
 
 def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
-    """The library's regular expressions take a time that grows with the square of some of these."""
+    """For some of these the library's regular expressions take quadratic time."""
     if len(fields) > FIELDS_LIMIT or sum(len(name) + len(value) for name, value in fields) > HEADER_LIMIT:
         raise _Not(Outcome.POLICY, "the header is too large")
     if len(value) > SIGNATURE_LIMIT or max(map(len, _SPACES.findall(value)), default=0) >= _LONG_SPACE:
@@ -151,7 +151,7 @@ def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
 
 
 def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
-    """The fields that a signature signs, which the library would look for from the last one up (section 5.4.2).
+    """The fields that a signature signs, from the last one up, as the library would look for them (section 5.4.2).
 
     It hashes one more From than is signed, so that none can be added; and it would canonicalise all fields.
     """
@@ -210,7 +210,7 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
 
 
 def _parts(value: bytes) -> list[bytes]:
-    """The words of a tag that is a list (section 3.6.1)."""
+    """The elements of a tag that is a list (section 3.6.1)."""
     return [part.strip() for part in value.split(b":")]
 
 

@@ -1,4 +1,4 @@
-"""A message as the checks see it: its header fields, the domains in From, and its body in the pieces it came in."""
+"""A message as the checks see it: its header fields, the domains in From, and its body in pieces."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from waypost.domain.mailauth import from_header
 from waypost.domain.mailauth.from_header import Authors, Naming
 
 LINES_LIMIT = 5_000
-"""Lines of a header that are looked at. SMTP refuses a header with more; but it takes a line that is no field for the
-end of the header, and here the lines behind that count too, because some readers show them."""
+"""Lines of a header that are read. SMTP refuses a header with more; but it takes a line that is no field for the end of
+the header, and here the lines behind that count too, because some readers show them."""
 
 _END = b"\r\n\r\n"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+[ \t\r\n]*):")
@@ -63,15 +63,15 @@ def _fields(all_lines: list[bytes]) -> Iterator[Field]:
 
 
 def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
-    """The values of all fields of a name, given in lower case."""
+    """The values of all fields with this name, which is in lower case."""
     return [value for spelled, value in fields if spelled.rstrip().lower() == name]
 
 
 def author_domains(message: Message) -> Authors:
-    """The domains that From names, as `domain.authors` reads them.
+    """The domains that From names, as `from_header` reads them.
 
     A From after a bare CR or LF counts too, because readers see it: a message with BODY=BINARYMIME may have one. Where
-    the header does not end, it may have any From, and counts as one that names too many.
+    the header does not end, From may name any domain, so it counts as one that names too many.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

@@ -1,4 +1,4 @@
-"""Who holds how much of what the checks have: of messages at once, of octets, of questions that nobody answers."""
+"""Places for checks, and fair shares of them: of messages at once, of octets, of unanswered DNS queries."""
 
 import asyncio
 from collections import Counter, deque
@@ -9,21 +9,21 @@ from waypost.domain.limits import shares
 from waypost.domain.limits.shares import Share
 
 AT_ONCE = 32
-"""Messages that are checked at the same time: each waits for the DNS most of its time."""
+"""Messages that are checked at the same time: most of the time a check waits for the DNS."""
 
 WAITING = 128
-"""Messages that wait for a place at most; of one network, as `domain.shares` has it."""
+"""The most messages that wait for a place; each network has a share of them (`domain.limits.shares`)."""
 
 
 class Ledger:
-    """Who holds how much of a number of places. It has no lock of its own."""
+    """Holders of places, and how many each holds. It has no lock of its own."""
 
     def __init__(self, total: int) -> None:
         self.free = total
         self._held: Counter[str] = Counter()
 
     def allows(self, holders: Sequence[Share], amount: int = 1) -> bool:
-        """Whether so much more may be held for these."""
+        """Whether these holders may hold this much more."""
         return shares.allows(holders, amount, free=self.free, held_by=self._held.__getitem__)
 
     def take(self, holders: Sequence[Share], amount: int = 1) -> None:
@@ -42,7 +42,7 @@ class Ledger:
 
 
 class NoPlace(Exception):
-    """So many wait already. `is_own_share`: of this network, not of all."""
+    """So many wait already. `is_own_share`: the network's own share is full, not all places."""
 
     def __init__(self, *, is_own_share: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class NoPlace(Exception):
 class Places:
     """Places for work, given out on one event loop: at once if there are some, and otherwise in turn.
 
-    Whoever has used up his share waits, and those behind him do not.
+    A holder that has used up its share waits; those behind it do not.
     """
 
     def __init__(self, total: int, *, waiting: int = WAITING) -> None:
@@ -67,7 +67,7 @@ class Places:
 
     @asynccontextmanager
     async def of(self, holders: Sequence[Share], amount: int = 1) -> AsyncIterator[None]:
-        """Hold so many places. Raises `NoPlace` if too many wait already; who waits may be cancelled."""
+        """Hold so many places. Raises `NoPlace` if too many wait already. Waiting can be cancelled."""
         await self._get(holders, amount)
         try:
             yield
@@ -98,7 +98,7 @@ class Places:
             self._waiting.give_back(holders)
 
     def _hand_on(self) -> None:
-        """Give what is free to those who wait, the first first, but for those whose share is used up."""
+        """Give free places to those that wait, in order, except to holders whose share is used up."""
         if not self._places.free:
             return
         for entry in list(self._queue):

@@ -14,7 +14,8 @@ from waypost.domain.mailauth.verdicts import Claim, Verdicts
 from waypost.mailauth import wire
 
 ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
-"""What the worker is told of our environment, where the master key and the password of the database may be."""
+"""The variables of the environment that the worker gets: others may hold the master key or the password of the
+database."""
 
 
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
@@ -35,7 +36,7 @@ class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
         self.pid = process.pid
         self.answered = False
-        """It has given an answer at least once."""
+        """It has answered at least once."""
         self._process = process
         self._patience = patience
         self.is_alive = True
@@ -109,7 +110,7 @@ class WorkerProcess:
         return bool(answer["works"])
 
     async def stop(self) -> None:
-        """Kill it, if it has not ended yet: it has nothing to lose."""
+        """Kill it, if it has not ended yet. It holds no state."""
         if self.is_alive:
             self._kill()
         await asyncio.wait([self._listening])
@@ -140,7 +141,7 @@ class WorkerProcess:
                 raise WorkerDied from None
 
     async def _listen(self) -> None:
-        """Give each answer to whom it is owed, until the worker ends, or is silent for too long."""
+        """Pass each answer to the check that waits for it, until the worker ends, or is silent for too long."""
         reading = asyncio.create_task(self._read())
         try:
             while True:
@@ -171,7 +172,9 @@ class WorkerProcess:
             reading.cancel()
 
     async def _end(self, *, by_itself: bool) -> None:
-        """Wait until it has ended. To kill what ends just now would confuse asyncio, which wants to see it end."""
+        """Wait until it has ended. Killing a process that is just ending would confuse asyncio, which waits for its
+        end.
+        """
         if by_itself:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

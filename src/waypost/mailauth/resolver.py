@@ -1,4 +1,4 @@
-"""Asking the DNS, within limits: a time for each question and for all of a message, and a cache of bounded size."""
+"""DNS queries within limits: a time for each query and for all of a message, and a cache of bounded size."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ from waypost.mailauth.places import AT_ONCE, Ledger
 from waypost.net import dns_answers
 
 TRY_LIMIT = 1.0
-"""Seconds until a question is repeated."""
+"""Seconds until a query is repeated."""
 
 TRIES = 3
 
@@ -44,7 +44,7 @@ _TOO_MANY = "too many questions about this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """Nobody can say now. `silent` if no server said anything at all; `is_ours` if we did not ask to the end."""
+    """Nobody can say now. `silent`: no server answered; `is_ours`: this server stopped before an answer could come."""
 
     def __init__(self, reason: str, *, silent: bool = False, is_ours: bool = False) -> None:
         super().__init__(reason)
@@ -54,30 +54,30 @@ class NotAnswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The records of a name, and whether there is such a name at all."""
+    """The records of a name, and whether the name exists."""
 
     records: tuple[Any, ...]
     exists: bool
 
 
 class Unanswered:
-    """The questions that nobody has answered for `TRY_LIMIT`, by domain. Each of them holds up a thread.
+    """The queries that no server has answered for `TRY_LIMIT`, by domain. Each of them occupies a thread.
 
-    A domain whose servers are silent may hold up a share of the threads. What is over that is given up at once, so that
-    the threads are there for others, however many messages name that domain. For a while after it was silent, it is
-    asked one question at a time, which finds out whether it answers again.
+    A domain whose servers are silent may occupy a share of the threads. Further queries for it fail at once, so that
+    the other threads stay free, however many messages name that domain. For a while after that, the domain gets one
+    query at a time, which finds out whether it answers again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
         self._ledger = Ledger(threads)
         self._silent_until: dict[str, float] = {}
         self._looking: set[str] = set()
-        """Silent domains of which somebody finds out whether they answer again."""
+        """Silent domains that one query is testing again."""
         self._lock = threading.Lock()
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
-        """Ask a question about a name. Raises `NotAnswered` if it is not to be asked now."""
+        """Ask a question about a name. Raises `NotAnswered` if the name must not be asked now."""
         owner = shares.owner_of(name)
         with self._lock:
             is_silent = self._silent_until.get(owner, 0) > time.monotonic()
@@ -94,7 +94,7 @@ class Unanswered:
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
-        """Count a question that was not answered for so long. Raises `NotAnswered` if there are too many."""
+        """Count a query that had no answer within its time. Raises `NotAnswered` if there are too many."""
         holders = shares.of_domain(name)
         with self._lock:
             owner = shares.owner_of(name)
@@ -112,7 +112,7 @@ class Unanswered:
                 self._ledger.give_back(holders)
 
     def answered(self, name: str) -> None:
-        """Somebody has said something about a name."""
+        """Note that a server has answered for a name."""
         if self._silent_until:
             with self._lock:
                 self._silent_until.pop(shares.owner_of(name), None)
@@ -128,7 +128,7 @@ class Resolver:
         self._unanswered = Unanswered()
 
     def works(self, seconds: float) -> bool:
-        """Does anybody answer for the root? Which servers the system has is read anew."""
+        """Whether a server answers for the root. The system's list of servers is read again."""
         self._resolver = self._configured(self._cache)
         try:
             _ask(self._configured(None), dns.name.root, "NS", seconds, Unanswered())
@@ -186,7 +186,7 @@ def _ask(
 
 
 def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until: float) -> Found | None:
-    """Ask once; None if no server answers in time. Raises `NotAnswered` if it is of no use to ask again."""
+    """Ask once; None if no server answers in time. Raises `NotAnswered` if asking again is useless."""
     limit = min(TRY_LIMIT, until - time.monotonic() - PAUSE)
     if limit <= 0:
         return None
@@ -204,7 +204,7 @@ def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until:
 
 
 class Questions:
-    """All that is asked for one message."""
+    """The queries of one message."""
 
     def __init__(self, resolver: Resolver, seconds: float) -> None:
         self._resolver = resolver
@@ -215,11 +215,11 @@ class Questions:
 
     @property
     def silent(self) -> bool:
-        """Something was asked, and nobody said anything."""
+        """Whether something was asked and nothing was answered."""
         return self._silent > 0 and not self._answered
 
     def use(self, share: float) -> None:
-        """From now on, and until told otherwise, this share of the whole time may be used up."""
+        """From now on, this share of the whole time may be used."""
         self._until = self._limit * share
 
     def ask(self, name: str, kind: str) -> Found:

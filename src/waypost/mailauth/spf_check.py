@@ -1,4 +1,4 @@
-"""SPF (RFC 7208): the library's evaluation, with our DNS and our limits."""
+"""SPF (RFC 7208): the library evaluates records, with this program's resolver and limits."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 def check(claim: Claim, questions: Questions) -> Spf:
-    """May this client send for the domain in MAIL FROM, or, with the null sender, in HELO (section 2.4)?"""
+    """Whether this client may send for the domain in MAIL FROM, or, with the null sender, in HELO (section 2.4)."""
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
     try:
@@ -50,7 +50,7 @@ class _Query(spf.query):  # type: ignore[misc]
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
         self._gave_up = False
-        """Whether we did not ask to the end: that is no error of the DNS, on which `ptr` does not match."""
+        """Whether this server stopped the look-ups: that is not a DNS error, on which `ptr` would not match."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
         """The records of a name, in the library's form; aliases have been followed."""
@@ -62,7 +62,7 @@ class _Query(spf.query):  # type: ignore[misc]
         return self._known[key]
 
     def validated_ptrs(self) -> list[str]:
-        """The names of the client that have its address; those that cannot be looked up are none (section 5.5)."""
+        """The validated names of the client; names that cannot be looked up are skipped (section 5.5)."""
         try:
             names = self.dns_ptr(self.i)[: spf.MAX_PTR]
         except spf.TempError:
@@ -80,7 +80,7 @@ class _Query(spf.query):  # type: ignore[misc]
             return False
 
     def get_explanation(self, spec: str) -> None:
-        """Nobody reads the explanation of a failure, and so it is not asked for."""
+        """The explanation of a failure is not used, so it is not looked up."""
 
     def _look_up(self, name: str, kind: str) -> list[Any]:
         try:

@@ -1,6 +1,6 @@
-"""What the checker and its worker say to each other: frames to the worker, and answers, one JSON object each.
+"""The protocol between the checker and its worker: frames to the worker, and answers, one JSON object each.
 
-A frame is for one message, and messages may be interleaved, so that a slow one holds up no other.
+A frame is for one message, and messages may be interleaved, so that a slow one does not delay others.
 """
 
 import json
@@ -31,7 +31,7 @@ class Kind(IntEnum):
     """The message is complete: JSON with `claim` and `seconds`. It is answered with `verdicts` and `silent`, or, if the
     check has failed, with `failed`: the name of the error."""
     FORGET = 3
-    """Nobody waits for this message any more. It is not answered."""
+    """The result of this message is no longer needed. It is not answered."""
     PROBE = 4
     """Does DNS work? JSON with `seconds`. It is answered with `works`."""
 
@@ -48,7 +48,7 @@ def answer(number: int, **members: object) -> bytes:
 
 
 def to_json(verdicts: Verdicts) -> dict[str, Any]:
-    """Verdicts as JSON has them."""
+    """Verdicts as JSON."""
     return asdict(verdicts)
 
 

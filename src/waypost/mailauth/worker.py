@@ -22,7 +22,7 @@ STACK = 1024 * 1024
 """Octets of address space for the stack of a thread: with those of the system, the limit below would be used up."""
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""Memory for several large messages, no file ever written, and no picture of its memory left behind."""
+"""Limits of the process: memory for several large messages, no file written, and no core dump."""
 
 
 class Worker:

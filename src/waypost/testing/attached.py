@@ -1,7 +1,7 @@
 """`python -m waypost.testing.attached …` is the `waypost` command, which ends with the process that started it.
 
 That process holds the other end of a pipe on standard input. The system closes it when the process ends, however it
-dies. A child that it has forked may hold that end for longer, so the parent's process id is looked at, too.
+dies. A child that it forked may keep that end open, so the parent's process id is checked, too.
 """
 
 import os
@@ -13,10 +13,10 @@ import threading
 import time
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at who the parent is."""
+"""Seconds between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
-"""For a server that stops in order."""
+"""Seconds that a server has to stop in order."""
 
 
 def end_with(parent: int) -> None:

@@ -1,4 +1,6 @@
-"""A `waypost serve` process: started on free ports, waited for, stopped or killed. It ends with this process."""
+"""A `waypost serve` process: started on free ports, waited for, stopped or killed. The server ends with this
+process.
+"""
 
 import os
 import subprocess
@@ -17,7 +19,7 @@ LOOPBACK = "127.0.0.0/8,::1"
 
 
 class ServerDied(Exception):
-    """The server ended before it was ready. The message is what it said."""
+    """The server ended before it was ready. The message is the server's output."""
 
 
 class Server:
@@ -30,11 +32,11 @@ class Server:
         """
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
-        """Where its log and its complaints go."""
+        """The file for its log and error output."""
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self._held: int | None = None
-        """Our end of the pipe that shows the server that this process runs; see `attached`."""
+        """This process's end of the pipe that shows the server that this process runs; see `attached`."""
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `ServerDied`."""
@@ -62,20 +64,20 @@ class Server:
         self.profile: Profile = DataDirectory(self.data).profiles()[0]
 
     def stop(self) -> int:
-        """Ask it to finish and end, as Ctrl-C does; returns its exit code."""
+        """Stop it in order, as Ctrl-C does; returns its exit code."""
         assert self._process is not None
         self._process.terminate()
         return self._ended()
 
     def kill(self) -> None:
-        """End it at once (`kill -9`): it gets to do nothing any more."""
+        """Kill it at once (`kill -9`)."""
         assert self._process is not None
         self._process.kill()
         self._ended()
 
     @property
     def smtp(self) -> tuple[str, int]:
-        """Where it takes mail, as `smtplib.SMTP(*server.smtp)` wants it."""
+        """The host and port for mail: `smtplib.SMTP(*server.smtp)`."""
         host, _, port = self.run.smtp.rpartition(":")
         return host.strip("[]"), int(port)
 
@@ -86,7 +88,7 @@ class Server:
 
     @property
     def client_arguments(self) -> dict[str, Any]:
-        """What makes a boto3 client of it: `boto3.client("connect", **server.client_arguments)`."""
+        """Arguments for a boto3 client: `boto3.client("connect", **server.client_arguments)`."""
         return {
             "endpoint_url": self.url,
             "region_name": self.profile.region,
@@ -113,7 +115,7 @@ class Server:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what it says of another server: that one's database is nothing to play with."""
+    """The environment, without variables that name another server or its database."""
     prefix = environment_name("")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 

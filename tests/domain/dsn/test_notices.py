@@ -102,16 +102,16 @@ Your message could not be delivered:
 
     support@example.com
 
-The address does not take it. It is not tried again.
+The address does not accept mail. No further attempts will be made.
 
-The receiving server said:
+The receiving server replied:
 
     550 5.1.1 User unknown
 
-Look for mistakes in the address, and send the message again.
+Check the address for mistakes, and send the message again.
 
-The id of the message is {ID}. Who asks for help
-at postmaster@mx.example.com should tell it.
+The message ID is {ID}. Quote it
+when contacting postmaster@mx.example.com.
 """
     )
 
@@ -143,8 +143,8 @@ def test_a_notice_without_an_attempt_has_nothing_to_say_of_one():
     octets = a_notice(fate=Fate(action=Action.FAILED, status="5.4.7"))
 
     assert the_fields(octets)[1].keys() == {"Final-Recipient", "Action", "Status", "Final-Log-ID"}
-    assert "tried again and again" in the_words(octets)
-    assert "server said" not in the_words(octets)
+    assert "time for attempts has passed" in the_words(octets)
+    assert "server replied" not in the_words(octets)
 
 
 def test_late_mail_is_still_tried_and_the_sender_hears_until_when():
@@ -159,13 +159,13 @@ def test_late_mail_is_still_tried_and_the_sender_hears_until_when():
     assert of_recipient["Will-Retry-Until"] == "Thu, 26 Nov 2026 23:14:05 +0000"
     assert of_recipient["Diagnostic-Code"] == "x-waypost; unreachable: no route"
     assert "What went wrong:\n\n    unreachable: no route\n" in the_words(octets)
-    assert "again until Thu, 26 Nov 2026 23:14:05\n+0000" in the_words(octets)
-    assert "not tried again" not in the_words(octets)
+    assert "Attempts continue until Thu, 26 Nov 2026 23:14:05\n+0000" in the_words(octets)
+    assert "No further attempts" not in the_words(octets)
 
 
 def test_late_mail_may_have_no_end():
     words = the_words(a_notice(fate=Fate(action=Action.DELAYED, status="4.4.1")))
-    assert "It is tried again, and you" in words
+    assert "Attempts continue, and you" in words
 
 
 @pytest.mark.parametrize("action", [Action.DELIVERED, Action.RELAYED, Action.EXPANDED])
@@ -174,7 +174,7 @@ def test_success_is_told_to_who_asked(action):
 
     assert the_fields(octets)[1]["Action"] == action
     assert the_fields(octets)[1]["Status"] == "2.0.0"
-    assert "nothing to do" in the_words(octets)
+    assert "You need not do anything" in the_words(octets)
 
 
 def test_one_notice_tells_of_several_recipients():
@@ -194,7 +194,7 @@ def test_one_notice_tells_of_several_recipients():
     assert b"Bob" not in octets
     words = the_words(octets)
     assert words.index("    a@example.com\n") < words.index("    support@example.com\n")
-    assert words.count("Your message could not be delivered:") == words.count("The id of the message") == 1
+    assert words.count("Your message could not be delivered:") == words.count("The message ID is") == 1
 
 
 STATUSES = [
@@ -217,14 +217,14 @@ def test_the_status_agrees_with_the_action(action, status, told):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("5.1.10", "The address does not take it."),
-        ("5.2.2", "The mailbox cannot take it now."),
-        ("5.3.4", "It is too big for the receiving server."),
-        ("5.3.0", "Something is wrong where it should go."),
-        ("5.4.6", "It went in a circle."),
-        ("5.6.7", "The receiving server cannot read such a message."),
-        ("5.7.1", "The receiving server does not want it."),
-        ("5.0.0", "Something is wrong where it should go."),
+        ("5.1.10", "The address does not accept mail."),
+        ("5.2.2", "The mailbox cannot accept mail now."),
+        ("5.3.4", "The message is too large for the receiving system."),
+        ("5.3.0", "The receiving system reported a problem."),
+        ("5.4.6", "It was caught in a mail loop."),
+        ("5.6.7", "The receiving system cannot read this kind of message."),
+        ("5.7.1", "The receiving system refused it."),
+        ("5.0.0", "The receiving system reported a problem."),
     ],
 )
 def test_each_kind_of_failure_has_its_words(status, words):
@@ -390,7 +390,7 @@ def test_an_owner_is_told_which_way_a_message_went():
 
     assert octets.isascii()
     assert notice["To"].addresses[0].addr_spec == BOB
-    assert notice["Subject"] == "A message to you went in a circle"
+    assert notice["Subject"] == "A message to you was caught in a mail loop"
     assert notice["Auto-Submitted"] == "auto-generated"
     assert notice["References"] == "<1@example.org>"
     text = notice.get_content().replace("\r\n", "\n")

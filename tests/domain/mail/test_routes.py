@@ -151,7 +151,7 @@ def test_a_good_route_stays_as_it_is(route):
         (a_route("maildir:/mail", secret="x"), "a secret is for a user"),
         (a_route("https://hook.example"), "at least 16 characters"),
         (a_route("https://hook.example", secret=KEY[1:]), "at least 16 characters"),
-        (a_route("http://hook.example", secret=KEY), "http:// only in a private network"),
+        (a_route("http://hook.example", secret=KEY), "For http:// in a private network add --allow-private"),
         (a_route(connections=0), "from 1 to 1000"),
         (a_route(connections=1001), "from 1 to 1000"),
         (a_route("inbox", user="me"), "neither user nor secret nor line_ends nor fault"),

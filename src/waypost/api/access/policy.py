@@ -1,7 +1,7 @@
-"""May they? Asks the IAM policy of the caller's access key, with the facts that policies may ask about.
+"""May they? Evaluates the IAM policy of the caller's access key, with the condition keys of the request.
 
-Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. What may be
-asked about any call is in `domain.iam.facts`.
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. The
+condition keys of every call are in `domain.iam.facts`.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def _circumstances(call: Call) -> Circumstances:
 
 
 class _Facts:
-    """What is known of a call, by condition key. Looked up only for keys that a policy names."""
+    """The values of a call's condition keys. Only keys that a policy names are looked up."""
 
     def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
         self._tx = tx
@@ -74,7 +74,7 @@ class _Facts:
         return _circumstances(self._call).look_up(name)
 
     def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
-        """The tags that a key with a slash is about."""
+        """The tags that a condition key with a slash names."""
         members = self._call.members
         match name:
             case "aws:resourcetag" if self._resource:
@@ -96,7 +96,7 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """All values of a tag, whose key compares without case in a policy: tags may differ by case alone."""
+    """All values of a tag. Policies compare tag keys without case, and tags may differ by case alone."""
     wanted = tag.lower()
     found = {value for key, of_key in values.items() if key.lower() == wanted for value in of_key}
     return tuple(sorted(found)) or None

@@ -1,4 +1,6 @@
-"""Amazon Resource Names of what we have (Service Authorization Reference, Amazon Connect), made and read."""
+"""Makes and parses the Amazon Resource Names of instances and email addresses (Service Authorization Reference, Amazon
+Connect).
+"""
 
 import re
 
@@ -20,7 +22,8 @@ def instance(tenant: Tenant, instance_id: str) -> str:
 
 
 def service_role(tenant: Tenant, instance_id: str) -> str:
-    """The ARN of the role by which Amazon Connect acts for an instance. There is none here: only its name is shown.
+    """The ARN of the role by which Amazon Connect acts for an instance. No such role exists here: only its name is
+    shown.
 
     Its suffix is made of the instance's id; Amazon Connect's is of random letters, as long.
     """
@@ -42,10 +45,10 @@ def of(tenant: Tenant, resource: Resource) -> str:
 
 
 def parse(text: str, tenant: Tenant) -> Resource:
-    """What an ARN names. Whether it is there is not looked at.
+    """What an ARN names. Whether it exists is not checked.
 
-    Raises `errors.Invalid` for what is no ARN of an instance or email address, and `errors.NotFound` for one of
-    another region or account, of which a caller sees nothing.
+    Raises `errors.Invalid` for a text that is not the ARN of an instance or email address, and `errors.NotFound` for
+    one of another region or account, which a caller cannot see.
     """
     match = _ARN.fullmatch(text)
     if match is None:
@@ -71,7 +74,9 @@ def instance_id_of(text: str, tenant: Tenant) -> str:
 
 
 def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
-    """The id of an email address, given by its id or its ARN. Raises as `parse` does, also for another instance's."""
+    """The id of an email address, given by its id or its ARN. Raises as `parse` does, and `errors.NotFound` for an
+    email address of another instance.
+    """
     if not text.startswith("arn:"):
         return text
     resource = parse(text, tenant)

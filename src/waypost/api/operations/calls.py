@@ -1,4 +1,4 @@
-"""One call of an operation, as the operations see it: who, what, and what only the edge can give."""
+"""One call of an operation, as the operations see it: the caller, the input, and what only the edge knows."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Output = Mapping[str, Any]
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for every call of this deployment."""
+    """Values that are the same for every call of this deployment."""
 
     new_id: Callable[[], str]
     """Makes the id of a resource, for a call that creates one."""
@@ -56,7 +56,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def tokened(call: Call) -> idempotency.TokenedCall | None:
-    """The call as its client token knows it, or None if it has none; an empty token is none."""
+    """The call as it is kept for its client token, or None without one; an empty token counts as none."""
     token = call.members.client_token
     if not token:
         return None
@@ -65,7 +65,7 @@ def tokened(call: Call) -> idempotency.TokenedCall | None:
 
 
 def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
-    """A digest of the members, but for some: the same for the same request, however it was spelt."""
+    """A digest of the members, except some: it is the same for the same request, however it was spelled."""
     kept = msgspec.to_builtins(members)
     for name in without:
         kept.pop(name, None)
@@ -73,7 +73,7 @@ def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
 
 
 def query_of(call: Call) -> bytes:
-    """What must be the same in the call for the next page: all but how many, and where."""
+    """The members that must be the same in the call for the next page: all but MaxResults and NextToken."""
     scope = f"{call.operation} {call.tenant.account} {call.tenant.region} ".encode()
     return scope + fingerprint(call.members, without=("NextToken", "MaxResults"))
 
@@ -81,7 +81,7 @@ def query_of(call: Call) -> bytes:
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
     """The members with ids only, for an operation that takes ARNs in their place (docs/aws-differences.md).
 
-    Raises `errors.Invalid` or `errors.NotFound` for an ARN of something else, or of somewhere else.
+    Raises `errors.Invalid` or `errors.NotFound` for an ARN of another kind, region or account.
     """
     changes: dict[str, Any] = {}
     instance_id = arns.instance_id_of(members.instance_id, tenant)

@@ -16,7 +16,7 @@ SEARCH_PAGE_SIZE = 100
 """The default and the maximum of SearchEmailAddresses."""
 
 COUNTED = 10_000
-"""As far as SearchEmailAddresses counts what it finds; ApproximateTotalCount is exact up to here."""
+"""SearchEmailAddresses counts up to this number; ApproximateTotalCount is exact up to it."""
 
 
 def primary_and_alias(members: Any) -> tuple[str, str]:
@@ -31,7 +31,7 @@ def primary_and_alias(members: Any) -> tuple[str, str]:
 
 
 def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
-    """AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ in their use case alone."""
+    """AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ only in their use case."""
 
     def run(tx: ports.WriteTx, call: Call) -> Output:
         primary_id, alias_id = primary_and_alias(call.members)
@@ -143,7 +143,7 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
 
 
 def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
-    """What Describe and Search both tell. The primary lists its alias; an alias lists nothing."""
+    """The members that Describe and Search both return. The primary lists its alias; an alias lists nothing."""
     alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {
         "EmailAddressId": email_address.id,

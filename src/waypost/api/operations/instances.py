@@ -13,7 +13,7 @@ PAGE_SIZE = 10
 
 
 def create(tx: ports.WriteTx, call: Call) -> Output:
-    """CreateInstance. The instance is active at once: there is nothing here that would take time."""
+    """CreateInstance. The instance is active at once: creating one takes no time here."""
     members = call.members
     instance = Instance(
         id=call.terms.new_id(),

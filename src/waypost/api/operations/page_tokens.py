@@ -1,4 +1,4 @@
-"""NextToken: where the next page begins, opaque, and good for nothing but the query that it came from."""
+"""NextToken: where the next page begins. It is opaque, and valid only for the query that returned it."""
 
 import base64
 import binascii
@@ -10,20 +10,20 @@ _MAC_OCTETS = 16
 
 
 class PageTokens:
-    """Makes tokens and reads them again, with a key of this deployment."""
+    """Makes and reads tokens with a key of this deployment."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def make(self, after: str, *, query: bytes) -> str:
-        """The token for the page behind `after`. `query` is all that must be the same when it comes back."""
+        """The token for the page after `after`. `query` has everything that must be the same in the next call."""
         place = after.encode()
         return self._token(self._mac(place, query), place)
 
     def read(self, token: str | None, *, query: bytes) -> str | None:
-        """What the token was made of, or None without one.
+        """The `after` of a token, or None without one.
 
-        Raises `errors.Invalid` for one that was not made here, or for another query.
+        Raises `errors.Invalid` for a token that was not made here, or was made for another query.
         """
         if token is None:
             return None

@@ -15,7 +15,7 @@ FIELD_NAMES = {
     "description": Field.DESCRIPTION,
     "emailAddressId": Field.ID,
 }
-"""What FieldName may be, in any letter case. AWS does not say; these are the names of the members."""
+"""The values of FieldName, in any letter case. AWS does not say; these are the names of the members."""
 
 _FIELDS = {
     **{name.lower(): field for name, field in FIELD_NAMES.items()},
@@ -36,10 +36,10 @@ def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
 
 
 def condition(criteria: Any, filters: Any) -> Condition:
-    """What both together ask for; None for either is no condition.
+    """The condition of both together; None for either means no condition.
 
-    Raises `errors.Invalid` for a field that cannot be searched, for a node with more than one kind of condition,
-    and for more conditions than an answer is worth.
+    Raises `errors.Invalid` for a field that cannot be searched, for a node with more than one kind of condition, and
+    for too many conditions.
     """
     tag_filter = filters.tag_filter if filters else None
     size = _size_of_criteria(criteria).with_others(_size_of_tags(tag_filter))
@@ -50,7 +50,7 @@ def condition(criteria: Any, filters: Any) -> Condition:
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
     """The tags that everything a SearchFilter finds must have: for each key all values (connect:SearchTag).
 
-    A key counts only if every alternative asks for it; else one that does not would find what a policy hides.
+    A key counts only if every alternative asks for it: an alternative without it would find what a policy hides.
     """
     node = filters.tag_filter if filters else None
     if node is None:
@@ -63,7 +63,7 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
-    """The values that are asked for, by key; for a tag of any value the empty text."""
+    """The values that the filter names, by key; the empty text stands for any value."""
     values: dict[str, set[str]] = {}
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
@@ -71,7 +71,7 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """How large a part of a search is, known before anything is made of it."""
+    """The size of a part of a search, known before conditions are made of it."""
 
     conditions: int = 0
     depth: int = 0

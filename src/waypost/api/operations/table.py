@@ -1,4 +1,6 @@
-"""The operations, one row each: what runs, on which resources it has to be allowed, and which ids it takes."""
+"""The operations, one row each: the function, the resources that the policy must allow it on, and the ids that it
+takes.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +14,14 @@ from waypost.app.directory.tags import Resource
 from waypost.domain.directory.instances import Tenant
 
 ResourceOf = Callable[[Call], Resource | None]
-"""The resource that a policy must allow the operation on; None where any will do ("*")."""
+"""The resource that a policy must allow the operation on; None stands for "*"."""
 
 WithIds = Callable[[Any, Tenant], Any]
-"""Makes ids of what a call was given as ids, or refuses it."""
+"""Turns the ids or ARNs of a call into ids, or refuses them."""
 
 
 def any_resource(_: Call) -> None:
-    """For an operation on no resource that exists yet, or on all."""
+    """For an operation on all resources, or on one that does not exist yet."""
 
 
 def instance(call: Call) -> Resource:
@@ -33,7 +35,9 @@ def email_address(call: Call) -> Resource:
 
 
 def alias(call: Call) -> Resource:
-    """The email address that is, or becomes, an alias. Its mail goes to the primary, so it must be allowed itself."""
+    """The email address that is, or becomes, an alias. Its mail goes to the primary, so the policy must allow the
+    operation on it, too.
+    """
     _, alias_id = email_addresses.primary_and_alias(call.members)
     return Resource(call.members.instance_id, alias_id)
 
@@ -47,9 +51,9 @@ class Access(Enum):
     """How an operation uses the store."""
 
     LOOK_UP = "look up"
-    """It changes nothing, and makes one look-up or a few."""
+    """It only reads, with a few look-ups."""
     SEARCH = "search"
-    """It changes nothing, and may read much."""
+    """It only reads, but may read much."""
     WRITE = "write"
 
 
@@ -65,7 +69,7 @@ class Operation:
     """The other resources whose ids the input has. The policy must allow the operation on each, after the first."""
 
     def resources_of(self, call: Call) -> list[Resource | None]:
-        """All resources that the policy must allow the operation on, in the order in which it is asked."""
+        """All resources that the policy must allow the operation on, in the order in which they are checked."""
         return [self.resource_of(call), *[of(call) for of in self.others]]
 
 

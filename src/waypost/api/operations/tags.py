@@ -24,5 +24,5 @@ def listed(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def resource(call: Call) -> tags.Resource:
-    """What the call's ARN names. Raises `errors.Invalid`, `errors.NotFound`."""
+    """The resource that the call's ARN names. Raises `errors.Invalid`, `errors.NotFound`."""
     return arns.parse(call.members.resource_arn, call.tenant)

@@ -1,4 +1,4 @@
-"""Members outside the body: read from the path, the query and the headers, written to headers."""
+"""Members outside the body: they are read from the path, the query and the headers, and written to headers."""
 
 import base64
 import re
@@ -18,12 +18,12 @@ _NEEDS_QUOTES = re.compile(r'[",]')
 
 
 class Repeated(ValueError):
-    """A parameter that may be there once is there again."""
+    """A parameter that may occur once occurs again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an operation's input or output: its name in the model, and where it is on the wire."""
+    """A member of an operation's input or output: its name in the model, and its place in the request or response."""
 
     name: str
     location: str
@@ -32,10 +32,10 @@ class Member:
     shape_name: str
     shape: Shape
     item: Shape | None
-    """What a list or map holds."""
+    """The shape of the elements of a list, or of the values of a map."""
     is_text: bool
     packed: bool
-    """A text of JSON, which a header holds in Base64."""
+    """JSON, which a header has in Base64."""
 
     @property
     def path(self) -> str:
@@ -44,13 +44,13 @@ class Member:
 
 
 def from_label(member: Member, label: str) -> Any:
-    """The value of a label, decoded. Raises `ValueError` where it cannot be, as all that read here."""
+    """The value of a label, decoded. Raises `ValueError` if it cannot be decoded, as all readers here do."""
     text = decoded(label)
     return text if member.is_text else texts.read(member.shape, text, texts.ISO_8601)
 
 
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
-    """The value, or None where there is none. Raises `Repeated` for a single value that comes again.
+    """The value, or None where there is none. Raises `Repeated` for a single value that occurs twice.
 
     A signature does not tell which of two came first.
     """
@@ -96,7 +96,7 @@ def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def parameters(query: str) -> dict[str, list[str]]:
-    """The query, values still encoded: those that nobody reads may be anything. Raises `ValueError`.
+    """The query, with values still encoded: those that are not read may be anything. Raises `ValueError`.
 
     A plus sign is a plus sign, because that is what was signed.
     """
@@ -108,7 +108,7 @@ def parameters(query: str) -> dict[str, list[str]]:
 
 
 def decoded(encoded: str) -> str:
-    """A text without its percent signs; one that no two digits follow stands for itself."""
+    """A percent-decoded text; a percent sign without two hex digits stands for itself."""
     if "%" not in encoded and encoded.isascii():
         return encoded
     return unquote_to_bytes(encoded.encode(*OCTETS)).decode()

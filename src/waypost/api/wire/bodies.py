@@ -9,11 +9,12 @@ import msgspec
 from waypost.api.errors import ApiError
 
 DEPTH_LIMIT = 100
-"""Arrays and objects inside each other in a body: more than anyone needs, less than Python's stack holds."""
+"""How deeply arrays and objects may be nested in a body: more than any request needs, less than Python's stack
+allows."""
 
 
 def members(body: bytes) -> dict[str, Any]:
-    """The members of a JSON object; nothing at all is an object without any."""
+    """The members of a JSON object; an empty body is an object without members."""
     if not body:
         return {}
     found = value(body)
@@ -31,7 +32,7 @@ def text(body: bytes) -> str:
 
 
 def value(body: bytes) -> Any:
-    """The body as JSON. Of a member that comes again, the last counts."""
+    """The body as JSON. If a member occurs twice, the last one counts."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -45,7 +46,7 @@ def value(body: bytes) -> Any:
 
 
 def invalid_request(message: str) -> ApiError:
-    """The error for a request that cannot be understood, which every operation has."""
+    """The error for a request that cannot be parsed, which every operation has."""
     return ApiError("InvalidRequestException", 400, message)
 
 

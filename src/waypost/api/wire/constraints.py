@@ -10,7 +10,7 @@ from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
 
 NAMED_LIMIT = 100
-"""Broken members that an answer names; a body of one MiB has room for hundreds of thousands."""
+"""The most broken members that a response names; a body of one MiB has room for hundreds of thousands."""
 
 QUOTED_LIMIT = 1000
 """Characters of a broken value that a message quotes."""
@@ -31,7 +31,7 @@ _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken member. `wrong_type` tells a value that is no such JSON type from one that breaks a constraint."""
+    """One broken member. `wrong_type` distinguishes a value of a wrong JSON type from one that breaks a constraint."""
 
     text: str
     wrong_type: bool
@@ -122,7 +122,9 @@ class Constraints:
         return Violation(text, wrong_type=False)
 
     def _is_sensitive(self, shape: Shape) -> bool:
-        """Whether its value must not be shown. Of what a list or map holds, only simple values are known to be none."""
+        """Whether its value must not be shown. Elements of lists and maps are only checked for this if they are simple
+        values.
+        """
         parts = [self._shapes[shape[part]["shape"]] for part in ("member", "key", "value") if part in shape]
         return bool(shape.get("sensitive")) or any(
             part["type"] != "string" or self._is_sensitive(part) for part in parts

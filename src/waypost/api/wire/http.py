@@ -3,7 +3,7 @@
 import msgspec
 
 OCTETS = ("utf-8", "surrogateescape")
-"""How what came over the wire is held as text, so that any octets survive the way there and back."""
+"""The encoding of received octets as text, which loses nothing in either direction."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An HTTP response, but for the headers that every response has."""
+    """An HTTP response, without the headers that every response has."""
 
     status: int
     body: bytes

@@ -1,7 +1,7 @@
-"""JSON as members of the model, and back: names on the wire, moments, and floats that are no numbers.
+"""JSON to members of the model, and back: wire names, timestamps, and floats such as NaN.
 
-Where a shape has nothing of these, JSON and members are the same, and nobody needs to walk them. With Connect that is
-so everywhere.
+Where a shape has none of these, JSON and members are the same, and nothing is translated. That is so for all of
+Connect's shapes.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class JsonForm:
         self._shapes = shapes
 
     def is_plain(self, name: str, *, inside: frozenset[str] = frozenset()) -> bool:
-        """Whether members of this shape are in JSON as they are with us. `inside` are the shapes around it."""
+        """Whether members of this shape are the same in JSON. `inside` are the shapes around it."""
         shape = self._shapes[name]
         if shape["type"] in ("float", "double") or _is_written(shape):
             return False
@@ -30,7 +30,9 @@ class JsonForm:
         return all(self.is_plain(part, inside=inside | {name}) for part in inner - inside - {name})
 
     def read(self, name: str, value: Any) -> Any:
-        """The members in a JSON value. What has another type than the shape is handed on for the types to refuse."""
+        """The members in a JSON value. A value of another type than the shape's is passed on, and the types refuse
+        it.
+        """
         shape = self._shapes[name]
         match shape["type"], value:
             case "structure", dict() if not shape.get("document"):
@@ -50,7 +52,7 @@ class JsonForm:
         return value
 
     def write(self, name: str, value: Any) -> Any:
-        """The JSON value of members; what is None is left out."""
+        """The JSON value of members; members that are None are left out."""
         shape = self._shapes[name]
         match shape["type"]:
             case "structure" if not shape.get("document"):
@@ -71,7 +73,7 @@ class JsonForm:
 
 
 def _is_written(shape: Shape) -> bool:
-    """Whether it is a moment that JSON holds as text; without a word it is a number of seconds."""
+    """Whether it is a timestamp that JSON has as text; by default it is a number of seconds."""
     return bool(shape.get("timestampFormat", texts.SECONDS) != texts.SECONDS)
 
 

@@ -1,10 +1,11 @@
 """Requests and responses without sockets: a request to an operation and its members, an output or error to a response.
 
-There are two forms. In rest-json, which all SDKs send, method and path name the operation, and members are in the
-path, the query, headers and the body. In JSON 1.1, which the examples on the API's page have, a request is `POST /`;
-the header X-Amz-Target names the operation, and all members are in the body. No form asks for a content type.
+There are two forms. In rest-json, which all SDKs send, method and path name the operation, and members are in the path,
+the query, headers and the body. In JSON 1.1, which the examples on the API's page have, a request is `POST /`; the
+header X-Amz-Target names the operation, and all members are in the body. Neither requires a content type.
 
-What the model does not know is passed over. JSON 1.1 has no translation (`json_form`), which Connect does not need.
+Members that the model does not have are ignored. JSON 1.1 has no translation (`json_form`), which Connect does not
+need.
 
 Source: the AWS protocols restJson1 and awsJson1_1 (Smithy documentation); docs/aws-differences.md for what they leave
 open.
@@ -21,13 +22,13 @@ from waypost.api.wire.http import Request, Response
 from waypost.domain.errors import Invalid
 
 TARGET_PREFIX = "AmazonConnectService."
-"""What the name of an operation follows in X-Amz-Target."""
+"""The text before the name of an operation in X-Amz-Target."""
 
 _BACKSLASH = ord("\\")
 
 
 class Form(msgspec.Struct, frozen=True):
-    """How a request is written, and so its answer."""
+    """The protocol of a request, which its response has too."""
 
     content_type: bytes
     has_target: bool
@@ -89,7 +90,9 @@ class Protocol:
         return Match(operation, JSON_1_1, {})
 
     def _unknown(self, what: str) -> ApiError:
-        """The refusal of a request for no operation of ours. It lists ours: most often another one of AWS was meant."""
+        """The refusal of a request for an operation that does not exist here. It lists those that exist: most often the
+        caller meant another operation of AWS.
+        """
         names = ", ".join(sorted(self._operations))
         return ApiError(
             "UnknownOperationException", 404, f"{what} is not an operation of Waypost. Its operations are {names}."
@@ -129,14 +132,14 @@ class Protocol:
 
 
 def form(method: str, path: str) -> Form:
-    """The form of a request, known even where it is refused before anyone looks for the operation."""
+    """The protocol of a request, known even if the request is refused before its operation is looked up."""
     return JSON_1_1 if path == "/" and method == "POST" else REST_JSON
 
 
 def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: Form = REST_JSON) -> Response:
-    """The answer of an operation; what is None is left out.
+    """The response of an operation; members that are None are left out.
 
-    One without an output shape answers with no body at all in rest-json, and with an empty object in JSON 1.1.
+    Without an output shape the response has no body in rest-json, and an empty object in JSON 1.1.
     """
     layout = operation.output
     if layout is None:
@@ -148,7 +151,7 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
 
 
 def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
-    """An error's answer. The model names the member `Message`; AWS's own front answers `message`."""
+    """An error's answer. The model names the member `Message`; AWS's own front end sends `message`."""
     # A message may quote what came over the wire, and that may be any octets.
     message = error.message.encode("utf-8", "replace").decode()
     body = {"Message" if modelled else "message": message}

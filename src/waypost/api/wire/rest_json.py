@@ -1,6 +1,6 @@
 """rest-json: members are in the path, the query, headers and the body; some need translation.
 
-Connect's do not, but what its model might use one day is here, as the protocol has it.
+Connect's members need none, but what its model might use later is implemented as the protocol says.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ CONTENT_TYPE = b"application/json"
 
 
 def members(operation: shapes.Operation, labels: Mapping[str, str], request: Request) -> dict[str, Any]:
-    """The members of a request, still unchecked. Those outside the body do not count in it."""
+    """The members of a request, still unchecked. Members outside the body are ignored if the body has them too."""
     layout = operation.input
     found = bodies.members(request.body) if layout.is_plain else _from_body(layout, request.body, operation.json.read)
     if layout.has_plain_labels and "%" not in request.raw_path and request.raw_path.isascii():
@@ -33,7 +33,7 @@ def members(operation: shapes.Operation, labels: Mapping[str, str], request: Req
 
 
 def response(layout: shapes.Layout, output: Mapping[str, Any], translated: Callable[[str, Any], Any]) -> Response:
-    """The answer with an output, of which some is no JSON, or other JSON than the operation gives."""
+    """The response for an output whose members are partly outside the body, or need translation."""
     headers = [
         header
         for member in layout.headers

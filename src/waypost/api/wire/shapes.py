@@ -1,8 +1,8 @@
-"""The service model as types: what may be in a request, compiled at start from `model.json`.
+"""The service model as types of requests, compiled at start from `model.json`.
 
-There are two passes over a request's members. The fast one is `msgspec`, on types compiled from the shapes;
-it stops at the first mistake and says it in its own words. So when it finds one, the slow pass (`constraints`) walks
-the model itself and names every broken member in AWS's words. Nothing about a shape is written by hand.
+There are two passes over a request's members. The fast one is `msgspec`, on types compiled from the shapes; it stops at
+the first mistake and has its own error texts. So when it finds one, the slow pass (`constraints`) walks the model
+itself and names every broken member in AWS's words. Nothing about a shape is written by hand.
 """
 
 import itertools
@@ -27,7 +27,7 @@ _PROPERTIES = {
 """Unicode properties, which Python's `re` does not know, as parts of a character class. `\\w` is `\\p{L}\\p{N}_`."""
 
 _ABSENT: Any = None
-"""What an optional member is when a request does not have it; JSON's null counts as absent."""
+"""The value of an optional member that a request does not have; JSON's null counts as absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Layout:
     payload: bindings.Member | None
     status: bindings.Member | None
     is_plain: bool
-    """Whether all is in the body (or in a request's path and query), and its JSON needs no translation."""
+    """Whether all members are in the body (or in a request's path and query), and their JSON needs no translation."""
     has_plain_labels: bool
     """Whether all labels are texts by the names of their members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the service, as the wire needs it."""
+    """One operation of the service, as the protocols need it."""
 
     name: str
     method: str
@@ -62,7 +62,7 @@ class Operation:
     output: Layout | None
     json: json_form.JsonForm
     errors: Mapping[str, int]
-    """The exceptions it may answer, with their HTTP status."""
+    """The exceptions it may return, with their HTTP status."""
 
 
 class Model:
@@ -137,7 +137,7 @@ class Model:
         return self._compiled[name]
 
     def _close_the_circles(self) -> None:
-        """Put the shapes that are inside themselves where msgspec looks names up: in the class that has them."""
+        """Put recursive shapes where msgspec looks names up: in the class that uses them."""
         structures = [compiled for compiled in self._compiled.values() if isinstance(compiled, type(msgspec.Struct))]
         for structure, name in itertools.product(structures, self._inside_itself):
             setattr(structure, name, self._compiled[name])

@@ -1,6 +1,6 @@
 """Single values as text: as they stand in a path, a query or a header.
 
-A text that stands for no value of its shape is handed on as it is, and the types refuse it.
+A text that is not a value of its shape is passed on as it is, and the types refuse it.
 """
 
 import math
@@ -11,10 +11,10 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 ISO_8601, RFC_822, SECONDS = "iso8601", "rfc822", "unixTimestamp"
-"""The forms of a timestamp on the wire. With us it is a number of seconds, of any form."""
+"""The forms of a timestamp on the wire. Internally it is a number of seconds."""
 
 NO_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""What a float may be that is no number in JSON."""
+"""The floats that JSON numbers cannot express."""
 
 _BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -60,7 +60,7 @@ def read_timestamp(text: str, form: str) -> float | str:
 
 
 def write_timestamp(seconds: float, form: str) -> float | str:
-    """A moment as it is in JSON: text, but for the number of seconds."""
+    """A timestamp in JSON: text, or a number of seconds."""
     if form == SECONDS:
         return int(seconds) if seconds == int(seconds) else seconds
     if form == RFC_822:
@@ -70,7 +70,7 @@ def write_timestamp(seconds: float, form: str) -> float | str:
 
 
 def write_float(value: float) -> float | str:
-    """A float as it is in JSON: a number, or the name of what is none."""
+    """A float in JSON: a number, or a name such as NaN."""
     if math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -50,9 +50,9 @@ def disassociate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """End the link between exactly these two. Mail accepted before keeps its destinations.
+    """Remove the link between exactly these two. Mail accepted before keeps its destinations.
 
-    Raises `errors.NotFound` for an instance, email address or link that is not there, `errors.TokenReused`.
+    Raises `errors.NotFound` for an instance, email address or link that does not exist, `errors.TokenReused`.
     """
 
     def effect() -> str:

@@ -14,21 +14,22 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
 DOMAIN_HOLDS = 1024
-"""Names by which domains are held; several domains have one. A name stays in the store for ever, so they are few."""
+"""The number of locks for domains; several domains share one. A lock's name stays in the store for ever, so there are
+few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """What is set about domains, each as A-labels."""
+    """The settings of domains, each as A-labels."""
 
     shared: frozenset[str] = frozenset()
-    """Those in which every account may have email addresses; `*` for all."""
+    """Domains in which every account may have email addresses; `*` for all."""
     subaddressed: frozenset[str] = frozenset()
-    """Those where mail for support+x@ is for support@, if there is no support+x@."""
+    """Domains where mail for support+x@ is for support@, if there is no support+x@."""
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
-    """Those of the server itself: the one in its name, and the one of rewritten senders. They belong to its owner."""
+    """Domains of the server itself: its host name, and the domain of rewritten senders. They belong to its owner."""
 
     def are_shared(self, domain: str) -> bool:
         """Whether every account may have email addresses in a domain."""
@@ -36,7 +37,7 @@ class Domains:
 
 
 ANY = "*"
-"""Among shared domains: all, but for those of the server itself."""
+"""In the shared domains: every domain, except those of the server itself."""
 
 ONE_ACCOUNT_EACH = Domains()
 
@@ -53,7 +54,7 @@ def create(
 ) -> str:
     """Create an email address in an instance of the tenant, as of its `created_at`; returns its id.
 
-    `quota` is how many an instance may have, None for any number. Raises `errors.NotFound` for the instance,
+    `quota` is the limit for an instance, None for no limit. Raises `errors.NotFound` for the instance,
     `errors.Conflict` if the domain is another account's, `errors.Duplicate` if the address exists anywhere in this
     deployment, `errors.QuotaExceeded`, `errors.Invalid` for a tag, `errors.TokenReused`.
     """
@@ -83,7 +84,7 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     """Raise `errors.Conflict` if the account may not have an email address in this domain, or not this one.
 
     A domain belongs to the account that has email addresses in it; it is free when the last of them is deleted.
-    Accounts that shared one before there was this rule keep it, and may add to it.
+    Accounts that shared a domain before this rule existed keep it, and may add addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
@@ -131,7 +132,7 @@ def search_page(
     limit: int,
     count_up_to: int,
 ) -> ports.SearchPage:
-    """Up to `limit` email addresses of an instance that fulfil a condition, behind the place `after`.
+    """Up to `limit` email addresses of an instance that fulfil a condition, after the place `after`.
 
     The total is counted no further than `count_up_to`. Raises `errors.NotFound` for the instance.
     """
@@ -152,7 +153,7 @@ def update_metadata(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Change the texts of an email address; None leaves one as it is. Returns its id.
+    """Change the texts of an email address; a text that is None stays as it is. Returns its id.
 
     Alias links stay. Raises `errors.NotFound`, naming which is missing, and `errors.TokenReused`.
     """
@@ -168,7 +169,7 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address and the alias link it is in, on either side; mail already delivered stays.
+    """Delete an email address and its alias link, on either side; delivered mail stays.
 
     Raises `errors.NotFound`, naming which is missing.
     """
@@ -179,8 +180,8 @@ def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id
 def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list[EmailAddress]:
     """Hold email addresses of an instance for this transaction; returns them in the order of `ids`.
 
-    They are asked for in one order, whatever order they are named in, so that no two calls wait for each other.
-    Raises `errors.NotFound`, naming which is missing, and `errors.Busy`.
+    They are locked in one order, whatever order they are named in, so that no two calls deadlock. Raises
+    `errors.NotFound`, naming which is missing, and `errors.Busy`.
     """
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
     for email_address_id in ids:

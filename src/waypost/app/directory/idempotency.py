@@ -1,9 +1,8 @@
-"""Client tokens: a call that is made twice with one token is carried out once, and answered the same.
+"""Client tokens: a call that is repeated with the same token is carried out once, and gets the same response.
 
-The memory of a call is written in the transaction of its effect, so there is no moment at which one exists
-without the other. Calls that fail are not remembered. See "Making retries safe with idempotent APIs" in the
-Amazon Builders' Library; AWS documents neither scope nor retention for these operations
-(docs/aws-differences.md).
+The record of a call is written in the transaction of its effect, so neither exists without the other. Failed calls are
+not recorded. See "Making retries safe with idempotent APIs" in the Amazon Builders' Library; AWS documents neither
+scope nor retention for these operations (docs/aws-differences.md).
 """
 
 from collections.abc import Callable
@@ -14,24 +13,24 @@ from waypost.app import ports
 from waypost.domain import errors
 
 FORGOTTEN_AT_ONCE = 1_000
-"""Calls forgotten in one transaction, at most: so long others may have to wait."""
+"""The most records that one transaction deletes, because other writes wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenedCall:
-    """A call as its token knows it: `fingerprint` is a digest of all parameters but the token itself."""
+    """A call with a token: `fingerprint` is a digest of all parameters but the token itself."""
 
     key: ports.CallKey
     fingerprint: bytes
     retention: timedelta
-    """How long the token is remembered."""
+    """How long the token is valid."""
 
 
 def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: Callable[[], str]) -> str:
-    """Run `effect` and remember its answer, or give the answer of the first time without running it.
+    """Run `effect` and record its response, or return the response of the first call without running it.
 
-    A call without a token simply runs. Raises `errors.TokenReused` if the token came with other parameters,
-    and whatever `effect` raises.
+    Without a token, `effect` simply runs. Raises `errors.TokenReused` if the token was used with other parameters, and
+    the errors of `effect`.
     """
     if call is None:
         return effect()
@@ -49,9 +48,9 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
-    """Forget some of the calls that are remembered longer than they count. Returns whether there may be more.
+    """Delete some of the expired records. Returns whether there may be more.
 
-    A call with a time in the future was made while the clock was ahead: it is kept as long as one that is made now.
+    A record with a time in the future was made while the clock was ahead: it is kept as long as one that is made now.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

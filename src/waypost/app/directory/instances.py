@@ -11,7 +11,7 @@ from waypost.domain.directory import tags as tagging
 from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
-"""Instances that are looked through for the oldest; AWS allows two in a region."""
+"""The most instances that are searched for the oldest; AWS allows two in a region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def create(
     tags: Mapping[str, str],
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create the instance, as of its own `created_at`, and return its id.
+    """Create the instance, with its own `created_at`, and return its id.
 
     Raises `errors.Duplicate` if the instance alias is taken, `errors.Invalid` for a tag, `errors.TokenReused`.
     """
@@ -53,7 +53,7 @@ def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
 
 
 def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
-    """Hold the tenant's instance for this transaction. Raises `errors.NotFound`, `errors.Busy`."""
+    """Lock the tenant's instance for this transaction. Raises `errors.NotFound`, `errors.Busy`."""
     instance = tx.lock_instance(tenant, instance_id)
     if instance is None:
         raise not_found(tenant, instance_id)
@@ -72,14 +72,14 @@ def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instan
 
 
 def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
-    """Up to `limit` instances of the tenant, in the order of their ids, behind the id `after`."""
+    """Up to `limit` instances of the tenant, in the order of their ids, after the id `after`."""
     found = tx.instances(tenant, after=after, limit=limit + 1)
     more = len(found) > limit
     return Page(found[:limit], found[limit - 1].id if more else None)
 
 
 def oldest(tx: ports.ReadTx, tenant: Tenant) -> Instance | None:
-    """The tenant's first instance, which tools are pointed at unless somebody says otherwise."""
+    """The tenant's first instance, which commands use by default."""
     found = tx.instances(tenant, after="", limit=OLDEST_AMONG)
     return min(found, key=lambda instance: instance.created_at, default=None)
 
@@ -92,7 +92,7 @@ def delete(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Delete an instance with its email addresses and their alias links; mail already delivered stays.
+    """Delete an instance with its email addresses and their alias links; delivered mail stays.
 
     Raises `errors.NotFound`, `errors.TokenReused`.
     """

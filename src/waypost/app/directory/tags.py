@@ -11,14 +11,14 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What has tags: an instance, or an email address in it."""
+    """A resource with tags: an instance, or an email address in it."""
 
     instance_id: str
     email_address_id: str | None = None
 
     @property
     def id(self) -> str:
-        """The id of the one that the tags are of."""
+        """The id of the resource that has the tags."""
         return self.email_address_id or self.instance_id
 
 
@@ -41,13 +41,13 @@ def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str,
 
 
 def remove(tx: ports.WriteTx, tenant: Tenant, resource: Resource, keys: Sequence[str]) -> None:
-    """Take tags off a resource; a key that it does not have is no matter. Raises `errors.NotFound`."""
+    """Remove tags from a resource; a key that it does not have is ignored. Raises `errors.NotFound`."""
     _lock(tx, tenant, resource)
     tx.remove_tags(resource.id, keys)
 
 
 def _lock(tx: ports.WriteTx, tenant: Tenant, resource: Resource) -> None:
-    """Hold a resource, so that two calls do not add to the same tags at once. Raises `errors.NotFound`."""
+    """Lock a resource, so that two calls do not add to its tags at once. Raises `errors.NotFound`."""
     if resource.email_address_id is None:
         instances.lock(tx, tenant, resource.instance_id)
     else:

@@ -1,6 +1,6 @@
-"""`waypost demo`: the main job, told by a real server and real clients, each call as a person could type it.
+"""`waypost demo` shows the main job with a real server and real clients, each call as a person could type it.
 
-Every step says what must hold after it and checks that it does, so the story is also a test.
+Every step says what must hold after it, and checks it, so the demo is also a test.
 """
 
 import json
@@ -28,11 +28,11 @@ LEGACY = "helpdesk@example.com"
 
 
 class StepFailed(Exception):
-    """Something in the story did not hold."""
+    """A check of the demo failed."""
 
 
 def tell(*, stay: bool) -> int:
-    """Tell the story; returns the exit code: 0 only if every step held. `stay` keeps the server up afterwards."""
+    """Run the demo. Returns the exit code: 0 only if every check passed. `stay` keeps the server running afterwards."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         import boto3
@@ -92,7 +92,7 @@ class Story:
         self._inbox(QUEUE, [("My order has not arrived", "forwarded")])
 
     def stay(self) -> None:
-        """Keep the server up until Ctrl-C, and say where to look."""
+        """Keep the server running until Ctrl-C, and print its addresses."""
         data = shlex.quote(self._data)
         waypost = shlex.quote(str(Path(sys.executable).with_name("waypost")))
         aws = shutil.which("aws", path=str(Path(sys.executable).parent))

@@ -1,8 +1,9 @@
-"""`waypost env`: what a shell must set and unset so that SDKs, the AWS CLI and mail clients use the running server.
+"""`waypost env` prints what a shell must set and unset so that SDKs, the AWS CLI and mail clients use the running
+server.
 
 An SDK also reads profiles, proxies and switches from its environment, and some of them win over an endpoint and an
-access key. `eval` runs what the command prints also where the command fails: it prints `false` then, so that what
-follows after `&&` is not run and does not go to AWS.
+access key. `eval` runs the output of the command even if the command fails. It prints `false` then, so that a command
+after `&&` is not run and does not go to AWS.
 """
 
 import os
@@ -25,7 +26,7 @@ UNSET = (
     "AWS_ACCOUNT_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",  # an SDK may prefer it to an access key
 )
-"""Variables that would have an SDK use other credentials than the server's access key, or refuse to use that one."""
+"""Variables that make an SDK use other credentials than the server's access key, or refuse that key."""
 
 SWITCHES = {
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",  # true, also in a profile, would send the calls to AWS
@@ -33,7 +34,7 @@ SWITCHES = {
     "AWS_USE_DUALSTACK_ENDPOINT": "false",
     "AWS_PAGER": "",  # the AWS CLI would wait in it
 }
-"""Variables that win over the same settings in a profile of the AWS configuration file."""
+"""Variables that override the same settings in a profile of the AWS configuration file."""
 
 
 class Evaluated(TyperCommand):
@@ -65,7 +66,7 @@ def _print_false(error: BaseException, *, is_json: bool) -> None:
 def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)".
 
-    With --json, null is for what must not be set.
+    With --json, null marks variables that must not be set.
     """
     server = Client(data)
     run = server.run
@@ -91,9 +92,9 @@ def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 
 
 def without_proxy(addresses: Iterable[str], environment: Mapping[str, str]) -> str:
-    """The value of NO_PROXY: what is in it, in either spelling, and the hosts of these addresses (HOST:PORT each).
+    """The value of NO_PROXY: its present value, in either spelling, and the hosts of these addresses (HOST:PORT each).
 
-    An IPv6 address is there with brackets and without: clients compare it with one or the other.
+    An IPv6 address is listed with brackets and without: clients compare it with one or the other.
     """
     given = ",".join(environment.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     hosts = [address.rpartition(":")[0] for address in addresses]

@@ -13,7 +13,7 @@ from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
-"""Octets of a message that are shown to the server, which reads its header alone: the longest, and what ends it."""
+"""Octets of a message that are sent to the server, which reads only the header: the longest header, and its end."""
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 """The beginning of a header field (RFC 5322 section 3.6.8)."""
@@ -23,15 +23,18 @@ def explain(
     address: Address,
     sender: Annotated[
         str | None,
-        typer.Option("--from", metavar="SENDER", help='Who sends it: an address, or "" for the null sender.'),
+        typer.Option("--from", metavar="SENDER", help='The sender: an address, or "" for the null sender.'),
     ] = None,
     message: Annotated[
-        Path | None, typer.Option("--message", metavar="FILE", help="The message, of which the header counts.")
+        Path | None,
+        typer.Option("--message", metavar="FILE", help="A file with the message, of which the header is read."),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Say what would happen to mail for an address, and why. Nothing is sent. Exit code 1: it would be refused."""
+    """Show what would happen to mail for an address, and why. Nothing is sent. Exits with 1 if the mail would be
+    refused.
+    """
     asked = {"address": address, "from": sender}
     server = Client(data)
     octets = _beginning(message) if message else None
@@ -61,7 +64,7 @@ def _tell(found: dict[str, Any], octets: bytes | None, *, as_json: bool) -> None
 
 
 def _of_message(loop: dict[str, Any] | None, octets: bytes) -> Iterator[str]:
-    """What was read of the message itself, if there is one."""
+    """Lines about the message itself, if there is one."""
     if loop:
         lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
         yield f"  The message has {lines}; {loop['most_received_lines']} is the most."
@@ -70,7 +73,7 @@ def _of_message(loop: dict[str, Any] | None, octets: bytes) -> Iterator[str]:
 
 
 def _told(delivery: dict[str, Any]) -> Iterator[str]:
-    """A delivery that there would be, and what others would think of it."""
+    """Lines about a delivery that would be made, and how receivers would judge it."""
     route = delivery["route"]
     leads_to = f", by {delivery['destination']}" if delivery["destination"] else ""
     also = ", and in its inbox" if delivery["destination"] and delivery["in_inbox"] else ""

@@ -42,13 +42,13 @@ def create(
     ] = "",
     name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "user",
     expires: Annotated[
-        str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
+        str, typer.Option("--expires", help="Lifetime, as in 12h: makes temporary credentials with a session token.")
     ] = "",
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Make an access key. Its secret is shown this once."""
+    """Make an access key. Its secret is shown only once."""
     from waypost.host import sealing
     from waypost.host.clock import now
 
@@ -93,21 +93,21 @@ def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Refuse an access key from now on, until it is activated again."""
+    """Deactivate an access key: the server refuses it until it is activated again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"{key_id} is inactive now.")
 
 
 @app.command()
 def activate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Accept an access key again."""
+    """Activate an access key again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
     typer.echo(f"{key_id} is active now.")
 
 
 @app.command()
 def delete(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Remove an access key for good."""
+    """Delete an access key."""
     administer(data, database, partial(access_keys.delete, access_key_id=key_id))
     typer.echo(f"{key_id} is gone.")
 
@@ -126,7 +126,7 @@ def _shown(key: Any) -> dict[str, Any]:
 
 
 def _owners_account(data: str, database: str) -> str:
-    """The account of the owner's access key: of the one in this directory, or else in the store that is there."""
+    """The account of the owner's access key: the key in this directory, or else the one in the store."""
     directory = DataDirectory(Path(data))
     if directory.credentials.exists():
         return directory.profiles()[0].key.account

@@ -1,4 +1,4 @@
-"""`waypost inbox` and `waypost show`: mail in lists, and one message."""
+"""`waypost inbox` and `waypost show` list mail, and show one message."""
 
 import sys
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ def inbox(
         str | None,
         typer.Argument(
             metavar="ADDRESS",
-            help="An email address, such as support@example.com; by default all of the account.",
+            help="An email address, such as support@example.com; by default, all of the account.",
         ),
     ] = None,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="ID", help="Those that are older than the one with this id.")
+        str | None, typer.Option("--after", metavar="ID", help="Only messages older than the one with this id.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List the mail that an address has, or all addresses of the account, newest first."""
+    """List the mail of an address, or of all addresses of the account, newest first."""
     found = Client(data).get("messages", address=address, after=after, limit=limit)
     if as_json:
         print_json(found)
@@ -51,13 +51,15 @@ def show(
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", metavar="ADDRESS", help="For --text and --raw, whose copy; by default the first that is kept."
+            "--address",
+            metavar="ADDRESS",
+            help="For --text and --raw: the address whose copy is printed; by default, the first copy that is kept.",
         ),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show one message: where it went, and everything that happened to it; or what is in it."""
+    """Show one message: where it went, and everything that happened to it; or its text."""
     if text + raw + as_json > 1 or (address and not (text or raw)):
         raise typer.BadParameter("choose one of --text, --raw and --json; --address goes with --text or --raw")
     server = Client(data)
@@ -98,5 +100,5 @@ def _text(message: dict[str, Any], octets: bytes) -> str:
 
 
 def how(delivery: Any) -> str:
-    """How a delivery came to be, in a word or two."""
+    """The reason for a delivery, in a word or two."""
     return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])

@@ -1,4 +1,4 @@
-"""`waypost routes test`: a message of ours is sent to an email address, and followed to where its route leads."""
+"""`waypost routes test` sends a message to an email address, and follows it over its route."""
 
 import re
 import time
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import ssl
 
 LOOK_EVERY = 0.1
-"""Seconds between two looks at the trace."""
+"""Seconds between two requests for the trace."""
 
 SAY_AFTER = 5.0
-"""Seconds without news after which the command says for what it waits."""
+"""After this many seconds without news, the command says what it waits for."""
 
 _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 
 
 def probe(
     address: Address,
-    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to follow it at most.")] = 60.0,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to follow the message.")] = 60.0,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Send a real message to an email address, and tell each step until it is where its route leads, or is not."""
+    """Send a real message to an email address, and print each step until it is delivered, or fails."""
     server = Client(data)
     found = server.get("explain", address=address)
     if not found["accepted"]:
@@ -76,7 +76,7 @@ def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) ->
 
 
 def _not_tried(message: dict[str, Any]) -> Iterator[Any]:
-    """Deliveries of which nothing is known yet."""
+    """Deliveries without a result yet."""
     tried = {event["address"] for event in message["trace"] if event["event"] == "deferred"}
     return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
 

@@ -1,4 +1,4 @@
-"""`waypost purge`: delete the mail that exceeds the retention rules of the settings file, as a server does, too."""
+"""`waypost purge` deletes the mail that exceeds the retention rules of the settings file, as a server does."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def purge(
     ctx: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and change nothing.")] = False,
     config: Config = DEFAULT_CONFIG,
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
@@ -58,7 +58,7 @@ def _told(deliveries: int, octets: int) -> str:
 async def _purged(
     file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
 ) -> list[retention.Purge]:
-    """What went of each inbox, or would go."""
+    """What was deleted from each inbox, or would be."""
     from waypost.host.clock import now
     from waypost.server import opening
 

@@ -1,4 +1,4 @@
-"""`waypost queue`, `dead` and `replay`: what waits, what was given up, and having it tried again."""
+"""`waypost queue`, `dead` and `replay`: deliveries that wait, dead letters, and repeating deliveries."""
 
 import os
 import re
@@ -18,28 +18,30 @@ from waypost.domain import durations
 
 Limit = Annotated[int, typer.Option(help="How many at most.")]
 After = Annotated[str | None, typer.Option("--after", metavar="ID", help="Those behind this one.")]
-OfAddress = Annotated[str | None, typer.Option("--address", metavar="ADDRESS", help="Those of this email address.")]
+OfAddress = Annotated[
+    str | None, typer.Option("--address", metavar="ADDRESS", help="Only those of this email address.")
+]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="Those received from then on: 2h, or 2026-11-22T23:14:05Z."),
+    typer.Option("--since", metavar="WHEN", help="Only those received since: 2h, or 2026-11-22T23:14:05Z."),
 ]
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter, as in `waypost dead list`.")]
 
-dead = typer.Typer(help="Dead letters: mail that was given up, and is kept whole.", no_args_is_help=True)
+dead = typer.Typer(help="Dead letters: mail whose attempts ended without success, kept whole.", no_args_is_help=True)
 
 _AGO = re.compile(r"([0-9]{1,9}) ?([dhms])( ago)?", re.ASCII)
 
 
 def queue(
     destination: Annotated[
-        str | None, typer.Option("--destination", metavar="TO", help="What waits for this destination alone.")
+        str | None, typer.Option("--destination", metavar="TO", help="Only mail for this destination.")
     ] = None,
     after: After = None,
     limit: Limit = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List the mail that waits for its next attempt, and where it is to go."""
+    """List the mail that waits for its next attempt, and its destinations."""
     found = Client(data).get("queue", destination=destination, after=after, limit=limit)
     if as_json:
         print_json(found)
@@ -67,7 +69,7 @@ def listed(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List dead letters in the order in which they came, and why they were given up."""
+    """List dead letters in the order in which they came, and why their attempts ended."""
     server = Client(data)
     when = _moment(server, since)
     found = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
@@ -99,11 +101,11 @@ def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) 
 def download(
     letter_id: LetterId,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="A new file for it; else it is printed.")
+        Path | None, typer.Option("--output", metavar="FILE", help="Write it to this new file instead of printing it.")
     ] = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Print a dead letter as it would have been delivered, byte for byte."""
+    """Print a dead letter as it would be delivered, byte for byte."""
     server = Client(data)
     message, delivery = _letter(server, letter_id)
     parts = server.download(f"messages/{path_of(message['id'])}/raw", address=delivery["address"])
@@ -125,13 +127,15 @@ def download(
 @dead.command()
 def redrive(
     letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")] = None,
-    all_of_them: Annotated[bool, typer.Option("--all", help="All there are, or all of an address, or since.")] = False,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", help="All dead letters, or all of an address, or since a moment.")
+    ] = False,
     address: OfAddress = None,
     since: Since = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Have dead letters tried again, as if they were new, over the route that holds now."""
+    """Redrive dead letters: attempt them again, as if they were new, over the route of now."""
     if bool(letter_ids) is (all_of_them or bool(address or since)):
         raise ServerRefused("Say which dead letters: by their ids; or --all, or all with --address or --since.")
     server = Client(data)
@@ -149,7 +153,7 @@ def replay(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Forward again what an alias has kept since a moment, to the email address that it is an alias of now."""
+    """Forward the mail that an alias has kept since a moment again, to its primary of now."""
     if since is None:
         raise typer.BadParameter("say from when on, such as --since 2h", param_hint="--since")
     server = Client(data)
@@ -158,7 +162,7 @@ def replay(
 
 
 def _what(one: dict[str, Any]) -> str:
-    """A line about which mail a delivery is."""
+    """A line that says whose mail a delivery is."""
     return plain(f"    for {one['address']}, from <{one['from']}>: {one['subject'] or '(no subject)'}")
 
 
@@ -173,7 +177,9 @@ def _letter(server: Client, letter_id: str) -> tuple[Any, Any]:
 
 
 def _moment(server: Client, when: str | None) -> str | None:
-    """A moment as the server takes it. What is so long ago is so by the server's clock, which may be a virtual one."""
+    """A moment in the form that the server reads. A duration counts back from the server's clock, which may be
+    virtual.
+    """
     ago = _AGO.fullmatch(when or "")
     if ago is None:
         if when is not None and not _is_moment(when):

@@ -1,4 +1,4 @@
-"""`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
+"""`waypost routes`: targets of mail other than the inbox. Works with a server running or not; it counts at once."""
 
 import os
 import re
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Routes: where mail goes besides the inbox, or instead of it.", no_args_is_help=True)
+app = typer.Typer(help="Routes: targets of mail in addition to the inbox, or instead of it.", no_args_is_help=True)
 
 Config = Annotated[
     str,
@@ -53,10 +53,11 @@ def listed(
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """List the routes of the running server, the first that wins first; those of its settings file are marked so.
+    """List the routes of the running server in the order in which they are matched; those of its settings file are
+    marked.
 
-    Where no server is running, those of the settings file that --config names. Secrets are not shown.
-    The second column is the name of a route in the log, which holds no email address.
+    Without a running server, it lists the routes of the settings file that --config names. Secrets are not shown. The
+    second column is the name of a route in the log, which holds no email address.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj
@@ -95,9 +96,7 @@ def add(
     ctx: typer.Context,
     match: Annotated[
         str,
-        typer.Argument(
-            metavar="MATCH", help="Whose mail: support@example.com, *@example.com, instance:ID, or * for all."
-        ),
+        typer.Argument(metavar="MATCH", help="Mail for support@example.com, *@example.com, instance:ID, or * for all."),
     ],
     to: Annotated[
         str,
@@ -121,12 +120,12 @@ def add(
         str,
         typer.Option(
             "--secret-file",
-            help="A file with the password of the user, or with the key that signs what a webhook gets. Read now.",
+            help="A file with the password of the user, or with the key that signs requests to a webhook. Read now.",
         ),
     ] = "",
     before: Annotated[
         int | None,
-        typer.Option("--before", help="The number of the route before which it comes; by default behind all."),
+        typer.Option("--before", help="The number of the route before which it comes; by default, after all."),
     ] = None,
     connections: Annotated[
         int | None,
@@ -140,26 +139,30 @@ def add(
     ] = "",
     fault: Annotated[
         str,
-        typer.Option("--fault", help="For tests, what goes wrong: tempfail, permfail, slow, or drop-after-data."),
+        typer.Option("--fault", help="For tests, a fault to inject: tempfail, permfail, slow, or drop-after-data."),
     ] = "",
     allow_private: Annotated[
         bool,
         typer.Option("--allow-private", help="Let a webhook, or a mail server of mx:, be in a private network."),
     ] = False,
     no_rewrite_sender: Annotated[
-        bool, typer.Option("--no-rewrite-sender", help="Send on with the sender as it is, without SRS.")
+        bool, typer.Option("--no-rewrite-sender", help="Keep the sender as it is, without SRS.")
     ] = False,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Do not try first whether it can be reached, and leads away from here.")
+        bool,
+        typer.Option(
+            "--unchecked",
+            help="Do not check first that the target can be reached and does not lead back to this server.",
+        ),
     ] = False,
     config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - it has been read
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
-    """Set a route, for mail that comes in from then on.
+    """Add a route for mail that arrives from now on.
 
     It is checked before it is set, as the server that runs on the data directory would use it, or, if none runs, one
-    with this settings file and environment. It comes behind all others unless --before.
+    with this settings file and environment. It comes after all others unless --before is given.
     """
     from waypost.config import file as settings_file
     from waypost.config import sources
@@ -187,7 +190,7 @@ def remove(
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
-    """Remove a route that was set by command. Those behind it move up."""
+    """Remove a route that was added by a command. The routes after it move up."""
     if not re.fullmatch("[0-9]{1,9}", number):
         raise ServerRefused(f"A route is removed by its number, as in `waypost routes list`; {number!r} is none.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
@@ -202,7 +205,7 @@ def _running(data: str) -> Run | None:
 
 
 def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
-    """The settings file of the server that runs, if there is one and we can read it; or else the one that was named."""
+    """The settings file of the running server, if this user can read it; else the one that --config names."""
     from waypost.config import file as settings_file
 
     if running and running.config:
@@ -212,12 +215,12 @@ def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
 
 
 def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
-    """A route, with where it is set. Those of the settings file have no number."""
+    """A route, with the place where it is set. Routes of the settings file have no number."""
     return {"number": number, "source": "file" if number is None else "command", **route}
 
 
 def _told(route: dict[str, Any]) -> str:
-    """A route in a line; what is as usual is not said."""
+    """A route in a line; defaults are left out."""
     further = [
         "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
         f"TLS {route['tls']}" if route["tls"] != _USUAL.tls else "",

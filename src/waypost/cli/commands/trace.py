@@ -17,11 +17,11 @@ def trace(
             help="The id in the 250 reply, an email address that mail was sent to, or the Message-ID of a message.",
         ),
     ],
-    limit: Annotated[int, typer.Option(help="How many messages at most, and how many refusals.")] = 50,
+    limit: Annotated[int, typer.Option(help="The most messages, and the most refusals, to show.")] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Tell everything that happened to mail: accepted, refused, sent on, tried again, given up."""
+    """Show everything that happened to mail: accepted, refused, delivered, deferred, dead letter."""
     found = Client(data).get("trace", what=what, limit=limit)
     if as_json:
         print_json(found)

@@ -1,6 +1,6 @@
-"""What a worker knows of each destination for which mail waits: how much it takes at once, and when to leave it alone.
+"""The state of each destination for which mail waits: how many attempts it gets at once, and until when attempts pause.
 
-No I/O and no clock: the worker asks, and tells what came of attempts.
+No I/O and no clock: the worker asks, and reports the results of attempts.
 """
 
 from collections import deque
@@ -12,11 +12,11 @@ from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
 
 AHEAD = 20
-"""Deliveries that are claimed before their turn, for a destination that takes several at once: one transaction serves
+"""Deliveries that are claimed in advance for a destination that takes several at once, so that one transaction serves
 many."""
 
 REMEMBERED = 10_000
-"""Destinations for which nothing waits, and which worked last time, that are remembered."""
+"""The most destinations without waiting mail that are remembered as working."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,22 +26,24 @@ class Lane:
     destination: str
     running: int = 0
     room: int = 1
-    """Attempts that it may have at once: one before it has shown that it works. It doubles with each success."""
+    """The attempts that it may have at once: one until it has worked once. It doubles with each success."""
     works: bool = False
-    """Whether the last attempt said nothing against the destination."""
+    """Whether the last attempt did not fail because of the destination."""
     leads_elsewhere: bool = False
-    """Whether all that the last claim found has another destination by the routes of now. It takes no attempts."""
+    """Whether all deliveries of the last claim have another destination by the present routes. It takes no attempts."""
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
-    """What is claimed, and waits for room."""
+    """Claimed deliveries that wait for room."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of it is in our hands."""
+        """Whether nothing is claimed or attempted for it."""
         return not self.running and not self.pending
 
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
-        """Until when nothing is sent there. No longer than that from now, also if the clock has gone back since."""
+        """The moment until which nothing is sent there. It is at most that long from now, even if the clock was set
+        back since.
+        """
         return min(self.paused_until, now + at_most) if self.paused_until else None
 
     def wanted(self, free: int) -> int:
@@ -56,14 +58,14 @@ class Lane:
         return max(0, may_run + ahead - self.running - len(self.pending))
 
     def next(self) -> Ready | None:
-        """What is to be attempted now, if there is room; it counts as running."""
+        """The next delivery to attempt, if there is room; it counts as running."""
         if not self.pending or self.running >= self.room:
             return None
         self.running += 1
         return self.pending.popleft()
 
     def learn(self, decision: Decision, *, connections: int, now: datetime, pause: timedelta) -> None:
-        """An attempt has ended, and this is what it meant."""
+        """Note the result of an attempt."""
         if decision.is_of_destination:
             # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
             self.paused_until = min(decision.at or now + pause, now + pause)
@@ -73,17 +75,17 @@ class Lane:
             self.room = min(connections, self.room * 2)
 
     def give_up_pending(self) -> list[Ready]:
-        """What is claimed and waits, which is not going to be attempted now."""
+        """Remove and return the claimed deliveries that wait: they are not attempted now."""
         pending = list(self.pending)
         self.pending.clear()
         return pending
 
 
 class Lanes:
-    """All destinations that are known.
+    """All known destinations.
 
-    Whether a destination worked is remembered when nothing waits for it any more. Else its next mail would wait behind
-    destinations that never answer, as if nothing were known of it.
+    It remembers whether a destination worked, also when nothing waits for it any more. Otherwise its next mail would
+    wait behind destinations that never answer, as if it were unknown.
     """
 
     def __init__(self) -> None:
@@ -99,11 +101,11 @@ class Lanes:
 
     @property
     def running_for_unknown(self) -> int:
-        """Attempts for destinations that have not shown that they work."""
+        """Running attempts to destinations that have not worked yet."""
         return sum(lane.running for lane in self._lanes.values() if not lane.works)
 
     def keep_only(self, waiting: Iterable[str]) -> None:
-        """Forget those for which nothing waits, and that have nothing in hand."""
+        """Drop destinations for which nothing waits, and that have nothing claimed."""
         waiting = set(waiting)
         for name, lane in list(self._lanes.items()):
             if name not in waiting and lane.is_idle:

@@ -1,4 +1,4 @@
-"""Faults that a route wants to be injected, so that who builds on Waypost can test what happens then.
+"""Faults that a route injects, so that people who build on Waypost can test what happens then.
 
 They are marked as such wherever they are seen: in the trace, in the result, and in a notice.
 """
@@ -42,11 +42,11 @@ class Faulty:
         return replace(result, fault=fault or "")
 
     async def close(self) -> None:
-        """The transport is closed by whoever made it."""
+        """The maker of the transport closes it."""
 
 
 def _reply(route: Route, code: int, enhanced: str) -> AttemptResult:
-    """What a peer would have said."""
+    """The reply that a peer would have sent."""
     return AttemptResult(
         protocol=route.target.protocol,
         stage=Stage.END,

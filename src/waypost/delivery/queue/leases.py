@@ -1,4 +1,4 @@
-"""The leases of a worker: what it holds of the queue, by which claims, and until when.
+"""The leases of a worker: which claims it holds, and until when.
 
 Another worker may claim a delivery whose lease has ended, so leases are renewed until their deliveries are done with.
 """
@@ -21,10 +21,10 @@ RENEW_EVERY = 30.0
 """Seconds between two renewals."""
 
 RENEW_AGAIN = 1.0
-"""Seconds after which a renewal that failed is tried again."""
+"""Seconds until a failed renewal is retried."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock may drift between two looks. If it differs by more, it was set."""
+"""Seconds by which the clock may drift between two renewals. If it differs by more, it was set."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Leases:
         return claim
 
     def hold(self, claim: str, count: int) -> None:
-        """The claim was made, and holds so many deliveries."""
+        """The claim was made, and holds this many deliveries."""
         if count:
             self._leases[claim].count = count
         else:
@@ -75,7 +75,7 @@ class Leases:
         self.hold(claim, self._leases[claim].count - 1)
 
     def has_ended(self, claimed: ports.Claimed) -> bool:
-        """Whether another worker may have claimed a delivery since, as far as we know."""
+        """Whether another worker may have claimed a delivery since."""
         lease = self._leases[claimed.claim]
         was_lost = lease.renewed is not None and claimed.delivery.id not in lease.renewed
         return was_lost or self._monotonic() >= lease.ends
@@ -104,7 +104,7 @@ class Leases:
         return True
 
     async def follow_the_clock(self, now: datetime) -> bool:
-        """Renew all leases if the clock was set forward or back. Returns whether they are right by the clock of now.
+        """Renew all leases if the clock was set forward or back. Returns whether they are right by the present clock.
 
         If they are not, what is being attempted may seem free, and would be claimed and attempted once more.
         """

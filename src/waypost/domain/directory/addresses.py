@@ -30,7 +30,7 @@ _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address that has been understood: the spelling as given, and the key it is compared by."""
+    """A parsed address: the spelling as given, and the key by which it is compared."""
 
     text: str
     key: str
@@ -40,7 +40,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Read `local@domain`, as the API is given it. A quoted local part counts as what it quotes.
+    """Parse `local@domain`, as API callers give it. A quoted local part means what it quotes.
 
     Raises `errors.Invalid`, naming what is wrong, for anything that no SMTP client could send mail to.
     """
@@ -85,11 +85,11 @@ def domain_key(domain: str) -> str:
 
 
 SUBADDRESS_DELIMITER = "+"
-"""What the subaddress of a local part comes after (RFC 5233 section 1), where a domain has subaddresses."""
+"""The delimiter before the subaddress in a local part (RFC 5233 section 1), in domains that have subaddresses."""
 
 
 def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
-    """The keys of the email addresses that mail for an address may be for; the first of them that exists has it.
+    """The keys of the email addresses that may receive mail for an address; the first one that exists receives it.
 
     `subaddressed` are the domains that have subaddresses, as A-labels. The first key is the address's own. In such a
     domain the second is the one without the subaddress: `support@` for `support+order+7@`, because the first delimiter
@@ -120,7 +120,7 @@ def with_ascii_domain(text: str) -> str:
 
 
 def unquote(quoted: str) -> str:
-    """Take the quotes and backslashes off an RFC 5321 `Quoted-string`: they are spelling, not address."""
+    """Remove the quotes and backslashes of an RFC 5321 `Quoted-string`: they are not part of the address."""
     return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 

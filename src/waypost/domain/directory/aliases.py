@@ -1,8 +1,7 @@
 """Who may be the alias of whom.
 
-An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email
-address is in at most one link, on either side, so links never form chains, and forwarding never loops inside
-the house.
+An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email address
+is in at most one link, on either side, so links never form chains, and forwarding never loops inside Waypost.
 
 Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. What that
 page leaves open is decided in docs/aws-differences.md.

@@ -4,7 +4,7 @@ import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""Combining marks in a text from which on we put them in order ourselves."""
+"""From this number of combining marks in a text, this module orders them itself."""
 
 
 def fold(text: str) -> str:
@@ -15,7 +15,7 @@ def fold(text: str) -> str:
 
 
 def _decomposed(text: str) -> str:
-    """The text in NFD. The library takes a time that grows with the square of a run of combining marks."""
+    """The text in NFD. The library's time grows with the square of the length of a run of combining marks."""
     if sum(map(bool, map(unicodedata.combining, text))) < _MANY_MARKS:
         return unicodedata.normalize("NFD", text)
     characters = chain.from_iterable(unicodedata.normalize("NFD", character) for character in text)

@@ -1,4 +1,4 @@
-"""The email address as a resource: an address, owned by an instance, with words for people."""
+"""The email address as a resource: an address, owned by an instance, with a display name and a description."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,7 +20,7 @@ class EmailAddress:
     modified_at: datetime
 
     def with_texts(self, *, display_name: str | None, description: str | None, now: datetime) -> "EmailAddress":
-        """The same with other texts, modified `now`; a text that is None stays. Unchanged if both are None."""
+        """A copy with other texts, modified `now`; a text that is None stays as it is. Unchanged if both are None."""
         if display_name is None and description is None:
             return self
         return replace(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from waypost.domain.directory.partition_table import PARTITIONS
 
 _LETTERS = re.compile(r"[a-z0-9-]{1,32}")
-"""What regions are written with; the longest that is known has 14 characters."""
+"""The form of a region's name. The longest known one has 14 characters."""
 
 _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in regions)
 
@@ -17,8 +17,8 @@ _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in region
 def is_region(text: str) -> bool:
     """Whether it is one of the regions that AWS publishes.
 
-    What only looks like one is none: everybody could make up as many as they like, each with rates and instances of
-    its own.
+    A name that only looks like one is refused: callers could make up any number of regions, each with rates and
+    instances of its own.
     """
     return text in _REGIONS
 
@@ -26,8 +26,8 @@ def is_region(text: str) -> bool:
 def partition_of(region: str) -> str:
     """The partition of a region, as ARNs name it.
 
-    Data of before can have regions that are not published. As in the SDKs, their form says what partition they are in,
-    and `aws` has the others.
+    Data of earlier versions can have regions that are not published. As in the SDKs, the form of the name decides the
+    partition; all others are in `aws`.
     """
     return _named(region) or "aws"
 

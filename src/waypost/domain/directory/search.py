@@ -1,4 +1,4 @@
-"""What is searched for among the email addresses of an instance: a tree of conditions.
+"""Searches for email addresses of an instance: a tree of conditions.
 
 Texts compare without case, tags exactly. What a tree means is said by `Condition`; a store turns it into its own
 query (`store/sqlite_search.py`), and `tests/kit/reference_search.py` says the same in plain Python.
@@ -18,8 +18,8 @@ MAX_DEPTH = 10
 """How many levels of conditions there may be inside one another."""
 
 MAX_CHARACTERS = 4096
-"""Characters of all values in a search: as many as the longest text that is searched has. Folding takes longer than
-it should for a long value, and comparing with many does, too."""
+"""Characters of all values in a search: as many as the longest text that is searched has. Case folding a long value
+takes long, and so does comparing with many values."""
 
 
 class Field(Enum):
@@ -61,14 +61,14 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """All of these hold. With none inside it always holds."""
+    """All of these hold. An empty one always holds."""
 
     of: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """At least one of these holds. With none inside it never holds."""
+    """At least one of these holds. An empty one never holds."""
 
     of: "tuple[Condition, ...]"
 
@@ -88,7 +88,7 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
 
 
 def check_size(*, conditions: int, depth: int, characters: int) -> None:
-    """Raise `errors.Invalid` for a search that is too large to be worth an answer, or too deep."""
+    """Raise `errors.Invalid` for a search with too many conditions, too long values, or too deep a tree."""
     for what, there_are, limit in (
         ("conditions", conditions, MAX_CONDITIONS),
         ("levels of conditions", depth, MAX_DEPTH),

@@ -1,4 +1,4 @@
-"""Tags: what may be one, and how many a resource may have.
+"""Tags: which keys are allowed, and how many tags a resource may have.
 
 Source: "Tagging your AWS resources" in the Tagging AWS Resources guide, and the service model.
 """
@@ -17,7 +17,7 @@ RESERVED_PREFIX = "aws:"
 def check_together(present: Iterable[str], new: Collection[str]) -> None:
     """Raise `errors.Invalid` if a resource with the keys `present` cannot have the keys `new` too.
 
-    One may be reserved, or they may be too many together; a key that is there already counts once.
+    A key may be reserved, or the resource would have too many. A key that is there already counts once.
     """
     refuse_reserved(new)
     before = set(present)

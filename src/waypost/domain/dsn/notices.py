@@ -1,9 +1,8 @@
-"""What a sender is told of mail that failed, is late or has arrived: delivery status notifications (RFC 3461, 3464,
-6522, 6533). And what an owner is told of a loop.
+"""Notices to senders about mail that failed, is delayed or was delivered: delivery status notifications (RFC 3461,
+3464, 6522, 6533). Also notices to the owner of an email address about a mail loop.
 
-Who is behind an alias is not for senders to know. So a notice for a forwarded copy speaks of the alias, leaves out
-which server was asked, and gives the words of that server with discretion (`domain.discretion`). All that others
-wrote, in a reply as in a header, keeps to its line.
+Senders must not learn the primary of an alias. So a notice for a forwarded copy names the alias only, and leaves out
+the next server and its reply text (`redact`). Texts of others, from replies and headers, never take more than a line.
 """
 
 import binascii
@@ -26,18 +25,18 @@ STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 """An enhanced status code (RFC 3463 section 2)."""
 
 _LINE_LIMIT = 900
-"""Octets of a line of ours (RFC 5322 section 2.1.1: at most 998)."""
+"""Octets of a line of a notice (RFC 5322 section 2.1.1: at most 998)."""
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
 
 
 class Bounces(StrEnum):
-    """Which senders are told what became of their mail."""
+    """Which senders get notices about their mail."""
 
     ALWAYS = "always"
     AUTHENTICATED = "authenticated"
-    """Those who are who they say: a notice to anybody else may reach a person who never sent a thing."""
+    """Senders whose address was verified: a notice to any other may reach a person who never sent the message."""
     NEVER = "never"
 
 
@@ -48,7 +47,7 @@ class Action(StrEnum):
     DELAYED = "delayed"
     DELIVERED = "delivered"
     RELAYED = "relayed"
-    """Handed to a server that will not tell the sender what becomes of it."""
+    """Relayed to a server that sends no notices of success."""
     EXPANDED = "expanded"
     """Delivered, and sent on."""
 
@@ -63,7 +62,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """What became of a delivery, as a sender is told."""
+    """The outcome of a delivery, as a notice reports it."""
 
     action: Action
     status: str
@@ -76,13 +75,13 @@ class Fate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What a notice tells of one recipient."""
+    """What a notice reports for one recipient."""
 
     recipient: str
     """As the sender wrote it."""
     fate: Fate
     is_forwarded: bool = False
-    """Whether it became of the copy for a primary, so that nothing of who is behind the recipient may be told."""
+    """Whether this is the outcome of the copy for a primary. Then the notice must not reveal the primary."""
     wishes: RecipientDsn = NO_RECIPIENT_DSN
     """What the sender asked for this recipient."""
 
@@ -102,9 +101,9 @@ def may_bounce(
     """Whether the sender is told of a failure, a delay or a success. `is_report` is what `reports` says of the header.
 
     `is_outside`: the sender is no email address here. Such a sender is told of a success only if the settings say so
-    (`confirms_outside`). A success can be had for any message, so it is what who abuses notices asks for.
+    (`confirms_outside`). Anyone can cause a success, so it is what people who abuse notices ask for.
 
-    Nobody is ever told what became of a notice, so that no notice can cause another one (RFC 5321 section 6.1).
+    No notice is sent about a notice, so that none can cause another (RFC 5321 section 6.1).
     """
     if not sender:
         return Permission(granted=False, because="the message has the null sender, as reports and automatic mail do")
@@ -127,10 +126,10 @@ def may_bounce(
 
 
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
-    """Whether all of a message goes back, and not its header alone (RFC 3461 section 4.3).
+    """Whether a notice returns the whole message, and not only its header (RFC 3461 section 4.3).
 
-    It does where it failed, if the sender asked for it, the message is small, and the sender has an email address
-    here. Nobody outside is sent a body: it may be spam that names them as its sender.
+    It does after a failure, if the sender asked for it, the message is small, and the sender has an email address here.
+    Senders outside never get a body: it may be spam that names them as its sender.
     """
     return (
         action is Action.FAILED
@@ -150,11 +149,11 @@ def notice(
     notice_id: str,
     now: datetime,
 ) -> bytes:
-    """The message that tells the sender what became of a message for some of its recipients.
+    """Compose the notice to the sender about a message and some of its recipients.
 
     All of `told` have the same action. `original` is the author's octets: all of them if `is_whole`, and then they go
-    back if they can; else only the header does. What comes out is ASCII, unless the sender speaks UTF-8 (SMTPUTF8) or
-    wants an 8-bit body back.
+    back if they can; else only the header is returned. What comes out is ASCII, unless the sender speaks UTF-8
+    (SMTPUTF8) or wants an 8-bit body back.
     """
     sender, action = message.envelope.sender, told[0].fate.action
     whole = returned_content.whole(original) if is_whole else b""
@@ -191,23 +190,23 @@ def notice(
 
 _SUBJECTS = {
     Action.FAILED: "Your message could not be delivered",
-    Action.DELAYED: "Your message is late, and is still tried",
+    Action.DELAYED: "Delivery delayed; will keep retrying",
     Action.DELIVERED: "Your message was delivered",
-    Action.RELAYED: "Your message was handed on",
-    Action.EXPANDED: "Your message was delivered and sent on",
+    Action.RELAYED: "Your message was relayed",
+    Action.EXPANDED: "Your message was delivered and forwarded",
 }
 
 _MEANINGS = {
-    "1": ("The address does not take it.", "Look for mistakes in the address, and send the message again."),
-    "2": ("The mailbox cannot take it now.", "Try again in some days, or reach the recipient in another way."),
-    "3.4": ("It is too big for the receiving server.", "Send less at once."),
-    "4.6": ("It went in a circle.", "Reach the recipient in another way, and tell of this: only they can end it."),
-    "4.7": ("It was tried again and again, and the time for that is over.", "Send it again later."),
-    "6": ("The receiving server cannot read such a message.", "Send it in a simpler form, as plain text."),
-    "7": ("The receiving server does not want it.", "What it said may tell why. Reach the recipient in another way."),
+    "1": ("The address does not accept mail.", "Check the address for mistakes, and send the message again."),
+    "2": ("The mailbox cannot accept mail now.", "Try again in a few days, or contact the recipient in another way."),
+    "3.4": ("The message is too large for the receiving system.", "Send a smaller message."),
+    "4.6": ("It was caught in a mail loop.", "Contact the recipient in another way: only they can fix the loop."),
+    "4.7": ("All attempts failed, and the time for attempts has passed.", "Send the message again later."),
+    "6": ("The receiving system cannot read this kind of message.", "Send it again as plain text."),
+    "7": ("The receiving system refused it.", "Its reply may say why. Contact the recipient in another way."),
 }
 """What a status means, and what to do, by what follows its first digit (RFC 3463 section 3)."""
-_ANY_MEANING = ("Something is wrong where it should go.", "Try again later, or reach the recipient in another way.")
+_ANY_MEANING = ("The receiving system reported a problem.", "Try again later, or contact the recipient in another way.")
 
 
 def _for_people(told: Sequence[Told], message: Message, *, hostname: str) -> list[str]:
@@ -216,25 +215,25 @@ def _for_people(told: Sequence[Told], message: Message, *, hostname: str) -> lis
         lines += _about(one)
     return [
         *lines,
-        f"The id of the message is {message.id}. Who asks for help",
-        f"at postmaster@{hostname} should tell it.",
+        f"The message ID is {message.id}. Quote it",
+        f"when contacting postmaster@{hostname}.",
     ]
 
 
 def _about(told: Told) -> list[str]:
-    """What became of it for one recipient, in words for people."""
+    """The outcome for one recipient, in words for people."""
     fate = told.fate
     lines = [f"    {one_line(told.recipient)}", ""]
-    advice = "You asked to be told of this. There is nothing to do."
+    advice = "You asked for this notice. You need not do anything."
     if fate.action is Action.FAILED:
         _, _, detail = _status(fate).partition(".")
         meaning, advice = _MEANINGS.get(detail) or _MEANINGS.get(detail.partition(".")[0]) or _ANY_MEANING
-        lines += [f"{meaning} It is not tried again.", ""]
+        lines += [f"{meaning} No further attempts will be made.", ""]
     if fate.action is Action.DELAYED:
         until = f" until {format_datetime(fate.retried_until)}" if fate.retried_until else ""
-        advice = f"You need not do anything. It is tried again{until}, and you will be told if that is in vain."
+        advice = f"You need not do anything. Attempts continue{until}, and you will be notified if they fail."
     if said := _said(told):
-        lines += ["The receiving server said:" if _is_reply(fate.result) else "What went wrong:", ""]
+        lines += ["The receiving server replied:" if _is_reply(fate.result) else "What went wrong:", ""]
         lines += [*textwrap.wrap(said, 76, initial_indent="    ", subsequent_indent="    "), ""]
     return [*lines, *textwrap.wrap(advice, 76), ""]
 
@@ -269,7 +268,7 @@ def _fields_of(told: Told, message: Message, *, is_utf8: bool) -> list[tuple[str
 
 
 def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
-    """What is given back of the message: all of it if there is a `whole`, else the header."""
+    """The part that returns the message: all of it if there is a `whole`, else the header."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
     if whole:
         return _labelled(
@@ -297,7 +296,7 @@ def _is_reply(result: AttemptResult | None) -> bool:
 
 
 def _remote(told: Told) -> str:
-    """Which server it was; empty if that would tell where an alias leads."""
+    """The server that replied; empty if it would reveal the primary of an alias."""
     result = told.fate.result
     if result is None or told.is_forwarded:
         return ""
@@ -328,13 +327,15 @@ def _typed(kind: str, address: str, is_utf8: bool) -> str:
 def owner_notice(
     delivery: Delivery, message: Message, path: Sequence[str], *, hostname: str, notice_id: str, now: datetime
 ) -> bytes:
-    """The message that tells the owner of an email address of a loop. `path` is what `reports.path` gives."""
+    """Compose the notice that tells the owner of an email address about a mail loop. `path` is what `reports.path`
+    gives.
+    """
     owner = delivery.address.text
     steps = [f"    {number}. {one_line(name)}" for number, name in enumerate(path, 1)]
     text = [
         f"This is the mail system at {hostname}.",
         "",
-        "A message to you went in a circle, and was stopped:",
+        "A message to you was caught in a mail loop, and was stopped:",
         "",
         f"    id       {message.id}",
         f"    from     <{one_line(message.envelope.sender)}>",
@@ -347,13 +348,20 @@ def owner_notice(
         "",
         *(steps or ["    (its header names none)"]),
         "",
-        "What to do: one of them sends mail for this email address back to where it had",
-        "been. Look at what is forwarded there and at the routes here, and take out one",
-        "step of the circle. Until then all mail that goes this way ends in this way.",
+        "What to do: one of these servers sends mail for this email address back to a",
+        "server that it came from. Check the forwarding there and the routes here, and",
+        "remove one step of the loop. Until then all mail on this way fails like this.",
     ]
     is_utf8 = not owner.isascii()
     top = [
-        *_top(owner, "A message to you went in a circle", message, hostname=hostname, notice_id=notice_id, now=now),
+        *_top(
+            owner,
+            "A message to you was caught in a mail loop",
+            message,
+            hostname=hostname,
+            notice_id=notice_id,
+            now=now,
+        ),
         "Auto-Submitted: auto-generated",
     ]
     part = _part("text/plain; charset=utf-8", _octets(text), is_utf8=is_utf8)
@@ -377,7 +385,7 @@ def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: s
 
 
 def _part(content_type: str, octets: bytes, *, is_utf8: bool) -> bytes:
-    """A part that may be encoded, and is if it has to be."""
+    """A part, encoded as quoted-printable where that is necessary."""
     if not returned_content.is_lines(octets) or not (octets.isascii() or (is_utf8 and _is_utf8(octets))):
         return _labelled(content_type, "quoted-printable", binascii.b2a_qp(octets))
     return _labelled(content_type, "7bit" if octets.isascii() else "8bit", octets)
@@ -394,7 +402,7 @@ def _boundary(notice_id: str, parts: Sequence[bytes]) -> str:
 
 
 def _octets(lines: Sequence[str], *, is_utf8: bool = True) -> bytes:
-    """Lines as they are sent. What ASCII has no letters for becomes a question mark, if it must be ASCII."""
+    """The octets of these lines. Where they must be ASCII, other characters become question marks."""
     octets = (line.encode("utf-8" if is_utf8 else "ascii", "replace")[:_LINE_LIMIT] for line in lines)
     return b"".join(line.decode("utf-8", "ignore").encode() + b"\r\n" for line in octets)
 

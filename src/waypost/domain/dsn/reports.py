@@ -1,6 +1,6 @@
-"""What others tell us: the bounces of other servers (RFC 3464, 6522, 6533), and which way a message has come.
+"""Reads what other servers wrote: their bounces (RFC 3464, 6522, 6533), and the Received fields of a message.
 
-All of it is written by strangers, and may be any octets.
+All of it comes from untrusted servers, and may be any octets.
 """
 
 import binascii
@@ -22,7 +22,7 @@ _RECEIVED_LIMIT = 1_000
 """Octets of one Received field that are looked at."""
 _FEW_RECEIVED = 30
 _SHORT_RECEIVED_LIMIT = 400
-"""The same, of each of more than `_FEW_RECEIVED` fields: a hundred are read while others wait for the store."""
+"""The same where there are more than `_FEW_RECEIVED` fields: up to a hundred are read in a store transaction."""
 _STATUS_LIMIT = 16 * 1024
 """Octets of a delivery status that are looked at: fifty recipients, of which one that has failed is enough."""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
@@ -56,7 +56,7 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a bounce says of one recipient. Whatever is missing is empty."""
+    """What a bounce says of one recipient. What the bounce does not say is empty."""
 
     final_recipient: str
     action: str
@@ -66,15 +66,15 @@ class Report:
 
 
 def is_report(header: bytes) -> bool:
-    """Whether a message says of itself that it is a report (RFC 6522), whoever its sender is."""
+    """Whether the header declares the message a report (RFC 6522), whoever its sender is."""
     return next(_fields(header, b"content-type"), "").lower().startswith("multipart/report")
 
 
 def read_report(octets: bytes) -> Report | None:
     """What a bounce says of the first recipient that failed, or of the first one if none did.
 
-    None if no part of it is written for programs (RFC 3464): nothing is concluded from a text for people. Never fails:
-    a bounce may be any octets.
+    None if it has no machine-readable part (RFC 3464): free text is never interpreted. Never fails: a bounce may be any
+    octets.
     """
     first = None
     lines = octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n")
@@ -91,8 +91,8 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
     """The `message/delivery-status` parts of an entity, with lines that end in LF.
 
     RFC 6522 wants them in a `multipart/report`; some servers write `multipart/mixed`, and some filters pack a report
-    into another multipart. A report in an attached message is about other mail than ours, but for one in a wrapper of
-    a filter, which says `report-type=delivery-status`.
+    into another multipart. A report in an attached message is about other mail, unless a filter wrapped it, which says
+    `report-type=delivery-status`.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -112,7 +112,7 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
 def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
     """The parts of a multipart (RFC 2046 section 5.1.1); the last one may lack its end.
 
-    Where there is no such boundary, the first line that looks like one says what it is.
+    Where the declared boundary does not occur, the first line that looks like a boundary counts.
     """
     body = b"\n" + body + b"\n"
     delimiter = b"\n--" + boundary
@@ -147,7 +147,9 @@ def _decoded(octets: bytes, encoding: str) -> bytes:
 
 
 def _recipients(status: bytes) -> Iterator[Report]:
-    """What the fields of a delivery status say, a group for each recipient. Fields of the message are left out."""
+    """What the fields of a delivery status say, a group for each recipient. The fields about the whole message are left
+    out.
+    """
     lines = _BLANK_LINE.sub(b"\n", b"\n" + status.replace(b"\r\n", b"\n"))
     group: dict[bytes, str] = {}
     end = 0
@@ -182,7 +184,7 @@ def _without_type(value: str) -> str:
 def _action(value: str) -> str:
     """The `Action` that a value means: it may have comments, and some servers have other words for two of them.
 
-    What "expired" in a server's queue has failed (RFC 3464 section 2.3.3).
+    Mail that "expired" in a server's queue has failed (RFC 3464 section 2.3.3).
     """
     word, _, _ = _without_comments(value).strip().lower().partition(" ")
     if word.startswith(("fail", "error", "expired")):
@@ -193,7 +195,9 @@ def _action(value: str) -> str:
 
 
 def hops(header: bytes) -> list[str]:
-    """Whom a message has passed, by what its Received lines say, the first one first. Of too many, the last."""
+    """The servers that a message has passed, by its Received fields, the first server first. If there are too many, the
+    last ones.
+    """
     are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
     limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
     fields = list(islice(_fields(header, b"received", limit), MAX_RECEIVED_LINES + 1))

@@ -14,7 +14,7 @@ from waypost.domain.iam.policies import Policy
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_SKEW = timedelta(minutes=15)
-"""By how much the clocks of two machines may differ: what AWS allows between the time of a signature and its own."""
+"""How much the clocks of two machines may differ: AWS allows this much between the time of a signature and its own."""
 
 _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -22,9 +22,9 @@ _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret. Neither the secret nor a session token is shown by `repr`.
+    """An access key id with its secret. `repr` shows neither the secret nor the session token.
 
-    One with an expiry is temporary, and comes with a session token that every request has to show.
+    A key with an expiry is temporary, and has a session token that every request must send.
     """
 
     id: str
@@ -66,23 +66,23 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Whether a temporary key has expired.
 
-        So has one with a time of creation in the future: the clock was ahead then, so it would last too long.
+        So has one that was created in the future: the clock was ahead then, and the key would be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 
 
 def is_id(text: str) -> bool:
-    """Whether an access key could have this id: anything may come over the wire, and look-ups need plain text."""
+    """Whether an access key could have this id. Clients may send any octets, and look-ups need plain text."""
     return _ID.fullmatch(text) is not None
 
 
 def digest_of_session_token(token: str) -> bytes:
-    """What is kept of a session token. It is long and random, so it needs no salt."""
+    """The digest that is stored of a session token. It is long and random, so it needs no salt."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def check(key: AccessKey) -> None:
-    """Raise `errors.Invalid` for a key with an account, user name or policy that cannot be."""
+    """Raise `errors.Invalid` for a key whose account, user name or policy is not allowed."""
     if not _ACCOUNT.fullmatch(key.account):
         raise errors.Invalid(f"An account id is twelve digits, not {key.account!r}.")
     if not _USER_NAME.fullmatch(key.user_name):

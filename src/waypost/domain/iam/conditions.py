@@ -12,8 +12,8 @@ The positive comparison is defined for one value of the request; everything else
 - A value in the request that is not of the operator's kind, and a variable without a value, match nothing
   either. So they, too, make negated operators true: a Deny of everything outside a network also denies whoever
   has no address at all.
-- A key with several values needs a quantifier. Without it nobody can say, and the caller may have chosen how many
-  values there are; so a Deny applies and an Allow does not. A key that is always a list makes every operator false.
+- A key with several values needs a quantifier. Without one the result is undefined, and the caller may have chosen the
+number of values; so a Deny applies and an Allow does not. A key that is always a list makes every operator false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
 context keys or values". What they leave open is decided here, and unverified against AWS.
@@ -34,7 +34,7 @@ Test = Callable[[str, keys.Lookup], bool]
 
 
 class Quantifier(Enum):
-    """Of which of a key's values the comparison must be true."""
+    """For which of a key's values the comparison must be true."""
 
     ONLY = ""
     ANY = "ForAnyValue:"
@@ -52,7 +52,7 @@ class Comparison:
     quantifier: Quantifier
 
     def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:
-        """Whether the request fulfils this condition; `doubtful` is the answer where nobody can say."""
+        """Whether the request fulfils this condition; `doubtful` is the result where that is undefined."""
         values = lookup(self.key)
         if not values:
             if self.quantifier is Quantifier.ONLY:

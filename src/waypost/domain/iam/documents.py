@@ -1,4 +1,4 @@
-"""The JSON of a policy document, before anything in it is understood."""
+"""The JSON of a policy document, before its elements are interpreted."""
 
 import json
 from typing import Any
@@ -10,13 +10,13 @@ MAX_SIZE = 6144
 
 
 class Number(str):
-    """A number as the document writes it. Conditions may have them without quotes; nothing else may."""
+    """A number as the document writes it. Only conditions may have numbers without quotes."""
 
     __slots__ = ()
 
 
 def read(document: str) -> dict[str, Any]:
-    """Read the document to an object of JSON, or raise `errors.Invalid` saying why it is none."""
+    """Parse the document as a JSON object, or raise `errors.Invalid` with the reason."""
     size = sum(map(len, document.split()))
     if size > MAX_SIZE:
         raise errors.Invalid(f"The policy has {size:,} characters without white space; {MAX_SIZE:,} is the most")

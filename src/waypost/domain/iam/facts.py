@@ -1,4 +1,4 @@
-"""What a policy may ask about any call, whoever answers it: who, from where, and when.
+"""The global condition keys that every call has: who calls, from where, and when.
 
 Source: "AWS global condition context keys" in the IAM User Guide. A key that AWS always has is here too, though its
 value is the same for every call: without it, a Deny that asks for it would never apply.
@@ -15,7 +15,7 @@ from waypost.domain.iam.access_keys import AccessKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The circumstances of one call. A text that is empty is not known."""
+    """The circumstances of one call. An empty text means unknown."""
 
     key: AccessKey
     tenant: Tenant
@@ -26,7 +26,7 @@ class Circumstances:
     now: datetime
 
     def look_up(self, key: str) -> tuple[str, ...] | None:
-        """The value of a global condition key, in small letters; None for one that has none, or is not global."""
+        """The value of a global condition key (lower case); None if it has no value or is not global."""
         fact = _FACTS.get(key)
         value = fact(self) if fact else ""
         return (value,) if value else None

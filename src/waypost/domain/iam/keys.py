@@ -20,7 +20,7 @@ _KEY = re.compile(r"[A-Za-z0-9][\w.:-]*(?:/.+)?", re.ASCII | re.DOTALL)
 
 
 def read(text: str) -> str:
-    """A condition key as lookups are given it. Raises `errors.Invalid` for what no key looks like."""
+    """A condition key as lookups are given it. Raises `errors.Invalid` for a text that is not a condition key."""
     if ":" not in text:
         raise errors.Invalid(
             f"the key {text!r} needs the vendor it belongs to, as in aws:SourceIp or connect:InstanceId"

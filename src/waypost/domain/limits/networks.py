@@ -1,14 +1,14 @@
-"""Which network an IP address belongs to, where addresses are counted that one host, or one customer, can change."""
+"""Which network an IP address is counted for, because one host, or one customer, can use many addresses."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 HOST = (32, 64)
-"""What one host has: the length of the prefix with IPv4 and with IPv6 (RFC 4291 section 2.5.4)."""
+"""The prefix length that one host has, with IPv4 and with IPv6 (RFC 4291 section 2.5.4)."""
 
 SITE = (24, 48)
-"""What one customer of a provider may have (RFC 6177); with IPv4, a network of neighbours."""
+"""The prefix length that one customer of a provider may have (RFC 6177); with IPv4, a network of neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Networks:
 
     host: str
     site: str
-    """Empty for what is no IP address."""
+    """Empty for a text that is not an IP address."""
     is_ipv6: bool = False
 
 
@@ -25,7 +25,7 @@ class Networks:
 def of(source: str) -> Networks:
     """The networks of an IP address. An IPv4-mapped one is IPv4, and the scope of a link-local one does not count.
 
-    What is no IP address, such as a Unix socket, stands for itself.
+    A peer without an IP address, such as a Unix socket, is counted by itself.
     """
     try:
         address = ip_address(source.partition("%")[0])

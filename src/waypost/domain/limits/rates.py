@@ -1,7 +1,7 @@
 """How often an operation may be called, and how many email addresses there may be: the profiles, and the rule.
 
-The rule is the generic cell rate algorithm (ITU-T I.371, annex A), which is a token bucket that keeps but one
-moment for each bucket: when the bucket will be full again.
+The rule is the generic cell rate algorithm (ITU-T I.371, annex A), which is a token bucket that stores one moment for
+each bucket: when it will be full again.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many a second on average, and up to `burst` at once after a quiet time."""
+    """This many calls a second on average, and up to `burst` at once after a pause."""
 
     per_second: float
     burst: int
@@ -24,13 +24,13 @@ class Limits:
     rate: Rate
     """Of each operation, for each account and region; or of all operations of an account in all regions together."""
     is_of_account: bool
-    """Whether it is the latter."""
+    """Whether the rate is for all operations and regions of an account together."""
     email_addresses: int | None
     """In one instance; None for no quota."""
 
     @property
     def in_words(self) -> str:
-        """What it allows, for people."""
+        """The rate in words."""
         quota = "any number of" if self.email_addresses is None else str(self.email_addresses)
         what = "account" if self.is_of_account else "operation"
         rate = f"{self.rate.per_second:,g} calls/s per {what}, {self.rate.burst:,} at once"
@@ -38,7 +38,7 @@ class Limits:
 
 
 RELAXED = Limits("relaxed", Rate(20_000, 40_000), is_of_account=True, email_addresses=None)
-"""For a laptop and CI: only there so that one account cannot take all."""
+"""For a laptop and CI: generous, but one account cannot use up the server."""
 
 AWS = Limits("aws", Rate(2, 5), is_of_account=False, email_addresses=100)
 """The defaults of Amazon Connect ("Amazon Connect service quotas" in its administrator guide)."""
@@ -53,7 +53,7 @@ class Admission(NamedTuple):
     full_at: float
     """When the bucket will be full again: to be kept for the next time."""
     wait: float
-    """How long the one has to wait for its turn, whether that was too long or not."""
+    """Seconds until the bucket has room for it, whether or not that is within its patience."""
 
 
 def admit(full_at: float, now: float, rate: Rate, *, patience: float = 0) -> Admission:

@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from waypost.domain.limits import networks
 
 NARROW = 1
-"""Times what is free: the share of one user."""
+"""One user may hold this many times what is free."""
 
 WIDE = 2
-"""Times what is free: the share of neighbours together, who may be one user with several addresses or names."""
+"""Neighbours together may hold this many times what is free; they may be one user with several addresses or names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Whom something is counted for, and how many times as much as is free they may hold."""
+    """A holder that use is counted for, and how many times the free amount it may hold."""
 
     holder: str
     factor: int
 
 
 def of_address(address: str) -> tuple[Share, ...]:
-    """The shares that a client's IP address counts for: its own and its network's.
+    """The shares that a client's IP address counts for: that of the address and that of its network.
 
-    What is no IP address, as in a test, has a share of its own.
+    A peer without an IP address, as in a test, has a share of its own.
     """
     found = networks.of(address)
     own = Share(found.host, NARROW)
@@ -55,8 +55,9 @@ def of_domain(name: str) -> tuple[Share, ...]:
 def owner_of(name: str) -> str:
     """The domain that most likely has one owner: the last two labels of a name, or three below suffixes like `co.uk`.
 
-    A guess, for what may be wrong for a while: where the last label has two letters, one before it of three letters or
-    fewer is taken for a suffix of many owners. Of the name of an IP address, it is the network.
+    This is a guess, for uses where a wrong guess does little harm: where the last label has two letters, a label of
+    three letters or fewer before it is taken for a suffix of many owners. Of the name of an IP address, it is the
+    network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa":
@@ -70,7 +71,7 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Whether so much more may be held: it is free, and with it no holder would have more than a share.
+    """Whether this much more may be held: it is free, and no holder would then have more than its share.
 
     `held_by` says how much a holder has by now. A holder that has nothing may have all that is free.
     """

@@ -13,14 +13,14 @@ from functools import cache, lru_cache
 import webencodings
 
 Decoder = Callable[[bytes], str]
-"""Makes text of octets. What is no text in the charset becomes U+FFFD. Takes linear time and never fails."""
+"""Makes text of octets. Octets that are invalid in the charset become U+FFFD. Takes linear time and never fails."""
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 @lru_cache(maxsize=512)
 def decoder(label: str) -> Decoder | None:
-    """What decodes the charset of a label, in whatever case; None for an unknown one.
+    """The decoder for a charset label, in any case; None for an unknown label.
 
     Labels of the same charset have the same decoder.
     """
@@ -81,7 +81,7 @@ _OF_MAIL = {
     "unicode-1-1-utf-7": "utf-7",
     "utf-7": "utf-7",
 }
-"""Labels that the standard lacks, or refuses for reasons that browsers alone have."""
+"""Labels that the standard lacks, or refuses for reasons that only browsers have."""
 
 
 def _iso_2022_jp(octets: bytes) -> str:

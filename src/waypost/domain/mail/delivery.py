@@ -1,7 +1,7 @@
-"""One message for one email address: why it is there, how far it has come, and what an attempt to send it on means.
+"""A delivery is one message for one email address: why it exists, its status, and what the result of an attempt means.
 
-`decide` is the only place that knows what the reply code of a peer means. Whatever is not known is temporary: the mail
-stays ours, and is tried again.
+`decide` is the only place that knows what the reply code of a peer means. An unknown result is temporary: the server
+keeps the mail and retries.
 """
 
 import hashlib
@@ -15,27 +15,27 @@ from waypost.domain.directory import addresses
 
 
 class Reason(StrEnum):
-    """Why a message is delivered to an email address."""
+    """The reason for a delivery."""
 
     DIRECT = "direct"
     """The sender addressed it."""
     FORWARDED = "forwarded"
     """The sender addressed its alias."""
     NOTICE = "notice"
-    """We wrote the message ourselves: to a sender whose mail failed, or to the owner of the email address."""
+    """The server wrote the message itself: to a sender whose mail failed, or to the owner of the email address."""
     RETURNED = "returned"
-    """A bounce that came back for a copy that we had sent on."""
+    """A bounce for a copy that the server had sent on."""
 
 
 class Status(StrEnum):
-    """How far a delivery has come. The built-in inbox is reached in the transaction that accepts the mail."""
+    """The status of a delivery. The built-in inbox is reached in the transaction that accepts the mail."""
 
     QUEUED = "queued"
     """It waits for its next attempt, or is being attempted."""
     DELIVERED = "delivered"
-    """It is where its route leads."""
+    """The route has been carried out."""
     DEAD = "dead"
-    """It was given up, and is kept whole: a dead letter, which can be redriven."""
+    """The attempts have ended, and the message is kept whole: a dead letter, which can be redriven."""
 
 
 class Event(StrEnum):
@@ -46,13 +46,13 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     """A copy is in the inbox, or the route has been carried out."""
     MOVED = "moved"
-    """Its route leads elsewhere now, so it waits for another destination."""
+    """Its route has changed, so it waits for another destination."""
     DEFERRED = "deferred"
     """An attempt did not succeed; there will be another one."""
     DEAD = "dead"
-    """It was given up, and is a dead letter."""
+    """The attempts have ended: it is a dead letter."""
     REDRIVEN = "redriven"
-    """Somebody had it tried again."""
+    """Somebody redrove it."""
 
 
 STATES: dict[tuple[Status | None, Event], Status] = {
@@ -66,12 +66,12 @@ STATES: dict[tuple[Status | None, Event], Status] = {
     (Status.DEAD, Event.REDRIVEN): Status.QUEUED,
     (Status.DELIVERED, Event.REDRIVEN): Status.QUEUED,
 }
-"""All that can happen to a delivery, by how far it has come; None is before it is there. The picture in
-`docs/mail-flow.md` is drawn from it."""
+"""Everything that can happen to a delivery, by its status; None is before it exists. The picture in `docs/mail-flow.md`
+is drawn from it."""
 
 
 def after(status: Status, event: Event) -> Status:
-    """How far a delivery has come after something happened to it."""
+    """The status of a delivery after something happened to it."""
     return STATES[status, event]
 
 
@@ -93,11 +93,11 @@ class Delivery:
     kept: bool = True
     """Whether the copy is in the inbox of the email address."""
     destination: str = ""
-    """Where its route leads, in the words of the route; empty for the inbox alone."""
+    """The target of its route, as the route spells it; empty for the inbox alone."""
     also_for: str = ""
     """The alias that forwards here, as the sender wrote it, where this address was addressed too and so got one copy.
 
-    The sender is told of the alias what they would be told if the copy had been forwarded.
+    Notices to the sender are the same as if the copy had been forwarded.
     """
 
     @property
@@ -112,7 +112,7 @@ def delivery_id(message_id: str, email_address_id: str) -> str:
 
 
 class Stage(StrEnum):
-    """How far an attempt came."""
+    """The stage that an attempt reached."""
 
     CONNECT = "connect"
     TLS = "tls"
@@ -132,7 +132,7 @@ class Stage(StrEnum):
 
 
 class Protocol(StrEnum):
-    """What is spoken with a peer; what a reply code means depends on it."""
+    """The protocol with a peer; the meaning of a reply code depends on it."""
 
     SMTP = "smtp"
     LMTP = "lmtp"
@@ -141,25 +141,25 @@ class Protocol(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What went wrong, where it was not a reply of the peer."""
+    """What went wrong, where the peer gave no reply about it."""
 
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
     GARBAGE = "garbage"
-    """What came was no reply."""
+    """The peer sent something that is not a reply."""
     UNREACHABLE = "unreachable"
     NO_SUCH_HOST = "no such host"
     """The DNS says that there is no such name."""
     DNS_FAILED = "dns failed"
-    """The DNS says nothing, or that it cannot say."""
+    """The DNS does not answer, or answers SERVFAIL."""
     NULL_MX = "null mx"
     """The domain says that it takes no mail (RFC 7505)."""
     NO_TLS = "no tls"
     """The peer does not offer the TLS that the route wants."""
     BAD_TLS = "bad tls"
-    """TLS could not be spoken, or the certificate is not the right one."""
+    """The TLS handshake failed, or the certificate is not valid for the host."""
     NO_AUTH = "no auth"
-    """The route has a user, and the peer takes none as we could say it."""
+    """The route has a user, and the peer offers no AUTH mechanism that this client has."""
     NEEDS_UTF8 = "needs utf8"
     """An address or a header is not ASCII, and the peer does not take SMTPUTF8 (RFC 6531)."""
     NEEDS_BINARY = "needs binary"
@@ -169,19 +169,19 @@ class Trouble(StrEnum):
     FORBIDDEN = "forbidden"
     """The host has a private address, and the route does not allow one."""
     FAILED = "failed"
-    """Something of ours: a full disk, a missing directory, a mistake. Whatever it is, the mail is not to blame."""
+    """A failure of this server: a full disk, a missing directory, an internal error. It is never about the message."""
     IS_OURSELVES = "is ourselves"
     """Among the mail servers that the DNS names for a domain, this server comes first (RFC 5321 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """What came of one attempt, as the transport saw it. It says what happened, and never what that means."""
+    """The result of one attempt, as the transport saw it. It says what happened, and never what that means."""
 
     protocol: Protocol
     stage: Stage
     peer: str = ""
-    """Who it was, as in `mx1.example.net [192.0.2.1]:25`; or a directory; or where a webhook is."""
+    """The peer, as in `mx1.example.net [192.0.2.1]:25`; or a directory; or the URL of a webhook."""
     code: int | None = None
     """The reply code of SMTP or LMTP, or the status of HTTP, at this stage. None if there was none."""
     enhanced: str = ""
@@ -189,12 +189,12 @@ class AttemptResult:
     trouble: Trouble | None = None
     """What went wrong where it was no reply."""
     text: str = ""
-    """The words of the peer, or of ours about the trouble. One line."""
+    """The text of the peer's reply, or a description of the trouble. One line."""
     tls: str = ""
     fault: str = ""
-    """The fault that the route wants to be injected, if it was."""
+    """The fault that the route asks for, if it was injected."""
     notifies: bool = False
-    """Whether the peer has taken over to tell the sender of success (DSN, RFC 3461)."""
+    """Whether the peer has taken over the notice of success (DSN, RFC 3461)."""
 
 
 class Then(StrEnum):
@@ -217,7 +217,7 @@ class Decision:
     at: datetime | None = None
     """When to try again."""
     is_of_destination: bool = False
-    """Whether it says nothing of this message: others for the same destination would fare alike just now."""
+    """Whether the failure is the destination's and not this message's: other messages for it would fail too."""
     is_loop: bool = False
     """Whether the message goes in a circle."""
 
@@ -235,16 +235,16 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How long mail is tried, and how often."""
+    """How long, and how often, deliveries are attempted."""
 
     retry_schedule: tuple[timedelta, ...] = tuple(
         timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120, 240)
     )
     """The pause after the first attempt, after the second, and so on; the last repeats."""
     expire: timedelta = timedelta(days=5)
-    """After that long it is given up (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
+    """After this time the attempts end (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
     jitter: float = 0.1
-    """By what share a pause may be longer, so that what failed together does not come back together."""
+    """By what share a pause may be longer, so that messages that failed together are not retried together."""
     pause: timedelta = timedelta(minutes=1)
     """The longest time for which nothing is sent to a destination that failed as a whole."""
 
@@ -255,8 +255,8 @@ _PERMANENT_TROUBLES = {
     Trouble.NEEDS_BINARY: "5.6.3",
     Trouble.TOO_BIG: "5.3.4",
 }
-"""What will not be better tomorrow, with its status. A host that is not there is none of them: that is how it looks
-when somebody has broken the DNS, or a route, for an hour."""
+"""Permanent failures, with their enhanced status codes. A host that does not exist is not among them: a DNS or a route
+that is broken for an hour looks the same."""
 
 _TROUBLES_OF_DESTINATION = {
     Trouble.TIMEOUT,
@@ -271,15 +271,15 @@ _TROUBLES_OF_DESTINATION = {
     Trouble.FORBIDDEN,
     Trouble.IS_OURSELVES,
 }
-"""What is no matter of the message, if it comes before the message does."""
+"""The stages before the message: a failure there says nothing about the message."""
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
-"""What is said there is said about us, or by a server that is not well; not about this message or its recipient."""
+"""A reply there is about this server, or from a peer in trouble, and not about this message or its recipient."""
 
 _WEBHOOK_REFUSALS = {410, 413, 415, 422}
-"""The status codes of HTTP that say that this message is not wanted, and never will be: Gone, Content Too Large,
-Unsupported Media Type, Unprocessable Content. With 400, 401, 403 or 404 the one at fault is nearly always a receiver
-that was just deployed wrongly."""
+"""The HTTP status codes that refuse this message for good: Gone, Content Too Large, Unsupported Media Type,
+Unprocessable Content. 400, 401, 403 and 404 nearly always come from a receiver that was just deployed with a
+mistake."""
 
 _LOOP = re.compile(r"[45]\.4\.6")
 
@@ -310,7 +310,7 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
-    """What is given up because it was tried for too long."""
+    """The dead letter of a delivery whose time for attempts has passed."""
     return Decision(
         then=Then.GIVE_UP,
         status="5.4.7",
@@ -320,7 +320,7 @@ def expired(policy: Policy, because: str, *, is_of_destination: bool = False) ->
 
 
 def _long(time: timedelta) -> str:
-    """How long that is, in days, or in hours if it is not even one."""
+    """The time in words: in days, or in hours if it is less than one day."""
     unit = "day" if time >= timedelta(days=1) else "hour"
     count = f"{time / timedelta(**{f'{unit}s': 1}):g}"
     return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
@@ -343,13 +343,13 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 def latest_due(now: datetime, policy: Policy) -> datetime:
     """When a delivery is due that is deferred now for the longest pause.
 
-    A delivery that is due later was deferred while the clock was ahead.
+    A delivery that is due even later was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
 
 def is_delivered(result: AttemptResult) -> bool:
-    """Whether the message is where it should be, and whoever has it has said so."""
+    """Whether the peer has acknowledged the message."""
     if result.trouble is not None:
         return False
     if result.stage is Stage.STORED:
@@ -388,7 +388,7 @@ def _temporary(result: AttemptResult) -> str:
 
 
 def _is_of_destination(result: AttemptResult) -> bool:
-    """Whether what failed is the destination, so that it is left alone for a while."""
+    """Whether the destination failed, so that attempts to it pause."""
     if result.fault:
         return False
     if result.protocol is Protocol.MAILDIR:

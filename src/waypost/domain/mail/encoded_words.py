@@ -38,7 +38,9 @@ def decode(octets: bytes) -> str:
 
 
 def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
-    """Words and what is between them. Spaces between words are spelling, not text (RFC 2047 section 6.2)."""
+    """Words and what is between them. White space between encoded words is not part of the text (RFC 2047 section
+    6.2).
+    """
     end = 0
     for word in _WORD.finditer(octets):
         label, _, _language = word[1].decode("ascii").partition("*")

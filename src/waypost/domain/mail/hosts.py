@@ -17,7 +17,7 @@ _LIMIT = 253
 def parse(text: str) -> str:
     """The name of a host in lower case, with A-labels (RFC 5890). Raises `errors.Invalid`.
 
-    A final dot is kept: such a name is whole, and no search domain is put behind it.
+    A final dot is kept: such a name is complete, and no search domain is appended.
     """
     name = text.lower()
     if not text.isascii() and len(text) <= _LIMIT:

@@ -1,4 +1,4 @@
-"""The message: its envelope and raw bytes, its id, what its header tells us, and the lines we put before it.
+"""The message: its envelope and raw bytes, its id, what is read from its header, and the lines that are put before it.
 
 The raw bytes are stored as they came after DATA and never written anew, so the author's DKIM signature stays
 valid. What a mailbox holds is `trace header + raw bytes`.
@@ -28,7 +28,7 @@ SUBJECT_LIMIT = 998
 """Characters of the subject that are kept for lists; the message itself keeps all of it."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
-"""Octets of the subject that are looked at, so that a subject of megabytes costs no more than any other.
+"""Octets of the subject that are read, so that a subject of megabytes costs no more than any other.
 
 A Chinese character is 9 octets in an encoded word, and there is the word around it.
 """
@@ -37,7 +37,7 @@ _LOOP_HEADER = "X-Waypost-Loop"
 _DELIVERY_HEADER = "X-Waypost-Delivery"
 
 HEADER_ID_LIMIT = 998
-"""Characters of a Message-ID that are kept; longer ones are none, as no line of a header may be longer."""
+"""Characters that a Message-ID may have; a longer one is ignored, as no line of a header may be longer."""
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
@@ -48,44 +48,45 @@ _LINE_END = re.compile(rb"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Controls, what turns the direction of the text behind it, and half a character, which some charsets can say."""
+"""Control characters, characters that change the direction of text, and unpaired surrogates, which some charsets can
+produce."""
 
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientDsn:
-    """What the sender wants to hear of one recipient (RFC 3461 section 4)."""
+    """Which notices the sender asked for, for one recipient (RFC 3461 section 4)."""
 
     notify: tuple[str, ...] = ()
-    """NEVER, or some of SUCCESS, FAILURE, DELAY; empty if it was not said."""
+    """NEVER, or some of SUCCESS, FAILURE, DELAY; empty if NOTIFY was not given."""
     orcpt: str = ""
     """The original recipient, `type;address`, decoded from xtext."""
 
 
 NO_RECIPIENT_DSN = RecipientDsn()
-"""Nothing was said of it."""
+"""The sender asked for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """What the sender wants to hear of a message (RFC 3461 section 4)."""
+    """Which notices the sender asked for, for a message (RFC 3461 section 4)."""
 
     ret: str = ""
     """FULL or HDRS: how much of the message a notification shall have."""
     envid: str = ""
     """The sender's name for this message, decoded from xtext."""
     recipients: tuple[RecipientDsn, ...] = ()
-    """In the order of the envelope's; none at all if nothing was said of any."""
+    """In the order of the envelope's recipients; empty if the sender asked for nothing."""
 
 
 NO_DSN = Dsn()
-"""Nothing was said, which is what nearly all senders say."""
+"""The sender asked for nothing, as nearly all senders do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What SMTP said about a message, apart from its bytes."""
+    """The SMTP envelope of a message."""
 
     sender: str
     """MAIL FROM without the angle brackets; empty for the null sender `<>`."""
@@ -97,10 +98,10 @@ class Envelope:
     protocol: str
     """The `with` of the Received line: SMTP, ESMTPS, UTF8LMTP and so on (RFC 3848, RFC 6531)."""
     body: str = "7BIT"
-    """What the octets are, as the BODY parameter of MAIL names it: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC 3030).
-    It is read from the octets, whatever the client declared."""
+    """The kind of the octets, as the BODY parameter of MAIL names it: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC
+    3030). It is found from the octets, whatever the client declared."""
     tls: str = ""
-    """Version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty in clear."""
+    """TLS version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty without TLS."""
     dsn: Dsn = NO_DSN
 
     @property
@@ -109,13 +110,13 @@ class Envelope:
         return self.protocol.startswith("UTF8")
 
     def wishes_for(self, recipient: str) -> RecipientDsn:
-        """What the sender wants to hear of a recipient, as it was written in RCPT TO."""
+        """Which notices the sender asked for, for a recipient as written in RCPT TO."""
         if not self.dsn.recipients or recipient not in self.recipients:
             return NO_RECIPIENT_DSN
         return self.dsn.recipients[self.recipients.index(recipient)]
 
     def wishes(self) -> dict[str, RecipientDsn]:
-        """What the sender wants to hear of each recipient, all at once; empty if nothing was said of any."""
+        """Which notices the sender asked for, for all recipients; empty if for none."""
         said = self.dsn.recipients
         return dict(zip(reversed(self.recipients), reversed(said), strict=True)) if said else {}
 
@@ -133,9 +134,11 @@ class Message:
     header_id: str = ""
     """Its Message-ID field, without the angle brackets; empty if it has none."""
     is_authentic: bool = False
-    """Whether a notice to the sender reaches who sent it, by SPF or DKIM (`domain.vouching`) or where it came from."""
+    """Whether a notice to the sender reaches the person who sent it, by SPF or DKIM (`domain.mailauth.vouching`) or
+    because the client is trusted."""
     authserv_id: str = ""
-    """The name under which `Authentication-Results` in it would be ours; empty if a server of ours handed it over."""
+    """The name that marks `Authentication-Results` fields as this server's; empty if a trusted server handed the
+    message over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class HeaderFacts:
 
     subject: str
     received_lines: int
-    """Counted up to one more than there may be."""
+    """Counted up to one more than the limit."""
     loop_tokens: tuple[str, ...]
     header_id: str = ""
     """The Message-ID, without the angle brackets."""
@@ -165,7 +168,7 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 
 
 def read_header(raw: bytes) -> HeaderFacts:
-    """Read what matters from the header of a message. Never fails: a header may be any bytes, or missing."""
+    """Read what acceptance needs from the header of a message. Never fails: a header may be any bytes, or missing."""
     header = b"\r\n" + raw[: end_of_header(raw)]  # with a line end before its first line as before any other
     subject = _SUBJECT.search(header)
     received = islice(_RECEIVED.finditer(header), MAX_RECEIVED_LINES + 1)
@@ -189,7 +192,8 @@ def _header_id(header: bytes) -> str:
 def read_header_id(value: str) -> str:
     """The Message-ID in the value of its field, without angle brackets; empty if there is none, or a too long one.
 
-    Also one that RFC 5322 section 3.6.4 does not allow: without brackets, or with spaces, of which a run counts as one.
+    It may be one that RFC 5322 section 3.6.4 does not allow: without brackets, or with spaces; a run of spaces becomes
+    one.
     """
     bracketed = _IN_BRACKETS.search(value)
     text = bracketed[1] if bracketed else _COMMENT.sub(" ", value).strip("<> \t")
@@ -206,7 +210,7 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
 
 
 def loop_token(key: bytes, email_address_id: str) -> str:
-    """The mark on what was forwarded for this alias, or sent on for this email address.
+    """The loop token on copies that were forwarded for this alias, or sent on for this email address.
 
     Only the holder of `key` can make or check it.
     """
@@ -218,7 +222,7 @@ def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
 
     `ids` are of the email addresses that would send it on: aliases, and those with a route that leads away.
 
-    The text never names a primary: the sender may not know who is behind an alias.
+    The text never names a primary: senders must not learn the primary of an alias.
     """
     if facts.received_lines > MAX_RECEIVED_LINES:
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
@@ -242,8 +246,8 @@ def trace_header(
     """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601); `tokens` mark a copy that is sent on, so
-    that it is known if it ever comes back; by `delivery_id` a receiver knows a copy that comes twice. It is empty for a
-    copy that stays in the inbox.
+    that it is known if it ever comes back; by `delivery_id` a receiver recognises a copy that it gets twice. It is
+    empty for a copy that stays in the inbox.
 
     A copy that is sent on gets lines in ASCII where that is possible, because a server without SMTPUTF8 takes no
     others: domains are A-labels, and where the local part of `sent_to` is not ASCII there is no `for` clause, which is
@@ -269,7 +273,9 @@ def trace_header(
 
 
 def without_return_path(trace_header: bytes) -> bytes:
-    """Our lines as another mail server gets them: the Return-Path is written where mail ends (RFC 5321 section 4.4)."""
+    """The trace lines for another mail server: the Return-Path is left out, as the server of final delivery writes it
+    (RFC 5321 section 4.4).
+    """
     first, _, rest = trace_header.partition(b"\r\n")
     return rest if first.startswith(b"Return-Path:") else trace_header
 
@@ -281,7 +287,9 @@ def _date(moment: datetime) -> str:
 
 
 def _tls_comment(tls: str) -> str:
-    """What TLS was spoken. RFC 8314 section 4.3 has a clause for it, which wants names that OpenSSL does not give."""
+    """What TLS was spoken. RFC 8314 section 4.3 has a clause for the cipher, but with names that OpenSSL does not
+    provide.
+    """
     return f" ({tls})\r\n\t" if tls else " "
 
 
@@ -291,7 +299,7 @@ def _address_literal(peer: str) -> str:
 
 
 def _beginning(header: bytes, start: int) -> bytes:
-    """The octets from `start` that are looked at, without a part of a UTF-8 character at their end."""
+    """The octets from `start` that are read, without an incomplete UTF-8 character at their end."""
     end = start + _SUBJECT_OCTETS
     if end >= len(header):
         return header[start:]

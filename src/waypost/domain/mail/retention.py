@@ -1,8 +1,8 @@
 """Retention: how long, and how much, the inbox of an email address keeps.
 
-A rule has three parts: which addresses it is for (`match`, as in `domain.routes`), how old mail may become, and how
-much of it there may be. The first rule that matches an address wins; without one, all mail is kept for ever. Only what
-was delivered ever goes: what waits in the queue, and a dead letter, stay however old they are.
+A rule has three parts: which addresses it is for (`match`, as in a route), how old mail may become, and how much of it
+there may be. The first rule that matches an address wins; without one, all mail is kept for ever. Only delivered mail
+is ever deleted: mail in the queue and dead letters stay, however old they are.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,15 @@ _NEWEST = "~"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the inboxes of some addresses keep. With neither an age nor a size, all of it."""
+    """How long, and how much, the inboxes of some addresses keep. With neither an age nor a size, all of it."""
 
     match: str
-    """As in `domain.routes`: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
+    """As in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
     age: timedelta | None = None
-    """What was received longer ago than this goes."""
+    """Mail that was received longer ago is deleted."""
     size: int | None = None
-    """Octets of messages that an inbox may have. The oldest go first; the newest stays, however large it is."""
+    """Octets of messages that an inbox may have. The oldest mail is deleted first; the newest message stays, however
+    large it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A delivery that has come to where its route leads."""
+    """A delivery whose route has been carried out."""
 
     message_id: str
     received_at: datetime
     size: int
     """Octets of the message, as sent after DATA."""
     kept: bool
-    """Whether it is in the inbox. If not, all that is here of it is what happened to it."""
+    """Whether it is in the inbox. If not, only its trace is here."""
 
 
 def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | None) -> Rule | None:
@@ -61,7 +62,7 @@ def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | N
 
 
 def first_look(rule: Rule, now: datetime) -> str:
-    """Behind all messages of which some may have to go, by their ids; empty if none has to."""
+    """A message id behind all those of which some may have to be deleted; empty if none has to be."""
     if rule.size is not None:
         return _NEWEST
     # A message has its id before it is received, so what has a later id cannot be too old.
@@ -70,10 +71,10 @@ def first_look(rule: Rule, now: datetime) -> str:
 
 
 def to_go(rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: int = 0) -> tuple[list[Delivered], int]:
-    """Those of an inbox that have to go, and the octets of the inbox up to here.
+    """The deliveries of an inbox that have to be deleted, and the octets of the inbox up to here.
 
     `delivered` is a part of it, newest first, and `newer` what the call for the part before it gave. From the first
-    that has no room on, all go, also one that would fit: an inbox has no holes.
+    message that has no room, all older ones are deleted, also one that would fit: an inbox has no gaps.
     """
     too_old = _too_old_before(rule, now)
     going = []

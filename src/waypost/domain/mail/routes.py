@@ -1,6 +1,6 @@
-"""Routes: where mail for an email address goes besides, or instead of, its built-in inbox.
+"""Routes: where mail for an email address goes in addition to, or instead of, its built-in inbox.
 
-A route has three parts: which addresses it is for (`match`), where it leads (`to`), and how. The first that matches
+A route has three parts: which addresses it is for (`match`), its target (`to`), and its options. The first that matches
 wins; without one there is the inbox.
 
     match   support@example.com     one address
@@ -37,25 +37,25 @@ class Tls(StrEnum):
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
-    """If it is offered, whatever the certificate; else in clear (RFC 7435). With smtps://, which is never in clear, it
-    is `VERIFY`."""
+    """TLS if it is offered, whatever the certificate; else without TLS (RFC 7435). With smtps://, which always has TLS,
+    it means `VERIFY`."""
     REQUIRE = "require"
-    """Never in clear, whatever the certificate: it is not verified."""
+    """Always TLS; the certificate is not verified."""
     VERIFY = "verify"
-    """Never in clear, and only with a certificate that is good for the name of the host."""
+    """Always TLS, with a certificate that is valid for the name of the host."""
 
 
 class Fault(StrEnum):
-    """What goes wrong on purpose at each attempt, for tests of who uses Waypost."""
+    """A fault that is injected at each attempt, for tests of software that uses Waypost."""
 
     TEMPFAIL = "tempfail"
     """Nothing is sent: as if the peer had answered 451."""
     PERMFAIL = "permfail"
     """Nothing is sent: as if the peer had answered 554."""
     SLOW = "slow"
-    """It waits for some seconds before it is sent."""
+    """The attempt waits for some seconds before it sends."""
     DROP_AFTER_DATA = "drop after data"
-    """It is sent, and then as if the connection had broken before the reply: it will be sent again."""
+    """The message is sent, and then it is as if the connection had broken before the reply: it will be sent again."""
 
 
 class LineEnds(StrEnum):
@@ -75,7 +75,7 @@ TARGET_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a route leads, taken apart."""
+    """The target of a route, parsed."""
 
     protocol: Protocol
     host: str = ""
@@ -87,7 +87,7 @@ class Target:
     path: str = ""
     """Of a socket or a Maildir."""
     is_tls: bool = False
-    """Whether TLS is spoken from the beginning."""
+    """Whether TLS begins with the connection."""
     mx: str | None = None
     """The domain whose mail servers are meant; empty for that of the address itself."""
 
@@ -99,21 +99,21 @@ class Route:
     match: str
     to: str
     keep: bool = False
-    """Whether there is a copy in the inbox, too."""
+    """Whether the inbox keeps a copy, too."""
     tls: Tls = Tls.OPPORTUNISTIC
     user: str = ""
     """For AUTH at an SMTP peer."""
     secret: str = field(default="", repr=False)
-    """The password of the user, or the key that signs what a webhook gets."""
+    """The password of the user, or the key that signs requests to a webhook."""
     rewrite_sender: bool = True
-    """Whether the sender is rewritten (SRS) where it leaves our domains."""
+    """Whether the sender is rewritten (SRS) when the message leaves this server's domains."""
     allow_private: bool = False
     """Whether a webhook, or a mail server that the DNS names (`mx:`), may be in a private network or on this machine.
 
     A host that the route names itself, as in smtp://HOST, may be anywhere.
     """
     connections: int = 10
-    """At once to this destination."""
+    """Connections to this destination at the same time."""
     line_ends: LineEnds = LineEnds.LF
     """For a Maildir."""
     fault: Fault | None = None
@@ -134,12 +134,12 @@ class Route:
 
     @property
     def is_inbox(self) -> bool:
-        """Whether it leads nowhere but to the inbox."""
+        """Whether its only target is the inbox."""
         return self.to == INBOX
 
     @property
     def log_name(self) -> str:
-        """Its name in the log, which may hold no email address: a digest of `match` and `to`, 12 hex digits.
+        """Its name in the log, which must not contain an email address: a digest of `match` and `to`, 12 hex digits.
 
         `waypost routes list` shows it beside the route.
         """
@@ -189,7 +189,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 
 
 def log_destination(destination: str) -> str:
-    """A destination as the log may have it: without its path, which may hold an email address or a key.
+    """A destination as the log shows it: without its path, which may hold an email address or a key.
 
     What is left out is shown as three dots; the trace of a message has the path.
     """
@@ -201,7 +201,7 @@ def log_destination(destination: str) -> str:
 
 
 def shown(target: str) -> str:
-    """A target, a destination or another URL as people may read it: without what may be a secret in it.
+    """A target, a destination or another URL as it may be shown: without the parts that may be secret.
 
     That is the query and the fragment, and a user and password before the host. An ellipsis stands for each. Only the
     connection itself is made with all of the URL.
@@ -214,7 +214,7 @@ def shown(target: str) -> str:
 
 
 def without_secrets(text: str, target: str) -> str:
-    """What somebody says of a target, as people may read it: an ellipsis stands for its query and the values in that.
+    """A text about a target as it may be shown: an ellipsis stands for the query and the values in it.
 
     A peer or a library may repeat them. Values of less than 6 characters stay: they are words, not secrets.
     """
@@ -246,7 +246,7 @@ def _parted(target: str) -> tuple[str, str, str]:
 
 
 def revision(routes: Sequence[Route]) -> str:
-    """A short name of these very routes, which is another one as soon as anything in them is. Secrets count, too."""
+    """A digest of these routes, which changes as soon as anything in them changes. Secrets count, too."""
     text = "\n".join(repr((route, hashlib.sha256(route.secret.encode()).hexdigest())) for route in routes)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -352,7 +352,7 @@ def _host(text: str, to: str) -> str:
 
 
 def _domain(text: str, to: str) -> str:
-    """The domain of email addresses. A final dot is taken off: it says what holds for every such domain."""
+    """The domain of email addresses. A final dot is removed: every such domain is fully qualified."""
     try:
         return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:
@@ -378,7 +378,7 @@ def _checked_match(match: str) -> str:
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """What may be shown of a route, as JSON has it."""
+    """The parts of a route that may be shown, as JSON values."""
     return {
         "log_name": route.log_name,
         "match": route.match,

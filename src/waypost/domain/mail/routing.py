@@ -1,8 +1,8 @@
-"""Where mail goes: from the recipients that a sender named to the deliveries that will be made.
+"""Decides the deliveries of a message from the recipients that its sender named.
 
-Mail to an alias makes two deliveries: `direct` at the alias, which keeps its copy, and `forwarded` at its
-primary. An email address gets a message once, however many ways lead to it. There is one level of
-forwarding, decided here and now, and never again for the same message.
+Mail to an alias makes two deliveries: `direct` at the alias, which keeps its copy, and `forwarded` at its primary. An
+email address gets a message once, however many recipients lead to it. There is one level of forwarding. It is decided
+here, at acceptance, and never again for the same message.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,12 +36,12 @@ class Destination:
     route: Route = INBOX_ROUTE
     """Where it goes from here."""
     would_circle: bool = False
-    """Whether the message has gone its route before, so that it is kept in the inbox this time."""
+    """Whether the message has been over this route before, so that the inbox keeps it this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """A second copy that was not made, and why. It goes into the trace, because people ask."""
+    """A second copy that was not made, and why. The trace shows it."""
 
     email_address: EmailAddress
     why: str
@@ -51,7 +51,9 @@ class Spared:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen to a message: its destinations, in the order of the recipients, and what was spared."""
+    """What will happen to a message: its destinations, in the order of the recipients, and the copies that are left
+    out.
+    """
 
     destinations: tuple[Destination, ...]
     spared: tuple[Spared, ...]
@@ -60,7 +62,8 @@ class Plan:
 def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
     """Decide the deliveries of one message, each with the first of the routes that is for it.
 
-    Whoever was addressed gets the message as addressed; forwarding only adds who would not have it otherwise.
+    An addressed email address gets a direct delivery; forwarding only adds email addresses that would not get the
+    message otherwise.
     """
     recipients = tuple(recipients)
     destinations: dict[str, Destination] = {}
@@ -86,9 +89,10 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
 
 
 def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
-    """The same plan, where forwarded copies that their route would lead in a circle stay in the inbox of the primary.
+    """The same plan, where forwarded copies whose route would make a mail loop stay in the inbox of the primary.
 
-    The message is not refused for that: who sends it to one alias after the other would learn who has which primary.
+    The message is not refused: otherwise a sender who tries one alias after the other would learn which primary each
+    has.
     """
     destinations = tuple(
         replace(one, route=INBOX_ROUTE, would_circle=True)

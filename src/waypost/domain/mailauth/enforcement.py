@@ -1,4 +1,4 @@
-"""What becomes of a message by what its checks found: it is accepted, refused, or deferred.
+"""Decides from the results of the sender checks whether a message is accepted, refused, or deferred.
 
 The rule for `enforce`: mail is accepted only where nothing that is still unknown could mean that it has to be refused.
 It does not matter whether the unknown is the fault of this server or of somebody else's: a sender can bring about both.
@@ -28,12 +28,12 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The operator does not want such mail checked. With all other reasons it is this server that could not check it."""
+"""The settings say that such mail is not checked. For all other reasons this server could not check it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """There are no verdicts on a message, and why. `detail` is in our own words."""
+    """A message without verdicts, and the reason. `detail` is a text of this program's."""
 
     reason: Reason
     detail: str = ""
@@ -45,7 +45,7 @@ class Unchecked:
 SWITCHED_OFF = Unchecked(Reason.OFF)
 
 Findings = Verdicts | Unchecked
-"""What is known of a message's sender."""
+"""The result of the checks of a message's sender."""
 
 
 class Ruling(Enum):
@@ -59,7 +59,7 @@ class Ruling(Enum):
     DEFERRED_AS_UNCLEAR = auto()
     """From is unclear, and the policy of a domain in it is not known now."""
     DEFERRED_IN_DOUBT = auto()
-    """The DNS does not say now whether the owner of the domain in From wants it refused."""
+    """The DNS does not answer now, so the policy of the domain in From is not known."""
     DEFERRED_UNCHECKED = auto()
     """This server could not check it now."""
 

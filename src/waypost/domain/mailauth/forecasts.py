@@ -1,6 +1,7 @@
-"""What a receiver will think of mail that we send on: is its sender rewritten, and what do SPF, DKIM and DMARC say.
+"""Forecasts how a receiver will judge mail that is sent on: whether its sender is rewritten, and what SPF, DKIM and
+DMARC will say.
 
-Nothing here asks the DNS. Where an outcome depends on what a domain has published, it is told what it depends on.
+Nothing here asks the DNS. Where a result depends on what a domain has published, the forecast says so.
 """
 
 import re
@@ -27,7 +28,7 @@ _SPACE = re.compile(r"\s+")
 
 
 class Expected(StrEnum):
-    """What a check will come to."""
+    """The result that a check will have."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
@@ -38,7 +39,7 @@ class Expected(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a check will come to, and why."""
+    """The result that a check will have, and the reason."""
 
     outcome: Expected
     because: str
@@ -46,7 +47,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a receiver will find out of a message that we send on."""
+    """The results that a receiver will find for a message that is sent on."""
 
     spf: Expectation
     dkim: Expectation
@@ -55,10 +56,10 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who has written a message, as its header says."""
+    """The author and the signatures of a message, as its header states them."""
 
     domains: tuple[str, ...]
-    """Of the addresses in From, as A-labels; one is what there should be."""
+    """Domains of the addresses in From, as A-labels; there should be one."""
     signatures: tuple[str, ...]
     """The `d=` of each DKIM signature."""
     is_clear: bool = True
@@ -67,15 +68,15 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """Whether the sender is rewritten, and why."""
+    """Whether the sender is rewritten, and the reason."""
 
     domain: str
-    """Into which; empty if the sender stays as it is."""
+    """The rewritten sender; empty if it stays as it is."""
     because: str
 
 
 def read_author(header: bytes) -> Author:
-    """Read who has written a message. Never fails: a header may be any bytes."""
+    """Read the author and the signatures of a message. Never fails: a header may be any bytes."""
     said: list[str] = []
     signatures: list[str] = []
     lines = b"\r\n" + header[: end_of_header(header)]
@@ -91,9 +92,9 @@ def read_author(header: bytes) -> Author:
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:
-    """Whether a sender is rewritten (SRS) on the way over a route, which is done where mail leaves for other domains.
+    """Whether a sender is rewritten (SRS) on a route, which is done where mail leaves this server's domains.
 
-    None is a sender that is not known: nearly all are strangers.
+    None stands for an unknown sender, who is nearly always outside.
     """
     if sender == "":
         return Rewriting("", "the null sender is never rewritten")
@@ -117,7 +118,7 @@ def forecast(
     own_domains: Collection[str],
     hostname: str,
 ) -> Forecast:
-    """What the next server will find out. None is a sender, or a message, that is not known."""
+    """What the next server will find out. None stands for an unknown sender or message."""
     spf, checked = _spf(sender, rewritten, own_domains, hostname)
     if author is None:
         unknown = Expectation(Expected.UNKNOWN, "it depends on the message")

@@ -15,7 +15,7 @@ import idna
 from waypost.domain.mail import encoded_words
 
 MAX_NAMED = 8
-"""Domains of one message whose policies are asked for (RFC 9989 section 11.5 leaves the number to the receiver)."""
+"""Domains of one message whose policies are looked up (RFC 9989 section 11.5 leaves the number to the receiver)."""
 
 MAX_ADDRESSES = 100
 """`@` signs in the From fields of one message that are looked at, in each way in which the fields may be read."""
@@ -32,7 +32,7 @@ MAX_FIELD = 10_000
 
 MAX_CONVERTED = 5 * MAX_NAMED
 """Different domains that are not ASCII, in all ways in which the fields may be read. IDNA takes half a millisecond for
-a long one, also for one that is none in the end."""
+a long one, even if it is invalid in the end."""
 
 MAX_LENGTH = 254
 """Characters of a domain, with a final dot (RFC 1035 section 2.3.4)."""
@@ -48,7 +48,8 @@ _TOKEN = re.compile(
 )
 """White space or a comment, a quoted string, an atom with dots, or a special character.
 
-What readers disagree about is none of them: nested comments, backslashes, brackets and line ends in quoted strings.
+Constructs that mail readers disagree about match none of these: nested comments, backslashes, brackets and line ends in
+quoted strings.
 """
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
 """A list of mailboxes, each token by its letter above, or by itself if it is special."""
@@ -56,14 +57,14 @@ _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
 _RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
-"""What may be a domain: ASCII letters, digits, `-`, `.`, `_`, and any other letters."""
+"""Characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and any other letters."""
 _ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
 _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
 _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b-\u200f\u2060-\u2064\ufeff]")
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
-"""What some readers take out, and join what is before and after it, where each run of white space is one space."""
+"""Characters that some readers remove, joining the text on both sides, where each run of white space is one space."""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
@@ -85,7 +86,7 @@ class _LookAlikes(dict[int, str | int]):
 _LOOK_ALIKES = _LookAlikes()
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 _PUBLIC = re.compile(r"\.[^.]{2,}\Z")
-"""At the end of a domain: the names of the top have two letters at least."""
+"""The end of a public domain: top-level domains have two letters at least."""
 _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
@@ -95,7 +96,7 @@ class Naming(StrEnum):
     NONE = "none"
     """They name no domain."""
     ONE = "one"
-    """One field names one domain, however it is read."""
+    """There is one field, and every reader finds one domain in it."""
     UNCLEAR = "unclear"
     """There are several fields, several domains, or a field that readers may understand in several ways."""
     TOO_MANY = "too many"
@@ -185,7 +186,7 @@ def _readings(value: str) -> dict[str, None]:
 
 
 def _spaced(text: str) -> str:
-    """With one space for each run of them; on long runs, the expressions here would take quadratic time."""
+    """Each run of spaces as one space; on long runs, the expressions here would take quadratic time."""
     return _WHITE_SPACE.sub(" ", text)
 
 

@@ -1,4 +1,4 @@
-"""The sender of mail that we send on, rewritten so that SPF holds and bounces come back to us (SRS).
+"""Rewrites the sender of mail that is sent on, so that SPF passes and bounces come back to this server (SRS).
 
 Three forms of the local part, all of ours, none longer than 64 octets:
 
@@ -21,10 +21,10 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 
 VALID_DAYS = 30
-"""For that long a bounce may come back. No longer than a period, so that the secrets of two periods are enough."""
+"""How long a bounce may come back. No longer than a period, so that the secrets of two periods are enough."""
 
 PERIOD_DAYS = 30
-"""For that many days there is one secret."""
+"""How many days one secret is used."""
 
 OPAQUE = "waypost-bounce"
 
@@ -36,7 +36,7 @@ _MAC_CHARACTERS = 8
 _PREFIX_CHARACTERS = 12
 _ID_CHARACTERS = 26
 _DAYS = 1024
-"""What two characters can tell apart."""
+"""The number of days that two characters can distinguish."""
 
 _ID_PREFIX = "(?P<id>[a-z2-7]{12})"
 _DAY = "(?P<day>[a-z2-7]{2})"
@@ -53,17 +53,17 @@ _FOREIGN_SRS1 = re.compile(r"srs1[=+-][^=]*=(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """What an address of ours says, to which something came back."""
+    """The contents of a rewritten address to which a message came back."""
 
     first_id: str
     last_id: str
     """The message is one from here to there; but for the opaque form, the end of its id is not known."""
     sender: str | None
-    """Who sent it, or who has rewritten the sender first; None if the address does not tell."""
+    """The sender, or the server that rewrote it first; None if the address does not contain it."""
 
 
 def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of: Callable[[int], bytes]) -> str:
-    """The sender as others get it: an address in `domain`, to which bounces can come. The null sender stays null.
+    """The rewritten sender: an address in `domain` that takes bounces. The null sender stays null.
 
     `key_of` gives the secret of a period, which is a number of days since 1970, divided by `PERIOD_DAYS`.
     """
@@ -81,7 +81,9 @@ def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of:
 
 
 def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
-    """The local part that tells the sender; empty for a sender that needs quotes, SMTPUTF8, or is no address."""
+    """The local part that contains the sender; empty for a sender that needs quotes or SMTPUTF8, or is not an
+    address.
+    """
     try:
         addresses.parse(sender)
     except errors.Invalid:
@@ -99,7 +101,9 @@ def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
 
 
 def claims(local_part: str) -> Returned | None:
-    """What an address says, whoever made it; None if it is not of the form. Only `reverse` knows whether it is true."""
+    """The contents of an address of this form, whoever made it; None if it has another form. Only `reverse` knows
+    whether it is true.
+    """
     read = _read(local_part)
     if read is None:
         return None
@@ -108,7 +112,7 @@ def claims(local_part: str) -> Returned | None:
 
 
 def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """What an address says that `rewrite` made with these keys; None if it did not, or too long ago.
+    """The contents of an address that `rewrite` made with these keys; None if it did not, or made it too long ago.
 
     `key_of` is asked for the period of today, or one beside it.
     """
@@ -125,7 +129,7 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
 
 
 def _read(local_part: str) -> tuple[str, re.Match[str], re.Match[str]] | None:
-    """Which form it is, and its parts."""
+    """The form of an address, and its parts."""
     signed = _SIGNED.fullmatch(local_part)
     if signed is None or not local_part.isascii():
         return None

@@ -1,6 +1,6 @@
-"""Who really sent a message: what SPF, DKIM and DMARC found, the rules of DMARC, and the header field that tells it.
+"""The results of SPF, DKIM and DMARC, the rules of DMARC, and the header field that reports them.
 
-Nothing here asks the DNS. `decide` is a generator: it yields the names whose TXT records it wants to know, and is sent
+Nothing here asks the DNS. `decide` is a generator: it yields the names whose TXT records it needs, and the caller sends
 an `Answer` for each.
 """
 
@@ -44,7 +44,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!#-;=?-Z\[\]_a-z~]+\Z")
 
 
 class Outcome(StrEnum):
-    """What a check came to (RFC 8601 section 2.7)."""
+    """The result of a check (RFC 8601 section 2.7)."""
 
     NONE = "none"
     PASS = "pass"  # noqa: S105 - no password
@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the client said: its IP address, its HELO name and its MAIL FROM, empty for the null sender."""
+    """The client's IP address, HELO name and MAIL FROM, which is empty for the null sender."""
 
     peer: str
     helo: str
@@ -67,7 +67,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Spf:
-    """May this client send for this domain (RFC 7208)? `identity` is `mailfrom` or `helo`."""
+    """The SPF result: whether this client may send for this domain (RFC 7208). `identity` is `mailfrom` or `helo`."""
 
     outcome: Outcome
     domain: str
@@ -88,9 +88,10 @@ class Dkim:
 
 @dataclass(frozen=True, slots=True)
 class Dmarc:
-    """Does SPF or DKIM speak for the domain in From (RFC 9989)? `policy` is what its owner asks for, if it does not.
+    """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989). `policy` is what the domain's
+    owner asks for otherwise.
 
-    `naming` is how From names that domain.
+    `naming` says how From names that domain.
     """
 
     outcome: Outcome
@@ -102,7 +103,7 @@ class Dmarc:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """All that was found out about one message."""
+    """All results of the checks of one message."""
 
     spf: Spf
     dkim: tuple[Dkim, ...]
@@ -115,8 +116,8 @@ class Verdicts:
 def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     """The `Authentication-Results` field (RFC 8601 section 2.2), folded: its lines, without CRLF.
 
-    Whatever hostile values the verdicts have, they stay inside of their places: a name keeps only the characters of
-    names, a reason only those that mean nothing in a quoted string.
+    Hostile values cannot break the field: of a name only the characters of names are kept, of a reason only those that
+    have no meaning in a quoted string.
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
@@ -140,13 +141,13 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
 def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
     """The field for a message that was not checked (RFC 8601 section 2.2, `no-result`), with the reason as a comment.
 
-    It is there so that no field of that name that somebody else has written is the first.
+    It is written so that a field of that name from somebody else is never the first.
     """
     return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """What each check came to, in a few words without anything in them that could harm a terminal."""
+    """The result of each check in a few words, which are safe to show on a terminal."""
     signatures = [_told(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
     return {
         "spf": _told(verdicts.spf.outcome, verdicts.spf.domain),
@@ -165,7 +166,7 @@ def _method(name: str, outcome: Outcome, reason: str, properties: list[tuple[str
 
 
 def _name(value: str) -> str:
-    """A domain name, or local part and domain, with nothing in it that could end it; of a long one, the end."""
+    """A domain name, or local part and domain, without characters that could end it; the end of a long one."""
     local_part, at, domain = value[-255:].rpartition("@")
     return _NOT_IN_LOCAL_PART.sub("_", local_part) + at + _NOT_IN_NAME.sub("_", domain)
 
@@ -173,21 +174,21 @@ def _name(value: str) -> str:
 def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
     """The `Authentication-Results` fields of a received header that may be believed, unfolded, without their name.
 
-    Those with our own name are forged: they were there before the message reached us (RFC 8601 section 5). Those
+    Those with this server's name are forged: they were there before the message arrived (RFC 8601 section 5). Those
     whose name cannot be read are not believed either. Never fails: a header may be any bytes.
     """
     return tuple(value for value, forged in _foreign_results(header, authserv_id, _FIELD_OCTETS) if forged is False)
 
 
 def count_forged(header: bytes, authserv_id: str) -> int:
-    """How many `Authentication-Results` fields of a received header claim to be ours."""
+    """How many `Authentication-Results` fields of a received header have this server's name."""
     if b"authentication-results" not in header.lower():  # as in nearly all mail; a look for it is quicker than a search
         return 0
     return sum(1 for _, forged in _foreign_results(header, authserv_id, _ID_OCTETS) if forged)
 
 
 def _foreign_results(header: bytes, authserv_id: str, limit: int) -> Iterator[tuple[str, bool | None]]:
-    """So many octets of each field, and whether it claims to be ours; None if nobody can say."""
+    """The first octets of each field, and whether it has this server's name; None if that cannot be read."""
     ours = authserv_id.rstrip(".").lower()
     lines = b"\n" + header  # an expression that begins with an octet is found four times as quickly
     for field in islice(_FIELD.finditer(lines), MAX_FOREIGN):
@@ -198,7 +199,7 @@ def _foreign_results(header: bytes, authserv_id: str, limit: int) -> Iterator[tu
 
 
 def _authserv_id(value: str) -> str:
-    """The first word of a field: comments before it are passed over, quotes around it do not count."""
+    """The first word of a field, without comments before it and quotes around it."""
     word, depth, quoted, characters = "", 0, False, iter(value)
     for character in characters:
         if character == "\\" and (depth or quoted):
@@ -240,7 +241,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the DNS says of a name: its TXT records, and whether there is such a name at all (RFC 8020)."""
+    """The DNS answer for a name: its TXT records, and whether the name exists (RFC 8020)."""
 
     texts: tuple[str, ...]
     exists: bool = True
@@ -308,7 +309,7 @@ def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
 
 
 def organisational_domain(domain: str, records: Sequence[Record]) -> str:
-    """The domain that answers for this one, by what its walk has found (RFC 9989 section 4.10.2)."""
+    """The organizational domain of this one, by the records that the tree walk found (RFC 9989 section 4.10.2)."""
     if not records:
         return domain
     last = records[-1]
@@ -321,7 +322,7 @@ def organisational_domain(domain: str, records: Sequence[Record]) -> str:
 def align(
     identifier: str, author: str, *, strict: bool, identifier_organisation: str, author_organisation: str
 ) -> bool:
-    """Does a domain that SPF or DKIM has authenticated speak for the domain in From (RFC 9989 section 4.4)?"""
+    """Whether a domain that SPF or DKIM authenticated is aligned with the domain in From (RFC 9989 section 4.4)."""
     return identifier == author if strict else identifier_organisation == author_organisation
 
 
@@ -353,7 +354,7 @@ _MALFORMED = {
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
     """DMARC for one domain that From names, an A-label: the one element of `authors`.
 
-    If a check could not be finished that might have spoken for the domain, the outcome is `temperror`, never `fail`.
+    If a check that might have passed for the domain could not be finished, the result is `temperror`, never `fail`.
     """
     (author,) = authors
     records = yield from walk(author)

@@ -1,4 +1,6 @@
-"""Whether a notice to a sender reaches who sent the message: a proof for a domain is not one for an address."""
+"""Whether a notice to MAIL FROM reaches the person who sent the message: a proof for a domain is not a proof for an
+address.
+"""
 
 import re
 from itertools import islice
@@ -9,7 +11,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Outcome, Verdicts
 
 FROM_OCTETS = 1_000
-"""Octets of a From field. In a longer one no address is looked for."""
+"""Octets of a From field. A longer field is not read."""
 
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")
@@ -17,11 +19,13 @@ _FOLD = re.compile(r"[\r\n\t ]+")
 
 
 def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
-    """Whether a notice to this sender goes to who sent the message, and not to somebody whose name was used.
+    """Whether a notice to this sender goes to the person who sent the message, and not to somebody whose address was
+    misused.
 
     SPF vouches for it, where the servers of the sender's own domain may send as the client did. So does DKIM, where
-    From names the sender's very address and its domain, or one above it, has signed that. DMARC alone vouches for a
-    domain, and not for an address: anybody with an account at a provider can name each other one as MAIL FROM.
+    From has exactly the sender's address, and its domain, or one above it, has signed From. DMARC alone vouches for a
+    domain, and not for an address: anybody with an account at a provider can use another account's address as MAIL
+    FROM.
     """
     try:
         claimed = addresses.parse(sender).key
@@ -61,7 +65,7 @@ def author_key(header: bytes) -> str:
 
 
 def _key(domain: str) -> str:
-    """By what a domain is compared; a text that is none is no domain of an address."""
+    """The key by which a domain is compared; a text that is not a domain has a key that no domain has."""
     try:
         return addresses.domain_key(domain.rstrip("."))
     except errors.Invalid:
