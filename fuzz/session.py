@@ -12,7 +12,7 @@ from engine import ROOT, fuzz, instrumented
 
 with instrumented():
     from tests.kit import invariants, smtp_dialogues
-    from waypost.smtp.protocol.capabilities import Offer
+    from waypost.smtp.protocol.capabilities import Capabilities
 
 HEAD = 11
 SIZES = 5
@@ -28,11 +28,11 @@ ERROR_LIMITS = [1_000, 1, 3, 8]
 LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 
 
-def read(octets: bytes) -> tuple[Offer, bytes, list[int], invariants.Way]:
+def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]:
     """An input, understood."""
     head, sent = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
     flags = head[0]
-    offer = Offer(
+    offer = Capabilities(
         hostname="mail.example",
         lmtp=bool(flags & 1),
         offers_tls=bool(flags & 2),

@@ -12,7 +12,7 @@ from itertools import accumulate, cycle, takewhile
 
 from tests.kit import smtp_dialogues
 from waypost.smtp.protocol import grammar, replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, TlsWanted
 from waypost.smtp.protocol.session import Session
 
@@ -149,7 +149,7 @@ class Porter:
 class Play:
     """A session that is fed, its questions answered, and each of its steps looked at."""
 
-    def __init__(self, offer: Offer, way: Way):
+    def __init__(self, offer: Capabilities, way: Way):
         self.offer = offer
         self.way = way
         self.session = Session(offer, peer="192.0.2.7", gate=Porter() if way.has_porter else smtp_dialogues.OpenGate())
@@ -179,15 +179,16 @@ class Play:
             assert session.farewell is was_over
         assert not told or _REPLIES.fullmatch(told), told
         self._check_memory()
-        if session._body and len(octets) > 1:
-            assert len(session._body._octets) == session._body.buffered
+        transfer = session._exchange.transfer
+        if transfer and len(octets) > 1:
+            assert len(transfer.body._octets) == transfer.body.buffered
         return told
 
     def _answer_all(self) -> None:
         while True:
             if self.way.spills:
                 self.session.spill()
-            question = self.session.next_question()
+            question = self.session.next_request()
             if isinstance(question, TlsWanted):
                 self._is_shaking_hands = not self.way.shakes_hands
                 if self._is_shaking_hands:
@@ -260,7 +261,7 @@ class Play:
 class Client(Play):
     """Sends a line, or a message, or a chunk, and waits. It is as simple as it can be."""
 
-    def __init__(self, offer: Offer, way: Way):
+    def __init__(self, offer: Capabilities, way: Way):
         super().__init__(offer, way)
         self._recipients = 0
         self._chunks = b""
@@ -324,7 +325,7 @@ class Client(Play):
         assert len(_LAST_LINE.findall(told)) == (1 if is_one else count)
 
 
-def check(offer: Offer, octets: bytes, sizes: Sequence[int], way: Way) -> None:
+def check(offer: Capabilities, octets: bytes, sizes: Sequence[int], way: Way) -> None:
     """Check all that holds for a session that gets these octets, at once, one by one, or cut to these sizes in turn."""
     client = Client(offer, way)
     handshakes = client.send(octets)  # what comes behind STARTTLS in one go with it is forgotten

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from waypost.smtp.protocol import replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
 from waypost.smtp.protocol.session import Session
 
@@ -77,7 +77,7 @@ class Dialogue:
 
 
 def a_session(*, gate=None, tls="", **offer) -> Session:
-    return Session(Offer(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls)
+    return Session(Capabilities(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls)
 
 
 class House:
@@ -91,7 +91,7 @@ class House:
 
     def serve(self, session: Session) -> bytes:
         """Answer until there is no question left; returns what the client is told."""
-        while (event := session.next_question()) or session.has_more:
+        while (event := session.next_request()) or session.has_more:
             if isinstance(event, TlsWanted):
                 self.events.append("tls")
                 session.tls_started("TLSv1.3 TLS_AES_256_GCM_SHA384")

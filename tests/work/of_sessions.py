@@ -31,7 +31,7 @@ def _session(octets: bytes) -> Iterator[None]:
         error_limit=10**6, command_limit=10**6, unknown_recipient_limit=10**6, mail_limit=10**6
     )
     session.receive(octets)
-    while (question := session.next_question()) or session.has_more:
+    while (question := session.next_request()) or session.has_more:
         if question:
             session.answer(OK)
         session.output()

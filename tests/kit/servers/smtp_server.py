@@ -21,7 +21,7 @@ from waypost.smtp.backend.reception import House
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.limits.timeouts import Bounds
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.server.connection import Listener
 from waypost.smtp.server.listener import SmtpServer
 
@@ -242,7 +242,7 @@ async def serving(
     bounds = Bounds(**{"linger": 0.2, "connections_each": 1_000} | bounds)
     served = Served(store, bounds, authenticator, enforces, **of_server or {})
     many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
-    offer = Offer(hostname="mail.example", **many | (offer or {}))
+    offer = Capabilities(hostname="mail.example", **many | (offer or {}))
     listener = Listener(name="smtp", offer=offer, **listener or {})
     served.address = await served.server.start(listener, "127.0.0.1", 0)
     try:

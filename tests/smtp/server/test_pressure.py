@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.servers.smtp_server import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, on_our_loop, serving
 from waypost.observe import events
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server import connection as smtp_connection
 
@@ -60,7 +60,7 @@ async def test_others_get_their_turn_between_a_hundred_recipients():
         assert answers.count("550 5.1.1 No such address here") == 2 * smtp_connection.QUESTIONS_A_TURN
 
 
-@pytest.mark.parametrize("where", ["next_question", "answer"])
+@pytest.mark.parametrize("where", ["next_request", "answer"])
 def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch, where):
     def fail(*_):
         raise RuntimeError("secret /var/lib")
@@ -84,7 +84,7 @@ def test_who_connects_while_we_stop_is_told_so():
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = ("192.0.2.1", 4711)
             transport.is_closing.return_value = False
-            listener = smtp_connection.Listener(name="smtp", offer=Offer(hostname="mail.example"))
+            listener = smtp_connection.Listener(name="smtp", offer=Capabilities(hostname="mail.example"))
             connection = smtp_connection.Connection(served.server, listener)
             connection.connection_made(transport)
             said = b"".join(call.args[0] for call in transport.write.call_args_list)
@@ -103,7 +103,7 @@ async def test_replies_that_the_client_does_not_read_are_not_made():
             await served.until(lambda: any(each._hearing for each in served.server._connections))
             (connection,) = served.server._connections
             assert connection._transport.get_write_buffer_size() < 150_000
-            assert len(connection._session._output) < 20_000
+            assert len(connection._session._exchange.output) < 20_000
             sending.cancel()
             with suppress(asyncio.CancelledError):
                 await sending

@@ -20,7 +20,7 @@ from waypost.smtp.backend.reception import House
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.limits.timeouts import Bounds
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.server import tls
 from waypost.smtp.server.connection import Listener
 from waypost.smtp.server.listener import SmtpServer
@@ -101,7 +101,7 @@ def _server(
 
 def listeners(settings: Settings) -> list[Listener]:
     """The kinds of listeners: what each speaks, and with whom."""
-    offer = Offer(
+    offer = Capabilities(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),
         needs_tls=settings.tls_required,

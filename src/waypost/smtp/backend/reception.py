@@ -29,7 +29,7 @@ from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Question, RecipientGiven
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
 """Pieces of large messages that are written at once. The others wait, so that calls and small mail do not."""
@@ -157,7 +157,7 @@ class Reception:
         """The session has refused a message by itself."""
         self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
-    async def answer(self, question: Question, pause: Pause = asyncio.sleep) -> Reply:
+    async def answer(self, question: Request, pause: Pause = asyncio.sleep) -> Reply:
         """The answer to a question of the session. Never raises.
 
         `pause` waits for so many seconds, or until it does not matter any more.
@@ -201,7 +201,7 @@ class Reception:
         if message_id:
             self._house.leftovers.add(message_id)
 
-    async def _refuse(self, error: Exception, question: Question) -> Reply:
+    async def _refuse(self, error: Exception, question: Request) -> Reply:
         reply = errors.refusal(error)
         if reply is None:
             return self._house.failed(error)
@@ -210,7 +210,7 @@ class Reception:
         await self._tell_of_refusal(question, reply)
         return reply
 
-    async def _tell_of_refusal(self, question: Question, reply: Reply, account: str = "") -> None:
+    async def _tell_of_refusal(self, question: Request, reply: Reply, account: str = "") -> None:
         """Log a refusal, and let the trace tell of it. `account` owns the recipient; empty if nobody does."""
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
@@ -218,7 +218,7 @@ class Reception:
 
     async def _remember(
         self,
-        question: Question,
+        question: Request,
         reply: Reply,
         detail: Mapping[str, str | int] | None = None,
         account: str = "",

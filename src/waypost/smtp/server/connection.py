@@ -12,9 +12,9 @@ from waypost.net.tls_alerts import start_tls
 from waypost.smtp.backend.reception import House, Reception
 from waypost.smtp.limits.timeouts import Bounds
 from waypost.smtp.protocol import replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Question, TlsWanted
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server import tls
 
@@ -43,7 +43,7 @@ class Listener:
     """What is spoken at one address that we listen on."""
 
     name: str
-    offer: Offer
+    offer: Capabilities
     is_tls: bool = False
     """Whether a connection begins with the handshake (RFC 8314 section 3)."""
     are_strangers: bool = True
@@ -322,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
     def _go_on(self, session: Session) -> None:
         """Serve what has been received, up to the first question of the session."""
         try:
-            question = self._next_question(session)
+            question = self._next_request(session)
         except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
             session.close(self._server.house.failed(error))
             question = None
@@ -332,7 +332,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._answering = self._loop.create_task(self._answer(session, question))
 
-    async def _answer(self, session: Session, question: Question | None) -> None:
+    async def _answer(self, session: Session, question: Request | None) -> None:
         """Have this question answered, and serve what else has been received, a turn at a time."""
         answered = 0
         self._server.busy += 1
@@ -357,7 +357,7 @@ class Connection(asyncio.BufferedProtocol):
                 if self._client_is_deaf and not self._is_lost:  # replies that nobody reads would be kept for it
                     self._hearing = self._loop.create_future()
                     await self._hearing
-                question = self._next_question(session)
+                question = self._next_request(session)
         except Exception as error:  # noqa: BLE001 - as above
             session.close(self._server.house.failed(error))
         finally:
@@ -390,10 +390,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._pausing and not self._pausing.done():
             self._pausing.set_result(None)
 
-    def _next_question(self, session: Session) -> Question | None:
+    def _next_request(self, session: Session) -> Request | None:
         if self._held and self._memory.is_scarce:
             session.spill()
-        return session.next_question(max(2, QUESTIONS_A_TURN // (self._server.busy + 1)))
+        return session.next_request(max(2, QUESTIONS_A_TURN // (self._server.busy + 1)))
 
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # what the client answers to the 220 is for whoever makes the handshake

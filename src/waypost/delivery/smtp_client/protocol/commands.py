@@ -27,11 +27,11 @@ class Part:
     is_last: bool
 
 
-Offer = Mapping[str, Sequence[str]]
+Capabilities = Mapping[str, Sequence[str]]
 """The extensions of a peer, in capitals, with their parameters."""
 
 
-def read_offer(lines: tuple[str, ...]) -> Offer:
+def read_offer(lines: tuple[str, ...]) -> Capabilities:
     """The extensions of a peer, with their parameters; `AUTH=PLAIN` is how some said it before RFC 2554."""
     words = (line.replace("AUTH=", "AUTH ", 1).split() for line in lines)
     return {word[0].upper(): word[1:] for word in words if word}
@@ -57,7 +57,7 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
     return not header.isascii() and _is_utf8(header)
 
 
-def why_unfit(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> tuple[Trouble, str] | None:
+def why_unfit(parcel: Parcel, offer: Capabilities, *, is_utf8: bool) -> tuple[Trouble, str] | None:
     """Why this peer cannot take this parcel, whatever it would say. `is_utf8` is what `needs_smtputf8` says."""
     if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= offer.keys():
         return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not take that"
@@ -69,7 +69,7 @@ def why_unfit(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> tuple[Trouble, 
     return None
 
 
-def mail(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> bytes:
+def mail(parcel: Parcel, offer: Capabilities, *, is_utf8: bool) -> bytes:
     """MAIL, with all that this peer takes and the parcel needs. Raises `Unsayable`."""
     command = f"MAIL FROM:<{_path(parcel.return_path)}>"
     if "SIZE" in offer:
@@ -87,7 +87,7 @@ def mail(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> bytes:
     return line(command)
 
 
-def rcpt(parcel: Parcel, offer: Offer) -> bytes:
+def rcpt(parcel: Parcel, offer: Capabilities) -> bytes:
     """RCPT, as `mail`."""
     command = f"RCPT TO:<{_path(parcel.recipient)}>"
     if "DSN" not in offer:

@@ -73,7 +73,7 @@ class Dialogue:
         self._manners = manners
         self._reader = ReplyReader()
         self._output = bytearray()
-        self._offer: commands.Offer = {}
+        self._offer: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
         """The first refusal in a group; what the peer says to the rest of the group does not matter any more."""
         self._all_sent = self._is_answered = False
