@@ -52,7 +52,7 @@ async def test_a_client_that_does_not_read_cannot_go_on_sending():
         served.buffer_little()
         async with served.silent_socket() as client:
             sending = asyncio.create_task(send_without_end(client))
-            await served.until(lambda: any(each._client_is_deaf for each in served.server._connections))
+            await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
             (connection,) = served.server._connections
             assert not connection._transport.is_reading()
             assert connection._transport.get_write_buffer_size() < 10_000_000
@@ -90,7 +90,7 @@ async def test_a_client_that_closes_its_side_and_does_not_read_is_disconnected()
 
 async def until_disconnected_for_not_reading(served):
     """The server waits as long as a client may be silent, and no longer."""
-    await served.until(lambda: any(each._client_is_deaf for each in served.server._connections))
+    await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
     served.clock.advance(179)
     assert served.server._connections
     served.clock.advance(1)
