@@ -29,7 +29,7 @@ from waypost.observe import events, logs
 from waypost.server.http import connection
 from waypost.server.http.limits import HttpBounds
 from waypost.smtp.limits import guessing
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import capabilities, data, grammar, replies, states
 from waypost.smtp.protocol.states import State
 
@@ -152,7 +152,7 @@ FEW_FILES = "fewer where the system lets the process have few files"
 def smtp_page() -> str:
     """The bounds of the SMTP edge."""
     lines = ", ".join(f"{verb} {limit:,}" for verb, limit in grammar.LINE_LIMITS.items())
-    bounds = Bounds()
+    bounds = SmtpLimits()
     return "\n".join(
         [
             "# SMTP: how much is taken, and how long it may take\n",
@@ -267,7 +267,7 @@ def http_page() -> str:
     )
 
 
-def _half(bounds: Bounds | HttpBounds) -> str:
+def _half(bounds: SmtpLimits | HttpBounds) -> str:
     """What one /48 network may have of the connections."""
     return f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}: half of all"
 

@@ -1,7 +1,7 @@
 r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session, cut as you like.
 
     # a remark
-    O: message_limit=100          one of the session's offer
+    O: message_limit=100          one of the session's capabilities
     C: NOOP                       the client sends a line, with its CRLF
     C< NOOP\n                     the client sends exactly this
     E: recipient a@b.example -> 250     the session asks; the house answers with this code
@@ -76,8 +76,10 @@ class Dialogue:
         return a_session(**{"error_limit": 1000, "unknown_recipient_limit": 1000} | self.options)
 
 
-def a_session(*, gate=None, tls="", **offer) -> Session:
-    return Session(Capabilities(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls)
+def a_session(*, gate=None, tls="", **capabilities) -> Session:
+    return Session(
+        Capabilities(hostname="mail.example", **capabilities), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls
+    )
 
 
 class House:

@@ -11,7 +11,7 @@ from tests.kit import smtp_dialogues
 from tests.work.rows import ANSWER, HEADER, RECEIVED, Where, filled, refusing, rows, text
 from waypost.delivery import webhook
 from waypost.delivery.smtp_client import dns as delivery_dns
-from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners
+from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, SessionOptions
 from waypost.domain.mail.delivery import Protocol
 from waypost.server.http import server
 from waypost.smtp.protocol import data, grammar
@@ -53,7 +53,7 @@ def _body(octets: bytes) -> Iterator[None]:
 
 def _replies(octets: bytes) -> object:
     """A server that says all this at once."""
-    said = Dialogue(Manners(protocol=Protocol.SMTP, hostname="client.example"))
+    said = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="client.example"))
     said.receive(octets)
     said.output()
     return said

@@ -128,11 +128,13 @@ def test_cut_at_random(told, places):
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(offer=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways)
-def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
-    if offer.lmtp:
+@given(
+    capabilities=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways
+)
+def test_whatever_is_sent_and_however_it_is_cut(capabilities, octets, sizes, way):
+    if capabilities.lmtp:
         octets = octets.replace(b"EHLO", b"LHLO").replace(b"HELO", b"LHLO")
-    invariants.check(offer, octets, sizes, way)
+    invariants.check(capabilities, octets, sizes, way)
 
 
 tokens = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_!"), min_size=1, max_size=20)
@@ -194,9 +196,9 @@ def test_a_bad_header_of_a_binary_message_is_refused_a_chunk_sooner_where_memory
 @every_dialogue
 def test_what_holds_for_all_sessions_holds_for_the_dialogues(told):
     if len(told.sent) < 2_000:
-        offer = Capabilities(**{"hostname": "mail.example"} | told.options)
-        invariants.check(offer, told.sent, [7, 30, 1], invariants.Way())
-        invariants.check(replace(offer, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
+        capabilities = Capabilities(**{"hostname": "mail.example"} | told.options)
+        invariants.check(capabilities, told.sent, [7, 30, 1], invariants.Way())
+        invariants.check(replace(capabilities, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
 
 
 @given(octets=anything)
@@ -418,7 +420,7 @@ def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
 
 
 @pytest.mark.parametrize(
-    ("command", "offer"),
+    ("command", "capabilities"),
     [
         (b"BDAT 6 LAST" + b" " * 600, {}),
         (b"BDAT 6 LAST \xff", {}),
@@ -426,8 +428,10 @@ def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
     ],
     ids=["too long", "not UTF-8", "before TLS"],
 )
-def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, offer):
-    _, told = smtp_dialogues.play(smtp_dialogues.a_session(**offer), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"])
+def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, capabilities):
+    _, told = smtp_dialogues.play(
+        smtp_dialogues.a_session(**capabilities), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"]
+    )
     assert b"\r\n214" not in told
 
 

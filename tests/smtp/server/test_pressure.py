@@ -12,6 +12,7 @@ from waypost.observe import events
 from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server import connection as smtp_connection
+from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -84,7 +85,7 @@ def test_who_connects_while_we_stop_is_told_so():
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = ("192.0.2.1", 4711)
             transport.is_closing.return_value = False
-            listener = smtp_connection.Listener(name="smtp", offer=Capabilities(hostname="mail.example"))
+            listener = Listener(name="smtp", capabilities=Capabilities(hostname="mail.example"))
             connection = smtp_connection.Connection(served.server, listener)
             connection.connection_made(transport)
             said = b"".join(call.args[0] for call in transport.write.call_args_list)
@@ -122,4 +123,4 @@ async def test_a_client_that_reads_nothing_for_too_long_is_disconnected():
             await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
             served.clock.advance(180)
             await served.until_nobody_is_connected()
-            assert served.house.memory.used == 0
+            assert served.backend.memory.used == 0

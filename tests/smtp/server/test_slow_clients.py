@@ -17,7 +17,8 @@ from tests.kit.servers.smtp_server import (
 )
 from waypost.observe import events
 from waypost.smtp.protocol.capabilities import Capabilities
-from waypost.smtp.server.connection import Connection, Listener
+from waypost.smtp.server.connection import Connection
+from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -177,7 +178,9 @@ def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
         async with serving() as served:
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = None
-            connection = Connection(served.server, Listener(name="smtp", offer=Capabilities(hostname="mail.example")))
+            connection = Connection(
+                served.server, Listener(name="smtp", capabilities=Capabilities(hostname="mail.example"))
+            )
             connection.connection_made(transport)
             assert transport.abort.called or transport.close.called
             connection.connection_lost(None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from waypost.delivery.smtp_client.protocol.commands import Part
-from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners, Need
+from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Need, SessionOptions
 from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
 from waypost.net.deadlines import Deadline
 from waypost.net.host_names import why_no_address
@@ -49,9 +49,9 @@ class Timeouts:
 class Connection(asyncio.Protocol):
     """A connection, from when it is made until it is lost."""
 
-    def __init__(self, manners: Manners, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
-        self.dialogue = Dialogue(manners)
-        self._manners = manners
+    def __init__(self, options: SessionOptions, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
+        self.dialogue = Dialogue(options)
+        self._options = options
         self._host = host
         self._timeouts = timeouts
         self._context = context

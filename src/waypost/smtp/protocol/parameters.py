@@ -1,4 +1,4 @@
-"""What MAIL and RCPT say: the address, and the parameters of the extensions we offer, each with its rule."""
+"""What MAIL and RCPT say: the address, and the parameters of the offered extensions, each with its rule."""
 
 import re
 from collections.abc import Callable

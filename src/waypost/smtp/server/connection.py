@@ -3,20 +3,17 @@
 import asyncio
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 from waypost.net.deadlines import Deadline
 from waypost.net.tls_upgrade import TlsUpgrade, describe
-from waypost.smtp.backend.reception import House, Reception
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.backend.reception import Reception
 from waypost.smtp.protocol import replies
-from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
-from waypost.smtp.server import tls
 from waypost.smtp.server.deadlines import ClientTime
+from waypost.smtp.server.interfaces import Listener, Server
 
 PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
@@ -31,56 +28,11 @@ UNREAD = 64 * 1024
 """Octets of replies that a client has not read, before it gets to send no more."""
 
 REQUESTS_A_TURN = 50
-"""Questions that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
+"""Requests that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
 them are busy, the fewer each has. New clients are let in once a turn."""
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
-    """What is spoken at one address that we listen on."""
-
-    name: str
-    offer: Capabilities
-    is_tls: bool = False
-    """Whether a connection begins with the handshake (RFC 8314 section 3)."""
-    are_strangers: bool = True
-    """Whether clients here are anybody. Where only mail servers of ours hand mail over, nothing is asked of them that
-    is asked of strangers: no waiting for the greeting, no PROXY header, no rates, no checks of who sent it."""
-
-
-class Server(Protocol):
-    """What a connection needs of the server that it belongs to."""
-
-    bounds: Bounds
-    house: House
-    certificates: tls.Certificates | None
-    busy: int
-    """Clients whose requests are being answered."""
-    buffer: memoryview
-    """What a client sends is read into it."""
-
-    def opened(self, connection: "Connection") -> Reply | None:
-        """A client has connected. Returns why it may not stay, or None."""
-        ...
-
-    def closed(self, connection: "Connection", *, was_admitted: bool) -> None:
-        """A connection has ended, and what it left is cleared away."""
-        ...
-
-    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """We ended a client's session, for the reason in the reply."""
-        ...
-
-    def tls_failed(self, peer: str, error: BaseException) -> None:
-        """A handshake failed, or TLS did later."""
-        ...
-
-    def trusts(self, peer: str) -> bool:
-        """Whether a setting names the network of this client."""
-        ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -88,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
-        self._memory = server.house.memory
+        self._memory = server.backend.memory
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
@@ -115,8 +67,8 @@ class Connection(asyncio.BufferedProtocol):
         """Octets that the server's memory was told of."""
         self.peer = ""
         """The client's IP address."""
-        self.are_strangers = listener.are_strangers
-        self._is_trusted = False
+        self.trusted = listener.trusted
+        self._in_trusted_network = False
 
     # What the loop tells us
 
@@ -129,13 +81,13 @@ class Connection(asyncio.BufferedProtocol):
         self.begin(cast(asyncio.Transport, transport), name[0])
 
     def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
-        """The connection is ours, and this is the client's address.
+        """The client's address is known: admit the client, or send it away.
 
         `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
         """
         self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
-        self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
+        self._in_trusted_network = not self.trusted and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
         if refusal:
             self._send_away(refusal)
@@ -148,7 +100,7 @@ class Connection(asyncio.BufferedProtocol):
             self._greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # One for all clients: it is filled and read out in one go. While memory is scarce nobody hands us much at once.
+        # One for all clients: it is filled and read out in one go. While memory is scarce, less is read at once.
         return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -207,7 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused_at = self._loop.time()
         self._pause()
         if self._session and not self._session.farewell:
-            seconds = min(self._server.bounds.silence, LOOK_EVERY)
+            seconds = min(self._server.limits.silence, LOOK_EVERY)
             self._deadline.set(self._loop, seconds, self._look_at_the_clock)
 
     def resume_writing(self) -> None:
@@ -239,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
             self._server.hung_up(self.peer, reply)
 
     def _an_upgrade(self) -> TlsUpgrade:
-        return TlsUpgrade(self._transport, loop=self._loop, grace=self._server.bounds.linger)
+        return TlsUpgrade(self._transport, loop=self._loop, grace=self._server.limits.linger)
 
     async def _begin_with_tls(self) -> None:
         assert self._upgrade
@@ -258,7 +210,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost or self._transport.is_closing():
             self._upgrade = None
             return None
-        context, seconds = self._server.certificates.context, self._server.bounds.handshake
+        context, seconds = self._server.certificates.context, self._server.limits.handshake
         made = await upgrade.make(self, context, seconds=seconds, server_side=True)
         self._upgrade = None
         if made is None:  # it failed, or one of us has gone meanwhile
@@ -272,8 +224,8 @@ class Connection(asyncio.BufferedProtocol):
         return describe(made.tls), made.said
 
     def _greet(self, version: str = "") -> None:
-        delay = self._server.bounds.greeting_delay
-        if delay and self.are_strangers:
+        delay = self._server.limits.greeting_delay
+        if delay and not self.trusted:
             self._deadline.set(self._loop, delay, self._open, version)
         else:
             self._open(version)
@@ -282,10 +234,14 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._reception = Reception(
-            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
+            self._server.backend, peer=self.peer, trusted=self.trusted, in_trusted_network=self._in_trusted_network
         )
         session = Session(
-            self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
+            self._listener.capabilities,
+            peer=self.peer,
+            gate=self._reception,
+            tls=version,
+            is_trusted=self._in_trusted_network,
         )
         self._session = session
         self._time.begin(self._loop.time())
@@ -298,8 +254,8 @@ class Connection(asyncio.BufferedProtocol):
         """Serve what has been received, up to the first request of the session."""
         try:
             request = self._next_request(session)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
-            session.close(self._server.house.failed(error))
+        except Exception as error:  # noqa: BLE001 - a bug in the session; the mail stays with the sender
+            session.close(self._server.backend.failed(error))
             request = None
         self._time.note_progress(session)
         if request is None and not session.has_more:
@@ -319,22 +275,22 @@ class Connection(asyncio.BufferedProtocol):
                 elif request is not None:
                     session.answer(await self._reception.answer(request, self._pause_before_reply))
                     answered += 1
-                if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
+                if self._farewell or self._is_lost:  # the client would not hear the answers to what else has come
                     session.close(self._farewell or replies.BYE)
                 if isinstance(request, (MessageReceived, PieceReceived)):
                     self._time.server_took(self._loop.time() - asked_at)
                     self._account(session)
-                    self._flush(session)  # who has waited for the disk does not wait for the next message too
+                    self._flush(session)  # a client that has waited for the disk does not wait for the next message too
                 if request is None or answered >= REQUESTS_A_TURN // self._server.busy:
                     answered = 0
                     self._flush(session)
                     await asyncio.sleep(0)
-                if self._is_write_paused and not self._is_lost:  # replies that nobody reads would be kept for it
+                if self._is_write_paused and not self._is_lost:  # replies that it does not read would be kept
                     self._resumed = self._loop.create_future()
                     await self._resumed
                 request = self._next_request(session)
         except Exception as error:  # noqa: BLE001 - as above
-            session.close(self._server.house.failed(error))
+            session.close(self._server.backend.failed(error))
         finally:
             self._server.busy -= 1
         self._answering = None
@@ -438,10 +394,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _abort_later(self) -> None:
         """A client that does not read our last words is not waited for."""
-        self._deadline.set(self._loop, self._server.bounds.linger, self._transport.abort)
+        self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """What was asked is answered, though nobody hears it."""
+        """End when the request under way is answered, though the client has gone."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
         self._end()
@@ -459,13 +415,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _look_at_the_clock(self) -> None:
         now, session = self._loop.time(), self._session
-        if self._is_write_paused and now >= self._write_paused_at + self._server.bounds.silence:
+        if self._is_write_paused and now >= self._write_paused_at + self._server.limits.silence:
             self._transport.abort()  # it would not read why
             return
         left, reply = LOOK_EVERY, replies.TIMEOUT
         if session is not None and self._answering is None:  # else it waits for the server
-            is_crowded = self._server.house.admission.is_crowded
-            left, reply = self._time.left(session, self._server.bounds, is_crowded=is_crowded, now=now)
+            is_crowded = self._server.backend.admission.is_crowded
+            left, reply = self._time.left(session, self._server.limits, is_crowded=is_crowded, now=now)
         if left > 0:
             self._deadline.set(self._loop, min(left, LOOK_EVERY), self._look_at_the_clock)
         else:

@@ -1,6 +1,6 @@
 """How long one client has for what it does. Moments are those of the event loop's clock, in seconds."""
 
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.session import Session
@@ -54,14 +54,14 @@ class ClientTime:
         self.note_progress(session)
         self._progressed_at = now
 
-    def left(self, session: Session, bounds: Bounds, *, is_crowded: bool, now: float) -> tuple[float, Reply]:
+    def left(self, session: Session, limits: SmtpLimits, *, is_crowded: bool, now: float) -> tuple[float, Reply]:
         """Seconds that the client has, and what it is told when they are over.
 
         `is_crowded`: whether so many connections are in use that clients get less time for a command.
         """
         if session.is_receiving:
-            silent = self._heard_at + bounds.silence - now
-            slow = self._transfer_at + bounds.transfer_time(self._transferred) - now
+            silent = self._heard_at + limits.silence - now
+            slow = self._transfer_at + limits.transfer_time(self._transferred) - now
             return (silent, replies.TIMEOUT) if silent <= slow else (slow, replies.TOO_SLOW)
-        command = bounds.command_when_crowded if is_crowded else bounds.command
+        command = limits.command_when_crowded if is_crowded else limits.command
         return self._progressed_at + command - now, replies.TIMEOUT
