@@ -132,7 +132,7 @@ def _in_chunks(wire: bytes, step: int) -> tuple[bytes | None, bytes]:
     told = session.output()
     for start in range(0, len(wire), step):
         session.receive(wire[start : start + step])
-        while (question := session.next_question()) or session.has_more:
+        while (question := session.next_request()) or session.has_more:
             if isinstance(question, PieceReceived):
                 kept = kept[: question.start] + question.octets
             elif isinstance(question, MessageReceived):

@@ -1,7 +1,7 @@
-"""Fuzzes the SMTP session: any octets, cut anywhere, at any offer. What has to hold: tests/kit/invariants.py.
+"""Fuzzes the SMTP session: any octets, cut anywhere, with any capabilities. What has to hold: tests/kit/invariants.py.
 
-An input begins with eleven octets that choose the offer, how the house answers, and where the octets are cut. The rest
-is what the client sends.
+An input begins with eleven octets that choose the capabilities, how the server answers, and where the octets are cut.
+The rest is what the client sends.
 """
 
 import random
@@ -12,7 +12,7 @@ from engine import ROOT, fuzz, instrumented
 
 with instrumented():
     from tests.kit import invariants, smtp_dialogues
-    from waypost.smtp.protocol.capabilities import Offer
+    from waypost.smtp.protocol.capabilities import Capabilities
 
 HEAD = 11
 SIZES = 5
@@ -28,11 +28,11 @@ ERROR_LIMITS = [1_000, 1, 3, 8]
 LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 
 
-def read(octets: bytes) -> tuple[Offer, bytes, list[int], invariants.Way]:
+def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]:
     """An input, understood."""
     head, sent = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
     flags = head[0]
-    offer = Offer(
+    capabilities = Capabilities(
         hostname="mail.example",
         lmtp=bool(flags & 1),
         offers_tls=bool(flags & 2),
@@ -46,13 +46,13 @@ def read(octets: bytes) -> tuple[Offer, bytes, list[int], invariants.Way]:
         unknown_recipient_limit=_chosen(ERROR_LIMITS, head[5] // 4),
     )
     way = invariants.Way(shakes_hands=not flags & 8, has_porter=bool(flags & 16))
-    return offer, sent, [1 + octet for octet in head[-SIZES:]], way
+    return capabilities, sent, [1 + octet for octet in head[-SIZES:]], way
 
 
 def check(octets: bytes) -> None:
     """What libFuzzer calls."""
-    offer, sent, sizes, way = read(octets)
-    invariants.check(offer, sent, sizes, way)
+    capabilities, sent, sizes, way = read(octets)
+    invariants.check(capabilities, sent, sizes, way)
 
 
 def seeds() -> Iterator[bytes]:

@@ -29,8 +29,9 @@ from waypost.observe import events, logs
 from waypost.server.http import connection
 from waypost.server.http.limits import HttpBounds
 from waypost.smtp.limits import guessing
-from waypost.smtp.limits.timeouts import Bounds
-from waypost.smtp.protocol import capabilities, data, grammar, replies
+from waypost.smtp.limits.timeouts import SmtpLimits
+from waypost.smtp.protocol import capabilities, data, grammar, replies, states
+from waypost.smtp.protocol.states import State
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -151,7 +152,7 @@ FEW_FILES = "fewer where the system lets the process have few files"
 def smtp_page() -> str:
     """The bounds of the SMTP edge."""
     lines = ", ".join(f"{verb} {limit:,}" for verb, limit in grammar.LINE_LIMITS.items())
-    bounds = Bounds()
+    bounds = SmtpLimits()
     return "\n".join(
         [
             "# SMTP: how much is taken, and how long it may take\n",
@@ -185,8 +186,37 @@ def smtp_page() -> str:
             f"| TLS handshake, PROXY header | {bounds.handshake:g} s |",
             f"| SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
             "",
+            *_session_states(),
         ]
     )
+
+
+def _session_states() -> list[str]:
+    """The states of a session, as a picture and as a table, from the table that the session follows."""
+    steps: dict[tuple[State, State], list[str]] = {}
+    for state, then in states.TRANSITIONS.items():
+        for event, after in then.items():
+            steps.setdefault((state, after), []).append(event.value)
+    return [
+        "## The states of a session\n",
+        "A command that is out of order is refused with 503, DATA without a valid recipient with 554. The state stays",
+        "then, and after any other command that is refused. NOOP, HELP, VRFY, EXPN and AUTH never change it. `EHLO`",
+        "means HELO and LHLO too. The last state, `OVER`, is left out of the picture. Made from `TRANSITIONS` in",
+        "`smtp/protocol/states.py`; nothing else can happen.\n",
+        "```mermaid",
+        "stateDiagram-v2",
+        f"    [*] --> {State.START}",
+        *(
+            f"    {state} --> {after}: {', '.join(events)}"
+            for (state, after), events in steps.items()
+            if after is not State.OVER
+        ),
+        "```\n",
+        "| state | event | next state |",
+        "|---|---|---|",
+        *(f"| `{state}` | {', '.join(events)} | `{after}` |" for (state, after), events in steps.items()),
+        "",
+    ]
 
 
 def http_page() -> str:
@@ -237,7 +267,7 @@ def http_page() -> str:
     )
 
 
-def _half(bounds: Bounds | HttpBounds) -> str:
+def _half(bounds: SmtpLimits | HttpBounds) -> str:
     """What one /48 network may have of the connections."""
     return f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}: half of all"
 

@@ -43,7 +43,7 @@ from waypost.inspection import asgi
 from waypost.observe import events, logs
 from waypost.server import service as services
 from waypost.server.http.limits import HttpBounds
-from waypost.smtp.limits.timeouts import Bounds as SmtpBounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.store.postgres import store
 from waypost.store.postgres.store import PostgresStore
 
@@ -78,21 +78,21 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "lmtp": ("127.0.0.6:0", Begins("127.0.0.6:")),
     "tls_certificate": ("{home}/certificate.pem", Has("TlsFiles", "certificate", Path("{home}/certificate.pem"))),
     "tls_key": ("{home}/key.pem", Has("TlsFiles", "key", Path("{home}/key.pem"))),
-    "tls_required": ("yes", Has("Offer", "needs_tls", True)),
+    "tls_required": ("yes", Has("Capabilities", "needs_tls", True)),
     "tls_clients": ("{home}/authority.pem", Has("TlsFiles", "client_authority", Path("{home}/authority.pem"))),
     "proxy_networks": ("10.9.8.0/24", ip_network("10.9.8.0/24")),
     "trusted_networks": ("10.9.7.0/24", ip_network("10.9.7.0/24")),
     "http_connections": ("57", Has("HttpBounds", "connections", 57)),
     "http_connections_each": ("57", Has("HttpBounds", "connections_each", 57)),
     "http_names": ("set.example", Has("Guard", "_own_names", from_options(http_names="set.example").own_http_names)),
-    "smtp_connections": ("57", Has("Bounds", "connections", 57)),
-    "smtp_connections_each": ("57", Has("Bounds", "connections_each", 57)),
-    "smtp_new_connections_each": ("57", Has("Bounds", "new_connections_a_minute", 57)),
-    "smtp_messages_each": ("57", Has("Bounds", "messages_a_minute", 57)),
-    "smtp_unknown_recipients": ("57", Has("Offer", "unknown_recipient_limit", 57)),
-    "smtp_memory": ("57", Has("Bounds", "memory", 57 * 2**20)),
-    "greeting_delay": ("57s", Has("Bounds", "greeting_delay", 57)),
-    "authentication": ("enforce", Has("House", "enforces", True)),
+    "smtp_connections": ("57", Has("SmtpLimits", "connections", 57)),
+    "smtp_connections_each": ("57", Has("SmtpLimits", "connections_each", 57)),
+    "smtp_new_connections_each": ("57", Has("SmtpLimits", "new_connections_a_minute", 57)),
+    "smtp_messages_each": ("57", Has("SmtpLimits", "messages_a_minute", 57)),
+    "smtp_unknown_recipients": ("57", Has("Capabilities", "unknown_recipient_limit", 57)),
+    "smtp_memory": ("57", Has("SmtpLimits", "memory", 57 * 2**20)),
+    "greeting_delay": ("57s", Has("SmtpLimits", "greeting_delay", 57)),
+    "authentication": ("enforce", Has("Backend", "enforces", True)),
     "dns": ("192.0.2.57", Endpoint("192.0.2.57", 53)),
     "subaddressing": ("set.example", Has("Deployment", "subaddressed", frozenset({"set.example"}))),
     "shared_domains": ("set.example", Has("Domains", "shared", frozenset({"set.example"}))),
@@ -267,7 +267,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
 def test_what_can_be_set_has_one_default():
     """The edges have defaults of their own, for those who use them without settings."""
     settings = Settings()
-    assert SmtpBounds() == SmtpBounds(
+    assert SmtpLimits() == SmtpLimits(
         connections=settings.smtp_connections,
         connections_each=settings.smtp_connections_each,
         new_connections_a_minute=settings.smtp_new_connections_each,

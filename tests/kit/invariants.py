@@ -12,7 +12,7 @@ from itertools import accumulate, cycle, takewhile
 
 from tests.kit import smtp_dialogues
 from waypost.smtp.protocol import grammar, replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, TlsWanted
 from waypost.smtp.protocol.session import Session
 
@@ -149,10 +149,12 @@ class Porter:
 class Play:
     """A session that is fed, its questions answered, and each of its steps looked at."""
 
-    def __init__(self, offer: Offer, way: Way):
-        self.offer = offer
+    def __init__(self, capabilities: Capabilities, way: Way):
+        self.capabilities = capabilities
         self.way = way
-        self.session = Session(offer, peer="192.0.2.7", gate=Porter() if way.has_porter else smtp_dialogues.OpenGate())
+        self.session = Session(
+            capabilities, peer="192.0.2.7", gate=Porter() if way.has_porter else smtp_dialogues.OpenGate()
+        )
         self.asked = []
         """The questions. A message is one of them, with all its octets in it; pieces of none that was refused are."""
         self.told = self.session.output()
@@ -179,15 +181,16 @@ class Play:
             assert session.farewell is was_over
         assert not told or _REPLIES.fullmatch(told), told
         self._check_memory()
-        if session._body and len(octets) > 1:
-            assert len(session._body._octets) == session._body.buffered
+        transfer = session._exchange.transfer
+        if transfer and len(octets) > 1:
+            assert len(transfer.body._octets) == transfer.body.buffered
         return told
 
     def _answer_all(self) -> None:
         while True:
             if self.way.spills:
                 self.session.spill()
-            question = self.session.next_question()
+            question = self.session.next_request()
             if isinstance(question, TlsWanted):
                 self._is_shaking_hands = not self.way.shakes_hands
                 if self._is_shaking_hands:
@@ -216,10 +219,12 @@ class Play:
 
     def _keep(self, piece: PieceReceived):
         assert piece.octets
-        assert len(piece.octets) == self.offer.piece or (self.way.spills and len(piece.octets) < self.offer.piece)
+        assert len(piece.octets) == self.capabilities.piece or (
+            self.way.spills and len(piece.octets) < self.capabilities.piece
+        )
         assert self.session.held_octets >= len(piece.octets)
         self._kept = self._kept[: piece.start] + piece.octets
-        assert len(self._kept) == piece.start + len(piece.octets) <= self.offer.message_limit
+        assert len(self._kept) == piece.start + len(piece.octets) <= self.capabilities.message_limit
         if b"X-Full: yes\r\n" in self._kept:
             self.lost_a_piece = True
             return replies.TRY_AGAIN.about(id="an-id")
@@ -227,14 +232,14 @@ class Play:
 
     def _take(self, question: MessageReceived):
         raw = self._kept[: question.start] + question.raw
-        assert len(raw) == question.start + len(question.raw) <= self.offer.message_limit
-        assert len(question.raw) <= self.offer.piece
+        assert len(raw) == question.start + len(question.raw) <= self.capabilities.message_limit
+        assert len(question.raw) <= self.capabilities.piece
         assert raw.startswith(question.header)
         envelope = question.envelope
-        assert 1 <= len(question.recipients) <= self.offer.recipient_limit
+        assert 1 <= len(question.recipients) <= self.capabilities.recipient_limit
         assert envelope.recipients == tuple(address.text for address in question.recipients)
         assert envelope.tls == (TLS if self.handshakes else "")
-        assert self.handshakes or not self.offer.needs_tls
+        assert self.handshakes or not self.capabilities.needs_tls
         if envelope.body != "BINARYMIME":
             assert raw.count(b"\r\n") == raw.count(b"\r") == raw.count(b"\n")
         dsn = envelope.dsn
@@ -249,7 +254,7 @@ class Play:
     def _check_memory(self) -> None:
         """No question is open: a line without an end is all that waits, and less than two pieces are kept."""
         session = self.session
-        in_body = min(self.offer.piece, self.offer.message_limit)
+        in_body = min(self.capabilities.piece, self.capabilities.message_limit)
         assert session.waiting_octets <= grammar.LONGEST_LINE
         assert session.held_octets <= session.waiting_octets + in_body
         if session.farewell or self._is_shaking_hands:
@@ -260,8 +265,8 @@ class Play:
 class Client(Play):
     """Sends a line, or a message, or a chunk, and waits. It is as simple as it can be."""
 
-    def __init__(self, offer: Offer, way: Way):
-        super().__init__(offer, way)
+    def __init__(self, capabilities: Capabilities, way: Way):
+        super().__init__(capabilities, way)
         self._recipients = 0
         self._chunks = b""
 
@@ -320,26 +325,26 @@ class Client(Play):
         """These messages have come out, or none, and there is one reply; LMTP has one for each recipient."""
         assert self.messages in ([], messages)
         self.messages.clear()
-        is_one = not self.offer.lmtp or count == 0 or self.session.farewell
+        is_one = not self.capabilities.lmtp or count == 0 or self.session.farewell
         assert len(_LAST_LINE.findall(told)) == (1 if is_one else count)
 
 
-def check(offer: Offer, octets: bytes, sizes: Sequence[int], way: Way) -> None:
+def check(capabilities: Capabilities, octets: bytes, sizes: Sequence[int], way: Way) -> None:
     """Check all that holds for a session that gets these octets, at once, one by one, or cut to these sizes in turn."""
-    client = Client(offer, way)
+    client = Client(capabilities, way)
     handshakes = client.send(octets)  # what comes behind STARTTLS in one go with it is forgotten
     for cuts in ([], range(len(octets)), list(_places(sizes, len(octets)))):
-        play = Play(offer, way)
+        play = Play(capabilities, way)
         for part in smtp_dialogues.cut(octets, {*cuts, *handshakes}):
             play.feed(part)
         _compare(play, client)
     if handshakes:
-        forgetful, unforgetting = Play(offer, way), Play(offer, way)
+        forgetful, unforgetting = Play(capabilities, way), Play(capabilities, way)
         forgetful.feed(octets)
         unforgetting.feed(octets[: handshakes[0]])
         _compare(forgetful, unforgetting)
     if not way.spills:
-        play = Play(offer, replace(way, spills=True))
+        play = Play(capabilities, replace(way, spills=True))
         for part in smtp_dialogues.cut(octets, {*_places(sizes, len(octets)), *handshakes}):
             play.feed(part)
         # Other pieces may be lost than these; and the header of a binary message is read, and refused, a chunk sooner.

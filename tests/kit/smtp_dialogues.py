@@ -1,7 +1,7 @@
 r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session, cut as you like.
 
     # a remark
-    O: message_limit=100          one of the session's offer
+    O: message_limit=100          one of the session's capabilities
     C: NOOP                       the client sends a line, with its CRLF
     C< NOOP\n                     the client sends exactly this
     E: recipient a@b.example -> 250     the session asks; the house answers with this code
@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from waypost.smtp.protocol import replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
 from waypost.smtp.protocol.session import Session
 
@@ -76,8 +76,10 @@ class Dialogue:
         return a_session(**{"error_limit": 1000, "unknown_recipient_limit": 1000} | self.options)
 
 
-def a_session(*, gate=None, tls="", **offer) -> Session:
-    return Session(Offer(hostname="mail.example", **offer), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls)
+def a_session(*, gate=None, tls="", **capabilities) -> Session:
+    return Session(
+        Capabilities(hostname="mail.example", **capabilities), peer="192.0.2.7", gate=gate or OpenGate(), tls=tls
+    )
 
 
 class House:
@@ -91,7 +93,7 @@ class House:
 
     def serve(self, session: Session) -> bytes:
         """Answer until there is no question left; returns what the client is told."""
-        while (event := session.next_question()) or session.has_more:
+        while (event := session.next_request()) or session.has_more:
             if isinstance(event, TlsWanted):
                 self.events.append("tls")
                 session.tls_started("TLSv1.3 TLS_AES_256_GCM_SHA384")

@@ -11,7 +11,7 @@ from waypost.app import ports
 from waypost.mailauth.checker import Checker
 from waypost.observe import events
 from waypost.observe.tasks import OnError
-from waypost.smtp.backend.aborted_transfers import Leftovers
+from waypost.smtp.backend.aborted_transfers import AbortedTransfers
 from waypost.smtp.backend.refusals import Refusals
 from waypost.smtp.protocol import replies
 
@@ -125,8 +125,8 @@ def test_what_a_mail_server_does_in_the_background_does_not_end_unnoticed():
         tasks = supervised(emitted.append, pause=1_000)
         refusals = Refusals(None, lambda: None, mistake, tasks)
         refusals._flush = mistake
-        leftovers = Leftovers(None, failed=mistake, tasks=tasks)
-        leftovers.add("a message")
+        aborted_transfers = AbortedTransfers(None, failed=mistake, tasks=tasks)
+        aborted_transfers.add("a message")
         start_task = partial(tasks.start, where="authentication", on_error=OnError.RESTART)
         checker = Checker(start_task=start_task)
         checker._probe = mistake

@@ -11,7 +11,7 @@ from tests.kit import smtp_dialogues
 from tests.work.rows import ANSWER, HEADER, RECEIVED, Where, filled, refusing, rows, text
 from waypost.delivery import webhook
 from waypost.delivery.smtp_client import dns as delivery_dns
-from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners
+from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, SessionOptions
 from waypost.domain.mail.delivery import Protocol
 from waypost.server.http import server
 from waypost.smtp.protocol import data, grammar
@@ -31,7 +31,7 @@ def _session(octets: bytes) -> Iterator[None]:
         error_limit=10**6, command_limit=10**6, unknown_recipient_limit=10**6, mail_limit=10**6
     )
     session.receive(octets)
-    while (question := session.next_question()) or session.has_more:
+    while (question := session.next_request()) or session.has_more:
         if question:
             session.answer(OK)
         session.output()
@@ -53,7 +53,7 @@ def _body(octets: bytes) -> Iterator[None]:
 
 def _replies(octets: bytes) -> object:
     """A server that says all this at once."""
-    said = Dialogue(Manners(protocol=Protocol.SMTP, hostname="client.example"))
+    said = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="client.example"))
     said.receive(octets)
     said.output()
     return said

@@ -43,7 +43,7 @@ from tests.kit.servers.smtp_server import LOOPS, FakeStore, on_both_loops, servi
 from waypost.delivery.smtp_client import transport as smtp
 from waypost.delivery.smtp_client.connection import TRANSACTIONS, UNSENT, Connection, Timeouts
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx
-from waypost.delivery.smtp_client.protocol.dialogue import Manners, Need
+from waypost.delivery.smtp_client.protocol.dialogue import Need, SessionOptions
 from waypost.domain.mail.delivery import Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
@@ -281,8 +281,8 @@ class Slow:
 @on_both_loops
 async def test_a_peer_that_reads_slowly_is_not_given_up_while_it_reads():
     for later, is_given_up in ((299_999, False), (300_000, True)):
-        manners = Manners(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE)
-        connection = Connection(manners, host="peer.example", timeouts=replace(LONG, data=0.01), context=None)
+        options = SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE)
+        connection = Connection(options, host="peer.example", timeouts=replace(LONG, data=0.01), context=None)
         connection.connection_made(Slow(300_000, later))
         connection.data_received(b"220 peer\r\n")
         connection.data_received(b"250 peer\r\n")
@@ -776,7 +776,10 @@ async def test_a_mail_store_at_a_socket():
 async def test_our_own_server_takes_what_we_send():
     for lmtp in (False, True):
         store = FakeStore()
-        async with serving(store, offer={"lmtp": lmtp}) as served, a_transport(hostname="we.example") as transport:
+        async with (
+            serving(store, capabilities={"lmtp": lmtp}) as served,
+            a_transport(hostname="we.example") as transport,
+        ):
             route = a_route(f"{'lmtp' if lmtp else 'smtp'}://127.0.0.1:{served.address[1]}")
             wishes = {"notify": ("SUCCESS", "DELAY"), "ret": "HDRS", "envid": "a+b", "orcpt": "rfc822;x@y.example"}
             result = await send(transport, route, b"Subject: x\r\n\r\n\r\n.\r\nno end", **wishes)

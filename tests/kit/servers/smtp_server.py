@@ -17,12 +17,12 @@ from tests.kit.supervised import supervised
 from tests.kit.values import an_email_address, in_memory, make_instance
 from waypost.app.deployment import Deployment
 from waypost.observe import events
-from waypost.smtp.backend.reception import House
+from waypost.smtp.backend.reception import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
-from waypost.smtp.limits.timeouts import Bounds
-from waypost.smtp.protocol.capabilities import Offer
-from waypost.smtp.server.connection import Listener
+from waypost.smtp.limits.timeouts import SmtpLimits
+from waypost.smtp.protocol.capabilities import Capabilities
+from waypost.smtp.server.interfaces import Listener
 from waypost.smtp.server.listener import SmtpServer
 
 HELLO = ["EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<support@example.com>", "DATA"]
@@ -148,7 +148,7 @@ class Served:
 
     def __init__(self, store, bounds, authenticator, enforces, **of_server):
         self.emitted: list[events.Event] = []
-        self.house = House(
+        self.backend = Backend(
             store=store,
             deployment=Deployment("mail.example", b"key"),
             clock=lambda: datetime.now(UTC),
@@ -159,7 +159,7 @@ class Served:
             authenticator=authenticator,
             enforces=enforces,
         )
-        self.server = Server(self.house, bounds=bounds, **of_server)
+        self.server = Server(self.backend, limits=bounds, **of_server)
         self.clock = self.server.clock
 
     def emitted_of(self, kind):
@@ -210,7 +210,7 @@ class Served:
 
         def nobody_is():
             if all(map(_is_hung_up_on, self.server._connections)):
-                self.clock.advance(self.server.bounds.linger)
+                self.clock.advance(self.server.limits.linger)
             return not self.server._connections
 
         await until(nobody_is)
@@ -233,17 +233,17 @@ def _is_hung_up_on(connection):
 
 @asynccontextmanager
 async def serving(
-    store=None, *, offer=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
+    store=None, *, capabilities=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
 ):
     """A running server; at the end nothing may have gone wrong that nobody looked at."""
     went_wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
     store = store or FakeStore()
-    bounds = Bounds(**{"linger": 0.2, "connections_each": 1_000} | bounds)
+    bounds = SmtpLimits(**{"linger": 0.2, "connections_each": 1_000} | bounds)
     served = Served(store, bounds, authenticator, enforces, **of_server or {})
     many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
-    offer = Offer(hostname="mail.example", **many | (offer or {}))
-    listener = Listener(name="smtp", offer=offer, **listener or {})
+    capabilities = Capabilities(hostname="mail.example", **many | (capabilities or {}))
+    listener = Listener(name="smtp", capabilities=capabilities, **listener or {})
     served.address = await served.server.start(listener, "127.0.0.1", 0)
     try:
         yield served

@@ -18,8 +18,8 @@ class Disk:
     def __init__(self, served):
         self.free = RESERVE
         self._now = 0.0
-        guard = DiskGuard("/", RESERVE, emit=served.house.emit, free=lambda _: self.free, clock=self._later)
-        served.server.house = served.house = replace(served.house, is_full=guard.is_full)
+        guard = DiskGuard("/", RESERVE, emit=served.backend.emit, free=lambda _: self.free, clock=self._later)
+        served.server.backend = served.backend = replace(served.backend, is_full=guard.is_full)
 
     def _later(self):
         self._now += disk.LOOK_EVERY
@@ -46,7 +46,7 @@ async def test_mail_is_refused_at_mail_and_taken_when_there_is_room_again():
 
 @on_both_loops
 async def test_mail_of_our_own_servers_is_put_off_as_well():
-    async with serving(listener={"are_strangers": False}, offer={"lmtp": True}) as served:
+    async with serving(listener={"trusted": True}, capabilities={"lmtp": True}) as served:
         room = Disk(served)
         async with served.client("220 mail.example LMTP Waypost") as client:
             room.free = 0

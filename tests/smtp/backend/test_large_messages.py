@@ -44,12 +44,12 @@ class WatchedStore(FakeStore):
 
 
 @asynccontextmanager
-async def serving_pieces(store, *, offer=None, **options):
+async def serving_pieces(store, *, capabilities=None, **options):
     """A server that hands on small pieces; at the end nobody is in it, and no memory in use."""
-    async with serving(store, offer=PIECE | (offer or {}), **options) as served:
+    async with serving(store, capabilities=PIECE | (capabilities or {}), **options) as served:
         yield served
         await served.until_nobody_is_connected()
-        assert served.house.memory.used == 0
+        assert served.backend.memory.used == 0
         await served.until(lambda: store.begun == {})  # which are removed behind the connection
 
 
@@ -72,16 +72,19 @@ async def half(client, store):
 @on_both_loops
 async def test_a_message_that_comes_while_memory_is_scarce_is_put_on_disk_and_whole_at_the_end():
     store = WatchedStore()
-    async with serving_pieces(store, offer={"piece": 100_000}, memory=100_000) as served, served.client() as client:
+    async with (
+        serving_pieces(store, capabilities={"piece": 100_000}, memory=100_000) as served,
+        served.client() as client,
+    ):
         await begin(client)
         client.writer.write(LARGE[:5_000])
-        await served.until(lambda: served.house.memory.used >= 4_990)
-        served.house.memory.change(60_000)
+        await served.until(lambda: served.backend.memory.used >= 4_990)
+        served.backend.memory.change(60_000)
         client.writer.write(LARGE[5_000:6_000])
         await served.until(lambda: sum(store.begun.values()) >= 4_990)
         (connection,) = served.server._connections
         assert connection._held < 1_100
-        served.house.memory.change(-60_000)
+        served.backend.memory.change(-60_000)
         client.writer.write(LARGE[6_000:] + b".\r\nQUIT\r\n")
         answer, _ = await client.hear_all()
         assert ACCEPTED.fullmatch(answer)
@@ -102,7 +105,7 @@ async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there
 
         def all_paused():
             nonlocal peak
-            peak = max(peak, served.house.memory.used)
+            peak = max(peak, served.backend.memory.used)
             return not any(each._transport.is_reading() for each in served.server._connections)
 
         await served.until(all_paused)
@@ -111,13 +114,13 @@ async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there
         for sender in senders:
             sender.writer.transport.abort()
         await served.until_nobody_is_connected()
-        assert served.house.memory.used == 0
+        assert served.backend.memory.used == 0
 
 
 @on_both_loops
 async def test_small_messages_stay_whole_while_memory_is_there():
     store = WatchedStore()
-    async with serving_pieces(store, offer={"piece": 100_000}) as served, served.client() as client:
+    async with serving_pieces(store, capabilities={"piece": 100_000}) as served, served.client() as client:
         await begin(client)
         client.writer.write(LARGE + b".\r\n")
         assert ACCEPTED.fullmatch(await client.hear())
@@ -128,13 +131,13 @@ async def test_small_messages_stay_whole_while_memory_is_there():
 async def test_without_memory_a_message_is_put_off_and_taken_later():
     store = WatchedStore()
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
-        served.house.memory.change(10_000)
+        served.backend.memory.change(10_000)
         client.say(*HELLO)
         assert (await client.hear_until("452"))[-1] == NO_ROOM
         client.writer.write(b"BDAT 6\r\nHello.BDAT 2 LAST\r\n\r\n")
         assert await client.hear() == NO_ROOM
         assert (await client.hear())[:3] in {"452", "503"}  # the transaction is over
-        served.house.memory.change(-10_000)
+        served.backend.memory.change(-10_000)
         client.writer.write(MESSAGE)
         assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
         assert store.kept == [b"Hello.\r\n"]
@@ -144,10 +147,10 @@ async def test_without_memory_a_message_is_put_off_and_taken_later():
 async def test_after_data_was_put_off_the_same_message_may_be_tried_again():
     store = WatchedStore()
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
-        served.house.memory.change(10_000)
+        served.backend.memory.change(10_000)
         client.say(*HELLO)
         await client.hear_until("452")
-        served.house.memory.change(-10_000)
+        served.backend.memory.change(-10_000)
         await begin(client, "DATA")
         client.say("Hello.", ".")
         assert ACCEPTED.fullmatch(await client.hear())
@@ -156,11 +159,11 @@ async def test_after_data_was_put_off_the_same_message_may_be_tried_again():
 @on_both_loops
 async def test_what_waits_while_a_message_is_stored_is_counted():
     store = WatchedStore(gate_open=False)
-    async with serving_pieces(store, offer={"piece": 1 << 20}) as served, served.client() as client:
+    async with serving_pieces(store, capabilities={"piece": 1 << 20}) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
         client.writer.write(b"NOOP\r\n" * 5_000)
-        await served.until(lambda: served.house.memory.used >= 30_000)
+        await served.until(lambda: served.backend.memory.used >= 30_000)
         client.say("QUIT")
         store.gate.set()
         await client.hear_all()
@@ -172,11 +175,11 @@ async def test_who_sends_on_while_all_memory_is_in_use_is_not_read():
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
-        served.house.memory.change(10_000)
+        served.backend.memory.change(10_000)
         client.writer.write(b"NOOP\r\n" * (PAUSE_AT // 12))
         (connection,) = served.server._connections
         await served.until(lambda: not connection._transport.is_reading())
-        served.house.memory.change(-10_000)
+        served.backend.memory.change(-10_000)
         client.say("QUIT")
         store.gate.set()
         answers = await client.hear_all()
@@ -237,7 +240,7 @@ def test_however_a_connection_ends_no_piece_and_no_memory_stays(way, loop):
             async with served.client() as client:
                 await way(client, store, served)
             await served.until_nobody_is_connected()
-            assert served.house.memory.used == 0
+            assert served.backend.memory.used == 0
             await served.until(lambda: store.begun == {})
             assert len(store.kept) == (way is quits)
             assert served.emitted_of(events.Failed) == served.emitted_of(events.StoreFailed) == []
@@ -265,13 +268,13 @@ async def test_who_goes_away_while_a_piece_is_written_leaves_nothing():
 @on_both_loops
 async def test_pieces_that_cannot_be_let_go_are_told_and_the_connection_ends():
     store = WatchedStore(fails_at=[2])
-    async with serving(store, offer=PIECE) as served:
+    async with serving(store, capabilities=PIECE) as served:
         async with served.client() as client:
             await begin(client)
             client.writer.write(LARGE[:1_500])
             await served.until(lambda: store.begun)
         await served.until_nobody_is_connected()
-        assert served.house.admission.connections.count == served.house.memory.used == 0
+        assert served.backend.admission.connections.count == served.backend.memory.used == 0
         await served.until(lambda: served.emitted_of(events.StoreFailed))
         assert len(served.emitted_of(events.StoreFailed)) == 1
 
@@ -313,7 +316,10 @@ async def test_chunks_that_were_reset_are_not_in_the_next_large_message():
 @on_both_loops
 async def test_of_a_message_that_is_too_big_nothing_stays_and_the_session_goes_on():
     store = WatchedStore()
-    async with serving_pieces(store, offer={"message_limit": len(LARGE) - 1}) as served, served.client() as client:
+    async with (
+        serving_pieces(store, capabilities={"message_limit": len(LARGE) - 1}) as served,
+        served.client() as client,
+    ):
         await begin(client)
         client.writer.write(LARGE + b".\r\n")
         assert (await client.hear())[:3] == "552"
@@ -326,7 +332,7 @@ async def test_of_a_message_that_is_too_big_nothing_stays_and_the_session_goes_o
 @on_both_loops
 async def test_a_loop_is_found_in_the_header_of_a_large_message_and_its_pieces_go():
     store = WatchedStore()
-    async with serving_pieces(store, offer={"piece": 4_000}) as served, served.client() as client:
+    async with serving_pieces(store, capabilities={"piece": 4_000}) as served, served.client() as client:
         await begin(client)
         client.writer.write(b"Received: x\r\n" * 101 + HEADER + BODY + b".\r\n")
         assert await client.hear() == "554 5.4.6 Too many hops: more than 100 Received lines"
@@ -345,7 +351,7 @@ async def test_chunks_before_starttls_are_gone_after_it():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with (
-            serving_pieces(store, offer={"offers_tls": True}, of_server=of_server) as served,
+            serving_pieces(store, capabilities={"offers_tls": True}, of_server=of_server) as served,
             served.client() as client,
         ):
             client.say(*HELLO[:3])
@@ -402,7 +408,7 @@ async def test_so_many_pieces_are_written_at_once_over_all_connections():
                 return await client.hear_all()
 
         sending = [asyncio.create_task(send()) for _ in range(3 * PIECES_AT_ONCE)]
-        await served.until(lambda: len(served.house.pieces._waiters or ()) == 2 * PIECES_AT_ONCE)
+        await served.until(lambda: len(served.backend.pieces._waiters or ()) == 2 * PIECES_AT_ONCE)
         assert store.now == PIECES_AT_ONCE
         store.gate.set()
         for heard in await asyncio.gather(*sending):
@@ -415,8 +421,8 @@ async def test_small_mail_does_not_wait_for_pieces():
     store = WatchedStore()
     async with serving_pieces(store) as served, served.client() as client:
         for _ in range(PIECES_AT_ONCE):
-            await served.house.pieces.acquire()
+            await served.backend.pieces.acquire()
         client.writer.write(MESSAGE)
         assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
         for _ in range(PIECES_AT_ONCE):
-            served.house.pieces.release()
+            served.backend.pieces.release()

@@ -23,9 +23,9 @@ async def send_a_loop(served, *recipients):
         await client.hear_until("354")
         client.say(*LONG_PATH, "", "Hello.", ".")
         assert (await client.hear()).startswith("554 5.4.6")
-    await served.house.refusals.close()
+    await served.backend.refusals.close()
     query = "SELECT recipient, detail, length(recipient || helo || sender || reply || detail) FROM refusals"
-    return served.house.store._tx.connection.execute(query).fetchall()
+    return served.backend.store._tx.connection.execute(query).fetchall()
 
 
 @on_our_loop

@@ -66,9 +66,9 @@ def test_a_network_ends_where_it_ends():
 @pytest.mark.parametrize("is_trusted", [False, True])
 def test_a_trusted_client_may_name_any_number_of_unknown_recipients(is_trusted):
     async def scenario():
-        offer = {"unknown_recipient_limit": 3}
+        capabilities = {"unknown_recipient_limit": 3}
         of_server = {"trusted_networks": LOOPBACK if is_trusted else NAMED}
-        async with serving(offer=offer, of_server=of_server) as served, served.client() as client:
+        async with serving(capabilities=capabilities, of_server=of_server) as served, served.client() as client:
             client.say("HELO client.example", "MAIL FROM:<>", *["RCPT TO:<nobody@example.com>"] * 5, "QUIT")
             told = await client.hear_all()
             many = str(replies.TOO_MANY_UNKNOWN)

@@ -37,7 +37,7 @@ async def test_a_refusal_is_of_the_account_that_owns_the_recipient_then():
     store = FakeStore()
     async with serving(store) as served, served.client() as client:
         await send_a_loop(client)
-        await served.house.refusals.close()
+        await served.backend.refusals.close()
         assert refusals_in(store) == [
             ("nobody@example.com", "rcpt", ""),
             ("Support@example.com", "message", TENANT.account),
@@ -54,7 +54,7 @@ async def test_where_the_store_cannot_say_whose_a_recipient_is_the_refusal_is_no
 
     async with serving(store) as served, served.client() as client:
         await send_a_loop(client, before_data=fail)
-        await served.house.refusals.close()
+        await served.backend.refusals.close()
         assert refusals_in(store)[1] == ("Support@example.com", "message", "")
         assert served.emitted_of(events.StoreFailed)
 
@@ -62,8 +62,8 @@ async def test_where_the_store_cannot_say_whose_a_recipient_is_the_refusal_is_no
 async def refused_as_a_guesser(served, recipient):
     """The reply to a recipient of a client for which too many replies are waiting."""
     for _ in range(SIZES[0].free.burst + 100):
-        served.house.admission._guessing.count("192.0.2.1", served.house.clock())
-    reception = Reception(served.house, peer="192.0.2.1", are_strangers=True)
+        served.backend.admission._guessing.count("192.0.2.1", served.backend.clock())
+    reception = Reception(served.backend, peer="192.0.2.1", trusted=False)
     asked = RecipientGiven(addresses.parse(recipient))
 
     async def pause(_):
@@ -71,7 +71,7 @@ async def refused_as_a_guesser(served, recipient):
 
     while (reply := await reception.answer(asked, pause)) != replies.TOO_MANY_UNKNOWN:
         pass
-    await served.house.refusals.close()
+    await served.backend.refusals.close()
     return reply
 
 

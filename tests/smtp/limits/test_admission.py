@@ -11,7 +11,7 @@ from waypost.domain.directory import addresses
 from waypost.observe import events
 from waypost.smtp.backend.reception import Reception
 from waypost.smtp.limits.admission import UNKNOWN, Admission
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.requests import RecipientGiven
 
@@ -22,7 +22,7 @@ TOO_MANY = "421 4.7.0 Too many connections from your address; please try again l
 
 
 def admission(**bounds):
-    return Admission(Bounds(**bounds))
+    return Admission(SmtpLimits(**bounds))
 
 
 # The rules
@@ -158,7 +158,7 @@ def test_who_is_one_too_many_is_sent_away_until_another_leaves(bound, reply, loo
             for _, writer, _ in inside:
                 writer.close()
             await served.until_nobody_is_connected()
-            assert served.house.admission.connections.count == 0
+            assert served.backend.admission.connections.count == 0
             assert await refused_counts(served) == {reply: 3}
             assert served.emitted_of(events.SessionClosed) == []
 
@@ -171,8 +171,8 @@ async def test_a_flood_is_answered_to_the_last_and_told_in_one_line():
         inside = [await connect(served) for _ in range(5)]
         heard = await asyncio.gather(*(connect(served) for _ in range(500)))
         assert {line for *_, line in heard} == {FULL}
-        assert served.house.admission.connections.networks == 1
-        assert served.house.admission.connections.count == 5
+        assert served.backend.admission.connections.networks == 1
+        assert served.backend.admission.connections.count == 5
         for _, writer, _ in heard:
             writer.close()
         await served.until(lambda: len(served.server._connections) == 5)
@@ -221,7 +221,7 @@ async def test_a_handshake_counts_as_a_connection():
             assert await until_cut(other) == b""
             await until_cut(silent)
             await served.until_nobody_is_connected()
-            assert served.house.admission.connections.count == 0
+            assert served.backend.admission.connections.count == 0
             for each in (silent_writer, other_writer):
                 each.close()
 
@@ -241,20 +241,20 @@ async def test_one_message_too_many_in_a_minute_is_refused_for_now():
 
 
 def test_so_many_connections_a_minute_from_one_address_and_more_later():
-    door = Admission(Bounds(new_connections_a_minute=2))
+    door = Admission(SmtpLimits(new_connections_a_minute=2))
     assert [door.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
     assert door.enter("192.0.2.2", NOW) is None
     assert door.enter("192.0.2.1", NOW + timedelta(seconds=31)) is None
-    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31), are_strangers=False) is None
+    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31), trusted=True) is None
 
 
 def test_a_mail_server_of_ours_may_have_as_many_connections_as_there_are():
-    door = Admission(Bounds(connections=5, connections_each=2))
-    assert [door.enter("192.0.2.1", NOW, are_strangers=False) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
+    door = Admission(SmtpLimits(connections=5, connections_each=2))
+    assert [door.enter("192.0.2.1", NOW, trusted=True) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
 
 
 def test_who_guesses_addresses_in_many_sessions_is_known_by_where_they_come_from():
-    door = Admission(Bounds())
+    door = Admission(SmtpLimits())
     guesses = [door.unknown_from("192.0.2.1", NOW) for _ in range(UNKNOWN.burst + 1)]
     assert guesses == [None] * UNKNOWN.burst + [replies.TOO_MANY_UNKNOWN]
     assert door.unknown_from("192.0.2.2", NOW) is None
@@ -266,10 +266,10 @@ async def no_pause(seconds):
 
 
 GUESSERS = {
-    "untrusted": ("192.0.2.1", {"are_strangers": True}, replies.TOO_MANY_UNKNOWN),
-    "untrusted, on loopback": ("127.0.0.1", {"are_strangers": True}, replies.TOO_MANY_UNKNOWN),
-    "a mail server of ours": ("192.0.2.1", {"are_strangers": False}, replies.NO_SUCH_USER),
-    "trusted": ("192.0.2.1", {"are_strangers": True, "is_trusted": True}, replies.NO_SUCH_USER),
+    "untrusted": ("192.0.2.1", {"trusted": False}, replies.TOO_MANY_UNKNOWN),
+    "untrusted, on loopback": ("127.0.0.1", {"trusted": False}, replies.TOO_MANY_UNKNOWN),
+    "a mail server of ours": ("192.0.2.1", {"trusted": True}, replies.NO_SUCH_USER),
+    "trusted": ("192.0.2.1", {"trusted": False, "in_trusted_network": True}, replies.NO_SUCH_USER),
 }
 
 
@@ -282,7 +282,7 @@ def test_who_goes_on_guessing_in_new_sessions_is_sent_away(who):
         async with serving() as served:
             told = []
             for _ in range(UNKNOWN.burst + 1):
-                reception = Reception(served.house, peer=peer, **what)
+                reception = Reception(served.backend, peer=peer, **what)
                 told.append(await reception.answer(guess, no_pause))
             assert set(told[:20]) == {replies.NO_SUCH_USER}
             assert told[-1] == last

@@ -140,13 +140,13 @@ def test_a_refusal_without_an_answer_is_told_in_the_log_and_the_trace():
     async def scenario():
         async with serving() as served:
             for _ in range(FREE + 100):
-                served.house.admission._guessing.count("192.0.2.1", served.house.clock())
+                served.backend.admission._guessing.count("192.0.2.1", served.backend.clock())
             waits = []
 
             async def pause(seconds):
                 waits.append(seconds)
 
-            reception = Reception(served.house, peer="192.0.2.1", are_strangers=True)
+            reception = Reception(served.backend, peer="192.0.2.1", trusted=False)
             asked = RecipientGiven(addresses.parse("support@example.com"))
             told = [await reception.answer(asked, pause) for _ in range(30)]
             count = len(waits)
@@ -160,7 +160,7 @@ def test_a_refusal_without_an_answer_is_told_in_the_log_and_the_trace():
 def guessed_much(served):
     """Loopback has guessed too much."""
     for _ in range(FREE + 100):
-        served.house.admission._guessing.count("127.0.0.1", served.house.clock())
+        served.backend.admission._guessing.count("127.0.0.1", served.backend.clock())
 
 
 async def until_it_pauses(served, count=1):
@@ -215,6 +215,6 @@ async def test_a_trusted_client_beside_it_is_not_slowed_down():
             slow.say(*HELLO[:3])
             await until_it_pauses(served)
             (quick,) = [each for each in served.server._connections if each._pausing is None]
-            quick._reception._is_trusted = True
+            quick._reception._in_trusted_network = True
             other.say(*HELLO, "Hello.", ".", "QUIT")
             assert any(line.endswith(" accepted") for line in await other.hear_all())

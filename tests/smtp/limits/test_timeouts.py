@@ -16,7 +16,7 @@ from tests.kit.servers.smtp_server import (
     serving,
 )
 from waypost.observe import events
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.server.connection import LOOK_EVERY
 
 GREETING = "220 mail.example ESMTP Waypost"
@@ -31,8 +31,8 @@ async def serving_watchful(store=None, **options):
     async with serving(store, **options) as served:
         yield served
         await served.until_nobody_is_connected()
-        assert served.house.admission.connections.count == 0
-        assert served.house.memory.used == 0
+        assert served.backend.admission.connections.count == 0
+        assert served.backend.memory.used == 0
 
 
 async def trickle(served, client, octets, every):
@@ -258,9 +258,9 @@ async def test_the_time_of_a_message_begins_with_the_message():
 @on_our_loop
 async def test_the_time_in_which_the_server_writes_a_piece_does_not_count_for_the_client():
     store = FakeStore(gate_open=False)
-    offer = {"piece": 1_000}
+    capabilities = {"piece": 1_000}
     async with (
-        serving_watchful(store, offer=offer, transfer_start=60, silence=180) as served,
+        serving_watchful(store, capabilities=capabilities, transfer_start=60, silence=180) as served,
         served.client() as client,
     ):
         client.say(*HELLO)
@@ -276,7 +276,7 @@ async def test_the_time_in_which_the_server_writes_a_piece_does_not_count_for_th
 
 
 def test_received_octets_extend_the_time_up_to_a_limit():
-    bounds = Bounds(transfer_start=60, slowest=500, transfer=3600)
+    bounds = SmtpLimits(transfer_start=60, slowest=500, transfer=3600)
     assert bounds.transfer_time(0) == 60
     assert bounds.transfer_time(5_000) == 70
     assert bounds.transfer_time(40 * 1024 * 1024) == 3600
@@ -385,8 +385,8 @@ async def early_over_tls(served):
 
 @on_both_loops
 async def test_a_client_that_guesses_recipients_is_disconnected():
-    offer = {"unknown_recipient_limit": 3}
-    async with serving_watchful(offer=offer) as served, served.client() as client:
+    capabilities = {"unknown_recipient_limit": 3}
+    async with serving_watchful(capabilities=capabilities) as served, served.client() as client:
         client.say(*HELLO[:2], *[f"RCPT TO:<u{n}@example.com>" for n in range(10)], HELLO[2])
         heard = await client.hear_all()
         assert [line[:3] for line in heard if not line.startswith("250-")] == ["250", "250", "550", "550", "421"]
@@ -396,8 +396,8 @@ async def test_a_client_that_guesses_recipients_is_disconnected():
 
 @on_both_loops
 async def test_unknown_recipients_count_over_all_messages_of_a_session():
-    store, offer = FakeStore(), {"unknown_recipient_limit": 4}
-    async with serving_watchful(store, offer=offer) as served, served.client() as client:
+    store, capabilities = FakeStore(), {"unknown_recipient_limit": 4}
+    async with serving_watchful(store, capabilities=capabilities) as served, served.client() as client:
         for n in range(3):
             client.say(*HELLO[:2], f"RCPT TO:<unknown{n}@example.com>", *HELLO[2:], "Hello.", ".")
             await client.hear_until("354")
@@ -409,16 +409,16 @@ async def test_unknown_recipients_count_over_all_messages_of_a_session():
 
 @on_both_loops
 async def test_a_temporary_failure_does_not_count_as_an_unknown_recipient():
-    offer = {"unknown_recipient_limit": 2}
+    capabilities = {"unknown_recipient_limit": 2}
     store = FakeStore(at_read=RuntimeError("of ours"))
-    async with serving_watchful(store, offer=offer) as served, served.client() as client:
+    async with serving_watchful(store, capabilities=capabilities) as served, served.client() as client:
         client.say(*HELLO[:2], *[HELLO[2]] * 5, "QUIT")
         assert [line[:3] for line in await client.hear_all()][-6:] == ["451"] * 5 + ["221"]
 
 
 @on_both_loops
 async def test_a_client_that_errs_too_often_is_disconnected():
-    async with serving_watchful(offer={"error_limit": 3}) as served, served.client() as client:
+    async with serving_watchful(capabilities={"error_limit": 3}) as served, served.client() as client:
         client.say("HELO client.example", *["NONSENSE"] * 10)
         heard = await client.hear_all()
         assert [line[:3] for line in heard] == ["250", "500", "500", "421"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.kit import invariants, smtp_dialogues
 from tests.kit.examples import examples
 from waypost.smtp.protocol import grammar, replies
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
 from waypost.smtp.protocol.session import COMMANDS_A_TURN
 
@@ -69,7 +69,7 @@ def mostly(usual, *others):
 
 
 offers = st.builds(
-    Offer,
+    Capabilities,
     hostname=st.just("mail.example"),
     lmtp=st.booleans(),
     offers_tls=st.booleans(),
@@ -128,11 +128,13 @@ def test_cut_at_random(told, places):
 
 
 @settings(max_examples=examples(150), deadline=None)
-@given(offer=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways)
-def test_whatever_is_sent_and_however_it_is_cut(offer, octets, sizes, way):
-    if offer.lmtp:
+@given(
+    capabilities=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways
+)
+def test_whatever_is_sent_and_however_it_is_cut(capabilities, octets, sizes, way):
+    if capabilities.lmtp:
         octets = octets.replace(b"EHLO", b"LHLO").replace(b"HELO", b"LHLO")
-    invariants.check(offer, octets, sizes, way)
+    invariants.check(capabilities, octets, sizes, way)
 
 
 tokens = st.text(st.characters(codec="ascii", categories=["L", "N"], include_characters="-_!"), min_size=1, max_size=20)
@@ -188,15 +190,15 @@ def test_a_request_that_comes_in_two_parts_is_refused_wherever_it_is_cut(name):
 def test_a_bad_header_of_a_binary_message_is_refused_a_chunk_sooner_where_memory_is_scarce():
     chunks = b"BDAT 24\r\nHi\n.\r\n\r\nSubject: hello\r\nBDAT 0 LAST\r\n"
     octets = invariants.GREETINGS[0] + invariants.MAILS[2] + invariants.RECIPIENTS[0] + chunks
-    invariants.check(Offer(hostname="mail.example"), octets, [1], invariants.Way())
+    invariants.check(Capabilities(hostname="mail.example"), octets, [1], invariants.Way())
 
 
 @every_dialogue
 def test_what_holds_for_all_sessions_holds_for_the_dialogues(told):
     if len(told.sent) < 2_000:
-        offer = Offer(**{"hostname": "mail.example"} | told.options)
-        invariants.check(offer, told.sent, [7, 30, 1], invariants.Way())
-        invariants.check(replace(offer, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
+        capabilities = Capabilities(**{"hostname": "mail.example"} | told.options)
+        invariants.check(capabilities, told.sent, [7, 30, 1], invariants.Way())
+        invariants.check(replace(capabilities, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
 
 
 @given(octets=anything)
@@ -216,7 +218,7 @@ INJECTED = b"EHLO evil.example\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<support
 def test_commands_injected_before_the_handshake_are_forgotten(length):
     session, house = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.House()
     session.receive(HANDSHAKE + INJECTED[:length])
-    assert isinstance(session.next_question(), TlsWanted)
+    assert isinstance(session.next_request(), TlsWanted)
     session.receive(INJECTED[length:])  # while the handshake goes on
     told = session.output()
     assert told.endswith(bytes(replies.READY_FOR_TLS))
@@ -276,12 +278,12 @@ def test_a_large_message_is_handed_on_in_pieces_of_one_size():
     session = smtp_dialogues.a_session(piece=20)
     raw = b"A: b\r\n\r\n" + bytes(range(32, 126)) + b"\r\n"
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
-    session.next_question()
+    session.next_request()
     session.answer(replies.RECIPIENT_OK)
-    session.next_question()
+    session.next_request()
     session.receive(raw + b".\r\n")
     pieces = []
-    while isinstance(question := session.next_question(), PieceReceived):
+    while isinstance(question := session.next_request(), PieceReceived):
         assert question.start == 20 * len(pieces)
         assert session.held_octets == len(raw) - 20 * len(pieces)
         pieces.append(question.octets)
@@ -297,16 +299,16 @@ def test_a_large_message_is_handed_on_in_pieces_of_one_size():
 def test_a_piece_that_cannot_be_kept_is_the_end_of_its_message():
     session = smtp_dialogues.a_session(piece=20)
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
-    session.next_question()
+    session.next_request()
     session.answer(replies.RECIPIENT_OK)
-    assert session.next_question() is None
+    assert session.next_request() is None
     session.receive(b"\r\n" + b"x" * 50)
-    assert isinstance(session.next_question(), PieceReceived)
+    assert isinstance(session.next_request(), PieceReceived)
     session.output()
     session.answer(replies.TRY_AGAIN.about(id="an-id"))
-    assert session.next_question() is None
+    assert session.next_request() is None
     session.receive(b"x" * 1000 + b"\r\n.\r\nNOOP\r\n")
-    assert session.next_question() is None
+    assert session.next_request() is None
     assert session.output() == bytes(replies.TRY_AGAIN.about(id="an-id")) + bytes(replies.OK)
 
 
@@ -314,19 +316,19 @@ def test_when_memory_is_scarce_less_than_a_piece_is_handed_on_but_for_the_header
     session = smtp_dialogues.a_session()
     session.spill()
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
-    session.next_question()
+    session.next_request()
     session.answer(replies.RECIPIENT_OK)
     session.receive(b"Subject: hello\r\n")
-    assert session.next_question() is None
+    assert session.next_request() is None
     session.spill()
-    assert session.next_question() is None
+    assert session.next_request() is None
     session.receive(b"\r\nHello")
-    assert session.next_question() is None
+    assert session.next_request() is None
     session.spill()
-    assert session.next_question() == PieceReceived(b"Subject: hello\r\n\r\nHello", 0)
+    assert session.next_request() == PieceReceived(b"Subject: hello\r\n\r\nHello", 0)
     session.answer(replies.OK)
     session.receive(b"!\r\n.\r\n")
-    question = session.next_question()
+    question = session.next_request()
     assert (question.raw, question.start, question.header) == (b"!\r\n", 23, b"Subject: hello\r\n")
 
 
@@ -334,7 +336,7 @@ def test_a_command_line_without_end_is_not_kept():
     session = a_session()
     for _ in range(1_000):
         session.receive(b"x" * 1_000)
-        assert session.next_question() is None
+        assert session.next_request() is None
     assert session.waiting_octets < 1_000
 
 
@@ -352,19 +354,19 @@ def test_a_line_about_as_long_as_any_may_be_is_refused_alike_however_it_is_cut(v
 def test_a_question_must_be_answered_before_the_next():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
-    assert session.next_question() is not None
+    assert session.next_request() is not None
     with pytest.raises(RuntimeError):
-        session.next_question()
+        session.next_request()
 
 
 def test_commands_after_a_question_wait_for_its_answer():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
-    assert session.next_question() is not None
+    assert session.next_request() is not None
     assert session.waiting_octets == len(b"NOOP\r\n")
     session.output()
     session.answer(replies.RECIPIENT_OK)
-    assert session.next_question() is None
+    assert session.next_request() is None
     assert session.output() == bytes(replies.RECIPIENT_OK) + bytes(replies.OK)
 
 
@@ -379,11 +381,11 @@ def test_a_turn_ends_after_so_many_commands_and_the_next_goes_on():
     session.output()
     session.receive(b"NOOP\r\n" * (COMMANDS_A_TURN + 1))
 
-    assert session.next_question() is None
+    assert session.next_request() is None
     assert session.has_more
     assert session.output() == bytes(replies.OK) * COMMANDS_A_TURN
 
-    assert session.next_question() is None
+    assert session.next_request() is None
     assert not session.has_more
     assert session.output() == bytes(replies.OK)
 
@@ -418,7 +420,7 @@ def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
 
 
 @pytest.mark.parametrize(
-    ("command", "offer"),
+    ("command", "capabilities"),
     [
         (b"BDAT 6 LAST" + b" " * 600, {}),
         (b"BDAT 6 LAST \xff", {}),
@@ -426,8 +428,10 @@ def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
     ],
     ids=["too long", "not UTF-8", "before TLS"],
 )
-def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, offer):
-    _, told = smtp_dialogues.play(smtp_dialogues.a_session(**offer), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"])
+def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, capabilities):
+    _, told = smtp_dialogues.play(
+        smtp_dialogues.a_session(**capabilities), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"]
+    )
     assert b"\r\n214" not in told
 
 
@@ -435,7 +439,7 @@ def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, offer):
 def test_a_session_that_is_over_holds_nothing(octets):
     session = smtp_dialogues.a_session(command_limit=2)
     session.receive(octets + b"x" * 50_000)
-    assert session.next_question() is None
+    assert session.next_request() is None
     assert session.farewell
     assert session.held_octets == 0
 

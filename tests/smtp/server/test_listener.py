@@ -11,9 +11,9 @@ from waypost.app import ports
 from waypost.domain import errors
 from waypost.observe import events
 from waypost.smtp.backend.reception import Ids
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
-from waypost.smtp.server.connection import Listener
+from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -134,7 +134,7 @@ async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
 async def test_a_port_that_is_taken_is_an_os_error():
     async with serving() as served:
         with pytest.raises(OSError, match="in use"):
-            await served.server.start(Listener(name="smtp", offer=Offer(hostname="x")), *served.address)
+            await served.server.start(Listener(name="smtp", capabilities=Capabilities(hostname="x")), *served.address)
 
 
 def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):

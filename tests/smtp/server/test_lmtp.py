@@ -39,7 +39,7 @@ def deliveries(store):
 @on_both_loops
 async def test_each_recipient_gets_a_reply_and_one_message_is_kept():
     store = a_store()
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "Hello.", ".", "QUIT")
         *_, first, second, bye = await client.hear_all()
         assert ACCEPTED.fullmatch(first)
@@ -52,7 +52,7 @@ async def test_each_recipient_gets_a_reply_and_one_message_is_kept():
 @on_both_loops
 async def test_mail_for_an_alias_arrives_at_its_primary_too_and_is_answered_once():
     store = a_store()
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, TWO[0], "DATA", "Hello.", ".", "NOOP", "QUIT")
         *_, go_ahead, answer, noop, _ = await client.hear_all()
         assert (go_ahead[:3], noop) == ("354", "250 2.0.0 OK")
@@ -65,7 +65,7 @@ async def test_mail_for_an_alias_arrives_at_its_primary_too_and_is_answered_once
 @on_both_loops
 async def test_recipients_that_were_refused_get_no_reply_to_the_message():
     store = a_store()
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, TWO[0], "RCPT TO:<nobody@example.com>", TWO[1], "DATA", "Hello.", ".", "QUIT")
         told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
         assert told == ["250", "250", "250", "550", "250", "354", "250", "250", "221"]
@@ -74,7 +74,7 @@ async def test_recipients_that_were_refused_get_no_reply_to_the_message():
 @on_both_loops
 async def test_a_failure_of_ours_is_told_to_each_recipient():
     store = a_store(at_write=ports.StoreUnavailable("secret"))
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "Hello.", ".", "QUIT")
         *_, first, second, _ = await client.hear_all()
         assert TRY_AGAIN.fullmatch(first)
@@ -85,7 +85,7 @@ async def test_a_failure_of_ours_is_told_to_each_recipient():
 @on_both_loops
 async def test_a_loop_is_told_to_each_recipient():
     store = a_store()
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         token = loop_token(b"key", "help")
         client.say(*HELLO, *TWO, "DATA", f"X-Waypost-Loop: {token}", "", ".", "QUIT")
         *_, first, second, _ = await client.hear_all()
@@ -96,7 +96,7 @@ async def test_a_loop_is_told_to_each_recipient():
 @on_both_loops
 async def test_a_message_that_is_too_big_is_told_to_each_recipient():
     store = a_store()
-    async with serving(store, offer=LMTP | {"message_limit": 10}) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP | {"message_limit": 10}) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "More than that.", ".", "QUIT")
         *_, first, second, _ = await client.hear_all()
         assert first == second == "552 5.3.4 Message too big: 10 octets at most"
@@ -106,7 +106,7 @@ async def test_a_message_that_is_too_big_is_told_to_each_recipient():
 @on_both_loops
 async def test_the_last_chunk_has_a_reply_for_each_recipient():
     store = a_store()
-    async with serving(store, offer=LMTP) as served, served.client(GREETING) as client:
+    async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO)
         client.writer.write(b"BDAT 5\r\nHelloBDAT 3 LAST\r\n.\r\nQUIT\r\n")
         *_, chunk, first, second, _ = await client.hear_all()
@@ -119,7 +119,7 @@ async def test_the_last_chunk_has_a_reply_for_each_recipient():
 @pytest.mark.parametrize("verb", ["EHLO", "HELO"])
 def test_lmtp_begins_with_its_own_word_alone(verb):
     async def scenario():
-        async with serving(a_store(), offer=LMTP) as served, served.client(GREETING) as client:
+        async with serving(a_store(), capabilities=LMTP) as served, served.client(GREETING) as client:
             client.say(f"{verb} mta.example", "LHLO mta.example", "MAIL FROM:<>", "QUIT")
             told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
             assert told == ["500", "250", "250", "221"]
@@ -137,7 +137,7 @@ async def test_smtp_knows_no_lhlo():
 @on_both_loops
 async def test_the_client_of_the_standard_library_hands_over():
     store = a_store()
-    async with serving(store, offer=LMTP) as served:
+    async with serving(store, capabilities=LMTP) as served:
 
         def hand_over():
             with smtplib.LMTP(*served.address, local_hostname="mta.example", timeout=PATIENCE) as client:
@@ -149,9 +149,12 @@ async def test_the_client_of_the_standard_library_hands_over():
 
 @on_both_loops
 async def test_who_hands_over_many_unknown_recipients_is_no_stranger_who_guesses():
-    offer = LMTP | {"unknown_recipient_limit": 3}
-    listener = {"are_strangers": False}
-    async with serving(a_store(), offer=offer, listener=listener) as served, served.client(GREETING) as client:
+    capabilities = LMTP | {"unknown_recipient_limit": 3}
+    listener = {"trusted": True}
+    async with (
+        serving(a_store(), capabilities=capabilities, listener=listener) as served,
+        served.client(GREETING) as client,
+    ):
         client.say(*HELLO, *["RCPT TO:<unknown@example.com>"] * 50, TWO[0], "QUIT")
         told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
         assert told == ["250", "250", *["550"] * 50, "250", "221"]

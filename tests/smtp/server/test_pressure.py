@@ -9,9 +9,10 @@ import pytest
 
 from tests.kit.servers.smtp_server import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, on_our_loop, serving
 from waypost.observe import events
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server import connection as smtp_connection
+from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -38,7 +39,7 @@ async def test_who_reads_at_last_gets_all_answers_and_may_go_on():
             client.writer.transport.pause_reading()
             client.writer.write(b"HELP\r\n" * 20_000)
             (connection,) = served.server._connections
-            await served.until(lambda: connection._client_is_deaf)
+            await served.until(lambda: connection._is_write_paused)
             client.writer.transport.resume_reading()
             client.say("QUIT")
             answers = await client.hear_all()
@@ -53,14 +54,14 @@ async def test_others_get_their_turn_between_a_hundred_recipients():
         client.say(
             "HELO client.example",
             "MAIL FROM:<>",
-            *["RCPT TO:<unknown@example.com>"] * (2 * smtp_connection.QUESTIONS_A_TURN),
+            *["RCPT TO:<unknown@example.com>"] * (2 * smtp_connection.REQUESTS_A_TURN),
             "QUIT",
         )
         answers = await client.hear_all()
-        assert answers.count("550 5.1.1 No such address here") == 2 * smtp_connection.QUESTIONS_A_TURN
+        assert answers.count("550 5.1.1 No such address here") == 2 * smtp_connection.REQUESTS_A_TURN
 
 
-@pytest.mark.parametrize("where", ["next_question", "answer"])
+@pytest.mark.parametrize("where", ["next_request", "answer"])
 def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch, where):
     def fail(*_):
         raise RuntimeError("secret /var/lib")
@@ -84,7 +85,7 @@ def test_who_connects_while_we_stop_is_told_so():
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = ("192.0.2.1", 4711)
             transport.is_closing.return_value = False
-            listener = smtp_connection.Listener(name="smtp", offer=Offer(hostname="mail.example"))
+            listener = Listener(name="smtp", capabilities=Capabilities(hostname="mail.example"))
             connection = smtp_connection.Connection(served.server, listener)
             connection.connection_made(transport)
             said = b"".join(call.args[0] for call in transport.write.call_args_list)
@@ -100,10 +101,10 @@ async def test_replies_that_the_client_does_not_read_are_not_made():
         served.buffer_little()
         async with served.silent_socket() as client:
             sending = asyncio.create_task(send(client, b"EHLO a\r\n" * 100_000))
-            await served.until(lambda: any(each._hearing for each in served.server._connections))
+            await served.until(lambda: any(each._resumed for each in served.server._connections))
             (connection,) = served.server._connections
             assert connection._transport.get_write_buffer_size() < 150_000
-            assert len(connection._session._output) < 20_000
+            assert len(connection._session._exchange.output) < 20_000
             sending.cancel()
             with suppress(asyncio.CancelledError):
                 await sending
@@ -119,7 +120,7 @@ async def test_a_client_that_reads_nothing_for_too_long_is_disconnected():
         served.buffer_little()
         async with served.silent_socket() as client:
             await send(client, b"EHLO a\r\n" * 4_000)
-            await served.until(lambda: any(each._client_is_deaf for each in served.server._connections))
+            await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
             served.clock.advance(180)
             await served.until_nobody_is_connected()
-            assert served.house.memory.used == 0
+            assert served.backend.memory.used == 0

@@ -70,8 +70,8 @@ async def behind(*, networks=LOOPBACK, store=None, of_server=None, **options):
     async with serving(store, of_server=of_server, **options) as served:
         yield served
         await served.until_nobody_is_connected()
-        assert served.house.admission.connections.count == 0
-        assert served.house.memory.used == 0
+        assert served.backend.admission.connections.count == 0
+        assert served.backend.memory.used == 0
 
 
 @asynccontextmanager
@@ -183,9 +183,9 @@ async def test_the_header_and_the_handshake_may_be_in_one_packet():
 @on_both_loops
 async def test_starttls_goes_on_behind_a_header():
     with tls_setup() as setup:
-        offer = {"offers_tls": True}
+        capabilities = {"offers_tls": True}
         async with (
-            behind(offer=offer, of_server={"certificates": setup.certificates}) as served,
+            behind(capabilities=capabilities, of_server={"certificates": setup.certificates}) as served,
             connected(served) as (reader, writer),
         ):
             writer.write(header(TCP4, V4) + b"EHLO client.example\r\nSTARTTLS\r\n")

@@ -16,8 +16,9 @@ from tests.kit.servers.smtp_server import (
     serving,
 )
 from waypost.observe import events
-from waypost.smtp.protocol.capabilities import Offer
-from waypost.smtp.server.connection import Connection, Listener
+from waypost.smtp.protocol.capabilities import Capabilities
+from waypost.smtp.server.connection import Connection
+from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -52,7 +53,7 @@ async def test_a_client_that_does_not_read_cannot_go_on_sending():
         served.buffer_little()
         async with served.silent_socket() as client:
             sending = asyncio.create_task(send_without_end(client))
-            await served.until(lambda: any(each._client_is_deaf for each in served.server._connections))
+            await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
             (connection,) = served.server._connections
             assert not connection._transport.is_reading()
             assert connection._transport.get_write_buffer_size() < 10_000_000
@@ -90,7 +91,7 @@ async def test_a_client_that_closes_its_side_and_does_not_read_is_disconnected()
 
 async def until_disconnected_for_not_reading(served):
     """The server waits as long as a client may be silent, and no longer."""
-    await served.until(lambda: any(each._client_is_deaf for each in served.server._connections))
+    await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
     served.clock.advance(179)
     assert served.server._connections
     served.clock.advance(1)
@@ -177,7 +178,9 @@ def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
         async with serving() as served:
             transport = Mock(asyncio.Transport)
             transport.get_extra_info.return_value = None
-            connection = Connection(served.server, Listener(name="smtp", offer=Offer(hostname="mail.example")))
+            connection = Connection(
+                served.server, Listener(name="smtp", capabilities=Capabilities(hostname="mail.example"))
+            )
             connection.connection_made(transport)
             assert transport.abort.called or transport.close.called
             connection.connection_lost(None)

@@ -24,7 +24,7 @@ from tests.kit.servers.smtp_server import (
     serving,
 )
 from waypost.observe import events
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.server.tls import BadCertificate, TlsFiles, load
 
 IMPLICIT = {"is_tls": True}
@@ -35,11 +35,11 @@ BODY = b"".join(b"%07d line of a large message\r\n.\r\n..x\r\n" % n for n in ran
 
 
 @asynccontextmanager
-async def serving_tls(setup, store=None, *, listener=None, offer=None, **bounds):
+async def serving_tls(setup, store=None, *, listener=None, capabilities=None, **bounds):
     """A server with this certificate, which offers STARTTLS; at the end nobody and nothing is left in it."""
-    offer = {"offers_tls": True} | (offer or {})
+    capabilities = {"offers_tls": True} | (capabilities or {})
     of_server = {"certificates": setup.certificates}
-    async with serving(store, listener=listener, offer=offer, of_server=of_server, **bounds) as served:
+    async with serving(store, listener=listener, capabilities=capabilities, of_server=of_server, **bounds) as served:
         yield served
         await until_nothing_is_left(served)
 
@@ -47,9 +47,9 @@ async def serving_tls(setup, store=None, *, listener=None, offer=None, **bounds)
 async def until_nothing_is_left(served):
     """Wait until nobody is connected, and look for what was forgotten."""
     await served.until_nobody_is_connected()
-    assert served.house.admission.connections.count == 0
-    assert served.house.admission.connections.networks == 0
-    assert served.house.memory.used == 0
+    assert served.backend.admission.connections.count == 0
+    assert served.backend.admission.connections.networks == 0
+    assert served.backend.memory.used == 0
 
 
 @asynccontextmanager
@@ -151,7 +151,7 @@ def test_the_protocol_names_tls(lmtp, hello, mail, protocol):
         store = FakeStore()
         with tls_setup() as setup:
             async with (
-                serving_tls(setup, store, listener=IMPLICIT, offer={"lmtp": lmtp}) as served,
+                serving_tls(setup, store, listener=IMPLICIT, capabilities={"lmtp": lmtp}) as served,
                 connected(served) as client,
             ):
                 await client.shake_hands()
@@ -290,7 +290,7 @@ async def test_without_a_certificate_there_is_no_starttls():
 async def test_where_tls_is_needed_nothing_comes_in_without_it():
     store = FakeStore()
     with tls_setup() as setup:
-        async with serving_tls(setup, store, offer={"needs_tls": True}) as served:
+        async with serving_tls(setup, store, capabilities={"needs_tls": True}) as served:
             async with served.client() as client:
                 client.say(*HELLO[:3], "VRFY a", "RSET", "DATA", "NOOP", "QUIT")
                 told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
@@ -305,7 +305,7 @@ async def test_where_tls_is_needed_nothing_comes_in_without_it():
 async def test_a_chunk_in_clear_where_tls_is_needed_is_not_read_as_commands():
     store = FakeStore()
     with tls_setup() as setup:
-        async with serving_tls(setup, store, offer={"needs_tls": True}) as served, served.client() as client:
+        async with serving_tls(setup, store, capabilities={"needs_tls": True}) as served, served.client() as client:
             client.say("EHLO client.example")
             await client.hear_until("250 ")
             client.writer.write(b"BDAT 12 LAST\r\nNOOP\r\nNOOP\r\nQUIT\r\n")
@@ -469,7 +469,7 @@ def test_who_never_finishes_the_handshake_is_cut_off_and_told_once(sent, implici
                     await until_cut(tls.reader)
                     assert await failure(served) == NOT_FINISHED
                 assert len(served.emitted_of(events.TlsFailed)) == 1
-                served.server.bounds = Bounds(linger=0.2)
+                served.server.limits = SmtpLimits(linger=0.2)
                 await goes_on(served, store, implicit=implicit)
 
     run_on(loop, scenario)
@@ -838,7 +838,7 @@ def test_stopping_does_not_wait_for_handshakes(loop, implicit, how_far):
         with tls_setup() as setup:
             async with (
                 serving(
-                    offer={"offers_tls": True},
+                    capabilities={"offers_tls": True},
                     listener=IMPLICIT if implicit else None,
                     of_server={"certificates": setup.certificates},
                     handshake=NEVER,

@@ -58,7 +58,7 @@ def test_a_connection_that_has_ended_is_not_in_memory(how, is_implicit):
     async def scenario():
         with tls_setup() as setup:
             options = {"listener": {"is_tls": is_implicit}, "of_server": {"certificates": setup.certificates}}
-            async with serving(offer={"offers_tls": True}, **options) as served:
+            async with serving(capabilities={"offers_tls": True}, **options) as served:
                 await connect(served, how, is_implicit=is_implicit)
                 await served.until_nobody_is_connected()
                 gc.collect()

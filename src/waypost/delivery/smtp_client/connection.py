@@ -1,4 +1,4 @@
-"""One connection to a peer: moves octets between the socket and the dialogue, speaks TLS, and watches the time."""
+"""One connection to a peer: moves octets between the socket and the dialogue, and ends it when its time is over."""
 
 import asyncio
 import os
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from waypost.delivery.smtp_client.protocol.commands import Part
-from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners, Need
+from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Need, SessionOptions
 from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
+from waypost.net.deadlines import Deadline
 from waypost.net.host_names import why_no_address
-from waypost.net.tls_alerts import start_tls
+from waypost.net.tls_upgrade import TlsUpgrade, Upgraded, describe
 
 TRANSACTIONS = 100
 """Parcels that go over one connection."""
@@ -48,21 +49,23 @@ class Timeouts:
 class Connection(asyncio.Protocol):
     """A connection, from when it is made until it is lost."""
 
-    def __init__(self, manners: Manners, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
-        self.dialogue = Dialogue(manners)
-        self._manners = manners
+    def __init__(self, options: SessionOptions, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
+        self.dialogue = Dialogue(options)
+        self._options = options
         self._host = host
         self._timeouts = timeouts
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._is_full = self._is_shaking_hands = False
-        self._within_tls: bytes | None = None
-        """What the peer says right behind the handshake, before it is known that it was made."""
+        self._deadline = Deadline()
+        """Ends what the peer is waited for."""
+        self._is_full = False
+        self._upgrade: TlsUpgrade | None = None
+        """The handshake that is going on."""
         self._unsent = 0
-        self.kept: asyncio.TimerHandle | None = None
-        """Ends it, while it waits for the next parcel."""
+        self.kept = Deadline()
+        """Ends the connection, while it waits for the next parcel."""
         self.lost = self._loop.create_future()
 
     @property
@@ -79,8 +82,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The peer says something."""
-        if self._within_tls is not None:
-            self._within_tls += data
+        if self._upgrade:
+            self._upgrade.receive(data)
             return
         dialogue = self.dialogue
         before = dialogue.heard
@@ -89,14 +92,16 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()  # what comes now is for whoever makes the handshake
         if dialogue.heard != before or dialogue.need is Need.NOTHING:  # half a reply buys no time
             self._wake()
-        if self.kept and dialogue.is_over:
+        if self.kept.is_set and dialogue.is_over:
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         if not self.lost.done():
             self.lost.set_result(None)
-        if not self._is_shaking_hands:  # that tells why it failed
+        if self._upgrade:
+            self._upgrade.connection_lost()
+        else:
             self.dialogue.fail(Trouble.DISCONNECTED, why(exc) if exc else "the peer closed the connection")
         self._wake()
 
@@ -118,7 +123,7 @@ class Connection(asyncio.Protocol):
             while dialogue.need is not Need.NOTHING:
                 self._flush()
                 if dialogue.need is Need.TLS:
-                    await self._shake_hands()
+                    await self._start_tls()
                 elif dialogue.need is Need.REPLY or self._is_full:
                     await self._wait(self._timeouts.of(dialogue.need, dialogue.stage))
                 else:
@@ -134,13 +139,11 @@ class Connection(asyncio.Protocol):
 
     def keep(self, seconds: float, ended: Callable[[], None]) -> None:
         """Wait for the next parcel for so long."""
-        self.kept = self._loop.call_later(seconds, ended)
+        self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
         """Wait no longer."""
-        if self.kept:
-            self.kept.cancel()
-            self.kept = None
+        self.kept.clear()
 
     def close(self) -> None:
         """Say goodbye and go. The answer is not waited for."""
@@ -176,11 +179,11 @@ class Connection(asyncio.Protocol):
         """Wait until something has happened, or it took too long."""
         self._waiter = self._loop.create_future()
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
-        timer = self._loop.call_later(seconds, self._time_is_over, seconds)
+        self._deadline.set(self._loop, seconds, self._time_is_over, seconds)
         try:
             await self._waiter
         finally:
-            timer.cancel()
+            self._deadline.clear()
             self._waiter = None
 
     def _time_is_over(self, seconds: float) -> None:
@@ -193,46 +196,27 @@ class Connection(asyncio.Protocol):
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _shake_hands(self) -> None:
+    async def _start_tls(self) -> None:
         assert self._transport
         seconds, grace = self._timeouts.connect, self._timeouts.goodbye
-        self._is_shaking_hands = True
-        upgrade = self._loop.create_task(
-            start_tls(
-                self._transport,
-                self,
-                self._context,
-                server_hostname=self._host,
-                ssl_handshake_timeout=seconds,
-                ssl_shutdown_timeout=grace,
-            )
-        )
+        upgrade = self._upgrade = TlsUpgrade(self._transport, loop=self._loop, grace=grace)
         try:
-            await asyncio.sleep(0)  # in its first step it takes the transport over
-            self._within_tls = b""
-            # The loop bounds the handshake, but not where the peer is gone before it has begun.
-            await asyncio.wait([upgrade, self.lost], timeout=seconds + grace, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait([upgrade], timeout=grace)
+            made = await upgrade.make(self, self._context, seconds=seconds, server_hostname=self._host)
         finally:
-            self._is_shaking_hands = False
-            if not upgrade.done():
-                upgrade.cancel()
-                await asyncio.wait([upgrade])
-        said, self._within_tls = self._within_tls or b"", None
-        error = ConnectionResetError() if upgrade.cancelled() else upgrade.exception()
-        transport = None if error else upgrade.result()
-        spoken = transport.get_extra_info("ssl_object") if transport else None
-        if transport and spoken and self.dialogue.need is Need.TLS:
-            self._transport = transport
-            transport.set_write_buffer_limits(high=UNSENT)
-            is_verified = self._context.verify_mode is ssl.CERT_REQUIRED
-            unverified = "" if is_verified else ", certificate not verified"
-            self.dialogue.tls_started(f"{spoken.version()} {spoken.cipher()[0]}{unverified}")
-            self.data_received(said)
-            if self.lost.done():
-                self.connection_lost(None)
+            self._upgrade = None
+        if made and self.dialogue.need is Need.TLS:
+            self._tls_started(made)
         else:
-            self.dialogue.fail(Trouble.BAD_TLS, f"no TLS with the peer: {why(error)}")
+            self.dialogue.fail(Trouble.BAD_TLS, f"no TLS with the peer: {why(upgrade.error or ConnectionResetError())}")
+
+    def _tls_started(self, made: Upgraded) -> None:
+        self._transport = made.transport
+        self._transport.set_write_buffer_limits(high=UNSENT)
+        is_verified = self._context.verify_mode is ssl.CERT_REQUIRED
+        self.dialogue.tls_started(describe(made.tls) + ("" if is_verified else ", certificate not verified"))
+        self.data_received(made.said)
+        if self.lost.done():
+            self.connection_lost(None)
 
 
 def why(error: BaseException | None) -> str:

@@ -15,7 +15,7 @@ from waypost.delivery.public_addresses import is_public
 from waypost.delivery.smtp_client import dns
 from waypost.delivery.smtp_client.connection import Connection, Timeouts, why
 from waypost.delivery.smtp_client.protocol.commands import Part
-from waypost.delivery.smtp_client.protocol.dialogue import Manners
+from waypost.delivery.smtp_client.protocol.dialogue import SessionOptions
 from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
 from waypost.domain.mail.routes import Route, Target, Tls, parse_target
 
@@ -70,24 +70,24 @@ class SmtpTransport:
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
         """Try once, at the first host that can be spoken with."""
-        errand = _Errand.of(route, parcel.delivery.address.key.rpartition("@")[2])
-        connection = self._take(errand)
+        hop = _NextHop.of(route, parcel.delivery.address.key.rpartition("@")[2])
+        connection = self._take(hop)
         if connection:
-            result = await self._carry(connection, parcel, errand)
+            result = await self._carry(connection, parcel, hop)
             if not connection.dialogue.is_stale:
                 return result
-        reached = await self._reach(errand)
+        reached = await self._reach(hop)
         if isinstance(reached, AttemptResult):
             return reached
-        reached.lost.add_done_callback(lambda _: self._forget(reached, errand))
-        return await self._carry(reached, parcel, errand)
+        reached.lost.add_done_callback(lambda _: self._forget(reached, hop))
+        return await self._carry(reached, parcel, hop)
 
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
         """Go as far as a peer that is ready for a message, and say goodbye. Returns what was in the way, if anything.
 
         `domain` is the one of an address, for a route that asks the DNS for its mail servers.
         """
-        reached = await self._reach(_Errand.of(route, domain))
+        reached = await self._reach(_NextHop.of(route, domain))
         if isinstance(reached, AttemptResult):
             return reached
         self._let_go(reached)
@@ -104,46 +104,46 @@ class SmtpTransport:
         for connection in self._closing:
             connection.abort()
 
-    async def _carry(self, connection: Connection, parcel: Parcel, errand: "_Errand") -> AttemptResult:
+    async def _carry(self, connection: Connection, parcel: Parcel, hop: "_NextHop") -> AttemptResult:
         connection.dialogue.begin(parcel)
         async with aclosing(_parts(parcel)) as parts:
             result = await connection.converse(parts)
         assert result
-        self._keep(connection, errand)
+        self._keep(connection, hop)
         return result
 
     # Connections that are kept
 
-    def _take(self, errand: "_Errand") -> Connection | None:
+    def _take(self, hop: "_NextHop") -> Connection | None:
         """A connection that was kept; the last one, so that those that are not needed end."""
-        connections = self._idle.get(errand.key)
+        connections = self._idle.get(hop.key)
         while connections:
             connection = connections.pop()
             connection.take()
             if connection.is_usable:
                 return connection
             connection.abort()
-        self._idle.pop(errand.key, None)
+        self._idle.pop(hop.key, None)
         return None
 
-    def _forget(self, connection: Connection, errand: "_Errand") -> None:
+    def _forget(self, connection: Connection, hop: "_NextHop") -> None:
         """It is lost, perhaps while it was kept."""
-        connections = self._idle.get(errand.key, deque())
+        connections = self._idle.get(hop.key, deque())
         if connection in connections:
             connections.remove(connection)
         if not connections:
-            self._idle.pop(errand.key, None)
+            self._idle.pop(hop.key, None)
 
-    def _keep(self, connection: Connection, errand: "_Errand") -> None:
-        connections = self._idle.setdefault(errand.key, deque())
-        if not connection.is_usable or len(connections) >= errand.route.connections:
+    def _keep(self, connection: Connection, hop: "_NextHop") -> None:
+        connections = self._idle.setdefault(hop.key, deque())
+        if not connection.is_usable or len(connections) >= hop.route.connections:
             self._let_go(connection)
             return
         connections.append(connection)
-        connection.keep(self._timeouts.idle, partial(self._has_waited, connection, errand))
+        connection.keep(self._timeouts.idle, partial(self._has_waited, connection, hop))
 
-    def _has_waited(self, connection: Connection, errand: "_Errand") -> None:
-        self._forget(connection, errand)
+    def _has_waited(self, connection: Connection, hop: "_NextHop") -> None:
+        self._forget(connection, hop)
         self._let_go(connection)
 
     def _let_go(self, connection: Connection) -> None:
@@ -156,41 +156,41 @@ class SmtpTransport:
 
     # New connections
 
-    async def _reach(self, errand: "_Errand") -> Connection | AttemptResult:
+    async def _reach(self, hop: "_NextHop") -> Connection | AttemptResult:
         """Connect to the first host, at the first of its addresses, that can be spoken with."""
-        hosts = await self._hosts(errand)
+        hosts = await self._hosts(hop)
         if isinstance(hosts, AttemptResult):
             return hosts
         result = None
         for host in hosts:
-            if errand.target.mx is not None and _is_same_host(host, self._hostname):
+            if hop.target.mx is not None and _is_same_host(host, self._hostname):
                 # RFC 5321 section 5.1: those that are preferred less than we are would bring it back to us. Only here
                 # does our name say so: it is the DNS that names us. A circle past it is found by its loop token.
-                return result or errand.trouble(Trouble.IS_OURSELVES, f"{host} is what we are called")
-            for place in await self._places(errand, host):
-                reached = place if isinstance(place, AttemptResult) else await self._try(errand, place)
+                return result or hop.trouble(Trouble.IS_OURSELVES, f"{host} is what we are called")
+            for place in await self._places(hop, host):
+                reached = place if isinstance(place, AttemptResult) else await self._try(hop, place)
                 if isinstance(reached, Connection):
                     return reached
                 result = reached
                 if result.stage is Stage.AUTH:
                     return result
-        return result or errand.trouble(Trouble.NO_SUCH_HOST, "no host takes its mail")
+        return result or hop.trouble(Trouble.NO_SUCH_HOST, "no host takes its mail")
 
-    async def _hosts(self, errand: "_Errand") -> list[str] | AttemptResult:
-        if errand.target.mx is None:
-            return [errand.target.host]
+    async def _hosts(self, hop: "_NextHop") -> list[str] | AttemptResult:
+        if hop.target.mx is None:
+            return [hop.target.host]
         try:
-            return (await self._resolve.mail_hosts(errand.target.mx))[:HOSTS]
+            return (await self._resolve.mail_hosts(hop.target.mx))[:HOSTS]
         except dns.NullMx as error:
-            return errand.trouble(Trouble.NULL_MX, str(error))
+            return hop.trouble(Trouble.NULL_MX, str(error))
         except dns.NoSuchDomain as error:
-            return errand.trouble(Trouble.NO_SUCH_HOST, str(error))
+            return hop.trouble(Trouble.NO_SUCH_HOST, str(error))
         except dns.DnsFailed as error:
-            return errand.trouble(Trouble.DNS_FAILED, str(error))
+            return hop.trouble(Trouble.DNS_FAILED, str(error))
 
-    async def _places(self, errand: "_Errand", host: str) -> "list[_Place] | list[AttemptResult]":
+    async def _places(self, hop: "_NextHop", host: str) -> "list[_Place] | list[AttemptResult]":
         """The addresses of a host; or why there are none."""
-        target = errand.target
+        target = hop.target
         if target.path:
             return [_Place(host="localhost", address="", peer=target.path)]
         loop = asyncio.get_running_loop()
@@ -202,34 +202,34 @@ class SmtpTransport:
                 isinstance(error, socket.gaierror) and error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}
             )
             trouble = Trouble.NO_SUCH_HOST if is_unknown else Trouble.DNS_FAILED
-            return [errand.trouble(trouble, f"no address of {host}: {why(error)}")]
+            return [hop.trouble(trouble, f"no address of {host}: {why(error)}")]
         addresses = dict.fromkeys(str(each[4][0]) for each in found)
         return [_Place.of(host, address, target.port) for address in list(addresses)[:ADDRESSES]]
 
-    async def _try(self, errand: "_Errand", place: "_Place") -> Connection | AttemptResult:
+    async def _try(self, hop: "_NextHop", place: "_Place") -> Connection | AttemptResult:
         """Connect there, if we may. Where TLS is only welcome and does not work, it goes without (RFC 7435)."""
-        if not errand.allows(place.address):
+        if not hop.allows(place.address):
             text = "The DNS names a host with a private address, and the route does not allow one"
-            return errand.trouble(Trouble.FORBIDDEN, text, peer=place.peer)
-        reached = await self._connect(errand, place, errand.tls)
-        if isinstance(reached, Connection) or not _is_worth_trying_in_clear(errand, reached):
+            return hop.trouble(Trouble.FORBIDDEN, text, peer=place.peer)
+        reached = await self._connect(hop, place, hop.tls)
+        if isinstance(reached, Connection) or not _is_worth_trying_in_clear(hop, reached):
             return reached
-        return await self._connect(errand, place, Tls.NONE)
+        return await self._connect(hop, place, Tls.NONE)
 
-    async def _connect(self, errand: "_Errand", place: "_Place", tls: Tls) -> Connection | AttemptResult:
+    async def _connect(self, hop: "_NextHop", place: "_Place", tls: Tls) -> Connection | AttemptResult:
         """Connect, and speak until the peer is ready for a message."""
-        manners = Manners(
-            protocol=errand.target.protocol,
+        options = SessionOptions(
+            protocol=hop.target.protocol,
             hostname=self._hostname,
             peer=place.peer,
             tls=tls,
-            is_tls=errand.target.is_tls,
-            user=errand.route.user,
-            secret=errand.route.secret,
+            is_tls=hop.target.is_tls,
+            user=hop.route.user,
+            secret=hop.route.secret,
         )
-        loop, target = asyncio.get_running_loop(), errand.target
+        loop, target = asyncio.get_running_loop(), hop.target
         context = self._context(verifies=tls is Tls.VERIFY)
-        connection = Connection(manners, host=place.host, timeouts=self._timeouts, context=context)
+        connection = Connection(options, host=place.host, timeouts=self._timeouts, context=context)
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 if target.path:
@@ -238,9 +238,9 @@ class SmtpTransport:
                     await loop.create_connection(lambda: connection, place.address, target.port)
         except TimeoutError:
             seconds = self._timeouts.connect
-            return errand.trouble(Trouble.TIMEOUT, f"no connection within {seconds:g} seconds", peer=place.peer)
+            return hop.trouble(Trouble.TIMEOUT, f"no connection within {seconds:g} seconds", peer=place.peer)
         except OSError as error:
-            return errand.trouble(Trouble.UNREACHABLE, why(error), peer=place.peer)
+            return hop.trouble(Trouble.UNREACHABLE, why(error), peer=place.peer)
         result = await connection.converse()
         return result or connection
 
@@ -263,15 +263,15 @@ class _Place:
 
 
 @dataclass(frozen=True, slots=True)
-class _Errand:
-    """Where a parcel goes, and how."""
+class _NextHop:
+    """Where a parcel goes next, and how."""
 
     route: Route
     target: Target
     tls: Tls
 
     @classmethod
-    def of(cls, route: Route, domain: str) -> "_Errand":
+    def of(cls, route: Route, domain: str) -> "_NextHop":
         target = _target(route.to)
         if target.mx == "":
             target = replace(target, mx=domain)
@@ -281,7 +281,7 @@ class _Errand:
 
     @property
     def key(self) -> object:
-        """Connections are good for errands with the same."""
+        """A connection can be used again for a next hop with the same key."""
         return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
 
     def allows(self, address: str) -> bool:
@@ -305,8 +305,8 @@ def _is_same_host(one: str, other: str) -> bool:
 _target = lru_cache(maxsize=1024)(parse_target)
 
 
-def _is_worth_trying_in_clear(errand: _Errand, result: AttemptResult) -> bool:
-    if errand.tls is not Tls.OPPORTUNISTIC or errand.target.is_tls or errand.route.user:
+def _is_worth_trying_in_clear(hop: _NextHop, result: AttemptResult) -> bool:
+    if hop.tls is not Tls.OPPORTUNISTIC or hop.target.is_tls or hop.route.user:
         return False
     # Not where somebody in between spoke out of turn: that is an attack, and no mistake.
     return result.stage is Stage.TLS and result.trouble in {Trouble.BAD_TLS, Trouble.DISCONNECTED, Trouble.TIMEOUT}

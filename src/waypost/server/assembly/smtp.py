@@ -16,13 +16,13 @@ from waypost.observe import events
 from waypost.observe.tasks import OnError
 from waypost.server.assembly.common import Common
 from waypost.server.opening import CannotStart
-from waypost.smtp.backend.reception import House
+from waypost.smtp.backend.reception import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
-from waypost.smtp.limits.timeouts import Bounds
-from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.limits.timeouts import SmtpLimits
+from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.server import tls
-from waypost.smtp.server.connection import Listener
+from waypost.smtp.server.interfaces import Listener
 from waypost.smtp.server.listener import SmtpServer
 
 
@@ -39,7 +39,7 @@ class SmtpEdge:
         if self.checker:
             await self.checker.start()
             opened.push_async_callback(self.checker.stop)
-        opened.push_async_callback(self.server.house.refusals.close)
+        opened.push_async_callback(self.server.backend.refusals.close)
         opened.push_async_callback(self.server.stop)
 
 
@@ -68,7 +68,7 @@ def _server(
     common: Common, *, checker: Checker | None, worker: Worker | None, certificates: tls.Certificates | None
 ) -> SmtpServer:
     settings = common.settings
-    bounds = Bounds(
+    limits = SmtpLimits(
         connections=common.connections.smtp,
         connections_each=settings.smtp_connections_each,
         new_connections_a_minute=settings.smtp_new_connections_each,
@@ -76,7 +76,7 @@ def _server(
         memory=settings.smtp_memory,
         greeting_delay=settings.greeting_delay.total_seconds(),
     )
-    house = House(
+    backend = Backend(
         store=common.store,
         deployment=common.deployment,
         clock=common.mail_clock,
@@ -85,14 +85,14 @@ def _server(
         is_full=common.disk_guard.is_full,
         emit=common.emit,
         tasks=common.tasks,
-        admission=Admission(bounds),
-        memory=Memory(bounds.memory),
+        admission=Admission(limits),
+        memory=Memory(limits.memory),
         authenticator=checker,
         enforces=settings.authentication is Authentication.ENFORCE,
     )
     return SmtpServer(
-        house,
-        bounds=bounds,
+        backend,
+        limits=limits,
         certificates=certificates,
         proxy_networks=settings.proxy_networks,
         trusted_networks=settings.trusted_networks,
@@ -101,16 +101,16 @@ def _server(
 
 def listeners(settings: Settings) -> list[Listener]:
     """The kinds of listeners: what each speaks, and with whom."""
-    offer = Offer(
+    capabilities = Capabilities(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),
         needs_tls=settings.tls_required,
         unknown_recipient_limit=settings.smtp_unknown_recipients,
     )
     return [
-        Listener(name="smtp", offer=offer),
-        Listener(name="smtps", offer=offer, is_tls=True),
-        Listener(name="lmtp", offer=replace(offer, lmtp=True, needs_tls=False), are_strangers=False),
+        Listener(name="smtp", capabilities=capabilities),
+        Listener(name="smtps", capabilities=capabilities, is_tls=True),
+        Listener(name="lmtp", capabilities=replace(capabilities, lmtp=True, needs_tls=False), trusted=True),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Pieces of messages that did not come to their end are let go, a few at a time, so that nobody waits for that."""
+"""Deletes the pieces of messages that did not come to their end, in small batches, in the background."""
 
 import asyncio
 from collections import deque
@@ -11,11 +11,11 @@ from waypost.app.steps import repeat_step
 from waypost.observe.tasks import OnError, Tasks
 
 
-class Leftovers:
-    """A queue, cleared by one task. What is left of it when the server ends is for the next one."""
+class AbortedTransfers:
+    """A queue of such messages, and the task that deletes them. What is left when the server ends is deleted later."""
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` is told of what could not be let go; it is purged later."""
+        """`failed` is told why a message could not be deleted; it is purged later."""
         self._tasks = tasks
         self._store = store
         self._failed = failed
@@ -39,7 +39,7 @@ class Leftovers:
             while self._waiting:
                 message_id = self._waiting.popleft()
                 await repeat_step(self._store.write, partial(accept.forget_octets, message_id=message_id))
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody waits for it here
+        except Exception as error:  # noqa: BLE001 - no mail depends on it
             self._waiting.clear()
             self._failed(error)
         finally:

@@ -1,7 +1,7 @@
 """Domain errors as replies, in one table. What is not in the table is our fault, and temporary.
 
 If in doubt, the mail is still the sender's: an unexpected error never makes it bounce, and its text never
-leaves the house.
+leaves the backend.
 """
 
 from waypost.domain import errors

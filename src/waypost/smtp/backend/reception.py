@@ -1,4 +1,4 @@
-"""What a session asks, answered: is this an address here, is this message ours now. The edge's one error boundary."""
+"""Answers the requests of a session: is this address here, is this message accepted. The edge's one error boundary."""
 
 import asyncio
 import io
@@ -23,13 +23,13 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import Tasks
 from waypost.smtp.backend import errors
-from waypost.smtp.backend.aborted_transfers import Leftovers
+from waypost.smtp.backend.aborted_transfers import AbortedTransfers
 from waypost.smtp.backend.refusals import Refusals
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Question, RecipientGiven
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
 """Pieces of large messages that are written at once. The others wait, so that calls and small mail do not."""
@@ -66,8 +66,8 @@ class Ids:
 
 
 @dataclass(frozen=True, kw_only=True)
-class House:
-    """What all receptions of a server share."""
+class Backend:
+    """What all sessions of a server share."""
 
     store: ports.Store
     deployment: Deployment
@@ -77,7 +77,7 @@ class House:
     admission: Admission
     memory: Memory
     authenticator: ports.Authenticator | None = None
-    """None: nobody's mail is checked."""
+    """None: no mail is checked."""
     enforces: bool = False
     """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
     has_work: Callable[[], None] = lambda: None
@@ -98,12 +98,12 @@ class House:
         return Refusals(self.store, self.clock, self.failed, self.tasks)
 
     @cached_property
-    def leftovers(self) -> Leftovers:
-        """What is let go in the background."""
-        return Leftovers(self.store, failed=self.failed, tasks=self.tasks)
+    def aborted_transfers(self) -> AbortedTransfers:
+        """Deletes the octets of messages that did not come to their end."""
+        return AbortedTransfers(self.store, failed=self.failed, tasks=self.tasks)
 
     def failed(self, error: Exception) -> Reply:
-        """A failure of ours: the log learns the cause, the client an id and that it may try again."""
+        """The server has failed: the log gets the cause, the client an id and that it may try again."""
         incident = self.incidents.report(error, where="smtp")
         return replies.TRY_AGAIN.about(id=incident.id)
 
@@ -118,121 +118,121 @@ _REFUSALS = {
 
 
 class Reception:
-    """Answers the questions of one client's session, and lets it begin messages or not."""
+    """Answers the requests of one client's session, and lets it begin messages or not."""
 
     def __init__(
         self,
-        house: House,
+        backend: Backend,
         *,
         peer: str,
-        are_strangers: bool,
-        is_trusted: bool = False,
+        trusted: bool,
+        in_trusted_network: bool = False,
     ) -> None:
-        """`are_strangers`: whether clients here are anybody, and no mail server of ours that hands mail over.
+        """`trusted`: whether only the operator's own mail servers connect here.
 
-        `is_trusted`: whether a setting names the network of this client, so that its senders are believed.
+        `in_trusted_network`: whether a setting names the network of this client, so that its senders are believed.
         """
-        self._house = house
+        self._backend = backend
         self._peer = peer
-        self._are_strangers = are_strangers
-        self._is_trusted = is_trusted
+        self._trusted = trusted
+        self._in_trusted_network = in_trusted_network
         self._coming: str | None = None
         """The id of the message of which pieces are kept."""
 
     def at_mail(self) -> Reply | None:
         """Is there room on the disk, and may this address send one more message now?"""
-        if self._house.is_full():
+        if self._backend.is_full():
             return replies.NO_DISK
-        if not self._are_strangers:
+        if self._trusted:
             return None
-        return self._house.admission.message_from(self._peer, self._house.clock())
+        return self._backend.admission.message_from(self._peer, self._backend.clock())
 
     def at_data(self) -> Reply | None:
         """Is there room for a message, on the disk and in memory?"""
-        if self._house.is_full():
+        if self._backend.is_full():
             return replies.NO_DISK
-        return replies.NO_MEMORY if self._house.memory.is_full else None
+        return replies.NO_MEMORY if self._backend.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
         """The session has refused a message by itself."""
-        self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
+        self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
-    async def answer(self, question: Question, pause: Pause = asyncio.sleep) -> Reply:
-        """The answer to a question of the session. Never raises.
+    async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
+        """The answer to a request of the session. Never raises.
 
         `pause` waits for so many seconds, or until it does not matter any more.
         """
         try:
-            if isinstance(question, RecipientGiven):
+            if isinstance(request, RecipientGiven):
                 if not await self._gets_answer(pause):
                     # The reply is the same whatever the store says, so it does not tell whether the address exists.
-                    account = await self._account_of(question.address)
-                    await self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN, account)
+                    account = await self._account_of(request.address)
+                    await self._tell_of_refusal(request, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
-                await self._house.store.read(
+                await self._backend.store.read(
                     partial(
                         accept.check_recipient,
-                        deployment=self._house.deployment,
-                        address=question.address,
-                        sender=question.sender,
-                        now=self._house.clock(),
+                        deployment=self._backend.deployment,
+                        address=request.address,
+                        sender=request.sender,
+                        now=self._backend.clock(),
                     )
                 )
                 return replies.RECIPIENT_OK
-            if isinstance(question, PieceReceived):
-                return await self._keep(question)
-            assert isinstance(question, MessageReceived)
-            return await self._accept(question)
+            if isinstance(request, PieceReceived):
+                return await self._keep(request)
+            assert isinstance(request, MessageReceived)
+            return await self._accept(request)
         except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
-            return await self._refuse(error, question)
+            return await self._refuse(error, request)
 
     async def _gets_answer(self, pause: Pause) -> bool:
         """Wait as long as a client that guesses addresses has to. False if it is told nothing of this recipient now."""
-        if self._is_trusted or not self._are_strangers:
+        if self._in_trusted_network or self._trusted:
             return True
-        seconds = self._house.admission.wait_before_reply(self._peer, self._house.clock())
+        seconds = self._backend.admission.wait_before_reply(self._peer, self._backend.clock())
         if seconds:
             await pause(seconds)
         return seconds is not None
 
     def leave(self) -> None:
-        """The session is over: let go of a message that did not come to its end."""
+        """The session is over: delete a message that did not come to its end."""
         message_id, self._coming = self._coming, None
         if message_id:
-            self._house.leftovers.add(message_id)
+            self._backend.aborted_transfers.add(message_id)
 
-    async def _refuse(self, error: Exception, question: Question) -> Reply:
+    async def _refuse(self, error: Exception, request: Request) -> Reply:
         reply = errors.refusal(error)
         if reply is None:
-            return self._house.failed(error)
-        if reply == replies.NO_SUCH_USER and self._are_strangers and not self._is_trusted:
-            reply = self._house.admission.unknown_from(self._peer, self._house.clock()) or reply
-        await self._tell_of_refusal(question, reply)
+            return self._backend.failed(error)
+        if reply == replies.NO_SUCH_USER and not self._trusted and not self._in_trusted_network:
+            reply = self._backend.admission.unknown_from(self._peer, self._backend.clock()) or reply
+        await self._tell_of_refusal(request, reply)
         return reply
 
-    async def _tell_of_refusal(self, question: Question, reply: Reply, account: str = "") -> None:
+    async def _tell_of_refusal(self, request: Request, reply: Reply, account: str = "") -> None:
         """Log a refusal, and let the trace tell of it. `account` owns the recipient; empty if nobody does."""
-        kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
-        self._house.emit(kind(peer=self._peer, reply=str(reply)))
-        await self._remember(question, reply, account=account)
+        kind = events.MessageRefused if isinstance(request, MessageReceived) else events.RecipientRefused
+        self._backend.emit(kind(peer=self._peer, reply=str(reply)))
+        await self._remember(request, reply, account=account)
 
     async def _remember(
         self,
-        question: Question,
+        request: Request,
         reply: Reply,
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
         """Let the trace tell of a refusal: of one recipient, which `account` owns, or of a message for all of them."""
-        add = partial(self._house.refusals.add, reply=reply, peer=self._peer, detail=detail)
-        if isinstance(question, RecipientGiven):
-            add(question.address, stage="rcpt", helo=question.helo, sender=question.sender, account=account)
-        elif isinstance(question, MessageReceived):
-            envelope = question.envelope
+        add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
+        if isinstance(request, RecipientGiven):
+            add(request.address, stage="rcpt", helo=request.helo, sender=request.sender, account=account)
+        elif isinstance(request, MessageReceived):
+            envelope = request.envelope
             if reply.enhanced == replies.MAIL_LOOP.enhanced:
-                add = partial(add, detail={"path": " → ".join(reports.path(question.header))})
+                add = partial(add, detail={"path": " → ".join(reports.path(request.header))})
             # Once for each address: RCPT may name one again and again.
-            recipients = list({recipient.key: recipient for recipient in question.recipients}.values())
+            recipients = list({recipient.key: recipient for recipient in request.recipients}.values())
             accounts = await self._accounts_of(recipients)
             for recipient in recipients:
                 account = accounts.get(recipient.key, "")
@@ -247,65 +247,65 @@ class Reception:
 
         Who owns them later does not matter: an account that makes an address learns nothing of before.
         """
-        use_case = partial(accept.accounts_of, deployment=self._house.deployment, recipients=recipients)
+        use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:
-            return await self._house.store.read(use_case)
+            return await self._backend.store.read(use_case)
         except Exception as error:  # noqa: BLE001 - the mail is refused in any case
-            self._house.failed(error)
+            self._backend.failed(error)
             return {}
 
     async def _keep(self, piece: PieceReceived) -> Reply:
-        if self._house.is_full():
+        if self._backend.is_full():
             self.leave()
             return replies.NO_DISK
-        now = self._house.clock()
+        now = self._backend.clock()
         if piece.start == 0:
             self.leave()
-            self._coming = self._house.ids.new(now)
+            self._coming = self._backend.ids.new(now)
         assert self._coming
         use_case = partial(accept.keep_octets, message_id=self._coming, octets=piece.octets, start=piece.start, now=now)
-        async with self._house.pieces:
-            await self._house.store.write(use_case)
+        async with self._backend.pieces:
+            await self._backend.store.write(use_case)
         return replies.OK
 
-    async def _accept(self, question: MessageReceived) -> Reply:
-        house = self._house
-        if question.start == 0:
+    async def _accept(self, request: MessageReceived) -> Reply:
+        backend = self._backend
+        if request.start == 0:
             self.leave()
-        found = await self._check(question)
-        if refusal := await self._refused_for_its_author(found, question):
+        found = await self._check(request)
+        if refusal := await self._refused_for_its_author(found, request):
             return refusal
-        now = house.clock()
+        now = backend.clock()
         use_case = partial(
             accept.accept_message,
-            deployment=house.deployment,
-            message_id=self._coming or house.ids.new(now),
-            envelope=question.envelope,
-            recipients=question.recipients,
-            header=question.header,
-            raw=question.raw,
-            kept=question.start,
-            authserv_id=house.deployment.hostname if self._are_strangers else "",
+            deployment=backend.deployment,
+            message_id=self._coming or backend.ids.new(now),
+            envelope=request.envelope,
+            recipients=request.recipients,
+            header=request.header,
+            raw=request.raw,
+            kept=request.start,
+            authserv_id=backend.deployment.hostname if not self._trusted else "",
             found=found,
-            is_trusted=self._is_trusted,
+            is_trusted=self._in_trusted_network,
             now=now,
         )
-        accepted = await house.store.write(use_case)
+        accepted = await backend.store.write(use_case)
         message = accepted.message
         self._coming = None
         # From here on the message is on disk, and only from here on may the client hear so.
         if accepted.has_work:
-            house.has_work()
-        house.emit(
+            backend.has_work()
+        backend.emit(
             events.MessageAccepted(
-                id=message.id, peer=self._peer, size=message.size, recipients=len(question.recipients)
+                id=message.id, peer=self._peer, size=message.size, recipients=len(request.recipients)
             )
         )
         return replies.ACCEPTED.about(id=message.id)
 
-    async def _refused_for_its_author(self, found: Findings, question: MessageReceived) -> Reply | None:
+    async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
         """The reply to a message that is refused or deferred by what its checks found, which the trace is told."""
-        ruling = enforcement.rule(found, enforces=self._house.enforces)
+        ruling = enforcement.rule(found, enforces=self._backend.enforces)
         if ruling is Ruling.ACCEPTED:
             return None
         reply = _REFUSALS[ruling]
@@ -314,26 +314,27 @@ class Reception:
         else:
             words = verdicts.in_words(found).items()
             detail = {"verdicts": ", ".join(f"{name} {told}" for name, told in words)}
-        self._house.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=detail.get("verdicts", "")))
-        await self._remember(question, reply, detail)
+        told = detail.get("verdicts", "")
+        self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=told))
+        await self._remember(request, reply, detail)
         return reply
 
-    async def _check(self, question: MessageReceived) -> Findings:
+    async def _check(self, request: MessageReceived) -> Findings:
         """What SPF, DKIM and DMARC say, or why they were not asked."""
-        if self._house.authenticator is None:
+        if self._backend.authenticator is None:
             return Unchecked(Reason.OFF)
-        if not self._are_strangers:
+        if self._trusted:
             return Unchecked(Reason.HANDED_OVER)
-        if self._is_trusted:
+        if self._in_trusted_network:
             return Unchecked(Reason.TRUSTED)
-        claim = Claim(self._peer, question.envelope.helo, question.envelope.sender)
-        size = question.start + len(question.raw)
-        return await self._house.authenticator.check(claim, self._octets(question), size)
+        claim = Claim(self._peer, request.envelope.helo, request.envelope.sender)
+        size = request.start + len(request.raw)
+        return await self._backend.authenticator.check(claim, self._octets(request), size)
 
-    async def _octets(self, question: MessageReceived) -> AsyncIterator[bytes]:
+    async def _octets(self, request: MessageReceived) -> AsyncIterator[bytes]:
         """The message, part by part."""
-        for start in range(0, question.start, PART):
-            limit = min(PART, question.start - start)
+        for start in range(0, request.start, PART):
+            limit = min(PART, request.start - start)
             kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)
-            yield await self._house.store.long_read(kept, what="the octets of a message")
-        yield question.raw
+            yield await self._backend.store.long_read(kept, what="the octets of a message")
+        yield request.raw

@@ -1,4 +1,4 @@
-"""Remembers mail that was refused, so that the trace can tell of it, at little cost: strangers are refused all day.
+"""Remembers mail that was refused, so that the trace can tell of it, at little cost: there may be many a second.
 
 Refusals wait in memory for a second, and are then kept together. If there are too many at once, some are not kept; if
 the store cannot keep them, they are forgotten: no mail depends on them, and the log has each.
@@ -101,7 +101,7 @@ class Refusals:
             try:
                 for start in range(0, len(waiting), AT_ONCE):
                     await self._store.write(partial(_add, refusals=waiting[start : start + AT_ONCE]))
-            except Exception as error:  # noqa: BLE001 - nobody waits for it, and the log has to tell
+            except Exception as error:  # noqa: BLE001 - no mail depends on it, and the log has to tell
                 self._failed(error)
 
 

@@ -6,7 +6,7 @@ from waypost.app.connections import OpenConnections
 from waypost.app.rate_limits import Buckets
 from waypost.domain.limits import networks, rates
 from waypost.smtp.limits.guessing import Guessing
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 
@@ -17,10 +17,10 @@ UNKNOWN = rates.Rate(per_second=0.1, burst=200)
 class Admission:
     """Counts connections, messages and unknown recipients."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.connections = OpenConnections(bounds.connections, bounds.connections_each)
-        self._new = _a_minute(bounds.new_connections_a_minute)
-        self._messages = _a_minute(bounds.messages_a_minute)
+    def __init__(self, limits: SmtpLimits) -> None:
+        self.connections = OpenConnections(limits.connections, limits.connections_each)
+        self._new = _a_minute(limits.new_connections_a_minute)
+        self._messages = _a_minute(limits.messages_a_minute)
         self._unknown = Buckets(UNKNOWN)
         self._guessing = Guessing()
 
@@ -29,13 +29,13 @@ class Admission:
         """Whether connections are about to run out."""
         return self.connections.is_crowded
 
-    def enter(self, peer: str, now: datetime, *, are_strangers: bool = True) -> Reply | None:
-        """Count a connection in, unless that is refused. A mail server of ours may have as many as there are."""
+    def enter(self, peer: str, now: datetime, *, trusted: bool = False) -> Reply | None:
+        """Count a connection in, unless that is refused. One on a `trusted` listener has no limits for its address."""
         if self.connections.is_full:
             return replies.SERVER_FULL
-        if are_strangers and self.connections.is_at_limit(peer):
+        if not trusted and self.connections.is_at_limit(peer):
             return replies.TOO_MANY_CONNECTIONS
-        if are_strangers and self._new and not self._new.take(networks.of(peer).host, now).admitted:
+        if not trusted and self._new and not self._new.take(networks.of(peer).host, now).admitted:
             return replies.TOO_MANY_CONNECTIONS
         self.connections.add(peer)
         return None

@@ -1,8 +1,8 @@
-"""One budget for all that clients have in our memory: input that waits, and messages on their way to the disk."""
+"""One budget for the server's memory that clients use: input that waits, and messages on their way to the disk."""
 
 
 class Memory:
-    """Counts octets. Nobody waits for it: who is over puts something on disk, and new messages are refused."""
+    """Counts octets. It blocks nothing: where memory is scarce messages go to disk sooner, and later are refused."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

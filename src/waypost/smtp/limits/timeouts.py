@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """The bounds of one server; the defaults stand on the open internet."""
+class SmtpLimits:
+    """The limits of one server; the defaults are for a server on the open internet."""
 
     connections: int = 15_000
     """At once."""
@@ -33,9 +33,9 @@ class Bounds:
     handshake: float = 30.0
     """For TLS, or the header of the PROXY protocol."""
     greeting_delay: float = 0.0
-    """Before the greeting; who speaks earlier is sent away."""
+    """Before the greeting; a client that sends anything earlier is sent away."""
     linger: float = 2.0
-    """For a client that we hang up on, to read why."""
+    """For a client whose session the server has ended, to read why."""
 
     def transfer_time(self, octets: int) -> float:
         """How long a message of which so many octets have come may take by then."""

@@ -1,8 +1,10 @@
 """What a session offers, and how much of it one client may have."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
+from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
 
@@ -26,8 +28,8 @@ ERROR_LIMIT = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """Who we say we are, what we offer, and how much of it a session may have."""
+class Capabilities:
+    """The server's name, the extensions it offers, and how much of each a session may use."""
 
     hostname: str
     lmtp: bool = False
@@ -41,7 +43,7 @@ class Offer:
     command_limit: int = COMMAND_LIMIT
     error_limit: int = ERROR_LIMIT
     unknown_recipient_limit: int = ERROR_LIMIT
-    """Recipients that may be unknown; LMTP has no such limit, because who hands over there is no stranger."""
+    """Recipients that may be unknown. LMTP has no such limit, because its clients are trusted."""
     piece: int = PIECE
     """Octets of a large message that are handed on at once."""
 
@@ -60,3 +62,29 @@ class Gate(Protocol):
     def refused(self, reply: Reply) -> None:
         """Told when a session refuses a message by itself."""
         ...
+
+
+@lru_cache(maxsize=64)
+def greeting(capabilities: Capabilities) -> Reply:
+    """The first reply of a session."""
+    protocol = "LMTP" if capabilities.lmtp else "ESMTP"
+    return replies.GREETING.about(hostname=capabilities.hostname, protocol=protocol)
+
+
+@lru_cache(maxsize=64)
+def ehlo_reply(capabilities: Capabilities, *, is_tls: bool) -> Reply:
+    """The reply to EHLO or LHLO, with the extensions. `is_tls`: whether the connection has TLS already."""
+    extensions = [
+        "PIPELINING",
+        f"SIZE {capabilities.message_limit}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "CHUNKING",
+        "BINARYMIME",
+        "DSN",
+        "ENHANCEDSTATUSCODES",
+        f"LIMITS MAILMAX={capabilities.mail_limit} RCPTMAX={capabilities.recipient_limit}",
+        *(["STARTTLS"] if capabilities.offers_tls and not is_tls else []),
+        "HELP",
+    ]
+    return replies.EHLO.about(hostname=capabilities.hostname, extensions="\n".join(extensions))

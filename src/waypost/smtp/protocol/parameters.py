@@ -1,4 +1,4 @@
-"""What MAIL and RCPT say: the address, and the parameters of the extensions we offer, each with its rule."""
+"""What MAIL and RCPT say: the address, and the parameters of the offered extensions, each with its rule."""
 
 import re
 from collections.abc import Callable
@@ -34,6 +34,8 @@ class Transaction:
     envid: str = ""
     recipients: list[Address] = field(default_factory=list)
     notifications: list[RecipientDsn] = field(default_factory=list)
+    notification: RecipientDsn = NOTHING_SAID
+    """What the sender wants to hear of the recipient that is being looked up."""
 
     @property
     def dsn(self) -> Dsn:

@@ -1,4 +1,4 @@
-"""What a session asks of the house, because it knows neither addresses nor disks."""
+"""What a session asks of the server, because it knows neither addresses nor disks."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from waypost.domain.mail.messages import Envelope
 
 @dataclass(frozen=True, slots=True)
 class RecipientGiven:
-    """Question: may mail for this address come in?"""
+    """Request: may mail for this address come in?"""
 
     address: Address
     sender: str = ""
@@ -18,7 +18,7 @@ class RecipientGiven:
 
 @dataclass(frozen=True, slots=True)
 class PieceReceived:
-    """Question: is this piece of a large message kept? It may never become a whole one."""
+    """Request: store this piece of a large message, which may never become a whole one."""
 
     octets: bytes
     start: int
@@ -27,7 +27,7 @@ class PieceReceived:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """Question: is this message ours now? Yes means that it is on disk."""
+    """Request: accept this message. Yes means that it is on disk."""
 
     envelope: Envelope
     recipients: tuple[Address, ...]
@@ -40,7 +40,7 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """Question: has the handshake been made? It is answered by `tls_started`, or by hanging up."""
+    """Request: make the TLS handshake. It is answered by `tls_started`, or the connection is closed."""
 
 
-Question = RecipientGiven | PieceReceived | MessageReceived | TlsWanted
+Request = RecipientGiven | PieceReceived | MessageReceived | TlsWanted

@@ -1,22 +1,19 @@
-"""One client's connection: moves octets between the socket and the session, and watches the time."""
+"""One client's connection: moves octets between the socket and the session, and closes it when its time is over."""
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
-from waypost.net.tls_alerts import start_tls
-from waypost.smtp.backend.reception import House, Reception
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.net.deadlines import Deadline
+from waypost.net.tls_upgrade import TlsUpgrade, describe
+from waypost.smtp.backend.reception import Reception
 from waypost.smtp.protocol import replies
-from waypost.smtp.protocol.capabilities import Offer
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Question, TlsWanted
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
-from waypost.smtp.server import tls
+from waypost.smtp.server.deadlines import ClientTime
+from waypost.smtp.server.interfaces import Listener, Server
 
 PAUSE_AT = 64 * 1024
 """Octets received ahead of what we can answer, before we stop reading."""
@@ -30,57 +27,12 @@ SCARCE_READ = 2 * 1024
 UNREAD = 64 * 1024
 """Octets of replies that a client has not read, before it gets to send no more."""
 
-QUESTIONS_A_TURN = 50
-"""Questions that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
+REQUESTS_A_TURN = 50
+"""Requests that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
 them are busy, the fewer each has. New clients are let in once a turn."""
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
-    """What is spoken at one address that we listen on."""
-
-    name: str
-    offer: Offer
-    is_tls: bool = False
-    """Whether a connection begins with the handshake (RFC 8314 section 3)."""
-    are_strangers: bool = True
-    """Whether clients here are anybody. Where only mail servers of ours hand mail over, nothing is asked of them that
-    is asked of strangers: no waiting for the greeting, no PROXY header, no rates, no questions who sent it."""
-
-
-class Server(Protocol):
-    """What a connection needs of the server that it belongs to."""
-
-    bounds: Bounds
-    house: House
-    certificates: tls.Certificates | None
-    busy: int
-    """Clients whose questions are being answered."""
-    buffer: memoryview
-    """What a client sends is read into it."""
-
-    def opened(self, connection: "Connection") -> Reply | None:
-        """A client has connected. Returns why it may not stay, or None."""
-        ...
-
-    def closed(self, connection: "Connection", *, was_admitted: bool) -> None:
-        """A connection has ended, and what it left is cleared away."""
-        ...
-
-    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """We ended a client's session, for the reason in the reply."""
-        ...
-
-    def tls_failed(self, peer: str, error: BaseException) -> None:
-        """A handshake failed, or TLS did later."""
-        ...
-
-    def trusts(self, peer: str) -> bool:
-        """Whether a setting names the network of this client."""
-        ...
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -88,35 +40,35 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
-        self._memory = server.house.memory
+        self._memory = server.backend.memory
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._answering: asyncio.Task[None] | None = None
         self._farewell: Reply | None = None
         self._client_is_done = False
-        self._client_is_deaf = False
+        self._is_write_paused = False
+        """Whether the client does not read its replies."""
         self._is_admitted = False
         self._is_lost = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline()
+        """What is done if the client does not go on."""
+        self._time = ClientTime()
         self._can_speak = not listener.is_tls
         """Whether the client would understand a reply: on a TLS listener not before the handshake."""
-        self._upgrade: asyncio.Task[asyncio.Transport | None] | None = None
+        self._upgrade: TlsUpgrade | None = None
         """The handshake that is going on."""
-        self._before_tls: bytes | None = None
-        """The beginning of the handshake, as far as it is read before somebody is there to make it."""
-        self._within_tls: bytes | None = None
-        """What a quick client says in TLS before we hear that the handshake is made."""
-        self._hearing: asyncio.Future[None] | None = None
+        self._resumed: asyncio.Future[None] | None = None
+        """Done when a client that has not read its replies does so, or has gone."""
         self._pausing: asyncio.Future[None] | None = None
         """The pause before a reply to a client that guesses addresses."""
-        self._deaf_since = 0.0
+        self._write_paused_at = 0.0
         self._held = 0
-        self._progress = self._transfers = self._transferred = 0
+        """Octets that the server's memory was told of."""
         self.peer = ""
         """The client's IP address."""
-        self.are_strangers = listener.are_strangers
-        self._is_trusted = False
+        self.trusted = listener.trusted
+        self._in_trusted_network = False
 
     # What the loop tells us
 
@@ -129,26 +81,26 @@ class Connection(asyncio.BufferedProtocol):
         self.begin(cast(asyncio.Transport, transport), name[0])
 
     def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
-        """The connection is ours, and this is the client's address.
+        """The client's address is known: admit the client, or send it away.
 
         `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
         """
         self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
-        self._is_trusted = self.are_strangers and can_be_trusted and self._server.trusts(self.peer)
+        self._in_trusted_network = not self.trusted and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
         if refusal:
             self._send_away(refusal)
             return
         self._is_admitted = True
         if self._listener.is_tls:
-            self._before_tls = b""
+            self._upgrade = self._an_upgrade()
             self._answering = self._loop.create_task(self._begin_with_tls())
         else:
             self._greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # One for all clients: it is filled and read out in one go. While memory is scarce nobody hands us much at once.
+        # One for all clients: it is filled and read out in one go. While memory is scarce, less is read at once.
         return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -156,19 +108,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _receive(self, data: bytes) -> None:
         session = self._session
-        if self._before_tls is not None:
-            self._before_tls += data
-            return
-        if self._within_tls is not None:
-            self._within_tls += data
+        if self._upgrade is not None:
+            self._upgrade.receive(data)
             return
         if session is None:
             self._send_away(replies.EARLY_TALKER)
             return
         if session.farewell:
             return
-        self._heard_at = self._loop.time()
-        self._transferred += len(data)
+        self._time.heard(len(data), self._loop.time())
         session.receive(data)
         if self._answering is None:
             self._go_on(session)
@@ -180,7 +128,7 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
         self._client_is_done = True
-        if self._within_tls is not None:
+        if self._upgrade is not None and self._upgrade.has_transport:
             return False
         if self._answering is None and not self._transport.get_write_buffer_size():
             return False  # nothing is left to be said; thousands may go at once, so this is short
@@ -192,10 +140,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._is_lost = True
-        if self._timer:
-            self._timer.cancel()
-        if self._upgrade:  # it tells why it failed, if it still can
-            self._watch(self._server.bounds.linger, self._upgrade.cancel)
+        self._deadline.clear()
+        if self._upgrade:
+            self._upgrade.connection_lost()
         self._wake()
         self._end_pause()
         is_over = self._session is not None and self._session.farewell is not None
@@ -208,14 +155,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         # A client that does not read its replies gets to send no more commands.
-        self._client_is_deaf = True
-        self._deaf_since = self._loop.time()
+        self._is_write_paused = True
+        self._write_paused_at = self._loop.time()
         self._pause()
         if self._session and not self._session.farewell:
-            self._watch(min(self._server.bounds.silence, LOOK_EVERY), self._look_at_the_clock)
+            seconds = min(self._server.limits.silence, LOOK_EVERY)
+            self._deadline.set(self._loop, seconds, self._look_at_the_clock)
 
     def resume_writing(self) -> None:
-        self._client_is_deaf = False
+        self._is_write_paused = False
         self._wake()
         if self._answering is None:
             self._resume()
@@ -242,64 +190,43 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_admitted:
             self._server.hung_up(self.peer, reply)
 
+    def _an_upgrade(self) -> TlsUpgrade:
+        return TlsUpgrade(self._transport, loop=self._loop, grace=self._server.limits.linger)
+
     async def _begin_with_tls(self) -> None:
-        version = await self._shake_hands()
-        said, self._within_tls, self._answering = self._within_tls, None, None
-        if version:
+        assert self._upgrade
+        made = await self._make_tls(self._upgrade)
+        self._answering = None
+        if made:
             self._can_speak = True
+            version, said = made
             self._greet(version)
             if said:
                 self._receive(said)
 
-    async def _shake_hands(self) -> str | None:
-        """Make the handshake; returns version and cipher, or None if it failed."""
-        bounds, certificates = self._server.bounds, self._server.certificates
-        assert certificates
+    async def _make_tls(self, upgrade: TlsUpgrade) -> tuple[str, bytes] | None:
+        """Make the handshake. Returns version and cipher, and what was said in TLS by then; None if it failed."""
+        assert self._server.certificates
         if self._is_lost or self._transport.is_closing():
+            self._upgrade = None
             return None
-        self._upgrade = self._loop.create_task(
-            start_tls(
-                self._transport,
-                self,
-                certificates.context,
-                server_side=True,
-                ssl_handshake_timeout=bounds.handshake,
-                ssl_shutdown_timeout=bounds.linger,
-            )
-        )
-        await asyncio.sleep(0)  # in its first step it takes the transport over
-        read, self._before_tls, self._within_tls = self._before_tls, None, b""
-        if read:
-            protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
-            self._loop.call_soon(_feed, protocol, read)
-        transport = None
-        # The loop bounds the handshake; but not where the client is gone before it has taken the transport over.
-        await asyncio.wait([self._upgrade], timeout=bounds.handshake + bounds.linger)
-        if not self._upgrade.done():
-            self._upgrade.cancel()
-            await asyncio.wait([self._upgrade])
-        if not self._upgrade.cancelled():
-            error = self._upgrade.exception()
-            if error is None:
-                transport = self._upgrade.result()
-            else:
-                self._server.tls_failed(self.peer, error)
-        spoken = transport.get_extra_info("ssl_object") if transport else None
-        if not transport or not spoken:  # it failed, or one of us has gone meanwhile
+        context, seconds = self._server.certificates.context, self._server.limits.handshake
+        made = await upgrade.make(self, context, seconds=seconds, server_side=True)
+        self._upgrade = None
+        if made is None:  # it failed, or one of us has gone meanwhile
+            if upgrade.error:
+                self._server.tls_failed(self.peer, upgrade.error)
             self._transport.abort()
             self.connection_lost(None)
-        self._upgrade = None
-        if self._is_lost and self._timer:
-            self._timer.cancel()  # or it would keep what TLS has in memory, for as long as it runs
-        if transport and spoken:
-            self._transport = transport
-            transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
-        return tls.describe(spoken) if spoken else None
+            return None
+        self._transport = made.transport
+        self._transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
+        return describe(made.tls), made.said
 
     def _greet(self, version: str = "") -> None:
-        delay = self._server.bounds.greeting_delay
-        if delay and self.are_strangers:
-            self._watch(delay, partial(self._open, version))
+        delay = self._server.limits.greeting_delay
+        if delay and not self.trusted:
+            self._deadline.set(self._loop, delay, self._open, version)
         else:
             self._open(version)
 
@@ -307,65 +234,67 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         self._reception = Reception(
-            self._server.house, peer=self.peer, are_strangers=self.are_strangers, is_trusted=self._is_trusted
+            self._server.backend, peer=self.peer, trusted=self.trusted, in_trusted_network=self._in_trusted_network
         )
         session = Session(
-            self._listener.offer, peer=self.peer, gate=self._reception, tls=version, is_trusted=self._is_trusted
+            self._listener.capabilities,
+            peer=self.peer,
+            gate=self._reception,
+            tls=version,
+            is_trusted=self._in_trusted_network,
         )
         self._session = session
-        self._heard_at = self._progressed_at = self._transfer_at = self._loop.time()
+        self._time.begin(self._loop.time())
         self._look_at_the_clock()
         self._send(session)
 
     # The session
 
     def _go_on(self, session: Session) -> None:
-        """Serve what has been received, up to the first question of the session."""
+        """Serve what has been received, up to the first request of the session."""
         try:
-            question = self._next_question(session)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours in the session; the mail stays with the sender
-            session.close(self._server.house.failed(error))
-            question = None
-        self._note_progress(session)
-        if question is None and not session.has_more:
+            request = self._next_request(session)
+        except Exception as error:  # noqa: BLE001 - a bug in the session; the mail stays with the sender
+            session.close(self._server.backend.failed(error))
+            request = None
+        self._time.note_progress(session)
+        if request is None and not session.has_more:
             self._send(session)
         else:
-            self._answering = self._loop.create_task(self._answer(session, question))
+            self._answering = self._loop.create_task(self._answer(session, request))
 
-    async def _answer(self, session: Session, question: Question | None) -> None:
-        """Have this question answered, and serve what else has been received, a turn at a time."""
+    async def _answer(self, session: Session, request: Request | None) -> None:
+        """Have this request answered, and serve what else has been received, a turn at a time."""
         answered = 0
         self._server.busy += 1
         try:
-            while question is not None or session.has_more:
+            while request is not None or session.has_more:
                 asked_at = self._loop.time()
-                if isinstance(question, TlsWanted):
+                if isinstance(request, TlsWanted):
                     await self._start_tls(session)
-                elif question is not None:
-                    session.answer(await self._reception.answer(question, self._pause_before_reply))
+                elif request is not None:
+                    session.answer(await self._reception.answer(request, self._pause_before_reply))
                     answered += 1
-                if self._farewell or self._is_lost:  # nobody would hear the answers to what else has come
+                if self._farewell or self._is_lost:  # the client would not hear the answers to what else has come
                     session.close(self._farewell or replies.BYE)
-                if isinstance(question, (MessageReceived, PieceReceived)):
-                    self._transfer_at += self._loop.time() - asked_at  # our time, and not the client's
+                if isinstance(request, (MessageReceived, PieceReceived)):
+                    self._time.server_took(self._loop.time() - asked_at)
                     self._account(session)
-                    self._flush(session)  # who has waited for the disk does not wait for the next message too
-                if question is None or answered >= QUESTIONS_A_TURN // self._server.busy:
+                    self._flush(session)  # a client that has waited for the disk does not wait for the next message too
+                if request is None or answered >= REQUESTS_A_TURN // self._server.busy:
                     answered = 0
                     self._flush(session)
                     await asyncio.sleep(0)
-                if self._client_is_deaf and not self._is_lost:  # replies that nobody reads would be kept for it
-                    self._hearing = self._loop.create_future()
-                    await self._hearing
-                question = self._next_question(session)
+                if self._is_write_paused and not self._is_lost:  # replies that it does not read would be kept
+                    self._resumed = self._loop.create_future()
+                    await self._resumed
+                request = self._next_request(session)
         except Exception as error:  # noqa: BLE001 - as above
-            session.close(self._server.house.failed(error))
+            session.close(self._server.backend.failed(error))
         finally:
             self._server.busy -= 1
         self._answering = None
-        self._heard_at = self._loop.time()
-        self._note_progress(session)
-        self._progressed_at = self._heard_at  # the time for the next command begins with our answer
+        self._time.answered(session, self._loop.time())
         self._account(session)
         self._resume()
         self._send(session)
@@ -377,43 +306,36 @@ class Connection(asyncio.BufferedProtocol):
         assert self._session
         self._flush(self._session)  # earlier replies are not held back
         self._pausing = self._loop.create_future()
-        timer = self._loop.call_later(seconds, self._end_pause)
+        pause = Deadline()
+        pause.set(self._loop, seconds, self._end_pause)
         self._server.busy -= 1
         try:
             await self._pausing
         finally:
             self._server.busy += 1
-            timer.cancel()
+            pause.clear()
             self._pausing = None
 
     def _end_pause(self) -> None:
         if self._pausing and not self._pausing.done():
             self._pausing.set_result(None)
 
-    def _next_question(self, session: Session) -> Question | None:
+    def _next_request(self, session: Session) -> Request | None:
         if self._held and self._memory.is_scarce:
             session.spill()
-        return session.next_question(max(2, QUESTIONS_A_TURN // (self._server.busy + 1)))
+        return session.next_request(max(2, REQUESTS_A_TURN // (self._server.busy + 1)))
 
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # what the client answers to the 220 is for whoever makes the handshake
         self._flush(session)
-        version = await self._shake_hands()
-        said, self._within_tls = self._within_tls, None
-        if version:
+        self._upgrade = self._an_upgrade()
+        made = await self._make_tls(self._upgrade)
+        if made:
+            version, said = made
             session.tls_started(version)
-            session.receive(said or b"")
+            session.receive(said)
         else:
             session.close(replies.BYE)
-
-    def _note_progress(self, session: Session) -> None:
-        if session.progress != self._progress:
-            self._progress = session.progress
-            self._progressed_at = self._heard_at
-        if session.transfers != self._transfers:
-            self._transfers = session.transfers
-            self._transfer_at = self._heard_at
-            self._transferred = 0
 
     def _account(self, session: Session) -> None:
         """Tell how much memory this client has now."""
@@ -424,15 +346,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wake(self) -> None:
         """Go on with a client that reads its replies again, or has gone."""
-        if self._hearing and not self._hearing.done():
-            self._hearing.set_result(None)
+        if self._resumed and not self._resumed.done():
+            self._resumed.set_result(None)
 
     def _pause(self) -> None:
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if not (self._client_is_deaf or self._transport.is_closing()):
+        if not (self._is_write_paused or self._transport.is_closing()):
             self._transport.resume_reading()
 
     def _send(self, session: Session) -> None:
@@ -472,17 +394,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _abort_later(self) -> None:
         """A client that does not read our last words is not waited for."""
-        self._watch(self._server.bounds.linger, self._transport.abort)
+        self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """What was asked is answered, though nobody hears it."""
+        """End when the request under way is answered, though the client has gone."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
         self._end()
 
     def _end(self) -> None:
-        if self._timer:
-            self._timer.cancel()
+        self._deadline.clear()
         if self._session:
             self._reception.leave()
             self._account(self._session)
@@ -493,43 +414,15 @@ class Connection(asyncio.BufferedProtocol):
     # Time
 
     def _look_at_the_clock(self) -> None:
-        if self._client_is_deaf and self._loop.time() >= self._deaf_since + self._server.bounds.silence:
+        now, session = self._loop.time(), self._session
+        if self._is_write_paused and now >= self._write_paused_at + self._server.limits.silence:
             self._transport.abort()  # it would not read why
             return
-        left, reply = self._time_left()
+        left, reply = LOOK_EVERY, replies.TIMEOUT
+        if session is not None and self._answering is None:  # else it waits for the server
+            is_crowded = self._server.backend.admission.is_crowded
+            left, reply = self._time.left(session, self._server.limits, is_crowded=is_crowded, now=now)
         if left > 0:
-            self._watch(min(left, LOOK_EVERY), self._look_at_the_clock)
+            self._deadline.set(self._loop, min(left, LOOK_EVERY), self._look_at_the_clock)
         else:
             self.hang_up(reply)
-
-    def _time_left(self) -> tuple[float, Reply]:
-        """Seconds that the client has, and what it is told when they are over."""
-        bounds, now = self._server.bounds, self._loop.time()
-        session = self._session
-        if self._answering is not None or session is None:  # then it waits for us
-            return LOOK_EVERY, replies.TIMEOUT
-        if session.is_receiving:
-            slow = self._transfer_at + bounds.transfer_time(self._transferred) - now
-            return min((self._heard_at + bounds.silence - now, replies.TIMEOUT), (slow, replies.TOO_SLOW), key=_first)
-        crowded = self._server.house.admission.is_crowded
-        return self._progressed_at + (bounds.command_when_crowded if crowded else bounds.command) - now, replies.TIMEOUT
-
-    def _watch(self, seconds: float, action: Callable[[], object]) -> None:
-        """Do this when so much time has passed, and forget what was to be done before."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, action)
-
-
-def _feed(protocol: asyncio.BufferedProtocol, octets: bytes) -> None:
-    """Give a protocol what was read before it was there."""
-    while octets:
-        buffer = memoryview(protocol.get_buffer(len(octets)))
-        size = min(len(buffer), len(octets))
-        buffer[:size] = octets[:size]
-        protocol.buffer_updated(size)
-        octets = octets[size:]
-
-
-def _first(pair: tuple[float, Reply]) -> float:
-    return pair[0]

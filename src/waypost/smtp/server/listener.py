@@ -1,4 +1,4 @@
-"""The SMTP server: where we listen, who is connected, and what is told of those who were sent away."""
+"""The SMTP server: where it listens, who is connected, and what the log is told of clients that were sent away."""
 
 import asyncio
 from collections import Counter
@@ -7,12 +7,13 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
 
 from waypost.observe import events
-from waypost.smtp.backend.reception import House
-from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.backend.reception import Backend
+from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.server import tls
-from waypost.smtp.server.connection import READ, Connection, Listener
+from waypost.smtp.server.connection import READ, Connection
+from waypost.smtp.server.interfaces import Client, Listener
 from waypost.smtp.server.proxy import BadHeader, ProxyHeader
 
 BACKLOG = 1024
@@ -27,9 +28,9 @@ class SmtpServer:
 
     def __init__(
         self,
-        house: House,
+        backend: Backend,
         *,
-        bounds: Bounds,
+        limits: SmtpLimits,
         certificates: tls.Certificates | None = None,
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
@@ -38,18 +39,18 @@ class SmtpServer:
 
         `trusted_networks`: clients there are trusted.
         """
-        self.house = house
-        self.bounds = bounds
+        self.backend = backend
+        self.limits = limits
         self.certificates = certificates
         self._proxy_networks = proxy_networks
         self._trusted_networks = trusted_networks
         self.busy = 0
-        """Clients whose questions are being answered."""
+        """Clients whose requests are being answered."""
         self.buffer = memoryview(bytearray(READ))
         """What any client sends is read into it, and out again at once."""
         self.headers: set[ProxyHeader] = set()
         """Of connections that have not said yet who the client is."""
-        self._connections: set[Connection] = set()
+        self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._sent_away: Counter[Reply] = Counter()
         self._is_stopping = False
@@ -81,40 +82,40 @@ class SmtpServer:
         if self._connections:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
-        await self.house.leftovers.stop()
+        await self.backend.aborted_transfers.stop()
         self._tell_of_those_sent_away()
 
-    def opened(self, connection: Connection) -> Reply | None:
+    def opened(self, client: Client) -> Reply | None:
         """A client has connected. Returns why it may not stay, or None."""
-        self._connections.add(connection)
+        self._connections.add(client)
         if self._is_stopping:
             return replies.SHUTTING_DOWN
-        admission = self.house.admission
-        refusal = admission.enter(connection.peer, self.house.clock(), are_strangers=connection.are_strangers)
+        admission = self.backend.admission
+        refusal = admission.enter(client.peer, self.backend.clock(), trusted=client.trusted)
         if refusal:
-            self._count_one_sent_away(refusal, connection.peer)
+            self._count_one_sent_away(refusal, client.peer)
         return refusal
 
-    def closed(self, connection: Connection, *, was_admitted: bool) -> None:
-        """A connection has ended, and what it left is cleared away."""
-        self._connections.discard(connection)
+    def closed(self, client: Client, *, was_admitted: bool) -> None:
+        """A client has ended, and what it left is cleared away."""
+        self._connections.discard(client)
         if was_admitted:
-            self.house.admission.leave(connection.peer)
+            self.backend.admission.leave(client.peer)
         if self._all_gone and not self._all_gone.done() and not self._connections:
             self._all_gone.set_result(None)
 
     def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """We ended a client's session, for the reason in the reply."""
+        """The server has ended a client's session, for the reason in the reply."""
         told = str(last_error) if last_error else ""
-        self.house.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=told))
+        self.backend.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=told))
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
         """A handshake failed, or TLS did later."""
-        self.house.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
+        self.backend.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
 
     def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
         connection = Connection(self, listener)
-        return _Front(self, connection) if self._proxy_networks and listener.are_strangers else connection
+        return _Front(self, connection) if self._proxy_networks and not listener.trusted else connection
 
     def is_proxy(self, peer: str) -> bool:
         """Whether a connection from there says by the PROXY protocol who the client is."""
@@ -126,7 +127,7 @@ class SmtpServer:
 
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
         """A connection from such a network did not say it."""
-        self.house.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
+        self.backend.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
 
     def _count_one_sent_away(self, reply: Reply, peer: str) -> None:
         if not self._sent_away:
@@ -136,7 +137,7 @@ class SmtpServer:
 
     def _tell_of_those_sent_away(self) -> None:
         for reply, count in self._sent_away.items():
-            self.house.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
+            self.backend.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
         self._sent_away.clear()
 
 
@@ -173,7 +174,7 @@ class _Front(asyncio.Protocol):
             self._connection.begin(transport, peer)
             return
         header = ProxyHeader(
-            seconds=self._server.bounds.handshake,
+            seconds=self._server.limits.handshake,
             then=goes_on,
             failed=lambda error: self._server.proxy_failed(peer, error),
             ended=self._server.headers.discard,

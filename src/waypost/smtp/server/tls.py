@@ -93,12 +93,6 @@ def _refuse_what_is_none(files: TlsFiles) -> None:
             raise BadCertificate(f"{path} has no certificate in PEM form.")
 
 
-def describe(connection: ssl.SSLObject | ssl.SSLSocket) -> str:
-    """Version and cipher of a connection, as they stand in Received lines and the trace."""
-    cipher = connection.cipher()
-    return f"{connection.version()} {cipher[0] if cipher else 'without cipher'}"
-
-
 def why(error: BaseException) -> str:
     """Why a handshake failed, in words for the person who wonders."""
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.kit.peers.scripted_mail_server import HEADER, HELLO, a_parcel
 from waypost.delivery.smtp_client.protocol.commands import Part
-from waypost.delivery.smtp_client.protocol.dialogue import AT_ONCE, Dialogue, Manners, Need
+from waypost.delivery.smtp_client.protocol.dialogue import AT_ONCE, Dialogue, Need, SessionOptions
 from waypost.domain.mail.delivery import Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
@@ -32,8 +32,8 @@ def octets_of(replies):
 class Played:
     """A dialogue that was played: what was said in each turn, and what came of each parcel."""
 
-    def __init__(self, replies, *, parcels=(), parts=None, step=0, **manners):
-        self.dialogue = Dialogue(Manners(**{"protocol": Protocol.SMTP, "hostname": "mail.example"} | manners))
+    def __init__(self, replies, *, parcels=(), parts=None, step=0, **options):
+        self.dialogue = Dialogue(SessionOptions(**{"protocol": Protocol.SMTP, "hostname": "mail.example"} | options))
         self.said = []
         self.results = []
         self.replies, self.parcels, self.parts = list(replies), list(parcels), parts
@@ -140,7 +140,7 @@ def test_each_part_is_a_chunk_and_each_chunk_is_answered():
 
 @pytest.mark.parametrize("greeting", ["220 MAIL.example ESMTP", GREETING], ids=["same name", "says it back"])
 def test_a_peer_that_says_our_own_name_gets_mail(greeting):
-    dialogue = Dialogue(Manners(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE))
+    dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE))
     dialogue.receive(octets_of(greeting))
     dialogue.receive(octets_of(offering("PIPELINING", name="MAIL.example")))
     assert (dialogue.need, dialogue.result, dialogue.is_over) == (Need.NOTHING, None, False)
@@ -625,7 +625,7 @@ def test_a_goodbye_is_said_once_and_only_to_who_is_there():
 def test_clear_text_in_the_place_of_the_handshake_ends_it():
     dialogue = Played([GREETING, TLS_OFFER]).dialogue
     assert dialogue.is_over
-    dialogue = Dialogue(Manners(protocol=Protocol.SMTP, hostname="mail.example", is_tls=True))
+    dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", is_tls=True))
     dialogue.receive(b"220 hello\r\n")
     assert (dialogue.result.stage, dialogue.result.trouble) == (Stage.TLS, Trouble.GARBAGE)
 
@@ -651,7 +651,7 @@ def test_no_address_is_a_parameter_as_well(bad):
 
 
 def test_a_host_name_that_would_be_two_commands_is_not_said():
-    dialogue = Dialogue(Manners(protocol=Protocol.SMTP, hostname="a\r\nQUIT"))
+    dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="a\r\nQUIT"))
     dialogue.receive(b"220 hello\r\n")
     assert (dialogue.result.trouble, dialogue.output(), dialogue.is_over) == (Trouble.FAILED, b"", True)
 

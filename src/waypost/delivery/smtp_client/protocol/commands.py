@@ -27,11 +27,11 @@ class Part:
     is_last: bool
 
 
-Offer = Mapping[str, Sequence[str]]
+Capabilities = Mapping[str, Sequence[str]]
 """The extensions of a peer, in capitals, with their parameters."""
 
 
-def read_offer(lines: tuple[str, ...]) -> Offer:
+def read_capabilities(lines: tuple[str, ...]) -> Capabilities:
     """The extensions of a peer, with their parameters; `AUTH=PLAIN` is how some said it before RFC 2554."""
     words = (line.replace("AUTH=", "AUTH ", 1).split() for line in lines)
     return {word[0].upper(): word[1:] for word in words if word}
@@ -57,40 +57,40 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
     return not header.isascii() and _is_utf8(header)
 
 
-def why_unfit(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> tuple[Trouble, str] | None:
+def why_unfit(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> tuple[Trouble, str] | None:
     """Why this peer cannot take this parcel, whatever it would say. `is_utf8` is what `needs_smtputf8` says."""
-    if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= offer.keys():
+    if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= capabilities.keys():
         return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not take that"
-    if is_utf8 and "SMTPUTF8" not in offer:
+    if is_utf8 and "SMTPUTF8" not in capabilities:
         return Trouble.NEEDS_UTF8, "an address or the header is not ASCII, and the peer does not take that"
-    limit = (offer.get("SIZE") or ["0"])[0]
+    limit = (capabilities.get("SIZE") or ["0"])[0]
     if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < parcel.size:
         return Trouble.TOO_BIG, f"the message has {parcel.size:,} octets, and the peer takes {int(limit[:20]):,}"
     return None
 
 
-def mail(parcel: Parcel, offer: Offer, *, is_utf8: bool) -> bytes:
+def mail(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> bytes:
     """MAIL, with all that this peer takes and the parcel needs. Raises `Unsayable`."""
     command = f"MAIL FROM:<{_path(parcel.return_path)}>"
-    if "SIZE" in offer:
+    if "SIZE" in capabilities:
         command += f" SIZE={parcel.size}"
     if parcel.is_binary:
         command += " BODY=BINARYMIME"
-    elif "8BITMIME" in offer and (is_utf8 or parcel.message.envelope.body == "8BITMIME"):
+    elif "8BITMIME" in capabilities and (is_utf8 or parcel.message.envelope.body == "8BITMIME"):
         command += " BODY=8BITMIME"
     if is_utf8:
         command += " SMTPUTF8"
-    if "DSN" in offer and parcel.ret in {"FULL", "HDRS"}:
+    if "DSN" in capabilities and parcel.ret in {"FULL", "HDRS"}:
         command += f" RET={parcel.ret}"
-    if "DSN" in offer and _is_visible(parcel.envid):
+    if "DSN" in capabilities and _is_visible(parcel.envid):
         command += f" ENVID={xtext(parcel.envid)}"
     return line(command)
 
 
-def rcpt(parcel: Parcel, offer: Offer) -> bytes:
+def rcpt(parcel: Parcel, capabilities: Capabilities) -> bytes:
     """RCPT, as `mail`."""
     command = f"RCPT TO:<{_path(parcel.recipient)}>"
-    if "DSN" not in offer:
+    if "DSN" not in capabilities:
         return line(command)
     if parcel.notify and set(parcel.notify) <= set(Notify):
         command += f" NOTIFY={','.join(parcel.notify)}"

@@ -39,14 +39,14 @@ class Need(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
-    """How we speak with a peer."""
+class SessionOptions:
+    """How the server speaks with a peer."""
 
     protocol: Protocol
     hostname: str
-    """Who we are."""
+    """The server's own name."""
     peer: str = ""
-    """Who the peer is, for the result."""
+    """The name of the peer in results."""
     tls: Tls = Tls.OPPORTUNISTIC
     is_tls: bool = False
     """Whether TLS is spoken from the beginning."""
@@ -69,11 +69,11 @@ class _Over(Exception):
 class Dialogue:
     """What is said on one connection, from the greeting on: the opening first, then one parcel after the other."""
 
-    def __init__(self, manners: Manners) -> None:
-        self._manners = manners
+    def __init__(self, options: SessionOptions) -> None:
+        self._options = options
         self._reader = ReplyReader()
         self._output = bytearray()
-        self._offer: commands.Offer = {}
+        self._capabilities: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
         """The first refusal in a group; what the peer says to the rest of the group does not matter any more."""
         self._all_sent = self._is_answered = False
@@ -150,7 +150,7 @@ class Dialogue:
         self.is_over = True
 
     def quit(self) -> None:
-        """Say goodbye, if there is somebody to hear it."""
+        """Say QUIT, if the connection is not over."""
         if not self.is_over:
             self._output += b"QUIT\r\n"
             self.is_over = True
@@ -174,18 +174,18 @@ class Dialogue:
     # The opening
 
     def _opening(self) -> _Steps:
-        if self._manners.is_tls:
+        if self._options.is_tls:
             yield from self._shake_hands()
         yield from self._be_accepted(Stage.GREETING)
         yield from self._hello()
-        if self._manners.tls is not Tls.NONE and not self.tls:
+        if self._options.tls is not Tls.NONE and not self.tls:
             yield from self._start_tls()
-        if self._manners.user:
+        if self._options.user:
             yield from self._authenticate()
         return None
 
     def _hello(self) -> _Steps:
-        hostname, is_lmtp = self._manners.hostname, self._manners.protocol is Protocol.LMTP
+        hostname, is_lmtp = self._options.hostname, self._options.protocol is Protocol.LMTP
         self._write(commands.line(f"{'LHLO' if is_lmtp else 'EHLO'} {hostname}"))
         reply = yield from self._hear(Stage.HELLO)
         is_extended = reply.code < 500 or is_lmtp
@@ -195,13 +195,13 @@ class Dialogue:
         self._accept(Stage.HELLO, reply)
         # What the peer calls itself is not compared with our name: another mail server on this machine has the same,
         # many machines have a default one, and some proxies say back what they were told.
-        self._offer = commands.read_offer(reply.lines[1:]) if is_extended else {}
+        self._capabilities = commands.read_capabilities(reply.lines[1:]) if is_extended else {}
         return None
 
     def _start_tls(self) -> _Steps:
-        is_needed = self._manners.tls is not Tls.OPPORTUNISTIC
+        is_needed = self._options.tls is not Tls.OPPORTUNISTIC
         self.stage = Stage.TLS
-        if "STARTTLS" not in self._offer:
+        if "STARTTLS" not in self._capabilities:
             if is_needed:
                 raise _Over(self._trouble(Trouble.NO_TLS, "the peer does not offer STARTTLS"))
             return None
@@ -224,10 +224,10 @@ class Dialogue:
     def _authenticate(self) -> _Steps:
         """RFC 4954: PLAIN (RFC 4616) or LOGIN, and never in clear."""
         self.stage = Stage.AUTH
-        user, secret = self._manners.user, self._manners.secret
+        user, secret = self._options.user, self._options.secret
         if not self.tls:
             raise _Over(self._trouble(Trouble.NO_AUTH, "a password is not sent in clear"))
-        ways = {way.upper() for way in self._offer.get("AUTH", ())}
+        ways = {way.upper() for way in self._capabilities.get("AUTH", ())}
         if "PLAIN" in ways:
             self._write(b"AUTH PLAIN " + commands.base64(f"\0{user}\0{secret}"))
         elif "LOGIN" in ways:
@@ -246,11 +246,14 @@ class Dialogue:
         self.stage = Stage.MAIL
         part = yield from self._next_part()
         is_utf8 = commands.needs_smtputf8(parcel, part)
-        unfit = commands.why_unfit(parcel, self._offer, is_utf8=is_utf8)
+        unfit = commands.why_unfit(parcel, self._capabilities, is_utf8=is_utf8)
         if unfit:
             return self._trouble(*unfit)
-        mail, rcpt = commands.mail(parcel, self._offer, is_utf8=is_utf8), commands.rcpt(parcel, self._offer)
-        has_chunks, is_piped = "CHUNKING" in self._offer, "PIPELINING" in self._offer
+        mail, rcpt = (
+            commands.mail(parcel, self._capabilities, is_utf8=is_utf8),
+            commands.rcpt(parcel, self._capabilities),
+        )
+        has_chunks, is_piped = "CHUNKING" in self._capabilities, "PIPELINING" in self._capabilities
         said = [(Stage.MAIL, mail), (Stage.RCPT, rcpt)]
         if self.transactions > 1:
             said.insert(0, (Stage.MAIL, _RSET))
@@ -318,7 +321,7 @@ class Dialogue:
         """What the peer says of the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
-        return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._offer)
+        return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities)
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
         """The message is refused; the connection may go on, unless the peer wants to end it."""
@@ -352,9 +355,9 @@ class Dialogue:
     def _said(self, stage: Stage, reply: Reply, *, notifies: bool = False) -> AttemptResult:
         is_good = reply.code // 100 == 2 and stage is Stage.END
         return AttemptResult(
-            protocol=self._manners.protocol,
+            protocol=self._options.protocol,
             stage=stage,
-            peer=self._manners.peer,
+            peer=self._options.peer,
             code=reply.code,
             enhanced=reply.enhanced,
             trouble=None if is_good or reply.code >= 400 else Trouble.GARBAGE,
@@ -367,9 +370,9 @@ class Dialogue:
         if self._refused:
             return self._refused
         return AttemptResult(
-            protocol=self._manners.protocol,
+            protocol=self._options.protocol,
             stage=Stage.END if self._all_sent else self.stage,
-            peer=self._manners.peer,
+            peer=self._options.peer,
             trouble=trouble,
             text=one_line(text),
             tls=self.tls,

@@ -1,0 +1,236 @@
+"""How each command is carried out where it is in order. `states.py` says where that is, and where it leads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from waypost.smtp.protocol import grammar, parameters, replies
+from waypost.smtp.protocol.capabilities import ehlo_reply
+from waypost.smtp.protocol.data import Body, ChunkDecoder
+from waypost.smtp.protocol.exchange import Exchange
+from waypost.smtp.protocol.replies import Reply
+from waypost.smtp.protocol.requests import RecipientGiven, TlsWanted
+from waypost.smtp.protocol.states import TRANSITIONS, Event, State, out_of_order
+from waypost.smtp.protocol.transfer import Transfer
+
+CLOSING = 421
+"""The code of a reply after which the session is over (RFC 5321 section 3.8)."""
+
+Handler = Callable[[Exchange, str], Reply | None]
+"""Carries out a command with this argument. Returns the reply; None if the server was asked, or all was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its handler, and when it is refused before that."""
+
+    run: Handler
+    event: Event | None = None
+    """What it does to the state; None for a command that is in order everywhere and changes nothing."""
+    takes_argument: bool = True
+    needs_tls: bool = True
+    """Whether it has to wait for the TLS handshake where the operator requires TLS."""
+    lmtp: bool | None = None
+    """Whether it is there in LMTP alone, or in SMTP alone."""
+    is_offered: bool = True
+    """Whether HELP lists it: not a command that is always refused."""
+
+
+def carry_out(exchange: Exchange, verb: str, argument: str) -> Reply | None:
+    """Carry out the command, or refuse it. Returns the reply; None if the server was asked, or all was said.
+
+    Raises `parameters.Refused`.
+    """
+    command = COMMANDS.get(verb)
+    if command is None or command.lmtp not in (None, exchange.capabilities.lmtp):
+        return replies.UNKNOWN_COMMAND
+    if exchange.needs_tls and command.needs_tls:
+        return replies.NEEDS_TLS
+    if argument and not command.takes_argument:
+        return replies.NO_ARGUMENT.about(verb=verb)
+    if command.event is not None and command.event not in TRANSITIONS[exchange.state]:
+        return out_of_order(exchange.state, command.event)
+    return command.run(exchange, argument)
+
+
+def _ehlo(exchange: Exchange, name: str) -> Reply:
+    if not grammar.is_helo_name(name):
+        return replies.BAD_HELO.about(verb="LHLO" if exchange.capabilities.lmtp else "EHLO")
+    _greeted(exchange, name, is_extended=True)
+    return ehlo_reply(exchange.capabilities, is_tls=bool(exchange.tls))
+
+
+def _helo(exchange: Exchange, name: str) -> Reply:
+    if not grammar.is_helo_name(name):
+        return replies.BAD_HELO.about(verb="HELO")
+    _greeted(exchange, name, is_extended=False)
+    return replies.HELO.about(hostname=exchange.capabilities.hostname)
+
+
+def _greeted(exchange: Exchange, name: str, *, is_extended: bool) -> None:
+    exchange.client_name, exchange.is_extended = name, is_extended
+    exchange.was_greeted = True
+    exchange.move(Event.EHLO)
+    exchange.forget_transaction()
+
+
+def _starttls(exchange: Exchange, _: str) -> Reply | None:
+    if not exchange.capabilities.offers_tls:
+        return replies.NOT_IMPLEMENTED
+    if exchange.tls:
+        return replies.OUT_OF_ORDER.about(verb="STARTTLS", needed="this is TLS already")
+    exchange.forget_transaction()
+    exchange.input.clear()  # whatever came behind it in clear; a man in the middle could have put it there
+    exchange.move(Event.STARTTLS)
+    exchange.ask(TlsWanted())
+    return replies.READY_FOR_TLS
+
+
+def _mail(exchange: Exchange, argument: str) -> Reply | None:
+    if exchange.mails >= exchange.capabilities.mail_limit:
+        exchange.close(replies.TOO_MANY_COMMANDS)
+        return None
+    transaction = parameters.read_mail(argument, message_limit=exchange.capabilities.message_limit)
+    refusal = exchange.gate.at_mail()
+    if refusal:
+        return refusal
+    exchange.mails += 1
+    exchange.transaction = transaction
+    exchange.move(Event.MAIL)
+    return replies.SENDER_OK
+
+
+def _rcpt(exchange: Exchange, argument: str) -> Reply | None:
+    transaction, capabilities = exchange.transaction, exchange.capabilities
+    assert transaction
+    address, transaction.notification = parameters.read_rcpt(
+        argument, smtputf8=transaction.smtputf8, hostname=capabilities.hostname
+    )
+    limit = capabilities.recipient_limit
+    if not transaction.sender:
+        limit = min(limit, capabilities.bounce_recipient_limit)
+    if address is None:
+        recipient_refused(exchange, replies.NO_SUCH_USER)
+    elif len(transaction.recipients) >= limit:
+        return replies.TOO_MANY_RECIPIENTS.about(limit=limit)
+    else:
+        exchange.ask(RecipientGiven(address, transaction.sender, exchange.client_name))
+    return None
+
+
+def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply) -> None:
+    """The server has said whether it takes mail for the recipient."""
+    if not reply.accepts:
+        recipient_refused(exchange, reply)
+        return
+    assert exchange.transaction
+    exchange.transaction.recipients.append(request.address)
+    exchange.transaction.notifications.append(exchange.transaction.notification)
+    exchange.move(Event.RCPT)
+    exchange.say(reply)
+
+
+def recipient_refused(exchange: Exchange, reply: Reply) -> None:
+    """Tell the client that mail for the recipient is not taken, and end the session where there are too many such."""
+    exchange.unknown_recipients += reply.code >= 500
+    if exchange.unknown_recipients >= exchange.capabilities.unknown_recipient_limit and not exchange.is_trusted:
+        reply = replies.TOO_MANY_UNKNOWN
+    if reply.code == CLOSING:
+        exchange.close(reply)
+    else:
+        exchange.say(reply)
+
+
+def _data(exchange: Exchange, _: str) -> Reply:
+    assert exchange.transaction
+    if exchange.transaction.body == "BINARYMIME":
+        return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME needs BDAT")
+    refusal = exchange.gate.at_data()
+    if refusal:
+        return refusal
+    exchange.transfer = Transfer(_begin_body(exchange))
+    exchange.move(Event.DATA)
+    return replies.GO_AHEAD
+
+
+def _bdat(exchange: Exchange, argument: str) -> None:
+    try:
+        size, is_last = grammar.parse_chunk(argument)
+    except grammar.BadSyntax:
+        exchange.close(replies.BAD_BDAT)
+        return
+    if not exchange.was_greeted:
+        exchange.close(out_of_order(State.START, Event.BDAT))
+        return
+    if size > 2 * exchange.capabilities.message_limit:
+        exchange.close(replies.MESSAGE_TOO_BIG.about(limit=exchange.capabilities.message_limit))
+        return
+    if exchange.transfer is None:
+        exchange.transfer = _begin_chunks(exchange)
+    exchange.move(Event.BDAT)
+    exchange.transfer.begin_chunk(size, is_last=is_last)
+
+
+def _begin_chunks(exchange: Exchange) -> Transfer:
+    """A message whose first chunk comes. The octets of a chunk come also where it is refused."""
+    transaction = exchange.transaction
+    if exchange.needs_tls:
+        refusal: Reply | None = replies.NEEDS_TLS
+    elif transaction is None or not transaction.recipients:
+        refusal = out_of_order(exchange.state, Event.BDAT)
+    else:
+        refusal = exchange.gate.at_data()
+    body = _begin_body(exchange)
+    if refusal:
+        body.refuse(refusal)
+    may_be_binary = transaction is not None and transaction.body == "BINARYMIME"
+    return Transfer(body, chunks=ChunkDecoder(body, may_be_binary=may_be_binary))
+
+
+def _begin_body(exchange: Exchange) -> Body:
+    exchange.transfers += 1
+    return Body(exchange.capabilities.message_limit, piece=exchange.capabilities.piece)
+
+
+def _rset(exchange: Exchange, _: str) -> Reply:
+    exchange.move(Event.RSET)
+    exchange.forget_transaction()
+    return replies.OK
+
+
+def _help(exchange: Exchange, _: str) -> Reply:
+    offered = [
+        verb
+        for verb, command in COMMANDS.items()
+        if command.is_offered and command.lmtp in {None, exchange.capabilities.lmtp}
+    ]
+    if not exchange.capabilities.offers_tls or exchange.tls:
+        offered.remove("STARTTLS")
+    return replies.HELP.about(commands=" ".join(offered))
+
+
+def _quit(exchange: Exchange, _: str) -> None:
+    exchange.close(replies.BYE, Event.QUIT)
+
+
+def _always(reply: Reply) -> Handler:
+    return lambda _exchange, _argument: reply
+
+
+COMMANDS = {
+    "LHLO": Command(_ehlo, Event.EHLO, needs_tls=False, lmtp=True),
+    "EHLO": Command(_ehlo, Event.EHLO, needs_tls=False, lmtp=False),
+    "HELO": Command(_helo, Event.EHLO, needs_tls=False, lmtp=False),
+    "STARTTLS": Command(_starttls, Event.STARTTLS, takes_argument=False, needs_tls=False),
+    "MAIL": Command(_mail, Event.MAIL),
+    "RCPT": Command(_rcpt, Event.RCPT),
+    "DATA": Command(_data, Event.DATA, takes_argument=False),
+    "BDAT": Command(_bdat, Event.BDAT, needs_tls=False),  # it is refused by its handler, once its octets are read
+    "RSET": Command(_rset, Event.RSET, takes_argument=False),
+    "NOOP": Command(_always(replies.OK), needs_tls=False),
+    "VRFY": Command(_always(replies.CANNOT_VERIFY)),
+    "HELP": Command(_help, needs_tls=False),
+    "QUIT": Command(_quit, Event.QUIT, takes_argument=False, needs_tls=False),
+    "EXPN": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
+    "AUTH": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
+}
+"""Every verb that is understood."""
