@@ -1,15 +1,28 @@
 """What the pages of the inspection API tell, as JSON."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from waypost.app import ports
 from waypost.app.mail import trace
 from waypost.app.mail.explain import Course, Explanation
 from waypost.domain import moments
-from waypost.domain.mail.delivery import Delivery, Event
+from waypost.domain.mail import trace_events
+from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES, Message
 from waypost.domain.mail.routes import shown, without_secrets
+from waypost.domain.mail.trace_events import (
+    DeadEvent,
+    DeferredEvent,
+    DeliveredEvent,
+    MovedEvent,
+    OtherEvent,
+    QueuedEvent,
+    RedrivenEvent,
+    TraceDetail,
+    TraceEvent,
+)
 from waypost.domain.mailauth.forecasts import Expectation, Forecast
 
 
@@ -59,28 +72,33 @@ def details(found: trace.MessageDetails) -> dict[str, Any]:
             }
             for one in found.deliveries
         ],
-        "trace": [{"at": moments.iso8601(event.at), "event": event.kind, **_detail(event)} for event in found.events],
+        "trace": [_line(event) for event in found.events],
     }
 
 
-_BY_OTHERS = frozenset({"because", "reply", "peer"})
-"""What a line of the trace may have in the words of a peer or a library, which may repeat the URL of a webhook."""
+def _line(event: TraceEvent) -> dict[str, Any]:
+    """A line of the trace. It is kept with the destination whole, and told without the secrets of a URL."""
+    told = trace_events.members(_without_secrets_of_url(event.detail))
+    return {"at": moments.iso8601(event.at), "event": event.kind, **told}
 
 
-def _detail(event: ports.TraceEvent) -> Mapping[str, Any]:
-    """What a line of the trace says. It is kept with the destination whole, and told without the secrets of a URL.
+def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
+    """An event without what may be secret in its destination.
 
     Only what others have worded is searched for parts of the URL: an address or a word of ours may be the same as one.
     """
-    to = event.detail.get("destination")
-    if not isinstance(to, str):
-        return event.detail
-    by_others = _BY_OTHERS if event.kind != Event.QUEUED else frozenset()  # why it was queued is in our words
-    told = {
-        name: without_secrets(value, to) if name in by_others and isinstance(value, str) else value
-        for name, value in event.detail.items()
-    }
-    return told | {"destination": shown(to)}
+    if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
+        return replace(detail, destination=shown(detail.destination))
+    if isinstance(detail, DeliveredEvent | DeferredEvent | DeadEvent) and detail.attempt:
+        attempt, to = detail.attempt, detail.attempt.destination
+        peer, reply = without_secrets(attempt.peer, to), without_secrets(attempt.reply, to)
+        told = replace(attempt, destination=shown(to), peer=peer, reply=reply)
+        return replace(detail, attempt=told, because=without_secrets(detail.because, to))
+    if isinstance(detail, OtherEvent) and "destination" in detail.members:  # nobody knows who has worded what of it
+        to = str(detail.members["destination"])
+        texts = {name: without_secrets(text, to) for name, text in detail.members.items() if isinstance(text, str)}
+        return OtherEvent(detail.kind, {**detail.members, **texts, "destination": shown(to)})
+    return detail
 
 
 def refusal(of: ports.Refusal) -> dict[str, Any]:
@@ -121,13 +139,13 @@ def destination(of: ports.Waiting, waiting: int) -> dict[str, Any]:
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
-def dead_letter(of: Delivery, message: Message, events: Iterable[ports.TraceEvent]) -> dict[str, Any]:
+def dead_letter(of: Delivery, message: Message, events: Iterable[TraceEvent]) -> dict[str, Any]:
     """A delivery that was given up, and why."""
     last: Mapping[str, Any] = {}
     given_up_at = None
     for event in events:
-        if event.kind == Event.DEAD and event.detail.get("address") == of.address.text:
-            last, given_up_at = _detail(event), moments.iso8601(event.at)
+        if isinstance(event.detail, DeadEvent) and event.detail.address == of.address.text:
+            last, given_up_at = _line(event), moments.iso8601(event.at)
     return delivery(of, message) | {
         "id": of.id,
         "message": message.id,

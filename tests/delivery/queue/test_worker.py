@@ -195,7 +195,7 @@ def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_att
             await next_one.start()
             await next_one.rest()
             await next_one.stop()
-            assert (await house.trace(message_id))[-1].detail["attempt"] == 1
+            assert (await house.trace(message_id))[-1].detail.attempt.number == 1
 
     run(scenario())
 

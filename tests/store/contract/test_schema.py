@@ -13,7 +13,7 @@ import pytest
 from tests.kit.patience import PATIENCE
 from tests.kit.stores.both_stores import ENGINES, Handle
 from tests.kit.stores.calls import check_invariants, create, describe, ids
-from tests.kit.values import NoSeal, make_instance
+from tests.kit.values import NoSeal, a_line, make_instance
 from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
 from waypost.store import migrations
@@ -135,7 +135,7 @@ def test_mail_that_came_before_there_was_a_queue_is_in_its_inbox_and_waits_for_n
         assert (delivery.status, delivery.kept, delivery.destination) == ("delivered", True, "")
         assert (message.subject, message.header_id, message.is_authentic) == ("Hello", "", False)
         assert handle.read(lambda tx: (tx.waiting(), tx.routes_revision())) == ([], "")
-        handle.write(lambda tx: tx.add_events("m1", [ports.TraceEvent(EPOCH, "redriven", {})]))
+        handle.write(lambda tx: tx.add_events("m1", [a_line("redriven", EPOCH)]))
         assert [event.kind for event in handle.long_read(lambda tx: tx.trace("m1"))] == ["accepted", "redriven"]
         assert handle.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
         assert handle.write(lambda tx: tx.enqueue(delivery, now=EPOCH)) is True

@@ -1,21 +1,12 @@
 """Messages, their octets, their deliveries and their traces."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
-
-
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """One line of a message's trace: when, what happened (a word from `app.trace`), and the details."""
-
-    at: datetime
-    kind: str
-    detail: Mapping[str, str | int]
+from waypost.domain.mail.trace_events import TraceEvent
 
 
 class ReadMessages(Protocol):

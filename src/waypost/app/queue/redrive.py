@@ -11,8 +11,9 @@ from waypost.app.steps import Step
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import routing
-from waypost.domain.mail.delivery import Delivery, Event, Reason, Status
+from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.trace_events import RedrivenEvent
 
 AT_ONCE = 100
 """Deliveries that one transaction redrives; others wait for the store meanwhile."""
@@ -115,7 +116,7 @@ def _forward_again(
         tx.add_delivery(delivery)
         if delivery.status is Status.QUEUED:
             tx.enqueue(delivery, now=now)
-        tell(tx, delivery, Event.REDRIVEN, {"because": because}, now=now)
+        tell(tx, delivery, RedrivenEvent(address=delivery.address.text, because=because), now=now)
         return True
     if not present.destination or present.status is Status.QUEUED:
         return False
@@ -132,6 +133,6 @@ def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
 
 
 def _again(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
-    details = {"destination": delivery.destination, "because": because}
-    happened(tx, delivery, Event.REDRIVEN, details, now=now)
+    redriven = RedrivenEvent(address=delivery.address.text, destination=delivery.destination, because=because)
+    happened(tx, delivery, redriven, now=now)
     tx.enqueue(delivery, now=now)

@@ -6,8 +6,8 @@ import pytest
 
 from tests.kit.stores.calls import kinds
 from tests.kit.stores.queue_calls import RAW, SECOND, add, one, queue_up
-from tests.kit.values import NOW, a_delivery
-from waypost.app.ports import Owed, Owing, TraceEvent
+from tests.kit.values import NOW, a_delivery, a_line
+from waypost.app.ports import Owed, Owing
 from waypost.domain.mail.delivery import Reason, Status
 
 MINUTE = timedelta(minutes=1)
@@ -175,12 +175,12 @@ def test_who_owes_while_another_writes_does_not_get_stuck(store, race):
     owe(store, an_owed())
 
     def fail_again(tx):
-        tx.add_events("m1", [TraceEvent(NOW, "dead", {})])
+        tx.add_events("m1", [a_line("dead")])
         tx.owe([an_owed()])
 
     def write(tx):
         tx.take_owed(Owing("m1", "failed"), limit=9)
-        tx.add_events("m1", [TraceEvent(NOW, "notified", {})])
+        tx.add_events("m1", [a_line("notified")])
 
     assert kinds(race(*[fail_again, write] * 4)) == {"done": 8}
 
@@ -197,9 +197,9 @@ def test_the_octets_stay_while_a_notice_is_owed(store):
 def test_what_happened_of_one_kind_for_one_address_is_found(store):
     add(store, an_arrived())
     lines = [
-        TraceEvent(NOW, "deferred", {"address": "x@example.com", "reply": "\x00 \ud800"}),
-        *(TraceEvent(NOW, "late bounce", {"address": "x@example.com", "n": number}) for number in range(4)),
-        TraceEvent(NOW, "late bounce", {"address": "y@example.com"}),
+        a_line("deferred", address="x@example.com", reply="\x00 \ud800"),
+        *(a_line("late bounce", address="x@example.com", n=number) for number in range(4)),
+        a_line("late bounce", address="y@example.com"),
     ]
     store.write(lambda tx: tx.add_events("m1", lines))
 
