@@ -1,8 +1,9 @@
 """The trace of a message, told in lines for people."""
 
 from collections.abc import Iterator
-from typing import Any, assert_never
+from typing import assert_never
 
+from waypost.app import inspection_schema as schema
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.trace_events import (
     AcceptedEvent,
@@ -26,7 +27,7 @@ from waypost.domain.mail.trace_events import (
 _INDENT = " " * 6
 
 
-def message(found: dict[str, Any]) -> Iterator[str]:
+def message(found: schema.MessageWithTrace) -> Iterator[str]:
     """All of one message: what it is, where it went, and what happened when."""
     to = dict.fromkeys(delivery["to"] for delivery in found["deliveries"])
     yield f"Message {found['id']}, received {found['received_at']}"
@@ -41,14 +42,19 @@ def message(found: dict[str, Any]) -> Iterator[str]:
         yield from told(event)
 
 
-def told(event: dict[str, Any]) -> Iterator[str]:
+def told(event: schema.TraceLine) -> Iterator[str]:
     """One event: a line with its time, and its details under that."""
-    found = {name: value for name, value in event.items() if name not in {"at", "event"}}
-    detail = trace_events.from_members(event["event"], found)
+    detail = detail_of(event)
     yield f"  {event['at']}  {plain(_head(detail))}"
     for line in _details(detail):
         if line:
             yield _INDENT + " ".join(plain(line).split())
+
+
+def detail_of(event: schema.TraceLine) -> TraceDetail:
+    """What happened, of a line of a trace as the server tells it."""
+    members = {name: value for name, value in event.items() if name not in {"at", "event"}}
+    return trace_events.from_members(event["event"], members)
 
 
 def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each kind of event, and nothing else
@@ -144,7 +150,7 @@ def _circumstances(attempt: Attempt | None) -> Iterator[str]:
         yield attempt.fault and f"A FAULT ON PURPOSE: {attempt.fault}"
 
 
-def refusal(found: dict[str, Any]) -> Iterator[str]:
+def refusal(found: schema.Refusal) -> Iterator[str]:
     """Mail that was refused."""
     yield f"Refused {found['at']}, for <{plain(found['to'])}>"
     yield f"  from       <{plain(found['from'])}>, by {plain(found['peer'])} ({plain(found['helo'])})"
@@ -159,7 +165,7 @@ def plain(text: object) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
-def _where(delivery: dict[str, Any]) -> str:
+def _where(delivery: schema.DeliveryOfMessage) -> str:
     """Where a delivery goes, if not to the inbox alone, and why it is there, if not addressed."""
     said = [
         f"through {delivery['via']}" if delivery["via"] else "",

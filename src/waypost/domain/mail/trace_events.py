@@ -18,7 +18,7 @@ Members = Mapping[str, str | int]
 Address = Annotated[str, "the email address whose delivery the event is about"]
 Because = Annotated[str, "why, in a sentence or two"]
 Destination = Annotated[str, "where the route leads"]
-Reason = Annotated[str, "why there is a delivery: `direct` or `forwarded`"]
+Reason = Annotated[str, "why there is a delivery: `direct` or `forwarded`; not for a notice"]
 RouteMatch = Annotated[str, "what the route is for, as in `*@example.com`; not for the inbox alone"]
 What = Annotated[str, "what the notice tells of: `failed`, `delayed`, `delivered`, `relayed`, or `a mail loop`"]
 
@@ -71,7 +71,7 @@ class QueuedEvent:
 
     kind: ClassVar[str] = Event.QUEUED.value
     address: Address
-    reason: Annotated[Reason, "not for a notice"] = ""
+    reason: Reason = ""
     because: Because
     destination: Destination = ""
     route: RouteMatch = ""

@@ -1,12 +1,12 @@
-"""What the pages of the inspection API tell, as JSON."""
+"""What the inspection API answers, made from what the use cases have found. `app.inspection_schema` has the types."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
+from waypost.app import inspection_schema as schema
 from waypost.app import ports
-from waypost.app.mail import trace
-from waypost.app.mail.explain import Course, Explanation
+from waypost.app.mail import explain, trace
 from waypost.domain import moments
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery
@@ -23,10 +23,10 @@ from waypost.domain.mail.trace_events import (
     TraceDetail,
     TraceEvent,
 )
-from waypost.domain.mailauth.forecasts import Expectation, Forecast
+from waypost.domain.mailauth import forecasts
 
 
-def delivery(of: Delivery, message: Message) -> dict[str, Any]:
+def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
     """A delivery in a list, with what it says of its message."""
     return {
         "id": message.id,
@@ -43,7 +43,7 @@ def delivery(of: Delivery, message: Message) -> dict[str, Any]:
     }
 
 
-def details(found: trace.MessageDetails) -> dict[str, Any]:
+def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
     """A message with all that happened to it."""
     message = found.message
     return {
@@ -76,7 +76,7 @@ def details(found: trace.MessageDetails) -> dict[str, Any]:
     }
 
 
-def _line(event: TraceEvent) -> dict[str, Any]:
+def _line(event: TraceEvent) -> schema.TraceLine:
     """A line of the trace. It is kept with the destination whole, and told without the secrets of a URL."""
     told = trace_events.members(_without_secrets_of_url(event.detail))
     return {"at": moments.iso8601(event.at), "event": event.kind, **told}
@@ -101,7 +101,7 @@ def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
     return detail
 
 
-def refusal(of: ports.Refusal) -> dict[str, Any]:
+def refusal(of: ports.Refusal) -> schema.Refusal:
     """Mail that was refused."""
     return {
         "at": moments.iso8601(of.at),
@@ -111,11 +111,11 @@ def refusal(of: ports.Refusal) -> dict[str, Any]:
         "helo": of.helo,
         "stage": of.stage,
         "reply": of.reply,
-        **of.detail,
+        **cast("schema.RefusalDetail", of.detail),
     }
 
 
-def queue_line(line: ports.QueueLine, message: Message | None) -> dict[str, Any]:
+def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLine:
     """A delivery that waits. While it is being attempted, `due_at` is when that has to be over."""
     of = line.delivery
     return {
@@ -134,30 +134,30 @@ def queue_line(line: ports.QueueLine, message: Message | None) -> dict[str, Any]
     }
 
 
-def destination(of: ports.Waiting, waiting: int) -> dict[str, Any]:
+def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
     """A destination for which deliveries wait, and how many do."""
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
-def dead_letter(of: Delivery, message: Message, events: Iterable[TraceEvent]) -> dict[str, Any]:
+def dead_letter(of: Delivery, message: Message, events: Iterable[TraceEvent]) -> schema.DeadLetter:
     """A delivery that was given up, and why."""
-    last: Mapping[str, Any] = {}
-    given_up_at = None
+    given_up_at = because = None
     for event in events:
         if isinstance(event.detail, DeadEvent) and event.detail.address == of.address.text:
-            last, given_up_at = _line(event), moments.iso8601(event.at)
-    return delivery(of, message) | {
+            given_up_at, because = moments.iso8601(event.at), without_secrets(event.detail.because, of.destination)
+    return {
+        **delivery(of, message),
         "id": of.id,
         "message": message.id,
         "destination": shown(of.destination),
         "given_up_at": given_up_at,
-        "because": last.get("because"),
+        "because": because,
     }
 
 
-def explanation(found: Explanation) -> dict[str, Any]:
+def explanation(found: explain.Explanation) -> schema.Explanation:
     """What would happen to mail, and why."""
-    loop = None
+    loop: schema.LoopCheck | None = None
     if found.received_lines is not None:
         loop = {
             "is_loop": bool(found.loop),
@@ -174,7 +174,7 @@ def explanation(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _course(course: Course) -> dict[str, Any]:
+def _course(course: explain.Course) -> schema.ExplainedDelivery:
     to = course.destination
     route = to.route
     return {
@@ -195,10 +195,17 @@ def _course(course: Course) -> dict[str, Any]:
         "sender": {"rewritten_to": course.rewriting.domain or None, "because": course.rewriting.because}
         if course.rewriting
         else None,
-        "expected": _forecast(course.forecast) if course.forecast else None,
+        "expected": _expectations(course.forecast) if course.forecast else None,
     }
 
 
-def _forecast(forecast: Forecast) -> dict[str, Any]:
-    checks: dict[str, Expectation] = {"spf": forecast.spf, "dkim": forecast.dkim, "dmarc": forecast.dmarc}
-    return {name: {"outcome": one.outcome.value, "because": one.because} for name, one in checks.items()}
+def _expectations(forecast: forecasts.Forecast) -> schema.Expectations:
+    return {
+        "spf": _expectation(forecast.spf),
+        "dkim": _expectation(forecast.dkim),
+        "dmarc": _expectation(forecast.dmarc),
+    }
+
+
+def _expectation(of: forecasts.Expectation) -> schema.Expectation:
+    return {"outcome": of.outcome.value, "because": of.because}
