@@ -1,6 +1,5 @@
 """What the inspection API answers, made from what the use cases have found. `app.inspection_schema` has the types."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
@@ -139,19 +138,16 @@ def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
-def dead_letter(of: Delivery, message: Message, events: Iterable[TraceEvent]) -> schema.DeadLetter:
+def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
     """A delivery that was given up, and why."""
-    given_up_at = because = None
-    for event in events:
-        if isinstance(event.detail, DeadEvent) and event.detail.address == of.address.text:
-            given_up_at, because = moments.iso8601(event.at), without_secrets(event.detail.because, of.destination)
+    of = letter.delivery
     return {
-        **delivery(of, message),
+        **delivery(of, letter.message),
         "id": of.id,
-        "message": message.id,
+        "message": of.message_id,
         "destination": shown(of.destination),
-        "given_up_at": given_up_at,
-        "because": because,
+        "given_up_at": moments.iso8601(letter.given_up_at) if letter.given_up_at else None,
+        "because": without_secrets(letter.because, of.destination) or None,
     }
 
 

@@ -82,7 +82,7 @@ class QueuePages:
         )
 
         def page(tx: ports.ReadTx) -> list[schema.DeadLetter]:
-            return [answers.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
+            return [answers.dead_letter(letter) for letter in use_case(tx)]
 
         instead = f"Say since when, or name an address. {guard.FEWER}"
         found = await guard.long_read(self._store, page, account=account, what="the dead letters", instead=instead)

@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from waypost.app import ports
+from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail.delivery import Delivery, Event, after
-from waypost.domain.mail.trace_events import DeliveryChange, TraceDetail, TraceEvent
+from waypost.domain.mail.trace_events import DeadEvent, DeliveryChange, TraceDetail, TraceEvent
 
 
 def happened(
@@ -16,7 +17,7 @@ def happened(
     kept: bool | None = None,
     destination: str | None = None,
 ) -> None:
-    """Record what happened to a delivery in its row and in the trace.
+    """Record what happened to a delivery in its row, which lists and rules read, and in the trace, which people read.
 
     `kept` and `destination` are its new values; None leaves them as they are.
     """
@@ -26,7 +27,18 @@ def happened(
         kept=delivery.kept if kept is None else kept,
         destination=delivery.destination if destination is None else destination,
     )
+    if isinstance(change, DeadEvent):
+        tx.put_given_up(delivery, at=now, because=reason_kept(change.because))
     tell(tx, delivery, change, now=now)
+
+
+REASON_LIMIT = 1_000
+"""Characters of the reason for a failed attempt that are kept beside the trace."""
+
+
+def reason_kept(because: str) -> str:
+    """A reason in one line, as a row of a delivery keeps it. It goes through UTF-8, which has no half characters."""
+    return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
 
 
 def tell(tx: ports.WriteTx, delivery: Delivery, detail: TraceDetail, *, now: datetime) -> None:

@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import notify, trace
-from waypost.app.mail.deliveries import happened, tell
+from waypost.app.mail.deliveries import happened, reason_kept, tell
 from waypost.domain.dsn.notices import Action, Fate
-from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail import routes
 from waypost.domain.mail.delivery import (
     AttemptResult,
@@ -138,7 +137,10 @@ def record(
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
     attempt = _attempt(claimed, result)
-    is_ours = _deferred(tx, claimed, decision.at, decision) if decision.at else tx.finish(claimed)
+    if decision.at:
+        is_ours = tx.defer(claimed, due_at=decision.at, because=reason_kept(decision.because))
+    else:
+        is_ours = tx.finish(claimed)
     if not is_ours:
         return Outcome(decision, is_recorded=False)
     if decision.at:
@@ -193,16 +195,6 @@ def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) 
         until = held.queued.queued_at + deployment.policy.expire
         notify.owe(tx, held.delivery, Fate(action=Action.DELAYED, status="4.4.7", retried_until=until), now=now)
     return len(found)
-
-
-REASON_LIMIT = 1_000
-"""Characters of the reason for a failed attempt that are kept until the next one."""
-
-
-def _deferred(tx: ports.WriteTx, claimed: ports.Claimed, due_at: datetime, decision: Decision) -> bool:
-    """Give a delivery back until then. The reason goes through UTF-8, which has no half characters."""
-    because = one_line(decision.because, REASON_LIMIT).encode("utf-8", "replace").decode()
-    return tx.defer(claimed, due_at=due_at, because=because)
 
 
 def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:

@@ -27,7 +27,7 @@ def dead_letters(
     since: datetime | None = None,
     after: str = "",
     limit: int = AT_ONCE,
-) -> list[tuple[Delivery, Message]]:
+) -> list[ports.DeadLetter]:
     """Deliveries of an account that were given up, in the order of their ids."""
     key = address.key if address else None
     return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
@@ -53,7 +53,7 @@ def redrive(
         for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
             _again(tx, delivery, now, because)
         return Step(len(set(ids)), None)
-    found = [one for one, _ in dead_letters(tx, account, address=address, since=since, after=after)]
+    found = [one.delivery for one in dead_letters(tx, account, address=address, since=since, after=after)]
     count = 0
     for seen in found:
         held = tx.lock_delivery(seen.message_id, seen.email_address_id)

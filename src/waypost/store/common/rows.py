@@ -99,6 +99,13 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
     return delivery(row), _message_behind(row)
 
 
+def dead_letter(row: Row) -> ports.DeadLetter:
+    """A delivery that was given up, with its message, when that was, and why."""
+    *_, given_up_at, because = row
+    moment = None if given_up_at is None else from_milliseconds(given_up_at)
+    return ports.DeadLetter(*delivery_and_message(row), moment, because)
+
+
 def claimed(row: Row, claim: str) -> ports.Claimed:
     """A delivery with its message and its row of the queue, under a new claim."""
     found, its_message = delivery_and_message(row)

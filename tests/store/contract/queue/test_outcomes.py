@@ -8,6 +8,7 @@ import pytest
 from tests.kit.stores.calls import create, kinds
 from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, queue_up
 from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
+from waypost.app.ports import DeadLetter
 from waypost.domain.mail.delivery import Reason, Status
 
 STRANGER = "1" * 12
@@ -70,9 +71,13 @@ def with_dead(store):
     return store
 
 
-def dead(store, account=TENANT.account, **options):
+def dead_letters(store, account=TENANT.account, **options):
     given = {"address_key": None, "since": None, "after": "", "limit": 9} | options
-    return [found.id for found, _ in store.long_read(lambda tx: tx.dead_letters(account, **given))]
+    return store.long_read(lambda tx: tx.dead_letters(account, **given))
+
+
+def dead(store, *account, **options):
+    return [letter.delivery.id for letter in dead_letters(store, *account, **options)]
 
 
 def test_dead_letters_come_in_pages_in_the_order_of_their_ids(with_dead):
@@ -97,7 +102,7 @@ def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store)
     listed = store.long_read(
         lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
     )
-    assert listed == [(given, a_message())]
+    assert listed == [DeadLetter(given, a_message(), None, "")]
 
     def redrive(tx):
         assert tx.enqueue(given, now=NOW)
@@ -106,6 +111,19 @@ def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store)
     store.write(redrive)
     assert dead(store) == []
     assert claim(store, given.destination)[0].delivery == replace(given, status=Status.QUEUED)
+
+
+def test_a_dead_letter_says_when_and_why_it_was_given_up_the_last_time(store):
+    one, other = add(store, a_dead("x", "m1"), a_dead("y", "m1"))
+    store.write(lambda tx: tx.put_given_up(one, at=NOW, because="550 no"))
+    store.write(lambda tx: tx.put_given_up(one, at=NOW + SECOND, because="550 nö"))
+    listed = store.long_read(
+        lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
+    )
+    assert [(letter.delivery, letter.given_up_at, letter.because) for letter in listed] == [
+        (one, NOW + SECOND, "550 nö"),
+        (other, None, ""),
+    ]
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -130,8 +130,17 @@ class MessageQueries(QueueQueries):
         self._run("lock_message", message_id)
         return bool(self._all("remove_octets_if_spent", message_id))
 
-    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
+    def count_bounces(self, delivery: Delivery) -> int:
+        row = self._one("bounces_of", delivery.message_id, delivery.email_address_id)
+        return int(row[0]) if row else 0
+
+    def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
+        row = self._one("add_bounce", delivery.message_id, delivery.email_address_id, int(says_failed))
+        return int(row[0]) if row else 0
+
+    def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
+        key = (delivery.message_id, delivery.email_address_id)
+        self._run("put_given_up", *key, kinds.to_milliseconds(at), because)
 
 
 def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
