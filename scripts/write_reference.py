@@ -3,15 +3,14 @@
 import dataclasses
 import inspect
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, get_args
 
 import typer
 
+from scripts import inspection_reference
 from tests.api import refusals
 from tests.differential import expected
 from waypost import cli
@@ -20,14 +19,12 @@ from waypost.api.operations import calls, tags
 from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
 from waypost.app import connections
-from waypost.app import inspection_schema as schema
 from waypost.cli import outcomes
 from waypost.config import tables
 from waypost.config.settings import ROWS
-from waypost.domain.mail import messages, trace_events
+from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
 from waypost.host import data_directory
-from waypost.inspection import asgi as inspection
 from waypost.mailauth import checker
 from waypost.observe import events, logs
 from waypost.server.http import connection
@@ -345,86 +342,6 @@ def events_page() -> str:
     )
 
 
-def inspection_page() -> str:
-    """The inspection API: its requests, and all that is in its answers, from the schema."""
-    page = (ROOT / "scripts/inspection_api.md").read_text(encoding="utf-8")
-    found: dict[type, list[str]] = {}
-    for request, answer in schema.ANSWERS.items():
-        _add_answers(answer, f"`{request.replace(' ', f' {inspection.PREFIX}')}`", found)
-    _add_answers(schema.Error, "every request, with a status from 400 on", found)
-    answers = [line for answer, requests in found.items() for line in _answer(answer, requests)]
-    page = page.replace("<!-- answers -->", "\n".join(answers).strip())
-    return page.replace("<!-- events -->", "\n".join(_events_of_a_trace()))
-
-
-def _add_answers(answer: Any, request: str, found: dict[type, list[str]]) -> None:
-    """Note that a request is answered so. The answers within an answer come behind it, and are of no request."""
-    if is_typeddict(answer):
-        found.setdefault(answer, []).extend([request] if request else [])
-        for of in get_type_hints(answer).values():
-            _add_answers(of, "", found)
-    for of in get_args(answer):
-        _add_answers(of, "", found)
-
-
-def _answer(answer: type, requests: Sequence[str]) -> list[str]:
-    """A section on one answer."""
-    rows = []
-    for name, annotation in get_type_hints(answer, include_extras=True).items():
-        of, *notes = get_args(annotation)
-        seldom = "; not always there" if name in answer.__optional_keys__ else ""  # type: ignore[attr-defined]
-        rows.append(f"| `{name}` | {_json_type(of)} | {notes[-1]}{seldom} |")
-    told = [f"Of {', '.join(requests)}.\n"] if requests else []
-    return [f"### {_heading(answer)}\n", *told, "| member | type | meaning |", "|---|---|---|", *rows, ""]
-
-
-def _heading(answer: type) -> str:
-    return inspect.cleandoc(answer.__doc__ or "").removesuffix(".")
-
-
-def _json_type(of: Any) -> str:
-    """The type of a member, in words."""
-    if of == schema.TraceLine:
-        return "[event](#the-events-of-a-trace)"
-    if is_typeddict(of):
-        anchor = re.sub(r"[^a-z -]", "", _heading(of).lower()).replace(" ", "-")
-        return f"[{_heading(of)[0].lower()}{_heading(of)[1:]}](#{anchor})"
-    if get_origin(of) is list:
-        return f"list: {_json_type(get_args(of)[0])}"
-    if get_origin(of) is UnionType:
-        return f"{_json_type(get_args(of)[0])}, or null"
-    return {str: "text", int: "number", bool: "true or false"}[of]
-
-
-def _events_of_a_trace() -> list[str]:
-    """What each kind of event tells, and what each member means."""
-    kinds, notes = [], dict[tuple[str, str], list[str]]()
-    for kind, event in trace_events.KINDS.items():
-        found = trace_events.members_of(event)
-        kinds.append(
-            f"| `{kind}` | {inspect.cleandoc(event.__doc__ or '')} | {', '.join(f'`{one.name}`' for one in found)} |"
-        )
-        for one in found:
-            notes.setdefault((one.name, one.note), []).append(f"`{kind}`")
-    members = [
-        f"| `{name}` | {', '.join(of) if len(of) < MANY else 'several'} | {note} |"
-        for (name, note), of in notes.items()
-    ]
-    return [
-        "| event | what happened | members |",
-        "|---|---|---|",
-        *kinds,
-        "",
-        "| member | of | meaning |",
-        "|---|---|---|",
-        *members,
-    ]
-
-
-MANY = 4
-"""Kinds of events that a row does not list any more."""
-
-
 def commands_page() -> str:
     """Every command, its exit codes, and what it prints for programs."""
     rows = [f"| `waypost {name}{_usage(command)}` | {_told(command)} |" for name, command in commands()]
@@ -505,7 +422,7 @@ def _options(name: str, command: Any) -> list[str]:
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": commands_page,
     "reference/settings.md": settings_page,
-    "reference/inspection-api.md": inspection_page,
+    "reference/inspection-api.md": inspection_reference.page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
     "reference/http.md": http_page,
