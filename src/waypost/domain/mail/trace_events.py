@@ -4,11 +4,10 @@ The words of `kind`, and the names of the members, are those of the store and of
 `from_members` are the only translation between them and the types. The note of each field is what the reference says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
-from operator import attrgetter
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 
 from waypost.domain.mail.delivery import Event
 
@@ -244,7 +243,7 @@ def members(detail: TraceDetail) -> dict[str, str | int]:
     """What an event tells, by names. What is empty is left out, unless there must be a value."""
     if isinstance(detail, OtherEvent):
         return dict(detail.members)
-    return _members(detail)
+    return _WRITERS[type(detail)](detail)
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
@@ -291,24 +290,31 @@ def _type_and_note(annotation: Any) -> tuple[type, str]:
 
 _FORMS: Mapping[type[Any], tuple[Member, ...]] = {kind: _form(kind) for kind in (*KINDS.values(), Attempt)}
 
-_VALUES = {kind: attrgetter(*(member.field for member in form)) for kind, form in _FORMS.items()}
-_NAMES = {kind: tuple((member.name, member.default) for member in form) for kind, form in _FORMS.items()}
-"""What `_members` needs of the forms, ready to hand: it is asked some times for each message."""
 
-_WITH_ATTEMPT = {kind for kind, form in _FORMS.items() if any(member.type is Attempt for member in form)}
+def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
+    """A function that gives the members of an event of a kind.
+
+    It is compiled when the program starts, as `dataclasses` compiles `__init__`: each message has some events, and a
+    loop over their fields costs three times as much.
+    """
+    lines = ["def members(event):", "    told = {}"]
+    for member in form:
+        value = f"event.{member.field}"
+        if member.type is Attempt:
+            lines += [f"    if {value} is not None:", f"        told |= of_attempt({value})"]
+        else:
+            indent = "    " if member.default is MISSING else f"    if {value}:\n        "
+            lines.append(f"{indent}told[{member.name!r}] = {value}")
+    names: dict[str, Any] = {"of_attempt": _of_attempt}
+    exec("\n".join([*lines, "    return told"]), names)  # noqa: S102 - made of the names of the fields above alone
+    return cast("Callable[[Any], dict[str, str | int]]", names["members"])
 
 
-def _members(of: Any) -> dict[str, Any]:
-    kind = type(of)
-    named = zip(_NAMES[kind], _VALUES[kind](of), strict=True)
-    told = {name: value for (name, default), value in named if value != default}
-    if kind in _WITH_ATTEMPT and "attempt" in told:
-        told = {
-            name: value
-            for outer, inner in told.items()
-            for name, value in (_members(inner).items() if outer == "attempt" else [(outer, inner)])
-        }
-    return told
+def _of_attempt(attempt: Attempt) -> dict[str, str | int]:
+    return _WRITERS[Attempt](attempt)
+
+
+_WRITERS = {kind: _writer(form) for kind, form in _FORMS.items()}
 
 
 T = TypeVar("T")
