@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import typer
 
+from scripts import inspection_reference
 from tests.api import refusals
 from tests.differential import expected
 from waypost import cli
@@ -451,6 +452,7 @@ def _options(name: str, command: Any) -> list[str]:
 PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": commands_page,
     "reference/settings.md": settings_page,
+    "reference/inspection-api.md": inspection_reference.page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
     "reference/http.md": http_page,

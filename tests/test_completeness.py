@@ -24,7 +24,6 @@ from typer.main import get_command
 
 from tests.kit.stores import postgresql
 from waypost import cli
-from waypost.app.mail import trace
 from waypost.config import file as settings_file
 from waypost.config import tables
 from waypost.config.settings import ROWS, Settings
@@ -33,8 +32,8 @@ from waypost.config.tables import Delivery
 from waypost.config.types import Endpoint
 from waypost.delivery.queue.worker import Works
 from waypost.domain.dsn.notices import Bounces
-from waypost.domain.mail import routes
-from waypost.domain.mail.delivery import Event, Policy, Protocol
+from waypost.domain.mail import routes, trace_events
+from waypost.domain.mail.delivery import Policy, Protocol
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 from waypost.host import certificates
@@ -398,8 +397,7 @@ def test_each_path_of_the_inspection_api_is_on_its_page():
 
 def test_each_event_of_a_trace_is_on_the_page_of_the_inspection_api():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
-    kinds = {value for name, value in vars(trace).items() if name.isupper() and isinstance(value, str)} | set(Event)
-    missing = {str(kind) for kind in kinds if f"`{kind}`" not in page}
+    missing = {kind for kind in trace_events.KINDS if f"`{kind}`" not in page}
     assert not missing, f"the page does not have {missing}"
 
 

@@ -10,8 +10,10 @@ from waypost.app.directory import instances
 from waypost.domain.directory import addresses
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance, Tenant
+from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.transaction import SqliteTransaction
 
@@ -82,6 +84,11 @@ def a_delivery(name="x", message_id="m1", *, to="smtp://mail.example.net:25", **
         "destination": to,
     }
     return Delivery(**given | fields)
+
+
+def a_line(kind, at=NOW, **members):
+    """A line of a trace; as another version would have written it, where the members are not those of the kind."""
+    return TraceEvent(at, trace_events.from_members(kind, members))
 
 
 class NoSeal:

@@ -1,6 +1,7 @@
 """What all commands share for programs: exit codes, and the form of `--json`."""
 
 import json
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -47,6 +48,6 @@ JSON: dict[str, tuple[str, ...]] = {
 """The commands with `--json`, and the first members of their object; those of `env` are variables."""
 
 
-def print_json(found: dict[str, Any]) -> None:
+def print_json(found: Mapping[str, Any]) -> None:
     """Print a result for programs: one JSON object. Lists in it have names, and moments are in UTC with a Z."""
     typer.echo(json.dumps(found, indent=2))

@@ -1,57 +1,33 @@
 """The trace of a message, told in lines for people."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import assert_never
 
-_HEADS = {
-    "accepted": "accepted from {peer} ({helo}) by {protocol}, {size} octets",
-    "checked": "sender checked: SPF {spf}; DKIM {dkim}; DMARC {dmarc}",
-    "queued": "queued for {address}, by {destination}",
-    "delivered": "delivered to {address}",
-    "moved": "queued for {address}, by {destination} now",
-    "deferred": "attempt {attempt} for {address} did not succeed; the next one is at {until}",
-    "dead": "given up for {address} after attempt {attempt}: a dead letter",
-    "redriven": "tried again for {address}",
-    "delayed": "{address} still waits, and a warning is due",
-    "notified": "the {whom} was sent a notice about {address} ({what}): message {notice}",
-    "not notified": "nobody was sent a notice about {address} ({what})",
-    "late bounce": "came back for {address}: message {bounce}",
-    "spared": "no second copy for {address}",
-}
-"""What happened, in words, by the kind of the event. Details that are not in them follow on lines of their own."""
-
-_DETAILS = {
-    "because": "{because}",
-    "reply": "{peer} at {stage}: {reply}",
-    "trouble": "{trouble}",
-    "path": "its way: {path}",
-    "status": "status {status}",
-    "route": "the route is for {route}",
-    "inbox": "the inbox {inbox}",
-    "tls": "TLS: {tls}",
-    "fault": "A FAULT ON PURPOSE: {fault}",
-    "unchecked": "sender not checked: {unchecked}",
-    "routes": "routes as of {routes}",
-    "forged_authentication_results": "{forged_authentication_results} forged Authentication-Results fields",
-}
-"""Details on lines of their own, in this order; others follow."""
-
-_ORDER = {name: number for number, name in enumerate(_DETAILS)}
-
-_SAID_ELSEWHERE = {"peer", "stage", "attempt", "destination", "reason", "from", "address"}
-"""Details that are in the line of another one, or above the trace."""
+from waypost.app import inspection_schema as schema
+from waypost.domain.mail import trace_events
+from waypost.domain.mail.trace_events import (
+    AcceptedEvent,
+    Attempt,
+    CheckedEvent,
+    DeadEvent,
+    DeferredEvent,
+    DelayedEvent,
+    DeliveredEvent,
+    LateBounceEvent,
+    MovedEvent,
+    NotifiedEvent,
+    NotNotifiedEvent,
+    OtherEvent,
+    QueuedEvent,
+    RedrivenEvent,
+    SparedEvent,
+    TraceDetail,
+)
 
 _INDENT = " " * 6
 
 
-class _Details(dict[str, Any]):
-    """The details of an event. One of another version of the server may have fewer."""
-
-    def __missing__(self, name: str) -> str:
-        return "?"
-
-
-def message(found: dict[str, Any]) -> Iterator[str]:
+def message(found: schema.MessageWithTrace) -> Iterator[str]:
     """All of one message: what it is, where it went, and what happened when."""
     to = dict.fromkeys(delivery["to"] for delivery in found["deliveries"])
     yield f"Message {found['id']}, received {found['received_at']}"
@@ -66,34 +42,115 @@ def message(found: dict[str, Any]) -> Iterator[str]:
         yield from told(event)
 
 
-def told(event: dict[str, Any]) -> Iterator[str]:
+def told(event: schema.TraceLine) -> Iterator[str]:
     """One event: a line with its time, and its details under that."""
-    kind = event["event"]
-    details = _Details({name: value for name, value in event.items() if name not in {"at", "event"}})
-    head = _HEADS.get(kind, kind)
-    if kind == "delivered" and "attempt" in details:
-        head += " by {destination}, with attempt {attempt}"
-    yield f"  {event['at']}  {plain(head.format_map(details))}"
-    because = str(details.get("because", ""))
-    for name in sorted(details, key=lambda name: _ORDER.get(name, len(_ORDER))):
-        if name in _SAID_ELSEWHERE or f"{{{name}}}" in head:
-            continue
-        if name in {"reply", "trouble"} and str(details[name]) in because:
-            continue
-        form = _reply(details) if name == "reply" else _DETAILS.get(name, f"{name} {{{name}}}")
-        yield _INDENT + " ".join(plain(form.format_map(details)).split())
+    detail = detail_of(event)
+    yield f"  {event['at']}  {plain(_head(detail))}"
+    for line in _details(detail):
+        if line:
+            yield _INDENT + " ".join(plain(line).split())
 
 
-def _reply(details: dict[str, Any]) -> str:
-    """Who said something, and when."""
-    if "stage" not in details:
-        return "far end reported: {reply}"  # in a bounce, which came later
-    if str(details.get("destination", "")).startswith("maildir:"):
-        return "{peer}: {reply}"  # nobody is spoken with
-    return _DETAILS["reply"]
+def detail_of(event: schema.TraceLine) -> TraceDetail:
+    """What happened, of a line of a trace as the server tells it."""
+    members = {name: value for name, value in event.items() if name not in {"at", "event"}}
+    return trace_events.from_members(event["event"], members)
 
 
-def refusal(found: dict[str, Any]) -> Iterator[str]:
+def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each kind of event, and nothing else
+    """What happened, in words."""
+    match detail:
+        case AcceptedEvent():
+            return f"accepted from {detail.peer} ({detail.helo}) by {detail.protocol}, {detail.size} octets"
+        case CheckedEvent():
+            return f"sender checked: SPF {detail.spf}; DKIM {detail.dkim}; DMARC {detail.dmarc}"
+        case QueuedEvent():
+            return f"queued for {detail.address}, by {detail.destination}"
+        case DeliveredEvent():
+            by = f" by {detail.attempt.destination}, with attempt {detail.attempt.number}" if detail.attempt else ""
+            return f"delivered to {detail.address}{by}"
+        case MovedEvent():
+            return f"queued for {detail.address}, by {detail.destination} now"
+        case DeferredEvent():
+            number = detail.attempt.number
+            return f"attempt {number} for {detail.address} did not succeed; the next one is at {detail.until}"
+        case DeadEvent():
+            after = f" after attempt {detail.attempt.number}" if detail.attempt else ""
+            return f"given up for {detail.address}{after}: a dead letter"
+        case RedrivenEvent():
+            return f"tried again for {detail.address}"
+        case DelayedEvent():
+            return f"{detail.address} still waits, and a warning is due"
+        case NotifiedEvent():
+            return (
+                f"the {detail.whom} was sent a notice about {detail.address} ({detail.what}): message {detail.notice}"
+            )
+        case NotNotifiedEvent():
+            return f"nobody was sent a notice about {detail.address} ({detail.what})"
+        case LateBounceEvent():
+            return f"came back for {detail.address}: message {detail.bounce}"
+        case SparedEvent():
+            return f"no second copy for {detail.address}"
+        case OtherEvent():
+            return detail.kind
+        case _:
+            assert_never(detail)
+
+
+def _details(detail: TraceDetail) -> Iterator[str]:
+    """What else there is to tell, a line for each; empty where there is nothing."""
+    match detail:
+        case AcceptedEvent():
+            yield detail.tls and f"TLS: {detail.tls}"
+            yield detail.unchecked and f"sender not checked: {detail.unchecked}"
+            yield detail.routes and f"routes as of {detail.routes}"
+            if forged := detail.forged_authentication_results:
+                yield f"{forged} forged Authentication-Results fields"
+        case QueuedEvent():
+            yield detail.because
+            yield detail.route and f"the route is for {detail.route}"
+            yield detail.inbox and f"the inbox {detail.inbox}"
+        case DeliveredEvent() | DeferredEvent():
+            yield detail.because
+            yield from _answer(detail.attempt, detail.because)
+            yield from _circumstances(detail.attempt)
+        case DeadEvent():
+            yield detail.because
+            yield from _answer(detail.attempt, detail.because)
+            yield detail.path and f"its way: {detail.path}"
+            yield detail.status and f"status {detail.status}"
+            yield from _circumstances(detail.attempt)
+        case MovedEvent() | RedrivenEvent() | DelayedEvent() | NotNotifiedEvent() | SparedEvent():
+            yield detail.because
+        case LateBounceEvent():
+            yield detail.reply and f"far end reported: {detail.reply}"
+            yield detail.status and f"status {detail.status}"
+            yield detail.action and f"action {detail.action}"
+        case OtherEvent():
+            yield from (f"{name} {value}" for name, value in detail.members.items())
+        case CheckedEvent() | NotifiedEvent():
+            pass  # the head has it all
+        case _:
+            assert_never(detail)
+
+
+def _answer(attempt: Attempt | None, because: str) -> Iterator[str]:
+    """What came of an attempt, as far as `because` does not say it already."""
+    if attempt and attempt.reply and attempt.reply not in because:
+        in_a_maildir = attempt.destination.startswith("maildir:")  # no peer, so no stage
+        at = "" if in_a_maildir else f" at {attempt.stage}"
+        yield f"{attempt.peer}{at}: {attempt.reply}"
+    if attempt and attempt.trouble and attempt.trouble not in because:
+        yield attempt.trouble
+
+
+def _circumstances(attempt: Attempt | None) -> Iterator[str]:
+    if attempt:
+        yield attempt.tls and f"TLS: {attempt.tls}"
+        yield attempt.fault and f"A FAULT ON PURPOSE: {attempt.fault}"
+
+
+def refusal(found: schema.Refusal) -> Iterator[str]:
     """Mail that was refused."""
     yield f"Refused {found['at']}, for <{plain(found['to'])}>"
     yield f"  from       <{plain(found['from'])}>, by {plain(found['peer'])} ({plain(found['helo'])})"
@@ -108,7 +165,7 @@ def plain(text: object) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
-def _where(delivery: dict[str, Any]) -> str:
+def _where(delivery: schema.DeliveryOfMessage) -> str:
     """Where a delivery goes, if not to the inbox alone, and why it is there, if not addressed."""
     said = [
         f"through {delivery['via']}" if delivery["via"] else "",

@@ -18,6 +18,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
 import waypost
+from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
@@ -25,7 +26,7 @@ from waypost.app.mail import explain, trace
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
-from waypost.inspection import guard, requests, schema
+from waypost.inspection import answers, guard, requests
 from waypost.inspection.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
 from waypost.inspection.queue import QueuePages
 from waypost.observe import events
@@ -124,7 +125,7 @@ class _Pages:
 
     async def health(self, _: Request) -> Response:
         """This process answers. It says nothing of the store."""
-        return JSONResponse({"status": "ok", "version": waypost.__version__})
+        return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
         """Whether the store answers, so that calls and mail are worth sending here. No part of a caller's business."""
@@ -133,13 +134,13 @@ class _Pages:
                 await self._store.read(lambda tx: tx.has_instance_alias(""))
         except TimeoutError as error:
             raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
-        return JSONResponse({"status": "ready"})
+        return JSONResponse(schema.Ready(status="ready"))
 
     async def instance(self, request: Request, account: str) -> Response:
         """The account's oldest instance in a region, so that tools can be pointed at one."""
         tenant = Tenant(account, request.query_params.get("region", ""))
         oldest = await self._long_read(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
-        return JSONResponse({"id": oldest.id if oldest else None})
+        return JSONResponse(schema.OldestInstance(id=oldest.id if oldest else None))
 
     async def messages(self, request: Request, account: str) -> Response:
         """Deliveries of an address, or of all addresses of the account, newest first."""
@@ -148,14 +149,15 @@ class _Pages:
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
         page = partial(inbox, account=account, after=requests.after(query), limit=requests.limit(query))
         found = await self._long_read(account, page, "the deliveries", guard.FEWER)
-        return JSONResponse({"messages": [schema.delivery(delivery, message) for delivery, message in found]})
+        listed = [answers.delivery(delivery, message) for delivery, message in found]
+        return JSONResponse(schema.Messages(messages=listed))
 
     async def message(self, request: Request, account: str) -> Response:
         """One message with its deliveries and its trace."""
         message_id = request.path_params["id"]
         use_case = partial(trace.message_details, account=account, message_id=message_id)
         found = await self._long_read(account, use_case, "the trace of the message", guard.AGAIN)
-        return JSONResponse(schema.details(found))
+        return JSONResponse(answers.details(found))
 
     async def raw(self, request: Request, account: str) -> Response:
         """The exact bytes as delivered to an address, or as they would have been."""
@@ -197,10 +199,10 @@ class _Pages:
         instead = f"Name the id of one message. {guard.FEWER}"
         found = await self._long_read(account, use_case, "the traces", instead)
         return JSONResponse(
-            {
-                "messages": [schema.details(message) for message in found.messages],
-                "refusals": [schema.refusal(refusal) for refusal in found.refusals],
-            }
+            schema.Traced(
+                messages=[answers.details(message) for message in found.messages],
+                refusals=[answers.refusal(refusal) for refusal in found.refusals],
+            )
         )
 
     async def explained(self, request: Request, account: str) -> Response:
@@ -216,7 +218,7 @@ class _Pages:
         found = await self._long_read(account, use_case, "what decides about this mail", guard.AGAIN)
         if self._is_full():
             found = explain.without_room(found)
-        return JSONResponse(schema.explanation(found))
+        return JSONResponse(answers.explanation(found))
 
     async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
         """A copy, part by part: a slow reader holds one part in memory, and nothing of the store.

@@ -8,13 +8,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.queue import redrive
 from waypost.app.steps import Step, run_steps
 from waypost.domain import errors, moments
 from waypost.domain.mail import routes
-from waypost.inspection import guard, requests, schema
+from waypost.inspection import answers, guard, requests
 
 COUNTED_UP_TO = 10_000
 """Deliveries that are counted for one destination."""
@@ -49,7 +50,7 @@ class QueuePages:
         destination, after = requests.text(query, "destination"), requests.after(query) or ""
         limit = requests.limit(query)
 
-        def page(tx: ports.ReadTx) -> dict[str, object]:
+        def page(tx: ports.ReadTx) -> schema.Queue:
             meant = _meant(tx, account, destination) if destination else [None]
             lines = [line for one in meant for line in tx.queue(account, destination=one, after=after, limit=limit)]
             lines = sorted(lines, key=_place)[:limit] if len(meant) > 1 else lines
@@ -58,7 +59,7 @@ class QueuePages:
             return {
                 "deliveries": [_queue_line(tx, account, line) for line in lines],
                 "destinations": [
-                    schema.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
+                    answers.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
                     for one in leads_to
                 ],
             }
@@ -80,12 +81,12 @@ class QueuePages:
             limit=requests.limit(query),
         )
 
-        def page(tx: ports.ReadTx) -> list[dict[str, object]]:
-            return [schema.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
+        def page(tx: ports.ReadTx) -> list[schema.DeadLetter]:
+            return [answers.dead_letter(letter) for letter in use_case(tx)]
 
         instead = f"Say since when, or name an address. {guard.FEWER}"
         found = await guard.long_read(self._store, page, account=account, what="the dead letters", instead=instead)
-        return JSONResponse({"dead_letters": found})
+        return JSONResponse(schema.DeadLetters(dead_letters=found))
 
     async def redrive(self, request: Request, account: str) -> Response:
         """Have dead letters tried again, in many small transactions."""
@@ -103,7 +104,7 @@ class QueuePages:
 
         count = sum([done async for done in run_steps(self._store.write, step)])
         self._wake()
-        return JSONResponse({"redriven": count})
+        return JSONResponse(schema.Redriven(redriven=count))
 
     async def replay(self, request: Request, account: str) -> Response:
         """Forward again what an alias has kept since a moment, in many small transactions."""
@@ -118,11 +119,11 @@ class QueuePages:
 
         count = sum([done async for done in run_steps(self._store.write, step)])
         self._wake()
-        return JSONResponse({"forwarded": count})
+        return JSONResponse(schema.Replayed(forwarded=count))
 
     async def clock(self, _: Request, __: str) -> Response:
         """The time by which mail goes."""
-        return JSONResponse({"now": moments.iso8601(self._clock()), "is_virtual": self._advance is not None})
+        return JSONResponse(schema.Clock(now=moments.iso8601(self._clock()), is_virtual=self._advance is not None))
 
     async def advance(self, request: Request, account: str) -> Response:
         """Move a virtual clock on. The answer comes when all that became due on the way has been attempted.
@@ -138,7 +139,7 @@ class QueuePages:
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:
             raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
-        return JSONResponse({"now": moments.iso8601(await self._advance(by))})
+        return JSONResponse(schema.Advanced(now=moments.iso8601(await self._advance(by))))
 
 
 def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
@@ -154,6 +155,6 @@ def _place(line: ports.QueueLine) -> tuple[str, str]:
     return line.delivery.message_id, line.delivery.email_address_id
 
 
-def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> dict[str, object]:
+def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> schema.QueueLine:
     """A delivery that waits, what it says of its message, and why it still waits."""
-    return schema.queue_line(line, tx.message(account, line.delivery.message_id))
+    return answers.queue_line(line, tx.message(account, line.delivery.message_id))

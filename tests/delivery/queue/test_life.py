@@ -31,14 +31,12 @@ def test_five_days_of_retries_pass_without_waiting(tmp_path):
     schedule = itertools.chain(policy.retry_schedule, itertools.repeat(policy.retry_schedule[-1]))
     for pause, wanted in zip(pauses, schedule, strict=False):
         assert wanted <= pause <= wanted * (1 + policy.jitter) + timedelta(seconds=1)
-    assert [event.detail["attempt"] for event in deferred] == list(range(1, len(deferred) + 1))
+    assert [event.detail.attempt.number for event in deferred] == list(range(1, len(deferred) + 1))
     kinds = [event.kind for event in trace if event.kind != "deferred"]
     assert kinds == ["accepted", "queued", "delayed", "notified", "dead", "notified"]
     dead = next(event for event in trace if event.kind == "dead")
     assert timedelta(days=5) <= dead.at - accepted_at < timedelta(days=5, seconds=1)
-    assert dead.detail["because"].startswith(
-        "Not delivered in 5 days. The last time: smtp://peer.example:25 at connect"
-    )
+    assert dead.detail.because.startswith("Not delivered in 5 days. The last time: smtp://peer.example:25 at connect")
     assert delivery.status is Status.DEAD
     assert [notice.return_path for notice in notices] == ["", ""]
 
@@ -52,5 +50,5 @@ def test_who_comes_back_on_the_third_day_gets_the_mail(tmp_path):
 
     trace, delivery = asyncio.run(live())
     assert trace[-1].kind == "delivered"
-    assert trace[-1].detail["attempt"] == 16
+    assert trace[-1].detail.attempt.number == 16
     assert delivery.status is Status.DELIVERED

@@ -78,8 +78,8 @@ def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_nam
             assert {group["Diagnostic-Code"] for group in groups} == {"smtp; 550 5.1.1 no such"}
             trace = await house.trace(message_id)
             lines = [event.detail for event in trace if event.kind == "notified"]
-            assert sorted(line["address"] for line in lines) == [f"{x}@example.com" for x in "abc"]
-            assert len({line["notice"] for line in lines}) == 1
+            assert sorted(line.address for line in lines) == [f"{x}@example.com" for x in "abc"]
+            assert len({line.notice for line in lines}) == 1
 
     run(scenario())
 
@@ -247,7 +247,7 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
             message_id = await house.send(*names, octets=octets)
             await house.rest()
             await house.rest()  # what the last attempt owes may be written by the second
-            paths = [one.detail["path"] for one in await house.trace(message_id) if one.kind == "dead"]
+            paths = [one.detail.path for one in await house.trace(message_id) if one.kind == "dead"]
             written = [len(notice) for name in names for notice in await told(house, name)]
             assert len(paths) == len(written) == len(names)
             assert max(map(len, paths)) < 1_200
@@ -310,8 +310,8 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
             assert b"text/rfc822-headers" in octets
             assert b"Hello." not in octets
             (line,) = [event for event in await house.trace(message_id) if event.kind == "not notified"]
-            assert line.detail["address"] == "b@example.com"
-            assert "confirm_outside" in line.detail["because"]
+            assert line.detail.address == "b@example.com"
+            assert "confirm_outside" in line.detail.because
 
     run(scenario())
 
@@ -468,8 +468,8 @@ def test_a_notice_that_cannot_be_made_is_told_of_in_the_trace_and_stops_no_other
             await house.rest()
             assert len(await told(house)) == 1
             last = (await house.trace(first))[-1]
-            assert (last.kind, last.detail["address"]) == ("not notified", "a@example.com")
-            assert "on our side" in last.detail["because"]
+            assert (last.kind, last.detail.address) == ("not notified", "a@example.com")
+            assert "on our side" in last.detail.because
             failed = [event for event in house.emitted if isinstance(event, events.Failed)]
             assert [str(event.cause) for event in failed] == ["a mistake of ours"]
             house.emitted.clear()
@@ -533,6 +533,6 @@ def test_nobody_is_told_by_default_whose_address_nothing_proves(tmp_path):
             message_id = await house.send("a", sender=ME, is_trusted=False)
             await house.rest()
             assert await told(house) == []
-            assert "nothing proves" in (await house.trace(message_id))[-1].detail["because"]
+            assert "nothing proves" in (await house.trace(message_id))[-1].detail.because
 
     run(scenario())

@@ -195,7 +195,7 @@ def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_att
             await next_one.start()
             await next_one.rest()
             await next_one.stop()
-            assert (await house.trace(message_id))[-1].detail["attempt"] == 1
+            assert (await house.trace(message_id))[-1].detail.attempt.number == 1
 
     run(scenario())
 
@@ -287,9 +287,9 @@ def test_a_dead_letter_is_redriven_whole(tmp_path):
             (found,) = await house.store.long_read(
                 lambda tx: redrive.dead_letters(tx, "000000000000"), what="the data of a test"
             )
-            assert found[0].message_id == message_id
+            assert found.message.id == message_id
             step = await house.store.write(
-                lambda tx: redrive.redrive(tx, "000000000000", ids=[found[0].id], now=house.clock())
+                lambda tx: redrive.redrive(tx, "000000000000", ids=[found.delivery.id], now=house.clock())
             )
             assert step == Step(1, None)
             await house.rest()

@@ -394,7 +394,7 @@ def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_not
             assert len(house.transport.parcels) == 1
             told = await house.trace(message_id)
             assert [event.kind for event in told] == ["accepted", "queued", "dead", "not notified"]
-            assert "our side" not in told[-1].detail["because"]
+            assert "our side" not in told[-1].detail.because
 
     run(scenario())
 

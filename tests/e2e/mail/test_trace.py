@@ -8,10 +8,8 @@ from botocore.config import Config
 
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.failing_deliveries import Commands, late_house
-from waypost.app.mail import trace
 from waypost.cli import timeline
 from waypost.cli.commands import probe
-from waypost.domain.mail.delivery import Event
 
 HELLO = b"Message-ID: <%s>\r\nSubject: hello\r\n\r\nHello.\r\n"
 SIGNED = b"From: Ann <ann@client.example>\r\nDKIM-Signature: v=1; d=client.example; s=x; b=y\r\n\r\nHello.\r\n"
@@ -157,26 +155,41 @@ def test_what_nobody_knows_of_is_said(commands):
 
 def test_what_strangers_wrote_does_no_harm_to_a_terminal():
     evil = "\x1b]0;\x07\u202e\n"
-    event = {"at": "2026", "event": "late bounce", "address": evil, "bounce": evil, "reply": evil, "anything": evil}
+    event = {"at": "2026", "event": "late bounce", "address": evil, "bounce": evil, "reply": evil}
     refused = {"at": "2026", "from": evil, "to": evil, "peer": evil, "helo": evil, "stage": "rcpt", "reply": evil}
-    for line in (*timeline.told(event), *timeline.refusal(refused | {"path": evil})):
+    for line in (
+        *timeline.told(event),
+        *timeline.told(event | {"event": evil, "anything": evil}),
+        *timeline.refusal(refused | {"path": evil}),
+    ):
         assert line.isprintable()
 
 
 def test_who_said_what_is_told_as_far_as_it_is_known():
-    def said(**details):
-        return list(timeline.told({"at": "2026", "event": "late bounce", "address": "a", "bounce": "b"} | details))[1]
+    def said(event, **details):
+        return list(timeline.told({"at": "2026", "event": event, "address": "a"} | details))[1:]
 
-    assert said(reply="552 full") == "      far end reported: 552 full"
-    assert said(reply="552 full", peer="mx", stage="end") == "      mx at end: 552 full"
-    assert said(reply=" full", peer="mx", stage="connect") == "      mx at connect: full"
-    in_a_maildir = {"destination": "maildir:/mail", "peer": "/mail", "stage": "stored"}
-    assert said(reply="It was there already.", **in_a_maildir) == "      /mail: It was there already."
+    assert said("late bounce", bounce="b", reply="552 full") == ["      far end reported: 552 full"]
+    attempt = {"attempt": 1, "destination": "smtp://mx.example:25", "peer": "mx"}
+    assert said("delivered", **attempt, stage="end", reply="552 full") == ["      mx at end: 552 full"]
+    assert said("delivered", **attempt, stage="connect", reply=" full") == ["      mx at connect: full"]
+    in_a_maildir = {"attempt": 1, "destination": "maildir:/mail", "peer": "/mail", "stage": "stored"}
+    there = {"reply": "It was there already."}
+    assert said("delivered", **in_a_maildir, **there) == ["      /mail: It was there already."]
+    troubled = {**attempt, "trouble": "timeout", "tls": "TLSv1.3", "fault": "timeout (injected)"}
+    assert said("dead", **troubled, because="It took long.", path="a → b", status="5.4.6") == [
+        "      It took long.",
+        "      timeout",
+        "      its way: a → b",
+        "      status 5.4.6",
+        "      TLS: TLSv1.3",
+        "      A FAULT ON PURPOSE: timeout (injected)",
+    ]
 
 
-def test_everything_that_can_be_in_a_trace_has_its_words():
-    kinds = {value for name, value in vars(trace).items() if name.isupper() and isinstance(value, str)} | set(Event)
-    assert set(timeline._HEADS) == kinds
+def test_what_another_version_of_the_server_tells_is_told_as_it_is():
+    event = {"at": "2026", "event": "teleported", "address": "a@b.example", "to": "the moon"}
+    assert list(timeline.told(event)) == ["  2026  teleported", "      address a@b.example", "      to the moon"]
 
 
 # The explanation.

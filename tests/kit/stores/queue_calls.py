@@ -2,8 +2,7 @@
 
 from datetime import timedelta
 
-from tests.kit.values import NOW, TENANT, a_delivery, a_message
-from waypost.app.ports import TraceEvent
+from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
 
 HERE, THERE = "smtp://here.example:25", "smtp://there.example:25"
 LEASE = timedelta(minutes=15)
@@ -28,7 +27,7 @@ def queue_up(store, *message_ids, names=("x",), to=HERE, at=NOW, warn_at=None, *
 def add(store, *deliveries, warn_at=None, **of_message):
     """A message with these deliveries; returns them."""
     message = a_message(deliveries[0].message_id, **of_message)
-    trace = [TraceEvent(message.received_at, "accepted", {})]
+    trace = [a_line("accepted", message.received_at)]
     store.write(lambda tx: tx.add_message(message, RAW, deliveries, trace, warn_at=warn_at))
     return deliveries
 

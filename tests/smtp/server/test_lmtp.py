@@ -59,7 +59,7 @@ async def test_mail_for_an_alias_arrives_at_its_primary_too_and_is_answered_once
         assert ACCEPTED.fullmatch(answer)
         assert deliveries(store) == [[("help@example.com", "direct"), ("support@example.com", "forwarded")]]
         (accepted,) = store._tx.trace(ACCEPTED.fullmatch(answer)["id"])[:1]
-        assert accepted.detail["protocol"] == "LMTP"
+        assert accepted.detail.protocol == "LMTP"
 
 
 @on_both_loops

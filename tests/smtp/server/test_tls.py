@@ -976,7 +976,7 @@ def ids(store) -> list[str]:
 def traced(store) -> dict:
     """Protocol and TLS of the last message, as the trace has them."""
     accepted = store._tx.trace(ids(store)[-1])[0].detail
-    return {name: accepted[name] for name in ("protocol", "tls")}
+    return {"protocol": accepted.protocol, "tls": accepted.tls}
 
 
 def received(store) -> str:

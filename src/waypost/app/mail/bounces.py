@@ -5,12 +5,12 @@ its sender is told, as if the delivery had failed here.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.mail import notify, trace
+from waypost.app.mail import notify
 from waypost.app.mail.deliveries import tell
 from waypost.domain.directory.addresses import Address
 from waypost.domain.dsn import reports
@@ -18,6 +18,7 @@ from waypost.domain.dsn.notices import Action, Fate
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.trace_events import LateBounceEvent, NotNotifiedEvent
 from waypost.domain.mailauth import srs
 
 
@@ -60,7 +61,7 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
         for delivery in tx.all_deliveries_of(message.id):
             key_of = deployment.srs_key_for(delivery.email_address_id)
             if srs.reverse(local, now=now, key_of=key_of):
-                has_room = len(_bounces_of(tx, delivery)) < BOUNCES_TAKEN
+                has_room = tx.count_bounces(delivery) < BOUNCES_TAKEN
                 return Original(message, delivery, address) if has_room else None
     return None
 
@@ -70,10 +71,6 @@ _FEW = 4
 
 BOUNCES_TAKEN = 20
 """Bounces that are taken for one delivery. Whoever has seen its rewritten sender could send any number."""
-
-
-def _bounces_of(tx: ports.ReadTx, delivery: Delivery) -> list[ports.TraceEvent]:
-    return tx.events_about(delivery.message_id, trace.LATE_BOUNCE, delivery.address.text, limit=BOUNCES_TAKEN)
 
 
 def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
@@ -99,22 +96,32 @@ def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *,
     if not originals:
         return
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
-    for original in originals:
-        _attach(tx, original, bounce.id, report, now=now)
+    says_failed = report is not None and report.action == "failed"
+    # First all deliveries, in one order, and then the traces: so two bounces at once do not wait for each other.
+    in_order = sorted(originals, key=lambda original: original.delivery.id)
+    failures = [tx.add_bounce(original.delivery, says_failed=says_failed) for original in in_order]
+    for original, count in zip(in_order, failures, strict=True):
+        _attach(tx, original, bounce.id, report, is_first=count == 1, now=now)
 
 
 def _attach(
-    tx: ports.WriteTx, original: Original, bounce_id: str, report: reports.Report | None, *, now: datetime
+    tx: ports.WriteTx,
+    original: Original,
+    bounce_id: str,
+    report: reports.Report | None,
+    *,
+    is_first: bool,
+    now: datetime,
 ) -> None:
     delivery = original.delivery
-    told: dict[str, str | int] = {"bounce": bounce_id}
+    address = delivery.address.text
+    came_back = LateBounceEvent(address=address, bounce=bounce_id)
     if report:
-        said = {"action": report.action, "status": report.status, "reply": report.diagnostic}
-        told |= {name: value for name, value in said.items() if value}
-    is_first = not any(event.detail.get("action") == "failed" for event in _bounces_of(tx, delivery))
-    tell(tx, delivery, trace.LATE_BOUNCE, told, now=now)
+        came_back = replace(came_back, action=report.action, status=report.status, reply=report.diagnostic)
+    tell(tx, delivery, came_back, now=now)
     why_not = _why_not_told(report, is_first=is_first)
     if report is None or why_not:
-        tell(tx, delivery, trace.NOT_NOTIFIED, {"what": Action.FAILED.value, "because": why_not}, now=now)
+        not_notified = NotNotifiedEvent(address=address, what=Action.FAILED.value, because=why_not)
+        tell(tx, delivery, not_notified, now=now)
         return
     notify.owe(tx, delivery, Fate(action=Action.FAILED, status=report.status or "5.0.0"), now=now)

@@ -1,35 +1,46 @@
 """Changes of a delivery: its status and the line in the trace of its message are written together."""
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from waypost.app import ports
+from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail.delivery import Delivery, Event, after
+from waypost.domain.mail.trace_events import DeadEvent, DeliveryChange, TraceDetail, TraceEvent
 
 
 def happened(
     tx: ports.WriteTx,
     delivery: Delivery,
-    event: Event,
-    details: Mapping[str, str | int],
+    change: DeliveryChange,
     *,
     now: datetime,
     kept: bool | None = None,
     destination: str | None = None,
 ) -> None:
-    """Record an event of a delivery in its row and in the trace.
+    """Record what happened to a delivery in its row, which lists and rules read, and in the trace, which people read.
 
     `kept` and `destination` are its new values; None leaves them as they are.
     """
     tx.update_delivery(
         delivery,
-        status=after(delivery.status, event),
+        status=after(delivery.status, Event(change.kind)),
         kept=delivery.kept if kept is None else kept,
         destination=delivery.destination if destination is None else destination,
     )
-    tell(tx, delivery, event, details, now=now)
+    if isinstance(change, DeadEvent):
+        tx.put_given_up(delivery, at=now, because=reason_kept(change.because))
+    tell(tx, delivery, change, now=now)
 
 
-def tell(tx: ports.WriteTx, delivery: Delivery, kind: str, details: Mapping[str, str | int], *, now: datetime) -> None:
+REASON_LIMIT = 1_000
+"""Characters of the reason for a failed attempt that are kept beside the trace."""
+
+
+def reason_kept(because: str) -> str:
+    """A reason in one line, as a row of a delivery keeps it. It goes through UTF-8, which has no half characters."""
+    return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
+
+
+def tell(tx: ports.WriteTx, delivery: Delivery, detail: TraceDetail, *, now: datetime) -> None:
     """Add a line about a delivery to the trace of its message."""
-    tx.add_events(delivery.message_id, [ports.TraceEvent(now, kind, {"address": delivery.address.text, **details})])
+    tx.add_events(delivery.message_id, [TraceEvent(now, detail)])

@@ -6,7 +6,7 @@ neither the client whose message it is nor anybody else waits for it. A notice i
 a trace, and a delivery, which waits in the queue if it goes to somebody who is not ours.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from waypost.app import ports
@@ -24,7 +24,6 @@ from waypost.domain.mail import messages, routes
 from waypost.domain.mail.delivery import (
     AttemptResult,
     Delivery,
-    Event,
     Notify,
     Protocol,
     Reason,
@@ -33,6 +32,14 @@ from waypost.domain.mail.delivery import (
     Trouble,
 )
 from waypost.domain.mail.messages import Envelope, Message
+from waypost.domain.mail.trace_events import (
+    DeliveredEvent,
+    NotifiedEvent,
+    NotNotifiedEvent,
+    QueuedEvent,
+    TraceDetail,
+    TraceEvent,
+)
 
 NewId = Callable[[], str]
 """Gives an id to a message that we write."""
@@ -213,8 +220,8 @@ def _tell_owner(
         trace_header=b"",
     )
     _add(tx, told, octets, kept, about=message.id, what="a mail loop", now=now)
-    detail: dict[str, str | int] = {"what": "a mail loop", "whom": "owner", "notice": notice_id}
-    tell(tx, delivery, trace.NOTIFIED, detail, now=now)
+    told_owner = NotifiedEvent(address=delivery.address.text, what="a mail loop", whom="owner", notice=notice_id)
+    tell(tx, delivery, told_owner, now=now)
 
 
 def _tell_sender(
@@ -294,8 +301,9 @@ def _tell_sender(
     )
     written = _message(notice_id, envelope.sender, octets, deployment, now)
     _add(tx, written, octets, goes_to, about=message.id, what=action.value, now=now)
-    detail: dict[str, str | int] = {"what": action.value, "whom": "sender", "notice": notice_id}
-    _tell_each(tx, told, trace.NOTIFIED, detail, now)
+    for delivery in _deliveries_of(told):
+        notified = NotifiedEvent(address=delivery.address.text, what=action.value, whom="sender", notice=notice_id)
+        tell(tx, delivery, notified, now=now)
 
 
 def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
@@ -334,15 +342,14 @@ def is_outside(tx: ports.ReadTx, deployment: Deployment, envelope: Envelope) -> 
 
 
 def _not_told(tx: ports.WriteTx, owing: ports.Owing, about: Sequence[_About], because: str, now: datetime) -> None:
-    _tell_each(tx, about, trace.NOT_NOTIFIED, {"what": owing.action, "because": because}, now)
+    for delivery in _deliveries_of(about):
+        not_notified = NotNotifiedEvent(address=delivery.address.text, what=owing.action, because=because)
+        tell(tx, delivery, not_notified, now=now)
 
 
-def _tell_each(
-    tx: ports.WriteTx, about: Sequence[_About], kind: str, detail: Mapping[str, str | int], now: datetime
-) -> None:
-    """Tell each delivery's trace, once."""
-    for delivery in {delivery.id: delivery for _, delivery in about}.values():
-        tell(tx, delivery, kind, detail, now=now)
+def _deliveries_of(about: Sequence[_About]) -> Iterable[Delivery]:
+    """Each delivery once, so that its trace has one line."""
+    return {delivery.id: delivery for _, delivery in about}.values()
 
 
 def _message(notice_id: str, to: str, octets: bytes, deployment: Deployment, now: datetime) -> Message:
@@ -369,11 +376,10 @@ def _message(notice_id: str, to: str, octets: bytes, deployment: Deployment, now
 def _add(
     tx: ports.WriteTx, told: Message, octets: bytes, delivery: Delivery, *, about: str, what: str, now: datetime
 ) -> None:
-    kind = Event.DELIVERED if delivery.kept else Event.QUEUED
-    detail: dict[str, str | int] = {
-        "address": delivery.address.text,
-        "because": f"a notice about message {about}: {what}",
-    }
-    if delivery.destination:
-        detail["destination"] = delivery.destination
-    tx.add_message(told, octets, [delivery], [ports.TraceEvent(now, kind, detail)])
+    address, because = delivery.address.text, f"a notice about message {about}: {what}"
+    detail: TraceDetail
+    if delivery.kept:
+        detail = DeliveredEvent(address=address, because=because)
+    else:
+        detail = QueuedEvent(address=address, because=because, destination=delivery.destination)
+    tx.add_message(told, octets, [delivery], [TraceEvent(now, detail)])

@@ -10,27 +10,21 @@ from waypost.domain import errors, moments
 from waypost.domain.directory import addresses
 from waypost.domain.dsn import reports
 from waypost.domain.mail import messages, routing
-from waypost.domain.mail.delivery import Delivery, Event, Reason
+from waypost.domain.mail.delivery import Delivery, Reason
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.routes import destination as destination_of
+from waypost.domain.mail.trace_events import (
+    AcceptedEvent,
+    CheckedEvent,
+    DeliveredEvent,
+    QueuedEvent,
+    SparedEvent,
+    TraceDetail,
+    TraceEvent,
+    address_of,
+)
 from waypost.domain.mailauth.enforcement import SWITCHED_OFF, Findings, Unchecked
 from waypost.domain.mailauth.verdicts import Verdicts, in_words, trusted_results
-
-# Besides these, a trace has what happens to deliveries: `domain.delivery.Event`.
-ACCEPTED = "accepted"
-"""We answered 250 and the mail is ours."""
-CHECKED = "checked"
-"""SPF, DKIM and DMARC were asked whether the message comes from whom it says."""
-DELAYED = "delayed"
-"""It is late, and the sender was to be told."""
-NOTIFIED = "notified"
-"""The sender, or the owner of the email address, was sent a notice."""
-NOT_NOTIFIED = "not notified"
-"""There was a reason not to send one."""
-LATE_BOUNCE = "late bounce"
-"""Who had taken the message has sent it back."""
-SPARED = "spared"
-"""A copy that would have been the second for one email address was not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +33,7 @@ class MessageDetails:
 
     message: Message
     deliveries: list[Delivery]
-    events: list[ports.TraceEvent]
+    events: list[TraceEvent]
     authentication_results: tuple[str, ...]
     """What others have found out about its sender, as it says; not those that bear our name, which are forged."""
 
@@ -61,43 +55,42 @@ def of_acceptance(
     routes: str = "",
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
-) -> list[ports.TraceEvent]:
+) -> list[TraceEvent]:
     """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
     envelope = message.envelope
-    accepted: dict[str, str | int] = {
-        "from": envelope.sender,
-        "peer": envelope.peer,
-        "helo": envelope.helo,
-        "protocol": envelope.protocol,
-        "size": message.size,
-    }
-    if envelope.tls:
-        accepted["tls"] = envelope.tls
-    if routes:
-        accepted["routes"] = routes
-    if forged:
-        accepted["forged_authentication_results"] = forged
-    if isinstance(found, Unchecked) and found != SWITCHED_OFF:
-        accepted["unchecked"] = str(found)
-    events = [ports.TraceEvent(message.received_at, ACCEPTED, accepted)]
+    details: list[TraceDetail] = [
+        AcceptedEvent(
+            sender=envelope.sender,
+            peer=envelope.peer,
+            helo=envelope.helo,
+            protocol=envelope.protocol,
+            size=message.size,
+            tls=envelope.tls,
+            routes=routes,
+            forged_authentication_results=forged,
+            unchecked=str(found) if isinstance(found, Unchecked) and found != SWITCHED_OFF else "",
+        )
+    ]
     if isinstance(found, Verdicts):
-        events.append(ports.TraceEvent(message.received_at, CHECKED, in_words(found)))
-    for destination in plan.destinations:
-        detail: dict[str, str | int] = {
-            "address": destination.email_address.address.text,
-            "reason": destination.reason.value,
-            "because": because(destination),
-        }
-        route, is_inbox = destination.route, destination.route.is_inbox
-        if not is_inbox:
-            detail |= {"destination": destination_of(route, destination.email_address.address), "route": route.match}
-            detail |= {"inbox": "keeps a copy"} if route.keep else {}
-        kind = Event.DELIVERED if is_inbox else Event.QUEUED
-        events.append(ports.TraceEvent(message.received_at, kind, detail))
-    for spared in plan.spared:
-        detail = {"address": spared.email_address.address.text, "because": spared.why}
-        events.append(ports.TraceEvent(message.received_at, SPARED, detail))
-    return events
+        details.append(CheckedEvent(**in_words(found)))
+    details += [_beginning(destination) for destination in plan.destinations]
+    details += [SparedEvent(address=one.email_address.address.text, because=one.why) for one in plan.spared]
+    return [TraceEvent(message.received_at, detail) for detail in details]
+
+
+def _beginning(destination: routing.Destination) -> DeliveredEvent | QueuedEvent:
+    """What is told first of a delivery."""
+    address, route = destination.email_address.address, destination.route
+    if route.is_inbox:
+        return DeliveredEvent(address=address.text, reason=destination.reason.value, because=because(destination))
+    return QueuedEvent(
+        address=address.text,
+        reason=destination.reason.value,
+        because=because(destination),
+        destination=destination_of(route, address),
+        route=route.match,
+        inbox="keeps a copy" if route.keep else "",
+    )
 
 
 def inbox(
@@ -128,7 +121,7 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
         raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
-    events = [event for event in tx.trace(message_id) if event.detail.get("address", "") in {"", *theirs}]
+    events = [event for event in tx.trace(message_id) if address_of(event.detail) in {"", *theirs}]
     beginning = tx.octets(message_id, start=0, limit=messages.HEADER_LIMIT)
     believed = trusted_results(beginning[: messages.end_of_header(beginning)], message.authserv_id)
     return MessageDetails(message, deliveries, events, believed)

@@ -9,10 +9,9 @@ Each file has one subject: what can be read of it (`ReadX`) and how it is change
 
 from waypost.app.ports.calls import CallKey, RememberedCall
 from waypost.app.ports.directory import Description, Owners, SearchPage
-from waypost.app.ports.messages import TraceEvent
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
-from waypost.app.ports.queue import Claimed, Held, QueueLine, Waiting
+from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
 from waypost.app.ports.refusals import Refusal
 from waypost.app.ports.store import ReadTx, Store, StoreUnavailable, TookTooLong, WriteTx
 
@@ -22,6 +21,7 @@ __all__ = [
     "CallKey",
     "Claimed",
     "Clock",
+    "DeadLetter",
     "Description",
     "Held",
     "Owed",
@@ -35,7 +35,6 @@ __all__ = [
     "Store",
     "StoreUnavailable",
     "TookTooLong",
-    "TraceEvent",
     "Waiting",
     "WriteTx",
 ]

@@ -1,21 +1,12 @@
 """Messages, their octets, their deliveries and their traces."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
-
-
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """One line of a message's trace: when, what happened (a word from `app.trace`), and the details."""
-
-    at: datetime
-    kind: str
-    detail: Mapping[str, str | int]
+from waypost.domain.mail.trace_events import TraceEvent
 
 
 class ReadMessages(Protocol):
@@ -78,8 +69,8 @@ class ReadMessages(Protocol):
         """What happened to a message, in order, whoever it concerns."""
         ...
 
-    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[TraceEvent]:
-        """What happened of one kind for one address, the first `limit` times, in order."""
+    def count_bounces(self, delivery: Delivery) -> int:
+        """How many bounces were taken for a delivery."""
         ...
 
 
@@ -127,6 +118,14 @@ class WriteMessages(Protocol):
 
     def add_delivery(self, delivery: Delivery) -> None:
         """One more delivery of a message that exists; what is `queued` is put into the queue by `enqueue`."""
+        ...
+
+    def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
+        """Count a bounce that was taken for a delivery. Returns how many by now say that the message failed."""
+        ...
+
+    def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
+        """When and why a delivery was given up, for `dead_letters`."""
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:

@@ -48,6 +48,18 @@ class QueueLine:
     """Why the last attempt failed; empty if there was none."""
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery that was given up, with its message."""
+
+    delivery: Delivery
+    message: Message
+    given_up_at: datetime | None
+    """None where it is not known: a server of an older version gave it up beside a newer one."""
+    because: str
+    """Why; empty where it is not known."""
+
+
 class ReadQueue(Protocol):
     """What waits and what was given up, as it is read."""
 
@@ -69,7 +81,7 @@ class ReadQueue(Protocol):
 
     def dead_letters(
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
-    ) -> list[tuple[Delivery, Message]]:
+    ) -> list[DeadLetter]:
         """Deliveries of an account that were given up, in the order of their ids, those behind `after`.
 
         `since`: only of messages received from this moment on.

@@ -10,15 +10,13 @@ from datetime import datetime, timedelta
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import notify, trace
-from waypost.app.mail.deliveries import happened, tell
+from waypost.app.mail.deliveries import happened, reason_kept, tell
 from waypost.domain.dsn.notices import Action, Fate
-from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail import routes
 from waypost.domain.mail.delivery import (
     AttemptResult,
     Decision,
     Delivery,
-    Event,
     Protocol,
     Reason,
     Then,
@@ -28,8 +26,14 @@ from waypost.domain.mail.delivery import (
 )
 from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import Route
-
-Details = dict[str, str | int]
+from waypost.domain.mail.trace_events import (
+    Attempt,
+    DeadEvent,
+    DeferredEvent,
+    DelayedEvent,
+    DeliveredEvent,
+    MovedEvent,
+)
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """How much the clocks of two servers may differ before one of them shortens the leases of the other."""
@@ -96,8 +100,10 @@ def claim(
         elif route.is_inbox:
             _keep(tx, claimed, now)
         elif tx.move(claimed, destination=leads_to, due_at=now):
-            details: Details = {"destination": leads_to, "because": "the routes have changed"}
-            happened(tx, claimed.delivery, Event.MOVED, details, now=now, destination=leads_to)
+            moved = MovedEvent(
+                address=claimed.delivery.address.text, destination=leads_to, because="the routes have changed"
+            )
+            happened(tx, claimed.delivery, moved, now=now, destination=leads_to)
     return Taken(ready, len(found) - len(ready))
 
 
@@ -130,17 +136,25 @@ def record(
     If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
-    details = _details(claimed, result)
-    is_ours = _deferred(tx, claimed, decision.at, decision) if decision.at else tx.finish(claimed)
+    attempt = _attempt(claimed, result)
+    if decision.at:
+        is_ours = tx.defer(claimed, due_at=decision.at, because=reason_kept(decision.because))
+    else:
+        is_ours = tx.finish(claimed)
     if not is_ours:
         return Outcome(decision, is_recorded=False)
     if decision.at:
-        until: Details = {"until": trace.moment(decision.at), "because": decision.because}
-        tell(tx, claimed.delivery, Event.DEFERRED, details | until, now=now)
+        deferred = DeferredEvent(
+            address=claimed.delivery.address.text,
+            attempt=attempt,
+            until=trace.moment(decision.at),
+            because=decision.because,
+        )
+        tell(tx, claimed.delivery, deferred, now=now)
     elif decision.then is Then.DELIVERED:
-        _delivered(tx, claimed, details, result=result, now=now)
+        _delivered(tx, claimed, attempt, result=result, now=now)
     else:
-        _give_up(tx, claimed.delivery, decision, details, result=result, now=now)
+        _give_up(tx, claimed.delivery, decision, attempt, result=result, now=now)
     return Outcome(decision, is_recorded=True)
 
 
@@ -152,8 +166,8 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime)
     for held in found:
         decision = expired(policy, held.because or "its destination could not be reached")
         if tx.finish(held):
-            details: Details = {"attempt": held.queued.attempts, "destination": held.delivery.destination}
-            _give_up(tx, held.delivery, decision, details, result=None, now=now)
+            attempt = Attempt(number=held.queued.attempts, destination=held.delivery.destination)
+            _give_up(tx, held.delivery, decision, attempt, result=None, now=now)
     return len(found)
 
 
@@ -177,20 +191,10 @@ def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) 
     found = tx.take_late(now=now, limit=AT_ONCE)
     for held in found:
         because = held.because or "its destination has not been reached yet"
-        tell(tx, held.delivery, trace.DELAYED, {"because": because}, now=now)
+        tell(tx, held.delivery, DelayedEvent(address=held.delivery.address.text, because=because), now=now)
         until = held.queued.queued_at + deployment.policy.expire
         notify.owe(tx, held.delivery, Fate(action=Action.DELAYED, status="4.4.7", retried_until=until), now=now)
     return len(found)
-
-
-REASON_LIMIT = 1_000
-"""Characters of the reason for a failed attempt that are kept until the next one."""
-
-
-def _deferred(tx: ports.WriteTx, claimed: ports.Claimed, due_at: datetime, decision: Decision) -> bool:
-    """Give a delivery back until then. The reason goes through UTF-8, which has no half characters."""
-    because = one_line(decision.because, REASON_LIMIT).encode("utf-8", "replace").decode()
-    return tx.defer(claimed, due_at=due_at, because=because)
 
 
 def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
@@ -207,21 +211,23 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
     """The route leads to the inbox now."""
     if tx.finish(claimed):
-        details: Details = {"because": "the routes have changed, and lead to its inbox"}
-        happened(tx, claimed.delivery, Event.DELIVERED, details, now=now, kept=True, destination="")
+        because = "the routes have changed, and lead to its inbox"
+        delivered = DeliveredEvent(address=claimed.delivery.address.text, because=because)
+        happened(tx, claimed.delivery, delivered, now=now, kept=True, destination="")
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
     """There is no route for notices any more, and whom it is for has no inbox here."""
     if tx.finish(claimed):
-        happened(tx, claimed.delivery, Event.DEAD, {"because": "bounces_via is not set any more"}, now=now)
+        dead = DeadEvent(address=claimed.delivery.address.text, because="bounces_via is not set any more")
+        happened(tx, claimed.delivery, dead, now=now)
 
 
 def _delivered(
-    tx: ports.WriteTx, claimed: ports.Claimed, details: Details, *, result: AttemptResult, now: datetime
+    tx: ports.WriteTx, claimed: ports.Claimed, attempt: Attempt, *, result: AttemptResult, now: datetime
 ) -> None:
     delivery = claimed.delivery
-    happened(tx, delivery, Event.DELIVERED, details, now=now)
+    happened(tx, delivery, DeliveredEvent(address=delivery.address.text, attempt=attempt), now=now)
     if not result.notifies:  # else the peer tells the sender (RFC 3461)
         action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
         notify.owe_successes(tx, [delivery], claimed.message, action, now=now)
@@ -233,31 +239,34 @@ def _give_up(
     tx: ports.WriteTx,
     delivery: Delivery,
     decision: Decision,
-    details: Details,
+    attempt: Attempt,
     *,
     result: AttemptResult | None,
     now: datetime,
 ) -> None:
-    why: Details = {"status": decision.status, "because": decision.because}
-    path = trace.path(tx, delivery) if decision.is_loop else []
-    if path:
-        why["path"] = " → ".join(path)
-    happened(tx, delivery, Event.DEAD, details | why, now=now)
+    dead = DeadEvent(
+        address=delivery.address.text,
+        attempt=attempt,
+        status=decision.status,
+        because=decision.because,
+        path=" → ".join(trace.path(tx, delivery)) if decision.is_loop else "",
+    )
+    happened(tx, delivery, dead, now=now)
     if decision.is_loop:
         notify.owe_owner(tx, delivery, now=now)
     fate = Fate(action=Action.FAILED, status=decision.status, result=result, attempted_at=now if result else None)
     notify.owe(tx, delivery, fate, now=now)
 
 
-def _details(claimed: ports.Claimed, result: AttemptResult) -> Details:
+def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
     """An attempt, as the trace has it."""
-    reply = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
-    found: Details = {
-        "attempt": claimed.queued.attempts + 1,
-        "destination": claimed.delivery.destination,
-        "peer": result.peer,
-        "stage": result.stage.value,
-        "reply": reply,
-    }
-    also = {"trouble": result.trouble, "tls": result.tls, "fault": result.fault and f"{result.fault} (injected)"}
-    return {name: value for name, value in (found | also).items() if value}
+    return Attempt(
+        number=claimed.queued.attempts + 1,
+        destination=claimed.delivery.destination,
+        peer=result.peer,
+        stage=result.stage.value,
+        reply=" ".join(str(part) for part in (result.code, result.enhanced, result.text) if part),
+        trouble=result.trouble.value if result.trouble else "",
+        tls=result.tls,
+        fault=f"{result.fault} (injected)" if result.fault else "",
+    )

@@ -11,8 +11,9 @@ from waypost.app.steps import Step
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import routing
-from waypost.domain.mail.delivery import Delivery, Event, Reason, Status
+from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.trace_events import RedrivenEvent
 
 AT_ONCE = 100
 """Deliveries that one transaction redrives; others wait for the store meanwhile."""
@@ -26,7 +27,7 @@ def dead_letters(
     since: datetime | None = None,
     after: str = "",
     limit: int = AT_ONCE,
-) -> list[tuple[Delivery, Message]]:
+) -> list[ports.DeadLetter]:
     """Deliveries of an account that were given up, in the order of their ids."""
     key = address.key if address else None
     return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
@@ -52,7 +53,7 @@ def redrive(
         for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
             _again(tx, delivery, now, because)
         return Step(len(set(ids)), None)
-    found = [one for one, _ in dead_letters(tx, account, address=address, since=since, after=after)]
+    found = [one.delivery for one in dead_letters(tx, account, address=address, since=since, after=after)]
     count = 0
     for seen in found:
         held = tx.lock_delivery(seen.message_id, seen.email_address_id)
@@ -115,7 +116,7 @@ def _forward_again(
         tx.add_delivery(delivery)
         if delivery.status is Status.QUEUED:
             tx.enqueue(delivery, now=now)
-        tell(tx, delivery, Event.REDRIVEN, {"because": because}, now=now)
+        tell(tx, delivery, RedrivenEvent(address=delivery.address.text, because=because), now=now)
         return True
     if not present.destination or present.status is Status.QUEUED:
         return False
@@ -132,6 +133,6 @@ def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
 
 
 def _again(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
-    details = {"destination": delivery.destination, "because": because}
-    happened(tx, delivery, Event.REDRIVEN, details, now=now)
+    redriven = RedrivenEvent(address=delivery.address.text, destination=delivery.destination, because=because)
+    happened(tx, delivery, redriven, now=now)
     tx.enqueue(delivery, now=now)

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from waypost.app import inspection_schema as schema
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
 from waypost.cli.commands.mail import how
 from waypost.cli.outcomes import Exit, print_json
@@ -38,19 +39,20 @@ def explain(
     asked = {"address": address, "from": sender}
     server = Client(data)
     octets = _beginning(message) if message else None
+    found: schema.Explanation
     found = server.get("explain", **asked) if octets is None else server.post_message("explain", octets, **asked)
     _tell(found, octets, as_json=as_json)
     if not found["accepted"]:
         raise typer.Exit(Exit.REFUSED)
 
 
-def _tell(found: dict[str, Any], octets: bytes | None, *, as_json: bool) -> None:
+def _tell(found: schema.Explanation, octets: bytes | None, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
     if not found["accepted"]:
-        loops = found["loop"] and found["loop"]["is_loop"]
-        because = f"{found['loop']['because']}." if loops else " ".join(found["because"])
+        loop = found["loop"]
+        because = f"{loop['because']}." if loop and loop["is_loop"] else " ".join(found["because"])
         typer.echo(plain(f"Mail for {found['address']} would be refused: {because}"))
     else:
         typer.echo(plain(f"Mail for {found['address']} would be accepted."))
@@ -63,7 +65,7 @@ def _tell(found: dict[str, Any], octets: bytes | None, *, as_json: bool) -> None
         typer.echo(line)
 
 
-def _of_message(loop: dict[str, Any] | None, octets: bytes) -> Iterator[str]:
+def _of_message(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str]:
     """Lines about the message itself, if there is one."""
     if loop:
         lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
@@ -72,7 +74,7 @@ def _of_message(loop: dict[str, Any] | None, octets: bytes) -> Iterator[str]:
             yield "  It has no header field at its beginning: is the file a message?"
 
 
-def _told(delivery: dict[str, Any]) -> Iterator[str]:
+def _told(delivery: schema.ExplainedDelivery) -> Iterator[str]:
     """Lines about a delivery that would be made, and how receivers would judge it."""
     route = delivery["route"]
     leads_to = f", by {delivery['destination']}" if delivery["destination"] else ""
@@ -87,8 +89,9 @@ def _told(delivery: dict[str, Any]) -> Iterator[str]:
         domain = delivery["sender"]["rewritten_to"]
         how_so = f"rewritten, into {domain}" if domain else "as it is"
         yield plain(f"      sender {how_so}: {delivery['sender']['because']}")
-    for name, one in (delivery["expected"] or {}).items():
-        yield plain(f"      {name.upper():5} {one['outcome']}: {one['because']}")
+    if expected := delivery["expected"]:
+        for name, one in [("SPF", expected["spf"]), ("DKIM", expected["dkim"]), ("DMARC", expected["dmarc"])]:
+            yield plain(f"      {name:5} {one['outcome']}: {one['because']}")
 
 
 def _beginning(file: Path) -> bytes:

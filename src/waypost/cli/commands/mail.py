@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
@@ -28,7 +29,7 @@ def inbox(
     as_json: Json = False,
 ) -> None:
     """List the mail of an address, or of all addresses of the account, newest first."""
-    found = Client(data).get("messages", address=address, after=after, limit=limit)
+    found: schema.Messages = Client(data).get("messages", address=address, after=after, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -64,7 +65,7 @@ def show(
         raise typer.BadParameter("choose one of --text, --raw and --json; --address goes with --text or --raw")
     server = Client(data)
     try:
-        message = server.get(f"messages/{path_of(message_id)}")
+        message: schema.MessageWithTrace = server.get(f"messages/{path_of(message_id)}")
     except NotThere as error:
         raise ServerRefused(
             f"{error} `waypost inbox` lists the ids of messages; `waypost trace` takes an address or a Message-ID."
@@ -81,7 +82,7 @@ def show(
         typer.echo("\n".join(timeline.message(message)))
 
 
-def _copy(server: Client, message: dict[str, Any], address: str | None) -> Iterator[bytes]:
+def _copy(server: Client, message: schema.MessageWithTrace, address: str | None) -> Iterator[bytes]:
     """A message as it was delivered to an address, part by part."""
     if address is None:
         kept = [one for one in message["deliveries"] if one["in_inbox"]]
@@ -89,7 +90,7 @@ def _copy(server: Client, message: dict[str, Any], address: str | None) -> Itera
     return server.download(f"messages/{path_of(message['id'])}/raw", address=address)
 
 
-def _text(message: dict[str, Any], octets: bytes) -> str:
+def _text(message: schema.MessageWithTrace, octets: bytes) -> str:
     from waypost.cli import readable
 
     found = readable.text_of(octets)
@@ -99,6 +100,6 @@ def _text(message: dict[str, Any], octets: bytes) -> str:
     return found if found.endswith("\n") else found + "\n"
 
 
-def how(delivery: Any) -> str:
+def how(delivery: schema.DeliveryInList | schema.DeliveryOfMessage | schema.ExplainedDelivery) -> str:
     """The reason for a delivery, in a word or two."""
     return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])

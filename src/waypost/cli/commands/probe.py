@@ -5,14 +5,16 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
 from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
+from waypost.domain.mail.trace_events import DeferredEvent
 
 if TYPE_CHECKING:
     import ssl
@@ -34,7 +36,7 @@ def probe(
 ) -> None:
     """Send a real message to an email address, and print each step until it is delivered, or fails."""
     server = Client(data)
-    found = server.get("explain", address=address)
+    found: schema.Explanation = server.get("explain", address=address)
     if not found["accepted"]:
         raise ServerRefused(" ".join(found["because"]))
     message_id = _send(server, address)
@@ -53,13 +55,13 @@ def probe(
         raise typer.Exit(Exit.REFUSED)
 
 
-def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) -> Any:
+def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) -> schema.MessageWithTrace:
     """The message, when each delivery was attempted, or after so many seconds. Meanwhile its events are printed."""
     deadline = time.monotonic() + wait
     say_at = time.monotonic() + SAY_AFTER
     told = 0
     while True:
-        message = server.get(f"messages/{message_id}")
+        message: schema.MessageWithTrace = server.get(f"messages/{message_id}")
         for event in message["trace"][told:]:
             say_at = time.monotonic() + SAY_AFTER
             if is_told:
@@ -75,13 +77,14 @@ def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) ->
         time.sleep(LOOK_EVERY)
 
 
-def _not_tried(message: dict[str, Any]) -> Iterator[Any]:
+def _not_tried(message: schema.MessageWithTrace) -> Iterator[schema.DeliveryOfMessage]:
     """Deliveries without a result yet."""
-    tried = {event["address"] for event in message["trace"] if event["event"] == "deferred"}
+    details = [timeline.detail_of(event) for event in message["trace"]]
+    tried = {detail.address for detail in details if isinstance(detail, DeferredEvent)}
     return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
 
 
-def _still_waits(waiting: list[Any], wait: float) -> str:
+def _still_waits(waiting: list[schema.DeliveryOfMessage], wait: float) -> str:
     addresses = ", ".join(dict.fromkeys(plain(one["address"]) for one in waiting))
     return (
         f"No attempt has ended yet for {addresses}. Waiting for at most {wait:g} s in all (--wait). A destination that "
@@ -89,8 +92,8 @@ def _still_waits(waiting: list[Any], wait: float) -> str:
     )
 
 
-def _waits(delivery: dict[str, Any]) -> bool:
-    return bool(delivery["status"] == "queued")
+def _waits(delivery: schema.DeliveryOfMessage) -> bool:
+    return delivery["status"] == "queued"
 
 
 def _send(server: Client, address: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
+from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
 from waypost.domain import durations
+from waypost.domain.mail.trace_events import address_of
 
 Limit = Annotated[int, typer.Option(help="How many at most.")]
 After = Annotated[str | None, typer.Option("--after", metavar="ID", help="Those behind this one.")]
@@ -42,7 +45,7 @@ def queue(
     as_json: Json = False,
 ) -> None:
     """List the mail that waits for its next attempt, and its destinations."""
-    found = Client(data).get("queue", destination=destination, after=after, limit=limit)
+    found: schema.Queue = Client(data).get("queue", destination=destination, after=after, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -72,7 +75,7 @@ def listed(
     """List dead letters in the order in which they came, and why their attempts ended."""
     server = Client(data)
     when = _moment(server, since)
-    found = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
+    found: schema.DeadLetters = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -89,8 +92,9 @@ def listed(
 def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Show a dead letter: everything that happened to it."""
     message, delivery = _letter(Client(data), letter_id)
-    events = [event for event in message["trace"] if event.get("address", delivery["address"]) == delivery["address"]]
-    message |= {"deliveries": [delivery], "trace": events}
+    about = {"", delivery["address"]}
+    events = [event for event in message["trace"] if address_of(timeline.detail_of(event)) in about]
+    message["deliveries"], message["trace"] = [delivery], events
     if as_json:
         print_json(message)
     else:
@@ -161,15 +165,15 @@ def replay(
     _tell(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
 
 
-def _what(one: dict[str, Any]) -> str:
+def _what(one: schema.QueueLine | schema.DeadLetter) -> str:
     """A line that says whose mail a delivery is."""
     return plain(f"    for {one['address']}, from <{one['from']}>: {one['subject'] or '(no subject)'}")
 
 
-def _letter(server: Client, letter_id: str) -> tuple[Any, Any]:
+def _letter(server: Client, letter_id: str) -> tuple[schema.MessageWithTrace, schema.DeliveryOfMessage]:
     """The message of a dead letter, and its delivery."""
     with suppress(NotThere):
-        message = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
+        message: schema.MessageWithTrace = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
         for delivery in message["deliveries"]:
             if delivery["id"] == letter_id and delivery["status"] == "dead":
                 return message, delivery
@@ -188,7 +192,8 @@ def _moment(server: Client, when: str | None) -> str | None:
                 f"not {when!r}."
             )
         return when
-    now = datetime.fromisoformat(server.get("clock")["now"])
+    clock: schema.Clock = server.get("clock")
+    now = datetime.fromisoformat(clock["now"])
     try:
         return (now - int(ago[1]) * durations.UNITS[ago[2]]).isoformat()
     except OverflowError as error:
@@ -201,12 +206,12 @@ def _is_moment(text: str) -> bool:
     return False
 
 
-def _tell_of_more(found: list[dict[str, Any]], limit: int) -> None:
+def _tell_of_more(found: Sequence[schema.QueueLine | schema.DeadLetter], limit: int) -> None:
     if len(found) == limit:
         typer.echo(f"There may be more: --after {found[-1]['id']}")
 
 
-def _tell(found: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+def _tell(found: schema.Redriven | schema.Replayed, sentence: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:

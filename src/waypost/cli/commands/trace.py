@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
@@ -22,7 +23,7 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Show everything that happened to mail: accepted, refused, delivered, deferred, dead letter."""
-    found = Client(data).get("trace", what=what, limit=limit)
+    found: schema.Traced = Client(data).get("trace", what=what, limit=limit)
     if as_json:
         print_json(found)
         return

@@ -10,11 +10,13 @@ from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery, Queued
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.routes import Route
+from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.sql import tables
-from waypost.store.sql.kinds import from_milliseconds
+from waypost.store.sql.kinds import from_milliseconds, to_milliseconds
 
 Row = Sequence[Any]
 
@@ -22,7 +24,6 @@ instance = tables.INSTANCES.read
 email_address = tables.EMAIL_ADDRESSES.read
 message = tables.MESSAGES.read
 delivery = tables.DELIVERIES.read
-trace_event = tables.TRACE_EVENTS.read
 refusal = tables.REFUSALS.read
 
 of_email_address = tables.EMAIL_ADDRESSES.write
@@ -98,6 +99,13 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
     return delivery(row), _message_behind(row)
 
 
+def dead_letter(row: Row) -> ports.DeadLetter:
+    """A delivery that was given up, with its message, when that was, and why."""
+    *_, given_up_at, because = row
+    moment = None if given_up_at is None else from_milliseconds(given_up_at)
+    return ports.DeadLetter(*delivery_and_message(row), moment, because)
+
+
 def claimed(row: Row, claim: str) -> ports.Claimed:
     """A delivery with its message and its row of the queue, under a new claim."""
     found, its_message = delivery_and_message(row)
@@ -124,14 +132,24 @@ def queue_line(row: Row) -> ports.QueueLine:
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
 
 
-def of_trace_event(message_id: str, number: int, event: ports.TraceEvent) -> Row:
+def trace_event(row: Row) -> TraceEvent:
+    """One line of a trace."""
+    at, kind, members = row
+    return TraceEvent(from_milliseconds(at), trace_events.from_members(kind, json.loads(members)))
+
+
+def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
     """The row of a line of a trace."""
-    return (message_id, number, *tables.TRACE_EVENTS.write(event))
+    return (message_id, number, *_of_event(event))
 
 
-def of_next_trace_event(message_id: str, event: ports.TraceEvent) -> Row:
+def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
     """The row of a line of a trace that gets its number from those before it."""
-    return (message_id, *tables.TRACE_EVENTS.write(event))
+    return (message_id, *_of_event(event))
+
+
+def _of_event(event: TraceEvent) -> Row:
+    return (to_milliseconds(event.at), event.kind, json.dumps(trace_events.members(event.detail)))
 
 
 def revision(octets: bytes | None) -> str:

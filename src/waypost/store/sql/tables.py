@@ -101,12 +101,6 @@ DELIVERIES = Columns(
     Column("destination"),
     Column("also_for"),
 )
-TRACE_EVENTS = Columns(
-    ports.TraceEvent,
-    Column("at", kind=MOMENT),
-    Column("kind"),
-    Column("detail", kind=JSON),
-)
 REFUSALS = Columns(
     ports.Refusal,
     Column("at", kind=MOMENT),
@@ -129,7 +123,7 @@ LISTS: Mapping[str, tuple[str, ...]] = {
     "routes": ROUTES.names,
     "messages": MESSAGES.names,
     "deliveries": DELIVERIES.names,
-    "trace_events": TRACE_EVENTS.names,
+    "trace_events": ("at", "kind", "detail"),
     "refusals": REFUSALS.names,
     "queue": ("attempts", "queued_at", "claim", "because"),
     "remembered_calls": ("account", "region", "operation", "scope", "token", "fingerprint", "answer", "made_at"),

@@ -19,6 +19,7 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import messages
 from waypost.domain.mail.messages import Envelope
 from waypost.domain.mail.routes import Route
+from waypost.domain.mail.trace_events import AcceptedEvent
 
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"
@@ -111,7 +112,7 @@ def test_the_trace_tells_every_delivery_and_what_was_spared(house):
     found = house.long_read(trace.message_details, TENANT.account, "m1")
 
     assert [event.kind for event in found.events] == ["accepted", "delivered", "delivered", "spared"]
-    assert "which was addressed itself" in found.events[3].detail["because"]
+    assert "which was addressed itself" in found.events[3].detail.because
 
 
 def test_a_message_is_told_of_as_it_came(house):
@@ -124,9 +125,7 @@ def test_a_message_is_told_of_as_it_came(house):
     assert (message.received_at, message.size, message.subject) == (now, len(RAW), "Hello")
     assert message.envelope.recipients == ("A@example.com", 'o"\\é😀')
     assert [event.at for event in found.events] == [now] * 3
-    assert found.events[0].detail == {"from": "", "size": len(RAW)} | {
-        key: given[key] for key in ("peer", "helo", "protocol")
-    }
+    assert found.events[0].detail == AcceptedEvent(**given, size=len(RAW))
 
 
 def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_address(house):
@@ -137,7 +136,7 @@ def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_
     found = house.long_read(trace.message_details, TENANT.account, "m1")
     told = [(delivery.reason.value, delivery.address.text[0]) for delivery in found.deliveries]
     assert told == [*(("direct", name) for name in "_aBcxé"), ("forwarded", "p")]
-    written = [event.detail["address"][0] for event in found.events if event.kind == "delivered"]
+    written = [event.detail.address[0] for event in found.events if event.kind == "delivered"]
     assert written == ["é", "a", "c", "x", "_", "B", "p"]
 
 
@@ -147,7 +146,9 @@ def test_a_message_to_many_comes_to_each(store, instance):
     send(store, *names)
     found = store.long_read(trace.message_details, TENANT.account, "m1")
     assert [delivery.email_address_id for delivery in found.deliveries] == names
-    assert [event.detail.get("address") for event in found.events] == [None, *(f"{name}@example.com" for name in names)]
+    accepted, *delivered = found.events
+    assert accepted.kind == "accepted"
+    assert [event.detail.address for event in delivered] == [f"{name}@example.com" for name in names]
 
 
 def test_a_recipient_deleted_during_the_message_makes_the_sender_try_again(house):

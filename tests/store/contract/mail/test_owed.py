@@ -6,8 +6,8 @@ import pytest
 
 from tests.kit.stores.calls import kinds
 from tests.kit.stores.queue_calls import RAW, SECOND, add, one, queue_up
-from tests.kit.values import NOW, a_delivery
-from waypost.app.ports import Owed, Owing, TraceEvent
+from tests.kit.values import NOW, a_delivery, a_line
+from waypost.app.ports import Owed, Owing
 from waypost.domain.mail.delivery import Reason, Status
 
 MINUTE = timedelta(minutes=1)
@@ -175,12 +175,12 @@ def test_who_owes_while_another_writes_does_not_get_stuck(store, race):
     owe(store, an_owed())
 
     def fail_again(tx):
-        tx.add_events("m1", [TraceEvent(NOW, "dead", {})])
+        tx.add_events("m1", [a_line("dead")])
         tx.owe([an_owed()])
 
     def write(tx):
         tx.take_owed(Owing("m1", "failed"), limit=9)
-        tx.add_events("m1", [TraceEvent(NOW, "notified", {})])
+        tx.add_events("m1", [a_line("notified")])
 
     assert kinds(race(*[fail_again, write] * 4)) == {"done": 8}
 
@@ -194,22 +194,24 @@ def test_the_octets_stay_while_a_notice_is_owed(store):
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is True
 
 
-def test_what_happened_of_one_kind_for_one_address_is_found(store):
-    add(store, an_arrived())
-    lines = [
-        TraceEvent(NOW, "deferred", {"address": "x@example.com", "reply": "\x00 \ud800"}),
-        *(TraceEvent(NOW, "late bounce", {"address": "x@example.com", "n": number}) for number in range(4)),
-        TraceEvent(NOW, "late bounce", {"address": "y@example.com"}),
-    ]
-    store.write(lambda tx: tx.add_events("m1", lines))
+def test_bounces_are_counted_for_each_delivery(store):
+    bounced, other = add(store, an_arrived("x"), an_arrived("y"))
+    (of_another,) = add(store, an_arrived("x", "m2"))
+    says = [False, True, False]
+    assert [store.write(add_bounce(bounced, says_failed=one)) for one in says] == [0, 1, 1]
+    counts = [store.read(lambda tx, of=of: tx.count_bounces(of)) for of in (bounced, other, of_another)]
+    assert counts == [3, 0, 0]
+    gone = an_arrived("x", "m3")
+    assert (store.read(lambda tx: tx.count_bounces(gone)), store.write(add_bounce(gone))) == (0, 0)
 
-    def found(kind, address="x@example.com", limit=9, message_id="m1"):
-        return store.read(lambda tx: tx.events_about(message_id, kind, address, limit=limit))
 
-    assert found("late bounce") == lines[1:5]
-    assert found("late bounce", limit=2) == lines[1:3]
-    assert found("late bounce", "z@example.com") == []
-    assert found("late bounce", message_id="m2") == []
+def test_of_bounces_that_come_at_once_one_is_the_first_that_says_that_the_message_failed(store, race):
+    (delivery,) = add(store, an_arrived())
+    assert sorted(race(*[add_bounce(delivery, says_failed=True)] * 8)) == list(range(1, 9))
+
+
+def add_bounce(delivery, *, says_failed=False):
+    return lambda tx: tx.add_bounce(delivery, says_failed=says_failed)
 
 
 def test_why_an_attempt_failed_stays_with_the_delivery_that_waits(store):

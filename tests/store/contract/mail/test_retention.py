@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.kit.stores.calls import create, delete
-from tests.kit.values import NOW, TENANT
+from tests.kit.values import NOW, TENANT, a_line
 from waypost.app import ports
 from waypost.app.mail import accept, retention
 from waypost.domain.directory import addresses
@@ -59,7 +59,7 @@ def keep(store, *names, ago=0, raw=b"Subject: Hello\r\n\r\nHi\r\n", number=0, **
     )
     message = Message(id=message_id, envelope=envelope, received_at=at, size=len(raw), subject="Hello")
     deliveries = [a_delivery(message_id, name, **options) for name in names]
-    trace = [ports.TraceEvent(at, "accepted", {"size": len(raw)}), ports.TraceEvent(at, "delivered", {})]
+    trace = [a_line("accepted", at, size=len(raw)), a_line("delivered", at)]
     store.write(lambda tx: tx.add_message(message, raw, deliveries, trace))
     return message_id
 

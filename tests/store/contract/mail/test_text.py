@@ -19,6 +19,7 @@ from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Comparison, Field, Tagged
 from waypost.domain.mail.routes import Route
+from waypost.domain.mail.trace_events import AcceptedEvent
 
 EVERY_PLANE = "".join(chr((plane << 16) + offset) for plane in range(17) for offset in (0x21, 0xFFFD, 0xFFFE, 0xFFFF))
 UNUSUAL = {
@@ -90,7 +91,7 @@ def test_texts_of_tokens_mail_and_keys_are_kept_to_the_letter(store, instance, t
     message = store.write(accepting("x", sender=text, helo=text, peer=text, protocol=text, recipients=(text, "x")))
     told = store.long_read(trace.message_details, TENANT.account, "m1")
     assert told.message == message
-    assert told.events[0].detail == {"from": text, "peer": text, "helo": text, "protocol": text, "size": message.size}
+    assert told.events[0].detail == AcceptedEvent(sender=text, peer=text, helo=text, protocol=text, size=message.size)
 
     store.write(access_keys.create, a_key(secret=text))
     assert store.read(access_keys.find, "AKIA1").secret == text

@@ -7,8 +7,8 @@ import pytest
 
 from tests.kit.stores.calls import create, kinds
 from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, queue_up
-from tests.kit.values import NOW, TENANT, a_delivery, a_message
-from waypost.app.ports import TraceEvent
+from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
+from waypost.app.ports import DeadLetter
 from waypost.domain.mail.delivery import Reason, Status
 
 STRANGER = "1" * 12
@@ -71,9 +71,13 @@ def with_dead(store):
     return store
 
 
-def dead(store, account=TENANT.account, **options):
+def dead_letters(store, account=TENANT.account, **options):
     given = {"address_key": None, "since": None, "after": "", "limit": 9} | options
-    return [found.id for found, _ in store.long_read(lambda tx: tx.dead_letters(account, **given))]
+    return store.long_read(lambda tx: tx.dead_letters(account, **given))
+
+
+def dead(store, *account, **options):
+    return [letter.delivery.id for letter in dead_letters(store, *account, **options)]
 
 
 def test_dead_letters_come_in_pages_in_the_order_of_their_ids(with_dead):
@@ -98,7 +102,7 @@ def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store)
     listed = store.long_read(
         lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
     )
-    assert listed == [(given, a_message())]
+    assert listed == [DeadLetter(given, a_message(), None, "")]
 
     def redrive(tx):
         assert tx.enqueue(given, now=NOW)
@@ -107,6 +111,19 @@ def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store)
     store.write(redrive)
     assert dead(store) == []
     assert claim(store, given.destination)[0].delivery == replace(given, status=Status.QUEUED)
+
+
+def test_a_dead_letter_says_when_and_why_it_was_given_up_the_last_time(store):
+    one, other = add(store, a_dead("x", "m1"), a_dead("y", "m1"))
+    store.write(lambda tx: tx.put_given_up(one, at=NOW, because="550 no"))
+    store.write(lambda tx: tx.put_given_up(one, at=NOW + SECOND, because="550 nö"))
+    listed = store.long_read(
+        lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
+    )
+    assert [(letter.delivery, letter.given_up_at, letter.because) for letter in listed] == [
+        (one, NOW + SECOND, "550 nö"),
+        (other, None, ""),
+    ]
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -159,10 +176,10 @@ def events(store, message_id="m1"):
 def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
     add(store, an_arrived())
     add(store, an_arrived("x", "m2"))
-    later = TraceEvent(NOW + SECOND, "deferred", {"because": "ü", "attempt": 1})
-    store.write(lambda tx: tx.add_events("m1", [later, TraceEvent(NOW, "dead", {})]))
+    later = a_line("deferred", NOW + SECOND, because="ü", attempt=1)
+    store.write(lambda tx: tx.add_events("m1", [later, a_line("dead")]))
     store.write(lambda tx: tx.add_events("m1", []))
-    store.write(lambda tx: tx.add_events("m1", [TraceEvent(NOW, "redriven", {})]))
+    store.write(lambda tx: tx.add_events("m1", [a_line("redriven")]))
     assert events(store) == ["accepted", "deferred", "dead", "redriven"]
     assert store.long_read(lambda tx: tx.trace("m1"))[1] == later
     assert events(store, "m2") == ["accepted"]
@@ -171,10 +188,7 @@ def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
 def test_lines_that_are_added_at_once_are_all_there_and_stay_together(store, race):
     add(store, an_arrived())
     outcomes = race(
-        *(
-            lambda tx, n=n: tx.add_events("m1", [TraceEvent(NOW, f"{n} begins", {}), TraceEvent(NOW, f"{n} ends", {})])
-            for n in range(12)
-        )
+        *(lambda tx, n=n: tx.add_events("m1", [a_line(f"{n} begins"), a_line(f"{n} ends")]) for n in range(12))
     )
     assert kinds(outcomes) == {"done": 12}
     found = events(store)[1:]
@@ -190,7 +204,7 @@ def test_outcomes_of_one_message_that_are_recorded_at_once_do_not_get_stuck(stor
         new = an_arrived(f"of {name}".replace(" ", "-"), reason=Reason.RETURNED)
         tx.add_delivery(new)
         tx.update_delivery(a_delivery(name), status=Status.DELIVERED, kept=False, destination=HERE)
-        tx.add_events("m1", [TraceEvent(NOW, name, {})])
+        tx.add_events("m1", [a_line(name)])
 
     assert kinds(race(*(lambda tx, name=name: record(tx, name) for name in names))) == {"done": 8}
     assert sorted(events(store)[1:]) == names

@@ -6,6 +6,7 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.common import rows
 from waypost.store.common.transaction.queue import QueueQueries
 from waypost.store.sql import kinds
@@ -67,7 +68,7 @@ class MessageQueries(QueueQueries):
         skipped = start - pieces[0][0]
         return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
 
-    def trace(self, message_id: str) -> list[ports.TraceEvent]:
+    def trace(self, message_id: str) -> list[TraceEvent]:
         return [rows.trace_event(row) for row in self._all("trace", message_id)]
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
@@ -91,7 +92,7 @@ class MessageQueries(QueueQueries):
         message: Message,
         octets: bytes,
         deliveries: Sequence[Delivery],
-        trace: Sequence[ports.TraceEvent],
+        trace: Sequence[TraceEvent],
         *,
         warn_at: datetime | None = None,
     ) -> None:
@@ -121,7 +122,7 @@ class MessageQueries(QueueQueries):
         key = (delivery.message_id, delivery.email_address_id)
         self._run("update_delivery", *key, status.value, kept, destination)
 
-    def add_events(self, message_id: str, events: Sequence[ports.TraceEvent]) -> None:
+    def add_events(self, message_id: str, events: Sequence[TraceEvent]) -> None:
         self._run("lock_message", message_id)
         self._run_each("add_next_trace_event", [rows.of_next_trace_event(message_id, event) for event in events])
 
@@ -129,8 +130,17 @@ class MessageQueries(QueueQueries):
         self._run("lock_message", message_id)
         return bool(self._all("remove_octets_if_spent", message_id))
 
-    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[ports.TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
+    def count_bounces(self, delivery: Delivery) -> int:
+        row = self._one("bounces_of", delivery.message_id, delivery.email_address_id)
+        return int(row[0]) if row else 0
+
+    def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
+        row = self._one("add_bounce", delivery.message_id, delivery.email_address_id, int(says_failed))
+        return int(row[0]) if row else 0
+
+    def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
+        key = (delivery.message_id, delivery.email_address_id)
+        self._run("put_given_up", *key, kinds.to_milliseconds(at), because)
 
 
 def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:

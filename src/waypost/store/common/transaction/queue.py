@@ -10,7 +10,6 @@ from typing import Any
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, delivery_id
-from waypost.domain.mail.messages import Message
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
@@ -88,10 +87,10 @@ class QueueQueries(Statements):
 
     def dead_letters(
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
-    ) -> list[tuple[Delivery, Message]]:
+    ) -> list[ports.DeadLetter]:
         received_from = None if since is None else kinds.to_milliseconds(since)
         found = self._all("dead_letters", account, address_key, received_from, *_both_ids(after), limit)
-        return [rows.delivery_and_message(row) for row in found]
+        return [rows.dead_letter(row) for row in found]
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
         """What names the deliveries of rows that begin with them, as two parameters."""

@@ -41,6 +41,21 @@ INSERT INTO deliveries ({deliveries}) VALUES ({:deliveries});
 UPDATE deliveries SET status = :status, kept = :kept, destination = :destination
 WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
+-- name: bounces_of(message_id, email_address_id)
+-- How many were taken for a delivery.
+SELECT bounces FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
+
+-- name: add_bounce(message_id, email_address_id, of_failure)
+-- One more for a delivery. What comes back is how many say that it failed: of two at once, only one is the first.
+UPDATE deliveries SET bounces = bounces + 1, bounces_of_failure = bounces_of_failure + :of_failure
+WHERE message_id = :message_id AND email_address_id = :email_address_id
+RETURNING bounces_of_failure;
+
+-- name: put_given_up(message_id, email_address_id, at, because)
+-- When and why a delivery was given up, beside its status.
+UPDATE deliveries SET given_up_at = :at, given_up_because = :because
+WHERE message_id = :message_id AND email_address_id = :email_address_id;
+
 -- name: trace(message_id)
 -- What happened to a message, in order.
 SELECT {trace_events} FROM trace_events WHERE message_id = :message_id ORDER BY number;

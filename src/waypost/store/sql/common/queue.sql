@@ -121,7 +121,7 @@ ON CONFLICT (message_id, email_address_id) DO NOTHING RETURNING 1;
 -- name: dead_letters(account, address_key, received_from, message_id, email_address_id, limit)
 -- A page of what was given up, perhaps for one address or of messages that came from a moment on. PostgreSQL has to be
 -- told of what type a parameter is that is compared with nothing.
-SELECT {d.deliveries}, {m.messages}
+SELECT {d.deliveries}, {m.messages}, d.given_up_at, d.given_up_because
 FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = :account AND d.status = 'dead'
   AND (:address_key{postgres: ::text} IS NULL OR d.address_key = :address_key)

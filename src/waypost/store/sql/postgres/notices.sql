@@ -9,11 +9,3 @@ WITH taken AS MATERIALIZED (
 DELETE FROM notices_owed
 WHERE message_id = :message_id AND action = :action AND (recipient, email_address_id) IN (SELECT * FROM taken)
 RETURNING recipient, email_address_id, owed_at, fate;
-
--- name: events_about(message_id, kind, address, limit)
--- The first lines of a message's trace of one kind for one address. The details of other kinds are not looked into. The
--- databases have different functions for a member of JSON.
-SELECT {trace_events} FROM trace_events
-WHERE message_id = :message_id AND kind = :kind
-  AND CASE WHEN kind = :kind THEN detail::json ->> 'address' = :address END
-ORDER BY number LIMIT :limit;

@@ -1,19 +1,31 @@
-"""What the pages of the inspection API tell, as JSON."""
+"""What the inspection API answers, made from what the use cases have found. `app.inspection_schema` has the types."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import cast
 
+from waypost.app import inspection_schema as schema
 from waypost.app import ports
-from waypost.app.mail import trace
-from waypost.app.mail.explain import Course, Explanation
+from waypost.app.mail import explain, trace
 from waypost.domain import moments
-from waypost.domain.mail.delivery import Delivery, Event
+from waypost.domain.mail import trace_events
+from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES, Message
 from waypost.domain.mail.routes import shown, without_secrets
-from waypost.domain.mailauth.forecasts import Expectation, Forecast
+from waypost.domain.mail.trace_events import (
+    DeadEvent,
+    DeferredEvent,
+    DeliveredEvent,
+    MovedEvent,
+    OtherEvent,
+    QueuedEvent,
+    RedrivenEvent,
+    TraceDetail,
+    TraceEvent,
+)
+from waypost.domain.mailauth import forecasts
 
 
-def delivery(of: Delivery, message: Message) -> dict[str, Any]:
+def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
     """A delivery in a list, with what it says of its message."""
     return {
         "id": message.id,
@@ -30,7 +42,7 @@ def delivery(of: Delivery, message: Message) -> dict[str, Any]:
     }
 
 
-def details(found: trace.MessageDetails) -> dict[str, Any]:
+def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
     """A message with all that happened to it."""
     message = found.message
     return {
@@ -59,31 +71,36 @@ def details(found: trace.MessageDetails) -> dict[str, Any]:
             }
             for one in found.deliveries
         ],
-        "trace": [{"at": moments.iso8601(event.at), "event": event.kind, **_detail(event)} for event in found.events],
+        "trace": [_line(event) for event in found.events],
     }
 
 
-_BY_OTHERS = frozenset({"because", "reply", "peer"})
-"""What a line of the trace may have in the words of a peer or a library, which may repeat the URL of a webhook."""
+def _line(event: TraceEvent) -> schema.TraceLine:
+    """A line of the trace. It is kept with the destination whole, and told without the secrets of a URL."""
+    told = trace_events.members(_without_secrets_of_url(event.detail))
+    return {"at": moments.iso8601(event.at), "event": event.kind, **told}
 
 
-def _detail(event: ports.TraceEvent) -> Mapping[str, Any]:
-    """What a line of the trace says. It is kept with the destination whole, and told without the secrets of a URL.
+def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
+    """An event without what may be secret in its destination.
 
     Only what others have worded is searched for parts of the URL: an address or a word of ours may be the same as one.
     """
-    to = event.detail.get("destination")
-    if not isinstance(to, str):
-        return event.detail
-    by_others = _BY_OTHERS if event.kind != Event.QUEUED else frozenset()  # why it was queued is in our words
-    told = {
-        name: without_secrets(value, to) if name in by_others and isinstance(value, str) else value
-        for name, value in event.detail.items()
-    }
-    return told | {"destination": shown(to)}
+    if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
+        return replace(detail, destination=shown(detail.destination))
+    if isinstance(detail, DeliveredEvent | DeferredEvent | DeadEvent) and detail.attempt:
+        attempt, to = detail.attempt, detail.attempt.destination
+        peer, reply = without_secrets(attempt.peer, to), without_secrets(attempt.reply, to)
+        told = replace(attempt, destination=shown(to), peer=peer, reply=reply)
+        return replace(detail, attempt=told, because=without_secrets(detail.because, to))
+    if isinstance(detail, OtherEvent) and "destination" in detail.members:  # nobody knows who has worded what of it
+        to = str(detail.members["destination"])
+        texts = {name: without_secrets(text, to) for name, text in detail.members.items() if isinstance(text, str)}
+        return OtherEvent(detail.kind, {**detail.members, **texts, "destination": shown(to)})
+    return detail
 
 
-def refusal(of: ports.Refusal) -> dict[str, Any]:
+def refusal(of: ports.Refusal) -> schema.Refusal:
     """Mail that was refused."""
     return {
         "at": moments.iso8601(of.at),
@@ -93,11 +110,11 @@ def refusal(of: ports.Refusal) -> dict[str, Any]:
         "helo": of.helo,
         "stage": of.stage,
         "reply": of.reply,
-        **of.detail,
+        **cast("schema.RefusalDetail", of.detail),
     }
 
 
-def queue_line(line: ports.QueueLine, message: Message | None) -> dict[str, Any]:
+def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLine:
     """A delivery that waits. While it is being attempted, `due_at` is when that has to be over."""
     of = line.delivery
     return {
@@ -116,30 +133,27 @@ def queue_line(line: ports.QueueLine, message: Message | None) -> dict[str, Any]
     }
 
 
-def destination(of: ports.Waiting, waiting: int) -> dict[str, Any]:
+def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
     """A destination for which deliveries wait, and how many do."""
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
-def dead_letter(of: Delivery, message: Message, events: Iterable[ports.TraceEvent]) -> dict[str, Any]:
+def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
     """A delivery that was given up, and why."""
-    last: Mapping[str, Any] = {}
-    given_up_at = None
-    for event in events:
-        if event.kind == Event.DEAD and event.detail.get("address") == of.address.text:
-            last, given_up_at = _detail(event), moments.iso8601(event.at)
-    return delivery(of, message) | {
+    of = letter.delivery
+    return {
+        **delivery(of, letter.message),
         "id": of.id,
-        "message": message.id,
+        "message": of.message_id,
         "destination": shown(of.destination),
-        "given_up_at": given_up_at,
-        "because": last.get("because"),
+        "given_up_at": moments.iso8601(letter.given_up_at) if letter.given_up_at else None,
+        "because": without_secrets(letter.because, of.destination) or None,
     }
 
 
-def explanation(found: Explanation) -> dict[str, Any]:
+def explanation(found: explain.Explanation) -> schema.Explanation:
     """What would happen to mail, and why."""
-    loop = None
+    loop: schema.LoopCheck | None = None
     if found.received_lines is not None:
         loop = {
             "is_loop": bool(found.loop),
@@ -156,7 +170,7 @@ def explanation(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _course(course: Course) -> dict[str, Any]:
+def _course(course: explain.Course) -> schema.ExplainedDelivery:
     to = course.destination
     route = to.route
     return {
@@ -177,10 +191,17 @@ def _course(course: Course) -> dict[str, Any]:
         "sender": {"rewritten_to": course.rewriting.domain or None, "because": course.rewriting.because}
         if course.rewriting
         else None,
-        "expected": _forecast(course.forecast) if course.forecast else None,
+        "expected": _expectations(course.forecast) if course.forecast else None,
     }
 
 
-def _forecast(forecast: Forecast) -> dict[str, Any]:
-    checks: dict[str, Expectation] = {"spf": forecast.spf, "dkim": forecast.dkim, "dmarc": forecast.dmarc}
-    return {name: {"outcome": one.outcome.value, "because": one.because} for name, one in checks.items()}
+def _expectations(forecast: forecasts.Forecast) -> schema.Expectations:
+    return {
+        "spf": _expectation(forecast.spf),
+        "dkim": _expectation(forecast.dkim),
+        "dmarc": _expectation(forecast.dmarc),
+    }
+
+
+def _expectation(of: forecasts.Expectation) -> schema.Expectation:
+    return {"outcome": of.outcome.value, "because": of.because}
