@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,51 @@ def test_every_link_in_the_documentation_leads_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+SOURCE = ROOT / "src" / "waypost"
+ROOMS = {room.name for room in SOURCE.iterdir() if room.is_dir() and room.name != "__pycache__"}
+NAMED = re.compile(r"`([a-z][\w./]*/[\w./-]*)(?:: (\w+))?`")
+"""A path in a page, perhaps with a name that is defined there: `app/mail/accept.py: accept_message`."""
+
+
+def named_paths(page):
+    """Paths of rooms, and of what is beside them, that a page names: each with where it must be, and what it defines."""
+    for path, name in NAMED.findall(re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)):
+        first = path.partition("/")[0]
+        if first in ROOMS:
+            yield SOURCE / path, name
+        elif first in {"src", "tests", "scripts", "docs", "bench", "fuzz", "proofs", "foreign"}:
+            yield ROOT / path, name
+
+
+def test_each_source_file_that_a_page_names_is_there_with_what_it_is_said_to_define():
+    pages = [*ROOT.glob("*.md"), *(one for one in ROOT.glob("docs/**/*.md") if "decisions" not in one.parts)]
+    found = [(page, *named) for page in pages if page.name != "CHANGELOG.md" for named in named_paths(page)]
+    assert len(found) > 60
+    for page, path, name in found:
+        assert path.exists(), f"{page.relative_to(ROOT)} names {path.relative_to(ROOT)}, which is not there"
+        defined = rf"^\s*(?:async def|def|class) {name}\b|^{name}\b.*=" if name else ""
+        assert re.search(defined, path.read_text(encoding="utf-8") if name else "", re.MULTILINE), f"{path}: {name}"
+
+
+def test_the_page_on_architecture_has_a_row_for_each_room_and_no_other():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == ROOMS
+    assert {file.name for file in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_the_page_on_architecture_has_the_order_of_the_rooms_that_the_linter_checks():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    (contract,) = (
+        one
+        for one in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+            "contracts"
+        ]
+        if one["type"] == "layers" and one["containers"] == ["waypost"]
+    )
+    (drawn,) = re.findall(r"```text\n(cli\n.*?)```", page, re.DOTALL)
+    assert [set(line.split()) for line in drawn.splitlines()] == [set(one.split(" | ")) for one in contract["layers"]]
 
 
 def test_the_readme_names_the_two_commands():
