@@ -1,6 +1,7 @@
 """Documentation that is made from code is fresh, and what it must name it names."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,16 @@ def test_the_page_on_architecture_has_the_order_of_the_rooms_that_the_linter_che
     (contract,) = (one for one in tools["importlinter"]["contracts"] if one.items() >= of_rooms.items())
     (drawn,) = re.findall(r"```text\n(cli\n.*?)```", page, re.DOTALL)
     assert [set(line.split()) for line in drawn.splitlines()] == [set(one.split(" | ")) for one in contract["layers"]]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    (unit,) = re.findall(r"```text\n(\[Unit\].*?)```", page, re.DOTALL)
+    file = tmp_path / "waypost.service"
+    file.write_text(unit.replace("/opt/waypost/bin/waypost", sys.executable), encoding="utf-8")
+    verified = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
 
 
 def test_the_readme_names_the_two_commands():
