@@ -21,6 +21,7 @@ from waypost.app import connections
 from waypost.cli import outcomes
 from waypost.config import settings_keys
 from waypost.config.settings import Settings, environment_name, option_name
+from waypost.domain.limits.rates import Rate
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
 from waypost.host import data_directory
@@ -171,8 +172,7 @@ def smtp_page() -> str:
             f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
             "| refused commands before EHLO, HELO or LHLO; lines of HTTP; a TLS handshake | none: the session ends |",
             *map(_guesses, guessing.SIZES),
-            "| unknown recipients of a /32 network, /64 with IPv6, before each further one ends its session | "
-            + f"{admission.UNKNOWN.burst}, and one more each {1 / admission.UNKNOWN.per_second:g} s; then 421 |",
+            _guesses_that_end_sessions(admission.UNKNOWN),
             f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
@@ -222,8 +222,8 @@ def http_page() -> str:
         [
             "# HTTP limits\n",
             "How much the HTTP server accepts, and how long it waits, for the Amazon Connect API and the",
-            "[inspection API](inspection-api.md). The options are in [settings](settings.md). Only the time in which the",
-            "server waits for the client counts, by the monotonic clock.\n",
+            "[inspection API](inspection-api.md). The options are in [settings](settings.md). Only the time in which",
+            "the server waits for the client counts, by the monotonic clock.\n",
             "| limit | value | then |",
             "|---|---|---|",
             *(f"| {' | '.join(row)} |" for row in rows),
@@ -251,6 +251,14 @@ def _guesses(size: guessing.Size) -> str:
     return (
         f"| unknown recipients of a /{ipv4} network, /{ipv6} with IPv6, before its replies to RCPT wait | "
         f"{free}; then up to {size.longest_step:g} s between two replies |"
+    )
+
+
+def _guesses_that_end_sessions(free: Rate) -> str:
+    """The row for how many unknown recipients one address may name in all of its sessions."""
+    return (
+        "| unknown recipients of a /32 network, /64 with IPv6, before each further one ends its session | "
+        f"{free.burst}, and one more each {1 / free.per_second:g} s; then 421 |"
     )
 
 
