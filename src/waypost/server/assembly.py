@@ -28,7 +28,7 @@ from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import SELF_SIGNED, Settings, host_and_port
 from waypost.config.settings_file import SettingsFile
 from waypost.delivery.maildir import MaildirTransport
-from waypost.delivery.outgoing import Transport
+from waypost.delivery.outgoing import Transports
 from waypost.delivery.queue.worker import Worker, Works
 from waypost.delivery.smtp_client.connection import Timeouts
 from waypost.delivery.smtp_client.dns import Resolver
@@ -37,7 +37,6 @@ from waypost.delivery.webhook import WebhookTransport
 from waypost.domain import errors
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.mail import routes
-from waypost.domain.mail.delivery import Protocol
 from waypost.domain.mail.routes import Route
 from waypost.host import data_directory, sealing
 from waypost.host.clock import VirtualClock, now
@@ -230,17 +229,12 @@ class Service:
         hostname = self.settings.real_hostname
         resolver = Resolver(self.settings.resolvers, shuffler=random.SystemRandom())
         smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)
-        transports: dict[Protocol, Transport] = {
-            Protocol.SMTP: smtp,
-            Protocol.LMTP: smtp,
-            Protocol.MAILDIR: MaildirTransport(hostname),
-            Protocol.WEBHOOK: WebhookTransport(),
-        }
+        transports = Transports(smtp=smtp, maildir=MaildirTransport(hostname), webhook=WebhookTransport())
         return Worker(
             Works(
                 store=self._store,
                 deployment=deployment,
-                transports=transports,
+                transports=transports.by_protocol(),
                 clock=self._mail_clock,
                 emit=self._emit,
                 new_id=lambda: ids.new(self._mail_clock()),
