@@ -31,6 +31,8 @@ class Hostile:
     rcpt: str = ""
     """Parameters of each RCPT."""
     recipients: int = 1
+    to_one: bool = False
+    """Whether each RCPT names the same address."""
     aliases: bool = False
     is_bounce: bool = False
     """Whether it goes to a rewritten sender of ours."""
@@ -62,6 +64,8 @@ def _signature(tags: bytes) -> bytes:
     return start + b"; " + tags + b"; b=" + b"A" * 342 + b"==\r\n"
 
 
+_LONG_HOP = b"Received: by " + b"x" * 250
+_LONG_SENDER = "a" * 64 + "@" + "a." * 120 + "example"
 _COMMENTS = b"(((a)))" * 200
 _ORCPT = " NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=utf-8;" + "\\x{FC}" * 70 + "@client.example"
 
@@ -77,6 +81,8 @@ MESSAGES = {
     "a hundred Received, of comments": Hostile(few(b"Received: from a " + _COMMENTS + b" by b" + b" " * 2_000, 100)),
     "a hundred Received, of open comments": Hostile(few(b"Received: from a " + b"(" * 3_000, 100)),
     "more Received than there may be": Hostile(few(b"Received: from a " + _COMMENTS + b" by b" + b" " * 2_000, 120)),
+    "a loop to one address a hundred times": Hostile(few(_LONG_HOP, 101), recipients=RECIPIENTS, to_one=True),
+    "a loop to a hundred addresses": Hostile(few(_LONG_HOP, 101), sender=_LONG_SENDER, recipients=RECIPIENTS),
     "a hundred tokens of loops": Hostile(few(b"X-Waypost-Loop: " + b"a" * 3_000, 100)),
     "a hundred results": Hostile(
         few(b"Authentication-Results: " + _COMMENTS + b"mx.example; spf=pass" + b" " * 2_000, 100)

@@ -126,6 +126,8 @@ class _WatchedServer:
         """Send it; returns the beginning of the last reply."""
         recipients = list(to) or [one for one, _ in (self.aliases if message.aliases else self.addresses)]
         recipients = [self._senders[0]] if message.is_bounce else recipients[: message.recipients]
+        if message.to_one:
+            recipients = recipients[:1] * message.recipients
         with smtplib.SMTP(*self._server.smtp, local_hostname="client.example", timeout=120) as client:
             client.ehlo()
             if message.first:

@@ -19,8 +19,8 @@ from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
 from waypost.app import connections
 from waypost.cli import outcomes
-from waypost.config import settings_keys
-from waypost.config.settings import Settings, environment_name, option_name
+from waypost.config import tables
+from waypost.config.settings import ROWS
 from waypost.domain.limits.rates import Rate
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
@@ -42,9 +42,9 @@ NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
 def settings_page() -> str:
     """Every setting of `waypost serve`."""
     rows = [
-        f"| `{option_name(field.name)}` | `{environment_name(field.name)}` "
-        f"| {f'`{field.default}`' if field.default else ''} | {field.metadata['help']} |"
-        for field in dataclasses.fields(Settings)
+        f"| `{row.option}` | `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.type.words} "
+        f"| {row.help} |"
+        for row in ROWS.values()
     ]
     return "\n".join(
         [
@@ -52,26 +52,26 @@ def settings_page() -> str:
             "On the command line, in the environment, or in a [settings file](#the-settings-file). The command line",
             "wins over the environment, and the environment over the file. One setting is only in the environment:",
             f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 bytes in base64url. It replaces the file `master.key`.\n",
-            "| option | environment | default | what it is |",
-            "|---|---|---|---|",
+            "| option | environment | default | value | what it is |",
+            "|---|---|---|---|---|",
             *rows,
             "",
             "## The settings file\n",
             "`waypost serve --config FILE` reads a file in TOML. Before its first table it may have any of the",
             "settings above, without the two leading hyphens (`smtp-memory = 256`, or `smtp_memory`). Relative paths",
             "begin at the directory of the file. [Send mail on with routes](../how-to/routes.md) has a complete file.",
-            *(line for table, keys in settings_keys.TABLES.items() for line in _keys(table, keys)),
+            *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
         ]
     )
 
 
-def _keys(table: str, keys: Mapping[str, settings_keys.Key]) -> list[str]:
+def _keys(table: str, keys: Mapping[str, tables.Key]) -> list[str]:
     """The keys of a table of the settings file."""
     rows = []
     for name, key in keys.items():
         default = f"`{key.default}`" if key.default else ""
-        rows.append(f"| `{name}` | {key.kind.words} | {'required' if key.is_required else default} | {key.text} |")
+        rows.append(f"| `{name}` | {key.type.words} | {'required' if key.is_required else default} | {key.text} |")
     return [f"\n### `{table}`\n", "| key | value | default | what it is |", "|---|---|---|---|", *rows]
 
 
@@ -385,7 +385,7 @@ def commands_page() -> str:
             *members,
             "\n## Options\n",
             "Those of `waypost serve` are the [settings](settings.md). Without `--data`, a command takes what the",
-            f"environment variable `{environment_name('data')}` says, and without that `./waypost-data`.\n",
+            f"environment variable `{ROWS['data'].variable}` says, and without that `./waypost-data`.\n",
             *(line for name, command in commands() if name != "serve" for line in _options(name, command)),
         ]
     )

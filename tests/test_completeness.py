@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -25,12 +25,16 @@ from typer.main import get_command
 from tests.kit.stores import postgresql
 from waypost import cli
 from waypost.app.mail import trace
-from waypost.config import settings_file, settings_keys
-from waypost.config.settings import Settings, environment_name, option_name
-from waypost.config.settings_file import SettingsFile
+from waypost.config import file as settings_file
+from waypost.config import tables
+from waypost.config.settings import ROWS, Settings
+from waypost.config.sources import from_options
+from waypost.config.tables import Delivery
+from waypost.config.types import Endpoint
+from waypost.delivery.queue.worker import Works
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail import routes
-from waypost.domain.mail.delivery import Event, Protocol
+from waypost.domain.mail.delivery import Event, Policy, Protocol
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 from waypost.host import certificates
@@ -38,6 +42,9 @@ from waypost.host.clock import VirtualClock
 from waypost.inspection import asgi
 from waypost.observe import events, logs
 from waypost.server import assembly
+from waypost.server.http.limits import HttpBounds
+from waypost.smtp.limits.timeouts import Bounds as SmtpBounds
+from waypost.store.postgres import store
 from waypost.store.postgres.store import PostgresStore
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +84,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "trusted_networks": ("10.9.7.0/24", ip_network("10.9.7.0/24")),
     "http_connections": ("57", Has("HttpBounds", "connections", 57)),
     "http_connections_each": ("57", Has("HttpBounds", "connections_each", 57)),
-    "http_names": ("set.example", Has("Guard", "_own_names", Settings(http_names="set.example").own_http_names)),
+    "http_names": ("set.example", Has("Guard", "_own_names", from_options(http_names="set.example").own_http_names)),
     "smtp_connections": ("57", Has("Bounds", "connections", 57)),
     "smtp_connections_each": ("57", Has("Bounds", "connections_each", 57)),
     "smtp_new_connections_each": ("57", Has("Bounds", "new_connections_a_minute", 57)),
@@ -86,7 +93,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "smtp_memory": ("57", Has("Bounds", "memory", 57 * 2**20)),
     "greeting_delay": ("57s", Has("Bounds", "greeting_delay", 57)),
     "authentication": ("enforce", Has("House", "enforces", True)),
-    "dns": ("192.0.2.57", ("192.0.2.57", 53)),
+    "dns": ("192.0.2.57", Endpoint("192.0.2.57", 53)),
     "subaddressing": ("set.example", Has("Deployment", "subaddressed", frozenset({"set.example"}))),
     "shared_domains": ("set.example", Has("Domains", "shared", frozenset({"set.example"}))),
     "hostname": ("mx.set.example", Has("Deployment", "hostname", "mx.set.example")),
@@ -140,13 +147,13 @@ def by_default(home):
     return {tls: the_service(home / f"default-{tls}", **(with_tls if tls else {})) for tls in (False, True)}
 
 
-def the_service(directory, file=None, **given):
+def the_service(directory, delivery=None, **given):
     """All that a service which was started consists of, without its settings; and the lines of its credentials."""
     at_any_port = {"data": str(directory), "http": "127.0.0.1:0", "smtp": "127.0.0.1:0"}
-    settings = Settings(**at_any_port | given)
+    settings = replace(from_options(**at_any_port | given), delivery=delivery or Delivery())
 
     async def started():
-        service = assembly.Service(settings, file)
+        service = assembly.Service(settings)
         run = await service.start()
         try:
             return list(reached([service, run])), service.directory.credentials.read_text(encoding="utf-8").splitlines()
@@ -163,7 +170,7 @@ def reached(start):
     seen, left = set(), list(start)
     while left:
         found = left.pop()
-        if id(found) in seen or id(found) in modules or isinstance(found, ModuleType | type | Settings | SettingsFile):
+        if id(found) in seen or id(found) in modules or isinstance(found, ModuleType | type | Settings):
             continue
         seen.add(id(found))
         yield found
@@ -183,9 +190,10 @@ def has(parts, wanted, home):
 
 
 def test_a_setting_that_is_new_is_in_the_table_of_where_it_arrives():
-    assert set(SETTINGS) | NOT_OF_THE_SERVICE == {field.name for field in dataclasses.fields(Settings)}
-    assert set(DELIVERY) == set(settings_keys.DELIVERY)
-    assert set(settings_keys.TABLES) == {"[[route]]", "[delivery]", "[delivery.bounces_via]", "[[retention]]"}
+    assert set(SETTINGS) | NOT_OF_THE_SERVICE == set(ROWS)
+    assert set(DELIVERY) == set(tables.DELIVERY)
+    assert {field.name for field in dataclasses.fields(Settings)} == set(ROWS) | {"routes", "delivery", "retention"}
+    assert set(tables.TABLES) == {"[[route]]", "[delivery]", "[delivery.bounces_via]", "[[retention]]"}
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -220,8 +228,8 @@ def a_database(name):
 def test_each_key_of_the_delivery_table_arrives_in_the_service(name, home, by_default, tmp_path):
     value, wanted = DELIVERY[name]
     (tmp_path / "waypost.toml").write_text(f"[delivery]\n{name} = {value}\n")
-    file = settings_file.read(tmp_path / "waypost.toml")
-    assert has(the_service(tmp_path / "data", file), wanted, home), f"{name}: there is no {wanted} in the service"
+    given = settings_file.read(tmp_path / "waypost.toml").delivery
+    assert has(the_service(tmp_path / "data", given), wanted, home), f"{name}: there is no {wanted} in the service"
     assert not has(by_default[False], wanted, home), f"{wanted} is there by default: set another value"
 
 
@@ -229,9 +237,7 @@ def test_each_setting_is_an_option_of_serve(monkeypatch):
     """It can be said on the command line, in the environment and in the file, and is what the service is given."""
     command = get_command(cli.app).commands["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
-    assert options == {
-        field.name: ([option_name(field.name)], environment_name(field.name)) for field in dataclasses.fields(Settings)
-    }
+    assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
 
 
 @pytest.mark.parametrize("how", ["command line", "environment", "file"])
@@ -241,13 +247,13 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
     file.write_text("".join(f"{name} = {json.dumps(given[name])}\n" for name in given) if how == "file" else "")
     arguments = ["waypost", "serve"]
     if how == "command line":
-        arguments += [word for name in given for word in (option_name(name), given[name])]
+        arguments += [word for name in given for word in (ROWS[name].option, given[name])]
     if how == "environment":
         for name, value in given.items():
-            monkeypatch.setenv(environment_name(name), value)
+            monkeypatch.setenv(ROWS[name].variable, value)
     made = []
 
-    def service(settings, file, **_):
+    def service(settings, **_):
         made.append(settings)
         raise SystemExit
 
@@ -255,12 +261,37 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
     monkeypatch.setattr(sys, "argv", [*arguments, "--config", str(file)])
     with pytest.raises(SystemExit):
         cli.main()
-    assert made == [Settings(**given, config=str(file))]
+    assert made == [from_options(**given, config=str(file))]
+
+
+def test_what_can_be_set_has_one_default():
+    """The edges have defaults of their own, for those who use them without settings."""
+    settings = Settings()
+    assert SmtpBounds() == SmtpBounds(
+        connections=settings.smtp_connections,
+        connections_each=settings.smtp_connections_each,
+        new_connections_a_minute=settings.smtp_new_connections_each,
+        messages_a_minute=settings.smtp_messages_each,
+        memory=settings.smtp_memory,
+        greeting_delay=settings.greeting_delay.total_seconds(),
+    )
+    assert HttpBounds() == HttpBounds(
+        connections=settings.http_connections, connections_each=settings.http_connections_each
+    )
+    assert settings.delivery.policy == Policy()
+    assert settings.delivery.connections == default_of(Works, "connections")
+    assert settings.database_connections == store.CONNECTIONS
+
+
+def default_of(kind, name):
+    """The default of a member of a dataclass."""
+    (member,) = (member for member in dataclasses.fields(kind) if member.name == name)
+    return member.default
 
 
 @pytest.mark.parametrize(("name", "kind"), [("route", Route), ("rule", Rule)])
 def test_each_member_of_a_route_or_a_rule_of_retention_is_read(name, kind):
-    elsewhere = [path for path in SOURCES if not {"settings_keys.py", "settings_file.py", "cli"} & set(path.parts)]
+    elsewhere = [path for path in SOURCES if not {"tables.py", "file.py", "cli"} & set(path.parts)]
     read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
     unread = {field.name for field in dataclasses.fields(kind)} - read
     assert not unread, f"nothing goes by {unread} of a {name}"
@@ -268,10 +299,10 @@ def test_each_member_of_a_route_or_a_rule_of_retention_is_read(name, kind):
 
 def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
     """But for secrets, which are read from where the key says."""
-    secret = set(settings_keys.SECRETS)
-    assert set(settings_keys.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
-    assert set(settings_keys.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
-    assert settings_keys.VIA.keys() <= settings_keys.ROUTE.keys()
+    secret = set(tables.SECRETS)
+    assert set(tables.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
+    assert set(tables.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
+    assert tables.VIA.keys() <= tables.ROUTE.keys()
 
 
 # Routes
@@ -289,7 +320,7 @@ def test_each_kind_of_target_is_documented_where_routes_are_set():
     (to,) = (parameter for parameter in add.params if parameter.name == "to")
     known = {"inbox", "mx", "maildir", *routes._SCHEMES}
     for scheme in known - {"http"}:
-        for told in (settings_keys.ROUTE["to"].text, to.help, page):
+        for told in (tables.ROUTE["to"].text, to.help, page):
             assert re.search(rf"\b{scheme}\b", told), f"{scheme} is missing in: {told[:200]}"
     assert "http://" in page
 

@@ -12,6 +12,8 @@ from typer.main import get_command
 
 from scripts import write_reference
 from waypost import cli
+from waypost.domain.limits import shares
+from waypost.mailauth import checker, places
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +79,31 @@ def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
     file.write_text(unit.replace("/opt/waypost/bin/waypost", sys.executable), encoding="utf-8")
     verified = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def _most(total, *addresses):
+    """How many of `total` places clients of these addresses, who ask in turn, get together if nobody else asks."""
+    ledger = places.Ledger(total)
+    holders = [shares.of_address(address) for address in addresses]
+    while allowed := [one for one in holders if ledger.allows(one)]:
+        ledger.take(allowed[0])
+    return total - ledger.free
+
+
+def _numbers(page, line):
+    """The numbers in the line of a page that has this in it, or in its paragraph."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (found,) = [part for part in re.split(r"\n(?=[-|]|\n)", text) if line in part]
+    return {int(number) for number in re.findall(r"\b\d+\b", found)}
+
+
+def test_pages_tell_the_places_of_the_checks_as_they_are():
+    one = _most(places.AT_ONCE, "192.0.2.1")
+    network = _most(places.AT_ONCE, *(f"192.0.2.{number}" for number in range(1, 99)))
+    assert {places.AT_ONCE, one, network} <= _numbers("security.md", "decisions/0025")
+    assert {places.AT_ONCE, one, network, places.WAITING} <= _numbers("how-to/sender-authentication.md", "more wait")
+    assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "| messages of 1 MiB or more")
+    assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "the large messages that it checks")
 
 
 def test_the_readme_names_the_two_commands():

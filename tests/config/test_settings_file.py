@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from waypost.config import settings_file
-from waypost.config.settings import BadSetting, Settings
-from waypost.config.settings_file import DeliverySettings, SettingsFile
-from waypost.config.settings_keys import TABLES, Bounces
-from waypost.domain.mail.delivery import Policy
+from waypost.config import file as settings_file
+from waypost.config import sources
+from waypost.config.file import SettingsFile
+from waypost.config.tables import TABLES, Delivery
+from waypost.config.types import BadSetting
+from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
 
@@ -30,7 +31,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def refused(read, tmp_path):
-    """What is said of a settings file with this text, behind the name of the file."""
+    """What is said of a settings file with this text, behind the name of the file and the line."""
 
     def refused(text):
         with pytest.raises(BadSetting) as error:
@@ -38,7 +39,8 @@ def refused(read, tmp_path):
         said = str(error.value)
         assert said.startswith(f"{tmp_path / 'waypost.toml'}")
         assert "\n" not in said
-        return said.removeprefix(f"{tmp_path / 'waypost.toml'}").removeprefix(": ")
+        said = said.removeprefix(f"{tmp_path / 'waypost.toml'}")
+        return re.sub(r"^, line [0-9]+", "", said).removeprefix(": ")
 
     return refused
 
@@ -84,7 +86,7 @@ def test_settings_of_serve_are_as_their_options_take_them(read, tmp_path):
         "tls_key": "",
         "account": "123456789012",
     }
-    assert Settings(**found.values).smtp_memory == "256"
+    assert sources.read({}, {}, found).smtp_memory == 256 * 2**20
     assert read('tls_required = "no"').values == read("tls_required = false").values == {"tls_required": "no"}
 
 
@@ -168,8 +170,9 @@ def test_how_mail_is_sent_on_is_read(read):
         connections = 7
         """
     )
-    assert found.delivery == DeliverySettings(
-        policy=Policy(retry_schedule=(timedelta(seconds=30), timedelta(minutes=5)), expire=timedelta(hours=12)),
+    assert found.delivery == Delivery(
+        retry_schedule=(timedelta(seconds=30), timedelta(minutes=5)),
+        expire=timedelta(hours=12),
         bounces=Bounces.NEVER,
         bounces_via=Route(match="*", to="smtp://relay.example.net:25"),
         confirm_outside=True,
@@ -329,6 +332,22 @@ MISTAKES = {
 @pytest.mark.parametrize(("text", "said"), MISTAKES.items(), ids=lambda value: re.sub(r"\s+", " ", value)[:60])
 def test_a_mistake_is_told_with_its_place(refused, text, said):
     assert refused(text).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"{ROUTE}\n{ROUTE}connections = 0", "line 8: route 2"),
+        (f"{ROUTE}\n[[route]]\nmatch = '*@example.com'", "line 5: route 2"),
+        (f"{ROUTE}\n{ROUTE}", "line 5"),
+        ("[delivery]\n# expire\nexpire = 5", "line 3: delivery"),
+        ("[delivery]\nbounces_via = { to = 'inbox' }", "line 2: delivery.bounces_via"),
+        ("\n\nhostnam = 1", "line 3"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(read, tmp_path, text, place):
+    with pytest.raises(BadSetting, match=re.escape(f"{tmp_path / 'waypost.toml'}, {place}: ")):
+        read(text)
 
 
 @pytest.mark.parametrize("name", ["a@example.com", "*@example.com", "*"])

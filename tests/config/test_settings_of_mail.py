@@ -1,10 +1,13 @@
 """Settings of the mail edge: what cannot be is refused with the name of the option, and what can be is understood."""
 
+from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
 
-from waypost.config.settings import BadSetting, Settings
+from waypost.config.settings import Settings
+from waypost.config.sources import from_options
+from waypost.config.types import BadSetting
 
 TLS = {"tls_certificate": "self-signed"}
 BAD = {
@@ -31,7 +34,7 @@ CASES = [(name, value) for name, values in BAD.items() for value in values]
 def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, value):
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(BadSetting) as refused:
-        Settings(**TLS | {name: value})
+        from_options(**TLS | {name: value})
     assert str(refused.value).startswith(f"{option} must ")
 
 
@@ -42,18 +45,21 @@ def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, val
         ({"tls_key": "key.pem"}, "--tls-key needs --tls-certificate"),
         ({"tls_clients": "clients.pem"}, "--tls-clients needs --tls-certificate"),
         ({"tls_required": "yes"}, "--tls-required yes needs --tls-certificate"),
-        (TLS | {"tls_key": "key.pem"}, "--tls-key is made with --tls-certificate self-signed, and cannot be given"),
+        (
+            TLS | {"tls_key": "key.pem"},
+            "--tls-key cannot be given with --tls-certificate self-signed, which makes a key of its own",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_what_needs_a_certificate_says_so(given, said):
     with pytest.raises(BadSetting) as refused:
-        Settings(**given)
+        from_options(**given)
     assert str(refused.value) == said
 
 
 def test_good_values_are_understood():
-    settings = Settings(
+    settings = from_options(
         **TLS,
         smtps="[::1]:465",
         lmtp="127.0.0.1:24",
@@ -70,17 +76,19 @@ def test_good_values_are_understood():
         authentication="enforce",
         dns="127.0.0.1:53,[::1]:5353",
     )
-    assert settings.proxies == [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")]
-    assert settings.trusted == [ip_network("127.0.0.0/8"), ip_network("::1")]
-    assert settings.resolvers == [("127.0.0.1", 53), ("::1", 5353)]
-    assert settings.seconds_before_greeting == 2
+    assert list(settings.proxy_networks) == [
+        ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")
+    ]
+    assert list(settings.trusted_networks) == [ip_network("127.0.0.0/8"), ip_network("::1")]
+    assert settings.dns == (("127.0.0.1", 53), ("::1", 5353))
+    assert settings.greeting_delay == timedelta(seconds=2)
 
 
 def test_by_default_there_is_no_tls_no_lmtp_and_nobody_is_believed():
     settings = Settings()
-    assert (settings.smtps, settings.lmtp, settings.tls_certificate, settings.tls_required) == ("", "", "", "no")
-    assert settings.proxies == settings.trusted == settings.resolvers == []
-    assert settings.seconds_before_greeting == 0
+    assert settings.smtps == settings.lmtp == settings.proxy_networks == settings.trusted_networks == settings.dns == ()
+    assert (settings.tls_certificate, settings.tls_required) == (None, False)
+    assert settings.greeting_delay == timedelta(0)
 
 
 MAIL_IS_CHECKED = [
@@ -97,18 +105,21 @@ MAIL_IS_CHECKED = [
 
 @pytest.mark.parametrize(("given", "is_checked"), MAIL_IS_CHECKED, ids=str)
 def test_record_asks_no_dns_while_only_this_machine_can_connect(given, is_checked):
-    assert Settings(**given).checks_senders is is_checked
+    assert from_options(**given).checks_senders is is_checked
 
 
 def test_shared_domains_are_compared_as_a_labels_and_an_asterisk_is_all():
-    assert Settings().shared == frozenset()
-    assert Settings(shared_domains="Example.com, Bücher.example").shared == {"example.com", "xn--bcher-kva.example"}
-    assert Settings(shared_domains="*").shared == {"*"}
+    assert Settings().shared_domains == frozenset()
+    assert from_options(shared_domains="Example.com, Bücher.example").shared_domains == {
+        "example.com",
+        "xn--bcher-kva.example",
+    }
+    assert from_options(shared_domains="*").shared_domains == {"*"}
 
 
 def test_domains_with_subaddresses_are_compared_as_a_labels():
-    assert Settings().subaddressed == frozenset()
-    found = Settings(subaddressing="Example.com, Bücher.example").subaddressed
+    assert Settings().subaddressing == frozenset()
+    found = from_options(subaddressing="Example.com, Bücher.example").subaddressing
     assert found == {"example.com", "xn--bcher-kva.example"}
 
 
@@ -116,4 +127,4 @@ def test_domains_with_subaddresses_are_compared_as_a_labels():
     ("hostname", "domain"), [("MX.Example.com", "mx.example.com"), ("mx.example.com.", "mx.example.com"), ("a..b", "")]
 )
 def test_the_name_of_the_server_is_a_domain_if_an_address_can_have_it(hostname, domain):
-    assert Settings(hostname=hostname).domain_of_hostname == domain
+    assert from_options(hostname=hostname).domain_of_hostname == domain

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from waypost import cli
-from waypost.config.settings import BadSetting, Settings, duration, size
-from waypost.config.settings_file import SettingsFile
+from waypost.config.settings import Clock, Settings
+from waypost.config.sources import from_options
+from waypost.config.types import DURATION, SIZE, BadSetting
 from waypost.domain.mail.routes import Route
 from waypost.server import assembly
 
@@ -15,17 +16,17 @@ from waypost.server import assembly
 class Given(SystemExit):
     """What a service was made of; nothing is started."""
 
-    def __init__(self, settings, file):
+    def __init__(self, settings):
         super().__init__(0)
-        self.settings, self.file = settings, file
+        self.settings = settings
 
 
 @pytest.fixture
 def serve(monkeypatch):
     """Run `waypost serve` as far as to its settings."""
 
-    def service(settings, file, **_):
-        raise Given(settings, file)
+    def service(settings, **_):
+        raise Given(settings)
 
     def serve(*arguments, **environment):
         with monkeypatch.context() as patch:
@@ -53,9 +54,7 @@ def file(tmp_path):
 
 
 def test_without_a_file_all_is_as_by_default(serve):
-    given = serve()
-    assert given.settings == Settings()
-    assert given.file == SettingsFile()
+    assert serve().settings == Settings()
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(serve, file):
@@ -72,26 +71,50 @@ def test_our_own_name_has_no_final_dot(serve):
 
 def test_what_the_file_does_not_say_is_as_by_default(serve, file):
     path = file("smtp-memory = 64\ntls_required = false\n")
-    assert serve("--config", path).settings == Settings(config=str(path), smtp_memory="64")
+    assert serve("--config", path).settings == Settings(config=path, smtp_memory=64 * 2**20)
 
 
 def test_the_file_may_be_named_in_the_environment(serve, file):
     path = file('clock = "virtual"')
-    assert serve(CONFIG=path).settings == Settings(config=str(path), clock="virtual")
+    assert serve(CONFIG=path).settings == Settings(config=path, clock=Clock.VIRTUAL)
 
 
 def test_the_rest_of_the_file_reaches_the_service(serve, file):
-    given = serve("--config", file('[[route]]\nmatch = "*"\nto = "smtp://a"\n'))
-    assert given.file == SettingsFile(routes=(Route(match="*", to="smtp://a"),))
+    path = file('[[route]]\nmatch = "*"\nto = "smtp://a"\n')
+    assert serve("--config", path).settings == Settings(config=path, routes=(Route(match="*", to="smtp://a"),))
 
 
-def test_a_value_of_the_file_that_cannot_be_is_told_with_the_name_of_the_file(serve, file, capsys):
-    path = file("smtp-memory = 9")
+def test_a_value_that_cannot_be_is_told_with_where_it_is_from(serve, file, capsys):
+    path = file('clock = "real"\n\nsmtp-memory = 9\n')
+    said = "must be a number of MiB from 16 to 1000000, not '9'\n"
     assert serve("--config", path).code == 1
-    said = "--smtp-memory must be a number from 16 to 1000000, not '9'\n"
-    assert capsys.readouterr().err == f"waypost: {path}: `smtp_memory`: {said}"
-    assert serve("--config", path, "--smtp-memory", "9").code == 1
-    assert capsys.readouterr().err == f"waypost: {said}"
+    assert capsys.readouterr().err == f"waypost: {path}, line 3: `smtp_memory` {said}"
+    assert serve("--config", path, SMTP_MEMORY="9").code == 1
+    assert capsys.readouterr().err == f"waypost: WAYPOST_SERVE_SMTP_MEMORY {said}"
+    assert serve("--config", path, "--smtp-memory", "9", SMTP_MEMORY="256").code == 1
+    assert capsys.readouterr().err == f"waypost: --smtp-memory {said}"
+
+
+def test_a_setting_that_does_not_go_with_another_is_told_with_where_it_is_from(serve, file, capsys):
+    path = file('\nsmtps = "127.0.0.1:0"\n')
+    assert serve("--config", path).code == 1
+    assert capsys.readouterr().err == f"waypost: {path}, line 2: `smtps` needs --tls-certificate\n"
+    assert serve(TLS_REQUIRED="yes").code == 1
+    assert capsys.readouterr().err == "waypost: WAYPOST_SERVE_TLS_REQUIRED yes needs --tls-certificate\n"
+
+
+def test_the_url_of_a_database_is_not_repeated_wherever_it_is_from(serve, file, capsys):
+    url = "mysql://me:hunter2@db.example/waypost"
+    for given, variables in (
+        (("--config", file(f'database = "{url}"')), {}),
+        ((), {"DATABASE": url}),
+        (("--database", url), {}),
+    ):
+        assert serve(*given, **variables).code == 1
+        said = capsys.readouterr().err
+        assert "must be a URL such as postgresql://USER@HOST/NAME" in said
+        assert "hunter2" not in said
+    assert "hunter2" not in repr(from_options(database="postgresql://me:hunter2@db.example/waypost"))
 
 
 def test_a_file_that_is_not_there_is_told(serve, tmp_path, capsys):
@@ -112,26 +135,26 @@ BAD = {
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, value):
     with pytest.raises(BadSetting) as refused:
-        Settings(**{name: value})
+        from_options(**{name: value})
     assert str(refused.value).startswith(f"--{name.replace('_', '-')} must be ")
     assert repr(value) in str(refused.value)
 
 
 def test_good_values_are_understood():
-    settings = Settings(clock="virtual", disk_reserve="0", trace_refusals="90m")
-    assert (settings.has_virtual_clock, settings.disk_reserve_octets) == (True, 0)
-    assert settings.refusal_retention == timedelta(minutes=90)
-    assert (Settings().has_virtual_clock, Settings().disk_reserve_octets) == (False, 256 * 1024 * 1024)
-    assert Settings().refusal_retention == timedelta(days=7)
+    settings = from_options(clock="virtual", disk_reserve="0", trace_refusals="90m")
+    assert (settings.clock, settings.disk_reserve) == (Clock.VIRTUAL, 0)
+    assert settings.trace_refusals == timedelta(minutes=90)
+    assert (Settings().clock, Settings().disk_reserve) == (Clock.REAL, 256 * 1024 * 1024)
+    assert Settings().trace_refusals == timedelta(days=7)
 
 
 @pytest.mark.parametrize(
     ("text", "octets"), [("0", 0), ("1", 1), ("1048576", 2**20), ("3KiB", 3072), ("2MiB", 2**21), ("1GiB", 2**30)]
 )
 def test_a_size_is_in_octets_or_in_binary_units(text, octets):
-    assert size("disk-reserve", text) == octets
+    assert SIZE.read(text) == octets
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800)])
 def test_a_duration_has_a_unit(text, seconds):
-    assert duration("expire", text) == timedelta(seconds=seconds)
+    assert DURATION.read(text) == timedelta(seconds=seconds)

@@ -25,9 +25,10 @@ import botocore.config
 import pytest
 
 from tests.docs_blocks.blocks import Block
-from waypost.config import settings_file
-from waypost.config.settings import BadSetting, Settings
-from waypost.config.settings_file import SettingsFile
+from waypost.config import file as settings_file
+from waypost.config import sources
+from waypost.config.file import SettingsFile
+from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
 
 SECONDS = 120
@@ -272,7 +273,7 @@ class Session:
                 environment.setenv(name, SECRET)
             try:
                 found = settings_file.read(file)
-                Settings(**found.values)
+                sources.read({}, {}, found)
             except BadSetting as error:
                 raise BlockFailed(f"{block.place}: {error}") from error
         assert found != SettingsFile(), f"{block.place}: it says nothing"

@@ -184,3 +184,12 @@ def test_only_so_many_silent_domains_are_known(monkeypatch):
         with unanswered.counting(name):
             pass
     assert list(unanswered._silent_until) == ["b.example", "c.example"]
+
+
+def test_a_domain_that_is_silent_again_is_not_forgotten_before_others(monkeypatch):
+    monkeypatch.setattr("waypost.mailauth.resolver.KNOWN_SILENT", 2)
+    unanswered = Unanswered()
+    for name in ("a.example", "b.example", "a.example", "c.example"):
+        with unanswered.counting(name):
+            pass
+    assert list(unanswered._silent_until) == ["a.example", "c.example"]

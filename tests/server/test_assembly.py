@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,7 @@ from tests.kit.values import NOW
 from waypost.app import ports
 from waypost.app.directory import idempotency
 from waypost.app.mail import routes
-from waypost.config.settings import Settings
-from waypost.config.settings_file import SettingsFile
+from waypost.config.sources import from_options
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
@@ -27,7 +27,7 @@ from waypost.server import assembly, maintenance, opening
 def test_a_start_that_fails_leaves_nothing_open(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         smtp = f"127.0.0.1:{taken.getsockname()[1]}"
-        settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+        settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
         with pytest.raises(opening.CannotStart, match="Address already in use"):
             asyncio.run(assembly.Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
@@ -42,9 +42,9 @@ def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_
     begun = []
     monkeypatch.setattr(Worker, "start", lambda _: begun.append("worker"))
     smtp = f"127.0.0.2:{port + 1 if port < 65535 else 1024},localhost:{port}"
-    settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
-    file = SettingsFile(routes=(Route(match="*", to=f"smtp://127.0.0.1:{port}"),))
-    service = assembly.Service(settings, file)
+    settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+    routes = (Route(match="*", to=f"smtp://127.0.0.1:{port}"),)
+    service = assembly.Service(replace(settings, routes=routes))
     service._emit = begun.append
     with pytest.raises(opening.CannotStart, match="leads back to this server"):
         asyncio.run(service.start())
@@ -52,7 +52,7 @@ def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_
 
 
 def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
-    settings = Settings(
+    settings = from_options(
         data=str(tmp_path / "data"),
         http="127.0.0.1:0",
         smtp="127.0.0.1:0,127.0.0.2:0",
@@ -74,7 +74,7 @@ def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
     assert {told.smtp, told.lmtp} <= set(found.listeners)
     assert (found.hostname, found.dns, found.config) == (
         "our.example",
-        "192.0.2.53",
+        "192.0.2.53:53",
         str(Path("waypost.toml").absolute()),
     )
 
@@ -85,7 +85,7 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
     told = []
 
     async def scenario():
-        settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
+        settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
         for is_set in (True, False):
             service = assembly.Service(settings)
             found = asyncio.Event()
@@ -116,7 +116,7 @@ def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
     async def start():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             smtp = f"127.0.0.1:{taken.getsockname()[1]}"
-            service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
+            service = assembly.Service(from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
             service._emit = told.append
             with pytest.raises(opening.CannotStart):
                 await service.start()
@@ -129,7 +129,7 @@ def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
     told = []
 
     async def start():
-        service = assembly.Service(Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
+        service = assembly.Service(from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
         service._emit = told.append
         await service.start()
         await service.stop()
@@ -172,7 +172,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
 
     monkeypatch.setattr(idempotency, "purge", purge)
     monkeypatch.setattr(maintenance, "EVERY", 0)
-    settings = Settings(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", token_retention="2h")
+    settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", token_retention="2h")
 
     async def run():
         nonlocal loop, third

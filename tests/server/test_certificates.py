@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from waypost.config.settings import Settings
+from waypost.config.sources import from_options
 from waypost.host import certificates
 from waypost.server import assembly, opening
 from waypost.smtp.server.tls import TlsFiles, load
@@ -148,7 +148,7 @@ def test_a_start_makes_a_new_one_when_the_key_is_lost(tmp_path):
 
 
 def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
-    settings = Settings(
+    settings = from_options(
         data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(tmp_path / "no.pem")
     )
     with pytest.raises(opening.CannotStart, match=r"no\.pem cannot be read: No such file"):
@@ -157,7 +157,7 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
 
 def start(tmp_path, hostname="mail.example"):
     """Start and stop a service; returns its certificate, and who may read the key."""
-    settings = Settings(
+    settings = from_options(
         data=str(tmp_path / "data"),
         http="127.0.0.1:0",
         smtp="127.0.0.1:0",

@@ -16,7 +16,7 @@ import pytest
 from tests.kit.stores import postgresql
 from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
-from waypost.config.settings import Settings
+from waypost.config.sources import from_options
 from waypost.host import data_directory
 from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
 from waypost.server import assembly, opening
@@ -33,7 +33,7 @@ def started(path, **settings):
     """Start a server and stop it again."""
 
     async def start():
-        service = assembly.Service(Settings(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
+        service = assembly.Service(from_options(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
         await service.start()
         await service.stop()
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
-from waypost.config.settings import Settings
+from waypost.config.sources import from_options
 from waypost.domain.mail.routes import Route
 from waypost.host import data_directory
 from waypost.observe import events
@@ -58,7 +58,7 @@ def test_a_route_that_leads_back_here_is_refused_however_it_is_written(to, liste
 @pytest.mark.parametrize("edge", ["smtp", "smtps", "lmtp"])
 @pytest.mark.parametrize("listeners", ["127.0.0.2:2525,127.0.0.1:2525", "127.0.0.2:24,localhost:2525", "0.0.0.0:2525"])
 def test_every_address_of_every_listener_of_the_settings_counts(edge, listeners):
-    settings = Settings(**{edge: listeners}, tls_certificate="self-signed")
+    settings = from_options(**{edge: listeners}, tls_certificate="self-signed")
     route = Route(match="*", to="smtp://127.0.0.1:2525")
     with pytest.raises(LeadsBack):
         asyncio.run(
@@ -107,7 +107,7 @@ def test_a_route_is_checked_as_the_server_that_runs_would_use_it():
     )
     server = OurServer.running(run)
     assert (server.hostname, server.listeners) == ("our.example", ["0.0.0.0:2525"])
-    assert server.resolver._nameservers == [("192.0.2.53", 53), ("192.0.2.54", 5300)]
+    assert server.resolver._nameservers == (("192.0.2.53", 53), ("192.0.2.54", 5300))
     assert (
         OurServer.running(data_directory.Run("", "")).hostname == socket.gethostname()
     )  # a server of before, which does not say

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache, partial
 from types import SimpleNamespace
 
@@ -14,12 +15,17 @@ from waypost.api.operations import arns, page_tokens, searching
 from waypost.api.wire import bodies, protocol, shapes
 from waypost.api.wire.http import Request
 from waypost.domain import errors
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail import messages
 from waypost.domain.mailauth import forecasts, verdicts
 from waypost.inspection import requests
 
 _KEYS = page_tokens.PageTokens(b"k" * 32)
 _HOST = ("host", "a.example")
+_SIGNED_AT = "20261122T120000Z"
+_NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+_KEY = AccessKey("AKIAIOSFODNN7EXAMPLE", "secret", "111111111111")
+_AUTHORIZATION = f"AWS4-HMAC-SHA256 Credential={_KEY.id}/20261122/us-east-1/connect/aws4_request,SignedHeaders="
 _INSTANCE = "11111111-1111-4111-8111-111111111111"
 
 
@@ -41,6 +47,27 @@ def _canonical(request: Request) -> bytes:
 
 def of_headers(unit: str, count: int) -> Callable[[int], Request]:
     return lambda size: _request(headers=(("x-amz-a", unit * (size // len(unit) // count)),) * count)
+
+
+def _half_is_names(size: int) -> Request:
+    """A head of which half is the value of a header, and half is the name of that header again and again."""
+    authorization = _AUTHORIZATION + "a;" * (size // 4) + "host;x-amz-date,Signature=0"
+    headers = (("authorization", authorization), ("x-amz-date", _SIGNED_AT), ("a", "b" * (size // 2)))
+    return _request(headers=headers)
+
+
+def _signed_names(size: int) -> Request:
+    """A head of headers that are all signed, each with a name of its own."""
+    names = [f"{number:x}" for number in range(size // 14)]
+    authorization = _AUTHORIZATION + ";".join(["host", "x-amz-date", *names]) + ",Signature=0"
+    headers = (("authorization", authorization), ("x-amz-date", _SIGNED_AT), *((name, "a") for name in names))
+    return _request(headers=headers)
+
+
+def _signature_of(request: Request) -> object:
+    """The claim of a request, and the signature that it should have: what is done for an active access key id."""
+    found = sigv4.claim(request, service="connect")
+    return sigv4.verify(request, found, _KEY, now=_NOW)
 
 
 def _presigned(unit: str) -> Callable[[int], Request]:
@@ -147,6 +174,16 @@ ROWS = [
         },
     ),
     *rows(
+        "signature of a known key",
+        Where.LOOP,
+        HEAD,
+        refusing(_signature_of, ApiError),
+        {
+            "a name again and again": _half_is_names,
+            "many names": _signed_names,
+        },
+    ),
+    *rows(
         "call",
         Where.LOOP,
         BODY,
@@ -173,6 +210,12 @@ ROWS = [
             "conditions": _search,
             "conditions in conditions": _nested_search,
             "nothing": lambda size: _members(SearchCriteria={"OrConditions": [{}] * (size // 4 - 40)}),
+            "nothing, and one wrong condition": lambda size: _members(
+                SearchCriteria={"OrConditions": [*[{}] * (size // 4 - 40), 1]}
+            ),
+            "unknown members, and one wrong condition": lambda size: _members(
+                SearchCriteria={"OrConditions": [*[{"a": 1}] * (size // 10 - 40), 1]}
+            ),
             "a long value": lambda size: _members(
                 SearchCriteria={
                     "StringCondition": {"FieldName": "a" * (size - 200), "Value": "a", "ComparisonType": "EXACT"}

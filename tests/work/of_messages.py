@@ -132,7 +132,7 @@ ROWS = [
         reports.is_report,
         of_few_lines(field(b"Content-Type") | PLAIN_HEADERS),
     ),
-    *rows("hops", Where.TRANSACTION, HEADER, reports.hops, of_few_lines(field(b"Received") | PLAIN_HEADERS)),
+    *rows("path", Where.TRANSACTION, HEADER, reports.path, of_few_lines(field(b"Received") | PLAIN_HEADERS)),
     *rows(
         "report",
         Where.TRANSACTION,

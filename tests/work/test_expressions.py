@@ -28,7 +28,6 @@ MADE_AT_RUN_TIME = {
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": "as those",
     "waypost.domain.directory.partitions: pattern": "It is for the partitions of our own table.",
     "waypost.host.data_directory: f'.+\\\\.{_HALF_WRITTEN}'": "It is for the names of files in the data directory.",
-    "waypost.config.settings: _HOST_NAME": "It is for the settings.",
     "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
 }
 """What looks at the expressions that are made of other things, or why nothing has to."""

@@ -9,7 +9,7 @@ import waypost
 from waypost.cli import administration, client
 from waypost.cli.commands import environment, explain, keys, mail, probe, purge, queue, routes, serving, trace
 from waypost.cli.outcomes import Exit
-from waypost.config.settings import BadSetting
+from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectoryError, NotRunning
 
 app = typer.Typer(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from waypost.config.settings import check_database
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
@@ -20,9 +19,10 @@ class Refused(Exception):
 
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
     """Run a use case where the data is: a data directory, or the PostgreSQL `database` that it belongs to."""
+    from waypost.config import sources
     from waypost.server import opening
 
-    check_database(database)
+    sources.check("database", database)
     return run(opening.administer(DataDirectory(Path(data)), use_case, database=database, make=make))
 
 

@@ -15,16 +15,16 @@ from typing import Annotated, Any
 
 import typer
 
-from waypost.config.settings import Settings, environment_name
+from waypost.config.settings import ROWS
 from waypost.host.data_directory import DataDirectory
 
 Data = Annotated[
-    str, typer.Option("--data", help="The data directory of the running server.", envvar=environment_name("data"))
+    str, typer.Option("--data", help="The data directory of the running server.", envvar=ROWS["data"].variable)
 ]
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-DEFAULT_DATA = Settings().data
+DEFAULT_DATA = ROWS["data"].default
 
 LONGEST_WORK = 600.0
 """Seconds that something may take that is done with many messages."""

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from waypost.domain import errors
+from waypost.domain import durations, errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages
 
@@ -22,7 +22,6 @@ BODY_LIMIT = 64 * 1024
 LONGEST_STEP = timedelta(days=3650)
 """By which a clock can be moved on at once."""
 
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
@@ -104,9 +103,8 @@ def after(values: Mapping[str, Any]) -> str | None:
 def step(values: Mapping[str, Any]) -> timedelta:
     """By how much to move a clock on."""
     given = text(values, "by") or ""
-    match = re.fullmatch(r"([0-9]{1,9})([dhms])", given, re.ASCII)
-    found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else timedelta(0)
-    if not timedelta(0) < found <= LONGEST_STEP:
+    found = durations.parse(given)
+    if not found or found > LONGEST_STEP:
         raise errors.Invalid(
             f"by must be a number with d, h, m or s, as in 1d, and at most {LONGEST_STEP.days}d, not {_shown(given)}."
         )

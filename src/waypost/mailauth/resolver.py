@@ -28,7 +28,7 @@ SILENCE = 10.0
 """Seconds for which a domain is known to be silent after a question was not answered for `TRY_LIMIT`."""
 
 KNOWN_SILENT = 10_000
-"""Domains that are known to be silent, at most; the first is forgotten first."""
+"""Domains that are known to be silent, at most; the one whose silence is the oldest is forgotten first."""
 
 PAUSE = 0.1
 """Seconds that the library pauses when no server has answered, also at the end."""
@@ -97,7 +97,9 @@ class Unanswered:
         """Count a question that was not answered for so long. Raises `NotAnswered` if there are too many."""
         holders = shares.of_domain(name)
         with self._lock:
-            self._silent_until[shares.owner_of(name)] = time.monotonic() + SILENCE
+            owner = shares.owner_of(name)
+            self._silent_until.pop(owner, None)  # the domain that was silent last is the last to be forgotten
+            self._silent_until[owner] = time.monotonic() + SILENCE
             if len(self._silent_until) > KNOWN_SILENT:
                 del self._silent_until[next(iter(self._silent_until))]
             if not self._ledger.allows(holders):

@@ -25,8 +25,8 @@ from waypost.app.directory.email_addresses import Domains
 from waypost.app.mail import accept
 from waypost.app.mail.routes import list_routes
 from waypost.app.rate_limits import FailedSignatures
-from waypost.config.settings import SELF_SIGNED, Settings, host_and_port
-from waypost.config.settings_file import SettingsFile
+from waypost.config.settings import Authentication, Clock, Settings
+from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.maildir import MaildirTransport
 from waypost.delivery.outgoing import Transports
 from waypost.delivery.queue.worker import Worker, Works
@@ -66,19 +66,13 @@ Start = Callable[[str, int], Awaitable[tuple[str, int]]]
 class Service:
     """Everything that `waypost serve` runs, on one event loop."""
 
-    def __init__(
-        self, settings: Settings, file: SettingsFile | None = None, *, warn: Callable[[str], None] = lambda _: None
-    ) -> None:
-        """`file` is the settings file, whose top-level keys are in `settings` already.
-
-        `warn` is given sentences about what the person who starts the server should look at.
-        """
+    def __init__(self, settings: Settings, *, warn: Callable[[str], None] = lambda _: None) -> None:
+        """`warn` is given sentences about what the person who starts the server should look at."""
         self.settings = settings
         self._warn = warn
-        self.file = file or SettingsFile()
-        self._virtual_clock = VirtualClock() if settings.has_virtual_clock else None
+        self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
         self._mail_clock: ports.Clock = self._virtual_clock or now
-        self.directory = data_directory.DataDirectory(settings.directory)
+        self.directory = data_directory.DataDirectory(settings.data)
         self._log = logs.Log()
         self._emit = self._log.emit
         self._certificates_in_use: tls.Certificates | None = None
@@ -133,7 +127,7 @@ class Service:
         as_set, file_routes = routes_check.OurServer.of(settings), self._routes_of_file()
         await routes_check.refuse_circles(file_routes, as_set)  # before the listeners and the worker start
         database = self.directory.where(settings.database)
-        self._store = open_store(self.directory, database, connections=settings.connections)
+        self._store = open_store(self.directory, database, connections=settings.database_connections)
         opened.push_async_callback(self._store.close)
         self._is_shared, started_at = bool(database), self._mail_clock()
         if database:
@@ -144,7 +138,7 @@ class Service:
         api = Api(
             self._store,
             terms=self._terms(owner=tenant.account),
-            limits=settings.limits_profile,
+            limits=settings.limits,
             older_regions=await self._store.search(lambda tx: tx.regions()),
             failures=failures,
             clock=now,
@@ -161,11 +155,11 @@ class Service:
             emit=self._emit,
             wake=worker.wake,
             advance=self._advance(worker),
-            refusal_retention=settings.refusal_retention,
+            refusal_retention=settings.trace_refusals,
             own_names=settings.own_http_names,
         )
         connections = self._connections()
-        http_bounds = HttpBounds(connections=connections.http, connections_each=int(settings.http_connections_each))
+        http_bounds = HttpBounds(connections=connections.http, connections_each=settings.http_connections_each)
         http = HttpServer(_by_path(console, api), bounds=http_bounds, emit=self._emit)
         smtp = await self._mail(opened, deployment, ids, worker, connections.smtp)
         await worker.start()
@@ -175,8 +169,8 @@ class Service:
         opened.push_async_callback(smtp.stop)
         addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
         for listener in _mail_listeners(settings):
-            for address in settings.addresses(listener.name):
-                found = await self._listen(listener.name, address, partial(smtp.start, listener))
+            for endpoint in settings.mail_endpoints[listener.name]:
+                found = await self._listen(listener.name, endpoint, partial(smtp.start, listener))
                 addresses[listener.name] = addresses[listener.name] or found
         self._keeping = self._upkeep(started_at)
         opened.callback(tasks.start(self._keeping.run(), where="upkeep", emit=self._emit).cancel)
@@ -185,14 +179,14 @@ class Service:
             addresses["smtp"],
             smtps=addresses["smtps"],
             lmtp=addresses["lmtp"],
-            listeners=[_joined(*address) for address in smtp.addresses],
+            listeners=[str(Endpoint(*address)) for address in smtp.addresses],
             hostname=settings.real_hostname,
-            dns=settings.dns,
+            dns=",".join(map(str, settings.dns)),
             config=_absolute(settings.config),
-            routes=[routes.without_secret(route) for route in self.file.routes],
+            routes=[routes.without_secret(route) for route in self.settings.routes],
         )
         if settings.tls_certificate == SELF_SIGNED:
-            run = replace(run, certificate=_absolute(str(self.directory.certificate)))
+            run = replace(run, certificate=_absolute(self.directory.certificate))
         looked_at = [*file_routes, *await self._store.read(list_routes)]
         looking = routes_check.tell(looked_at, replace(as_set, listeners=run.listeners), self._emit)
         opened.callback(tasks.start(looking, where="routes", emit=self._emit).cancel)
@@ -201,17 +195,17 @@ class Service:
 
     def _routes_of_file(self) -> list[Route]:
         """The routes of the settings file; that for notices is one of them."""
-        via = self.file.delivery.bounces_via
-        return [*self.file.routes, *([via] if via else [])]
+        via = self.settings.delivery.bounces_via
+        return [*self.settings.routes, *([via] if via else [])]
 
     def _deployment(self, *, owner: str) -> Deployment:
         """What the use cases of mail go by. `owner` is the account of the server's owner."""
-        delivery, directory = self.file.delivery, self.directory
+        delivery, directory = self.settings.delivery, self.directory
         return Deployment(
             hostname=self.settings.real_hostname,
             loop_key=directory.derived_key("loop tokens"),
-            routes=self.file.routes,
-            routes_revision=routes.revision(self.file.routes) if self.file.routes else "",
+            routes=self.settings.routes,
+            routes_revision=routes.revision(self.settings.routes) if self.settings.routes else "",
             policy=delivery.policy,
             bounces=delivery.bounces,
             bounces_via=delivery.bounces_via,
@@ -220,14 +214,14 @@ class Service:
             srs_domain=delivery.srs_domain,
             srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
             owner=owner,
-            subaddressed=self.settings.subaddressed,
+            subaddressed=self.settings.subaddressing,
             own_domains=delivery.own_domains,
         )
 
     def _worker(self, deployment: Deployment, ids: Ids) -> Worker:
         """The sending edge, which has not begun yet."""
         hostname = self.settings.real_hostname
-        resolver = Resolver(self.settings.resolvers, shuffler=random.SystemRandom())
+        resolver = Resolver(self.settings.dns, shuffler=random.SystemRandom())
         smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)
         transports = Transports(smtp=smtp, maildir=MaildirTransport(hostname), webhook=WebhookTransport())
         return Worker(
@@ -238,7 +232,7 @@ class Service:
                 clock=self._mail_clock,
                 emit=self._emit,
                 new_id=lambda: ids.new(self._mail_clock()),
-                connections=self.file.delivery.connections,
+                connections=self.settings.delivery.connections,
                 is_shared=self._is_shared,
             )
         )
@@ -268,9 +262,9 @@ class Service:
             emit=self._emit,
             real_clock=now,
             mail_clock=self._mail_clock,
-            token_retention=self.settings.client_token_retention,
-            refusal_retention=self.settings.refusal_retention,
-            rules=self.file.retention,
+            token_retention=self.settings.token_retention,
+            refusal_retention=self.settings.trace_refusals,
+            rules=self.settings.retention,
             begun_before=begun_before,
         )
 
@@ -281,22 +275,22 @@ class Service:
         settings = self.settings
         bounds = Bounds(
             connections=connections,
-            connections_each=int(settings.smtp_connections_each),
-            new_connections_a_minute=float(settings.smtp_new_connections_each),
-            messages_a_minute=float(settings.smtp_messages_each),
-            memory=int(settings.smtp_memory) * 1024 * 1024,
-            greeting_delay=settings.seconds_before_greeting,
+            connections_each=settings.smtp_connections_each,
+            new_connections_a_minute=settings.smtp_new_connections_each,
+            messages_a_minute=settings.smtp_messages_each,
+            memory=settings.smtp_memory,
+            greeting_delay=settings.greeting_delay.total_seconds(),
         )
         checker = None
         if settings.checks_senders:
             checker = Checker(
-                settings.resolvers,
+                settings.dns,
                 lambda works: self._emit(events.DnsChanged(works=works)),
                 start_task=partial(tasks.start, where="authentication", emit=self._emit),
             )
             await checker.start()
             opened.push_async_callback(checker.stop)
-        reserve, reusable = settings.disk_reserve_octets, self._store.reusable_octets
+        reserve, reusable = settings.disk_reserve, self._store.reusable_octets
         guard = DiskGuard(self.directory.path, reserve, emit=self._emit, reusable=reusable)
         house = House(
             store=self._store,
@@ -309,23 +303,23 @@ class Service:
             admission=Admission(bounds),
             memory=Memory(bounds.memory),
             authenticator=checker,
-            enforces=settings.authentication == "enforce",
+            enforces=settings.authentication is Authentication.ENFORCE,
         )
         opened.push_async_callback(house.refusals.close)
-        self._certificates_in_use = self._certificates() if settings.tls_certificate else None
+        self._certificates_in_use = self._certificates(settings.tls_certificate) if settings.tls_certificate else None
         return SmtpServer(
             house,
             bounds=bounds,
             certificates=self._certificates_in_use,
-            proxy_networks=settings.proxies,
-            trusted_networks=settings.trusted,
+            proxy_networks=settings.proxy_networks,
+            trusted_networks=settings.trusted_networks,
         )
 
     def _connections(self) -> open_files.Connections:
         """How many connections of clients there may be. The server says so if they are fewer than were set."""
         settings, files = self.settings, open_files.most_files()
-        wanted = open_files.Connections(int(settings.smtp_connections), int(settings.http_connections))
-        others = 2 * self.file.delivery.connections + (settings.connections if self._is_shared else 0)
+        wanted = open_files.Connections(settings.smtp_connections, settings.http_connections)
+        others = 2 * self.settings.delivery.connections + (settings.database_connections if self._is_shared else 0)
         possible = open_files.connections_within(files, wanted, others=others)
         if possible != wanted:
             self._emit(
@@ -333,10 +327,10 @@ class Service:
             )
         return possible
 
-    def _certificates(self) -> tls.Certificates:
+    def _certificates(self, certificate: Path) -> tls.Certificates:
         """The certificate for TLS: the one that was set, or one of our own making."""
         settings = self.settings
-        if settings.tls_certificate == SELF_SIGNED:
+        if certificate == SELF_SIGNED:
             from waypost.host import certificates  # noqa: PLC0415 - it takes memory, and few make one
 
             hostname = settings.real_hostname
@@ -344,12 +338,11 @@ class Service:
             if not certificates.is_good(certificate, key, hostname, now()):
                 self.directory.write_certificate(*certificates.self_signed(hostname, now()))
         else:
-            certificate, key = Path(settings.tls_certificate), Path(settings.tls_key or settings.tls_certificate)
+            key = settings.tls_key or certificate
             self._tell_of_readable(key)
-        clients = Path(settings.tls_clients) if settings.tls_clients else None
         try:
             return tls.Certificates(
-                tls.TlsFiles(certificate, key, clients),
+                tls.TlsFiles(certificate, key, settings.tls_clients),
                 failed=lambda error: self._emit(events.CertificateRefused(reason=str(error))),
             )
         except tls.BadCertificate as error:
@@ -388,30 +381,28 @@ class Service:
         return self.directory.data_at
 
     def _terms(self, *, owner: str) -> Terms:
-        own = {self.settings.domain_of_hostname, self.file.delivery.srs_domain} - {""}
+        own = {self.settings.domain_of_hostname, self.settings.delivery.srs_domain} - {""}
         return Terms(
             new_id=lambda: str(uuid.uuid4()),
             page_tokens=PageTokens(self.directory.derived_key("page tokens")),
-            token_retention=self.settings.client_token_retention,
-            email_address_quota=self.settings.limits_profile.email_addresses,
+            token_retention=self.settings.token_retention,
+            email_address_quota=self.settings.limits.email_addresses,
             domains=Domains(
-                shared=self.settings.shared,
-                subaddressed=self.settings.subaddressed,
+                shared=self.settings.shared_domains,
+                subaddressed=self.settings.subaddressing,
                 owner=owner,
                 of_server=frozenset(own),
             ),
         )
 
-    async def _listen(self, edge: str, address: str, start: Start) -> str:
-        host, port = host_and_port(edge, address)
+    async def _listen(self, edge: str, endpoint: Endpoint, start: Start) -> str:
         try:
-            host, port = await start(host, port)
+            real = Endpoint(*await start(endpoint.host, endpoint.port))
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise CannotStart(f"Cannot listen on {address}: {reason}. Choose another with --{edge}.") from error
-        found = _joined(host, port)
-        self._emit(events.Listening(edge=edge, address=found))
-        return found
+            raise CannotStart(f"Cannot listen on {endpoint}: {reason}. Choose another with --{edge}.") from error
+        self._emit(events.Listening(edge=edge, address=str(real)))
+        return str(real)
 
 
 def _event_of(exposure: Exposure) -> events.Event:
@@ -428,13 +419,8 @@ def _event_of(exposure: Exposure) -> events.Event:
             return events.FileExposed(file=path, mode=mode)
 
 
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute()) if path else ""
-
-
-def _joined(host: str, port: int) -> str:
-    """HOST:PORT, which `settings.host_and_port` takes apart."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _absolute(path: Path | None) -> str:
+    return str(path.absolute()) if path else ""
 
 
 def _mail_listeners(settings: Settings) -> list[Listener]:
@@ -442,8 +428,8 @@ def _mail_listeners(settings: Settings) -> list[Listener]:
     offer = Offer(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),
-        needs_tls=settings.tls_required == "yes",
-        unknown_recipient_limit=int(settings.smtp_unknown_recipients),
+        needs_tls=settings.tls_required,
+        unknown_recipient_limit=settings.smtp_unknown_recipients,
     )
     return [
         Listener(name="smtp", offer=offer),

@@ -30,7 +30,7 @@ def open_store(
     directory: data_directory.DataDirectory,
     database: str = "",
     *,
-    connections: int = Settings().connections,
+    connections: int = Settings().database_connections,
     only_new: bool = False,
 ) -> ports.Store:
     """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.

@@ -14,7 +14,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import assert_never
 
-from waypost.config.settings import Settings, host_and_port
+from waypost.config.settings import Settings
+from waypost.config.types import ENDPOINT, RESOLVERS, understood
 from waypost.delivery.public_addresses import is_public
 from waypost.delivery.smtp_client.connection import Timeouts, why
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
@@ -64,14 +65,15 @@ class OurServer:
     @classmethod
     def of(cls, settings: Settings) -> "OurServer":
         """A server with these settings."""
-        listeners = [address for edge in ("smtp", "smtps", "lmtp") for address in settings.addresses(edge)]
-        resolver = Resolver(settings.resolvers, shuffler=random.SystemRandom())
+        listeners = [str(endpoint) for endpoints in settings.mail_endpoints.values() for endpoint in endpoints]
+        resolver = Resolver(settings.dns, shuffler=random.SystemRandom())
         return cls(hostname=settings.real_hostname, listeners=listeners, resolver=resolver)
 
     @classmethod
     def running(cls, run: data_directory.Run) -> "OurServer":
         """The server that is running."""
-        return replace(cls.of(Settings(hostname=run.hostname, dns=run.dns)), listeners=run.listeners)
+        settings = Settings(hostname=run.hostname, dns=understood(RESOLVERS, run.dns, "dns"))
+        return replace(cls.of(settings), listeners=run.listeners)
 
 
 async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
@@ -148,7 +150,7 @@ async def _is_answered_here(host: str, port: int, listeners: Collection[str]) ->
 
 def _at_port(port: int, listeners: Collection[str]) -> list[str]:
     """The hosts of those that listen at a port."""
-    return [host for host, number in (host_and_port("", address) for address in listeners) if number == port]
+    return [host for host, number in map(ENDPOINT.read, listeners) if number == port]
 
 
 async def _addresses(host: str, port: int) -> list[Address]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from waypost.config.settings import environment_name
+from waypost.config.rows import environment_name
 from waypost.host.data_directory import DataDirectory, Profile, Run
 
 LOOPBACK = "127.0.0.0/8,::1"

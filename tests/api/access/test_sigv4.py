@@ -5,6 +5,7 @@ import hashlib
 import random
 import re
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -288,6 +289,8 @@ MALFORMED = {
     "no-signature": AUTHORIZATION.replace("Signature=", "Nothing="),
     "short-scope": AUTHORIZATION.replace("/20150830/us-east-1/service", "/service"),
     "no-scope": AUTHORIZATION.replace("/20150830/us-east-1/service/aws4_request", ""),
+    "a-header-signed-twice": AUTHORIZATION.replace("host;", "host;host;"),
+    "an-empty-name-twice": AUTHORIZATION.replace("host;", "host;;;"),
 }
 
 
@@ -525,6 +528,7 @@ WRONG_PARAMETERS = {
     "date": ("Date", "today", "IncompleteSignatureException"),
     "other-date": ("Date", "20150830T123600Z", "InvalidSignatureException"),
     "no-host": ("SignedHeaders", "x", "InvalidSignatureException"),
+    "a-header-signed-twice": ("SignedHeaders", "host%3Bhost", "IncompleteSignatureException"),
     "no-headers": ("SignedHeaders", "", "InvalidSignatureException"),
     "signature": ("Signature", "0" * 64, "InvalidSignatureException"),
     "no-signature": ("Signature", "", "InvalidSignatureException"),
@@ -652,3 +656,23 @@ def test_sixty_thousand_letters_of_authorization_do_not_hold_everybody_up(value)
     error = refusal(request)
     assert time.process_time() - began < 1  # it was fifteen seconds; a millisecond is what it takes
     assert len(error.message) < 1_000
+
+
+@pytest.mark.parametrize("form", ["header", "presigned"])
+def test_a_long_header_whose_name_is_signed_thousands_of_times_takes_neither_time_nor_memory(form):
+    """Each name would put all of the value into the canonical request once more: it was over a gigabyte."""
+    names = "a;" * 15_000 + "host;x-amz-date"
+    if form == "header":
+        request, now = with_header(VANILLA, "authorization", lambda v: v.replace("host;x-amz-date", names)), NOW
+    else:
+        request, now = presigned()
+        request = with_parameter(request, "SignedHeaders", quote(names, safe=""))
+    request = replace(request, headers=(*request.headers, ("a", "b" * 30_000)))
+    tracemalloc.start()
+    try:
+        error = refusal(request, now=now)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (error.code, "once" in error.message) == ("IncompleteSignatureException", True)
+    assert most < 20_000_000

@@ -178,7 +178,7 @@ LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 9
 @pytest.mark.parametrize(
     ("octets", "ret"), [(LONG_HEADER + b"\r\nhi\r\n", "FULL"), (b"Subject: x\r\n\r\n" + b"y\r\n" * 4000, "FULL")]
 )
-def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets, ret):
+def test_a_message_whose_recipients_all_fail_at_once_causes_little_more_than_its_size(tmp_path, octets, ret):
     """A fixed amount for each recipient, and a few copies of the message, however many recipients it has."""
 
     async def scenario():
@@ -189,6 +189,66 @@ def test_a_message_grows_the_store_by_little_more_than_its_size(tmp_path, octets
             written = sum(map(len, await told(house)))
             assert written < 2 * returned_content.WHOLE_LIMIT
             assert written < 3 * len(octets) + 4_000 * len(names)
+
+    run(scenario())
+
+
+HEADER_OF_6_KB = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 90) for number in range(55))
+
+
+@pytest.mark.parametrize("ret", ["FULL", "HDRS"])
+@pytest.mark.parametrize(
+    "octets", [HEADER_OF_6_KB + b"\r\nhi\r\n", b"Subject: x\r\n\r\n" + b"y\r\n" * 2_000], ids=["header", "body"]
+)
+def test_recipients_that_fail_one_after_another_are_not_each_given_back_more(tmp_path, octets, ret):
+    """Of a message of 6 KB each of 40 recipients has a notice of failure of its own, and one that it is late."""
+
+    def answer(parcel, _):
+        return NEVER if int(parcel.recipient[1:3]) < answer.gone else NOT_NOW
+
+    async def scenario():
+        answer.gone = 0
+        names = [f"r{number:02}" for number in range(40)]
+        warning = timedelta(minutes=30)
+        async with a_house(
+            tmp_path, Scripted(answer=answer), names=("me", *names), of_routes=TO_PEER, delay_warning=warning
+        ) as house:
+            await house.send(*names, sender=ME, octets=octets, dsn=asking(40, "FAILURE", "DELAY", ret=ret))
+            for answer.gone in range(1, 41):
+                await house.advance(hours=5)
+            await house.rest()
+            notices_ = await told(house)
+            parts = [email.message_from_bytes(notice).get_payload(2) for notice in notices_]
+            given_back = {"failed": 0, "delayed": 0}
+            for notice, part in zip(notices_, parts, strict=True):
+                given_back[the_groups(notice)[0]["Action"]] += len(part.as_bytes()) - 200
+            goes_whole = ret == "FULL"
+            limit = returned_content.WHOLE_LIMIT if goes_whole else returned_content.HEADERS_LIMIT
+            assert given_back["failed"] < limit
+            assert given_back["delayed"] < returned_content.HEADERS_LIMIT
+            own = sum(map(len, notices_)) - sum(given_back.values())
+            assert own < 3_000 * 2 * len(names)
+            assert len([1 for notice in notices_ if the_groups(notice)[0]["Action"] == "failed"]) > 10
+
+    run(scenario())
+
+
+def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_path):
+    """Neither in the trace, nor in the notice to the owner. The sender has no address here, so nothing else is told."""
+    octets = (b"Received: by " + b"x" * 250 + b"\r\n") * 99 + HELLO
+
+    async def scenario():
+        names = [f"r{number}" for number in range(40)]
+        async with a_house(tmp_path, Scripted(LOOP), names=names) as house:
+            message_id = await house.send(*names, octets=octets)
+            await house.rest()
+            await house.rest()  # what the last attempt owes may be written by the second
+            paths = [one.detail["path"] for one in await house.trace(message_id) if one.kind == "dead"]
+            written = [len(notice) for name in names for notice in await told(house, name)]
+            assert len(paths) == len(written) == len(names)
+            assert max(map(len, paths)) < 1_200
+            assert max(written) < 3_000
+            assert {path.partition(" → ")[0] for path in paths} == {"(earlier ones)"}
 
     run(scenario())
 
@@ -204,6 +264,19 @@ def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_l
             assert b"\r\nHello.\r\n" in small
             assert b"Content-Type: text/rfc822-headers\r\n" in large
             assert b"Hello." not in large
+
+    run(scenario())
+
+
+def test_a_notice_about_a_header_that_is_too_long_to_be_looked_at_says_that_it_is_cut(tmp_path):
+    octets = (b"Received: from a by " + b"b" * 900 + b"\r\n") * 40 + b"From: me@example.com\r\n" + HELLO
+
+    async def scenario():
+        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+            await house.send("a", sender=ME, octets=octets)
+            await house.rest()
+            (notice,) = await told(house)
+            assert b"\r\n\r\n" + returned_content.CUT in notice
 
     run(scenario())
 

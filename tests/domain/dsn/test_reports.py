@@ -315,6 +315,20 @@ def test_the_way_of_a_message_is_read_from_its_header(header, path):
     assert reports.hops(header) == path
 
 
+@pytest.mark.parametrize(
+    ("names", "path"),
+    [
+        ([b"a", b"b"], ["b", "a"]),
+        ([b"a" * 250] * 4, ["a" * 250] * 4),
+        ([b"a" * 250] * 5, [reports.EARLIER, *["a" * 250] * 4]),
+        ([b"last", *[b"a" * 251] * 4], [reports.EARLIER, *["a" * 251] * 3, "last"]),
+        ([b"a" * 10] * 101, [reports.EARLIER, *["a" * 10] * 100]),
+    ],
+)
+def test_of_a_path_that_is_too_long_to_be_kept_the_last_hops_are_given(names, path):
+    assert reports.path(b"".join(b"Received: by %s\r\n" % name for name in names)) == path
+
+
 def test_the_way_is_read_from_what_we_write():
     header = messages.trace_header(a_message(), hostname="mx.example.com", delivered_to="a", sent_to="b")
     assert reports.hops(header + b"Received: by first.test; now\r\n" + HEADER) == ["first.test", "mx.example.com"]

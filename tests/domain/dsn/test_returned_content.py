@@ -119,6 +119,36 @@ def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
     assert kept.endswith(b"\r\n")
 
 
+@pytest.mark.parametrize(("recipients", "limit"), [(1, 4_096), (16, 4_096), (17, 3_855), (100, 655)])
+def test_the_more_recipients_a_message_has_the_less_of_its_header_goes_back(recipients, limit):
+    original = b"X: " + b"y" * 100_000
+    message = a_message(original, recipients=("support@example.com",) * recipients)
+    _, returned = raw_part(a_notice(message=message, original=original), 2)
+    assert returned.replace(b"=\r\n", b"").startswith(original[:limit] + b"\r\n" + returned_content.CUT[:20])
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n", b"\r"])
+def test_a_header_that_is_not_looked_at_to_its_end_says_so(line_end):
+    """Also if nothing is left of what was looked at, because servers wrote it; and no half line goes back."""
+    theirs = (b"Received: from a" + line_end + b"\tby " + b"b" * 900 + line_end) * 40
+    author = b"From: ann@example.org" + line_end
+    assert returned_content.header(theirs + author + b"\r\n") == returned_content.CUT
+    fields = b"".join(b"X-%d: y%s" % (number, line_end) for number in range(9))
+    expected = fields.replace(line_end, b"\r\n") + returned_content.CUT
+    assert returned_content.header(fields + theirs + author) == expected
+    assert returned_content.header(b"X: " + b"y" * returned_content.LOOKED_AT).endswith(b"\r\n" + returned_content.CUT)
+
+
+@pytest.mark.parametrize("more", [0, 2, 100])
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nbody\r\n"])
+def test_only_a_header_that_is_longer_than_what_is_looked_at_says_that_it_is_cut(more, end):
+    """The end of the header is seen in the octets that a notice reads, and it is no part of the header."""
+    rest = b"X: y\r\n"
+    long = b"Received: " + b"a" * (returned_content.LOOKED_AT - len(rest) - 12 + more) + b"\r\n"
+    read = (long + rest + end)[: returned_content.READ]
+    assert returned_content.header(read) == (returned_content.CUT if more else rest)
+
+
 def test_a_line_without_end_is_cut_where_it_is_too_long():
     original = b"X: " + b"y" * 100_000
     returned = returned_content.header(original)
@@ -220,7 +250,7 @@ def test_a_header_goes_back_field_by_field(fields, line_end):
 def test_what_is_looked_at_of_a_header_is_bounded(piece):
     """Whatever the rest of it is: what comes out is the same for the largest header and for its beginning."""
     longest = b"X: y\r\n" + piece * (256 * 1024 // len(piece))
-    assert returned_content.header(longest) == returned_content.header(longest[: returned_content.LOOKED_AT])
+    assert returned_content.header(longest) == returned_content.header(longest[: returned_content.READ])
     assert len(returned_content.header(longest)) <= returned_content.HEADER_LIMIT + 2 + len(returned_content.CUT)
 
 

@@ -72,6 +72,14 @@ def test_ten_signatures_are_listed_at_most():
     assert sum("dkim=" in line for line in lines) == 10
 
 
+def test_a_field_with_ten_signatures_of_long_names_is_not_as_long_as_they_are():
+    """Each recipient's copy has the field: with a hundred recipients it was a megabyte."""
+    long = Dkim(Outcome.PASS, *["a" * 255] * 3)
+    lines = authentication.authentication_results(Verdicts(Spf(Outcome.NONE, "", "helo"), (long,) * 10, NO_DMARC), "mx")
+    assert sum("dkim=pass" in line for line in lines) == 2
+    assert sum(map(len, lines)) < 2_500
+
+
 def test_no_line_is_too_long():
     long = "a" * 1_000_000
     found = Verdicts(Spf(Outcome.PASS, long, "mailfrom", long), (Dkim(Outcome.PERMERROR, *[long] * 4),) * 10, NO_DMARC)

@@ -163,10 +163,11 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
     ("name", "value"),
     [("http", "8025"), ("smtp", "localhost:99999"), ("account", "12"), ("region", "here"), ("hostname", "two words")],
 )
-def test_a_bad_setting_is_named_however_it_is_given(tmp_path, name, value):
-    for arguments, environment in (((f"--{name}", value), {}), ((), {f"WAYPOST_SERVE_{name.upper()}": value})):
+def test_a_bad_setting_is_named_as_it_was_given(tmp_path, name, value):
+    variable = f"WAYPOST_SERVE_{name.upper()}"
+    for place, arguments, environment in ((f"--{name}", (f"--{name}", value), {}), (variable, (), {variable: value})):
         said = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
-        assert said.startswith(f"--{name} must be ")
+        assert said.startswith(f"{place} must be ")
         assert value in said
 
 

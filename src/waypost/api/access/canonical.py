@@ -69,9 +69,8 @@ def _canonical_query(query: str) -> str:
 
 def _reencoded(text: str) -> str:
     """Percent-encoded as SigV4 wants it, however it was encoded before."""
-    if not text or (
-        text.isascii() and text.isalnum()
-    ):  # a query may have ten thousand of these, before anyone is known
+    # A query may have a thousand of these, before it is known who calls.
+    if not text or (text.isascii() and text.isalnum()):
         return text
     return _percent_encoded(unquote_to_bytes(text.encode(*OCTETS)), safe="")
 

@@ -172,13 +172,17 @@ def _claimed(
             "Credential must have exactly 5 slash-delimited elements: KEY/DATE/REGION/SERVICE/aws4_request."
         )
     access_key_id, date, region, service, terminator = parts
+    names = tuple(signed_headers.split(";"))
+    if len(set(names)) != len(names):
+        # The canonical request has the whole value of a header once for each time that it is named.
+        raise _incomplete("Each header may be named once only in SignedHeaders.")
     return Claim(
         access_key_id=access_key_id,
         date=date,
         region=region,
         service=service,
         terminator=terminator,
-        signed_headers=tuple(signed_headers.split(";")),
+        signed_headers=names,
         signature=signature,
         timestamp=timestamp,
         session_token=session_token,

@@ -259,7 +259,7 @@ def _tell_sender(
         _not_told(tx, owing, told, because, now)
         return
     is_whole = notices.gives_whole(message, action, is_outside=ours is None)
-    limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.LOOKED_AT
+    limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.READ
     original = tx.octets(message.id, start=0, limit=limit)  # only now is anything of the message needed
     header = original[: messages.end_of_header(original)]
     if reports.is_report(header):

@@ -193,7 +193,7 @@ def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
     """The servers that a message has passed, ours as the last."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
     header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
-    return reports.hops(header)
+    return reports.path(header)
 
 
 def moment(at: datetime) -> str:

@@ -9,9 +9,10 @@ import typer
 
 from waypost.app.directory import access_keys
 from waypost.cli.administration import Refused, administer
-from waypost.cli.client import Data, Json
+from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.outcomes import print_json
-from waypost.config.settings import Settings, duration, environment_name
+from waypost.config.settings import ROWS
+from waypost.config.types import DURATION, understood
 from waypost.domain import moments
 from waypost.host.data_directory import DataDirectory
 
@@ -24,11 +25,11 @@ Database = Annotated[
     typer.Option(
         "--database",
         help="The PostgreSQL database of the server, if it has one.",
-        envvar=environment_name("database"),
+        envvar=ROWS["database"].variable,
     ),
 ]
 
-_DEFAULTS = Settings()
+DEFAULT_DATABASE = ROWS["database"].default
 
 
 @app.command()
@@ -43,8 +44,8 @@ def create(
     expires: Annotated[
         str, typer.Option("--expires", help="How long it is good for, as in 12h: a session with a token.")
     ] = "",
-    data: Data = _DEFAULTS.data,
-    database: Database = _DEFAULTS.database,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
     """Make an access key. Its secret is shown this once."""
@@ -57,7 +58,7 @@ def create(
         user_name=name,
         policy=_read(policy) if policy else None,
         now=now(),
-        lifetime=duration("expires", expires) if expires else None,
+        lifetime=understood(DURATION, expires, "--expires") if expires else None,
     )
     is_new = not database and not DataDirectory(Path(data)).has_database
     administer(data, database, partial(access_keys.create, key=key), make=True)
@@ -78,7 +79,7 @@ def create(
 
 
 @app.command("list")
-def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database, as_json: Json = False) -> None:
+def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_json: Json = False) -> None:
     """List all access keys, the oldest first; never their secrets."""
     keys = administer(data, database, lambda tx: tx.access_keys())
     if as_json:
@@ -91,21 +92,21 @@ def listed(data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database,
 
 
 @app.command()
-def deactivate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Refuse an access key from now on, until it is activated again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"{key_id} is inactive now.")
 
 
 @app.command()
-def activate(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+def activate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Accept an access key again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
     typer.echo(f"{key_id} is active now.")
 
 
 @app.command()
-def delete(key_id: KeyId, data: Data = _DEFAULTS.data, database: Database = _DEFAULTS.database) -> None:
+def delete(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Remove an access key for good."""
     administer(data, database, partial(access_keys.delete, access_key_id=key_id))
     typer.echo(f"{key_id} is gone.")
@@ -130,7 +131,7 @@ def _owners_account(data: str, database: str) -> str:
     if directory.credentials.exists():
         return directory.profiles()[0].key.account
     found = administer(data, database, access_keys.owners_account) if database or directory.has_database else None
-    return found or _DEFAULTS.account
+    return found or ROWS["account"].default
 
 
 def _status(key: Any) -> str:

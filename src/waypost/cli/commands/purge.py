@@ -7,33 +7,32 @@ import typer
 
 from waypost.app.mail import retention
 from waypost.cli.administration import Refused, run
-from waypost.cli.client import Data, Json
-from waypost.cli.commands.keys import Database
-from waypost.cli.commands.routes import Config
+from waypost.cli.client import DEFAULT_DATA, Data, Json
+from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
+from waypost.cli.commands.routes import DEFAULT_CONFIG, Config
 from waypost.cli.outcomes import print_json
-from waypost.config.settings import Settings, check_database
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
-    from waypost.config.settings_file import SettingsFile
-
-_DEFAULTS = Settings()
+    from waypost.config.file import SettingsFile
 
 
 def purge(
     ctx: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would go, and change nothing.")] = False,
-    config: Config = _DEFAULTS.config,
-    data: Data = _DEFAULTS.data,
-    database: Database = _DEFAULTS.database,
+    config: Config = DEFAULT_CONFIG,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
     """Delete mail that exceeds the retention rules of the settings file. It can be stopped at any time."""
+    from waypost.config import sources
+
     file: SettingsFile = ctx.obj
     if not file.retention:
         which = f"{config} has no [[retention]]" if config else "no settings file with a [[retention]] is named"
         raise Refused(f"All mail is kept: {which}. Name such a file with --config.")
-    check_database(database)
+    sources.check("database", database)
     found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
     if as_json:
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
+from waypost.domain import durations
 
 Limit = Annotated[int, typer.Option(help="How many at most.")]
 After = Annotated[str | None, typer.Option("--after", metavar="ID", help="Those behind this one.")]
@@ -27,7 +28,6 @@ LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead le
 dead = typer.Typer(help="Dead letters: mail that was given up, and is kept whole.", no_args_is_help=True)
 
 _AGO = re.compile(r"([0-9]{1,9}) ?([dhms])( ago)?", re.ASCII)
-_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def queue(
@@ -182,7 +182,7 @@ def _moment(server: Client, when: str | None) -> str | None:
         return when
     now = datetime.fromisoformat(server.get("clock")["now"])
     try:
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+        return (now - int(ago[1]) * durations.UNITS[ago[2]]).isoformat()
     except OverflowError as error:
         raise ServerRefused(f"{when} is too long ago.") from error
 

@@ -1,5 +1,6 @@
 """`waypost routes`: where mail goes besides the inbox. Works with a server running or not; it counts at once."""
 
+import os
 import re
 from contextlib import suppress
 from functools import partial
@@ -10,16 +11,18 @@ import typer
 
 from waypost.app.mail import routes
 from waypost.cli.administration import administer, run
-from waypost.cli.client import Client, Data, Json, NoServer, ServerRefused
-from waypost.cli.commands.keys import Database
-from waypost.cli.commands.serving import read_file, settings_of
+from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NoServer, ServerRefused
+from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
+from waypost.cli.commands.serving import read_file
 from waypost.cli.outcomes import print_json
-from waypost.config.settings import BadSetting, Settings, environment_name
+from waypost.config.settings import ROWS
+from waypost.config.tables import ROUTE
+from waypost.config.types import BadSetting
 from waypost.domain.mail import routes as domain_routes
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning, Run
 
 if TYPE_CHECKING:
-    from waypost.config.settings_file import SettingsFile
+    from waypost.config.file import SettingsFile
 
 T = TypeVar("T")
 
@@ -30,22 +33,24 @@ Config = Annotated[
     typer.Option(
         "--config",
         help="The settings file of the server, if it has one.",
-        envvar=environment_name("config"),
+        envvar=ROWS["config"].variable,
         is_eager=True,
         callback=read_file,
     ),
 ]
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The number of a route, as in `waypost routes list`.")]
 
-_DEFAULTS = Settings()
+DEFAULT_CONFIG = ROWS["config"].default
+
+_USUAL = domain_routes.Route(match="*", to=domain_routes.INBOX)
 
 
 @app.command("list")
 def listed(
     ctx: typer.Context,
-    config: Config = _DEFAULTS.config,
-    data: Data = _DEFAULTS.data,
-    database: Database = _DEFAULTS.database,
+    config: Config = DEFAULT_CONFIG,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
     """List the routes of the running server, the first that wins first; those of its settings file are marked so.
@@ -111,7 +116,7 @@ def add(
             metavar="HOW",
         ),
     ] = "",
-    user: Annotated[str, typer.Option("--user", help="Who we are for an SMTP server that wants to know.")] = "",
+    user: Annotated[str, typer.Option("--user", help="SMTP AUTH user name.")] = "",
     secret_file: Annotated[
         str,
         typer.Option(
@@ -124,7 +129,8 @@ def add(
         typer.Option("--before", help="The number of the route before which it comes; by default behind all."),
     ] = None,
     connections: Annotated[
-        int | None, typer.Option("--connections", help="Connections to there at once; by default 10.")
+        int | None,
+        typer.Option("--connections", help=f"{ROUTE['connections'].text} By default {ROUTE['connections'].default}."),
     ] = None,
     line_ends: Annotated[
         str,
@@ -146,16 +152,17 @@ def add(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Do not try first whether it can be reached, and leads away from here.")
     ] = False,
-    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
-    data: Data = _DEFAULTS.data,
-    database: Database = _DEFAULTS.database,
+    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - it has been read
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
 ) -> None:
     """Set a route, for mail that comes in from then on.
 
     It is checked before it is set, as the server that runs on the data directory would use it, or, if none runs, one
     with this settings file and environment. It comes behind all others unless --before.
     """
-    from waypost.config import settings_file
+    from waypost.config import file as settings_file
+    from waypost.config import sources
     from waypost.server import routes_check
 
     table: dict[str, Any] = {"match": match, "to": to, "keep": keep, "allow_private": allow_private}
@@ -167,7 +174,7 @@ def add(
     file = _file_of(running, ctx.obj)
     if not unchecked:
         ours = routes_check.OurServer
-        server = ours.running(running) if running else ours.of(settings_of(file))
+        server = ours.running(running) if running else ours.of(sources.read({}, os.environ, file))
         run(routes_check.check_route(route, server))
     number = administer(data, database, partial(routes.add_route, route=route, before=before, file_routes=file.routes))
     typer.echo(f"Route {number} is set: {_told(domain_routes.without_secret(route))}")
@@ -176,9 +183,9 @@ def add(
 @app.command()
 def remove(
     number: Number,
-    config: Config = _DEFAULTS.config,  # noqa: ARG001 - it has been read
-    data: Data = _DEFAULTS.data,
-    database: Database = _DEFAULTS.database,
+    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - it has been read
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
 ) -> None:
     """Remove a route that was set by command. Those behind it move up."""
     if not re.fullmatch("[0-9]{1,9}", number):
@@ -196,7 +203,7 @@ def _running(data: str) -> Run | None:
 
 def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
     """The settings file of the server that runs, if there is one and we can read it; or else the one that was named."""
-    from waypost.config import settings_file
+    from waypost.config import file as settings_file
 
     if running and running.config:
         with suppress(BadSetting):  # perhaps a secret of it is in the environment of the server alone
@@ -213,13 +220,13 @@ def _told(route: dict[str, Any]) -> str:
     """A route in a line; what is as usual is not said."""
     further = [
         "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
-        f"TLS {route['tls']}" if route["tls"] != "opportunistic" else "",
+        f"TLS {route['tls']}" if route["tls"] != _USUAL.tls else "",
         "certificate not verified" if route["tls"] == "require" else "",
         f"as {route['user']}" if route["user"] else "",
         "sender as it is" if not route["rewrite_sender"] else "",
         "also in private networks" if route["allow_private"] else "",
-        f"{route['connections']} connections" if route["connections"] != 10 else "",
-        f"line ends {route['line_ends']}" if route["line_ends"] != "lf" else "",
+        f"{route['connections']} connections" if route["connections"] != _USUAL.connections else "",
+        f"line ends {route['line_ends']}" if route["line_ends"] != _USUAL.line_ends else "",
         f"FAULT ON PURPOSE: {route['fault']}" if route["fault"] else "",
     ]
     said = ", ".join(filter(None, further))

@@ -158,7 +158,10 @@ def notice(
     """
     sender, action = message.envelope.sender, told[0].fate.action
     whole = returned_content.whole(original) if is_whole else b""
-    header = whole[: end_of_header(whole)] if whole else returned_content.header(original)
+    if whole:
+        header = whole[: end_of_header(whole)]
+    else:
+        header = returned_content.header(original, recipients=len(message.envelope.recipients))
     named = "".join(f"{addresses.with_ascii_domain(one.recipient)}{one.wishes.orcpt}" for one in told)
     is_ascii = header.isascii() and addresses.with_ascii_domain(sender).isascii() and named.isascii()
     is_utf8 = message.envelope.declares_smtputf8 and not is_ascii
@@ -325,7 +328,7 @@ def _typed(kind: str, address: str, is_utf8: bool) -> str:
 def owner_notice(
     delivery: Delivery, message: Message, path: Sequence[str], *, hostname: str, notice_id: str, now: datetime
 ) -> bytes:
-    """The message that tells the owner of an email address of a loop. `path` is what `reports.hops` gives."""
+    """The message that tells the owner of an email address of a loop. `path` is what `reports.path` gives."""
     owner = delivery.address.text
     steps = [f"    {number}. {one_line(name)}" for number, name in enumerate(path, 1)]
     text = [

@@ -38,6 +38,11 @@ _PARTS_IN_ALL = 100
 _DEPTH_LIMIT = 3
 """Multiparts and messages within each other that are looked into."""
 
+PATH_LIMIT = 1_000
+"""Characters of the names of a path that is kept: it is kept for each recipient, and the header is the sender's."""
+EARLIER = "(earlier ones)"
+"""Stands in a path for the hops that are left out."""
+
 _BOUNDARY = re.compile(r'\bboundary ?= ?(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
 _DELIMITER = re.compile(rb"\n--[^\n]*")
 _BLANK_LINE = re.compile(rb"\n[ \t]+(?=\n)")
@@ -193,6 +198,18 @@ def hops(header: bytes) -> list[str]:
     limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
     fields = list(islice(_fields(header, b"received", limit), MAX_RECEIVED_LINES + 1))
     return [_by(field) for field in reversed(fields)]
+
+
+def path(header: bytes) -> list[str]:
+    """The hops, of which only the last ones are given, with `EARLIER` before them, if all are too long to be kept."""
+    names = hops(header)
+    found, room = list[str](), PATH_LIMIT
+    for name in reversed(names):
+        room -= len(name)
+        if room < 0:
+            return [EARLIER, *reversed(found)]
+        found.append(name)
+    return names
 
 
 def _by(received: str) -> str:

@@ -10,8 +10,14 @@ from waypost.domain.mail.messages import Message, end_of_header
 LOOKED_AT = 32 * 1024
 """Octets of a header that are looked at."""
 
+READ = LOOKED_AT + 2
+"""Octets of a message that must be read for `header`, which sees by the last two whether the header is longer."""
+
 HEADER_LIMIT = 4 * 1024
 """Octets of a header that go back. What is longer is cut at the end of a line."""
+
+HEADERS_LIMIT = 64 * 1024
+"""Octets of headers that go back: of the header of a message, for all its recipients together."""
 
 WHOLE_LIMIT = 256 * 1024
 """Octets of whole messages that go back: of a message with its body, for all its recipients together."""
@@ -40,13 +46,28 @@ def may_be_whole(message: Message) -> bool:
     return message.size * max(1, len(message.envelope.recipients)) <= WHOLE_LIMIT
 
 
-def header(original: bytes) -> bytes:
-    """The header of a message as its author wrote it, without its end if it is long."""
-    written = of_author(original[: end_of_header(original)][:LOOKED_AT])
-    if len(written) <= HEADER_LIMIT:
-        return written
-    end = written.rfind(b"\r\n", 0, HEADER_LIMIT)
-    return written[: end + 2] + CUT if end >= 0 else written[:HEADER_LIMIT] + b"\r\n" + CUT
+def header(original: bytes, *, recipients: int = 1) -> bytes:
+    """The header of a message as its author wrote it. If some of it is left out, `CUT` is its last line.
+
+    The more recipients the message has, the less goes back: each of them can cause a notice of its own. `original` has
+    `READ` octets of the message at least, or all of it.
+    """
+    raw_header = original[: end_of_header(original)]
+    is_cut = len(raw_header) > LOOKED_AT
+    if is_cut:
+        raw_header = _whole_lines(raw_header[:LOOKED_AT])
+    written = of_author(raw_header)
+    limit = min(HEADER_LIMIT, HEADERS_LIMIT // max(1, recipients))
+    if len(written) > limit:
+        end = written.rfind(b"\r\n", 0, limit)
+        written = written[: end + 2] if end >= 0 else written[:limit] + b"\r\n"
+        is_cut = True
+    return written + CUT if is_cut else written
+
+
+def _whole_lines(beginning: bytes) -> bytes:
+    """The beginning of a header without the line that it ends in; all of it if it has no other line."""
+    return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 
 
 def whole(original: bytes) -> bytes:

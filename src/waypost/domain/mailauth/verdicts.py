@@ -13,6 +13,9 @@ from itertools import islice
 
 from waypost.domain.mailauth.from_header import Authors, Naming
 
+LISTED_LIMIT = 2_000
+"""Characters for the signatures in our field: each recipient's copy has the field, and the names are the sender's."""
+
 MAX_LISTED = 10
 """DKIM signatures that are listed in one `Authentication-Results` field."""
 
@@ -117,9 +120,14 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
+    room = LISTED_LIMIT
     for dkim in verdicts.dkim[:MAX_LISTED]:
         properties = [("header.d", dkim.domain), ("header.s", dkim.selector), ("header.i", dkim.identity)]
-        methods.append(_method("dkim", dkim.outcome, dkim.reason, properties))
+        method = _method("dkim", dkim.outcome, dkim.reason, properties)
+        room -= len(method)
+        if room < 0:
+            break
+        methods.append(method)
     if not verdicts.dkim:
         methods.append("dkim=none")
     properties = [("header.from", dmarc.domain), ("policy.dmarc", dmarc.policy)]

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, partial
@@ -216,13 +216,15 @@ class Reception:
         elif isinstance(question, MessageReceived):
             envelope = question.envelope
             if reply.enhanced == replies.MAIL_LOOP.enhanced:
-                add = partial(add, detail={"path": " → ".join(reports.hops(question.header))})
-            accounts = await self._accounts_of(question.recipients)
-            for recipient in question.recipients:
+                add = partial(add, detail={"path": " → ".join(reports.path(question.header))})
+            # Once for each address: RCPT may name one again and again.
+            recipients = list({recipient.key: recipient for recipient in question.recipients}.values())
+            accounts = await self._accounts_of(recipients)
+            for recipient in recipients:
                 account = accounts.get(recipient.key, "")
                 add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
 
-    async def _accounts_of(self, recipients: tuple[Address, ...]) -> Mapping[str, str]:
+    async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
         """The accounts that own recipients now, by their keys; none where the store cannot say.
 
         Who owns them later does not matter: an account that makes an address learns nothing of before.

@@ -7,8 +7,9 @@ the store cannot keep them, they are forgotten: no mail depends on them, and the
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from waypost.app import ports
 from waypost.domain.directory.addresses import Address
@@ -17,6 +18,9 @@ from waypost.smtp.protocol.replies import Reply
 
 KEPT_AT_ONCE = 1_000
 """Refusals that wait, at most."""
+
+AT_ONCE = 50
+"""Refusals that one transaction keeps: others wait for the store meanwhile."""
 
 EVERY = 1.0
 """Seconds between two times that they are kept."""
@@ -44,6 +48,7 @@ class Refusals:
         self._failed = failed
         self._waiting: deque[ports.Refusal] = deque(maxlen=KEPT_AT_ONCE)
         self._task: asyncio.Task[None] | None = None
+        self._keeping = asyncio.Lock()
 
     def add(
         self,
@@ -90,11 +95,15 @@ class Refusals:
         await self._flush()
 
     async def _flush(self) -> None:
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        if not waiting:
-            return
-        try:
-            await self._store.write(lambda tx: tx.add_refusals(waiting))
-        except Exception as error:  # noqa: BLE001 - nobody waits for it, and the log has to tell
-            self._failed(error)
+        async with self._keeping:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            try:
+                for start in range(0, len(waiting), AT_ONCE):
+                    await self._store.write(partial(_add, refusals=waiting[start : start + AT_ONCE]))
+            except Exception as error:  # noqa: BLE001 - nobody waits for it, and the log has to tell
+                self._failed(error)
+
+
+def _add(tx: ports.WriteTx, refusals: Sequence[ports.Refusal]) -> None:
+    tx.add_refusals(refusals)

@@ -1,0 +1,282 @@
+"""The types of settings: each reads a text once, into a value that the program uses as it is."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from waypost.domain import durations
+from waypost.domain.directory.addresses import domain_key
+from waypost.domain.directory.partitions import is_region
+from waypost.domain.errors import Invalid
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=StrEnum)
+
+
+class BadSetting(Exception):
+    """A setting has a value that cannot be used. The message names it, says where it is from and what is right."""
+
+
+class Unfit(Exception):
+    """A value is not of its type."""
+
+    def __init__(self, entry: str | None = None, reason: str = "") -> None:
+        """`entry` is the part that is wrong, where it is one of several; `reason` is more to say of it."""
+        super().__init__(entry, reason)
+        self.entry, self.reason = entry, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Type(Generic[T_co]):
+    """What a setting may be."""
+
+    words: str
+    """What a value must be, as in "a number from 1 to 10"."""
+    read: Callable[[Any], T_co]
+    """Raises `Unfit`; or `errors.Invalid`, if there is more to say than the words."""
+    is_flag: bool = False
+    """Whether it is yes or no: true or false in a settings file."""
+    is_path: bool = False
+    """Whether it is a path: in a settings file it is seen from the directory of that file."""
+
+
+class Endpoint(NamedTuple):
+    """Where something listens, or is connected to."""
+
+    host: str
+    """A name or an IP address, without brackets."""
+    port: int
+
+    def __str__(self) -> str:
+        """HOST:PORT, with brackets around an IPv6 address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect to it."""
+        return ip_address(self.host).is_loopback if _is_address(self.host) else self.host == "localhost"
+
+
+Network = IPv4Network | IPv6Network
+
+LONGEST = timedelta(days=3650)
+"""The longest duration that can be set."""
+
+SELF_SIGNED = Path("self-signed")
+"""In place of a file: the certificate is made in the data directory."""
+
+DNS_PORT = 53
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}", re.ASCII)
+"""With an underscore, as names of containers have it."""
+
+_OWN_NAME = re.compile(r"([A-Za-z0-9-][A-Za-z0-9.-]{0,254})?")
+
+_ACCOUNT = re.compile("[0-9]{12}")
+
+_OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
+    """A whole number within bounds; `times` is what it is multiplied by, as with MiB that are kept as octets."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
+            raise Unfit
+        return int(text) * times
+
+    return Type(f"a number {f'of {unit} ' if unit else ''}from {least} to {most}", read)
+
+
+def choice(choices: Mapping[str, T]) -> Type[T]:
+    """One of several words, each with what it means."""
+
+    def read(text: str) -> T:
+        if text not in choices:
+            raise Unfit
+        return choices[text]
+
+    *first, last = choices
+    return Type(f"{', '.join(first)} or {last}", read)
+
+
+def one_of(members: type[E]) -> Type[E]:
+    """One of the members of an enumeration."""
+    return choice({str(member): member for member in members})
+
+
+def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
+    """A duration of more than 0; `empty` is what an empty text means, if it may be empty."""
+
+    def read(text: str) -> timedelta:
+        if not text and empty is not None:
+            return empty
+        found = durations.parse(text)
+        if not found or found > most:
+            raise Unfit
+        return found
+
+    largest = durations.written(most)
+    return Type(f"a number with d, h, m or s, as in {example}, more than 0 and at most {largest}", read)
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([0-9]{1,18})|([0-9]{1,9})(KiB|MiB|GiB)", text, re.ASCII)
+    if not match:
+        raise Unfit
+    return int(match[1] or match[2]) * _OCTETS[match[3]]
+
+
+def several(
+    one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
+) -> Type[Any]:
+    """Texts with commas between them, each of which `one` reads; none if there is no text.
+
+    With `skips_empty` there may be nothing between two commas.
+    """
+
+    def read(text: str) -> Any:
+        entries = [entry.strip() for entry in text.split(",")] if text else []
+        return into([entry(each) for each in entries if each or not skips_empty])
+
+    def entry(text: str) -> T:
+        try:
+            return one(text)
+        except Unfit as error:
+            raise Unfit(text, error.reason) from error
+
+    return Type(words, read)
+
+
+def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
+    """The same, but not empty."""
+
+    def read(text: str) -> tuple[T, ...]:
+        found = type_.read(text)
+        if not found:
+            raise Unfit
+        return found
+
+    return Type(type_.words, read)
+
+
+def all_or(type_: Type[frozenset[str]]) -> Type[frozenset[str]]:
+    """The same, or an asterisk for all, which is kept as such."""
+    return Type(f"{type_.words}, or * for all", lambda text: frozenset({"*"}) if text == "*" else type_.read(text))
+
+
+def _endpoint(text: str) -> Endpoint:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise Unfit
+    return Endpoint(host, int(port))
+
+
+def _resolver(text: str) -> Endpoint:
+    found = Endpoint(text, DNS_PORT) if _is_address(text) else _endpoint(text)
+    if not _is_address(found.host):
+        raise Unfit
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise Unfit(text, str(error)) from error
+
+
+def _domain(text: str) -> str:
+    try:
+        return domain_key(text)
+    except Invalid as error:
+        raise Unfit from error
+
+
+def _host_name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if not _HOST_NAME.fullmatch(name):
+        raise Unfit
+    return name
+
+
+def _own_name(text: str) -> str:
+    if not _OWN_NAME.fullmatch(text):
+        raise Unfit
+    return text
+
+
+def _account(text: str) -> str:
+    if not _ACCOUNT.fullmatch(text):
+        raise Unfit
+    return text
+
+
+def _region(text: str) -> str:
+    if not is_region(text):
+        raise Unfit
+    return text
+
+
+def _database(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    # With an at sign or a slash in it, libpq would take a part of a password for a host.
+    if url and (scheme not in {"postgresql", "postgres"} or authority.count("@") > 1 or "@" in path.partition("?")[0]):
+        raise Unfit
+    return url
+
+
+FLAG = Type("yes or no", choice({"yes": True, "no": False}).read, is_flag=True)
+DURATION = duration()
+SIZE = Type("a number with KiB, MiB or GiB, as in 256MiB, or a number of octets", _size)
+DIRECTORY = Type("a directory", Path, is_path=True)
+FILE: Type[Path | None] = Type("a file", lambda text: Path(text) if text else None, is_path=True)
+ENDPOINT = Type("HOST:PORT, with a port from 0 to 65535", _endpoint)
+ENDPOINTS: Type[tuple[Endpoint, ...]] = several(_endpoint, f"{ENDPOINT.words}, or several with commas", tuple)
+RESOLVERS: Type[tuple[Endpoint, ...]] = several(
+    _resolver, "an IP address, or IP:PORT, or several with commas", tuple, skips_empty=True
+)
+NETWORKS: Type[tuple[Network, ...]] = several(_network, "networks, as in 10.0.0.0/8,192.0.2.7", tuple, skips_empty=True)
+DOMAIN = Type("a domain, as in example.com", _domain)
+DOMAINS: Type[frozenset[str]] = several(_domain, "domains with commas, as in example.com,example.org", frozenset)
+HOST_NAME = Type("a host name", _own_name)
+HOST_NAMES: Type[frozenset[str]] = several(
+    _host_name, "host names without a port, with commas", frozenset, skips_empty=True
+)
+ACCOUNT = Type("twelve digits", _account)
+REGION = Type("a region that AWS publishes, such as us-east-1", _region)
+DATABASE = Type(
+    "a URL such as postgresql://USER@HOST/NAME, with %2F for a slash and %40 for an at sign in a user name or password",
+    _database,
+)
+
+
+def understood(type_: Type[T], text: str, where: str) -> T:
+    """What a text means. Raises `BadSetting`, which says `where` it stands."""
+    try:
+        return type_.read(text)
+    except Unfit as error:
+        raise refusal(type_, text, error, where) from error
+
+
+def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:
+    """What to say of a text that is not of a type. It is not quoted if it `is_secret`."""
+    found = text if error.entry is None else error.entry
+    said = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
+    return BadSetting(f"{where} must be {type_.words}{said}")

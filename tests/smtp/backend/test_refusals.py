@@ -1,0 +1,104 @@
+"""What is kept of refusals for the trace: little, however long a header is, and in short transactions."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.kit.servers.smtp_server import FakeStore, on_our_loop, serving
+from waypost.app import ports
+from waypost.smtp.backend.refusals import AT_ONCE, KEPT_AT_ONCE, Refusals
+from waypost.smtp.protocol import replies
+
+LONG_PATH = [f"Received: by {'x' * 250}"] * 101
+"""101 hops are a loop, and their names are 25 KB."""
+
+
+async def send_a_loop(served, *recipients):
+    """What the store keeps of a message that has passed too many servers, and of which each RCPT is in `recipients`."""
+    async with served.client() as client:
+        client.say("EHLO client.example", "MAIL FROM:<a@client.example>", *(f"RCPT TO:<{one}>" for one in recipients))
+        client.say("DATA")
+        await client.hear_until("354")
+        client.say(*LONG_PATH, "", "Hello.", ".")
+        assert (await client.hear()).startswith("554 5.4.6")
+    await served.house.refusals.close()
+    query = "SELECT recipient, detail, length(recipient || helo || sender || reply || detail) FROM refusals"
+    return served.house.store._tx.connection.execute(query).fetchall()
+
+
+@on_our_loop
+async def test_a_refused_message_to_one_address_a_hundred_times_is_remembered_once():
+    async with serving(FakeStore()) as served:
+        ((recipient, _, octets),) = await send_a_loop(served, *["support@example.com", "Support@Example.com"] * 50)
+        assert recipient.lower() == "support@example.com"
+        assert octets < 2_500
+
+
+@on_our_loop
+async def test_of_a_long_path_the_refusal_has_the_last_hops_alone():
+    async with serving(FakeStore()) as served:
+        ((_, detail, _),) = await send_a_loop(served, "support@example.com")
+        assert detail.count("x" * 250) == 4
+        assert "(earlier ones)" in detail
+
+
+class _Transactions:
+    """A store that notes what each transaction adds, and fails from the transaction of a number on."""
+
+    def __init__(self, fails_at=10**6):
+        self.added = []
+        self._fails_at = fails_at
+
+    def add_refusals(self, refusals):
+        self.added.append([one.recipient_key for one in refusals])
+
+    async def write(self, use_case):
+        await asyncio.sleep(0)
+        if len(self.added) == self._fails_at:
+            raise ports.StoreUnavailable("gone")
+        use_case(self)
+
+
+def a_thousand(store, *, failed=pytest.fail):
+    """Refusals that wait, as many as may."""
+    found = Refusals(store, lambda: datetime.now(UTC), failed, pytest.fail)
+    for number in range(KEPT_AT_ONCE):
+        found.add(None, replies.NO_SUCH_USER, stage="rcpt", peer="192.0.2.1", helo=f"{number}", sender="")
+    return found
+
+
+def test_a_thousand_refusals_are_kept_a_few_in_each_transaction():
+    async def scenario():
+        store = _Transactions()
+        await a_thousand(store).close()
+        sizes = [len(added) for added in store.added]
+        assert max(sizes) == AT_ONCE
+        assert sum(sizes) == KEPT_AT_ONCE
+
+    asyncio.run(scenario())
+
+
+def test_where_the_store_fails_the_refusals_that_are_left_are_forgotten_and_the_log_is_told_once():
+    async def scenario():
+        told = []
+        store = _Transactions(fails_at=2)
+        refusals = a_thousand(store, failed=told.append)
+        await refusals.close()
+        await refusals.close()
+        assert (len(store.added), len(told)) == (2, 1)
+
+    asyncio.run(scenario())
+
+
+def test_closing_waits_for_the_refusals_that_are_just_being_kept():
+    async def scenario():
+        store = _Transactions()
+        refusals = a_thousand(store)
+        keeping = asyncio.create_task(refusals._flush())
+        await asyncio.sleep(0)
+        await refusals.close()
+        assert sum(map(len, store.added)) == KEPT_AT_ONCE
+        await keeping
+
+    asyncio.run(scenario())
