@@ -106,6 +106,19 @@ def test_pages_tell_the_places_of_the_checks_as_they_are():
     assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "the large messages that it checks")
 
 
+NOT_PLAIN = ("stranger", "in clear", "waved through", "leftover", "whoever", "is told of", "one is told")
+"""Words that docs/style.md has better ones for."""
+
+
+def test_no_page_has_words_that_the_page_on_style_refuses():
+    pages = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "style.md"}
+    made = {ROOT / "docs" / name for name in write_reference.PAGES}
+    for page in pages - made - {*ROOT.glob("docs/decisions/*.md")}:
+        text = " ".join(page.read_text(encoding="utf-8").lower().split())
+        found = [words for words in NOT_PLAIN if words in text]
+        assert not found, f"{page.relative_to(ROOT)}: {found}"
+
+
 def test_the_readme_names_the_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in readme
