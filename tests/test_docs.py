@@ -81,6 +81,20 @@ def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
+def anchors(page):
+    """The anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_to_a_heading_leads_to_one():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            there = page.parent / target if target else page
+            assert anchor in anchors(there), f"{page.relative_to(ROOT)} links to {target}#{anchor}"
+
+
 def _most(total, *addresses):
     """How many of `total` places clients of these addresses, who ask in turn, get together if nobody else asks."""
     ledger = places.Ledger(total)
