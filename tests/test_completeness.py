@@ -41,7 +41,7 @@ from waypost.host import certificates
 from waypost.host.clock import VirtualClock
 from waypost.inspection import asgi
 from waypost.observe import events, logs
-from waypost.server import assembly
+from waypost.server import service as services
 from waypost.server.http.limits import HttpBounds
 from waypost.smtp.limits.timeouts import Bounds as SmtpBounds
 from waypost.store.postgres import store
@@ -153,7 +153,7 @@ def the_service(directory, delivery=None, **given):
     settings = replace(from_options(**at_any_port | given), delivery=delivery or Delivery())
 
     async def started():
-        service = assembly.Service(settings)
+        service = services.Service(settings)
         run = await service.start()
         try:
             return list(reached([service, run])), service.directory.credentials.read_text(encoding="utf-8").splitlines()
@@ -257,7 +257,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
         made.append(settings)
         raise SystemExit
 
-    monkeypatch.setattr(assembly, "Service", service)
+    monkeypatch.setattr(services, "Service", service)
     monkeypatch.setattr(sys, "argv", [*arguments, "--config", str(file)])
     with pytest.raises(SystemExit):
         cli.main()

@@ -122,6 +122,17 @@ def test_a_store_that_cannot_answer_is_worth_a_retry(request_):
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
+def test_a_store_that_is_busy_while_the_caller_is_looked_up_is_worth_a_retry(request_):
+    class BusyStore(BrokenStore):
+        def access_key(self, _):
+            raise self.cause
+
+    cause = domain.Busy("Another call is changing the same resource.")
+    answer = Answer(cause, request_, BusyStore)
+    assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
+    assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
+
+
 def test_a_look_up_that_takes_too_long_says_so_and_is_worth_a_retry(request_):
     cause = ports.TookTooLong(5)
     answer = Answer(cause, request_)

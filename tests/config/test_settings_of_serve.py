@@ -10,7 +10,7 @@ from waypost.config.settings import Clock, Settings
 from waypost.config.sources import from_options
 from waypost.config.types import DURATION, SIZE, BadSetting
 from waypost.domain.mail.routes import Route
-from waypost.server import assembly
+from waypost.server import service as services
 
 
 class Given(SystemExit):
@@ -30,7 +30,7 @@ def serve(monkeypatch):
 
     def serve(*arguments, **environment):
         with monkeypatch.context() as patch:
-            patch.setattr(assembly, "Service", service)
+            patch.setattr(services, "Service", service)
             patch.setattr(sys, "argv", ["waypost", "serve", *map(str, arguments)])
             for name, value in environment.items():
                 patch.setenv(f"WAYPOST_SERVE_{name}", str(value))

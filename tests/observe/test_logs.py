@@ -34,11 +34,9 @@ class Stream(io.StringIO):
 def log(request, monkeypatch):
     stream = Stream(terminal=request.param)
     monkeypatch.setattr(sys, "stderr", stream)
-    handlers = logging.getLogger().handlers[:]
     log = logs.Log()
     yield log, stream
     log.close()
-    logging.getLogger().handlers[:] = handlers
 
 
 def failure():
@@ -63,8 +61,11 @@ def test_a_failure_is_logged_with_its_cause_and_no_local_variables(log):
 def test_every_line_that_is_not_for_a_terminal_is_json(log):
     log, stream = log
     log.emit(events.MessageAccepted(id="an-id", peer="192.0.2.1", size=1, recipients=1))
-    logging.getLogger("uvicorn.error").error("it went wrong")
-    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    library, complaints = logging.getLogger("uvicorn.error"), logs.Complaints(log.emit)
+    library.addHandler(complaints)
+    library.error("it went wrong")
+    library.warning("Invalid HTTP request received.")
+    library.removeHandler(complaints)
     log.close()
 
     if stream.terminal:

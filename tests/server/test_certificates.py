@@ -10,7 +10,8 @@ from cryptography import x509
 
 from waypost.config.sources import from_options
 from waypost.host import certificates
-from waypost.server import assembly, opening
+from waypost.server import opening
+from waypost.server import service as services
 from waypost.smtp.server.tls import TlsFiles, load
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -152,7 +153,7 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
         data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(tmp_path / "no.pem")
     )
     with pytest.raises(opening.CannotStart, match=r"no\.pem cannot be read: No such file"):
-        asyncio.run(assembly.Service(settings).start())
+        asyncio.run(services.Service(settings).start())
 
 
 def start(tmp_path, hostname="mail.example"):
@@ -167,7 +168,7 @@ def start(tmp_path, hostname="mail.example"):
     )
 
     async def run():
-        service = assembly.Service(settings)
+        service = services.Service(settings)
         await service.start()
         await service.stop()
 

@@ -19,7 +19,8 @@ from waypost.app import ports
 from waypost.config.sources import from_options
 from waypost.host import data_directory
 from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
-from waypost.server import assembly, opening
+from waypost.server import opening, owner
+from waypost.server import service as services
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def started(path, **settings):
     """Start a server and stop it again."""
 
     async def start():
-        service = assembly.Service(from_options(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
+        service = services.Service(from_options(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
         await service.start()
         await service.stop()
 
@@ -300,7 +301,7 @@ def test_a_database_of_an_earlier_version_that_was_lost_is_known_by_its_credenti
 
 _STEPS = (
     (DataDirectory, "derived_key"),
-    (assembly, "adopting"),
+    (owner, "adopting"),
     (DataDirectory, "write_credentials"),
     (DataDirectory, "announce"),
     (os, "replace"),

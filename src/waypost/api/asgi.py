@@ -14,12 +14,14 @@ from waypost.api.wire import protocol, shapes
 from waypost.api.wire.http import OCTETS, Request, Response
 from waypost.app import ports
 from waypost.app.directory import access_keys
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.errors import WaypostError
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.limits.rates import Limits
 from waypost.observe import events
+from waypost.observe.incidents import Incidents
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -53,7 +55,7 @@ class Api:
         self._store = store
         self._terms = terms
         self._clock = clock
-        self._emit = emit
+        self._incidents = Incidents(emit, of_store=STORE_FAILURES)
         self._protocol = protocol.Protocol(shapes.load())
         self._throttle = Throttle(limits)
         self._older_regions = frozenset(older_regions)
@@ -75,12 +77,10 @@ class Api:
             response = protocol.serialise_error(error, modelled=False, form=form)
         except ApiError as error:
             response = protocol.serialise_error(error, modelled=False, form=form)
-        except ports.StoreUnavailable as error:
-            self._emit(events.StoreFailed(where="api", id=request_id, cause=error))
-            response = protocol.serialise_error(unavailable(error), modelled=False, form=form)
         except Exception as error:  # noqa: BLE001 - the one boundary: whatever it was, the caller learns nothing of it
-            self._emit(events.Failed(where="api", id=request_id, cause=error))
-            response = protocol.serialise_error(internal(), modelled=True, form=form)
+            incident = self._incidents.report(error, where="api", incident_id=request_id)
+            answer = unavailable(error) if incident.is_of_store else internal()
+            response = protocol.serialise_error(answer, modelled=not incident.is_of_store, form=form)
         await _send(send, response, request_id)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:

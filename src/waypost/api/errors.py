@@ -6,7 +6,7 @@ in order of preference, and the first that is permitted is used.
 
 from collections.abc import Mapping
 
-from waypost.app.ports import StoreUnavailable, TookTooLong
+from waypost.app.ports import TookTooLong
 from waypost.domain import errors
 
 _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
@@ -50,7 +50,7 @@ def internal() -> ApiError:
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 
-def unavailable(error: StoreUnavailable) -> ApiError:
+def unavailable(error: Exception) -> ApiError:
     """The answer while the store cannot be reached, or reads too slowly. SDKs try again on this status."""
     cause = f" {error}" if isinstance(error, TookTooLong) else ""  # the cause of other failures is only logged
     return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

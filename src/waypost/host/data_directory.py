@@ -155,7 +155,6 @@ class DataDirectory:
             self._refuse_others(make=False)
 
     def _refuse_others(self, *, make: bool) -> None:
-        os.umask(0o077)  # mail and keys are for the owner's eyes, also in a directory that others may enter
         try:
             with self._opened(make=make) as directory:
                 directory.refuse_others(_is_ours)

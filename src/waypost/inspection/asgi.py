@@ -5,7 +5,6 @@ secret, and shows the mail of that key's account only. What the key's policy mus
 """
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -62,7 +61,7 @@ def application(
     moves the clock of mail on; None if that is the real one.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.tell)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.report)
     queue = QueuePages(store, deployment, mail_clock, wake, advance)
     routes = [
         Route("/health", keeper.open(pages.health)),
@@ -111,13 +110,13 @@ class _Pages:
         deployment: Deployment,
         clock: ports.Clock,
         refusal_retention: timedelta,
-        tell: Callable[[Exception, str], None],
+        report: Callable[[Exception], object],
     ) -> None:
         self._store = store
         self._deployment = deployment
         self._clock = clock
         self._refusal_retention = refusal_retention
-        self._tell = tell
+        self._report = report
 
     async def health(self, _: Request) -> Response:
         """This process answers. It says nothing of the store."""
@@ -225,7 +224,7 @@ class _Pages:
             try:
                 part = await self._store.search(octets, account=account)
             except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
-                self._tell(error, str(uuid.uuid4()))
+                self._report(error)
                 raise events.AlreadyTold from None
             if len(part) < min(PART, copy.size - start):
                 raise events.AlreadyTold

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeGuard, TypeVar
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from waypost.app import ports
 from waypost.app.directory import access_keys
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
@@ -21,6 +21,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.iam.facts import Circumstances
 from waypost.inspection import origins
 from waypost.observe import events
+from waypost.observe.incidents import Incident, Incidents
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ class Guard:
         self._store = store
         self._failures = failures
         self._clock = clock
-        self._emit = emit
+        self._incidents = Incidents(emit, of_store=STORE_FAILURES)
 
     def page(self, page: Page, action: str) -> OpenPage:
         """The page for those whose access key allows this action."""
@@ -82,7 +83,6 @@ class Guard:
         """The page inside the error boundary: of a failure of ours the caller learns but an id."""
 
         async def answer(request: Request) -> Response:
-            failure_id = str(uuid.uuid4())
             try:
                 return await page(request)
             except HTTPException:
@@ -93,17 +93,14 @@ class Guard:
                 status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), None)
                 if isinstance(error, errors.WaypostError) and status:
                     return refusal(status, error.message)
-                self.tell(error, failure_id)
-                if isinstance(error, ports.StoreUnavailable):
-                    return refusal(503, f"The store is not available (id {failure_id}); please try again.")
-                return refusal(500, f"Something went wrong on our side (id {failure_id}).")
+                incident = self.report(error)
+                return refusal(503 if incident.is_of_store else 500, incident.sentence)
 
         return answer
 
-    def tell(self, error: Exception, failure_id: str) -> None:
-        """Tell the log of a failure of ours."""
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable) else events.Failed
-        self._emit(kind(where="inspection", id=failure_id, cause=error))
+    def report(self, error: Exception) -> Incident:
+        """Tell the log of a failure of ours; returns what the caller may know of it."""
+        return self._incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
         """The account of the access key that the request shows, which must be allowed this action."""

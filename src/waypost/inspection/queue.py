@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.queue import redrive
+from waypost.app.steps import Step, run_steps
 from waypost.domain import errors, moments
 from waypost.domain.mail import routes
 from waypost.inspection import guard, requests, schema
@@ -93,12 +94,12 @@ class QueuePages:
             raise errors.Invalid('Say which: {"ids": […]}, or {"all": true}, perhaps with an address or since when.')
         if ids and (address or since):
             raise errors.Invalid("address and since go with all, not with ids.")
-        again = partial(redrive.redrive, account=account, ids=ids, address=address, since=since)
-        step = await self._store.write(partial(again, now=self._clock()))
-        count = step.count
-        while step.after is not None:
-            step = await self._store.write(partial(again, after=step.after, now=self._clock()))
-            count += step.count
+
+        def step(tx: ports.WriteTx, after: str | None) -> Step[int, str]:
+            now = self._clock()
+            return redrive.redrive(tx, account, ids=ids, address=address, since=since, after=after or "", now=now)
+
+        count = sum([done async for done in run_steps(self._store.write, step)])
         self._wake()
         return JSONResponse({"redriven": count})
 
@@ -108,12 +109,12 @@ class QueuePages:
         alias, since = requests.address(body), requests.moment(body, "since")
         if since is None:
             raise errors.Invalid("Say since when, as in 2026-11-22T23:14:05Z.")
-        again = partial(redrive.replay, deployment=self._deployment, account=account, alias=alias, since=since)
-        step = await self._store.write(partial(again, now=self._clock()))
-        count = step.count
-        while step.after is not None:
-            step = await self._store.write(partial(again, before=step.after, now=self._clock()))
-            count += step.count
+        deployment, clock = self._deployment, self._clock
+
+        def step(tx: ports.WriteTx, before: str | None) -> Step[int, str]:
+            return redrive.replay(tx, deployment, account, alias, since=since, before=before, now=clock())
+
+        count = sum([done async for done in run_steps(self._store.write, step)])
         self._wake()
         return JSONResponse({"forwarded": count})
 

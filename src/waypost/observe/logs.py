@@ -7,7 +7,6 @@ import logging
 import re
 import sys
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable
 from functools import cache
@@ -17,6 +16,7 @@ import msgspec
 import structlog
 
 from waypost.observe import events
+from waypost.observe.incidents import Incidents
 
 Render = Callable[[str, Any], bytes]
 """A level and the fields of a line, as octets."""
@@ -29,7 +29,7 @@ WRITE_EVERY = 0.1
 
 
 class Log:
-    """Writes events as lines, on a thread of its own. From its making on, nothing else writes to the log."""
+    """Writes events as lines, on a thread of its own."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
@@ -41,7 +41,6 @@ class Log:
         self._render = _terminal() if sys.stderr.isatty() else _json()
         self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
         self._thread.start()
-        logging.basicConfig(handlers=[_Complaints(self.emit)], force=True)
 
     def emit(self, event: events.Event) -> None:
         """Log an event. Never raises and never waits, whatever has become of the log."""
@@ -97,12 +96,12 @@ class Log:
             self._drop(count + dropped)
 
 
-class _Complaints(logging.Handler):
+class Complaints(logging.Handler):
     """Turns what the HTTP server and the event loop log as errors into events; the rest of it is not ours to tell."""
 
     def __init__(self, emit: events.Emit) -> None:
         super().__init__(logging.ERROR)
-        self._emit = emit
+        self._incidents = Incidents(emit, of_store=())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by logging."""
@@ -110,7 +109,7 @@ class _Complaints(logging.Handler):
         if isinstance(cause, events.AlreadyTold):
             return
         cause = cause or RuntimeError(record.getMessage())
-        self._emit(events.Failed(where=record.name, id=str(uuid.uuid4()), cause=cause))
+        self._incidents.report(cause, where=record.name)
 
 
 @cache

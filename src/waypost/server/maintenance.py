@@ -1,7 +1,6 @@
-"""What is done every now and then while a server runs: forgetting what counts no more, each in small steps."""
+"""Periodic maintenance of a running server: it deletes what has expired, in small transactions."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,22 +9,23 @@ from functools import partial
 from waypost.app import ports
 from waypost.app.directory import access_keys, idempotency
 from waypost.app.mail import accept, retention
+from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
-from waypost.observe import events
+from waypost.observe.incidents import Incidents
 
 EVERY = 600.0
-"""Seconds between two times."""
+"""Seconds between two rounds."""
 
 FORGOTTEN_AT_ONCE = 1_000
-"""Refusals that one transaction forgets."""
+"""Refusals that one transaction deletes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upkeep:
-    """The upkeep of one server."""
+class Maintenance:
+    """The maintenance of one service."""
 
     store: ports.Store
-    emit: events.Emit
+    incidents: Incidents
     real_clock: ports.Clock
     """For calls of the API."""
     mail_clock: ports.Clock
@@ -37,7 +37,7 @@ class Upkeep:
     """What began to come in before that cannot be coming in any more."""
 
     async def run(self) -> None:
-        """Do it all, again and again, until cancelled."""
+        """Do it all, again and again, until cancelled. A job that fails is logged; the others are done all the same."""
         begun_before = self.begun_before
         while True:
             for where, job in (
@@ -48,35 +48,31 @@ class Upkeep:
             ):
                 try:
                     await job()
-                except ports.StoreUnavailable as error:
-                    self.emit(events.StoreFailed(where=where, id=str(uuid.uuid4()), cause=error))
-                except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
-                    self.emit(events.Failed(where=where, id=str(uuid.uuid4()), cause=error))
+                except Exception as error:  # noqa: BLE001 - whatever it was, it must not keep the other jobs from running
+                    self.incidents.report(error, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
             await asyncio.sleep(EVERY)
 
     async def forget_calls_and_keys(self) -> None:
-        """Client tokens that count no more, and sessions that have ended."""
+        """Delete client tokens that have expired, and sessions that ended long ago."""
         now = self.real_clock()
         await self.store.write(partial(access_keys.purge, now=now))
-        while await self.store.write(partial(idempotency.purge, retention=self.token_retention, now=now)):
-            pass
+        expired = partial(idempotency.purge, retention=self.token_retention, now=now)
+        await repeat_step(self.store.write, expired)
 
     async def forget_left_over(self, begun_before: datetime) -> None:
-        """Pieces of messages that will never be whole."""
+        """Delete pieces of messages that will never be whole."""
         while found := await self.store.search(partial(accept.left_over, begun_before=begun_before)):
             for message_id in found:
-                while await self.store.write(partial(accept.forget_octets, message_id=message_id)):
-                    pass
+                await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
     async def forget_refusals(self) -> None:
-        """What was refused too long ago."""
+        """Delete refusals that are older than the trace keeps them."""
         before = self.mail_clock() - self.refusal_retention
-        while await self.store.write(lambda tx: tx.forget_refusals(before=before, limit=FORGOTTEN_AT_ONCE)):
-            pass
+        await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=FORGOTTEN_AT_ONCE))
 
     async def purge(self) -> None:
-        """Mail that the rules of retention give up."""
+        """Delete mail that exceeds the rules of retention."""
         if self.rules:
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

@@ -1,7 +1,5 @@
 """How many connections fit into the files that the system lets this process open, each connection being one."""
 
-import resource
-from contextlib import suppress
 from typing import NamedTuple
 
 OWN_FILES = 100
@@ -32,12 +30,3 @@ def connections_within(files: float, wanted: Connections, *, others: int) -> Con
         return wanted
     http = min(wanted.http, max(FEWEST, int(free / HTTP_SHARE)))
     return Connections(smtp=min(wanted.smtp, max(FEWEST, int(free) - http)), http=http)
-
-
-def most_files() -> float:
-    """How many files this process may have open, after it has asked for as many as the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # where the system says no, the soft limit stays
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return soft if soft != resource.RLIM_INFINITY else float("inf")

@@ -11,6 +11,7 @@ from waypost.config.settings import FEWEST, Settings
 from waypost.domain import errors
 from waypost.host import data_directory, first_start, sealing
 from waypost.host.clock import now
+from waypost.server import runtime
 from waypost.store.migrations import SchemaMissing, SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite.file import SqliteTooOld
 from waypost.store.sqlite.store import SqliteStore
@@ -62,6 +63,7 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
         raise CannotStart(
             "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
         ) from error
+    runtime.silence("psycopg")  # it quotes rows, and all it says is raised as well
     try:
         return PostgresStore(database, seal, connections=connections, only_new=only_new, may_make=may_make)
     except BadDatabase as error:
@@ -86,7 +88,7 @@ async def administering(
     database = directory.where(database)
     # The database server knows root by another name and password than the owner of the directory, which is read alone.
     rights = nullcontext() if database else directory.of_its_owner()
-    with rights:
+    with rights, runtime.new_files_are_private():
         if make and not database:
             directory.make()
         elif not database:

@@ -6,7 +6,6 @@ import random
 import re
 import socket
 import ssl
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from waypost.domain.mail.delivery import Protocol, Trouble
 from waypost.domain.mail.routes import Route, Target, log_destination, shown
 from waypost.host import data_directory
 from waypost.observe import events
+from waypost.observe.incidents import Incidents
 from waypost.server.opening import Refused
 
 SECONDS = 10.0
@@ -96,7 +96,7 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
                 )
             )
         except Exception as error:  # noqa: BLE001 - a bug of ours; the other routes are checked all the same
-            emit(events.Failed(where="routes", id=str(uuid.uuid4()), cause=error))
+            Incidents(emit, of_store=()).report(error, where="routes")
 
 
 async def check_route(route: Route, server: OurServer) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
 from waypost.app.queue import attempt, redrive
+from waypost.app.steps import Step
 from waypost.delivery.queue.leases import LEASE
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory import addresses
@@ -283,7 +284,7 @@ def test_a_dead_letter_is_redriven_whole(tmp_path):
             step = await house.store.write(
                 lambda tx: redrive.redrive(tx, "000000000000", ids=[found[0].id], now=house.clock())
             )
-            assert step == redrive.Step(1, None)
+            assert step == Step(1, None)
             await house.rest()
             assert (await house.events(message_id))[-3:] == ["not notified", "redriven", "delivered"]
             assert [len(parcel.header) for parcel in house.transport.parcels].count(
@@ -313,10 +314,10 @@ def test_what_an_alias_kept_is_forwarded_again_and_nothing_is_doubled_in_an_inbo
                     )
                 )
 
-            assert (await replay()).count == 1
+            assert (await replay()).done == 1
             assert {message.id for message in await house.inbox("support")} == {before, after}
             assert (await house.delivery(before, "support")).reason is Reason.FORWARDED
-            assert (await replay()).count == 0
+            assert (await replay()).done == 0
 
     run(scenario())
 

@@ -364,7 +364,7 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
         there.append(left.exists())
         raise SystemExit
 
-    monkeypatch.setattr("waypost.server.assembly.Service", loaded)
+    monkeypatch.setattr("waypost.server.service.Service", loaded)
     monkeypatch.setattr("sys.argv", ["waypost", "serve", "--data", str(new_server.data)])
     with pytest.raises(SystemExit):
         cli.main()

@@ -15,7 +15,7 @@ import sys
 import uvloop  # noqa: F401 - it is loaded when a server starts
 
 from waypost import cli
-from waypost.server import assembly, opening, routes_check  # noqa: F401 - as said above
+from waypost.server import opening, routes_check, service  # noqa: F401 - as said above
 
 
 def load():

@@ -15,7 +15,7 @@ import sys
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
-LOADED = ["tests.kit.servers.forked", "waypost.server.assembly", "waypost.cli", "waypost.server.http.server", "uvloop"]
+LOADED = ["tests.kit.servers.forked", "waypost.server.service", "waypost.cli", "waypost.server.http.server", "uvloop"]
 
 PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
 

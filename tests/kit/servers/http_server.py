@@ -8,6 +8,7 @@ import threading
 import uvloop
 
 from tests.kit.patience import NEVER, PATIENCE, wait_until
+from tests.kit.supervised import supervised
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 
@@ -32,7 +33,7 @@ class Served:
 
     async def _serve(self):
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self._server = HttpServer(self._application, **self._options)
+        self._server = HttpServer(self._application, tasks=supervised(self.emitted.append), **self._options)
         self._server.config.timeout_keep_alive = NEVER
         enter = self._server._admission.enter
 

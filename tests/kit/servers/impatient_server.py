@@ -4,12 +4,12 @@ import runpy
 import sys
 from functools import partial
 
-from waypost.server import assembly
+from waypost.server.assembly import http
 from waypost.server.http.limits import HttpBounds
 
 SECONDS = 2.0
 
 if __name__ == "__main__":
-    assembly.HttpBounds = partial(HttpBounds, head=SECONDS, body_start=SECONDS, answer_start=SECONDS, answer=SECONDS)
+    http.HttpBounds = partial(HttpBounds, head=SECONDS, body_start=SECONDS, answer_start=SECONDS, answer=SECONDS)
     sys.argv[0] = "waypost"
     runpy.run_module("waypost.testing.attached", run_name="__main__", alter_sys=True)

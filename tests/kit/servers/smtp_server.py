@@ -13,6 +13,7 @@ import uvloop
 
 from tests.kit.patience import PATIENCE, until
 from tests.kit.servers.connection_clock import Clock, LoopWithClock
+from tests.kit.supervised import supervised
 from tests.kit.values import an_email_address, in_memory, make_instance
 from waypost.app.deployment import Deployment
 from waypost.observe import events
@@ -152,6 +153,7 @@ class Served:
             deployment=Deployment("mail.example", b"key"),
             clock=lambda: datetime.now(UTC),
             emit=self.emitted.append,
+            tasks=supervised(self.emitted.append),
             admission=Admission(bounds),
             memory=Memory(bounds.memory),
             authenticator=authenticator,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
+from tests.kit.supervised import supervised
 from tests.kit.values import NoSeal, an_email_address, make_instance
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept
@@ -135,6 +136,7 @@ async def a_house(
         transports=dict.fromkeys(Protocol, transport),
         clock=clock,
         emit=emitted.append,
+        tasks=supervised(emitted.append),
         new_id=lambda: messages.new_id(clock(), next(numbers), b"12345678"),
     )
     worker = Worker(works)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.kit.servers.smtp_server import FakeStore, on_our_loop, serving
+from tests.kit.supervised import supervised
 from waypost.app import ports
 from waypost.smtp.backend.refusals import AT_ONCE, KEPT_AT_ONCE, Refusals
 from waypost.smtp.protocol import replies
@@ -62,7 +63,7 @@ class _Transactions:
 
 def a_thousand(store, *, failed=pytest.fail):
     """Refusals that wait, as many as may."""
-    found = Refusals(store, lambda: datetime.now(UTC), failed, pytest.fail)
+    found = Refusals(store, lambda: datetime.now(UTC), failed, supervised(pytest.fail))
     for number in range(KEPT_AT_ONCE):
         found.add(None, replies.NO_SUCH_USER, stage="rcpt", peer="192.0.2.1", helo=f"{number}", sender="")
     return found

@@ -26,7 +26,7 @@ from waypost.app import ports
 from waypost.app.directory import access_keys
 from waypost.domain import errors
 from waypost.host import sealing
-from waypost.server import assembly
+from waypost.server import owner
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import store as postgres
 
@@ -338,7 +338,7 @@ def the_key(tx):
 
 
 def the_instance(tx):
-    return assembly._instance_to_start_with(tx, tenant=TENANT, now=NOW)
+    return owner.first_instance(tx, tenant=TENANT, now=NOW)
 
 
 @pytest.mark.parametrize("make", [the_key, the_instance])

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 from waypost.app import ports
 from waypost.app.mail import accept
+from waypost.app.steps import Step, repeat_step, run_steps
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail import retention
 from waypost.domain.mail.retention import Delivered, Inbox, Rule
 
-T = TypeVar("T")
+Done = TypeVar("Done")
+Position = TypeVar("Position")
 
 INBOXES_AT_ONCE = 100
 
@@ -125,43 +127,54 @@ async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> 
                 gone, left = await store.write(partial(purge_some, inbox=inbox, going=step, now=now))
                 whole = whole.and_also(gone)
                 for message_id in left:
-                    while await store.write(partial(accept.forget_octets, message_id=message_id)):
-                        pass
+                    await repeat_step(store.write, partial(accept.forget_octets, message_id=message_id))
         if whole.deliveries:
             yield whole
 
 
 async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
-    after = None
-    while found := await _some(store, partial(addresses_with_mail, after=after), INBOXES_AT_ONCE):
+    def step(tx: ports.ReadTx, after: Inbox | None, *, limit: int) -> Step[Sequence[Inbox], Inbox]:
+        found = addresses_with_mail(tx, after=after, limit=limit)
+        return Step(found, found[-1] if found else None)
+
+    async for found in _looks(store, step, INBOXES_AT_ONCE):
         for inbox in found:
             yield inbox
-        after = found[-1]
 
 
 async def _parts(
     store: ports.Store, rules: Sequence[Rule], inbox: Inbox, *, now: datetime
 ) -> AsyncIterator[Sequence[Delivered]]:
     """What is to go of an inbox, as it is seen, the newest part first."""
-    look: Due | None = None
-    while look is None or look.before:
-        look = await _some(store, partial(due, rules=rules, inbox=inbox, now=now, last=look), LOOKED_AT_ONCE)
+
+    def step(tx: ports.ReadTx, last: Due | None, *, limit: int) -> Step[Due, Due]:
+        look = due(tx, rules, inbox, now=now, last=last, limit=limit)
+        return Step(look, look if look.before else None)
+
+    async for look in _looks(store, step, LOOKED_AT_ONCE):
         if look.going:
             yield look.going
 
 
-async def _some(store: ports.Store, look: Callable[..., T], limit: int) -> T:
-    """What `look` finds with a limit; with ever smaller ones where a slow store cannot read as much in time.
+def _looks(store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int) -> AsyncIterator[Done]:
+    """What steps find, each with a limit; with ever smaller ones where a slow store cannot read as much in time.
 
     Raises `ports.TookTooLong` if it cannot even read one.
     """
-    while True:
-        try:
-            return await store.search(partial(look, limit=limit))
-        except ports.TookTooLong:
-            if limit == 1:
-                raise
-            limit //= 2
+    allowed = limit
+
+    async def run(look: Callable[[ports.ReadTx], Step[Done, Position]]) -> Step[Done, Position]:
+        nonlocal allowed
+        allowed = limit
+        while True:
+            try:
+                return await store.search(look)
+            except ports.TookTooLong:
+                if allowed == 1:
+                    raise
+                allowed //= 2
+
+    return run_steps(run, lambda tx, position: step(tx, position, limit=allowed))
 
 
 def _instance_of(tx: ports.ReadTx, inbox: Inbox) -> str | None:

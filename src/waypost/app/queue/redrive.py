@@ -1,13 +1,13 @@
 """Trying again: dead letters, and what an alias kept while its forwarding was not what it should have been."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept
 from waypost.app.mail.deliveries import happened, tell
+from waypost.app.steps import Step
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import routing
@@ -16,14 +16,6 @@ from waypost.domain.mail.messages import Message
 
 AT_ONCE = 100
 """Deliveries that one transaction redrives; others wait for the store meanwhile."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Some of the work, done by one transaction. `after` is where the next one begins; None if there is no more."""
-
-    count: int
-    after: str | None
 
 
 def dead_letters(
@@ -49,8 +41,8 @@ def redrive(
     since: datetime | None = None,
     after: str = "",
     now: datetime,
-) -> Step:
-    """Put dead letters into the queue again: those with these ids, or some of all, to be gone on with behind `after`.
+) -> Step[int, str]:
+    """Put dead letters into the queue again: those with these ids, or some of all, behind `after`: a step.
 
     They are tried as if they were new, over the route that holds then. Raises `errors.NotFound` for an id that is no
     dead letter of the account; nothing is redriven then.
@@ -79,8 +71,8 @@ def replay(
     since: datetime,
     before: str | None = None,
     now: datetime,
-) -> Step:
-    """Forward again what an alias has kept since a moment, newest first; some of it, to be gone on with at `after`.
+) -> Step[int, str]:
+    """Forward again what an alias has kept since a moment, newest first; some of it, behind `before`: a step.
 
     Its primary gets what it does not have: mail that was never forwarded, and once more what went over a route. What is
     in the primary's inbox is not doubled. Raises `errors.NotFound`, or `errors.Conflict` if the address is no alias.

@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from waypost.host.data_directory import Run
-    from waypost.server.assembly import Service
+    from waypost.server.service import Service
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
@@ -68,15 +69,20 @@ def serve(ctx: typer.Context, **given: str) -> None:
 
     import uvloop
 
-    from waypost.server import assembly, opening
+    from waypost.server import opening, runtime, service
 
-    service = assembly.Service(settings, warn=lambda sentence: typer.echo(f"waypost: {sentence}", err=True))
     try:
-        uvloop.run(service.run(lambda run: _banner(service, run)))
-    except opening.CannotStart as error:
+        with runtime.process_of_a_server() as process:
+            server = service.Service(settings, emit=process.emit, files=process.files, warn=_warn)
+            uvloop.run(runtime.run(server, partial(_banner, server)))
+    except (opening.CannotStart, runtime.ServerFailed) as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
     _drop_unread_output()
+
+
+def _warn(sentence: str) -> None:
+    typer.echo(f"waypost: {sentence}", err=True)
 
 
 def _drop_unread_output() -> None:

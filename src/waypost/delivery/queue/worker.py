@@ -6,7 +6,6 @@ for which mail waits; the queue itself is in the store.
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,16 +16,18 @@ from typing import TypeVar
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept, notify
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.queue import attempt
 from waypost.app.queue.attempt import Ready
 from waypost.delivery import outgoing
 from waypost.delivery.queue.destinations import Lane, Lanes
 from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
-from waypost.domain.errors import Busy
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.mail.routes import log_destination
-from waypost.observe import events, tasks
+from waypost.observe import events
+from waypost.observe.incidents import Incidents
+from waypost.observe.tasks import OnError, Tasks
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Works:
     transports: Mapping[Protocol, outgoing.Transport]
     clock: ports.Clock
     emit: events.Emit
+    tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
     """Attempts at once, to all destinations together."""
@@ -82,6 +84,7 @@ class Worker:
 
     def __init__(self, works: Works) -> None:
         self._works = works
+        self._incidents = Incidents(works.emit, of_store=STORE_FAILURES)
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
         self._leases = Leases(works.store, clock=works.clock, monotonic=works.monotonic, failed=self._failed)
@@ -104,8 +107,8 @@ class Worker:
         works = self._works
         if not works.is_shared:
             await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
-        loops = self._run(), self._leases.keep()
-        self._loops = [tasks.start(loop, where="delivery", emit=works.emit) for loop in loops]
+        loops = self._run, self._leases.keep
+        self._loops = [works.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]
 
     def wake(self) -> None:
         """There may be something to do now."""
@@ -320,7 +323,7 @@ class Worker:
         while True:
             try:
                 return await self._works.store.write(use_case)
-            except (ports.StoreUnavailable, Busy) as error:
+            except STORE_FAILURES as error:
                 if self._leases.has_ended(ready.claimed):
                     raise
                 self._failed(error, ready.claimed.delivery.id)
@@ -337,7 +340,7 @@ class Worker:
             write = partial(notify.write, deployment=works.deployment, owing=owing, new_id=new_id, now=now)
             try:
                 await works.store.write(write)
-            except (ports.StoreUnavailable, Busy):
+            except STORE_FAILURES:
                 raise
             except Exception as error:  # noqa: BLE001 - a bug of ours, or a damaged store, which is logged
                 self._failed(error, owing.message_id)
@@ -399,8 +402,7 @@ class Worker:
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
         """Log a failure, under the id of the delivery that it is of, if it is of one."""
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
-        self._works.emit(kind(where="delivery", id=failure_id or str(uuid.uuid4()), cause=error))
+        self._incidents.report(error, where="delivery", incident_id=failure_id)
 
 
 async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:

@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waypost.observe import events
+from waypost.observe.tasks import OnError, Tasks
 from waypost.server.http.connection import HttpConnection
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
@@ -87,10 +88,12 @@ class HttpServer(uvicorn.Server):
         *,
         bounds: HttpBounds | None = None,
         emit: events.Emit = lambda _: None,
+        tasks: Tasks,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
         """With other `ticks_a_second`, the seconds by which clients are given time have another length."""
         self._admission = HttpAdmission(bounds or HttpBounds(), emit)
+        self._tasks = tasks
         self._ticks_a_second = ticks_a_second
         config = uvicorn.Config(
             only_well_formed(application),
@@ -112,12 +115,13 @@ class HttpServer(uvicorn.Server):
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)
-        self._serving = asyncio.create_task(self.serve(sockets=[listener]))
+        serve = partial(self.serve, sockets=[listener])
+        self._serving = self._tasks.start(serve, where="http", on_error=OnError.END_SERVER)
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             ready.cancel()
-            self._serving.result()
+            raise RuntimeError("The HTTP server ended before it was ready; the log says why.")
         address: tuple[str, int] = listener.getsockname()[:2]
         return address
 

@@ -7,15 +7,16 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.app.mail import accept
-from waypost.observe import events, tasks
+from waypost.app.steps import repeat_step
+from waypost.observe.tasks import OnError, Tasks
 
 
 class Leftovers:
     """A queue, cleared by one task. What is left of it when the server ends is for the next one."""
 
-    def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], emit: events.Emit) -> None:
+    def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
         """`failed` is told of what could not be let go; it is purged later."""
-        self._emit = emit
+        self._tasks = tasks
         self._store = store
         self._failed = failed
         self._waiting: deque[str] = deque()
@@ -25,10 +26,10 @@ class Leftovers:
         """This message will not come to its end."""
         self._waiting.append(message_id)
         if self._clearing is None:
-            self._clearing = tasks.start(self._clear(), where="smtp", emit=self._emit)
+            self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)
 
     async def stop(self) -> None:
-        """Wait for the step under way."""
+        """Wait until the message is done of which pieces are being deleted."""
         self._waiting.clear()
         if self._clearing:
             await asyncio.wait([self._clearing])
@@ -36,9 +37,8 @@ class Leftovers:
     async def _clear(self) -> None:
         try:
             while self._waiting:
-                step = partial(accept.forget_octets, message_id=self._waiting[0])
-                if not await self._store.write(step) and self._waiting:
-                    self._waiting.popleft()
+                message_id = self._waiting.popleft()
+                await repeat_step(self._store.write, partial(accept.forget_octets, message_id=message_id))
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody waits for it here
             self._waiting.clear()
             self._failed(error)

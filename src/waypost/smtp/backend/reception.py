@@ -3,7 +3,6 @@
 import asyncio
 import io
 import os
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,15 +11,17 @@ from functools import cached_property, partial
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.addresses import Address
 from waypost.domain.dsn import reports
-from waypost.domain.errors import Busy
 from waypost.domain.mail import messages
 from waypost.domain.mailauth import enforcement, verdicts
 from waypost.domain.mailauth.enforcement import Findings, Reason, Ruling, Unchecked
 from waypost.domain.mailauth.from_header import MAX_NAMED
 from waypost.domain.mailauth.verdicts import Claim
 from waypost.observe import events
+from waypost.observe.incidents import Incidents
+from waypost.observe.tasks import Tasks
 from waypost.smtp.backend import errors
 from waypost.smtp.backend.aborted_transfers import Leftovers
 from waypost.smtp.backend.refusals import Refusals
@@ -72,6 +73,7 @@ class House:
     deployment: Deployment
     clock: ports.Clock
     emit: events.Emit
+    tasks: Tasks
     admission: Admission
     memory: Memory
     authenticator: ports.Authenticator | None = None
@@ -86,21 +88,24 @@ class House:
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
+    def incidents(self) -> Incidents:
+        """Where failures of ours are reported."""
+        return Incidents(self.emit, of_store=STORE_FAILURES)
+
+    @cached_property
     def refusals(self) -> Refusals:
         """What the trace can tell of mail that was refused."""
-        return Refusals(self.store, self.clock, self.failed, self.emit)
+        return Refusals(self.store, self.clock, self.failed, self.tasks)
 
     @cached_property
     def leftovers(self) -> Leftovers:
         """What is let go in the background."""
-        return Leftovers(self.store, failed=self.failed, emit=self.emit)
+        return Leftovers(self.store, failed=self.failed, tasks=self.tasks)
 
     def failed(self, error: Exception) -> Reply:
         """A failure of ours: the log learns the cause, the client an id and that it may try again."""
-        incident_id = str(uuid.uuid4())
-        kind = events.StoreFailed if isinstance(error, ports.StoreUnavailable | Busy) else events.Failed
-        self.emit(kind(where="smtp", id=incident_id, cause=error))
-        return replies.TRY_AGAIN.about(id=incident_id)
+        incident = self.incidents.report(error, where="smtp")
+        return replies.TRY_AGAIN.about(id=incident.id)
 
 
 _REFUSALS = {

@@ -13,7 +13,7 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.domain.directory.addresses import Address
-from waypost.observe import events, tasks
+from waypost.observe.tasks import OnError, Tasks
 from waypost.smtp.protocol.replies import Reply
 
 KEPT_AT_ONCE = 1_000
@@ -40,9 +40,9 @@ class Refusals:
     """The refusals of one server."""
 
     def __init__(
-        self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], emit: events.Emit
+        self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], tasks: Tasks
     ) -> None:
-        self._emit = emit
+        self._tasks = tasks
         self._store = store
         self._clock = clock
         self._failed = failed
@@ -78,7 +78,7 @@ class Refusals:
             )
         )
         if self._task is None:
-            self._task = tasks.start(self._keep(), where="smtp", emit=self._emit)
+            self._task = self._tasks.start(self._keep, where="smtp", on_error=OnError.LEAVE)
 
     async def close(self) -> None:
         """Keep what still waits."""

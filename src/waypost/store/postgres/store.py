@@ -10,7 +10,6 @@ caller hears an error.
 """
 
 import asyncio
-import logging
 import os
 import random
 import socket
@@ -68,7 +67,6 @@ class PostgresStore:
         `migrations.SchemaTooNew`, `postgres_connection.BadDatabase`, `StoreUnavailable`, and what the seal raises if
         it is not the one of this database.
         """
-        logging.getLogger("psycopg").disabled = True  # it quotes rows, and all it says is raised as well
         where = postgres_connection.where(url)
         try:
             connection = where.connect()

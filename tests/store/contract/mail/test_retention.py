@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -180,10 +181,23 @@ class Slow:
         self.refused = 0
 
     async def search(self, use_case, **_):
-        if use_case.keywords["limit"] > self.most:
-            self.refused += 1
-            raise ports.TookTooLong(5)
-        return await self.store.search(use_case)
+        return await self.store.search(lambda tx: use_case(SimpleNamespace(**self._slow(tx))))
+
+    def _slow(self, tx):
+        def limited(read):
+            def limited_read(*args, limit, **options):
+                if limit > self.most:
+                    self.refused += 1
+                    raise ports.TookTooLong(5)
+                return read(*args, limit=limit, **options)
+
+            return limited_read
+
+        return {
+            "inboxes": limited(tx.inboxes),
+            "delivered": limited(tx.delivered),
+            "email_address_by_key": tx.email_address_by_key,
+        }
 
     async def write(self, use_case):
         return await self.store.write(use_case)

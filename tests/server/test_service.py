@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.values import NOW
-from waypost.app import ports
 from waypost.app.directory import idempotency
 from waypost.app.mail import routes
 from waypost.config.sources import from_options
@@ -21,7 +19,8 @@ from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
 from waypost.observe import events
-from waypost.server import assembly, maintenance, opening
+from waypost.server import maintenance, opening
+from waypost.server.service import Service
 
 
 def test_a_start_that_fails_leaves_nothing_open(tmp_path):
@@ -29,7 +28,7 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
         smtp = f"127.0.0.1:{taken.getsockname()[1]}"
         settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
         with pytest.raises(opening.CannotStart, match="Address already in use"):
-            asyncio.run(assembly.Service(settings).start())
+            asyncio.run(Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
 
@@ -43,9 +42,8 @@ def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_
     monkeypatch.setattr(Worker, "start", lambda _: begun.append("worker"))
     smtp = f"127.0.0.2:{port + 1 if port < 65535 else 1024},localhost:{port}"
     settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
-    routes = (Route(match="*", to=f"smtp://127.0.0.1:{port}"),)
-    service = assembly.Service(replace(settings, routes=routes))
-    service._emit = begun.append
+    settings = replace(settings, routes=(Route(match="*", to=f"smtp://127.0.0.1:{port}"),))
+    service = Service(settings, emit=begun.append)
     with pytest.raises(opening.CannotStart, match="leads back to this server"):
         asyncio.run(service.start())
     assert [event for event in begun if not isinstance(event, events.Stopped)] == []
@@ -63,7 +61,7 @@ def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
     )
 
     async def scenario():
-        service = assembly.Service(settings)
+        service = Service(settings)
         told = await service.start()
         found = DataDirectory(tmp_path / "data").running()
         await service.stop()
@@ -87,7 +85,6 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
     async def scenario():
         settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
         for is_set in (True, False):
-            service = assembly.Service(settings)
             found = asyncio.Event()
 
             def emit(event, found=found):
@@ -95,11 +92,11 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
                 if isinstance(event, events.RouteUnreachable):
                     found.set()
 
-            service._emit = emit
+            service = Service(settings, emit=emit)
             await service.start()
             if is_set:
                 set_it = partial(routes.add_route, route=Route(match="*", to=gone), before=None)
-                await service._store.write(set_it)
+                await opening.administer(service.directory, set_it)
             else:
                 async with asyncio.timeout(PATIENCE):
                     await found.wait()
@@ -116,8 +113,8 @@ def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
     async def start():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             smtp = f"127.0.0.1:{taken.getsockname()[1]}"
-            service = assembly.Service(from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp))
-            service._emit = told.append
+            settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
+            service = Service(settings, emit=told.append)
             with pytest.raises(opening.CannotStart):
                 await service.start()
 
@@ -129,8 +126,8 @@ def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
     told = []
 
     async def start():
-        service = assembly.Service(from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0"))
-        service._emit = told.append
+        settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
+        service = Service(settings, emit=told.append)
         await service.start()
         await service.stop()
 
@@ -177,8 +174,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
     async def run():
         nonlocal loop, third
         loop, third = asyncio.get_running_loop(), asyncio.Event()
-        service = assembly.Service(settings)
-        service._emit = told.append
+        service = Service(settings, emit=told.append)
         await service.start()
         async with asyncio.timeout(PATIENCE):
             await third.wait()
@@ -187,44 +183,3 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
     asyncio.run(run())
     assert rounds[0][1] == timedelta(hours=2)
     assert [event.where for event in told if isinstance(event, events.Failed)] == ["expired tokens and sessions"]
-
-
-@pytest.mark.parametrize(
-    ("method", "where"),
-    [
-        ("forget_calls_and_keys", "expired tokens and sessions"),
-        ("forget_left_over", "unfinished messages"),
-        ("forget_refusals", "old refusals"),
-        ("purge", "purge"),
-    ],
-)
-def test_a_job_of_the_upkeep_that_runs_out_of_time_is_logged_by_name_as_a_store_failure(monkeypatch, method, where):
-    class Idle(Exception):
-        """All jobs had their turn."""
-
-    async def fails(_, *__):
-        raise ports.TookTooLong(5)
-
-    async def does_nothing(_, *__):
-        pass
-
-    async def ends(_):
-        raise Idle
-
-    for each in ("forget_calls_and_keys", "forget_left_over", "forget_refusals", "purge"):
-        monkeypatch.setattr(maintenance.Upkeep, each, fails if each == method else does_nothing)
-    monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
-    told = []
-    keeping = maintenance.Upkeep(
-        store=None,
-        emit=told.append,
-        real_clock=lambda: NOW,
-        mail_clock=lambda: NOW,
-        token_retention=timedelta(hours=2),
-        refusal_retention=timedelta(hours=2),
-        rules=[],
-        begun_before=NOW,
-    )
-    with pytest.raises(Idle):
-        asyncio.run(keeping.run())
-    assert [(type(event), event.where) for event in told] == [(events.StoreFailed, where)]

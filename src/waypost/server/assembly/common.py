@@ -1,0 +1,84 @@
+"""What the parts of one service have in common, and what the use cases of mail must know of its settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.config.settings import Settings
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.mail import routes
+from waypost.domain.mail.routes import Route
+from waypost.host.clock import VirtualClock, now
+from waypost.host.data_directory import DataDirectory
+from waypost.observe import events
+from waypost.observe.tasks import Tasks
+from waypost.server.open_files import Connections, connections_within
+from waypost.smtp.backend.reception import Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every part of one service is made from."""
+
+    settings: Settings
+    directory: DataDirectory
+    store: ports.Store
+    is_shared: bool
+    """Whether other servers may work on the same database."""
+    owner: Tenant
+    """The account and region of the access key of the server's owner."""
+    deployment: Deployment
+    connections: Connections
+    virtual_clock: VirtualClock | None
+    """The clock of mail, unless that is the real one."""
+    ids: Ids
+    """Ids of messages."""
+    emit: events.Emit
+    tasks: Tasks
+
+    @property
+    def mail_clock(self) -> ports.Clock:
+        """The clock by which mail goes. Calls of the API and access keys go by the real one."""
+        return self.virtual_clock or now
+
+
+def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> Deployment:
+    """What the use cases of mail must know. `owner` is the account of the server's owner."""
+    delivery = settings.delivery
+    return Deployment(
+        hostname=settings.real_hostname,
+        loop_key=directory.derived_key("loop tokens"),
+        routes=settings.routes,
+        routes_revision=routes.revision(settings.routes) if settings.routes else "",
+        policy=delivery.policy,
+        bounces=delivery.bounces,
+        bounces_via=delivery.bounces_via,
+        confirm_outside=delivery.confirm_outside,
+        delay_warning=delivery.delay_warning,
+        srs_domain=delivery.srs_domain,
+        srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
+        owner=owner,
+        subaddressed=settings.subaddressing,
+        own_domains=delivery.own_domains,
+    )
+
+
+def routes_of_settings(settings: Settings) -> Sequence[Route]:
+    """All routes that are set; that for notices is one of them."""
+    via = settings.delivery.bounces_via
+    return [*settings.routes, *([via] if via else [])]
+
+
+def connections(settings: Settings, *, files: float, is_shared: bool, emit: events.Emit) -> Connections:
+    """How many connections of clients there may be. The log says so if they are fewer than were set.
+
+    `files` is how many files may be open. `is_shared` is as in `Common`.
+    """
+    wanted = Connections(settings.smtp_connections, settings.http_connections)
+    others = 2 * settings.delivery.connections + (settings.database_connections if is_shared else 0)
+    possible = connections_within(files, wanted, others=others)
+    if possible != wanted:
+        emit(events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files)))
+    return possible

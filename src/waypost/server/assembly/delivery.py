@@ -1,0 +1,34 @@
+"""The sending edge: a worker that takes deliveries from the queue, and a transport for each protocol."""
+
+import random
+
+from waypost.delivery.maildir import MaildirTransport
+from waypost.delivery.outgoing import Transports
+from waypost.delivery.queue.worker import Worker, Works
+from waypost.delivery.smtp_client.connection import Timeouts
+from waypost.delivery.smtp_client.dns import Resolver
+from waypost.delivery.smtp_client.transport import SmtpTransport
+from waypost.delivery.webhook import WebhookTransport
+from waypost.server.assembly.common import Common
+
+
+def worker(common: Common) -> Worker:
+    """The worker of a service, which claims nothing before it is started."""
+    hostname = common.settings.real_hostname
+    resolver = Resolver(common.settings.dns, shuffler=random.SystemRandom())
+    smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)
+    transports = Transports(smtp=smtp, maildir=MaildirTransport(hostname), webhook=WebhookTransport())
+    clock, ids = common.mail_clock, common.ids
+    return Worker(
+        Works(
+            store=common.store,
+            deployment=common.deployment,
+            transports=transports.by_protocol(),
+            clock=clock,
+            emit=common.emit,
+            tasks=common.tasks,
+            new_id=lambda: ids.new(clock()),
+            connections=common.settings.delivery.connections,
+            is_shared=common.is_shared,
+        )
+    )

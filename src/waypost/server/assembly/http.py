@@ -1,0 +1,108 @@
+"""The HTTP edge: the API of Amazon Connect and the inspection API, on one server."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from waypost.api.asgi import Api
+from waypost.api.operations.calls import Terms
+from waypost.api.operations.page_tokens import PageTokens
+from waypost.app.directory.email_addresses import Domains
+from waypost.app.rate_limits import FailedSignatures
+from waypost.delivery.queue.worker import Worker
+from waypost.host.clock import now
+from waypost.inspection import asgi as inspection
+from waypost.server.assembly.common import Common
+from waypost.server.http.limits import HttpBounds
+from waypost.server.http.server import HttpServer
+from waypost.server.maintenance import Maintenance
+
+Advance = Callable[[timedelta], Awaitable[datetime]]
+"""Moves the clock of mail on; returns the time that it is then."""
+
+
+async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
+    """The HTTP server of a service, which does not listen yet. `worker` is None where others send the mail."""
+    settings = common.settings
+    failures = FailedSignatures()
+    api = Api(
+        common.store,
+        terms=_terms(common),
+        limits=settings.limits,
+        older_regions=await common.store.search(lambda tx: tx.regions()),
+        failures=failures,
+        clock=now,
+        emit=common.emit,
+    )
+    inspected = inspection.application(
+        common.store,
+        deployment=common.deployment,
+        failures=failures,
+        clock=now,
+        mail_clock=common.mail_clock,
+        emit=common.emit,
+        wake=worker.wake if worker else _nobody_to_wake,
+        advance=_advance(common, worker, maintenance),
+        refusal_retention=settings.trace_refusals,
+        own_names=settings.own_http_names,
+    )
+    bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
+    return HttpServer(_by_path(inspected, api), bounds=bounds, emit=common.emit, tasks=common.tasks)
+
+
+def _terms(common: Common) -> Terms:
+    """What the operations of the API go by."""
+    settings = common.settings
+    own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
+    return Terms(
+        new_id=lambda: str(uuid.uuid4()),
+        page_tokens=PageTokens(common.directory.derived_key("page tokens")),
+        token_retention=settings.token_retention,
+        email_address_quota=settings.limits.email_addresses,
+        domains=Domains(
+            shared=settings.shared_domains,
+            subaddressed=settings.subaddressing,
+            owner=common.owner.account,
+            of_server=frozenset(own),
+        ),
+    )
+
+
+def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
+    """What moves the clock of mail on; None if that is the real one."""
+    clock = common.virtual_clock
+    if clock is None:
+        return None
+    one_at_a_time = asyncio.Lock()
+
+    async def advance(by: timedelta) -> datetime:
+        async with one_at_a_time:
+            moment = await clock.advance(by, worker.rest if worker else _nothing_due)
+            await maintenance.forget_refusals()
+            await maintenance.purge()
+            return moment
+
+    return advance
+
+
+def _nobody_to_wake() -> None:
+    """Workers of other services look at the queue every few seconds."""
+
+
+async def _nothing_due() -> datetime | None:
+    """When something becomes due for the worker of a service that has none."""
+    return None
+
+
+def _by_path(inspected: ASGIApp, api: ASGIApp) -> ASGIApp:
+    """One ASGI application of two: Waypost's own paths, and AWS's."""
+    prefix = f"{inspection.PREFIX}/".encode()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = inspected if scope["raw_path"].startswith(prefix) else api
+        await chosen(scope, receive, send)
+
+    return application

@@ -1,0 +1,162 @@
+"""The receiving edge: listeners for SMTP and LMTP, their certificate, and the check of who really sent a message."""
+
+import stat
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from waypost.config.settings import Authentication, Settings
+from waypost.config.types import SELF_SIGNED
+from waypost.delivery.queue.worker import Worker
+from waypost.host.clock import now
+from waypost.host.disk import DiskGuard
+from waypost.mailauth.checker import Checker
+from waypost.observe import events
+from waypost.observe.tasks import OnError
+from waypost.server.assembly.common import Common
+from waypost.server.opening import CannotStart
+from waypost.smtp.backend.reception import House
+from waypost.smtp.limits.admission import Admission
+from waypost.smtp.limits.memory import Memory
+from waypost.smtp.limits.timeouts import Bounds
+from waypost.smtp.protocol.capabilities import Offer
+from waypost.smtp.server import tls
+from waypost.smtp.server.connection import Listener
+from waypost.smtp.server.listener import SmtpServer
+
+
+@dataclass(frozen=True)
+class SmtpEdge:
+    """The SMTP server of a service, and what works for it."""
+
+    server: SmtpServer
+    checker: Checker | None
+    """What checks SPF, DKIM and DMARC of messages; None if the settings say not to."""
+
+    async def begin(self, opened: AsyncExitStack) -> None:
+        """Get ready to listen. `opened` stops everything, the server first."""
+        if self.checker:
+            await self.checker.start()
+            opened.push_async_callback(self.checker.stop)
+        opened.push_async_callback(self.server.house.refusals.close)
+        opened.push_async_callback(self.server.stop)
+
+
+def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) -> SmtpEdge:
+    """The receiving edge of a service, which does not listen yet.
+
+    `worker` is None where other services send the mail. `warn` is given sentences for the person who starts the server.
+    Raises `CannotStart`.
+    """
+    certificates = _certificates(common, warn)
+    checker = _checker(common)
+    return SmtpEdge(_server(common, checker=checker, worker=worker, certificates=certificates), checker)
+
+
+def _checker(common: Common) -> Checker | None:
+    if not common.settings.checks_senders:
+        return None
+    return Checker(
+        common.settings.dns,
+        lambda works: common.emit(events.DnsChanged(works=works)),
+        start_task=partial(common.tasks.start, where="authentication", on_error=OnError.RESTART),
+    )
+
+
+def _server(
+    common: Common, *, checker: Checker | None, worker: Worker | None, certificates: tls.Certificates | None
+) -> SmtpServer:
+    settings = common.settings
+    bounds = Bounds(
+        connections=common.connections.smtp,
+        connections_each=settings.smtp_connections_each,
+        new_connections_a_minute=settings.smtp_new_connections_each,
+        messages_a_minute=settings.smtp_messages_each,
+        memory=settings.smtp_memory,
+        greeting_delay=settings.greeting_delay.total_seconds(),
+    )
+    guard = DiskGuard(
+        common.directory.path,
+        settings.disk_reserve,
+        emit=common.emit,
+        reusable=common.store.reusable_octets,
+    )
+    house = House(
+        store=common.store,
+        deployment=common.deployment,
+        clock=common.mail_clock,
+        ids=common.ids,
+        has_work=worker.wake if worker else _nobody_to_wake,
+        is_full=guard.is_full,
+        emit=common.emit,
+        tasks=common.tasks,
+        admission=Admission(bounds),
+        memory=Memory(bounds.memory),
+        authenticator=checker,
+        enforces=settings.authentication is Authentication.ENFORCE,
+    )
+    return SmtpServer(
+        house,
+        bounds=bounds,
+        certificates=certificates,
+        proxy_networks=settings.proxy_networks,
+        trusted_networks=settings.trusted_networks,
+    )
+
+
+def listeners(settings: Settings) -> list[Listener]:
+    """The kinds of listeners: what each speaks, and with whom."""
+    offer = Offer(
+        hostname=settings.real_hostname,
+        offers_tls=bool(settings.tls_certificate),
+        needs_tls=settings.tls_required,
+        unknown_recipient_limit=settings.smtp_unknown_recipients,
+    )
+    return [
+        Listener(name="smtp", offer=offer),
+        Listener(name="smtps", offer=offer, is_tls=True),
+        Listener(name="lmtp", offer=replace(offer, lmtp=True, needs_tls=False), are_strangers=False),
+    ]
+
+
+def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificates | None:
+    """The certificate for TLS: the one that was set, or a self-signed one; None if there is no TLS.
+
+    `warn` is given sentences for the person who starts the server. Raises `CannotStart`.
+    """
+    settings, directory = common.settings, common.directory
+    certificate = settings.tls_certificate
+    if certificate is None:
+        return None
+    if certificate == SELF_SIGNED:
+        from waypost.host import certificates as self_made  # noqa: PLC0415 - it takes memory, and few make one
+
+        hostname = settings.real_hostname
+        certificate, key = directory.certificate, directory.certificate_key
+        if not self_made.is_good(certificate, key, hostname, now()):
+            directory.write_certificate(*self_made.self_signed(hostname, now()))
+    else:
+        key = settings.tls_key or certificate
+        _warn_of_readable(key, common.emit, warn)
+    try:
+        return tls.Certificates(
+            tls.TlsFiles(certificate, key, settings.tls_clients),
+            failed=lambda error: common.emit(events.CertificateRefused(reason=str(error))),
+        )
+    except tls.BadCertificate as error:
+        raise CannotStart(str(error)) from error
+
+
+def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
+    """Warn if every user can read the key of the certificate. Its group may: distributions have one for that."""
+    with suppress(OSError):  # it is said when the key is loaded
+        mode = stat.S_IMODE(key.stat().st_mode)
+        if mode & stat.S_IRWXO:
+            emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
+            warn(f"Every user can use {key}, the key of the certificate (mode {mode:04o}): chmod o= {key}")
+
+
+def _nobody_to_wake() -> None:
+    """Workers of other services look at the queue every few seconds."""

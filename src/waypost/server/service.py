@@ -1,0 +1,298 @@
+"""A service: everything that one server runs on one event loop, started and stopped in order."""
+
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from waypost.app import ports
+from waypost.app.mail import accept
+from waypost.app.mail.routes import list_routes
+from waypost.app.ports.failures import STORE_FAILURES
+from waypost.config.settings import Clock, Settings
+from waypost.config.types import SELF_SIGNED, Endpoint
+from waypost.delivery.queue.worker import Worker
+from waypost.domain import errors
+from waypost.domain.directory.instances import Tenant
+from waypost.domain.mail import routes
+from waypost.host import data_directory
+from waypost.host.clock import VirtualClock, now
+from waypost.host.private_files import Exposure, Risk
+from waypost.observe import events
+from waypost.observe.incidents import Incidents
+from waypost.observe.tasks import OnError, Tasks
+from waypost.server import opening, routes_check
+from waypost.server.assembly import delivery, http, smtp
+from waypost.server.assembly.common import Common, connections, deployment, routes_of_settings
+from waypost.server.assembly.smtp import SmtpEdge
+from waypost.server.http.server import HttpServer
+from waypost.server.maintenance import Maintenance
+from waypost.server.opening import CannotStart, open_store
+from waypost.server.owner import find_or_make, first_instance
+from waypost.smtp.backend.reception import Ids
+from waypost.smtp.server import tls
+
+Start = Callable[[str, int], Awaitable[tuple[str, int]]]
+"""Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
+
+
+class Role(StrEnum):
+    """A part of the work of a server. Several services that share a database can have different ones."""
+
+    API = "api"
+    """Answers calls, and lets mail be inspected, by HTTP."""
+    SMTP = "smtp"
+    """Takes mail, by SMTP and LMTP."""
+    DELIVERY = "delivery"
+    """Sends mail on over its routes, and writes notices."""
+
+
+ALL_ROLES = frozenset(Role)
+
+
+class Service:
+    """One server: the edges of its roles, and its maintenance, on one store.
+
+    It changes nothing of its process, so that several can run on one event loop; for that, see `runtime`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        roles: Collection[Role] = ALL_ROLES,
+        emit: events.Emit = lambda _: None,
+        files: float = float("inf"),
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`files` is how many files the service may have open, each connection being one.
+
+        `warn` is given sentences about what the person who starts the server should look at.
+        """
+        self.settings = settings
+        self.roles = frozenset(roles)
+        self.directory = data_directory.DataDirectory(settings.data)
+        self.emit = emit
+        self.incidents = Incidents(emit, of_store=STORE_FAILURES)
+        self.tasks = Tasks(self.incidents)
+        self.instance_id = ""
+        """The oldest instance of the owner's account; known when it has started."""
+        self._files = files
+        self._warn = warn
+        self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
+        self._set_routes = routes_of_settings(settings)
+        self._checked_for = routes_check.OurServer.of(settings)
+        self._certificates: tls.Certificates | None = None
+        """Those in use."""
+        self._opened = AsyncExitStack()
+        """What has to be closed, the last opened first."""
+
+    @property
+    def where(self) -> str:
+        """Where the data is, for people."""
+        return self.directory.data_at
+
+    async def start(self) -> data_directory.Run:
+        """Open the store and start the edges of all roles; returns where they are.
+
+        Raises `CannotStart`, `DataDirectoryError`; what was opened by then is closed again.
+        """
+        try:
+            async with AsyncExitStack() as opened:
+                run = await self._start(opened)
+                self._opened = opened.pop_all()
+        except (ports.StoreUnavailable, errors.WaypostError, opening.Refused) as error:
+            raise CannotStart(str(error)) from error
+        return run
+
+    async def stop(self) -> None:
+        """Finish what was promised, then close everything, the last opened first."""
+        await self._opened.aclose()
+        self.emit(events.Stopped())
+
+    def reopen(self) -> None:
+        """Read the certificate files again, as after a change; nothing else is kept open that can be replaced."""
+        if self._certificates:
+            self._certificates.reload()
+        self.emit(events.Reopened())
+
+    async def _start(self, opened: AsyncExitStack) -> data_directory.Run:
+        """The steps of a start, in order. `opened` closes what they open, the last first.
+
+        No step listens or claims mail before routes are known not to lead back here, nor before all parts are made.
+        """
+        self._take_directory(opened)
+        await self._refuse_circular_routes()
+        store = self._open_store(opened)
+        owner = await self._find_owner(store)
+        common = self._make_common(store, owner)
+        maintenance = self._make_maintenance(common)
+        worker = self._make_worker(common)
+        calls = await self._make_http_server(common, worker, maintenance)
+        mail = self._make_smtp_edge(common, worker)
+        await self._begin_deliveries(worker, opened)
+        calls_at = await self._listen_for_calls(calls, opened)
+        mail_at = await self._listen_for_mail(mail, opened)
+        self._begin_maintenance(maintenance, opened)
+        run = self._found(calls_at, mail_at, mail)
+        await self._begin_to_check_routes(store, run, opened)
+        self.directory.announce(run)
+        return run
+
+    # The steps
+
+    def _take_directory(self, opened: AsyncExitStack) -> None:
+        """Lock the data directory, and tell what other users can do with it."""
+        exposures = self.directory.prepare()
+        opened.callback(self.directory.release)
+        for exposure in exposures:
+            self.emit(_event_of(exposure))
+            self._warn(exposure.sentence)
+
+    async def _refuse_circular_routes(self) -> None:
+        """Raise `routes_check.LeadsBack` if a route that is set leads to a listener of this service."""
+        await routes_check.refuse_circles(self._set_routes, self._checked_for)
+
+    def _open_store(self, opened: AsyncExitStack) -> ports.Store:
+        """Open the database, and have all tasks ended before it is closed."""
+        database = self.directory.where(self.settings.database)
+        store = open_store(self.directory, database, connections=self.settings.database_connections)
+        opened.push_async_callback(store.close)
+        opened.push_async_callback(self.tasks.stop)
+        if database:
+            self.directory.remember_database(database)
+        return store
+
+    async def _find_owner(self, store: ports.Store) -> Tenant:
+        """The account and region of the owner's access key. The first start makes both that key and an instance."""
+        owner = await find_or_make(store, self.directory, self.settings)
+        self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
+        return owner
+
+    def _make_common(self, store: ports.Store, owner: Tenant) -> Common:
+        is_shared = bool(self.directory.where(self.settings.database))
+        return Common(
+            settings=self.settings,
+            directory=self.directory,
+            store=store,
+            is_shared=is_shared,
+            owner=owner,
+            deployment=deployment(self.settings, self.directory, owner=owner.account),
+            connections=connections(self.settings, files=self._files, is_shared=is_shared, emit=self.emit),
+            virtual_clock=self._virtual_clock,
+            ids=Ids(),
+            emit=self.emit,
+            tasks=self.tasks,
+        )
+
+    def _make_maintenance(self, common: Common) -> Maintenance:
+        moment = common.mail_clock()
+        return Maintenance(
+            store=common.store,
+            incidents=self.incidents,
+            real_clock=now,
+            mail_clock=common.mail_clock,
+            token_retention=self.settings.token_retention,
+            refusal_retention=self.settings.trace_refusals,
+            rules=self.settings.retention,
+            # On a file of its own, nothing else can be taking in what was begun before this server.
+            begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
+        )
+
+    def _make_worker(self, common: Common) -> Worker | None:
+        return delivery.worker(common) if Role.DELIVERY in self.roles else None
+
+    async def _make_http_server(
+        self, common: Common, worker: Worker | None, maintenance: Maintenance
+    ) -> HttpServer | None:
+        if Role.API not in self.roles:
+            return None
+        return await http.server(common, worker=worker, maintenance=maintenance)
+
+    def _make_smtp_edge(self, common: Common, worker: Worker | None) -> SmtpEdge | None:
+        if Role.SMTP not in self.roles:
+            return None
+        edge = smtp.edge(common, worker=worker, warn=self._warn)
+        self._certificates = edge.server.certificates
+        return edge
+
+    async def _begin_deliveries(self, worker: Worker | None, opened: AsyncExitStack) -> None:
+        if worker:
+            await worker.start()
+            opened.push_async_callback(worker.stop)
+
+    async def _listen_for_calls(self, server: HttpServer | None, opened: AsyncExitStack) -> str:
+        """Where the API is; empty without that role."""
+        if server is None:
+            return ""
+        address = await self._listen("http", self.settings.http, server.start)
+        opened.push_async_callback(server.stop)
+        return address
+
+    async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
+        """The first address of each kind of listener; empty for those that are not set, or without that role."""
+        addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
+        if edge is None:
+            return addresses
+        await edge.begin(opened)
+        for listener in smtp.listeners(self.settings):
+            for endpoint in self.settings.mail_endpoints[listener.name]:
+                found = await self._listen(listener.name, endpoint, partial(edge.server.start, listener))
+                addresses[listener.name] = addresses[listener.name] or found
+        return addresses
+
+    def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
+        opened.callback(self.tasks.start(maintenance.run, where="upkeep", on_error=OnError.RESTART).cancel)
+
+    def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> data_directory.Run:
+        """Where everything is, for clients and commands."""
+        settings = self.settings
+        return data_directory.Run(
+            calls_at,
+            mail_at["smtp"],
+            smtps=mail_at["smtps"],
+            lmtp=mail_at["lmtp"],
+            certificate=_absolute(self.directory.certificate) if settings.tls_certificate == SELF_SIGNED else "",
+            listeners=[str(Endpoint(*address)) for address in edge.server.addresses] if edge else [],
+            hostname=settings.real_hostname,
+            dns=",".join(map(str, settings.dns)),
+            config=_absolute(settings.config),
+            routes=[routes.without_secret(route) for route in settings.routes],
+        )
+
+    async def _begin_to_check_routes(self, store: ports.Store, run: data_directory.Run, opened: AsyncExitStack) -> None:
+        """Have the log tell which routes cannot be reached now."""
+        checked = [*self._set_routes, *await store.read(list_routes)]
+        check = partial(routes_check.tell, checked, replace(self._checked_for, listeners=run.listeners), self.emit)
+        opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
+
+    async def _listen(self, edge: str, endpoint: Endpoint, start: Start) -> str:
+        """Listen; returns the real HOST:PORT, also for port 0. Raises `CannotStart`."""
+        try:
+            real = Endpoint(*await start(endpoint.host, endpoint.port))
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotStart(f"Cannot listen on {endpoint}: {reason}. Choose another with --{edge}.") from error
+        self.emit(events.Listening(edge=edge, address=str(real)))
+        return str(real)
+
+
+def _event_of(exposure: Exposure) -> events.Event:
+    """What other users can do with the data directory, for the log."""
+    path, mode = str(exposure.path), f"{exposure.mode:04o}"
+    match exposure.risk:
+        case Risk.SHARED:
+            return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
+        case Risk.REPLACED:
+            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner)
+        case Risk.MENDED:
+            return events.FileMadePrivate(file=path, mode=mode)
+        case Risk.EXPOSED:
+            return events.FileExposed(file=path, mode=mode)
+
+
+def _absolute(path: Path | None) -> str:
+    return str(path.absolute()) if path else ""

@@ -1,0 +1,68 @@
+"""The periodic maintenance: no job that fails keeps the others, or the next round, from being done."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tests.kit.values import NOW
+from waypost.app import ports
+from waypost.app.ports.failures import STORE_FAILURES
+from waypost.domain.errors import Busy
+from waypost.observe import events
+from waypost.observe.incidents import Incidents
+from waypost.server import maintenance
+
+JOBS = {
+    "forget_calls_and_keys": "expired tokens and sessions",
+    "forget_left_over": "unfinished messages",
+    "forget_refusals": "old refusals",
+    "purge": "purge",
+}
+
+
+class Idle(Exception):
+    """All jobs had their turn."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (ports.TookTooLong(5), events.StoreFailed),
+        (Busy("Others change the same."), events.StoreFailed),
+        (RuntimeError("a bug"), events.Failed),
+    ],
+    ids=["too slow", "busy", "bug"],
+)
+@pytest.mark.parametrize("method", JOBS)
+def test_a_job_that_fails_is_logged_by_name_and_the_others_are_done(monkeypatch, method, raised, kind):
+    done, told = [], []
+
+    def job(name):
+        async def do(_, *__):
+            done.append(name)
+            if name == method:
+                raise raised
+
+        return do
+
+    async def ends(_):
+        raise Idle
+
+    for each in JOBS:
+        monkeypatch.setattr(maintenance.Maintenance, each, job(each))
+    monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
+    keeping = maintenance.Maintenance(
+        store=None,
+        incidents=Incidents(told.append, of_store=STORE_FAILURES),
+        real_clock=lambda: NOW,
+        mail_clock=lambda: NOW,
+        token_retention=timedelta(hours=2),
+        refusal_retention=timedelta(hours=2),
+        rules=[],
+        begun_before=NOW,
+    )
+    with pytest.raises(Idle):
+        asyncio.run(keeping.run())
+    assert done == list(JOBS)
+    assert [(type(event), event.where) for event in told] == [(kind, JOBS[method])]

@@ -1,0 +1,204 @@
+"""Services with some of the roles, and several services on one event loop."""
+
+import asyncio
+import smtplib
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from tests.kit.patience import PATIENCE, until
+from tests.kit.servers.running import MASTER_KEY, fetch
+from tests.kit.stores import postgresql
+from tests.kit.values import an_email_address
+from waypost.config.sources import from_options
+from waypost.domain.mail.routes import Route
+from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.observe import events
+from waypost.server import opening
+from waypost.server.http.server import HttpServer
+from waypost.server.service import ALL_ROLES, Role, Service
+
+ANY_PORT = {"http": "127.0.0.1:0", "smtp": "127.0.0.1:0", "lmtp": "127.0.0.1:0"}
+LOCAL = {"authentication": "off", "trusted_networks": "127.0.0.0/8"}
+
+
+class Running:
+    """A service on a data directory, and all that it has emitted."""
+
+    def __init__(self, directory, roles=ALL_ROLES, *, routes=(), **settings):
+        self.emitted = []
+        given = from_options(**{"data": str(directory), **ANY_PORT, **LOCAL, **settings})
+        self.service = Service(replace(given, routes=routes), roles=roles, emit=self.emitted.append)
+
+    async def start(self):
+        self.run = await self.service.start()
+        return self
+
+    async def stop(self):
+        await self.service.stop()
+
+    def emitted_of(self, kind):
+        return [event for event in self.emitted if isinstance(event, kind)]
+
+    @property
+    def edges(self):
+        """The edges that listen."""
+        return {event.edge for event in self.emitted_of(events.Listening)}
+
+    async def add_address(self, name):
+        """Add an email address to the owner's instance, as a call of the API would."""
+        settings = self.service.settings
+        address = an_email_address(name, self.service.instance_id)
+        add = partial(_add, address=address)
+        await opening.administer(self.service.directory, add, database=settings.database)
+
+    async def send(self, name):
+        """Send a message to this name by SMTP, from another thread."""
+        await asyncio.to_thread(_send, self.run.smtp, f"{name}@example.com")
+
+    async def health(self):
+        return await asyncio.to_thread(fetch, f"http://{self.run.http}/_waypost/health")
+
+
+def _add(tx, *, address):
+    tx.add_email_address(address, {})
+
+
+def _send(smtp, recipient):
+    host, _, port = smtp.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=PATIENCE) as client:
+        client.sendmail("ann@client.example", [recipient], b"Subject: hello\r\n\r\nHello.\r\n")
+
+
+def on_one_loop(scenario, *services):
+    """Run a scenario with services that are started before and stopped after it, and have not failed at its end."""
+
+    async def run():
+        async with asyncio.timeout(PATIENCE):
+            for service in services:
+                await service.start()
+            try:
+                return await scenario()
+            finally:
+                for service in reversed(services):
+                    await service.stop()
+
+    result = asyncio.run(run())
+    for service in services:
+        assert service.emitted_of(events.Failed) + service.emitted_of(events.StoreFailed) == []
+        assert service.emitted[-1] == events.Stopped()
+    return result
+
+
+def test_two_services_run_on_one_loop_and_each_has_its_own_mail(tmp_path):
+    one, other = Running(tmp_path / "one"), Running(tmp_path / "other")
+
+    async def scenario():
+        for service, name in ((one, "support"), (other, "sales")):
+            assert (await service.health()).status == 200
+            await service.add_address(name)
+            await service.send(name)
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
+                await service.send("nobody")
+
+    on_one_loop(scenario, one, other)
+    for service in (one, other):
+        assert service.edges == {"http", "smtp", "lmtp"}
+        assert len(service.emitted_of(events.MessageAccepted)) == 1
+
+
+def test_a_service_with_the_role_api_listens_for_calls_alone_and_claims_nothing(tmp_path):
+    api = Running(tmp_path / "data", {Role.API})
+
+    async def scenario():
+        assert (await api.health()).status == 200
+
+    on_one_loop(scenario, api)
+    assert api.edges == {"http"}
+    assert (api.run.smtp, api.run.lmtp, api.run.listeners) == ("", "", [])
+
+
+def test_a_service_without_the_role_api_takes_mail_and_sends_it_on(tmp_path):
+    route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
+    mail = Running(tmp_path / "data", {Role.SMTP, Role.DELIVERY}, routes=(route,))
+
+    async def scenario():
+        await mail.add_address("support")
+        await mail.send("support")
+        await until(lambda: mail.emitted_of(events.Delivered))
+
+    on_one_loop(scenario, mail)
+    assert mail.edges == {"smtp", "lmtp"}
+    assert mail.run.http == ""
+    assert len(list((tmp_path / "maildir" / "new").iterdir())) == 1
+
+
+def test_without_the_role_delivery_mail_waits_for_a_service_that_has_it(tmp_path):
+    route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
+    taking = Running(tmp_path / "data", {Role.SMTP}, routes=(route,))
+    sending = Running(tmp_path / "data", {Role.DELIVERY}, routes=(route,))
+
+    async def take():
+        await taking.add_address("support")
+        await taking.send("support")
+
+    async def send():
+        await until(lambda: sending.emitted_of(events.Delivered))
+
+    on_one_loop(take, taking)
+    assert len(taking.emitted_of(events.MessageAccepted)) == 1
+    assert not (tmp_path / "maildir").exists()
+    on_one_loop(send, sending)
+    assert sending.edges == set()
+
+
+@pytest.fixture
+def database():
+    """A new database of the tests' PostgreSQL."""
+    url = postgresql.new_database()
+    yield url
+    postgresql.drop_database(url)
+
+
+def test_services_that_share_a_database_share_the_work_by_their_roles(tmp_path, database, monkeypatch):
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+    route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
+    common = {"routes": (route,), "database": database, "database_connections": "4"}
+    api = Running(tmp_path / "api", {Role.API}, **common)
+    mail = Running(tmp_path / "mail", {Role.SMTP, Role.DELIVERY}, **common)
+
+    async def scenario():
+        assert api.service.instance_id == mail.service.instance_id
+        assert (await api.health()).status == 200
+        await api.add_address("support")
+        await mail.send("support")
+        await until(lambda: mail.emitted_of(events.Delivered))
+
+    on_one_loop(scenario, api, mail)
+    assert (api.edges, mail.edges) == ({"http"}, {"smtp", "lmtp"})
+    assert len(list((tmp_path / "maildir" / "new").iterdir())) == 1
+
+
+def test_a_service_whose_http_server_dies_cannot_go_on_and_says_so(tmp_path, monkeypatch):
+    is_ready = asyncio.Event()
+
+    async def dies(_):
+        await is_ready.wait()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(HttpServer, "main_loop", dies)
+    api = Running(tmp_path / "data", {Role.API})
+
+    async def scenario():
+        await api.start()
+        is_ready.set()
+        async with asyncio.timeout(PATIENCE):
+            where, incident = await api.service.tasks.failed()
+        await api.stop()
+        return where, incident.id
+
+    where, incident_id = asyncio.run(scenario())
+    assert [(event.where, event.id) for event in api.emitted_of(events.Failed)] == [(where, incident_id)]
+    assert where == "http"
+    assert api.emitted[-1] == events.Stopped()

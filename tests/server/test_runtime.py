@@ -1,0 +1,140 @@
+"""What a server changes of its process, and what ends it."""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+from contextlib import suppress
+from types import SimpleNamespace
+
+import pytest
+
+from tests.kit.patience import PATIENCE
+from tests.kit.supervised import supervised
+from waypost.observe import events
+from waypost.observe.tasks import OnError
+from waypost.server import runtime
+
+
+@pytest.fixture(autouse=True)
+def _garbage_collector():
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+class Server:
+    """A server that tells what is done with it, and does nothing."""
+
+    def __init__(self, when_started=lambda: None):
+        self.done = []
+        self.emitted = []
+        self.tasks = supervised(self.emitted.append)
+        self._when_started = when_started
+
+    def emit(self, event):
+        self.emitted.append(event)
+
+    def reopen(self):
+        self.done.append("reopen")
+
+    async def start(self):
+        self.done.append("start")
+        asyncio.get_running_loop().call_soon(self._when_started)
+        return "where it is"
+
+    async def stop(self):
+        self.done.append("stop")
+
+
+def run(server, when_ready=lambda _: None):
+    async def limited():
+        async with asyncio.timeout(PATIENCE):
+            await runtime.run(server, when_ready)
+
+    asyncio.run(limited())
+
+
+def file_mode(path):
+    path.touch()
+    return path.stat().st_mode & 0o777
+
+
+def test_the_process_of_a_server_is_set_up_and_left_as_it_was(tmp_path, capsys):
+    root = logging.getLogger()
+    handlers, umask = root.handlers[:], os.umask(0o022)
+    try:
+        with runtime.process_of_a_server() as process:
+            logging.getLogger("asyncio").error("it went wrong")
+            process.emit(events.Stopped())
+            assert file_mode(tmp_path / "inside") == 0o600
+            assert process.files >= 1
+        assert file_mode(tmp_path / "outside") == 0o644
+    finally:
+        os.umask(umask)
+    assert root.handlers == handlers
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line.get("where")) for line in lines] == [("failed", "asyncio"), ("stopped", None)]
+
+
+def test_the_log_is_written_to_its_end_when_a_start_fails(capsys):
+    with suppress(RuntimeError), runtime.process_of_a_server() as process:
+        process.emit(events.Stopped())
+        raise RuntimeError
+    assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_server_in_order(number):
+    server, told = Server(lambda: os.kill(os.getpid(), number)), []
+    run(server, told.append)
+    assert told == ["where it is"]
+    assert server.done == ["start", "stop"]
+    assert server.emitted == [events.Stopping(signal=number.name)]
+
+
+def test_a_task_that_the_server_needs_and_that_dies_ends_the_server_which_says_where_the_cause_is():
+    async def dies():
+        raise RuntimeError("a bug")
+
+    server = Server(lambda: server.tasks.start(dies, where="http", on_error=OnError.END_SERVER))
+    with pytest.raises(runtime.ServerFailed, match="http") as raised:
+        run(server)
+    (failed,) = server.emitted
+    assert failed.id in str(raised.value)
+    assert server.done == ["start", "stop"]
+
+
+def test_a_server_whose_readiness_cannot_be_told_is_stopped():
+    def fails(_):
+        raise OSError("no reader")
+
+    server = Server()
+    with pytest.raises(OSError, match="no reader"):
+        run(server, fails)
+    assert server.done == ["start", "stop"]
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows(monkeypatch):
+    asked = []
+    limits = SimpleNamespace(
+        RLIMIT_NOFILE=7,
+        RLIM_INFINITY=-1,
+        getrlimit=lambda _: (100, 5_000),
+        setrlimit=lambda *wanted: asked.append(wanted),
+    )
+    monkeypatch.setattr(runtime, "resource", limits)
+    assert runtime.most_files() == 5_000
+    assert asked == [(7, (5_000, 5_000))]
+
+
+def test_where_the_system_refuses_more_open_files_the_limit_stays(monkeypatch):
+    def refuses(*_):
+        raise ValueError
+
+    limits = SimpleNamespace(RLIMIT_NOFILE=7, RLIM_INFINITY=-1, getrlimit=lambda _: (100, 5_000), setrlimit=refuses)
+    monkeypatch.setattr(runtime, "resource", limits)
+    assert runtime.most_files() == 100
