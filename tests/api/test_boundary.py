@@ -48,7 +48,7 @@ class BrokenStore:
 class SlowStore(BrokenStore):
     """A store that finds the access key, and cannot search in time."""
 
-    async def search(self, use_case, **_):
+    async def long_read(self, use_case, **_):
         raise self.cause
 
 
@@ -134,24 +134,37 @@ def test_a_store_that_is_busy_while_the_caller_is_looked_up_is_worth_a_retry(req
 
 
 def test_a_look_up_that_takes_too_long_says_so_and_is_worth_a_retry(request_):
-    cause = ports.TookTooLong(5)
+    cause = ports.TookTooLong("what DescribeInstance asks for", 5)
     answer = Answer(cause, request_)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
-    said = "A search took more than 5 seconds, so it was given up."
+    said = "Reading what DescribeInstance asks for took more than 5 seconds, so it was given up."
     assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {said}"}
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
-def test_a_search_for_email_addresses_that_takes_too_long_says_what_to_search_for(signed):
-    body = json.dumps({"InstanceId": "8b38cc1c-0e3b-4f0f-8ae1-2d4f7a1c6d11"}).encode()
+LETTERS = {"StringCondition": {"FieldName": "emailAddress", "Value": "x", "ComparisonType": "CONTAINS"}}
+TAG = {"TagCondition": {"TagKey": "team"}}
+
+
+@pytest.mark.parametrize(
+    ("searched", "advice"),
+    [
+        (
+            {"SearchCriteria": {"AndConditions": [LETTERS]}, "SearchFilter": {"TagFilter": TAG}},
+            "Search for values of three letters or more, and fewer of them.",
+        ),
+        ({"SearchFilter": {"TagFilter": TAG}}, "Search for fewer tags, and name the value of at least one."),
+        ({}, "Please try again."),
+    ],
+    ids=["letters", "tags", "everything"],
+)
+def test_a_search_for_email_addresses_that_takes_too_long_says_what_to_search_for(signed, searched, advice):
+    body = json.dumps({"InstanceId": "8b38cc1c-0e3b-4f0f-8ae1-2d4f7a1c6d11", **searched}).encode()
     headers = (("content-type", "application/json"),)
     request = signed(Request("POST", "/search-email-addresses", "", headers, body), KEY)
-    answer = Answer(ports.TookTooLong(5), request, SlowStore)
+    answer = Answer(ports.TookTooLong("what DescribeInstance asks for", 5), request, SlowStore)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "InvalidParameterException")
-    assert json.loads(answer.body)["Message"] == (
-        "The search took more than 5 seconds, so it was given up. Search for values of three letters or more, and "
-        "fewer of them."
-    )
+    assert json.loads(answer.body)["Message"] == (f"The search took more than 5 seconds, so it was given up. {advice}")
     assert answer.events == []
 
 

@@ -312,20 +312,20 @@ MISTAKES = {
     "[delivery]\nbounces_via = 'inbox'": "delivery.bounces_via: `to` must lead away from here: ",
     "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or nobody ",
     # What the rules of routes say
-    "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' matches nothing: ",
+    "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' is not an email address: write ",
     "[[route]]\nmatch = '@a.example'\nto = 'inbox'": (
         "route 1: `match`: '@a.example' matches nothing; say '*@a.example' for all of a domain"
     ),
     "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be instance: and the id of ",
     f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is no target: say inbox, ",
     "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is no target: ",
-    "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' matches nothing: ",
+    "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' is not an email address: write ",
     f"{ROUTE}user = 'me'": "route 1: `user` is for smtp, smtps and mx, and needs a password",
-    WEBHOOK: "route 1: a webhook needs a secret of at least 16 characters",
+    WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters: name its file with ",
     # TOML
-    "a = 1\nb = = 2": " is no TOML: Invalid value (at line 2, column 5)",
-    "a = 1\nb = [1,\n2": " is no TOML: Unclosed array (at line 3, the end of the file)",
-    "data = 'a'\ndata = 'b'": " is no TOML: Cannot overwrite a value (at line 2, ",
+    "a = 1\nb = = 2": " is not valid TOML: Invalid value (at line 2, column 5)",
+    "a = 1\nb = [1,\n2": " is not valid TOML: Unclosed array (at line 3, the end of the file)",
+    "data = 'a'\ndata = 'b'": " is not valid TOML: Cannot overwrite a value (at line 2, ",
 }
 
 
@@ -361,7 +361,10 @@ def test_a_secret_in_the_file_is_not_repeated(refused, name):
 def test_a_secret_that_others_may_read_is_refused(refused, secret, tmp_path, mode):
     said = refused(f'{WEBHOOK}secret_file = "{secret(mode=mode)}"')
     path = tmp_path / "secret"
-    assert said == f"route 1: `secret_file`: others may read {path} (mode {mode:04o}). Make it yours alone: chmod 600"
+    assert (
+        said
+        == f"route 1: `secret_file`: others may read {path} (mode {mode:04o}). Take that right away: chmod 600 {path}"
+    )
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])

@@ -7,7 +7,7 @@ import pytest
 
 from waypost.config.settings import Settings
 from waypost.config.sources import from_options
-from waypost.config.types import BadSetting
+from waypost.config.types import NETWORKS, RESOLVERS, BadSetting
 
 TLS = {"tls_certificate": "self-signed"}
 BAD = {
@@ -56,6 +56,34 @@ def test_what_needs_a_certificate_says_so(given, said):
     with pytest.raises(BadSetting) as refused:
         from_options(**given)
     assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"dns": "dns.google"}, f"--dns must be {RESOLVERS.words}, not 'dns.google'"),
+        ({"dns": "192.0.2.53,dns.google:53"}, f"--dns must be {RESOLVERS.words}, not 'dns.google:53'"),
+        (
+            {"trusted_networks": "::1,10.1.0.1/16"},
+            f"--trusted-networks must be {NETWORKS.words}, not '10.1.0.1/16': did you mean 10.1.0.0/16?",
+        ),
+        (
+            {"proxy_networks": "2001:db8::1/64"},
+            f"--proxy-networks must be {NETWORKS.words}, not '2001:db8::1/64': did you mean 2001:db8::/64?",
+        ),
+        ({"trusted_networks": "loopback"}, f"--trusted-networks must be {NETWORKS.words}, not 'loopback'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_value_of_the_wrong_form_is_told_what_to_write(given, said):
+    with pytest.raises(BadSetting) as refused:
+        from_options(**given)
+    assert str(refused.value) == said
+
+
+def test_the_words_of_resolvers_and_networks_have_examples():
+    assert "192.0.2.53 or 192.0.2.53:53" in RESOLVERS.words
+    assert "for loopback 127.0.0.0/8,::1" in NETWORKS.words
 
 
 def test_good_values_are_understood():

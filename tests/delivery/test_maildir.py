@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 
 from tests.kit.examples import examples
 from tests.kit.peers.webhook_receiver import PART, RECEIVED_AT, a_parcel, a_route
-from waypost.delivery.maildir import LfLines, MaildirTransport
+from waypost.delivery.maildir import STORED_WITH_LF, LfLines, MaildirTransport
+from waypost.delivery.maildir_directories import why_not_usable
 from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, Trouble, decide
 from waypost.domain.mail.routes import LineEnds
+from waypost.host import private_files
+from waypost.server.open_files import FILES_OF_AN_ATTEMPT
 
 ROOT = Path(__file__).parents[2]
 
@@ -496,12 +499,134 @@ def test_a_maildir_that_is_a_link_is_used_if_its_maker_may_lead_there(path, tmp_
         assert result.text == f"It is a link, which its maker has led to a directory of another user: {path}"
 
 
+@pytest.fixture
+def home():
+    """A directory that other users may search and not read, as /home/bob often is, with the Maildir of one of them."""
+    with tempfile.TemporaryDirectory() as above:
+        Path(above).chmod(0o755)
+        home = Path(above, "bob")
+        home.mkdir(mode=0o711)
+        maildir = home / "Maildir"
+        maildir.mkdir(mode=0o700)
+        os.chown(maildir, OWNER, OWNER)
+        yield home
+
+
+@AS_ROOT
+def test_a_maildir_in_a_directory_that_can_be_searched_but_not_read_gets_its_mail(home):
+    maildir = home / "Maildir"
+    with private_files.as_owner_of(maildir.stat()):
+        assert why_not_usable(maildir) == ""
+        result = deliver(maildir)
+    assert (result.stage, result.text) == (Stage.STORED, STORED_WITH_LF)
+    assert len(files(maildir, "new")) == 1
+
+
+@AS_ROOT
+def test_a_link_in_a_directory_that_cannot_be_read_leads_to_a_maildir(home):
+    link = home / "link"
+    link.symlink_to(home / "Maildir")
+    with private_files.as_owner_of((home / "Maildir").stat()):
+        assert why_not_usable(link) == ""
+        assert deliver(link).stage is Stage.STORED
+
+
+def beside_it(home):
+    return home / "other"
+
+
+def below_what_cannot_be_searched(home):
+    home.chmod(0o700)
+    return home / "Maildir"
+
+
+def without_new(home):
+    (home / "Maildir").chmod(0o500)
+    return home / "Maildir"
+
+
+def with_a_new_of_somebody_else(home):
+    (home / "Maildir" / "new").mkdir()
+    return home / "Maildir"
+
+
+def of_somebody_else(home):
+    other = home / "other"
+    other.mkdir(mode=0o700)
+    os.chown(other, OTHER, OTHER)
+    return other
+
+
+def a_link_of_somebody_else(home):
+    link = home / "link"
+    link.symlink_to(of_somebody_else(home))
+    (home / "other").chmod(0o777)
+    os.chown(link, OTHER + 1, OTHER + 1, follow_symlinks=False)
+    return link
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        beside_it,
+        below_what_cannot_be_searched,
+        without_new,
+        with_a_new_of_somebody_else,
+        of_somebody_else,
+        a_link_of_somebody_else,
+    ],
+)
+def test_the_check_of_a_route_says_what_a_delivery_would_fail_at(home, unusable):
+    owner = (home / "Maildir").stat()
+    maildir = unusable(home)
+    with private_files.as_owner_of(owner):
+        found = why_not_usable(maildir)
+        result = deliver(maildir)
+    assert result.trouble is Trouble.FAILED
+    assert found
+    assert found.partition(":")[0] == result.text.partition(":")[0]
+
+
+def test_the_check_of_a_route_makes_nothing(path):
+    assert why_not_usable(path) == ""
+    assert not path.exists()
+    path.mkdir()
+    assert why_not_usable(path) == ""
+    assert list(path.iterdir()) == []
+
+
+def test_an_attempt_has_no_more_files_open_than_the_server_counts_for_it(path):
+    parcel, counts = a_parcel(), []
+
+    async def counted():
+        counts.append(open_descriptors())
+        yield b"x" * (parcel.message.size - 2) + b"\r\n"
+        counts.append(open_descriptors())
+
+    deliver(path, a_parcel(number=2))  # which opens what the loop and its threads need
+    object.__setattr__(parcel, "octets", counted)
+
+    async def scenario():
+        before = open_descriptors()
+        result = await MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{path}"))
+        return before, result
+
+    before, result = asyncio.run(scenario())
+    assert result.stage is Stage.STORED
+    assert max(counts) - before == FILES_OF_AN_ATTEMPT
+
+
+def open_descriptors():
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 def test_no_descriptor_is_left_open(path):
     deliver(path)
-    before = len(list(Path("/dev/fd").iterdir()))
+    before = open_descriptors()
     deliver(path, a_parcel(number=2))
     deliver(path, a_parcel(number=2))
     (path / "cur").rename(path / "kept")
     (path / "cur").write_bytes(b"")
     deliver(path, a_parcel(number=3))
-    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert open_descriptors() == before

@@ -1,6 +1,8 @@
 """Files that no other user may change: the rules as tables, and what is opened, made and refused."""
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -149,7 +151,10 @@ def test_a_file_that_must_not_be_replaced_is_not_written_through_a_link(director
     [
         (lambda path: path.symlink_to(path.with_name("other")), "is a link, and Waypost follows none there"),
         (os.mkfifo, "is no file"),
-        (lambda path: (path.touch(), path.chmod(0o666)), r"may be written by every user \(mode 0666\)"),
+        (
+            lambda path: (path.touch(), path.chmod(0o666)),
+            r"Every user can write to .*/file \(mode 0666\), so others may have changed it",
+        ),
     ],
 )
 def test_what_is_no_private_file_is_not_opened(directory, use, put, says):
@@ -292,6 +297,54 @@ def test_a_directory_above_that_belongs_to_another_user_is_told(tmp_path):
     with private_files.opened(tmp_path / "data", make=True) as directory:
         (told,) = directory.make_private(everything)
     assert (told.risk, told.path, told.owner) == (Risk.REPLACED, tmp_path, OTHER)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("group", "mode", "is_told"), [(OTHER, 0o2775, True), (OTHER, 0o3775, False), (0, 0o775, False)]
+)
+def test_a_directory_above_in_which_a_group_may_put_another_one_is_told(tmp_path, group, mode, is_told):
+    os.chown(tmp_path, -1, group)
+    tmp_path.chmod(mode)
+    with private_files.opened(tmp_path / "data", make=True) as directory:
+        told = directory.make_private(everything)
+    assert [(each.risk, each.path, each.group, each.mode) for each in told] == [
+        (Risk.REPLACED_BY_GROUP, tmp_path, OTHER, 0o2775)
+    ] * is_told
+    assert all(
+        f"(group id {OTHER}, mode 2775): its members can put another directory" in each.sentence for each in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "fault"),
+    [
+        (DIRECTORY | 0o775, OTHER, True),
+        (DIRECTORY | 0o2775, OTHER, True),
+        (DIRECTORY | 0o1775, OTHER, False),
+        (DIRECTORY | 0o755, OTHER, False),
+        (DIRECTORY | 0o775, ROOT, False),
+        (DIRECTORY | 0o775, ME, False),
+    ],
+)
+def test_a_group_can_replace_what_is_in_a_directory_unless_it_is_the_users_alone(mode, group, fault):
+    """ME is a user with a group of the same number, of which nobody else is a member."""
+    assert private_files.is_replaceable_by_group(mode, group, own={ROOT, ME}) is fault
+
+
+def test_a_group_with_the_name_of_its_user_and_no_other_member_is_their_own(monkeypatch):
+    users = {
+        1000: pwd.struct_passwd(("ann", "x", 1000, 1000, "", "/", "/")),
+        1001: pwd.struct_passwd(("bob", "x", 1001, 50, "", "/", "/")),
+    }
+    groups = {1000: grp.struct_group(("ann", "x", 1000, [])), 50: grp.struct_group(("staff", "x", 50, []))}
+    monkeypatch.setattr(pwd, "getpwuid", users.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", groups.__getitem__)
+    assert private_files.own_groups(1000) == {ROOT, 1000}
+    assert private_files.own_groups(1001) == {ROOT}
+    assert private_files.own_groups(4711) == {ROOT}
+    groups[1000] = grp.struct_group(("ann", "x", 1000, ["ann", "carl"]))
+    assert private_files.own_groups(1000) == {ROOT}
 
 
 @AS_ROOT

@@ -5,8 +5,8 @@ import pytest
 from waypost.inspection.origins import refusal
 
 NAMES = frozenset({"waypost.example", "mail"})
-BY_NAME = "The inspection API is not asked by the name"
-BY_SITE = "The request comes from a page of another origin"
+BY_NAME = "The inspection API does not answer to the name"
+BY_SITE = "A page of another origin"
 
 ALLOWED = {
     "an IPv4 address": {"host": "192.0.2.7"},

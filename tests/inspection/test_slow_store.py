@@ -116,11 +116,11 @@ def with_client(tmp_path, scenario):
     ],
 )
 def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monkeypatch, asked, read, advice):
-    async def too_slow(_, **__):
-        raise ports.TookTooLong(5)
+    async def too_slow(_, what, **__):
+        raise ports.TookTooLong(what, 5)
 
     async def scenario(client):
-        monkeypatch.setattr(client.store, "search", too_slow)
+        monkeypatch.setattr(client.store, "long_read", too_slow)
         return await client.get(asked), client.told
 
     (status, _, body, _), told = with_client(tmp_path, scenario)
@@ -129,20 +129,20 @@ def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monke
 
 
 def raw_while(tmp_path, monkeypatch, *, after, happens):
-    """What comes of /raw if something happens after so many searches."""
+    """What comes of /raw if something happens after so many long reads."""
 
     async def scenario(client):
-        search, searches = client.store.search, 0
+        long_read, reads = client.store.long_read, 0
 
         async def counted(use_case, **options):
-            nonlocal searches
-            found = await search(use_case, **options)
-            searches += 1
-            if searches == after:
+            nonlocal reads
+            found = await long_read(use_case, **options)
+            reads += 1
+            if reads == after:
                 await happens(client.store)
             return found
 
-        monkeypatch.setattr(client.store, "search", counted)
+        monkeypatch.setattr(client.store, "long_read", counted)
         return await client.get("messages/large/raw?address=x@example.com"), client.told
 
     return with_client(tmp_path, scenario)
@@ -160,7 +160,7 @@ async def fails(store):
     def broken(tx):
         raise ports.StoreUnavailable("gone")
 
-    store._searching.octets = lambda *_, **__: broken(None)
+    store._long_reading.octets = lambda *_, **__: broken(None)
 
 
 def test_a_message_that_stays_comes_whole(tmp_path, monkeypatch):

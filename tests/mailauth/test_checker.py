@@ -42,6 +42,8 @@ class Running:
 
     def __init__(self, zone, **limits):
         self.told = []
+        self.reasons = []
+        """Why the DNS was said not to work."""
         self._change = asyncio.Event()
         self.limit(**limits)
         self.checker = Checker([zone.address], self._on_change, limits=self.limits)
@@ -52,8 +54,9 @@ class Running:
         if hasattr(self, "checker"):
             self.checker._limits = self.limits
 
-    def _on_change(self, works):
-        self.told.append(works)
+    def _on_change(self, why_not):
+        self.told.append(why_not is None)
+        self.reasons += [why_not] if why_not else []
         self._change.set()
 
     async def change(self):
@@ -472,11 +475,38 @@ def test_a_start_of_the_worker_that_fails_in_an_unforeseen_way_ends_neither_the_
         async with running(zone, backoff=0.001, probe_again=0.01) as checker:
             await checker.change()
             assert checker.told == [False, True]
+            assert checker.reasons == [Reason.NO_WORKER], "the DNS was not asked"
             assert (await checker.check()).spf.outcome is Outcome.PASS
         monkeypatch.setattr(WorkerProcess, "start", lambda *_: fails_first())
         tries.clear()
         async with running(zone) as checker:
             assert checker.told == [False]
+
+    run(main())
+
+
+def test_a_dns_that_is_silent_behind_a_worker_that_did_not_start_at_first_is_told_of(monkeypatch):
+    results = [None, None, False, False, True]
+
+    async def probe(_):
+        return results.pop(0) if results else await asyncio.Event().wait()
+
+    monkeypatch.setattr(Checker, "_probe", probe)
+
+    async def main():
+        told, over = [], asyncio.Event()
+
+        def on_change(why_not):
+            told.append(why_not)
+            if why_not is None:
+                over.set()
+
+        checker = Checker([], on_change, limits=Limits(backoff=0.001, probe_again=0.001))
+        await checker.start()
+        async with asyncio.timeout(PATIENCE):
+            await over.wait()
+        await checker.stop()
+        assert told == [Reason.NO_WORKER, Reason.DNS_SILENT, None]
 
     run(main())
 

@@ -22,7 +22,9 @@ def reported(error, **given):
 
 
 @pytest.mark.parametrize(
-    "error", [ports.StoreUnavailable(SECRET), ports.TookTooLong(5), errors.Busy(SECRET)], ids=["gone", "slow", "busy"]
+    "error",
+    [ports.StoreUnavailable(SECRET), ports.TookTooLong("old mail", 5), errors.Busy(SECRET)],
+    ids=["gone", "slow", "busy"],
 )
 def test_a_store_that_could_not_do_its_work_is_worth_a_retry(error):
     incident, event = reported(error)

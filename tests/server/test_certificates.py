@@ -156,6 +156,20 @@ def test_files_that_cannot_be_used_end_the_start_with_a_sentence(tmp_path):
         asyncio.run(services.Service(settings).start())
 
 
+def test_a_certificate_file_without_a_key_is_not_called_a_key_that_others_can_read(tmp_path):
+    start(tmp_path)
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes((tmp_path / "data" / "certificate.pem").read_bytes())
+    certificate.chmod(0o644)
+    settings = from_options(
+        data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0", tls_certificate=str(certificate)
+    )
+    told = []
+    with pytest.raises(opening.CannotStart):
+        asyncio.run(services.Service(settings, warn=told.append).start())
+    assert [sentence for sentence in told if str(certificate) in sentence] == []
+
+
 def start(tmp_path, hostname="mail.example"):
     """Start and stop a service; returns its certificate, and who may read the key."""
     settings = from_options(

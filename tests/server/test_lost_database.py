@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from tests.kit.stores import postgresql
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.config.sources import from_options
@@ -218,7 +219,7 @@ def test_a_file_of_which_one_page_is_damaged_is_found_out_at_the_start(data):
 
 
 def test_a_large_file_is_looked_at_for_a_while_only(data, monkeypatch):
-    monkeypatch.setattr("waypost.store.sqlite.file.LOOK_SECONDS", -1.0)
+    set_limits(monkeypatch, damage_check=-1.0)
     monkeypatch.setattr("waypost.store.sqlite.file.STEPS_BETWEEN_LOOKS", 1)
     started(data)
 

@@ -28,7 +28,7 @@ class Idle(Exception):
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
-        (ports.TookTooLong(5), events.StoreFailed),
+        (ports.TookTooLong("old mail", 5), events.StoreFailed),
         (Busy("Others change the same."), events.StoreFailed),
         (RuntimeError("a bug"), events.Failed),
     ],

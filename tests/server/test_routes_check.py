@@ -5,13 +5,13 @@ import errno
 import os
 import socket
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
 from waypost.config.sources import from_options
+from waypost.delivery import maildir_directories
 from waypost.domain.mail.routes import Route
 from waypost.host import data_directory
 from waypost.observe import events
@@ -133,6 +133,16 @@ def test_where_nobody_is_it_is_said():
                 look(to, **fields)
 
 
+@pytest.mark.parametrize("to", ["smtp://nosuch.example:25", "https://nosuch.example/x"])
+def test_a_host_that_does_not_exist_is_said_in_words(monkeypatch, to):
+    def unknown(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(Refused, match=r"cannot be reached: .*no such host$"):
+        look(to)
+
+
 def test_a_webhook_on_this_machine_needs_leave():
     with Sink() as sink:
         to = f"http://127.0.0.1:{sink.port}/x"
@@ -188,7 +198,7 @@ def test_a_check_that_failed_is_told_and_logged_without_the_secret_of_a_webhook(
 
 def test_a_maildir_needs_a_directory_to_be_in(tmp_path):
     look(f"maildir:{tmp_path}/new")
-    with pytest.raises(Refused, match="nowhere is no directory"):
+    with pytest.raises(Refused, match=r"There is no such directory to make it in: .*/nowhere/new"):
         look(f"maildir:{tmp_path}/nowhere/new")
 
 
@@ -201,7 +211,7 @@ def test_a_bug_in_the_check_of_a_route_is_logged_and_the_other_routes_are_checke
     def fails(_):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(routes_check, "_look_at_directory", fails)
+    monkeypatch.setattr(maildir_directories, "why_not_usable", fails)
     emitted = []
     routes = [Route(match="*", to=f"maildir:{tmp_path}"), Route(match="*", to="smtp://127.0.0.1:2525")]
     server = OurServer(hostname="mx.example", listeners=["127.0.0.1:2525"], resolver=Hosts())
@@ -240,9 +250,9 @@ def test_the_log_names_no_email_address_where_a_route_leads_nowhere(tmp_path):
 
 
 def test_a_maildir_that_cannot_be_looked_at_is_reported_like_one_that_is_missing(tmp_path, monkeypatch):
-    def denied(_):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    def denied(path, *_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "exists", denied)
-    with pytest.raises(Refused, match=rf"{tmp_path}/hidden/box cannot be looked at: Permission denied"):
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(Refused, match=rf"cannot be reached: Permission denied: {tmp_path}/hidden"):
         look(f"maildir:{tmp_path}/hidden/box")

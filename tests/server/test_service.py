@@ -15,6 +15,7 @@ from tests.kit.patience import PATIENCE
 from waypost.app.directory import idempotency
 from waypost.app.mail import routes
 from waypost.config.sources import from_options
+from waypost.config.types import Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
@@ -31,6 +32,23 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
             asyncio.run(Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, "Temporary failure in name resolution")]
+)
+def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, number, why):
+    service = Service(from_options(data=str(tmp_path / "data")))
+
+    async def start(*_):
+        raise socket.gaierror(number, "Temporary failure in name resolution")
+
+    with pytest.raises(opening.CannotStart) as refused:
+        asyncio.run(service._listen("smtp", Endpoint("nosuch.invalid", 1025), start))
+    assert str(refused.value) == (
+        f"Cannot listen on nosuch.invalid:1025: {why}. Name an address of this machine with --smtp, such as "
+        "127.0.0.1:1025."
+    )
 
 
 def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(

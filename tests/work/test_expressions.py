@@ -17,7 +17,7 @@ NOT_LINEAR = {
     "the check does not see. of_messages.py has what costs it the most.",
     "waypost.domain.dsn.returned_content: _OF_SERVERS": "It begins at the beginning of a line, which the check does "
     "not see, and reads on to the end of a field. of_messages.py has what costs it the most.",
-    "waypost.store.sql: _QUERY": "It is for our own files.",
+    "waypost.store.sql: _INSERTED": "It is for our own files.",
 }
 """Why an expression may be as it is."""
 

@@ -27,7 +27,7 @@ async def run_steps(
 ) -> AsyncIterator[Done]:
     """Run steps, one after the other, until there is nothing more to do; gives what each of them has done.
 
-    `run` is `Store.write`, `Store.search`, or calls one of them. `step` is given the transaction, and where to begin:
+    `run` is `Store.write`, or calls it or `Store.long_read`. `step` is given the transaction, and where to begin:
     None at first, and then what the step before has said.
     """
     position: Position | None = None

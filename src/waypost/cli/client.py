@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from waypost.cli.timeline import plain
 from waypost.config.settings import ROWS
 from waypost.host.data_directory import DataDirectory
 
@@ -28,6 +29,12 @@ DEFAULT_DATA = ROWS["data"].default
 
 LONGEST_WORK = 600.0
 """Seconds that something may take that is done with many messages."""
+
+_LONGEST_ERROR = 64 * 1024
+"""Octets of an answer that refuses."""
+
+_LONGEST_REASON = 500
+"""Characters of a text that is told as the reason."""
 
 PART = 1024 * 1024
 """Octets that are read at once."""
@@ -120,7 +127,12 @@ def path_of(part: str) -> str:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
+    """Why the server refused, in its own words if it has any: a JSON `error`, or a short text."""
+    octets = error.read(_LONGEST_ERROR)
     try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError):
-        return f"The server answered {error.code} {error.reason}."
+        return str(json.loads(octets)["error"])
+    except (ValueError, KeyError, TypeError):
+        text = " ".join(plain(line) for line in octets.decode(errors="replace").splitlines())
+    said = f"The server answered {error.code} {error.reason}"
+    is_told = error.headers.get_content_type() == "text/plain" and 0 < len(text) <= _LONGEST_REASON
+    return f"{said}: {text}" if is_told else f"{said}."

@@ -21,6 +21,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -77,7 +78,7 @@ def read(path: Path) -> SettingsFile:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         end = f"(at line {text.count(chr(10)) + 1}, the end of the file)"
-        raise BadSetting(f"{path} is no TOML: {str(error).replace('(at end of document)', end)}") from error
+        raise BadSetting(f"{path} is not valid TOML: {str(error).replace('(at end of document)', end)}") from error
     return _Reader(str(path), text, path.parent).file(found)
 
 
@@ -265,9 +266,8 @@ class _Reader:
         except OSError as error:
             raise self.wrong(f"`{name}`: {path} cannot be read: {error.strerror}", name) from error
         if mode & 0o077:
-            raise self.wrong(
-                f"`{name}`: others may read {path} (mode {mode:04o}). Make it yours alone: chmod 600", name
-            )
+            mend = f"chmod 600 {shlex.quote(str(path))}"
+            raise self.wrong(f"`{name}`: others may read {path} (mode {mode:04o}). Take that right away: {mend}", name)
         return octets.decode(errors="replace").removesuffix("\n").removesuffix("\r")
 
     def _unknown(self, name: str, known: list[str], *, is_table: bool = False) -> BadSetting:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -195,10 +196,13 @@ def _is_address(text: str) -> bool:
 
 
 def _network(text: str) -> Network:
-    try:
+    with suppress(ValueError):
         return ip_network(text)
+    try:
+        meant = ip_network(text, strict=False)
     except ValueError as error:
-        raise Unfit(text, str(error)) from error
+        raise Unfit(text) from error
+    raise Unfit(text, f"did you mean {meant}?")
 
 
 def _domain(text: str) -> str:
@@ -250,9 +254,14 @@ FILE: Type[Path | None] = Type("a file", lambda text: Path(text) if text else No
 ENDPOINT = Type("HOST:PORT, with a port from 0 to 65535", _endpoint)
 ENDPOINTS: Type[tuple[Endpoint, ...]] = several(_endpoint, f"{ENDPOINT.words}, or several with commas", tuple)
 RESOLVERS: Type[tuple[Endpoint, ...]] = several(
-    _resolver, "an IP address, or IP:PORT, or several with commas", tuple, skips_empty=True
+    _resolver,
+    "an IP address, or IP:PORT, such as 192.0.2.53 or 192.0.2.53:53, or several with commas",
+    tuple,
+    skips_empty=True,
 )
-NETWORKS: Type[tuple[Network, ...]] = several(_network, "networks, as in 10.0.0.0/8,192.0.2.7", tuple, skips_empty=True)
+NETWORKS: Type[tuple[Network, ...]] = several(
+    _network, "networks, as in 10.0.0.0/8,192.0.2.7, or for loopback 127.0.0.0/8,::1", tuple, skips_empty=True
+)
 DOMAIN = Type("a domain, as in example.com", _domain)
 DOMAINS: Type[frozenset[str]] = several(_domain, "domains with commas, as in example.com,example.org", frozenset)
 HOST_NAME = Type("a host name", _own_name)

@@ -7,12 +7,12 @@ lost. Other messages keep their octets, and so does every message where the rout
 import asyncio
 import itertools
 import os
-import stat
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from waypost.delivery.maildir_directories import NAMES, in_words, naming, opened_directory, opened_maildir
 from waypost.delivery.outgoing import Parcel
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import LineEnds, Route
@@ -55,7 +55,7 @@ class MaildirTransport:
                 await _copy(parcel, file)
             await asyncio.to_thread(file.finish)
         except OSError as error:
-            return _result(path, stage, Trouble.FAILED, _words(error))
+            return _result(path, stage, Trouble.FAILED, in_words(error))
         except Exception as error:  # noqa: BLE001 - whatever kept the octets from coming, others may fare better
             return _result(path, stage, Trouble.FAILED, f"{type(error).__name__}: {error}")
         finally:
@@ -140,7 +140,7 @@ class _File:
             try:
                 self._descriptor = os.open(self._temporary, flags, 0o600, dir_fd=self._directories["tmp"])
             except OSError as error:
-                raise _naming(error, self._maildir / "tmp" / self._temporary) from error
+                raise naming(error, self._maildir / "tmp" / self._temporary) from error
             self._write(header)
             return True
 
@@ -184,9 +184,9 @@ class _File:
 
     def _open_directories(self) -> None:
         """Open the Maildir and its directories. Those that are missing are made."""
-        maildir = self._directories[""] = _opened_maildir(self._maildir)
-        for name in ("tmp", "new", "cur"):
-            self._directories[name] = _opened_directory(name, self._maildir / name, within=maildir)
+        maildir = self._directories[""] = opened_maildir(self._maildir)
+        for name in NAMES:
+            self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
         """Whether it is in new/, durably, or in cur/, because it has been read."""
@@ -216,77 +216,6 @@ class _File:
         while self._directories:
             _, descriptor = self._directories.popitem()
             os.close(descriptor)
-
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-def _opened_maildir(maildir: Path) -> int:
-    """The Maildir, which is made if it is missing. What it is in has to be there: a typing error is no wish.
-
-    A Maildir that is a link is used if root or this server's user has made the link, or else the owner of what it leads
-    to: nobody can have mail put into the Maildir of somebody else.
-    """
-    try:
-        parent = os.open(maildir.parent, _DIRECTORY)
-    except FileNotFoundError:
-        raise FileNotFoundError(0, "There is no such directory to make it in", str(maildir)) from None
-    try:
-        maker = _maker_of_link(maildir.name, within=parent)
-        if maker is None:
-            return _opened_directory(maildir.name, maildir, within=parent)
-    finally:
-        os.close(parent)
-    try:
-        descriptor = os.open(maildir, _DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _no_directory(maildir) from None
-    if maker in {0, os.geteuid(), os.fstat(descriptor).st_uid}:
-        return descriptor
-    os.close(descriptor)
-    raise PermissionError(0, "It is a link, which its maker has led to a directory of another user", str(maildir))
-
-
-def _maker_of_link(name: str, *, within: int) -> int | None:
-    """The user id of whom a link in an open directory belongs to; None if it is no link, or is not there."""
-    try:
-        found = os.stat(name, dir_fd=within, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return found.st_uid if stat.S_ISLNK(found.st_mode) else None
-
-
-def _opened_directory(name: str, path: Path, *, within: int) -> int:
-    """A directory in an open one; made, durably, if it is missing. A link is none."""
-    try:
-        with suppress(FileNotFoundError):
-            return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
-        with suppress(FileExistsError):  # another process was quicker
-            os.mkdir(name, 0o700, dir_fd=within)
-            try:
-                os.fsync(within)
-            except OSError:
-                os.rmdir(name, dir_fd=within)  # or the next attempt would believe that it is durable
-                raise
-        return os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
-    except NotADirectoryError:
-        raise _no_directory(path) from None
-    except OSError as error:
-        raise _naming(error, path) from error
-
-
-def _no_directory(path: Path) -> OSError:
-    return NotADirectoryError(0, "There is something else than a directory", str(path))
-
-
-def _naming(error: OSError, path: Path) -> OSError:
-    """The same error, with the whole path of what it is about."""
-    return OSError(error.errno, error.strerror, str(path))
-
-
-def _words(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or type(error).__name__}{where}"
 
 
 def _result(path: Path, stage: Stage, trouble: Trouble | None = None, text: str = "") -> AttemptResult:

@@ -8,12 +8,14 @@ used.
 """
 
 import errno
+import grp
 import os
 import pwd
 import secrets
+import shlex
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -60,6 +62,25 @@ def fault_of_directory_above(mode: int) -> Fault | None:
     return Fault.WRITABLE_BY_ALL if mode & stat.S_IWOTH and not mode & stat.S_ISVTX else None
 
 
+def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> bool:
+    """Whether members of a directory's group can put something else in the place of what is in it.
+
+    `own` are groups that nobody else is in. With the sticky bit, members can replace only their own files.
+    """
+    return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and group not in own
+
+
+def own_groups(user: int) -> set[int]:
+    """The ids of groups that a user need not fear: root's, and their own, as many systems make one for each user."""
+    own = {ROOT}
+    with suppress(KeyError):
+        entry = pwd.getpwuid(user)
+        group = grp.getgrgid(entry.pw_gid)
+        if group.gr_name == entry.pw_name and set(group.gr_mem) <= {entry.pw_name}:
+            own.add(entry.pw_gid)
+    return own
+
+
 def fault_of_link(owner: int, *, user: int) -> Fault | None:
     """Why a symbolic link on the way to a directory is not followed: who made it can make it lead elsewhere."""
     return None if owner in {ROOT, user} else Fault.OF_ANOTHER_USER
@@ -85,6 +106,7 @@ class Risk(Enum):
     """What another user can do with a directory that is used all the same, or could do."""
 
     REPLACED = "a directory above it belongs to another user"
+    REPLACED_BY_GROUP = "the group of a directory above it may write to that"
     SHARED = "its group may write to it"
     MENDED = "others could use a file, and cannot any more"
     EXPOSED = "others can use a file, and its mode could not be changed"
@@ -107,12 +129,18 @@ class Exposure:
         if self.risk is Risk.REPLACED:
             return (
                 f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}: that user can put "
-                "another directory in its place."
+                "another directory in the place of the data directory."
+            )
+        if self.risk is Risk.REPLACED_BY_GROUP:
+            return (
+                f"The data directory is in {self.path}, and the group of that may write to it (group id {self.group}, "
+                f"mode {self.mode:04o}): its members can put another directory in the place of the data directory. "
+                f"If nothing needs that: chmod g-w {self.path}"
             )
         if self.risk is Risk.SHARED:
             return (
                 f"The group of the data directory may write to it (group id {self.group}, mode {self.mode:04o}): its "
-                f"members can remove files. If nothing needs that: chmod g-w {self.path}"
+                f"members can replace files. If nothing needs that: chmod g-w {self.path}"
             )
         if self.risk is Risk.MENDED:
             return f"Other users could use {self.path} (mode {self.mode:04o}); now only its owner can."
@@ -322,7 +350,9 @@ def user_name(user: int) -> str:
 
 
 def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]:
-    """Where a path really leads, and directories on the way that belong to other users. Raises `UnsafeFile`, `OSError`.
+    """Where a path really leads, and directories on the way in which others can replace what is there.
+
+    Raises `UnsafeFile`, `OSError`.
 
     It goes from the top down: what was looked at cannot be replaced by others while we go on below it.
     """
@@ -337,6 +367,10 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
             )
         if found.st_uid not in {ROOT, user}:
             above.append(_exposure(Risk.REPLACED, here, found))
+        elif found.st_mode & stat.S_IWGRP and is_replaceable_by_group(
+            found.st_mode, found.st_gid, own=own_groups(user)
+        ):
+            above.append(_exposure(Risk.REPLACED_BY_GROUP, here, found))
         name = rest.popleft()
         if name == "..":
             here = here.parent  # which is where it leads: there is no link in it
@@ -397,10 +431,12 @@ def _words(fault: Fault, subject: str, path: Path, found: os.stat_result, user: 
     if fault is Fault.WRONG_KIND:
         return f"{subject} is no file. Remove it, or name another directory with --data."
     if fault is Fault.WRITABLE_BY_ALL:
-        mode = "700" if stat.S_ISDIR(found.st_mode) else "600"
+        is_directory = stat.S_ISDIR(found.st_mode)
+        happened = "put files there" if is_directory else "changed it"
+        mend = f"chmod {'700' if is_directory else '600'} {shlex.quote(str(path))}"
         return (
-            f"{subject} may be written by every user (mode {_octal(found.st_mode)}), so it may have what others put "
-            f"there. See that all of it is yours, then: chmod {mode} {path}"
+            f"Every user can write to {subject.replace('The ', 'the ', 1)} (mode {_octal(found.st_mode)}), so others "
+            f"may have {happened}. Check its contents, then run: {mend}"
         )
     return (
         f"{subject} belongs to {user_name(found.st_uid)}, but this program runs as {user_name(user)}. Run it as that "

@@ -53,15 +53,16 @@ def application(
     advance: Callable[[timedelta], Awaitable[datetime]] | None,
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
+    is_full: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """The inspection API as an ASGI application.
 
     `own_names` are the host names, in small letters, by which it may be asked, besides IP addresses and localhost.
     `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
-    moves the clock of mail on; None if that is the real one.
+    moves the clock of mail on; None if that is the real one. `is_full` says whether the disk has no room for mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, keeper.report)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
     queue = QueuePages(store, deployment, mail_clock, wake, advance)
     routes = [
         Route("/health", keeper.open(pages.health)),
@@ -110,13 +111,16 @@ class _Pages:
         deployment: Deployment,
         clock: ports.Clock,
         refusal_retention: timedelta,
+        *,
         report: Callable[[Exception], object],
+        is_full: Callable[[], bool],
     ) -> None:
         self._store = store
         self._deployment = deployment
         self._clock = clock
         self._refusal_retention = refusal_retention
         self._report = report
+        self._is_full = is_full
 
     async def health(self, _: Request) -> Response:
         """This process answers. It says nothing of the store."""
@@ -134,7 +138,7 @@ class _Pages:
     async def instance(self, request: Request, account: str) -> Response:
         """The account's oldest instance in a region, so that tools can be pointed at one."""
         tenant = Tenant(account, request.query_params.get("region", ""))
-        oldest = await self._search(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
+        oldest = await self._long_read(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
         return JSONResponse({"id": oldest.id if oldest else None})
 
     async def messages(self, request: Request, account: str) -> Response:
@@ -143,14 +147,14 @@ class _Pages:
         address = requests.some_address(query)
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
         page = partial(inbox, account=account, after=requests.after(query), limit=requests.limit(query))
-        found = await self._search(account, page, "the deliveries", guard.FEWER)
+        found = await self._long_read(account, page, "the deliveries", guard.FEWER)
         return JSONResponse({"messages": [schema.delivery(delivery, message) for delivery, message in found]})
 
     async def message(self, request: Request, account: str) -> Response:
         """One message with its deliveries and its trace."""
         message_id = request.path_params["id"]
         use_case = partial(trace.message_details, account=account, message_id=message_id)
-        found = await self._search(account, use_case, "the trace of the message", guard.AGAIN)
+        found = await self._long_read(account, use_case, "the trace of the message", guard.AGAIN)
         return JSONResponse(schema.details(found))
 
     async def raw(self, request: Request, account: str) -> Response:
@@ -163,7 +167,7 @@ class _Pages:
             return copy, tx.octets(message_id, start=0, limit=PART)
 
         # On one view: a message of one part is here whole, or not at all.
-        copy, first = await self._search(account, beginning, "the message", guard.AGAIN)
+        copy, first = await self._long_read(account, beginning, "the message", guard.AGAIN)
         if copy.size and not first:
             raise errors.NotFound(f"Message {message_id} went where its routes lead, and no copy of it was kept here.")
         if len(first) < min(PART, copy.size):
@@ -191,7 +195,7 @@ class _Pages:
             subaddressed=self._deployment.subaddressed,
         )
         instead = f"Name the id of one message. {guard.FEWER}"
-        found = await self._search(account, use_case, "the traces", instead)
+        found = await self._long_read(account, use_case, "the traces", instead)
         return JSONResponse(
             {
                 "messages": [schema.details(message) for message in found.messages],
@@ -209,7 +213,9 @@ class _Pages:
         use_case = partial(
             explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
         )
-        found = await self._search(account, use_case, "what decides about this mail", guard.AGAIN)
+        found = await self._long_read(account, use_case, "what decides about this mail", guard.AGAIN)
+        if self._is_full():
+            found = explain.without_room(found)
         return JSONResponse(schema.explanation(found))
 
     async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
@@ -222,7 +228,7 @@ class _Pages:
         for start in range(PART, copy.size, PART):
             octets = partial(_octets, message_id=copy.message_id, start=start)
             try:
-                part = await self._store.search(octets, account=account)
+                part = await self._store.long_read(octets, what="the octets of the message", account=account)
             except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
                 self._report(error)
                 raise events.AlreadyTold from None
@@ -230,8 +236,8 @@ class _Pages:
                 raise events.AlreadyTold
             yield part
 
-    async def _search(self, account: str, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:
-        return await guard.searched(self._store, use_case, account=account, what=what, instead=instead)
+    async def _long_read(self, account: str, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:
+        return await guard.long_read(self._store, use_case, account=account, what=what, instead=instead)
 
 
 def _octets(tx: ports.ReadTx, *, message_id: str, start: int) -> bytes:

@@ -136,20 +136,18 @@ class Guard:
         return decision is decisions.Decision.ALLOWED
 
 
-async def searched(
+async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:
-    """What a search of the store finds for an account.
+    """What a long read of the store finds for an account.
 
     One that takes too long is refused with status 503, and a message that names `what` was read (a noun phrase) and
     ends with `instead` (a sentence that says what to do).
     """
     try:
-        return await store.search(use_case, account=account)
+        return await store.long_read(use_case, what=what, account=account)
     except ports.TookTooLong as error:
-        raise HTTPException(
-            503, f"Reading {what} took more than {error.seconds:g} seconds, so it was given up. {instead}"
-        ) from error
+        raise HTTPException(503, f"{error} {instead}") from error
 
 
 def http_error(_: Request, error: Exception) -> Response:

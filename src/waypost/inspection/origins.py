@@ -25,15 +25,15 @@ def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | Non
     name = _name(host)
     if not _is_own(name, own_names):
         return (
-            f"The inspection API is not asked by the name {name!r}. Use an IP address, localhost or the server's host "
-            "name, or add the name to --http-names."
+            f"The inspection API does not answer to the name {name!r}. Use an IP address, localhost or the server's "
+            "host name, or add the name to --http-names."
         )
     site = headers.get("sec-fetch-site", "").lower()
     if site in _OWN_SITES:
         return None
     origin = headers.get("origin", "").lower()
     if site or (origin and not _is_same(origin, host, own_names)):
-        return "The request comes from a page of another origin, for which a browser may not ask here."
+        return "A page of another origin may not ask this API through a browser."
     return None
 
 

@@ -64,7 +64,9 @@ class QueuePages:
             }
 
         instead = guard.FEWER if destination else f"Name one destination. {guard.FEWER}"
-        return JSONResponse(await guard.searched(self._store, page, account=account, what="the queue", instead=instead))
+        return JSONResponse(
+            await guard.long_read(self._store, page, account=account, what="the queue", instead=instead)
+        )
 
     async def dead_letters(self, request: Request, account: str) -> Response:
         """Deliveries that were given up, in the order in which their messages came."""
@@ -82,7 +84,7 @@ class QueuePages:
             return [schema.dead_letter(delivery, message, tx.trace(message.id)) for delivery, message in use_case(tx)]
 
         instead = f"Say since when, or name an address. {guard.FEWER}"
-        found = await guard.searched(self._store, page, account=account, what="the dead letters", instead=instead)
+        found = await guard.long_read(self._store, page, account=account, what="the dead letters", instead=instead)
         return JSONResponse({"dead_letters": found})
 
     async def redrive(self, request: Request, account: str) -> Response:

@@ -63,13 +63,22 @@ def details(found: trace.MessageDetails) -> dict[str, Any]:
     }
 
 
+_BY_OTHERS = frozenset({"because", "reply", "peer"})
+"""What a line of the trace may have in the words of a peer or a library, which may repeat the URL of a webhook."""
+
+
 def _detail(event: ports.TraceEvent) -> Mapping[str, Any]:
-    """What a line of the trace says. It is kept with the destination whole, and told without the secrets of a URL."""
+    """What a line of the trace says. It is kept with the destination whole, and told without the secrets of a URL.
+
+    Only what others have worded is searched for parts of the URL: an address or a word of ours may be the same as one.
+    """
     to = event.detail.get("destination")
     if not isinstance(to, str):
         return event.detail
+    by_others = _BY_OTHERS if event.kind != Event.QUEUED else frozenset()  # why it was queued is in our words
     told = {
-        name: without_secrets(value, to) if isinstance(value, str) else value for name, value in event.detail.items()
+        name: without_secrets(value, to) if name in by_others and isinstance(value, str) else value
+        for name, value in event.detail.items()
     }
     return told | {"destination": shown(to)}
 

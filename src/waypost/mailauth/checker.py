@@ -58,13 +58,14 @@ def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio
 class Checker:
     """SPF, DKIM and DMARC of messages, by a worker process, while the DNS works.
 
-    `on_change` is told when it is known whether the DNS works, and whenever that changes.
+    `on_change` is called when it is known whether the DNS works, and whenever that changes: with None if it works, else
+    with the reason why no message is checked. A worker that cannot start has asked nothing of the DNS.
     """
 
     def __init__(
         self,
         resolvers: Sequence[tuple[str, int]] = (),
-        on_change: Callable[[bool], None] = lambda _: None,
+        on_change: Callable[[Reason | None], None] = lambda _: None,
         *,
         limits: Limits | None = None,
         start_task: StartTask = start_unsupervised,
@@ -75,7 +76,8 @@ class Checker:
         self._on_change = on_change
         self._limits = limits or Limits()
         self._works: bool | None = None
-        self._why_not = Reason.DNS_SILENT
+        self._why_not: Reason | None = None
+        """Why no message is checked; None while the DNS works, or nothing is known of it."""
         self._silent_in_a_row = 0
         self._in_doubt = asyncio.Event()
         self._known = asyncio.Event()
@@ -130,7 +132,7 @@ class Checker:
                     await self._known.wait()
                     reason = Reason.NO_PLACE
                 if not self._works:
-                    return self._why_not
+                    return self._why_not or Reason.BROKEN_OFF  # it was stopped
                 # A large message waits for room without taking a place from the small ones.
                 if size >= LARGE:
                     await held.enter_async_context(self._room.of(holders, min(size, ROOM)))
@@ -198,9 +200,10 @@ class Checker:
         """Know whether the DNS works: by asking while it does not, by what messages tell while it does."""
         while True:
             works = await self._probe()
-            self._why_not = Reason.NO_WORKER if works is None else Reason.DNS_SILENT
-            if works is not None or not self._works:
-                self._tell(bool(works))
+            if works:
+                self._tell(None)
+            elif works is not None or not self._works:
+                self._tell(Reason.NO_WORKER if works is None else Reason.DNS_SILENT)
             if works:
                 # Messages of senders whose own servers are silent raise the doubt too; so it is asked, not believed.
                 await self._in_doubt.wait()
@@ -223,11 +226,12 @@ class Checker:
         except Exception:  # noqa: BLE001 - the worker died or cannot be started; it is asked again after a while
             return None
 
-    def _tell(self, works: bool) -> None:
-        changes, self._works = works is not self._works, works
+    def _tell(self, why_not: Reason | None) -> None:
+        changes = not self._known.is_set() or why_not is not self._why_not
+        self._why_not, self._works = why_not, why_not is None
         self._known.set()
         if changes:
-            self._on_change(works)
+            self._on_change(why_not)
 
 
 def _is_alive(worker: "asyncio.Task[WorkerProcess]") -> bool:

@@ -125,9 +125,13 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works now, or does not any more: then no sender is checked, and all mail is deferred with `enforce`."""
+    """The DNS works now, or does not any more, or the process that asks it cannot start: `reason` says which. While it
+    does not work, no sender is checked, and all mail of untrusted clients is deferred with `enforce`.
+    """
 
     works: bool
+    reason: str = ""
+    """Why no sender is checked; empty while the DNS works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +186,9 @@ class RouteUnreachable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryShared:
-    """The group of the data directory may write to it, so its members can remove files. Container volumes need that."""
+    """The group of the data directory may write to it, so its members can replace its files. Volumes of containers need
+    that.
+    """
 
     directory: str
     mode: str
@@ -193,11 +199,17 @@ class DataDirectoryShared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryReplaceable:
-    """A directory above the data directory belongs to another user, who can put another one in its place."""
+    """A directory above the data directory belongs to another user, or its group may write to it. That user, or the
+    members of that group, can put another directory in the place of the data directory.
+    """
 
     above: str
     owner: int
-    """The id of that user."""
+    """The id of the user it belongs to."""
+    mode: str
+    """Octal, as `chmod` takes it."""
+    group: int
+    """The id of its group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

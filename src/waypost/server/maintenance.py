@@ -62,7 +62,8 @@ class Maintenance:
 
     async def forget_left_over(self, begun_before: datetime) -> None:
         """Delete pieces of messages that will never be whole."""
-        while found := await self.store.search(partial(accept.left_over, begun_before=begun_before)):
+        left_over = partial(accept.left_over, begun_before=begun_before)
+        while found := await self.store.long_read(left_over, what="unfinished messages"):
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 

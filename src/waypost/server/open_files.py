@@ -5,6 +5,9 @@ from typing import NamedTuple
 OWN_FILES = 100
 """For what no client and no destination is: the database, the log, the listeners, modules, and pipes."""
 
+FILES_OF_AN_ATTEMPT = 5
+"""What one attempt of a delivery has open at most: one into a Maildir has four directories and the file itself."""
+
 FEWEST = 10
 """Connections of each kind that there may be, however few files there are."""
 

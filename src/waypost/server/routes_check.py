@@ -1,7 +1,6 @@
 """Whether a route leads anywhere, and not back to here: found out when it is set, before mail waits for it."""
 
 import asyncio
-import os
 import random
 import re
 import socket
@@ -15,6 +14,7 @@ from typing import assert_never
 
 from waypost.config.settings import Settings
 from waypost.config.types import ENDPOINT, RESOLVERS, understood
+from waypost.delivery import maildir_directories
 from waypost.delivery.public_addresses import is_public
 from waypost.delivery.smtp_client.connection import Timeouts, why
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
@@ -119,7 +119,7 @@ async def check(route: Route, server: OurServer) -> None:
         case Protocol.SMTP | Protocol.LMTP:
             found, reason = await _look_at_server(route, server)
         case Protocol.MAILDIR:
-            found = await asyncio.to_thread(_look_at_directory, Path(target.path))
+            found = await asyncio.to_thread(maildir_directories.why_not_usable, Path(target.path))
             reason = "its directory is not there, or cannot be used"
         case Protocol.WEBHOOK:
             found = reason = await _look_at_webhook(route)
@@ -228,17 +228,6 @@ async def _is_mail_host(domain: str, server: OurServer) -> bool:
     except (NullMx, NoSuchDomain, DnsFailed):  # the attempt to connect, which comes next, says so
         return False
     return await _is_answered_here(best, SMTP_PORT, server.listeners)
-
-
-def _look_at_directory(maildir: Path) -> str:
-    """What is in the way of writing there: the Maildir itself is made, but not where it is."""
-    try:
-        place = maildir if maildir.exists() else maildir.parent
-        if not place.is_dir():
-            return f"{place} is no directory"
-    except OSError as error:  # a directory above it that cannot be searched, a name that is too long
-        return f"{maildir} cannot be looked at: {error.strerror}"
-    return "" if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written"
 
 
 async def _look_at_webhook(route: Route) -> str:

@@ -1,6 +1,7 @@
 """A service: everything that one server runs on one event loop, started and stopped in order."""
 
 import os
+import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -21,12 +22,13 @@ from waypost.domain.mail import routes
 from waypost.host import data_directory
 from waypost.host.clock import VirtualClock, now
 from waypost.host.private_files import Exposure, Risk
+from waypost.net.host_names import why_no_address
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import opening, routes_check
+from waypost.server import opening, routes_check, start_warnings
 from waypost.server.assembly import delivery, http, smtp
-from waypost.server.assembly.common import Common, connections, deployment, routes_of_settings
+from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
@@ -151,6 +153,8 @@ class Service:
         for exposure in exposures:
             self.emit(_event_of(exposure))
             self._warn(exposure.sentence)
+        for sentence in start_warnings.of_settings(self.settings):
+            self._warn(sentence)
 
     async def _refuse_circular_routes(self) -> None:
         """Raise `routes_check.LeadsBack` if a route that is set leads to a listener of this service."""
@@ -181,7 +185,10 @@ class Service:
             is_shared=is_shared,
             owner=owner,
             deployment=deployment(self.settings, self.directory, owner=owner.account),
-            connections=connections(self.settings, files=self._files, is_shared=is_shared, emit=self.emit),
+            connections=connections(
+                self.settings, files=self._files, is_shared=is_shared, emit=self.emit, warn=self._warn
+            ),
+            disk_guard=disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn),
             virtual_clock=self._virtual_clock,
             ids=Ids(),
             emit=self.emit,
@@ -273,6 +280,11 @@ class Service:
         """Listen; returns the real HOST:PORT, also for port 0. Raises `CannotStart`."""
         try:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
+        except (socket.gaierror, UnicodeError) as error:
+            raise CannotStart(
+                f"Cannot listen on {endpoint}: {why_no_address(error)}. Name an address of this machine with --{edge}, "
+                f"such as 127.0.0.1:{endpoint.port}."
+            ) from error
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise CannotStart(f"Cannot listen on {endpoint}: {reason}. Choose another with --{edge}.") from error
@@ -286,8 +298,8 @@ def _event_of(exposure: Exposure) -> events.Event:
     match exposure.risk:
         case Risk.SHARED:
             return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
-        case Risk.REPLACED:
-            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner)
+        case Risk.REPLACED | Risk.REPLACED_BY_GROUP:
+            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner, mode=mode, group=exposure.group)
         case Risk.MENDED:
             return events.FileMadePrivate(file=path, mode=mode)
         case Risk.EXPOSED:

@@ -48,7 +48,9 @@ def the_groups(octets):
 async def told(house, name="me"):
     """The notices in an inbox, the oldest first."""
     found = sorted((one for one in await house.inbox(name) if one.envelope.sender == ""), key=lambda one: one.id)
-    return [await house.store.search(partial(_octets, message_id=one.id)) for one in found]
+    return [
+        await house.store.long_read(partial(_octets, message_id=one.id), what="the data of a test") for one in found
+    ]
 
 
 def _octets(tx, message_id):
@@ -163,7 +165,9 @@ def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_p
             while not rows:
                 house.worker.wake()
                 await asyncio.sleep(0)
-                rows = await house.store.search(lambda tx: tx._ask("SELECT length(fate) FROM notices_owed", ()))
+                rows = await house.store.long_read(
+                    lambda tx: tx._ask("SELECT length(fate) FROM notices_owed", ()), what="the data of a test"
+                )
             house.works.store.write = write
             await house.rest()
             assert rows[0][0] < 5_000
@@ -299,7 +303,9 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
             to_peer = [parcel for parcel in house.transport.parcels if parcel.recipient.endswith("@example.com")]
             assert [(parcel.ret, parcel.notify) for parcel in to_peer] == [("HDRS", ("FAILURE",))] * 2
             (notice,) = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
-            octets = await house.store.search(partial(_octets, message_id=notice.message.id))
+            octets = await house.store.long_read(
+                partial(_octets, message_id=notice.message.id), what="the data of a test"
+            )
             assert [group["Action"] for group in the_groups(octets)] == ["failed"]
             assert b"text/rfc822-headers" in octets
             assert b"Hello." not in octets
@@ -318,7 +324,9 @@ def test_an_outsider_is_told_of_success_where_the_settings_say_so(tmp_path):
             await house.rest()
             direct, notice = house.transport.parcels
             assert direct.notify == ("SUCCESS",)
-            octets = await house.store.search(partial(_octets, message_id=notice.message.id))
+            octets = await house.store.long_read(
+                partial(_octets, message_id=notice.message.id), what="the data of a test"
+            )
             assert [group["Action"] for group in the_groups(octets)] == ["relayed"]
 
     run(scenario())
@@ -336,7 +344,9 @@ def test_what_goes_outside_tells_each_account_of_its_own_recipients_alone(tmp_pa
             notices_ = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
             found = {}
             for parcel in notices_:
-                octets = await house.store.search(partial(_octets, message_id=parcel.message.id))
+                octets = await house.store.long_read(
+                    partial(_octets, message_id=parcel.message.id), what="the data of a test"
+                )
                 found[parcel.delivery.account] = [group["Final-Recipient"] for group in the_groups(octets)]
             assert found == {TENANT.account: ["rfc822; a@example.com"], other: ["rfc822; b@example.com"]}
 
@@ -492,7 +502,9 @@ def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_h
             await house.rest()
             (octets,) = await told(house)
             assert b"Subject: hello\r\n" in octets
-            assert await house.store.search(partial(_octets, message_id=message_id)) == b""
+            assert (
+                await house.store.long_read(partial(_octets, message_id=message_id), what="the data of a test") == b""
+            )
 
     run(scenario())
 

@@ -28,7 +28,12 @@ def test_what_a_route_takes_and_does_not_keep_is_not_in_the_inbox_and_its_octets
             await house.rest()
             assert await house.events(message_id) == ["accepted", "queued", "delivered"]
             assert await house.inbox("support") == []
-            assert await house.store.search(lambda tx: tx.octets(message_id, start=0, limit=100)) == b""
+            assert (
+                await house.store.long_read(
+                    lambda tx: tx.octets(message_id, start=0, limit=100), what="the data of a test"
+                )
+                == b""
+            )
             (parcel,) = house.transport.parcels
             assert parcel.return_path == "ann@client.example"
             assert parcel.recipient == SUPPORT
@@ -279,7 +284,9 @@ def test_a_dead_letter_is_redriven_whole(tmp_path):
         async with a_house(tmp_path, Scripted(NEVER, TAKEN)) as house:
             message_id = await house.send("support")
             await house.rest()
-            (found,) = await house.store.search(lambda tx: redrive.dead_letters(tx, "000000000000"))
+            (found,) = await house.store.long_read(
+                lambda tx: redrive.dead_letters(tx, "000000000000"), what="the data of a test"
+            )
             assert found[0].message_id == message_id
             step = await house.store.write(
                 lambda tx: redrive.redrive(tx, "000000000000", ids=[found[0].id], now=house.clock())

@@ -9,12 +9,15 @@ import stat
 import subprocess
 import sys
 
+import boto3
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import House, logged, waypost, waypost_process
 from waypost import cli
+from waypost.cli.commands import serving
 from waypost.cli.outcomes import Exit
+from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory
 from waypost.testing import ServerDied, server
 
@@ -122,9 +125,11 @@ def test_show_tells_everything_that_happened(house):
     alias, primary = house.linked_pair()
     message_id = house.deliver(HELLO, alias)
     printed = asked(house, "show", message_id)
-    assert f"Message {message_id}, {len(HELLO)} octets" in printed
-    assert f"delivered to {alias} (direct)" in printed
-    assert f"delivered to {primary} (forwarded through {alias})" in printed
+    assert f"Message {message_id}, received " in printed
+    assert f"{len(HELLO)} octets" in printed
+    assert f"  delivered  {alias}\n" in printed
+    assert f"  delivered  {primary}  (through {alias})\n" in printed
+    assert printed == asked(house, "trace", message_id)
     assert json.loads(asked(house, "show", message_id, "--json")) == house.json(f"messages/{message_id}")
 
 
@@ -146,6 +151,35 @@ def test_explain_says_what_would_be_refused(house):
 @pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
 def test_what_is_not_there_is_said_in_a_sentence(house, command):
     assert command[1] in refused(*command, "--data", house.server.data)
+
+
+def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
+    new_server._options = ["--disk-reserve", "100000GiB"]
+    new_server.start()
+    address = "support@example.com"
+    connect = boto3.client("connect", **new_server.client_arguments)
+    instance = connect.list_instances()["InstanceSummaryList"][0]["Id"]
+    connect.create_email_address(InstanceId=instance, EmailAddress=address)
+    done = waypost("explain", address, "--data", new_server.data)
+    assert done.returncode == Exit.REFUSED
+    assert f"Mail for {address} would be refused: Less of the disk is free than the reserve" in done.stdout
+
+
+def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():
+    told = serving._of_mail(
+        from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce")
+    )
+    assert [line.split()[:3] for line in told.splitlines()] == [
+        ["host", "name", "mx.example"],
+        ["trusted", "10.0.0.0/8"],
+        ["senders", "enforce", "(SPF,"],
+    ]
+
+
+def test_replay_without_a_moment_gives_an_example(tmp_path):
+    done = waypost("replay", "a@example.com", "--data", tmp_path)
+    assert done.returncode == Exit.MISUSED
+    assert "such as --since 2h" in done.stderr
 
 
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path):

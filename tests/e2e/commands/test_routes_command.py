@@ -180,7 +180,7 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
     ("arguments", "said"),
     [
         (("add", "*", "gopher://a", "--unchecked"), "`to`: 'gopher://a' is no target: say inbox, "),
-        (("add", "a", "inbox", "--unchecked"), "`match`: 'a' matches nothing: "),
+        (("add", "a", "inbox", "--unchecked"), "`match`: 'a' is not an email address: write "),
         (
             ("add", "*", "smtp://a", "--connections", "0", "--unchecked"),
             "`connections` must be a number from 1 to 1000",

@@ -92,8 +92,8 @@ def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
     data.mkdir()
     data.chmod(0o777)
     assert refused(data) == (
-        f"waypost: The data directory {data} may be written by every user (mode 0777), so it may have what others put "
-        f"there. See that all of it is yours, then: chmod 700 {data}"
+        f"waypost: Every user can write to the data directory {data} (mode 0777), so others may have put files there. "
+        f"Check its contents, then run: chmod 700 {data}"
     )
     assert list(data.iterdir()) == []
 

@@ -98,17 +98,18 @@ class House:
         return await self.clock.advance(timedelta(**by), self.worker.rest)
 
     async def trace(self, message_id):
-        return await self.store.search(lambda tx: tx.trace(message_id))
+        return await self.store.long_read(lambda tx: tx.trace(message_id), what="the data of a test")
 
     async def events(self, message_id):
         return [event.kind for event in await self.trace(message_id)]
 
     async def delivery(self, message_id, name):
-        return await self.store.search(lambda tx: tx.delivery(message_id, name))
+        return await self.store.long_read(lambda tx: tx.delivery(message_id, name), what="the data of a test")
 
     async def inbox(self, name):
-        found = await self.store.search(
-            lambda tx: tx.deliveries_at("000000000000", f"{name}@example.com", after=None, limit=100)
+        found = await self.store.long_read(
+            lambda tx: tx.deliveries_at("000000000000", f"{name}@example.com", after=None, limit=100),
+            what="the data of a test",
         )
         return [message for _, message in found]
 

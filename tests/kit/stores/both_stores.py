@@ -50,8 +50,8 @@ class Handle:
     def read(self, use_case, *args, **kwargs):
         return self.run(self.store.read(lambda tx: use_case(tx, *args, **kwargs)))
 
-    def search(self, use_case, *args, **kwargs):
-        return self.run(self.store.search(lambda tx: use_case(tx, *args, **kwargs)))
+    def long_read(self, use_case, *args, **kwargs):
+        return self.run(self.store.long_read(lambda tx: use_case(tx, *args, **kwargs), what="the data of a test"))
 
     def concurrently(self, *use_cases, on=()):
         """Write all of these, let go together, by turns on this store and those of `on`; returns outcomes and errors.
@@ -84,7 +84,7 @@ class Handle:
 
     def rows(self, query):
         """What is in the database, past all use cases."""
-        return self.search(lambda tx: [tuple(row) for row in tx.connection.execute(query).fetchall()])
+        return self.long_read(lambda tx: [tuple(row) for row in tx.connection.execute(query).fetchall()])
 
     def count(self, *tables):
         """How many rows there are in these tables, by name."""

@@ -5,13 +5,12 @@ import time
 from contextlib import contextmanager
 
 from tests.kit.values import TENANT, NoSeal
-from waypost.store.postgres import connection as postgres_connection
-from waypost.store.postgres import store as postgres
+from waypost.store.common import time_limits
 from waypost.store.postgres.store import PostgresStore
 
 AT_ONCE = 10.0
 """Seconds in which, also on a slow machine, something happens that need not wait. The store's own limits are longer."""
-assert postgres.ANSWER_SECONDS > AT_ONCE < postgres_connection.STATEMENT_SECONDS
+assert time_limits.LIMITS.answer > AT_ONCE < time_limits.LIMITS.statement
 
 
 class Loop(asyncio.SelectorEventLoop):

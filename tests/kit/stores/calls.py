@@ -61,7 +61,7 @@ def deleting_instance(instance_id="i", tenant=TENANT):
 
 def ids(store, instance_id="i"):
     """The email addresses that a search for everything finds."""
-    page = store.search(
+    page = store.long_read(
         email_addresses.search_page, TENANT, instance_id, EVERYTHING, after=None, limit=1000, count_up_to=1000
     )
     return [found.id for found, _ in page.found]

@@ -61,4 +61,4 @@ def waiting(store):
 def lines(store, account=TENANT.account, **options):
     """The queue as people see it."""
     given = {"destination": None, "after": "", "limit": 100} | options
-    return store.search(lambda tx: tx.queue(account, **given))
+    return store.long_read(lambda tx: tx.queue(account, **given))

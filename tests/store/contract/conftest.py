@@ -4,8 +4,8 @@ import pytest
 
 from tests.kit.patience import PATIENCE
 from tests.kit.stores.both_stores import ENGINES
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import make_instance
-from waypost.store.postgres import connection as postgres_connection
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +43,7 @@ def database(engine):
 @pytest.fixture(autouse=True)
 def _patient_with_locks(monkeypatch):
     """A transaction that waits for another gets its turn, also on a slow machine."""
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", PATIENCE)
+    set_limits(monkeypatch, held_row=PATIENCE)
 
 
 @pytest.fixture

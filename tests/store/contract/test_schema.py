@@ -17,6 +17,7 @@ from tests.kit.values import NoSeal, make_instance
 from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
 from waypost.store import migrations
+from waypost.store.sql import tables
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -100,7 +101,7 @@ def test_a_schema_that_came_step_by_step_is_that_of_a_new_database_and_keeps_wha
         assert (describe(handle, "p").tags, describe(handle, "a").tags) == ({"k": "v"}, {})
         assert describe(handle, "p").link == describe(handle, "a").link == AliasLink("p", "a", EPOCH)
         assert handle.count("messages", "remembered_calls", "tags") == {"messages": 1, "remembered_calls": 1, "tags": 2}
-        assert handle.search(lambda tx: tx.octets("m", start=0, limit=9)) == b"hi"
+        assert handle.long_read(lambda tx: tx.octets("m", start=0, limit=9)) == b"hi"
         check_invariants(handle)
         create(handle, "b")
         assert ids(handle) == ["a", "p", "b"]
@@ -128,14 +129,14 @@ def test_mail_that_came_before_there_was_a_queue_is_in_its_inbox_and_waits_for_n
     knowing(None)
     handle = Handle(engine, empty)
     try:
-        ((delivery, message),) = handle.search(
+        ((delivery, message),) = handle.long_read(
             lambda tx: tx.deliveries_at("000000000000", "x@example.com", after=None, limit=9)
         )
         assert (delivery.status, delivery.kept, delivery.destination) == ("delivered", True, "")
         assert (message.subject, message.header_id, message.is_authentic) == ("Hello", "", False)
         assert handle.read(lambda tx: (tx.waiting(), tx.routes_revision())) == ([], "")
         handle.write(lambda tx: tx.add_events("m1", [ports.TraceEvent(EPOCH, "redriven", {})]))
-        assert [event.kind for event in handle.search(lambda tx: tx.trace("m1"))] == ["accepted", "redriven"]
+        assert [event.kind for event in handle.long_read(lambda tx: tx.trace("m1"))] == ["accepted", "redriven"]
         assert handle.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
         assert handle.write(lambda tx: tx.enqueue(delivery, now=EPOCH)) is True
     finally:
@@ -278,3 +279,24 @@ def test_every_migration_says_why_it_is_there(dialect):
     for number, step in enumerate(known(dialect), 1):
         assert step.number == number
         assert step.sql.startswith("-- ")
+
+
+LISTED_IN_PART = {
+    "instances": {"alias_key"},
+    "alias_link_ends": {"other_side"},
+    "routes": {"number"},
+    "trace_events": {"message_id", "number"},
+    "refusals": {"number"},
+    "queue": {"message_id", "email_address_id", "account", "destination", "due_at", "warn_at"},
+}
+"""Columns that queries name themselves: keys, numbers for an order, and what the queue is found by."""
+
+
+def test_every_column_of_a_table_is_listed(store):
+    def columns(tx, table):
+        cursor = tx.connection.execute(f"SELECT * FROM {table}")
+        cursor.fetchall()
+        return {name for name, *_ in cursor.description}
+
+    for table, listed in tables.LISTS.items():
+        assert store.long_read(columns, table) - set(listed) == LISTED_IN_PART.get(table, set()), table

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
@@ -30,10 +31,10 @@ def fail(tx):
 
 def test_what_was_written_is_there_for_the_next_read_and_after_reopening(store, engine):
     store.write(make_instance)
-    assert (store.read(exists), store.search(exists), store.another().read(exists)) == (True, True, True)
+    assert (store.read(exists), store.long_read(exists), store.another().read(exists)) == (True, True, True)
     reopened = Handle(engine, store.database)
     try:
-        assert (reopened.read(exists), reopened.search(exists)) == (True, True)
+        assert (reopened.read(exists), reopened.long_read(exists)) == (True, True)
     finally:
         reopened.close()
 
@@ -46,7 +47,7 @@ def test_a_use_case_returns_what_it_returns_and_raises_what_it_raises(store):
         raise odd_one
 
     odd_one = Odd("as it is")
-    for run in (store.write, store.read, store.search):
+    for run in (store.write, store.read, store.long_read):
         assert run(lambda tx, *args, **kwargs: (args, kwargs), 1, two=2) == ((1,), {"two": 2})
         assert run(lambda tx: None) is None
         with pytest.raises(Odd) as caught:
@@ -142,14 +143,14 @@ def test_an_error_of_the_database_harms_no_later_call(store):
         broken(tx)
 
     for _ in range(10):
-        for run in (store.read, store.search, store.write):
+        for run in (store.read, store.long_read, store.write):
             with pytest.raises(Exception, match=r"no.such.table|no_such_table"):
                 run(broken)
         with pytest.raises(Exception, match=r"no.such.table|no_such_table"):
             store.write(broken_half_way)
     assert store.read(exists) is False
     store.write(make_instance)
-    assert store.search(exists) is True
+    assert store.long_read(exists) is True
 
 
 @pytest.mark.parametrize("writes", [5, 20])
@@ -164,7 +165,7 @@ def test_closing_finishes_the_writes_that_wait_and_refuses_later_ones(engine, da
 
     try:
         outcomes = handle.run(close_while_they_wait())
-        for run in (handle.read, handle.search, handle.write):
+        for run in (handle.read, handle.long_read, handle.write):
             with pytest.raises(ports.StoreUnavailable, match="closed"):
                 run(exists)
     finally:
@@ -216,7 +217,7 @@ def test_a_caller_that_gives_up_in_the_middle_leaves_all_or_nothing(store):
 
     store.run(scenario())
     store.write(making("k"))
-    found = store.search(lambda tx: tx.instances(TENANT, after="", limit=9))  # at one moment: it may be done by now
+    found = store.long_read(lambda tx: tx.instances(TENANT, after="", limit=9))  # at one moment: it may be done by now
     assert [each.id for each in found] in (["k"], ["i", "j", "k"])
 
 
@@ -228,10 +229,10 @@ def test_a_search_sees_one_moment(store):
             return before, (exists(tx), tx.instances(TENANT, after="", limit=9))
 
         loop = asyncio.get_running_loop()
-        return await store.store.search(look_twice)
+        return await store.store.long_read(look_twice, what="the data of a test")
 
     assert store.run(scenario()) == ((False, []), (False, []))
-    assert store.search(exists) is True
+    assert store.long_read(exists) is True
 
 
 def test_nobody_sees_what_is_not_committed(store, instance):
@@ -249,7 +250,7 @@ def test_nobody_sees_what_is_not_committed(store, instance):
         await asyncio.to_thread(written.wait, PATIENCE)
         found = [
             await look(lambda tx: (tx.email_address_by_key("a@example.com"), tx.instance_tags(TENANT, "i")))
-            for look in (store.store.read, store.store.search)
+            for look in (store.store.read, partial(store.store.long_read, what="the data of a test"))
         ]
         seen.set()
         await writing
@@ -265,7 +266,9 @@ def test_many_reads_searches_and_writes_at_once_all_come_through(store, instance
         for number in range(40):
             calls.append(store.store.write(creating(f"e{number}", tags={"k": str(number)})))
             calls.append(store.store.read(exists))
-            calls.append(store.store.search(lambda tx: tags.of(tx, TENANT, tags.Resource("i"))))
+            calls.append(
+                store.store.long_read(lambda tx: tags.of(tx, TENANT, tags.Resource("i")), what="the data of a test")
+            )
         return await asyncio.gather(*calls)
 
     outcomes = store.run(scenario())

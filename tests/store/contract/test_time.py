@@ -48,7 +48,7 @@ def test_moments_of_every_kind_are_kept_to_the_millisecond(store):
         store.write(aliases.disassociate, TENANT, "i", **both)
 
         message = store.write(accepting("x", now=now, message_id=f"m{number}"))
-        told = store.search(trace.message_details, TENANT.account, message.id)
+        told = store.long_read(trace.message_details, TENANT.account, message.id)
         assert (told.message.received_at, {event.at for event in told.events}) == (now, {now})
 
         key = a_session(f"ASIA{number}", now + MILLISECOND, created_at=now)

@@ -19,9 +19,14 @@ def test_an_account_with_many_searches_waiting_lets_another_one_have_its_turn(st
             waited_in_vain.set()
 
     async def scenario():
-        many = [asyncio.create_task(store.store.search(greedy, account="greedy")) for _ in range(20)]
+        many = [
+            asyncio.create_task(store.store.long_read(greedy, account="greedy", what="the data of a test"))
+            for _ in range(20)
+        ]
         await asyncio.sleep(0)
-        one = asyncio.create_task(store.store.search(lambda _: modest_begun.set(), account="modest"))
+        one = asyncio.create_task(
+            store.store.long_read(lambda _: modest_begun.set(), account="modest", what="the data of a test")
+        )
         await asyncio.sleep(0)
         is_open.set()
         await asyncio.gather(*many, one, return_exceptions=True)
@@ -39,7 +44,7 @@ def test_who_does_not_wait_any_more_takes_no_turn(store):
             begun.append(name)
             is_open.wait(PATIENCE)
 
-        return store.store.search(search, account="one")
+        return store.store.long_read(search, account="one", what="the data of a test")
 
     async def scenario():
         tasks = {name: asyncio.create_task(search_of(name)) for name in range(20)}

@@ -19,11 +19,11 @@ from tests.kit.stores.calls import (
     ids,
     tokened,
 )
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NOW, TENANT
 from waypost.app import ports
 from waypost.app.directory import email_addresses, idempotency, instances, tags
 from waypost.domain import errors
-from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import store as postgres
 
 pytestmark = pytest.mark.usefixtures("_side_by_side")
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("_side_by_side")
 def impatient(store, instance, monkeypatch):
     """Another store, whose transactions wait for a row as good as not at all."""
     create(store, "p", "a", "b")
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.02)
+    set_limits(monkeypatch, held_row=0.02)
     return store.a_new_one()
 
 
@@ -142,7 +142,7 @@ def until_somebody_waits(store):
 def test_email_addresses_are_held_in_the_order_of_their_ids(store, instance, monkeypatch, takes):
     create(store, *"bca")
     store.concurrently(*[lambda tx: tx.access_keys()] * 3)  # connections that are patient
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.02)
+    set_limits(monkeypatch, held_row=0.02)
     in_a_hurry = store.a_new_one()
     held, done = threading.Event(), threading.Event()
 
@@ -209,7 +209,7 @@ def test_of_two_that_wait_for_each_other_one_gives_way_and_is_run_again(store, i
 
 
 def test_who_gives_way_again_and_again_is_told_so(store, instance, monkeypatch):
-    monkeypatch.setattr(postgres, "PAUSE_SECONDS", 0.0)
+    set_limits(monkeypatch, pause=0.0)
     runs = []
 
     def never_lucky(tx):

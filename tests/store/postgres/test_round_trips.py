@@ -89,7 +89,7 @@ class Calls:
         await self._store.read(lambda tx: email_addresses.describe(tx, TENANT, "i", "p"))
 
     async def _describeinstance(self):
-        await self._store.search(lambda tx: instances.describe(tx, TENANT, "i"))
+        await self._store.long_read(lambda tx: instances.describe(tx, TENANT, "i"), what="the data of a test")
 
     async def _createinstance(self):
         self._made = f"i{next(self._tokens)}"
@@ -103,10 +103,12 @@ class Calls:
         await self._store.write(lambda tx: instances.delete(tx, TENANT, self._made, now=NOW, call=self._call()))
 
     async def _listinstances(self):
-        await self._store.search(lambda tx: instances.page(tx, TENANT, after="", limit=10))
+        await self._store.long_read(
+            lambda tx: instances.page(tx, TENANT, after="", limit=10), what="the data of a test"
+        )
 
     async def _listtagsforresource(self):
-        await self._store.search(lambda tx: tags.of(tx, TENANT, tags.Resource("i", "p")))
+        await self._store.long_read(lambda tx: tags.of(tx, TENANT, tags.Resource("i", "p")), what="the data of a test")
 
     async def _a_link_that_is_refused(self):
         with pytest.raises(errors.Conflict):
@@ -116,16 +118,23 @@ class Calls:
         await self._send("r1")
         message_id = self._newest
         self._before()
-        await self._store.search(partial(trace.message_details, account=TENANT.account, message_id=message_id))
+        await self._store.long_read(
+            partial(trace.message_details, account=TENANT.account, message_id=message_id), what="the data of a test"
+        )
 
     async def _searchemailaddresses_the_only_page(self):
         found = search.text(search.Field.ADDRESS, search.Comparison.EXACT, "p@example.com")
         options = {"after": None, "limit": 100, "count_up_to": 10_000}
-        await self._store.search(lambda tx: email_addresses.search_page(tx, TENANT, "i", found, **options))
+        await self._store.long_read(
+            lambda tx: email_addresses.search_page(tx, TENANT, "i", found, **options), what="the data of a test"
+        )
 
     async def _searchemailaddresses_one_of_more_pages(self):
         options = {"after": None, "limit": 5, "count_up_to": 10_000}
-        await self._store.search(lambda tx: email_addresses.search_page(tx, TENANT, "i", search.Every(()), **options))
+        await self._store.long_read(
+            lambda tx: email_addresses.search_page(tx, TENANT, "i", search.Every(()), **options),
+            what="the data of a test",
+        )
 
     async def _createemailaddress(self):
         name = f"new{next(self._tokens)}"
@@ -203,7 +212,7 @@ class Calls:
 
     async def _list_of_an_inbox(self):
         inbox = partial(trace.inbox, account=TENANT.account, address=addresses.parse("a@example.com"))
-        await self._store.search(lambda tx: inbox(tx, after=None, limit=50))
+        await self._store.long_read(lambda tx: inbox(tx, after=None, limit=50), what="the data of a test")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
 from tests.kit.patience import PATIENCE, until
 from tests.kit.stores.broken_postgresql import AT_ONCE, exists, seconds_at_most, with_store
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.domain import errors
@@ -16,7 +18,7 @@ from waypost.store.postgres import errors as postgres_errors
 
 
 def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "IDLE_SECONDS", 1.0)
+    set_limits(monkeypatch, silence=1.0)
     over, runs = threading.Event(), []
 
     def hang(tx):
@@ -113,14 +115,14 @@ def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
 
 
 def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+    set_limits(monkeypatch, held_row=0.1)
 
     async def scenario(store):
         with admin.transaction():
             admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
             for run, heard in (
                 (store.read, ports.StoreUnavailable),
-                (store.search, ports.StoreUnavailable),
+                (partial(store.long_read, what="the data of a test"), ports.StoreUnavailable),
                 (store.write, errors.Busy),
             ):
                 with pytest.raises(heard):
@@ -157,13 +159,13 @@ def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_ke
 def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, admin):
     admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
     admin.execute("ANALYZE")
-    query = sql.load("postgres")["remove_tags_of_instance"].replace("$1", "'i'")
+    query = sql.load("postgres")["remove_tags_of_instance"].sql.replace("$1", "'i'")
     plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
     assert "Seq Scan on tags" not in plan
 
 
 def test_the_mail_of_an_account_is_found_by_an_index(admin):
-    query = sql.load("postgres")["deliveries_kept"]
+    query = sql.load("postgres")["deliveries_kept"].sql
     for number, value in enumerate(("'a'", "'~'", "''", "10"), 1):
         query = query.replace(f"${number}", value)
     admin.execute("SET enable_seqscan = off")  # the table is empty, so a scan would be as good

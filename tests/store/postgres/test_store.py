@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from functools import partial
 
 import psycopg
 import pytest
@@ -21,14 +22,15 @@ from tests.kit.stores.broken_postgresql import (
     waits_for,
     with_store,
 )
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NOW, TENANT, make_instance
 from waypost.app import ports
 from waypost.app.directory import access_keys
 from waypost.domain import errors
 from waypost.host import sealing
 from waypost.server import owner
+from waypost.store.common import time_limits
 from waypost.store.postgres import connection as postgres_connection
-from waypost.store.postgres import store as postgres
 
 # The end
 
@@ -45,7 +47,7 @@ def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_say
         with pytest.raises(RuntimeError, match="cannot be closed"):
             await store.close()
         assert store._writes.is_ended
-        assert store._searches.is_ended
+        assert store._long_reads.is_ended
         assert store._writes._idle == []
         store._reads.close = close
 
@@ -56,13 +58,15 @@ def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_say
 
 
 def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(database, monkeypatch):
-    monkeypatch.setattr(postgres, "SEARCH_SECONDS", 0.05)
+    set_limits(monkeypatch, long_read=0.05)
 
     async def scenario(store):
         await store.write(lambda tx: make_instance(tx, "i"))
-        with pytest.raises(ports.TookTooLong, match=r"more than 0\.05 seconds, so it was given up"):
-            await store.search(lambda tx: tx.connection.execute("SELECT pg_sleep(60)"))
-        return await store.search(exists("i"))
+        with pytest.raises(
+            ports.TookTooLong, match=r"Reading the data of a test took more than 0\.05 seconds, so it was given up"
+        ):
+            await store.long_read(lambda tx: tx.connection.execute("SELECT pg_sleep(60)"), what="the data of a test")
+        return await store.long_read(exists("i"), what="the data of a test")
 
     assert with_store(database, scenario)
 
@@ -75,7 +79,7 @@ def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_on
         await store.write(lambda tx: make_instance(tx, "before"))
         terminate_all(admin)
         await store.write(lambda tx: tx.instance(TENANT, "before") and make_instance(tx, "after"))
-        return await store.read(exists("after")), await store.search(exists("before"))
+        return await store.read(exists("after")), await store.long_read(exists("before"), what="the data of a test")
 
     assert with_store(database, scenario) == (True, True)
 
@@ -186,7 +190,7 @@ def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(d
         admin.execute("SELECT pg_advisory_unlock(1)")
         await until(lambda: count(admin) == 1)
         with pytest.raises(ports.StoreUnavailable, match="did not answer"), seconds_at_most(AT_ONCE):
-            await after(postgres.ANSWER_SECONDS, writing)
+            await after(time_limits.LIMITS.answer, writing)
         proxy.release()
 
     with_store(proxy.url(database), scenario)
@@ -196,15 +200,15 @@ def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(d
 # A network that hangs
 
 
-@pytest.mark.parametrize("kind", ["read", "search", "write"])
+@pytest.mark.parametrize("kind", ["read", "long_read", "write"])
 def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(database, proxy, kind):
     async def scenario(store):
-        run = getattr(store, kind)
+        run = partial(store.long_read, what="the data of a test") if kind == "long_read" else getattr(store, kind)
         await run(exists("i"))
         proxy.hold()
         for _ in range(2):  # whether it waits for the answer, or for a connection
             with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
-                await after(postgres.ANSWER_SECONDS, run(exists("i")))
+                await after(time_limits.LIMITS.answer, run(exists("i")))
         proxy.release()
         return await recovered(lambda: run(exists("i")))
 
@@ -232,10 +236,10 @@ def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, mo
 
         with monkeypatch.context() as patch:
             patch.setattr(postgres_connection, "set_up", hang)
-            searching = asyncio.create_task(store.search(exists("i")))
+            searching = asyncio.create_task(store.long_read(exists("i"), what="the data of a test"))
             await until(hangs.is_set)
             with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
-                await after(postgres.ANSWER_SECONDS, searching)
+                await after(time_limits.LIMITS.answer, searching)
         try:
             async with asyncio.timeout(AT_ONCE):
                 await asyncio.shield(store.close())
@@ -255,7 +259,7 @@ def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, ad
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await store.read(exists("i"))
-            asyncio.get_running_loop().skip(postgres.ANSWER_SECONDS)
+            asyncio.get_running_loop().skip(time_limits.LIMITS.answer)
             return await recovered(lambda: store.read(exists("i")))
         finally:
             os.kill(process, signal.SIGCONT)
@@ -270,7 +274,7 @@ def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
         waiting = asyncio.create_task(store.write(exists("i")))
         await asyncio.sleep(0)
         with seconds_at_most(AT_ONCE):
-            await after(postgres.ANSWER_SECONDS, store.close())
+            await after(time_limits.LIMITS.answer, store.close())
         for call in (waiting, store.read(exists("i"))):
             with pytest.raises(ports.StoreUnavailable):
                 await call
@@ -280,11 +284,13 @@ def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
 
 
 def test_closing_does_not_wait_for_a_search(database, admin, monkeypatch):
-    monkeypatch.setattr(postgres, "SEARCH_SECONDS", NEVER)
+    set_limits(monkeypatch, long_read=NEVER)
 
     async def scenario(store):
         searching = asyncio.create_task(
-            store.search(lambda tx: tx.connection.execute(b"SELECT pg_sleep(600)").fetchall())
+            store.long_read(
+                lambda tx: tx.connection.execute(b"SELECT pg_sleep(600)").fetchall(), what="the data of a test"
+            )
         )
         await until(lambda: waits_for(admin, "PgSleep"))
         with seconds_at_most(AT_ONCE):
@@ -305,8 +311,8 @@ def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_an
         try:
             await asyncio.sleep(0)
             with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 5 s"):
-                await after(postgres.WAIT_SECONDS, store.write(exists("i")))
-            return await store.read(exists("i")), await store.search(exists("i"))
+                await after(time_limits.LIMITS.free_connection, store.write(exists("i")))
+            return await store.read(exists("i")), await store.long_read(exists("i"), what="the data of a test")
         finally:
             done.set()
             await asyncio.gather(*blocked)
@@ -315,7 +321,7 @@ def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_an
 
 
 def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.1)
+    set_limits(monkeypatch, held_row=0.1)
 
     async def scenario(store):
         await store.write(make_instance)

@@ -233,17 +233,19 @@ def test_a_database_of_before_can_be_searched(old_path):
         store = sqlite.SqliteStore(old_path, NoSeal())
         try:
             found = {
-                name: await store.search(
+                name: await store.long_read(
                     lambda tx, condition=condition: tx.search(
                         TENANT, "i", condition, after=None, limit=9, count_up_to=9
-                    )
+                    ),
+                    what="the data of a test",
                 )
                 for name, (condition, _) in MIGRATED.items()
             }
             created = replace(an_email_address("e"), description="for ALL")
             await store.write(lambda tx: email_addresses.create(tx, TENANT, created, tags={"k": "v"}))
-            tagged = await store.search(
-                lambda tx: tx.search(TENANT, "i", Tagged("k", "v"), after=None, limit=9, count_up_to=9)
+            tagged = await store.long_read(
+                lambda tx: tx.search(TENANT, "i", Tagged("k", "v"), after=None, limit=9, count_up_to=9),
+                what="the data of a test",
             )
             await store.write(lambda tx: check_integrity(tx.connection))
             return found, tagged

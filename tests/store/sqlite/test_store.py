@@ -8,10 +8,12 @@ import contextlib
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 
 import pytest
 
 from tests.kit.patience import PATIENCE
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, NoSeal, make_instance
 from waypost.app import ports
 from waypost.app.directory import instances
@@ -146,7 +148,7 @@ def test_an_error_of_the_database_is_unavailability_not_a_crash(path):
 
     async def scenario(store):
         kinds = []
-        for run in (store.read, store.search, store.write):
+        for run in (store.read, partial(store.long_read, what="the data of a test"), store.write):
             with pytest.raises(ports.StoreUnavailable) as caught:
                 await run(broken)
             kinds.append(str(caught.value))
@@ -201,15 +203,15 @@ def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
 
 
 def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
-    monkeypatch.setattr(sqlite, "SEARCH_SECONDS", 0.0)
+    set_limits(monkeypatch, long_read=0.0)
     monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_LOOKS", 1)
 
     async def scenario(store):
         await store.write(make_instance)
         with pytest.raises(ports.TookTooLong, match="given up"):
-            await store.search(exists("i"))
-        monkeypatch.setattr(sqlite, "SEARCH_SECONDS", PATIENCE)
-        assert await store.search(exists("i"))
+            await store.long_read(exists("i"), what="the data of a test")
+        set_limits(monkeypatch, long_read=PATIENCE)
+        assert await store.long_read(exists("i"), what="the data of a test")
 
     with_store(path, scenario)
 
@@ -222,12 +224,12 @@ def test_a_search_that_the_end_of_the_store_interrupts_did_not_take_too_long(pat
 
     async def scenario(store):
         with pytest.raises(ports.StoreUnavailable, match="the store is closed"):
-            await store.search(interrupted)
+            await store.long_read(interrupted, what="the data of a test")
 
     with_store(path, scenario)
 
 
-@pytest.mark.parametrize("how", ["read", "search", "write"])
+@pytest.mark.parametrize("how", ["read", "long_read", "write"])
 def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
     def damaged(_):
         with contextlib.closing(sqlite3.connect(":memory:")) as other:
@@ -237,8 +239,9 @@ def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
             )
 
     async def scenario(store):
+        run = partial(store.long_read, what="the data of a test") if how == "long_read" else getattr(store, how)
         with pytest.raises(ports.StoreUnavailable, match="malformed"):
-            await getattr(store, how)(damaged)
+            await run(damaged)
 
     with_store(path, scenario)
 
@@ -255,7 +258,7 @@ def test_a_new_file_that_another_process_makes_just_now_is_waited_for(path):
 
 @pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
 def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
-    query = sql.load("sqlite")[name]
+    query = sql.load("sqlite")[name].sql
     given = ("example.com", "000000000000", "held")[: query.count("?3") + 2]
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", given)]
     searches = [one for one in steps if "email_addresses" in one]
@@ -265,7 +268,7 @@ def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
 
 
 def test_the_mail_of_an_account_is_found_by_an_index(tx):
-    query = sql.load("sqlite")["deliveries_kept"]
+    query = sql.load("sqlite")["deliveries_kept"].sql
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "~", "", 10))]
     assert any(
         "USING INDEX deliveries_kept (account=? AND (message_id,email_address_id)<(?,?))" in one for one in steps

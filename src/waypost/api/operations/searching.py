@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from waypost.app import ports
 from waypost.domain import errors
 from waypost.domain.directory import search
 from waypost.domain.directory.search import Comparison, Condition, Either, Every, Field, Tagged
@@ -22,12 +23,16 @@ _FIELDS = {
 }
 
 
-def took_too_long(seconds: float) -> errors.Invalid:
-    """The refusal of a SearchEmailAddresses call that was given up after so many seconds."""
-    return errors.Invalid(
-        f"The search took more than {seconds:g} seconds, so it was given up. Search for values of three letters or "
-        "more, and fewer of them."
-    )
+def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
+    """The refusal of a SearchEmailAddresses call that was given up; it says what to search for instead."""
+    filters = members.search_filter
+    if _size_of_criteria(members.search_criteria).characters:
+        advice = "Search for values of three letters or more, and fewer of them."
+    elif _size_of_tags(filters.tag_filter if filters else None).conditions:
+        advice = "Search for fewer tags, and name the value of at least one."
+    else:
+        advice = "Please try again."
+    return errors.Invalid(f"The search took more than {error.seconds:g} seconds, so it was given up. {advice}")
 
 
 def condition(criteria: Any, filters: Any) -> Condition:

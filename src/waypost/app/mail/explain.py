@@ -1,7 +1,7 @@
 """What would happen to mail for an address now, decided by the code that decides for real mail. Nothing is sent."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from waypost.app import ports
@@ -61,11 +61,24 @@ class Explanation:
     """Why the message would be refused: it goes in a circle."""
     is_return: bool = False
     """Whether it is a bounce for a message that we have sent on."""
+    is_full: bool = False
+    """Whether the disk has no room for mail."""
 
     @property
     def is_accepted(self) -> bool:
         """Whether we would take such mail."""
-        return self.is_return or (self.plan is not None and not self.loop)
+        return not self.is_full and (self.is_return or (self.plan is not None and not self.loop))
+
+
+NO_ROOM = (
+    "Less of the disk is free than the reserve (--disk-reserve), so no mail is accepted until there is more; senders "
+    "try again."
+)
+
+
+def without_room(found: Explanation) -> Explanation:
+    """The same on a server whose disk has no room for mail now."""
+    return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:

@@ -137,7 +137,7 @@ async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
         found = addresses_with_mail(tx, after=after, limit=limit)
         return Step(found, found[-1] if found else None)
 
-    async for found in _looks(store, step, INBOXES_AT_ONCE):
+    async for found in _looks(store, step, INBOXES_AT_ONCE, what="the addresses with mail"):
         for inbox in found:
             yield inbox
 
@@ -151,12 +151,14 @@ async def _parts(
         look = due(tx, rules, inbox, now=now, last=last, limit=limit)
         return Step(look, look if look.before else None)
 
-    async for look in _looks(store, step, LOOKED_AT_ONCE):
+    async for look in _looks(store, step, LOOKED_AT_ONCE, what="the mail of an address"):
         if look.going:
             yield look.going
 
 
-def _looks(store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int) -> AsyncIterator[Done]:
+def _looks(
+    store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int, *, what: str
+) -> AsyncIterator[Done]:
     """What steps find, each with a limit; with ever smaller ones where a slow store cannot read as much in time.
 
     Raises `ports.TookTooLong` if it cannot even read one.
@@ -168,7 +170,7 @@ def _looks(store: ports.Store, step: Callable[..., Step[Done, Position]], limit:
         allowed = limit
         while True:
             try:
-                return await store.search(look)
+                return await store.long_read(look, what=what)
             except ports.TookTooLong:
                 if allowed == 1:
                     raise

@@ -174,7 +174,10 @@ def find(
             address.key, account=account, and_nobodys=account == servers_owner, since=since, limit=limit
         )
     if not ids and not refusals:
-        raise errors.NotFound(f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}.")
+        nothing = f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}."
+        # Refusals are kept together, a second after the first of them.
+        again = " A refusal of the last second may not be here yet: ask again." if address else ""
+        raise errors.NotFound(nothing + again)
     newest = sorted(set(ids), reverse=True)[:limit]
     return Found([message_details(tx, account, message_id) for message_id in newest], refusals)
 

@@ -49,9 +49,19 @@ def tell(*, stay: bool) -> int:
             console.print(f"\nThis did not hold: {type(error).__name__}: {error}", style="bold red", markup=False)
             return 1
         console.print("\n[bold green]Every step held.[/]")
+        console.print(f"Next: {_start_of_ones_own()}, then docs/tutorial.md.", markup=False)
         if stay:
             story.stay()
     return 0
+
+
+def _start_of_ones_own() -> str:
+    """The commands that start a server to stay; with those that make `waypost` known to the shell, if it is not."""
+    activate = Path(sys.executable).with_name("activate")
+    known = shutil.which("waypost") is not None or not activate.exists()
+    if activate.is_relative_to(Path.cwd()):
+        activate = activate.relative_to(Path.cwd())
+    return "`waypost serve`" if known else f"`source {shlex.quote(str(activate))}; waypost serve`"
 
 
 class Story:
@@ -100,10 +110,12 @@ class Story:
 
     def _set_up(self) -> None:
         arguments = {**self._server.client_arguments, "aws_secret_access_key": "…"}
+        typed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        host, port = self._server.smtp
         self._title("A server of its own, and an unchanged AWS SDK pointed at it")
-        self._typed(f"connect = boto3.client('connect', **{arguments})")
+        self._typed(f"connect = boto3.client('connect', {typed})")
         self._typed(f"instance = {self._instance_id!r}")
-        self._typed(f"mail = smtplib.SMTP(*{self._server.smtp}); mail.ehlo()")
+        self._typed(f"mail = smtplib.SMTP({host!r}, {port}); mail.ehlo()")
 
     def _create(self, address: str) -> str:
         self._title(f"Create the email address {address}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.timeline import plain
@@ -75,19 +76,7 @@ def show(
     elif as_json:
         print_json(message)
     else:
-        _tell(message)
-
-
-def _tell(message: dict[str, Any]) -> None:
-    typer.echo(f"Message {message['id']}, {message['size']} octets, received {message['received_at']}")
-    typer.echo(plain(f"  from <{message['from']}>: {message['subject'] or '(no subject)'}"))
-    for delivery in message["deliveries"]:
-        typer.echo(plain(f"  {delivery['status']} to {delivery['address']} ({how(delivery)})"))
-    typer.echo("Trace:")
-    for event in message["trace"]:
-        details = {name: value for name, value in event.items() if name not in ("at", "event")}
-        told = details.pop("because", "") or ", ".join(f"{name} {value}" for name, value in details.items())
-        typer.echo(plain(f"  {event['at']}  {event['event']}: {told}"))
+        typer.echo("\n".join(timeline.message(message)))
 
 
 def _copy(server: Client, message: dict[str, Any], address: str | None) -> Iterator[bytes]:

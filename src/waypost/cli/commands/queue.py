@@ -143,13 +143,15 @@ def redrive(
 def replay(
     alias: Address,
     since: Annotated[
-        str,
-        typer.Option("--since", metavar="WHEN", help="From when on: 2h, or 2026-11-22T23:14:05Z."),
-    ],
+        str | None,
+        typer.Option("--since", metavar="WHEN", help="From when on (needed): 2h, or 2026-11-22T23:14:05Z."),
+    ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Forward again what an alias has kept since a moment, to the email address that it is an alias of now."""
+    if since is None:
+        raise typer.BadParameter("say from when on, such as --since 2h", param_hint="--since")
     server = Client(data)
     found = server.post("replay", {"address": alias, "since": _moment(server, since)})
     _tell(found, "Messages forwarded again: {forwarded}.", as_json=as_json)

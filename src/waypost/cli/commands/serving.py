@@ -69,8 +69,10 @@ def serve(ctx: typer.Context, **given: str) -> None:
 
     import uvloop
 
-    from waypost.server import opening, runtime, service
+    from waypost.server import opening, runtime, service, start_warnings
 
+    for sentence in start_warnings.of_environment(os.environ):
+        _warn(sentence)
     try:
         with runtime.process_of_a_server() as process:
             server = service.Service(settings, emit=process.emit, files=process.files, warn=_warn)
@@ -109,6 +111,17 @@ def _also(run: "Run") -> str:
     return smtps + lmtp
 
 
+def _of_mail(settings: Settings) -> str:
+    """Who the server says it is, whom it trusts, and what it checks."""
+    trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
+    checked = settings.authentication.value if settings.checks_senders else "off"
+    return (
+        f"  host name    {settings.real_hostname}\n"
+        f"  trusted      {trusted}\n"
+        f"  senders      {checked}   (SPF, DKIM and DMARC of mail from untrusted clients)\n"
+    )
+
+
 def _from_file(settings: Settings) -> str:
     """What the settings file says, if there is one."""
     faulty = sum(1 for route in settings.routes if route.fault)
@@ -138,6 +151,7 @@ def _banner(service: "Service", run: "Run") -> None:
         f"  limits       {service.settings.limits.name}   ({service.settings.limits.in_words})\n"
         f"  mail         {run.smtp}   ({_spoken(service.settings)}; only for email addresses that exist)\n"
         f"{_also(run)}"
+        f"{_of_mail(service.settings)}"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {service.where}\n"

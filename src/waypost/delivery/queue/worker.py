@@ -383,7 +383,8 @@ class Worker:
 
     async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
         store = self._works.store
-        read = store.read if size <= PART else store.search  # one part is a look-up
+        long_read = partial(store.long_read, what="the octets of a message")
+        read = store.read if size <= PART else long_read  # one part is a look-up
         for start in range(0, size, PART):
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import cast
 from waypost.delivery.smtp_client.protocol.commands import Part
 from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Manners, Need
 from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
+from waypost.net.host_names import why_no_address
 from waypost.net.tls_alerts import start_tls
 
 TRANSACTIONS = 100
@@ -239,6 +241,8 @@ def why(error: BaseException | None) -> str:
         return f"its certificate was not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return why_no_address(error)
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, ConnectionResetError) and not error.strerror:

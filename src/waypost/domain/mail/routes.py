@@ -265,11 +265,15 @@ def checked(route: Route) -> Route:
     if route.secret and not route.user and target.protocol is not Protocol.WEBHOOK:
         raise errors.Invalid("a secret is for a user, or for a webhook")
     if target.protocol is Protocol.WEBHOOK and not route.secret:
-        raise errors.Invalid("a webhook needs a secret of at least 16 characters, with which what it gets is signed")
+        raise errors.Invalid(
+            "A webhook needs a secret of at least 16 characters: name its file with --secret-file (`secret_file`)."
+        )
     if target.protocol is Protocol.WEBHOOK and len(route.secret) < 16:
         raise errors.Invalid("the secret of a webhook must have at least 16 characters")
     if target.protocol is Protocol.WEBHOOK and not target.is_tls and not route.allow_private:
-        raise errors.Invalid("a webhook is https://…; http:// only in a private network, with allow_private = true")
+        raise errors.Invalid(
+            "Use https://. For http:// in a private network add --allow-private (`allow_private = true`)."
+        )
     _check_line_ends(route, target)
     if not 1 <= route.connections <= 1000:
         raise errors.Invalid("`connections` must be a number from 1 to 1000")
@@ -368,7 +372,9 @@ def _checked_match(match: str) -> str:
     try:
         return addresses.parse(match).key
     except errors.Invalid as error:
-        raise errors.Invalid(f"{match!r} matches nothing: {error.message}") from error
+        raise errors.Invalid(
+            f"{match!r} is not an email address: write support@example.com, *@example.com, instance:ID or *."
+        ) from error
 
 
 def without_secret(route: Route) -> dict[str, Any]:

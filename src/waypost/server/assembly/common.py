@@ -1,6 +1,7 @@
 """What the parts of one service have in common, and what the use cases of mail must know of its settings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,9 +13,11 @@ from waypost.domain.mail import routes
 from waypost.domain.mail.routes import Route
 from waypost.host.clock import VirtualClock, now
 from waypost.host.data_directory import DataDirectory
+from waypost.host.disk import DiskGuard, free_octets
 from waypost.observe import events
 from waypost.observe.tasks import Tasks
-from waypost.server.open_files import Connections, connections_within
+from waypost.server import start_warnings
+from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
 from waypost.smtp.backend.reception import Ids
 
 
@@ -31,6 +34,7 @@ class Common:
     """The account and region of the access key of the server's owner."""
     deployment: Deployment
     connections: Connections
+    disk_guard: DiskGuard
     virtual_clock: VirtualClock | None
     """The clock of mail, unless that is the real one."""
     ids: Ids
@@ -71,14 +75,31 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
     return [*settings.routes, *([via] if via else [])]
 
 
-def connections(settings: Settings, *, files: float, is_shared: bool, emit: events.Emit) -> Connections:
-    """How many connections of clients there may be. The log says so if they are fewer than were set.
+def connections(
+    settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
+) -> Connections:
+    """How many connections of clients there may be. The log and `warn` say so if they are fewer than set.
 
-    `files` is how many files may be open. `is_shared` is as in `Common`.
+    `files` is how many files may be open. `is_shared` is as in `Common`. `warn` is given sentences for the person who
+    starts the server.
     """
     wanted = Connections(settings.smtp_connections, settings.http_connections)
-    others = 2 * settings.delivery.connections + (settings.database_connections if is_shared else 0)
+    others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + (settings.database_connections if is_shared else 0)
     possible = connections_within(files, wanted, others=others)
     if possible != wanted:
         emit(events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files)))
+        needed = sum(wanted) + OWN_FILES + others
+        warn(start_warnings.of_connections(possible, files=int(files), wanted=needed))
     return possible
+
+
+def disk_guard(
+    settings: Settings, directory: DataDirectory, store: ports.Store, *, emit: events.Emit, warn: Callable[[str], None]
+) -> DiskGuard:
+    """The guard that refuses mail while the disk is too full. If it is full already, `warn` is given a sentence."""
+    guard = DiskGuard(directory.path, settings.disk_reserve, emit=emit, reusable=store.reusable_octets)
+    if guard.is_full():
+        with suppress(OSError):
+            free = free_octets(directory.path)
+            warn(start_warnings.of_disk(str(directory.path), free=free, reserve=settings.disk_reserve))
+    return guard

@@ -32,13 +32,14 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         common.store,
         terms=_terms(common),
         limits=settings.limits,
-        older_regions=await common.store.search(lambda tx: tx.regions()),
+        older_regions=await common.store.long_read(lambda tx: tx.regions(), what="the regions of the instances"),
         failures=failures,
         clock=now,
         emit=common.emit,
     )
     inspected = inspection.application(
         common.store,
+        is_full=common.disk_guard.is_full,
         deployment=common.deployment,
         failures=failures,
         clock=now,

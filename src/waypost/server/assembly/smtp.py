@@ -11,7 +11,6 @@ from waypost.config.settings import Authentication, Settings
 from waypost.config.types import SELF_SIGNED
 from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
-from waypost.host.disk import DiskGuard
 from waypost.mailauth.checker import Checker
 from waypost.observe import events
 from waypost.observe.tasks import OnError
@@ -60,7 +59,7 @@ def _checker(common: Common) -> Checker | None:
         return None
     return Checker(
         common.settings.dns,
-        lambda works: common.emit(events.DnsChanged(works=works)),
+        lambda why_not: common.emit(events.DnsChanged(works=why_not is None, reason=why_not or "")),
         start_task=partial(common.tasks.start, where="authentication", on_error=OnError.RESTART),
     )
 
@@ -77,19 +76,13 @@ def _server(
         memory=settings.smtp_memory,
         greeting_delay=settings.greeting_delay.total_seconds(),
     )
-    guard = DiskGuard(
-        common.directory.path,
-        settings.disk_reserve,
-        emit=common.emit,
-        reusable=common.store.reusable_octets,
-    )
     house = House(
         store=common.store,
         deployment=common.deployment,
         clock=common.mail_clock,
         ids=common.ids,
         has_work=worker.wake if worker else _nobody_to_wake,
-        is_full=guard.is_full,
+        is_full=common.disk_guard.is_full,
         emit=common.emit,
         tasks=common.tasks,
         admission=Admission(bounds),
@@ -139,14 +132,16 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
             directory.write_certificate(*self_made.self_signed(hostname, now()))
     else:
         key = settings.tls_key or certificate
-        _warn_of_readable(key, common.emit, warn)
     try:
-        return tls.Certificates(
+        found = tls.Certificates(
             tls.TlsFiles(certificate, key, settings.tls_clients),
             failed=lambda error: common.emit(events.CertificateRefused(reason=str(error))),
         )
     except tls.BadCertificate as error:
         raise CannotStart(str(error)) from error
+    if settings.tls_certificate != SELF_SIGNED:
+        _warn_of_readable(key, common.emit, warn)  # now that there is a key in it
+    return found
 
 
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:

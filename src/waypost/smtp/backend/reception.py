@@ -165,7 +165,9 @@ class Reception:
         try:
             if isinstance(question, RecipientGiven):
                 if not await self._gets_answer(pause):
-                    await self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN)
+                    # The reply is the same whatever the store says, so it does not tell whether the address exists.
+                    account = await self._account_of(question.address)
+                    await self._tell_of_refusal(question, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
                 await self._house.store.read(
                     partial(
@@ -208,16 +210,23 @@ class Reception:
         await self._tell_of_refusal(question, reply)
         return reply
 
-    async def _tell_of_refusal(self, question: Question, reply: Reply) -> None:
+    async def _tell_of_refusal(self, question: Question, reply: Reply, account: str = "") -> None:
+        """Log a refusal, and let the trace tell of it. `account` owns the recipient; empty if nobody does."""
         kind = events.MessageRefused if isinstance(question, MessageReceived) else events.RecipientRefused
         self._house.emit(kind(peer=self._peer, reply=str(reply)))
-        await self._remember(question, reply)
+        await self._remember(question, reply, account=account)
 
-    async def _remember(self, question: Question, reply: Reply, detail: Mapping[str, str | int] | None = None) -> None:
-        """Let the trace tell of a refusal: of a recipient that nobody owns, or of a message for its recipients."""
+    async def _remember(
+        self,
+        question: Question,
+        reply: Reply,
+        detail: Mapping[str, str | int] | None = None,
+        account: str = "",
+    ) -> None:
+        """Let the trace tell of a refusal: of one recipient, which `account` owns, or of a message for all of them."""
         add = partial(self._house.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(question, RecipientGiven):
-            add(question.address, stage="rcpt", helo=question.helo, sender=question.sender)
+            add(question.address, stage="rcpt", helo=question.helo, sender=question.sender, account=account)
         elif isinstance(question, MessageReceived):
             envelope = question.envelope
             if reply.enhanced == replies.MAIL_LOOP.enhanced:
@@ -228,6 +237,10 @@ class Reception:
             for recipient in recipients:
                 account = accounts.get(recipient.key, "")
                 add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
+
+    async def _account_of(self, recipient: Address) -> str:
+        """The account that owns a recipient now; empty if nobody does, or the store cannot say."""
+        return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
         """The accounts that own recipients now, by their keys; none where the store cannot say.
@@ -322,5 +335,5 @@ class Reception:
         for start in range(0, question.start, PART):
             limit = min(PART, question.start - start)
             kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)
-            yield await self._house.store.search(kept)
+            yield await self._house.store.long_read(kept, what="the octets of a message")
         yield question.raw

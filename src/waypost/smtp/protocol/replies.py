@@ -126,8 +126,8 @@ TOO_MANY_UNKNOWN = _reply(
     421,
     "4.7.0",
     "Too many unknown recipients",
-    means="So many addresses that this client has named do not exist here that it looks like somebody who collects "
-    "addresses. The last recipient may exist or not.",
+    means="This client has named so many addresses that do not exist here that it seems to be collecting addresses. "
+    "The last recipient may exist or not.",
     sender="Take addresses that were answered 550 off your list; messages not yet accepted may be sent again.",
 )
 TOO_MANY_COMMANDS = _reply(

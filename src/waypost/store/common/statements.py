@@ -2,14 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from waypost.domain import errors
 from waypost.store.common import rows
 
 
+class Seal(Protocol):
+    """Keeps secrets from whoever reads the database. Both sides are given what the secret is of."""
+
+    def seal(self, secret: str, of: str) -> bytes:
+        """What may be written."""
+        ...
+
+    def unseal(self, sealed: bytes, of: str) -> str:
+        """The secret again."""
+        ...
+
+
 class Statements(ABC):
     """Runs queries of `sql/` by their names, over one connection."""
+
+    def __init__(self, seal: Seal) -> None:
+        """Secrets are kept as `seal` gives them."""
+        self._seal = seal
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:
         found = self._fetch(query, bindable(parameters))

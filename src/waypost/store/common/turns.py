@@ -1,8 +1,8 @@
-"""Whose search runs next: accounts have it in turn, however many searches one of them has waiting.
+"""Whose long read runs next: accounts have it in turn, however many reads one of them has waiting.
 
 Each account has a queue of its own. A place that becomes free goes to the account that has waited longest for its turn,
-and who was served goes to the end. So an account waits for one search of each other account at most, where with one
-queue for all it would wait for every search of theirs. Where there are several places, one account cannot have them
+and who was served goes to the end. So an account waits for one read of each other account at most, where with one
+queue for all it would wait for every read of theirs. Where there are several places, one account cannot have them
 all.
 """
 
@@ -11,7 +11,7 @@ from collections import Counter, deque
 
 
 class Turns:
-    """Gives so many places to the searches of accounts. For one event loop."""
+    """Gives so many places to the long reads of accounts. For one event loop."""
 
     def __init__(self, places: int) -> None:
         self._free = places

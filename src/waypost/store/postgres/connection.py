@@ -12,21 +12,13 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from waypost.app import ports
 from waypost.store import migrations
+from waypost.store.common import time_limits
 from waypost.store.postgres import errors as postgres_errors
 from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
 """The oldest PostgreSQL that this was run with; the tests have 18."""
-
-LOCK_SECONDS = 3.0
-"""How long a transaction waits for a row that another one holds."""
-
-STATEMENT_SECONDS = 15.0
-"""How long one statement may take."""
-
-IDLE_SECONDS = 10.0
-"""How long PostgreSQL waits for us in the middle of a transaction, before it gives the rows that we hold to others."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
 """The number of the advisory lock that migrations are run under: "waypost", and a one."""
@@ -42,17 +34,26 @@ _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
 """Where every role may make tables in our schema, another one can have made this table first, to have our tables be
 taken for made, and its own for ours. Any other table of its making is in the way of the migration that makes ours."""
 
-_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
-_USER_TIMEOUT = {"tcp_user_timeout": 20_000}
-"""With these a network that swallows packets is noticed within half a minute, on either side."""
 
-_DEFAULTS: dict[str, Any] = {
-    "application_name": "waypost",
-    "connect_timeout": 5,
-    "target_session_attrs": "read-write",  # of several hosts, the primary
-    **_KEEPALIVES,
-    **_USER_TIMEOUT,
-}
+def _defaults() -> dict[str, Any]:
+    """The parameters of a connection, unless its URL has others."""
+    return {
+        "application_name": "waypost",
+        "connect_timeout": time_limits.LIMITS.connect,
+        "target_session_attrs": "read-write",  # of several hosts, the primary
+        **_keepalives(),
+        **_user_timeout(),
+    }
+
+
+def _keepalives() -> dict[str, int]:
+    """With these and `_user_timeout` either side notices within half a minute that a network swallows packets."""
+    probe = time_limits.LIMITS.network_probe
+    return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
+
+
+def _user_timeout() -> dict[str, int]:
+    return {"tcp_user_timeout": _milliseconds(time_limits.LIMITS.unacknowledged)}
 
 
 class BadDatabase(Exception):
@@ -75,7 +76,7 @@ class Where:
 
     def connect(self) -> Connection:
         """A new connection, still to be set up. Raises `psycopg.Error`."""
-        parameters = {**_DEFAULTS, **self.parameters, "client_encoding": "UTF8"}
+        parameters = {**_defaults(), **self.parameters, "client_encoding": "UTF8"}
         if self.requires_tls:
             parameters["sslmode"] = postgres_tls.REQUIRED
         return psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
@@ -106,20 +107,23 @@ def where(url: str) -> Where:
         ) from None
 
 
-def set_up(connection: Connection, *, statement_seconds: float = STATEMENT_SECONDS, read_only: bool = False) -> None:
-    """Set what may be done, bounds for waiting, and what makes a commit durable, in one round trip.
+def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
+    """Set what may be done, limits of time, and what makes a commit durable, in one round trip.
+
+    `statement_seconds` is the limit of one statement, if it is another one than `time_limits` has.
 
     Raises `BadDatabase` if this cannot be a database of ours, and `psycopg.Error`.
     """
     for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
         connection.adapters.register_dumper(int, dumper)
+    limits = time_limits.LIMITS
     settings = {
-        "lock_timeout": _milliseconds(LOCK_SECONDS),
-        "statement_timeout": _milliseconds(statement_seconds),
-        "idle_in_transaction_session_timeout": _milliseconds(IDLE_SECONDS),
+        "lock_timeout": _milliseconds(limits.held_row),
+        "statement_timeout": _milliseconds(statement_seconds or limits.statement),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.silence),
         # A server that dies without a word holds its rows no longer than this network takes to notice.
-        **{f"tcp_{name}": value for name, value in _KEEPALIVES.items()},
-        **_USER_TIMEOUT,
+        **{f"tcp_{name}": value for name, value in _keepalives().items()},
+        **_user_timeout(),
         "default_transaction_isolation": "read committed",  # rows that matter are locked
         "default_transaction_read_only": "on" if read_only else "off",
         "client_min_messages": "error",

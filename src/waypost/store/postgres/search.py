@@ -9,6 +9,7 @@ from typing import Any
 
 from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
 from waypost.store.common import text_starts
+from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
 """The number of each text, so that it is known which one a trigram is of."""
@@ -31,6 +32,9 @@ def trigrams(texts: Sequence[str]) -> list[int]:
     return sorted(found)
 
 
+_COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_link_ends', 'l')}"
+
+
 class Search:
     """A condition that is searched for in one instance."""
 
@@ -39,12 +43,11 @@ class Search:
         self._where = f"s.instance_id = {self._parameter(instance_id)} AND {self._filter(condition)}"
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Rows of an email address, its link (both as in `queries.postgres.sql`), and its number."""
+        """Rows of an email address, its link, and its number."""
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
         return (
-            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
-            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.number"
+            f"SELECT {_COLUMNS}, f.number"
             " FROM (SELECT s.email_address_id AS id, s.number FROM search_entries AS s"
             f" WHERE {self._where} AND s.number > ${place} ORDER BY s.number LIMIT ${count}) AS f"
             " JOIN email_addresses AS e ON e.id = f.id"

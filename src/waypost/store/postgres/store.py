@@ -1,6 +1,6 @@
 """The store on PostgreSQL: one transaction for each write, on threads that wait for the database beside one another.
 
-There are three lanes, for look-ups, searches and writes, so that writes which wait for a row hold up no look-up. Each
+There are three lanes, for look-ups, long reads and writes, so that writes which wait for a row hold up no look-up. Each
 lane has as many connections as it may have threads; a connection is made when it is first needed, and again when it
 was lost. Nothing waits without bound: not for a connection, not for a row, not for an answer.
 
@@ -26,7 +26,8 @@ from psycopg.pq import TransactionStatus
 
 from waypost.app import ports
 from waypost.domain import errors as refusals
-from waypost.store.common.transaction import Seal
+from waypost.store.common import time_limits
+from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
@@ -36,22 +37,10 @@ from waypost.store.postgres.transaction import Connection, PostgresTransaction
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""Connections of one process, if nobody says otherwise: half for writes, the rest for look-ups and searches."""
-
-WAIT_SECONDS = 5.0
-"""How long a caller waits for a connection to be free."""
-
-ANSWER_SECONDS = 30.0
-"""How long a caller waits for PostgreSQL, all tries together. Longer than PostgreSQL's own bounds: these tell more."""
-
-SEARCH_SECONDS = 5.0
-"""How long one statement of a search may take."""
+"""Connections of one process, if nobody says otherwise: half for writes, the rest for look-ups and long reads."""
 
 ATTEMPTS = 6
 """How often a transaction that gives way to others is run, at most."""
-
-PAUSE_SECONDS = 0.01
-"""About how long it waits before the second time; before each further time, up to twice as long."""
 
 
 class PostgresStore:
@@ -80,22 +69,24 @@ class PostgresStore:
         few = connections // 4
         self._reads = _Lane("read", few, where, seal, read_only=True)
         self._turns = Turns(few)
-        self._searches = _Lane("search", few, where, seal, read_only=True, statement_seconds=SEARCH_SECONDS)
+        self._long_reads = _Lane(
+            "long-read", few, where, seal, read_only=True, statement_seconds=time_limits.LIMITS.long_read
+        )
         self._writes = _Lane("write", connections - 2 * few, where, seal)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case of one point look-up or a few, each a transaction of its own."""
         return await self._reads.run(lambda session: use_case(session.tx))
 
-    async def search(self, use_case: Callable[[ports.ReadTx], T], *, account: str = "") -> T:
+    async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
         """Run a use case that may read much, on one consistent view, when the account has its turn."""
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._turns.take(account)
         except TimeoutError:
             raise _none_free() from None
         try:
-            return await self._searches.run(lambda session: session.search(use_case))
+            return await self._long_reads.run(lambda session: session.long_read(use_case, what))
         finally:
             self._turns.leave(account)
 
@@ -108,15 +99,17 @@ class PostgresStore:
         return 0
 
     async def close(self) -> None:
-        """Finish what was begun, but for searches, and close all connections. Later calls raise `StoreUnavailable`."""
-        closing = (self._reads.close(), self._searches.close(wait_for=0.0), self._writes.close())
+        """Finish what was begun except long reads, and close all connections. Later calls raise `StoreUnavailable`."""
+        closing = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
         for failure in await asyncio.gather(*closing, return_exceptions=True):
             if failure:  # raised when all three have done what they can
                 raise failure
 
 
 def _none_free() -> ports.StoreUnavailable:
-    return ports.StoreUnavailable(f"no connection to PostgreSQL became free in {WAIT_SECONDS:g} s")
+    return ports.StoreUnavailable(
+        f"no connection to PostgreSQL became free in {time_limits.LIMITS.free_connection:g} s"
+    )
 
 
 class _Session:
@@ -142,15 +135,18 @@ class _Session:
         self.is_in_doubt = False
         return result
 
-    def search(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """One transaction that sees one moment. Raises what the use case raises, and `psycopg.Error`."""
+    def long_read(self, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
+        """One transaction that sees one moment. Raises what the use case raises, and `psycopg.Error`.
+
+        `what` it reads is for the error if it takes too long.
+        """
         try:
             with self._pipeline():
                 self._say("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 result = use_case(self.tx)
                 self._say("COMMIT")
         except pg.QueryCanceled:
-            raise ports.TookTooLong(SEARCH_SECONDS) from None
+            raise ports.TookTooLong(what, time_limits.LIMITS.long_read) from None
         return result
 
     @contextmanager
@@ -229,7 +225,7 @@ class _Lane:
 
     async def _run(self, work: Callable[[_Session], T]) -> T:
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._free.acquire()
         except TimeoutError:
             raise _none_free() from None
@@ -244,28 +240,29 @@ class _Lane:
             self._free.release()
             raise ports.StoreUnavailable(str(error)) from None
         # Whether the caller still waits or not: no thread waits for ever for an answer that does not come.
-        timer = self._loop.call_later(ANSWER_SECONDS, task.give_up)
+        limit = time_limits.LIMITS.answer
+        timer = self._loop.call_later(limit, task.give_up)
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
-        bound = asyncio.timeout(ANSWER_SECONDS)
+        bound = asyncio.timeout(limit)
         try:
             async with bound:
                 return await asyncio.wrap_future(outcome)
         except TimeoutError:
             if not bound.expired():
                 raise
-            raise ports.StoreUnavailable(f"PostgreSQL did not answer in {ANSWER_SECONDS:g} s") from None
+            raise ports.StoreUnavailable(f"PostgreSQL did not answer in {limit:g} s") from None
 
     def _done(self, timer: asyncio.TimerHandle) -> None:
         """A thread is free again."""
         timer.cancel()
         self._free.release()
 
-    async def close(self, *, wait_for: float = ANSWER_SECONDS) -> None:
-        """Let what goes on now finish, as long as `wait_for` seconds, and close the connections."""
+    async def close(self, *, wait_for: float | None = None) -> None:
+        """Let what goes on now finish, for `wait_for` seconds (or the limit of an answer); close the connections."""
         self._closed = True
         if self._callers:
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait_for):
+                async with asyncio.timeout(time_limits.LIMITS.answer if wait_for is None else wait_for):
                     await self._left.wait()
         self.is_ended = True
         ended = self._loop.run_in_executor(None, self._threads.shutdown)
@@ -328,7 +325,7 @@ class _Task:
                 return self._try(work)
             except postgres_errors.TryAgain:
                 given_up = refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
-                time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))  # noqa: S311 - a pause, no secret
+                time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - a pause, no secret
             except _FoundDead:
                 given_up = ports.StoreUnavailable("one connection to PostgreSQL after the other was lost")
         raise given_up

@@ -16,14 +16,14 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Condition
 from waypost.store import sql
 from waypost.store.common import rows
-from waypost.store.common.statements import bindable
-from waypost.store.common.transaction import Seal, Transaction
+from waypost.store.common.statements import Seal, bindable
+from waypost.store.common.transaction import Transaction
 from waypost.store.postgres import search as postgres_search
 
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
-_QUERIES = {name: query.encode() for name, query in sql.load("postgres").items()}
+_QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
 """Not prepared: the queue is nearly always empty, and a plan that was made then reads all of it when it is long."""
@@ -50,7 +50,7 @@ class PostgresTransaction(Transaction):
 
     def _answered(self, cursor: Cursor) -> list[Any]:
         # By itself psycopg would have the answer flushed. Only after a Sync does PostgreSQL know that it is our turn,
-        # and gives the rows that we hold to others if nothing comes any more (`IDLE_SECONDS`).
+        # and gives the rows that we hold to others if nothing comes any more (`TimeLimits.silence`).
         if self.pipeline:
             self.pipeline.sync()
         return cursor.fetchall()

@@ -8,18 +8,11 @@ from pathlib import Path
 
 from waypost.domain.directory import caseless
 from waypost.store import migrations
+from waypost.store.common import time_limits
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 OLDEST_SQLITE = (3, 37)
 """The first with STRICT tables."""
-
-
-BUSY_SECONDS = 5.0
-"""How long to wait for another process that writes to the file."""
-
-
-LOOK_SECONDS = 0.25
-"""How long a server looks for damage in the file before it starts: at all of a small one, at a part of a large one."""
 
 
 STEPS_BETWEEN_LOOKS = 1_000
@@ -47,7 +40,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        connection.execute(f"PRAGMA busy_timeout = {time_limits.LIMITS.other_process * 1000:.0f}")
         connection.execute("PRAGMA foreign_keys = ON")
         if mode != "ro":
             _write_ahead(connection)
@@ -61,7 +54,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switch a new file to WAL. SQLite does not wait for whoever is making it too, so we do."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + time_limits.LIMITS.other_process
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -133,8 +126,8 @@ def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def refuse_damage(connection: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` if the file is damaged, as far as that is found out in `LOOK_SECONDS`."""
-    deadline = time.monotonic() + LOOK_SECONDS
+    """Raise `sqlite3.DatabaseError` if the file is damaged, as far as that is found out in the time limit."""
+    deadline = time.monotonic() + time_limits.LIMITS.damage_check
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
     try:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()

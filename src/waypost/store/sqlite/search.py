@@ -23,6 +23,7 @@ from typing import Any
 from waypost.domain.directory import search
 from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
 from waypost.store.common import text_starts
+from waypost.store.sql import tables
 
 _PHRASE = 32
 """Characters of a value that trigrams are asked for: each takes memory while the search runs."""
@@ -75,6 +76,9 @@ Statement = tuple[str, tuple[Any, ...]]
 """SQL with its parameters."""
 
 
+_COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_link_ends', 'l')}"
+
+
 class Search:
     """A condition that is searched for in one range of numbers."""
 
@@ -86,7 +90,7 @@ class Search:
         self._filter, self._filtered_by = _filter(self._rest)
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Rows of an email address, its link (both as in `queries.sqlite.sql`), and its place: a text and a number."""
+        """Rows of an email address, its link, and its place: a text and a number."""
         driver = self._driver
         text, number = json.loads(after) if after else (driver.start, self._lowest)
         spans, parameters = [], list[Any]()
@@ -99,8 +103,7 @@ class Search:
             parameters += [*self._parameters(self._highest), *place, limit]
         found = " UNION ALL ".join(spans)
         return (
-            "SELECT e.id, e.instance_id, e.account, e.address, e.address_key, e.display_name, e.description,"
-            " e.created_at, e.modified_at, l.email_address_id, l.side, l.other_id, l.created_at, f.text, f.number"
+            f"SELECT {_COLUMNS}, f.text, f.number"
             f" FROM ({found}) AS f CROSS JOIN email_addresses AS e ON e.id = f.id"
             " LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id ORDER BY f.text, f.number LIMIT ?"
         ), (*parameters, limit)

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from waypost.app import ports
-from waypost.store.common.transaction import Seal
+from waypost.store.common import time_limits
+from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.transaction import SqliteTransaction
@@ -30,12 +31,8 @@ BATCH_LIMIT = 256
 """Writes in one transaction, at most: bounds how long the first of them waits for the last."""
 
 
-SEARCH_CACHE_KIB = 32 * 1024
-"""Memory that searches may keep of the file: an index of a million texts is read in half the time with it."""
-
-
-SEARCH_SECONDS = 5.0
-"""How long one search may take, while others wait for theirs."""
+LONG_READ_CACHE_KIB = 32 * 1024
+"""Memory that long reads may keep of the file: an index of a million texts is read in half the time with it."""
 
 
 @dataclass(slots=True)
@@ -95,13 +92,13 @@ class SqliteStore:
                     sqlite_file.refuse_damage(connection)
                 sqlite_file.check_seal(self._writing)
                 self._reading = opens("ro")
-                self._searching = opens("ro")
-                self._searching.connection.execute(f"PRAGMA cache_size = -{SEARCH_CACHE_KIB}")
+                self._long_reading = opens("ro")
+                self._long_reading.connection.execute(f"PRAGMA cache_size = -{LONG_READ_CACHE_KIB}")
                 self._connections = opened.pop_all()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged schema
             raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
         self._turns = Turns(1)
-        self._searcher = ThreadPoolExecutor(1, thread_name_prefix="waypost-search")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="waypost-reader")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
 
@@ -115,13 +112,13 @@ class SqliteStore:
                 raise _unavailable(error) from error
             raise
 
-    async def search(self, use_case: Callable[[ports.ReadTx], T], *, account: str = "") -> T:
+    async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
         """Run a use case that may read much, on the reader thread, when the account has its turn."""
         self._refuse_when_closed()
         await self._turns.take(account)
         try:
             self._refuse_when_closed()
-            outcome = self._searcher.submit(_search, self._searching, use_case)
+            outcome = self._reader.submit(_long_read, self._long_reading, use_case, what)
         except BaseException:
             self._turns.leave(account)
             raise
@@ -150,8 +147,8 @@ class SqliteStore:
         self._closed = True
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
-        self._searching.connection.interrupt()  # nobody is there any more to be told what a search finds
-        await self._loop.run_in_executor(None, self._searcher.shutdown)
+        self._long_reading.connection.interrupt()  # nobody waits for what it reads any more
+        await self._loop.run_in_executor(None, self._reader.shutdown)
         self._connections.close()
 
     def _refuse_when_closed(self) -> None:
@@ -243,10 +240,11 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
     tx.connection.execute("RELEASE job")
 
 
-def _search(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T]) -> T:
-    """Run a use case on one consistent view of the database."""
+def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
+    """Run a use case on one consistent view of the database. `what` it reads is for the error."""
     connection = tx.connection
-    deadline = time.monotonic() + SEARCH_SECONDS
+    seconds = time_limits.LIMITS.long_read
+    deadline = time.monotonic() + seconds
     try:
         connection.execute("BEGIN")
         connection.set_progress_handler(lambda: time.monotonic() > deadline, sqlite_file.STEPS_BETWEEN_LOOKS)
@@ -259,7 +257,7 @@ def _search(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T]) -> T:
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             if time.monotonic() > deadline:
-                raise ports.TookTooLong(SEARCH_SECONDS) from error
+                raise ports.TookTooLong(what, seconds) from error
             raise ports.StoreUnavailable("the store is closed") from error
         if _is_unavailable(error):
             raise _unavailable(error) from error

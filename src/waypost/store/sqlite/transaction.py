@@ -9,11 +9,11 @@ from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
 from waypost.store import sql
 from waypost.store.common import errors, rows
-from waypost.store.common.statements import bindable
-from waypost.store.common.transaction import Seal, Transaction
+from waypost.store.common.statements import Seal, bindable
+from waypost.store.common.transaction import Transaction
 from waypost.store.sqlite import search as sqlite_search
 
-_QUERIES = sql.load("sqlite")
+_QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",

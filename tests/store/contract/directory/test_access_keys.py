@@ -35,7 +35,7 @@ def find(store, key_id):
 
 
 def listed(store):
-    return [key.id for key in store.search(lambda tx: tx.access_keys())]
+    return [key.id for key in store.long_read(lambda tx: tx.access_keys())]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def listed(store):
 def test_a_key_is_found_as_created(store, key):
     add(store, key)
     assert find(store, key.id) == find(store.another(), key.id) == key
-    assert store.search(lambda tx: tx.access_keys()) == [key]
+    assert store.long_read(lambda tx: tx.access_keys()) == [key]
     assert find(store, key.id).secret == key.secret
 
 

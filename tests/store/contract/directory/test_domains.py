@@ -7,6 +7,7 @@ import pytest
 
 from tests.kit.stores.both_stores import Handle
 from tests.kit.stores.calls import OTHERS, check_invariants, create, creating, deleting, deleting_instance, kinds
+from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, an_email_address, make_instance
 from tests.store.contract.test_schema import knowing  # noqa: F401 - a fixture
 from tests.store.contract.test_waiting import while_held
@@ -15,7 +16,6 @@ from waypost.app.directory.email_addresses import Domains
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.store import migrations, sql
-from waypost.store.postgres import connection as postgres_connection
 
 STRANGER, ELSEWHERE = OTHERS
 SHARED = Domains(shared=frozenset({"example.com"}))
@@ -201,7 +201,7 @@ def test_an_account_keeps_a_domain_that_it_is_in(two):
 @pytest.mark.usefixtures("_side_by_side")
 def test_a_domain_is_kept_by_many_at_once_and_a_newcomer_waits_for_them(two, monkeypatch):
     two.write(creating_at("a@example.com"))
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.02)
+    set_limits(monkeypatch, held_row=0.02)
     impatient = two.a_new_one()
     first, second = while_held(impatient, creating_at("b@example.com"), creating_at("c@example.com"))
     assert (first, second) == ("b@example.com", "c@example.com")
@@ -212,7 +212,7 @@ def test_a_domain_is_kept_by_many_at_once_and_a_newcomer_waits_for_them(two, mon
 
 @pytest.mark.usefixtures("_side_by_side")
 def test_of_two_that_come_into_a_domain_the_second_waits_for_the_first(two, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.02)
+    set_limits(monkeypatch, held_row=0.02)
     impatient = two.a_new_one()
     outcomes = while_held(impatient, creating_at("a@example.com"), strangers("b@example.com"))
     assert outcomes[0] == "a@example.com"
@@ -235,7 +235,7 @@ def test_a_name_that_is_held_or_was_never_held_keeps_no_domain(two):
 @pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
 def test_postgresql_can_find_whose_a_domain_is_by_an_index(two, name):
     def plan(tx):
-        query = sql.load("postgres")[name].rstrip("; \n")
+        query = sql.load("postgres")[name].sql
         given = ["example.com", TENANT.account, "n"][: query.count("$3") + 2]
         tx.connection.execute("SET LOCAL enable_seqscan = off")  # of a small table it reads all
         return [row[0] for row in psycopg.RawCursor(tx.connection).execute(f"EXPLAIN {query}", given).fetchall()]

@@ -28,7 +28,7 @@ def update(store, name, display_name=None, description=None, **options):
 
 
 def found(store, condition):
-    page = store.search(email_addresses.search_page, TENANT, "i", condition, after=None, limit=9, count_up_to=9)
+    page = store.long_read(email_addresses.search_page, TENANT, "i", condition, after=None, limit=9, count_up_to=9)
     return [each.id for each, _ in page.found]
 
 

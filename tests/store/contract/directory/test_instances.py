@@ -43,7 +43,7 @@ def test_an_instance_is_described_as_created(store, created):
 
     assert store.read(instances.describe, TENANT, "i") == (created, given)
     assert store.another().read(instances.describe, TENANT, "i") == (created, given)
-    assert store.search(instances.get, TENANT, "i") == created
+    assert store.long_read(instances.get, TENANT, "i") == created
 
 
 def test_instance_aliases_are_unique_without_regard_to_case(store):
@@ -59,10 +59,10 @@ def test_instance_aliases_are_unique_without_regard_to_case(store):
 
 
 def test_the_regions_of_instances_are_told_once_each(store):
-    assert store.search(lambda tx: tx.regions()) == []
+    assert store.long_read(lambda tx: tx.regions()) == []
     for instance_id, tenant in (("i", TENANT), ("j", OTHERS[0]), ("k", OTHERS[1]), ("l", TENANT)):
         store.write(make_instance, instance_id, tenant)
-    assert store.search(lambda tx: tx.regions()) == ["eu-west-1", "us-east-1"]
+    assert store.long_read(lambda tx: tx.regions()) == ["eu-west-1", "us-east-1"]
 
 
 def test_a_reserved_tag_makes_no_instance(store):
@@ -95,8 +95,8 @@ def test_nothing_of_a_tenant_is_visible_to_another(store, instance, stranger):
     ):
         with pytest.raises(errors.NotFound, match="Instance i was not found"):
             store.write(attempt)
-    assert store.search(instances.page, stranger, after="", limit=10).instances == []
-    assert store.search(instances.oldest, stranger) is None
+    assert store.long_read(instances.page, stranger, after="", limit=10).instances == []
+    assert store.long_read(instances.oldest, stranger) is None
     assert store.count("email_addresses", "tags") == {"email_addresses": 2, "tags": 0}
 
 
@@ -167,8 +167,8 @@ def test_creating_and_deleting_with_a_token_happens_once(store):
 def test_instances_come_in_pages(store):
     for name in "abcde":
         store.write(make_instance, name)
-    first = store.search(instances.page, TENANT, after="", limit=2)
-    second = store.search(instances.page, TENANT, after=first.next_after, limit=3)
+    first = store.long_read(instances.page, TENANT, after="", limit=2)
+    second = store.long_read(instances.page, TENANT, after=first.next_after, limit=3)
 
     assert [each.id for each in first.instances + second.instances] == list("abcde")
     assert second.next_after is None
@@ -184,7 +184,7 @@ def test_instances_are_in_the_order_of_the_code_points_of_their_ids_whatever_the
         store.write(make_instance, f"{name}!", tenant=OTHERS[0])
     found, after = [], ""
     while after is not None:
-        page = store.search(instances.page, TENANT, after=after, limit=3)
+        page = store.long_read(instances.page, TENANT, after=after, limit=3)
         found += [each.id for each in page.instances]
         after = page.next_after
 
@@ -192,11 +192,11 @@ def test_instances_are_in_the_order_of_the_code_points_of_their_ids_whatever_the
 
 
 def test_the_last_page_of_instances_tells_that_it_is_the_last(store):
-    assert store.search(instances.page, TENANT, after="", limit=1) == instances.Page([], None)
+    assert store.long_read(instances.page, TENANT, after="", limit=1) == instances.Page([], None)
     for name in "ab":
         store.write(make_instance, name)
-    assert store.search(instances.page, TENANT, after="", limit=2).next_after is None
-    assert store.search(instances.page, TENANT, after="b", limit=2) == instances.Page([], None)
+    assert store.long_read(instances.page, TENANT, after="", limit=2).next_after is None
+    assert store.long_read(instances.page, TENANT, after="b", limit=2) == instances.Page([], None)
 
 
 def test_an_instance_that_is_there_all_the_time_comes_once_while_others_come_and_go(store):
@@ -204,13 +204,13 @@ def test_an_instance_that_is_there_all_the_time_comes_once_while_others_come_and
         store.write(make_instance, name)
     found, after = [], ""
     for new, gone in (("a", None), ("e", "d"), ("g", "e"), ("i", "a")):
-        page = store.search(instances.page, TENANT, after=after, limit=1)
+        page = store.long_read(instances.page, TENANT, after=after, limit=1)
         found += [each.id for each in page.instances]
         after = page.next_after
         store.write(make_instance, new)
         if gone:
             store.write(instances.delete, TENANT, gone, now=NOW)
-    found += [each.id for each in store.search(instances.page, TENANT, after=after, limit=9).instances]
+    found += [each.id for each in store.long_read(instances.page, TENANT, after=after, limit=9).instances]
     assert found == ["b", "d", "e", "f", "g", "h", "i"]
 
 
@@ -219,7 +219,7 @@ def test_the_oldest_instance_is_the_one_created_first(store):
         store.write(instances.create, an_instance(id=name, created_at=NOW + timedelta(days=days)), tags={})
     theirs = replace(an_instance(id="0"), tenant=OTHERS[0], created_at=NOW)
     store.write(instances.create, theirs, tags={})
-    assert store.search(instances.oldest, TENANT).id == "b"
+    assert store.long_read(instances.oldest, TENANT).id == "b"
 
 
 def test_deleting_email_addresses_one_by_one_leaves_the_instance(store, instance):

@@ -51,7 +51,7 @@ def test_a_search_finds_what_the_reference_finds_whole_and_in_pages(directories,
             for each in INSTANCES
         ]
 
-    for instance_id, (page, walked) in zip(INSTANCES, store.search(look), strict=True):
+    for instance_id, (page, walked) in zip(INSTANCES, store.long_read(look), strict=True):
         wanted = directory.matching(condition, instance_id)
         assert {found.id for found, _ in page.found} == wanted
         assert page.total == len(page.found) == len(wanted)
@@ -94,7 +94,7 @@ def test_what_is_there_all_the_time_comes_once_while_others_come_and_go(director
 def test_what_is_found_comes_with_its_link(directories):
     store, directory = directories[0]
     primary, alias = sorted(directory.ids())[:2]
-    links = {found.id: link for found, link in store.search(lambda tx: directory.on(tx).page(EVERYTHING)).found}
+    links = {found.id: link for found, link in store.long_read(lambda tx: directory.on(tx).page(EVERYTHING)).found}
     assert {email_address_id for email_address_id, link in links.items() if link} == {primary, alias}
     assert links[primary].alias_of(primary) == alias
     assert links[primary] == links[alias]
@@ -104,7 +104,7 @@ def test_an_instance_of_nobody_s_and_one_of_another_tenant_s_are_not_searched(di
     store, _ = directories[0]
     strangers = [(TENANT, "k"), (STRANGER, "i"), (TENANT, "nobody"), (Tenant("000000000000", "eu-west-1"), "i")]
     for tenant, instance_id in strangers:
-        assert store.search(page_of, EVERYTHING, tenant=tenant, instance_id=instance_id) is None
+        assert store.long_read(page_of, EVERYTHING, tenant=tenant, instance_id=instance_id) is None
 
 
 def page_of(tx, condition, *, tenant=TENANT, instance_id="i", after=None, limit=10, count_up_to=10):
@@ -113,14 +113,14 @@ def page_of(tx, condition, *, tenant=TENANT, instance_id="i", after=None, limit=
 
 def test_the_total_is_counted_as_far_as_was_asked(directories):
     store, _ = directories[0]
-    page = store.search(page_of, EVERYTHING, limit=1, count_up_to=5)
+    page = store.long_read(page_of, EVERYTHING, limit=1, count_up_to=5)
     assert (len(page.found), page.total) == (1, 5)
-    page = store.search(page_of, EVERYTHING, limit=7, count_up_to=5)
+    page = store.long_read(page_of, EVERYTHING, limit=7, count_up_to=5)
     assert len(page.found) == 7 <= page.total
 
 
 def test_an_instance_without_email_addresses_has_one_empty_page(store, instance):
-    assert store.search(page_of, EVERYTHING) == ports.SearchPage([], 0, None)
+    assert store.long_read(page_of, EVERYTHING) == ports.SearchPage([], 0, None)
 
 
 def test_nothing_to_search_is_left_of_an_instance(store):
@@ -156,7 +156,7 @@ def test_a_start_of_any_characters_finds_what_starts_with_it(store, instance):
     directory = store.write(fill)
     for start in STARTS:
         condition = search.text(Field.DISPLAY_NAME, Comparison.STARTS_WITH, start)
-        assert store.search(lambda tx, c=condition: directory.on(tx).found(c)) == directory.matching(condition)
+        assert store.long_read(lambda tx, c=condition: directory.on(tx).found(c)) == directory.matching(condition)
 
 
 PIECES = [*FRAGMENTS, "", "a%", "a_", "a*", "?", "[a]", f"{LONG}x\U0010ffff", "or", "and ("]
@@ -190,7 +190,7 @@ def test_a_value_is_a_text_and_no_pattern(pieces, comparison, alone):
     }
     if not alone:
         wanted = {value: Either((one, Tagged("key", None))) for value, one in wanted.items()}
-    found = store.search(lambda tx: {value: directory.on(tx).found(one) for value, one in wanted.items()})
+    found = store.long_read(lambda tx: {value: directory.on(tx).found(one) for value, one in wanted.items()})
     for value, condition in wanted.items():
         assert found[value] == directory.matching(condition), value
 
@@ -204,15 +204,15 @@ def contains(value):
 )
 def test_characters_that_an_index_does_not_tell_apart_are_told_apart(store, instance, there, wanted):
     store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=there), tags={})
-    assert store.search(page_of, contains(wanted)).found == []
-    assert len(store.search(page_of, contains(there)).found) == 1
+    assert store.long_read(page_of, contains(wanted)).found == []
+    assert len(store.long_read(page_of, contains(there)).found) == 1
 
 
 @pytest.mark.parametrize("end", ["", "b"], ids=["there", "not there"])
 def test_a_long_part_is_compared_to_its_end(store, instance, end):
     long = "ab" * 2_000
     store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=f"x{long}"), tags={})
-    page = store.search(page_of, contains(long + end))
+    page = store.long_read(page_of, contains(long + end))
     assert (len(page.found), page.total) == ((1, 1) if not end else (0, 0))
 
 
@@ -235,11 +235,11 @@ def worded(name):
 def test_the_page_behind_all_that_is_gone_is_empty(store, instance):
     for name in "ab":
         store.write(worded(name))
-    behind = {way: store.search(page_of, condition, limit=1).next_after for way, condition in WAYS.items()}
+    behind = {way: store.long_read(page_of, condition, limit=1).next_after for way, condition in WAYS.items()}
     for name in "ab":
         store.write(deleting(name))
     for way, condition in WAYS.items():
-        assert store.search(page_of, condition, after=behind[way], limit=1) == ports.SearchPage([], 0, None)
+        assert store.long_read(page_of, condition, after=behind[way], limit=1) == ports.SearchPage([], 0, None)
 
 
 @pytest.mark.parametrize("condition", WAYS.values(), ids=WAYS)
@@ -251,7 +251,7 @@ def test_pages_that_are_turned_while_rows_change_show_each_that_stays_once(store
     changes = iter([worded, deleting, deleting, worded, worded, deleting])
     goes = iter(["e03", "e00", "e11"])
     while True:
-        page = store.search(page_of, condition, after=after, limit=2, count_up_to=99)
+        page = store.long_read(page_of, condition, after=after, limit=2, count_up_to=99)
         seen += [found.id for found, _ in page.found]
         after = page.next_after
         if after is None:
@@ -265,10 +265,10 @@ def test_pages_that_are_turned_while_rows_change_show_each_that_stays_once(store
 def test_a_search_on_another_node_goes_on_where_this_one_was(store, instance):
     create(store, *"abcde")
     other = store.another()
-    first = store.search(page_of, EVERYTHING, limit=2)
+    first = store.long_read(page_of, EVERYTHING, limit=2)
     other.write(creating("f"))
-    second = other.search(page_of, EVERYTHING, limit=2, after=first.next_after)
-    third = store.search(page_of, EVERYTHING, limit=2, after=second.next_after)
+    second = other.long_read(page_of, EVERYTHING, limit=2, after=first.next_after)
+    third = store.long_read(page_of, EVERYTHING, limit=2, after=second.next_after)
     pages = [[found.id for found, _ in page.found] for page in (first, second, third)]
     assert pages == [["a", "b"], ["c", "d"], ["e", "f"]]
     assert [page.total for page in (first, second, third)] == [5, 6, 6]

@@ -22,7 +22,7 @@ def add(store, resource, **new):
 
 
 def of(store, resource):
-    return store.search(tags.of, TENANT, resource)
+    return store.long_read(tags.of, TENANT, resource)
 
 
 @BOTH

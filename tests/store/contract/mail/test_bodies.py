@@ -12,7 +12,7 @@ from tests.store.contract.mail.test_mail import accepting
 from waypost.app import ports
 from waypost.app.mail import accept
 from waypost.domain import errors
-from waypost.store.common.transaction import PIECE
+from waypost.store.common.transaction.messages import PIECE
 
 MIB = 1024 * 1024
 
@@ -24,7 +24,7 @@ def house(store, instance):
 
 
 def octets(store, start, limit, message_id="m1"):
-    return store.search(lambda tx: tx.octets(message_id, start=start, limit=limit))
+    return store.long_read(lambda tx: tx.octets(message_id, start=start, limit=limit))
 
 
 def ends_of_pieces(size):
@@ -51,8 +51,8 @@ def test_every_part_is_what_slicing_gives(house, size):
         found = [(tx.octets("m1", start=start, limit=limit), start, limit) for start, limit in parts]
         return [(start, limit) for part, start, limit in found if part != raw[start : start + limit]]
 
-    assert house.search(compared) == []
-    assert house.another().search(compared) == []
+    assert house.long_read(compared) == []
+    assert house.another().long_read(compared) == []
     assert type(octets(house, 0, 5)) is bytes
 
 
@@ -120,7 +120,7 @@ def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(house):
     for number in range(accept.LISTED_AT_ONCE + 1):
         in_pieces(house, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
     listed = []
-    while found := house.search(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
+    while found := house.long_read(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
         listed.append(len(found))
         for message_id in found:
             assert house.write(partial(accept.forget_octets, message_id=message_id)) is False

@@ -67,7 +67,7 @@ def send(store, *names, **options):
 
 def inbox(store, name, account=TENANT.account, **options):
     options = {"after": None, "limit": 10} | options
-    return store.search(trace.inbox, account, addresses.parse(f"{name}@example.com"), **options)
+    return store.long_read(trace.inbox, account, addresses.parse(f"{name}@example.com"), **options)
 
 
 def copy(store, name, message_id="m1"):
@@ -75,7 +75,7 @@ def copy(store, name, message_id="m1"):
         found = trace.copy(tx, TENANT.account, message_id, addresses.parse(f"{name}@example.com"))
         return found.trace_header + tx.octets(message_id, start=0, limit=found.size)
 
-    return store.search(whole)
+    return store.long_read(whole)
 
 
 def test_only_addresses_that_exist_are_recipients(house):
@@ -108,7 +108,7 @@ def test_only_the_forwarded_copy_carries_a_loop_token_and_is_refused_when_it_com
 
 def test_the_trace_tells_every_delivery_and_what_was_spared(house):
     send(house, "a", "p")
-    found = house.search(trace.message_details, TENANT.account, "m1")
+    found = house.long_read(trace.message_details, TENANT.account, "m1")
 
     assert [event.kind for event in found.events] == ["accepted", "delivered", "delivered", "spared"]
     assert "which was addressed itself" in found.events[3].detail["because"]
@@ -119,7 +119,7 @@ def test_a_message_is_told_of_as_it_came(house):
     now = NOW + timedelta(milliseconds=7)
     message = send(house, "a", now=now, recipients=("A@example.com", 'o"\\é😀'), **given)
 
-    found = house.search(trace.message_details, TENANT.account, "m1")
+    found = house.long_read(trace.message_details, TENANT.account, "m1")
     assert found.message == message
     assert (message.received_at, message.size, message.subject) == (now, len(RAW), "Hello")
     assert message.envelope.recipients == ("A@example.com", 'o"\\é😀')
@@ -134,7 +134,7 @@ def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_
         created = replace(an_email_address(name), address=addresses.parse(f"{name}@example.com"))
         house.write(email_addresses.create, TENANT, created, tags={})
     send(house, "é", "a", "c", "x", "_", "B")
-    found = house.search(trace.message_details, TENANT.account, "m1")
+    found = house.long_read(trace.message_details, TENANT.account, "m1")
     told = [(delivery.reason.value, delivery.address.text[0]) for delivery in found.deliveries]
     assert told == [*(("direct", name) for name in "_aBcxé"), ("forwarded", "p")]
     written = [event.detail["address"][0] for event in found.events if event.kind == "delivered"]
@@ -145,7 +145,7 @@ def test_a_message_to_many_comes_to_each(store, instance):
     names = [f"e{number:03}" for number in range(100)]
     store.write(lambda tx: [tx.add_email_address(an_email_address(name), {}) for name in names])
     send(store, *names)
-    found = store.search(trace.message_details, TENANT.account, "m1")
+    found = store.long_read(trace.message_details, TENANT.account, "m1")
     assert [delivery.email_address_id for delivery in found.deliveries] == names
     assert [event.detail.get("address") for event in found.events] == [None, *(f"{name}@example.com" for name in names)]
 
@@ -230,7 +230,7 @@ def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(house):
     with pytest.raises(errors.NotFound, match="There is no email address nobody@example\\.com in account 000000000000"):
         inbox(house, "nobody")
     with pytest.raises(errors.NotFound, match="No message m1 was delivered"):
-        house.search(trace.message_details, TENANT.account, "m1")
+        house.long_read(trace.message_details, TENANT.account, "m1")
     send(house, "a")
     with pytest.raises(errors.NotFound, match="Message m1 was not delivered to x@example\\.com"):
         copy(house, "x")
@@ -242,9 +242,9 @@ def test_another_account_sees_neither_mail_nor_trace_nor_explanation(house):
     with pytest.raises(errors.NotFound):
         inbox(house, "a", account=stranger)
     with pytest.raises(errors.NotFound):
-        house.search(trace.message_details, stranger, "m1")
+        house.long_read(trace.message_details, stranger, "m1")
     with pytest.raises(errors.NotFound):
-        house.search(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
+        house.long_read(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
     assert explained(house, stranger, "a@example.com").plan is None
 
 
@@ -256,7 +256,7 @@ def test_one_account_sees_only_its_own_part_of_a_message_for_two(house):
     house.write(email_addresses.create, tenant, theirs, tags={}, domains=shared)
     send(house, "x", "y")
 
-    found = house.search(trace.message_details, tenant.account, "m1")
+    found = house.long_read(trace.message_details, tenant.account, "m1")
     assert [delivery.address.text for delivery in found.deliveries] == ["y@example.com"]
     assert "x@example.com" not in str(found.events)
 
@@ -288,7 +288,7 @@ def test_what_would_be_refused_is_explained_too(house):
 
 
 def account_inbox(store, account=TENANT.account, after=None, limit=100):
-    found = store.search(trace.account_inbox, account, after=after, limit=limit)
+    found = store.long_read(trace.account_inbox, account, after=after, limit=limit)
     return [(delivery.id, message.id) for delivery, message in found]
 
 

@@ -189,7 +189,7 @@ def test_the_octets_stay_while_a_notice_is_owed(store):
     add(store, an_arrived(kept=False))
     owe(store, an_owed())
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
-    assert store.search(lambda tx: tx.octets("m1", start=0, limit=9)) == RAW
+    assert store.long_read(lambda tx: tx.octets("m1", start=0, limit=9)) == RAW
     take(store)
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is True
 
@@ -219,7 +219,8 @@ def test_why_an_attempt_failed_stays_with_the_delivery_that_waits(store):
     store.write(lambda tx: tx.defer(claimed, due_at=NOW, because="the peer is büsy"))
     assert one(store, limit=1).because == "the peer is büsy"
     assert [
-        line.because for line in store.search(lambda tx: tx.queue("000000000000", destination=None, after="", limit=9))
+        line.because
+        for line in store.long_read(lambda tx: tx.queue("000000000000", destination=None, after="", limit=9))
     ] == ["the peer is büsy"]
     assert [held.because for held in store.write(lambda tx: tx.take_late(now=NOW, limit=9))] == ["the peer is büsy"]
 

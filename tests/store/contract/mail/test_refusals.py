@@ -31,7 +31,7 @@ def add(store, *refusals):
 
 
 def found(store, key="x@example.com", *, account=TENANT.account, and_nobodys=True, since=NOW, limit=99):
-    return store.search(
+    return store.long_read(
         lambda tx: tx.refusals_of(key, account=account, and_nobodys=and_nobodys, since=since, limit=limit)
     )
 

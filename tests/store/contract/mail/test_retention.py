@@ -15,7 +15,7 @@ from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Envelope, Message
 from waypost.domain.mail.retention import Delivered, Inbox, Rule
-from waypost.store.common.transaction import PIECE
+from waypost.store.common.transaction.messages import PIECE
 
 DAY = timedelta(days=1)
 MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events", "messages_begun")
@@ -68,7 +68,7 @@ def kept(store, name, **of_inbox):
     """The ids of an address's mail, newest first."""
     return [
         each.message_id
-        for each in store.search(lambda tx: tx.delivered(inbox(name, **of_inbox), before="~", limit=999))
+        for each in store.long_read(lambda tx: tx.delivered(inbox(name, **of_inbox), before="~", limit=999))
     ]
 
 
@@ -106,7 +106,7 @@ def test_every_address_with_mail_is_found_once_page_by_page(house):
     wanted = [inbox("a", "1"), inbox("b", "1"), inbox("c", "1"), inbox("a", "2"), inbox("b", "3")]
     for limit in (1, 2, 4, 5, 6):
         found, after = [], None
-        while page := house.search(retention.addresses_with_mail, after=after, limit=limit):
+        while page := house.long_read(retention.addresses_with_mail, after=after, limit=limit):
             assert len(page) == min(limit, len(wanted) - len(found))
             found += page
             after = page[-1]
@@ -114,7 +114,7 @@ def test_every_address_with_mail_is_found_once_page_by_page(house):
 
 
 def test_without_mail_there_is_no_address_and_nothing_to_do(house):
-    assert house.search(retention.addresses_with_mail, after=None) == []
+    assert house.long_read(retention.addresses_with_mail, after=None) == []
     assert purge(house, MONTH) == {}
 
 
@@ -122,7 +122,7 @@ def test_addresses_are_in_an_order_that_all_stores_agree_on(house):
     names = ["a-b", "a", "a.b", "ab", "a_b"]
     for number, name in enumerate(names):
         keep(house, name, number=number)
-    found = house.search(retention.addresses_with_mail, after=None)
+    found = house.long_read(retention.addresses_with_mail, after=None)
     assert [each.address_key for each in found] == sorted(f"{name}@example.com" for name in names)
 
 
@@ -141,8 +141,8 @@ def test_the_young_stays(house):
     keep(house, "a", ago=31)
     assert purge(house, MONTH) == {"a": (1, 22)}
     assert kept(house, "a") == [young]
-    assert house.search(lambda tx: tx.octets(young, start=0, limit=99)) == b"Subject: Hello\r\n\r\nHi\r\n"
-    assert len(house.search(lambda tx: tx.trace(young))) == 2
+    assert house.long_read(lambda tx: tx.octets(young, start=0, limit=99)) == b"Subject: Hello\r\n\r\nHi\r\n"
+    assert len(house.long_read(lambda tx: tx.trace(young))) == 2
     assert purge(house, MONTH, now=NOW + DAY) == {}
     assert purge(house, MONTH, now=NOW + DAY + timedelta(milliseconds=1)) == {"a": (1, 22)}
     assert nothing(house)
@@ -174,21 +174,21 @@ def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(house
 
 
 class Slow:
-    """A store whose searches take too long if they read more than a few rows."""
+    """A store whose long reads take too long if they read more than a few rows."""
 
     def __init__(self, store, *, most):
         self.store, self.most = store, most
         self.refused = 0
 
-    async def search(self, use_case, **_):
-        return await self.store.search(lambda tx: use_case(SimpleNamespace(**self._slow(tx))))
+    async def long_read(self, use_case, *, what):
+        return await self.store.long_read(lambda tx: use_case(SimpleNamespace(**self._slow(tx, what))), what=what)
 
-    def _slow(self, tx):
+    def _slow(self, tx, what):
         def limited(read):
             def limited_read(*args, limit, **options):
                 if limit > self.most:
                     self.refused += 1
-                    raise ports.TookTooLong(5)
+                    raise ports.TookTooLong(what, 5)
                 return read(*args, limit=limit, **options)
 
             return limited_read
@@ -219,7 +219,7 @@ def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(house):
     async def purged():
         return [of async for of in retention.purge(Slow(house.store, most=0), [MONTH], now=NOW)]
 
-    with pytest.raises(ports.TookTooLong, match="more than 5 seconds"):
+    with pytest.raises(ports.TookTooLong, match="Reading the addresses with mail took more than 5 seconds"):
         house.run(purged())
 
 
@@ -231,8 +231,8 @@ def test_a_message_in_two_inboxes_goes_with_the_last_of_them(house):
     of_a = Rule("a@example.com", age=DAY)
     assert purge(house, of_a) == {"a": (1, 22)}
     assert kept(house, "b") == [both]
-    assert house.search(lambda tx: tx.octets(both, start=0, limit=99))
-    assert len(house.search(lambda tx: tx.trace(both))) == 2
+    assert house.long_read(lambda tx: tx.octets(both, start=0, limit=99))
+    assert len(house.long_read(lambda tx: tx.trace(both))) == 2
     assert purge(house, of_a, MONTH) == {"b": (1, 22)}
     assert nothing(house)
 
@@ -247,7 +247,7 @@ def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_
         "message_bodies": 0,
         "deliveries": 1,
     }
-    assert len(house.search(lambda tx: tx.trace(message_id))) == 2
+    assert len(house.long_read(lambda tx: tx.trace(message_id))) == 2
 
 
 def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(house):
@@ -280,15 +280,15 @@ def test_a_message_stays_as_long_as_somebody_else_waits_for_it(house):
 
     house.write(add)
     assert purge(house, MONTH) == {"a": (1, 22)}
-    assert house.search(lambda tx: tx.octets(message_id, start=0, limit=99))
+    assert house.long_read(lambda tx: tx.octets(message_id, start=0, limit=99))
     assert house.count("queue", "deliveries") == {"queue": 1, "deliveries": 1}
 
 
 def test_what_is_sent_anew_between_the_look_and_the_purge_stays(house):
     message_id = keep(house, "a", ago=31)
-    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW)
+    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW)
     assert [each.message_id for each in found.going] == [message_id]
-    delivered = house.search(lambda tx: tx.delivery(message_id, "a"))
+    delivered = house.long_read(lambda tx: tx.delivery(message_id, "a"))
     again = replace(delivered, status=Status.QUEUED, destination="mx:example.com")
 
     def redrive(tx):
@@ -302,7 +302,7 @@ def test_what_is_sent_anew_between_the_look_and_the_purge_stays(house):
 
 def test_what_went_already_is_not_counted_again(house):
     keep(house, "a", ago=31)
-    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW).going
+    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
     assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == (found, [])
     assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == ([], [])
     assert nothing(house)
@@ -311,7 +311,7 @@ def test_what_went_already_is_not_counted_again(house):
 def test_the_mail_of_another_account_for_the_same_address_stays(house):
     theirs = keep(house, "c", account="999999999999", ago=31)
     keep(house, "c", ago=31, number=1)
-    found = house.search(retention.due, [MONTH], inbox("c"), now=NOW).going
+    found = house.long_read(retention.due, [MONTH], inbox("c"), now=NOW).going
     both = [*found, Delivered(theirs, NOW, 22, kept=True)]
     assert len(house.write(retention.purge_some, inbox("c"), both, now=NOW)[0]) == 1
     assert kept(house, "c", account="999999999999") == [theirs]
@@ -337,14 +337,14 @@ def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(house):
 def test_a_large_message_goes_piece_by_piece(house):
     message_id = keep(house, "a", ago=31, raw=b"x" * (5 * MIB))
     small = keep(house, "a", ago=32)
-    found = house.search(retention.due, [MONTH], inbox("a"), now=NOW).going
+    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
     gone, left = house.write(retention.purge_some, inbox("a"), found, now=NOW)
     assert ({each.message_id for each in gone}, left) == ({message_id, small}, [message_id])
     assert house.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0) | {
         "message_bodies": 5 * MIB // PIECE,
         "messages_begun": 1,
     }
-    assert house.search(accept.left_over, begun_before=NOW + DAY) == [message_id]
+    assert house.long_read(accept.left_over, begun_before=NOW + DAY) == [message_id]
     assert house.write(accept.forget_octets, message_id)
     assert house.count("message_bodies") == {"message_bodies": 5 * MIB // PIECE - accept.FORGOTTEN_AT_ONCE}
     while house.write(accept.forget_octets, message_id):
@@ -369,7 +369,7 @@ def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(house, ra
     for number in range(20):
         keep(house, "a", "b", ago=31, number=number)
     for name in ("a", "b"):
-        found[name] = house.search(retention.due, [MONTH], inbox(name), now=NOW).going
+        found[name] = house.long_read(retention.due, [MONTH], inbox(name), now=NOW).going
 
     outcomes = race(
         *(

@@ -49,7 +49,7 @@ def test_routes_are_found_as_they_were_set_in_their_order(store, given):
     put(store, *given)
     assert stored(store) == stored(store.another()) == given
     assert [route.secret for route in stored(store)] == [route.secret for route in given]
-    assert store.search(lambda tx: tx.routes_revision()) == routes.revision(given)
+    assert store.long_read(lambda tx: tx.routes_revision()) == routes.revision(given)
 
 
 def test_routes_are_replaced_as_a_whole(store):

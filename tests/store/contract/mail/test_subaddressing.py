@@ -46,7 +46,7 @@ def is_recipient(store, text, deployment=WITH_SUBADDRESSES):
 
 def explained(store, text, deployment=WITH_SUBADDRESSES):
     asked = explain.Asked(address(text))
-    return store.search(lambda tx: explain.explain(tx, deployment, TENANT.account, asked, now=NOW))
+    return store.long_read(lambda tx: explain.explain(tx, deployment, TENANT.account, asked, now=NOW))
 
 
 def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
@@ -73,7 +73,7 @@ def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
 
 
 def deliveries(store):
-    found = store.search(trace.message_details, TENANT.account, "m1")
+    found = store.long_read(trace.message_details, TENANT.account, "m1")
     return {one.address.text: one for one in found.deliveries}, found
 
 
@@ -134,7 +134,7 @@ def test_dsn_parameters_are_found_for_the_recipient_as_written(house):
 
 def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(house):
     asked = explain.Asked(address("support+order@example.com"))
-    found = house.search(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
+    found = house.long_read(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
     assert found.because == ["support+order@example.com is no email address of account 999999999999."]
 
 
@@ -149,10 +149,10 @@ def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(house)
 def test_mail_is_found_by_the_address_that_it_was_sent_to(house):
     send(house, "support+order@example.com")
     find = partial(trace.find, account=TENANT.account, servers_owner="", since=NOW, limit=10)
-    found = house.search(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
+    found = house.long_read(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
     assert [one.message.id for one in found.messages] == ["m1"]
     with pytest.raises(errors.NotFound):
-        house.search(lambda tx: find(tx, what="support+order@example.com"))
+        house.long_read(lambda tx: find(tx, what="support+order@example.com"))
 
 
 def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(house):
@@ -177,7 +177,7 @@ def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_els
             subaddressed={"example.com"},
         )
         try:
-            return house.search(find).refusals
+            return house.long_read(find).refusals
         except errors.NotFound:
             return []
 

@@ -46,7 +46,7 @@ def long_text(length, seed=1):
 
 
 def found(store, condition):
-    page = store.search(email_addresses.search_page, TENANT, "i", condition, after=None, limit=9, count_up_to=9)
+    page = store.long_read(email_addresses.search_page, TENANT, "i", condition, after=None, limit=9, count_up_to=9)
     return [each.id for each, _ in page.found]
 
 
@@ -88,7 +88,7 @@ def test_texts_of_tokens_mail_and_keys_are_kept_to_the_letter(store, instance, t
 
     create(store, "x")
     message = store.write(accepting("x", sender=text, helo=text, peer=text, protocol=text, recipients=(text, "x")))
-    told = store.search(trace.message_details, TENANT.account, "m1")
+    told = store.long_read(trace.message_details, TENANT.account, "m1")
     assert told.message == message
     assert told.events[0].detail == {"from": text, "peer": text, "helo": text, "protocol": text, "size": message.size}
 
@@ -114,7 +114,7 @@ def test_an_address_with_combining_characters_has_one_owner(store, instance):
         store.write(email_addresses.create, TENANT, again, tags={})
     assert describe(store, "a").email_address == first
     store.write(accepting(again.address))
-    ((delivery, _),) = store.search(trace.inbox, TENANT.account, again.address, after=None, limit=9)
+    ((delivery, _),) = store.long_read(trace.inbox, TENANT.account, again.address, after=None, limit=9)
     assert (delivery.address, delivery.sent_to) == (first.address, again.address.text)
 
 
@@ -276,4 +276,4 @@ def test_half_a_character_is_found_nowhere_and_leaves_nothing_behind(house):
 def test_a_nul_inside_json_is_kept(store, instance):
     create(store, "x")
     message = store.write(accepting("x", recipients=("a\0b",)))
-    assert store.search(trace.message_details, TENANT.account, "m1").message == message
+    assert store.long_read(trace.message_details, TENANT.account, "m1").message == message

@@ -34,13 +34,13 @@ def test_an_inbox_has_what_is_kept_and_nothing_else(store):
 
     def inbox(**options):
         options = {"after": None, "limit": 9} | options
-        found = store.search(lambda tx: tx.deliveries_at(TENANT.account, "x@example.com", **options))
+        found = store.long_read(lambda tx: tx.deliveries_at(TENANT.account, "x@example.com", **options))
         return [message.id for _, message in found]
 
     assert inbox() == ["m5", "m3", "m1"]
     assert inbox(limit=2) == ["m5", "m3"]
     assert inbox(after="m3") == ["m1"]
-    told = store.search(lambda tx: tx.deliveries_of(TENANT.account, "m2"))
+    told = store.long_read(lambda tx: tx.deliveries_of(TENANT.account, "m2"))
     assert [(each.kept, each.destination) for each in told] == [(False, HERE)]
 
 
@@ -51,7 +51,7 @@ def test_what_came_to_an_address_is_told_kept_or_not(store):
 
     def told(**options):
         options = {"after": None, "limit": 9} | options
-        found = store.search(lambda tx: tx.deliveries_to(TENANT.account, "x@example.com", **options))
+        found = store.long_read(lambda tx: tx.deliveries_to(TENANT.account, "x@example.com", **options))
         return [(delivery.id, message.id) for delivery, message in found]
 
     assert told() == [("m2.x", "m2"), ("m1.x", "m1"), ("m0.x", "m0")]
@@ -73,7 +73,7 @@ def with_dead(store):
 
 def dead(store, account=TENANT.account, **options):
     given = {"address_key": None, "since": None, "after": "", "limit": 9} | options
-    return [found.id for found, _ in store.search(lambda tx: tx.dead_letters(account, **given))]
+    return [found.id for found, _ in store.long_read(lambda tx: tx.dead_letters(account, **given))]
 
 
 def test_dead_letters_come_in_pages_in_the_order_of_their_ids(with_dead):
@@ -95,7 +95,9 @@ def test_dead_letters_are_those_of_an_address_or_from_a_moment_on(with_dead):
 
 def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store):
     (given,) = add(store, a_dead("x", "m1", reason=Reason.FORWARDED, via="a@example.com"))
-    listed = store.search(lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9))
+    listed = store.long_read(
+        lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
+    )
     assert listed == [(given, a_message())]
 
     def redrive(tx):
@@ -125,8 +127,8 @@ def test_a_status_that_there_is_not_is_refused(store, engine):
 def test_all_deliveries_of_a_message_are_told_whoever_s_they_are(store):
     add(store, an_arrived("x"), a_dead("y", "m1", account=STRANGER, reason=Reason.FORWARDED))
     add(store, an_arrived("x", "m2"))
-    assert [each.id for each in store.search(lambda tx: tx.all_deliveries_of("m1"))] == ["m1.x", "m1.y"]
-    assert store.search(lambda tx: tx.all_deliveries_of("m3")) == []
+    assert [each.id for each in store.long_read(lambda tx: tx.all_deliveries_of("m1"))] == ["m1.x", "m1.y"]
+    assert store.long_read(lambda tx: tx.all_deliveries_of("m3")) == []
 
 
 def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
@@ -151,7 +153,7 @@ def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
 
 
 def events(store, message_id="m1"):
-    return [event.kind for event in store.search(lambda tx: tx.trace(message_id))]
+    return [event.kind for event in store.long_read(lambda tx: tx.trace(message_id))]
 
 
 def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
@@ -162,7 +164,7 @@ def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
     store.write(lambda tx: tx.add_events("m1", []))
     store.write(lambda tx: tx.add_events("m1", [TraceEvent(NOW, "redriven", {})]))
     assert events(store) == ["accepted", "deferred", "dead", "redriven"]
-    assert store.search(lambda tx: tx.trace("m1"))[1] == later
+    assert store.long_read(lambda tx: tx.trace("m1"))[1] == later
     assert events(store, "m2") == ["accepted"]
 
 
@@ -198,7 +200,7 @@ def test_outcomes_of_one_message_that_are_recorded_at_once_do_not_get_stuck(stor
 
 
 def octets(store, message_id="m1"):
-    return store.search(lambda tx: tx.octets(message_id, start=0, limit=9))
+    return store.long_read(lambda tx: tx.octets(message_id, start=0, limit=9))
 
 
 NEEDED = {
@@ -222,7 +224,7 @@ def test_octets_that_nobody_can_need_go_and_the_message_stays(store):
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is True
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
     assert (octets(store), octets(store, "m2")) == (b"", RAW)
-    assert store.search(lambda tx: tx.message(TENANT.account, "m1")).size == len(RAW)
+    assert store.long_read(lambda tx: tx.message(TENANT.account, "m1")).size == len(RAW)
     assert events(store) == ["accepted"]
 
 
@@ -248,7 +250,7 @@ def test_messages_are_found_by_their_message_id_the_newest_first(store):
         add(store, delivery, header_id=header_id)
 
     def found(header_id, account=TENANT.account, limit=9):
-        listed = store.search(lambda tx: tx.messages_with_header_id(account, header_id, limit=limit))
+        listed = store.long_read(lambda tx: tx.messages_with_header_id(account, header_id, limit=limit))
         return [each.id for each in listed]
 
     assert (found("a@b"), found("a@b", limit=1)) == (["m1", "m0"], ["m1"])
@@ -260,10 +262,10 @@ def test_messages_are_found_by_their_message_id_the_newest_first(store):
 def test_messages_are_found_between_two_ids_whoever_s_they_are(store):
     for number in range(4):
         add(store, an_arrived("x", f"m{number}", account=f"{number}" * 12), is_authentic=number == 1)
-    found = store.search(lambda tx: tx.messages_between("m1", "m2", limit=9))
+    found = store.long_read(lambda tx: tx.messages_between("m1", "m2", limit=9))
     assert [(each.id, each.is_authentic) for each in found] == [("m1", True), ("m2", False)]
-    assert [each.id for each in store.search(lambda tx: tx.messages_between("", "~", limit=3))] == ["m0", "m1", "m2"]
-    assert store.search(lambda tx: tx.messages_between("m2", "m1", limit=9)) == []
+    assert [each.id for each in store.long_read(lambda tx: tx.messages_between("", "~", limit=3))] == ["m0", "m1", "m2"]
+    assert store.long_read(lambda tx: tx.messages_between("m2", "m1", limit=9)) == []
 
 
 def test_a_moment_in_the_queue_is_kept_to_the_millisecond(store):

@@ -54,10 +54,10 @@ def test_each_destination_is_told_with_the_moment_at_which_its_first_delivery_is
 def test_how_many_wait_for_a_destination_is_counted_no_further_than_asked(store):
     queue_up(store, *"abc")
     queue_up(store, "d", to=THERE)
-    counts = [store.search(lambda tx, n=n: tx.count_queued(TENANT.account, HERE, up_to=n)) for n in (0, 2, 3, 9)]
+    counts = [store.long_read(lambda tx, n=n: tx.count_queued(TENANT.account, HERE, up_to=n)) for n in (0, 2, 3, 9)]
     assert counts == [0, 2, 3, 3]
-    assert store.search(lambda tx: tx.count_queued(TENANT.account, "elsewhere", up_to=9)) == 0
-    assert store.search(lambda tx: tx.count_queued("111111111111", HERE, up_to=9)) == 0
+    assert store.long_read(lambda tx: tx.count_queued(TENANT.account, "elsewhere", up_to=9)) == 0
+    assert store.long_read(lambda tx: tx.count_queued("111111111111", HERE, up_to=9)) == 0
 
 
 def test_the_queue_of_an_account_comes_in_pages_in_the_order_of_ids(store):
@@ -374,7 +374,7 @@ def test_the_destinations_of_an_account_are_those_of_its_own_deliveries(store):
     queue_up(store, "m4", to="maildir:/x", account=theirs)
 
     def destinations(account, limit=10):
-        return [one.destination for one in store.search(lambda tx: tx.destinations_of(account, limit=limit))]
+        return [one.destination for one in store.long_read(lambda tx: tx.destinations_of(account, limit=limit))]
 
     assert destinations(TENANT.account) == [HERE, THERE]
     assert destinations(TENANT.account, limit=1) == [HERE]

@@ -7,6 +7,7 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
+from waypost.store.sql import kinds
 
 LOOKED_AT_ONCE = 100
 """Recipients, those that are owed for the longest, among which the next notice is looked for.
@@ -16,10 +17,10 @@ Where all of them wait for others, none is found behind them. They wait for two 
 
 
 class NoticeQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
-        moments = map(rows.to_milliseconds, (now, soon, owed_before))
+        moments = map(kinds.to_milliseconds, (now, soon, owed_before))
         row = self._one("owed", *moments, LOOKED_AT_ONCE)
         return ports.Owing(*row) if row else None
 
@@ -35,9 +36,6 @@ class NoticeQueries(Statements):
         self._run("lock_message", owing.message_id)  # as above
         return len(self._all("take_owed", owing.message_id, owing.action, limit))
 
-    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[ports.TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
-
 
 def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
     """What a notice is to tell of one recipient."""
@@ -47,11 +45,11 @@ def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
         action=owing.action,
         recipient=recipient,
         email_address_id=email_address_id,
-        at=rows.from_milliseconds(owed_at),
+        at=kinds.from_milliseconds(owed_at),
         fate=json.loads(fate),
     )
 
 
 def _row_of(owed: ports.Owed) -> rows.Row:
     key = (owed.message_id, owed.action, owed.recipient, owed.email_address_id)
-    return (*key, rows.to_milliseconds(owed.at), json.dumps(owed.fate))
+    return (*key, kinds.to_milliseconds(owed.at), json.dumps(owed.fate))

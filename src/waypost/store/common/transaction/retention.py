@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from waypost.domain.mail.retention import Delivered, Inbox
-from waypost.store.common import rows
 from waypost.store.common.statements import Statements
+from waypost.store.sql import kinds
 
 
 class RetentionQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
         after = after or Inbox("", "")
@@ -17,7 +17,7 @@ class RetentionQueries(Statements):
 
     def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
         found = self._all("delivered", inbox.account, inbox.address_key, before, limit)
-        return [Delivered(row[0], rows.from_milliseconds(row[1]), row[2], bool(row[3])) for row in found]
+        return [Delivered(row[0], kinds.from_milliseconds(row[1]), row[2], bool(row[3])) for row in found]
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
         given = self._list_of(message_ids)
@@ -29,5 +29,5 @@ class RetentionQueries(Statements):
         given = self._list_of(message_ids)
         self._run("remove_traces_without_delivery", given)
         ended = sorted(row[0] for row in self._all("remove_messages_without_delivery", given))
-        self._run_each("begin_message", [(message_id, rows.to_milliseconds(now)) for message_id in ended])
+        self._run_each("begin_message", [(message_id, kinds.to_milliseconds(now)) for message_id in ended])
         return ended

@@ -1,4 +1,4 @@
-"""The queue in a transaction: what waits, what an attempt changes, what was given up; and mail that was refused.
+"""The queue in a transaction: what waits, what an attempt changes, what was given up.
 
 A delivery is somebody's as long as its row of the queue has their claim. Every change that an attempt brings about asks
 for the claim, so whoever lost it changes nothing.
@@ -9,21 +9,22 @@ from datetime import datetime
 from typing import Any
 
 from waypost.app import ports
-from waypost.domain.mail.delivery import Delivery, Status, delivery_id
+from waypost.domain.mail.delivery import Delivery, delivery_id
 from waypost.domain.mail.messages import Message
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
+from waypost.store.sql import kinds
 
 
 class QueueQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports.py` like the rest of it."""
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
 
     def waiting(self) -> list[ports.Waiting]:
-        return [ports.Waiting(row[0], rows.from_milliseconds(row[1])) for row in self._all("waiting")]
+        return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]
 
     def destinations_of(self, account: str, *, limit: int) -> list[ports.Waiting]:
         found = self._all("destinations_of", account, limit)
-        return [ports.Waiting(row[0], rows.from_milliseconds(row[1])) for row in found]
+        return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in found]
 
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[ports.QueueLine]:
         page = (account, *_both_ids(after), limit)
@@ -39,34 +40,34 @@ class QueueQueries(Statements):
     def claim(
         self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int
     ) -> list[ports.Claimed]:
-        found = self._all("due", destination, rows.to_milliseconds(now), limit)
+        found = self._all("due", destination, kinds.to_milliseconds(now), limit)
         if found:
-            self._run("take", claim, rows.to_milliseconds(lease_until), *self._ids_of(found))
+            self._run("take", claim, kinds.to_milliseconds(lease_until), *self._ids_of(found))
         return [rows.claimed(row, claim) for row in found]
 
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[ports.Held]:
-        found = self._all("overdue", rows.to_milliseconds(queued_before), rows.to_milliseconds(now), limit)
+        found = self._all("overdue", kinds.to_milliseconds(queued_before), kinds.to_milliseconds(now), limit)
         return [rows.held(row) for row in found]
 
     def take_late(self, *, now: datetime, limit: int) -> list[ports.Held]:
-        found = self._all("late", rows.to_milliseconds(now), limit)
+        found = self._all("late", kinds.to_milliseconds(now), limit)
         if found:
             self._run("warned", *self._ids_of(found))
         return [rows.held(row) for row in found]
 
     def release(self, claim: str, *, due_at: datetime) -> int:
-        return len(self._all("release", claim, rows.to_milliseconds(due_at)))
+        return len(self._all("release", claim, kinds.to_milliseconds(due_at)))
 
     def release_all(self, *, due_at: datetime) -> None:
-        self._run("release_all", rows.to_milliseconds(due_at))
+        self._run("release_all", kinds.to_milliseconds(due_at))
 
     def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
-        return {delivery_id(*ids) for ids in self._all("renew", claim, rows.to_milliseconds(lease_until))}
+        return {delivery_id(*ids) for ids in self._all("renew", claim, kinds.to_milliseconds(lease_until))}
 
     def correct_queue(
         self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
     ) -> int:
-        at, due, leased, until = map(rows.to_milliseconds, (now, due_by, leased_by, lease_until))
+        at, due, leased, until = map(kinds.to_milliseconds, (now, due_by, leased_by, lease_until))
         count = len(self._all("correct_queued", at, due, limit))
         if count == limit:  # when they are due is corrected with when they were queued
             return count
@@ -77,10 +78,10 @@ class QueueQueries(Statements):
         return bool(self._all("finish", *_fence(claimed)))
 
     def defer(self, claimed: ports.Held, *, due_at: datetime, because: str) -> bool:
-        return bool(self._all("defer", *_fence(claimed), rows.to_milliseconds(due_at), because))
+        return bool(self._all("defer", *_fence(claimed), kinds.to_milliseconds(due_at), because))
 
     def move(self, claimed: ports.Held, *, destination: str, due_at: datetime) -> bool:
-        return bool(self._all("move", *_fence(claimed), destination, rows.to_milliseconds(due_at)))
+        return bool(self._all("move", *_fence(claimed), destination, kinds.to_milliseconds(due_at)))
 
     def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:
         return bool(self._all("enqueue", *_waits_since(delivery, now)))
@@ -88,45 +89,9 @@ class QueueQueries(Statements):
     def dead_letters(
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        received_from = None if since is None else rows.to_milliseconds(since)
+        received_from = None if since is None else kinds.to_milliseconds(since)
         found = self._all("dead_letters", account, address_key, received_from, *_both_ids(after), limit)
         return [rows.delivery_and_message(row) for row in found]
-
-    def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        row = self._one("delivery", message_id, email_address_id)
-        return rows.delivery(row) if row else None
-
-    def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        row = self._one("lock_delivery", message_id, email_address_id)
-        return rows.delivery(row) if row else None
-
-    def add_delivery(self, delivery: Delivery) -> None:
-        self._run("add_delivery", *rows.of_delivery(delivery))
-
-    def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
-        key = (delivery.message_id, delivery.email_address_id)
-        self._run("update_delivery", *key, status.value, kept, destination)
-
-    def add_events(self, message_id: str, events: Sequence[ports.TraceEvent]) -> None:
-        self._run("lock_message", message_id)
-        self._run_each("add_next_trace_event", [rows.of_next_trace_event(message_id, event) for event in events])
-
-    def remove_octets_if_spent(self, message_id: str) -> bool:
-        self._run("lock_message", message_id)
-        return bool(self._all("remove_octets_if_spent", message_id))
-
-    def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
-        self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])
-
-    def refusals_of(
-        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
-    ) -> list[ports.Refusal]:
-        accounts = (account, "" if and_nobodys else account)
-        found = self._all("refusals_of", recipient_key, rows.to_milliseconds(since), *accounts, limit)
-        return [rows.refusal(row) for row in found]
-
-    def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        return len(self._all("forget_refusals", rows.to_milliseconds(before), limit))
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
         """What names the deliveries of rows that begin with them, as two parameters."""
@@ -134,7 +99,7 @@ class QueueQueries(Statements):
 
     def _add_to_queue(self, deliveries: Sequence[Delivery], *, now: datetime, warn_at: datetime | None) -> None:
         """Deliveries of a new message."""
-        warned_at = None if warn_at is None else rows.to_milliseconds(warn_at)
+        warned_at = None if warn_at is None else kinds.to_milliseconds(warn_at)
         self._run_each("add_to_queue", [(*_waits_since(delivery, now), warned_at) for delivery in deliveries])
 
 
@@ -152,4 +117,4 @@ def _fence(claimed: ports.Held) -> rows.Row:
 def _waits_since(delivery: Delivery, now: datetime) -> rows.Row:
     """The row of the queue for a delivery that waits from now on."""
     key = (delivery.message_id, delivery.email_address_id)
-    return (*key, delivery.account, delivery.destination, rows.to_milliseconds(now))
+    return (*key, delivery.account, delivery.destination, kinds.to_milliseconds(now))

@@ -1,0 +1,106 @@
+"""The store: what runs use cases, each in a transaction, and what it raises if it cannot."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from waypost.app.ports.access_keys import ReadAccessKeys, WriteAccessKeys
+from waypost.app.ports.calls import WriteCalls
+from waypost.app.ports.directory import ReadDirectory, WriteDirectory
+from waypost.app.ports.messages import ReadMessages, WriteMessages
+from waypost.app.ports.notices import ReadNotices, WriteNotices
+from waypost.app.ports.queue import ReadQueue, WriteQueue
+from waypost.app.ports.refusals import ReadRefusals, WriteRefusals
+from waypost.app.ports.retention import ReadRetention, WriteRetention
+from waypost.app.ports.routes import ReadRoutes, WriteRoutes
+
+T = TypeVar("T")
+
+
+class StoreUnavailable(Exception):
+    """The store cannot answer now (closed, locked, disk full, gone). A retry may succeed.
+
+    Nothing was done; or, where the connection broke at the COMMIT, nobody knows whether it was.
+    """
+
+
+class TookTooLong(StoreUnavailable):
+    """A long read used up its time and was given up. One that reads less may succeed."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        """`what` was to be read (a noun phrase), and `seconds` is the time limit."""
+        super().__init__(f"Reading {what} took more than {seconds:g} seconds, so it was given up.")
+        self.seconds = seconds
+
+
+class ReadTx(
+    ReadDirectory,
+    ReadAccessKeys,
+    ReadRoutes,
+    ReadMessages,
+    ReadQueue,
+    ReadNotices,
+    ReadRefusals,
+    ReadRetention,
+    Protocol,
+):
+    """A consistent view of the store. Methods return None or an empty list where there is nothing."""
+
+
+class WriteTx(
+    ReadTx,
+    WriteDirectory,
+    WriteCalls,
+    WriteAccessKeys,
+    WriteRoutes,
+    WriteMessages,
+    WriteQueue,
+    WriteNotices,
+    WriteRefusals,
+    WriteRetention,
+    Protocol,
+):
+    """A transaction that changes the store. An exception undoes all that was done through it.
+
+    Where a named constraint of the store is broken, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound` is
+    raised, by the method or at the end of the transaction. What one transaction holds, another that asks for it
+    waits for; if it waits too long, `errors.Busy` is raised.
+    """
+
+    def hold(self, what: str) -> None:
+        """Hold a name of ours, so that those who do the same thing at the same time do it in turn."""
+        ...
+
+    def first_time(self, what: str) -> bool:
+        """Whether this is the first time, in the life of the deployment, that this is asked for `what`."""
+        ...
+
+
+class Store(Protocol):
+    """Runs use cases. Every method raises `StoreUnavailable` if it could not."""
+
+    async def read(self, use_case: Callable[[ReadTx], T]) -> T:
+        """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
+        ...
+
+    async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
+        """Run a use case that may read much (lists, bodies) on one consistent view, while others read and write.
+
+        `what` is read (a noun phrase), for the error if it takes too long. Long reads of different accounts run in
+        turn, so that many of one account do not delay those of another. Without an `account`, the read is the
+        server's own, which has its turn too.
+
+        Raises `TookTooLong` if the read uses up its time limit.
+        """
+        ...
+
+    async def write(self, use_case: Callable[[WriteTx], T]) -> T:
+        """Run a use case that changes things. It may run more than once, and counts once."""
+        ...
+
+    def reusable_octets(self) -> int:
+        """Room within files of the store, for which the disk need not have any; zero where nobody knows."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes that wait, and let go of everything. Later calls raise `StoreUnavailable`."""
+        ...

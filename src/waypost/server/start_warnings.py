@@ -1,0 +1,79 @@
+"""Sentences for the person who starts a server: what is allowed, and somebody should look at all the same."""
+
+import difflib
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from waypost.config.rows import environment_name
+from waypost.config.settings import ROWS, Settings
+from waypost.server.open_files import Connections
+
+_NOT_PUBLIC = [
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # RFC 6598
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # RFC 3927
+        "::1/128",
+        "fc00::/7",  # RFC 4193
+        "fe80::/10",
+    )
+]
+"""Networks whose addresses nobody on the internet has."""
+
+
+def of_settings(settings: Settings) -> list[str]:
+    """What settings allow that is seldom meant."""
+    found = [
+        f"--trusted-networks has {network}, a network with public addresses: whoever has one of them is believed to "
+        "send for any address. Name only machines of your own."
+        for network in settings.trusted_networks
+        if network.num_addresses > 1 and not _is_private(network)
+    ]
+    if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
+        found.append(
+            f"The host name {settings.real_hostname!r} has no domain, and other mail servers see it in the greeting "
+            "and in Received lines. Set --hostname, such as mail.example.com."
+        )
+    return found
+
+
+def of_environment(names: Iterable[str]) -> list[str]:
+    """Variables that look like settings and are none, each with the one that may be meant."""
+    prefix = environment_name("")
+    known = [environment_name(name).removeprefix(prefix) for name in ROWS]
+    found = []
+    for name in sorted(names):
+        if name.startswith(prefix) and name.removeprefix(prefix) not in known:
+            near = difflib.get_close_matches(name.removeprefix(prefix), known, n=1)
+            meant = f" Did you mean {prefix}{near[0]}?" if near else ""
+            found.append(f"{name} is in the environment, but there is no such setting: it is ignored.{meant}")
+    return found
+
+
+def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
+    """Fewer connections than were set are possible with so many open files; `wanted` are the files for all of them."""
+    return (
+        f"The system allows {files} open files, so at most {possible.smtp} mail and {possible.http} HTTP connections "
+        f"are taken. Raise it to {wanted} (`ulimit -n`, `LimitNOFILE=`), or lower --smtp-connections and "
+        "--http-connections."
+    )
+
+
+def of_disk(directory: str, *, free: int, reserve: int) -> str:
+    """The disk has less than the reserve free, both in octets."""
+    return (
+        f"The disk of {directory} has {free // 2**20} MiB free, which is not enough for --disk-reserve "
+        f"({reserve // 2**20} MiB): no mail is taken until more is free."
+    )
+
+
+def _is_private(network: IPv4Network | IPv6Network) -> bool:
+    """Whether all addresses of a network are such that nobody on the internet has them."""
+    return any(
+        network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
+        for private in _NOT_PUBLIC
+    )

@@ -1,0 +1,143 @@
+"""Messages, their octets, deliveries and traces in a transaction."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.messages import Message
+from waypost.store.common import rows
+from waypost.store.common.transaction.queue import QueueQueries
+from waypost.store.sql import kinds
+
+_BEHIND_ALL = "~"
+"""Sorts behind every id."""
+
+PIECE = 256 * 1024
+"""Octets of a message in one row."""
+
+
+class MessageQueries(QueueQueries):
+    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+
+    def message(self, account: str, message_id: str) -> Message | None:
+        row = self._one("message", message_id, account)
+        return rows.message(row) if row else None
+
+    def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
+        return [rows.delivery(row) for row in self._all("deliveries_of", message_id, account)]
+
+    def all_deliveries_of(self, message_id: str) -> list[Delivery]:
+        return [rows.delivery(row) for row in self._all("all_deliveries_of", message_id)]
+
+    def deliveries_at(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        newest = _BEHIND_ALL if after is None else after
+        found = self._all("deliveries_at", account, address_key, newest, limit)
+        return [rows.delivery_and_message(row) for row in found]
+
+    def deliveries_kept(
+        self, account: str, *, after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        message_id, email_address_id = after or (_BEHIND_ALL, "")
+        found = self._all("deliveries_kept", account, message_id, email_address_id, limit)
+        return [rows.delivery_and_message(row) for row in found]
+
+    def deliveries_to(
+        self, account: str, address_key: str, *, after: str | None, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        newest = _BEHIND_ALL if after is None else after
+        found = self._all("deliveries_to", account, address_key, newest, limit)
+        return [rows.delivery_and_message(row) for row in found]
+
+    def messages_with_header_id(self, account: str, header_id: str, *, limit: int) -> list[Message]:
+        return [rows.message(row) for row in self._all("messages_with_header_id", account, header_id, limit)]
+
+    def messages_between(self, first: str, last: str, *, limit: int) -> list[Message]:
+        return [rows.message(row) for row in self._all("messages_between", first, last, limit)]
+
+    def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
+        return [row[0] for row in self._all("messages_begun", kinds.to_milliseconds(before), limit)]
+
+    def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
+        pieces = self._all("octets", message_id, start, start + limit)
+        if not pieces:
+            return b""
+        skipped = start - pieces[0][0]
+        return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
+
+    def trace(self, message_id: str) -> list[ports.TraceEvent]:
+        return [rows.trace_event(row) for row in self._all("trace", message_id)]
+
+    def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
+        if start == 0:
+            self._run("begin_message", message_id, kinds.to_milliseconds(now))
+        elif not self._all("still_begun", message_id):
+            raise _gone(message_id, start)
+        self._run_each("add_octets", _pieces(message_id, octets, start))
+
+    def trim_octets(self, message_id: str, *, limit: int) -> int:
+        return len(self._all("trim_octets", message_id, limit))
+
+    def remove_octets(self, message_id: str) -> bool:
+        begun = bool(self._all("end_message", message_id))
+        if begun:
+            self._run("remove_octets", message_id)
+        return begun
+
+    def add_message(
+        self,
+        message: Message,
+        octets: bytes,
+        deliveries: Sequence[Delivery],
+        trace: Sequence[ports.TraceEvent],
+        *,
+        warn_at: datetime | None = None,
+    ) -> None:
+        start = message.size - len(octets)
+        if start and not self._all("end_message", message.id):
+            raise _gone(message.id, start)
+        self._run("add_message", *rows.of_message(message))
+        self._run_each("add_octets", _pieces(message.id, octets, start))
+        self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
+        self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
+        queued = [delivery for delivery in deliveries if delivery.status is Status.QUEUED]
+        if queued:
+            self._add_to_queue(queued, now=message.received_at, warn_at=warn_at)
+
+    def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
+        row = self._one("delivery", message_id, email_address_id)
+        return rows.delivery(row) if row else None
+
+    def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
+        row = self._one("lock_delivery", message_id, email_address_id)
+        return rows.delivery(row) if row else None
+
+    def add_delivery(self, delivery: Delivery) -> None:
+        self._run("add_delivery", *rows.of_delivery(delivery))
+
+    def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
+        key = (delivery.message_id, delivery.email_address_id)
+        self._run("update_delivery", *key, status.value, kept, destination)
+
+    def add_events(self, message_id: str, events: Sequence[ports.TraceEvent]) -> None:
+        self._run("lock_message", message_id)
+        self._run_each("add_next_trace_event", [rows.of_next_trace_event(message_id, event) for event in events])
+
+    def remove_octets_if_spent(self, message_id: str) -> bool:
+        self._run("lock_message", message_id)
+        return bool(self._all("remove_octets_if_spent", message_id))
+
+    def events_about(self, message_id: str, kind: str, address: str, *, limit: int) -> list[ports.TraceEvent]:
+        return [rows.trace_event(row) for row in self._all("events_about", message_id, kind, address, limit)]
+
+
+def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
+    return ports.StoreUnavailable(f"the first {octets} octets of message {message_id} are not here any more")
+
+
+def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
+    """Bytes of a message from `start` on, as rows, each with the place where it begins."""
+    view = memoryview(octets)
+    return ((message_id, start + place, view[place : place + PIECE]) for place in range(0, len(octets), PIECE))

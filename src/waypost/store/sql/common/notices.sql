@@ -1,0 +1,25 @@
+-- What senders and owners are owed: notices that are not written yet.
+
+-- name: add_owed(message_id, action, recipient, email_address_id, owed_at, fate)
+-- Once for each delivery and recipient; what came of the last attempt counts.
+INSERT INTO notices_owed (message_id, action, recipient, email_address_id, owed_at, fate)
+VALUES (:message_id, :action, :recipient, :email_address_id, :owed_at, :fate)
+ON CONFLICT (message_id, action, recipient, email_address_id) DO UPDATE SET fate = excluded.fate;
+
+-- name: owed(now, soon, owed_before, limit)
+-- The next notice to write, of the few that are owed for the longest. One waits for a while, so that it can tell of all
+-- recipients at once: until no delivery of its message is being attempted, or will be soon. What tells of a success does
+-- not wait for copies that an alias has forwarded. SQLite reads tables in the order of CROSS JOIN.
+WITH few AS (
+    SELECT message_id, action, owed_at FROM notices_owed ORDER BY owed_at, message_id, action LIMIT :limit
+)
+SELECT o.message_id, o.action
+FROM (SELECT message_id, action, min(owed_at) AS owed_at FROM few GROUP BY message_id, action) AS o
+WHERE o.owed_at <= :owed_before OR o.owed_at > :now OR NOT EXISTS (
+    SELECT 1 FROM queue AS q
+    {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
+    WHERE q.message_id = o.message_id
+      AND (q.claim <> '' OR q.due_at <= :soon OR q.warn_at <= :now)
+      AND (o.action IN ('failed', 'delayed') OR d.reason = 'direct')
+)
+ORDER BY o.owed_at, o.message_id, o.action LIMIT 1;

@@ -1,0 +1,73 @@
+"""What a command says of a server that answers with something else than the inspection API does."""
+
+import http.server
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kit.values import NOW, TENANT
+from waypost.cli.client import Client, NoServer
+from waypost.domain.iam import policies
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.host.data_directory import Run
+
+KEY = AccessKey(
+    id="AKIA" + "A" * 16,
+    secret="secret",
+    account=TENANT.account,
+    user_name="root",
+    document=policies.ALLOW_ALL,
+    created_at=NOW,
+)
+
+
+@contextmanager
+def answering(status, kind, body):
+    """An HTTP server that answers everything so; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (
+            "text/plain",
+            b"All connections are in use (--http-connections).\n",
+            "The server answered 503 Service Unavailable: All connections are in use (--http-connections).",
+        ),
+        ("text/html", b"<html>Bad gateway</html>", "The server answered 503 Service Unavailable."),
+        ("text/plain", b"x" * 501, "The server answered 503 Service Unavailable."),
+        ("text/plain", b"two\x1b[31m\r\nlines", "The server answered 503 Service Unavailable: two\ufffd[31m lines"),
+        ("text/plain", b"", "The server answered 503 Service Unavailable."),
+        ("application/json", b'{"error": "Ask again."}', "Ask again."),
+    ],
+)
+def test_the_reason_that_a_server_gives_is_told(tmp_path, kind, body, said):
+    with answering(503, kind, body) as address:
+        client = Client.__new__(Client)
+        client._path, client._credentials = tmp_path, tmp_path / "credentials"
+        client.run = Run(address, "")
+        client.key = KEY
+        with pytest.raises(NoServer) as refused:
+            client.get("messages")
+    assert str(refused.value) == said
