@@ -1,14 +1,14 @@
-# What you can do here. `make demo` and `make test` need nothing but Python 3.11 or newer (with venv and pip).
+# `make` lists the targets. `make demo` and `make test` need Python 3.11 or newer (with venv and pip), and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
-# Servers and tests start often, and are compiled once.
+# Servers and tests start often: compile them once.
 unexport PYTHONDONTWRITEBYTECODE
-# Servers write as they do elsewhere, where nobody has set this.
+# Test servers as users run them: without this variable.
 unexport PYTHONUNBUFFERED
 BIN := .venv/bin
-# Nothing is written outside the checkout, caches included.
+# Write nothing outside the checkout, caches included.
 CACHE := $(CURDIR)/.cache
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --cache-dir $(CACHE)/pip
 PATIENTLY := scripts/patiently.sh
@@ -31,6 +31,16 @@ help: ## Show this
 demo: $(RUN) ## Show the main job with a real server and real clients
 	@$(BIN)/waypost demo
 
+cli: $(DEV) ## Install the AWS CLI into .venv, with what the tests need
+	@$(BIN)/aws --version
+
+# Rules, protocols and settings. A test here that starts a process or uses a socket fails (tests/kit/alone.py).
+QUICK := $(addprefix tests/,domain app config observe smtp/protocol delivery/smtp_client/protocol delivery/test_outgoing.py) \
+	$(addprefix tests/,delivery/queue/test_destinations.py mailauth/test_message.py api/operations/test_arns.py) \
+	--ignore tests/domain/iam/differential
+quick: $(DEV) ## Run the tests that need no process, no network and no database (seconds)
+	@WAYPOST_EXAMPLES=0.01 $(BIN)/python -m pytest -p tests.kit.alone --numprocesses 2 --dist worksteal -m 'not slow' $(QUICK)
+
 test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow'
@@ -38,8 +48,9 @@ test: $(DEV) $(JUDGES) ## Run the tests
 slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
-# Whom we are compared with, fetched and not kept here: the protocol suite in botocore's source distribution, at
-# the locked version and hash, and a simulator of IAM policies, which wants Node; without Node its test is skipped.
+# What our answers are compared with. It is fetched, and not part of the repository: the protocol suite in botocore's
+# source distribution, at the locked version and hash, and a simulator of IAM policies, which needs Node. Without Node
+# its test is skipped.
 $(SUITE): requirements/dev.txt | $(DEV)
 	@echo "Fetching botocore's protocol suite"
 	@rm -rf $@ && mkdir -p $@
@@ -53,13 +64,13 @@ $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 	@if command -v npm > /dev/null; then echo "Fetching the simulator of IAM policies"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
-# A mail client of the JavaScript world, which our users' software sends with.
+# nodemailer, the mail client that most JavaScript programs use.
 $(SENDERS): $(wildcard tests/kit/mail_programs/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/kit/mail_programs/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
-# The rules and the protocols have no excuse: every branch of them is tested.
+# Every branch of the rules and the protocols is tested.
 PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol api.wire api.access store.sqlite.search store.postgres.search) \
 	$(addprefix waypost.,api.operations.arns api.operations.page_tokens api.operations.searching cli.readable mailauth.message) \
 	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy)
@@ -69,26 +80,26 @@ coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
 		tests/mailauth/test_message.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
-check: $(DEV) ## Lint, types, and the walls between the rooms
+check: $(DEV) ## Check style, types, and what each room imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-fix: $(DEV) ## Format, and mend what the linter can mend
+fix: $(DEV) ## Format, and correct what the linter can correct
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(DEV) ## Measure Waypost beside its peers, in one run (takes a few minutes)
+bench: $(DEV) ## Compare Waypost with Postfix and others in one run (a few minutes)
 	@$(BIN)/python bench/run.py
 
-cost: $(DEV) ## Count the instructions of 200 messages and 200 calls (`BESIDE=COMMIT` counts that commit too; `KEEP=--keep`)
+cost: $(DEV) ## Count the instructions of 200 messages and 200 calls (`BESIDE=COMMIT` compares with a commit; `KEEP=--keep`)
 	@$(BIN)/python bench/cost.py $(if $(BESIDE),--beside $(BESIDE)) $(KEEP)
 
-backlog: $(DEV) ## Measure mail beside 100,000 deliveries that wait for a destination that is dead
+backlog: $(DEV) ## Measure mail while 100,000 deliveries wait for a destination that is down
 	@$(BIN)/python bench/backlog.py
 
-flood: $(DEV) ## Measure what thousands of mail clients at once do to the server (takes a few minutes)
+flood: $(DEV) ## Measure the server under thousands of mail clients (a few minutes)
 	@$(BIN)/python bench/flood.py
 
 FUZZED := from subject message-id report results bdat canonical json addresses
@@ -99,31 +110,31 @@ fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600
 	@for parser in $(FUZZED); do echo "Fuzzing $$parser"; \
 		$(BIN)/python fuzz/parsers.py $$parser -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
 
-worst: $(DEV) ## Measure the dearest input of each parser, and 45 hostile messages sent to a real server (three minutes)
+worst: $(DEV) ## Measure the slowest input of each parser, and 45 hostile messages sent to a real server (three minutes)
 	@$(BIN)/python bench/worst.py
 
-postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges with PostgreSQL behind them (a minute)
+postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges on PostgreSQL (a minute)
 	@$(BIN)/python -m pytest -p tests.kit.stores.on_postgresql $(AT_ONCE) tests/api tests/e2e
 
-foreign: $(DEV) $(JUDGES) ## Run clients, servers, SDKs and tests that others wrote beside Waypost (some minutes; as root for all of them)
+foreign: $(DEV) $(JUDGES) ## Test with clients, servers and SDKs of others (some minutes; all of them only as root)
 	@foreign/fetch.sh
 	@$(BIN)/python -m pytest foreign tests/e2e/mail/test_real_senders.py tests/e2e/mail/test_other_clients.py -p no:randomly -rs
 
-corpora: $(DEV) ## Read public collections of mail, and compare with what others make of them (fetches them; a minute)
+corpora: $(DEV) ## Read public collections of mail, and compare with other parsers (downloads them; a minute)
 	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
-proofs: $(DEV) ## Prove what takes minutes: servers and databases that are killed under load, linearizability, properties
+proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, properties with many examples
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
 
-search: $(DEV) ## Measure searches in an instance of a million email addresses (takes a few minutes)
+search: $(DEV) ## Measure searches among a million email addresses (a few minutes)
 	@$(BIN)/python bench/search.py
 
-model: $(DEV) ## Cut the model of the API and the table of partitions anew from what botocore publishes
+model: $(DEV) ## Make the model of the API and the table of partitions again from botocore
 	@$(BIN)/python scripts/cut_model.py
 
-docs: $(DEV) ## Write the reference pages that are made from code
+docs: $(DEV) ## Write the reference pages from the code
 	@$(BIN)/python -m scripts.write_reference
 
 # Extras are kept: without them, pip 23 and older take `coverage[toml]` for something that has no hash.
@@ -131,17 +142,17 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-str
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 LOCK_WAYPOST := $(LOCK) pyproject.toml requirements/build.in
 
-lock: $(DEV) ## Compile the locked dependencies anew (`make lock UPGRADE=--upgrade` takes the newest)
+lock: $(DEV) ## Compile the locked dependencies again (`make lock UPGRADE=--upgrade` takes the newest)
 	@$(LOCK) $(UPGRADE) requirements/installer.in --output-file requirements/installer.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --extra postgres --extra dev --constraint requirements/run.txt \
 		--output-file requirements/dev.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
 
-fresh: ## Build from nothing under every Python here (3.11 to 3.13), in an empty HOME; run the README's commands
+fresh: ## Build in an empty HOME with each Python installed here (3.11 to 3.13), and run the README's commands
 	@scripts/fresh.sh
 
-clean: ## Remove everything that was made
+clean: ## Remove everything that these commands made
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
 
 .venv/bin/python:

@@ -33,7 +33,7 @@ OPERATIONS = [
 
 WAYPOST = Path(__file__).parents[1] / "src" / "waypost"
 TARGET = WAYPOST / "api" / "model.json"
-PARTITIONS = WAYPOST / "domain" / "partition_table.py"
+PARTITIONS = WAYPOST / "domain" / "directory" / "partition_table.py"
 
 
 def main() -> None:

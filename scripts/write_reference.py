@@ -22,6 +22,7 @@ from waypost.app import connections
 from waypost.cli import outcomes
 from waypost.config import tables
 from waypost.config.settings import ROWS
+from waypost.domain.limits.rates import Rate
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
 from waypost.host import data_directory
@@ -29,7 +30,7 @@ from waypost.mailauth import checker
 from waypost.observe import events, logs
 from waypost.server.http import connection
 from waypost.server.http.limits import HttpBounds
-from waypost.smtp.limits import guessing
+from waypost.smtp.limits import admission, guessing
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import capabilities, data, grammar, replies, states
 from waypost.smtp.protocol.states import State
@@ -51,17 +52,16 @@ def settings_page() -> str:
         [
             "# Settings of `waypost serve`\n",
             "On the command line, in the environment, or in a [settings file](#the-settings-file). The command line",
-            "wins over the environment, and that over the file. One is in the environment alone:",
-            f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 octets in base64url, which is used in place of `master.key`",
-            "in the data directory.\n",
-            "| option | environment | default | it must be | what it is |",
+            "wins over the environment, and the environment over the file. One setting is only in the environment:",
+            f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 bytes in base64url. It replaces the file `master.key`.\n",
+            "| option | environment | default | value | what it is |",
             "|---|---|---|---|---|",
             *rows,
             "",
             "## The settings file\n",
-            "`waypost serve --config FILE` reads a file in TOML. Above its first table it may have any of the settings",
-            "above, without their first two hyphens (`smtp-memory = 256`, or `smtp_memory`). Paths in it are seen from",
-            "where the file is. [How to send mail on](../how-to/routes.md) has a whole one.",
+            "`waypost serve --config FILE` reads a file in TOML. Before its first table it may have any of the",
+            "settings above, without the two leading hyphens (`smtp-memory = 256`, or `smtp_memory`). Relative paths",
+            "begin at the directory of the file. [Send mail on with routes](../how-to/routes.md) has a complete file.",
             *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
         ]
@@ -73,8 +73,8 @@ def _keys(table: str, keys: Mapping[str, tables.Key]) -> list[str]:
     rows = []
     for name, key in keys.items():
         default = f"`{key.default}`" if key.default else ""
-        rows.append(f"| `{name}` | {key.type.words} | {'must be there' if key.is_required else default} | {key.text} |")
-    return [f"\n### `{table}`\n", "| key | it must be | default | what it is |", "|---|---|---|---|", *rows]
+        rows.append(f"| `{name}` | {key.type.words} | {'required' if key.is_required else default} | {key.text} |")
+    return [f"\n### `{table}`\n", "| key | value | default | what it is |", "|---|---|---|---|", *rows]
 
 
 ASKED_ABOUT = {
@@ -156,23 +156,25 @@ def smtp_page() -> str:
     bounds = SmtpLimits()
     return "\n".join(
         [
-            "# SMTP: how much is taken, and how long it may take\n",
-            "What each reply means is in [every reply](../smtp-replies.md); which RFCs are followed, in",
-            "[specifications](../specifications.md). What can be set is in [settings](settings.md).\n",
-            "| bound | value |",
+            "# SMTP limits\n",
+            "How much the SMTP server accepts, and how long it waits. The replies are in",
+            "[every reply](../smtp-replies.md), the RFCs in [specifications](../specifications.md), and the options in",
+            "[settings](settings.md).\n",
+            "| limit | value |",
             "|---|---|",
-            f"| message | {capabilities.MESSAGE_LIMIT:,} octets |",
-            f"| its header | {data.PIECE:,} octets, {data.HEADER_LINE_LIMIT:,} lines |",
+            f"| size of a message | {capabilities.MESSAGE_LIMIT:,} bytes |",
+            f"| its header | {data.PIECE:,} bytes, {data.HEADER_LINE_LIMIT:,} lines |",
             "| line of a message | any length |",
             f"| recipients of a message | {capabilities.RECIPIENT_LIMIT:,} |",
             f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
-            f"| command line, with its CRLF | {grammar.LINE_LIMIT:,} octets; {lines} |",
+            f"| command line, with its CRLF | {grammar.LINE_LIMIT:,} bytes; {lines} |",
             f"| messages of a session | {capabilities.MAIL_LIMIT:,} |",
             f"| commands of a session in a row without a message | {capabilities.COMMAND_LIMIT:,} |",
             f"| refused commands of a session | {capabilities.ERROR_LIMIT} |",
-            f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients` |",
-            "| refused commands before EHLO, HELO or LHLO; lines of HTTP, TLS in clear | none: the session ends |",
+            f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
+            "| refused commands before EHLO, HELO or LHLO; lines of HTTP; a TLS handshake | none: the session ends |",
             *map(_guesses, guessing.SIZES),
+            _guesses_that_end_sessions(admission.UNKNOWN),
             f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
@@ -182,7 +184,7 @@ def smtp_page() -> str:
             f"| time to a whole command | {bounds.command:g} s |",
             f"| the same, with {connections.CROWDED:.0%} of connections in use | {bounds.command_when_crowded:g} s |",
             f"| silence in a message | {bounds.silence:g} s |",
-            f"| time for a message | {bounds.transfer_start:g} s, and 1 s more for each {bounds.slowest:g} octets |",
+            f"| time for a message | {bounds.transfer_start:g} s, and 1 s more for each {bounds.slowest:g} bytes |",
             f"| the same, at most | {bounds.transfer:g} s |",
             f"| TLS handshake, PROXY header | {bounds.handshake:g} s |",
             f"| SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
@@ -223,14 +225,14 @@ def _session_states() -> list[str]:
 def http_page() -> str:
     """The bounds of the HTTP edge."""
     bounds = HttpBounds()
-    more = f"and 1 s more for each {bounds.slowest:,.0f} octets"
+    more = f"and 1 s more for each {bounds.slowest:,.0f} bytes"
     crowded = f"{bounds.start_when_crowded:g} s to the first octet, for a header, and at first for a body or a response"
     rows = [
-        ("header", f"{connection.HEAD_OCTETS:,} octets", "431"),
+        ("header", f"{connection.HEAD_OCTETS:,} bytes", "431"),
         ("time to the first octet of a request", f"{bounds.head:g} s; behind a response 5 s", "closed"),
         ("time for a header", f"{bounds.head:g} s", "408"),
-        ("body of a call", f"{asgi.BODY_LIMIT:,} octets", "413"),
-        ("what follows a header, with chunks and trailers", f"{connection.REST_OCTETS:,} octets", "closed"),
+        ("body of a call", f"{asgi.BODY_LIMIT:,} bytes", "413"),
+        ("what follows a header, with chunks and trailers", f"{connection.REST_OCTETS:,} bytes", "closed"),
         ("time for a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
         (
             "time in which the client has some of a response to read",
@@ -238,7 +240,7 @@ def http_page() -> str:
             "closed",
         ),
         ("requests sent ahead of a response (pipelining)", str(connection.PIPELINED), "closed"),
-        ("connections", f"{bounds.connections:,}, `--http-connections`; {FEW_FILES}", "503"),
+        ("connections", f"{bounds.connections:,}, `--http-connections` (10 or more); {FEW_FILES}", "503"),
         (
             "connections from one address, or /64 network",
             f"{bounds.connections_each}, `--http-connections-each`",
@@ -249,20 +251,20 @@ def http_page() -> str:
     ]
     return "\n".join(
         [
-            "# HTTP: how much is taken, and how long it may take\n",
-            "For the Amazon Connect API and the [inspection API](inspection-api.md) alike. What can be set is in",
-            "[settings](settings.md). Only the time in which the server waits for the client counts, in seconds that",
-            "do not depend on how the clock is set.\n",
-            "| bound | value | then |",
+            "# HTTP limits\n",
+            "How much the HTTP server accepts, and how long it waits, for the Amazon Connect API and the",
+            "[inspection API](inspection-api.md). The options are in [settings](settings.md). Only the time in which",
+            "the server waits for the client counts, by the monotonic clock.\n",
+            "| limit | value | then |",
             "|---|---|---|",
             *(f"| {' | '.join(row)} |" for row in rows),
             "",
-            "408, 431 and 503 are sent only where no response to an earlier request is due or under way, and the",
-            "connection closes behind them. SDKs try again after 503. What is closed because of time is in the log as",
-            "`http_connection_closed`, and what is refused as `connections_refused` ([events](events.md)).\n",
-            "`Upgrade` is ignored (RFC 9110 section 7.8): the request, its body, and what follows are read as",
-            "HTTP/1.1. A request with two lengths, or with a length and a transfer coding, is refused, and its",
-            "connection closed (RFC 9112 section 6.3).",
+            "The server sends 408, 431 and 503 only if no response to an earlier request is due or being sent, and",
+            "then closes the connection. SDKs try again after 503. The log has `http_connection_closed` for a client",
+            "that was too slow, and `connections_refused` for refused connections ([events](events.md)).\n",
+            "The server ignores `Upgrade` (RFC 9110 section 7.8), and reads the request, its body and what follows as",
+            "HTTP/1.1. It refuses a request with two lengths, or with a length and a transfer coding, and closes its",
+            "connection (RFC 9112 section 6.3).",
             "",
         ]
     )
@@ -283,6 +285,14 @@ def _guesses(size: guessing.Size) -> str:
     )
 
 
+def _guesses_that_end_sessions(free: Rate) -> str:
+    """The row for how many unknown recipients one address may name in all of its sessions."""
+    return (
+        "| unknown recipients of a /32 network, /64 with IPv6, before each further one ends its session | "
+        f"{free.burst}, and one more each {1 / free.per_second:g} s; then 421 |"
+    )
+
+
 def smtp_replies_page() -> str:
     """Every reply of the SMTP edge, for the postmaster who finds one in a log."""
     found = [reply for reply in vars(replies).values() if isinstance(reply, replies.Reply)]
@@ -295,9 +305,9 @@ def smtp_replies_page() -> str:
     return "\n".join(
         [
             "# Every reply of the SMTP server\n",
-            "You found one of these in your mail server's log, or in a bounce? Here is what it means. Codes that begin",
-            "with 4 are temporary: the message stays with the sender, whose server tries again. Codes that begin with",
-            "5 are final for that message. Words in braces are filled in. An id finds more in our log.\n",
+            "What each reply means that you find in your mail server's log or in a bounce. Codes that begin with 4 are",
+            "temporary: the sender's server keeps the message and tries again. Codes that begin with 5 are permanent",
+            "for that message. Words in braces are placeholders. An id in a reply is also in Waypost's log.\n",
             "| code | enhanced | text | what it means | what the sender should do |",
             "|---|---|---|---|---|",
             *rows,
@@ -316,9 +326,9 @@ def _level(event: type) -> str:
 DIFFERENCES = """\
 # Where other mail servers answer otherwise
 
-The same thousand generated dialogues were played to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. These are all the ways in
-which they differ in what they accept, with the reason; `make proofs` plays them again, and a difference without a
-reason fails it. What follows from the RFCs is in [specifications](specifications.md).
+A test played the same thousand generated dialogues to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. This table has every
+difference in what they accept, with the reason. `make proofs` plays the dialogues again, and fails at a difference
+without a reason. [Specifications](specifications.md) lists the RFCs.
 
 """
 

@@ -1,8 +1,10 @@
 """Documentation that is made from code is fresh, and what it must name it names."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,71 @@ def test_every_link_in_the_documentation_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
+SOURCE = ROOT / "src" / "waypost"
+ROOMS = {room.name for room in SOURCE.iterdir() if room.is_dir() and room.name != "__pycache__"}
+NAMED = re.compile(r"`([a-z][\w./]*/[\w./-]*)(?:: (\w+))?`")
+"""A path in a page, perhaps with a name that is defined there: `app/mail/accept.py: accept_message`."""
+
+
+def named_paths(page):
+    """The source files that a page names: each with where it must be, and the name that it must define."""
+    for path, name in NAMED.findall(re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)):
+        first = path.partition("/")[0]
+        if first in ROOMS:
+            yield SOURCE / path, name
+        elif first in {"src", "tests", "scripts", "docs", "bench", "fuzz", "proofs", "foreign"}:
+            yield ROOT / path, name
+
+
+def test_each_source_file_that_a_page_names_is_there_with_what_it_is_said_to_define():
+    pages = [*ROOT.glob("*.md"), *(one for one in ROOT.glob("docs/**/*.md") if "decisions" not in one.parts)]
+    found = [(page, *named) for page in pages if page.name != "CHANGELOG.md" for named in named_paths(page)]
+    assert len(found) > 60
+    for page, path, name in found:
+        assert path.exists(), f"{page.relative_to(ROOT)} names {path.relative_to(ROOT)}, which is not there"
+        defined = rf"^\s*(?:async def|def|class) {name}\b|^{name}\b.*=" if name else ""
+        assert re.search(defined, path.read_text(encoding="utf-8") if name else "", re.MULTILINE), f"{path}: {name}"
+
+
+def test_the_page_on_architecture_has_a_row_for_each_room_and_no_other():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == ROOMS
+    assert {file.name for file in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py"}
+
+
+def test_the_page_on_architecture_has_the_order_of_the_rooms_that_the_linter_checks():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    of_rooms = {"type": "layers", "containers": ["waypost"]}
+    (contract,) = (one for one in tools["importlinter"]["contracts"] if one.items() >= of_rooms.items())
+    (drawn,) = re.findall(r"```text\n(cli\n.*?)```", page, re.DOTALL)
+    assert [set(line.split()) for line in drawn.splitlines()] == [set(one.split(" | ")) for one in contract["layers"]]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    (unit,) = re.findall(r"```text\n(\[Unit\].*?)```", page, re.DOTALL)
+    file = tmp_path / "waypost.service"
+    file.write_text(unit.replace("/opt/waypost/bin/waypost", sys.executable), encoding="utf-8")
+    verified = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def anchors(page):
+    """The anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_to_a_heading_leads_to_one():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+            there = page.parent / target if target else page
+            assert anchor in anchors(there), f"{page.relative_to(ROOT)} links to {target}#{anchor}"
+
+
 def _most(total, *addresses):
     """How many of `total` places clients of these addresses, who ask in turn, get together if nobody else asks."""
     ledger = places.Ledger(total)
@@ -48,9 +115,22 @@ def test_pages_tell_the_places_of_the_checks_as_they_are():
     one = _most(places.AT_ONCE, "192.0.2.1")
     network = _most(places.AT_ONCE, *(f"192.0.2.{number}" for number in range(1, 99)))
     assert {places.AT_ONCE, one, network} <= _numbers("security.md", "decisions/0025")
-    assert {places.AT_ONCE, one, places.WAITING} <= _numbers("how-to/sender-authentication.md", "more wait")
-    assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "MiB** of messages")
+    assert {places.AT_ONCE, one, network, places.WAITING} <= _numbers("how-to/sender-authentication.md", "more wait")
+    assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "| messages of 1 MiB or more")
     assert checker.ROOM >> 20 in _numbers("how-to/sender-authentication.md", "the large messages that it checks")
+
+
+NOT_PLAIN = ("stranger", "in clear", "waved through", "leftover", "whoever", "is told of", "one is told")
+"""Words that docs/style.md has better ones for."""
+
+
+def test_no_page_has_words_that_the_page_on_style_refuses():
+    pages = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "style.md"}
+    made = {ROOT / "docs" / name for name in write_reference.PAGES}
+    for page in pages - made - {*ROOT.glob("docs/decisions/*.md")}:
+        text = " ".join(page.read_text(encoding="utf-8").lower().split())
+        found = [words for words in NOT_PLAIN if words in text]
+        assert not found, f"{page.relative_to(ROOT)}: {found}"
 
 
 def test_the_readme_names_the_two_commands():

@@ -83,15 +83,15 @@ def routes(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def run_it(session: Session) -> Iterator[Look]:
-    """A server is running, of which a copy is for its owner's eyes, too."""
+    """A server is running. Only the owner of a backup can read it."""
     session.do("waypost serve")
 
     def look(block: Block) -> None:
-        if "backup" in block.text:
+        if "waypost-backup" in block.text:
             for name in ("waypost.sqlite3", "credentials", "master.key"):
-                mode = stat.S_IMODE((session.home / "backup" / name).stat().st_mode)
+                mode = stat.S_IMODE((session.home.parent / "waypost-backup" / name).stat().st_mode)
                 if mode & 0o077:
-                    raise BlockFailed(f"{block.place}: others can read backup/{name} (mode {mode:o})")
+                    raise BlockFailed(f"{block.place}: others can read waypost-backup/{name} (mode {mode:o})")
 
     yield look
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from waypost.app.deployment import Deployment
 from waypost.app.queue.attempt import Ready
@@ -121,3 +121,27 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Close the connections that are kept for later."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transports:
+    """What carries out each kind of route. A new kind fails the type check until it is here."""
+
+    smtp: Transport
+    maildir: Transport
+    webhook: Transport
+
+    def by_protocol(self) -> dict[Spoken, Transport]:
+        """The transport of each protocol."""
+        return {protocol: self._of(protocol) for protocol in Spoken}
+
+    def _of(self, protocol: Spoken) -> Transport:
+        match protocol:
+            case Spoken.SMTP | Spoken.LMTP:
+                return self.smtp
+            case Spoken.MAILDIR:
+                return self.maildir
+            case Spoken.WEBHOOK:
+                return self.webhook
+            case never:
+                assert_never(never)

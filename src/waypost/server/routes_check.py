@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import assert_never
 
 from waypost.config.settings import Settings
 from waypost.config.types import ENDPOINT, RESOLVERS, understood
@@ -114,13 +115,16 @@ async def check(route: Route, server: OurServer) -> None:
         return
     await refuse_circle(route, server.listeners)
     target = route.target
-    if target.protocol is Protocol.MAILDIR:
-        found = await asyncio.to_thread(maildir_directories.why_not_usable, Path(target.path))
-        reason = "its directory is not there, or cannot be used"
-    elif target.protocol is Protocol.WEBHOOK:
-        found = reason = await _look_at_webhook(route)
-    else:
-        found, reason = await _look_at_server(route, server)
+    match target.protocol:
+        case Protocol.SMTP | Protocol.LMTP:
+            found, reason = await _look_at_server(route, server)
+        case Protocol.MAILDIR:
+            found = await asyncio.to_thread(maildir_directories.why_not_usable, Path(target.path))
+            reason = "its directory is not there, or cannot be used"
+        case Protocol.WEBHOOK:
+            found = reason = await _look_at_webhook(route)
+        case never:
+            assert_never(never)
     if found:
         raise Unreachable(f"{shown(route.to)} cannot be reached: {redact.one_line(found)}", reason)
 

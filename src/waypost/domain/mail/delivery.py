@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import assert_never
 
 from waypost.domain.directory import addresses
 
@@ -361,9 +362,17 @@ def _refusal(result: AttemptResult) -> str:
     """The status with which the message is refused for good; empty if it is worth another attempt."""
     if result.trouble is not None:
         return _PERMANENT_TROUBLES.get(result.trouble, "")
+    match result.protocol:
+        case Protocol.SMTP | Protocol.LMTP | Protocol.MAILDIR:  # a Maildir has codes by `Fault` alone
+            return _refusal_by_reply(result)
+        case Protocol.WEBHOOK:
+            return "5.3.0" if result.code in _WEBHOOK_REFUSALS else ""
+        case never:
+            assert_never(never)
+
+
+def _refusal_by_reply(result: AttemptResult) -> str:
     code = result.code or 0
-    if result.protocol is Protocol.WEBHOOK:
-        return "5.3.0" if code in _WEBHOOK_REFUSALS else ""
     if not 500 <= code < 600 or result.stage in _BEFORE_THE_MESSAGE:
         return ""
     if result.stage is Stage.RCPT and code == 552 and not result.enhanced:
@@ -391,10 +400,18 @@ def _is_of_destination(result: AttemptResult) -> bool:
     """Whether the destination failed, so that attempts to it pause."""
     if result.fault:
         return False
-    if result.protocol is Protocol.MAILDIR:
-        return result.trouble is not None
-    if result.protocol is Protocol.WEBHOOK:
-        return result.trouble in _TROUBLES_OF_DESTINATION or (result.code or 0) in {429, 502, 503, 504}
+    match result.protocol:
+        case Protocol.SMTP | Protocol.LMTP:
+            return _is_of_server(result)
+        case Protocol.WEBHOOK:
+            return result.trouble in _TROUBLES_OF_DESTINATION or result.code in {429, 502, 503, 504}
+        case Protocol.MAILDIR:
+            return result.trouble is not None
+        case never:
+            assert_never(never)
+
+
+def _is_of_server(result: AttemptResult) -> bool:
     if result.code == 421:
         return True
     if result.stage not in _BEFORE_THE_MESSAGE:

@@ -3,13 +3,12 @@
 import random
 
 from waypost.delivery.maildir import MaildirTransport
-from waypost.delivery.outgoing import Transport
+from waypost.delivery.outgoing import Transports
 from waypost.delivery.queue.worker import Worker, Works
 from waypost.delivery.smtp_client.connection import Timeouts
 from waypost.delivery.smtp_client.dns import Resolver
 from waypost.delivery.smtp_client.transport import SmtpTransport
 from waypost.delivery.webhook import WebhookTransport
-from waypost.domain.mail.delivery import Protocol
 from waypost.server.assembly.common import Common
 
 
@@ -18,18 +17,13 @@ def worker(common: Common) -> Worker:
     hostname = common.settings.real_hostname
     resolver = Resolver(common.settings.dns, shuffler=random.SystemRandom())
     smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)
-    transports: dict[Protocol, Transport] = {
-        Protocol.SMTP: smtp,
-        Protocol.LMTP: smtp,
-        Protocol.MAILDIR: MaildirTransport(hostname),
-        Protocol.WEBHOOK: WebhookTransport(),
-    }
+    transports = Transports(smtp=smtp, maildir=MaildirTransport(hostname), webhook=WebhookTransport())
     clock, ids = common.mail_clock, common.ids
     return Worker(
         Works(
             store=common.store,
             deployment=common.deployment,
-            transports=transports,
+            transports=transports.by_protocol(),
             clock=clock,
             emit=common.emit,
             tasks=common.tasks,
