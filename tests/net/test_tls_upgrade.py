@@ -1,0 +1,33 @@
+"""The TLS upgrade: what it says of a handshake that does not end."""
+
+import asyncio
+
+import pytest
+
+from waypost.net import tls_upgrade
+from waypost.net.tls_upgrade import TlsUpgrade
+
+
+class OpenTransport:
+    """A transport that stays open, whatever happens."""
+
+    def is_closing(self):
+        return False
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_handshake_that_the_loop_does_not_end_in_time_has_an_error_unless_it_was_cancelled(monkeypatch, cancels):
+    """A busy event loop can miss its own limit; without an error nobody logged the failed handshake."""
+
+    async def never(*_, **__):
+        await asyncio.Event().wait()
+
+    async def scenario():
+        monkeypatch.setattr(tls_upgrade, "start_tls", never)
+        upgrade = TlsUpgrade(OpenTransport(), loop=asyncio.get_running_loop(), grace=0.001)
+        if cancels:
+            asyncio.get_running_loop().call_soon(upgrade.cancel)
+        made = await upgrade.make(asyncio.Protocol(), None, seconds=3600.0 if cancels else 0.001)
+        return made, type(upgrade.error)
+
+    assert asyncio.run(scenario()) == (None, type(None) if cancels else TimeoutError)
