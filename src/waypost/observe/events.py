@@ -1,7 +1,7 @@
-"""The closed list of what may be logged and counted.
+"""The closed list of events that may be logged and counted.
 
-Every event has typed fields and no free text. Nothing here holds an address, a subject, a body or a secret:
-the trace, which is for the owner of the mail, has those. An edge is given an `Emit` and calls it.
+Every event has typed fields and no free text. Nothing here holds an address, a subject, a body or a secret: the trace,
+which is for the owner of the mail, has those. An edge gets an `Emit` and calls it.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """An edge takes connections at this address from now on."""
+    """An edge listens at this address."""
 
     edge: str
     address: str
@@ -23,19 +23,19 @@ class Reopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """No new connections; what was promised is being finished."""
+    """The server accepts no new connections, and finishes its work."""
 
     signal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """Everything is finished, and on disk."""
+    """The server has finished its work, and everything is on disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAccepted:
-    """A message is ours: it is on disk, and the sender was told so."""
+    """A message was accepted: it is on disk, and the sender got 250."""
 
     id: str
     peer: str
@@ -50,7 +50,7 @@ class MessageRefused:
     peer: str
     reply: str
     verdicts: str = ""
-    """What SPF, DKIM and DMARC said, if that is why."""
+    """The results of SPF, DKIM and DMARC, if they are the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class RecipientRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
-    """We ended an SMTP session that broke the protocol or was silent for too long; and what it was told before."""
+    """The server ended an SMTP session that broke the protocol or was silent for too long; with its last reply."""
 
     peer: str
     reply: str
@@ -72,7 +72,9 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsRefused:
-    """So many connections were refused in the last seconds, because there were too many; and whose was the last."""
+    """The number of connections that were refused in the last seconds, because there were too many; and the client of
+    the last one.
+    """
 
     reply: str
     count: int
@@ -81,20 +83,21 @@ class ConnectionsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
-    """The system lets this process open too few files for the connections that were set. So many there may be, of mail
-    clients and of HTTP clients. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set fewer connections.
+    """The system lets this process open too few files for the connections in the settings. The connections that are
+    possible now, of mail clients and of HTTP clients. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or
+    set fewer connections.
     """
 
     connections: int
     """Of mail clients."""
     http_connections: int
     files: int
-    """That this process may have open."""
+    """The files that this process may have open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConnectionClosed:
-    """The server ended an HTTP connection because its client took too long, and at what."""
+    """The server ended an HTTP connection because its client took too long, with the step that it was at."""
 
     peer: str
     reason: str
@@ -102,7 +105,7 @@ class HttpConnectionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFailed:
-    """TLS could not be spoken with a client, and why. The mail, if any, is still the sender's."""
+    """A TLS handshake with a client failed, with the reason. The sender still has the mail, if any."""
 
     peer: str
     reason: str
@@ -110,14 +113,14 @@ class TlsFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRefused:
-    """The certificate or key has changed and cannot be used. The one before stays in use; mend the files."""
+    """The certificate or key has changed and cannot be used. The previous one stays in use; fix the files."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyHeaderRefused:
-    """A connection from a proxy network did not say who the client is, as the PROXY protocol has it. It was cut."""
+    """A connection from a proxy network had no valid PROXY header. It was cut."""
 
     peer: str
     reason: str
@@ -125,13 +128,13 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works now, or does not any more, or the process that asks it cannot start: `reason` says which. While it
-    does not work, no sender is checked, and all mail of untrusted clients is deferred with `enforce`.
+    """The DNS works, or does not work, or the checking process cannot start: `reason` says which. While it does not
+    work, no sender is checked, and all mail of untrusted clients is deferred with `enforce`.
     """
 
     works: bool
     reason: str = ""
-    """Why no sender is checked; empty while the DNS works."""
+    """Why senders are not checked; empty while the DNS works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +157,12 @@ class Delivered(_Attempted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDeferred(_Attempted):
-    """An attempt did not succeed, and there will be another one. The trace of the message says when, and why."""
+    """An attempt failed, and there will be another one. The trace of the message says when, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp(_Attempted):
-    """A delivery is a dead letter: it was refused for good, or tried for too long. It can be redriven."""
+    """A delivery is a dead letter: it was refused for good, or its time for attempts has passed. It can be redriven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +184,7 @@ class RouteUnreachable:
     destination: str
     """As by `domain.routes.log_destination`."""
     reason: str
-    """In our own words: those of a peer could name an email address."""
+    """In Waypost's words: a peer's could name an email address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +237,7 @@ class FileExposed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFull:
-    """Less is free on the disk than is to be kept in reserve, in octets: no mail is taken until there is more."""
+    """The disk has less free than the reserve, in bytes: the server refuses mail until there is more."""
 
     free: int
     reserve: int
@@ -242,7 +245,7 @@ class DiskFull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFreed:
-    """There is room on the disk again, and mail is taken."""
+    """There is room on the disk again, and the server accepts mail."""
 
     free: int
     reserve: int
@@ -250,7 +253,7 @@ class DiskFreed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
-    """The store could not do its work. The caller was told to try again, with this id."""
+    """The store failed. The caller got a temporary failure with this id."""
 
     where: str
     id: str
@@ -259,7 +262,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Something unexpected happened: a mistake of ours. The caller was told nothing but this id."""
+    """An internal error (bug). The caller got only this id."""
 
     where: str
     id: str
@@ -268,7 +271,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The log could not be written for a while. It lacks so many lines, or parts of them."""
+    """The log could not be written for a while. This many lines, or parts of them, are missing."""
 
     count: int
 
@@ -322,11 +325,11 @@ WARNINGS = frozenset(
         RouteUnreachable,
     }
 )
-"""What somebody should look at, though nothing has failed."""
+"""Events that need attention, though nothing has failed."""
 
 
 class AlreadyTold(Exception):
-    """Ends an answer that can be neither completed nor replaced. Its cause has been emitted, or is no failure."""
+    """Ends a response that can be neither completed nor replaced. Its cause has been emitted, or is not a failure."""
 
 
 Emit = Callable[[Event], None]

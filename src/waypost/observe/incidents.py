@@ -1,4 +1,4 @@
-"""An incident: something failed that is not the caller's fault. The log learns the cause, the caller only an id.
+"""An incident: something failed that is not the caller's fault. The log gets the cause, the caller only an id.
 
 Every edge reports here, so that ids, events and the sentence for callers are the same everywhere.
 """
@@ -20,7 +20,7 @@ class Incident:
 
     @property
     def sentence(self) -> str:
-        """What the caller is told, in words that say nothing of the cause."""
+        """The text for the caller, which does not name the cause."""
         if self.is_of_store:
             return f"The store is not available (id {self.id}); please try again."
         return f"Something went wrong on our side (id {self.id})."
@@ -30,7 +30,7 @@ class Incidents:
     """Reports the failures of one part of the server to its log."""
 
     def __init__(self, emit: events.Emit, *, of_store: tuple[type[Exception], ...]) -> None:
-        """`of_store` are the errors with which the store says that it could not do its work.
+        """`of_store` are the errors with which the store reports its own failures.
 
         They are `app.ports.failures.STORE_FAILURES`, which this package cannot import.
         """
@@ -38,7 +38,7 @@ class Incidents:
         self._of_store = of_store
 
     def report(self, error: BaseException, *, where: str, incident_id: str = "") -> Incident:
-        """Emit `StoreFailed`, or `Failed` for every other error, and return what the caller may know.
+        """Emit `StoreFailed`, or `Failed` for every other error, and return the incident for the caller.
 
         `where` names the part of the server. `incident_id` is an id that the caller knows already; empty for a new one.
         """

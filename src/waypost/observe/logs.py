@@ -25,7 +25,7 @@ BACKLOG = 10_000
 """Lines that wait to be written. Beyond that lines are dropped, and counted: a log must never hold up mail."""
 
 WRITE_EVERY = 0.1
-"""Seconds between two looks at the lines that wait. Waking the thread for each line would slow down mail."""
+"""Seconds between two checks for waiting lines. Waking the thread for each line would slow down mail."""
 
 
 class Log:
@@ -43,7 +43,7 @@ class Log:
         self._thread.start()
 
     def emit(self, event: events.Event) -> None:
-        """Log an event. Never raises and never waits, whatever has become of the log."""
+        """Log an event. Never raises and never waits, whatever happened to the log."""
         try:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
@@ -57,7 +57,7 @@ class Log:
             self._dropped += count
 
     def close(self) -> None:
-        """Write what waits, unless that takes too long."""
+        """Write the waiting lines, unless that takes too long."""
         self._closing.set()
         self._thread.join(timeout=2)
 
@@ -73,14 +73,16 @@ class Log:
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:
-        """The thread: write what waits, again and again."""
+        """The thread: write the waiting lines, again and again."""
         closing = False
         while not closing:
             closing = self._closing.wait(WRITE_EVERY)
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write all lines that wait. What cannot be written is dropped, and counted in the next lines that can be."""
+        """Write all lines that wait. Lines that cannot be written are dropped, and counted in the next line that
+        can.
+        """
         waiting = [self._lines.popleft() for _ in range(len(self._lines))]
         count = len(waiting)
         with self._counting:
@@ -97,7 +99,7 @@ class Log:
 
 
 class Complaints(logging.Handler):
-    """Turns what the HTTP server and the event loop log as errors into events; the rest of it is not ours to tell."""
+    """Turns errors that the HTTP server and the event loop log into events; their other lines are dropped."""
 
     def __init__(self, emit: events.Emit) -> None:
         super().__init__(logging.ERROR)
@@ -114,12 +116,12 @@ class Complaints(logging.Handler):
 
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
-    """What an event is called in the log, and its fields."""
+    """The name of an event in the log, and its fields."""
     return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
 
 
 def name_of(kind: type[Any]) -> str:
-    """What an event is called in the log."""
+    """The name of an event in the log."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 

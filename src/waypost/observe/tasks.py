@@ -18,11 +18,11 @@ class OnError(Enum):
     """What follows when an error ends a task. It is logged in any case."""
 
     LEAVE = auto()
-    """Nothing: the task was to be done once, and the server goes on without it."""
+    """Nothing: the task runs once, and the server continues without it."""
     RESTART = auto()
-    """The task is run again after a pause: the server needs it for as long as it runs."""
+    """The task is restarted after a pause: the server always needs it."""
     END_SERVER = auto()
-    """The server stops: without this task it does not answer its clients, and a supervisor should start it again."""
+    """The server stops: without this task it cannot answer its clients, and a supervisor should restart it."""
 
 
 class Tasks:

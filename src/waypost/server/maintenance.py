@@ -34,10 +34,10 @@ class Maintenance:
     refusal_retention: timedelta
     rules: Sequence[Rule]
     begun_before: datetime
-    """What began to come in before that cannot be coming in any more."""
+    """Messages whose transfer began before this moment cannot be in transfer any more."""
 
     async def run(self) -> None:
-        """Do it all, again and again, until cancelled. A job that fails is logged; the others are done all the same."""
+        """Run all jobs again and again, until cancelled. A job that fails is logged; the others run all the same."""
         begun_before = self.begun_before
         while True:
             for where, job in (
@@ -61,7 +61,7 @@ class Maintenance:
         await repeat_step(self.store.write, expired)
 
     async def forget_left_over(self, begun_before: datetime) -> None:
-        """Delete pieces of messages that will never be whole."""
+        """Delete pieces of messages that will never be complete."""
         left_over = partial(accept.left_over, begun_before=begun_before)
         while found := await self.store.long_read(left_over, what="unfinished messages"):
             for message_id in found:

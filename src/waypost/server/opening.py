@@ -1,4 +1,4 @@
-"""Opening the store of a data directory: for a server, or for a command that works on it beside one."""
+"""Opens the store of a data directory, for a server, or for a command that works on it directly."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -24,7 +24,7 @@ class CannotStart(Exception):
 
 
 class Refused(Exception):
-    """What was asked cannot be done. The message says why."""
+    """The command cannot be carried out. The message says why."""
 
 
 def open_store(
@@ -36,7 +36,7 @@ def open_store(
 ) -> ports.Store:
     """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
 
-    With `only_new` one of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
+    With `only_new` a schema of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
     `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
@@ -55,7 +55,7 @@ def open_store(
 
 
 def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
-    """The store on PostgreSQL, whose driver is loaded, and has to be installed, by those alone who use it."""
+    """The store on PostgreSQL, whose driver is loaded, and must be installed, only if it is used."""
     try:
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
         from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - as said above
@@ -71,7 +71,7 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
-    """The first use of a new store: it takes in the keys of a Waypost that kept them in its credentials file alone."""
+    """Set up a new store: it adopts the keys of an older Waypost that kept them only in its credentials file."""
     keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
     return partial(access_keys.adopt, keys=keys, now=now())
 
@@ -82,8 +82,8 @@ async def administering(
 ) -> AsyncIterator[ports.Store]:
     """The store of a data directory, for commands, whether a server is running on it or not.
 
-    With `make` the directory is made if it is not there. Raises `CannotStart`, `Refused`, `DataDirectoryError`; what is
-    refused inside is `Refused`, too.
+    With `make` the directory is created if it does not exist. Raises `CannotStart`, `Refused`, `DataDirectoryError`;
+    what is refused inside is `Refused`, too.
     """
     database = directory.where(database)
     # The database server knows root by another name and password than the owner of the directory, which is read alone.

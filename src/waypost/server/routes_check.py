@@ -1,4 +1,4 @@
-"""Whether a route leads anywhere, and not back to here: found out when it is set, before mail waits for it."""
+"""Checks, when a route is set, that its target can be reached and does not lead back to this server."""
 
 import asyncio
 import random
@@ -28,28 +28,28 @@ from waypost.observe.incidents import Incidents
 from waypost.server.opening import Refused
 
 SECONDS = 10.0
-"""How long a host may take to answer."""
+"""Seconds that a host may take to answer."""
 
 SMTP_PORT = 25
-"""Where a mail host of the DNS is asked."""
+"""The port at which a mail host of the DNS is tried."""
 
 Address = IPv4Address | IPv6Address
 
 
 class LeadsBack(Refused):
-    """Mail would go in a circle."""
+    """Mail would go in a loop."""
 
     reason = "it leads back to this server"
     """For the log."""
 
 
 class Unreachable(Refused):
-    """The destination of a route is not there, or not usable. The message says why."""
+    """The target of a route does not exist, or is not usable. The message says why."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """For the log: in our own words, without a path or the words of a peer."""
+        """The text for the log, without a path or the words of a peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class OurServer:
 
 
 async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
-    """Raise `LeadsBack` if a route leads to this very server, before any mail is sent in a circle."""
+    """Raise `LeadsBack` if a route leads to this server, before mail goes in a loop."""
     looking = (refuse_circle(route, server.listeners) for route in routes)
     for found in await asyncio.gather(*looking, return_exceptions=True):
         if found:
@@ -100,7 +100,7 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
 
 
 async def check_route(route: Route, server: OurServer) -> None:
-    """Look whether the destination of a route is there. Raises `Refused`, saying what to do."""
+    """Check that the target of a route exists. Raises `Refused`, saying what to do."""
     try:
         await check(route, server)
     except LeadsBack:
@@ -110,7 +110,7 @@ async def check_route(route: Route, server: OurServer) -> None:
 
 
 async def check(route: Route, server: OurServer) -> None:
-    """Raise `Refused`, and say why, if the destination of a route is not there; `LeadsBack`, if that is this server."""
+    """Raise `Refused` with the reason if the target of a route does not exist; `LeadsBack` if it is this server."""
     if route.is_inbox or route.fault:
         return
     await refuse_circle(route, server.listeners)
@@ -130,9 +130,9 @@ async def check(route: Route, server: OurServer) -> None:
 
 
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
-    """Raise `LeadsBack` if a route names a host and port where one of these listeners answers, however it is written.
+    """Raise `LeadsBack` if a route names a host and port of one of these listeners, however it is spelled.
 
-    `listeners` are HOST:PORT each. Names are resolved. One that cannot be resolved leads nowhere.
+    `listeners` are HOST:PORT each. Names are resolved. A host that cannot be resolved does not lead back.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -140,7 +140,7 @@ async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
 
 
 async def _is_answered_here(host: str, port: int, listeners: Collection[str]) -> bool:
-    """Whether a connection to a host at a port is taken by one of our listeners."""
+    """Whether one of this server's listeners accepts a connection to a host and port."""
     ours = _at_port(port, listeners)
     if not ours:
         return False
@@ -154,7 +154,7 @@ def _at_port(port: int, listeners: Collection[str]) -> list[str]:
 
 
 async def _addresses(host: str, port: int) -> list[Address]:
-    """All addresses of a host; none if that cannot be found out in time."""
+    """All addresses of a host; none if they cannot be resolved in time."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SECONDS):
@@ -165,10 +165,10 @@ async def _addresses(host: str, port: int) -> list[Address]:
 
 
 def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
-    """Whether a connection to an address is taken by a listener on one of these addresses of this machine.
+    """Whether a listener on one of these addresses of this machine accepts a connection to an address.
 
-    `is_here` says whether an address is one of this machine. A listener on all addresses of one version of IP takes
-    none of the other: 0.0.0.0 and :: are two. A connection to them, as Linux makes it, is one to the loopback address,
+    `is_here` says whether an address is one of this machine. A listener on all addresses of one version of IP accepts
+    none of the other: 0.0.0.0 and :: differ. A connection to them, as Linux makes it, is one to the loopback address,
     and one to an IPv4-mapped address (RFC 4291 section 2.5.5.2) one over IPv4.
     """
     if isinstance(asked, IPv6Address) and asked.ipv4_mapped:
@@ -182,7 +182,7 @@ def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Addre
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether one may listen on an address, which one may on those of this machine alone."""
+    """Whether a process can listen on an address, which it can only on those of this machine."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as listener:
@@ -199,7 +199,7 @@ def _circle(route: Route) -> LeadsBack:
 
 
 async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
-    """Go as far as a mail server that is ready for a message. Returns what was in the way, in its words and in ours."""
+    """Connect to a mail server until it is ready for a message. Returns the obstacle, in its words and in Waypost's."""
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
         return "", ""  # it depends on the address
@@ -220,7 +220,7 @@ async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
 
 
 async def _is_mail_host(domain: str, server: OurServer) -> bool:
-    """Whether the best mail host of a domain is this server, under whatever name."""
+    """Whether the first mail host of a domain is this server, under any name."""
     if not _at_port(SMTP_PORT, server.listeners):
         return False
     try:
@@ -231,7 +231,7 @@ async def _is_mail_host(domain: str, server: OurServer) -> bool:
 
 
 async def _look_at_webhook(route: Route) -> str:
-    """Connect to a webhook, as far as TLS; it is sent nothing. No address is tried that a delivery would not use."""
+    """Connect to a webhook, as far as TLS; it is sent nothing. Only addresses that a delivery would use are tried."""
     target = route.target
     try:
         async with asyncio.timeout(SECONDS):

@@ -1,7 +1,7 @@
-"""All that a server changes of its whole process, which nothing else may change: how it is set up, run and ended.
+"""Everything process-wide, in one place: how the process of a server is set up, run and ended.
 
 - New files are for their owner alone (umask), and as many files may be open as the system allows.
-- What libraries log goes to the log of the server. The garbage collector looks less often.
+- The log lines of libraries go to the log of the server. The garbage collector runs less often.
 - SIGTERM and SIGINT stop the server in order, and so does a terminal that goes away.
 
 SIGHUP has two meanings: the kernel or the shell says that the terminal is gone, or a program that rotates logs or
@@ -27,16 +27,16 @@ from waypost.observe import events, logs
 from waypost.observe.tasks import Tasks
 
 COLLECT_AFTER = 20_000
-"""New objects after which the garbage collector looks at them; 700 for Python."""
+"""New objects after which the garbage collector runs; Python's default is 700."""
 
 
 class ServerFailed(Exception):
-    """The server cannot go on. The message says what has failed, and where to find the cause."""
+    """The server cannot go on. The message says what failed, and where the log has the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What the process gives to a server."""
+    """The resources of the process for a server."""
 
     emit: events.Emit
     """Writes to the log."""
@@ -58,11 +58,11 @@ class Runs(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish what was promised, and close everything."""
+        """Finish running work, and close everything."""
         ...
 
     def reopen(self) -> None:
-        """Read again what may have been replaced."""
+        """Read files again that may have been replaced."""
         ...
 
 
@@ -82,7 +82,7 @@ def process_of_a_server() -> Iterator[Process]:
 
 @contextmanager
 def new_files_are_private() -> Iterator[None]:
-    """Mail and keys are for the owner's eyes, also in a directory that others may enter."""
+    """Only the owner may read mail and keys, also in a directory that others may enter."""
     before = os.umask(0o077)
     try:
         yield
@@ -100,15 +100,15 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Let a library log nothing. All that it would say is raised as well, or nobody needs it."""
+    """Let a library log nothing. Its errors are raised as well, and its other lines are not needed."""
     logging.getLogger(library).disabled = True
 
 
 def collect_less_garbage() -> None:
-    """Call it when the server has started: the garbage collector has little to find from then on.
+    """Call it after the start: from then on the garbage collector finds little.
 
-    What was made so far stays for ever, so it need not be looked at again and again. What a call or a message makes is
-    no garbage for the collector, nearly always.
+    Objects made so far stay for ever, so they need not be scanned again. Objects of a call or a message nearly never
+    need the collector.
     """
     gc.collect()
     gc.freeze()
@@ -116,9 +116,9 @@ def collect_less_garbage() -> None:
 
 
 async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
-    """Start a server, tell where it is, and stop it when a signal asks for that.
+    """Start a server, report where it is, and stop it when a signal asks for that.
 
-    Raises what its start raises, and `ServerFailed` when a task has ended that it cannot do without.
+    Raises the errors of its start, and `ServerFailed` when a task that the server needs has ended.
     """
     asked = Signals(server.reopen)
     found = await server.start()
@@ -146,14 +146,14 @@ class Signals:
         """From now on SIGHUP calls `reopen`, or asks the server to stop. Where SIGHUP is ignored, it stays so."""
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()
-        """Done when the server is to stop; its result is the name of the signal."""
+        """Done when the server should stop; its result is the name of the signal."""
         self._reopen = reopen
         self._had_terminal = _has_terminal()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def obey(self) -> None:
-        """From now on SIGTERM and SIGINT ask the server to stop; before, they end the process at once."""
+        """From now on SIGTERM and SIGINT stop the server in order; before, they end the process at once."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)
 

@@ -45,11 +45,11 @@ class Role(StrEnum):
     """A part of the work of a server. Several services that share a database can have different ones."""
 
     API = "api"
-    """Answers calls, and lets mail be inspected, by HTTP."""
+    """The API and the inspection API, by HTTP."""
     SMTP = "smtp"
-    """Takes mail, by SMTP and LMTP."""
+    """Receives mail, by SMTP and LMTP."""
     DELIVERY = "delivery"
-    """Sends mail on over its routes, and writes notices."""
+    """Delivers mail over its routes, and writes notices."""
 
 
 ALL_ROLES = frozenset(Role)
@@ -70,9 +70,9 @@ class Service:
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`files` is how many files the service may have open, each connection being one.
+        """`files` is how many files the service may have open; each connection is one.
 
-        `warn` is given sentences about what the person who starts the server should look at.
+        `warn` gets sentences for the person who starts the server.
         """
         self.settings = settings
         self.roles = frozenset(roles)
@@ -90,7 +90,7 @@ class Service:
         self._certificates: tls.Certificates | None = None
         """Those in use."""
         self._opened = AsyncExitStack()
-        """What has to be closed, the last opened first."""
+        """Everything that must be closed, the last opened first."""
 
     @property
     def where(self) -> str:
@@ -111,7 +111,7 @@ class Service:
         return run
 
     async def stop(self) -> None:
-        """Finish what was promised, then close everything, the last opened first."""
+        """Finish running work, then close everything, the last opened first."""
         await self._opened.aclose()
         self.emit(events.Stopped())
 
@@ -147,7 +147,7 @@ class Service:
     # The steps
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
-        """Lock the data directory, and tell what other users can do with it."""
+        """Lock the data directory, and report what other users can do with it."""
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
         for exposure in exposures:
@@ -157,11 +157,11 @@ class Service:
             self._warn(sentence)
 
     async def _refuse_circular_routes(self) -> None:
-        """Raise `routes_check.LeadsBack` if a route that is set leads to a listener of this service."""
+        """Raise `routes_check.LeadsBack` if a route of the settings leads to a listener of this service."""
         await routes_check.refuse_circles(self._set_routes, self._checked_for)
 
     def _open_store(self, opened: AsyncExitStack) -> ports.Store:
-        """Open the database, and have all tasks ended before it is closed."""
+        """Open the database; all tasks end before it is closed."""
         database = self.directory.where(self.settings.database)
         store = open_store(self.directory, database, connections=self.settings.database_connections)
         opened.push_async_callback(store.close)
@@ -271,7 +271,7 @@ class Service:
         )
 
     async def _begin_to_check_routes(self, store: ports.Store, run: data_directory.Run, opened: AsyncExitStack) -> None:
-        """Have the log tell which routes cannot be reached now."""
+        """Start a task that logs which routes cannot be reached now."""
         checked = [*self._set_routes, *await store.read(list_routes)]
         check = partial(routes_check.tell, checked, replace(self._checked_for, listeners=run.listeners), self.emit)
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)

@@ -1,4 +1,4 @@
-"""Sentences for the person who starts a server: what is allowed, and somebody should look at all the same."""
+"""Warnings for the person who starts a server: about settings that are allowed, but seldom meant."""
 
 import difflib
 from collections.abc import Iterable
@@ -22,11 +22,11 @@ _NOT_PUBLIC = [
         "fe80::/10",
     )
 ]
-"""Networks whose addresses nobody on the internet has."""
+"""Networks without public addresses."""
 
 
 def of_settings(settings: Settings) -> list[str]:
-    """What settings allow that is seldom meant."""
+    """Warnings about settings."""
     found = [
         f"--trusted-networks has {network}, a network with public addresses: whoever has one of them is believed to "
         "send for any address. Name only machines of your own."
@@ -42,7 +42,7 @@ def of_settings(settings: Settings) -> list[str]:
 
 
 def of_environment(names: Iterable[str]) -> list[str]:
-    """Variables that look like settings and are none, each with the one that may be meant."""
+    """Warnings about variables that look like settings but are not, each with the one that may be meant."""
     prefix = environment_name("")
     known = [environment_name(name).removeprefix(prefix) for name in ROWS]
     found = []
@@ -55,7 +55,7 @@ def of_environment(names: Iterable[str]) -> list[str]:
 
 
 def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
-    """Fewer connections than were set are possible with so many open files; `wanted` are the files for all of them."""
+    """The warning that fewer connections than set are possible; `wanted` are the files for all of them."""
     return (
         f"The system allows {files} open files, so at most {possible.smtp} mail and {possible.http} HTTP connections "
         f"are taken. Raise it to {wanted} (`ulimit -n`, `LimitNOFILE=`), or lower --smtp-connections and "
@@ -64,7 +64,7 @@ def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:
-    """The disk has less than the reserve free, both in octets."""
+    """The warning that the disk has less free than the reserve, both in octets."""
     return (
         f"The disk of {directory} has {free // 2**20} MiB free, which is not enough for --disk-reserve "
         f"({reserve // 2**20} MiB): no mail is taken until more is free."
@@ -72,7 +72,7 @@ def of_disk(directory: str, *, free: int, reserve: int) -> str:
 
 
 def _is_private(network: IPv4Network | IPv6Network) -> bool:
-    """Whether all addresses of a network are such that nobody on the internet has them."""
+    """Whether a network has no public addresses."""
     return any(
         network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
         for private in _NOT_PUBLIC

@@ -1,1 +1,3 @@
-"""The receiving edge: mail comes in by SMTP (RFC 5321), strictly read, and is answered only when it is on disk."""
+"""The receiving edge: mail arrives by SMTP (RFC 5321), which is parsed strictly, and is accepted only when it is on
+disk.
+"""

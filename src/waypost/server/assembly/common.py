@@ -1,4 +1,4 @@
-"""What the parts of one service have in common, and what the use cases of mail must know of its settings."""
+"""The values that all parts of one service share, and those that the use cases of mail need."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,7 +23,7 @@ from waypost.smtp.backend.reception import Ids
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What every part of one service is made from."""
+    """The values that every part of one service is made from."""
 
     settings: Settings
     directory: DataDirectory
@@ -49,7 +49,7 @@ class Common:
 
 
 def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> Deployment:
-    """What the use cases of mail must know. `owner` is the account of the server's owner."""
+    """The values that the use cases of mail need. `owner` is the account of the server's owner."""
     delivery = settings.delivery
     return Deployment(
         hostname=settings.real_hostname,
@@ -70,7 +70,7 @@ def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> D
 
 
 def routes_of_settings(settings: Settings) -> Sequence[Route]:
-    """All routes that are set; that for notices is one of them."""
+    """All routes of the settings, with the one for notices."""
     via = settings.delivery.bounces_via
     return [*settings.routes, *([via] if via else [])]
 
@@ -78,7 +78,7 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """How many connections of clients there may be. The log and `warn` say so if they are fewer than set.
+    """The limits of client connections. The log and `warn` say so if they are fewer than set.
 
     `files` is how many files may be open. `is_shared` is as in `Common`. `warn` is given sentences for the person who
     starts the server.

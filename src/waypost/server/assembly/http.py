@@ -21,7 +21,7 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
 
 Advance = Callable[[timedelta], Awaitable[datetime]]
-"""Moves the clock of mail on; returns the time that it is then."""
+"""Advances the clock of mail; returns its time then."""
 
 
 async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
@@ -55,7 +55,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
 
 
 def _terms(common: Common) -> Terms:
-    """What the operations of the API go by."""
+    """The values that the operations of the API need."""
     settings = common.settings
     own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
     return Terms(
@@ -73,7 +73,7 @@ def _terms(common: Common) -> Terms:
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
-    """What moves the clock of mail on; None if that is the real one."""
+    """The function that advances the clock of mail; None if that is the real clock."""
     clock = common.virtual_clock
     if clock is None:
         return None
@@ -94,7 +94,7 @@ def _nobody_to_wake() -> None:
 
 
 async def _nothing_due() -> datetime | None:
-    """When something becomes due for the worker of a service that has none."""
+    """The next due moment of a service without a worker: none."""
     return None
 
 

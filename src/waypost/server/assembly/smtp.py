@@ -1,4 +1,4 @@
-"""The receiving edge: listeners for SMTP and LMTP, their certificate, and the check of who really sent a message."""
+"""The receiving edge: listeners for SMTP and LMTP, their certificate, and the sender checks."""
 
 import stat
 from collections.abc import Callable
@@ -28,11 +28,11 @@ from waypost.smtp.server.listener import SmtpServer
 
 @dataclass(frozen=True)
 class SmtpEdge:
-    """The SMTP server of a service, and what works for it."""
+    """The SMTP server of a service, and its sender checks."""
 
     server: SmtpServer
     checker: Checker | None
-    """What checks SPF, DKIM and DMARC of messages; None if the settings say not to."""
+    """The checker of SPF, DKIM and DMARC; None if the settings turn it off."""
 
     async def begin(self, opened: AsyncExitStack) -> None:
         """Get ready to listen. `opened` stops everything, the server first."""
@@ -100,7 +100,7 @@ def _server(
 
 
 def listeners(settings: Settings) -> list[Listener]:
-    """The kinds of listeners: what each speaks, and with whom."""
+    """The kinds of listeners: the protocol of each, and its clients."""
     capabilities = Capabilities(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),

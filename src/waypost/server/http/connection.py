@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's HTTP/1.1, with bounds for what an untrusted client may send and how long it may take.
+"""One HTTP connection: uvicorn's HTTP/1.1, with limits on what a client may send and how long it may take.
 
 Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
 `pyproject.toml` has an upper bound for that reason.
@@ -20,10 +20,10 @@ HEAD_OCTETS = 64 * 1024
 """Request line and headers. AWS SDKs send about one thousand octets."""
 
 REST_OCTETS = 1024 * 1024
-"""All that follows the head: the body, which the application bounds more tightly, its chunks, and trailers."""
+"""Octets after the head: the body, which the application limits further, its chunks, and trailers."""
 
 PIPELINED = 100
-"""Requests of one client that wait for the answer to an earlier one (RFC 9112 section 9.3.2)."""
+"""Requests of one client that wait for the response to an earlier one (RFC 9112 section 9.3.2)."""
 
 
 class Expected(Enum):
@@ -38,7 +38,7 @@ class Expected(Enum):
 
 
 class TooManyRequests(Exception):
-    """A client sends requests without waiting for answers."""
+    """A client sends requests without waiting for responses."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -61,11 +61,11 @@ class HttpConnection(HttpToolsProtocol):
         self._expected = Expected.HEAD
         self._head_octets = self._rest_octets = 0
         self._seconds = 0
-        """That the server has waited for what it expects."""
+        """Seconds that the server has waited for what it expects."""
         self._sent = 0
         """Octets of the present response, and of what the client had not read before it."""
         self._unread_seconds = 0
-        """That the client has had some of it to read."""
+        """Seconds that the client has had some of it to read."""
         self._framing: list[tuple[bytes, bytes]] = []
         """The headers that say where the body ends, of a request with a body that names another protocol."""
 
@@ -170,7 +170,7 @@ class HttpConnection(HttpToolsProtocol):
     # Time
 
     def look(self) -> None:
-        """See whether the client has taken too long. Called once a second."""
+        """Check whether the client has taken too long. Called once a second."""
         bounds, is_crowded = self._bounds, self._admission.is_crowded
         if self._is_over:
             self._seconds += 1
@@ -201,7 +201,7 @@ class HttpConnection(HttpToolsProtocol):
     # The parser
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Give the parser what has come.
+        """Pass received octets to the parser.
 
         A request that names another protocol (`Upgrade`) is answered as if it did not, and so is what follows it (RFC
         9110 section 7.8). httptools stops at the end of its header, body or not, and says where.
@@ -235,9 +235,9 @@ class HttpConnection(HttpToolsProtocol):
     # The end
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """End the connection, and say why, if no answer to an earlier request is due or under way.
+        """End the connection with an error response, if no response to an earlier request is due or begun.
 
-        Else the client would take this for that answer, or for a part of it.
+        Otherwise the client would take this for that response, or for a part of it.
         """
         if self._expected is Expected.HEAD:
             may_answer = not self._is_answering
@@ -250,7 +250,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _end(self, status: HTTPStatus, text: str) -> None:
-        """Say why, and end the connection.
+        """Send an error response, and end the connection.
 
         Closing at once, with octets unread, would make the system send a reset, and the client might never see the
         answer. So the server ends its side, and reads on for a moment without looking.
@@ -274,7 +274,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _over(self) -> None:
-        """Nothing more is read or written; who waits for the rest of a request is told that it will not come."""
+        """Stop reading and writing; the application learns that the rest of a request will not come."""
         self._is_over = True
         self._seconds = 0
         if self._is_answering:
@@ -286,10 +286,10 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class Answer:
-    """The transport of one response. It holds the head back until the body comes, and sends both as one.
+    """The transport of one response. It holds the head until the body comes, and sends both together.
 
-    uvicorn writes them one by one, which is two packets, and wakes the client twice. Which octets are the head is known
-    by when they are written, never by what they are: the first after uvicorn has begun the response.
+    uvicorn writes them one by one, which is two packets, and wakes the client twice. The head is known by the moment of
+    the write, never by its octets: it is the first write after uvicorn has begun the response.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")
@@ -356,7 +356,7 @@ def as_aws_writes(head: bytes) -> bytes:
 
 
 class _BehindHead:
-    """What a parser tells: of the first request only its body, of the others everything."""
+    """The events of a parser: of the first request only its body, of the others everything."""
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
@@ -385,7 +385,7 @@ class _BehindHead:
 
 
 def _parser_of_body(connection: HttpConnection, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """A parser that has read a header with this framing, and goes on with the body."""
+    """A parser that has read a header with this framing, and continues with the body."""
     parser = httptools.HttpRequestParser(_BehindHead(connection))
     parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser, which `refusal` relies on
     fields = b"".join(b"%s: %s\r\n" % each for each in framing)

@@ -1,4 +1,4 @@
-"""How long an HTTP client may take, and how many connections there may be."""
+"""Limits of HTTP clients: times, and numbers of connections."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ TELL_EVERY = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpBounds:
-    """The bounds of one server. Times are in seconds, sizes in octets.
+    """The limits of one server. Times are in seconds, sizes in octets.
 
     Only the time in which the server waits for the client counts.
     """
@@ -20,53 +20,53 @@ class HttpBounds:
     connections: int = 1_000
     """At once."""
     connections_each: int = 200
-    """At once from one address, or one /64 network with IPv6."""
+    """Connections at the same time from one address, or one /64 network with IPv6."""
     head: float = 30.0
-    """To the first octet of a request, and from there to the end of its header (RFC 9112 section 2.1)."""
+    """Seconds to the first octet of a request, and from there to the end of its header (RFC 9112 section 2.1)."""
     body_start: float = 30.0
-    """For a body of which nothing has come yet; what comes buys more time."""
+    """Seconds for a body of which nothing was received yet; octets that arrive add time."""
     body: float = 300.0
-    """For a body, at most."""
+    """The most seconds for a body."""
     answer_start: float = 60.0
-    """For a response of which the client has read nothing yet; what it reads buys more time."""
+    """Seconds for a response of which the client has read nothing yet; octets that it reads add time."""
     answer: float = 3600.0
-    """For a response, at most."""
+    """The most seconds for a response."""
     slowest: float = 1_000.0
-    """Octets a second that buy it."""
+    """Octets that add one second."""
     start_when_crowded: float = 10.0
     """The most for a header, and in place of `body_start` and `answer_start`, when three quarters of the connections
     are in use."""
     linger: float = 2.0
-    """For a client whose connection the server ends, to read why."""
+    """Seconds for a client to read the last response on a connection that the server ends."""
 
     def head_time(self, *, is_crowded: bool) -> float:
-        """How long a header may take."""
+        """Seconds for a header."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
-        """How long a body of which so many octets have come may have taken by then."""
+        """Seconds that a body may have taken when this many octets were received."""
         start = min(self.body_start, self.start_when_crowded) if is_crowded else self.body_start
         return min(self.body, start + octets / self.slowest)
 
     def answer_time(self, octets: int, *, is_crowded: bool) -> float:
-        """How long the client may have had something to read, when it has read so many octets of a response."""
+        """Seconds that a client may have taken when it has read this many octets of a response."""
         start = min(self.answer_start, self.start_when_crowded) if is_crowded else self.answer_start
         return min(self.answer, start + octets / self.slowest)
 
     @property
     def refused(self) -> int:
-        """Refused connections, at once, that stay open until the client has read why. Others are closed at once."""
+        """The most refused connections that stay open until the client has read the response. Others are closed at
+        once.
+        """
         return max(4, self.connections // 20)
 
 
-FULL = "The server has as many HTTP connections as it may have (--http-connections). Please try again."
-TOO_MANY = (
-    "There are as many HTTP connections from this address as there may be (--http-connections-each). Please try again."
-)
+FULL = "The server has reached its limit of HTTP connections (--http-connections). Please try again."
+TOO_MANY = "This address has reached its limit of HTTP connections (--http-connections-each). Please try again."
 
 
 class HttpAdmission:
-    """Counts the connections, and tells the log of those that are refused."""
+    """Counts connections, and logs refused ones."""
 
     def __init__(self, bounds: HttpBounds, emit: events.Emit) -> None:
         self.bounds = bounds
@@ -83,7 +83,7 @@ class HttpAdmission:
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
-        """Count a connection in; or return why it is refused."""
+        """Count a connection, or return why it is refused."""
         refusal = None
         if self.connections.is_full:
             refusal = FULL
@@ -104,15 +104,15 @@ class HttpAdmission:
         return True
 
     def lingered(self) -> None:
-        """Count one of these out."""
+        """Count such a connection as closed."""
         self._lingering -= 1
 
     def leave(self, peer: str) -> None:
-        """Count a connection out that was counted in."""
+        """Count a connection as closed that was counted as opened."""
         self.connections.remove(peer)
 
     def second_passed(self) -> None:
-        """Tell the log about connections that were refused, from time to time. Called once a second."""
+        """Log refused connections, from time to time. Called once a second."""
         if self._refused:
             self._untold_seconds += 1
             if self._untold_seconds >= TELL_EVERY:

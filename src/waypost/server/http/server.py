@@ -1,4 +1,4 @@
-"""uvicorn inside our loop, and the HTTP form of requests.
+"""uvicorn inside Waypost's event loop, and the check of the HTTP form of requests.
 
 Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
 `pyproject.toml` has an upper bound for that reason.
@@ -21,7 +21,7 @@ from waypost.server.http.connection import HttpConnection
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
 TICK_SECONDS = 0.1
-"""Between two of uvicorn's looks at the clock. Ten of them make a new Date header."""
+"""Seconds between two of uvicorn's checks of the time. Ten of them make a new Date header."""
 
 TICKS_A_SECOND = 10
 
@@ -51,7 +51,7 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     if not _HOST.fullmatch(host.strip(b" \t")):
         return 400, "The Host header is not a host name or an IP address, with or without a port."
     if is_connect:
-        return 501, "This server is no proxy: it does not have the method CONNECT."
+        return 501, "This server is not a proxy: it does not have the method CONNECT."
     if codings and version == "1.0":
         return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
     if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
@@ -80,7 +80,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn inside our loop: it leaves the signals to us."""
+    """uvicorn inside Waypost's event loop, which handles the signals itself."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class HttpServer(uvicorn.Server):
         tasks: Tasks,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
-        """With other `ticks_a_second`, the seconds by which clients are given time have another length."""
+        """`ticks_a_second` changes the length of the seconds that limit clients."""
         self._admission = HttpAdmission(bounds or HttpBounds(), emit)
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
@@ -131,7 +131,7 @@ class HttpServer(uvicorn.Server):
         self._ready.set()
 
     async def main_loop(self) -> None:
-        """Called by uvicorn, which would look but ten times a second whether it is to stop."""
+        """Called by uvicorn, which would check only ten times a second whether it should stop."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -148,7 +148,7 @@ class HttpServer(uvicorn.Server):
         self._admission.second_passed()
 
     async def stop(self) -> None:
-        """Answer what has been asked, and close."""
+        """Complete the requests that were received, and close."""
         self.should_exit = True
         self._stopping.set()
         await self._serving

@@ -1,1 +1,1 @@
-"""What the use cases answer to an SMTP session, and what becomes of its messages."""
+"""Connects SMTP sessions to the use cases: answers their requests, and stores or refuses their messages."""

@@ -1,4 +1,4 @@
-"""Deletes the pieces of messages that did not come to their end, in small batches, in the background."""
+"""Deletes the pieces of incomplete messages, in small batches, in the background."""
 
 import asyncio
 from collections import deque
@@ -12,10 +12,12 @@ from waypost.observe.tasks import OnError, Tasks
 
 
 class AbortedTransfers:
-    """A queue of such messages, and the task that deletes them. What is left when the server ends is deleted later."""
+    """A queue of such messages, and the task that deletes them. Pieces that are left when the server stops are deleted
+    later.
+    """
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` is told why a message could not be deleted; it is purged later."""
+        """`failed` gets the error if a message could not be deleted; it is purged later."""
         self._tasks = tasks
         self._store = store
         self._failed = failed
@@ -23,13 +25,13 @@ class AbortedTransfers:
         self._clearing: asyncio.Task[None] | None = None
 
     def add(self, message_id: str) -> None:
-        """This message will not come to its end."""
+        """Add a message that will not be completed."""
         self._waiting.append(message_id)
         if self._clearing is None:
             self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)
 
     async def stop(self) -> None:
-        """Wait until the message is done of which pieces are being deleted."""
+        """Wait until the message whose pieces are being deleted is done."""
         self._waiting.clear()
         if self._clearing:
             await asyncio.wait([self._clearing])

@@ -1,4 +1,4 @@
-"""Domain errors as replies, in one table. What is not in the table is our fault, and temporary.
+"""Domain errors as replies, in one table. Any other error is internal, and temporary.
 
 If in doubt, the mail is still the sender's: an unexpected error never makes it bounce, and its text never
 leaves the backend.
@@ -16,7 +16,7 @@ _REPLIES: dict[type[errors.WaypostError], Reply] = {
 
 
 def refusal(error: Exception) -> Reply | None:
-    """The reply for an error that the sender has to know of, or None for one that we did not expect."""
+    """The reply for an error that the sender must learn, or None for an unexpected error."""
     if isinstance(error, errors.WaypostError) and type(error) in _REPLIES:
         return _REPLIES[type(error)].about(reason=error.message)
     return None

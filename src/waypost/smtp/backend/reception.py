@@ -1,4 +1,6 @@
-"""Answers the requests of a session: is this address here, is this message accepted. The edge's one error boundary."""
+"""Answers the requests of a session: whether an address exists here, and whether a message is accepted. The edge's one
+error boundary.
+"""
 
 import asyncio
 import io
@@ -32,10 +34,11 @@ from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
-"""Pieces of large messages that are written at once. The others wait, so that calls and small mail do not."""
+"""Pieces of large messages that are written at the same time. Others wait, so that calls and small messages need
+not."""
 
 PART = 1024 * 1024
-"""Octets of a message that are read at once for the checks of its sender."""
+"""Octets of a message that are read at a time for the checks of its sender."""
 
 
 Pause = Callable[[float], Awaitable[object]]
@@ -46,7 +49,9 @@ RANDOM_OCTETS = 8
 
 
 class Ids:
-    """Ids of messages, each behind all earlier ones, also in one millisecond, and while the clock goes back."""
+    """Ids of messages. Each sorts after all earlier ones, also within one millisecond, and after the clock was set
+    back.
+    """
 
     def __init__(self) -> None:
         self._newest_at: datetime | None = None
@@ -81,7 +86,7 @@ class Backend:
     enforces: bool = False
     """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
     has_work: Callable[[], None] = lambda: None
-    """Told that there are deliveries that wait to be sent on."""
+    """Called when deliveries wait to be sent."""
     is_full: Callable[[], bool] = lambda: False
     """Whether the disk has no room for mail."""
     ids: Ids = field(default_factory=Ids)
@@ -89,21 +94,21 @@ class Backend:
 
     @cached_property
     def incidents(self) -> Incidents:
-        """Where failures of ours are reported."""
+        """Reports internal errors."""
         return Incidents(self.emit, of_store=STORE_FAILURES)
 
     @cached_property
     def refusals(self) -> Refusals:
-        """What the trace can tell of mail that was refused."""
+        """Keeps refusals for the trace."""
         return Refusals(self.store, self.clock, self.failed, self.tasks)
 
     @cached_property
     def aborted_transfers(self) -> AbortedTransfers:
-        """Deletes the octets of messages that did not come to their end."""
+        """Deletes the octets of incomplete messages."""
         return AbortedTransfers(self.store, failed=self.failed, tasks=self.tasks)
 
     def failed(self, error: Exception) -> Reply:
-        """The server has failed: the log gets the cause, the client an id and that it may try again."""
+        """Report an internal error: the log gets the cause, the client an id and a temporary failure."""
         incident = self.incidents.report(error, where="smtp")
         return replies.TRY_AGAIN.about(id=incident.id)
 
@@ -154,13 +159,13 @@ class Reception:
         return replies.NO_MEMORY if self._backend.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
-        """The session has refused a message by itself."""
+        """Note that the session has refused a message by itself."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
         """The answer to a request of the session. Never raises.
 
-        `pause` waits for so many seconds, or until it does not matter any more.
+        `pause` waits for a number of seconds, or until the client is gone.
         """
         try:
             if isinstance(request, RecipientGiven):
@@ -187,7 +192,9 @@ class Reception:
             return await self._refuse(error, request)
 
     async def _gets_answer(self, pause: Pause) -> bool:
-        """Wait as long as a client that guesses addresses has to. False if it is told nothing of this recipient now."""
+        """Wait as long as a client that guesses addresses has to. False if it gets no answer about this recipient
+        now.
+        """
         if self._in_trusted_network or self._trusted:
             return True
         seconds = self._backend.admission.wait_before_reply(self._peer, self._backend.clock())
@@ -196,7 +203,7 @@ class Reception:
         return seconds is not None
 
     def leave(self) -> None:
-        """The session is over: delete a message that did not come to its end."""
+        """End the session: delete an incomplete message."""
         message_id, self._coming = self._coming, None
         if message_id:
             self._backend.aborted_transfers.add(message_id)
@@ -245,7 +252,7 @@ class Reception:
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
         """The accounts that own recipients now, by their keys; none where the store cannot say.
 
-        Who owns them later does not matter: an account that makes an address learns nothing of before.
+        Later owners do not matter: an account that creates an address does not see earlier refusals.
         """
         use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:
@@ -304,7 +311,7 @@ class Reception:
         return replies.ACCEPTED.about(id=message.id)
 
     async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
-        """The reply to a message that is refused or deferred by what its checks found, which the trace is told."""
+        """The reply to a message that its checks refuse or defer; the trace gets the results."""
         ruling = enforcement.rule(found, enforces=self._backend.enforces)
         if ruling is Ruling.ACCEPTED:
             return None
@@ -320,7 +327,7 @@ class Reception:
         return reply
 
     async def _check(self, request: MessageReceived) -> Findings:
-        """What SPF, DKIM and DMARC say, or why they were not asked."""
+        """The results of SPF, DKIM and DMARC, or the reason why there are none."""
         if self._backend.authenticator is None:
             return Unchecked(Reason.OFF)
         if self._trusted:

@@ -1,7 +1,7 @@
-"""Remembers mail that was refused, so that the trace can tell of it, at little cost: there may be many a second.
+"""Stores refusals for the trace, in groups, because there may be many a second.
 
-Refusals wait in memory for a second, and are then kept together. If there are too many at once, some are not kept; if
-the store cannot keep them, they are forgotten: no mail depends on them, and the log has each.
+Refusals wait in memory for a second, and are then stored together. If there are too many at once, or the store fails,
+some are lost: no mail depends on them, and the log has each.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from waypost.observe.tasks import OnError, Tasks
 from waypost.smtp.protocol.replies import Reply
 
 KEPT_AT_ONCE = 1_000
-"""Refusals that wait, at most."""
+"""The most refusals that wait."""
 
 AT_ONCE = 50
-"""Refusals that one transaction keeps: others wait for the store meanwhile."""
+"""Refusals that one transaction stores, because other writes wait for it."""
 
 EVERY = 1.0
-"""Seconds between two times that they are kept."""
+"""Seconds between two transactions."""
 
 TEXT_LIMIT = 320
 """Characters of what a client said: a path has no more octets (RFC 5321 section 4.5.3.1.3), and a bit."""
@@ -62,7 +62,7 @@ class Refusals:
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
-        """Mail for this recipient was refused just now. `account` owns the recipient; empty if nobody does."""
+        """Add a refusal of mail for this recipient. `account` owns the recipient; empty if nobody does."""
         self._waiting.append(
             ports.Refusal(
                 at=self._clock(),

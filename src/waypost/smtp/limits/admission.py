@@ -1,4 +1,4 @@
-"""Who may connect: so many at once in all, so many from one address, and so many messages and guesses from it."""
+"""Limits connections, in all and from one address, and the messages and unknown recipients from it."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 
 UNKNOWN = rates.Rate(per_second=0.1, burst=200)
-"""Unknown recipients that one address may name, over all its sessions, until it is sent away at each further one."""
+"""Unknown recipients that one address may name over all its sessions. After that, each further one ends the session."""
 
 
 class Admission:
@@ -30,7 +30,7 @@ class Admission:
         return self.connections.is_crowded
 
     def enter(self, peer: str, now: datetime, *, trusted: bool = False) -> Reply | None:
-        """Count a connection in, unless that is refused. One on a `trusted` listener has no limits for its address."""
+        """Count a connection, unless it is refused. One on a `trusted` listener has no limits for its address."""
         if self.connections.is_full:
             return replies.SERVER_FULL
         if not trusted and self.connections.is_at_limit(peer):
@@ -45,21 +45,23 @@ class Admission:
         self.connections.remove(peer)
 
     def message_from(self, peer: str, now: datetime) -> Reply | None:
-        """Count a message in from an address, unless that is refused."""
+        """Count a message from an address, unless it is refused."""
         if self._messages is None or self._messages.take(networks.of(peer).host, now).admitted:
             return None
         return replies.TOO_MANY_MESSAGES
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
-        """Count an unknown recipient that an address has named; a reply if it looks like guessing."""
+        """Count an unknown recipient from an address; returns a reply if the address seems to guess."""
         self._guessing.count(peer, now)
         return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
 
     def wait_before_reply(self, peer: str, now: datetime) -> float | None:
-        """Seconds that the reply to RCPT waits, because an address has guessed too much; None if it gets none now."""
+        """Seconds that the reply to RCPT is delayed after many unknown recipients; None if the address gets no answer
+        now.
+        """
         return self._guessing.wait(peer, now)
 
 
 def _a_minute(count: float) -> Buckets | None:
-    """Buckets for so many a minute, as many of them at once; none for any number."""
+    """Buckets for a rate a minute, with a burst of the same size; None for no limit."""
     return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None

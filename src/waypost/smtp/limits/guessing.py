@@ -5,8 +5,8 @@ whatever session, waits for each further reply. It waits as long for an address 
 it cannot hang up early and know. The replies that a network waits for come one after the other, however many
 connections ask.
 
-What one customer of a provider can have is a network here: one IPv4 address, or a /64 with IPv6. The /24 or /48 around
-it has higher limits of its own, because others may be in it.
+Here a network is what one customer can have: one IPv4 address, or a /64 with IPv6. The /24 or /48 around it has higher
+limits of its own, because others may be in it.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from waypost.domain.limits import networks
 from waypost.domain.limits.rates import Rate
 
 LONGEST_WAIT = 20.0
-"""Seconds that a reply is held back at most. Who would have to wait longer is told to come back later."""
+"""The longest delay of a reply, in seconds. A client that would have to wait longer gets a temporary failure."""
 
 GROWTH = 0.025
-"""By this part of the longest step a step grows with each unknown recipient over the free ones: 40 make it full."""
+"""Each unknown recipient over the free ones lengthens a step by this part of the longest step: 40 reach it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a network of one size may guess."""
+    """The limits of unknown recipients for networks of one size."""
 
     prefix: tuple[int, int]
-    """Its length with IPv4 and with IPv6."""
+    """The prefix length with IPv4 and with IPv6."""
     free: Rate
-    """Unknown recipients that slow nobody down: typing errors, and old address lists."""
+    """Unknown recipients without a delay: typing errors, and old address lists."""
     longest_step: float
-    """Seconds between two replies at most."""
+    """The longest time between two replies, in seconds."""
 
 
 SIZES = (
@@ -42,18 +42,20 @@ SIZES = (
 
 
 class Guessing:
-    """Counts the unknown recipients of each network, and says how long the next reply to it waits."""
+    """Counts the unknown recipients of each network, and computes the delay of the next reply to it."""
 
     def __init__(self) -> None:
         self._books = [_Book(size) for size in SIZES]
 
     def count(self, peer: str, now: datetime) -> None:
-        """An address has named an unknown recipient."""
+        """Count an unknown recipient from an address."""
         for book, network in self._of(peer):
             book.count(network, now)
 
     def wait(self, peer: str, now: datetime) -> float | None:
-        """Seconds that the reply to RCPT waits, known or unknown; None if it is given up. Call it once for each."""
+        """Seconds that the reply to RCPT is delayed, for known and unknown recipients; None if the delay would be too
+        long. Call it once for each.
+        """
         wait = 0.0
         for book, network in self._of(peer):
             turn = book.turn(network, now)
@@ -69,20 +71,20 @@ class Guessing:
 
 
 class _Book:
-    """What is known of the networks of one size."""
+    """The counts of the networks of one size."""
 
     def __init__(self, size: Size) -> None:
         self._longest_step = size.longest_step
         self._interval = 1 / size.free.per_second
         self._unknown = Buckets(size.free, patience=self._interval / GROWTH)
         self._last_reply: dict[str, float] = {}
-        """When the last reply that a network waits for is given."""
+        """The moment of the last reply that a network waits for."""
 
     def count(self, network: str, now: datetime) -> None:
         self._unknown.take(network, now)
 
     def turn(self, network: str, now: datetime) -> float | None:
-        """Seconds to the next turn of a network, which is taken; None if it is too far away."""
+        """Take the next turn of a network; returns the seconds until it, or None if it is too far away."""
         over = self._unknown.wait(network, now) / self._interval
         if not over:  # as nearly always
             return 0.0

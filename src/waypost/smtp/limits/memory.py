@@ -2,7 +2,9 @@
 
 
 class Memory:
-    """Counts octets. It blocks nothing: where memory is scarce messages go to disk sooner, and later are refused."""
+    """Counts octets. It never blocks: when memory is scarce, messages go to disk sooner; when it is used up, they are
+    refused.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -24,5 +26,5 @@ class Memory:
         return self._used >= self._limit
 
     def change(self, octets: int) -> None:
-        """So many more are in use, or fewer."""
+        """Add to the octets in use, or subtract."""
         self._used += octets

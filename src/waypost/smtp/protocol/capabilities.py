@@ -1,4 +1,4 @@
-"""What a session offers, and how much of it one client may have."""
+"""The extensions that a session offers, and its limits."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,16 +15,16 @@ RECIPIENT_LIMIT = 100
 """Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
 
 BOUNCE_RECIPIENT_LIMIT = 4
-"""Recipients of a message from the null sender. A bounce has one; each may have to be looked for among many."""
+"""Recipients of a message from the null sender. A bounce has one; each may need a costly look-up."""
 
 MAIL_LIMIT = 10_000
-"""Messages that may be begun in one session (RFC 9422)."""
+"""Messages that a session may begin (RFC 9422)."""
 
 COMMAND_LIMIT = 10_000
-"""Commands of a session in a row that lead to no message."""
+"""Commands in a row without an accepted message."""
 
 ERROR_LIMIT = 20
-"""Commands of a session that may be refused."""
+"""Refused commands that a session may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +45,22 @@ class Capabilities:
     unknown_recipient_limit: int = ERROR_LIMIT
     """Recipients that may be unknown. LMTP has no such limit, because its clients are trusted."""
     piece: int = PIECE
-    """Octets of a large message that are handed on at once."""
+    """The size of a piece of a large message, in octets."""
 
 
 class Gate(Protocol):
-    """Says whether a message may come now: a refusal, or None for yes."""
+    """Decides whether a message may begin now: a refusal, or None."""
 
     def at_mail(self) -> Reply | None:
-        """Asked when a message begins."""
+        """Called when a message begins."""
         ...
 
     def at_data(self) -> Reply | None:
-        """Asked before its octets are sent."""
+        """Called before the client sends its octets."""
         ...
 
     def refused(self, reply: Reply) -> None:
-        """Told when a session refuses a message by itself."""
+        """Called when a session refuses a message by itself."""
         ...
 
 

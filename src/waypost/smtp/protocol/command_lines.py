@@ -1,11 +1,11 @@
-"""How command lines are cut from what a client sends, and which of them are refused before anybody reads them."""
+"""Splits the input into command lines, and refuses lines that must not be parsed."""
 
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.replies import Reply
 
 
 class Unreadable(Exception):
-    """A command line cannot be read, for the reason in the reply."""
+    """A command line cannot be parsed; the reply has the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -13,7 +13,7 @@ class Unreadable(Exception):
 
 
 class Input:
-    """What the client has sent and nobody has used yet.
+    """The input that is not used yet.
 
     Of a line that is too long only its beginning and its last octet are kept, so a client that never ends its line
     takes no memory.
@@ -59,7 +59,7 @@ class Input:
             raise Unreadable(replies.NOT_UTF8) from None
 
     def _check_unfinished(self) -> Reply | None:
-        """Look at a line that has not ended. Returns the reply that ends the session, or None."""
+        """Check an incomplete line. Returns the reply that ends the session, or None."""
         octets = self.octets
         if b"\r" in octets[:-1]:
             return replies.BARE_LINE_END

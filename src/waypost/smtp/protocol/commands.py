@@ -1,4 +1,6 @@
-"""How each command is carried out where it is in order. `states.py` says where that is, and where it leads."""
+"""The handlers of the commands, which run when a command is in order. `states.py` has the states in which it is, and
+the next states.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,21 +18,22 @@ CLOSING = 421
 """The code of a reply after which the session is over (RFC 5321 section 3.8)."""
 
 Handler = Callable[[Exchange, str], Reply | None]
-"""Carries out a command with this argument. Returns the reply; None if the server was asked, or all was said."""
+"""A handler of a command, called with its argument. Returns the reply; None if the server was asked, or all was
+said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its handler, and when it is refused before that."""
+    """One command: its handler, and the conditions under which it is refused."""
 
     run: Handler
     event: Event | None = None
-    """What it does to the state; None for a command that is in order everywhere and changes nothing."""
+    """The event that it causes; None for a command that is always in order and changes nothing."""
     takes_argument: bool = True
     needs_tls: bool = True
-    """Whether it has to wait for the TLS handshake where the operator requires TLS."""
+    """Whether it needs TLS where the settings require TLS."""
     lmtp: bool | None = None
-    """Whether it is there in LMTP alone, or in SMTP alone."""
+    """Whether it exists only in LMTP, or only in SMTP."""
     is_offered: bool = True
     """Whether HELP lists it: not a command that is always refused."""
 
@@ -118,7 +121,7 @@ def _rcpt(exchange: Exchange, argument: str) -> Reply | None:
 
 
 def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply) -> None:
-    """The server has said whether it takes mail for the recipient."""
+    """Handle the server's answer about a recipient."""
     if not reply.accepts:
         recipient_refused(exchange, reply)
         return
@@ -130,7 +133,7 @@ def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply
 
 
 def recipient_refused(exchange: Exchange, reply: Reply) -> None:
-    """Tell the client that mail for the recipient is not taken, and end the session where there are too many such."""
+    """Refuse a recipient, and end the session if there were too many unknown ones."""
     exchange.unknown_recipients += reply.code >= 500
     if exchange.unknown_recipients >= exchange.capabilities.unknown_recipient_limit and not exchange.is_trusted:
         reply = replies.TOO_MANY_UNKNOWN
@@ -171,7 +174,7 @@ def _bdat(exchange: Exchange, argument: str) -> None:
 
 
 def _begin_chunks(exchange: Exchange) -> Transfer:
-    """A message whose first chunk comes. The octets of a chunk come also where it is refused."""
+    """Begin a message with its first chunk. The client sends the octets of a chunk even if it is refused."""
     transaction = exchange.transaction
     if exchange.needs_tls:
         refusal: Reply | None = replies.NEEDS_TLS
@@ -233,4 +236,4 @@ COMMANDS = {
     "EXPN": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
     "AUTH": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
 }
-"""Every verb that is understood."""
+"""Every known verb."""

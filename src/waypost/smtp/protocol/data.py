@@ -1,8 +1,8 @@
-"""The octets of a message as they come in: after DATA until the lone dot, or in the counted chunks of BDAT.
+"""Reads the octets of a message: after DATA until the line with a single dot, or in the counted chunks of BDAT.
 
-Bytes in, bytes out, however they are cut. After DATA only `<CR><LF>.<CR><LF>` ends a message (RFC 5321 section
-4.1.1.4). A bare CR or LF anywhere in it is refused, because that is how one message is smuggled to look like two;
-only the body of a message that says it is binary (RFC 3030) may have them.
+The results do not depend on how the octets are cut. After DATA only `<CR><LF>.<CR><LF>` ends a message (RFC 5321
+section 4.1.1.4). A bare CR or LF anywhere in it is refused, because it lets a sender smuggle a second message; only a
+message that was declared binary (RFC 3030) may have them in its body.
 """
 
 import re
@@ -14,18 +14,18 @@ from waypost.smtp.protocol.replies import Reply
 END = b"\r\n.\r\n"
 
 PIECE = HEADER_LIMIT
-"""Octets of a large message that are handed on at once. The header has to fit into the first piece."""
+"""Octets of a large message that are handed on at once. The header must fit into the first piece."""
 
 HEADER_LINE_LIMIT = 5_000
-"""Lines of a header. A thousand recipients in To, a line each, and a hundred hops fit well."""
+"""Lines of a header. A header with a thousand recipients in To and a hundred hops fits."""
 
 SCARCE_HEADER = 8 * 1024
-"""Octets of a header that has not ended, for which there is room when memory is scarce. Until it ends it is held."""
+"""Octets of an incomplete header that are held even when memory is scarce. Until it ends it is held."""
 
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""The end of a line, before one that can be no header field, nor go on with one: there a header ends too."""
+"""A line end before a line that is neither a header field nor a continuation: the header ends there too."""
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -35,9 +35,9 @@ class BareLineEnd(Exception):
 
 
 class Body:
-    """What has come of one message. Of a large one all but the end is handed on in pieces, always of the same size.
+    """The received octets of one message. A large message is passed on in pieces of one size; only its end is held.
 
-    What is refused, and why, depends on the octets alone, and not on how they are cut.
+    Whether and why it is refused depends only on the octets, not on how they are cut.
     """
 
     def __init__(self, limit: int, *, piece: int = PIECE) -> None:
@@ -52,21 +52,21 @@ class Body:
         self.handed_on = 0
         """Octets of it that `next_piece` has given."""
         self.is_binary = False
-        """Whether it is no text of lines, but has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
+        """Whether it is binary: with a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """Its header; known as soon as a piece has been handed on, or the message has ended."""
+        """Its header; known as soon as a piece was passed on, or the message has ended."""
         self.refusal: Reply | None = None
-        """Why the message is not taken; what still comes of it is not kept."""
+        """The reply that refuses the message; its further octets are dropped."""
 
     @property
     def is_endless(self) -> bool:
-        """Whether so much has come, though it is refused, that its end is not waited for."""
+        """Whether so many octets of a refused message were received that the session does not wait for its end."""
         return self.refusal is not None and self.size > 2 * self._limit
 
     @property
     def kind(self) -> str:
-        """What its octets are, as the BODY parameter of MAIL names it, whatever the client declared."""
+        """The kind of its octets, as the BODY parameter of MAIL names it, whatever the client declared."""
         if self.is_binary:
             return "BINARYMIME"
         return "7BIT" if self._is_ascii else "8BITMIME"
@@ -86,16 +86,16 @@ class Body:
         self._keep(octets)
 
     def refuse(self, reply: Reply) -> None:
-        """This message will not be taken; the first reason is the one that is told."""
+        """Refuse the message; the first reason counts."""
         self.refusal = self.refusal or reply
         self._octets.clear()
 
     def spill(self) -> None:
-        """Hand on what is there, at the next occasion, though it is no whole piece."""
+        """Pass on the octets held so far as soon as possible, even if they are less than a piece."""
         self._spill = bool(self._octets)
 
     def next_piece(self) -> bytes | None:
-        """The next piece to hand on, or None if there is none yet."""
+        """The next piece to pass on, or None if there is none yet."""
         if len(self._octets) <= self._piece and not self._spill:
             return None
         self._spill = False
@@ -107,7 +107,7 @@ class Body:
         return piece
 
     def finish(self) -> bytes:
-        """The message has ended: what was not handed on of it. `refusal` says whether it is to be taken."""
+        """End the message; returns the octets that were not passed on. `refusal` says whether it is refused."""
         octets = bytes(self._octets)
         if not self._is_header_known:
             end = end_of_header(octets)
@@ -124,7 +124,7 @@ class Body:
             self._is_ascii = self._is_ascii and octets.isascii()
 
     def _is_header_here(self) -> bool:
-        """Whether the header has ended, so that what is here may be handed on before it is a whole piece."""
+        """Whether the header has ended, so that less than a piece may be passed on."""
         end = end_of_header(self._octets)
         if end is None:
             if len(self._octets) > SCARCE_HEADER:
@@ -134,7 +134,7 @@ class Body:
         return self.refusal is None
 
     def _end_header_of_a_large_message(self) -> None:
-        """The first piece is here, and the header has to end in it: with an empty line, or what can be no field."""
+        """Find the end of the header in the first piece: an empty line, or a line that is not a field."""
         first = bytes(self._octets)
         end = end_of_header(first)
         if end is None:
@@ -156,7 +156,7 @@ class Body:
 
 
 class MessageDecoder:
-    """Finds the end of a message after DATA, and takes off the dots. Feed it until it gives back the rest."""
+    """Finds the end of a message after DATA, and removes the stuffed dots. Feed it until it returns the rest."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -165,9 +165,9 @@ class MessageDecoder:
         self._is_first = True
 
     def feed(self, octets: bytes) -> bytes | None:
-        """Take in more. Returns what follows the end of the message, or None while it has not ended.
+        """Take in more. Returns the octets after the end of the message, or None if it has not ended.
 
-        Raises `BareLineEnd` when all before it has been taken; nothing can be fed after that.
+        Raises `BareLineEnd` after the octets before it were taken; nothing can be fed after that.
         """
         octets = self._held + octets
         end = octets.find(END)
@@ -197,7 +197,7 @@ class MessageDecoder:
 class ChunkDecoder:
     """Counts the octets of one chunk after BDAT, and looks for bare line ends.
 
-    They are refused, or make the message binary where the client declared that it may be.
+    They are refused, or make the message binary if the client declared it so.
     """
 
     def __init__(self, body: Body, *, may_be_binary: bool) -> None:
@@ -205,10 +205,10 @@ class ChunkDecoder:
         self._may_be_binary = may_be_binary
         self._ends_with_cr = False
         self.left = 0
-        """Octets of the current chunk that are still to come."""
+        """Octets of the current chunk that are still missing."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take in more. Returns what follows the chunk; the chunk has ended when `left` is zero."""
+        """Take in more. Returns the octets after the chunk; the chunk has ended when `left` is zero."""
         chunk, rest = octets[: self.left], octets[self.left :]
         self.left -= len(chunk)
         if self._body.is_binary:
@@ -235,7 +235,7 @@ class ChunkDecoder:
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
 
     def _bare_line_end(self, chunk: bytes) -> int | None:
-        """Where these octets, after those before, have a CR or LF alone. The last one may be half of a pair."""
+        """The place of a bare CR or LF in these octets, given those before. The last octet may be half of a CRLF."""
         if not chunk:
             return None
         before = b"\r" if self._ends_with_cr else b""
@@ -248,7 +248,7 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """Where a header without an empty line behind it ends: before the first line that can be no field."""
+    """The end of a header without an empty line after it: before the first line that is not a field."""
     lines = b"\r\n" + octets
     found = _NO_FIELD.search(lines)
     return found.start() if found and found.end() < len(lines) else None

@@ -1,4 +1,4 @@
-"""What one session knows and has said so far. Commands and messages change it; the session decides whose turn it is."""
+"""The data of one session. Commands and messages change it; the session decides which one runs."""
 
 from waypost.domain.mail.messages import Envelope
 from waypost.smtp.protocol.capabilities import Capabilities, Gate
@@ -44,25 +44,25 @@ class Exchange:
         self.input = Input()
         self.output = bytearray()
         self.request: Request | None = None
-        """What the server has been asked and has not answered."""
+        """The open request to the server."""
         self.requested_octets = 0
         """Octets of a message in the request."""
         self.farewell: Reply | None = None
         """The last reply of a session that is over."""
         self.client_name = ""
-        """What the client said after EHLO, HELO or LHLO."""
+        """The name that the client gave with EHLO, HELO or LHLO."""
         self.is_extended = False
         """Whether it said EHLO or LHLO."""
         self.was_greeted = False
-        """Whether the client has said EHLO, HELO or LHLO, also if that was before the TLS handshake."""
+        """Whether the client has sent EHLO, HELO or LHLO, also before the TLS handshake."""
         self.mails = 0
         """Mail transactions so far."""
         self.unknown_recipients = 0
         self.transaction: Transaction | None = None
         self.transfer: Transfer | None = None
-        """The message that is coming in."""
+        """The message that is being received."""
         self.transfers = 0
-        """Messages of which octets have been asked for."""
+        """Messages whose octets the client was asked for."""
         self.state = State.START
         """Where the session is. `move` alone changes it."""
         self._peer = peer
@@ -81,7 +81,7 @@ class Exchange:
         self.output += bytes(reply)
 
     def ask(self, request: Request, *, octets: int = 0) -> None:
-        """Ask the server, and wait for its answer. `octets` of a message are in the request."""
+        """Make a request to the server; the session waits for the answer. `octets` of a message are in the request."""
         self.request = request
         self.requested_octets = octets
 
@@ -100,7 +100,7 @@ class Exchange:
         self.forget_transaction()
 
     def forget_transaction(self) -> None:
-        """Clear the mail transaction: its sender, its recipients, and what has come of its message."""
+        """Clear the mail transaction: its sender, its recipients, and the octets of its message."""
         self.transaction = None
         self.transfer = None
 

@@ -1,4 +1,4 @@
-"""How commands are written (RFC 5321 section 4.1), and nothing about what they do."""
+"""The syntax of commands (RFC 5321 section 4.1), without their effects."""
 
 import re
 from collections.abc import Mapping
@@ -31,13 +31,13 @@ LINE_LIMITS = {
 LONGEST_LINE = max(LINE_LIMITS.values())
 
 NAME_LIMIT = 64
-"""Characters of a parameter's name that are looked at, and repeated in a reply."""
+"""Characters of a parameter's name that are read, and repeated in a reply."""
 
 _ATOM = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\\"]|\\[^\x00-\x1f\x7f-\x9f\u2028\u2029])*"'
 _HOST = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\"]+|\[[0-9A-Za-z.:-]+\]"
 _MAILBOX = re.compile(rf"(?P<local>{_LOCAL})@(?P<domain>{_HOST})")
-"""RFC 5321 section 4.1.2 `Mailbox`, with what RFC 6531 adds; what a host name may be is not decided here."""
+"""RFC 5321 section 4.1.2 `Mailbox`, with the additions of RFC 6531; host names are not checked here."""
 
 _PATH = re.compile(r'[ ]*<(?P<path>(?:"(?:[^\\"]|\\.)*"|[^<>"])*)>(?P<parameters>(?: .*)?)', re.DOTALL)
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\s=\x00-\x1f\x7f]+))?")
@@ -60,11 +60,11 @@ _HELO = re.compile(r"[!-~]{1,255}")
 
 
 class BadSyntax(Exception):
-    """A command is not written as it must be."""
+    """A syntax error in a command."""
 
 
 class BadParameter(Exception):
-    """A parameter is not written as it must be, or is given twice. `args[0]` is its name."""
+    """A syntax error in a parameter, or a parameter that is given twice. `args[0]` is its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,7 @@ def split_command(line: str) -> tuple[str, str]:
 def is_http(line: bytes | bytearray) -> bool:
     """Whether a line, or the beginning of one that is too long for any command, is HTTP, or a header field.
 
-    No command of SMTP has a colon at the end of its verb. A line that is too long is judged by its beginning alone, so
-    that it does not matter how much of it has come.
+    No SMTP verb ends in a colon. Of a line that is too long only the beginning counts, however much of it was received.
     """
     if _HTTP_START.match(line):
         return True
@@ -100,9 +99,9 @@ def line_limit(line: bytes) -> int:
 
 
 def is_helo_name(argument: str) -> bool:
-    """Whether this can stand behind HELO or EHLO: anything that is one word of visible ASCII.
+    """Whether this is accepted after HELO or EHLO: any single word of visible ASCII.
 
-    Many real clients say a name that is no domain; it is recorded and never believed.
+    Many real clients send a name that is not a domain; it is recorded and never trusted.
     """
     return _HELO.fullmatch(argument) is not None
 
@@ -123,14 +122,15 @@ def is_reverse_path(path: str) -> bool:
 
 
 def has_source_route(path: str) -> bool:
-    """Whether a path names hosts to go through (RFC 5321 appendix C), which a server may decline to do."""
+    """Whether a path has a source route (RFC 5321 appendix C), which a server may refuse."""
     return path.startswith("@") and ":" in path
 
 
 def parse_recipient(path: str, *, hostname: str) -> addresses.Address | None:
-    """The address of a RCPT path, or None if it is well written but can be none of ours (a literal, say).
+    """The address of a RCPT path, or None if it is valid but cannot be an email address here (an address literal, for
+    example).
 
-    `hostname` is our own, which the postmaster without a domain is at.
+    `hostname` is the server's: `<Postmaster>` without a domain is an address there.
 
     Raises `BadSyntax`.
     """
@@ -159,7 +159,7 @@ def _mailbox(path: str) -> re.Match[str] | None:
 
 
 def _is_address_literal(text: str) -> bool:
-    """RFC 5321 section 4.1.3, without its brackets. No tag is registered but that of IPv6."""
+    """RFC 5321 section 4.1.3, without its brackets. IPv6 is the only registered tag."""
     tag, colon, rest = text.partition(":")
     try:
         _ = IPv6Address(rest) if colon and tag.lower() == "ipv6" else IPv4Address(text)
@@ -177,14 +177,14 @@ def parse_chunk(argument: str) -> tuple[int, bool]:
 
 
 def decode_xtext(text: str) -> str | None:
-    """RFC 3461 section 4: `+2B` is a plus sign. None for what is no xtext."""
+    """RFC 3461 section 4: `+2B` is a plus sign. None if it is not xtext."""
     if not _XTEXT.fullmatch(text):
         return None
     return re.sub(r"\+(..)", lambda match: chr(int(match[1], 16)), text)
 
 
 def decode_unitext(text: str) -> str | None:
-    r"""RFC 6533 section 3: `\x{5C}` is a backslash, other letters are themselves. None for what is none of it."""
+    r"""RFC 6533 section 3: `\x{5C}` is a backslash, other letters are themselves. None if it is not in this form."""
     if not _UNITEXT.fullmatch(text):
         return None
     points = [int(number, 16) for number in re.findall(r"\\x\{([0-9A-F]+)\}", text)]
@@ -194,7 +194,7 @@ def decode_unitext(text: str) -> str | None:
 
 
 def _shown(word: str) -> str:
-    """What is no parameter, in visible ASCII, and without an email address: the log has the reply with it."""
+    """The invalid parameter in visible ASCII, without an email address, because the log has the reply."""
     before, at, _ = word.partition("@")
     return ascii(f"{before[: before.rfind('=') + 1]}..." if at else word)[1:-1]
 

@@ -1,4 +1,4 @@
-"""What MAIL and RCPT say: the address, and the parameters of the offered extensions, each with its rule."""
+"""Parses MAIL and RCPT: the address, and the parameters of the offered extensions, each with its rule."""
 
 import re
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Transaction:
-    """One message as its sender announces it: MAIL, then each RCPT that was accepted."""
+    """A mail transaction: MAIL, then each accepted RCPT."""
 
     sender: str
     body: str = "7BIT"
@@ -35,11 +35,11 @@ class Transaction:
     recipients: list[Address] = field(default_factory=list)
     notifications: list[RecipientDsn] = field(default_factory=list)
     notification: RecipientDsn = NOTHING_SAID
-    """What the sender wants to hear of the recipient that is being looked up."""
+    """The DSN parameters of the recipient that is being looked up."""
 
     @property
     def dsn(self) -> Dsn:
-        """What the sender wants to hear of the message."""
+        """The DSN parameters of the message."""
         asked = any(notification != NOTHING_SAID for notification in self.notifications)
         if not (asked or self.ret or self.envid):
             return NO_DSN
@@ -75,7 +75,7 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
 
 
 def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
-    """The address that `RCPT argument` names, None if it can be none of ours, and what is to be told of it.
+    """The address of `RCPT argument`, None if it cannot be an email address here, and its DSN parameters.
 
     Raises `Refused`.
     """
@@ -106,7 +106,7 @@ def _path(argument: str, keyword: str, bad_syntax: Reply) -> grammar.Path:
 
 
 def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, default: str = "") -> str:
-    """The value of a parameter whose case does not count."""
+    """The value of a parameter that is compared without case."""
     if name not in path.parameters:
         return default
     value = path.parameters[name].upper()

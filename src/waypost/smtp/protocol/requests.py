@@ -1,4 +1,4 @@
-"""What a session asks of the server, because it knows neither addresses nor disks."""
+"""The requests of a session to the server: a session has no access to addresses or disks."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from waypost.domain.mail.messages import Envelope
 
 @dataclass(frozen=True, slots=True)
 class RecipientGiven:
-    """Request: may mail for this address come in?"""
+    """Request: is mail for this address accepted?"""
 
     address: Address
     sender: str = ""
-    """Whose mail it is: MAIL FROM, without the angle brackets."""
+    """The sender: MAIL FROM, without the angle brackets."""
     helo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PieceReceived:
-    """Request: store this piece of a large message, which may never become a whole one."""
+    """Request: store this piece of a large message, which may never be completed."""
 
     octets: bytes
     start: int
@@ -34,7 +34,7 @@ class MessageReceived:
     raw: bytes
     """The octets after those of the pieces."""
     start: int
-    """How many octets came in pieces; zero for nearly all messages."""
+    """The octets that were passed on in pieces; zero for nearly all messages."""
     header: bytes
 
 

@@ -7,7 +7,7 @@ replies however they are cut.
 A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. A web page can
 make a browser send any commands to any port in the body of a request, but it cannot choose how the request begins.
 
-Where a session can be, and what leads where: `states.py`. How a command is carried out: `commands.py`.
+The states and transitions: `states.py`. The handlers of commands: `commands.py`.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from waypost.smtp.protocol.states import Event, State
 from waypost.smtp.protocol.transfer import Ended, Transfer
 
 COMMANDS_A_TURN = 20
-"""Commands of one client that are carried out before others get a turn; the dearest of them take 0.3 ms."""
+"""Commands of one client that run before other clients get a turn; the most expensive ones take 0.3 ms."""
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
 """A client whose EHLO was refused says HELO in the same session (RFC 5321 section 3.2)."""
@@ -53,7 +53,7 @@ class Session:
         self.last_error: Reply | None = None
         """The last refusal that counts towards the end of the session."""
         self.progress = 0
-        """Grows with each command that has come in whole."""
+        """Grows with each complete command."""
         self._exchange.say(greeting(capabilities))
 
     @property
@@ -63,7 +63,7 @@ class Session:
 
     @property
     def has_more(self) -> bool:
-        """Whether the last turn ended only so that other clients get theirs: ask for the next request again."""
+        """Whether the last turn ended only for the sake of other clients: ask for the next request again."""
         return self._has_more
 
     @property
@@ -73,12 +73,12 @@ class Session:
 
     @property
     def waiting_octets(self) -> int:
-        """How much was received and not looked at yet."""
+        """The number of octets that were received and not used yet."""
         return len(self._exchange.input.octets)
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a message is coming in."""
+        """Whether a message is being received."""
         return self._exchange.transfer is not None
 
     @property
@@ -89,21 +89,21 @@ class Session:
         return len(exchange.input.octets) + exchange.requested_octets + buffered
 
     def receive(self, octets: bytes) -> None:
-        """Take in what the client sent. It is looked at by `next_request`."""
+        """Take in what the client sent. `next_request` parses it."""
         state = self._exchange.state
         # What was sent in clear before the handshake is forgotten (RFC 3207).
         if state is not State.TLS and state is not State.OVER:
             self._exchange.input.octets += octets
 
     def spill(self) -> None:
-        """Hand on what is here of a message as soon as possible, because memory is scarce."""
+        """Pass on the received octets of a message as soon as possible, because memory is scarce."""
         if self._exchange.transfer:
             self._exchange.transfer.body.spill()
 
     def next_request(self, commands: int = COMMANDS_A_TURN) -> Request | None:
         """The next request; or None if more octets are needed, the session is over, or this turn is (`has_more`).
 
-        A turn has so many `commands` at most.
+        `commands` is the most commands of one turn.
 
         Raises `RuntimeError` if the last request has not been answered: that is the caller's mistake.
         """
@@ -118,7 +118,7 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last request; the reply is what the client is told, in LMTP for each recipient.
+        """Answer the last request with the reply to the client, in LMTP with one for each recipient.
 
         Raises `RuntimeError` if there is none: that is the caller's mistake.
         """
@@ -145,7 +145,7 @@ class Session:
         exchange.client_name = ""
 
     def output(self) -> bytes:
-        """What to send to the client now."""
+        """The octets to send to the client now."""
         octets = bytes(self._exchange.output)
         self._exchange.output.clear()
         return octets
@@ -156,7 +156,7 @@ class Session:
             self._exchange.close(reply)
 
     def _step(self, exchange: Exchange) -> bool:
-        """Do one thing with the input. False if that is all for now: a request, the end, or no more input."""
+        """Carry out one step on the input. False if that is all for now: a request, the end, or no more input."""
         transfer, state = exchange.transfer, exchange.state
         if transfer is not None:
             if self._hand_on_piece(transfer):
@@ -218,7 +218,7 @@ class Session:
         self._exchange.move(Event.MESSAGE_ENDED)
 
     def _for_each_recipient(self, reply: Reply) -> Sequence[Reply]:
-        """What is told of a message: LMTP has a reply for each recipient (RFC 2033 section 4.2)."""
+        """The replies to a message: LMTP has one for each recipient (RFC 2033 section 4.2)."""
         transaction = self._exchange.transaction
         recipients = transaction.recipients if self._capabilities.lmtp and transaction else ()
         return [reply] * (len(recipients) or 1)

@@ -1,4 +1,4 @@
-"""Where an SMTP session is, and what leads from there to where: the only place that knows.
+"""The states of an SMTP session, and its transitions.
 
 `TRANSITIONS` is the whole of it. A session moves by `after` alone, so a step that is not in the table is a bug that
 shows at once; a command that is not in the table for the session's state gets the reply of `out_of_order`. The picture
@@ -25,21 +25,21 @@ class State(StrEnum):
     RCPT = "RCPT"
     """It has a recipient at least."""
     DATA = "DATA"
-    """The message is coming, up to a lone dot; or it is here whole, and the server has not answered for it."""
+    """The client sends the message, up to the single dot; or it is complete, and the server has not answered yet."""
     CHUNK = "CHUNK"
-    """A chunk of the message is coming; or the last one is here, and the server has not answered for the message."""
+    """The client sends a chunk of the message; or the last one is complete, and the server has not answered yet."""
     BETWEEN_CHUNKS = "BETWEEN_CHUNKS"
-    """Some chunks of the message have come, and not the last."""
+    """Some chunks of the message were received, but not the last."""
     CHUNK_IN_START = "CHUNK_IN_START"
-    """A chunk is coming that was refused at once, because EHLO has to be said again after the TLS handshake."""
+    """The client sends a chunk that was refused at once, because EHLO has to be sent again after the TLS handshake."""
     TLS = "TLS"
     """The TLS handshake is going on."""
     OVER = "OVER"
-    """Nothing is read any more."""
+    """The session is over."""
 
 
 class Event(StrEnum):
-    """What can change the state. A command does when it is accepted, where nothing else is said."""
+    """The events that change the state. A command does when it is accepted, where nothing else is said."""
 
     EHLO = "EHLO"
     """Also HELO and LHLO."""
@@ -50,7 +50,7 @@ class Event(StrEnum):
     """Also where the chunk is refused: its octets come in any case."""
     CHUNK_ENDED = "end of a chunk"
     MESSAGE_ENDED = "end of the message"
-    """Its last octet has come, and the client is told whether it was accepted."""
+    """Its last octet was received, and the client gets the reply."""
     RSET = "RSET"
     STARTTLS = "STARTTLS"
     TLS_STARTED = "end of the handshake"
@@ -64,7 +64,7 @@ _ALWAYS: Mapping[Event, State] = {
     Event.QUIT: State.OVER,
     Event.CLOSED: State.OVER,
 }
-"""What is in order, and leads to the same state, wherever commands are read."""
+"""Events that are in order in every state that reads commands, and lead to the same state."""
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.START: {
@@ -115,7 +115,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     },
     State.OVER: {},
 }
-"""All that can happen to a session, by where it is."""
+"""Everything that can happen to a session, by its state."""
 
 _OUT_OF_ORDER: Mapping[Event, Reply] = {
     Event.MAIL: replies.OUT_OF_ORDER.about(verb="MAIL", needed="say EHLO first, and one MAIL at a time"),
@@ -132,7 +132,9 @@ _OUT_OF_ORDER_IN: Mapping[tuple[State, Event], Reply] = {
 
 
 class UndeclaredTransition(Exception):
-    """A session was to take a step that `TRANSITIONS` does not have: a bug in the session or in its caller."""
+    """A session was told to make a transition that `TRANSITIONS` does not have: a bug in the session or in its
+    caller.
+    """
 
 
 def after(state: State, event: Event) -> State:
@@ -144,5 +146,5 @@ def after(state: State, event: Event) -> State:
 
 
 def out_of_order(state: State, event: Event) -> Reply:
-    """What a client is told whose command is out of order in `state`."""
+    """The reply to a command that is out of order in `state`."""
     return _OUT_OF_ORDER_IN.get((state, event)) or _OUT_OF_ORDER[event]

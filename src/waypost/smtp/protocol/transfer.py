@@ -1,4 +1,4 @@
-"""One message while it comes in, after DATA or in the chunks of BDAT."""
+"""The transfer of one message, after DATA or in the chunks of BDAT."""
 
 from enum import Enum, auto
 
@@ -8,7 +8,7 @@ from waypost.smtp.protocol.replies import Reply
 
 
 class Ended(Enum):
-    """What has ended in the octets that were taken last."""
+    """What has ended in the octets that were read last."""
 
     CHUNK = auto()
     """A chunk that is not the last of its message."""
@@ -16,7 +16,7 @@ class Ended(Enum):
 
 
 class Transfer:
-    """Takes the octets of a message from the input. What has ended counts once all pieces were handed on."""
+    """Takes the octets of a message from the input. The end counts after all pieces were passed on."""
 
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 
@@ -32,7 +32,7 @@ class Transfer:
         """What has ended; or the reply that ends the session in the midst of the message."""
 
     def begin_chunk(self, size: int, *, is_last: bool) -> None:
-        """The next chunk comes, of `size` octets."""
+        """Begin the next chunk, of `size` octets."""
         assert self._chunks
         self._chunks.left = self.chunk_size = size
         self._is_last_chunk = is_last
@@ -40,7 +40,7 @@ class Transfer:
             self.ended = self._chunk_ended()
 
     def take(self, octets: bytearray) -> None:
-        """Take what is here of the message, and leave what follows it."""
+        """Read the available octets of the message, and leave those after it."""
         if self._lines:
             taken = bytes(octets)
             octets.clear()
@@ -63,7 +63,7 @@ class Transfer:
             self.ended = self.body.refusal
 
     def finish(self) -> bytes:
-        """The message has ended: the octets of it that were not handed on. `body.refusal` says why it is not taken."""
+        """End the message; returns the octets that were not passed on. `body.refusal` is the reply if it is refused."""
         if self._chunks:
             self._chunks.end()
         return self.body.finish()

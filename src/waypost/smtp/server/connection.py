@@ -1,4 +1,6 @@
-"""One client's connection: moves octets between the socket and the session, and closes it when its time is over."""
+"""One client's connection: moves octets between the socket and the session, and closes the connection when its time is
+over.
+"""
 
 import asyncio
 import ssl
@@ -16,7 +18,7 @@ from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
 
 PAUSE_AT = 64 * 1024
-"""Octets received ahead of what we can answer, before we stop reading."""
+"""Octets that are received in advance before reading stops."""
 
 READ = 64 * 1024
 """Octets that are read from a client at once."""
@@ -25,18 +27,18 @@ SCARCE_READ = 2 * 1024
 """The same, when memory is scarce."""
 
 UNREAD = 64 * 1024
-"""Octets of replies that a client has not read, before it gets to send no more."""
+"""Octets of unread replies after which the server stops reading from a client."""
 
 REQUESTS_A_TURN = 50
-"""Requests that are answered in one turn of the loop, of all clients together, and commands carried out: the more of
-them are busy, the fewer each has. New clients are let in once a turn."""
+"""Requests and commands of all clients together in one turn of the loop: the more clients are busy, the fewer each has.
+New clients are accepted once a turn."""
 
 LOOK_EVERY = 15.0
 """Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. Its way: admitted or sent away, the handshake or the greeting, and then the session."""
+    """One client. It is admitted or refused, then comes the handshake or the greeting, and then the session."""
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
@@ -52,19 +54,19 @@ class Connection(asyncio.BufferedProtocol):
         self._is_admitted = False
         self._is_lost = False
         self._deadline = Deadline()
-        """What is done if the client does not go on."""
+        """Called when the client does not continue in time."""
         self._time = ClientTime()
         self._can_speak = not listener.is_tls
         """Whether the client would understand a reply: on a TLS listener not before the handshake."""
         self._upgrade: TlsUpgrade | None = None
-        """The handshake that is going on."""
+        """The running handshake."""
         self._resumed: asyncio.Future[None] | None = None
-        """Done when a client that has not read its replies does so, or has gone."""
+        """Done when a client that had not read its replies does so, or is gone."""
         self._pausing: asyncio.Future[None] | None = None
-        """The pause before a reply to a client that guesses addresses."""
+        """The delay of a reply to a client that guesses addresses."""
         self._write_paused_at = 0.0
         self._held = 0
-        """Octets that the server's memory was told of."""
+        """Octets that are counted in the server's memory."""
         self.peer = ""
         """The client's IP address."""
         self.trusted = listener.trusted
@@ -81,9 +83,9 @@ class Connection(asyncio.BufferedProtocol):
         self.begin(cast(asyncio.Transport, transport), name[0])
 
     def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
-        """The client's address is known: admit the client, or send it away.
+        """The client's address is known: admit the client, or refuse it.
 
-        `can_be_trusted`: false where the address may be that of a load balancer which did not name its client.
+        `can_be_trusted`: false if the address may be that of a load balancer that did not name its client.
         """
         self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
@@ -264,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
             self._answering = self._loop.create_task(self._answer(session, request))
 
     async def _answer(self, session: Session, request: Request | None) -> None:
-        """Have this request answered, and serve what else has been received, a turn at a time."""
+        """Get the answer to this request, and serve the other received octets, a turn at a time."""
         answered = 0
         self._server.busy += 1
         try:
@@ -300,7 +302,7 @@ class Connection(asyncio.BufferedProtocol):
         self._send(session)
 
     async def _pause_before_reply(self, seconds: float) -> None:
-        """Hold the next reply back, unless the client goes or the server stops. Others are served meanwhile."""
+        """Delay the next reply, unless the client goes or the server stops. Others are served meanwhile."""
         if self._is_lost or self._farewell:
             return
         assert self._session
@@ -338,14 +340,14 @@ class Connection(asyncio.BufferedProtocol):
             session.close(replies.BYE)
 
     def _account(self, session: Session) -> None:
-        """Tell how much memory this client has now."""
+        """Count the memory of this client now."""
         held = 0 if self._is_lost else session.held_octets
         if held != self._held:
             self._memory.change(held - self._held)
             self._held = held
 
     def _wake(self) -> None:
-        """Go on with a client that reads its replies again, or has gone."""
+        """Continue with a client that reads its replies again, or is gone."""
         if self._resumed and not self._resumed.done():
             self._resumed.set_result(None)
 
@@ -358,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _send(self, session: Session) -> None:
-        """Send the replies so far; hang up if the session is over, or the client has nothing more to say."""
+        """Send the replies so far; close the connection if the session is over, or the client has sent EOF."""
         self._flush(session)
         if self._transport.is_closing():
             return
@@ -393,11 +395,11 @@ class Connection(asyncio.BufferedProtocol):
         self._abort_later()
 
     def _abort_later(self) -> None:
-        """A client that does not read our last words is not waited for."""
+        """Close the connection of a client that does not read the last reply."""
         self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """End when the request under way is answered, though the client has gone."""
+        """End when the open request is answered, although the client is gone."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
         self._end()

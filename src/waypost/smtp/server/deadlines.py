@@ -1,4 +1,4 @@
-"""How long one client has for what it does. Moments are those of the event loop's clock, in seconds."""
+"""The time limits of one client. Moments are those of the event loop's clock, in seconds."""
 
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
@@ -7,7 +7,7 @@ from waypost.smtp.protocol.session import Session
 
 
 class ClientTime:
-    """What is known of the times of one client."""
+    """The times of one client."""
 
     __slots__ = ("_heard_at", "_progress", "_progressed_at", "_transfer_at", "_transferred", "_transfers")
 
@@ -15,13 +15,13 @@ class ClientTime:
         self._heard_at = 0.0
         """When octets came last."""
         self._progressed_at = 0.0
-        """When the time for the next command began."""
+        """The moment when the time for the next command began."""
         self._progress = 0
         """`Session.progress` at that moment."""
         self._transfer_at = 0.0
-        """When the message began that is coming in, later by what the server took of its time."""
+        """The moment when the message began, plus the time that the server needed."""
         self._transferred = 0
-        """Octets that have come since."""
+        """Octets received since."""
         self._transfers = 0
         """`Session.transfers` at that moment."""
 
@@ -30,16 +30,16 @@ class ClientTime:
         self._heard_at = self._progressed_at = self._transfer_at = now
 
     def heard(self, octets: int, now: float) -> None:
-        """So many octets have come."""
+        """Count received octets."""
         self._heard_at = now
         self._transferred += octets
 
     def server_took(self, seconds: float) -> None:
-        """The server needed so long to answer for the message, which does not count as the client's time."""
+        """Add the time that the server needed for an answer: it is not the client's."""
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:
-        """The session has looked at what came."""
+        """The session has parsed the received octets."""
         if session.progress != self._progress:
             self._progress = session.progress
             self._progressed_at = self._heard_at
@@ -49,15 +49,15 @@ class ClientTime:
             self._transferred = 0
 
     def answered(self, session: Session, now: float) -> None:
-        """The server has answered all that came: the time for the next command begins."""
+        """The server has answered everything: the time for the next command begins."""
         self._heard_at = now
         self.note_progress(session)
         self._progressed_at = now
 
     def left(self, session: Session, limits: SmtpLimits, *, is_crowded: bool, now: float) -> tuple[float, Reply]:
-        """Seconds that the client has, and what it is told when they are over.
+        """Seconds that the client has, and the reply when they are over.
 
-        `is_crowded`: whether so many connections are in use that clients get less time for a command.
+        `is_crowded`: whether connections are scarce, so that clients get less time for a command.
         """
         if session.is_receiving:
             silent = self._heard_at + limits.silence - now

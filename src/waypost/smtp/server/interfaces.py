@@ -1,4 +1,4 @@
-"""What a connection and the server that it belongs to need of one another, and what is known of the listener."""
+"""The interfaces of a connection and its server to each other, and the properties of a listener."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from waypost.smtp.server.tls import Certificates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """What is spoken at one address that the server listens on."""
+    """The protocol at one address that the server listens on."""
 
     name: str
     capabilities: Capabilities
@@ -52,7 +52,7 @@ class Server(Protocol):
         ...
 
     def closed(self, client: Client, *, was_admitted: bool) -> None:
-        """A connection has ended, and what it left is cleared away."""
+        """A connection has ended, and its resources are released."""
         ...
 
     def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:

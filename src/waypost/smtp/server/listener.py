@@ -1,4 +1,4 @@
-"""The SMTP server: where it listens, who is connected, and what the log is told of clients that were sent away."""
+"""The SMTP server: its addresses, its connections, and log events about refused clients."""
 
 import asyncio
 from collections import Counter
@@ -17,10 +17,10 @@ from waypost.smtp.server.interfaces import Client, Listener
 from waypost.smtp.server.proxy import BadHeader, ProxyHeader
 
 BACKLOG = 1024
-"""Connections that may wait to be taken."""
+"""Connections that may wait to be accepted."""
 
 TELL_EVERY = 10.0
-"""Seconds between two lines in the log about clients that were sent away: there may be thousands a second."""
+"""Seconds between two log lines about refused clients: there may be thousands a second."""
 
 
 class SmtpServer:
@@ -47,9 +47,9 @@ class SmtpServer:
         self.busy = 0
         """Clients whose requests are being answered."""
         self.buffer = memoryview(bytearray(READ))
-        """What any client sends is read into it, and out again at once."""
+        """The buffer for input of all clients, which is emptied at once."""
         self.headers: set[ProxyHeader] = set()
-        """Of connections that have not said yet who the client is."""
+        """Connections whose client is not known yet."""
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._sent_away: Counter[Reply] = Counter()
@@ -71,7 +71,7 @@ class SmtpServer:
         return [each.getsockname()[:2] for each in sockets]
 
     async def stop(self) -> None:
-        """Take no more connections, give every message that was received its answer, and hang up."""
+        """Accept no more connections, answer every message that was received, and close all connections."""
         self._is_stopping = True
         for server in self._servers:
             server.close()
@@ -97,7 +97,7 @@ class SmtpServer:
         return refusal
 
     def closed(self, client: Client, *, was_admitted: bool) -> None:
-        """A client has ended, and what it left is cleared away."""
+        """A client has disconnected, and its resources are released."""
         self._connections.discard(client)
         if was_admitted:
             self.backend.admission.leave(client.peer)
@@ -126,7 +126,7 @@ class SmtpServer:
         return _is_in(self._trusted_networks, peer)
 
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
-        """A connection from such a network did not say it."""
+        """A connection from such a network had no valid PROXY header."""
         self.backend.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
 
     def _count_one_sent_away(self, reply: Reply, peer: str) -> None:
@@ -149,7 +149,7 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
 
 
 class _Front(asyncio.Protocol):
-    """Stands in front of a connection until it is known who the client is."""
+    """Reads the PROXY header before a connection, until the client is known."""
 
     def __init__(self, server: SmtpServer, connection: Connection) -> None:
         self._server = server

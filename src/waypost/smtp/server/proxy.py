@@ -1,8 +1,8 @@
-"""The PROXY protocol, version 2: a load balancer says in front of a connection who the client really is.
+"""The PROXY protocol, version 2: a load balancer sends the address of the real client at the beginning of a connection.
 
-It is read from networks that the operator has named, and there it must come; from everybody else it is garbage. The
-header is read to the octet, so that what follows it, maybe a TLS handshake, is left for whom it is for.
-Source: "The PROXY protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
+It is required from the networks that the settings name, and refused from all others. Exactly the octets of the header
+are read, so that what follows, such as a TLS handshake, is left to the connection. Source: "The PROXY protocol",
+versions 1 and 2 (HAProxy Technologies), section 2.2.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ HEAD = struct.Struct("!12sBBH")
 """Signature, version and command, family and transport, octets that follow."""
 
 ADDRESSES_LIMIT = 4_096
-"""Octets that may follow; addresses have 36 at most, the rest are extensions that we do not read."""
+"""Octets that may follow; addresses have 36 at most, the rest are extensions, which are ignored."""
 
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
@@ -25,7 +25,7 @@ _UNSPECIFIED, _UNIX = 0x00, 0x31
 
 
 class BadHeader(Exception):
-    """This is no header of the PROXY protocol that can be used. The message says why."""
+    """The octets are not a usable header of the PROXY protocol. The message says why."""
 
 
 def octets_to_come(head: bytes) -> int:
@@ -54,7 +54,7 @@ def client(head: bytes, addresses: bytes) -> str | None:
 
 
 class ProxyHeader(asyncio.BufferedProtocol):
-    """Reads the header of a connection, and not an octet more; then somebody else takes the connection over."""
+    """Reads the header of a connection, and not an octet more; then the next protocol takes over."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class ProxyHeader(asyncio.BufferedProtocol):
         self._end()
 
     def cut(self) -> None:
-        """The server ends, and does not wait for the rest."""
+        """The server stops, and does not wait for the rest."""
         self._transport.abort()
 
     def _give_up(self, reason: str) -> None:

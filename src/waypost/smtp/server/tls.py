@@ -1,4 +1,4 @@
-"""TLS of the receiving edge: the certificate, also when it changes, and why a handshake failed, in words."""
+"""TLS of the receiving edge: loads the certificate, also when it changes, and explains why a handshake failed."""
 
 import ssl
 from collections.abc import Callable
@@ -12,7 +12,9 @@ class BadCertificate(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the certificate and its key are, and the authorities of clients if they must have certificates too."""
+    """The files of the certificate and its key, and of the authorities of clients if clients must have certificates
+    too.
+    """
 
     certificate: Path
     key: Path
@@ -25,10 +27,10 @@ class TlsFiles:
 
 
 class Certificates:
-    """The context for handshakes, made anew when a file has changed, so that renewals need no restart."""
+    """The context for handshakes, which is reloaded when a file has changed, so that renewals need no restart."""
 
     def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
-        """Raises `BadCertificate`. `failed` is told of a change that cannot be used; the old context stays then."""
+        """Raises `BadCertificate`. `failed` is called for a change that cannot be used; the old context stays then."""
         self._files = files
         self._failed = failed
         self._seen = self._look()
@@ -42,7 +44,7 @@ class Certificates:
         return self._context
 
     def reload(self) -> None:
-        """Make the context anew, whether a file has changed or not."""
+        """Reload the context, whether or not a file has changed."""
         self._seen = self._look()
         try:
             self._context = load(self._files)
@@ -77,7 +79,7 @@ def load(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _refuse_what_is_none(files: TlsFiles) -> None:
-    """Raise `BadCertificate` for a file that is not there, or has nothing of what it is for."""
+    """Raise `BadCertificate` for a file that is missing, or lacks what it is for."""
     for path in files.all:
         what, mark = (
             ("private key", b"PRIVATE KEY-----") if path == files.key else ("certificate", b" CERTIFICATE-----")
@@ -94,7 +96,7 @@ def _refuse_what_is_none(files: TlsFiles) -> None:
 
 
 def why(error: BaseException) -> str:
-    """Why a handshake failed, in words for the person who wonders."""
+    """The reason why a handshake failed, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the client's certificate was not accepted: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""

@@ -1,12 +1,12 @@
-"""What a broken constraint means: from the names in the schema to domain errors, in one table.
+"""Maps broken constraints, by their names in the schema, to domain errors.
 
-The use cases decide first, with better sentences. This table is what holds when two of them race.
+The use cases decide first, with better messages. This table counts when two of them race.
 """
 
 from waypost.domain import errors
 from waypost.domain.directory.instances import ALIAS_IS_USED
 
-_IN_A_LINK = "One of the two email addresses is in an alias link already. It can be in one at most, on either side."
+_IN_A_LINK = "One of the two email addresses is already in an alias link. It can be in one at most, on either side."
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
     "email_addresses_have_one_owner": (errors.Duplicate, "This email address exists already."),
@@ -18,7 +18,7 @@ _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
 
 
 def meaning(constraint: str) -> errors.WaypostError | None:
-    """The domain error for a broken constraint, or None if breaking it can only be our own mistake."""
+    """The domain error for a broken constraint, or None if only a bug can break it."""
     if constraint not in _MEANING:
         return None
     kind, sentence = _MEANING[constraint]

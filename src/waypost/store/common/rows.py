@@ -1,4 +1,6 @@
-"""Rows to domain values and back, where a row is more than the columns of one table (`sql/tables.py` has those)."""
+"""Converts rows to domain values and back, where a row has more than the columns of one table (for those see
+`sql/tables.py`).
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -37,7 +39,7 @@ _message_behind = tables.MESSAGES.reader(start=_DELIVERY)
 
 
 def alias_key(alias: str) -> str:
-    """What instance aliases are compared by."""
+    """The key by which instance aliases are compared."""
     return alias.lower()
 
 
@@ -72,7 +74,7 @@ def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:
 
 
 def of_search_entry(email_address: EmailAddress) -> Row:
-    """The texts of an email address as they are searched: its address, display name, and description."""
+    """The searchable texts of an email address: its address, display name, and description."""
     texts = (email_address.address.text, email_address.display_name or "", email_address.description or "")
     return tuple(map(caseless.fold, texts))
 
@@ -100,7 +102,7 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
 
 
 def dead_letter(row: Row) -> ports.DeadLetter:
-    """A delivery that was given up, with its message, when that was, and why."""
+    """A dead letter, with its message, and when and why its attempts ended."""
     *_, given_up_at, because = row
     moment = None if given_up_at is None else from_milliseconds(given_up_at)
     return ports.DeadLetter(*delivery_and_message(row), moment, because)
@@ -126,7 +128,7 @@ def _queued(row: Row, found: Delivery) -> tuple[Queued, str, str]:
 
 
 def queue_line(row: Row) -> ports.QueueLine:
-    """A delivery with what a list tells of its place in the queue."""
+    """A delivery with its place in the queue, as lists show it."""
     queued_at, due_at, attempts, is_claimed, because = row[_DELIVERY:]
     moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
@@ -153,7 +155,7 @@ def _of_event(event: TraceEvent) -> Row:
 
 
 def revision(octets: bytes | None) -> str:
-    """The revision of the routes as it is stored; none has been set where there is none."""
+    """The stored revision of the routes; without one, no route was ever added."""
     return octets.decode() if octets else ""
 
 
@@ -170,5 +172,5 @@ def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Ro
 
 
 def _leads(match: str, to: str, user: str) -> str:
-    """What the secret of a route is of: whoever changes where the route leads does not take the secret there."""
+    """The context that a route's secret is sealed for: a changed target cannot use the old secret."""
     return f"route {match} {to} {user}"

@@ -1,4 +1,4 @@
-"""How the named queries of a transaction are run. What differs between databases is what is abstract here."""
+"""Runs the named queries of a transaction. The abstract methods are what differs between databases."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from waypost.store.common import rows
 
 
 class Seal(Protocol):
-    """Keeps secrets from whoever reads the database. Both sides are given what the secret is of."""
+    """Seals secrets, so that the database alone does not reveal them. Both methods get the context of the secret."""
 
     def seal(self, secret: str, of: str) -> bytes:
         """What may be written."""
@@ -24,7 +24,7 @@ class Statements(ABC):
     """Runs queries of `sql/` by their names, over one connection."""
 
     def __init__(self, seal: Seal) -> None:
-        """Secrets are kept as `seal` gives them."""
+        """Secrets are stored as `seal` returns them."""
         self._seal = seal
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:
@@ -49,11 +49,11 @@ class Statements(ABC):
 
     @abstractmethod
     def _execute(self, query: str, parameters: rows.Row) -> Any:
-        """Run a named query that gives nothing back."""
+        """Run a named query without result."""
 
     @abstractmethod
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        """Run a named query that gives nothing back once for each row of parameters."""
+        """Run a named query without result once for each row of parameters."""
 
     @abstractmethod
     def _list(self, texts: Sequence[str]) -> Any:
@@ -61,7 +61,7 @@ class Statements(ABC):
 
 
 def bindable(parameters: rows.Row) -> rows.Row:
-    """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot keep."""
+    """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot store."""
     for parameter in parameters:
         if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A text must not contain the character NUL.")

@@ -1,4 +1,4 @@
-"""How the first characters of a text find it in an index, which holds no more of it than those."""
+"""Indexes hold only the first characters of a text; this finds texts by them."""
 
 from waypost.domain.directory.search import Field, Text
 
@@ -14,24 +14,24 @@ LENGTH = 64
 """Characters of a text that its index holds; an id is shorter and indexed whole."""
 
 TRIGRAM = 3
-"""Characters that an index for CONTAINS is made of."""
+"""The length of the character groups in an index for CONTAINS."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 
 def start(text: Text) -> str:
-    """What an index knows of the value that is searched for."""
+    """The part of a searched value that an index can find."""
     return text.value if text.field is Field.ID else text.value[:LENGTH]
 
 
 def is_whole(text: Text) -> bool:
-    """Whether the index tells all of a text that is compared with this one."""
+    """Whether the index alone decides the comparison with this text."""
     return text.field is Field.ID or len(text.value) < LENGTH
 
 
 def end(start: str) -> str | None:
-    """The first text behind all that start with `start`, in the order of code points; None if there is none."""
+    """The first text after all that start with `start`, in the order of code points; None if there is none."""
     kept = start.rstrip(_LAST_CHARACTER)
     if not kept:
         return None

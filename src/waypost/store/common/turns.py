@@ -1,9 +1,8 @@
-"""Whose long read runs next: accounts have it in turn, however many reads one of them has waiting.
+"""Gives long reads of accounts their turns, however many reads one account has waiting.
 
-Each account has a queue of its own. A place that becomes free goes to the account that has waited longest for its turn,
-and who was served goes to the end. So an account waits for one read of each other account at most, where with one
-queue for all it would wait for every read of theirs. Where there are several places, one account cannot have them
-all.
+Each account has a queue of its own. A free place goes to the account that has waited longest for its turn; then that
+account goes to the end. So an account waits for at most one read of each other account. Where there are several places,
+one account cannot have them all.
 """
 
 import asyncio
@@ -11,18 +10,18 @@ from collections import Counter, deque
 
 
 class Turns:
-    """Gives so many places to the long reads of accounts. For one event loop."""
+    """Gives a number of places to the long reads of accounts. For one event loop."""
 
     def __init__(self, places: int) -> None:
         self._free = places
         self._most = max(1, places - 1)
-        """Places that one account may have."""
+        """The most places of one account."""
         self._working: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By account, in the order of their turns."""
 
     async def take(self, account: str) -> None:
-        """Wait for a place, which `leave` gives back. Whoever is cancelled has none."""
+        """Wait for a place, which `leave` gives back. A cancelled caller has none."""
         if self._may_have_one(account):
             self._give_to(account)
             return
@@ -38,7 +37,7 @@ class Turns:
             raise
 
     def leave(self, account: str) -> None:
-        """Give a place back: the next account has its turn."""
+        """Return a place: the next account has its turn."""
         self._free += 1
         self._working[account] -= 1
         if not self._working[account]:

@@ -12,11 +12,11 @@ class SchemaTooNew(Exception):
 
 
 class SchemaTooOld(Exception):
-    """The database is one of an older Waypost, which may be running on it now."""
+    """The database has the schema of an older Waypost, which may be running on it now."""
 
 
 class SchemaMissing(Exception):
-    """The database has no tables of Waypost, and they must not be made, because it had some before."""
+    """The database has no tables of Waypost, and they must not be created, because it had some before."""
 
     def __init__(self, where: str) -> None:
         """`where` names the database."""

@@ -1,4 +1,4 @@
-"""Connecting to PostgreSQL: the settings of a session, and the schema brought up to date."""
+"""Connects to PostgreSQL: sets up the session, and migrates the schema."""
 
 import os
 import re
@@ -18,25 +18,25 @@ from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
-"""The oldest PostgreSQL that this was run with; the tests have 18."""
+"""The oldest PostgreSQL that this was tried with; the tests have 18."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
 """The number of the advisory lock that migrations are run under: "waypost", and a one."""
 
 _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
-"""A server or role where a commit does not wait for the disk would make our 250 a lie."""
+"""Without it, a server or role could have commits that do not wait for the disk, and a 250 would be untrue."""
 
 _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
     o.rolsuper OR pg_has_role(current_user, o.oid, 'MEMBER') OR o.oid = d.datdba
     FROM pg_class AS c, pg_roles AS o, pg_database AS d
     WHERE c.oid = to_regclass('migrations') AND o.oid = c.relowner AND d.datname = current_database()"""
-"""Where every role may make tables in our schema, another one can have made this table first, to have our tables be
-taken for made, and its own for ours. Any other table of its making is in the way of the migration that makes ours."""
+"""Where every role may create tables in the schema, another role can have created this table first, so that its tables
+would be used as Waypost's. Any other table of that role makes the migration fail."""
 
 
 def _defaults() -> dict[str, Any]:
-    """The parameters of a connection, unless its URL has others."""
+    """The default parameters of a connection."""
     return {
         "application_name": "waypost",
         "connect_timeout": time_limits.LIMITS.connect,
@@ -47,7 +47,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _keepalives() -> dict[str, int]:
-    """With these and `_user_timeout` either side notices within half a minute that a network swallows packets."""
+    """With these and `_user_timeout` either side notices within half a minute that the network drops packets."""
     probe = time_limits.LIMITS.network_probe
     return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
 
@@ -75,7 +75,7 @@ class Where:
         return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
 
     def connect(self) -> Connection:
-        """A new connection, still to be set up. Raises `psycopg.Error`."""
+        """A new connection, which is not set up yet. Raises `psycopg.Error`."""
         parameters = {**_defaults(), **self.parameters, "client_encoding": "UTF8"}
         if self.requires_tls:
             parameters["sslmode"] = postgres_tls.REQUIRED
@@ -88,7 +88,7 @@ class Where:
 
 
 def _environment() -> dict[str, str]:
-    """What libpq takes from its environment variables, as PGHOST and PGSSLMODE, by the names of its parameters."""
+    """The parameters that libpq takes from environment variables such as PGHOST and PGSSLMODE."""
     return {
         option.keyword.decode(): os.environ[variable]
         for option in pq.Conninfo.get_defaults()
@@ -108,11 +108,11 @@ def where(url: str) -> Where:
 
 
 def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
-    """Set what may be done, limits of time, and what makes a commit durable, in one round trip.
+    """Set the access mode, the time limits, and durable commits, in one round trip.
 
     `statement_seconds` is the limit of one statement, if it is another one than `time_limits` has.
 
-    Raises `BadDatabase` if this cannot be a database of ours, and `psycopg.Error`.
+    Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error`.
     """
     for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
         connection.adapters.register_dumper(int, dumper)
@@ -142,7 +142,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
-    """Bring the schema up to date. `where` names the database in errors.
+    """Migrate the schema. `where` names the database in errors.
 
     With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
     schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
@@ -154,7 +154,7 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 
 
 def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
-    """Run the next migration, if there is one. Whoever else wants to waits, and then finds it done."""
+    """Run the next migration, if there is one. Other processes wait, and then find it done."""
     with connection.transaction():
         # However long it takes: the schema is as it must be afterwards, or as it was.
         connection.execute("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
@@ -191,7 +191,7 @@ def _newest(connection: Connection) -> int:
 
 
 def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
-    """What to raise if no session can be had."""
+    """The error for a session that cannot be opened."""
     why = postgres_errors.name(error)
     if where.requires_tls and "SSL" in why:
         why += (

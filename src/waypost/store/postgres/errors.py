@@ -1,6 +1,7 @@
-"""What PostgreSQL's errors mean, in one table: a refusal, another try, or a database that is not available.
+"""The meaning of PostgreSQL's errors, in one table: a refusal, a conflict to retry, or a database that is not
+available.
 
-Nothing of an error's details is told on: they quote addresses and texts of rows.
+The details of an error are never passed on: they quote addresses and texts of rows.
 """
 
 import psycopg
@@ -11,7 +12,7 @@ from waypost.domain import errors as refusals
 from waypost.store.common import errors
 
 _TRY_AGAIN = (pg.SerializationFailure, pg.DeadlockDetected)
-"""Two transactions were in each other's way, and this one gave way: it was undone, and can simply be run again."""
+"""Two transactions were in conflict, and this one was rolled back: it can be run again."""
 
 _UNAVAILABLE = (
     psycopg.OperationalError,  # with all of classes 08, 53, 57, 58: connection, resources, shutdown, disk
@@ -23,20 +24,20 @@ _UNAVAILABLE = (
 
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006")
-"""How the SQLSTATEs begin after which a connection is of no use. The last is that of a standby, those with P of
-bounds that ended the session."""
+"""The beginnings of SQLSTATEs after which a connection is unusable. The last one is that of a standby; those with P are
+of limits that ended the session."""
 
 
 class TryAgain(Exception):
-    """The transaction gave way to another one, and was undone. It can be run again."""
+    """The transaction was in conflict with another one, and was rolled back. It can be run again."""
 
 
 class Unexpected(Exception):
-    """PostgreSQL refused something that only a mistake of ours can have asked for."""
+    """PostgreSQL refused a statement that only a bug can have sent."""
 
 
 def meaning(error: psycopg.Error) -> Exception:
-    """What to raise in the place of an error of PostgreSQL."""
+    """The error to raise in place of an error of PostgreSQL."""
     if isinstance(error, pg.LockNotAvailable):
         return refusals.Busy("Another call is changing the same resource, and was not done in time. Please try again.")
     if isinstance(error, _TRY_AGAIN):
@@ -55,7 +56,7 @@ def is_of_connection(error: psycopg.Error) -> bool:
 
 
 def name(error: psycopg.Error) -> str:
-    """What may be logged of an error: its sentence without details, its SQLSTATE, the constraint."""
+    """The parts of an error that may be logged: its sentence without details, its SQLSTATE, the constraint."""
     diagnosis = error.diag
     if diagnosis.sqlstate is None:  # of the connection, or of the driver
         return " ".join(str(error).split())

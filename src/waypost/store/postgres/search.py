@@ -1,7 +1,7 @@
-"""A search condition as PostgreSQL runs it: one filter, exact to the letter, with what leads to an index beside it.
+"""Builds the SQL of a search for PostgreSQL: one exact filter, and conditions that lead to an index.
 
-Which index drives a search is for PostgreSQL to decide, which knows how often each value is there. The order is
-always that of the numbers that email addresses are given as they are created.
+PostgreSQL decides which index it uses, as it knows how often each value occurs. The order is always that of the numbers
+that email addresses get when they are created.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
-"""The number of each text, so that it is known which one a trigram is of."""
+"""The number of each text, which is stored with each of its trigrams."""
 
 _CHARACTERS = 0x11_0000
 """How many characters there are: three of them, and the number of a text, are one number of 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
-"""Trigrams of a value that the index is asked for; what they find is looked at anyway."""
+"""The most trigrams of a value that the index is asked for; the filter checks what they find."""
 
 Statement = tuple[str, list[Any]]
 """SQL with its parameters."""
@@ -36,7 +36,7 @@ _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_li
 
 
 class Search:
-    """A condition that is searched for in one instance."""
+    """A search in one instance."""
 
     def __init__(self, condition: Condition, instance_id: str) -> None:
         self._parameters: list[Any] = []
@@ -88,7 +88,9 @@ class Search:
         return f"({' OR '.join(map(self._filter, condition.of)) or 'false'})"
 
     def _is_by_start(self, text: Text) -> str:
-        """EXACT or STARTS_WITH, by an index; what the index tells is not said twice, or it is thought twice as rare."""
+        """EXACT or STARTS_WITH by an index. Its condition is not repeated, or PostgreSQL would estimate too few
+        rows.
+        """
         indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
         start = text_starts.start(text)
         if text.comparison is Comparison.EXACT:
@@ -106,7 +108,7 @@ class Search:
         return f"s.trigrams @> {self._parameter(wanted)}" if wanted else "true"
 
     def _parameter(self, value: Any) -> str:
-        """Keep a parameter; returns what stands for it."""
+        """Add a parameter; returns its placeholder."""
         self._parameters.append(value)
         kind = "::bigint[]" if isinstance(value, list) else "::text"
         return f"${len(self._parameters)}{kind}"

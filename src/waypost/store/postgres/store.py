@@ -1,8 +1,8 @@
-"""The store on PostgreSQL: one transaction for each write, on threads that wait for the database beside one another.
+"""The store on PostgreSQL: one transaction for each write, on threads that wait for the database.
 
-There are three lanes, for look-ups, long reads and writes, so that writes which wait for a row hold up no look-up. Each
-lane has as many connections as it may have threads; a connection is made when it is first needed, and again when it
-was lost. Nothing waits without bound: not for a connection, not for a row, not for an answer.
+There are three pools of connections, for look-ups, long reads and writes, so that writes that wait for a row do not
+delay look-ups. Each lane has as many connections as it may have threads; a connection is made when it is first needed,
+and again when it was lost. Every wait has a limit: for a connection, a row, or an answer.
 
 A transaction that gave way to another one (a deadlock, a serialisation failure), or whose connection was found dead,
 is run again. One whose connection broke with its COMMIT on the way is not: nobody knows whether it was done, and the
@@ -99,7 +99,7 @@ class PostgresStore:
         return 0
 
     async def close(self) -> None:
-        """Finish what was begun except long reads, and close all connections. Later calls raise `StoreUnavailable`."""
+        """Finish running work except long reads, and close all connections. Later calls raise `StoreUnavailable`."""
         closing = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
         for failure in await asyncio.gather(*closing, return_exceptions=True):
             if failure:  # raised when all three have done what they can
@@ -159,7 +159,7 @@ class _Session:
                 self.tx.pipeline = None
 
     def undo(self) -> None:
-        """Leave no transaction behind, or no connection."""
+        """Roll an open transaction back, or close the connection."""
         status = self.connection.info.transaction_status
         try:
             if status is TransactionStatus.INTRANS:  # a refusal, which need not cost us all that is prepared
@@ -177,7 +177,7 @@ class _Session:
             self.connection.close()
 
     def sever(self) -> None:
-        """Cut the connection, from another thread: whoever waits on it gets an error now."""
+        """Close the connection from another thread: a thread that waits on it gets an error."""
         with (
             self._lock,  # or the number of its socket could be another one's by then
             suppress(OSError, psycopg.Error),
@@ -205,14 +205,14 @@ class _Lane:
         self._working: set[_Session] = set()
         self._callers = 0
         self._closed = False
-        """Whether nobody else is let in."""
+        """Whether new work is refused."""
         self._left = asyncio.Event()
-        """Whether the last caller has left since."""
+        """Whether the last work has ended since."""
         self.is_ended = False
-        """Whether those who still wait are sent away."""
+        """Whether waiting work is refused, too."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
-        """Run `work` on a connection, on a thread. Raises `StoreUnavailable` if nothing comes of it in time."""
+        """Run `work` on a connection, on a thread. Raises `StoreUnavailable` if it does not end in time."""
         if self._closed:
             raise ports.StoreUnavailable("the store is closed")
         self._callers += 1
@@ -258,7 +258,7 @@ class _Lane:
         self._free.release()
 
     async def close(self, *, wait_for: float | None = None) -> None:
-        """Let what goes on now finish, for `wait_for` seconds (or the limit of an answer); close the connections."""
+        """Let running work finish, for `wait_for` seconds (or the limit of an answer); then close the connections."""
         self._closed = True
         if self._callers:
             with suppress(TimeoutError):
@@ -289,7 +289,9 @@ class _Lane:
             session.is_set_up = True
 
     def give_back(self, session: _Session) -> None:
-        """Keep a connection for the next one, if it is still good. If not, the idle ones are as old, and go too."""
+        """Keep a connection for later work, if it is still usable. If not, the idle ones are as old, and are closed
+        too.
+        """
         self._working.discard(session)
         if session.connection.closed:
             self.drop_idle()
@@ -300,7 +302,7 @@ class _Lane:
             self._idle.append(session)
 
     def drop_idle(self) -> None:
-        """Close the connections that nobody works on."""
+        """Close the idle connections."""
         while self._idle:
             with suppress(IndexError):  # somebody took the last one just now
                 self._idle.pop().close()
@@ -332,11 +334,11 @@ class _Task:
 
     @property
     def _is_over(self) -> bool:
-        """Whether there is nobody any more to do it for."""
+        """Whether its caller has stopped waiting."""
         return self._given_up or self._lane.is_ended
 
     def give_up(self) -> None:
-        """It takes too long: cut the connection, if there is one by now."""
+        """It takes too long: close the connection, if there is one by now."""
         with self._lock:
             self._given_up = True
             if self._session:

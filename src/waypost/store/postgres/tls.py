@@ -1,8 +1,7 @@
-"""Whether the connection to PostgreSQL has to be encrypted.
-
-libpq's own default, `sslmode=prefer`, goes on in clear where the server does not offer TLS, or where somebody on the
-way says so in its name (libpq, "Protection Provided in Different Modes"). So a database on another machine has to offer
-TLS unless the operator says otherwise (docs/decisions/0030-tls-to-the-database.md).
+"""Whether the connection to PostgreSQL must be encrypted. libpq's own default, `sslmode=prefer`, continues without TLS
+where the server does not offer TLS, or where an attacker on the way says so (libpq, "Protection Provided in Different
+Modes"). So a database on another machine has to offer TLS unless the operator says otherwise
+(docs/decisions/0030-tls-to-the-database.md).
 """
 
 from collections.abc import Mapping
@@ -10,11 +9,11 @@ from ipaddress import ip_address
 from typing import Any
 
 REQUIRED = "require"
-"""The `sslmode` where nobody gave one: encrypted, and with a root certificate in its place also verified (libpq)."""
+"""The default `sslmode`: encrypted, and with a root certificate file also verified (libpq)."""
 
 
 def is_required(parameters: Mapping[str, Any], defaults: Mapping[str, str]) -> bool:
-    """Whether TLS must be required, because a host may be another machine and nobody said how to connect.
+    """Whether TLS must be required, because a host may be another machine and no `sslmode` was given.
 
     `parameters` are those of the URL, by libpq's names. `defaults` are those of libpq's environment variables. A URL
     with `service` names a file of the operator's, which can have `sslmode` itself, so nothing is required for it.

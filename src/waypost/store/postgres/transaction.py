@@ -1,8 +1,8 @@
 """One transaction on PostgreSQL: how its queries run.
 
-Queries that give nothing back wait in a pipeline for the next one that does, or for the end of the transaction, and
-go there together: a transaction has as many round trips as it has questions, not statements (docs/scaling.md). So a
-broken constraint is told late, and may come out of any method, or of the end.
+Queries without a result wait in a pipeline for the next one with a result, or for the end of the transaction, and are
+sent together: a transaction has as many round trips as it has queries with results (docs/scaling.md). So a broken
+constraint is raised late, by any method, or at the end.
 """
 
 import re
@@ -36,7 +36,7 @@ class PostgresTransaction(Transaction):
         super().__init__(seal)
         self.connection = connection
         self.pipeline: psycopg.Pipeline | None = None
-        """What the statements of this transaction wait in; None if each goes by itself."""
+        """The pipeline of this transaction's statements; None if each is sent by itself."""
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
         return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None

@@ -1,4 +1,4 @@
-"""The columns of a table, listed once: the queries take their lists from here, and rows become values by them.
+"""Lists the columns of a table once, for the queries and for the conversion of rows to values.
 
 A table's reader and writer are compiled when the program starts, as `dataclasses` compiles `__init__`: at run time
 they cost what a function costs that names every column by hand.
@@ -16,7 +16,7 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a column keeps a value. Each function takes one value and returns one; None leaves the value as it is."""
+    """How a column stores a value. Each function takes one value and returns one; None leaves the value as it is."""
 
     read: Callable[[Any], Any] | None = None
     write: Callable[[Any], Any] | None = None
@@ -34,7 +34,7 @@ class Column:
     """The field of the value, as `envelope.sender`; empty if it has the name of the column."""
     kind: Kind = AS_IS
     is_given: bool = False
-    """Whether the reader and the writer are given this value as an argument: a secret is unsealed for its owner."""
+    """Whether the reader and the writer get this value as an argument, as for a secret."""
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Column:
 
 
 class Columns(Generic[T]):
-    """The columns of a table that values of one dataclass are kept in, in the order of the lists in SQL."""
+    """The columns that store the values of one dataclass, in the order of the lists in SQL."""
 
     def __init__(self, of: type[T], *columns: Column) -> None:
         """Raises `TypeError` if a field of the dataclass has no column, or a column has no field."""

@@ -1,4 +1,4 @@
-"""How columns keep what is not a text, a number or octets: moments, flags, words of a list, JSON."""
+"""How columns store moments, flags, words of an enumeration, and JSON."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def from_milliseconds(milliseconds: int) -> datetime:
 
 
 _SHORT = 1_000
-"""Characters of JSON that are decoded each time; what is longer, once for all deliveries of a message."""
+"""JSON up to this many characters is decoded each time; longer JSON once for all deliveries of a message."""
 
 
 def _dsn(text: str) -> Dsn:
@@ -47,7 +47,7 @@ def _read_dsn(text: str) -> Dsn:
 
 
 def _write_dsn(dsn: Dsn) -> str:
-    """What was asked about notifications as JSON; empty if it was nothing, as in nearly all mail."""
+    """DSN parameters as JSON; empty without any, as in nearly all mail."""
     if dsn == NO_DSN:
         return ""
     recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]
@@ -80,4 +80,4 @@ TEXTS = Kind(_read_texts, json.dumps)
 """A JSON list of texts."""
 
 DSN = Kind(_read_dsn, _write_dsn)
-"""What a sender asked about notifications."""
+"""The DSN parameters of a sender."""

@@ -1,8 +1,7 @@
-"""Which columns each table has, and what they keep of a value: the one place that lists them.
+"""The columns of each table, and the fields that they store: the only place that lists them.
 
-A new column is a migration, a line here, and a field of the dataclass. Where two of them differ, the program does not
-start. Columns that no value is read from (keys for comparison, numbers for an order) are in the queries that write
-them.
+A new column is a migration, a line here, and a field of the dataclass. If they differ, the program does not start.
+Columns that no value is read from (keys for comparison, numbers for an order) are in the queries that write them.
 """
 
 from collections.abc import Mapping

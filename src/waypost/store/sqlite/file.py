@@ -1,4 +1,4 @@
-"""Opening SQLite: the settings of a connection, and the schema brought up to date."""
+"""Opens SQLite files: sets up the connection, and migrates the schema."""
 
 import sqlite3
 import time
@@ -12,19 +12,19 @@ from waypost.store.common import time_limits
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 OLDEST_SQLITE = (3, 37)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 
 
 STEPS_BETWEEN_LOOKS = 1_000
-"""Steps of SQLite's machine between two looks at the clock."""
+"""Steps of SQLite's virtual machine between two checks of the time."""
 
 
 WAL_OCTETS = 64 * 1024 * 1024
-"""What the log file is cut back to, after a burst of large messages has made it larger."""
+"""The size to which the write-ahead log is truncated after a burst of large messages."""
 
 
 class SqliteTooOld(Exception):
-    """This Python comes with a SQLite that cannot hold our schema."""
+    """This Python's SQLite is too old for the schema."""
 
 
 def refuse_old_sqlite() -> None:
@@ -53,7 +53,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL. SQLite does not wait for whoever is making it too, so we do."""
+    """Switch a new file to WAL. SQLite does not wait for another process that creates it, too, so this function
+    does.
+    """
     deadline = time.monotonic() + time_limits.LIMITS.other_process
     while True:
         try:
@@ -90,7 +92,9 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
 
 
 def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
-    """Run the next migration, if there is one. What is next is asked inside, so that two processes agree."""
+    """Run the next migration, if there is one. The next migration is read inside the transaction, so that two processes
+    agree.
+    """
     with exclusively(connection):
         steps = migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
         for step in steps[:1]:
@@ -114,7 +118,7 @@ def _newest(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction that nobody else writes beside, undone if anything is raised in it."""
+    """An exclusive write transaction, which is rolled back if anything is raised in it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -126,7 +130,7 @@ def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def refuse_damage(connection: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` if the file is damaged, as far as that is found out in the time limit."""
+    """Raise `sqlite3.DatabaseError` if the file is damaged, as far as the check finds that within the time limit."""
     deadline = time.monotonic() + time_limits.LIMITS.damage_check
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
     try:
@@ -142,13 +146,13 @@ def refuse_damage(connection: sqlite3.Connection) -> None:
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """What SQLite found when it was asked to look."""
+    """The damage that SQLite's check found."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
-    """Why a file cannot be opened, and what to do, where that is known."""
+    """Why a file cannot be opened, and what to do, if known."""
     if isinstance(error, UnicodeDecodeError):
         return f"{path} cannot be opened: its schema cannot be read.{_DAMAGED.format(path=path)}"
     advice = _ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE, "")
@@ -172,13 +176,13 @@ _ADVICE = {
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Make sure that the secrets in a file are sealed by the seal at hand, or remember it for a new file."""
+    """Check that the secrets in a file were sealed by this seal, or record it for a new file."""
     with exclusively(tx.connection):
         tx.check_seal()
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: `executescript` would commit behind our back."""
+    """The statements of a script, one by one: `executescript` would commit by itself."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

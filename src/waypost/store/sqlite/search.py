@@ -1,4 +1,4 @@
-"""A search condition as SQLite runs it: what drives the search, what filters it, and in which order it goes.
+"""Builds the SQL of a search for SQLite: the driver, the filter, and the order.
 
 One conjunct of the condition is the driver: the index whose order the search follows, so that a page of a hundred
 costs the same however many match. The other conjuncts are the filter. Which one drives depends on the condition
@@ -26,23 +26,23 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _PHRASE = 32
-"""Characters of a value that trigrams are asked for: each takes memory while the search runs."""
+"""Characters of a value for which trigrams are used: each takes memory while the search runs."""
 
 _LONGEST_MATCH = 1_000
-"""Characters of all that trigrams are asked for; for more, walking through the entries is quicker."""
+"""Characters of all values for which trigrams are used; with more, reading all entries is faster."""
 
 _TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
-"""Characters that the trigrams do not tell apart."""
+"""Characters that the trigrams do not distinguish."""
 
 SAMPLE = 200_000
-"""Entries among which matches are counted where finding each may mean to pass by many; the rest is estimated."""
+"""Matches are counted among this many entries where they may be rare; the rest is estimated."""
 
 _ENTRIES = "search_entries AS s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
-    """Where a search gets its rows, in order: SQL with the parameters in it, in that order."""
+    """The source of a search's rows, in order: SQL with its parameters in order."""
 
     source: str
     join: str = ""
@@ -54,11 +54,11 @@ class _Driver:
     text: str | None = None
     """The column that comes before the number in the order, if any."""
     start: str = ""
-    """The first text in that order, whether it is there or not."""
+    """The lowest text of that order, whether or not it occurs."""
     is_walk: bool = False
-    """Whether far more rows may be passed by than are found."""
+    """Whether the search may read far more rows than it finds."""
     ensures: Condition | None = None
-    """The conjunct that its rows fulfil to the letter, which then need not be looked at again."""
+    """The conjunct that its rows fulfil exactly, so that the filter can leave it out."""
 
     @property
     def order(self) -> str:
@@ -66,7 +66,7 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def behind(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """What is behind a place, in spans that an index leads to: in one, it would only lead to the same text."""
+        """The rows after a place, in ranges that an index can find."""
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
@@ -80,7 +80,7 @@ _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_li
 
 
 class Search:
-    """A condition that is searched for in one range of numbers."""
+    """A search in one range of numbers."""
 
     def __init__(self, condition: Condition, number: int) -> None:
         self._lowest, self._highest = number << 32, (number + 1) << 32
@@ -141,7 +141,7 @@ class Search:
 
 
 def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
-    """What the search follows: the most selective index that a conjunct has, as far as its form tells."""
+    """The driver of the search: the most selective index of a conjunct, judged by its form."""
     for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
         for conjunct in (condition, *conjuncts):
             driver = drive(conjunct, number)
@@ -214,7 +214,7 @@ def _is_told_by_trigrams(condition: Condition) -> bool:
 
 
 def _trigrams(condition: Condition) -> str | None:
-    """What `search_texts` must match wherever the condition holds, or None if trigrams cannot tell."""
+    """The phrase that `search_texts` must match wherever the condition holds, or None if trigrams do not help."""
     match condition:
         case Text(Field.ID) | Tagged():
             return None

@@ -1,9 +1,9 @@
 """The store on SQLite: one file, one writer that serves many callers with one fsync.
 
-Waiting writes are drained into one `BEGIN IMMEDIATE … COMMIT`, and all of them are durable (`synchronous=FULL`)
-before any caller hears of success. One that fails half-way harms no other: then the batch is run once more, with
-a savepoint around each (docs/decisions/0005-savepoints-when-needed.md). Point reads run on the event loop's own
-read-only connection, which WAL lets go on while the writer writes; longer reads have a thread of their own.
+Waiting writes are put into one `BEGIN IMMEDIATE … COMMIT`, and all of them are durable (`synchronous=FULL`) before any
+caller gets a result. A failed write harms no other: the batch is run once more, with a savepoint around each
+(docs/decisions/0005-savepoints-when-needed.md). Point reads run on the event loop's own read-only connection, which WAL
+lets go on while the writer writes; longer reads have a thread of their own.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from waypost.store.sqlite.transaction import SqliteTransaction
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
-"""Writes in one transaction, at most: bounds how long the first of them waits for the last."""
+"""The most writes in one transaction, which bounds how long the first waits for the last."""
 
 
 LONG_READ_CACHE_KIB = 32 * 1024
-"""Memory that long reads may keep of the file: an index of a million texts is read in half the time with it."""
+"""Memory in KiB for pages that long reads cache: an index of a million texts is read in half the time with it."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """A write that waits for its turn, and then its outcome, which is told only after the commit."""
+    """A waiting write, and then its outcome, which the caller gets only after the commit."""
 
     use_case: Callable[[ports.WriteTx], Any]
     future: "asyncio.Future[Any]"
@@ -55,7 +55,7 @@ class _Job:
             self.error = error
 
     def tell(self) -> None:
-        """Tell the caller, unless they have stopped waiting."""
+        """Pass the outcome to the caller, unless the caller has stopped waiting."""
         if self.future.cancelled():
             return
         if self.error is None:
@@ -134,7 +134,7 @@ class SqliteStore:
         return await future
 
     def reusable_octets(self) -> int:
-        """Octets within the file that nothing is in any more: they are taken before the file grows."""
+        """Free octets within the file, which are used before the file grows."""
         connection, names = self._reading.connection, ("freelist_count", "page_size")
         try:
             (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in names)
@@ -156,13 +156,13 @@ class SqliteStore:
             raise ports.StoreUnavailable("the store is closed")
 
     def _write_batches(self) -> None:
-        """The writer thread: take what waits, commit it as one, tell each caller its outcome."""
+        """The writer thread: take waiting writes, commit them together, pass each outcome to its caller."""
         while batch := self._next_batch():
             _run_batch(self._writing, batch)
             self._loop.call_soon_threadsafe(_tell_all, batch)
 
     def _next_batch(self) -> list[_Job]:
-        """Wait for a job, then take what else waits. Empty when the store is closed and all is done."""
+        """Wait for a job, then take all that wait. Empty when the store is closed and all is done."""
         first = self._jobs.get()
         if first is None:
             return []
@@ -185,13 +185,13 @@ def _tell_all(batch: list[_Job]) -> None:
 
 
 class _HalfDone(Exception):
-    """A use case failed after it had changed something, so there is something to undo."""
+    """A use case failed after it had changed something, which must be undone."""
 
 
 def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
     """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed.
 
-    Never raises: the writer goes on with the next batch, and has callers to tell.
+    Never raises: the writer continues with the next batch, and callers wait for results.
     """
     connection = tx.connection
     try:
@@ -265,7 +265,7 @@ def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], wha
 
 
 def _is_unavailable(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file cannot be used now; any other error of SQLite can only be caused by a bug."""
+    """Whether the file cannot be used now; only a bug can cause other errors of SQLite."""
     # DatabaseError itself, not one of its subclasses, means a file that is damaged.
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 

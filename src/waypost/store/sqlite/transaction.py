@@ -1,4 +1,4 @@
-"""One transaction on SQLite: how its queries run, and what a broken constraint means."""
+"""One transaction on SQLite: runs its queries, and translates broken constraints."""
 
 import json
 import sqlite3
@@ -26,7 +26,7 @@ _UNIQUE_CONSTRAINTS = {
 
 
 class SqliteTransaction(Transaction):
-    """A transaction on one connection. There is one writer, so a write transaction holds every row already."""
+    """A transaction on one connection. There is one writer, so a write transaction has all rows locked already."""
 
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         super().__init__(seal)

@@ -1,7 +1,7 @@
-"""One transaction on any database: the queries of `ports.WriteTx` by their names, and the rows they give.
+"""One transaction on any database: the methods of `ports.WriteTx`, by named queries.
 
-Each file has one subject, as in `app/ports/`. What differs between databases is abstract in `statements.py` and at the
-end of `directory.py`.
+Each file has one subject, as in `app/ports/`. The abstract methods in `statements.py` and at the end of `directory.py`
+are what differs between databases.
 """
 
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
@@ -26,7 +26,7 @@ class Transaction(
     RefusalQueries,
     RetentionQueries,
 ):
-    """`ports.WriteTx` over one connection. As `ports.ReadTx` where the connection may only read."""
+    """`ports.WriteTx` over one connection. On a read-only connection, it is a `ports.ReadTx`."""
 
     def hold(self, what: str) -> None:
         self._run("hold", what)
@@ -35,7 +35,7 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Make sure that secrets in this database are sealed by this seal; `unseal` raises if they are not."""
+        """Check that secrets in this database were sealed by this seal; `unseal` raises if not."""
         self._all("add_mark", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
         ((sealed,),) = self._all("mark", _SEAL_CHECK)
         self._seal.unseal(sealed, _SEAL_CHECK)

@@ -15,7 +15,7 @@ from waypost.store.sql import kinds
 
 
 class Search(Protocol):
-    """A condition that is searched for in one instance: statements with their parameters, and what their rows mean."""
+    """A search in one instance: statements with their parameters, and the meaning of their rows."""
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
         """Rows of an email address, its link, and its place."""
@@ -26,11 +26,11 @@ class Search(Protocol):
         ...
 
     def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
-        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        """The number of matches, by the row of `count`, when `found` were seen."""
         ...
 
     def place_of(self, row: rows.Row) -> str:
-        """Where a row of a page stands, as `page` takes it for `after`."""
+        """The place of a row, as `page` takes it for `after`."""
         ...
 
 
@@ -160,7 +160,7 @@ class DirectoryQueries(Statements):
         self._run("remove_link", link.primary_id)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        """What of an email address is searched: its three texts, folded, and what this database wants besides."""
+        """The search entry of an email address: its three texts, folded, and columns that only this database has."""
         return rows.of_search_entry(email_address)
 
     @abstractmethod

@@ -15,7 +15,7 @@ _BEHIND_ALL = "~"
 """Sorts behind every id."""
 
 PIECE = 256 * 1024
-"""Octets of a message in one row."""
+"""The most octets of a message in one row."""
 
 
 class MessageQueries(QueueQueries):

@@ -1,4 +1,4 @@
-"""Notices that are owed, in a transaction: written down, found in their turn, and taken to be written."""
+"""Notices that are due, in a transaction: added, found in their turn, and taken to be written."""
 
 import json
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
 
 LOOKED_AT_ONCE = 100
-"""Recipients, those that are owed for the longest, among which the next notice is looked for.
+"""The next notice is looked for among this many recipients, the oldest first.
 
-Where all of them wait for others, none is found behind them. They wait for two minutes at most.
+If all of them wait for other recipients, later ones are not found. They wait for two minutes at most.
 """
 
 
@@ -38,7 +38,7 @@ class NoticeQueries(Statements):
 
 
 def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
-    """What a notice is to tell of one recipient."""
+    """The contents of a notice for one recipient."""
     recipient, email_address_id, owed_at, fate = row
     return ports.Owed(
         message_id=owing.message_id,

@@ -1,7 +1,7 @@
-"""The queue in a transaction: what waits, what an attempt changes, what was given up.
+"""The queue in a transaction: waiting deliveries, results of attempts, dead letters.
 
-A delivery is somebody's as long as its row of the queue has their claim. Every change that an attempt brings about asks
-for the claim, so whoever lost it changes nothing.
+A worker holds a delivery as long as its row of the queue has the worker's claim. Every change after an attempt checks
+the claim, so a worker that lost it changes nothing.
 """
 
 from collections.abc import Sequence
@@ -93,7 +93,7 @@ class QueueQueries(Statements):
         return [rows.dead_letter(row) for row in found]
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
-        """What names the deliveries of rows that begin with them, as two parameters."""
+        """Two parameters that name the deliveries of these rows."""
         return self._list_of([row[0] for row in found]), self._list_of([row[1] for row in found])
 
     def _add_to_queue(self, deliveries: Sequence[Delivery], *, now: datetime, warn_at: datetime | None) -> None:
@@ -109,7 +109,7 @@ def _both_ids(delivery_id: str) -> tuple[str, str]:
 
 
 def _fence(claimed: ports.Held) -> rows.Row:
-    """What names a delivery as long as it is ours."""
+    """The parameters that name a claimed delivery."""
     return (claimed.delivery.message_id, claimed.delivery.email_address_id, claimed.claim)
 
 

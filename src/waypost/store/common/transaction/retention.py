@@ -1,4 +1,4 @@
-"""Old mail in a transaction: where there is some, what may be let go of, and what goes with it."""
+"""Old mail in a transaction: where it is, what may be deleted, and what is deleted with it."""
 
 from collections.abc import Sequence
 from datetime import datetime

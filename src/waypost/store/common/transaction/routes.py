@@ -16,7 +16,7 @@ class RouteQueries(Statements):
         super().__init__(seal)
         # All mail is delivered by the routes, which nearly never change.
         self._routes: tuple[str, tuple[Route, ...]] = ("", ())
-        """Those that were read last, behind their revision."""
+        """The routes that were read last, with their revision."""
 
     def routes_revision(self) -> str:
         row = self._one("mark", _ROUTES_REVISION)
