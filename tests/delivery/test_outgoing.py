@@ -60,3 +60,13 @@ def test_a_next_hop_sends_no_notice_of_success_to_a_rewritten_sender(asked, to, 
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
     ready = Ready(ports.Claimed(delivery=delivery, message=message, queued=queued, claim="c"), Route(match="*", to=to))
     assert outgoing.make(ready, OURS, NOW, lambda: None).notify == passed_on
+
+
+def test_every_protocol_has_its_transport():
+    transports = outgoing.Transports(smtp="smtp", maildir="maildir", webhook="webhook")
+    assert {protocol.value: transport for protocol, transport in transports.by_protocol().items()} == {
+        "smtp": "smtp",
+        "lmtp": "smtp",
+        "maildir": "maildir",
+        "webhook": "webhook",
+    }

@@ -43,6 +43,43 @@ def test_a_task_that_dies_is_logged_and_is_over():
     assert [(type(event), event.where, event.cause) for event in emitted] == [(events.Failed, "x", failing.error)]
 
 
+def test_a_task_that_fails_while_it_is_cancelled_is_not_restarted():
+    emitted = []
+
+    async def fails_at_its_end():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise RuntimeError("a bug")
+
+    async def scenario():
+        tasks = supervised(emitted.append, pause=0)
+        tasks.start(fails_at_its_end, where="x", on_error=OnError.RESTART)
+        await asyncio.sleep(0)
+        await asyncio.wait_for(tasks.stop(), PATIENCE)
+
+    asyncio.run(scenario())
+    assert [(type(event), event.where) for event in emitted] == [(events.Failed, "x")]
+
+
+def test_a_task_whose_future_is_cancelled_by_others_does_not_end_unnoticed():
+    emitted = []
+
+    async def waits_for_what_is_cancelled():
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async def scenario():
+        tasks = supervised(emitted.append)
+        tasks.start(waits_for_what_is_cancelled, where="x", on_error=OnError.END_SERVER)
+        return await asyncio.wait_for(tasks.failed(), PATIENCE)
+
+    where, _ = asyncio.run(scenario())
+    assert where == "x"
+    assert [type(event) for event in emitted] == [events.Failed]
+
+
 def test_a_task_that_the_store_fails_is_logged_as_a_failure_of_the_store():
     emitted, failing = [], Failing(ports.StoreUnavailable("gone"))
 

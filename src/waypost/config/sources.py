@@ -30,7 +30,12 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Setti
 
 
 def from_options(**options: str) -> Settings:
-    """The settings of a server that is started with these options alone. Raises `BadSetting`."""
+    """The settings of a server that is started with these options alone.
+
+    Raises `BadSetting`, and `KeyError` for a name that no setting has.
+    """
+    if unknown := options.keys() - ROWS.keys():
+        raise KeyError(*sorted(unknown))
     return read(options, {}, SettingsFile())
 
 

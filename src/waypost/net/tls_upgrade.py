@@ -34,6 +34,7 @@ class TlsUpgrade:
         """The beginning of the handshake, as far as it was read before the transport was taken over."""
         self._within = b""
         """What the peer says in TLS before this side hears that the handshake was made."""
+        self._is_cancelled = False
         self.has_transport = False
         """Whether the transport was taken over, so that the connection is told only what is said in TLS."""
         self.error: BaseException | None = None
@@ -79,6 +80,9 @@ class TlsUpgrade:
             return None
         self.error = task.exception()
         transport = None if self.error else task.result()
+        if transport and self._is_cancelled:  # after it was made, in the turn of the loop before this one
+            transport.abort()
+            return None
         tls = transport.get_extra_info("ssl_object") if transport else None
         return Upgraded(transport, tls, self._within) if transport and tls else None
 
@@ -96,6 +100,7 @@ class TlsUpgrade:
 
     def cancel(self) -> None:
         """Do not wait for it."""
+        self._is_cancelled = True
         if self._task:
             self._task.cancel()
         else:

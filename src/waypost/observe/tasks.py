@@ -1,4 +1,7 @@
-"""The background tasks of a server: one supervised group. No task ends unnoticed, and none outlives the group."""
+"""The background tasks of a server: one supervised group. No task ends unnoticed, and none outlives the group.
+
+Tasks that belong to one object, such as a connection or an attempt, are not here: that object ends them.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -54,10 +57,9 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancel all tasks, and wait until they have ended."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        if running:
+        while running := list(self._running):  # a task that ends may start another one
+            for task in running:
+                task.cancel()
             await asyncio.wait(running)
 
     async def _supervise(self, run: Run, where: str, on_error: OnError) -> None:
@@ -65,11 +67,23 @@ class Tasks:
             try:
                 await run()
                 return
+            except asyncio.CancelledError as error:
+                if _is_cancelled():
+                    raise
+                incident = self._incidents.report(error, where=where)  # something that it waited for was cancelled
             except Exception as error:  # noqa: BLE001 - whatever it was, it is logged, and what follows is declared
                 incident = self._incidents.report(error, where=where)
+                if _is_cancelled():
+                    return
             if on_error is OnError.END_SERVER:
                 self._failure = self._failure or (where, incident)
                 self._has_failed.set()
             if on_error is not OnError.RESTART:
                 return
             await asyncio.sleep(self._pause)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the present task, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

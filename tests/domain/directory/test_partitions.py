@@ -68,3 +68,7 @@ def test_a_region_that_no_pattern_matches_is_in_its_partition(monkeypatch):
     partitions._named.cache_clear()
     assert partitions.partition_of("moon-base-1") == "aws-x"
     partitions._named.cache_clear()
+
+
+def test_data_of_earlier_versions_with_a_name_that_is_no_region_is_in_the_first_partition():
+    assert partitions.partition_of("Nowhere 1") == "aws"

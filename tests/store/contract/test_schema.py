@@ -154,7 +154,7 @@ INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES
     ('m1', 1, 6, 'late bounce', '{{"address": "X@example.com", "bounce": "b1", "action": "delayed"}}'),
     ('m1', 2, 7, 'late bounce', '{{"address": "X@example.com", "action": "failed", "reply": "\\u0000"}}'),
     ('m1', 3, 8, 'dead', '{{"address": "y@example.com", "attempt": 1, "because": "the first time"}}'),
-    ('m1', 4, 9, 'dead', '{{"address": "y@example.com", "because": "no, \\ud83d\\ude00 \\\\ user"}}'),
+    ('m1', 4, 9, 'dead', '{{"address": "y@example.com", "because": "no, \\ud83d\\ude00 \\\\ user \u062e\u06cc"}}'),
     ('m1', 5, 9, 'dead', '{{"address": "z@example.com", "because": "half \\ud83d of one"}}'),
     ('m1', 6, 9, 'deferred', '{{"address": "z@example.com", "reply": "\\ud800"}}')
 """
@@ -178,7 +178,7 @@ def test_what_rules_need_of_the_traces_of_before_is_in_the_deliveries(engine, em
             lambda tx: tx.dead_letters("000000000000", address_key=None, since=None, after="", limit=9)
         )
         assert [(letter.delivery, letter.given_up_at, letter.because) for letter in listed] == [
-            (told["y@example.com"], EPOCH + timedelta(milliseconds=9), "no, \U0001f600 \\ user"),
+            (told["y@example.com"], EPOCH + timedelta(milliseconds=9), "no, \U0001f600 \\ user \u062e\u06cc"),
             (told["z@example.com"], EPOCH + timedelta(milliseconds=9), HALF_A_CHARACTER[engine.name]),
         ]
         kinds = [event.kind for event in handle.long_read(lambda tx: tx.trace("m1"))]

@@ -51,6 +51,8 @@ class Transfer:
                     self.ended = Ended.MESSAGE
             except BareLineEnd:
                 self.ended = replies.BARE_LINE_END_IN_DATA
+            if self.body.refusal and self.body.is_endless:  # then its end does not count, if it has come
+                self.ended = self.body.refusal
         else:
             assert self._chunks
             # No more than the chunk: thousands of chunks of an octet may wait here, behind one another.
@@ -59,8 +61,6 @@ class Transfer:
             self._chunks.feed(taken)
             if not self._chunks.left:
                 self.ended = self._chunk_ended()
-        if self.body.refusal and self.body.is_endless:  # then its end does not count, if it has come
-            self.ended = self.body.refusal
 
     def finish(self) -> bytes:
         """End the message; returns the octets that were not passed on. `body.refusal` is the reply if it is refused."""

@@ -15,10 +15,18 @@ FROM (
 WHERE found.message_id = deliveries.message_id AND found.address = deliveries.address;
 
 -- Of several times the last one counts: with max(), SQLite takes the other columns from the row that has it. A reason
--- with half a character, which Python cannot read, is left out; its octets begin with ED A or ED B.
+-- with an unpaired surrogate, which Python cannot read, is left out; in UTF-8 its octets begin with ED A0 to ED BF.
 UPDATE deliveries SET
     given_up_at = found.at,
-    given_up_because = CASE WHEN hex(found.because) GLOB '*ED[AB]*' THEN '' ELSE substr(found.because, 1, 1000) END
+    given_up_because = CASE WHEN EXISTS (
+        WITH surrogates (octets) AS (VALUES
+            (x'EDA0'), (x'EDA1'), (x'EDA2'), (x'EDA3'), (x'EDA4'), (x'EDA5'), (x'EDA6'), (x'EDA7'),
+            (x'EDA8'), (x'EDA9'), (x'EDAA'), (x'EDAB'), (x'EDAC'), (x'EDAD'), (x'EDAE'), (x'EDAF'),
+            (x'EDB0'), (x'EDB1'), (x'EDB2'), (x'EDB3'), (x'EDB4'), (x'EDB5'), (x'EDB6'), (x'EDB7'),
+            (x'EDB8'), (x'EDB9'), (x'EDBA'), (x'EDBB'), (x'EDBC'), (x'EDBD'), (x'EDBE'), (x'EDBF')
+        )
+        SELECT 1 FROM surrogates WHERE instr(CAST(found.because AS BLOB), octets)
+    ) THEN '' ELSE substr(found.because, 1, 1000) END
 FROM (
     SELECT message_id, json_extract(detail, '$.address') AS address, max(number), at,
            coalesce(json_extract(detail, '$.because'), '') AS because

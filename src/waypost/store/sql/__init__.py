@@ -49,13 +49,15 @@ def load(dialect: str) -> Mapping[str, Query]:
     """The queries of a database (`sqlite` or `postgres`) by name.
 
     Raises `KeyError` for a table that is not in `tables.LISTS`, and `ValueError` for a parameter that is not at the top
-    of its query.
+    of its query, or a name that two queries have.
     """
     found: dict[str, Query] = {}
     for text in texts(dialect):
         for query in _expanded(text, dialect).split("\n-- name: ")[1:]:
             head, _, sql = query.partition("\n")
             name, *parameters = _NAME.findall(head)
+            if name in found:
+                raise ValueError(f"there are two queries named {name}")
             found[name] = Query(tuple(parameters), _numbered(_bare(sql), parameters, _NUMBERED[dialect]))
     return found
 
