@@ -94,7 +94,7 @@ class MessageWithTrace(_OfMessage):
     tls: Annotated[str | None, "the version and the cipher of TLS; null in clear"]
     authentication_results: Annotated[
         list[str],
-        "what others wrote about its sender into the message, without fields that bear our own name, which are forged. "
+        "the results that other servers wrote into the message, without forged fields with this server's name. "
         "What we found out is the `checked` event of the trace",
     ]
     deliveries: Annotated[list[DeliveryOfMessage], "those to the account"]
@@ -105,7 +105,7 @@ _OfRefusal = TypedDict("_OfRefusal", {"at": Annotated[str, "when it was refused"
 
 
 class RefusalDetail(TypedDict, total=False):
-    """What some refusals tell besides."""
+    """Further details of some refusals."""
 
     path: Annotated[str, "of a mail loop, the servers that the message has passed"]
     unchecked: Annotated[str, "why the sender could not be checked"]
@@ -271,7 +271,7 @@ class Clock(TypedDict):
 
 
 class Advanced(TypedDict):
-    """The clock after it was moved on."""
+    """The clock after it was advanced."""
 
     now: Annotated[str, "the moment to which it was moved"]
 
@@ -298,4 +298,4 @@ ANSWERS: dict[str, type] = {
     "GET /clock": Clock,
     "POST /clock/advance": Advanced,
 }
-"""What each request is answered, where the answer is JSON and no error."""
+"""The JSON response to each request that succeeds."""

@@ -23,14 +23,14 @@ STORED_AS_RECEIVED = "with the line ends as received, because not every line end
 """What the trace says."""
 
 _HOSTNAME_LIMIT = 100
-"""Characters. A name of a file has at most 255, with the flags of who reads it."""
+"""Characters. A file name has at most 255 characters, with the flags that readers add."""
 
 
 class MaildirTransport:
-    """Carries parcels into Maildirs, with our lines before those of the message.
+    """Delivers parcels into Maildirs, with the trace lines before the message.
 
-    What a file in new/ is called depends on the delivery alone, so that one that is there already, because nobody heard
-    of it before a crash, is not there twice.
+    The name of a file in new/ depends only on the delivery, so that a repeated attempt after a crash makes no second
+    file.
     """
 
     def __init__(self, hostname: str) -> None:
@@ -39,7 +39,7 @@ class MaildirTransport:
         self._count = itertools.count(1)
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Write the file; a file that is there already is as good."""
+        """Write the file; a file that exists already counts as written."""
         path = Path(route.target.path)
         lines = LfLines() if route.line_ends is LineEnds.LF else None
         file = _File(path, name=self._name(parcel), temporary=self._temporary(), lines=lines)
@@ -64,7 +64,7 @@ class MaildirTransport:
         return _result(path, Stage.STORED, text=text)
 
     async def close(self) -> None:
-        """Nothing is kept for later."""
+        """Nothing needs to be closed."""
 
     def _name(self, parcel: Parcel) -> str:
         return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.waypost"  # the same on any server
@@ -75,7 +75,7 @@ class MaildirTransport:
 
 
 async def _copy(parcel: Parcel, file: "_File") -> None:
-    """Write the octets of the message, up to a line that shows that they have to be written as they are."""
+    """Write the octets of the message, up to a line end that shows that they must be written unchanged."""
     size = 0
     async with parcel.reading() as parts:
         async for part in parts:
@@ -87,21 +87,21 @@ async def _copy(parcel: Parcel, file: "_File") -> None:
 
 
 class LfLines:
-    """Lines that end in CRLF, made to end in LF: octets in, part by part, and octets out."""
+    """Converts CRLF to LF, part by part."""
 
     def __init__(self) -> None:
         self._held = b""
         self._has_ended = True
         self.is_lossless = True
-        """Whether so far there is no CR and no LF but in CRLF, so that the octets could be made again."""
+        """Whether every CR and LF so far is part of a CRLF, so that the conversion loses nothing."""
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line ended in CRLF, when all octets have come."""
+        """Whether every line ended in CRLF, after all octets."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:
-        """The next octets, with LF. What comes back is of no use where `is_lossless` is false."""
+        """The next octets, with LF. The result is useless if `is_lossless` is false."""
         octets = self._held + octets
         self._held = b"\r" if octets.endswith(b"\r") else b""  # its LF may be in the next part
         octets = octets.removesuffix(self._held)
@@ -113,10 +113,10 @@ class LfLines:
 
 
 class _File:
-    """One file on its way into a Maildir. Its methods wait for the disk, and each for the one before it.
+    """One file during its delivery into a Maildir. Its methods wait for the disk; they are called one after the other.
 
-    The directories of the Maildir are opened once, and the file is made, looked for and renamed within them: whoever
-    owns the Maildir cannot lead us elsewhere by a link that they put in the place of one.
+    The directories of the Maildir are opened once, and the file is created, found and renamed within them: the owner of
+    the Maildir cannot redirect the delivery by a link.
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
@@ -129,7 +129,7 @@ class _File:
         self._lock = threading.Lock()
 
     def begin(self, header: bytes) -> bool:
-        """Make the file in tmp/, for its owner alone. False if it was moved to new/ before."""
+        """Create the file in tmp/, private to its owner. False if it was moved to new/ before."""
         with self._lock:
             if self.has_ended:
                 return True
@@ -145,7 +145,7 @@ class _File:
             return True
 
     def begin_again(self, header: bytes) -> None:
-        """Forget what was written, and write everything as it is from now on."""
+        """Discard what was written, and write everything unchanged from now on."""
         with self._lock:
             self._lines = None
             if self._descriptor is not None:
@@ -154,12 +154,12 @@ class _File:
             self._write(header)
 
     def write(self, octets: bytes) -> bool:
-        """Add to it. Returns False if the octets cannot have LF without a loss, so that more of them are not needed."""
+        """Add to it. Returns False if LF would lose information, so that no more octets are needed."""
         with self._lock:
             return self._write(octets)
 
     def finish(self) -> None:
-        """Make it durable, and then visible under its name, which is durable as well when this returns."""
+        """Make it durable, and then visible under its name, which is durable too when this returns."""
         with self._lock:
             if self._descriptor is None:
                 return
@@ -173,7 +173,7 @@ class _File:
             self._close_directories()
 
     def end(self) -> None:
-        """Nothing more comes. What was not finished leaves nothing behind."""
+        """Nothing more comes. An unfinished file is deleted."""
         with self._lock:
             self.has_ended = True
             self._close()
@@ -183,7 +183,7 @@ class _File:
             self._close_directories()
 
     def _open_directories(self) -> None:
-        """Open the Maildir and its directories. Those that are missing are made."""
+        """Open the Maildir and its directories. Missing ones are created."""
         maildir = self._directories[""] = opened_maildir(self._maildir)
         for name in NAMES:
             self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)

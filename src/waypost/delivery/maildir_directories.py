@@ -1,4 +1,4 @@
-"""The directories of a Maildir, opened so that whoever owns it cannot lead us elsewhere by links."""
+"""Opens the directories of a Maildir so that its owner cannot redirect deliveries by links."""
 
 import os
 import stat
@@ -15,11 +15,11 @@ _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def opened_maildir(maildir: Path) -> int:
-    """A descriptor of the Maildir, which is made if it is missing. Raises `OSError`.
+    """A descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
 
-    The directory that it is in has to be there: a typing error in a path makes no directories. A Maildir that is a link
-    is used if root or this server's user has made the link, or else the owner of what it leads to: nobody can have mail
-    put into the Maildir of somebody else.
+    Its parent directory must exist: a typing error in a path creates no directories. A Maildir that is a link is used
+    if root or this server's user has made the link, or else the owner of what it leads to: nobody can have mail put
+    into the Maildir of somebody else.
     """
     with _parent(maildir) as parent:
         maker = _maker_of_link(maildir.name, within=parent)
@@ -29,9 +29,9 @@ def opened_maildir(maildir: Path) -> int:
 
 
 def opened_directory(name: str, path: Path, *, within: int) -> int:
-    """A descriptor of a directory in an open one; it is made, durably, if it is missing. Raises `OSError`.
+    """A descriptor of a directory in an open one; it is created, durably, if it is missing. Raises `OSError`.
 
-    A link is no directory.
+    A link is refused.
     """
     with _about(path):
         with suppress(FileNotFoundError):
@@ -47,7 +47,7 @@ def opened_directory(name: str, path: Path, *, within: int) -> int:
 
 
 def why_not_usable(maildir: Path) -> str:
-    """Why a delivery into a Maildir would fail now, with the path; empty if nothing is known of. Nothing is made."""
+    """Why a delivery into a Maildir would fail now, with the path; empty if no reason is known. Nothing is made."""
     try:
         with _parent(maildir) as parent:
             maker = _maker_of_link(maildir.name, within=parent)
@@ -92,7 +92,7 @@ def _parent(maildir: Path) -> Iterator[int]:
 
 
 def _maker_of_link(name: str, *, within: int) -> int | None:
-    """The user id of whom a link in an open directory belongs to; None if it is no link, or is not there."""
+    """The user id of the owner of a link in an open directory; None if it is not a link, or does not exist."""
     try:
         found = os.stat(name, dir_fd=within, follow_symlinks=False)
     except FileNotFoundError:

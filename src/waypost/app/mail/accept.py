@@ -1,4 +1,4 @@
-"""Taking responsibility for mail: who is a recipient here, and what one transaction records of a message."""
+"""Accepts mail: decides who is a recipient here, and records a message in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, c
 from waypost.domain.mailauth.vouching import vouches_for
 
 LONGEST_TRANSFER = timedelta(days=1)
-"""What has been coming in for longer than that will not come to its end: every edge gives up long before."""
+"""A message whose transfer began longer ago than this will not be completed: every edge ends transfers long before."""
 
 LISTED_AT_ONCE = 100
 
 FORGOTTEN_AT_ONCE = 8
-"""Pieces that one transaction lets go of."""
+"""Pieces that one transaction deletes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message that is ours, and whether some of it waits to be sent on."""
+    """An accepted message, and whether a delivery of it waits in the queue."""
 
     message: Message
     has_work: bool
 
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
-    """Raise `errors.UnknownRecipient` if mail from this sender for this address is not ours to take."""
+    """Raise `errors.UnknownRecipient` if this server does not accept mail from this sender for this address."""
     if find_owner(tx, deployment, address) is None and not (
         sender == "" and bounces.find(tx, deployment, address, now)
     ):
@@ -44,7 +44,7 @@ def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, 
 
 
 def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> dict[str, str]:
-    """The accounts that own recipients now, by the keys of these; those that nobody owns are left out."""
+    """The accounts that own recipients now, by the recipients' keys; recipients without an owner are left out."""
     found = find_recipients(tx, deployment, recipients)
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
@@ -66,11 +66,11 @@ def accept_message(
 ) -> Accepted:
     """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
 
-    `raw` is what follows the `kept` octets, which `keep_octets` has kept; `header` is the message's header.
-    `authserv_id` is the name under which we tell who sent a message: results in it that bear it are forged. It is
-    empty where a server of ours hands the message over. `found` is what the checks of its sender found, which the
-    field says that is put before the message. `is_trusted`: a setting names the client's network, so its senders are
-    believed. When the transaction is committed, the mail is ours.
+    `raw` has the octets after the `kept` ones, which `keep_octets` has stored; `header` is the message's header.
+    `authserv_id` is this server's name in `Authentication-Results`: fields of the message that have it are forged. It
+    is empty if a trusted mail server hands the message over. `found` has the results of the sender checks, which go
+    into the field before the message. `is_trusted`: a setting names the client's network, so its senders are trusted.
+    With the commit, this server is responsible for the mail.
 
     Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
     asks again.
@@ -134,7 +134,7 @@ def accept_message(
 def without_circles(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """The plan, but for what has been sent on from here before. Raises `errors.MailLoop`."""
+    """The plan, without copies that were sent on from here before. Raises `errors.MailLoop`."""
     if not facts.loop_tokens:  # as nearly always
         messages.refuse_loop(facts, ids=[], key=deployment.loop_key)
         return plan
@@ -147,19 +147,19 @@ def without_circles(
 
 
 def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-    """Keep a piece of a message that is still coming in, so that nobody has to hold it in memory."""
+    """Store a piece of a message during its transfer, so that it need not be held in memory."""
     tx.add_octets(message_id, octets, start=start, now=now)
 
 
 def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) -> bytes:
-    """Some of what is kept of a message that is coming in."""
+    """Some stored octets of a message during its transfer."""
     return tx.octets(message_id, start=start, limit=limit)
 
 
 def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
-    """Let go of pieces of a message that did not come to its end, or was refused there. False if there are no more.
+    """Delete some pieces of a message that was not completed, or was refused at its end. False if there are no more.
 
-    Some at once: others wait for the store meanwhile.
+    It deletes some at a time, because other writes wait.
     """
     if tx.trim_octets(message_id, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         return True
@@ -168,7 +168,7 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
 
 
 def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
-    """Messages that were coming in when a server died, some of them, for `forget_octets`."""
+    """Some messages that were in transfer when a server died, for `forget_octets`."""
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
@@ -179,7 +179,7 @@ def delivery_of(
     results: Sequence[str] = (),
     also_for: str = "",
 ) -> Delivery:
-    """The delivery that a plan asks for, with its trace lines. `also_for` is as in `Delivery`."""
+    """The delivery of a destination, with its trace lines. `also_for` is as in `Delivery`."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
     is_inbox = route.is_inbox
     forwarders = [alias.id] if alias else []

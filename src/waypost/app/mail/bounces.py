@@ -1,7 +1,7 @@
-"""Bounces that come back to a sender that we had rewritten (SRS): whose mail that was, and what is done then.
+"""Bounces to a rewritten sender (SRS): which message they are about, and what happens then.
 
-The bounce is kept in the inbox of the email address whose copy it is about, the trace of that message tells of it, and
-its sender is told, as if the delivery had failed here.
+The inbox of the email address whose copy it is about keeps the bounce, the trace of that message shows it, and that
+message's sender gets a notice, as if the delivery had failed here.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from waypost.domain.mailauth import srs
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What came back: the message that we sent on, and one of its deliveries."""
+    """The subject of a bounce: the message that was sent on, and one of its deliveries."""
 
     message: Message
     delivery: Delivery
@@ -32,7 +32,7 @@ class Original:
     """The rewritten sender, to which the bounce came."""
 
     def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
-        """The delivery of the bounce: into the inbox, and never over a route, where it could go in a circle."""
+        """The delivery of the bounce: into the inbox, and never over a route, where it could loop."""
         header = messages.trace_header(
             bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
         )
@@ -50,7 +50,7 @@ class Original:
 
 
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
-    """The message that an address of ours for bounces stands for; None if it is none, or too old, or forged."""
+    """The message that a rewritten sender stands for; None if the address is not one, too old, or forged."""
     local, _, domain = address.key.rpartition("@")
     if not deployment.srs_domain or domain != deployment.srs_domain:
         return None
@@ -67,14 +67,15 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
 
 
 _FEW = 4
-"""Messages that can have one short id: two servers would have to begin them in the same millisecond."""
+"""The most messages with one short id: two servers would have to begin them in the same millisecond."""
 
 BOUNCES_TAKEN = 20
-"""Bounces that are taken for one delivery. Whoever has seen its rewritten sender could send any number."""
+"""The most bounces that are accepted for one delivery. Anybody who has seen its rewritten sender could send any
+number."""
 
 
 def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
-    """Why the sender does not hear of a bounce; empty if they do."""
+    """Why the sender gets no notice of a bounce; empty if they get one."""
     if report is None:
         return "what came back is no report (RFC 3464), so it does not say that the message failed"
     if report.action != "failed":
@@ -83,15 +84,15 @@ def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
 
 
 def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
-    """As `find`, for some addresses; those that are none are left out."""
+    """As `find`, for several addresses; those that are not rewritten senders are left out."""
     found = [find(tx, deployment, address, now) for address in addresses]
     return [one for one in found if one]
 
 
 def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *, now: datetime) -> None:
-    """Tell of a bounce in the traces of its messages. Their senders are to be told, if it says that the message failed.
+    """Record a bounce in the traces of its messages. If it reports a failure, a notice to their senders is due.
 
-    There can be as many as a message has recipients; the bounce is read once.
+    There can be as many messages as the bounce has recipients; the bounce is parsed once.
     """
     if not originals:
         return

@@ -19,7 +19,7 @@ def happened(
 ) -> None:
     """Record what happened to a delivery in its row, which lists and rules read, and in the trace, which people read.
 
-    `kept` and `destination` are its new values; None leaves them as they are.
+    `kept` and `destination` are its new values; None keeps the old ones.
     """
     tx.update_delivery(
         delivery,
@@ -33,11 +33,11 @@ def happened(
 
 
 REASON_LIMIT = 1_000
-"""Characters of the reason for a failed attempt that are kept beside the trace."""
+"""Characters of the reason for a failed attempt that are kept in the delivery's row."""
 
 
 def reason_kept(because: str) -> str:
-    """A reason in one line, as a row of a delivery keeps it. It goes through UTF-8, which has no half characters."""
+    """A reason in one line, as a delivery's row has it. It is converted by UTF-8, which has no unpaired surrogates."""
     return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""What would happen to mail for an address now, decided by the code that decides for real mail. Nothing is sent."""
+"""Explains what would happen to mail for an address now, by the code that decides for real mail. Nothing is sent."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,26 +24,26 @@ class Asked:
 
     address: Address
     sender: str | None = None
-    """Empty for the null sender; None if it was not said."""
+    """Empty for the null sender; None if unknown."""
     header: bytes | None = None
-    """Of the message; None if there is none."""
+    """The size of the message; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What would become of one delivery."""
+    """The forecast for one delivery."""
 
     destination: routing.Destination
     route_number: int | None
-    """As `waypost routes list` counts; None for one of the settings file, and where none matches."""
+    """Its number, as in `waypost routes list`; None for a route of the settings file, and without a route."""
     is_routed: bool
-    """Whether a route matches; else it is in the inbox for want of one."""
+    """Whether a route matches; without one, the inbox keeps the mail."""
     leads_to: str
-    """The name of where it waits for its attempts; empty for the inbox alone."""
+    """Its destination; empty for the inbox alone."""
     rewriting: Rewriting | None
-    """None where nothing is sent on."""
+    """None if nothing is sent."""
     forecast: Forecast | None
-    """What the next mail server finds out; None where there is none."""
+    """What the next mail server will find; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,17 @@ class Explanation:
     because: list[str]
     courses: tuple[Course, ...] = ()
     received_lines: int | None = None
-    """How many hops the message has behind it; None if there is no message."""
+    """The hops of the message so far; None without a message."""
     loop: str = ""
-    """Why the message would be refused: it goes in a circle."""
+    """Why the message would be refused as a mail loop."""
     is_return: bool = False
-    """Whether it is a bounce for a message that we have sent on."""
+    """Whether it is a bounce for a message that was sent on."""
     is_full: bool = False
     """Whether the disk has no room for mail."""
 
     @property
     def is_accepted(self) -> bool:
-        """Whether we would take such mail."""
+        """Whether the server would accept such mail."""
         return not self.is_full and (self.is_return or (self.plan is not None and not self.loop))
 
 
@@ -77,7 +77,7 @@ NO_ROOM = (
 
 
 def without_room(found: Explanation) -> Explanation:
-    """The same on a server whose disk has no room for mail now."""
+    """The same for a server whose disk has no room for mail now."""
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 

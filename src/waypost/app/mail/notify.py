@@ -1,9 +1,9 @@
-"""Notices: messages of our own, that tell a sender what became of their mail, and an owner what goes wrong.
+"""Notices: the server's own messages to senders about their mail, and to owners of email addresses about problems.
 
-What happened is written down as owed in the very transaction in which it happened (`owe`), so it is told also if the
-server is killed right then. A transaction of its own writes the notice, or into the trace why there is none (`write`):
-neither the client whose message it is nor anybody else waits for it. A notice is a message as any other: it has an id,
-a trace, and a delivery, which waits in the queue if it goes to somebody who is not ours.
+The transaction of an event records that a notice is due (`owe`), so that the notice is written even if the server is
+killed right then. A separate transaction writes the notice, or the reason why there is none into the trace (`write`),
+so that no client waits for it. A notice is a message like any other: it has an id, a trace, and a delivery, which waits
+in the queue if the sender is outside.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,19 +42,19 @@ from waypost.domain.mail.trace_events import (
 )
 
 NewId = Callable[[], str]
-"""Gives an id to a message that we write."""
+"""Makes the id of a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""In place of the id of an email address, for the delivery of a notice to somebody who is not ours."""
+"""Stands for the id of an email address in the delivery of a notice to a sender outside."""
 
 AT_ONCE = 10
-"""Recipients of which one notice tells, so that the transaction that writes it is short. Of more, several tell."""
+"""The most recipients in one notice, so that the transaction that writes it is short. Of more, several tell."""
 
 SOON = timedelta(minutes=1)
-"""A notice waits for deliveries of its message that are due by then, so that it can tell of them, too."""
+"""A notice waits for deliveries of its message that are due by then, so that it can report them, too."""
 
 LONGEST_WAIT = timedelta(minutes=2)
-"""So long a notice waits at most."""
+"""The longest time that a notice waits."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
 """How a sender asks for a notice (RFC 3461 section 4.1); the other actions are successes."""
@@ -66,7 +66,7 @@ _About = tuple[ports.Owed, Delivery]
 
 
 def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> None:
-    """The sender is to be told what became of a delivery.
+    """Record that the sender is due a notice about a delivery.
 
     Where its address was addressed itself and through its alias, they are told of both, as they would be if the alias
     had been of somebody else: else the number of notices would tell whose alias it is.
@@ -80,9 +80,9 @@ def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> 
 def owe_successes(
     tx: ports.WriteTx, deliveries: Sequence[Delivery], message: Message, action: Action, *, now: datetime
 ) -> bool:
-    """The sender is to be told of those that have arrived, if they asked for it; also where nobody tells them more.
+    """Record that the sender is due a notice about delivered recipients, if they asked for it.
 
-    Returns whether anything is owed. Nobody is told of a copy that an alias has forwarded (RFC 3461 section 5.2.7.2).
+    Returns whether a notice is due. The delivery of a forwarded copy is never reported (RFC 3461 section 5.2.7.2).
     """
     wishes = message.envelope.wishes()
     if not wishes:  # as nearly always
@@ -100,7 +100,7 @@ def owe_successes(
 
 
 def owe_owner(tx: ports.WriteTx, delivery: Delivery, *, now: datetime) -> None:
-    """The owner of an email address is to be told that its mail goes in a circle."""
+    """Record that the owner of an email address is due a notice about a mail loop."""
     if delivery.reason is not Reason.NOTICE:
         tx.owe([_owed(delivery, "", ports.OWNER_OF_LOOP, {}, now)])
 
@@ -119,7 +119,7 @@ def _owed(
 
 
 def _details(fate: Fate) -> dict[str, str | int]:
-    """A fate, as it is kept until the notice is written."""
+    """A fate, as it is stored until the notice is written."""
     details: dict[str, str | int] = {"status": fate.status}
     if fate.attempted_at:
         details["attempted_at"] = fate.attempted_at.isoformat()
@@ -171,9 +171,9 @@ def next_owed(tx: ports.ReadTx, *, now: datetime) -> ports.Owing | None:
 def write(
     tx: ports.WriteTx, deployment: Deployment, owing: ports.Owing, *, new_id: NewId | None, now: datetime
 ) -> None:
-    """Write one notice that is owed, or into the trace why there is none. Without `new_id` there is none.
+    """Write one notice that is due, or the reason why there is none into the trace. Without `new_id` there is none.
 
-    It tells of `AT_ONCE` recipients at most; of the others the next one does.
+    It reports at most `AT_ONCE` recipients; the next notice reports the others.
     """
     tells_owner = owing.action == ports.OWNER_OF_LOOP
     owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
@@ -192,9 +192,9 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Delete a notice about which not even the trace can be written, because the store has something unreadable.
+    """Delete a due notice for which not even the trace can be written, because stored data cannot be read.
 
-    Else the next look would find it again, and no other notice would be written.
+    Otherwise it would be found again each time, and no other notice would be written.
     """
     tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
 
@@ -202,7 +202,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _tell_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """Put one notice a day into the inbox of an email address whose mail goes in a circle."""
+    """Put one notice a day into the inbox of an email address whose mail loops."""
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)
@@ -233,7 +233,7 @@ def _tell_sender(
     new_id: NewId,
     now: datetime,
 ) -> None:
-    """Send the sender a notice about some deliveries, or write into the trace why there is none."""
+    """Send the sender a notice about some deliveries, or record the reason why there is none in the trace."""
     owing, envelope = ports.Owing(message.id, about[0][0].action), message.envelope
     action = Action(owing.action)
     address, ours = _sender_of(tx, deployment, envelope)
@@ -307,9 +307,9 @@ def _tell_sender(
 
 
 def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
-    """What the notice tells of each recipient, once, in the order in which the sender named them.
+    """The notice's entry for each recipient, in the order in which the sender named them.
 
-    Where both copies of an alias have failed, what is told is of its own: that is no secret.
+    If both copies of an alias failed, the notice reports the alias's own copy, which is not secret.
     """
     of_recipient: dict[str, Told] = {}
     for owed, delivery in told:

@@ -1,4 +1,4 @@
-"""Which email addresses the recipients of mail are: by their own address, or without their subaddress."""
+"""Finds the email addresses of recipients, by the whole address, or without the subaddress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Found:
     """The recipients of a message, at one moment."""
 
     present: list[Recipient]
-    """Those that are an email address here, in the order in which they were asked for."""
+    """The recipients that are email addresses here, in the order of the request."""
     unknown: list[Address]
     """The others."""
     routes_revision: str
-    """Which routes hold at this moment, for `ports.ReadTx.stored_routes`."""
+    """The revision of the routes, for `ports.ReadTx.stored_routes`."""
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:

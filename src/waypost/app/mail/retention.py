@@ -1,7 +1,7 @@
-"""Letting go of mail that is older, or more, than the rules of `domain.retention` allow.
+"""Deletes mail that is older, or more, than the rules of `domain.mail.retention` allow.
 
-It is done in many small transactions, so that mail and calls are not held up, and it may be stopped after any of them.
-A delivery goes by its row; with the last delivery of a message its trace and its octets go, too.
+It works in many small transactions, so that mail and calls are not delayed, and can stop after any of them. Deleting a
+delivery deletes its row; with the last delivery of a message, its trace and octets are deleted, too.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,23 +23,23 @@ Position = TypeVar("Position")
 INBOXES_AT_ONCE = 100
 
 LOOKED_AT_ONCE = 500
-"""Deliveries that one look sees. Other searches wait for it."""
+"""Deliveries that one read covers. Other long reads wait for it."""
 
 PURGED_AT_ONCE = 100
-"""Deliveries that one transaction lets go of."""
+"""Deliveries that one transaction deletes."""
 
 OCTETS_AT_ONCE = 2 * 1024 * 1024
-"""Octets of messages that one transaction lets go of. What a message has beyond that goes in further ones."""
+"""Octets of messages that one transaction deletes. Further octets of a message are deleted in further transactions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """What went from an inbox, or would go."""
+    """What was deleted from an inbox, or would be."""
 
     inbox: Inbox
     deliveries: int = 0
     octets: int = 0
-    """Of the messages in it, as sent after DATA. What another inbox has too is still on the disk."""
+    """Of the messages in it, as sent after DATA. Octets that another inbox has too are still on the disk."""
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
         """The same, and these."""
@@ -49,17 +49,17 @@ class Purge:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What is to go of the part of an inbox that one look saw, and where the next look begins."""
+    """The deliveries to delete in one part of an inbox, and where the next part begins."""
 
     going: Sequence[Delivered]
     before: str
-    """Behind what comes next; empty if nothing does."""
+    """The place after which the next part begins; empty at the end."""
     newer: int
-    """Octets of the inbox that were seen and stay, as `domain.retention.to_go` counts them."""
+    """Octets of the inbox that were read and stay, as `domain.mail.retention.to_go` counts them."""
 
 
 def addresses_with_mail(tx: ports.ReadTx, *, after: Inbox | None, limit: int = INBOXES_AT_ONCE) -> list[Inbox]:
-    """All inboxes that have mail, a page of them, also those of addresses that are no email addresses any more."""
+    """A page of all inboxes with mail, also those of deleted email addresses."""
     return tx.inboxes(after=after, limit=limit)
 
 
@@ -72,7 +72,7 @@ def due(
     last: Due | None = None,
     limit: int = LOOKED_AT_ONCE,
 ) -> Due:
-    """What is to go of the next part of an inbox, after what `last` saw; the newest part comes first."""
+    """The deliveries to delete in the next part of an inbox, after `last`; the newest part comes first."""
     rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
     before = last.before if last else retention.first_look(rule, now) if rule else ""
     if rule is None or not before:
@@ -85,10 +85,10 @@ def due(
 def purge_some(
     tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
 ) -> tuple[list[Delivered], list[str]]:
-    """Let go of some deliveries of an inbox; returns those that are gone. One that is being sent anew stays.
+    """Delete some deliveries of an inbox; returns the deleted ones. A delivery that is in the queue again stays.
 
-    Returns also the messages of which octets are left, for `accept.forget_octets`. If nobody asks for that, they go
-    with the pieces of messages that did not come to their end.
+    Also returns the messages that still have octets, for `accept.forget_octets`. Otherwise they are deleted with the
+    pieces of incomplete messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))
@@ -107,7 +107,7 @@ def purge_some(
 
 
 async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """What `purge` would let go of now, inbox by inbox. Changes nothing."""
+    """What `purge` would delete now, inbox by inbox. Changes nothing."""
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
@@ -117,7 +117,7 @@ async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> A
 
 
 async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Let go of all that the rules do not keep, inbox by inbox, and tell what that was."""
+    """Delete all mail that exceeds the rules, inbox by inbox, and yield what was deleted."""
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
@@ -145,7 +145,7 @@ async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
 async def _parts(
     store: ports.Store, rules: Sequence[Rule], inbox: Inbox, *, now: datetime
 ) -> AsyncIterator[Sequence[Delivered]]:
-    """What is to go of an inbox, as it is seen, the newest part first."""
+    """The deliveries to delete in an inbox, as they are read, the newest part first."""
 
     def step(tx: ports.ReadTx, last: Due | None, *, limit: int) -> Step[Due, Due]:
         look = due(tx, rules, inbox, now=now, last=last, limit=limit)
@@ -159,7 +159,7 @@ async def _parts(
 def _looks(
     store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int, *, what: str
 ) -> AsyncIterator[Done]:
-    """What steps find, each with a limit; with ever smaller ones where a slow store cannot read as much in time.
+    """The results of steps, each with a limit, which shrinks if a slow store cannot read as much in time.
 
     Raises `ports.TookTooLong` if it cannot even read one.
     """

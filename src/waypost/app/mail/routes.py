@@ -1,4 +1,4 @@
-"""Routes that are set by command: list, add, remove, and which ones hold. They are counted from 1."""
+"""Routes that commands manage: list, add and remove them. They are counted from 1."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from waypost.domain.mail.routes import Route
 
 
 def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
-    """The routes that were set by command, in their order."""
+    """The routes that were added by commands, in their order."""
     revision = tx.routes_revision()
     return tx.stored_routes(revision) if revision else ()
 
 
 def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_routes: Sequence[Route] = ()) -> int:
-    """Set a route before another one, or behind all; returns its number.
+    """Add a route before another one, or after all; returns its number.
 
-    `file_routes` are those of a settings file, which come before all that are set by command. Raises `errors.Invalid`
-    for a route that cannot be, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
+    `file_routes` are those of the settings file, which come before all that commands added. Raises `errors.Invalid` for
+    an invalid route, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
     """
     route = routes.checked(route)
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
@@ -44,7 +44,7 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
 
 
 def remove_route(tx: ports.WriteTx, number: int) -> Route:
-    """Remove a route, and return it; those behind it move up. Raises `errors.NotFound`."""
+    """Remove a route, and return it; the routes after it move up. Raises `errors.NotFound`."""
     tx.hold("routes")
     found = list(list_routes(tx))
     removed = found.pop(_place(found, number))
@@ -53,7 +53,7 @@ def remove_route(tx: ports.WriteTx, number: int) -> Route:
 
 
 def _place(found: Sequence[Route], number: int) -> int:
-    """Where in the list the route with a number is."""
+    """The place in the list of the route with a number."""
     if not 1 <= number <= len(found):
         raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
     return number - 1

@@ -1,4 +1,4 @@
-"""Where did my mail go? The trace of a message as it is written, and what may be read of it later."""
+"""Where did my mail go? Writes the trace of a message, and finds what an account may see of it."""
 
 import re
 from collections.abc import Collection
@@ -35,12 +35,12 @@ class MessageDetails:
     deliveries: list[Delivery]
     events: list[TraceEvent]
     authentication_results: tuple[str, ...]
-    """What others have found out about its sender, as it says; not those that bear our name, which are forged."""
+    """Results of other servers that the message has; not those with this server's name, which are forged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A message as delivered to one address: our trace lines, then the octets that the sender sent."""
+    """A message as delivered to one address: the trace lines, then the octets that the sender sent."""
 
     message_id: str
     trace_header: bytes
@@ -56,7 +56,7 @@ def of_acceptance(
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[TraceEvent]:
-    """The first lines of a message's trace: it came, it was delivered there and there, this was spared."""
+    """The first lines of a message's trace: its acceptance, its deliveries, and the copies that were left out."""
     envelope = message.envelope
     details: list[TraceDetail] = [
         AcceptedEvent(
@@ -79,7 +79,7 @@ def of_acceptance(
 
 
 def _beginning(destination: routing.Destination) -> DeliveredEvent | QueuedEvent:
-    """What is told first of a delivery."""
+    """The first line about a delivery."""
     address, route = destination.email_address.address, destination.route
     if route.is_inbox:
         return DeliveredEvent(address=address.text, reason=destination.reason.value, because=because(destination))
@@ -107,7 +107,7 @@ def inbox(
 
 
 def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
-    """Deliveries in all inboxes of an account, newest first: those behind the delivery or the message `after`."""
+    """Deliveries in all inboxes of an account, newest first: those after the delivery or the message `after`."""
     if after is None:
         return tx.deliveries_kept(account, after=None, limit=limit)
     message_id, _, email_address_id = after.partition(".")
@@ -115,7 +115,7 @@ def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: i
 
 
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
-    """All that may be told of a message to one account. Raises `errors.NotFound`."""
+    """Everything that one account may see of a message. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
@@ -129,7 +129,7 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is known about mail that somebody asks for."""
+    """The known messages and refusals for a search term."""
 
     messages: list[MessageDetails]
     """The newest first."""
@@ -149,10 +149,10 @@ def find(
 ) -> Found:
     """Where did my mail go? `what` is the id of a message, its Message-ID, or an address that it was sent to.
 
-    An address with a subaddress, in one of the domains that have them, also stands for the email address without it.
+    In a domain with subaddresses, an address with a subaddress also stands for the email address without it.
 
-    Refusals from `since` on are told to the account that owned the address when it happened. If nobody did, they are
-    told to `servers_owner`, the account of the server's owner. Raises `errors.NotFound` if nothing is known.
+    Refusals since `since` are shown to the account that owned the address at that time. Without such an owner, they are
+    shown to `servers_owner`, the account of the server's owner. Raises `errors.NotFound` if nothing is known.
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])
@@ -186,14 +186,14 @@ def _address(text: str) -> addresses.Address | None:
 
 
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
-    """The servers that a message has passed, ours as the last."""
+    """The servers that a message has passed, this server as the last."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
     header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
     return reports.path(header)
 
 
 def moment(at: datetime) -> str:
-    """A moment, as the trace has it."""
+    """A moment in the form of the trace."""
     return moments.iso8601(at)
 
 
@@ -213,7 +213,7 @@ def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
 
 
 def because(destination: routing.Destination) -> str:
-    """Why a destination gets the message, in a sentence or two."""
+    """The reason for a destination, in a sentence or two."""
     addressed = (destination.alias or destination.email_address).address
     if destination.sent_to.key == addressed.key:
         return _why_there(destination)

@@ -1,7 +1,7 @@
-"""Carries out what waits: claims what is due, fairly between destinations, attempts it, and records what came of it.
+"""Works on the queue: claims due deliveries, fairly between destinations, attempts them, and records the results.
 
-One worker runs in each server. It holds in memory what it is attempting now, and a few words about each destination
-for which mail waits; the queue itself is in the store.
+One worker runs in each server. It has its running attempts in memory, and a little about each destination for which
+mail waits; the queue itself is in the store.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ from waypost.observe.tasks import OnError, Tasks
 T = TypeVar("T")
 
 LOOK_EVERY = 5.0
-"""Seconds after which the queue is looked at though nobody woke us: others may have put something into it."""
+"""Seconds after which the worker reads the queue without being woken: other servers may have added deliveries."""
 
 SWEEP_EVERY = timedelta(minutes=1)
-"""How often what is too old is given up, and senders are told of delays."""
+"""How often deliveries whose time has passed become dead letters, and notices of delay become due."""
 
 STOP_SECONDS = 10.0
-"""How long attempts may go on when the server stops. What is not done by then is tried again later."""
+"""Seconds that attempts may continue when the server stops. Attempts that have not ended by then are repeated later."""
 
 LONGEST_ATTEMPT = 3600.0
-"""Seconds. Whatever a transport waits for, no attempt is longer."""
+"""Seconds. No attempt takes longer, whatever a transport waits for."""
 
 PART = 256 * 1024
-"""Octets of a message that are read at once."""
+"""Octets of a message that are read at a time."""
 
 NOTICES_AT_ONCE = 20
-"""Notices that are written before the queue is looked at again."""
+"""Notices that are written before the queue is read again."""
 
 PAUSE_AFTER_FAILURE = 1.0
 """Seconds to wait after the store has failed."""
@@ -55,7 +55,7 @@ PAUSE_AFTER_FAILURE = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Works:
-    """What a worker works with."""
+    """The dependencies of a worker."""
 
     store: ports.Store
     deployment: Deployment
@@ -65,11 +65,11 @@ class Works:
     tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
-    """Attempts at once, to all destinations together."""
+    """Attempts at the same time, to all destinations together."""
     is_shared: bool = False
     """Whether other servers work on the same queue."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds of a clock that is never set. They say whether our leases still hold."""
+    """Seconds of a clock that is never set. They show whether this worker's leases still hold."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -95,7 +95,7 @@ class Worker:
         self._next_sweep: datetime | None = None
         self._is_sweeping = False
         self._is_rerouting = False
-        """Whether more may wait whose destination is another one by the routes of now."""
+        """Whether more deliveries may wait whose destination the present routes change."""
         self._next_due: datetime | None = None
         self._owes = False
         """Whether more notices can be written now."""
@@ -103,7 +103,7 @@ class Worker:
         """None, or when to go on with notices after a failure."""
 
     async def start(self) -> None:
-        """Begin. What a server that died had claimed of a queue of its own is free again at once."""
+        """Begin. On an unshared queue, the claims of a server that died are released at once."""
         works = self._works
         if not works.is_shared:
             await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
@@ -111,11 +111,11 @@ class Worker:
         self._loops = [works.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]
 
     def wake(self) -> None:
-        """There may be something to do now."""
+        """Wake the worker: there may be something to do."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """Begin nothing more, let attempts end for a while, give back what is left, and close all transports.
+        """Begin no more attempts, let running ones end for a while, release the other claims, and close all transports.
 
         A failure is logged, and does not keep the rest from being closed.
         """
@@ -165,7 +165,7 @@ class Worker:
                     await self._woken.wait()
 
     async def _look(self) -> float:
-        """Begin what can begin. Returns for how many seconds there is nothing to do, if nobody wakes us."""
+        """Begin what can begin. Returns the seconds until there is something to do, unless the worker is woken."""
         works = self._works
         now = works.clock()
         if not await self._leases.follow_the_clock(now):
@@ -198,12 +198,14 @@ class Worker:
         return max(0.0, min(until, LOOK_EVERY))
 
     def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
-        """Who has least in hand comes first; of those, who has not failed; of those, who waits longest."""
+        """The order of destinations: the fewest running attempts first; then those that have not failed; then the
+        longest wait.
+        """
         lane = self._lanes.of(waiting.destination)
         return lane.running, lane.paused_until is not None, waiting.due_at
 
     async def _sweep_if_it_is_time(self, now: datetime) -> None:
-        """Sweep, a step at a time: what is due is sent on in between, and also after a failure of it."""
+        """Sweep, a step at a time: due deliveries are attempted in between, and also after a failed step."""
         if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # else it is time, or a clock went back
             return
         self._is_sweeping = False
@@ -216,7 +218,7 @@ class Worker:
             self.wake()
 
     async def _write_notices(self, now: datetime) -> None:
-        """Write notices that are owed, some at once, each in a transaction of its own. Never raises."""
+        """Write some notices that are due, each in a transaction of its own. Never raises."""
         if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
             return
         works, self._owes, self._next_notices = self._works, False, None
@@ -234,9 +236,10 @@ class Worker:
             self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
-        """Take what is due for a destination, and attempt it. Returns what was taken; None if the store could not.
+        """Claim due deliveries of a destination, and attempt them. Returns the claimed deliveries; None if the store
+        failed.
 
-        Never raises, so that the claims of one look have all ended before the next look.
+        Never raises, so that all claims have ended before the queue is read again.
         """
         claim = self._leases.begin()
         use_case = partial(
@@ -263,7 +266,7 @@ class Worker:
         return taken
 
     def _begin(self, lane: Lane) -> None:
-        """Attempt what there is room for."""
+        """Begin as many attempts as there is room for."""
         while ready := lane.next():
             task = asyncio.create_task(self._attempt(ready, lane))
             self._attempts.add(task)
@@ -319,7 +322,9 @@ class Worker:
             self.wake()  # a notice may wait
 
     async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
-        """Record an outcome. If the store fails, try again until the lease ends: else the delivery is sent again."""
+        """Record an outcome. If the store fails, retry until the lease ends: otherwise the delivery would be sent
+        again.
+        """
         while True:
             try:
                 return await self._works.store.write(use_case)
@@ -330,10 +335,10 @@ class Worker:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
-        """Write a notice. Where that fails by a bug, the trace tells that there is none: once is enough.
+        """Write a notice. If a bug prevents it, the trace says so, and it is not retried.
 
-        Where even that fails, because the store has something that cannot be read, only the log tells of it: a notice
-        that can never be written must not keep others from being written.
+        If even that fails, because stored data cannot be read, only the log has it: a notice that can never be written
+        must not block others.
         """
         works = self._works
         for new_id in (works.new_id, None):
@@ -349,7 +354,7 @@ class Worker:
         await works.store.write(partial(notify.drop, owing=owing))
 
     async def _give_back(self, ready: list[Ready]) -> None:
-        """Others may be due meanwhile, and these wait for the destination to come back."""
+        """Release these claims: other destinations may be due, and these deliveries wait for theirs to recover."""
         if not ready:
             return
         try:
@@ -389,10 +394,11 @@ class Worker:
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self, now: datetime) -> bool:
-        """Correct what a wrong clock has written, give up some of what is too old, and tell some senders of delays.
+        """Correct times that a wrong clock has written, end some deliveries whose time has passed, and make some
+        notices of delay due.
 
-        Returns whether there may be more. `now` is the moment for which the leases are right: by a clock that was set
-        since, what is being attempted would seem free, and too old.
+        Returns whether there may be more. `now` is the moment for which the leases are valid: by a clock that was set
+        since, running attempts would seem free, and too old.
         """
         works = self._works
         correct = partial(attempt.correct_times, deployment=works.deployment, now=now, lease=LEASE)
@@ -402,7 +408,7 @@ class Worker:
         return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
-        """Log a failure, under the id of the delivery that it is of, if it is of one."""
+        """Log a failure, with the id of its delivery, if it has one."""
         self._incidents.report(error, where="delivery", incident_id=failure_id)
 
 

@@ -19,28 +19,28 @@ TRANSACTIONS = 100
 """Parcels that go over one connection."""
 
 UNSENT = 256 * 1024
-"""Octets that wait for the peer to read, before no more are asked for."""
+"""Octets that wait for the peer to read before the dialogue is asked for no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a peer may take, in seconds (RFC 5321 section 4.5.3.2)."""
+    """The time limits of a peer, in seconds (RFC 5321 section 4.5.3.2)."""
 
     connect: float = 30.0
-    """Also for the DNS, and for the handshake."""
+    """It also holds for the DNS, and for the handshake."""
     greeting: float = 60.0
     command: float = 60.0
     data: float = 180.0
-    """To read some of the message."""
+    """Seconds to read some of the message."""
     end: float = 600.0
-    """To say what it does with the message."""
+    """Seconds to reply to the message."""
     idle: float = 10.0
-    """For which a connection is kept."""
+    """Seconds that a connection is kept."""
     goodbye: float = 1.0
-    """For a connection to be closed in peace."""
+    """Seconds for a connection to close in order."""
 
     def of(self, need: Need, stage: Stage) -> float:
-        """For what is waited for at this stage."""
+        """The limit of the present stage."""
         if need is Need.OCTETS or stage is Stage.BODY:
             return self.data
         return {Stage.GREETING: self.greeting, Stage.END: self.end}.get(stage, self.command)
@@ -59,10 +59,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = Deadline()
-        """Ends what the peer is waited for."""
+        """The deadline of the peer."""
         self._is_full = False
         self._upgrade: TlsUpgrade | None = None
-        """The handshake that is going on."""
+        """The running handshake."""
         self._unsent = 0
         self.kept = Deadline()
         """Ends the connection, while it waits for the next parcel."""
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def pause_writing(self) -> None:
-        """The peer does not read as fast as we write."""
+        """Whether the peer does not read as fast as this side writes."""
         self._is_full = True
 
     def resume_writing(self) -> None:
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
     # What we do
 
     async def converse(self, parts: AsyncGenerator[Part, None] | None = None) -> AttemptResult | None:
-        """Go on until the dialogue needs nothing more. Returns its result."""
+        """Continue until the dialogue needs nothing more. Returns its result."""
         dialogue = self.dialogue
         try:
             while dialogue.need is not Need.NOTHING:
@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         return dialogue.result
 
     def keep(self, seconds: float, ended: Callable[[], None]) -> None:
-        """Wait for the next parcel for so long."""
+        """Wait this long for the next parcel."""
         self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(octets)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until something has happened, or it took too long."""
+        """Wait until something has happened, or the time is over."""
         self._waiter = self._loop.create_future()
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
         self._deadline.set(self._loop, seconds, self._time_is_over, seconds)

@@ -1,4 +1,4 @@
-"""Which hosts take the mail of a domain (RFC 5321 section 5.1), asked within limits of time and number."""
+"""Finds the mail hosts of a domain (RFC 5321 section 5.1), within limits of time and number."""
 
 import asyncio
 import random
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     import dns.resolver
 
 MAX_HOSTS = 20
-"""Hosts of one domain that are named at most. Whoever says more would have us connect to all of them, each time."""
+"""The most hosts of one domain. A domain with more would make the server connect to all of them, each time."""
 
 TRY_LIMIT = 2.0
-"""Seconds until a question is repeated, or put to the next server."""
+"""Seconds until a query is repeated, or sent to the next server."""
 
 ANSWER_LIMIT = 8 * 1024
 """Octets of an answer: twenty hosts, each with its addresses, have a quarter of that."""
@@ -40,7 +40,7 @@ class Resolver:
     def __init__(
         self, nameservers: Sequence[tuple[str, int]] = (), *, seconds: float = 15.0, shuffler: random.Random
     ) -> None:
-        """`seconds` is for all that is asked about one domain; `shuffler` orders hosts that are preferred alike."""
+        """`seconds` is for all queries about one domain; `shuffler` orders hosts of the same preference."""
         self._nameservers = nameservers
         self._seconds = seconds
         self._shuffler = shuffler
@@ -50,7 +50,7 @@ class Resolver:
     async def mail_hosts(self, domain: str) -> list[str]:
         """Names of hosts, the best first. Raises `NullMx`, `NoSuchDomain` or `DnsFailed`.
 
-        The domain itself is its host if it has no MX but an address: the implicit MX.
+        Without an MX, a domain with an address is its own host: the implicit MX.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -85,7 +85,7 @@ class Resolver:
         raise failed or NoSuchDomain(f"{domain} has neither a mail server nor an address")
 
     async def _ask(self, name: str, kind: str) -> tuple[Any, ...]:
-        """The records of this kind that a name has; none at all if it has others."""
+        """The records of this kind of a name; none if it has only others."""
         import dns.exception  # noqa: PLC0415 - it takes memory, and few routes need it
         import dns.resolver  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Sends parcels over SMTP and LMTP: finds the host, connects, and keeps connections for the next parcel."""
+"""Sends parcels by SMTP and LMTP: finds the host, connects, and keeps connections for later parcels."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ PART = 64 * 1024
 
 
 class MailHosts(Protocol):
-    """Knows which hosts take the mail of a domain."""
+    """Finds the mail hosts of a domain."""
 
     async def mail_hosts(self, domain: str) -> list[str]:
         """Names, the best first. Raises `dns.NullMx`, `dns.NoSuchDomain` or `dns.DnsFailed`."""
@@ -38,7 +38,7 @@ class MailHosts(Protocol):
 
 
 def client_context(*, verifies: bool) -> ssl.SSLContext:
-    """What TLS we speak: 1.2 at least. Without `verifies` any certificate will do (RFC 7435)."""
+    """The TLS context: 1.2 at least. Without `verifies` any certificate will do (RFC 7435)."""
     if verifies:
         context = ssl.create_default_context()
     else:
@@ -50,7 +50,7 @@ def client_context(*, verifies: bool) -> ssl.SSLContext:
 
 
 class SmtpTransport:
-    """Carries parcels to mail servers and mail stores."""
+    """Sends parcels to mail servers and mail stores."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` makes the TLS context; `verifies=True` asks for one that wants a good certificate."""
+        """`context` makes the TLS context; `verifies=True` asks for one that requires a valid certificate."""
         self._hostname = hostname
         self._timeouts = timeouts
         self._resolve = resolve
@@ -69,7 +69,7 @@ class SmtpTransport:
         self._closing: set[Connection] = set()
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Try once, at the first host that can be spoken with."""
+        """Make one attempt, at the first reachable host."""
         hop = _NextHop.of(route, parcel.delivery.address.key.rpartition("@")[2])
         connection = self._take(hop)
         if connection:
@@ -83,7 +83,7 @@ class SmtpTransport:
         return await self._carry(reached, parcel, hop)
 
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
-        """Go as far as a peer that is ready for a message, and say goodbye. Returns what was in the way, if anything.
+        """Connect to a peer until it is ready for a message, and send QUIT. Returns the obstacle, if any.
 
         `domain` is the one of an address, for a route that asks the DNS for its mail servers.
         """
@@ -94,7 +94,7 @@ class SmtpTransport:
         return None
 
     async def close(self) -> None:
-        """Say goodbye on all connections that are kept."""
+        """Send QUIT on all kept connections."""
         for connections in list(self._idle.values()):
             for connection in list(connections):
                 self._let_go(connection)
@@ -115,7 +115,7 @@ class SmtpTransport:
     # Connections that are kept
 
     def _take(self, hop: "_NextHop") -> Connection | None:
-        """A connection that was kept; the last one, so that those that are not needed end."""
+        """The connection that was kept last, so that connections that are not needed expire."""
         connections = self._idle.get(hop.key)
         while connections:
             connection = connections.pop()
@@ -127,7 +127,7 @@ class SmtpTransport:
         return None
 
     def _forget(self, connection: Connection, hop: "_NextHop") -> None:
-        """It is lost, perhaps while it was kept."""
+        """Drop it if it was lost."""
         connections = self._idle.get(hop.key, deque())
         if connection in connections:
             connections.remove(connection)
@@ -157,7 +157,7 @@ class SmtpTransport:
     # New connections
 
     async def _reach(self, hop: "_NextHop") -> Connection | AttemptResult:
-        """Connect to the first host, at the first of its addresses, that can be spoken with."""
+        """Connect to the first reachable host, at the first of its reachable addresses."""
         hosts = await self._hosts(hop)
         if isinstance(hosts, AttemptResult):
             return hosts
@@ -189,7 +189,7 @@ class SmtpTransport:
             return hop.trouble(Trouble.DNS_FAILED, str(error))
 
     async def _places(self, hop: "_NextHop", host: str) -> "list[_Place] | list[AttemptResult]":
-        """The addresses of a host; or why there are none."""
+        """The addresses of a host, or the reason why there are none."""
         target = hop.target
         if target.path:
             return [_Place(host="localhost", address="", peer=target.path)]
@@ -207,7 +207,9 @@ class SmtpTransport:
         return [_Place.of(host, address, target.port) for address in list(addresses)[:ADDRESSES]]
 
     async def _try(self, hop: "_NextHop", place: "_Place") -> Connection | AttemptResult:
-        """Connect there, if we may. Where TLS is only welcome and does not work, it goes without (RFC 7435)."""
+        """Connect, if the address is allowed. Where TLS is optional and does not work, it continues without TLS (RFC
+        7435).
+        """
         if not hop.allows(place.address):
             text = "The DNS names a host with a private address, and the route does not allow one"
             return hop.trouble(Trouble.FORBIDDEN, text, peer=place.peer)
@@ -217,7 +219,7 @@ class SmtpTransport:
         return await self._connect(hop, place, Tls.NONE)
 
     async def _connect(self, hop: "_NextHop", place: "_Place", tls: Tls) -> Connection | AttemptResult:
-        """Connect, and speak until the peer is ready for a message."""
+        """Connect until the peer is ready for a message."""
         options = SessionOptions(
             protocol=hop.target.protocol,
             hostname=self._hostname,
@@ -253,7 +255,7 @@ class _Place:
     """Its name, for which a certificate has to be good; that never ends in a dot (RFC 6125 section 6.4.1)."""
     address: str
     peer: str
-    """How it is named in results."""
+    """Its name in results."""
 
     @classmethod
     def of(cls, host: str, address: str, port: int) -> "_Place":
@@ -287,13 +289,13 @@ class _NextHop:
     def allows(self, address: str) -> bool:
         """Whether a host may have this IP address.
 
-        Who owns a domain says in the DNS where its mail servers are: a domain of an outsider could lead inside. Where
-        the route itself names the host, the operator has said where it is.
+        The owner of a domain names its mail servers in the DNS, so a domain outside could name hosts inside. A host
+        that the route itself names was chosen by the operator.
         """
         return self.target.mx is None or self.route.allow_private or is_public(address)
 
     def trouble(self, trouble: Trouble, text: str, *, peer: str = "") -> AttemptResult:
-        """What came of it, if it did not come to a connection."""
+        """The result of an attempt without a connection."""
         to = peer or self.target.host or self.target.mx or self.target.path
         return AttemptResult(protocol=self.target.protocol, stage=Stage.CONNECT, peer=to, trouble=trouble, text=text)
 
@@ -313,7 +315,7 @@ def _is_worth_trying_in_clear(hop: _NextHop, result: AttemptResult) -> bool:
 
 
 async def _parts(parcel: Parcel) -> AsyncGenerator[Part, None]:
-    """What the peer gets: our header and the author's octets. Small parts are put together."""
+    """The octets that the peer gets: the trace lines and the author's octets. Small parts are put together."""
     left, gathered = parcel.size, parcel.header
     async with parcel.reading() as octets:
         async for part in octets:

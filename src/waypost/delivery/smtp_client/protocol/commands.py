@@ -1,4 +1,4 @@
-"""What we say to a peer: commands with what it takes of parameters, and messages as DATA and BDAT send them."""
+"""Writes commands, with the parameters that the peer offers, and messages for DATA and BDAT."""
 
 import re
 from base64 import b64encode
@@ -12,16 +12,17 @@ from waypost.domain.mail.messages import end_of_header
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"\\])*')
-"""What may stand between < and >: brackets and spaces only in quotes, so that no address is a parameter as well."""
+"""The form of an address between < and >: brackets and spaces only in quotes, so that no address contains a
+parameter."""
 
 
 class Unsayable(Exception):
-    """A command would have something in it that would end the line, or is no address."""
+    """A command would contain a line end, or something that is not an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of what the peer gets."""
+    """A part of the octets that the peer gets."""
 
     octets: bytes
     is_last: bool
@@ -42,7 +43,7 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
 
     This is read from what is sent. An address needs SMTPUTF8 if its local part is not ASCII; a domain never does,
     because it has A-labels. A header needs it if it has UTF-8 and the client declared SMTPUTF8. Any other header that
-    is not ASCII is in some charset that SMTPUTF8 is not for, and goes as it came. Headers of body parts count as body.
+    is not ASCII is in a charset that SMTPUTF8 is not for, and is sent unchanged. Headers of body parts count as body.
     """
     if not all(addresses.with_ascii_domain(each).isascii() for each in (parcel.return_path, parcel.recipient)):
         return True
@@ -58,7 +59,7 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
 
 
 def why_unfit(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> tuple[Trouble, str] | None:
-    """Why this peer cannot take this parcel, whatever it would say. `is_utf8` is what `needs_smtputf8` says."""
+    """Why this peer cannot accept this parcel, without asking it. `is_utf8` is what `needs_smtputf8` says."""
     if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= capabilities.keys():
         return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not take that"
     if is_utf8 and "SMTPUTF8" not in capabilities:
@@ -70,7 +71,7 @@ def why_unfit(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> t
 
 
 def mail(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> bytes:
-    """MAIL, with all that this peer takes and the parcel needs. Raises `Unsayable`."""
+    """MAIL, with the parameters that the parcel needs and the peer offers. Raises `Unsayable`."""
     command = f"MAIL FROM:<{_path(parcel.return_path)}>"
     if "SIZE" in capabilities:
         command += f" SIZE={parcel.size}"
@@ -103,7 +104,9 @@ def rcpt(parcel: Parcel, capabilities: Capabilities) -> bytes:
 
 
 def line(command: str) -> bytes:
-    """A command as it is sent. Raises `Unsayable` for what would be two, or has what no command may have."""
+    """The octets of a command. Raises `Unsayable` for a text that would be two commands, or has octets that no command
+    may have.
+    """
     if _CONTROL.search(command):
         raise Unsayable(f"{command!a} cannot be said as a command")
     return f"{command}\r\n".encode()

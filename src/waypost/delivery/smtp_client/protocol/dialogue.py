@@ -6,8 +6,8 @@ r"""SMTP and LMTP as a client, without sockets: replies in, commands out, and at
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
                                                   └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
 
-With PIPELINING (RFC 2920) all up to DATA goes in one group; with CHUNKING (RFC 3030) a small message, too. A peer that
-speaks when it was not asked is not understood any more: its next words could be taken for an answer.
+With PIPELINING (RFC 2920) all up to DATA goes in one group; with CHUNKING (RFC 3030) a small message, too. A reply that
+was not asked for ends the dialogue: it could be taken for the reply to the next command.
 """
 
 from collections.abc import Generator
@@ -22,7 +22,7 @@ from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
 AT_ONCE = 64 * 1024
-"""Octets of a message that go with MAIL and RCPT in one group, before it is known what the peer says to these."""
+"""Octets of a message that are sent with MAIL and RCPT in one group, before the replies to these are known."""
 
 
 class Need(Enum):
@@ -35,12 +35,12 @@ class Need(Enum):
     TLS = auto()
     """The handshake."""
     NOTHING = auto()
-    """It is ready for a message, or over."""
+    """It is ready for a message, or finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """How the server speaks with a peer."""
+    """The options of a session with a peer."""
 
     protocol: Protocol
     hostname: str
@@ -49,7 +49,7 @@ class SessionOptions:
     """The name of the peer in results."""
     tls: Tls = Tls.OPPORTUNISTIC
     is_tls: bool = False
-    """Whether TLS is spoken from the beginning."""
+    """Whether TLS begins with the connection."""
     user: str = ""
     secret: str = ""
 
@@ -59,7 +59,7 @@ _Hearing = Generator[Need, Reply | Part | None, Reply]
 
 
 class _Over(Exception):
-    """No more can be said on this connection."""
+    """This connection cannot be used any more."""
 
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.text)
@@ -67,7 +67,7 @@ class _Over(Exception):
 
 
 class Dialogue:
-    """What is said on one connection, from the greeting on: the opening first, then one parcel after the other."""
+    """The dialogue on one connection, from the greeting on: the opening first, then one parcel after the other."""
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options
@@ -75,15 +75,15 @@ class Dialogue:
         self._output = bytearray()
         self._capabilities: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
-        """The first refusal in a group; what the peer says to the rest of the group does not matter any more."""
+        """The first refusal in a group; the replies to the rest of the group do not matter any more."""
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
         self.stage = Stage.GREETING
         self.tls = ""
         self.result: AttemptResult | None = None
-        """What came of the last parcel; or of the opening, if it failed."""
+        """The result of the last parcel; or of the opening, if it failed."""
         self.is_over = False
-        """Whether no more can be said on this connection."""
+        """Whether this connection cannot be used any more."""
         self.transactions = 0
         self.heard = 0
         """Replies so far."""
@@ -92,16 +92,16 @@ class Dialogue:
 
     @property
     def is_stale(self) -> bool:
-        """Whether this connection, which was kept for some time, had ended before the peer heard of the last message.
+        """Whether this kept connection had ended before the peer saw anything of the last message.
 
-        Then the message may go over another one as if nothing had been.
+        Then the message may be sent over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False
         return self.result.code == 421 or (self.result.trouble is Trouble.DISCONNECTED and not self._all_sent)
 
     def begin(self, parcel: Parcel) -> None:
-        """Begin to hand over this parcel."""
+        """Begin to send this parcel."""
         self._all_sent = self._is_answered = False
         self._refused = self.result = None
         self.transactions += 1
@@ -109,7 +109,7 @@ class Dialogue:
         self._go_on(None)
 
     def receive(self, octets: bytes) -> None:
-        """Take in what the peer sent."""
+        """Receive octets of the peer."""
         if self.need is Need.TLS and octets:
             self.fail(Trouble.GARBAGE, _IN_CLEAR)
         self._reader.receive(octets)
@@ -136,11 +136,11 @@ class Dialogue:
         self._go_on(None)
 
     def fail(self, trouble: Trouble, text: str) -> None:
-        """End it: the connection broke, time is over, or we cannot go on ourselves."""
+        """End the dialogue: the connection broke, the time is over, or this side cannot continue."""
         self._end(self._reader.end(), trouble, text)
 
     def _end(self, begun: Reply | None, trouble: Trouble, text: str) -> None:
-        """End it. What the peer has begun to say of the whole message counts: it may have taken the message."""
+        """End it. A reply to the whole message that has begun counts: the peer may have accepted the message."""
         if begun and self.need is Need.REPLY and self.stage is Stage.END:
             self._go_on(begun)
         elif self.need is not Need.NOTHING:
@@ -150,7 +150,7 @@ class Dialogue:
         self.is_over = True
 
     def quit(self) -> None:
-        """Say QUIT, if the connection is not over."""
+        """Send QUIT, if the connection is still usable."""
         if not self.is_over:
             self._output += b"QUIT\r\n"
             self.is_over = True
@@ -222,7 +222,7 @@ class Dialogue:
         return None
 
     def _authenticate(self) -> _Steps:
-        """RFC 4954: PLAIN (RFC 4616) or LOGIN, and never in clear."""
+        """RFC 4954: PLAIN (RFC 4616) or LOGIN, and never without TLS."""
         self.stage = Stage.AUTH
         user, secret = self._options.user, self._options.secret
         if not self.tls:
@@ -270,7 +270,7 @@ class Dialogue:
         return (yield from self._send_chunks(part, parcel) if has_chunks else self._send_data(part, parcel))
 
     def _converse(self, group: list[tuple[Stage, bytes]]) -> _Hearing:
-        """Say all of a group, then hear what the peer says to each."""
+        """Send all commands of a group, then read the reply to each."""
         self._write(b"".join(command for _, command in group))
         self._all_sent = group[-1][0] is Stage.END
         for stage, command in group:
@@ -318,13 +318,13 @@ class Dialogue:
         return given
 
     def _finish(self, reply: Reply, parcel: Parcel) -> AttemptResult:
-        """What the peer says of the whole message."""
+        """The reply to the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
         return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities)
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
-        """The message is refused; the connection may go on, unless the peer wants to end it."""
+        """The message is refused; the connection stays usable, unless the peer ends it."""
         result = self._said(stage, reply)
         if reply.code == 421 or result.trouble:
             raise _Over(result)
@@ -333,7 +333,7 @@ class Dialogue:
     # What is said, and what it means
 
     def _write(self, octets: bytes) -> None:
-        """Send something, unless the peer speaks out of turn."""
+        """Send octets, unless the peer has sent a reply that was not asked for."""
         if not self._reader.is_empty:
             raise _Over(self._trouble(Trouble.GARBAGE, "the peer says more than it was asked"))
         self._output += octets

@@ -1,4 +1,4 @@
-"""What a peer says: replies, read of octets that may be cut anywhere (RFC 5321 section 4.2)."""
+"""Parses a peer's replies from octets that may be cut anywhere (RFC 5321 section 4.2)."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ REPLY_LIMIT = 100
 """Lines of a reply."""
 
 TEXT_LIMIT = 1000
-"""Characters that are kept of what a peer says."""
+"""Characters that are kept of a peer's reply."""
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)", re.ASCII)
@@ -20,7 +20,7 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class NotAReply(Exception):
-    """What came is no reply, or too long a one."""
+    """The octets are not a reply, or the reply is too long."""
 
     def __init__(self, text: str, begun: "Reply | None" = None) -> None:
         """`begun` is the reply that goes before it, if there is one whose code is known."""
@@ -34,17 +34,17 @@ class Reply:
 
     code: int
     lines: tuple[str, ...]
-    """Its words, without code and enhanced code."""
+    """Its text, without code and enhanced code."""
     enhanced: str = ""
 
     @property
     def text(self) -> str:
-        """All its words in one line."""
+        """Its whole text in one line."""
         return one_line(" ".join(self.lines))
 
 
 class ReplyReader:
-    """Cuts what comes into replies (RFC 5321 section 4.2.1)."""
+    """Splits received octets into replies (RFC 5321 section 4.2.1)."""
 
     def __init__(self) -> None:
         self._input = bytearray()
@@ -54,11 +54,11 @@ class ReplyReader:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all that came was read."""
+        """Whether all received octets were parsed."""
         return not self._input and not self._lines
 
     def end(self) -> Reply | None:
-        """Nothing more is read. Returns the reply whose beginning has come, and not its end, or None.
+        """Nothing more is read. Returns the reply of which only the beginning was received, or None.
 
         Its code is known, because all lines of a reply have the same one (RFC 5321 section 4.2.1).
         """
@@ -71,7 +71,7 @@ class ReplyReader:
         self._input += octets
 
     def next_reply(self) -> Reply | None:
-        """The next reply, or None if it is not here yet. Raises `NotAReply`."""
+        """The next reply, or None if it is not complete yet. Raises `NotAReply`."""
         while True:
             end = self._input.find(b"\n", 0, REPLY_LINE_LIMIT)
             if end < 0:
@@ -105,5 +105,5 @@ class ReplyReader:
 
 
 def one_line(text: str) -> str:
-    """Words of whomever, as they may be shown: one line, and not a long one."""
+    """A text as it may be shown: one line of limited length."""
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:TEXT_LIMIT]
