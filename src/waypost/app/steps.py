@@ -1,4 +1,4 @@
-"""Long work in small steps, each a transaction of its own, so that mail and calls are not held up.
+"""Runs long work in small steps, each a transaction of its own, so that mail and calls are not delayed.
 
 A step is a synchronous use case that does a part of the work. The work may be stopped after any step.
 """
@@ -14,7 +14,7 @@ Position = TypeVar("Position")
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[Done, Position]):
-    """What one transaction has done."""
+    """The result of one step."""
 
     done: Done
     next: Position | None
@@ -25,10 +25,10 @@ async def run_steps(
     run: Callable[[Callable[[Tx], Step[Done, Position]]], Awaitable[Step[Done, Position]]],
     step: Callable[[Tx, Position | None], Step[Done, Position]],
 ) -> AsyncIterator[Done]:
-    """Run steps, one after the other, until there is nothing more to do; gives what each of them has done.
+    """Run steps, one after the other, until there is nothing more to do; yields the result of each.
 
-    `run` is `Store.write`, or calls it or `Store.long_read`. `step` is given the transaction, and where to begin:
-    None at first, and then what the step before has said.
+    `run` is `Store.write`, or calls it or `Store.long_read`. `step` gets the transaction, and where to begin: None at
+    first, and then the `next` of the step before.
     """
     position: Position | None = None
     while True:
@@ -40,9 +40,9 @@ async def run_steps(
 
 
 async def repeat_step(run: Callable[[Callable[[Tx], int]], Awaitable[int]], step: Callable[[Tx], int]) -> int:
-    """Run one step again and again, until it says that there is nothing more to do. Returns the sum of what it said.
+    """Run one step again and again, until it reports that there is nothing more to do. Returns the sum of its results.
 
-    `run` is as in `run_steps`. `step` needs no position, because what it has done is gone: it returns how much it did,
+    `run` is as in `run_steps`. `step` needs no position, because it deletes what it finds: it returns how much it did,
     or whether there may be more.
     """
     count = 0

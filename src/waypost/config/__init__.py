@@ -1,1 +1,1 @@
-"""The settings: what there is to set, and how command line, environment and file are read."""
+"""The settings: their table, and the readers of command line, environment and file."""

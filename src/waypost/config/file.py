@@ -13,8 +13,8 @@
     match = "*"
     age = "30d"
 
-A mistake is one sentence with the file, the line, the table and the key. Paths in the file are seen from where it is.
-No secret is in it: it is read from a file of its own, or from the environment.
+A mistake is one sentence with the file, the line, the table and the key. Paths in the file are relative to its
+directory. Secrets are not in it: they are read from files of their own, or from the environment.
 """
 
 import difflib
@@ -42,10 +42,11 @@ from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile:
-    """All that a settings file says. Made by hand it is empty."""
+    """The contents of a settings file. Made by hand it is empty."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Settings of `waypost serve` by their names, as their options take them; paths are seen from where we are."""
+    """Settings of `waypost serve` by their names, as texts of their options; paths are relative to the working
+    directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -95,7 +96,7 @@ class _Reader:
     """The file; empty for a table of no file."""
     text: str
     directory: Path
-    """From where paths are seen."""
+    """The directory that paths are relative to."""
     table: tuple[str | int, ...] = ()
     """Which table of the file it is: its name, and which of several, counted from 0."""
 
@@ -160,7 +161,7 @@ class _Reader:
         return Rule(**found)
 
     def wrong(self, sentence: str, *at: str | int) -> BadSetting:
-        """A mistake in this table; `at` is the way from there to the key or table that it is about."""
+        """Make the error for this table; `at` is the path from there to the key or table."""
         place = [_place(self.path, self.text, (*self.table, *at))] if self.path else []
         return BadSetting(": ".join([*place, *([self._title] if self.table else []), sentence]))
 
@@ -186,7 +187,7 @@ class _Reader:
         return replace(self, table=(*self.table, *table))
 
     def _keys(self, given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-        """What a table says, each value understood."""
+        """The values of a table, parsed."""
         found = self._spelled(given)
         for name in found:
             if name in _SETTINGS and name not in keys and self.path:
@@ -287,7 +288,7 @@ def _ordinal(number: int) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in the file, or what it is."""
+    """A value as the file has it, or its kind."""
     if isinstance(value, bool | int | float | str):
         # A URL may have a password or another secret in it.
         told = routes.shown(value) if isinstance(value, str) and "://" in value else value

@@ -1,4 +1,4 @@
-"""The line of a key in a text of TOML, for messages: the reader of the standard library does not tell it."""
+"""Finds the line of a key in a TOML text, for messages: the standard library's reader does not report it."""
 
 import tomllib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
     """The line where a key or a table begins, counted from 1; None if it cannot be told, as in an inline table.
 
-    `at` is the way to it: names, with underscores for hyphens, and places in arrays, counted from 0. It is looked for
+    `at` is the path to it: names, with underscores for hyphens, and places in arrays, counted from 0. It is looked for
     in the lines with its name: a line is that of the key if the text before it is without the key, and with the line,
     and those that its value goes on for, it has the key.
     """
@@ -30,7 +30,7 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
 
 
 def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
-    """What some lines say; None if they end within a value."""
+    """The parsed lines; None if they end within a value."""
     try:
         return tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError:
@@ -38,7 +38,7 @@ def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _has(found: Any, at: Sequence[str | int]) -> bool:
-    """Whether a value is there."""
+    """Whether the path exists."""
     if not at:
         return True
     first, *rest = at

@@ -1,4 +1,4 @@
-"""What a row of the table of settings says, and the names that a setting has on the command line and elsewhere."""
+"""A row of the table of settings, and the names of a setting on the command line and elsewhere."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,7 +17,7 @@ class Row:
     """As in the settings file."""
     type: Type[Any]
     default: str
-    """As a person would write it; empty for none."""
+    """The default as a person would write it; empty for none."""
     help: str
     in_file: bool = True
     """Whether a settings file may have it."""
@@ -36,7 +36,7 @@ class Row:
 
 
 def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
-    """A row, as the field of a dataclass: what is kept is the value, and by default what the default means."""
+    """A row as the field of a dataclass, whose value is the parsed one, and by default the parsed default."""
     row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value

@@ -1,4 +1,4 @@
-"""The table of settings, a row each, and the value that is made of it: numbers, durations, paths, networks.
+"""The table of settings, a row each, and their typed value: numbers, durations, paths, networks.
 
 Each row can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings
 file. `sources` reads them. To add a setting, add a row; `tests/test_completeness.py` says what is missing then.
@@ -47,7 +47,7 @@ from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 
 FEWEST = 4
-"""Connections to PostgreSQL with which each kind of work has one."""
+"""The fewest connections to PostgreSQL: one for each kind of work."""
 
 
 class Authentication(StrEnum):
@@ -66,7 +66,7 @@ class Clock(StrEnum):
 
 
 class Contradiction(BadSetting):
-    """A setting does not go with another one."""
+    """A setting contradicts another one."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{option_name(name)} {reason}")
@@ -77,7 +77,7 @@ class Contradiction(BadSetting):
 class Settings:
     """Everything that can be set for `waypost serve`. Made by hand it holds the defaults.
 
-    Sizes are in octets. Raises `Contradiction` for settings that do not go together.
+    Sizes are in octets. Raises `Contradiction` for settings that contradict each other.
     """
 
     config: Path | None = setting(
@@ -258,12 +258,12 @@ class Settings:
 
     @property
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """Where mail is listened for, by the names of the settings that say so."""
+        """The addresses of the mail listeners, by the names of their settings."""
         return {"smtp": self.smtp, "smtps": self.smtps, "lmtp": self.lmtp}
 
     @property
     def own_http_names(self) -> frozenset[str]:
-        """Host names by which the inspection API may be asked, in small letters."""
+        """Host names by which clients may call the inspection API, in lower case."""
         return self.http_names | {self.real_hostname.lower()}
 
     @property
@@ -271,7 +271,7 @@ class Settings:
         """Whether mail is checked: always with `enforce`, and with `record` where other machines can connect.
 
         No domain lists a loopback address in its SPF record. So a server on a laptop does not ask the DNS about each
-        message, and it works as fast without a network. That is not trust: such mail is as unproved as any.
+        message, and it works as fast without a network. That is not trust: such mail is not authenticated either.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

@@ -1,4 +1,4 @@
-"""Where settings are from: the command line wins over the environment, and that over the settings file."""
+"""Reads the settings: the command line overrides the environment, and that the settings file."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """The settings that are given as options, in the environment and in the file; all others are as by default.
+    """The settings from options, environment and file; all others have their defaults.
 
-    `options` are those that were given on the command line, by the names of the settings. A variable that is empty
-    counts as one that is not there. Raises `BadSetting`.
+    `options` are those that were given on the command line, by the names of the settings. An empty variable counts as
+    not set. Raises `BadSetting`.
     """
     values = {}
     for name, row in ROWS.items():
@@ -45,14 +45,14 @@ def check(name: str, text: str) -> None:
 
 
 def _text(row: Row, options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> str | None:
-    """What a setting is given; None if it is given nowhere."""
+    """The text of a setting; None if it is not given."""
     if row.name in options:
         return options[row.name]
     return environment.get(row.variable) or file.values.get(row.name)
 
 
 def _place(row: Row, options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> str:
-    """Where a setting is given, for people."""
+    """The source of a setting, for people."""
     if row.name in options:
         return row.option
     return row.variable if environment.get(row.variable) else file.place(row.name)

@@ -1,4 +1,4 @@
-"""The tables of a settings file, a row a key: what it takes, its default and its help.
+"""The tables of a settings file, a row for each key: its type, its default and its help.
 
 The reader of the file and the reference page are made of them.
 """
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class UnfitEntry(Unfit):
-    """One of several values is none of the kind that each must be."""
+    """One of several values has the wrong type."""
 
     def __init__(self, place: int, words: str) -> None:
         super().__init__()
@@ -192,18 +192,18 @@ ROUTE = _of(
         ),
         "to": Key(
             Type("a string", _is_target),
-            "Where it leads: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
+            "The target: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
             "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
         ),
         "keep": Key(FLAG, "Whether there is a copy in the inbox, too."),
         **_HOW,
-        "rewrite_sender": Key(FLAG, "Whether the sender is rewritten (SRS) where it leaves our domains."),
+        "rewrite_sender": Key(FLAG, "Whether the sender is rewritten (SRS) when mail leaves this server's domains."),
         "line_ends": Key(
             _one_of(LineEnds),
             "How lines end in a Maildir: lf, if every line of the message ends in CRLF, else as received; or as "
             "received.",
         ),
-        "fault": Key(_one_of(Fault), "For tests: what goes wrong on purpose at each attempt."),
+        "fault": Key(_one_of(Fault), "For tests: a fault to inject at each attempt."),
     },
 )
 """What `[[route]]` may have."""
@@ -214,14 +214,14 @@ VIA = {name: ROUTE[name] for name in ("to", *_HOW)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How mail is sent on: what `[delivery]` may have, a row a key. Made by hand it holds the defaults."""
+    """The settings of delivery: the keys of `[delivery]`, a row each. Made by hand it holds the defaults."""
 
     retry_schedule: tuple[timedelta, ...] = key(
         _some(TIME, 'an array of durations, as in ["1m", "5m", "1h"]', tuple),
         Policy().retry_schedule,
         "The pause after the first attempt, after the second, and so on; the last repeats.",
     )
-    expire: timedelta = key(TIME, Policy().expire, "How long the server tries to deliver a message before it gives up.")
+    expire: timedelta = key(TIME, Policy().expire, "How long the server attempts to deliver a message.")
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
@@ -241,12 +241,13 @@ class Delivery:
         "(NOTIFY=SUCCESS) and are sure to be who they say.",
     )
     delay_warning: timedelta | None = key(
-        TIME, None, "After how long the server tells a sender that mail is late; by default never."
+        TIME, None, "After how long a sender gets a notice that mail is delayed; by default never."
     )
     srs_domain: str = key(
         A_DOMAIN,
         "",
-        "The domain of rewritten senders (SRS), whose mail comes back to us; by default no sender is rewritten.",
+        "The domain of rewritten senders (SRS), whose mail comes back to this server; by default no sender is "
+        "rewritten.",
     )
     own_domains: frozenset[str] = key(
         _some(A_DOMAIN, 'an array of domains, as in ["example.com"]', frozenset),
@@ -257,7 +258,7 @@ class Delivery:
 
     @property
     def policy(self) -> Policy:
-        """How long mail is tried, and how often."""
+        """How long, and how often, deliveries are attempted."""
         return Policy(retry_schedule=self.retry_schedule, expire=self.expire)
 
 

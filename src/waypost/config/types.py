@@ -21,34 +21,34 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class BadSetting(Exception):
-    """A setting has a value that cannot be used. The message names it, says where it is from and what is right."""
+    """A setting has a value that cannot be used. The message names the setting, its source, and what is right."""
 
 
 class Unfit(Exception):
     """A value is not of its type."""
 
     def __init__(self, entry: str | None = None, reason: str = "") -> None:
-        """`entry` is the part that is wrong, where it is one of several; `reason` is more to say of it."""
+        """`entry` is the wrong part, if it is one of several; `reason` says more about it."""
         super().__init__(entry, reason)
         self.entry, self.reason = entry, reason
 
 
 @dataclass(frozen=True, slots=True)
 class Type(Generic[T_co]):
-    """What a setting may be."""
+    """The type of a setting."""
 
     words: str
     """What a value must be, as in "a number from 1 to 10"."""
     read: Callable[[Any], T_co]
-    """Raises `Unfit`; or `errors.Invalid`, if there is more to say than the words."""
+    """Raises `Unfit`; or `errors.Invalid`, if there is more to say."""
     is_flag: bool = False
     """Whether it is yes or no: true or false in a settings file."""
     is_path: bool = False
-    """Whether it is a path: in a settings file it is seen from the directory of that file."""
+    """Whether it is a path, which in a settings file is relative to the directory of that file."""
 
 
 class Endpoint(NamedTuple):
-    """Where something listens, or is connected to."""
+    """An address to listen on, or to connect to."""
 
     host: str
     """A name or an IP address, without brackets."""
@@ -70,7 +70,7 @@ LONGEST = timedelta(days=3650)
 """The longest duration that can be set."""
 
 SELF_SIGNED = Path("self-signed")
-"""In place of a file: the certificate is made in the data directory."""
+"""In place of a file: the server makes the certificate in the data directory."""
 
 DNS_PORT = 53
 
@@ -137,9 +137,9 @@ def _size(text: str) -> int:
 def several(
     one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
 ) -> Type[Any]:
-    """Texts with commas between them, each of which `one` reads; none if there is no text.
+    """Texts with commas between them, each read by `one`; none if the text is empty.
 
-    With `skips_empty` there may be nothing between two commas.
+    With `skips_empty` parts may be empty.
     """
 
     def read(text: str) -> Any:
@@ -168,7 +168,7 @@ def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
 
 
 def all_or(type_: Type[frozenset[str]]) -> Type[frozenset[str]]:
-    """The same, or an asterisk for all, which is kept as such."""
+    """The same, or an asterisk for all."""
     return Type(f"{type_.words}, or * for all", lambda text: frozenset({"*"}) if text == "*" else type_.read(text))
 
 
@@ -285,7 +285,7 @@ def understood(type_: Type[T], text: str, where: str) -> T:
 
 
 def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:
-    """What to say of a text that is not of a type. It is not quoted if it `is_secret`."""
+    """The message for a text that is not of a type. The text is not quoted if it `is_secret`."""
     found = text if error.entry is None else error.entry
     said = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
     return BadSetting(f"{where} must be {type_.words}{said}")

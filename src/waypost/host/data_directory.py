@@ -1,4 +1,4 @@
-"""The data directory: which files are in it, and how each is made and read.
+"""The data directory: its files, and how each is written and read.
 
 waypost.sqlite3     all email addresses, mail, and access keys, their secrets sealed. Not there if that is in PostgreSQL
 database            where that is in PostgreSQL: its URL, without the password. Not there if it is here
@@ -83,9 +83,9 @@ class Run:
     certificate: str = ""
     """The file of the certificate that was made here, for clients to trust."""
     listeners: Sequence[str] = ()
-    """All addresses where mail is taken, as they are listened on: by SMTP, SMTP over TLS, or LMTP."""
+    """All addresses of the mail listeners: SMTP, SMTP over TLS, and LMTP."""
     hostname: str = ""
-    """What the server calls itself."""
+    """The server's host name."""
     dns: str = ""
     """The DNS resolvers of its setting `dns`; empty for the system's."""
     config: str = ""
@@ -118,7 +118,7 @@ class DataDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock for a while, so that no server runs meanwhile. Raises `DataDirectoryError` if one does."""
+        """Hold the lock during the block, so that no server runs meanwhile. Raises `DataDirectoryError` if one does."""
         self.prepare()
         try:
             yield
@@ -127,7 +127,7 @@ class DataDirectory:
 
     @contextmanager
     def of_its_owner(self) -> Iterator[None]:
-        """Have root work with the rights of the user whose database, or else directory, it is.
+        """If the user is root, work with the rights of the owner of the database, or else of the directory.
 
         Raises `DataDirectoryError`.
         """
@@ -201,7 +201,7 @@ class DataDirectory:
         return found
 
     def forget_killed_server(self) -> None:
-        """Remove what a server that was killed has left of itself: where it was. Nothing happens while one runs.
+        """Delete the `run.json` of a server that was killed. Nothing happens while one runs.
 
         `prepare` does so too. This is for the moment at which a server starts, before it has loaded all that it needs.
         """
@@ -215,7 +215,7 @@ class DataDirectory:
         """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
 
         It may have moved to another host. Raises `DataDirectoryError` if one with another name is asked for, or a
-        directory that has its own: somebody made a mistake, and would get an empty Waypost.
+        directory that has its own: the server would start empty by mistake.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
@@ -247,9 +247,9 @@ class DataDirectory:
         return remembered
 
     def remember_database(self, url: str) -> None:
-        """Keep in mind, but for the password, that this is the directory of a server on a PostgreSQL database.
+        """Record the PostgreSQL database of this directory's server, without the password.
 
-        Whoever starts it again, or asks for its access keys, then need not say so again, and gets no empty Waypost.
+        A later start or command then uses it without being told, and never begins with an empty database.
         """
         self._write(self.elsewhere, _without_password(url) + "\n")
 
@@ -275,7 +275,9 @@ class DataDirectory:
         return self._remembered or str(self.database)
 
     def note_database(self) -> None:
-        """Note in the lock, if it is held, that there is a database from now on. Raises `DataDirectoryError`."""
+        """Record in the lock file, if it is locked, that there is a database from now on. Raises
+        `DataDirectoryError`.
+        """
         try:
             if self._lock_file and not os.fstat(self._lock_file.fileno()).st_size:
                 self._lock_file.write(b"A server has kept its data here.\n")
@@ -289,9 +291,9 @@ class DataDirectory:
         return self.database.exists() or self.elsewhere.exists()
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
-        """Keep the owner's access key where `waypost env` and AWS tools find it."""
+        """Write the owner's access key where `waypost env` and AWS tools find it."""
         profile = (
-            f"{OWN_CREDENTIALS} It is good for nothing else.\n"
+            f"{OWN_CREDENTIALS} It is not used for anything else.\n"
             "[default]\n"
             f"aws_access_key_id = {key.id}\n"
             f"aws_secret_access_key = {key.secret}\n"
@@ -311,7 +313,7 @@ class DataDirectory:
         return self.path / "certificate-key.pem"
 
     def write_certificate(self, certificate: bytes, key: bytes) -> None:
-        """Keep a certificate that was made for development."""
+        """Write a certificate that was made for development."""
         self._write(self.certificate_key, key.decode())
         self._write(self.certificate, certificate.decode())
 
@@ -360,7 +362,7 @@ class DataDirectory:
             return b""
 
     def announce(self, run: Run) -> None:
-        """Say where the server is, once it is ready. Raises `DataDirectoryError`."""
+        """Write where the server is, once it is ready. Raises `DataDirectoryError`."""
         self._write(self._run, json.dumps(asdict(run)) + "\n")
 
     def running(self) -> Run:
@@ -388,12 +390,12 @@ class DataDirectory:
         )
 
     def unusable(self, error: OSError) -> DataDirectoryError:
-        """The refusal of a directory in which something cannot be done."""
+        """The error for a directory that cannot be used."""
         reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 
     def release(self) -> None:
-        """The server is gone: take down its announcement and let go of the lock."""
+        """Delete `run.json` and release the lock."""
         try:
             with suppress(OSError):  # the next start removes it
                 self._run.unlink(missing_ok=True)
@@ -407,7 +409,7 @@ _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
 
 
 def _refuse_foreign(run: Run) -> None:
-    """Raise `TypeError` or `ValueError` for values that no server of ours has written."""
+    """Raise `TypeError` or `ValueError` for values that no Waypost server has written."""
     addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
     texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
     if not all(isinstance(text, str) for text in texts):
@@ -428,7 +430,7 @@ def _reachable(address: str) -> str:
 
 
 class _BadProfile(Exception):
-    """A profile of the credentials file lacks something, or has something that cannot be."""
+    """A profile of the credentials file lacks something, or has an invalid value."""
 
 
 def _profile(section: configparser.SectionProxy) -> Profile:
@@ -446,7 +448,7 @@ def _profile(section: configparser.SectionProxy) -> Profile:
 
 
 def _each_key_once(profiles: list[Profile]) -> list[Profile]:
-    """The profiles with each access key but once: AWS tools let two profiles share one."""
+    """The profiles without repeated access keys: AWS tools let two profiles share one."""
     first: dict[str, Profile] = {}
     for profile in profiles:
         if first.setdefault(profile.key.id, profile).key != profile.key:

@@ -1,10 +1,10 @@
-"""A directory of files that no other user of this machine may change: what is refused, and how its files are opened.
+"""Directories of files that no other user of this machine may change: refuses unsafe ones, and opens their files.
 
 Whoever can write to a directory can put a file or a link of their own there: another database, a key that they know, or
 a link to a file that would be overwritten. So a directory and its files must belong to the user who uses them, or to
-root. The rules are functions of an owner and a mode, as `os.stat` has them. `opened` looks at the directory and at all
-that is above it, and opens it once: files are opened within it, never through a link, and what is looked at is what is
-used.
+root. The rules are functions of an owner and a mode, as `os.stat` has them. `opened` checks the directory and all
+directories above it, and opens it once: files are opened within it, never through a link, so that what was checked is
+what is used.
 """
 
 import errno
@@ -26,10 +26,10 @@ ROOT = 0
 """The user id of the superuser, who can change every file anyway."""
 
 PRIVATE = 0o600
-"""The mode of a file that its owner alone may read and write."""
+"""The mode of a file that only its owner may read and write."""
 
 Names = Callable[[str], bool]
-"""Whether a file is ours by its name. A directory may have others, which are left alone."""
+"""Whether a file name is one of Waypost's. A directory may have others, which are left alone."""
 
 _LINKS = 40
 """Symbolic links that one path may lead through, as on Linux."""
@@ -103,7 +103,7 @@ def is_open_to_others(mode: int) -> bool:
 
 
 class Risk(Enum):
-    """What another user can do with a directory that is used all the same, or could do."""
+    """A risk from other users for a directory that is used all the same."""
 
     REPLACED = "a directory above it belongs to another user"
     REPLACED_BY_GROUP = "the group of a directory above it may write to that"
@@ -114,7 +114,7 @@ class Risk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """Something in reach of another user, which somebody should look at."""
+    """A file or directory that other users can reach, with the risk."""
 
     risk: Risk
     path: Path
@@ -125,7 +125,7 @@ class Exposure:
 
     @property
     def sentence(self) -> str:
-        """What it is and what to do, for people."""
+        """The sentence about it, for people."""
         if self.risk is Risk.REPLACED:
             return (
                 f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}: that user can put "
@@ -151,7 +151,9 @@ class Exposure:
 
 
 class PrivateDirectory:
-    """An open directory. It stays this one, whatever its path leads to later. Its methods raise `OSError`."""
+    """An open directory. It stays the same directory, even if its path is replaced later. Its methods raise
+    `OSError`.
+    """
 
     def __init__(self, path: Path, descriptor: int, *, user: int, above: tuple[Exposure, ...] = ()) -> None:
         self.path = path
@@ -172,7 +174,7 @@ class PrivateDirectory:
                     raise UnsafeFile(_words(fault, str(path), path, found, self._user))
 
     def make_private(self, is_ours: Names) -> list[Exposure]:
-        """Take the rights of others from the files that are ours. Returns what others can do, or could do before."""
+        """Remove the rights of others from Waypost's files. Returns what others can do, or could do before."""
         found, facts = list(self._above), os.fstat(self._descriptor)
         if facts.st_mode & stat.S_IWGRP:
             found.append(_exposure(Risk.SHARED, self.path, facts))
@@ -237,7 +239,7 @@ class PrivateDirectory:
             return [entry.name for entry in entries]
 
     def sync(self) -> None:
-        """What was made, renamed or removed in it is so after a power cut, too."""
+        """Sync it, so that changes in it survive a power cut."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -249,7 +251,7 @@ class PrivateDirectory:
 
     @contextmanager
     def _opened(self, name: str, flags: int, *, any_owner: bool = False) -> Iterator[int]:
-        """A file, which was looked at after it was opened. A pipe does not keep us waiting."""
+        """A file that was checked after it was opened. Opening a pipe does not block."""
         path, flags = self.path / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, PRIVATE, dir_fd=self._descriptor)
@@ -270,7 +272,7 @@ class PrivateDirectory:
 
 @contextmanager
 def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
-    """Open a directory, if no other user can put another one in its place. With `make` it is made if it is not there.
+    """Open a directory, if no other user can replace it. With `make` it is made if it is not there.
 
     Raises `UnsafeFile`, `OSError`.
     """
@@ -282,7 +284,7 @@ def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
 
 
 def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
-    """The same, to be closed by who asked."""
+    """The same; the caller closes it."""
     user = os.geteuid()
     real, above = _walked(path, user=user, make=make)
     try:
@@ -302,8 +304,8 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 def refuse_replaceable(file: Path) -> None:
     """Raise `UnsafeFile` if every user may write to a file, or may put another one in its place.
 
-    For files whose place and owner are the administrator's choice: settings, and secrets that they name. What is no
-    file, as the output of a shell's command, is not looked at. Raises `OSError` if it is not there.
+    For files whose place and owner are the administrator's choice: settings, and secrets that they name. A path that is
+    not a file, such as a pipe, is not checked. Raises `OSError` if it is not there.
     """
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -320,10 +322,10 @@ def refuse_replaceable(file: Path) -> None:
 
 @contextmanager
 def as_owner_of(file: os.stat_result) -> Iterator[None]:
-    """Have root work with the rights of the user and group that a file belongs to. Nothing changes for other users.
+    """If the user is root, work with the rights of the owner and group of a file. Nothing changes for other users.
 
-    What is made belongs to that user then, and a link leads root no further than that user could go. It holds for the
-    whole process. Raises `OSError`.
+    New files belong to that user then, and a link leads root no further than that user could go. It holds for the whole
+    process. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
         yield
@@ -350,11 +352,11 @@ def user_name(user: int) -> str:
 
 
 def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]:
-    """Where a path really leads, and directories on the way in which others can replace what is there.
+    """The real path, and the directories on the way in which others can replace entries.
 
     Raises `UnsafeFile`, `OSError`.
 
-    It goes from the top down: what was looked at cannot be replaced by others while we go on below it.
+    It goes from the top down: what was checked cannot be replaced by others later.
     """
     here, rest, links = Path("/"), deque(path.absolute().parts[1:]), 0
     above: list[Exposure] = []
@@ -397,7 +399,7 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
 
 
 def _make(directory: Path) -> None:
-    """Make a directory that is there after a power cut, too."""
+    """Create a directory durably."""
     with suppress(FileExistsError):  # another process was quicker
         directory.mkdir(0o700)
     descriptor = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

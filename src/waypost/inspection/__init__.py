@@ -1,1 +1,1 @@
-"""What people and their tests see: the inspection API over the inbox, the trace and the explanation."""
+"""The inspection API, for people and tests: inboxes, traces, the queue and explanations."""

@@ -1,4 +1,4 @@
-"""What the inspection API answers, made from what the use cases have found. `app.inspection_schema` has the types."""
+"""The responses of the inspection API, made from the results of use cases. `app.inspection_schema` has the types."""
 
 from dataclasses import replace
 from typing import cast
@@ -26,7 +26,7 @@ from waypost.domain.mailauth import forecasts
 
 
 def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
-    """A delivery in a list, with what it says of its message."""
+    """A delivery in a list, with facts about its message."""
     return {
         "id": message.id,
         "received_at": moments.iso8601(message.received_at),
@@ -43,7 +43,7 @@ def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
 
 
 def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
-    """A message with all that happened to it."""
+    """A message with its trace."""
     message = found.message
     return {
         "id": message.id,
@@ -76,7 +76,7 @@ def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
 
 
 def _line(event: TraceEvent) -> schema.TraceLine:
-    """A line of the trace. It is kept with the destination whole, and told without the secrets of a URL."""
+    """A line of the trace. It is stored with the whole destination, and shown without the secrets of a URL."""
     told = trace_events.members(_without_secrets_of_url(event.detail))
     return {"at": moments.iso8601(event.at), "event": event.kind, **told}
 
@@ -84,7 +84,7 @@ def _line(event: TraceEvent) -> schema.TraceLine:
 def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
     """An event without what may be secret in its destination.
 
-    Only what others have worded is searched for parts of the URL: an address or a word of ours may be the same as one.
+    Only texts of others are searched for parts of the URL: an address or a word of Waypost's may be the same as one.
     """
     if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
         return replace(detail, destination=shown(detail.destination))
@@ -115,7 +115,7 @@ def refusal(of: ports.Refusal) -> schema.Refusal:
 
 
 def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLine:
-    """A delivery that waits. While it is being attempted, `due_at` is when that has to be over."""
+    """A delivery that waits. During an attempt, `due_at` is the end of its lease."""
     of = line.delivery
     return {
         "id": of.id,
@@ -139,7 +139,7 @@ def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
 
 
 def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
-    """A delivery that was given up, and why."""
+    """A dead letter, with the reason."""
     of = letter.delivery
     return {
         **delivery(of, letter.message),

@@ -1,7 +1,8 @@
-"""The inspection API: read what arrived, what happened to it, and what would happen; and have it tried again.
+"""The inspection API: shows mail, its trace, and forecasts; redrives dead letters.
 
-JSON over HTTP. Every path but `/_waypost/health` and `/_waypost/ready` wants HTTP Basic with an access key id and its
-secret, and shows the mail of that key's account only. What the key's policy must allow is in the list of pages.
+JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic authentication with an
+access key id and its secret, and shows only the mail of that key's account. What the key's policy must allow is in the
+list of pages.
 """
 
 import asyncio
@@ -36,10 +37,10 @@ T = TypeVar("T")
 PREFIX = "/_waypost"
 
 READY_SECONDS = 2.0
-"""How long the store may take to show that it is there."""
+"""Seconds that the store may take to answer a readiness check."""
 
 PART = 256 * 1024
-"""Octets of a message that are read at once."""
+"""Octets of a message that are read at a time."""
 
 
 def application(
@@ -58,9 +59,9 @@ def application(
 ) -> Starlette:
     """The inspection API as an ASGI application.
 
-    `own_names` are the host names, in small letters, by which it may be asked, besides IP addresses and localhost.
+    `own_names` are the host names, in lower case, by which clients may call it, besides IP addresses and localhost.
     `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
-    moves the clock of mail on; None if that is the real one. `is_full` says whether the disk has no room for mail.
+    advances the clock of mail; None if that is the real one. `is_full` says whether the disk has no room for mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
@@ -104,7 +105,7 @@ def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awai
 
 
 class _Pages:
-    """The pages that read, each a function of a request, and of the account whose key it has shown."""
+    """The pages that read, each a function of a request and the account of its access key."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class _Pages:
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
-        """Whether the store answers, so that calls and mail are worth sending here. No part of a caller's business."""
+        """Whether the store answers, so that a load balancer may send calls and mail here. It needs no credentials."""
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._store.read(lambda tx: tx.has_instance_alias(""))
@@ -137,7 +138,7 @@ class _Pages:
         return JSONResponse(schema.Ready(status="ready"))
 
     async def instance(self, request: Request, account: str) -> Response:
-        """The account's oldest instance in a region, so that tools can be pointed at one."""
+        """The account's oldest instance in a region, for tools that need one."""
         tenant = Tenant(account, request.query_params.get("region", ""))
         oldest = await self._long_read(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
         return JSONResponse(schema.OldestInstance(id=oldest.id if oldest else None))
@@ -181,7 +182,7 @@ class _Pages:
         return StreamingResponse(self._parts(account, copy, first), media_type="message/rfc822", headers=headers)
 
     async def traced(self, request: Request, account: str) -> Response:
-        """Where did my mail go? All that is known of a message, or of mail for an address."""
+        """What is known of mail. All that is known of a message, or of mail for an address."""
         what = requests.text(request.query_params, "what")
         if what is None:
             raise errors.Invalid("Say what, as ?what=…: the id of a message, its Message-ID, or an address.")
@@ -206,7 +207,7 @@ class _Pages:
         )
 
     async def explained(self, request: Request, account: str) -> Response:
-        """What would happen to mail for an address, and why; to this very message, if the request has one."""
+        """What would happen to mail for an address, and why; or to the message in the request."""
         asked = explain.Asked(
             address=requests.address(request.query_params),
             sender=requests.sender(request.query_params),

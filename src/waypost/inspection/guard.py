@@ -1,4 +1,4 @@
-"""Who may ask the inspection API, and what is said when something cannot be answered: the edge's one error boundary."""
+"""Authenticates and authorises requests to the inspection API; the edge's one error boundary."""
 
 import asyncio
 import base64
@@ -26,13 +26,13 @@ from waypost.observe.incidents import Incident, Incidents
 T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
-"""What the IAM policy of an access key must allow, for the whole account, to read what is here."""
+"""The action that the IAM policy of an access key must allow, for the whole account, to read."""
 
 REDRIVE = "waypost:Redrive"
-"""To have mail tried again."""
+"""The action to redrive and replay mail."""
 
 ADVANCE_CLOCK = "waypost:AdvanceClock"
-"""To move a virtual clock on; the key must also belong to the account of the server's owner."""
+"""The action to advance a virtual clock; the key must also belong to the account of the server's owner."""
 
 OpenPage = Callable[[Request], Awaitable[Response]]
 """A page for anybody."""
@@ -41,10 +41,10 @@ Page = Callable[[Request, str], Awaitable[Response]]
 """A page for an account."""
 
 FEWER = "Ask for fewer with limit."
-"""What to do about a page that takes too long to read."""
+"""The advice for a page that takes too long to read."""
 
 AGAIN = "Please try again."
-"""What to do where a request cannot ask for less."""
+"""The advice where a request cannot ask for less."""
 
 _STATUSES = {errors.Invalid: 400, errors.NotFound: 404, errors.Conflict: 409, errors.Busy: 409}
 
@@ -61,7 +61,7 @@ class Guard:
         emit: events.Emit,
         own_names: frozenset[str] = frozenset(),
     ) -> None:
-        """`own_names` are host names, in small letters, by which the pages may be asked for."""
+        """`own_names` are host names, in lower case, by which clients may request the pages."""
         self._own_names = own_names
         self._store = store
         self._failures = failures
@@ -69,7 +69,7 @@ class Guard:
         self._incidents = Incidents(emit, of_store=STORE_FAILURES)
 
     def page(self, page: Page, action: str) -> OpenPage:
-        """The page for those whose access key allows this action."""
+        """The page for access keys that allow this action."""
 
         async def of_account(request: Request) -> Response:
             because = origins.refusal(request.headers, self._own_names)
@@ -80,7 +80,7 @@ class Guard:
         return self.open(of_account)
 
     def open(self, page: OpenPage) -> OpenPage:
-        """The page inside the error boundary: of a failure of ours the caller learns but an id."""
+        """The page inside the error boundary: the caller of an internal error gets only an id."""
 
         async def answer(request: Request) -> Response:
             try:
@@ -99,11 +99,11 @@ class Guard:
         return answer
 
     def report(self, error: Exception) -> Incident:
-        """Tell the log of a failure of ours; returns what the caller may know of it."""
+        """Log an internal error; returns the incident for the caller."""
         return self._incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
-        """The account of the access key that the request shows, which must be allowed this action."""
+        """The account of the request's access key, which must allow this action."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         try:
             shown = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
@@ -139,7 +139,7 @@ class Guard:
 async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:
-    """What a long read of the store finds for an account.
+    """The result of a long read of the store for an account.
 
     One that takes too long is refused with status 503, and a message that names `what` was read (a noun phrase) and
     ends with `instead` (a sentence that says what to do).
@@ -151,7 +151,7 @@ async def long_read(
 
 
 def http_error(_: Request, error: Exception) -> Response:
-    """What Starlette refuses by itself, and what the pages refuse in its words."""
+    """Errors that Starlette raises, and those that the pages raise in its form."""
     if not isinstance(error, HTTPException):  # pragma: no cover - Starlette calls this for nothing else
         raise error
     return refusal(error.status_code, error.detail, headers=error.headers)
@@ -168,5 +168,5 @@ def _source(request: Request) -> str:
 
 
 def _is_good(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:
-    """Whether this is the secret of a key that may be used. One that needs a session token cannot be, here."""
+    """Whether this is the secret of a usable key. A key that needs a session token is not usable here."""
     return key is not None and key.active and key.has_session_token(None) and key.has_secret(secret)

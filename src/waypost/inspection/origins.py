@@ -1,9 +1,9 @@
-"""Whether a page in a browser asks on behalf of its user, who knows nothing of it.
+"""Detects requests of web pages that misuse the credentials of the browser's user.
 
-A page from elsewhere may have a browser send requests here, and the browser adds the credentials that its user has once
+A page of another site can make a browser send requests here, and the browser adds the credentials that its user once
 typed. Two things give such a page away: the site that the browser says it is of (`Sec-Fetch-Site`, Fetch Metadata; in
 older browsers `Origin`, RFC 6454), or, where the name of that site was made to lead here (DNS rebinding), that name
-(`Host`, RFC 9110 section 7.2). Programs that are no browsers send neither `Sec-Fetch-Site` nor `Origin`.
+(`Host`, RFC 9110 section 7.2). Programs other than browsers send neither `Sec-Fetch-Site` nor `Origin`.
 """
 
 import re
@@ -16,10 +16,10 @@ _OWN_SITES = ("same-origin", "none")
 
 
 def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | None:
-    """Why a request with credentials is refused for where it comes from, in a sentence; None if it is not.
+    """The reason to refuse a request with credentials because of its origin, in a sentence; None to accept it.
 
-    `headers` are looked up by names in small letters; `own_names` are host names in small letters, besides IP addresses
-    and localhost.
+    `headers` are looked up by names in lower case; `own_names` are host names in lower case, besides IP addresses and
+    localhost.
     """
     host = headers.get("host", "").lower()
     name = _name(host)
@@ -43,7 +43,7 @@ def _name(host: str) -> str:
 
 
 def _is_own(name: str, own_names: Collection[str]) -> bool:
-    """Whether nobody else can have made this name lead here. Without a name it was no browser (HTTP/1.0)."""
+    """Whether this name is certain to be the server's. Without a name the client is not a browser (HTTP/1.0)."""
     if not name or name in own_names or name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
         return True
     try:

@@ -1,4 +1,4 @@
-"""The pages of the queue: what waits, what was given up, and having it tried again; and the clock that it goes by."""
+"""The pages of the queue: waiting deliveries, dead letters and redriving; and the clock of mail."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -18,17 +18,17 @@ from waypost.domain.mail import routes
 from waypost.inspection import answers, guard, requests
 
 COUNTED_UP_TO = 10_000
-"""Deliveries that are counted for one destination."""
+"""The most deliveries that are counted for one destination."""
 
 SUMMED_UP = 100
-"""Destinations of which it is told how many deliveries wait."""
+"""The most destinations whose waiting deliveries are counted."""
 
 LOOKED_THROUGH = 10_000
-"""Destinations among which those are looked for that are shown as somebody writes."""
+"""The most destinations that are compared with a destination as it is shown."""
 
 
 class QueuePages:
-    """Each a function of a request, and of the account whose key it has shown."""
+    """Each is a function of a request and the account of its access key."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class QueuePages:
         self._advance = advance
 
     async def waiting(self, request: Request, account: str) -> Response:
-        """Deliveries that wait, and the destinations for which they do."""
+        """Waiting deliveries, and their destinations."""
         query = request.query_params
         destination, after = requests.text(query, "destination"), requests.after(query) or ""
         limit = requests.limit(query)
@@ -70,7 +70,7 @@ class QueuePages:
         )
 
     async def dead_letters(self, request: Request, account: str) -> Response:
-        """Deliveries that were given up, in the order in which their messages came."""
+        """Dead letters, in the order in which their messages arrived."""
         query = request.query_params
         use_case = partial(
             redrive.dead_letters,
@@ -89,7 +89,7 @@ class QueuePages:
         return JSONResponse(schema.DeadLetters(dead_letters=found))
 
     async def redrive(self, request: Request, account: str) -> Response:
-        """Have dead letters tried again, in many small transactions."""
+        """Redrive dead letters, in many small transactions."""
         body = await requests.json_body(request, members=("ids", "all", "address", "since"))
         ids = requests.ids(body, most=redrive.AT_ONCE)
         address, since = requests.some_address(body), requests.moment(body, "since")
@@ -122,13 +122,13 @@ class QueuePages:
         return JSONResponse(schema.Replayed(forwarded=count))
 
     async def clock(self, _: Request, __: str) -> Response:
-        """The time by which mail goes."""
+        """The time of the clock of mail."""
         return JSONResponse(schema.Clock(now=moments.iso8601(self._clock()), is_virtual=self._advance is not None))
 
     async def advance(self, request: Request, account: str) -> Response:
-        """Move a virtual clock on. The answer comes when all that became due on the way has been attempted.
+        """Advance a virtual clock. The response is sent when everything that became due on the way was attempted.
 
-        The mail of every account goes by it, so that only the server's owner may.
+        The mail of every account depends on it, so only the server's owner may.
         """
         if account != self._deployment.owner:
             raise HTTPException(
@@ -143,7 +143,7 @@ class QueuePages:
 
 
 def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
-    """The destination that somebody names; or all that are shown so, because they differ in what is not shown."""
+    """The destination with this name; or all that are shown so, if they differ only in hidden parts."""
     if "…" not in destination:
         return [destination]
     known = tx.destinations_of(account, limit=LOOKED_THROUGH)
@@ -151,10 +151,10 @@ def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
 
 
 def _place(line: ports.QueueLine) -> tuple[str, str]:
-    """Where a delivery is in the order of the queue."""
+    """The place of a delivery in the order of the queue."""
     return line.delivery.message_id, line.delivery.email_address_id
 
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> schema.QueueLine:
-    """A delivery that waits, what it says of its message, and why it still waits."""
+    """A waiting delivery, with facts about its message, and why it waits."""
     return answers.queue_line(line, tx.message(account, line.delivery.message_id))

@@ -1,4 +1,4 @@
-"""What a request asks, understood. Whatever cannot be is refused with the name of the member, and what it must be."""
+"""Parses requests. A wrong member is refused with its name, and what it must be."""
 
 import json
 import re
@@ -20,7 +20,7 @@ BODY_LIMIT = 64 * 1024
 """Octets of a JSON body."""
 
 LONGEST_STEP = timedelta(days=3650)
-"""By which a clock can be moved on at once."""
+"""The most days by which a clock can be advanced at once."""
 
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
@@ -28,7 +28,7 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
 def text(values: Mapping[str, Any], name: str) -> str | None:
-    """A member that is text; None if it is not there."""
+    """A member that is text; None if it is missing."""
     found: str | None = values.get(name)
     if found is not None and not _is_text(found):
         raise errors.Invalid(f"{name} must be a string of printable characters, and not empty.")
@@ -60,7 +60,7 @@ def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
 
 
 def address(values: Mapping[str, Any]) -> addresses.Address:
-    """The `address`, which has to be there."""
+    """The `address`, which is required."""
     found = some_address(values)
     if found is None:
         raise errors.Invalid("Say which address, as ?address=… or in the body, where there is one.")
@@ -84,7 +84,7 @@ def moment(values: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def limit(values: Mapping[str, Any]) -> int:
-    """How many things a page has."""
+    """The number of items of a page."""
     given = values.get("limit", str(PAGE_SIZE))
     number = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
     if not 1 <= number <= MAX_PAGE_SIZE:
@@ -93,7 +93,7 @@ def limit(values: Mapping[str, Any]) -> int:
 
 
 def after(values: Mapping[str, Any]) -> str | None:
-    """The id behind which a page begins: of a message, or of a delivery; None if it is not there."""
+    """The id after which a page begins: of a message, or of a delivery; None if it is missing."""
     found = text(values, "after")
     if found is not None and not _MESSAGE_OR_DELIVERY.fullmatch(found):
         raise errors.Invalid(f"after must be the id of a message or of a delivery, as in a list, not {_shown(found)}.")
@@ -101,7 +101,7 @@ def after(values: Mapping[str, Any]) -> str | None:
 
 
 def step(values: Mapping[str, Any]) -> timedelta:
-    """By how much to move a clock on."""
+    """The duration by which to advance a clock."""
     given = text(values, "by") or ""
     found = durations.parse(given)
     if not found or found > LONGEST_STEP:
@@ -152,7 +152,7 @@ async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, 
 
 
 async def header_in_body(request: Request) -> bytes:
-    """The header of the message that is the body of a request. What follows it is not looked at."""
+    """The header of the message that is the body of a request. The rest is ignored."""
     octets, is_whole = await _body(request, messages.HEADER_LIMIT)
     octets = _BARE_LINE_END.sub(b"\r\n", octets)  # as files have it
     end = messages.end_of_header(octets)
@@ -170,7 +170,7 @@ async def _body(request: Request, most: int) -> tuple[bytes, bool]:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value can be text of ours. What cannot be printed would be none for a database, either."""
+    """Whether a value is usable text. A database could not store unprintable text either."""
     return isinstance(value, str) and bool(value) and value.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""One deadline of a connection: what is done when its time has come."""
+"""One deadline of a connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Deadline:
         return self._timer is not None
 
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
-        """Call `action` with `args` in so many seconds, in place of what was set before."""
+        """Call `action` with `args` in this many seconds, in place of what was set before."""
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)
 

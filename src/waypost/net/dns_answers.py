@@ -1,4 +1,4 @@
-"""A DNS server whose answers are read up to a limit, for both that ask the DNS: the queue, and the checks of senders.
+"""A DNS server whose answers are read up to a limit, for the queue and for the sender checks.
 
 The owner of any domain decides how long an answer about it is, up to 64 KiB over TCP, and the library takes some ten
 microseconds for each record in it: without a limit, one answer would hold the event loop up for a fifth of a second.
@@ -19,7 +19,7 @@ import dns.resolver
 
 
 class TooLong(dns.exception.FormError):
-    """An answer has more octets than are read. The resolver goes on as if it could not be read."""
+    """An answer has more octets than are read. The resolver continues as if it could not be read."""
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
@@ -65,7 +65,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
         one_rr_per_rrset: bool = False,
         ignore_trailing: bool = False,
     ) -> dns.message.Message:
-        """As `query`, for the resolver that waits without a thread."""
+        """As `query`, for the asynchronous resolver."""
         if not max_size:
             return await super().async_query(
                 request, timeout, source, source_port, False, backend, one_rr_per_rrset, ignore_trailing
@@ -80,7 +80,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
 
 
 def bound(resolver: dns.resolver.BaseResolver, servers: Sequence[tuple[str, int]], *, limit: int) -> None:
-    """Have a resolver ask these servers, or, if there are none, those that it has, and read `limit` octets at most."""
+    """Make a resolver use these servers, or, if there are none, its own, and read `limit` octets at most."""
     if not servers:
         servers = [(str(server), resolver.port) for server in resolver.nameservers]
     resolver.nameservers = [Nameserver(host, port, limit=limit) for host, port in servers]

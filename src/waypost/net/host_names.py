@@ -1,4 +1,4 @@
-"""What the system says of a host name, in words."""
+"""Explains in words why a host name has no address."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""The TLS handshake on a connection that exists, on either side of it: after STARTTLS, or at once."""
+"""The TLS handshake on an existing connection, on either side: after STARTTLS, or at once."""
 
 import asyncio
 import ssl
@@ -11,17 +11,17 @@ from waypost.net.tls_alerts import start_tls
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What a handshake has made."""
+    """The result of a handshake."""
 
     transport: asyncio.Transport
     """Replaces the connection's transport."""
     tls: ssl.SSLObject
     said: bytes
-    """What the peer has said in TLS already."""
+    """What the peer has already sent over TLS."""
 
 
 class TlsUpgrade:
-    """One handshake. Until it has ended, the connection passes on to it what the event loop tells the connection."""
+    """One handshake. Until it has ended, the connection passes its events on to it."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         """`grace`: seconds in which a handshake whose connection is lost can still say why it failed."""
@@ -33,12 +33,12 @@ class TlsUpgrade:
         self._before = b""
         """The beginning of the handshake, as far as it was read before the transport was taken over."""
         self._within = b""
-        """What the peer says in TLS before this side hears that the handshake was made."""
+        """What the peer sends over TLS before this side learns that the handshake was made."""
         self._is_cancelled = False
         self.has_transport = False
-        """Whether the transport was taken over, so that the connection is told only what is said in TLS."""
+        """Whether the transport was taken over, so that the connection gets only data of TLS."""
         self.error: BaseException | None = None
-        """Why it failed; None also where it was cancelled, or the connection went."""
+        """Why it failed; None also if it was cancelled, or the connection was lost."""
 
     async def make(
         self,
@@ -87,7 +87,7 @@ class TlsUpgrade:
         return Upgraded(transport, tls, self._within) if transport and tls else None
 
     def receive(self, octets: bytes) -> None:
-        """The connection was told this meanwhile."""
+        """Octets that the connection has received meanwhile."""
         if self.has_transport:
             self._within += octets
         else:
@@ -99,7 +99,7 @@ class TlsUpgrade:
             self._deadline.set(self._loop, self._grace, self._task.cancel)
 
     def cancel(self) -> None:
-        """Do not wait for it."""
+        """Cancel the handshake."""
         self._is_cancelled = True
         if self._task:
             self._task.cancel()
@@ -107,7 +107,7 @@ class TlsUpgrade:
             self._transport.abort()
 
     def _hand_over(self) -> None:
-        """Give the handshake what was read before it was there."""
+        """Pass the octets that were read before to the handshake."""
         self.has_transport = True
         octets, self._before = self._before, b""
         if octets:

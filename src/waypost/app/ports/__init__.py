@@ -1,10 +1,10 @@
-"""What the use cases ask of the world: a store with transactions, and the time.
+"""The ports of the use cases: a store with transactions, and the time.
 
-A use case is a function of a transaction `tx` and values. An edge runs it by `await store.read(…)` or
-`await store.write(…)`. Everything a write did is durable when `write` returns, or nothing of it happened.
+A use case is a function of a transaction `tx` and values. An edge runs it by `await store.read(…)` or `await
+store.write(…)`. When `write` returns, everything that it did is durable; if it raises, nothing was done.
 
-Each file has one subject: what can be read of it (`ReadX`) and how it is changed (`WriteX`). `store` makes of all these
-`ReadTx` and `WriteTx`.
+Each file has one subject: what can be read of it (`ReadX`) and how it is changed (`WriteX`). `store` combines all of
+them into `ReadTx` and `WriteTx`.
 """
 
 from waypost.app.ports.calls import CallKey, RememberedCall

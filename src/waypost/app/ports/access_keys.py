@@ -7,10 +7,10 @@ from waypost.domain.iam.access_keys import AccessKey
 
 
 class ReadAccessKeys(Protocol):
-    """Access keys, as they are read."""
+    """Reads access keys."""
 
     def access_key(self, access_key_id: str) -> AccessKey | None:
-        """The access key with this id, whoever's it is."""
+        """The access key with this id, of any account."""
         ...
 
     def access_keys(self) -> list[AccessKey]:
@@ -22,15 +22,15 @@ class WriteAccessKeys(Protocol):
     """Changes to access keys."""
 
     def add_access_key(self, key: AccessKey) -> None:
-        """A new access key. Its secret is sealed before it is kept."""
+        """A new access key. Its secret is sealed before it is stored."""
         ...
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
-        """Make an access key usable, or not."""
+        """Activate or deactivate an access key."""
         ...
 
     def remove_access_keys_expired(self, *, before: datetime) -> None:
-        """Remove the temporary access keys that ended before a moment."""
+        """Delete temporary access keys that expired before a moment."""
         ...
 
     def remove_access_key(self, access_key_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Calls that are made with a client token: what they were answered, so that the same call is done once."""
+"""Calls with a client token and their responses, so that a repeated call is carried out once."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """What makes two calls with a client token the same call. `scope` is the instance id, or empty."""
+    """The key by which two calls with a client token are the same call. `scope` is the instance id, or empty."""
 
     tenant: Tenant
     operation: str
@@ -27,20 +27,22 @@ class RememberedCall:
 
 
 class WriteCalls(Protocol):
-    """Remembers calls, and has two calls with one token wait for each other."""
+    """Records calls, and makes two calls with one token wait for each other."""
 
     def claim_call(self, key: CallKey) -> RememberedCall | None:
-        """What a client token was answered, however long ago. The token is held, answered or not."""
+        """The recorded response for a client token, however old. The token is locked, whether or not it has a
+        response.
+        """
         ...
 
     def remember_call(self, key: CallKey, call: RememberedCall) -> None:
-        """Replaces what was remembered under this key, if anything."""
+        """It replaces an earlier record of this key."""
         ...
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
-        """Forget the oldest calls made before a moment, `limit` at most; returns how many."""
+        """Delete the oldest records before a moment, `limit` at most; returns how many."""
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Calls that were made after `now`, `limit` at most, were made at that moment; returns how many."""
+        """Set the time of records that are later than `now`, `limit` at most, to `now`; returns how many."""
         ...

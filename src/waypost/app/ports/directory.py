@@ -1,4 +1,4 @@
-"""Instances, email addresses, alias links and tags: what the API's callers make."""
+"""Instances, email addresses, alias links and tags: the resources of the API."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from waypost.domain.directory.instances import Instance, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """An email address with what belongs to it."""
+    """An email address with its link and its tags."""
 
     email_address: EmailAddress
     link: AliasLink | None
@@ -21,42 +21,42 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Some of the email addresses that were searched for, each with its link, in an order that stays the same."""
+    """A page of the email addresses that a search finds, each with its link, in a fixed order."""
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """How many there are in all, counted no further than was asked; where there are very many, an estimate."""
+    """The number of all matches, counted up to a limit; an estimate if there are very many."""
     next_after: str | None
-    """Where the next page begins, in the store's own words; None if there is none."""
+    """The place where the next page begins, in the store's own form; None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who owns some addresses, at one moment."""
+    """The owners of some addresses, at one moment."""
 
     found: Mapping[str, tuple[EmailAddress, EmailAddress | None]]
     """By address key: the owner, with its primary if it is an alias."""
     routes_revision: str
-    """Which routes hold at this moment, for `stored_routes`."""
+    """The revision of the routes at this moment, for `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
-    """Email addresses and what they belong to, as they are read."""
+    """Reads instances, email addresses, alias links and tags."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         """The instance with this id, if it is the tenant's."""
         ...
 
     def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
-        """In the order of their ids, those behind `after` (empty: from the start)."""
+        """In the order of their ids, those after `after` (empty: from the start)."""
         ...
 
     def regions(self) -> list[str]:
-        """The regions that instances are in, whoever's they are. Looks at all instances."""
+        """The regions of all instances, of any account. Looks at all instances."""
         ...
 
     def has_instance_alias(self, alias: str) -> bool:
-        """Whether an instance of anybody's has this alias, without regard to case."""
+        """Whether any instance has this alias, without regard to case."""
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
@@ -73,26 +73,26 @@ class ReadDirectory(Protocol):
         limit: int,
         count_up_to: int,
     ) -> SearchPage | None:
-        """A page of the email addresses that fulfil a condition, behind `after`; None if there is no such instance.
+        """A page of the email addresses that fulfil a condition, after `after`; None if there is no such instance.
 
-        Every page of one search is in the same order, so each email address that is there all the time comes once.
+        All pages of one search have the same order, so each email address that exists throughout occurs once.
         """
         ...
 
     def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
-        """How many an instance has, counted no further than `up_to`."""
+        """The number of an instance's email addresses, counted up to `up_to`."""
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """The owner of an address in the whole deployment, whoever's it is: mail has no tenant."""
+        """The owner of an address in the whole deployment, of any account: mail has no tenant."""
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
-        """Whoever's it is; for following a link, both ends of which are in one instance."""
+        """The email address with this id, of any account: for following a link, whose ends are in one instance."""
         ...
 
     def owners(self, address_keys: Sequence[str]) -> Owners:
-        """The owners of addresses at one moment, and which routes hold then."""
+        """The owners of addresses at one moment, and the revision of the routes then."""
         ...
 
     def has_address_in(self, account: str, domain: str) -> bool:
@@ -118,17 +118,17 @@ class WriteDirectory(Protocol):
     def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
         """Whether an account has an email address in a domain, and now nobody gets `name` by `hold`.
 
-        Several transactions may do so at once. Waits for nobody: False also if somebody holds the name, or nobody ever
-        has.
+        Several transactions may do so at once. It never waits: it returns False also if another transaction holds the
+        name, or none ever has.
         """
         ...
 
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
-        """The tenant's instance with this id, held until the transaction ends. Nothing is added to it meanwhile."""
+        """The tenant's instance with this id, locked until the transaction ends. Nothing is added to it meanwhile."""
         ...
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """The email addresses with these ids in the tenant's instance, by id, held until the transaction ends."""
+        """The email addresses with these ids in the tenant's instance, by id, locked until the transaction ends."""
         ...
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
@@ -152,11 +152,11 @@ class WriteDirectory(Protocol):
         ...
 
     def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to an instance or email address; a key that is there gets the new value."""
+        """Add tags to an instance or email address; an existing key gets the new value."""
         ...
 
     def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
-        """Take tags off an instance or email address; a key that is not there is no matter."""
+        """Remove tags from an instance or email address; a missing key is ignored."""
         ...
 
     def add_link(self, link: AliasLink) -> None:
@@ -164,5 +164,5 @@ class WriteDirectory(Protocol):
         ...
 
     def remove_link(self, link: AliasLink) -> None:
-        """End a link, at both of its ends."""
+        """Remove a link, at both of its ends."""
         ...

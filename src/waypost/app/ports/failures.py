@@ -1,4 +1,4 @@
-"""The errors with which the store says that it could not do its work, for every edge that has to tell them apart."""
+"""The errors with which the store reports its own failures, for the edges."""
 
 from waypost.app.ports import StoreUnavailable
 from waypost.domain.errors import Busy

@@ -10,7 +10,7 @@ from waypost.domain.mail.trace_events import TraceEvent
 
 
 class ReadMessages(Protocol):
-    """Messages and deliveries, as they are read."""
+    """Reads messages and deliveries."""
 
     def message(self, account: str, message_id: str) -> Message | None:
         """A message that was delivered to an email address of this account."""
@@ -21,11 +21,11 @@ class ReadMessages(Protocol):
         ...
 
     def messages_between(self, first: str, last: str, *, limit: int) -> list[Message]:
-        """Messages with ids from `first` to `last`, whoever's they are."""
+        """Messages with ids from `first` to `last`, of any account."""
         ...
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        """Messages that began to come in before a moment and are none yet; the oldest first, `limit` at most."""
+        """Incomplete messages whose transfer began before a moment; the oldest first, `limit` at most."""
         ...
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
@@ -33,7 +33,7 @@ class ReadMessages(Protocol):
         ...
 
     def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """A delivery, whoever's it is."""
+        """A delivery, of any account."""
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
@@ -41,7 +41,7 @@ class ReadMessages(Protocol):
         ...
 
     def all_deliveries_of(self, message_id: str) -> list[Delivery]:
-        """The deliveries of a message, whoever's they are."""
+        """The deliveries of a message, of any account."""
         ...
 
     def deliveries_at(
@@ -53,20 +53,23 @@ class ReadMessages(Protocol):
     def deliveries_kept(
         self, account: str, *, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """What is in all inboxes of an account: newest first, those behind `after`, `limit` at most.
+        """The deliveries in all inboxes of an account: newest first, those after `after`, `limit` at most.
 
-        `after` is the id of a message and that of an email address; an empty one is behind no other of the message.
+        `after` is the id of a message and that of an email address; an empty second id stands before all of the
+        message.
         """
         ...
 
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """As `deliveries_at`, also those that are not kept in the inbox, and those that were sent to it as an alias."""
+        """As `deliveries_at`, with deliveries that the inbox does not keep, and those that were sent to it as an
+        alias.
+        """
         ...
 
     def trace(self, message_id: str) -> list[TraceEvent]:
-        """What happened to a message, in order, whoever it concerns."""
+        """The trace of a message, in order, for all accounts."""
         ...
 
     def count_bounces(self, delivery: Delivery) -> int:
@@ -78,24 +81,25 @@ class WriteMessages(Protocol):
     """Changes to messages, deliveries and traces."""
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Bytes of a message that is still coming in, from place `start` on. They are nobody's until `add_message`.
+        """Store bytes of a message during its transfer, from place `start` on. They belong to no account until
+        `add_message`.
 
         Raises `StoreUnavailable` if those before them are gone.
         """
         ...
 
     def trim_octets(self, message_id: str, *, limit: int) -> int:
-        """Let go of some of what came of a message that will not become one; returns how many pieces that were."""
+        """Delete some pieces of an incomplete message; returns how many."""
         ...
 
     def remove_octets(self, message_id: str) -> bool:
-        """Let go of what came of a message that will not become one. False if nothing did, or it is one now."""
+        """Delete all pieces of an incomplete message. False if there are none, or it is a complete message now."""
         ...
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
-        """Let go of the bytes of a message that nobody can need.
+        """Delete the bytes of a message if nothing needs them.
 
-        No delivery of it is kept, queued or dead, and no notice about it is owed.
+        That is so if no delivery of it is kept, queued or dead, and no notice about it is due.
         """
         ...
 
@@ -110,9 +114,10 @@ class WriteMessages(Protocol):
     ) -> None:
         """A new message, the last of its bytes, its deliveries, and the first lines of its trace.
 
-        Deliveries that are `queued` are in the queue, due at once. `warn_at`: when `take_late` gives them.
+        Deliveries that are `queued` are in the queue, due at once. `warn_at`: the moment from which `take_late` returns
+        them.
 
-        Those before came by `add_octets`; raises `StoreUnavailable` if they are gone.
+        Earlier bytes were stored by `add_octets`; raises `StoreUnavailable` if they are gone.
         """
         ...
 
@@ -125,17 +130,17 @@ class WriteMessages(Protocol):
         ...
 
     def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
-        """When and why a delivery was given up, for `dead_letters`."""
+        """When and why the attempts of a delivery ended, for `dead_letters`."""
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """A delivery, whoever's it is, held until the transaction ends."""
+        """A delivery, of any account, locked until the transaction ends."""
         ...
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
-        """How far a delivery has come."""
+        """Set the status of a delivery."""
         ...
 
     def add_events(self, message_id: str, events: Sequence[TraceEvent]) -> None:
-        """The next lines of a message's trace, behind those that are there."""
+        """Append lines to a message's trace."""
         ...

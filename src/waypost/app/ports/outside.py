@@ -1,4 +1,4 @@
-"""The time, and who sent a message: what the use cases ask of the world but for the store."""
+"""The ports other than the store: the time, and the sender checks."""
 
 from collections.abc import AsyncIterable, Callable
 from datetime import datetime
@@ -12,8 +12,10 @@ Clock = Callable[[], datetime]
 
 
 class Authenticator(Protocol):
-    """Finds out whether mail comes from whom it says (SPF, DKIM, DMARC)."""
+    """Authenticates the sender of mail (SPF, DKIM, DMARC)."""
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
-        """What is found of a message of `size` octets, or why nothing is. Never raises, and ends soon."""
+        """The results for a message of `size` octets, or the reason why there are none. Never raises, and ends within
+        its time limit.
+        """
         ...

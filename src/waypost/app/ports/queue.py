@@ -1,4 +1,4 @@
-"""The queue: deliveries that wait for a destination, are being attempted, or were given up."""
+"""The queue: deliveries that wait for a destination or are attempted, and dead letters."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,19 +10,21 @@ from waypost.domain.mail.messages import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A delivery of the queue that is ours to change: until the transaction ends, or for a claim its lease."""
+    """A delivery of the queue that the caller holds: until the transaction ends, or, for a claim, until its lease
+    ends.
+    """
 
     delivery: Delivery
     queued: Queued
     claim: str
-    """By which the store knows that it is still ours."""
+    """The token by which the store knows that the caller still holds it."""
     because: str = ""
     """Why the last attempt failed; empty if there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Held):
-    """A delivery of the queue that is ours to attempt, until the lease ends."""
+    """A claimed delivery of the queue, until the lease ends."""
 
     message: Message
 
@@ -50,39 +52,41 @@ class QueueLine:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A delivery that was given up, with its message."""
+    """A dead letter, with its message."""
 
     delivery: Delivery
     message: Message
     given_up_at: datetime | None
-    """None where it is not known: a server of an older version gave it up beside a newer one."""
+    """None if unknown: a server of an older version beside a newer one recorded it."""
     because: str
-    """Why; empty where it is not known."""
+    """The reason; empty if unknown."""
 
 
 class ReadQueue(Protocol):
-    """What waits and what was given up, as it is read."""
+    """Reads waiting deliveries and dead letters."""
 
     def waiting(self) -> list[Waiting]:
-        """The destinations for which deliveries wait. Takes as long as there are destinations, not deliveries."""
+        """The destinations for which deliveries wait. The time depends on the number of destinations, not of
+        deliveries.
+        """
         ...
 
     def destinations_of(self, account: str, *, limit: int) -> list[Waiting]:
-        """As `waiting`, only those for which something of an account waits."""
+        """As `waiting`, only destinations for which deliveries of an account wait."""
         ...
 
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
-        """Deliveries of an account that wait, in the order of their ids (`Delivery.id`), those behind `after`."""
+        """Waiting deliveries of an account, in the order of their ids (`Delivery.id`), those after `after`."""
         ...
 
     def count_queued(self, account: str, destination: str, *, up_to: int) -> int:
-        """How many of an account wait for a destination, counted no further than `up_to`."""
+        """The number of an account's deliveries that wait for a destination, counted up to `up_to`."""
         ...
 
     def dead_letters(
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
     ) -> list[DeadLetter]:
-        """Deliveries of an account that were given up, in the order of their ids, those behind `after`.
+        """Dead letters of an account, in the order of their ids, those after `after`.
 
         `since`: only of messages received from this moment on.
         """
@@ -90,33 +94,33 @@ class ReadQueue(Protocol):
 
 
 class WriteQueue(Protocol):
-    """Changes to the queue: what an attempt does to it, and what corrects it."""
+    """Changes to the queue: by attempts, and by corrections."""
 
     def claim(self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int) -> list[Claimed]:
-        """Take deliveries that are due for a destination, the longest due first; nobody else gets them meanwhile."""
+        """Claim due deliveries of a destination, the longest due first; no other worker gets them meanwhile."""
         ...
 
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Held]:
-        """Deliveries that were queued before a moment, and that nobody is attempting; the oldest first.
+        """Deliveries that were queued before a moment, and are not being attempted; the oldest first.
 
-        They are held until the transaction ends, so that `finish` takes them out of the queue.
+        They are locked until the transaction ends, so that `finish` can remove them from the queue.
         """
         ...
 
     def take_late(self, *, now: datetime, limit: int) -> list[Held]:
-        """Deliveries whose sender is to be told by now that they are late. Each is given once."""
+        """Deliveries whose sender is due a notice of delay by now. Each is given once."""
         ...
 
     def release(self, claim: str, *, due_at: datetime) -> int:
-        """Give back what is still held by a claim, due at a moment. No attempt is counted. Returns how many."""
+        """Release deliveries that a claim still holds, due at a moment. No attempt is counted. Returns how many."""
         ...
 
     def release_all(self, *, due_at: datetime) -> None:
-        """Give back whatever anybody holds: nobody else can be at work here."""
+        """Release all claims: no other worker can be active."""
         ...
 
     def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
-        """Hold what is still held by a claim for longer. Returns the ids of these deliveries."""
+        """Extend the lease of deliveries that a claim still holds. Returns the ids of these deliveries."""
         ...
 
     def correct_queue(
@@ -131,18 +135,18 @@ class WriteQueue(Protocol):
         ...
 
     def finish(self, claimed: Held) -> bool:
-        """Take a delivery out of the queue. False, and nothing happens, if it is not ours any more."""
+        """Remove a delivery from the queue. False, and nothing happens, if the caller does not hold it any more."""
         ...
 
     def defer(self, claimed: Held, *, due_at: datetime, because: str) -> bool:
-        """Count an attempt, and give the delivery back until a moment. False if it is not ours any more.
+        """Count an attempt, and release the delivery, due at a moment. False if it is not ours any more.
 
         `because` says why the attempt failed.
         """
         ...
 
     def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
-        """Give a delivery back, for another destination. No attempt is counted. False if it is not ours any more."""
+        """Release a delivery, for another destination. No attempt is counted. False if it is not ours any more."""
         ...
 
     def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:

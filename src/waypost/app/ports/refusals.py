@@ -1,4 +1,4 @@
-"""Mail that was refused, for whoever asks where it is."""
+"""Refused mail, for people who look for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,33 +8,33 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Mail that was refused, so that somebody who asks for it can be told."""
+    """A refusal of mail, for the trace."""
 
     at: datetime
     peer: str
     helo: str
     sender: str
     recipient: str
-    """As the client wrote it; empty where a message was refused as a whole and nobody knows for whom."""
+    """As the client wrote it; empty if a message was refused as a whole and the recipients are unknown."""
     recipient_key: str
-    """By which addresses are compared; empty if it is no address."""
+    """The key by which addresses are compared; empty if it is not an address."""
     stage: str
     """mail, rcpt, or message."""
     reply: str
     detail: Mapping[str, str | int]
     account: str = ""
-    """The account that owned the recipient when this happened; empty if nobody did."""
+    """The account that owned the recipient at that time; empty if none did."""
 
 
 class ReadRefusals(Protocol):
-    """Refusals, as they are read."""
+    """Reads refusals."""
 
     def refusals_of(
         self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
     ) -> list[Refusal]:
-        """Mail for an address that was refused while an account owned it, newest first.
+        """Refusals of mail for an address from the time when an account owned it, newest first.
 
-        `and_nobodys`: also what was refused while nobody owned the address.
+        `and_nobodys`: also refusals from times when no account owned the address.
         """
         ...
 
@@ -43,9 +43,9 @@ class WriteRefusals(Protocol):
     """Changes to refusals."""
 
     def add_refusals(self, refusals: Sequence[Refusal]) -> None:
-        """Keep some refusals, for a while."""
+        """Store refusals."""
         ...
 
     def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        """Forget the oldest refusals of before a moment, `limit` at most; returns how many."""
+        """Delete the oldest refusals before a moment, `limit` at most; returns how many."""
         ...

@@ -1,4 +1,4 @@
-"""Mail that is older, or more, than is kept."""
+"""Mail that exceeds the retention rules."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ from waypost.domain.mail.retention import Delivered, Inbox
 
 
 class ReadRetention(Protocol):
-    """Old mail, as it is found."""
+    """Finds old mail."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
-        """Where there is mail, in the order of accounts and addresses, behind `after`."""
+        """Inboxes with mail, in the order of accounts and addresses, after `after`."""
         ...
 
     def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
@@ -23,12 +23,12 @@ class WriteRetention(Protocol):
     """Removes old mail."""
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
-        """Let go of deliveries of an inbox, of these messages; those that are queued or dead stay. Returns of which."""
+        """Delete the deliveries of these messages from an inbox; queued and dead ones stay. Returns of which."""
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Let go of those of these messages that have no delivery any more, but for their bytes, and tell which.
+        """Delete those of these messages that have no delivery any more, except their bytes; returns which.
 
-        Their bytes go like those of messages that never came to their end.
+        Their bytes are deleted like those of incomplete messages.
         """
         ...

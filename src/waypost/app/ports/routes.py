@@ -1,4 +1,4 @@
-"""The routes that were set by command: where mail is delivered."""
+"""The routes that commands manage."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,14 +7,16 @@ from waypost.domain.mail.routes import Route
 
 
 class ReadRoutes(Protocol):
-    """Routes, as they are read."""
+    """Reads routes."""
 
     def routes_revision(self) -> str:
         """Which routes hold now."""
         ...
 
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
-        """The routes that were set by command, in their order: of this revision, or of now if it holds no more."""
+        """The routes that were added by commands, in their order: of this revision, or the present ones if it is
+        outdated.
+        """
         ...
 
 
@@ -22,5 +24,5 @@ class WriteRoutes(Protocol):
     """Changes to routes."""
 
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
-        """Replace all routes that were set by command, and their revision. Their secrets are sealed."""
+        """Replace all routes that were added by commands, and their revision. Their secrets are sealed."""
         ...

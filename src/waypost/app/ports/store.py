@@ -1,4 +1,4 @@
-"""The store: what runs use cases, each in a transaction, and what it raises if it cannot."""
+"""The store, which runs use cases, each in a transaction, and its errors."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -19,15 +19,15 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store cannot answer now (closed, locked, disk full, gone). A retry may succeed.
 
-    Nothing was done; or, where the connection broke at the COMMIT, nobody knows whether it was.
+    Nothing was done; or, if the connection broke at the COMMIT, the outcome is unknown.
     """
 
 
 class TookTooLong(StoreUnavailable):
-    """A long read used up its time and was given up. One that reads less may succeed."""
+    """A long read reached its time limit, and was stopped. A read of less may succeed."""
 
     def __init__(self, what: str, seconds: float) -> None:
-        """`what` was to be read (a noun phrase), and `seconds` is the time limit."""
+        """`what` names what was read (a noun phrase), and `seconds` is the time limit."""
         super().__init__(f"Reading {what} took more than {seconds:g} seconds, so it was given up.")
         self.seconds = seconds
 
@@ -62,21 +62,21 @@ class WriteTx(
     """A transaction that changes the store. An exception undoes all that was done through it.
 
     Where a named constraint of the store is broken, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound` is
-    raised, by the method or at the end of the transaction. What one transaction holds, another that asks for it
-    waits for; if it waits too long, `errors.Busy` is raised.
+    raised, by the method or at the end of the transaction. A transaction waits for what another one has locked; if it
+    waits too long, `errors.Busy` is raised.
     """
 
     def hold(self, what: str) -> None:
-        """Hold a name of ours, so that those who do the same thing at the same time do it in turn."""
+        """Acquire a named lock, so that transactions that do the same thing run in turn."""
         ...
 
     def first_time(self, what: str) -> bool:
-        """Whether this is the first time, in the life of the deployment, that this is asked for `what`."""
+        """Whether this is the first call for `what` in the life of the deployment."""
         ...
 
 
 class Store(Protocol):
-    """Runs use cases. Every method raises `StoreUnavailable` if it could not."""
+    """Runs use cases. Every method raises `StoreUnavailable` if the store failed."""
 
     async def read(self, use_case: Callable[[ReadTx], T]) -> T:
         """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
@@ -85,8 +85,8 @@ class Store(Protocol):
     async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
         """Run a use case that may read much (lists, bodies) on one consistent view, while others read and write.
 
-        `what` is read (a noun phrase), for the error if it takes too long. Long reads of different accounts run in
-        turn, so that many of one account do not delay those of another. Without an `account`, the read is the
+        `what` names what is read (a noun phrase), for the error if it takes too long. Long reads of different accounts
+        run in turn, so that many of one account do not delay those of another. Without an `account`, the read is the
         server's own, which has its turn too.
 
         Raises `TookTooLong` if the read uses up its time limit.
@@ -98,9 +98,9 @@ class Store(Protocol):
         ...
 
     def reusable_octets(self) -> int:
-        """Room within files of the store, for which the disk need not have any; zero where nobody knows."""
+        """Free octets within the files of the store, for which the disk needs no room; zero if unknown."""
         ...
 
     async def close(self) -> None:
-        """Finish the writes that wait, and let go of everything. Later calls raise `StoreUnavailable`."""
+        """Finish waiting writes, and close everything. Later calls raise `StoreUnavailable`."""
         ...

@@ -1,6 +1,6 @@
-"""The queue: what is claimed for an attempt, and what its outcome changes, each in one transaction.
+"""The queue: claims deliveries for attempts, and records the results, each in one transaction.
 
-That a notice is owed to the sender is written down in the transaction that gives a delivery up. `notify` writes it.
+The transaction that makes a delivery a dead letter also records that the sender is due a notice. `notify` writes it.
 """
 
 from collections.abc import Sequence
@@ -42,36 +42,37 @@ CORRECTED_AT_ONCE = 500
 """Deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
-"""Deliveries that one transaction gives up or warns of: others wait for the store meanwhile."""
+"""Deliveries that one transaction ends or warns of, because other writes wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A delivery that is ours to attempt, and its route as it is now."""
+    """A claimed delivery, and its present route."""
 
     claimed: ports.Claimed
     route: Route
     is_outside: bool = False
-    """Whether the sender has no email address here. Nobody needs to know where they have no wishes (RFC 3461)."""
+    """Whether the sender has no email address here. It is only known if the sender gave DSN parameters (RFC 3461)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one claim found in the queue."""
+    """The result of one claim."""
 
     ready: list[Ready]
-    """What is to be attempted."""
+    """The deliveries to attempt."""
     rerouted: int
-    """How many deliveries the present routes lead elsewhere. They have been moved, put into the inbox, or given up."""
+    """The number of deliveries whose destination the present routes change. They were moved, delivered to the inbox, or
+    made dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt means, and whether that was recorded."""
+    """The meaning of a result, and whether it was recorded."""
 
     decision: Decision
     is_recorded: bool
-    """False if the lease ran out and another worker has claimed the delivery since."""
+    """False if the lease expired and another worker has claimed the delivery since."""
 
 
 def claim(
@@ -84,7 +85,9 @@ def claim(
     lease: timedelta,
     limit: int,
 ) -> Taken:
-    """Take what is due for a destination. What a route of now leads elsewhere is moved, or put into the inbox."""
+    """Claim the due deliveries of a destination. Deliveries that a present route leads elsewhere are moved, or
+    delivered to the inbox.
+    """
     found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
     ready = []
@@ -108,18 +111,18 @@ def claim(
 
 
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
-    """Give back what is not going to be attempted now."""
+    """Release a delivery that is not attempted now."""
     tx.release(claim, due_at=now)
 
 
 def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
-    """Give back what was claimed and not attempted."""
+    """Release claimed deliveries that were not attempted."""
     for one in ready:
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
 
 def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> set[str]:
-    """Hold what is still being attempted for longer. Returns the ids of the deliveries that the claim still holds."""
+    """Extend the leases of running attempts. Returns the ids of the deliveries that the claim still holds."""
     return tx.renew(claim, lease_until=now + lease)
 
 
@@ -131,9 +134,11 @@ def record(
     result: AttemptResult,
     now: datetime,
 ) -> Outcome:
-    """Record the result of an attempt, and all that follows from it. What the sender is to be told of it is owed then.
+    """Record the result of an attempt, and all that follows from it. A notice to the sender is due then, if one is
+    needed.
 
-    If the lease ran out and another worker has claimed the delivery since, nothing is recorded: that one will do it.
+    If the lease expired and another worker has claimed the delivery since, nothing is recorded: that worker records its
+    own result.
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
     attempt = _attempt(claimed, result)
@@ -159,7 +164,9 @@ def record(
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Give up some of what has waited too long, also for a destination that is not even tried. Returns how many."""
+    """Make some deliveries whose time has passed dead letters, also of destinations that are not attempted now. Returns
+    how many.
+    """
     policy = deployment.policy
     # A little later than its last attempt is due, which may tell why.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
@@ -172,7 +179,7 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime)
 
 
 def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
-    """Correct times in the queue that were written while the clock was ahead, some at once. Returns how many.
+    """Correct some times in the queue that were written while the clock was ahead. Returns how many.
 
     A delivery that was queued in the future counts as queued now, and is due as long after that as before. No delivery
     is due later than after the longest pause, and no lease ends later than one that begins now.
@@ -187,7 +194,7 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
 
 
 def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Some senders are to be told that their mail is late. Returns of how many deliveries."""
+    """Record that some senders are due notices of delay. Returns of how many deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
     for held in found:
         because = held.because or "its destination has not been reached yet"
@@ -209,7 +216,7 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
 
 
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """The route leads to the inbox now."""
+    """Deliver to the inbox, because the route leads there now."""
     if tx.finish(claimed):
         because = "the routes have changed, and lead to its inbox"
         delivered = DeliveredEvent(address=claimed.delivery.address.text, because=because)
@@ -217,7 +224,7 @@ def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """There is no route for notices any more, and whom it is for has no inbox here."""
+    """End a delivery of a notice: there is no route for notices any more, and its recipient has no inbox here."""
     if tx.finish(claimed):
         dead = DeadEvent(address=claimed.delivery.address.text, because="bounces_via is not set any more")
         happened(tx, claimed.delivery, dead, now=now)
@@ -259,7 +266,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """An attempt, as the trace has it."""
+    """The attempt as an event of the trace."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

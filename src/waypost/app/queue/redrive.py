@@ -1,4 +1,4 @@
-"""Trying again: dead letters, and what an alias kept while its forwarding was not what it should have been."""
+"""Redrives dead letters, and replays the mail of an alias whose forwarding was wrong."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import RedrivenEvent
 
 AT_ONCE = 100
-"""Deliveries that one transaction redrives; others wait for the store meanwhile."""
+"""Deliveries that one transaction redrives, because other writes wait."""
 
 
 def dead_letters(
@@ -28,7 +28,7 @@ def dead_letters(
     after: str = "",
     limit: int = AT_ONCE,
 ) -> list[ports.DeadLetter]:
-    """Deliveries of an account that were given up, in the order of their ids."""
+    """Dead letters of an account, in the order of their ids."""
     key = address.key if address else None
     return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
 
@@ -45,8 +45,8 @@ def redrive(
 ) -> Step[int, str]:
     """Put dead letters into the queue again: those with these ids, or some of all, behind `after`: a step.
 
-    They are tried as if they were new, over the route that holds then. Raises `errors.NotFound` for an id that is no
-    dead letter of the account; nothing is redriven then.
+    They are attempted as if they were new, over the route of that time. Raises `errors.NotFound` for an id that is not
+    a dead letter of the account; nothing is redriven then.
     """
     because = "somebody had the dead letter redriven"
     if ids:
@@ -75,8 +75,8 @@ def replay(
 ) -> Step[int, str]:
     """Forward again what an alias has kept since a moment, newest first; some of it, behind `before`: a step.
 
-    Its primary gets what it does not have: mail that was never forwarded, and once more what went over a route. What is
-    in the primary's inbox is not doubled. Raises `errors.NotFound`, or `errors.Conflict` if the address is no alias.
+    Its primary gets mail that was never forwarded, and again mail that went over a route. Mail that is in the primary's
+    inbox is not repeated. Raises `errors.NotFound`, or `errors.Conflict` if the address is no alias.
     """
     owners = tx.owners([alias.key])
     own, primary = owners.found.get(alias.key, (None, None))

@@ -1,4 +1,4 @@
-"""What can happen to a message, as its trace has it: one type for each kind of event, with all that it tells.
+"""The events of a message's trace: one type for each kind of event.
 
 The words of `kind`, and the names of the members, are those of the store and of the inspection API. `members` and
 `from_members` are the only translation between them and the types. The note of each field is what the reference says.
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 from waypost.domain.mail.delivery import Event
 
 Members = Mapping[str, str | int]
-"""What an event tells, by the names of the store and of the inspection API."""
+"""The members of an event, by their names in the store and in the inspection API."""
 
 Address = Annotated[str, "the email address whose delivery the event is about"]
 Because = Annotated[str, "why, in a sentence or two"]
@@ -24,7 +24,7 @@ What = Annotated[str, "what the notice tells of: `failed`, `delayed`, `delivered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt to deliver over a route, and what came of it."""
+    """An attempt to deliver over a route, and its result."""
 
     number: Annotated[int, "the number of the attempt, from 1"] = field(metadata={"name": "attempt"})
     destination: Destination
@@ -56,7 +56,7 @@ class AcceptedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedEvent:
-    """SPF, DKIM and DMARC were asked whether the message comes from whom it says."""
+    """SPF, DKIM and DMARC were checked."""
 
     kind: ClassVar[str] = "checked"
     spf: Annotated[str, "the result of SPF, and its domain"]
@@ -100,7 +100,7 @@ class MovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvent:
-    """An attempt did not succeed; there will be another one."""
+    """An attempt failed; there will be another one."""
 
     kind: ClassVar[str] = Event.DEFERRED.value
     address: Address
@@ -111,7 +111,7 @@ class DeferredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadEvent:
-    """A delivery was given up, and is a dead letter."""
+    """The attempts of a delivery ended: it is a dead letter."""
 
     kind: ClassVar[str] = Event.DEAD.value
     address: Address
@@ -123,7 +123,7 @@ class DeadEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedrivenEvent:
-    """A delivery is tried again because somebody asked for it."""
+    """A delivery is redriven because somebody asked for it."""
 
     kind: ClassVar[str] = Event.REDRIVEN.value
     address: Address
@@ -133,7 +133,7 @@ class RedrivenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedEvent:
-    """A delivery is late, and the sender was to be told."""
+    """A delivery is delayed, and a notice to the sender was due."""
 
     kind: ClassVar[str] = "delayed"
     address: Address
@@ -163,7 +163,7 @@ class NotNotifiedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateBounceEvent:
-    """A server that had taken the copy sent a bounce for it."""
+    """A server that had accepted the copy sent a bounce for it."""
 
     kind: ClassVar[str] = "late bounce"
     address: Address
@@ -184,14 +184,14 @@ class SparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class OtherEvent:
-    """What another version of the server wrote, as far as this one cannot read it. Nothing of it is lost."""
+    """An event of another version of the server, which this one cannot read. It keeps all members."""
 
     kind: str
     members: Members
 
     @property
     def address(self) -> str:
-        """The email address whose delivery it is about; empty if it says none."""
+        """The email address whose delivery it is about; empty if it names none."""
         return str(self.members.get("address", ""))
 
 
@@ -215,7 +215,7 @@ KnownEvent = (
 TraceDetail = KnownEvent | OtherEvent
 
 DeliveryChange = QueuedEvent | DeliveredEvent | MovedEvent | DeferredEvent | DeadEvent | RedrivenEvent
-"""What changes a delivery; the kind is the word of `domain.mail.delivery.Event`."""
+"""Events that change a delivery; the kind is the word of `domain.mail.delivery.Event`."""
 
 KINDS: Mapping[str, type[KnownEvent]] = {kind.kind: kind for kind in get_args(KnownEvent)}
 """The types by their kinds, in the order of a message's life."""
@@ -230,7 +230,7 @@ class TraceEvent:
 
     @property
     def kind(self) -> str:
-        """What happened, in the word of the store and of the inspection API."""
+        """The kind of the event, as in the store and in the inspection API."""
         return self.detail.kind
 
 
@@ -240,14 +240,14 @@ def address_of(detail: TraceDetail) -> str:
 
 
 def members(detail: TraceDetail) -> dict[str, str | int]:
-    """What an event tells, by names. What is empty is left out, unless there must be a value."""
+    """The members of an event, by names. Empty members are left out, unless they are required."""
     if isinstance(detail, OtherEvent):
         return dict(detail.members)
     return _WRITERS[type(detail)](detail)
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
-    """The event that has these members. What this version cannot read is an `OtherEvent`, with all of them."""
+    """The event that has these members. Members that this version cannot read make an `OtherEvent`."""
     left = dict(found)
     try:
         detail = _taken(KINDS[kind], left)
@@ -258,7 +258,7 @@ def from_members(kind: str, found: Members) -> TraceDetail:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an event, as the reference tells it."""
+    """A member of an event, for the reference."""
 
     field: str
     """The name of the field that has its value."""
@@ -283,7 +283,7 @@ def _form(kind: type[Any]) -> tuple[Member, ...]:
 
 
 def _type_and_note(annotation: Any) -> tuple[type, str]:
-    """Of an `Annotated`; an attempt has no note of its own, whether there must be one or not."""
+    """The note of an `Annotated` type; an attempt has none."""
     type_, *notes = get_args(annotation) or (annotation,)
     return (Attempt, "") if type_ is Attempt else (type_, notes[-1])
 
@@ -323,7 +323,7 @@ T = TypeVar("T")
 def _taken(kind: type[T], left: dict[str, str | int]) -> T:
     """A value of a type, of members that are taken from `left`.
 
-    Raises `KeyError` or `TypeError` if a member that must be there is not, or if one has a value of another type.
+    Raises `KeyError` or `TypeError` if a required member is missing, or one has a value of another type.
     """
     given: dict[str, object] = {}
     for member in _FORMS[kind]:
