@@ -8,7 +8,7 @@ import pytest
 
 from foreign import next_hops, roots
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 
 NEXT_HOPS = {
@@ -42,47 +42,47 @@ def next_hop(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def house(next_hop, tmp_path_factory):
+def system(next_hop, tmp_path_factory):
     """A server with a route to the next hop."""
     settings = tmp_path_factory.mktemp("foreign") / "waypost.toml"
     settings.write_text(f'[[route]]\nmatch = "*"\nto = "{next_hop.target}"\nkeep = true\n')
     with testing.server("--config", str(settings), "--hostname", "mail.example") as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
         assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
-def test_a_message_arrives_octet_for_octet(house, next_hop, kind):
+def test_a_message_arrives_octet_for_octet(system, next_hop, kind):
     message, parameters = MESSAGES[kind]
-    recipient = house.new_address()
+    recipient = system.new_address()
     before = len(next_hop.kept())
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.sendmail("ann@client.example", [recipient], message, mail_options=parameters)
-    (sent,) = house.inbox(recipient)
+    (sent,) = system.inbox(recipient)
 
-    wait_until(lambda: len(next_hop.kept()) > before or _failure(house, sent["id"]))
-    assert _failure(house, sent["id"]) is None
+    wait_until(lambda: len(next_hop.kept()) > before or _failure(system, sent["id"]))
+    assert _failure(system, sent["id"]) is None
     (kept,) = [octets for octets in next_hop.kept() if sent["id"].encode() in octets]
     header, _, body = _with_crlf(kept).partition(b"\r\n\r\n")
     expected_header, _, expected_body = message.partition(b"\r\n\r\n")
     assert body == expected_body
     assert header.endswith(expected_header)
-    wait_until(lambda: house.json(f"messages/{sent['id']}")["deliveries"][0]["status"] == "delivered")
+    wait_until(lambda: system.json(f"messages/{sent['id']}")["deliveries"][0]["status"] == "delivered")
 
 
-def test_both_sides_of_an_alias_link_arrive_once(house, next_hop):
-    alias, _primary = house.linked_pair()
-    message_id = house.deliver(MESSAGES["plain"][0], alias)
+def test_both_sides_of_an_alias_link_arrive_once(system, next_hop):
+    alias, _primary = system.linked_pair()
+    message_id = system.deliver(MESSAGES["plain"][0], alias)
     wait_until(lambda: sum(message_id.encode() in octets for octets in next_hop.kept()) >= 2)
-    wait_until(lambda: {d["status"] for d in house.json(f"messages/{message_id}")["deliveries"]} == {"delivered"})
+    wait_until(lambda: {d["status"] for d in system.json(f"messages/{message_id}")["deliveries"]} == {"delivered"})
     assert sum(message_id.encode() in octets for octets in next_hop.kept()) == 2
 
 
-def _failure(house, message_id):
+def _failure(system, message_id):
     """Why a delivery was deferred or failed; None if it was not."""
-    told = [e for e in house.json(f"messages/{message_id}")["trace"] if e["event"] in ("deferred", "dead")]
+    told = [e for e in system.json(f"messages/{message_id}")["trace"] if e["event"] in ("deferred", "dead")]
     return told[-1] if told else None
 
 

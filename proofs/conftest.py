@@ -9,6 +9,6 @@ from tests.kit.stores import postgresql
 @pytest.fixture
 def pair(tmp_path):
     url = postgresql.new_database()
-    with running_on(url, tmp_path / "one", tmp_path / "other") as houses:
-        yield houses
+    with running_on(url, tmp_path / "one", tmp_path / "other") as systems:
+        yield systems
     postgresql.drop_database(url)

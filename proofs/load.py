@@ -58,13 +58,13 @@ class Writer:
     After an error nobody knows whether a call was done, so it keeps all that may be.
     """
 
-    def __init__(self, house):
-        self._house = house
+    def __init__(self, system):
+        self._system = system
         config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60)
-        self._client = boto3.client("connect", **house.server.client_arguments, config=config)
+        self._client = boto3.client("connect", **system.server.client_arguments, config=config)
         self.done, self.errors = [], Counter()
         self.created = []
-        self._primary, self._alias = (house.ids[house.new_address()] for _ in range(2))
+        self._primary, self._alias = (system.ids[system.new_address()] for _ in range(2))
         self._link_may_be, self._name_may_be = {False}, {None}
         self._turn = 0
 
@@ -75,12 +75,12 @@ class Writer:
     def end(self):
         self._client.close()
 
-    def check(self, house):
+    def check(self, system):
         """All that was acknowledged is there, and nothing that was refused."""
         for address in self.created:
-            assert house.json("explain", address=address)["accepted"], address
-        members = {"InstanceId": house.instance_id, "EmailAddressId": self._primary}
-        described = house.connect.describe_email_address(**members)
+            assert system.json("explain", address=address)["accepted"], address
+        members = {"InstanceId": system.instance_id, "EmailAddressId": self._primary}
+        described = system.connect.describe_email_address(**members)
         assert described.get("DisplayName") in self._name_may_be
         assert bool(described["AliasConfigurations"]) in self._link_may_be
 
@@ -113,7 +113,7 @@ class Writer:
 
     def _asked(self, operation, **members):
         try:
-            getattr(self._client, operation)(InstanceId=self._house.instance_id, **members)
+            getattr(self._client, operation)(InstanceId=self._system.instance_id, **members)
         except botocore.exceptions.ClientError as error:
             status, code = error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
             self.errors[f"{status} {code}"] += 1
@@ -129,15 +129,15 @@ class Writer:
 class Sender:
     """Sends one message after the other to an alias, and connects again when it has to."""
 
-    def __init__(self, house, alias):
-        self._house, self._alias = house, alias
+    def __init__(self, system, alias):
+        self._system, self._alias = system, alias
         self.done, self.ids, self.errors = [], [], Counter()
         self._client = None
 
     def call(self):
         try:
             if self._client is None:
-                self._client = smtplib.SMTP(*self._house.server.smtp, local_hostname="client.example", timeout=60)
+                self._client = smtplib.SMTP(*self._system.server.smtp, local_hostname="client.example", timeout=60)
                 self._client.ehlo()
             code, text = self._sent()
         except (OSError, smtplib.SMTPException) as error:
@@ -163,10 +163,10 @@ class Sender:
         return self._client.data(HELLO) if code == 250 else (code, text)
 
 
-def check_mail(house, senders, alias, primary):
+def check_mail(system, senders, alias, primary):
     """Every message that was accepted is in both inboxes once; what else is there is in both once as well."""
     accepted = Counter(message_id for sender in senders for message_id in sender.ids)
-    found = {address: Counter(all_ids_at(house, address)) for address in (alias, primary)}
+    found = {address: Counter(all_ids_at(system, address)) for address in (alias, primary)}
     assert found[alias] == found[primary]
     assert set(found[alias].values()) <= {1}
     assert set(accepted.values()) <= {1}
@@ -174,12 +174,12 @@ def check_mail(house, senders, alias, primary):
     return len(accepted), len(found[alias])
 
 
-def all_ids_at(house, address):
+def all_ids_at(system, address):
     """Every id of an inbox, page by page."""
-    found, page = [], house.ids_at(address, limit=500)
+    found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page
-        page = house.ids_at(address, limit=500, after=page[-1])
+        page = system.ids_at(address, limit=500, after=page[-1])
     return found
 
 

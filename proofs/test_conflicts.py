@@ -23,9 +23,9 @@ def test_of_four_conflicting_associations_over_two_nodes_exactly_one_wins_500_ti
 def test_of_three_first_nodes_at_the_same_time_all_live_with_one_key_and_one_instance(tmp_path):
     for n in range(STARTS):
         url = postgresql.new_database()
-        with running_on(url, *(tmp_path / f"{n}.{i}" for i in range(3))) as houses:
-            assert len({house.instance_id for house in houses}) == 1
-            assert len({house.server.profile for house in houses}) == 1
+        with running_on(url, *(tmp_path / f"{n}.{i}" for i in range(3))) as systems:
+            assert len({system.instance_id for system in systems}) == 1
+            assert len({system.server.profile for system in systems}) == 1
         with psycopg.connect(url) as admin:
             counts = [
                 admin.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("access_keys", "instances")

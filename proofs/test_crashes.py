@@ -6,7 +6,7 @@ import time
 
 from proofs.load import Load, Sender, Writer, check_mail, errors_of
 from tests.e2e.stores.test_crash import survive
-from tests.kit.servers.running import House, restart, running_on
+from tests.kit.servers.running import System, restart, running_on
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
 
@@ -19,11 +19,11 @@ KILLS = 20
 def test_postgresql_is_restarted_thirty_times_under_load_and_nothing_acknowledged_is_lost(tmp_path):
     with (
         OwnServer(**ASLEEP) as database,
-        running_on(database.new_database(), tmp_path / "one", tmp_path / "other") as houses,
+        running_on(database.new_database(), tmp_path / "one", tmp_path / "other") as systems,
     ):
-        alias, primary = houses[0].linked_pair()
-        writers = [Writer(house) for house in houses for _ in range(2)]
-        senders = [Sender(house, alias) for house in houses for _ in range(2)]
+        alias, primary = systems[0].linked_pair()
+        writers = [Writer(system) for system in systems for _ in range(2)]
+        senders = [Sender(system, alias) for system in systems for _ in range(2)]
         callers, back = [*writers, *senders], []
         began = time.monotonic()
         with Load(callers) as load:
@@ -38,12 +38,12 @@ def test_postgresql_is_restarted_thirty_times_under_load_and_nothing_acknowledge
                 load.wait_for_more(3)
                 back.append(max(next(at for at in caller.done if at > started) for caller in callers) - started)
         took = time.monotonic() - began
-        assert all(house.server._process.poll() is None for house in houses)
-        checker = random.choice(houses)
+        assert all(system.server._process.poll() is None for system in systems)
+        checker = random.choice(systems)
         for writer in writers:
             writer.check(checker)
         accepted, found = check_mail(checker, senders, alias, primary)
-        assert all(house.deliver(b"Subject: last\r\n\r\n", alias) for house in houses)
+        assert all(system.deliver(b"Subject: last\r\n\r\n", alias) for system in systems)
     calls = sum(len(writer.done) for writer in writers)
     print(f"\n{RESTARTS} restarts of PostgreSQL (fast, immediate, kill -9 in turn) in {took:.0f} s:")
     print(f"  {calls} calls and {accepted} messages acknowledged, all there; {found - accepted} messages there besides")
@@ -69,7 +69,7 @@ def test_a_node_is_killed_twenty_times_as_it_takes_mail_and_the_other_notices_no
     for writer in writers:
         writer.check(other)
     accepted, found = check_mail(other, [*victims, *senders], alias, primary)
-    again = House(killed.server)
+    again = System(killed.server)
     assert again.deliver(b"Subject: last\r\n\r\n", alias)
     again.connect.close()
     print(f"\n{KILLS} kills of a node in {took:.0f} s: {accepted} messages answered 250, all there once;")

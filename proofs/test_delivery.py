@@ -7,7 +7,7 @@ from collections import Counter
 from proofs.load import Load, Sender
 from tests.e2e.stores.test_crash import all_ids_at
 from tests.kit.peers.mail_sink import TAKEN, Sink
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 
 KILLS = 100
@@ -54,22 +54,22 @@ def test_a_server_is_killed_a_hundred_times_as_it_sends_mail_on_to_a_peer_that_f
     settings.write_text("")
     server = testing.Server(tmp_path / "data", "--config", str(settings))
     server.start()
-    house = House(server)
-    alias, primary = house.linked_pair()
-    primary_id = house.ids[primary]
+    system = System(server)
+    alias, primary = system.linked_pair()
+    primary_id = system.ids[primary]
     with Sink(at_rcpt=moody.at_rcpt, at_end=moody.at_end) as sink:
         settings.write_text(SETTINGS.format(primary=primary, to=sink.to))
         server.stop()
         server.start()
         began = time.monotonic()
-        accepted = send_and_kill(server, [Sender(house, alias) for _ in range(4)], kills)
-        house.connect.close()
-        house = House(server)
-        wait_until_sent(house)
+        accepted = send_and_kill(server, [Sender(system, alias) for _ in range(4)], kills)
+        system.connect.close()
+        system = System(server)
+        wait_until_sent(system)
         took = time.monotonic() - began
-        in_inbox = Counter(all_ids_at(house, alias))
-        assert all_ids_at(house, primary) == []
-        house.connect.close()
+        in_inbox = Counter(all_ids_at(system, alias))
+        assert all_ids_at(system, primary) == []
+        system.connect.close()
         assert server.stop() == 0
         taken = list(sink.taken)
     assert accepted <= set(in_inbox)
@@ -101,10 +101,10 @@ def send_and_kill(server, senders, kills):
     return {message_id for sender in senders for message_id in sender.ids}
 
 
-def wait_until_sent(house, seconds=120):
+def wait_until_sent(system, seconds=120):
     deadline = time.monotonic() + seconds
-    while house.json("queue")["deliveries"]:
-        assert time.monotonic() < deadline, house.json("queue")
+    while system.json("queue")["deliveries"]:
+        assert time.monotonic() < deadline, system.json("queue")
         time.sleep(0.1)
 
 

@@ -32,8 +32,8 @@ def test_without_the_row_locks_the_checker_finds_that_they_are_not(tmp_path, mon
     )
     assert Path(where.stdout.strip()).is_relative_to(source)
     url = postgresql.new_database()
-    with running_on(url, tmp_path / "one", tmp_path / "other") as houses:
-        counts, violations, took = record(houses)
+    with running_on(url, tmp_path / "one", tmp_path / "other") as systems:
+        counts, violations, took = record(systems)
     postgresql.drop_database(url)
     print("\n" + told(counts, violations, took))
     print("What could not come next:", Counter(what(each) for violation in violations for each in violation.stuck))
@@ -51,10 +51,10 @@ def without_locks(copy):
     return copy
 
 
-def record(houses):
+def record(systems):
     """Histories: what was answered how often, the violations, and how long it took."""
     counts, violations, began = Counter(), [], time.monotonic()
-    with recorder_on(*houses) as recorder:
+    with recorder_on(*systems) as recorder:
         for _ in range(HISTORIES):
             history = recorder.history(CALLS)
             counts.update(f"{each.kind}: {answered(each.outcome)}" for each in history)

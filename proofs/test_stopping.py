@@ -14,7 +14,7 @@ import botocore.exceptions
 import psycopg
 import pytest
 
-from tests.kit.servers.running import MASTER_KEY, House, fetch, restart
+from tests.kit.servers.running import MASTER_KEY, System, fetch, restart
 from tests.kit.stores import postgresql
 from tests.kit.stores.counting_proxy import CountingProxy
 from waypost import testing
@@ -34,12 +34,12 @@ def proxy():
 
 
 @pytest.fixture
-def house(proxy, tmp_path):
+def system(proxy, tmp_path):
     server = testing.Server(tmp_path / "data", "--database", proxy.url(postgresql.new_database()))
     restart(server)
-    house = House(server)
-    yield house
-    house.connect.close()
+    system = System(server)
+    yield system
+    system.connect.close()
     if server._process.poll() is None:
         server._process.kill()
     server._ended()
@@ -57,13 +57,13 @@ def seconds_to_end(process, patience=PATIENCE):
     return time.monotonic() - began
 
 
-def nothing(house, address):
+def nothing(system, address):
     """Nobody asks anything."""
 
 
-def calls_and_mail(house, address):
+def calls_and_mail(system, address):
     """Calls and messages wait for their answers."""
-    for ask in (house.connect.list_instances, house.new_address, lambda: house.rcpt(address)):
+    for ask in (system.connect.list_instances, system.new_address, lambda: system.rcpt(address)):
         threading.Thread(target=quietly, args=(ask,)).start()
 
 
@@ -72,23 +72,23 @@ def quietly(ask):
         ask()
 
 
-def probes(house, address):
+def probes(system, address):
     """Probes for readiness came before, and did not wait for long."""
-    assert fetch(f"{house.server.url}/_waypost/ready").status == 503
+    assert fetch(f"{system.server.url}/_waypost/ready").status == 503
 
 
 @pytest.mark.parametrize("what", [nothing, calls_and_mail, probes])
-def test_a_server_whose_database_hangs_ends_in_bounded_time(house, proxy, what):
-    address = house.new_address()
-    house.deliver(HELLO, address)
+def test_a_server_whose_database_hangs_ends_in_bounded_time(system, proxy, what):
+    address = system.new_address()
+    system.deliver(HELLO, address)
     proxy.hold()
     with ThreadPoolExecutor() as threads:
-        list(threads.map(lambda _: what(house, address), range(6)))
+        list(threads.map(lambda _: what(system, address), range(6)))
     if what is calls_and_mail:
         time.sleep(0.5)  # until they are under way; nobody can see that
-    took = seconds_to_end(house.server._process)
+    took = seconds_to_end(system.server._process)
     proxy.release()
-    print(f"\n{what.__doc__} It ended after {took:.1f} s, exit code {house.server._process.returncode}.")
+    print(f"\n{what.__doc__} It ended after {took:.1f} s, exit code {system.server._process.returncode}.")
     assert took < BOUND
 
 

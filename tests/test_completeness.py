@@ -30,7 +30,7 @@ from waypost.config.settings import ROWS, Settings
 from waypost.config.sources import from_options
 from waypost.config.tables import Delivery
 from waypost.config.types import Endpoint
-from waypost.delivery.queue.worker import Works
+from waypost.delivery.queue.worker import Dependencies
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail import routes, trace_events
 from waypost.domain.mail.delivery import Policy, Protocol
@@ -123,7 +123,7 @@ DELIVERY = {
     "delay_warning": ('"57m"', timedelta(minutes=57)),
     "srs_domain": ('"set.example"', Has("Deployment", "srs_domain", "set.example")),
     "own_domains": ('["set.example"]', Has("Deployment", "own_domains", frozenset({"set.example"}))),
-    "connections": ("57", Has("Works", "connections", 57)),
+    "connections": ("57", Has("Dependencies", "connections", 57)),
 }
 """The same for each key of `[delivery]`."""
 
@@ -278,7 +278,7 @@ def test_what_can_be_set_has_one_default():
         connections=settings.http_connections, connections_each=settings.http_connections_each
     )
     assert settings.delivery.policy == Policy()
-    assert settings.delivery.connections == default_of(Works, "connections")
+    assert settings.delivery.connections == default_of(Dependencies, "connections")
     assert settings.database_connections == store.CONNECTIONS
 
 
@@ -308,7 +308,7 @@ def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
 
 
 def test_each_kind_of_route_has_what_carries_it_out(by_default):
-    (works,) = (part for part in by_default[False] if type(part).__name__ == "Works")
+    (works,) = (part for part in by_default[False] if type(part).__name__ == "Dependencies")
     assert set(works.transports) == set(Protocol)
 
 

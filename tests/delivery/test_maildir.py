@@ -239,7 +239,7 @@ def test_another_delivery_is_another_file(path):
     assert len(files(path, "new")) == 3
 
 
-def test_another_server_of_the_same_house_finds_it_there(path):
+def test_another_server_of_the_same_system_finds_it_there(path):
     deliver(path, hostname="one.example")
     assert deliver(path, hostname="two.example/:" + 400 * "c").text == "It was there already."
     assert len(files(path, "new")) == 1

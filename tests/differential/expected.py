@@ -341,7 +341,7 @@ EXPECTED = {
     ),
     "A line of a message may be long": Reason(
         "A", "250", "refuses lines of more than 1,001 octets (500)",
-        "RFC 5321 section 4.5.3.1.6 asks for 1,000 at least; real mail has longer ones.",
+        "RFC 5321 section 4.5.3.1.6 requires at least 1,000 bytes a line; real mail has longer lines.",
         lambda it: it.kind == "message" and it.ours == 250 and it.theirs == 500,
     ),
     "A loop has more than 100 hops": Reason(

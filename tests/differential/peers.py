@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.differential.dialogues import KNOWN
 from tests.kit.mail_programs import exim, postfix
 from tests.kit.patience import wait_until
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 
 
@@ -46,18 +46,18 @@ class Waypost:
     told_id = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) accepted")
     may_be_half_closed = True
 
-    def __init__(self, house):
-        self.house = house
-        self.address = house.server.smtp
+    def __init__(self, system):
+        self.system = system
+        self.address = system.server.smtp
 
     def message(self, message_id) -> Accepted:
-        details = self.house.json(f"messages/{message_id}")
+        details = self.system.json(f"messages/{message_id}")
         addresses = [delivery["address"] for delivery in details["deliveries"]]
         (content,) = {self._content(message_id, address) for address in addresses}
         return Accepted(details["from"], _keys(addresses), content)
 
     def _content(self, message_id, address):
-        raw = self.house.raw(message_id, address)
+        raw = self.system.raw(message_id, address)
         trace = re.match(rb"(?:[^\r\n]+: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*){3}", raw)
         assert trace[0].startswith(b"Return-Path: <"), raw
         return raw[trace.end() :]
@@ -71,7 +71,7 @@ class Waypost:
 
     def _ids_at(self, address):
         found = []
-        while page := self.house.ids_at(address, limit=500, **({"after": found[-1]} if found else {})):
+        while page := self.system.ids_at(address, limit=500, **({"after": found[-1]} if found else {})):
             found += page
         return found
 
@@ -79,11 +79,11 @@ class Waypost:
 @contextmanager
 def waypost():
     with testing.server("--hostname", "mail.example", "--tls-certificate", "self-signed") as server:
-        house = House(server)
+        system = System(server)
         for address in KNOWN:
-            house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
-        yield Waypost(house)
-        house.connect.close()
+            system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)
+        yield Waypost(system)
+        system.connect.close()
         log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
 

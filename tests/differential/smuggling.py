@@ -35,7 +35,7 @@ def by_bdat(end: bytes, body: str) -> Dialogue:
 def accepted(dialogue: Dialogue, waypost) -> list[bytes]:
     """The messages that Waypost made of a dialogue, as its inbox has them, our trace lines in front."""
     outcome = play(dialogue, waypost)
-    return [waypost.house.raw(message_id, RECIPIENT) for _, message_id in outcome.ids]
+    return [waypost.system.raw(message_id, RECIPIENT) for _, message_id in outcome.ids]
 
 
 def relay(raw: bytes, peer) -> list[str]:

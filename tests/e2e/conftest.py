@@ -2,17 +2,17 @@
 
 import pytest
 
-from tests.kit.servers.failing_deliveries import Commands, late_house
-from tests.kit.servers.running import House
+from tests.kit.servers.failing_deliveries import Commands, late_system
+from tests.kit.servers.running import System
 from waypost import testing
 
 
 @pytest.fixture(scope="session")
-def house():
+def system():
     with testing.server("--hostname", "mail.example") as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
         log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log
 
@@ -28,9 +28,9 @@ def new_server(tmp_path):
 
 @pytest.fixture(scope="module")
 def late(tmp_path_factory):
-    """The server of `late_house`, one for each module."""
-    with late_house(tmp_path_factory.mktemp("late")) as house:
-        yield house
+    """The server of `late_system`, one for each module."""
+    with late_system(tmp_path_factory.mktemp("late")) as system:
+        yield system
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def a_chunk(octets: bytes, *, is_last: bool) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the house answers, apart from what was asked."""
+    """How the system answers, apart from what was asked."""
 
     shakes_hands: bool = True
     """Whether the handshake after STARTTLS is ever made."""

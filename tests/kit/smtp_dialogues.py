@@ -4,9 +4,9 @@ r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session,
     O: message_limit=100          one of the session's capabilities
     C: NOOP                       the client sends a line, with its CRLF
     C< NOOP\n                     the client sends exactly this
-    E: recipient a@b.example -> 250     the session asks; the house answers with this code
+    E: recipient a@b.example -> 250     the session asks; the system answers with this code
     E: message <a@b.example> to c@d.example by ESMTP from client.example -> 250
-    M: a line of that message, as it reaches the house
+    M: a line of that message, as it reaches the system
     E: tls                        the session asks for the handshake, which is made
     E: closed                     the session is over
     S: 250 2.0.0 * accepted       the client is told this line; `*` stands for anything
@@ -42,7 +42,7 @@ class OpenGate:
 
 @dataclass
 class Turn:
-    """What the client sends at once, what the house is asked for it, and what the client is told."""
+    """What the client sends at once, what the system is asked for it, and what the client is told."""
 
     sent: bytes = b""
     events: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ def a_session(*, gate=None, tls="", **capabilities) -> Session:
     )
 
 
-class House:
+class System:
     """Answers a session's questions: knows everybody but `unknown`, and is broken for `broken`."""
 
     def __init__(self):
@@ -168,13 +168,13 @@ def read(path: Path) -> Dialogue:
 
 
 def play(session: Session, pieces: list[bytes]) -> tuple[list[str], bytes]:
-    """Feed a session these pieces; returns what the house was asked and what the client was told."""
-    house = House()
-    told = house.serve(session)
+    """Feed a session these pieces; returns what the system was asked and what the client was told."""
+    system = System()
+    told = system.serve(session)
     for piece in pieces:
         session.receive(piece)
-        told += house.serve(session)
-    return house.events, told
+        told += system.serve(session)
+    return system.events, told
 
 
 def is_told(told: bytes, lines: list[str]) -> bool:

@@ -38,7 +38,7 @@ class Operation:
     returned_at: float | None
 
     def __post_init__(self) -> None:
-        # A recorder's slip must not pass for a fault of the house, or hide one.
+        # A recorder's slip must not pass for a fault of the system, or hide one.
         how_many, answers = _KINDS[self.kind]
         if len(set(self.arguments)) != how_many or len(self.arguments) != how_many:
             raise ValueError(f"{self.kind} takes {how_many} different email addresses, not {self.arguments}.")
@@ -84,7 +84,7 @@ class Violation:
 
 
 def answer(state: State, operation: Operation) -> Outcome:
-    """What a house with these links answers when it is asked alone."""
+    """What a system with these links answers when it is asked alone."""
     if operation.kind == "describe":
         return tuple(sorted(alias for primary, alias in state if primary == operation.arguments[0]))
     if operation.kind == "disassociate":
@@ -95,7 +95,7 @@ def answer(state: State, operation: Operation) -> Outcome:
 def step(state: State, operation: Operation) -> State | Literal["impossible"]:
     """The links after this call, or `IMPOSSIBLE` if it cannot have had its outcome here.
 
-    An unknown outcome is whatever the house would have answered.
+    An unknown outcome is whatever the system would have answered.
     """
     if operation.outcome == "busy":
         return state  # a lock was not had in time, which can happen anywhere, and nothing was done

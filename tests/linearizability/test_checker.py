@@ -34,7 +34,7 @@ def describe(described, outcome, began, ended=None, *, by="one"):
     return call("describe", (described,), outcome, began, ended, by=by)
 
 
-class House:
+class System:
     """The real rules, asked by one caller at a time: the judge of the checker's own model."""
 
     def __init__(self):
@@ -78,10 +78,10 @@ def respects_real_time(order):
 
 
 def explains(order):
-    house = House()
+    system = System()
     return all(
         operation.outcome == "busy"
-        or house.ask(operation.kind, operation.arguments) == operation.outcome
+        or system.ask(operation.kind, operation.arguments) == operation.outcome
         or operation.outcome is None
         for operation in order
     )
@@ -390,7 +390,7 @@ def really_run(draw, least, most, addresses):
     kinds = st.sampled_from(["associate", "associate", "disassociate", "describe"])
     fates = st.sampled_from(["answered"] * 6 + ["busy", "request lost", "answer lost"])
     spans = st.tuples(st.integers(0, 4), st.integers(0, 4))
-    house, history = House(), []
+    system, history = System(), []
     for moment, (kind, fate, (before, after)) in enumerate(
         draw(st.lists(st.tuples(kinds, fates, spans), min_size=least, max_size=most))
     ):
@@ -399,9 +399,9 @@ def really_run(draw, least, most, addresses):
         if fate == "busy" and kind != "describe":
             outcome, ended = "busy", moment + after
         elif fate == "answer lost":
-            house.ask(kind, arguments)
+            system.ask(kind, arguments)
         elif fate != "request lost":
-            outcome, ended = house.ask(kind, arguments), moment + after
+            outcome, ended = system.ask(kind, arguments), moment + after
         history.append(call(kind, arguments, outcome, moment - before, ended, by=f"process {moment}"))
     return history
 

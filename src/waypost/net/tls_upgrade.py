@@ -21,7 +21,7 @@ class Upgraded:
 
 
 class TlsUpgrade:
-    """One handshake. Until it has ended, the connection passes its events on to it."""
+    """One handshake. Until the handshake has ended, the connection forwards its events to this object."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         """`grace`: seconds in which a handshake whose connection is lost can still say why it failed."""

@@ -167,7 +167,7 @@ async def _addresses(host: str, port: int) -> list[Address]:
 def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
     """Whether a listener on one of these addresses of this machine accepts a connection to an address.
 
-    `is_here` says whether an address is one of this machine. A listener on all addresses of one version of IP accepts
+    `is_here` tells whether an address belongs to this machine. A listener on all addresses of one version of IP accepts
     none of the other: 0.0.0.0 and :: differ. A connection to them, as Linux makes it, is one to the loopback address,
     and one to an IPv4-mapped address (RFC 4291 section 2.5.5.2) one over IPv4.
     """

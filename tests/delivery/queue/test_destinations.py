@@ -33,14 +33,14 @@ def test_a_new_destination_gets_one_and_more_with_each_that_works():
 def test_a_destination_whose_route_allows_one_connection_works_too():
     lane = Lane("x")
     learn(lane, WORKED, connections=1)
-    assert (lane.room, lane.works, lane.wanted(100)) == (1, True, 1 + AHEAD)
+    assert (lane.room, lane.is_working, lane.wanted(100)) == (1, True, 1 + AHEAD)
 
 
 def test_a_destination_that_fails_is_left_alone_until_its_own_next_attempt_is_due_and_gets_one_then():
     lane = Lane("x")
     learn(lane, WORKED)
     learn(lane, GONE)
-    assert (lane.room, lane.works, lane.paused_until, lane.wanted(100)) == (1, False, GONE.at, 1)
+    assert (lane.room, lane.is_working, lane.paused_until, lane.wanted(100)) == (1, False, GONE.at, 1)
     learn(lane, WORKED)
     assert lane.paused_until is None
 
@@ -66,7 +66,7 @@ def test_nobody_ever_wants_less_than_nothing_nor_more_than_there_is_room_for(
 def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
     lanes = Lanes()
     lanes.of("busy").running, lanes.of("held").pending = 1, type(Lane("x").pending)([1])
-    lanes.of("works").works = True
+    lanes.of("works").is_working = True
     lanes.of("works").running = 3
     lanes.of("idle")
     assert lanes.running_for_unknown == 1
@@ -82,10 +82,14 @@ def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
     learn(lanes.of("works"), WORKED)
     learn(lanes.of("fails"), GONE)
     lanes.keep_only([])
-    assert (lanes.of("works").works, lanes.of("fails").works, lanes.of("new").works) == (True, False, False)
+    assert (lanes.of("works").is_working, lanes.of("fails").is_working, lanes.of("new").is_working) == (
+        True,
+        False,
+        False,
+    )
     learn(lanes.of("works"), GONE)
     lanes.keep_only([])
-    assert not lanes.of("works").works
+    assert not lanes.of("works").is_working
 
 
 def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
@@ -94,7 +98,7 @@ def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
     for name in ("a", "b", "a", "c"):
         learn(lanes.of(name), WORKED)
         lanes.keep_only([])
-    assert [lanes.of(name).works for name in "abc"] == [True, False, True]
+    assert [lanes.of(name).is_working for name in "abc"] == [True, False, True]
 
 
 def test_a_destination_whose_mail_leads_elsewhere_now_is_emptied_in_large_parts():

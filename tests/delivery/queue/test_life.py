@@ -5,7 +5,7 @@ import itertools
 from datetime import timedelta
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.kit.servers.worker_alone import GONE, NOT_NOW, PEER, TAKEN, Scripted, a_system
 from waypost.domain.mail.delivery import Policy, Status
 from waypost.domain.mail.routes import Route
 
@@ -16,13 +16,13 @@ def test_five_days_of_retries_pass_without_waiting(tmp_path):
     async def live():
         via = Route(match="*", to="smtp://smarthost.example:25")
         first = Scripted(answer=lambda parcel, route: GONE if route.to == PEER else TAKEN)
-        async with a_house(tmp_path, first, bounces_via=via, delay_warning=timedelta(hours=4)) as house:
-            accepted_at = house.clock()
-            message_id = await house.send("support")
-            await house.advance(days=6)
-            trace = await house.trace(message_id)
+        async with a_system(tmp_path, first, bounces_via=via, delay_warning=timedelta(hours=4)) as system:
+            accepted_at = system.clock()
+            message_id = await system.send("support")
+            await system.advance(days=6)
+            trace = await system.trace(message_id)
             notices = [parcel for parcel in first.parcels if parcel.recipient == "ann@client.example"]
-            return accepted_at, trace, await house.delivery(message_id, "support"), notices
+            return accepted_at, trace, await system.delivery(message_id, "support"), notices
 
     accepted_at, trace, delivery, notices = asyncio.run(asyncio.wait_for(live(), PATIENCE))
     deferred = [event for event in trace if event.kind == "deferred"]
@@ -43,10 +43,10 @@ def test_five_days_of_retries_pass_without_waiting(tmp_path):
 
 def test_who_comes_back_on_the_third_day_gets_the_mail(tmp_path):
     async def live():
-        async with a_house(tmp_path, Scripted(*[NOT_NOW] * 15, TAKEN)) as house:
-            message_id = await house.send("support")
-            await house.advance(days=3)
-            return await house.trace(message_id), await house.delivery(message_id, "support")
+        async with a_system(tmp_path, Scripted(*[NOT_NOW] * 15, TAKEN)) as system:
+            message_id = await system.send("support")
+            await system.advance(days=3)
+            return await system.trace(message_id), await system.delivery(message_id, "support")
 
     trace, delivery = asyncio.run(live())
     assert trace[-1].kind == "delivered"

@@ -1,4 +1,4 @@
-"""What senders are told by a house with a store and a worker: when, of whom, at what cost, and after a crash."""
+"""What senders are told by a system with a store and a worker: when, of whom, at what cost, and after a crash."""
 
 import asyncio
 import email
@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.kit.servers.worker_alone import NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_system
 from tests.kit.values import NOW, TENANT
 from waypost.app.mail import notify
 from waypost.delivery.queue.worker import Worker
@@ -45,11 +45,11 @@ def the_groups(octets):
     return [dict(group.items()) for group in groups]
 
 
-async def told(house, name="me"):
+async def told(system, name="me"):
     """The notices in an inbox, the oldest first."""
-    found = sorted((one for one in await house.inbox(name) if one.envelope.sender == ""), key=lambda one: one.id)
+    found = sorted((one for one in await system.inbox(name) if one.envelope.sender == ""), key=lambda one: one.id)
     return [
-        await house.store.long_read(partial(_octets, message_id=one.id), what="the data of a test") for one in found
+        await system.store.long_read(partial(_octets, message_id=one.id), what="the data of a test") for one in found
     ]
 
 
@@ -57,8 +57,8 @@ def _octets(tx, message_id):
     return tx.octets(message_id, start=0, limit=1_000_000)
 
 
-async def link(house, alias, primary):
-    await house.store.write(lambda tx: tx.add_link(AliasLink(primary, alias, NOW)))
+async def link(system, alias, primary):
+    await system.store.write(lambda tx: tx.add_link(AliasLink(primary, alias, NOW)))
 
 
 # One notice tells of all.
@@ -67,16 +67,16 @@ async def link(house, alias, primary):
 def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_named_them(tmp_path):
     async def scenario():
         names = ("me", "c", "a", "b")
-        async with a_house(tmp_path, Scripted(NEVER), names=names, of_routes=TO_PEER) as house:
+        async with a_system(tmp_path, Scripted(NEVER), names=names, of_routes=TO_PEER) as system:
             dsn = Dsn(recipients=(RecipientDsn(), RecipientDsn(orcpt="rfc822;old@example.net"), RecipientDsn()))
-            message_id = await house.send("c", "a", "b", sender=ME, dsn=dsn, octets=HELLO)
-            await house.rest()
-            (octets,) = await told(house)
+            message_id = await system.send("c", "a", "b", sender=ME, dsn=dsn, octets=HELLO)
+            await system.rest()
+            (octets,) = await told(system)
             groups = the_groups(octets)
             assert [group["Final-Recipient"] for group in groups] == [f"rfc822; {x}@example.com" for x in "cab"]
             assert [group.get("Original-Recipient") for group in groups] == [None, "rfc822; old@example.net", None]
             assert {group["Diagnostic-Code"] for group in groups} == {"smtp; 550 5.1.1 no such"}
-            trace = await house.trace(message_id)
+            trace = await system.trace(message_id)
             lines = [event.detail for event in trace if event.kind == "notified"]
             assert sorted(line.address for line in lines) == [f"{x}@example.com" for x in "abc"]
             assert len({line.notice for line in lines}) == 1
@@ -87,10 +87,10 @@ def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_nam
 def test_of_many_recipients_several_notices_tell(tmp_path):
     async def scenario():
         names = [f"r{number}" for number in range(2 * notify.AT_ONCE + 1)]
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as house:
-            await house.send(*names, sender=ME)
-            await house.rest()
-            groups = [the_groups(octets) for octets in await told(house)]
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as system:
+            await system.send(*names, sender=ME)
+            await system.rest()
+            groups = [the_groups(octets) for octets in await told(system)]
             assert sorted(map(len, groups)) == [1, notify.AT_ONCE, notify.AT_ONCE]
             assert len({group["Final-Recipient"] for notice in groups for group in notice}) == len(names)
 
@@ -103,23 +103,23 @@ def test_what_is_tried_again_later_holds_up_no_notice_and_gets_its_own(tmp_path)
 
     async def scenario():
         answer.is_later = False
-        async with a_house(tmp_path, Scripted(answer=answer), names=("me", "a", "b"), of_routes=TO_PEER) as house:
-            await house.send("a", "b", sender=ME)
-            await house.rest()
-            assert [len(the_groups(octets)) for octets in await told(house)] == [1]
+        async with a_system(tmp_path, Scripted(answer=answer), names=("me", "a", "b"), of_routes=TO_PEER) as system:
+            await system.send("a", "b", sender=ME)
+            await system.rest()
+            assert [len(the_groups(octets)) for octets in await told(system)] == [1]
             answer.is_later = True
-            await house.advance(minutes=5)
-            assert [len(the_groups(octets)) for octets in await told(house)] == [1, 1]
+            await system.advance(minutes=5)
+            assert [len(the_groups(octets)) for octets in await told(system)] == [1, 1]
 
     run(scenario())
 
 
 def test_a_success_is_told_once_for_all_whose_copies_are_in_the_inbox(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, names=("me", "a", "b"), of_routes=()) as house:
-            await house.send("a", "b", sender=ME, dsn=asking(2, "SUCCESS"))
-            await house.rest()
-            (octets,) = await told(house)
+        async with a_system(tmp_path, names=("me", "a", "b"), of_routes=()) as system:
+            await system.send("a", "b", sender=ME, dsn=asking(2, "SUCCESS"))
+            await system.rest()
+            (octets,) = await told(system)
             assert [group["Action"] for group in the_groups(octets)] == ["delivered", "delivered"]
 
     run(scenario())
@@ -130,10 +130,10 @@ def test_a_success_is_told_once_for_all_whose_copies_are_in_the_inbox(tmp_path):
 
 def test_accepting_a_message_writes_no_notice(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
-            await house.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
-            assert await told(house) == []
-            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is not None
+        async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
+            await system.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
+            assert await told(system) == []
+            assert await system.store.read(partial(notify.next_owed, now=system.clock())) is not None
 
     run(scenario())
 
@@ -149,8 +149,8 @@ def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_p
     )
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(long), names=("me", "a"), of_routes=TO_PEER, start=False) as house:
-            write = house.works.store.write
+        async with a_system(tmp_path, Scripted(long), names=("me", "a"), of_routes=TO_PEER, start=False) as system:
+            write = system.deps.store.write
 
             async def keep(use_case):
                 if getattr(use_case, "func", None) is not notify.write:
@@ -158,20 +158,20 @@ def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_p
                 await asyncio.sleep(0)  # a write always lets the loop go on
                 return None
 
-            await house.send("a", sender=ME)
-            await house.worker.start()
-            house.works.store.write = keep
+            await system.send("a", sender=ME)
+            await system.worker.start()
+            system.deps.store.write = keep
             rows = []
             while not rows:
-                house.worker.wake()
+                system.worker.wake()
                 await asyncio.sleep(0)
-                rows = await house.store.long_read(
+                rows = await system.store.long_read(
                     lambda tx: tx._ask("SELECT length(fate) FROM notices_owed", ()), what="the data of a test"
                 )
-            house.works.store.write = write
-            await house.rest()
+            system.deps.store.write = write
+            await system.rest()
             assert rows[0][0] < 5_000
-            assert len(await told(house)) == 1
+            assert len(await told(system)) == 1
 
     run(scenario())
 
@@ -187,10 +187,10 @@ def test_a_message_whose_recipients_all_fail_at_once_causes_little_more_than_its
 
     async def scenario():
         names = [f"r{number}" for number in range(40)]
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as house:
-            await house.send(*names, sender=ME, octets=octets, dsn=asking(40, "SUCCESS", "FAILURE", "DELAY", ret=ret))
-            await house.rest()
-            written = sum(map(len, await told(house)))
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as system:
+            await system.send(*names, sender=ME, octets=octets, dsn=asking(40, "SUCCESS", "FAILURE", "DELAY", ret=ret))
+            await system.rest()
+            written = sum(map(len, await told(system)))
             assert written < 2 * returned_content.WHOLE_LIMIT
             assert written < 3 * len(octets) + 4_000 * len(names)
 
@@ -214,14 +214,14 @@ def test_recipients_that_fail_one_after_another_are_not_each_given_back_more(tmp
         answer.gone = 0
         names = [f"r{number:02}" for number in range(40)]
         warning = timedelta(minutes=30)
-        async with a_house(
+        async with a_system(
             tmp_path, Scripted(answer=answer), names=("me", *names), of_routes=TO_PEER, delay_warning=warning
-        ) as house:
-            await house.send(*names, sender=ME, octets=octets, dsn=asking(40, "FAILURE", "DELAY", ret=ret))
+        ) as system:
+            await system.send(*names, sender=ME, octets=octets, dsn=asking(40, "FAILURE", "DELAY", ret=ret))
             for answer.gone in range(1, 41):
-                await house.advance(hours=5)
-            await house.rest()
-            notices_ = await told(house)
+                await system.advance(hours=5)
+            await system.rest()
+            notices_ = await told(system)
             parts = [email.message_from_bytes(notice).get_payload(2) for notice in notices_]
             given_back = {"failed": 0, "delayed": 0}
             for notice, part in zip(notices_, parts, strict=True):
@@ -243,12 +243,12 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
 
     async def scenario():
         names = [f"r{number}" for number in range(40)]
-        async with a_house(tmp_path, Scripted(LOOP), names=names) as house:
-            message_id = await house.send(*names, octets=octets)
-            await house.rest()
-            await house.rest()  # what the last attempt owes may be written by the second
-            paths = [one.detail.path for one in await house.trace(message_id) if one.kind == "dead"]
-            written = [len(notice) for name in names for notice in await told(house, name)]
+        async with a_system(tmp_path, Scripted(LOOP), names=names) as system:
+            message_id = await system.send(*names, octets=octets)
+            await system.rest()
+            await system.rest()  # what the last attempt owes may be written by the second
+            paths = [one.detail.path for one in await system.trace(message_id) if one.kind == "dead"]
+            written = [len(notice) for name in names for notice in await told(system, name)]
             assert len(paths) == len(written) == len(names)
             assert max(map(len, paths)) < 1_200
             assert max(written) < 3_000
@@ -259,11 +259,11 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
 
 def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_large_one_does_not(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
             for octets in (HELLO, HELLO + b"y\r\n" * returned_content.WHOLE_LIMIT):
-                await house.send("a", sender=ME, octets=octets, dsn=asking(1, ret="FULL"))
-                await house.rest()
-            small, large = await told(house)
+                await system.send("a", sender=ME, octets=octets, dsn=asking(1, ret="FULL"))
+                await system.rest()
+            small, large = await told(system)
             assert b"Content-Type: message/rfc822\r\n" in small
             assert b"\r\nHello.\r\n" in small
             assert b"Content-Type: text/rfc822-headers\r\n" in large
@@ -276,10 +276,10 @@ def test_a_notice_about_a_header_that_is_too_long_to_be_looked_at_says_that_it_i
     octets = (b"Received: from a by " + b"b" * 900 + b"\r\n") * 40 + b"From: me@example.com\r\n" + HELLO
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
-            await house.send("a", sender=ME, octets=octets)
-            await house.rest()
-            (notice,) = await told(house)
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
+            await system.send("a", sender=ME, octets=octets)
+            await system.rest()
+            (notice,) = await told(system)
             assert b"\r\n\r\n" + returned_content.CUT in notice
 
     run(scenario())
@@ -296,20 +296,20 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
 
     async def scenario():
         names = ("a", "b")
-        async with a_house(tmp_path, Scripted(answer=answer), names=names, bounces_via=SMARTHOST) as house:
+        async with a_system(tmp_path, Scripted(answer=answer), names=names, bounces_via=SMARTHOST) as system:
             dsn = asking(2, "SUCCESS", "FAILURE", ret="FULL")
-            message_id = await house.send("a", "b", dsn=dsn, octets=HELLO)
-            await house.rest()
-            to_peer = [parcel for parcel in house.transport.parcels if parcel.recipient.endswith("@example.com")]
+            message_id = await system.send("a", "b", dsn=dsn, octets=HELLO)
+            await system.rest()
+            to_peer = [parcel for parcel in system.transport.parcels if parcel.recipient.endswith("@example.com")]
             assert [(parcel.ret, parcel.notify) for parcel in to_peer] == [("HDRS", ("FAILURE",))] * 2
-            (notice,) = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
-            octets = await house.store.long_read(
+            (notice,) = [parcel for parcel in system.transport.parcels if parcel.recipient == "ann@client.example"]
+            octets = await system.store.long_read(
                 partial(_octets, message_id=notice.message.id), what="the data of a test"
             )
             assert [group["Action"] for group in the_groups(octets)] == ["failed"]
             assert b"text/rfc822-headers" in octets
             assert b"Hello." not in octets
-            (line,) = [event for event in await house.trace(message_id) if event.kind == "not notified"]
+            (line,) = [event for event in await system.trace(message_id) if event.kind == "not notified"]
             assert line.detail.address == "b@example.com"
             assert "confirm_outside" in line.detail.because
 
@@ -319,12 +319,12 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
 def test_an_outsider_is_told_of_success_where_the_settings_say_so(tmp_path):
     async def scenario():
         transport = Scripted(answer=lambda _, route: NOT_NOW if route.to == SMARTHOST.to else TAKEN)
-        async with a_house(tmp_path, transport, bounces_via=SMARTHOST, confirm_outside=True) as house:
-            await house.send("support", dsn=asking(1, "SUCCESS"))
-            await house.rest()
-            direct, notice = house.transport.parcels
+        async with a_system(tmp_path, transport, bounces_via=SMARTHOST, confirm_outside=True) as system:
+            await system.send("support", dsn=asking(1, "SUCCESS"))
+            await system.rest()
+            direct, notice = system.transport.parcels
             assert direct.notify == ("SUCCESS",)
-            octets = await house.store.long_read(
+            octets = await system.store.long_read(
                 partial(_octets, message_id=notice.message.id), what="the data of a test"
             )
             assert [group["Action"] for group in the_groups(octets)] == ["relayed"]
@@ -334,17 +334,17 @@ def test_an_outsider_is_told_of_success_where_the_settings_say_so(tmp_path):
 
 def test_what_goes_outside_tells_each_account_of_its_own_recipients_alone(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("a", "b"), bounces_via=SMARTHOST) as house:
+        async with a_system(tmp_path, Scripted(NEVER), names=("a", "b"), bounces_via=SMARTHOST) as system:
             other = "1" * 12
-            await house.store.write(
+            await system.store.write(
                 lambda tx: tx.connection.execute("UPDATE email_addresses SET account = ? WHERE id = 'b'", (other,))
             )
-            await house.send("a", "b")
-            await house.rest()
-            notices_ = [parcel for parcel in house.transport.parcels if parcel.recipient == "ann@client.example"]
+            await system.send("a", "b")
+            await system.rest()
+            notices_ = [parcel for parcel in system.transport.parcels if parcel.recipient == "ann@client.example"]
             found = {}
             for parcel in notices_:
-                octets = await house.store.long_read(
+                octets = await system.store.long_read(
                     partial(_octets, message_id=parcel.message.id), what="the data of a test"
                 )
                 found[parcel.delivery.account] = [group["Final-Recipient"] for group in the_groups(octets)]
@@ -397,15 +397,15 @@ def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_th
         routes = (*([] if alias_is_routed else [Route(match="press@example.com", to="inbox")]), *TO_PEER)
         names = ("me", "press", "carol", "david")
         transport = Scripted(answer=peer())
-        async with a_house(
+        async with a_system(
             tmp_path, transport, names=names, of_routes=routes, delay_warning=timedelta(hours=4)
-        ) as house:
-            await link(house, "press", "carol")
+        ) as system:
+            await link(system, "press", "carol")
             for recipients in (("press", candidate), (candidate, "press")):
                 dsn = asking(2, "SUCCESS", "FAILURE", "DELAY", ret="FULL", orcpt="rfc822;x@example.net")
-                await house.send(*recipients, sender=ME, octets=HELLO, dsn=dsn)
-                await house.advance(days=6)
-            return [comparable(octets, candidate) for octets in await told(house)]
+                await system.send(*recipients, sender=ME, octets=HELLO, dsn=dsn)
+                await system.advance(days=6)
+            return [comparable(octets, candidate) for octets in await told(system)]
 
     async def scenario():
         return [await notices_for(candidate) for candidate in ("carol", "david")]
@@ -420,8 +420,8 @@ def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_th
 
 def test_a_notice_that_is_owed_when_the_server_dies_is_written_by_the_next_one(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
-            real = house.store.write
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
+            real = system.store.write
             died = asyncio.Event()
 
             async def dies_with_the_notice(use_case):
@@ -433,20 +433,20 @@ def test_a_notice_that_is_owed_when_the_server_dies_is_written_by_the_next_one(t
                     await asyncio.Event().wait()
                 return await real(use_case)
 
-            house.store.write = dies_with_the_notice
-            message_id = await house.send("a", sender=ME)
+            system.store.write = dies_with_the_notice
+            message_id = await system.send("a", sender=ME)
             await died.wait()
-            house.store.write = real
-            await house.worker.stop()
-            assert (await house.delivery(message_id, "a")).status is Status.DEAD
-            assert await told(house) == []
+            system.store.write = real
+            await system.worker.stop()
+            assert (await system.delivery(message_id, "a")).status is Status.DEAD
+            assert await told(system) == []
 
-            next_one = Worker(house.works)
+            next_one = Worker(system.deps)
             await next_one.start()
             await next_one.rest()
             await next_one.stop()
-            assert len(await told(house)) == 1
-            assert (await house.events(message_id))[-1] == "notified"
+            assert len(await told(system)) == 1
+            assert (await system.events(message_id))[-1] == "notified"
 
     run(scenario())
 
@@ -462,48 +462,48 @@ def test_a_notice_that_cannot_be_made_is_told_of_in_the_trace_and_stops_no_other
     monkeypatch.setattr(notices, "notice", sometimes)
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a", "b"), of_routes=TO_PEER) as house:
-            first = await house.send("a", sender=ME)
-            await house.send("b", sender=ME)
-            await house.rest()
-            assert len(await told(house)) == 1
-            last = (await house.trace(first))[-1]
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", "a", "b"), of_routes=TO_PEER) as system:
+            first = await system.send("a", sender=ME)
+            await system.send("b", sender=ME)
+            await system.rest()
+            assert len(await told(system)) == 1
+            last = (await system.trace(first))[-1]
             assert (last.kind, last.detail.address) == ("not notified", "a@example.com")
             assert "on our side" in last.detail.because
-            failed = [event for event in house.emitted if isinstance(event, events.Failed)]
+            failed = [event for event in system.emitted if isinstance(event, events.Failed)]
             assert [str(event.cause) for event in failed] == ["a mistake of ours"]
-            house.emitted.clear()
+            system.emitted.clear()
 
     run(scenario())
 
 
 def test_a_notice_that_cannot_even_be_read_keeps_no_other_from_being_written(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
-            unreadable, good = [await house.send("a", sender=ME, dsn=asking(1, "SUCCESS")) for _ in range(2)]
+        async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
+            unreadable, good = [await system.send("a", sender=ME, dsn=asking(1, "SUCCESS")) for _ in range(2)]
             damage = "UPDATE notices_owed SET fate = 'no JSON' WHERE message_id = ?"
-            await house.store.write(lambda tx: tx._ask(damage, (unreadable,)))
-            await house.worker.start()
-            await house.rest()
-            assert len(await told(house)) == 1
-            assert (await house.events(good))[-1] == "notified"
-            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is None
-            failed = [event for event in house.emitted if isinstance(event, events.Failed)]
+            await system.store.write(lambda tx: tx._ask(damage, (unreadable,)))
+            await system.worker.start()
+            await system.rest()
+            assert len(await told(system)) == 1
+            assert (await system.events(good))[-1] == "notified"
+            assert await system.store.read(partial(notify.next_owed, now=system.clock())) is None
+            failed = [event for event in system.emitted if isinstance(event, events.Failed)]
             assert [event.id for event in failed] == [unreadable] * 2
-            house.emitted.clear()
+            system.emitted.clear()
 
     run(scenario())
 
 
 def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_have_gone(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(TAKEN), names=("me", "a"), of_routes=TO_PEER) as house:
-            message_id = await house.send("a", sender=ME, octets=HELLO, dsn=asking(1, "SUCCESS"))
-            await house.rest()
-            (octets,) = await told(house)
+        async with a_system(tmp_path, Scripted(TAKEN), names=("me", "a"), of_routes=TO_PEER) as system:
+            message_id = await system.send("a", sender=ME, octets=HELLO, dsn=asking(1, "SUCCESS"))
+            await system.rest()
+            (octets,) = await told(system)
             assert b"Subject: hello\r\n" in octets
             assert (
-                await house.store.long_read(partial(_octets, message_id=message_id), what="the data of a test") == b""
+                await system.store.long_read(partial(_octets, message_id=message_id), what="the data of a test") == b""
             )
 
     run(scenario())
@@ -511,28 +511,28 @@ def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_h
 
 def test_a_notice_about_what_retention_has_let_go_of_is_not_written(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, names=("me", "a"), of_routes=(), start=False) as house:
-            message_id = await house.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
+        async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
+            message_id = await system.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
 
             def let_go(tx):
                 tx.remove_delivered(Inbox(TENANT.account, "a@example.com"), [message_id])
-                tx.end_messages([message_id], now=house.clock())
+                tx.end_messages([message_id], now=system.clock())
 
-            await house.store.write(let_go)
-            await house.worker.start()
-            await house.rest()
-            assert await told(house) == []
-            assert await house.store.read(partial(notify.next_owed, now=house.clock())) is None
+            await system.store.write(let_go)
+            await system.worker.start()
+            await system.rest()
+            assert await told(system) == []
+            assert await system.store.read(partial(notify.next_owed, now=system.clock())) is None
 
     run(scenario())
 
 
 def test_nobody_is_told_by_default_whose_address_nothing_proves(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as house:
-            message_id = await house.send("a", sender=ME, is_trusted=False)
-            await house.rest()
-            assert await told(house) == []
-            assert "nothing proves" in (await house.trace(message_id))[-1].detail.because
+        async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
+            message_id = await system.send("a", sender=ME, is_trusted=False)
+            await system.rest()
+            assert await told(system) == []
+            assert "nothing proves" in (await system.trace(message_id))[-1].detail.because
 
     run(scenario())

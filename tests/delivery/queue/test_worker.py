@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_house
+from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_system
 from waypost.app.queue import attempt, redrive
 from waypost.app.steps import Step
 from waypost.delivery.queue.leases import LEASE
@@ -23,18 +23,18 @@ def run(scenario):
 
 def test_what_a_route_takes_and_does_not_keep_is_not_in_the_inbox_and_its_octets_go(tmp_path):
     async def scenario():
-        async with a_house(tmp_path) as house:
-            message_id = await house.send("support")
-            await house.rest()
-            assert await house.events(message_id) == ["accepted", "queued", "delivered"]
-            assert await house.inbox("support") == []
+        async with a_system(tmp_path) as system:
+            message_id = await system.send("support")
+            await system.rest()
+            assert await system.events(message_id) == ["accepted", "queued", "delivered"]
+            assert await system.inbox("support") == []
             assert (
-                await house.store.long_read(
+                await system.store.long_read(
                     lambda tx: tx.octets(message_id, start=0, limit=100), what="the data of a test"
                 )
                 == b""
             )
-            (parcel,) = house.transport.parcels
+            (parcel,) = system.transport.parcels
             assert parcel.return_path == "ann@client.example"
             assert parcel.recipient == SUPPORT
             assert b"Return-Path" not in parcel.header
@@ -47,12 +47,12 @@ def test_what_a_route_keeps_is_in_the_inbox_at_once_whatever_becomes_of_the_rest
     keeping = (Route(match="*", to=PEER, keep=True),)
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), of_routes=keeping) as house:
-            message_id = await house.send("support")
-            assert [message.id for message in await house.inbox("support")] == [message_id]
-            await house.rest()
-            assert (await house.delivery(message_id, "support")).status is Status.DEAD
-            assert [message.id for message in await house.inbox("support")] == [message_id]
+        async with a_system(tmp_path, Scripted(NEVER), of_routes=keeping) as system:
+            message_id = await system.send("support")
+            assert [message.id for message in await system.inbox("support")] == [message_id]
+            await system.rest()
+            assert (await system.delivery(message_id, "support")).status is Status.DEAD
+            assert [message.id for message in await system.inbox("support")] == [message_id]
 
     run(scenario())
 
@@ -62,33 +62,33 @@ def test_one_recipient_that_fails_costs_the_other_nothing(tmp_path):
         return NEVER if parcel.recipient.startswith("support") else TAKEN
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(answer=answer), names=("support", "sales")) as house:
-            message_id = await house.send("support", "sales")
-            await house.rest()
-            found = [(await house.delivery(message_id, name)).status for name in ("support", "sales")]
+        async with a_system(tmp_path, Scripted(answer=answer), names=("support", "sales")) as system:
+            message_id = await system.send("support", "sales")
+            await system.rest()
+            found = [(await system.delivery(message_id, name)).status for name in ("support", "sales")]
             assert found == [Status.DEAD, Status.DELIVERED]
-            assert len(house.transport.parcels) == 2
+            assert len(system.transport.parcels) == 2
 
     run(scenario())
 
 
 def test_a_destination_that_is_gone_is_asked_once_a_minute_however_much_waits(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(GONE)) as house:
+        async with a_system(tmp_path, Scripted(GONE)) as system:
             for _ in range(30):
-                await house.send("support")
-            await house.advance(minutes=10)
-            assert len(house.transport.parcels) <= 12
+                await system.send("support")
+            await system.advance(minutes=10)
+            assert len(system.transport.parcels) <= 12
 
     run(scenario())
 
 
 def test_a_destination_that_comes_back_gets_all_that_waits(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(GONE, GONE, TAKEN)) as house:
-            sent = [await house.send("support") for _ in range(30)]
-            await house.advance(minutes=10)
-            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+        async with a_system(tmp_path, Scripted(GONE, GONE, TAKEN)) as system:
+            sent = [await system.send("support") for _ in range(30)]
+            await system.advance(minutes=10)
+            assert {(await system.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
 
     run(scenario())
 
@@ -108,15 +108,15 @@ def test_a_slow_destination_does_not_hold_up_another(tmp_path):
         def answer(parcel, route):
             return hang() if route.to == slow.to else TAKEN
 
-        async with a_house(
+        async with a_system(
             tmp_path, Scripted(answer=answer), names=("support", "sales"), of_routes=(slow, quick)
-        ) as house:
+        ) as system:
             for _ in range(100):
-                await house.send("support")
-            message_id = await house.send("sales")
-            while (await house.delivery(message_id, "sales")).status is not Status.DELIVERED:  # noqa: ASYNC110
+                await system.send("support")
+            message_id = await system.send("sales")
+            while (await system.delivery(message_id, "sales")).status is not Status.DELIVERED:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-            assert house.transport.running >= 1
+            assert system.transport.running >= 1
             ended.set()
 
     run(scenario())
@@ -138,18 +138,18 @@ def test_many_destinations_that_never_answer_do_not_hold_up_one_that_worked_some
 
         of_routes = (*tarpits, Route(match="*", to=PEER))
         names = ("sales", *silent)
-        async with a_house(tmp_path, Scripted(answer=answer), names=names, of_routes=of_routes) as house:
-            await house.send("sales")
-            await house.rest()
+        async with a_system(tmp_path, Scripted(answer=answer), names=names, of_routes=of_routes) as system:
+            await system.send("sales")
+            await system.rest()
             for name in silent:
-                await house.send(name)
-            while house.transport.running < 50:  # noqa: ASYNC110
+                await system.send(name)
+            while system.transport.running < 50:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-            message_id = await house.send("sales")
-            house.worker.wake()
-            while (await house.delivery(message_id, "sales")).status is not Status.DELIVERED:  # noqa: ASYNC110
+            message_id = await system.send("sales")
+            system.worker.wake()
+            while (await system.delivery(message_id, "sales")).status is not Status.DELIVERED:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-            assert house.transport.running == 50
+            assert system.transport.running == 50
             ended.set()
 
     run(scenario())
@@ -167,9 +167,9 @@ def test_no_destination_gets_more_at_once_than_its_route_allows(tmp_path):
 
         few = (Route(match="*", to=PEER, connections=3),)
         transport = Scripted(TAKEN, answer=lambda *_: with_others() if len(transport.parcels) > 3 else TAKEN)
-        async with a_house(tmp_path, transport, of_routes=few) as house:
-            await asyncio.gather(*(house.send("support") for _ in range(50)))
-            await house.rest()
+        async with a_system(tmp_path, transport, of_routes=few) as system:
+            await asyncio.gather(*(system.send("support") for _ in range(50)))
+            await system.rest()
             assert len(transport.parcels) == 50
             assert transport.most == 3
 
@@ -186,58 +186,58 @@ def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_att
             begun.set()
             await asyncio.Event().wait()
 
-        async with a_house(tmp_path, Scripted(answer=lambda *_: hang())) as house:
-            message_id = await house.send("support")
+        async with a_system(tmp_path, Scripted(answer=lambda *_: hang())) as system:
+            message_id = await system.send("support")
             await begun.wait()
-            await house.worker.stop()
-            assert house.transport.closed
-            next_one = Worker(replace(house.works, transports=dict.fromkeys(house.works.transports, Scripted(TAKEN))))
+            await system.worker.stop()
+            assert system.transport.closed
+            next_one = Worker(replace(system.deps, transports=dict.fromkeys(system.deps.transports, Scripted(TAKEN))))
             await next_one.start()
             await next_one.rest()
             await next_one.stop()
-            assert (await house.trace(message_id))[-1].detail.attempt.number == 1
+            assert (await system.trace(message_id))[-1].detail.attempt.number == 1
 
     run(scenario())
 
 
 def test_of_two_who_have_one_delivery_because_a_lease_ran_out_the_later_one_counts(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, start=False) as house:
-            message_id = await house.send("support")
+        async with a_system(tmp_path, start=False) as system:
+            message_id = await system.send("support")
 
             async def claim(name):
-                return await house.store.write(
+                return await system.store.write(
                     lambda tx: attempt.claim(
                         tx,
-                        house.deployment,
+                        system.deployment,
                         destination=PEER,
                         claim=name,
-                        now=house.clock(),
+                        now=system.clock(),
                         lease=LEASE,
                         limit=9,
                     )
                 )
 
             async def record(ready, result):
-                await house.store.write(
+                await system.store.write(
                     lambda tx: attempt.record(
                         tx,
-                        house.deployment,
+                        system.deployment,
                         claimed=ready.claimed,
                         result=result,
-                        now=house.clock(),
+                        now=system.clock(),
                     )
                 )
 
             (first,) = (await claim("first")).ready
             assert (await claim("second")).ready == []
-            house.clock._ahead += LEASE + timedelta(seconds=1)
+            system.clock._ahead += LEASE + timedelta(seconds=1)
             (second,) = (await claim("second")).ready
             await record(first, NEVER)
-            assert (await house.delivery(message_id, "support")).status is Status.QUEUED
+            assert (await system.delivery(message_id, "support")).status is Status.QUEUED
             await record(second, TAKEN)
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
-            assert await house.events(message_id) == ["accepted", "queued", "delivered"]
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+            assert await system.events(message_id) == ["accepted", "queued", "delivered"]
 
     run(scenario())
 
@@ -249,53 +249,55 @@ def test_mail_that_waits_follows_a_route_that_was_mended(tmp_path):
         def answer(parcel, route):
             return GONE if route.to == wrong.to else TAKEN
 
-        async with a_house(tmp_path, Scripted(answer=answer), of_routes=(wrong,)) as house:
-            message_id = await house.send("support")
-            await house.rest()
-            await house.worker.stop()
+        async with a_system(tmp_path, Scripted(answer=answer), of_routes=(wrong,)) as system:
+            message_id = await system.send("support")
+            await system.rest()
+            await system.worker.stop()
             right = (Route(match="*", to=PEER),)
-            works = replace(house.works, deployment=replace(house.deployment, routes=right, routes_revision="2"))
-            next_one = Worker(works)
+            deps = replace(system.deps, deployment=replace(system.deployment, routes=right, routes_revision="2"))
+            next_one = Worker(deps)
             await next_one.start()
-            await house.clock.advance(timedelta(minutes=2), next_one.rest)
+            await system.clock.advance(timedelta(minutes=2), next_one.rest)
             await next_one.stop()
-            assert await house.events(message_id) == ["accepted", "queued", "deferred", "moved", "delivered"]
+            assert await system.events(message_id) == ["accepted", "queued", "deferred", "moved", "delivered"]
 
     run(scenario())
 
 
 def test_mail_that_waits_for_a_route_that_is_no_more_comes_into_the_inbox(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NOT_NOW)) as house:
-            message_id = await house.send("support")
-            await house.rest()
-            await house.worker.stop()
-            next_one = Worker(replace(house.works, deployment=replace(house.deployment, routes=(), routes_revision="")))
+        async with a_system(tmp_path, Scripted(NOT_NOW)) as system:
+            message_id = await system.send("support")
+            await system.rest()
+            await system.worker.stop()
+            next_one = Worker(
+                replace(system.deps, deployment=replace(system.deployment, routes=(), routes_revision=""))
+            )
             await next_one.start()
-            await house.clock.advance(timedelta(minutes=2), next_one.rest)
+            await system.clock.advance(timedelta(minutes=2), next_one.rest)
             await next_one.stop()
-            assert [message.id for message in await house.inbox("support")] == [message_id]
+            assert [message.id for message in await system.inbox("support")] == [message_id]
 
     run(scenario())
 
 
 def test_a_dead_letter_is_redriven_whole(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER, TAKEN)) as house:
-            message_id = await house.send("support")
-            await house.rest()
-            (found,) = await house.store.long_read(
+        async with a_system(tmp_path, Scripted(NEVER, TAKEN)) as system:
+            message_id = await system.send("support")
+            await system.rest()
+            (found,) = await system.store.long_read(
                 lambda tx: redrive.dead_letters(tx, "000000000000"), what="the data of a test"
             )
             assert found.message.id == message_id
-            step = await house.store.write(
-                lambda tx: redrive.redrive(tx, "000000000000", ids=[found.delivery.id], now=house.clock())
+            step = await system.store.write(
+                lambda tx: redrive.redrive(tx, "000000000000", ids=[found.delivery.id], now=system.clock())
             )
             assert step == Step(1, None)
-            await house.rest()
-            assert (await house.events(message_id))[-3:] == ["not notified", "redriven", "delivered"]
-            assert [len(parcel.header) for parcel in house.transport.parcels].count(
-                len(house.transport.parcels[0].header)
+            await system.rest()
+            assert (await system.events(message_id))[-3:] == ["not notified", "redriven", "delivered"]
+            assert [len(parcel.header) for parcel in system.transport.parcels].count(
+                len(system.transport.parcels[0].header)
             ) == 2
 
     run(scenario())
@@ -303,27 +305,27 @@ def test_a_dead_letter_is_redriven_whole(tmp_path):
 
 def test_what_an_alias_kept_is_forwarded_again_and_nothing_is_doubled_in_an_inbox(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, names=("help", "support"), of_routes=()) as house:
-            before = await house.send("help")
-            now = house.clock()
-            await house.store.write(lambda tx: _link(tx, "support", "help", now))
-            after = await house.send("help")
+        async with a_system(tmp_path, names=("help", "support"), of_routes=()) as system:
+            before = await system.send("help")
+            now = system.clock()
+            await system.store.write(lambda tx: _link(tx, "support", "help", now))
+            after = await system.send("help")
 
             async def replay():
-                return await house.store.write(
+                return await system.store.write(
                     lambda tx: redrive.replay(
                         tx,
-                        house.deployment,
+                        system.deployment,
                         "000000000000",
                         addresses.parse("help@example.com"),
                         since=now - timedelta(hours=1),
-                        now=house.clock(),
+                        now=system.clock(),
                     )
                 )
 
             assert (await replay()).done == 1
-            assert {message.id for message in await house.inbox("support")} == {before, after}
-            assert (await house.delivery(before, "support")).reason is Reason.FORWARDED
+            assert {message.id for message in await system.inbox("support")} == {before, after}
+            assert (await system.delivery(before, "support")).reason is Reason.FORWARDED
             assert (await replay()).done == 0
 
     run(scenario())

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_house
+from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_system
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.delivery import Policy, Status
 
@@ -18,44 +18,44 @@ def run(scenario):
 
 def test_what_was_deferred_while_the_clock_was_ahead_is_tried_again_soon_after_it_goes_back(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NOT_NOW, TAKEN), policy=POLICY) as house:
-            house.clock._ahead += TEN_DAYS
-            message_id = await house.send("support")
-            await house.rest()
-            house.clock._ahead -= TEN_DAYS
-            await house.advance(minutes=6)
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+        async with a_system(tmp_path, Scripted(NOT_NOW, TAKEN), policy=POLICY) as system:
+            system.clock._ahead += TEN_DAYS
+            message_id = await system.send("support")
+            await system.rest()
+            system.clock._ahead -= TEN_DAYS
+            await system.advance(minutes=6)
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
 
     run(scenario())
 
 
 def test_what_was_queued_before_and_deferred_while_the_clock_was_ahead_waits_no_longer_than_the_longest_pause(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(NOT_NOW, TAKEN), start=False, policy=POLICY) as house:
-            message_id = await house.send("support")
-            house.clock._ahead += timedelta(days=4)
-            await house.worker.start()
-            await house.rest()
-            house.clock._ahead -= timedelta(days=4)
-            await house.advance(minutes=70)
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+        async with a_system(tmp_path, Scripted(NOT_NOW, TAKEN), start=False, policy=POLICY) as system:
+            message_id = await system.send("support")
+            system.clock._ahead += timedelta(days=4)
+            await system.worker.start()
+            await system.rest()
+            system.clock._ahead -= timedelta(days=4)
+            await system.advance(minutes=70)
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
 
     run(scenario())
 
 
 def test_a_restart_after_the_clock_went_back_finds_what_was_deferred_before(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, Scripted(GONE, TAKEN), policy=POLICY) as house:
-            house.clock._ahead += TEN_DAYS
-            message_id = await house.send("support")
-            await house.rest()
-            await house.worker.stop()
-            house.clock._ahead -= TEN_DAYS
-            again = Worker(house.works)
+        async with a_system(tmp_path, Scripted(GONE, TAKEN), policy=POLICY) as system:
+            system.clock._ahead += TEN_DAYS
+            message_id = await system.send("support")
+            await system.rest()
+            await system.worker.stop()
+            system.clock._ahead -= TEN_DAYS
+            again = Worker(system.deps)
             await again.start()
-            await house.clock.advance(timedelta(minutes=6), again.rest)
+            await system.clock.advance(timedelta(minutes=6), again.rest)
             await again.stop()
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
 
     run(scenario())
 
@@ -64,12 +64,12 @@ def test_what_was_queued_while_the_clock_was_ahead_is_given_up_in_time(tmp_path)
     policy = Policy(retry_schedule=(timedelta(hours=1),), expire=timedelta(days=1))
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(NOT_NOW), policy=policy) as house:
-            house.clock._ahead += TEN_DAYS
-            message_id = await house.send("support")
-            await house.rest()
-            house.clock._ahead -= TEN_DAYS
-            await house.advance(days=1, minutes=10)
-            assert (await house.delivery(message_id, "support")).status is Status.DEAD
+        async with a_system(tmp_path, Scripted(NOT_NOW), policy=policy) as system:
+            system.clock._ahead += TEN_DAYS
+            message_id = await system.send("support")
+            await system.rest()
+            system.clock._ahead -= TEN_DAYS
+            await system.advance(days=1, minutes=10)
+            assert (await system.delivery(message_id, "support")).status is Status.DEAD
 
     run(scenario())

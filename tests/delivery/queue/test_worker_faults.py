@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_house
+from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_system
 from waypost.app.ports import StoreUnavailable
 from waypost.app.queue import attempt
 from waypost.delivery.queue import leases
@@ -71,17 +71,17 @@ async def until(condition):
         await asyncio.sleep(0.001)
 
 
-def emitted(house, kind):
-    return [event for event in house.emitted if isinstance(event, kind)]
+def emitted(system, kind):
+    return [event for event in system.emitted if isinstance(event, kind)]
 
 
 # Routes that have changed
 
 
-async def _drained(house, routes):
+async def _drained(system, routes):
     """Have another worker, with these routes, empty the queue; returns how often it looked."""
-    deployment = replace(house.deployment, routes=routes, routes_revision="2")
-    worker = Worker(replace(house.works, deployment=deployment))
+    deployment = replace(system.deployment, routes=routes, routes_revision="2")
+    worker = Worker(replace(system.deps, deployment=deployment))
     await worker.start()
     await worker.rest()
     await worker.stop()
@@ -90,26 +90,26 @@ async def _drained(house, routes):
 
 def test_a_queue_whose_route_was_removed_drains_at_once(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, start=False) as house:
+        async with a_system(tmp_path, start=False) as system:
             for _ in range(200):
-                await house.send("support")
-            looks = await _drained(house, routes=())
-            assert len(await house.inbox("support")) == 100  # as many as are listed
-            assert await house.store.read(lambda tx: tx.waiting()) == []
+                await system.send("support")
+            looks = await _drained(system, routes=())
+            assert len(await system.inbox("support")) == 100  # as many as are listed
+            assert await system.store.read(lambda tx: tx.waiting()) == []
             assert looks < 30
-            assert house.transport.parcels == []
+            assert system.transport.parcels == []
 
     run(scenario())
 
 
 def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_path):
     async def scenario():
-        async with a_house(tmp_path, start=False) as house:
+        async with a_system(tmp_path, start=False) as system:
             for _ in range(100):
-                await house.send("support")
-            await _drained(house, routes=(Route(match="*", to=HELP),))
-            assert len(house.transport.parcels) == 100
-            assert await house.store.read(lambda tx: tx.waiting()) == []
+                await system.send("support")
+            await _drained(system, routes=(Route(match="*", to=HELP),))
+            assert len(system.transport.parcels) == 100
+            assert await system.store.read(lambda tx: tx.waiting()) == []
 
     run(scenario())
 
@@ -125,14 +125,14 @@ def test_a_renewal_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, e
 
     async def scenario():
         transport, go_on = hanging()
-        async with a_house(tmp_path, transport, beside=beside) as house:
-            message_id = await house.send("support")
+        async with a_system(tmp_path, transport, beside=beside) as system:
+            message_id = await system.send("support")
             await until(lambda: len(renewals) >= 4)
-            assert [event.cause for event in house.emitted] == [error, error]
+            assert [event.cause for event in system.emitted] == [error, error]
             go_on.set()
-            await house.rest()
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
-            house.emitted[:] = [event for event in house.emitted if not isinstance(event, events.Failed)]
+            await system.rest()
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+            system.emitted[:] = [event for event in system.emitted if not isinstance(event, events.Failed)]
 
     run(scenario())
 
@@ -153,15 +153,15 @@ def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_re
         transport, go_on = hanging()
         of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
         names = ("help", "support")
-        async with a_house(
+        async with a_system(
             tmp_path, transport, names=names, of_routes=of_routes, beside=lambda store: Store(store, before)
-        ) as house:
-            await house.send(*names)
+        ) as system:
+            await system.send(*names)
             await until(lambda: len(set(came)) == 2)
             (other,) = set(came) - {came[0]}
             await until(lambda: came.count(other) >= 5)
             go_on.set()
-            await house.rest()
+            await system.rest()
             assert len(transport.parcels) == 2
 
     run(scenario())
@@ -190,15 +190,15 @@ def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_pat
                 claiming.set()
                 await go_on.wait()
 
-        async with a_house(tmp_path, start=False, beside=lambda store: Store(store, before)) as house:
-            message_id = await house.send("support")
-            await house.worker.start()
+        async with a_system(tmp_path, start=False, beside=lambda store: Store(store, before)) as system:
+            message_id = await system.send("support")
+            await system.worker.start()
             await claiming.wait()
             await until(lambda: renewals == 5)
             go_on.set()
-            await house.rest()
-            assert (await house.delivery(message_id, "support")).status is Status.DELIVERED
-            assert emitted(house, events.LeaseLost) == []
+            await system.rest()
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+            assert emitted(system, events.LeaseLost) == []
 
     run(scenario())
 
@@ -208,26 +208,26 @@ def test_an_outcome_after_another_server_has_claimed_the_delivery_is_not_recorde
 ):
     async def scenario():
         transport, go_on = hanging()
-        async with a_house(tmp_path, transport) as house:
-            message_id = await house.send("support")
+        async with a_system(tmp_path, transport) as system:
+            message_id = await system.send("support")
             await until(lambda: transport.running)
-            taken = await house.store.write(
+            taken = await system.store.write(
                 lambda tx: attempt.claim(
                     tx,
-                    house.deployment,
+                    system.deployment,
                     destination=PEER,
                     claim="another server",
-                    now=house.clock() + 2 * LEASE,
+                    now=system.clock() + 2 * LEASE,
                     lease=LEASE,
                     limit=9,
                 )
             )
             assert len(taken.ready) == 1
             go_on.set()
-            await house.rest()
-            assert await house.events(message_id) == ["accepted", "queued"]
-            assert emitted(house, events.Delivered) == []
-            (lost,) = emitted(house, events.LeaseLost)
+            await system.rest()
+            assert await system.events(message_id) == ["accepted", "queued"]
+            assert emitted(system, events.Delivered) == []
+            (lost,) = emitted(system, events.LeaseLost)
             assert (lost.id, lost.destination) == (f"{message_id}.support", PEER)
 
     run(scenario())
@@ -245,19 +245,19 @@ def test_a_delivery_whose_lease_ended_before_its_attempt_is_not_sent_and_is_clai
         transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
         one_by_one = (Route(match="*", to=PEER, connections=1),)
         beside, _ = failing("renew", *[StoreUnavailable("gone")] * 1_000)
-        async with a_house(
+        async with a_system(
             tmp_path, transport, of_routes=one_by_one, start=False, beside=beside, seconds=lambda: seconds
-        ) as house:
-            sent = [await house.send("support") for _ in range(5)]
-            await house.worker.start()
+        ) as system:
+            sent = [await system.send("support") for _ in range(5)]
+            await system.worker.start()
             await until(lambda: len(transport.parcels) == 2)
             seconds += LEASE.total_seconds()
             go_on.set()
-            await house.rest()
+            await system.rest()
             assert len(transport.parcels) == 2
-            assert len(emitted(house, events.LeaseLost)) == 3
-            await house.advance(minutes=3)
-            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+            assert len(emitted(system, events.LeaseLost)) == 3
+            await system.advance(minutes=3)
+            assert {(await system.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
             assert len(transport.parcels) == 5
 
     run(scenario())
@@ -275,15 +275,15 @@ def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_
 
         transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
         one_by_one = (Route(match="*", to=PEER, connections=1),)
-        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False) as house:
-            sent = [await house.send("support") for _ in range(5)]
-            await house.worker.start()
+        async with a_system(tmp_path, transport, of_routes=one_by_one, start=False) as system:
+            sent = [await system.send("support") for _ in range(5)]
+            await system.worker.start()
             await until(lambda: len(transport.parcels) == 2)
-            claim = partial(attempt.claim, deployment=house.deployment, destination=PEER, claim="another server")
-            taken = await house.store.write(partial(claim, now=house.clock() + 2 * LEASE, lease=LEASE, limit=3))
-            assert await house.worker._leases.renew_all()
+            claim = partial(attempt.claim, deployment=system.deployment, destination=PEER, claim="another server")
+            taken = await system.store.write(partial(claim, now=system.clock() + 2 * LEASE, lease=LEASE, limit=3))
+            assert await system.worker._leases.renew_all()
             go_on.set()
-            await house.rest()
+            await system.rest()
             theirs = {ready.claimed.message.id for ready in taken.ready}
             assert len(theirs) == 3
             ours = [parcel.message.id for parcel in transport.parcels[2:]]
@@ -302,17 +302,17 @@ def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forw
             return TAKEN
 
         transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
-        async with a_house(tmp_path, transport, start=False) as house:
-            sent = [await house.send("support") for _ in range(2)]
-            await house.worker.start()
+        async with a_system(tmp_path, transport, start=False) as system:
+            sent = [await system.send("support") for _ in range(2)]
+            await system.worker.start()
             await until(lambda: transport.running)
-            house.clock._ahead += timedelta(hours=3)
-            await house.worker._pass()
-            await house.worker._pass()
+            system.clock._ahead += timedelta(hours=3)
+            await system.worker._pass()
+            await system.worker._pass()
             go_on.set()
-            await house.rest()
+            await system.rest()
             assert len(transport.parcels) == 2
-            assert {(await house.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
+            assert {(await system.delivery(message_id, "support")).status for message_id in sent} == {Status.DELIVERED}
 
     run(scenario())
 
@@ -328,24 +328,24 @@ def test_what_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_a
             return TAKEN
 
         transport = Scripted(answer=lambda *_: hang())
-        async with a_house(tmp_path, transport) as house:
-            sent = await house.send("support")
+        async with a_system(tmp_path, transport) as system:
+            sent = await system.send("support")
             await until(lambda: transport.running)
-            sweep = house.worker._sweep
+            sweep = system.worker._sweep
 
             async def sweep_when_the_clock_was_set(*given):
-                house.worker._sweep = sweep
-                house.clock._ahead += timedelta(days=10)
+                system.worker._sweep = sweep
+                system.clock._ahead += timedelta(days=10)
                 return await sweep(*given)
 
-            house.worker._sweep, house.worker._next_sweep = sweep_when_the_clock_was_set, None
-            await house.worker._pass()
-            await house.worker._pass()
-            assert house.worker._sweep == sweep
+            system.worker._sweep, system.worker._next_sweep = sweep_when_the_clock_was_set, None
+            await system.worker._pass()
+            await system.worker._pass()
+            assert system.worker._sweep == sweep
             go_on.set()
-            await house.rest()
+            await system.rest()
             assert len(transport.parcels) == 1
-            assert (await house.delivery(sent, "support")).status is Status.DELIVERED
+            assert (await system.delivery(sent, "support")).status is Status.DELIVERED
 
     run(scenario())
 
@@ -362,15 +362,15 @@ def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
 
         transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else fail())
         one_by_one = (Route(match="*", to=PEER, connections=1),)
-        async with a_house(tmp_path, transport, of_routes=one_by_one, start=False, beside=beside) as house:
+        async with a_system(tmp_path, transport, of_routes=one_by_one, start=False, beside=beside) as system:
             for _ in range(5):
-                await house.send("support")
-            await house.worker.start()
+                await system.send("support")
+            await system.worker.start()
             await until(lambda: len(transport.parcels) == 2)
             go_on.set()
-            await house.rest()
-            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
-            assert house.worker._leases._leases == {}
+            await system.rest()
+            assert [event.cause for event in emitted(system, events.StoreFailed)] == [BUSY]
+            assert system.worker._leases._leases == {}
 
     run(scenario())
 
@@ -386,13 +386,13 @@ def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_not
     beside, records = failing("record", error, error, error)
 
     async def scenario():
-        async with a_house(tmp_path, Scripted(NEVER), beside=beside) as house:
-            message_id = await house.send("support")
-            await house.rest()
+        async with a_system(tmp_path, Scripted(NEVER), beside=beside) as system:
+            message_id = await system.send("support")
+            await system.rest()
             assert len(records) == 4
-            assert [event.cause for event in emitted(house, events.StoreFailed)] == [error] * 3
-            assert len(house.transport.parcels) == 1
-            told = await house.trace(message_id)
+            assert [event.cause for event in emitted(system, events.StoreFailed)] == [error] * 3
+            assert len(system.transport.parcels) == 1
+            told = await system.trace(message_id)
             assert [event.kind for event in told] == ["accepted", "queued", "dead", "not notified"]
             assert "our side" not in told[-1].detail.because
 
@@ -418,24 +418,24 @@ def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp
                 await go_on.wait()
 
         of_routes = (Route(match="help@example.com", to=HELP), Route(match="*", to=PEER))
-        async with a_house(
+        async with a_system(
             tmp_path,
             names=("help", "support"),
             of_routes=of_routes,
             start=False,
             beside=lambda store: Store(store, before),
-        ) as house:
-            await house.send("help", "support")
-            await house.worker.start()
+        ) as system:
+            await system.send("help", "support")
+            await system.worker.start()
             await failed.wait()
-            house.worker.wake()
+            system.worker.wake()
             for _ in range(1_000):  # if it did not wait for the other claim, it would look again now
                 await asyncio.sleep(0)
             assert sorted(claims) == [HELP, PEER]
             go_on.set()
-            await house.rest()
-            assert len(house.transport.parcels) == 2
-            assert [event.cause for event in emitted(house, events.StoreFailed)] == [BUSY]
+            await system.rest()
+            assert len(system.transport.parcels) == 2
+            assert [event.cause for event in emitted(system, events.StoreFailed)] == [BUSY]
 
     run(scenario())
 
@@ -456,17 +456,17 @@ def test_a_stop_closes_all_transports_whatever_fails(tmp_path, monkeypatch, erro
     async def scenario():
         transport, _ = hanging()
         others = {protocol: Unclosable() for protocol in (Protocol.LMTP, Protocol.MAILDIR, Protocol.WEBHOOK)}
-        async with a_house(tmp_path, transport, start=False, beside=beside) as house:
-            worker = Worker(replace(house.works, transports={**others, Protocol.SMTP: transport}))
+        async with a_system(tmp_path, transport, start=False, beside=beside) as system:
+            worker = Worker(replace(system.deps, transports={**others, Protocol.SMTP: transport}))
             await worker.start()
-            await house.send("support")
+            await system.send("support")
             worker.wake()
             await until(lambda: transport.running)
             await worker.stop()
             assert [each.closed for each in (transport, *others.values())] == [True] * 4
-            failed = [event.cause for event in house.emitted]
+            failed = [event.cause for event in system.emitted]
             assert failed[0] is error
             assert [str(cause) for cause in failed[1:]] == ["cannot be closed"] * 3
-            house.emitted.clear()
+            system.emitted.clear()
 
     run(scenario())

@@ -18,7 +18,7 @@ def link(primary, alias):
 
 
 def associate(primary, alias, *links):
-    """Associate in a house with these links."""
+    """Associate in a system with these links."""
     ends = {end: each for each in links for end in (each.primary_id, each.alias_id)}
     return aliases.associate(primary, alias, link_of_primary=ends.get(primary), link_of_alias=ends.get(alias), now=NOW)
 

@@ -227,7 +227,7 @@ def test_a_message_forwarded_for_this_alias_before_is_a_loop():
         facts(),
         facts("forged"),
         facts(messages.loop_token(KEY, "another-alias")),
-        facts(messages.loop_token(b"another house", "alias-1")),
+        facts(messages.loop_token(b"another system", "alias-1")),
         facts(received=100),
     ],
 )

@@ -1,4 +1,4 @@
-"""Senders as they leave the house (SRS), and what comes back to them."""
+"""Senders as they leave the system (SRS), and what comes back to them."""
 
 import re
 from datetime import UTC, datetime, timedelta

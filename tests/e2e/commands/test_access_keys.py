@@ -73,9 +73,9 @@ class Keys:
 
 
 @pytest.fixture
-def keys(house, capsys, monkeypatch):
+def keys(system, capsys, monkeypatch):
     """The keys of the running server."""
-    return Keys(house.server.data, capsys, monkeypatch)
+    return Keys(system.server.data, capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -123,14 +123,14 @@ def is_accepted(server, key):
     return False
 
 
-def test_a_policy_says_what_a_key_may_do(house, keys, policy):
-    instance, address = f"arn:aws:connect:us-east-1:000000000000:instance/{house.instance_id}", house.new_address()
+def test_a_policy_says_what_a_key_may_do(system, keys, policy):
+    instance, address = f"arn:aws:connect:us-east-1:000000000000:instance/{system.instance_id}", system.new_address()
     file = policy(
         {"Effect": "Allow", "Action": ["connect:Describe*", "connect:Delete*"], "Resource": f"{instance}*"},
         {"Effect": "Deny", "Action": "connect:DeleteEmailAddress", "Resource": "*"},
     )
-    limited = client(house.server, keys.create("--policy", file, "--name", "ann"))
-    path = {"InstanceId": house.instance_id, "EmailAddressId": house.ids[address]}
+    limited = client(system.server, keys.create("--policy", file, "--name", "ann"))
+    path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[address]}
     who, arn = "User: arn:aws:iam::000000000000:user/ann", f"{instance}/email-address/{path['EmailAddressId']}"
     assert limited.describe_email_address(**path)["EmailAddress"] == address
     code, message = refusal(limited.update_email_address_metadata, **path, DisplayName="x")
@@ -198,37 +198,37 @@ def test_a_mistyped_data_directory_is_named_and_not_made(own_keys, command):
     assert not own_keys.data.exists()
 
 
-def test_each_account_has_its_own(house, keys):
-    address = house.new_address()
-    stranger = client(house.server, keys.create("--account", "222222222222"))
+def test_each_account_has_its_own(system, keys):
+    address = system.new_address()
+    stranger = client(system.server, keys.create("--account", "222222222222"))
     assert stranger.list_instances()["InstanceSummaryList"] == []
     settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
     own = stranger.create_instance(**settings)
     assert own["Arn"] == f"arn:aws:connect:us-east-1:222222222222:instance/{own['Id']}"
-    path = {"InstanceId": house.instance_id, "EmailAddressId": house.ids[address]}
+    path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[address]}
     assert refusal(stranger.describe_email_address, **path)[0] == "ResourceNotFoundException"
-    assert refusal(house.connect.describe_instance, InstanceId=own["Id"])[0] == "ResourceNotFoundException"
+    assert refusal(system.connect.describe_instance, InstanceId=own["Id"])[0] == "ResourceNotFoundException"
 
 
-def test_a_session_is_good_with_its_token_only(house, keys):
+def test_a_session_is_good_with_its_token_only(system, keys):
     session, another = keys.create("--expires", "1h"), keys.create("--expires", "1h")
     assert session["AccessKeyId"].startswith("ASIA")
-    assert is_accepted(house.server, session)
+    assert is_accepted(system.server, session)
     for token in (None, "", another["SessionToken"]):
-        assert not is_accepted(house.server, {**session, "SessionToken": token})
+        assert not is_accepted(system.server, {**session, "SessionToken": token})
     permanent = keys.create()
     assert permanent.keys() == {"Version", "AccessKeyId", "SecretAccessKey"}
-    assert not is_accepted(house.server, {**permanent, "SessionToken": session["SessionToken"]})
+    assert not is_accepted(system.server, {**permanent, "SessionToken": session["SessionToken"]})
 
 
-def test_a_key_counts_as_its_owner_says_from_the_next_call_on(house, keys):
+def test_a_key_counts_as_its_owner_says_from_the_next_call_on(system, keys):
     key = keys.create()
-    assert is_accepted(house.server, key)
+    assert is_accepted(system.server, key)
     for command, state in (("deactivate", "inactive"), ("activate", "active"), ("deactivate", "inactive")):
         assert keys(command, key["AccessKeyId"]) == f"{key['AccessKeyId']} is {state} now.\n"
-        assert is_accepted(house.server, key) is (state == "active")
+        assert is_accepted(system.server, key) is (state == "active")
     assert keys("delete", key["AccessKeyId"]) == f"{key['AccessKeyId']} is gone.\n"
-    assert not is_accepted(house.server, key)
+    assert not is_accepted(system.server, key)
     assert key["AccessKeyId"] not in keys.list()
 
 
@@ -265,17 +265,17 @@ def test_a_secret_is_shown_once_for_people_too(own_keys):
     assert "The secret is not shown again." in err
 
 
-def test_no_secret_is_in_the_database_in_clear(house, keys):
+def test_no_secret_is_in_the_database_in_clear(system, keys):
     made = [keys.create("--expires", "1h"), keys.create()]
-    assert all(is_accepted(house.server, key) for key in made)
-    secrets = {key["SecretAccessKey"] for key in made} | {made[0]["SessionToken"], house.server.profile.key.secret}
-    files = [file for file in house.server.data.iterdir() if file.name.startswith("waypost.sqlite3")]
+    assert all(is_accepted(system.server, key) for key in made)
+    secrets = {key["SecretAccessKey"] for key in made} | {made[0]["SessionToken"], system.server.profile.key.secret}
+    files = [file for file in system.server.data.iterdir() if file.name.startswith("waypost.sqlite3")]
     octets = b"".join(file.read_bytes() for file in files)
     assert all(key["AccessKeyId"].encode() in octets for key in made)
     for secret in secrets:
         spellings = {secret, secret[:20], base64.b64encode(secret.encode()).decode(), secret.encode().hex()}
         assert not [spelling for spelling in spellings if spelling.encode() in octets]
-    assert not [file for file in files if (house.server.data / "master.key").read_bytes().strip() in file.read_bytes()]
+    assert not [file for file in files if (system.server.data / "master.key").read_bytes().strip() in file.read_bytes()]
 
 
 def test_what_a_command_makes_is_for_its_owner_only(own_keys):
@@ -285,8 +285,8 @@ def test_what_a_command_makes_is_for_its_owner_only(own_keys):
     assert stat.S_IMODE(own_keys.data.stat().st_mode) == 0o700
 
 
-def test_aws_tools_can_make_keys_for_themselves(house, tmp_path, monkeypatch):
-    command = f"{sys.executable} -m waypost keys create --json --expires 1h --data {house.server.data}"
+def test_aws_tools_can_make_keys_for_themselves(system, tmp_path, monkeypatch):
+    command = f"{sys.executable} -m waypost keys create --json --expires 1h --data {system.server.data}"
     config = f"[default]\nregion = us-east-1\ncredential_process = {command}\n"
     (tmp_path / "config").write_text(config)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -294,8 +294,8 @@ def test_aws_tools_can_make_keys_for_themselves(house, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     session = boto3.Session()
-    connect = session.client("connect", endpoint_url=house.server.url, config=Config(proxies={}))
-    assert connect.describe_instance(InstanceId=house.instance_id)
+    connect = session.client("connect", endpoint_url=system.server.url, config=Config(proxies={}))
+    assert connect.describe_instance(InstanceId=system.instance_id)
     assert session.get_credentials().token
 
 
@@ -500,9 +500,9 @@ INSPECTORS = {
 
 
 @pytest.mark.parametrize(("statement", "status"), INSPECTORS.values(), ids=INSPECTORS)
-def test_a_policy_says_whether_mail_may_be_read(house, keys, policy, statement, status):
+def test_a_policy_says_whether_mail_may_be_read(system, keys, policy, statement, status):
     key = keys.create("--policy", policy(statement))
-    answer = house.get("instance", key=basic(key), region="us-east-1")
+    answer = system.get("instance", key=basic(key), region="us-east-1")
     assert answer.status == status
     if status == 403:
         said = f"The policy of access key {key['AccessKeyId']} does not allow waypost:Inspect."
@@ -510,11 +510,11 @@ def test_a_policy_says_whether_mail_may_be_read(house, keys, policy, statement, 
 
 
 @pytest.mark.parametrize("of_tag", [False, True], ids=["by its ARN", "by its tag"])
-def test_a_key_that_is_denied_one_address_reads_no_mail_by_the_inspection_api(house, keys, policy, of_tag):
-    ceo = house.new_address("ceo")
-    message_id = house.deliver(b"Subject: merger\r\n\r\nHello.\r\n", ceo)
-    path = {"InstanceId": house.instance_id, "EmailAddressId": house.ids[ceo]}
-    arn = house.connect.describe_email_address(**path)["EmailAddressArn"]
+def test_a_key_that_is_denied_one_address_reads_no_mail_by_the_inspection_api(system, keys, policy, of_tag):
+    ceo = system.new_address("ceo")
+    message_id = system.deliver(b"Subject: merger\r\n\r\nHello.\r\n", ceo)
+    path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[ceo]}
+    arn = system.connect.describe_email_address(**path)["EmailAddressArn"]
     denied = {"Effect": "Deny", "Action": "*", "Resource": arn}
     if of_tag:
         denied |= {"Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/secret": "yes"}}}
@@ -527,8 +527,8 @@ def test_a_key_that_is_denied_one_address_reads_no_mail_by_the_inspection_api(ho
         "queue",
         "dead-letters",
     ):
-        assert house.get(page, address=ceo, key=key).status == 403
-    assert house.get("trace", what=ceo, key=key).status == 403
+        assert system.get(page, address=ceo, key=key).status == 403
+    assert system.get("trace", what=ceo, key=key).status == 403
 
 
 BLOCKS = {
@@ -539,27 +539,27 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("key", BLOCKS)
-def test_a_denial_under_a_condition_counts_for_mail_too(house, keys, policy, key):
+def test_a_denial_under_a_condition_counts_for_mail_too(system, keys, policy, key):
     operator, value = BLOCKS[key]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     file = policy(everything, {**everything, "Effect": "Deny", "Condition": {operator: {key: value}}})
     denied = keys.create("--policy", file, "--name", "ann")
-    assert refusal(client(house.server, denied).list_instances)[0] == "AccessDeniedException"
-    assert house.get("instance", key=basic(denied)).status == 403
+    assert refusal(client(system.server, denied).list_instances)[0] == "AccessDeniedException"
+    assert system.get("instance", key=basic(denied)).status == 403
 
 
-def test_mail_cannot_be_read_with_a_session_or_an_inactive_key(house, keys):
+def test_mail_cannot_be_read_with_a_session_or_an_inactive_key(system, keys):
     session, inactive = keys.create("--expires", "1h"), keys.create()
-    assert house.get("instance", key=basic(inactive)).status == 200
+    assert system.get("instance", key=basic(inactive)).status == 200
     keys("deactivate", inactive["AccessKeyId"])
     for key in (session, inactive):
-        assert house.get("instance", key=basic(key)).status == 401
+        assert system.get("instance", key=basic(key)).status == 401
 
 
-def test_mail_of_another_account_cannot_be_read(house, keys):
-    address = house.new_address()
-    message_id = house.deliver(b"Subject: hello\r\n\r\nHello.\r\n", address)
+def test_mail_of_another_account_cannot_be_read(system, keys):
+    address = system.new_address()
+    message_id = system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", address)
     key = basic(keys.create("--account", "222222222222"))
     for path in ("messages", f"messages/{message_id}", f"messages/{message_id}/raw"):
-        assert house.get(path, address=address).status == 200
-        assert house.get(path, address=address, key=key).status == 404
+        assert system.get(path, address=address).status == 200
+        assert system.get(path, address=address, key=key).status == 404

@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import House, logged, waypost, waypost_process
+from tests.kit.servers.running import System, logged, waypost, waypost_process
 from waypost import cli
 from waypost.cli.commands import serving
 from waypost.cli.outcomes import Exit
@@ -25,9 +25,9 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 
 
-def asked(house, command, *arguments) -> str:
+def asked(system, command, *arguments) -> str:
     """What a command that succeeds prints."""
-    done = waypost(command, *arguments, "--data", house.server.data)
+    done = waypost(command, *arguments, "--data", system.server.data)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -51,106 +51,106 @@ def taken_port():
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_inbox_lists_what_arrived(house):
-    alias, primary = house.linked_pair()
-    assert asked(house, "inbox", primary) == f"No mail for {primary} yet.\n"
-    message_id = house.deliver(HELLO, alias)
-    first, second = asked(house, "inbox", primary).splitlines()
+def test_inbox_lists_what_arrived(system):
+    alias, primary = system.linked_pair()
+    assert asked(system, "inbox", primary) == f"No mail for {primary} yet.\n"
+    message_id = system.deliver(HELLO, alias)
+    first, second = asked(system, "inbox", primary).splitlines()
     assert first.startswith(f"{message_id}  ")
     assert first.endswith(f"  {len(HELLO)} octets  forwarded through {alias}")
     assert second == "    from <a@client.example>: hello"
-    listed = json.loads(asked(house, "inbox", alias, "--limit", "1", "--json"))
-    assert listed == {"messages": house.inbox(alias)}
+    listed = json.loads(asked(system, "inbox", alias, "--limit", "1", "--json"))
+    assert listed == {"messages": system.inbox(alias)}
 
 
 def test_inbox_without_an_address_lists_the_mail_of_the_account(new_server):
     new_server.start()
-    house = House(new_server)
-    assert asked(house, "inbox") == "No mail yet.\n"
-    alias, primary = house.linked_pair()
-    ids = [house.deliver(HELLO, alias), house.deliver(HELLO, primary)]
-    first, _, second, _, third, _ = asked(house, "inbox").splitlines()
+    system = System(new_server)
+    assert asked(system, "inbox") == "No mail yet.\n"
+    alias, primary = system.linked_pair()
+    ids = [system.deliver(HELLO, alias), system.deliver(HELLO, primary)]
+    first, _, second, _, third, _ = asked(system, "inbox").splitlines()
     assert first.endswith(f"  for {primary}, direct")
     assert second.startswith(ids[0])
     assert third.startswith(ids[0])
-    listed = json.loads(asked(house, "inbox", "--json"))["messages"]
+    listed = json.loads(asked(system, "inbox", "--json"))["messages"]
     assert [(one["id"], one["address"]) for one in listed] == [
         (ids[1], primary),
-        *sorted([(ids[0], alias), (ids[0], primary)], key=lambda one: house.ids[one[1]], reverse=True),
+        *sorted([(ids[0], alias), (ids[0], primary)], key=lambda one: system.ids[one[1]], reverse=True),
     ]
     page, last = (
-        asked(house, "inbox", "--limit", "2").splitlines()[:-1],
-        asked(house, "inbox", "--limit", "2").splitlines()[-1],
+        asked(system, "inbox", "--limit", "2").splitlines()[:-1],
+        asked(system, "inbox", "--limit", "2").splitlines()[-1],
     )
     assert (page[0], last) == (first, f"There may be more: --after {listed[1]['delivery']}")
-    assert asked(house, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
-    assert asked(house, "inbox", "--after", ids[0]) == "No older mail.\n"
-    assert asked(house, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
-    house.connect.close()
+    assert asked(system, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
+    assert asked(system, "inbox", "--after", ids[0]) == "No older mail.\n"
+    assert asked(system, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
+    system.connect.close()
 
 
-def test_show_prints_the_octets_of_a_message_as_they_were_delivered(house):
-    alias, primary = house.linked_pair()
+def test_show_prints_the_octets_of_a_message_as_they_were_delivered(system):
+    alias, primary = system.linked_pair()
     octets = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nGr\xfc\xdfe\x00\r\n.\r\n\r\nno end of line\r\n"
-    message_id = house.deliver(octets.replace(b"\x00", b"\x01"), alias)
+    message_id = system.deliver(octets.replace(b"\x00", b"\x01"), alias)
     for arguments, address in (((), alias), (("--address", primary), primary)):
         command = [sys.executable, "-m", "waypost", "show", message_id, "--raw", *arguments]
-        printed = subprocess.run([*command, "--data", house.server.data], capture_output=True, timeout=200, check=True)
-        assert printed.stdout == house.raw(message_id, address)
+        printed = subprocess.run([*command, "--data", system.server.data], capture_output=True, timeout=200, check=True)
+        assert printed.stdout == system.raw(message_id, address)
         assert printed.stderr == b""
 
 
-def test_show_prints_the_text_of_a_message(house):
-    address = house.new_address()
+def test_show_prints_the_text_of_a_message(system):
+    address = system.new_address()
     head = b"Subject: x\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
-    message_id = house.deliver(
+    message_id = system.deliver(
         head + b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe=\r\n!\r\n", address
     )
-    assert asked(house, "show", message_id, "--text") == "Grüße!\n"
-    picture = house.deliver(b"Content-Type: image/png\r\n\r\nx\r\n", address)
-    said = refused("show", picture, "--text", "--data", house.server.data)
+    assert asked(system, "show", message_id, "--text") == "Grüße!\n"
+    picture = system.deliver(b"Content-Type: image/png\r\n\r\nx\r\n", address)
+    said = refused("show", picture, "--text", "--data", system.server.data)
     assert said == f"Message {picture} has no text, but image/png. --raw prints it whole."
     assert "was not delivered to" in refused(
-        "show", message_id, "--raw", "--address", "other@example.com", "--data", house.server.data
+        "show", message_id, "--raw", "--address", "other@example.com", "--data", system.server.data
     )
 
 
 @pytest.mark.parametrize("both", [("--text", "--raw"), ("--raw", "--json"), ("--address", "a@example.com")], ids=str)
-def test_show_prints_one_thing_at_a_time(house, both):
-    done = waypost("show", "x", *both, "--data", house.server.data)
+def test_show_prints_one_thing_at_a_time(system, both):
+    done = waypost("show", "x", *both, "--data", system.server.data)
     assert (done.returncode, done.stdout) == (Exit.MISUSED, "")
 
 
-def test_show_tells_everything_that_happened(house):
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(HELLO, alias)
-    printed = asked(house, "show", message_id)
+def test_show_tells_everything_that_happened(system):
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(HELLO, alias)
+    printed = asked(system, "show", message_id)
     assert f"Message {message_id}, received " in printed
     assert f"{len(HELLO)} octets" in printed
     assert f"  delivered  {alias}\n" in printed
     assert f"  delivered  {primary}  (through {alias})\n" in printed
-    assert printed == asked(house, "trace", message_id)
-    assert json.loads(asked(house, "show", message_id, "--json")) == house.json(f"messages/{message_id}")
+    assert printed == asked(system, "trace", message_id)
+    assert json.loads(asked(system, "show", message_id, "--json")) == system.json(f"messages/{message_id}")
 
 
-def test_explain_says_what_would_happen(house):
-    alias, primary = house.linked_pair()
-    printed = asked(house, "explain", alias)
+def test_explain_says_what_would_happen(system):
+    alias, primary = system.linked_pair()
+    printed = asked(system, "explain", alias)
     assert f"Mail for {alias} would be accepted." in printed
     assert f"forwarded through {alias} -> {primary}" in printed
-    assert json.loads(asked(house, "explain", alias, "--json")) == house.json("explain", address=alias)
+    assert json.loads(asked(system, "explain", alias, "--json")) == system.json("explain", address=alias)
 
 
-def test_explain_says_what_would_be_refused(house):
-    done = waypost("explain", "unknown@example.com", "--data", house.server.data)
+def test_explain_says_what_would_be_refused(system):
+    done = waypost("explain", "unknown@example.com", "--data", system.server.data)
     said = "Mail for unknown@example.com would be refused: unknown@example.com is no email address of account "
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == f"{said}000000000000.\n"
 
 
 @pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
-def test_what_is_not_there_is_said_in_a_sentence(house, command):
-    assert command[1] in refused(*command, "--data", house.server.data)
+def test_what_is_not_there_is_said_in_a_sentence(system, command):
+    assert command[1] in refused(*command, "--data", system.server.data)
 
 
 def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
@@ -211,10 +211,10 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     assert said == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
 
 
-def test_a_second_server_on_the_same_directory_is_refused(house):
-    said = refused("serve", "--data", house.server.data, *AT_ANY_PORT, run=waypost_process)
+def test_a_second_server_on_the_same_directory_is_refused(system):
+    said = refused("serve", "--data", system.server.data, *AT_ANY_PORT, run=waypost_process)
     assert "Another Waypost is running on" in said
-    assert house.get("health").status == 200
+    assert system.get("health").status == 200
 
 
 FILE = """
@@ -272,12 +272,12 @@ def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
 def test_sighup_makes_the_server_read_its_certificate_again(new_server):
     new_server.start()
     new_server._process.send_signal(signal.SIGHUP)
-    house = House(new_server)
+    system = System(new_server)
     wait_until(lambda: logged(new_server, "reopened"))
-    assert house.get("health").status == 200
+    assert system.get("health").status == 200
     assert (new_server.data / "run.json").exists()
     assert new_server.stop() == 0
-    house.connect.close()
+    system.connect.close()
     assert not (new_server.data / "run.json").exists()
 
 
@@ -337,9 +337,9 @@ def test_a_server_that_was_killed_is_said_to_be(new_server):
     assert said.endswith(f"Was it killed? Start it again: waypost serve --data {new_server.data}")
 
 
-def test_secrets_and_mail_are_for_the_owner_only(house):
+def test_secrets_and_mail_are_for_the_owner_only(system):
     for name in ("credentials", "master.key", "waypost.sqlite3", "waypost.sqlite3-wal"):
-        assert stat.S_IMODE((house.server.data / name).stat().st_mode) == 0o600
+        assert stat.S_IMODE((system.server.data / name).stat().st_mode) == 0o600
 
 
 def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
@@ -363,20 +363,20 @@ def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
 
 def test_a_restart_keeps_everything(new_server):
     new_server.start()
-    house = House(new_server)
-    alias, primary = house.linked_pair()
-    copy = house.raw(house.deliver(HELLO, alias), primary)
-    key, instance_id, inbox = new_server.profile.key, house.instance_id, house.inbox(primary)
+    system = System(new_server)
+    alias, primary = system.linked_pair()
+    copy = system.raw(system.deliver(HELLO, alias), primary)
+    key, instance_id, inbox = new_server.profile.key, system.instance_id, system.inbox(primary)
     assert new_server.stop() == 0
     new_server.start()
     assert new_server.profile.key == key
-    again = House(new_server)
+    again = System(new_server)
     assert again.instance_id == instance_id
     assert again.inbox(primary) == inbox
     # The master key is the same too: the mark on the copy is known.
     assert again.send(copy, alias)[0] == 554
     assert new_server.stop() == 0
-    house.connect.close()
+    system.connect.close()
     again.connect.close()
 
 

@@ -65,8 +65,8 @@ def configuration(tmp_path):
     return str(file)
 
 
-def printed(house, **variables):
-    done = waypost("env", "--json", "--data", house.server.data, **variables)
+def printed(system, **variables):
+    done = waypost("env", "--json", "--data", system.server.data, **variables)
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
 
@@ -81,16 +81,16 @@ def instances(environ, monkeypatch):
         client.close()
 
 
-def test_env_points_a_shell_at_the_server(house):
-    done = waypost("env", "--data", house.server.data, NO_PROXY="", no_proxy="")
+def test_env_points_a_shell_at_the_server(system):
+    done = waypost("env", "--data", system.server.data, NO_PROXY="", no_proxy="")
     assert (done.returncode, done.stderr) == (0, "")
     unset, *exports = done.stdout.splitlines()
     variables = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in exports)
-    host, port = house.server.smtp
+    host, port = system.server.smtp
     assert variables == {
-        "AWS_ENDPOINT_URL_CONNECT": house.server.url,
-        "AWS_ACCESS_KEY_ID": house.server.profile.key.id,
-        "AWS_SECRET_ACCESS_KEY": house.server.profile.key.secret,
+        "AWS_ENDPOINT_URL_CONNECT": system.server.url,
+        "AWS_ACCESS_KEY_ID": system.server.profile.key.id,
+        "AWS_SECRET_ACCESS_KEY": system.server.profile.key.secret,
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_PAGER": "",
@@ -99,33 +99,33 @@ def test_env_points_a_shell_at_the_server(house):
         "AWS_USE_DUALSTACK_ENDPOINT": "false",
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
-        "WAYPOST_INSTANCE_ID": house.instance_id,
+        "WAYPOST_INSTANCE_ID": system.instance_id,
         "WAYPOST_SMTP": f"{host}:{port}",
-        "WAYPOST_HTTP": house.server.run.http,
+        "WAYPOST_HTTP": system.server.run.http,
     }
     assert unset.split() == ["unset", *environment.UNSET]
-    assert printed(house, NO_PROXY="", no_proxy="") == variables | dict.fromkeys(environment.UNSET)
+    assert printed(system, NO_PROXY="", no_proxy="") == variables | dict.fromkeys(environment.UNSET)
 
 
 @pytest.mark.parametrize("hostile", [*HOSTILE.values(), EVERYTHING], ids=[*HOSTILE, "all of them"])
-def test_boto3_reaches_the_server_whatever_the_environment_was(house, configuration, monkeypatch, hostile):
+def test_boto3_reaches_the_server_whatever_the_environment_was(system, configuration, monkeypatch, hostile):
     before = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     before |= {name: configuration if name == "AWS_CONFIG_FILE" else value for name, value in hostile.items()}
-    after = before | printed(house, **before)
-    assert house.instance_id in instances(
+    after = before | printed(system, **before)
+    assert system.instance_id in instances(
         {name: value for name, value in after.items() if value is not None}, monkeypatch
     )
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "ksh", "busybox"])
-def test_the_aws_cli_reaches_the_server_from_every_shell(house, configuration, shell):
+def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, shell):
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell}")
     aws = Path(sys.executable).with_name("aws")
     if not aws.exists():
         pytest.skip("there is no AWS CLI")
     command = [shell, "sh"] if shell == "busybox" else [shell]
-    asked = shlex.join([sys.executable, "-m", "waypost", "env", "--data", str(house.server.data)])
+    asked = shlex.join([sys.executable, "-m", "waypost", "env", "--data", str(system.server.data)])
     script = (
         f'set -eu; eval "$({asked})"\n'
         f"{shlex.quote(str(aws))} connect list-instances --query 'InstanceSummaryList[].Id' --output text"
@@ -135,7 +135,7 @@ def test_the_aws_cli_reaches_the_server_from_every_shell(house, configuration, s
         [*command, "-c", script], env=hostile, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert house.instance_id in done.stdout.split()
+    assert system.instance_id in done.stdout.split()
 
 
 @pytest.mark.parametrize(

@@ -194,17 +194,17 @@ def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_m
     assert answer.status == 200
 
 
-def test_a_real_clock_is_not_moved(house):
-    key = house.server.profile.key
-    assert house.json("clock")["is_virtual"] is False
-    answer = post_to(house, "clock/advance", {"by": "1d"}, (key.id, key.secret))
+def test_a_real_clock_is_not_moved(system):
+    key = system.server.profile.key
+    assert system.json("clock")["is_virtual"] is False
+    answer = post_to(system, "clock/advance", {"by": "1d"}, (key.id, key.secret))
     assert answer.status == 409
     assert "--clock virtual" in answer.json()["error"]
 
 
-def post_to(house, path, body, key):
+def post_to(system, path, body, key):
 
-    return LateHouse.post(house, path, body, key=key)
+    return LateHouse.post(system, path, body, key=key)
 
 
 def test_the_queue_is_told_page_by_page_and_by_destination(late):

@@ -93,56 +93,56 @@ def hooked(tmp_path_factory):
         file.write_text(SETTINGS.format(hook=f"http://127.0.0.1:{port}", port=port, token=TOKEN, other=OTHER_TOKEN))
         server = testing.Server(directory / "data", "--config", str(file))
         server.start()
-        house = LateHouse(server)
-        house.config, house.hook = file, hook
-        house.sender = house.new_address("sender")
+        system = LateHouse(server)
+        system.config, system.hook = file, hook
+        system.sender = system.new_address("sender")
         domains = ("late", "also", "dead", "fault", "inside")
-        house.addresses = {domain: house.make(f"{domain}.example") for domain in domains}
-        house.messages = {
-            domain: house.deliver(HELLO, address, sender=house.sender) for domain, address in house.addresses.items()
+        system.addresses = {domain: system.make(f"{domain}.example") for domain in domains}
+        system.messages = {
+            domain: system.deliver(HELLO, address, sender=system.sender) for domain, address in system.addresses.items()
         }
         attempted = {"deferred", "dead"}
-        for message in house.messages.values():
+        for message in system.messages.values():
             wait_until(
                 lambda message=message: (
-                    attempted & {line["event"] for line in house.json(f"messages/{message}")["trace"]}
+                    attempted & {line["event"] for line in system.json(f"messages/{message}")["trace"]}
                 )
             )
-        yield house
-        house.connect.close()
+        yield system
+        system.connect.close()
         server.stop()
 
 
-def shown_by(house):
+def shown_by(system):
     """All that a server and its commands tell, by where it is told."""
     told = {
-        path: house.get(path).body.decode()
-        for path in ("queue", "dead-letters", *(f"messages/{message}" for message in house.messages.values()))
+        path: system.get(path).body.decode()
+        for path in ("queue", "dead-letters", *(f"messages/{message}" for message in system.messages.values()))
     }
-    for address in house.addresses.values():
-        told[f"explain {address}"] = house.get("explain", address=address).body.decode()
-        told[f"trace {address}"] = house.get("trace", of=address).body.decode()
-    data = house.server.data
+    for address in system.addresses.values():
+        told[f"explain {address}"] = system.get("explain", address=address).body.decode()
+        told[f"trace {address}"] = system.get("trace", of=address).body.decode()
+    data = system.server.data
     commands = [
         ["queue"],
         ["queue", "--json"],
         ["dead", "list"],
-        *(["trace", message] for message in house.messages.values()),
-        *(["explain", address] for address in house.addresses.values()),
+        *(["trace", message] for message in system.messages.values()),
+        *(["explain", address] for address in system.addresses.values()),
         ["routes", "list"],
         ["routes", "list", "--json"],
-        ["routes", "list", "--config", house.config],
+        ["routes", "list", "--config", system.config],
     ]
     for words in commands:
         ended = waypost(*words, "--data", data)
         assert ended.returncode == 0, ended
         told[" ".join(map(str, words))] = ended.stdout + ended.stderr
-    notices = house.inbox(house.sender)
+    notices = system.inbox(system.sender)
     assert len(notices) >= 2
     for notice in notices:
-        told[f"notice {notice['id']}"] = house.raw(notice["id"], house.sender).decode()
+        told[f"notice {notice['id']}"] = system.raw(notice["id"], system.sender).decode()
     told["run.json"] = (data / "run.json").read_text()
-    told["log"] = house.server.log.read_text()
+    told["log"] = system.server.log.read_text()
     return told
 
 

@@ -5,54 +5,54 @@ import pytest
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
 
-def test_a_copy_that_comes_back_to_the_alias_is_refused(house):
-    alias, primary = house.linked_pair()
-    copy = house.raw(house.deliver(HELLO, alias), primary)
-    code, text = house.send(copy, alias)
+def test_a_copy_that_comes_back_to_the_alias_is_refused(system):
+    alias, primary = system.linked_pair()
+    copy = system.raw(system.deliver(HELLO, alias), primary)
+    code, text = system.send(copy, alias)
     assert (code, text[:6]) == (554, b"5.4.6 ")
     assert primary.encode() not in text
-    assert len(house.inbox(alias)) == len(house.inbox(primary)) == 1
+    assert len(system.inbox(alias)) == len(system.inbox(primary)) == 1
 
 
-def test_a_copy_that_comes_back_among_other_lines_is_refused(house):
-    alias, primary = house.linked_pair()
-    copy = house.raw(house.deliver(HELLO, alias), primary)
+def test_a_copy_that_comes_back_among_other_lines_is_refused(system):
+    alias, primary = system.linked_pair()
+    copy = system.raw(system.deliver(HELLO, alias), primary)
     outside = b"Received: from mail.example by relay.example; Sun, 22 Nov 2026 12:00:00 +0000\r\n"
-    assert house.send(outside + copy.replace(b"X-Waypost-Loop:", b"x-waypost-loop :"), alias)[0] == 554
+    assert system.send(outside + copy.replace(b"X-Waypost-Loop:", b"x-waypost-loop :"), alias)[0] == 554
 
 
-def test_a_copy_may_be_sent_on_to_others(house):
-    alias, primary = house.linked_pair()
-    copy = house.raw(house.deliver(HELLO, alias), primary)
-    other_alias, other_primary = house.linked_pair()
-    message_id = house.deliver(copy, primary, other_alias)
-    assert house.raw(message_id, other_primary).endswith(copy)
+def test_a_copy_may_be_sent_on_to_others(system):
+    alias, primary = system.linked_pair()
+    copy = system.raw(system.deliver(HELLO, alias), primary)
+    other_alias, other_primary = system.linked_pair()
+    message_id = system.deliver(copy, primary, other_alias)
+    assert system.raw(message_id, other_primary).endswith(copy)
 
 
-def test_the_copy_at_the_alias_may_come_again(house):
-    alias, primary = house.linked_pair()
-    copy = house.raw(house.deliver(HELLO, alias), alias)
-    house.deliver(copy, alias)
-    assert len(house.inbox(primary)) == 2
+def test_the_copy_at_the_alias_may_come_again(system):
+    alias, primary = system.linked_pair()
+    copy = system.raw(system.deliver(HELLO, alias), alias)
+    system.deliver(copy, alias)
+    assert len(system.inbox(primary)) == 2
 
 
-def test_a_forged_mark_is_no_loop(house):
-    alias, _ = house.linked_pair()
-    house.deliver(b"X-Waypost-Loop: " + b"0" * 64 + b"\r\n" + HELLO, alias)
+def test_a_forged_mark_is_no_loop(system):
+    alias, _ = system.linked_pair()
+    system.deliver(b"X-Waypost-Loop: " + b"0" * 64 + b"\r\n" + HELLO, alias)
 
 
 @pytest.mark.parametrize("line", [b"Received: from a by b\r\n", b"RECEIVED : x\r\n", b"received:\r\n\tfolded\r\n"])
-def test_a_hundred_hops_are_fine_and_one_more_is_a_loop(house, line):
-    address = house.new_address()
-    house.deliver(line * 100 + HELLO, address)
-    code, text = house.send(line * 101 + HELLO, address)
+def test_a_hundred_hops_are_fine_and_one_more_is_a_loop(system, line):
+    address = system.new_address()
+    system.deliver(line * 100 + HELLO, address)
+    code, text = system.send(line * 101 + HELLO, address)
     assert (code, text[:6]) == (554, b"5.4.6 ")
-    assert len(house.inbox(address)) == 1
+    assert len(system.inbox(address)) == 1
 
 
-def test_hops_in_the_body_are_no_hops(house):
-    house.deliver(HELLO + b"Received: quoted\r\n" * 200, house.new_address())
+def test_hops_in_the_body_are_no_hops(system):
+    system.deliver(HELLO + b"Received: quoted\r\n" * 200, system.new_address())
 
 
-def test_hops_in_the_body_are_no_hops_where_there_is_no_header(house):
-    assert house.send(b"\r\n" + b"Received: quoted\r\n" * 200 + b"\r\n", house.new_address())[0] == 250
+def test_hops_in_the_body_are_no_hops_where_there_is_no_header(system):
+    assert system.send(b"\r\n" + b"Received: quoted\r\n" * 200 + b"\r\n", system.new_address())[0] == 250

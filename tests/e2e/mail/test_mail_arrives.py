@@ -28,23 +28,23 @@ HELLO = BODIES["plain"]
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_the_bytes_sent_are_the_bytes_at_both_addresses(house, name):
+def test_the_bytes_sent_are_the_bytes_at_both_addresses(system, name):
     sent = BODIES[name] if BODIES[name].endswith(b"\r\n") else BODIES[name] + b"\r\n"
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(BODIES[name], alias)
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(BODIES[name], alias)
     for address in (alias, primary):
-        arrived = house.raw(message_id, address)
+        arrived = system.raw(message_id, address)
         header, author = arrived[: -len(sent)], arrived[-len(sent) :]
         assert hashlib.sha256(author).digest() == hashlib.sha256(sent).digest()
         assert re.fullmatch(rb"(?:[A-Z][A-Za-z-]+: [^\r\n]+\r\n(?:\t[^\r\n]+\r\n)*)+", header)
-        (listed,) = house.inbox(address)
+        (listed,) = system.inbox(address)
         assert listed["size"] == len(sent)
 
 
-def test_a_copy_says_how_it_came(house):
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(HELLO, alias)
-    at_alias, at_primary = (house.raw(message_id, address).decode() for address in (alias, primary))
+def test_a_copy_says_how_it_came(system):
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(HELLO, alias)
+    at_alias, at_primary = (system.raw(message_id, address).decode() for address in (alias, primary))
     for copy, address in ((at_alias, alias), (at_primary, primary)):
         assert copy.startswith(f"Return-Path: <a@client.example>\r\nDelivered-To: {address}\r\n")
         assert (
@@ -55,10 +55,10 @@ def test_a_copy_says_how_it_came(house):
     assert "X-Waypost-Loop: " not in at_alias
 
 
-def test_both_lists_tell_the_same_message_and_why_it_is_there(house):
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello.\r\n", alias)
-    (at_alias,), (at_primary,) = house.inbox(alias), house.inbox(primary)
+def test_both_lists_tell_the_same_message_and_why_it_is_there(system):
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello.\r\n", alias)
+    (at_alias,), (at_primary,) = system.inbox(alias), system.inbox(primary)
     received_at = datetime.fromisoformat(at_alias.pop("received_at"))
     assert abs(datetime.now(UTC) - received_at) < timedelta(minutes=1)
     assert at_primary.pop("received_at")
@@ -70,42 +70,42 @@ def test_both_lists_tell_the_same_message_and_why_it_is_there(house):
         "size": 48,
         "status": "delivered",
     }
-    at_alias_id, at_primary_id = (f"{message_id}.{house.ids[address]}" for address in (alias, primary))
+    at_alias_id, at_primary_id = (f"{message_id}.{system.ids[address]}" for address in (alias, primary))
     assert at_alias == {**same, "address": alias, "delivery": at_alias_id, "reason": "direct", "via": None}
     assert at_primary == {**same, "address": primary, "delivery": at_primary_id, "reason": "forwarded", "via": alias}
 
 
-def test_a_bounce_has_no_sender(house):
-    address = house.new_address()
-    message_id = house.deliver(HELLO, address, sender="")
-    assert house.inbox(address)[0]["from"] == ""
-    assert house.raw(message_id, address).startswith(b"Return-Path: <>\r\n")
+def test_a_bounce_has_no_sender(system):
+    address = system.new_address()
+    message_id = system.deliver(HELLO, address, sender="")
+    assert system.inbox(address)[0]["from"] == ""
+    assert system.raw(message_id, address).startswith(b"Return-Path: <>\r\n")
 
 
-def test_an_inbox_is_read_newest_first_in_pages(house):
-    alias, primary = house.linked_pair()
-    newest_first = [house.deliver(HELLO, alias) for _ in range(5)][::-1]
+def test_an_inbox_is_read_newest_first_in_pages(system):
+    alias, primary = system.linked_pair()
+    newest_first = [system.deliver(HELLO, alias) for _ in range(5)][::-1]
     for address in (alias, primary):
-        assert house.ids_at(address) == newest_first
-        assert house.ids_at(address, limit=2) == newest_first[:2]
-        assert house.ids_at(address, limit=2, after=newest_first[1]) == newest_first[2:4]
-        assert house.ids_at(address, limit=2, after=newest_first[3]) == newest_first[4:]
-        assert house.ids_at(address, limit=2, after=newest_first[4]) == []
+        assert system.ids_at(address) == newest_first
+        assert system.ids_at(address, limit=2) == newest_first[:2]
+        assert system.ids_at(address, limit=2, after=newest_first[1]) == newest_first[2:4]
+        assert system.ids_at(address, limit=2, after=newest_first[3]) == newest_first[4:]
+        assert system.ids_at(address, limit=2, after=newest_first[4]) == []
 
 
-def test_who_is_addressed_and_forwarded_to_gets_one_copy(house):
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(HELLO, alias, primary, alias)
-    assert house.ids_at(alias) == house.ids_at(primary) == [message_id]
-    assert house.inbox(primary)[0]["reason"] == "direct"
-    spared = [event for event in house.json(f"messages/{message_id}")["trace"] if event["event"] == "spared"]
+def test_who_is_addressed_and_forwarded_to_gets_one_copy(system):
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(HELLO, alias, primary, alias)
+    assert system.ids_at(alias) == system.ids_at(primary) == [message_id]
+    assert system.inbox(primary)[0]["reason"] == "direct"
+    spared = [event for event in system.json(f"messages/{message_id}")["trace"] if event["event"] == "spared"]
     assert {event["address"] for event in spared} == {alias, primary}
     assert all("one copy is enough" in event["because"] for event in spared)
 
 
-def test_a_message_has_a_trace(house):
-    alias, primary = house.linked_pair()
-    details = house.json(f"messages/{house.deliver(HELLO, alias)}")
+def test_a_message_has_a_trace(system):
+    alias, primary = system.linked_pair()
+    details = system.json(f"messages/{system.deliver(HELLO, alias)}")
     assert (details["peer"], details["helo"], details["size"]) == ("127.0.0.1", "client.example", len(HELLO))
     assert [(delivery["address"], delivery["reason"], delivery["via"]) for delivery in details["deliveries"]] == [
         (alias, "direct", None),
@@ -118,56 +118,56 @@ def test_a_message_has_a_trace(house):
     assert f"{alias} is an alias of {primary}" in forwarded["because"]
 
 
-def test_explain_tells_beforehand_where_mail_will_go(house):
-    alias, _ = house.linked_pair()
-    told = house.json("explain", address=alias)
-    message_id = house.deliver(HELLO, alias)
-    done = house.json(f"messages/{message_id}")["deliveries"]
+def test_explain_tells_beforehand_where_mail_will_go(system):
+    alias, _ = system.linked_pair()
+    told = system.json("explain", address=alias)
+    message_id = system.deliver(HELLO, alias)
+    done = system.json(f"messages/{message_id}")["deliveries"]
     keys = ("address", "email_address_id", "reason", "via")
     assert told["accepted"]
     assert [[plan[key] for key in keys] for plan in told["deliveries"]] == [
         [made[key] for key in keys] for made in done
     ]
-    assert house.json("explain", address="unknown@example.com")["accepted"] is False
+    assert system.json("explain", address="unknown@example.com")["accepted"] is False
 
 
-def test_mail_for_nobody_is_refused(house):
-    assert house.rcpt("unknown@example.com") == (550, b"5.1.1 No such address here")
-    assert house.rcpt(house.new_address())[0] == 250
+def test_mail_for_nobody_is_refused(system):
+    assert system.rcpt("unknown@example.com") == (550, b"5.1.1 No such address here")
+    assert system.rcpt(system.new_address())[0] == 250
 
 
-def test_the_authors_signature_stays_valid(house):
+def test_the_authors_signature_stays_valid(system):
     public, private = rsa.newkeys(1024)
     message = b"From: a@client.example\r\nTo: help@example.com\r\nSubject: signed\r\n\r\n.Hello \r\n\r\n\r\n"
     signature = dkim.sign(message, b"key", b"client.example", private.save_pkcs1())
     record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(public_key_info(public))
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(signature + message, alias)
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(signature + message, alias)
     for address in (alias, primary):
-        assert dkim.verify(house.raw(message_id, address), dnsfunc=lambda *_, **__: record)
-    assert not dkim.verify(house.raw(message_id, alias).replace(b".Hello", b"Hello"), dnsfunc=lambda *_, **__: record)
+        assert dkim.verify(system.raw(message_id, address), dnsfunc=lambda *_, **__: record)
+    assert not dkim.verify(system.raw(message_id, alias).replace(b".Hello", b"Hello"), dnsfunc=lambda *_, **__: record)
 
 
-def test_mail_stays_where_it_went_when_the_link_ends(house):
-    alias, primary = house.linked_pair()
-    before = house.deliver(HELLO, alias)
-    house.unlink(alias, primary)
-    after = house.deliver(HELLO, alias)
-    assert set(house.ids_at(alias)) == {before, after}
-    assert house.ids_at(primary) == [before]
-    assert house.inbox(primary)[0]["via"] == alias
+def test_mail_stays_where_it_went_when_the_link_ends(system):
+    alias, primary = system.linked_pair()
+    before = system.deliver(HELLO, alias)
+    system.unlink(alias, primary)
+    after = system.deliver(HELLO, alias)
+    assert set(system.ids_at(alias)) == {before, after}
+    assert system.ids_at(primary) == [before]
+    assert system.inbox(primary)[0]["via"] == alias
 
 
-def test_mail_for_a_deleted_address_stays_readable(house):
-    alias, primary = house.linked_pair()
-    message_id = house.deliver(HELLO, alias)
-    house.delete(alias)
-    house.delete(primary)
+def test_mail_for_a_deleted_address_stays_readable(system):
+    alias, primary = system.linked_pair()
+    message_id = system.deliver(HELLO, alias)
+    system.delete(alias)
+    system.delete(primary)
     for address in (alias, primary):
-        assert house.ids_at(address) == [message_id]
-        assert house.raw(message_id, address).endswith(HELLO)
-    assert house.json("explain", address=alias)["accepted"] is False
-    assert house.rcpt(alias)[0] == 550
+        assert system.ids_at(address) == [message_id]
+        assert system.raw(message_id, address).endswith(HELLO)
+    assert system.json("explain", address=alias)["accepted"] is False
+    assert system.rcpt(alias)[0] == 550
 
 
 def public_key_info(key) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.certificates import authority, client_context, in_files
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import ACCEPTED, House
+from tests.kit.servers.running import ACCEPTED, System
 from waypost import testing
 from waypost.smtp.server.proxy import HEAD, SIGNATURE
 
@@ -24,20 +24,20 @@ LARGE = b"Subject: large\r\n\r\n" + random.Random(7).randbytes(3_000_000)
 
 
 @pytest.fixture(scope="module")
-def open_house():
+def open_system():
     """A server with a certificate of its own making, and every way in."""
     options = ("--tls-certificate", "self-signed", "--smtps", "127.0.0.1:0", "--lmtp", "127.0.0.1:0")
     with testing.server("--hostname", "mail.example", *options) as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
         log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log
 
 
-def trusting(house) -> ssl.SSLContext:
+def trusting(system) -> ssl.SSLContext:
     """Who trusts the certificate that the server made."""
-    return ssl.create_default_context(cafile=house.server.data / "certificate.pem")
+    return ssl.create_default_context(cafile=system.server.data / "certificate.pem")
 
 
 def place(address: str) -> tuple[str, int]:
@@ -55,21 +55,21 @@ def deliver(client, message, address, *, sender="a@client.example", mail=()):
     return ACCEPTED.fullmatch(text)["id"].decode()
 
 
-def accepted(house, message_id):
+def accepted(system, message_id):
     """The first line of a message's trace."""
-    return house.json(f"messages/{message_id}")["trace"][0]
+    return system.json(f"messages/{message_id}")["trace"][0]
 
 
-def how_it_came(house, message_id, address) -> str:
+def how_it_came(system, message_id, address) -> str:
     """What the Received line says of the way."""
-    copy = house.raw(message_id, address).decode("latin-1")
+    copy = system.raw(message_id, address).decode("latin-1")
     return re.search(r"with (\S+(?: \([^\r]*\)\r\n\t)?) ?id \S+\r\n\tfor", copy)[1].strip()
 
 
-def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_which(open_house):
-    house, server = open_house, open_house.server
-    context = trusting(house)
-    alias, primary = house.linked_pair()
+def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_which(open_system):
+    system, server = open_system, open_system.server
+    context = trusting(system)
+    alias, primary = system.linked_pair()
     with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.starttls(context=context)
         client.ehlo()
@@ -82,26 +82,26 @@ def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_whi
     with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         clear = deliver(client, HELLO, alias)
     for message_id in (upgraded, implicit):
-        assert accepted(house, message_id)["tls"] == f"{version} {cipher}"
+        assert accepted(system, message_id)["tls"] == f"{version} {cipher}"
         for address in (alias, primary):
-            assert how_it_came(house, message_id, address) == f"ESMTPS ({version} {cipher})"
-    assert "tls" not in accepted(house, handed_over)
-    assert how_it_came(house, handed_over, primary) == "LMTP"
-    assert how_it_came(house, clear, alias) == "ESMTP"
-    assert house.ids_at(primary) == [clear, handed_over, implicit, upgraded]
+            assert how_it_came(system, message_id, address) == f"ESMTPS ({version} {cipher})"
+    assert "tls" not in accepted(system, handed_over)
+    assert how_it_came(system, handed_over, primary) == "LMTP"
+    assert how_it_came(system, clear, alias) == "ESMTP"
+    assert system.ids_at(primary) == [clear, handed_over, implicit, upgraded]
 
 
-def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house):
-    house = open_house
-    unicode = house.new_address("grüße").replace("@example.com", "@bücher.example")
-    house.ids |= {
-        address: house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)[
+def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_system):
+    system = open_system
+    unicode = system.new_address("grüße").replace("@example.com", "@bücher.example")
+    system.ids |= {
+        address: system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)[
             "EmailAddressId"
         ]
         for address in (unicode, "info@xn--mnchen-3ya.example")
     }
-    plain = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+    plain = system.new_address()
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.command_encoding = "utf-8"
         mail = ["SMTPUTF8"]
@@ -114,9 +114,9 @@ def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house)
         ]
         for recipient, owner in sent:
             message_id = deliver(client, HELLO, recipient, sender="", mail=mail)
-            assert house.ids_at(owner, limit=1) == [message_id]
-            assert house.inbox(owner, limit=1)[0]["to"] == recipient
-            assert accepted(house, message_id)["protocol"] == "UTF8SMTP"
+            assert system.ids_at(owner, limit=1) == [message_id]
+            assert system.inbox(owner, limit=1)[0]["to"] == recipient
+            assert accepted(system, message_id)["protocol"] == "UTF8SMTP"
         client.mail("a@client.example")
         assert client.rcpt("support@[127.0.0.1]") == (550, b"5.1.1 No such address here")
         assert client.docmd(f"RCPT TO:<@relay.example:{plain}>")[0] == 553
@@ -124,10 +124,10 @@ def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_house)
         assert client.rcpt(plain)[0] == 250
 
 
-def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet(open_house):
-    house = open_house
-    address = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet(open_system):
+    system = open_system
+    address = system.new_address()
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         mail = ["BODY=BINARYMIME", "RET=HDRS", "ENVID=QQ+2B1"]
         assert client.mail("a@client.example", mail)[0] == 250
@@ -138,9 +138,9 @@ def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_
             code, text = client.getreply()
             assert code == 250
     message_id = ACCEPTED.fullmatch(text)["id"].decode()
-    assert house.raw(message_id, address).endswith(b"\r\n" + LARGE)
-    assert house.inbox(address)[0]["size"] == len(LARGE)
-    with contextlib.closing(database(house.server)) as connection:
+    assert system.raw(message_id, address).endswith(b"\r\n" + LARGE)
+    assert system.inbox(address)[0]["size"] == len(LARGE)
+    with contextlib.closing(database(system.server)) as connection:
         (dsn,) = connection.execute("SELECT dsn FROM messages WHERE id = ?", [message_id]).fetchone()
         assert connection.execute("SELECT count(*) FROM messages_begun").fetchone() == (0,)
     told = json.dumps(json.loads(dsn))
@@ -161,8 +161,8 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
         ]
         options += ["--proxy-networks", "127.0.0.0/8", "--smtp-connections-each", "2", "--greeting-delay", "1s"]
         with testing.server("--hostname", "mail.example", *map(str, options)) as server:
-            house = House(server)
-            address = house.new_address()
+            system = System(server)
+            address = system.new_address()
             with contextlib.ExitStack() as stack:
                 began = time.monotonic()
                 early = stack.enter_context(behind(server, "192.0.2.9", says=b"EHLO client.example\r\n"))
@@ -181,15 +181,15 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
                     client.starttls(context=client_context())
                     client.ehlo("client.example")
                     message_id = deliver(client, HELLO, address)
-            assert accepted(house, message_id)["peer"] == "2001:db8::7"
-            assert b"Received: from client.example ([IPv6:2001:db8::7])\r\n" in house.raw(message_id, address)
-            house.connect.close()
+            assert accepted(system, message_id)["peer"] == "2001:db8::7"
+            assert b"Received: from client.example ([IPv6:2001:db8::7])\r\n" in system.raw(message_id, address)
+            system.connect.close()
 
 
 def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pieces_are_purged(new_server):
     new_server.start()
-    house = House(new_server)
-    address = house.new_address()
+    system = System(new_server)
+    address = system.new_address()
     with smtplib.SMTP(*new_server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.mail("a@client.example")
@@ -200,14 +200,14 @@ def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pi
             wait_until(lambda: count(connection, "message_bodies") >= 2)
         new_server.kill()
         client.close()
-    house.connect.close()
+    system.connect.close()
     new_server.start()
-    house = House(new_server)
-    assert house.inbox(address) == []
+    system = System(new_server)
+    assert system.inbox(address) == []
     with contextlib.closing(database(new_server)) as connection:
         assert count(connection, "messages") == 0
         wait_until(lambda: count(connection, "messages_begun") == count(connection, "message_bodies") == 0)
-    house.connect.close()
+    system.connect.close()
     assert new_server.stop() == 0
 
 

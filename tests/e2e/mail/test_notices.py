@@ -8,7 +8,7 @@ from tests.e2e.mail.test_sender_authentication import GOOD, STRANGER, send
 from tests.kit.patience import wait_until
 from tests.kit.peers.dns_server import Zone
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import ACCEPTED, House
+from tests.kit.servers.running import ACCEPTED, System
 from tests.kit.signed_mail import MESSAGE, sign, zone_of
 from waypost import testing
 
@@ -24,25 +24,25 @@ bounces_via = "{via}"
 
 
 @contextmanager
-def a_house(directory, zone, sink):
+def a_system(directory, zone, sink):
     settings = directory / "waypost.toml"
     settings.write_text(SETTINGS.format(via=sink.to))
     host, port = zone.address
     options = ["--authentication", "enforce", "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
     with testing.server("--hostname", "mx.here.example", "--config", str(settings), *options) as server:
-        house = House(server)
+        system = System(server)
         wait_until(lambda: '"dns_changed"' in Path(server.log).read_text(encoding="utf-8"))
         for address in ("never@example.net", "open@example.net"):
-            house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
-        yield house
-        house.connect.close()
+            system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)
+        yield system
+        system.connect.close()
 
 
-def why_not(house, message_id):
+def why_not(system, message_id):
     """Why the sender was told nothing, once it is known."""
 
     def found():
-        trace = house.json(f"messages/{message_id}")["trace"]
+        trace = system.json(f"messages/{message_id}")["trace"]
         return [event["because"] for event in trace if event["event"] == "not notified"]
 
     return wait_until(found)[0]
@@ -50,14 +50,14 @@ def why_not(house, message_id):
 
 def test_nobody_gets_a_notice_because_somebody_else_of_their_domain_has_signed_a_message(tmp_path):
     """Ann's provider signs what she sends. It does not sign that she sends as someone else."""
-    with Zone(zone_of()) as zone, Sink() as sink, a_house(tmp_path, zone, sink) as house:
+    with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
         for recipient in ("never@example.net", "open@example.net"):
             message_id = send(
-                house, recipient, sign(), peer=STRANGER, sender="innocent@example.com",
+                system, recipient, sign(), peer=STRANGER, sender="innocent@example.com",
                 mail_options=["RET=FULL"], rcpt_options=["NOTIFY=SUCCESS,FAILURE"],
             )  # fmt: skip
-            assert "nothing proves" in why_not(house, message_id)
-        of_ann = send(house, "never@example.net", sign(), peer=STRANGER, mail_options=["RET=FULL"])
+            assert "nothing proves" in why_not(system, message_id)
+        of_ann = send(system, "never@example.net", sign(), peer=STRANGER, mail_options=["RET=FULL"])
         (notice,) = sink.wait_for(1)
     assert notice.recipient == "ann@example.com"
     assert of_ann.encode() in notice.octets
@@ -66,9 +66,9 @@ def test_nobody_gets_a_notice_because_somebody_else_of_their_domain_has_signed_a
 
 
 def test_a_success_is_not_told_outside_also_where_the_sender_is_who_they_say(tmp_path):
-    with Zone(zone_of()) as zone, Sink() as sink, a_house(tmp_path, zone, sink) as house:
-        message_id = send(house, "open@example.net", MESSAGE, peer=GOOD, rcpt_options=["NOTIFY=SUCCESS"])
-        assert "confirm_outside" in why_not(house, message_id)
+    with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
+        message_id = send(system, "open@example.net", MESSAGE, peer=GOOD, rcpt_options=["NOTIFY=SUCCESS"])
+        assert "confirm_outside" in why_not(system, message_id)
         assert sink.taken == []
 
 
@@ -77,26 +77,26 @@ LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 9
 
 def test_a_message_with_a_long_header_to_many_who_are_to_be_told_of_makes_no_copies_of_it(new_server):
     new_server.start()
-    house = House(new_server)
-    sender = house.new_address("me")
-    recipients = [house.new_address(f"r{number}") for number in range(20)]
+    system = System(new_server)
+    sender = system.new_address("me")
+    recipients = [system.new_address(f"r{number}") for number in range(20)]
     with smtplib.SMTP(*new_server.smtp, local_hostname="client.example") as client:
         client.ehlo()
         client.mail(sender)
         for recipient in recipients:
             client.rcpt(recipient, ["NOTIFY=SUCCESS"])
         assert client.data(LONG_HEADER + b"\r\nhi\r\n")[0] == 250
-    told = wait_until(lambda: (found := house.inbox(sender))[1:] and found)
+    told = wait_until(lambda: (found := system.inbox(sender))[1:] and found)
     assert [one["subject"] for one in told] == ["Your message was delivered"] * 2
     assert sum(one["size"] for one in told) < len(LONG_HEADER) // 5
-    house.connect.close()
+    system.connect.close()
     assert new_server.stop() == 0
 
 
 def test_a_notice_that_is_owed_survives_the_kill_right_after_the_answer(new_server):
     new_server.start()
-    house = House(new_server)
-    sender, recipient = house.new_address("me"), house.new_address("r")
+    system = System(new_server)
+    sender, recipient = system.new_address("me"), system.new_address("r")
     with smtplib.SMTP(*new_server.smtp, local_hostname="client.example") as client:
         client.ehlo()
         client.mail(sender)
@@ -105,9 +105,9 @@ def test_a_notice_that_is_owed_survives_the_kill_right_after_the_answer(new_serv
         new_server.kill()
         client.close()
     assert code == 250
-    house.connect.close()
+    system.connect.close()
     new_server.start()
-    again = House(new_server)
+    again = System(new_server)
     (told,) = wait_until(lambda: again.inbox(sender))
     assert ACCEPTED.fullmatch(text)["id"] in again.raw(told["id"], sender)
     again.connect.close()

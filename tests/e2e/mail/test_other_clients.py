@@ -26,42 +26,42 @@ def run(*command, **options) -> str:
     return (done.stdout + done.stderr).decode(errors="replace")
 
 
-def assert_arrived(house, alias, primary, message):
-    (message_id,) = house.ids_at(alias)
-    assert house.ids_at(primary) == [message_id]
+def assert_arrived(system, alias, primary, message):
+    (message_id,) = system.ids_at(alias)
+    assert system.ids_at(primary) == [message_id]
     for address in (alias, primary):
-        assert house.raw(message_id, address).endswith(b"\r\n" + message)
-        assert house.inbox(address)[0]["size"] == len(message)
+        assert system.raw(message_id, address).endswith(b"\r\n" + message)
+        assert system.inbox(address)[0]["size"] == len(message)
 
 
 @client("curl")
-def test_curl_sends_a_message_byte_for_byte(house, tmp_path):
-    alias, primary = house.linked_pair()
+def test_curl_sends_a_message_byte_for_byte(system, tmp_path):
+    alias, primary = system.linked_pair()
     (tmp_path / "message").write_bytes(MESSAGE)
-    host, port = house.server.smtp
+    host, port = system.server.smtp
     envelope = ("--mail-from", "a@client.example", "--mail-rcpt", alias)
     run("curl", "--silent", "--show-error", "--noproxy", "*", f"smtp://{host}:{port}/client.example", *envelope,
         "--upload-file", tmp_path / "message")  # fmt: skip
-    assert_arrived(house, alias, primary, MESSAGE)
+    assert_arrived(system, alias, primary, MESSAGE)
 
 
 @client("swaks")
 @pytest.mark.parametrize("options", [(), ("--pipeline",), ("--protocol", "SMTP")], ids=["plain", "pipelined", "helo"])
-def test_swaks_sends_a_message_byte_for_byte(house, tmp_path, options):
-    alias, primary = house.linked_pair()
+def test_swaks_sends_a_message_byte_for_byte(system, tmp_path, options):
+    alias, primary = system.linked_pair()
     (tmp_path / "message").write_bytes(MESSAGE.removesuffix(b"\r\n"))  # swaks ends the last line
-    host, port = house.server.smtp
+    host, port = system.server.smtp
     envelope = ("--helo", "client.example", "--from", "a@client.example", "--to", alias)
     told = run(
         "swaks", "--server", host, "--port", str(port), *envelope, "--data", f"@{tmp_path / 'message'}", *options
     )  # fmt: skip
     assert re.search(r"250 2\.0\.0 [0-9a-f-]{36} accepted", told)
-    assert_arrived(house, alias, primary, MESSAGE)
+    assert_arrived(system, alias, primary, MESSAGE)
 
 
 @client("swaks")
-def test_swaks_hears_that_there_is_nobody(house):
-    host, port = house.server.smtp
+def test_swaks_hears_that_there_is_nobody(system):
+    host, port = system.server.smtp
     command = ("swaks", "--server", host, "--port", str(port), "--to", "unknown@example.com", "--pipeline")
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode != 0
@@ -69,23 +69,23 @@ def test_swaks_hears_that_there_is_nobody(house):
 
 
 @client("smtp-source")
-def test_smtp_source_sends_many_messages_in_many_sessions(house):
-    alias, primary = house.linked_pair()
-    host, port = house.server.smtp
+def test_smtp_source_sends_many_messages_in_many_sessions(system):
+    alias, primary = system.linked_pair()
+    host, port = system.server.smtp
     run("smtp-source", "-s", "10", "-m", "100", "-l", "2000", "-f", "a@client.example", "-t", alias,
         "-M", "client.example", f"inet:{host}:{port}")  # fmt: skip
-    at_alias = house.inbox(alias, limit=500)
+    at_alias = system.inbox(alias, limit=500)
     assert len(at_alias) == 100
     assert {message["from"] for message in at_alias} == {"a@client.example"}
-    assert set(house.ids_at(alias, limit=500)) == set(house.ids_at(primary, limit=500))
+    assert set(system.ids_at(alias, limit=500)) == set(system.ids_at(primary, limit=500))
 
 
 @client("smtp-source")
-def test_smtp_source_sends_to_several_recipients_at_once(house):
-    address = house.new_address("1several")
-    host, port = house.server.smtp
+def test_smtp_source_sends_to_several_recipients_at_once(system):
+    address = system.new_address("1several")
+    host, port = system.server.smtp
     recipients = [f"{number}{address}" for number in range(1, 4)]
     for recipient in recipients:
-        house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=recipient)
+        system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=recipient)
     run("smtp-source", "-r", "3", "-m", "1", "-f", "a@client.example", "-t", address, f"inet:{host}:{port}")
-    assert len({message_id for recipient in recipients for message_id in house.ids_at(recipient)}) == 1
+    assert len({message_id for recipient in recipients for message_id in system.ids_at(recipient)}) == 1

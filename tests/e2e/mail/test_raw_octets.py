@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.kit.peers.http_clients import CLIENTS
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 from waypost.inspection.asgi import PART
 
@@ -34,25 +34,25 @@ def with_text_at_each_boundary(parts):
 
 
 @pytest.fixture(scope="module")
-def house():
+def system():
     with testing.server("--hostname", "mail.example") as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
 
 
 @pytest.fixture(scope="module")
-def message(house):
-    address, octets = house.new_address(), with_text_at_each_boundary(2 * len(LIKE_HTTP) + 1)
-    return house.deliver(octets, address), address, octets
+def message(system):
+    address, octets = system.new_address(), with_text_at_each_boundary(2 * len(LIKE_HTTP) + 1)
+    return system.deliver(octets, address), address, octets
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_mail_that_looks_like_http_is_downloaded_as_it_was_sent(house, message, client):
+def test_mail_that_looks_like_http_is_downloaded_as_it_was_sent(system, message, client):
     if client == "curl" and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     message_id, address, octets = message
-    key, (host, _, port) = house.server.profile.key, house.server.run.http.rpartition(":")
+    key, (host, _, port) = system.server.profile.key, system.server.run.http.rpartition(":")
     shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
     raw = f"/_waypost/messages/{message_id}/raw?address={address}"
     asked = [raw, "/_waypost/queue", raw, "/_waypost/queue"]

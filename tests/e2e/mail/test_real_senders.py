@@ -13,7 +13,7 @@ import pytest
 
 from tests.kit.mail_programs import exim, opensmtpd, postfix
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 
 pytestmark = pytest.mark.slow
@@ -32,11 +32,11 @@ NODEMAILER = Path(os.environ.get("WAYPOST_NODEMAILER", ROOT / ".venv" / "senders
 
 
 @pytest.fixture(scope="module")
-def tls_house():
+def tls_system():
     with testing.server("--hostname", "mail.example", "--tls-certificate", "self-signed") as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
         log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log
 
@@ -47,8 +47,8 @@ def how(request):
 
 
 @pytest.fixture
-def house(request, how):
-    return request.getfixturevalue("tls_house" if how == "starttls" else "house")
+def system(request, how):
+    return request.getfixturevalue("tls_system" if how == "starttls" else "system")
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def assert_brought(house, recipient, how):
+def assert_brought(system, recipient, how):
     """The message is there once, as it was, whatever its sender put in front of it."""
-    (message,) = wait_until(lambda: house.inbox(recipient), pause=0.02)
+    (message,) = wait_until(lambda: system.inbox(recipient), pause=0.02)
     assert (message["from"], message["subject"]) == (SENDER, "brought by others")
-    raw = house.raw(message["id"], recipient)
+    raw = system.raw(message["id"], recipient)
     header, _, body = raw.partition(b"\r\n\r\n")
     assert body == BODY
     assert b"Message-ID: <1@client.example>" in header.split(b"\r\n")
@@ -91,19 +91,19 @@ def assert_brought(house, recipient, how):
     assert (b" with ESMTPS (" if how == "starttls" else b" with ESMTP id ") in ours, ours
 
 
-def test_smtplib(house, how):
-    recipient = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+def test_smtplib(system, how):
+    recipient = system.new_address()
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         if how == "starttls":
             client.starttls(context=unchecked())
         client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)
 
 
-def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_house):
+def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_system):
     """Its first octets of TLS, and its first command in it, come as soon as they may."""
     for _ in range(30):
-        with smtplib.SMTP(*tls_house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        with smtplib.SMTP(*tls_system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.starttls(context=unchecked())
             assert client.ehlo()[0] == 250
 
@@ -116,57 +116,57 @@ def unchecked():
 
 
 @installed("curl")
-def test_curl(house, how, tmp_path):
-    recipient = house.new_address()
+def test_curl(system, how, tmp_path):
+    recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE)
-    host, port = house.server.smtp
+    host, port = system.server.smtp
     tls = ("--ssl-reqd", "--insecure") if how == "starttls" else ()
     run("curl", "--silent", "--show-error", "--noproxy", "*", f"smtp://{host}:{port}/client.example", *tls,
         "--mail-from", SENDER, "--mail-rcpt", recipient, "--upload-file", tmp_path / "message")  # fmt: skip
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)
 
 
 @installed("swaks")
-def test_swaks(house, how, tmp_path):
+def test_swaks(system, how, tmp_path):
     if how == "starttls" and b"requires Net::SSLeay" in run("swaks", "--support"):
         pytest.skip("swaks has no TLS: apt-get install libnet-ssleay-perl")
-    recipient = house.new_address()
+    recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE.removesuffix(b"\r\n"))  # swaks ends the last line
-    host, port = house.server.smtp
+    host, port = system.server.smtp
     tls = ("--tls",) if how == "starttls" else ()
     told = run("swaks", "--server", host, "--port", port, "--helo", "client.example", "--from", SENDER,
                "--to", recipient, "--data", f"@{tmp_path / 'message'}", *tls)  # fmt: skip
     assert (b"TLS started" in told) == (how == "starttls")
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)
 
 
 @installed("msmtp")
-def test_msmtp(house, how, tmp_path):
-    recipient = house.new_address()
-    host, port = house.server.smtp
+def test_msmtp(system, how, tmp_path):
+    recipient = system.new_address()
+    host, port = system.server.smtp
     tls = ("--tls=on", "--tls-starttls=on", "--tls-certcheck=off") if how == "starttls" else ("--tls=off",)
     (tmp_path / "empty").touch(mode=0o600)
     run("msmtp", f"--file={tmp_path / 'empty'}", f"--host={host}", f"--port={port}", "--auth=off", f"--from={SENDER}",
         "--domain=client.example", *tls, "--", recipient, input=MESSAGE)  # fmt: skip
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)
 
 
 @installed("node")
 @unless(None if (NODEMAILER / "node_modules/nodemailer").is_dir() else f"nodemailer is not installed in {NODEMAILER}")
-def test_nodemailer(house, how, tmp_path):
-    recipient = house.new_address()
+def test_nodemailer(system, how, tmp_path):
+    recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE)
-    told = run("node", SCRIPT, *house.server.smtp, SENDER, recipient, tmp_path / "message", how,
+    told = run("node", SCRIPT, *system.server.smtp, SENDER, recipient, tmp_path / "message", how,
                env={**os.environ, "NODEMAILER": str(NODEMAILER)})  # fmt: skip
     assert b"accepted" in told
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)
 
 
 @unless(postfix.why_not())
-def test_postfix(house, how, directory):
+def test_postfix(system, how, directory):
     """It is given the message by SMTP, and relays it."""
-    recipient = house.new_address()
-    host, port = house.server.smtp
+    recipient = system.new_address()
+    host, port = system.server.smtp
     settings = (
         f"mynetworks = 127.0.0.0/8\nlocal_header_rewrite_clients =\nrelayhost = [{host}]:{port}\n"
         f"smtp_tls_security_level = {'encrypt' if how == 'starttls' else 'none'}\nsmtp_tls_loglevel = 1\n"
@@ -174,31 +174,31 @@ def test_postfix(house, how, directory):
     with postfix.running(directory / "postfix", free_port(), settings) as instance:
         with smtplib.SMTP("127.0.0.1", instance.port, timeout=PATIENCE) as client:
             client.sendmail(SENDER, [recipient], MESSAGE, mail_options=["BODY=8BITMIME"])
-        assert_brought(house, recipient, how)
+        assert_brought(system, recipient, how)
         assert ("TLS connection established to" in instance.log) == (how == "starttls")
 
 
 @unless(exim.why_not())
-def test_exim(house, how, directory):
+def test_exim(system, how, directory):
     """It is given the message by its command, and relays it."""
-    relay_by_exim(house, how, directory / "exim")
+    relay_by_exim(system, how, directory / "exim")
 
 
-def relay_by_exim(house, how, directory, **command):
-    recipient = house.new_address()
-    exim.send(directory, house.server.smtp, MESSAGE, SENDER, recipient, tls=how == "starttls", **command)
-    assert_brought(house, recipient, how)
+def relay_by_exim(system, how, directory, **command):
+    recipient = system.new_address()
+    exim.send(directory, system.server.smtp, MESSAGE, SENDER, recipient, tls=how == "starttls", **command)
+    assert_brought(system, recipient, how)
 
 
 @unless(opensmtpd.why_not())
-def test_opensmtpd(house, how, directory):
+def test_opensmtpd(system, how, directory):
     """It is given the message by SMTP, and relays it."""
-    relay_by_opensmtpd(house, how, directory / "smtpd")
+    relay_by_opensmtpd(system, how, directory / "smtpd")
 
 
-def relay_by_opensmtpd(house, how, directory, **command):
-    recipient, port = house.new_address(), free_port()
-    with opensmtpd.relaying(directory, house.server.smtp, port, tls=how == "starttls", **command) as process:
+def relay_by_opensmtpd(system, how, directory, **command):
+    recipient, port = system.new_address(), free_port()
+    with opensmtpd.relaying(directory, system.server.smtp, port, tls=how == "starttls", **command) as process:
         try:
             opensmtpd.wait_until_open(port, process, directory)
             with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
@@ -206,4 +206,4 @@ def relay_by_opensmtpd(house, how, directory, **command):
             opensmtpd.wait_until_delivered(directory)
         finally:
             process.terminate()
-    assert_brought(house, recipient, how)
+    assert_brought(system, recipient, how)

@@ -1,4 +1,4 @@
-"""Mail leaves the house: over real peers, to the octet, and never in a circle."""
+"""Mail leaves the system: over real peers, to the octet, and never in a circle."""
 
 import shutil
 import smtplib
@@ -14,7 +14,7 @@ from aiosmtpd.lmtp import LMTP
 from tests.kit import signed_mail
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import ACCEPTED, House, logged
+from tests.kit.servers.running import ACCEPTED, System, logged
 from waypost import testing
 
 SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
@@ -24,17 +24,17 @@ MESSAGE = signed_mail.MESSAGE.replace(
 
 
 @contextmanager
-def a_house(tmp_path, settings, *options, name="data"):
-    """A server with a settings file, which may be given as a function of its house."""
+def a_system(tmp_path, settings, *options, name="data"):
+    """A server with a settings file, which may be given as a function of its system."""
     path = tmp_path / f"{name}.toml"
     path.write_text(settings)
     server = testing.Server(tmp_path / name, "--config", str(path), *options)
     server.start()
-    house = House(server)
+    system = System(server)
     try:
-        yield house
+        yield system
     finally:
-        house.connect.close()
+        system.connect.close()
         if server._process.poll() is None:
             server.stop()
     assert not logged(server, "failed")
@@ -111,15 +111,15 @@ def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_si
             match = "*@example.com"
             to = "smtp://127.0.0.1:{smtp}"
         """
-        with a_house(tmp_path, settings) as house:
-            alias, primary = _make(house, "help@example.com"), _make(house, "support@example.com")
-            house.connect.associate_email_address_alias(**house._link(alias, primary))
-            message_id = house.deliver(signed, alias)
+        with a_system(tmp_path, settings) as system:
+            alias, primary = _make(system, "help@example.com"), _make(system, "support@example.com")
+            system.connect.associate_email_address_alias(**system._link(alias, primary))
+            message_id = system.deliver(signed, alias)
             wanted = {alias: "delivered", primary: "delivered"}
-            wait_until(lambda: _statuses(house, message_id) == wanted)
+            wait_until(lambda: _statuses(system, message_id) == wanted)
             (envelope,), (dumped,) = kept.envelopes, directory.iterdir()
             at_sink = dumped.read_bytes().replace(b"\n", b"\r\n")
-            at_inbox = house.raw(message_id, alias)
+            at_inbox = system.raw(message_id, alias)
     assert envelope.rcpt_tos == [alias]
     assert b"Delivered-To: " + primary.encode() + b"\r\n" in at_sink
     assert b"X-Rcpt-Args: <" + primary.encode() + b">" in at_sink
@@ -131,14 +131,14 @@ def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_si
 def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_tell_the_owner_once(tmp_path):
     ports = [_free_port(), _free_port()]
     with ExitStack() as opened:
-        houses = []
+        systems = []
         for name, own, other in zip(("one", "two"), ports, reversed(ports), strict=True):
             settings = f'[[route]]\nmatch = "*@example.com"\nto = "smtp://127.0.0.1:{other}"\n'
             options = ("--smtp", f"127.0.0.1:{own}", "--hostname", f"{name}.example")
-            houses.append(opened.enter_context(a_house(tmp_path, settings, *options, name=name)))
-        first, second = houses
-        for house in houses:
-            _make(house, "support@example.com")
+            systems.append(opened.enter_context(a_system(tmp_path, settings, *options, name=name)))
+        first, second = systems
+        for system in systems:
+            _make(system, "support@example.com")
         sent = [first.deliver(b"Subject: hello\r\n\r\nHello.\r\n", "support@example.com") for _ in range(3)]
         notices = wait_until(lambda: second.inbox("support@example.com"))
         refused = wait_until(lambda: logged(first.server, "message_refused")[2:])
@@ -168,21 +168,21 @@ def test_a_bounce_that_comes_back_later_is_in_the_trace_and_the_sender_is_told_w
             [delivery]
             srs_domain = "bounces.example.com"
         """
-        with a_house(tmp_path, settings) as house:
-            alias, primary = _make(house, "help@example.com"), _make(house, "support@example.com")
-            author = _make(house, "author@example.com")
-            house.connect.associate_email_address_alias(**house._link(alias, primary))
-            message_id = house.deliver(b"Subject: hello\r\n\r\nHello.\r\n", alias, sender=author)
+        with a_system(tmp_path, settings) as system:
+            alias, primary = _make(system, "help@example.com"), _make(system, "support@example.com")
+            author = _make(system, "author@example.com")
+            system.connect.associate_email_address_alias(**system._link(alias, primary))
+            message_id = system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", alias, sender=author)
             (taken,) = sink.wait_for(1)
             assert taken.sender.startswith("SRS0=")
             assert taken.sender.endswith("@bounces.example.com")
-            assert house.rcpt(taken.sender)[0] == 550, "from somebody who is no mail system"
+            assert system.rcpt(taken.sender)[0] == 550, "from somebody who is no mail system"
             bounce = REPORT.format(primary=primary).replace("\n", "\r\n").encode()
-            bounce_id = house.deliver(bounce, taken.sender.swapcase(), sender="")
-            (told,) = wait_until(lambda: house.inbox(author))
-            trace = house.json(f"messages/{message_id}")["trace"]
-            assert [message["id"] for message in house.inbox(primary)] == [bounce_id]
-            notice = house.raw(told["id"], author)
+            bounce_id = system.deliver(bounce, taken.sender.swapcase(), sender="")
+            (told,) = wait_until(lambda: system.inbox(author))
+            trace = system.json(f"messages/{message_id}")["trace"]
+            assert [message["id"] for message in system.inbox(primary)] == [bounce_id]
+            notice = system.raw(told["id"], author)
     late = next(event for event in trace if event["event"] == "late bounce")
     assert (late["address"], late["bounce"], late["status"]) == (primary, bounce_id, "5.1.1")
     assert primary.encode() not in notice
@@ -213,14 +213,14 @@ Diagnostic-Code: smtp; 550 5.1.1 <{primary}> unknown
 """
 
 
-def _make(house, address):
-    made = house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
-    house.ids[address] = made["EmailAddressId"]
+def _make(system, address):
+    made = system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)
+    system.ids[address] = made["EmailAddressId"]
     return address
 
 
-def _statuses(house, message_id):
-    return {one["address"]: one["status"] for one in house.json(f"messages/{message_id}")["deliveries"]}
+def _statuses(system, message_id):
+    return {one["address"]: one["status"] for one in system.json(f"messages/{message_id}")["deliveries"]}
 
 
 PLAIN = b"From: ann@client.example\r\nSubject: plain\r\n\r\nplain lines\r\n"
@@ -233,14 +233,14 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
     with Sink(extensions=offer) as relay, Sink(extensions=offer, is_lmtp=True) as store:
         routes = [("grüße@example.com", "inbox"), ("desk@example.com", relay.to), ("*", store.to)]
         settings = "".join(f'[[route]]\nmatch = "{match}"\nto = "{to}"\n' for match, to in routes)
-        with a_house(tmp_path, settings) as house:
+        with a_system(tmp_path, settings) as system:
             for address in ("grüße@example.com", "desk@example.com", "büro@example.com", "info@bücher.example"):
-                made = house.connect.create_email_address(InstanceId=house.instance_id, EmailAddress=address)
-                house.ids[address] = made["EmailAddressId"]
-            house.connect.associate_email_address_alias(**house._link("grüße@example.com", "desk@example.com"))
+                made = system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)
+                system.ids[address] = made["EmailAddressId"]
+            system.connect.associate_email_address_alias(**system._link("grüße@example.com", "desk@example.com"))
 
             def sent(octets, to, *declared, sender="ann@client.example"):
-                return send_declared(house.server.smtp, octets, to, *declared, sender=sender)
+                return send_declared(system.server.smtp, octets, to, *declared, sender=sender)
 
             by_smtp = [
                 sent(PLAIN, "desk@example.com", SMTPUTF8),
@@ -259,7 +259,7 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
             assert {one.sender for one in relay.taken} == {"ann@client.example", "ann@xn--bcher-kva.example", ""}
             assert {one.recipient for one in store.taken} == {"info@xn--bcher-kva.example"}
             for message_id in (*by_smtp, *by_lmtp):
-                wait_until(lambda message_id=message_id: status(house, message_id) == {"delivered"})
+                wait_until(lambda message_id=message_id: status(system, message_id) == {"delivered"})
 
             refused = {
                 sent(UTF8_HEADER, "desk@example.com", SMTPUTF8): "5.6.7",
@@ -268,14 +268,14 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
                 sent(PLAIN + b"a\rb\n", "info@bücher.example", BINARYMIME, SMTPUTF8): "5.6.3",
             }
             for message_id, code in refused.items():
-                wait_until(lambda message_id=message_id: status(house, message_id) == {"dead"})
-                (end,) = [one for one in house.json(f"messages/{message_id}")["trace"] if one["event"] == "dead"]
+                wait_until(lambda message_id=message_id: status(system, message_id) == {"dead"})
+                (end,) = [one for one in system.json(f"messages/{message_id}")["trace"] if one["event"] == "dead"]
                 assert end["status"] == code
 
 
-def status(house, message_id):
+def status(system, message_id):
     """What became of the deliveries of a message over their routes."""
-    found = house.json(f"messages/{message_id}")["deliveries"]
+    found = system.json(f"messages/{message_id}")["deliveries"]
     return {one["status"] for one in found if one["address"] != "grüße@example.com"}
 
 

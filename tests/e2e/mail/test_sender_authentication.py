@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.dns_server import SERVFAIL, Zone
-from tests.kit.servers.running import House, logged
+from tests.kit.servers.running import System, logged
 from tests.kit.signed_mail import MESSAGE, sign, zone_of
 from waypost import testing
 
@@ -39,31 +39,31 @@ def knows(server, *, works):
 
 
 @contextlib.contextmanager
-def house_with(zone, mode, *further):
+def system_with(zone, mode, *further):
     host, port = zone.address
     options = ["--authentication", mode, "--dns", f"{host}:{port}", "--proxy-networks", "127.0.0.1/32"]
     with testing.server("--hostname", "mx.here.example", *options, *further) as server:
-        house = House(server)
+        system = System(server)
         wait_until(lambda: knows(server, works=not zone.silent))
-        yield house
-        house.connect.close()
+        yield system
+        system.connect.close()
 
 
 @pytest.fixture(scope="module")
 def recording():
-    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "record") as house:
-        yield house
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, system_with(zone, "record") as system:
+        yield system
 
 
 @pytest.fixture(scope="module")
 def enforcing():
-    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, house_with(zone, "enforce") as house:
-        yield house
+    with Zone(zone_of() | {"_dmarc.broken.example": SERVFAIL}) as zone, system_with(zone, "enforce") as system:
+        yield system
 
 
-def send(house, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
+def send(system, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
     """Send a message; returns its id."""
-    with Client(house.server, peer) as client:
+    with Client(system.server, peer) as client:
         client.ehlo("mx.example.com")
         client.mail(sender, mail_options)
         client.rcpt(address, rcpt_options)
@@ -73,15 +73,15 @@ def send(house, address, message, *, peer, sender="ann@example.com", mail_option
     return said.split()[1].decode()
 
 
-def told(house, message_id):
+def told(system, message_id):
     """The verdicts in the trace, and the whole message as the inspection API tells it."""
-    found = house.json(f"messages/{message_id}")
+    found = system.json(f"messages/{message_id}")
     (checked,) = [event for event in found["trace"] if event["event"] == "checked"]
     return (checked["spf"], checked["dkim"], checked["dmarc"]), found
 
 
-def copy(house, message_id, address):
-    return house.get(f"messages/{message_id}/raw", address=address).body
+def copy(system, message_id, address):
+    return system.get(f"messages/{message_id}/raw", address=address).body
 
 
 def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
@@ -231,10 +231,10 @@ def without_dns():
         yield zone
 
 
-def is_taken(house, address, message):
+def is_taken(system, address, message):
     """Whether a message is taken, and not deferred."""
     try:
-        return bool(send(house, address, message, peer=STRANGER))
+        return bool(send(system, address, message, peer=STRANGER))
     except smtplib.SMTPDataError as refused:
         if refused.smtp_code == 451:
             return False
@@ -246,15 +246,15 @@ FLOOD = 24
 
 
 def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
-    with Zone(zone_of()) as zone, house_with(zone, "enforce") as house:
+    with Zone(zone_of()) as zone, system_with(zone, "enforce") as system:
         zone.silent_below = "slow.example"
-        address = house.new_address()
+        address = system.new_address()
 
         def flood(number):
             silent = f"{number}.slow.example"
             message = f"From: a@{silent}\r\n\r\nx\r\n".encode()
             try:
-                return send(house, address, message, peer="203.0.113.66", sender=f"a@{silent}")
+                return send(system, address, message, peer="203.0.113.66", sender=f"a@{silent}")
             except smtplib.SMTPDataError as refused:
                 return refused.smtp_code
 
@@ -262,70 +262,70 @@ def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
             flooding = [threads.submit(flood, number) for number in range(FLOOD)]
             wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
             with pytest.raises(smtplib.SMTPDataError) as refused:
-                send(house, address, MESSAGE, peer=STRANGER)
+                send(system, address, MESSAGE, peer=STRANGER)
             assert refused.value.smtp_code in {550, 451}  # the latter on a machine that takes seconds for a check
-            wait_until(lambda: is_taken(house, address, sign()))
+            wait_until(lambda: is_taken(system, address, sign()))
             assert [each.result() for each in flooding] == [451] * FLOOD
-        assert len(house.json("messages", address=address)["messages"]) == 1
+        assert len(system.json("messages", address=address)["messages"]) == 1
 
 
 def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
-    with house_with(without_dns, "enforce") as house:
-        address = house.new_address()
+    with system_with(without_dns, "enforce") as system:
+        address = system.new_address()
 
         def is_deferred(why):
             with pytest.raises(smtplib.SMTPDataError) as refused:
-                send(house, address, MESSAGE, peer=STRANGER)
+                send(system, address, MESSAGE, peer=STRANGER)
             assert refused.value.smtp_code == 451
             assert refused.value.smtp_error.startswith(b"4.7.0 Who has sent this cannot be checked now (")
             return why in refused.value.smtp_error
 
         wait_until(lambda: is_deferred(b"(the DNS does not answer); please try again"))
-        assert house.json("messages", address=address)["messages"] == []
-        wait_until(lambda: house.get("trace", what=address).status == 200)  # it is told a second later
-        refusal = house.json("trace", what=address)["refusals"][0]
+        assert system.json("messages", address=address)["messages"] == []
+        wait_until(lambda: system.get("trace", what=address).status == 200)  # it is told a second later
+        refusal = system.json("trace", what=address)["refusals"][0]
         assert refusal["stage"] == "message"
         assert refusal["unchecked"] in refusal["reply"]
 
 
 def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(without_dns):
-    with house_with(without_dns, "record") as house:
-        address = house.new_address()
-        message_id = send(house, address, FORGED + MESSAGE, peer=STRANGER)
-        trace = house.json(f"messages/{message_id}")["trace"]
+    with system_with(without_dns, "record") as system:
+        address = system.new_address()
+        message_id = send(system, address, FORGED + MESSAGE, peer=STRANGER)
+        trace = system.json(f"messages/{message_id}")["trace"]
         assert "checked" not in [event["event"] for event in trace]
         assert trace[0]["unchecked"] in {"the DNS does not answer", "the process that checks messages does not run"}
-        assert first_results(copy(house, message_id, address)) == none_because(trace[0]["unchecked"])
-        assert copy(house, message_id, address).endswith(FORGED + MESSAGE)
+        assert first_results(copy(system, message_id, address)) == none_because(trace[0]["unchecked"])
+        assert copy(system, message_id, address).endswith(FORGED + MESSAGE)
 
 
 @pytest.mark.parametrize("proxied", [("--proxy-networks", "127.0.0.1/32"), ()])
 def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
     with testing.server("--hostname", "mx.here.example", "--trusted-networks", "", *proxied) as server:
-        house = House(server)
-        alias, primary = house.linked_pair()
+        system = System(server)
+        alias, primary = system.linked_pair()
         if proxied:
-            message_id = send(house, alias, FORGED + MESSAGE, peer=STRANGER)
+            message_id = send(system, alias, FORGED + MESSAGE, peer=STRANGER)
         else:
-            message_id = house.deliver(FORGED + MESSAGE, alias)
+            message_id = system.deliver(FORGED + MESSAGE, alias)
         for address in (alias, primary):
-            octets = copy(house, message_id, address)
+            octets = copy(system, message_id, address)
             assert first_results(octets) == none_because("this server checks no senders")
             assert octets.endswith(FORGED + MESSAGE)
-        found = house.json(f"messages/{message_id}")
+        found = system.json(f"messages/{message_id}")
         assert found["authentication_results"] == []
         assert found["trace"][0]["forged_authentication_results"] == 1
         assert "unchecked" not in found["trace"][0]
-        house.connect.close()
+        system.connect.close()
 
 
 def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked():
     with testing.server("--hostname", "mx.here.example") as server:
-        house = House(server)
-        address = house.new_address()
-        message_id = house.deliver(MESSAGE, address)
-        assert b"Authentication-Results" not in copy(house, message_id, address)
-        house.connect.close()
+        system = System(server)
+        address = system.new_address()
+        message_id = system.deliver(MESSAGE, address)
+        assert b"Authentication-Results" not in copy(system, message_id, address)
+        system.connect.close()
 
 
 def test_a_notice_is_not_sent_to_this_machine_because_an_outside_domain_says_that_its_mail_server_is_here(tmp_path):
@@ -335,9 +335,9 @@ def test_a_notice_is_not_sent_to_this_machine_because_an_outside_domain_says_tha
         '[delivery]\nbounces_via = { to = "mx:" }\n'
     )
     records = {"evil.example": {"TXT": ["v=spf1 +all"], "MX": ["10 localhost."]}}
-    with Zone(records) as zone, house_with(zone, "record", "--config", str(file)) as house:
+    with Zone(records) as zone, system_with(zone, "record", "--config", str(file)) as system:
         message = b"From: x@evil.example\r\n\r\nx\r\n"
-        send(house, house.new_address(), message, peer=STRANGER, sender="x@evil.example")
-        (notice,) = wait_until(lambda: [each for each in house.json("queue")["deliveries"] if each["because"]])
+        send(system, system.new_address(), message, peer=STRANGER, sender="x@evil.example")
+        (notice,) = wait_until(lambda: [each for each in system.json("queue")["deliveries"] if each["because"]])
         assert (notice["to"], notice["destination"]) == ("x@evil.example", "mx:evil.example")
         assert "at connect: forbidden: The DNS names a host with a private address" in notice["because"]

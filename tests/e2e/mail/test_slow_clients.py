@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.http_server import all_of
-from tests.kit.servers.running import house_started_by
+from tests.kit.servers.running import system_started_by
 
 pytestmark = pytest.mark.slow
 
@@ -26,13 +26,13 @@ def impatient(command):
 
 
 @pytest.fixture(scope="module")
-def house():
-    with house_started_by(impatient) as house:
-        yield house
+def system():
+    with system_started_by(impatient) as system:
+        yield system
 
 
-def connected(house, octets, receive_buffer=0):
-    host, _, port = house.server.run.http.rpartition(":")
+def connected(system, octets, receive_buffer=0):
+    host, _, port = system.server.run.http.rpartition(":")
     client = socket.socket()
     client.settimeout(PATIENCE)
     if receive_buffer:
@@ -42,15 +42,15 @@ def connected(house, octets, receive_buffer=0):
     return client
 
 
-def reasons(house):
-    lines = map(json.loads, house.server.log.read_text(encoding="utf-8").splitlines())
+def reasons(system):
+    lines = map(json.loads, system.server.log.read_text(encoding="utf-8").splitlines())
     return [line["reason"] for line in lines if line["event"] == "http_connection_closed"]
 
 
-def is_serving_others(house):
+def is_serving_others(system):
     """Whether mail is taken and a call answered."""
-    address = house.new_address()
-    with smtplib.SMTP(*house.server.smtp, timeout=PATIENCE) as client:
+    address = system.new_address()
+    with smtplib.SMTP(*system.server.smtp, timeout=PATIENCE) as client:
         return client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
 
 
@@ -72,23 +72,23 @@ def octet_by_octet(client):
         (b"POST /x HTTP/1.1\r\nHost: x\r\nX-Padding: ", "header"),
     ],
 )
-def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwhile(house, head, what):
-    with connected(house, head) as client:
-        assert is_serving_others(house)
+def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwhile(system, head, what):
+    with connected(system, head) as client:
+        assert is_serving_others(system)
         assert octet_by_octet(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-    wait_until(lambda: f"the {what} of the request did not come in time" in reasons(house))
+    wait_until(lambda: f"the {what} of the request did not come in time" in reasons(system))
 
 
-def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_served_meanwhile(house):
-    address = house.new_address()
-    message_id = house.deliver(LARGE, address)
-    key = house.server.profile.key
+def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_served_meanwhile(system):
+    address = system.new_address()
+    message_id = system.deliver(LARGE, address)
+    key = system.server.profile.key
     shown = base64.b64encode(f"{key.id}:{key.secret}".encode())
     path = f"/_waypost/messages/{message_id}/raw?address={address}".encode()
     with connected(
-        house, b"GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n\r\n" % (path, shown), 4096
+        system, b"GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n\r\n" % (path, shown), 4096
     ) as client:
-        assert is_serving_others(house)
-        wait_until(lambda: "the client did not read the response in time" in reasons(house))
+        assert is_serving_others(system)
+        wait_until(lambda: "the client did not read the response in time" in reasons(system))
         assert len(all_of(client)) < len(LARGE)
-    assert house.raw(message_id, address).endswith(LARGE)
+    assert system.raw(message_id, address).endswith(LARGE)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.kit.servers.running import House, waypost
+from tests.kit.servers.running import System, waypost
 from waypost.testing import server as waypost_server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -17,9 +17,9 @@ def subaddressed(request, tmp_path_factory):
     file.write_text('subaddressing = "example.com"\n')
     options = ("--subaddressing", "example.com") if request.param == "command line" else ("--config", str(file))
     with waypost_server(*options) as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
 
 
 def tagged(address, tag):
@@ -27,11 +27,11 @@ def tagged(address, tag):
     return f"{local}+{tag}@{domain}"
 
 
-def test_no_domain_has_subaddresses_by_default(house):
-    sent_to = tagged(house.new_address(), "order")
-    assert house.rcpt(sent_to)[0] == 550
-    assert house.rcpt(sent_to)[1].startswith(b"5.1.1 ")
-    assert house.json("explain", address=sent_to)["accepted"] is False
+def test_no_domain_has_subaddresses_by_default(system):
+    sent_to = tagged(system.new_address(), "order")
+    assert system.rcpt(sent_to)[0] == 550
+    assert system.rcpt(sent_to)[1].startswith(b"5.1.1 ")
+    assert system.json("explain", address=sent_to)["accepted"] is False
 
 
 def test_mail_with_a_subaddress_arrives_and_everything_says_by_which_rule(subaddressed):

@@ -7,7 +7,7 @@ import pytest
 from botocore.config import Config
 
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.failing_deliveries import Commands, late_house
+from tests.kit.servers.failing_deliveries import Commands, late_system
 from waypost.cli import timeline
 from waypost.cli.commands import probe
 
@@ -23,9 +23,9 @@ def sink():
 
 @pytest.fixture(scope="module")
 def late(tmp_path_factory, sink):
-    with late_house(tmp_path_factory.mktemp("late"), sink.to) as house:
-        house.sink = sink.to
-        yield house
+    with late_system(tmp_path_factory.mktemp("late"), sink.to) as system:
+        system.sink = sink.to
+        yield system
 
 
 # The trace.
@@ -370,9 +370,9 @@ def test_a_probe_finds_a_server_that_wants_tls(tmp_path, capsys, monkeypatch):
     from waypost import testing
 
     with testing.server("--tls-certificate", "self-signed", "--tls-required", "yes") as server:
-        house = LateHouse(server)
+        system = LateHouse(server)
         commands = Commands(server.data, capsys, monkeypatch)
-        found = commands.json("routes", "test", house.make("bücher.example"))
-        house.connect.close()
+        found = commands.json("routes", "test", system.make("bücher.example"))
+        system.connect.close()
     assert found["protocol"] == "UTF8SMTPS"
     assert json.dumps(found).count("delivered") >= 2

@@ -19,13 +19,13 @@ def test_a_sender_on_loopback_gets_a_notice_only_if_a_setting_names_its_network(
     file = tmp_path / "waypost.toml"
     file.write_text(SETTINGS)
     with testing.server("--config", str(file), "--clock", "virtual", "--trusted-networks", trusted) as server:
-        house = LateHouse(server)
-        sender, dead = house.new_address("sender"), house.make("never.example")
-        message_id = house.deliver(b"Subject: hello\r\n\r\nHello.\r\n", dead, sender=sender)
-        house.settle()
-        assert house.dead_ids(dead)
-        told = [event.get("because") for event in house.json(f"messages/{message_id}")["trace"]]
+        system = LateHouse(server)
+        sender, dead = system.new_address("sender"), system.make("never.example")
+        message_id = system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", dead, sender=sender)
+        system.settle()
+        assert system.dead_ids(dead)
+        told = [event.get("because") for event in system.json(f"messages/{message_id}")["trace"]]
         is_trusted = trusted.startswith("127")
         assert (NOBODY in told) is not is_trusted
-        assert [message["reason"] for message in house.inbox(sender)] == (["notice"] if is_trusted else [])
-        house.connect.close()
+        assert [message["reason"] for message in system.inbox(sender)] == (["notice"] if is_trusted else [])
+        system.connect.close()

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import ACCEPTED, House
+from tests.kit.servers.running import ACCEPTED, System
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 KILLS, SENDERS = 4, 4
@@ -14,8 +14,8 @@ KILLS, SENDERS = 4, 4
 
 def test_a_message_survives_the_kill_right_after_its_answer(new_server):
     new_server.start()
-    house = House(new_server)
-    alias, primary = house.linked_pair()
+    system = System(new_server)
+    alias, primary = system.linked_pair()
     with smtplib.SMTP(*new_server.smtp, local_hostname="client.example") as client:
         client.ehlo()
         client.mail("a@client.example")
@@ -24,9 +24,9 @@ def test_a_message_survives_the_kill_right_after_its_answer(new_server):
         new_server.kill()
         client.close()
     assert code == 250
-    house.connect.close()
+    system.connect.close()
     new_server.start()
-    again = House(new_server)
+    again = System(new_server)
     for address in (alias, primary):
         assert again.ids_at(address) == [ACCEPTED.fullmatch(text)["id"].decode()]
         assert again.raw(again.ids_at(address)[0], address).endswith(HELLO)
@@ -41,21 +41,21 @@ def test_kills_under_load_lose_nothing_and_double_nothing(new_server):
 def survive(new_server, kills):
     """Kill a server under load again and again, and look for all that it answered 250; returns how much that was."""
     new_server.start()
-    house = House(new_server)
-    alias, primary = house.linked_pair()
-    house.connect.close()
+    system = System(new_server)
+    alias, primary = system.linked_pair()
+    system.connect.close()
     answered: list[str] = []
     for _ in range(kills):
         kill_under_load(new_server, alias, answered)
         new_server.start()
-    house = House(new_server)
+    system = System(new_server)
     for address in (alias, primary):
-        found = Counter(all_ids_at(house, address))
+        found = Counter(all_ids_at(system, address))
         assert not set(answered) - set(found)
         assert set(found.values()) == {1}
     # A message that was on disk, but not answered yet, may be there; then it is in both.
-    assert set(all_ids_at(house, alias)) == set(all_ids_at(house, primary))
-    house.connect.close()
+    assert set(all_ids_at(system, alias)) == set(all_ids_at(system, primary))
+    system.connect.close()
     assert new_server.stop() == 0
     return len(answered)
 
@@ -89,10 +89,10 @@ def send_until_killed(address, alias, answered):
         return
 
 
-def all_ids_at(house, address) -> list[str]:
+def all_ids_at(system, address) -> list[str]:
     """Every id of an inbox, page by page."""
-    found, page = [], house.ids_at(address, limit=500)
+    found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page
-        page = house.ids_at(address, limit=500, after=page[-1])
+        page = system.ids_at(address, limit=500, after=page[-1])
     return found

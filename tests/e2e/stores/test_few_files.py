@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import house_started_by
+from tests.kit.servers.running import system_started_by
 
 FILES = 64
 MANY = 100
@@ -20,9 +20,9 @@ def with_few_files(command):
 
 
 @pytest.fixture(scope="module")
-def house():
-    with house_started_by(with_few_files) as house:
-        yield house
+def system():
+    with system_started_by(with_few_files) as system:
+        yield system
 
 
 def place(address):
@@ -49,24 +49,24 @@ def first_octets(client):
     return b""
 
 
-def test_the_server_says_at_its_start_how_many_connections_there_may_be(house):
+def test_the_server_says_at_its_start_how_many_connections_there_may_be(system):
     lines = wait_until(
-        lambda: [json.loads(line) for line in house.server.log.read_text().splitlines() if "limited" in line]
+        lambda: [json.loads(line) for line in system.server.log.read_text().splitlines() if "limited" in line]
     )
     assert [(line["connections"], line["http_connections"], line["files"]) for line in lines] == [(10, 10, FILES)]
 
 
-def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(house):
-    address = house.new_address()
-    with connections(place(house.server.run.http), HALF) as clients:
+def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(system):
+    address = system.new_address()
+    with connections(place(system.server.run.http), HALF) as clients:
         assert sum(first_octets(client) == b"HTTP/1.1 503" for client in clients[20:]) > 0
-        with smtplib.SMTP(*house.server.smtp, timeout=PATIENCE) as client:
+        with smtplib.SMTP(*system.server.smtp, timeout=PATIENCE) as client:
             assert client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
 
 
-def test_the_api_answers_while_mail_clients_have_all_their_connections(house):
-    with connections(house.server.smtp, b"") as clients:
+def test_the_api_answers_while_mail_clients_have_all_their_connections(system):
+    with connections(system.server.smtp, b"") as clients:
         greetings = [first_octets(client)[:3] for client in clients]
         assert greetings.count(b"220") == 10
         assert greetings.count(b"421") > 0
-        assert house.new_address()
+        assert system.new_address()

@@ -39,8 +39,8 @@ def url():
 def pair(url, tmp_path_factory):
     """Two servers that were the first on an empty database, both at once."""
     directory = tmp_path_factory.mktemp("nodes")
-    with running_on(url, directory / "one", directory / "other") as houses:
-        yield houses
+    with running_on(url, directory / "one", directory / "other") as systems:
+        yield systems
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_
         banner = "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, third.server._process.stdout))
         assert third.server.profile == pair[0].server.profile
         assert third.instance_id == pair[0].instance_id
-        assert third.server.run.pid not in {house.server.run.pid for house in pair}
-        assert third.server.run.http not in {house.server.run.http for house in pair}
+        assert third.server.run.pid not in {system.server.run.pid for system in pair}
+        assert third.server.run.http not in {system.server.run.http for system in pair}
         files = sorted(path.name for path in third.server.data.iterdir())
     assert (count(admin, "access_keys"), count(admin, "instances")) == (keys, 1)
     assert files == ["credentials", "database", "lock", "run.json"]
@@ -154,7 +154,7 @@ def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pa
     assert code == 0
     key = json.loads(made)
     shown = (key["AccessKeyId"], key["SecretAccessKey"])
-    assert [house.get("instance", key=shown).status for house in (other, one)] == [200, 200]
+    assert [system.get("instance", key=shown).status for system in (other, one)] == [200, 200]
     arguments = other.server.client_arguments | {
         "aws_access_key_id": shown[0],
         "aws_secret_access_key": shown[1],
@@ -236,11 +236,11 @@ def test_of_four_conflicting_associations_over_both_nodes_exactly_one_wins(pair)
     assert winners == [1] * ROUNDS
 
 
-def conflicting_rounds(houses, rounds):
+def conflicting_rounds(systems, rounds):
     """How many of four associations that exclude one another were done, in each round, by all that can be seen."""
-    ids = [houses[0].ids[houses[0].new_address()] for _ in range(5)]
+    ids = [systems[0].ids[systems[0].new_address()] for _ in range(5)]
     barrier = threading.Barrier(4)
-    clients = [client_of(houses[i % len(houses)]) for i in range(4)]
+    clients = [client_of(systems[i % len(systems)]) for i in range(4)]
     winners = []
 
     def associate(client, primary, alias):
@@ -253,7 +253,7 @@ def conflicting_rounds(houses, rounds):
 
     def link(primary, alias):
         return {
-            "InstanceId": houses[0].instance_id,
+            "InstanceId": systems[0].instance_id,
             "EmailAddressId": primary,
             "AliasConfiguration": {"EmailAddressId": alias},
         }
@@ -264,7 +264,9 @@ def conflicting_rounds(houses, rounds):
             pairs = [(common, each) if random.random() < 0.5 else (each, common) for each in others]
             outcomes = list(threads.map(associate, clients, *zip(*pairs, strict=True)))
             done = [outcome for outcome in outcomes if outcome != "ResourceConflictException"]
-            seen = [(each, described) for each in ids for described in aliases_of(random.choice(clients), houses, each)]
+            seen = [
+                (each, described) for each in ids for described in aliases_of(random.choice(clients), systems, each)
+            ]
             assert seen == done
             winners.append(len(done))
             for pair in done:
@@ -274,15 +276,15 @@ def conflicting_rounds(houses, rounds):
     return winners
 
 
-def aliases_of(client, houses, email_address_id):
-    described = client.describe_email_address(InstanceId=houses[0].instance_id, EmailAddressId=email_address_id)
+def aliases_of(client, systems, email_address_id):
+    described = client.describe_email_address(InstanceId=systems[0].instance_id, EmailAddressId=email_address_id)
     return [each["EmailAddressId"] for each in described["AliasConfigurations"]]
 
 
-def client_of(house):
+def client_of(system):
     """A client of a thread's own."""
     config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1})
-    return boto3.client("connect", **house.server.client_arguments, config=config)
+    return boto3.client("connect", **system.server.client_arguments, config=config)
 
 
 # The password

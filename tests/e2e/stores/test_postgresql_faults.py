@@ -20,7 +20,7 @@ from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import (
     ACCEPTED,
     MASTER_KEY,
-    House,
+    System,
     end,
     fetch,
     logged,
@@ -55,24 +55,24 @@ def proxy(database):
 
 
 @pytest.fixture(scope="module")
-def house(database, proxy, tmp_path_factory):
+def system(database, proxy, tmp_path_factory):
     """A server that reaches its database through the proxy."""
     with running_on(proxy.url(database.new_database()), tmp_path_factory.mktemp("node") / "data") as (one,):
         yield one
 
 
-def is_ready(house):
-    return status(house, "ready") == 200
+def is_ready(system):
+    return status(system, "ready") == 200
 
 
-def status(house, page):
-    return fetch(f"{house.server.url}/_waypost/{page}").status
+def status(system, page):
+    return fetch(f"{system.server.url}/_waypost/{page}").status
 
 
-def refusal(house):
+def refusal(system):
     """What the API answers to a call that writes and to one that reads; None for what was done."""
     answers = []
-    for call in (house.new_address, house.connect.list_instances):
+    for call in (system.new_address, system.connect.list_instances):
         try:
             answers.append(call() and None)
         except botocore.exceptions.ClientError as error:
@@ -101,19 +101,19 @@ def test_a_database_that_is_not_there_at_the_start_is_a_sentence(tmp_path):
 # While it runs
 
 
-def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is_well(house, database):
-    alias, primary = house.linked_pair()
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is_well(system, database):
+    alias, primary = system.linked_pair()
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.mail("a@client.example")
         assert client.rcpt(alias)[0] == 250
         database.stop("immediate")
-        answers = [client.data(HELLO), house.rcpt(alias)]
-        assert refusal(house) == [(503, "ServiceUnavailable")] * 2
-        assert [status(house, page) for page in ("ready", "health")] == [503, 200]
-        assert house.get("messages", address=alias).status == 503
+        answers = [client.data(HELLO), system.rcpt(alias)]
+        assert refusal(system) == [(503, "ServiceUnavailable")] * 2
+        assert [status(system, page) for page in ("ready", "health")] == [503, 200]
+        assert system.get("messages", address=alias).status == 503
         database.start()
-        wait_until(lambda: is_ready(house))
+        wait_until(lambda: is_ready(system))
         client.rset()
         client.mail("a@client.example")
         client.rcpt(alias)
@@ -122,33 +122,33 @@ def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is
         assert refused == 451
         assert reply.startswith(b"4.3.0 ")
     assert code == 250
-    assert refusal(house) == [None, None]
-    assert house.ids_at(primary) == house.ids_at(alias) == [ACCEPTED.fullmatch(text)["id"].decode()]
+    assert refusal(system) == [None, None]
+    assert system.ids_at(primary) == system.ids_at(alias) == [ACCEPTED.fullmatch(text)["id"].decode()]
     incidents = {re.search(rb"[0-9a-f-]{36}", reply)[0].decode() for _, reply in answers}
-    wait_until(lambda: incidents <= {line["id"] for line in logged(house.server, "store_failed")})
+    wait_until(lambda: incidents <= {line["id"] for line in logged(system.server, "store_failed")})
 
 
-def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(house, proxy):
-    wait_until(lambda: is_ready(house))
+def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(system, proxy):
+    wait_until(lambda: is_ready(system))
     proxy.hold()
     try:
         began = time.monotonic()
-        assert [status(house, page) for page in ("health", "ready")] == [200, 503]
+        assert [status(system, page) for page in ("health", "ready")] == [200, 503]
         assert time.monotonic() - began < AT_ONCE
     finally:
         proxy.release()
-    wait_until(lambda: is_ready(house))
-    assert refusal(house) == [None, None]
+    wait_until(lambda: is_ready(system))
+    assert refusal(system) == [None, None]
 
 
-def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(house, database):
+def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(system, database):
     """An error may have been done all the same: nobody knows, and the caller is told to look."""
-    alias, primary = house.linked_pair()
+    alias, primary = system.linked_pair()
     done, refused, accepted, stopped = [], [], [], threading.Event()
     callers = [
-        threading.Thread(target=create_until, args=(house, stopped, done, refused)),
-        threading.Thread(target=send_until, args=(house, alias, stopped, accepted)),
-        threading.Thread(target=send_until, args=(house, alias, stopped, accepted)),
+        threading.Thread(target=create_until, args=(system, stopped, done, refused)),
+        threading.Thread(target=send_until, args=(system, alias, stopped, accepted)),
+        threading.Thread(target=send_until, args=(system, alias, stopped, accepted)),
     ]
     for caller in callers:
         caller.start()
@@ -161,23 +161,23 @@ def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(h
         caller.join()
     assert set(refused) <= {503}
     for address in done:
-        assert house.json("explain", address=address)["accepted"]
+        assert system.json("explain", address=address)["accepted"]
     for address in (alias, primary):
-        found = Counter(all_ids_at(house, address))
+        found = Counter(all_ids_at(system, address))
         assert set(found) >= set(accepted)
         assert set(found.values()) == {1}
 
 
-def create_until(house, stopped, done, refused):
+def create_until(system, stopped, done, refused):
     while not stopped.is_set():
         try:
-            done.append(house.new_address(f"n{uuid.uuid4().hex}"))
+            done.append(system.new_address(f"n{uuid.uuid4().hex}"))
         except botocore.exceptions.ClientError as error:
             refused.append(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
-def send_until(house, address, stopped, accepted):
-    with smtplib.SMTP(*house.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+def send_until(system, address, stopped, accepted):
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         while not stopped.is_set():
             client.mail("a@client.example")
@@ -188,22 +188,22 @@ def send_until(house, address, stopped, accepted):
             client.rset()
 
 
-def all_ids_at(house, address) -> list[str]:
+def all_ids_at(system, address) -> list[str]:
     """Every id of an inbox, page by page."""
-    found, page = [], house.ids_at(address, limit=500)
+    found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page
-        page = house.ids_at(address, limit=500, after=page[-1])
+        page = system.ids_at(address, limit=500, after=page[-1])
     return found
 
 
 def test_a_server_ends_when_asked_to_though_its_database_is_gone(database, tmp_path):
-    with running_on(database.new_database(), tmp_path / "data") as (house,):
-        address = house.new_address()
+    with running_on(database.new_database(), tmp_path / "data") as (system,):
+        address = system.new_address()
         database.stop("immediate")
-        assert house.rcpt(address)[0] == 451
+        assert system.rcpt(address)[0] == 451
         began = time.monotonic()
-        assert house.server.stop() == 0
+        assert system.server.stop() == 0
         assert time.monotonic() - began < AT_ONCE
         database.start()
 
@@ -212,14 +212,14 @@ def test_a_server_ends_when_asked_to_though_its_database_is_gone(database, tmp_p
 
 
 @contextmanager
-def slow_reader(house):
+def slow_reader(system):
     """Begins to read a large message, and returns the response, which is in the middle of its body."""
-    address = house.new_address()
-    message_id = house.deliver(LARGE, address)
+    address = system.new_address()
+    message_id = system.deliver(LARGE, address)
     with socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # so that the server has to wait
-        reader.connect(("127.0.0.1", int(house.server.run.http.rpartition(":")[2])))
-        key = house.server.profile.key
+        reader.connect(("127.0.0.1", int(system.server.run.http.rpartition(":")[2])))
+        key = system.server.profile.key
         shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
         path = f"/_waypost/messages/{message_id}/raw?{urllib.parse.urlencode({'address': address})}"
         reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {shown}\r\n\r\n".encode())
@@ -230,8 +230,8 @@ def slow_reader(house):
         response.close()
 
 
-def test_a_cut_in_the_middle_of_a_large_message_is_not_noticed(house, proxy):
-    with slow_reader(house) as response:
+def test_a_cut_in_the_middle_of_a_large_message_is_not_noticed(system, proxy):
+    with slow_reader(system) as response:
         start = response.read(64 * 1024)
         proxy.cut()
         assert (start + response.read()).endswith(LARGE)
@@ -242,16 +242,16 @@ def broken_off(database, tmp_path_factory):
     """What was read of a large message whose database went away in the middle, and the log of its server."""
     server = testing.Server(tmp_path_factory.mktemp("node") / "data", "--database", database.new_database())
     restart(server)
-    house = House(server)
-    with slow_reader(house) as response:
+    system = System(server)
+    with slow_reader(system) as response:
         start = response.read(64 * 1024)
         database.stop("immediate")
         with pytest.raises(http.client.IncompleteRead) as broken:
             response.read()
     wait_until(lambda: logged(server, "failed", "store_failed"))
     database.start()
-    wait_until(lambda: is_ready(house))
-    house.connect.close()
+    wait_until(lambda: is_ready(system))
+    system.connect.close()
     end(server)
     return start + broken.value.partial, broken.value.expected, logged(server, "failed", "store_failed")
 

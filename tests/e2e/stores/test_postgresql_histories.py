@@ -35,11 +35,11 @@ IN_THE_WAY = {
 class Recorder:
     """Clients of several servers, each on a thread of its own, that record what they ask and what they are told."""
 
-    def __init__(self, houses):
-        self._houses = houses
+    def __init__(self, systems):
+        self._systems = systems
         config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1})
         self._clients = [
-            boto3.client("connect", **houses[i % len(houses)].server.client_arguments, config=config)
+            boto3.client("connect", **systems[i % len(systems)].server.client_arguments, config=config)
             for i in range(CLIENTS)
         ]
         self._threads = ThreadPoolExecutor(CLIENTS)
@@ -52,8 +52,8 @@ class Recorder:
 
     def history(self, calls=CALLS):
         """So many calls of each client, all at once, on a few email addresses that nobody else knows."""
-        house = self._houses[0]
-        ids = [house.ids[house.new_address()] for _ in range(ADDRESSES)]
+        system = self._systems[0]
+        ids = [system.ids[system.new_address()] for _ in range(ADDRESSES)]
         linked = []  # what somebody has associated lately, so that there is something to end
         barrier = threading.Barrier(CLIENTS)
 
@@ -70,7 +70,7 @@ class Recorder:
         if (kind, outcome) == ("associate", "ok"):
             linked.append(arguments)
         return Operation(
-            process=f"client {n} of node {n % len(self._houses)}",
+            process=f"client {n} of node {n % len(self._systems)}",
             kind=kind,
             arguments=tuple(f"E{ids.index(each)}" for each in arguments),
             outcome=outcome,
@@ -80,7 +80,7 @@ class Recorder:
 
     def _outcome(self, client, kind, arguments, ids):
         """What the checker calls an answer; None for an error after which nobody knows."""
-        members = {"InstanceId": self._houses[0].instance_id, "EmailAddressId": arguments[0]}
+        members = {"InstanceId": self._systems[0].instance_id, "EmailAddressId": arguments[0]}
         try:
             if kind == "describe":
                 answer = client.describe_email_address(**members)
@@ -112,8 +112,8 @@ def choose(ids, linked):
 
 
 @contextmanager
-def recorder_on(*houses):
-    recorder = Recorder(houses)
+def recorder_on(*systems):
+    recorder = Recorder(systems)
     try:
         yield recorder
     finally:
@@ -122,7 +122,7 @@ def recorder_on(*houses):
 
 def test_concurrent_calls_over_two_nodes_are_answered_as_one_after_the_other(tmp_path):
     url = postgresql.new_database()
-    with running_on(url, tmp_path / "one", tmp_path / "other") as houses, recorder_on(*houses) as recorder:
+    with running_on(url, tmp_path / "one", tmp_path / "other") as systems, recorder_on(*systems) as recorder:
         for _ in range(HISTORIES):
             violation = check(recorder.history())
             assert violation is None, str(violation)

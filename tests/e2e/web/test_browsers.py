@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.certificates import authority, client_context, in_files
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import House, logged
+from tests.kit.servers.running import System, logged
 from waypost import testing
 
 MAIL = (
@@ -36,21 +36,21 @@ GREETING, REFUSED = b"220 mail.example ", b"521 5.5.1 This is not SMTP\r\n"
 
 
 @pytest.fixture(scope="module")
-def house():
-    """A house with a listener of each kind."""
+def system():
+    """A system with a listener of each kind."""
     good = authority().issue()
     with in_files(certificate=good.pem, key=good.key_pem()) as here:
         options = ["--tls-certificate", here / "certificate.pem", "--tls-key", here / "key.pem"]
         options += ["--smtps", "127.0.0.1:0", "--lmtp", "127.0.0.1:0", "--hostname", "mail.example"]
         with testing.server(*map(str, options)) as server:
-            house = House(server)
-            yield house
-            house.connect.close()
+            system = System(server)
+            yield system
+            system.connect.close()
 
 
 @contextlib.contextmanager
-def connected(house, listener):
-    host, _, port = getattr(house.server.run, listener).rpartition(":")
+def connected(system, listener):
+    host, _, port = getattr(system.server.run, listener).rpartition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if listener == "smtps":
@@ -71,33 +71,33 @@ def heard(client):
 
 @pytest.mark.parametrize("listener", ["smtp", "smtps", "lmtp"])
 @pytest.mark.parametrize("request_of", [FIREFOX, CHROME, FORM], ids=["firefox", "chrome", "form"])
-def test_a_web_page_sends_no_mail(house, listener, request_of):
-    address = house.new_address()
+def test_a_web_page_sends_no_mail(system, listener, request_of):
+    address = system.new_address()
     body = MAIL % (b"LHLO" if listener == "lmtp" else b"EHLO", address.encode())
-    before = len(logged(house.server, "session_closed"))
-    with connected(house, listener) as client:
+    before = len(logged(system.server, "session_closed"))
+    with connected(system, listener) as client:
         client.sendall(request_of % len(body) + body)
         told = heard(client)
     assert told.startswith(GREETING)
     assert told.endswith(REFUSED)
     assert told.count(b"\r\n") == 2
-    wait_until(lambda: len(logged(house.server, "session_closed")) > before)
-    assert logged(house.server, "session_closed")[-1]["reply"] == "521 5.5.1 This is not SMTP"
-    assert house.inbox(address) == []
+    wait_until(lambda: len(logged(system.server, "session_closed")) > before)
+    assert logged(system.server, "session_closed")[-1]["reply"] == "521 5.5.1 This is not SMTP"
+    assert system.inbox(address) == []
 
 
-def test_a_web_page_sends_no_mail_however_slowly_its_request_comes(house):
-    address = house.new_address()
+def test_a_web_page_sends_no_mail_however_slowly_its_request_comes(system):
+    address = system.new_address()
     body = MAIL % (b"EHLO", address.encode())
-    with connected(house, "smtp") as client, contextlib.suppress(ConnectionError):
+    with connected(system, "smtp") as client, contextlib.suppress(ConnectionError):
         for octet in FIREFOX % len(body) + body:
             client.sendall(bytes([octet]))
         told = heard(client)
         assert (told[: len(GREETING)], told[-len(REFUSED) :]) == (GREETING, REFUSED)
-    assert house.inbox(address) == []
+    assert system.inbox(address) == []
 
 
-def test_a_tls_handshake_in_clear_is_answered_at_once(house):
-    with connected(house, "smtp") as client:
+def test_a_tls_handshake_in_clear_is_answered_at_once(system):
+    with connected(system, "smtp") as client:
         client.sendall(b"\x16\x03")
         assert heard(client).endswith(REFUSED)

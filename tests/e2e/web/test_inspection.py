@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.kit.servers import running as own_house
-from tests.kit.servers.running import House, fetch
+from tests.kit.servers import running as own_system
+from tests.kit.servers.running import System, fetch
 from waypost.testing import server as waypost_server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -14,35 +14,35 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
 @pytest.mark.parametrize("path", ["instance", "messages", "messages/x", "messages/x/raw", "explain"])
 @pytest.mark.parametrize("key", [(), ("AKIAUNKNOWN", "secret"), ("", "")], ids=["no key", "unknown", "empty"])
-def test_nobody_is_told_anything_without_a_key(house, path, key):
-    answer = house.get(path, key=key, address="support@example.com")
+def test_nobody_is_told_anything_without_a_key(system, path, key):
+    answer = system.get(path, key=key, address="support@example.com")
     assert answer.status == 401
     assert answer.headers["www-authenticate"].startswith("Basic ")
     assert "HTTP Basic" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("spoil", [str.lower, str.swapcase, lambda secret: secret[:-1], lambda _: "", lambda _: "ü"])
-def test_the_secret_counts_whole(house, spoil):
-    key = house.server.profile.key
-    assert house.get("instance", key=(key.id, spoil(key.secret))).status == 401
-    assert house.get("instance", key=(key.id, key.secret)).status == 200
+def test_the_secret_counts_whole(system, spoil):
+    key = system.server.profile.key
+    assert system.get("instance", key=(key.id, spoil(key.secret))).status == 401
+    assert system.get("instance", key=(key.id, key.secret)).status == 200
 
 
 @pytest.mark.parametrize(
     "shown", ["Basic", "Basic ?", "Basic /w==", "Basic \xff", "Bearer x", "basic Og==", "Basic eA=="]
 )
-def test_what_is_no_basic_authentication_is_no_key(house, shown):
-    assert fetch(f"{house.server.url}/_waypost/instance", {"Authorization": shown}).status == 401
+def test_what_is_no_basic_authentication_is_no_key(system, shown):
+    assert fetch(f"{system.server.url}/_waypost/instance", {"Authorization": shown}).status == 401
 
 
-def test_health_is_told_to_anyone(house):
-    answer = house.get("health", key=())
+def test_health_is_told_to_anyone(system):
+    answer = system.get("health", key=())
     assert (answer.status, answer.json()["status"]) == (200, "ok")
 
 
-def test_the_instances_are_those_of_a_region(house):
-    assert house.json("instance", region="us-east-1") == {"id": house.instance_id}
-    assert house.json("instance", region="eu-west-1") == {"id": None}
+def test_the_instances_are_those_of_a_region(system):
+    assert system.json("instance", region="us-east-1") == {"id": system.instance_id}
+    assert system.json("instance", region="eu-west-1") == {"id": None}
 
 
 @pytest.mark.parametrize(
@@ -60,83 +60,83 @@ def test_the_instances_are_those_of_a_region(house):
         ],
     ],
 )
-def test_a_bad_question_is_told_so(house, path, query):
-    answer = house.get(path, **query)
+def test_a_bad_question_is_told_so(system, path, query):
+    answer = system.get(path, **query)
     assert answer.status == 400
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["messages/x", "messages/01a205b2-77e9-768b-ae85-598d81456faf"])
-def test_a_message_that_is_not_there_is_not_found(house, path):
-    answer = house.get(path)
+def test_a_message_that_is_not_there_is_not_found(system, path):
+    answer = system.get(path)
     assert answer.status == 404
     assert "No message" in answer.json()["error"]
 
 
-def test_an_address_that_is_not_there_is_not_found(house):
-    answer = house.get("messages", address="unknown@example.com")
+def test_an_address_that_is_not_there_is_not_found(system):
+    answer = system.get("messages", address="unknown@example.com")
     assert answer.status == 404
     assert "unknown@example.com" in answer.json()["error"]
 
 
-def test_an_address_without_mail_has_an_empty_inbox(house):
-    assert house.inbox(house.new_address()) == []
+def test_an_address_without_mail_has_an_empty_inbox(system):
+    assert system.inbox(system.new_address()) == []
 
 
-def test_a_copy_is_only_where_it_was_delivered(house):
-    message_id = house.deliver(HELLO, house.new_address())
-    answer = house.get(f"messages/{message_id}/raw", address=house.new_address())
+def test_a_copy_is_only_where_it_was_delivered(system):
+    message_id = system.deliver(HELLO, system.new_address())
+    answer = system.get(f"messages/{message_id}/raw", address=system.new_address())
     assert answer.status == 404
     assert message_id in answer.json()["error"]
 
 
-def test_an_address_is_asked_for_in_any_spelling(house):
-    address = house.new_address()
-    message_id = house.deliver(HELLO, address.upper())
+def test_an_address_is_asked_for_in_any_spelling(system):
+    address = system.new_address()
+    message_id = system.deliver(HELLO, address.upper())
     local, _, domain = address.partition("@")
     for spelling in (address, address.upper(), f'"{local}"@{domain}'):
-        assert house.ids_at(spelling) == [message_id]
-        assert house.raw(message_id, spelling).endswith(HELLO)
-    assert house.inbox(address)[0]["to"] == address.upper()
+        assert system.ids_at(spelling) == [message_id]
+        assert system.raw(message_id, spelling).endswith(HELLO)
+    assert system.inbox(address)[0]["to"] == address.upper()
 
 
 @pytest.mark.parametrize("path", ["", "nothing", "messages/x/nothing"])
-def test_an_unknown_path_is_not_found(house, path):
-    answer = house.get(path)
+def test_an_unknown_path_is_not_found(system, path):
+    answer = system.get(path)
     assert answer.status == 404
     assert "GET /_waypost/messages/{id}, " in answer.json()["error"]
     assert "POST /_waypost/replay" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_nothing_can_be_changed(house, method):
-    answer = fetch(f"{house.server.url}/_waypost/messages", method=method)
+def test_nothing_can_be_changed(system, method):
+    answer = fetch(f"{system.server.url}/_waypost/messages", method=method)
     assert answer.status == 405
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["", "nothing", "favicon.ico", "_waypost"])
-def test_a_path_that_is_not_ours_is_answered_in_json(house, path):
-    answer = fetch(f"{house.server.url}/{path}")
+def test_a_path_that_is_not_ours_is_answered_in_json(system, path):
+    answer = fetch(f"{system.server.url}/{path}")
     assert 400 <= answer.status < 500
     assert answer.json()
 
 
-def test_nobody_is_sent_to_where_the_host_header_says(house):
-    answer = fetch(f"{house.server.url}/_waypost/messages/", {"Host": "elsewhere.example"})
+def test_nobody_is_sent_to_where_the_host_header_says(system):
+    answer = fetch(f"{system.server.url}/_waypost/messages/", {"Host": "elsewhere.example"})
     assert answer.status == 404
 
 
 def test_who_guesses_secrets_is_held_back(monkeypatch):
-    monkeypatch.setattr(own_house, "SOURCES", itertools.repeat("127.0.0.1"))
+    monkeypatch.setattr(own_system, "SOURCES", itertools.repeat("127.0.0.1"))
     with waypost_server() as server:
-        house = House(server)
+        system = System(server)
         took = []
         for _ in range(22):
             began = time.monotonic()
-            assert house.get("instance", key=(server.profile.key.id, "guess")).status == 401
+            assert system.get("instance", key=(server.profile.key.id, "guess")).status == 401
             took.append(time.monotonic() - began)
         assert sum(took) > 1
         began = time.monotonic()
-        assert house.get("instance", region="us-east-1").status == 200
+        assert system.get("instance", region="us-east-1").status == 200
         assert time.monotonic() - began < max(took)

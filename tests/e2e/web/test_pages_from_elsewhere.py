@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.running import House
+from tests.kit.servers.running import System
 from waypost import testing
 
 PATHS = [("GET", "messages"), ("GET", "queue"), ("GET", "trace?what=x@y.example"), ("POST", "dead-letters/redrive")]
@@ -21,18 +21,18 @@ FOREIGN = {
 
 
 @pytest.fixture(scope="module")
-def house():
+def system():
     options = ("--hostname", "mail.example", "--http-names", "Waypost.Example, console")
     with testing.server(*options) as server:
-        house = House(server)
-        yield house
-        house.connect.close()
+        system = System(server)
+        yield system
+        system.connect.close()
 
 
-def asked(house, method, path, headers):
-    host, _, port = house.server.run.http.rpartition(":")
+def asked(system, method, path, headers):
+    host, _, port = system.server.run.http.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
-    key = house.server.profile.key
+    key = system.server.profile.key
     shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
     body = b'{"all": true}' if method == "POST" else None
     headers = {"Authorization": f"Basic {shown}", "Content-Type": "application/json"} | headers
@@ -45,8 +45,8 @@ def asked(house, method, path, headers):
 
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.parametrize(("method", "path"), PATHS)
-def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(house, method, path, headers):
-    status, body = asked(house, method, path, headers)
+def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(system, method, path, headers):
+    status, body = asked(system, method, path, headers)
     assert status == 403
     assert "--http-names" in body["error"] or "another origin" in body["error"]
 
@@ -54,21 +54,21 @@ def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(hous
 @pytest.mark.parametrize(
     "name", ["127.0.0.1", "localhost:1", "mail.example", "waypost.example:8025", "console", "[::1]"]
 )
-def test_names_of_this_server_are_answered(house, name):
-    assert asked(house, "GET", "queue", {"Host": name})[0] == 200
+def test_names_of_this_server_are_answered(system, name):
+    assert asked(system, "GET", "queue", {"Host": name})[0] == 200
 
 
 @pytest.mark.parametrize("path", ["health", "ready"])
-def test_whoever_watches_the_server_may_use_any_name(house, path):
+def test_whoever_watches_the_server_may_use_any_name(system, path):
     assert (
-        asked(house, "GET", path, {"Host": "waypost.default.svc.cluster.local", "Sec-Fetch-Site": "cross-site"})[0]
+        asked(system, "GET", path, {"Host": "waypost.default.svc.cluster.local", "Sec-Fetch-Site": "cross-site"})[0]
         == 200
     )
 
 
-def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(house):
+def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(system):
     """It is signed, and the signature has the Host: a page that cannot sign is refused for that."""
-    client = boto3.client("connect", **house.server.client_arguments)
+    client = boto3.client("connect", **system.server.client_arguments)
 
     def from_elsewhere(request, **_):
         request.headers["Host"] = "evil.example"
@@ -78,6 +78,6 @@ def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(house):
     client.meta.events.register("before-sign.connect", from_elsewhere)
     assert "InstanceSummaryList" in client.list_instances()
     client.close()
-    status, body = asked(house, "GET", "/instance", {"Host": "evil.example"})
+    status, body = asked(system, "GET", "/instance", {"Host": "evil.example"})
     assert status == 403
     assert "AWS4-HMAC-SHA256" in body["message"]

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import NO_PROXY, Answer, House
+from tests.kit.servers.running import NO_PROXY, Answer, System
 from waypost import cli, testing
 from waypost.cli.outcomes import Exit
 
@@ -50,8 +50,8 @@ own_domains = ["ours.example"]
 """
 
 
-class LateHouse(House):
-    """A house from which mail goes to places that do not take it."""
+class LateHouse(System):
+    """A system from which mail goes to places that do not take it."""
 
     def make(self, domain, name="support") -> str:
         """A new email address in a domain."""
@@ -106,14 +106,14 @@ class LateHouse(House):
 
 
 @contextmanager
-def late_house(directory, sink="smtp://127.0.0.1:1"):
+def late_system(directory, sink="smtp://127.0.0.1:1"):
     """It, running."""
     file = directory / "waypost.toml"
     file.write_text(SETTINGS.format(directory=directory, sink=sink))
     with testing.server("--config", str(file)) as server:
-        house = LateHouse(server)
-        yield house
-        house.connect.close()
+        system = LateHouse(server)
+        yield system
+        system.connect.close()
         log = server.log.read_text(encoding="utf-8")
     assert "Traceback" not in log
 

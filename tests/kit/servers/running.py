@@ -56,7 +56,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class House:
+class System:
     """Short ways to do things with a server."""
 
     def __init__(self, server):
@@ -188,7 +188,7 @@ MASTER_KEY = base64.urlsafe_b64encode(b"thirty-two octets, and no secret").decod
 
 @contextmanager
 def running_on(url, *directories, options=()):
-    """Servers on one PostgreSQL database, started at the same time: a house for each data directory.
+    """Servers on one PostgreSQL database, started at the same time: a system for each data directory.
 
     At the end none of them has logged that anything unexpected happened.
     """
@@ -199,10 +199,10 @@ def running_on(url, *directories, options=()):
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
             list(threads.map(testing.Server.start, servers))
-        houses = [House(server) for server in servers]
-        for house in houses:
-            opened.callback(house.connect.close)
-        yield houses
+        systems = [System(server) for server in servers]
+        for system in systems:
+            opened.callback(system.connect.close)
+        yield systems
     for server in servers:
         assert not logged(server, "failed")
 
@@ -227,7 +227,7 @@ def logged(server, *events):
 
 
 @contextmanager
-def house_started_by(changed):
+def system_started_by(changed):
     """A server whose command line was changed before it started. `changed` takes the words of it and returns others."""
 
     class Changing:
@@ -240,6 +240,6 @@ def house_started_by(changed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(testing.process, "subprocess", Changing)
         with testing.server("--hostname", "mail.example") as server:
-            house = House(server)
-            yield house
-            house.connect.close()
+            system = System(server)
+            yield system
+            system.connect.close()

@@ -126,8 +126,8 @@ class Client(Hearing):
 class Server(SmtpServer):
     """A server whose connections have a clock that a test moves, and which counts the octets that they have read."""
 
-    def __init__(self, house, **options):
-        super().__init__(house, **options)
+    def __init__(self, system, **options):
+        super().__init__(system, **options)
         self.clock = Clock()
         self.octets_read = 0
 

@@ -1,4 +1,4 @@
-"""A house without edges: a store, a worker, and a transport that does what a test says."""
+"""A system without edges: a store, a worker, and a transport that does what a test says."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ from tests.kit.supervised import supervised
 from tests.kit.values import NoSeal, an_email_address, make_instance
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept
-from waypost.delivery.queue.worker import Worker, Works
+from waypost.delivery.queue.worker import Dependencies, Worker
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages, routes
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
@@ -59,12 +59,12 @@ class Scripted:
         self.closed = True
 
 
-class House:
+class System:
     """What a test plays with."""
 
-    def __init__(self, store, worker, works, transport):
-        self.store, self.worker, self.works, self.transport = store, worker, works, transport
-        self.clock, self.deployment = works.clock, works.deployment
+    def __init__(self, store, worker, deps, transport):
+        self.store, self.worker, self.deps, self.transport = store, worker, deps, transport
+        self.clock, self.deployment = deps.clock, deps.deployment
         self.emitted = []
 
     async def add(self, *names):
@@ -79,7 +79,7 @@ class House:
         use_case = partial(
             accept.accept_message,
             deployment=self.deployment,
-            message_id=self.works.new_id(),
+            message_id=self.deps.new_id(),
             envelope=told,
             recipients=recipients,
             header=octets[: messages.end_of_header(octets)],
@@ -115,10 +115,10 @@ class House:
 
 
 @asynccontextmanager
-async def a_house(
+async def a_system(
     tmp_path, transport=None, *, names=("support",), of_routes=None, start=True, beside=None, seconds=None, **deployment
 ):
-    """A house with these email addresses, whose mail goes to a peer.
+    """A system with these email addresses, whose mail goes to a peer.
 
     `beside` is put before the store that the worker has; `seconds` goes on evenly for it.
     """
@@ -130,7 +130,7 @@ async def a_house(
     emitted = []
     clock, numbers = VirtualClock(), itertools.count()
     store = SqliteStore(tmp_path / f"{uuid.uuid4()}.sqlite3", NoSeal())
-    works = Works(
+    deps = Dependencies(
         store=beside(store) if beside else store,
         monotonic=seconds or time.monotonic,
         deployment=replace(given, **deployment),
@@ -140,15 +140,15 @@ async def a_house(
         tasks=supervised(emitted.append),
         new_id=lambda: messages.new_id(clock(), next(numbers), b"12345678"),
     )
-    worker = Worker(works)
-    house = House(store, worker, works, transport)
-    house.emitted = emitted
+    worker = Worker(deps)
+    system = System(store, worker, deps, transport)
+    system.emitted = emitted
     await store.write(make_instance)
-    await house.add(*names)
+    await system.add(*names)
     if start:
         await worker.start()
     try:
-        yield house
+        yield system
     finally:
         await worker.stop()
         await store.close()

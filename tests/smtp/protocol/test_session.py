@@ -90,11 +90,11 @@ def a_session():
 
 @every_dialogue
 def test_turn_by_turn(told):
-    session, house = told.session(), smtp_dialogues.House()
+    session, system = told.session(), smtp_dialogues.System()
     for number, turn in enumerate(told.turns, 1):
         session.receive(turn.sent)
-        answer, asked = house.serve(session), list(house.events)
-        house.events.clear()
+        answer, asked = system.serve(session), list(system.events)
+        system.events.clear()
         assert asked == turn.events, f"turn {number}"
         assert smtp_dialogues.is_told(answer, turn.told), f"turn {number}: {answer}"
 
@@ -152,16 +152,16 @@ BEFORE = [*accumulate([b"", invariants.GREETINGS[0], invariants.MAILS[0], invari
     before=st.sampled_from(BEFORE), line=foreign, after=conversations() | anything, sizes=st.sets(st.integers(1, 3_000))
 )
 def test_no_mail_is_accepted_after_a_line_of_another_protocol(before, line, after, sizes):
-    session, house = smtp_dialogues.a_session(), smtp_dialogues.House()
+    session, system = smtp_dialogues.a_session(), smtp_dialogues.System()
     session.receive(before)
-    house.serve(session)
-    asked = list(house.events)
+    system.serve(session)
+    asked = list(system.events)
     told = b""
     for piece in smtp_dialogues.cut(line + after, sizes):
         session.receive(piece)
-        told += house.serve(session)
+        told += system.serve(session)
     assert told == bytes(replies.NOT_SMTP)
-    assert house.events == [*asked, "closed"]
+    assert system.events == [*asked, "closed"]
 
 
 GOOD_BEFORE_EHLO = {b"EHLO", b"HELO", b"LHLO", b"NOOP", b"RSET", b"VRFY", b"HELP", b"QUIT"}
@@ -216,7 +216,7 @@ INJECTED = b"EHLO evil.example\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<support
 
 @pytest.mark.parametrize("length", [0, 1, 18, 40, 75, 81, len(INJECTED)])
 def test_commands_injected_before_the_handshake_are_forgotten(length):
-    session, house = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.House()
+    session, system = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.System()
     session.receive(HANDSHAKE + INJECTED[:length])
     assert isinstance(session.next_request(), TlsWanted)
     session.receive(INJECTED[length:])  # while the handshake goes on
@@ -224,20 +224,20 @@ def test_commands_injected_before_the_handshake_are_forgotten(length):
     assert told.endswith(bytes(replies.READY_FOR_TLS))
     assert session.waiting_octets == 0
     session.tls_started("TLSv1.3 X")
-    assert house.serve(session) == b""
+    assert system.serve(session) == b""
     session.receive(b"RSET\r\nMAIL FROM:<b@client.example>\r\n")
-    said = house.serve(session).decode()
+    said = system.serve(session).decode()
     assert said == "250 2.0.0 OK\r\n503 5.5.1 MAIL is out of order: say EHLO first, and one MAIL at a time\r\n"
-    assert house.events == []
+    assert system.events == []
 
 
 def test_starttls_in_the_midst_of_a_message_forgets_it():
-    session, house = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.House()
+    session, system = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.System()
     session.receive(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@example.com>\r\nBDAT 3\r\nHi!STARTTLS\r\n")
-    house.serve(session)
+    system.serve(session)
     session.receive(b"EHLO c\r\nBDAT 3 LAST\r\nHo!")
-    assert house.serve(session).decode().splitlines()[-1].startswith("503 5.5.1 BDAT is out of order")
-    assert house.events == ["recipient support@example.com -> 250", "tls"]
+    assert system.serve(session).decode().splitlines()[-1].startswith("503 5.5.1 BDAT is out of order")
+    assert system.events == ["recipient support@example.com -> 250", "tls"]
 
 
 class Closed:
@@ -445,13 +445,13 @@ def test_a_session_that_is_over_holds_nothing(octets):
 
 
 def test_a_message_takes_as_much_memory_as_is_told():
-    session, house = smtp_dialogues.a_session(), smtp_dialogues.House()
+    session, system = smtp_dialogues.a_session(), smtp_dialogues.System()
     session.receive(A_RECIPIENT + b"DATA\r\nSubject: hello\r\n\r\n")
-    house.serve(session)
+    system.serve(session)
     tracemalloc.start()
     for number in range(2_000):
         session.receive(bytes([97 + number % 26]) * 2)
-        house.serve(session)
+        system.serve(session)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken < 2 * session.held_octets + 4_000

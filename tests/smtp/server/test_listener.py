@@ -1,4 +1,4 @@
-"""The SMTP server on real sockets: what it answers when all goes well, when the house fails, and when it stops."""
+"""The SMTP server on real sockets: what it answers when all goes well, when the system fails, and when it stops."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ async def test_a_refused_recipient_is_told_and_counted():
     ],
     ids=["unexpected", "unavailable", "busy", "unexpected refusal"],
 )
-def test_a_failure_is_temporary_and_its_cause_stays_in_the_house(where, error, kind):
+def test_a_failure_is_temporary_and_its_cause_stays_in_the_server(where, error, kind):
     async def scenario():
         async with serving(FakeStore(**{where: error})) as served, served.client() as client:
             client.writer.write(MESSAGE if where == "at_write" else MESSAGE.partition(b"DATA")[0])

@@ -15,7 +15,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class House:
+class System:
     owner: Owner
     number: int
     secret: str = ""
@@ -23,17 +23,17 @@ class House:
 
 NUMBER = Kind(int, str)
 COLUMNS = (Column("owner_name", "owner.name"), Column("number", kind=NUMBER), Column("owner_age", "owner.age"))
-HOUSES = Columns(House, *COLUMNS, Column("sealed", "secret", is_given=True))
+HOUSES = Columns(System, *COLUMNS, Column("sealed", "secret", is_given=True))
 
 
 def test_a_row_becomes_a_value_and_a_row_again():
-    house = HOUSES.read(("Ann", "7", 40, b"sealed"), "open")
-    assert house == House(Owner("Ann", 40), 7, "open")
-    assert HOUSES.write(house, b"sealed") == ("Ann", "7", 40, b"sealed")
+    system = HOUSES.read(("Ann", "7", 40, b"sealed"), "open")
+    assert system == System(Owner("Ann", 40), 7, "open")
+    assert HOUSES.write(system, b"sealed") == ("Ann", "7", 40, b"sealed")
 
 
 def test_a_reader_can_begin_at_a_later_column():
-    assert HOUSES.reader(start=2)(("d", "e", "Ann", "7", 40, b""), "open") == House(Owner("Ann", 40), 7, "open")
+    assert HOUSES.reader(start=2)(("d", "e", "Ann", "7", 40, b""), "open") == System(Owner("Ann", 40), 7, "open")
     assert HOUSES.get(("Ann", "7", 40, b""), "owner_age") == 40
     assert (len(HOUSES), HOUSES.names) == (4, ("owner_name", "number", "owner_age", "sealed"))
 
@@ -41,14 +41,14 @@ def test_a_reader_can_begin_at_a_later_column():
 @pytest.mark.parametrize(
     ("columns", "differ_in"),
     [
-        (COLUMNS, "House and its columns differ in secret"),
-        ((*COLUMNS, Column("secret"), Column("colour")), "House and its columns differ in colour"),
+        (COLUMNS, "System and its columns differ in secret"),
+        ((*COLUMNS, Column("secret"), Column("colour")), "System and its columns differ in colour"),
         ((COLUMNS[0], COLUMNS[1], Column("secret")), "Owner and its columns differ in age"),
     ],
 )
 def test_a_field_without_a_column_is_found_when_the_program_starts(columns, differ_in):
     with pytest.raises(TypeError, match=differ_in):
-        Columns(House, *columns)
+        Columns(System, *columns)
 
 
 def test_a_list_of_columns_can_be_selected_from_a_table_under_its_alias():

@@ -132,7 +132,7 @@ def search_page(
     limit: int,
     count_up_to: int,
 ) -> ports.SearchPage:
-    """Up to `limit` email addresses of an instance that fulfil a condition, after the place `after`.
+    """Up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
 
     The total is counted no further than `count_up_to`. Raises `errors.NotFound` for the instance.
     """

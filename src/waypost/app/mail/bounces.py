@@ -50,7 +50,9 @@ class Original:
 
 
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
-    """The message that a rewritten sender stands for; None if the address is not one, too old, or forged."""
+    """The message that a rewritten sender stands for; None if the address is not a rewritten sender, has expired, or is
+    forged.
+    """
     local, _, domain = address.key.rpartition("@")
     if not deployment.srs_domain or domain != deployment.srs_domain:
         return None

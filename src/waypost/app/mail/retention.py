@@ -39,7 +39,7 @@ class Purge:
     inbox: Inbox
     deliveries: int = 0
     octets: int = 0
-    """Of the messages in it, as sent after DATA. Octets that another inbox has too are still on the disk."""
+    """Of the messages in it, as sent after DATA. Octets that are shared with another inbox stay on the disk."""
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
         """The same, and these."""

@@ -27,7 +27,7 @@ class Lane:
     running: int = 0
     room: int = 1
     """The attempts that it may have at once: one until it has worked once. It doubles with each success."""
-    works: bool = False
+    is_working: bool = False
     """Whether the last attempt did not fail because of the destination."""
     leads_elsewhere: bool = False
     """Whether all deliveries of the last claim have another destination by the present routes. It takes no attempts."""
@@ -54,7 +54,7 @@ class Lane:
         if len(self.pending) > AHEAD // 2 or free <= 0:
             return 0
         may_run = min(self.room, self.running + max(1, free // 2))
-        ahead = AHEAD if self.works or self.leads_elsewhere else 0
+        ahead = AHEAD if self.is_working or self.leads_elsewhere else 0
         return max(0, may_run + ahead - self.running - len(self.pending))
 
     def next(self) -> Ready | None:
@@ -69,9 +69,9 @@ class Lane:
         if decision.is_of_destination:
             # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
             self.paused_until = min(decision.at or now + pause, now + pause)
-            self.works, self.room = False, 1
+            self.is_working, self.room = False, 1
         else:
-            self.works, self.paused_until = True, None
+            self.is_working, self.paused_until = True, None
             self.room = min(connections, self.room * 2)
 
     def give_up_pending(self) -> list[Ready]:
@@ -96,13 +96,13 @@ class Lanes:
         """The lane of a destination."""
         lane = self._lanes.get(destination)
         if lane is None:
-            lane = self._lanes[destination] = Lane(destination, works=destination in self._worked)
+            lane = self._lanes[destination] = Lane(destination, is_working=destination in self._worked)
         return lane
 
     @property
     def running_for_unknown(self) -> int:
         """Running attempts to destinations that have not worked yet."""
-        return sum(lane.running for lane in self._lanes.values() if not lane.works)
+        return sum(lane.running for lane in self._lanes.values() if not lane.is_working)
 
     def keep_only(self, waiting: Iterable[str]) -> None:
         """Drop destinations for which nothing waits, and that have nothing claimed."""
@@ -114,7 +114,7 @@ class Lanes:
 
     def _remember(self, lane: Lane) -> None:
         self._worked.pop(lane.destination, None)
-        if lane.works:
+        if lane.is_working:
             self._worked[lane.destination] = None
             if len(self._worked) > REMEMBERED:
                 del self._worked[next(iter(self._worked))]

@@ -54,7 +54,7 @@ PAUSE_AFTER_FAILURE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Works:
+class Dependencies:
     """The dependencies of a worker."""
 
     store: ports.Store
@@ -82,12 +82,12 @@ _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.Give
 class Worker:
     """The worker of one server."""
 
-    def __init__(self, works: Works) -> None:
-        self._works = works
-        self._incidents = Incidents(works.emit, of_store=STORE_FAILURES)
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._incidents = Incidents(deps.emit, of_store=STORE_FAILURES)
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
-        self._leases = Leases(works.store, clock=works.clock, monotonic=works.monotonic, failed=self._failed)
+        self._leases = Leases(deps.store, clock=deps.clock, monotonic=deps.monotonic, failed=self._failed)
         self._woken = asyncio.Event()
         self._passes = 0
         self._passed = asyncio.Condition()
@@ -104,11 +104,11 @@ class Worker:
 
     async def start(self) -> None:
         """Begin. On an unshared queue, the claims of a server that died are released at once."""
-        works = self._works
-        if not works.is_shared:
-            await works.store.write(lambda tx: tx.release_all(due_at=works.clock()))
+        deps = self._deps
+        if not deps.is_shared:
+            await deps.store.write(lambda tx: tx.release_all(due_at=deps.clock()))
         loops = self._run, self._leases.keep
-        self._loops = [works.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]
+        self._loops = [deps.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]
 
     def wake(self) -> None:
         """Wake the worker: there may be something to do."""
@@ -127,7 +127,7 @@ class Worker:
             await _cancelled(self._attempts)
             await self._leases.release_all()
         finally:
-            for transport in set(self._works.transports.values()):
+            for transport in set(self._deps.transports.values()):
                 try:
                     await transport.close()
                 except Exception as error:  # noqa: BLE001 - the others are to be closed too
@@ -166,29 +166,29 @@ class Worker:
 
     async def _look(self) -> float:
         """Begin what can begin. Returns the seconds until there is something to do, unless the worker is woken."""
-        works = self._works
-        now = works.clock()
+        deps = self._deps
+        now = deps.clock()
         if not await self._leases.follow_the_clock(now):
             return PAUSE_AFTER_FAILURE
         await self._sweep_if_it_is_time(now)
         await self._write_notices(now)
-        waiting = await works.store.read(lambda tx: tx.waiting())
+        waiting = await deps.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
-        free = works.connections - len(self._attempts)
+        free = deps.connections - len(self._attempts)
         # Many that hang must not take everything from those that work.
-        free_for_unknown = works.connections // 2 - self._lanes.running_for_unknown
+        free_for_unknown = deps.connections // 2 - self._lanes.running_for_unknown
         for one in sorted(waiting, key=self._in_turn):
             lane = self._lanes.of(one.destination)
-            due_at = max(one.due_at, lane.paused(now, at_most=works.deployment.policy.pause) or one.due_at)
-            wanted = lane.wanted(free if lane.works else min(free, free_for_unknown))
+            due_at = max(one.due_at, lane.paused(now, at_most=deps.deployment.policy.pause) or one.due_at)
+            wanted = lane.wanted(free if lane.is_working else min(free, free_for_unknown))
             if due_at > now:
                 nexts.append(due_at)
             elif wanted:
                 claims.append(self._claim(lane, wanted, now))
                 begins = min(wanted, lane.room - lane.running)
                 free -= begins
-                free_for_unknown -= 0 if lane.works else begins
+                free_for_unknown -= 0 if lane.is_working else begins
         taken = await asyncio.gather(*claims)
         self._is_rerouting = any(each and each.rerouted for each in taken)
         if None in taken:
@@ -221,10 +221,10 @@ class Worker:
         """Write some notices that are due, each in a transaction of its own. Never raises."""
         if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
             return
-        works, self._owes, self._next_notices = self._works, False, None
+        deps, self._owes, self._next_notices = self._deps, False, None
         try:
             for _ in range(NOTICES_AT_ONCE):
-                owing = await works.store.read(partial(notify.next_owed, now=now))
+                owing = await deps.store.read(partial(notify.next_owed, now=now))
                 if owing is None:
                     return
                 await self._write_notice(owing, now)
@@ -244,7 +244,7 @@ class Worker:
         claim = self._leases.begin()
         use_case = partial(
             attempt.claim,
-            deployment=self._works.deployment,
+            deployment=self._deps.deployment,
             destination=lane.destination,
             claim=claim,
             now=now,
@@ -252,7 +252,7 @@ class Worker:
             limit=limit,
         )
         try:
-            taken = await self._works.store.write(use_case)
+            taken = await self._deps.store.write(use_case)
         except Exception as error:  # noqa: BLE001 - what was claimed, if anything was, is free when the lease ends
             self._leases.hold(claim, 0)
             self._failed(error)
@@ -286,29 +286,29 @@ class Worker:
                 self.wake()
 
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
-        works = self._works
+        deps = self._deps
         if self._leases.has_ended(ready.claimed):
             self._lost(ready)  # another worker may have sent it by now
             return
         result = await self._send(ready)
-        now = works.clock()
+        now = deps.clock()
         use_case = partial(
             attempt.record,
-            deployment=works.deployment,
+            deployment=deps.deployment,
             claimed=ready.claimed,
             result=result,
             now=now,
         )
         outcome = await self._record(use_case, ready)
         decision = outcome.decision
-        connections = min(ready.route.connections, max(1, works.connections // 2))
-        lane.learn(decision, connections=connections, now=now, pause=works.deployment.policy.pause)
+        connections = min(ready.route.connections, max(1, deps.connections // 2))
+        lane.learn(decision, connections=connections, now=now, pause=deps.deployment.policy.pause)
         if decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
         if not outcome.is_recorded:
             self._lost(ready)
             return
-        works.emit(
+        deps.emit(
             _KINDS[decision.then](
                 id=ready.claimed.delivery.id,
                 destination=log_destination(ready.claimed.delivery.destination),
@@ -327,7 +327,7 @@ class Worker:
         """
         while True:
             try:
-                return await self._works.store.write(use_case)
+                return await self._deps.store.write(use_case)
             except STORE_FAILURES as error:
                 if self._leases.has_ended(ready.claimed):
                     raise
@@ -340,40 +340,40 @@ class Worker:
         If even that fails, because stored data cannot be read, only the log has it: a notice that can never be written
         must not block others.
         """
-        works = self._works
-        for new_id in (works.new_id, None):
-            write = partial(notify.write, deployment=works.deployment, owing=owing, new_id=new_id, now=now)
+        deps = self._deps
+        for new_id in (deps.new_id, None):
+            write = partial(notify.write, deployment=deps.deployment, owing=owing, new_id=new_id, now=now)
             try:
-                await works.store.write(write)
+                await deps.store.write(write)
             except STORE_FAILURES:
                 raise
             except Exception as error:  # noqa: BLE001 - a bug of ours, or a damaged store, which is logged
                 self._failed(error, owing.message_id)
             else:
                 return
-        await works.store.write(partial(notify.drop, owing=owing))
+        await deps.store.write(partial(notify.drop, owing=owing))
 
     async def _give_back(self, ready: list[Ready]) -> None:
         """Release these claims: other destinations may be due, and these deliveries wait for theirs to recover."""
         if not ready:
             return
         try:
-            await self._works.store.write(partial(attempt.give_back, ready=ready, now=self._works.clock()))
+            await self._deps.store.write(partial(attempt.give_back, ready=ready, now=self._deps.clock()))
         finally:
             for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
                 self._leases.done_with_one(one.claimed.claim)
 
     def _lost(self, ready: Ready) -> None:
         delivery = ready.claimed.delivery
-        self._works.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
+        self._deps.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
 
     async def _send(self, ready: Ready) -> AttemptResult:
-        works, message = self._works, ready.claimed.message
+        deps, message = self._deps, ready.claimed.message
         protocol = ready.route.target.protocol
         octets = partial(self._octets, message.id, message.size)
         try:
-            made = outgoing.make(ready, works.deployment, works.clock(), octets)
-            transport = works.transports[protocol]
+            made = outgoing.make(ready, deps.deployment, deps.clock(), octets)
+            transport = deps.transports[protocol]
             if ready.route.fault:
                 transport = Faulty(transport)
             async with asyncio.timeout(LONGEST_ATTEMPT):
@@ -387,7 +387,7 @@ class Worker:
             return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
 
     async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
-        store = self._works.store
+        store = self._deps.store
         long_read = partial(store.long_read, what="the octets of a message")
         read = store.read if size <= PART else long_read  # one part is a look-up
         for start in range(0, size, PART):
@@ -400,11 +400,11 @@ class Worker:
         Returns whether there may be more. `now` is the moment for which the leases are valid: by a clock that was set
         since, running attempts would seem free, and too old.
         """
-        works = self._works
-        correct = partial(attempt.correct_times, deployment=works.deployment, now=now, lease=LEASE)
-        count = await works.store.write(correct)
+        deps = self._deps
+        correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)
+        count = await deps.store.write(correct)
         for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            count += await works.store.write(partial(use_case, deployment=works.deployment, now=now))
+            count += await deps.store.write(partial(use_case, deployment=deps.deployment, now=now))
         return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:

@@ -17,8 +17,8 @@ _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in region
 def is_region(text: str) -> bool:
     """Whether it is one of the regions that AWS publishes.
 
-    A name that only looks like one is refused: callers could make up any number of regions, each with rates and
-    instances of its own.
+    A well-formed but unknown name is refused: callers could invent any number of regions, each with its own rate limits
+    and instances.
     """
     return text in _REGIONS
 

@@ -114,7 +114,7 @@ def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool
 
 
 Reader = Callable[[str, bool], tuple[Test, frozenset[str]]]
-"""Reads one value of the policy to what it tests, and the keys that its variables need."""
+"""Parses one value of the policy; returns its test, and the condition keys that its variables need."""
 
 _NO_KEYS: frozenset[str] = frozenset()
 

@@ -131,7 +131,7 @@ def plain(pieces: Sequence[Piece]) -> str | None:
 
 
 def read(source: str, *, wildcards: bool, variables: bool) -> tuple[Piece, ...]:
-    """Take a text apart. Raises `errors.Invalid` for a variable that is written wrongly."""
+    """Take a text apart. Raises `errors.Invalid` for a malformed variable."""
     pieces: list[Piece] = []
     end = 0
     for found in _TOKENS[wildcards, variables].finditer(source):

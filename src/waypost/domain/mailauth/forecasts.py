@@ -155,7 +155,7 @@ def _dkim(author: Author) -> Expectation:
 
 
 def _dmarc(author: Author, spf: Expectation, checked: str | None) -> Expectation:
-    """DMARC (RFC 9989): whether something that passes speaks for the domain in From."""
+    """DMARC (RFC 9989): whether a passing SPF or DKIM result is aligned with the domain in From."""
     if len(author.domains) != 1 or not author.is_clear:
         found = "several domains" if author.domains else "no domain"
         return Expectation(Expected.UNKNOWN, f"From names {found}, of which DMARC says nothing; many refuse such mail")

@@ -6,8 +6,8 @@ Three forms of the local part, all of ours, none longer than 64 octets:
     SRS1=<mac><id><day>=<domain>=<rest>             a sender that others have rewritten; bounces go back to the first
     waypost-bounce=<mac><id>=<day>                  a sender that does not fit, or is none that could be quoted here
 
-What follows the first separator is signed, and opaque to others. The id leads a bounce to its message, whatever the
-form. Base32 and lower case before signing, because there are mail systems that change the case of local parts.
+What follows the first separator is signed, and opaque to others. The id maps a bounce to its message, in each of the
+forms. Base32 and lower case before signing, because there are mail systems that change the case of local parts.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ import random
 
 from waypost.delivery.maildir import MaildirTransport
 from waypost.delivery.outgoing import Transports
-from waypost.delivery.queue.worker import Worker, Works
+from waypost.delivery.queue.worker import Dependencies, Worker
 from waypost.delivery.smtp_client.connection import Timeouts
 from waypost.delivery.smtp_client.dns import Resolver
 from waypost.delivery.smtp_client.transport import SmtpTransport
@@ -20,7 +20,7 @@ def worker(common: Common) -> Worker:
     transports = Transports(smtp=smtp, maildir=MaildirTransport(hostname), webhook=WebhookTransport())
     clock, ids = common.mail_clock, common.ids
     return Worker(
-        Works(
+        Dependencies(
             store=common.store,
             deployment=common.deployment,
             transports=transports.by_protocol(),

@@ -73,7 +73,7 @@ def _terms(common: Common) -> Terms:
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
-    """The function that advances the clock of mail; None if that is the real clock."""
+    """The function that advances the mail clock; None if mail uses the real time."""
     clock = common.virtual_clock
     if clock is None:
         return None

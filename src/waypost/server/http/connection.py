@@ -235,7 +235,7 @@ class HttpConnection(HttpToolsProtocol):
     # The end
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """End the connection with an error response, if no response to an earlier request is due or begun.
+        """End the connection with an error response, unless a response to an earlier request is pending or in progress.
 
         Otherwise the client would take this for that response, or for a part of it.
         """

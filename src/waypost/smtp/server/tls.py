@@ -30,7 +30,9 @@ class Certificates:
     """The context for handshakes, which is reloaded when a file has changed, so that renewals need no restart."""
 
     def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
-        """Raises `BadCertificate`. `failed` is called for a change that cannot be used; the old context stays then."""
+        """Raises `BadCertificate`. `failed` is called if the new files cannot be used; the old context remains in
+        use.
+        """
         self._files = files
         self._failed = failed
         self._seen = self._look()

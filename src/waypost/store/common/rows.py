@@ -54,7 +54,7 @@ def with_primary(row: Row) -> tuple[EmailAddress, EmailAddress | None]:
 
 
 def link(row: Row) -> AliasLink:
-    """The alias link of one of its two rows."""
+    """The alias link, read from either of the two rows that store it."""
     own_id, side, other_id, created_at = row
     primary_id, alias_id = (own_id, other_id) if side == "primary" else (other_id, own_id)
     return AliasLink(primary_id, alias_id, from_milliseconds(created_at))

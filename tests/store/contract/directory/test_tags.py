@@ -13,7 +13,7 @@ BOTH = pytest.mark.parametrize("resource", [OF_INSTANCE, OF_EMAIL_ADDRESS], ids=
 
 
 @pytest.fixture(autouse=True)
-def house(store, instance):
+def system(store, instance):
     create(store, "a", "b")
 
 

@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     create(store, "x")
     return store
 
@@ -34,140 +34,140 @@ def ends_of_pieces(size):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * MIB + 3], ids=str)
-def test_every_part_is_what_slicing_gives(house, size):
+def test_every_part_is_what_slicing_gives(system, size):
     chance = random.Random(size)
     raw = chance.randbytes(size)
-    message = house.write(accepting("x", raw=raw))
-    house.write(accepting("x", raw=b"before and behind it is another one" * 9, message_id="m0"))
-    house.write(accepting("x", raw=chance.randbytes(PIECE + 5), message_id="m2"))
+    message = system.write(accepting("x", raw=raw))
+    system.write(accepting("x", raw=b"before and behind it is another one" * 9, message_id="m0"))
+    system.write(accepting("x", raw=chance.randbytes(PIECE + 5), message_id="m2"))
 
     parts = [(start, limit) for start in ends_of_pieces(size) for limit in (0, 1, 2)]
     parts += [(chance.randrange(size + 10), chance.randrange(3 * PIECE)) for _ in range(10)]
     parts += [(chance.randrange(size + 10), chance.randrange(100)) for _ in range(10)]
     assert message.size == size
-    assert octets(house, 0, size) == octets(house, 0, 10 * size + 10) == raw
+    assert octets(system, 0, size) == octets(system, 0, 10 * size + 10) == raw
 
     def compared(tx):
         found = [(tx.octets("m1", start=start, limit=limit), start, limit) for start, limit in parts]
         return [(start, limit) for part, start, limit in found if part != raw[start : start + limit]]
 
-    assert house.long_read(compared) == []
-    assert house.another().long_read(compared) == []
-    assert type(octets(house, 0, 5)) is bytes
+    assert system.long_read(compared) == []
+    assert system.another().long_read(compared) == []
+    assert type(octets(system, 0, 5)) is bytes
 
 
-def test_a_message_in_parts_is_the_message(house):
+def test_a_message_in_parts_is_the_message(system):
     raw = random.Random(1).randbytes(2 * PIECE + 12_345)
-    house.write(accepting("x", raw=raw))
+    system.write(accepting("x", raw=raw))
     for step in (65_536, 100_000, PIECE):
-        assert b"".join(octets(house, start, step) for start in range(0, len(raw), step)) == raw
+        assert b"".join(octets(system, start, step) for start in range(0, len(raw), step)) == raw
 
 
 @pytest.mark.parametrize("raw", [bytes(range(256)), b"\0" * 999, b"\\x00'\"\r\n.\r\n", b"\xff\xfe"], ids=str)
-def test_any_octets_are_kept(house, raw):
-    house.write(accepting("x", raw=raw))
-    assert octets(house, 0, 1000) == raw
+def test_any_octets_are_kept(system, raw):
+    system.write(accepting("x", raw=raw))
+    assert octets(system, 0, 1000) == raw
 
 
-def test_a_large_message_that_fails_at_the_end_leaves_no_part_of_it(house):
+def test_a_large_message_that_fails_at_the_end_leaves_no_part_of_it(system):
     def half(tx):
         accepting("x", raw=bytes(3 * MIB))(tx)
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
-        house.write(half)
-    assert house.count("messages", "message_bodies") == {"messages": 0, "message_bodies": 0}
+        system.write(half)
+    assert system.count("messages", "message_bodies") == {"messages": 0, "message_bodies": 0}
 
 
 HEADER = b"Subject: in pieces\r\n\r\n"
 
 
-def in_pieces(house, sizes, message_id="m1", *, now=NOW):
+def in_pieces(system, sizes, message_id="m1", *, now=NOW):
     """A message of which all but the last piece is kept; returns all pieces, and the use case that ends it."""
     chance = random.Random(len(sizes))
     pieces = [HEADER, *(chance.randbytes(size) for size in sizes)]
     start = 0
     for piece in pieces[:-1]:
-        house.write(partial(accept.keep_octets, message_id=message_id, octets=piece, start=start, now=now))
+        system.write(partial(accept.keep_octets, message_id=message_id, octets=piece, start=start, now=now))
         start += len(piece)
     return pieces, accepting("x", raw=pieces[-1], message_id=message_id, header=HEADER, kept=start)
 
 
 @pytest.mark.parametrize("sizes", [[0], [1], [5, 0], [PIECE, 1], [PIECE + 7, 3, 2 * PIECE, 9], [4096] * 40], ids=str)
-def test_a_message_that_came_in_pieces_is_all_of_them(house, sizes):
-    pieces, end = in_pieces(house, sizes)
-    message = house.write(end)
+def test_a_message_that_came_in_pieces_is_all_of_them(system, sizes):
+    pieces, end = in_pieces(system, sizes)
+    message = system.write(end)
     assert (message.size, message.subject) == (len(b"".join(pieces)), "in pieces")
-    assert octets(house, 0, message.size + 1) == b"".join(pieces)
-    assert octets(house, len(HEADER) - 1, 5) == b"".join(pieces)[len(HEADER) - 1 :][:5]
-    assert house.count("messages_begun") == {"messages_begun": 0}
-    assert house.write(lambda tx: tx.remove_octets("m1")) is False
-    assert octets(house, 0, 4) == HEADER[:4]
+    assert octets(system, 0, message.size + 1) == b"".join(pieces)
+    assert octets(system, len(HEADER) - 1, 5) == b"".join(pieces)[len(HEADER) - 1 :][:5]
+    assert system.count("messages_begun") == {"messages_begun": 0}
+    assert system.write(lambda tx: tx.remove_octets("m1")) is False
+    assert octets(system, 0, 4) == HEADER[:4]
 
 
-def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(house):
-    in_pieces(house, [PIECE, 1, 1])
-    in_pieces(house, [PIECE, 1], "m2")
-    house.write(partial(accept.forget_octets, message_id="m1"))
-    assert octets(house, 0, 10) == b""
-    assert octets(house, 0, 4, "m2") == HEADER[:4]
-    house.write(partial(accept.forget_octets, message_id="m2"))
-    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
+def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(system):
+    in_pieces(system, [PIECE, 1, 1])
+    in_pieces(system, [PIECE, 1], "m2")
+    system.write(partial(accept.forget_octets, message_id="m1"))
+    assert octets(system, 0, 10) == b""
+    assert octets(system, 0, 4, "m2") == HEADER[:4]
+    system.write(partial(accept.forget_octets, message_id="m2"))
+    assert system.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
 
 
-def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(house):
-    _, end = in_pieces(house, [1, 1], "new")
+def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(system):
+    _, end = in_pieces(system, [1, 1], "new")
     for number in range(accept.LISTED_AT_ONCE + 1):
-        in_pieces(house, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
+        in_pieces(system, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
     listed = []
-    while found := house.long_read(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
+    while found := system.long_read(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
         listed.append(len(found))
         for message_id in found:
-            assert house.write(partial(accept.forget_octets, message_id=message_id)) is False
+            assert system.write(partial(accept.forget_octets, message_id=message_id)) is False
     assert listed == [accept.LISTED_AT_ONCE, 1]
-    assert house.write(end).size == len(HEADER) + 2
-    assert house.count("messages_begun") == {"messages_begun": 0}
+    assert system.write(end).size == len(HEADER) + 2
+    assert system.count("messages_begun") == {"messages_begun": 0}
 
 
-def test_a_message_whose_first_pieces_are_gone_is_not_accepted(house):
-    _, end = in_pieces(house, [1, 1])
-    house.write(partial(accept.forget_octets, message_id="m1"))
+def test_a_message_whose_first_pieces_are_gone_is_not_accepted(system):
+    _, end = in_pieces(system, [1, 1])
+    system.write(partial(accept.forget_octets, message_id="m1"))
     with pytest.raises(ports.StoreUnavailable, match="the first 23 octets of message m1 are not here"):
-        house.write(end)
-    assert house.count("messages", "deliveries", "message_bodies") == dict.fromkeys(
+        system.write(end)
+    assert system.count("messages", "deliveries", "message_bodies") == dict.fromkeys(
         ("messages", "deliveries", "message_bodies"), 0
     )
 
 
-def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(house):
-    _, end = in_pieces(house, [1, 1])
-    house.write(lambda tx: tx.remove_email_address("x"))
+def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(system):
+    _, end = in_pieces(system, [1, 1])
+    system.write(lambda tx: tx.remove_email_address("x"))
     with pytest.raises(errors.RecipientsChanged):
-        house.write(end)
-    house.write(partial(accept.forget_octets, message_id="m1"))
-    assert house.count("message_bodies") == {"message_bodies": 0}
+        system.write(end)
+    system.write(partial(accept.forget_octets, message_id="m1"))
+    assert system.count("message_bodies") == {"message_bodies": 0}
 
 
-def test_a_piece_that_comes_after_its_message_was_let_go_is_not_kept_for_ever(house):
-    in_pieces(house, [1000, 5])
-    house.write(partial(accept.forget_octets, message_id="m1"))
+def test_a_piece_that_comes_after_its_message_was_let_go_is_not_kept_for_ever(system):
+    in_pieces(system, [1000, 5])
+    system.write(partial(accept.forget_octets, message_id="m1"))
     late = partial(accept.keep_octets, message_id="m1", octets=b"late", start=1005, now=NOW)
     with pytest.raises(ports.StoreUnavailable, match="the first 1005 octets of message m1 are not here any more"):
-        house.write(late)
-    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
+        system.write(late)
+    assert system.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
 
 
-def test_pieces_are_let_go_some_at_a_time_and_never_those_of_a_message(house):
+def test_pieces_are_let_go_some_at_a_time_and_never_those_of_a_message(system):
     count = 2 * accept.FORGOTTEN_AT_ONCE + 3
-    in_pieces(house, [5] * count)
-    _, end = in_pieces(house, [5] * 3, "m2")
-    house.write(end)
+    in_pieces(system, [5] * count)
+    _, end = in_pieces(system, [5] * 3, "m2")
+    system.write(end)
     forget = partial(accept.forget_octets, message_id="m1")
-    before = house.count("message_bodies")["message_bodies"]
-    assert house.write(forget) is True
-    assert house.count("message_bodies") == {"message_bodies": before - accept.FORGOTTEN_AT_ONCE}
-    assert house.count("messages_begun") == {"messages_begun": 1}
-    assert [house.write(forget), house.write(forget)] == [True, False]
-    assert house.write(partial(accept.forget_octets, message_id="m2")) is False
-    assert house.count("message_bodies", "messages_begun") == {"message_bodies": 4, "messages_begun": 0}
-    assert house.write(lambda tx: tx.trim_octets("m2", limit=9)) == 0
+    before = system.count("message_bodies")["message_bodies"]
+    assert system.write(forget) is True
+    assert system.count("message_bodies") == {"message_bodies": before - accept.FORGOTTEN_AT_ONCE}
+    assert system.count("messages_begun") == {"messages_begun": 1}
+    assert [system.write(forget), system.write(forget)] == [True, False]
+    assert system.write(partial(accept.forget_octets, message_id="m2")) is False
+    assert system.count("message_bodies", "messages_begun") == {"message_bodies": 4, "messages_begun": 0}
+    assert system.write(lambda tx: tx.trim_octets("m2", limit=9)) == 0

@@ -31,7 +31,7 @@ FAILED = REPORT % b"failed"
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     """A message for x@example.com was sent on."""
     create(store, "x")
     store.write(accepting("x", message_id=SENT_ON, deployment=AWAY))
@@ -45,33 +45,33 @@ def rewritten():
     return addresses.parse(sender)
 
 
-def come_back(house, message_id, raw):
-    house.write(accepting(rewritten(), message_id=message_id, raw=raw, sender="", deployment=AWAY))
+def come_back(system, message_id, raw):
+    system.write(accepting(rewritten(), message_id=message_id, raw=raw, sender="", deployment=AWAY))
 
 
-def events(house):
-    return [event.kind for event in house.read(lambda tx: tx.trace(SENT_ON))][2:]
+def events(system):
+    return [event.kind for event in system.read(lambda tx: tx.trace(SENT_ON))][2:]
 
 
-def owed(house):
-    return house.read(lambda tx: tx.owed(now=NOW, soon=NOW, owed_before=NOW))
+def owed(system):
+    return system.read(lambda tx: tx.owed(now=NOW, soon=NOW, owed_before=NOW))
 
 
-def test_the_sender_is_told_of_the_first_bounce_that_says_that_the_message_failed(house):
-    come_back(house, "b1", REPORT % b"delayed")
-    come_back(house, "b2", b"Subject: Out of office\r\n\r\nBack soon.\r\n")
-    assert events(house) == ["late bounce", "not notified"] * 2
-    assert owed(house) is None
-    come_back(house, "b3", FAILED)
-    assert (owed(house).message_id, owed(house).action) == (SENT_ON, "failed")
-    come_back(house, "b4", FAILED)
-    assert events(house) == [*["late bounce", "not notified"] * 2, "late bounce", "late bounce", "not notified"]
-    last = house.read(lambda tx: tx.trace(SENT_ON))[-1]
+def test_the_sender_is_told_of_the_first_bounce_that_says_that_the_message_failed(system):
+    come_back(system, "b1", REPORT % b"delayed")
+    come_back(system, "b2", b"Subject: Out of office\r\n\r\nBack soon.\r\n")
+    assert events(system) == ["late bounce", "not notified"] * 2
+    assert owed(system) is None
+    come_back(system, "b3", FAILED)
+    assert (owed(system).message_id, owed(system).action) == (SENT_ON, "failed")
+    come_back(system, "b4", FAILED)
+    assert events(system) == [*["late bounce", "not notified"] * 2, "late bounce", "late bounce", "not notified"]
+    last = system.read(lambda tx: tx.trace(SENT_ON))[-1]
     assert last.detail.because == "the sender was told of an earlier bounce"
 
 
-def test_of_many_bounces_for_one_delivery_some_are_taken(house):
+def test_of_many_bounces_for_one_delivery_some_are_taken(system):
     for number in range(bounces.BOUNCES_TAKEN):
-        come_back(house, f"b{number}", FAILED)
+        come_back(system, f"b{number}", FAILED)
     with pytest.raises(errors.RecipientsChanged):
-        come_back(house, "one more", FAILED)
+        come_back(system, "one more", FAILED)

@@ -18,7 +18,7 @@ AWAY = replace(DEPLOYMENT, routes=(Route(match="p@example.com", to="smtp://away.
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     create(store, "p", "a", "x")
     associate(store, "p", "a")
     return store
@@ -48,21 +48,21 @@ def _accept(tx, *, name, raw):
 
 
 @pytest.mark.parametrize(("name", "sent_on_for"), [("a", "a"), ("p", "p")])
-def test_what_its_recipient_has_sent_on_before_is_refused(house, name, sent_on_for):
+def test_what_its_recipient_has_sent_on_before_is_refused(system, name, sent_on_for):
     with pytest.raises(errors.MailLoop):
-        send(house, name, sent_on_for=sent_on_for)
+        send(system, name, sent_on_for=sent_on_for)
 
 
-def test_who_tries_one_alias_after_the_other_does_not_learn_which_primary_has_sent_a_message_on(house):
-    send(house, "a", sent_on_for="p")
-    delivery = house.read(lambda tx: tx.delivery("m1", "p"))
+def test_who_tries_one_alias_after_the_other_does_not_learn_which_primary_has_sent_a_message_on(system):
+    send(system, "a", sent_on_for="p")
+    delivery = system.read(lambda tx: tx.delivery("m1", "p"))
     assert (delivery.status, delivery.kept, delivery.destination) == (Status.DELIVERED, True, "")
-    told = [event.detail.because for event in house.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
+    told = [event.detail.because for event in system.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
     assert (
         told[1] == "The message has gone the route of p@example.com before and came back, so it is kept in its inbox."
     )
 
 
-def test_what_somebody_else_has_sent_on_is_sent_on_here_too(house):
-    send(house, "a", sent_on_for="x")
-    assert house.read(lambda tx: tx.delivery("m1", "p")).status is Status.QUEUED
+def test_what_somebody_else_has_sent_on_is_sent_on_here_too(system):
+    send(system, "a", sent_on_for="x")
+    assert system.read(lambda tx: tx.delivery("m1", "p")).status is Status.QUEUED

@@ -27,7 +27,7 @@ MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events")
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     """support@ (id `a`) is the alias of queue@ (id `p`); other@ (id `x`) is free."""
     create(store, "p", "a", "x")
     associate(store, "p", "a")
@@ -79,48 +79,48 @@ def copy(store, name, message_id="m1"):
     return store.long_read(whole)
 
 
-def test_only_addresses_that_exist_are_recipients(house):
+def test_only_addresses_that_exist_are_recipients(system):
     check = partial(accept.check_recipient, deployment=DEPLOYMENT, sender="", now=NOW)
-    house.read(check, address=addresses.parse("A@Example.com"))
+    system.read(check, address=addresses.parse("A@Example.com"))
     with pytest.raises(errors.UnknownRecipient):
-        house.read(check, address=addresses.parse("nobody@example.com"))
+        system.read(check, address=addresses.parse("nobody@example.com"))
 
 
-def test_mail_to_an_alias_is_in_both_inboxes_byte_for_byte(house):
-    message = send(house, "a")
+def test_mail_to_an_alias_is_in_both_inboxes_byte_for_byte(system):
+    message = send(system, "a")
 
-    ((at_alias, seen),) = inbox(house, "a")
-    ((at_primary, _),) = inbox(house, "p")
+    ((at_alias, seen),) = inbox(system, "a")
+    ((at_primary, _),) = inbox(system, "p")
     assert seen == message
     assert (at_alias.reason, at_alias.via) == ("direct", None)
     assert (at_primary.reason, at_primary.via, at_primary.sent_to) == ("forwarded", "a@example.com", "a@example.com")
-    assert copy(house, "a").endswith(b"\r\n" + RAW)
-    assert copy(house, "p").endswith(b"\r\n" + RAW)
-    assert copy(house.another(), "p") == copy(house, "p")
+    assert copy(system, "a").endswith(b"\r\n" + RAW)
+    assert copy(system, "p").endswith(b"\r\n" + RAW)
+    assert copy(system.another(), "p") == copy(system, "p")
 
 
-def test_only_the_forwarded_copy_carries_a_loop_token_and_is_refused_when_it_comes_back(house):
-    send(house, "a")
-    assert b"X-Waypost-Loop" not in copy(house, "a")
+def test_only_the_forwarded_copy_carries_a_loop_token_and_is_refused_when_it_comes_back(system):
+    send(system, "a")
+    assert b"X-Waypost-Loop" not in copy(system, "a")
     with pytest.raises(errors.MailLoop):
-        send(house, "a", message_id="m2", raw=copy(house, "p"))
-    send(house, "p", "x", message_id="m3", raw=copy(house, "p"))
+        send(system, "a", message_id="m2", raw=copy(system, "p"))
+    send(system, "p", "x", message_id="m3", raw=copy(system, "p"))
 
 
-def test_the_trace_tells_every_delivery_and_what_was_spared(house):
-    send(house, "a", "p")
-    found = house.long_read(trace.message_details, TENANT.account, "m1")
+def test_the_trace_tells_every_delivery_and_what_was_spared(system):
+    send(system, "a", "p")
+    found = system.long_read(trace.message_details, TENANT.account, "m1")
 
     assert [event.kind for event in found.events] == ["accepted", "delivered", "delivered", "spared"]
     assert "which was addressed itself" in found.events[3].detail.because
 
 
-def test_a_message_is_told_of_as_it_came(house):
+def test_a_message_is_told_of_as_it_came(system):
     given = {"sender": "", "helo": "[IPv6:2001:db8::1]", "peer": "2001:db8::1", "protocol": "UTF8SMTP"}
     now = NOW + timedelta(milliseconds=7)
-    message = send(house, "a", now=now, recipients=("A@example.com", 'o"\\é😀'), **given)
+    message = send(system, "a", now=now, recipients=("A@example.com", 'o"\\é😀'), **given)
 
-    found = house.long_read(trace.message_details, TENANT.account, "m1")
+    found = system.long_read(trace.message_details, TENANT.account, "m1")
     assert found.message == message
     assert (message.received_at, message.size, message.subject) == (now, len(RAW), "Hello")
     assert message.envelope.recipients == ("A@example.com", 'o"\\é😀')
@@ -128,12 +128,12 @@ def test_a_message_is_told_of_as_it_came(house):
     assert found.events[0].detail == AcceptedEvent(**given, size=len(RAW))
 
 
-def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_address(house):
+def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_address(system):
     for name in ("B", "_", "é", "c"):
         created = replace(an_email_address(name), address=addresses.parse(f"{name}@example.com"))
-        house.write(email_addresses.create, TENANT, created, tags={})
-    send(house, "é", "a", "c", "x", "_", "B")
-    found = house.long_read(trace.message_details, TENANT.account, "m1")
+        system.write(email_addresses.create, TENANT, created, tags={})
+    send(system, "é", "a", "c", "x", "_", "B")
+    found = system.long_read(trace.message_details, TENANT.account, "m1")
     told = [(delivery.reason.value, delivery.address.text[0]) for delivery in found.deliveries]
     assert told == [*(("direct", name) for name in "_aBcxé"), ("forwarded", "p")]
     written = [event.detail.address[0] for event in found.events if event.kind == "delivered"]
@@ -151,119 +151,119 @@ def test_a_message_to_many_comes_to_each(store, instance):
     assert [event.detail.address for event in delivered] == [f"{name}@example.com" for name in names]
 
 
-def test_a_recipient_deleted_during_the_message_makes_the_sender_try_again(house):
-    delete(house, "x")
+def test_a_recipient_deleted_during_the_message_makes_the_sender_try_again(system):
+    delete(system, "x")
     with pytest.raises(errors.RecipientsChanged):
-        send(house, "a", "x")
-    assert inbox(house, "a") == []
-    assert set(house.count(*MAIL_TABLES).values()) == {0}
+        send(system, "a", "x")
+    assert inbox(system, "a") == []
+    assert set(system.count(*MAIL_TABLES).values()) == {0}
 
 
-def test_mail_that_fails_in_the_middle_was_never_there(house, engine):
+def test_mail_that_fails_in_the_middle_was_never_there(system, engine):
     def half(tx):
         accepting("a")(tx)
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
-        house.write(half)
-    assert set(house.count(*MAIL_TABLES).values()) == {0}
-    send(house, "a")
-    before = house.count(*MAIL_TABLES)
+        system.write(half)
+    assert set(system.count(*MAIL_TABLES).values()) == {0}
+    send(system, "a")
+    before = system.count(*MAIL_TABLES)
     with pytest.raises(engine.refusal):
-        send(house, "x")
-    assert house.count(*MAIL_TABLES) == before
-    assert inbox(house, "x") == []
+        send(system, "x")
+    assert system.count(*MAIL_TABLES) == before
+    assert inbox(system, "x") == []
 
 
-def test_mail_accepted_before_a_disassociate_keeps_its_destinations(house):
-    send(house, "a")
-    disassociate(house, "p", "a")
-    send(house, "a", message_id="m2")
+def test_mail_accepted_before_a_disassociate_keeps_its_destinations(system):
+    send(system, "a")
+    disassociate(system, "p", "a")
+    send(system, "a", message_id="m2")
 
-    assert [message.id for _, message in inbox(house, "a")] == ["m2", "m1"]
-    assert [message.id for _, message in inbox(house, "p")] == ["m1"]
+    assert [message.id for _, message in inbox(system, "a")] == ["m2", "m1"]
+    assert [message.id for _, message in inbox(system, "p")] == ["m1"]
 
 
-def test_an_inbox_comes_in_pages_newest_first(house):
+def test_an_inbox_comes_in_pages_newest_first(system):
     for number in range(5):
-        send(house, "x", message_id=f"m{number}")
-    page = inbox(house, "x", limit=2)
-    rest = inbox(house, "x", after=page[-1][1].id)
+        send(system, "x", message_id=f"m{number}")
+    page = inbox(system, "x", limit=2)
+    rest = inbox(system, "x", after=page[-1][1].id)
 
     assert [message.id for _, message in page + rest] == ["m4", "m3", "m2", "m1", "m0"]
-    assert inbox(house, "x", after="m0") == []
+    assert inbox(system, "x", after="m0") == []
 
 
-def test_a_message_that_comes_between_two_pages_moves_no_other(house):
+def test_a_message_that_comes_between_two_pages_moves_no_other(system):
     for number in range(4):
-        send(house, "x", message_id=f"m{number}")
+        send(system, "x", message_id=f"m{number}")
     seen, after = [], None
     for number in range(4, 8):
-        page = inbox(house, "x", after=after, limit=1)
+        page = inbox(system, "x", after=after, limit=1)
         seen += [message.id for _, message in page]
         after = page[-1][1].id
-        send(house, "x", message_id=f"m{number}")
+        send(system, "x", message_id=f"m{number}")
     assert seen == ["m3", "m2", "m1", "m0"]
 
 
-def test_mail_of_a_deleted_address_stays_readable(house):
-    send(house, "x")
-    delete(house, "x")
+def test_mail_of_a_deleted_address_stays_readable(system):
+    send(system, "x")
+    delete(system, "x")
 
-    assert [message.id for _, message in inbox(house, "x")] == ["m1"]
-    assert inbox(house, "x", after="m1") == []
-    assert copy(house, "x").endswith(RAW)
-
-
-def test_mail_outlives_its_instance(house):
-    send(house, "a", "x")
-    house.write(instances.delete, TENANT, "i", now=NOW)
-    assert [message.id for _, message in inbox(house, "p")] == ["m1"]
-    assert copy(house, "a").endswith(RAW)
-    house.write(make_instance)
-    create(house, "x")
-    send(house, "x", message_id="m2")
-    assert [message.id for _, message in inbox(house, "x")] == ["m2", "m1"]
+    assert [message.id for _, message in inbox(system, "x")] == ["m1"]
+    assert inbox(system, "x", after="m1") == []
+    assert copy(system, "x").endswith(RAW)
 
 
-def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(house):
-    assert inbox(house, "p") == []
+def test_mail_outlives_its_instance(system):
+    send(system, "a", "x")
+    system.write(instances.delete, TENANT, "i", now=NOW)
+    assert [message.id for _, message in inbox(system, "p")] == ["m1"]
+    assert copy(system, "a").endswith(RAW)
+    system.write(make_instance)
+    create(system, "x")
+    send(system, "x", message_id="m2")
+    assert [message.id for _, message in inbox(system, "x")] == ["m2", "m1"]
+
+
+def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(system):
+    assert inbox(system, "p") == []
     with pytest.raises(errors.NotFound, match="There is no email address nobody@example\\.com in account 000000000000"):
-        inbox(house, "nobody")
+        inbox(system, "nobody")
     with pytest.raises(errors.NotFound, match="No message m1 was delivered"):
-        house.long_read(trace.message_details, TENANT.account, "m1")
-    send(house, "a")
+        system.long_read(trace.message_details, TENANT.account, "m1")
+    send(system, "a")
     with pytest.raises(errors.NotFound, match="Message m1 was not delivered to x@example\\.com"):
-        copy(house, "x")
+        copy(system, "x")
 
 
-def test_another_account_sees_neither_mail_nor_trace_nor_explanation(house):
+def test_another_account_sees_neither_mail_nor_trace_nor_explanation(system):
     stranger = "111111111111"
-    send(house, "a")
+    send(system, "a")
     with pytest.raises(errors.NotFound):
-        inbox(house, "a", account=stranger)
+        inbox(system, "a", account=stranger)
     with pytest.raises(errors.NotFound):
-        house.long_read(trace.message_details, stranger, "m1")
+        system.long_read(trace.message_details, stranger, "m1")
     with pytest.raises(errors.NotFound):
-        house.long_read(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
-    assert explained(house, stranger, "a@example.com").plan is None
+        system.long_read(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
+    assert explained(system, stranger, "a@example.com").plan is None
 
 
-def test_one_account_sees_only_its_own_part_of_a_message_for_two(house):
+def test_one_account_sees_only_its_own_part_of_a_message_for_two(system):
     tenant = Tenant("111111111111", "us-east-1")
-    house.write(make_instance, "j", tenant=tenant)
+    system.write(make_instance, "j", tenant=tenant)
     theirs = an_email_address("y", "j", account=tenant.account)
     shared = Domains(shared=frozenset({"example.com"}))
-    house.write(email_addresses.create, tenant, theirs, tags={}, domains=shared)
-    send(house, "x", "y")
+    system.write(email_addresses.create, tenant, theirs, tags={}, domains=shared)
+    send(system, "x", "y")
 
-    found = house.long_read(trace.message_details, tenant.account, "m1")
+    found = system.long_read(trace.message_details, tenant.account, "m1")
     assert [delivery.address.text for delivery in found.deliveries] == ["y@example.com"]
     assert "x@example.com" not in str(found.events)
 
 
-def explained(house, account, address):
-    return house.read(explain.explain, DEPLOYMENT, account, explain.Asked(addresses.parse(address)), now=NOW)
+def explained(system, account, address):
+    return system.read(explain.explain, DEPLOYMENT, account, explain.Asked(addresses.parse(address)), now=NOW)
 
 
 EXPLAINED = {
@@ -274,16 +274,16 @@ EXPLAINED = {
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
-def test_what_would_happen_is_explained(house, name):
+def test_what_would_happen_is_explained(system, name):
     deliveries, sentence = EXPLAINED[name]
-    found = explained(house, TENANT.account, f"{name}@example.com")
+    found = explained(system, TENANT.account, f"{name}@example.com")
 
     assert [f"{each.email_address.id}:{each.reason}" for each in found.plan.destinations] == deliveries
     assert sentence in " ".join(found.because)
 
 
-def test_what_would_be_refused_is_explained_too(house):
-    found = explained(house, TENANT.account, "nobody@example.com")
+def test_what_would_be_refused_is_explained_too(system):
+    found = explained(system, TENANT.account, "nobody@example.com")
     assert found.plan is None
     assert found.because == ["nobody@example.com is no email address of account 000000000000."]
 
@@ -293,23 +293,23 @@ def account_inbox(store, account=TENANT.account, after=None, limit=100):
     return [(delivery.id, message.id) for delivery, message in found]
 
 
-def test_the_mail_of_an_account_is_in_pages_newest_first(house):
+def test_the_mail_of_an_account_is_in_pages_newest_first(system):
     for number in range(3):
-        send(house, "a", message_id=f"m{number}")  # two deliveries: at the alias a, and at its primary p
+        send(system, "a", message_id=f"m{number}")  # two deliveries: at the alias a, and at its primary p
     expected = [(f"m{number}.{at}", f"m{number}") for number in (2, 1, 0) for at in ("p", "a")]
-    assert account_inbox(house) == expected
+    assert account_inbox(system) == expected
     paged, after = [], None
-    while page := account_inbox(house, after=after, limit=1):  # a message is on two pages
+    while page := account_inbox(system, after=after, limit=1):  # a message is on two pages
         paged += page
         after = page[-1][0]
     assert paged == expected
-    assert account_inbox(house, after="m1") == expected[4:]
-    assert account_inbox(house, after="m0.a") == account_inbox(house, after="m") == []
+    assert account_inbox(system, after="m1") == expected[4:]
+    assert account_inbox(system, after="m0.a") == account_inbox(system, after="m") == []
 
 
-def test_the_mail_of_an_account_is_not_that_of_another_and_not_what_was_only_sent_on(house):
-    send(house, "a")
-    assert account_inbox(house, "999999999999") == []
+def test_the_mail_of_an_account_is_not_that_of_another_and_not_what_was_only_sent_on(system):
+    send(system, "a")
+    assert account_inbox(system, "999999999999") == []
     routed = replace(DEPLOYMENT, routes=(Route(match="x@example.com", to="smtp://127.0.0.1:1"),))
-    send(house, "x", message_id="m2", deployment=routed)
-    assert account_inbox(house) == [("m1.p", "m1"), ("m1.a", "m1")]
+    send(system, "x", message_id="m2", deployment=routed)
+    assert account_inbox(system) == [("m1.p", "m1"), ("m1.a", "m1")]

@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     """a@ and b@ are email addresses of the instance `i`; c@ was one."""
     create(store, "a", "b", "c")
     delete(store, "c")
@@ -99,78 +99,78 @@ def nothing(store):
 # Where there is mail
 
 
-def test_every_address_with_mail_is_found_once_page_by_page(house):
+def test_every_address_with_mail_is_found_once_page_by_page(system):
     for number, (name, account) in enumerate([("b", "1"), ("a", "2"), ("a", "1"), ("c", "1"), ("b", "3")]):
         for more in range(3):
-            keep(house, name, account=account, ago=more, number=number)
+            keep(system, name, account=account, ago=more, number=number)
     wanted = [inbox("a", "1"), inbox("b", "1"), inbox("c", "1"), inbox("a", "2"), inbox("b", "3")]
     for limit in (1, 2, 4, 5, 6):
         found, after = [], None
-        while page := house.long_read(retention.addresses_with_mail, after=after, limit=limit):
+        while page := system.long_read(retention.addresses_with_mail, after=after, limit=limit):
             assert len(page) == min(limit, len(wanted) - len(found))
             found += page
             after = page[-1]
         assert found == wanted
 
 
-def test_without_mail_there_is_no_address_and_nothing_to_do(house):
-    assert house.long_read(retention.addresses_with_mail, after=None) == []
-    assert purge(house, MONTH) == {}
+def test_without_mail_there_is_no_address_and_nothing_to_do(system):
+    assert system.long_read(retention.addresses_with_mail, after=None) == []
+    assert purge(system, MONTH) == {}
 
 
-def test_addresses_are_in_an_order_that_all_stores_agree_on(house):
+def test_addresses_are_in_an_order_that_all_stores_agree_on(system):
     names = ["a-b", "a", "a.b", "ab", "a_b"]
     for number, name in enumerate(names):
-        keep(house, name, number=number)
-    found = house.long_read(retention.addresses_with_mail, after=None)
+        keep(system, name, number=number)
+    found = system.long_read(retention.addresses_with_mail, after=None)
     assert [each.address_key for each in found] == sorted(f"{name}@example.com" for name in names)
 
 
 # What goes
 
 
-def test_what_is_too_old_goes_with_all_that_belongs_to_it(house):
-    keep(house, "a", ago=31)
-    keep(house, "b", ago=45)
-    assert purge(house, MONTH) == {"a": (1, 22), "b": (1, 22)}
-    assert nothing(house)
+def test_what_is_too_old_goes_with_all_that_belongs_to_it(system):
+    keep(system, "a", ago=31)
+    keep(system, "b", ago=45)
+    assert purge(system, MONTH) == {"a": (1, 22), "b": (1, 22)}
+    assert nothing(system)
 
 
-def test_the_young_stays(house):
-    young = keep(house, "a", ago=29)
-    keep(house, "a", ago=31)
-    assert purge(house, MONTH) == {"a": (1, 22)}
-    assert kept(house, "a") == [young]
-    assert house.long_read(lambda tx: tx.octets(young, start=0, limit=99)) == b"Subject: Hello\r\n\r\nHi\r\n"
-    assert len(house.long_read(lambda tx: tx.trace(young))) == 2
-    assert purge(house, MONTH, now=NOW + DAY) == {}
-    assert purge(house, MONTH, now=NOW + DAY + timedelta(milliseconds=1)) == {"a": (1, 22)}
-    assert nothing(house)
+def test_the_young_stays(system):
+    young = keep(system, "a", ago=29)
+    keep(system, "a", ago=31)
+    assert purge(system, MONTH) == {"a": (1, 22)}
+    assert kept(system, "a") == [young]
+    assert system.long_read(lambda tx: tx.octets(young, start=0, limit=99)) == b"Subject: Hello\r\n\r\nHi\r\n"
+    assert len(system.long_read(lambda tx: tx.trace(young))) == 2
+    assert purge(system, MONTH, now=NOW + DAY) == {}
+    assert purge(system, MONTH, now=NOW + DAY + timedelta(milliseconds=1)) == {"a": (1, 22)}
+    assert nothing(system)
 
 
-def test_without_a_rule_all_stays(house):
-    keep(house, "a", ago=9_999)
-    assert purge(house) == {}
-    assert purge(house, Rule("b@example.com", age=DAY), Rule("a@example.com")) == {}
+def test_without_a_rule_all_stays(system):
+    keep(system, "a", ago=9_999)
+    assert purge(system) == {}
+    assert purge(system, Rule("b@example.com", age=DAY), Rule("a@example.com")) == {}
 
 
-def test_what_is_too_much_goes_the_oldest_first(house):
-    newest, second, *_ = [keep(house, "a", ago=ago) for ago in range(5)]
-    keep(house, "b", ago=9)
-    assert purge(house, Rule("*", size=44)) == {"a": (3, 66)}
-    assert kept(house, "a") == [newest, second]
-    assert len(kept(house, "b")) == 1
+def test_what_is_too_much_goes_the_oldest_first(system):
+    newest, second, *_ = [keep(system, "a", ago=ago) for ago in range(5)]
+    keep(system, "b", ago=9)
+    assert purge(system, Rule("*", size=44)) == {"a": (3, 66)}
+    assert kept(system, "a") == [newest, second]
+    assert len(kept(system, "b")) == 1
 
 
-def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(house, monkeypatch):
-    ids = [keep(house, "a", number=number) for number in range(25)]
+def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(system, monkeypatch):
+    ids = [keep(system, "a", number=number) for number in range(25)]
     monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
     monkeypatch.setattr(retention, "INBOXES_AT_ONCE", 1)
     monkeypatch.setattr(retention, "LOOKED_AT_ONCE", 4)
-    assert purge(house, Rule("*", size=7 * 22 + 21)) == {"a": (18, 18 * 22)}
-    assert kept(house, "a") == ids[:17:-1]
-    assert purge(house, Rule("*", age=DAY), now=NOW + 2 * DAY) == {"a": (7, 7 * 22)}
-    assert nothing(house)
+    assert purge(system, Rule("*", size=7 * 22 + 21)) == {"a": (18, 18 * 22)}
+    assert kept(system, "a") == ids[:17:-1]
+    assert purge(system, Rule("*", age=DAY), now=NOW + 2 * DAY) == {"a": (7, 7 * 22)}
+    assert nothing(system)
 
 
 class Slow:
@@ -203,59 +203,59 @@ class Slow:
         return await self.store.write(use_case)
 
 
-def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(house):
-    ids = [keep(house, "a", number=number, ago=31) for number in range(7)] + [keep(house, "a")]
-    slow = Slow(house.store, most=2)
+def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(system):
+    ids = [keep(system, "a", number=number, ago=31) for number in range(7)] + [keep(system, "a")]
+    slow = Slow(system.store, most=2)
 
     async def purged():
         return [(of.deliveries, of.octets) async for of in retention.purge(slow, [MONTH], now=NOW)]
 
-    assert house.run(purged()) == [(7, 7 * 22)]
+    assert system.run(purged()) == [(7, 7 * 22)]
     assert slow.refused
-    assert kept(house, "a") == ids[-1:]
+    assert kept(system, "a") == ids[-1:]
 
 
-def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(house):
+def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(system):
     async def purged():
-        return [of async for of in retention.purge(Slow(house.store, most=0), [MONTH], now=NOW)]
+        return [of async for of in retention.purge(Slow(system.store, most=0), [MONTH], now=NOW)]
 
     with pytest.raises(ports.TookTooLong, match="Reading the addresses with mail took more than 5 seconds"):
-        house.run(purged())
+        system.run(purged())
 
 
 # What it shares
 
 
-def test_a_message_in_two_inboxes_goes_with_the_last_of_them(house):
-    both = keep(house, "a", "b", ago=31)
+def test_a_message_in_two_inboxes_goes_with_the_last_of_them(system):
+    both = keep(system, "a", "b", ago=31)
     of_a = Rule("a@example.com", age=DAY)
-    assert purge(house, of_a) == {"a": (1, 22)}
-    assert kept(house, "b") == [both]
-    assert house.long_read(lambda tx: tx.octets(both, start=0, limit=99))
-    assert len(house.long_read(lambda tx: tx.trace(both))) == 2
-    assert purge(house, of_a, MONTH) == {"b": (1, 22)}
-    assert nothing(house)
+    assert purge(system, of_a) == {"a": (1, 22)}
+    assert kept(system, "b") == [both]
+    assert system.long_read(lambda tx: tx.octets(both, start=0, limit=99))
+    assert len(system.long_read(lambda tx: tx.trace(both))) == 2
+    assert purge(system, of_a, MONTH) == {"b": (1, 22)}
+    assert nothing(system)
 
 
-def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_stays(house):
-    message_id = keep(house, "a", "b", ago=31)
+def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_stays(system):
+    message_id = keep(system, "a", "b", ago=31)
     sent_on = {"status": Status.DELIVERED, "kept": False, "destination": "mx:example.com"}
-    house.write(lambda tx: tx.update_delivery(tx.delivery(message_id, "b"), **sent_on))
-    assert purge(house, Rule("a@example.com", age=DAY)) == {"a": (1, 22)}
-    assert house.count("messages", "message_bodies", "deliveries") == {
+    system.write(lambda tx: tx.update_delivery(tx.delivery(message_id, "b"), **sent_on))
+    assert purge(system, Rule("a@example.com", age=DAY)) == {"a": (1, 22)}
+    assert system.count("messages", "message_bodies", "deliveries") == {
         "messages": 1,
         "message_bodies": 0,
         "deliveries": 1,
     }
-    assert len(house.long_read(lambda tx: tx.trace(message_id))) == 2
+    assert len(system.long_read(lambda tx: tx.trace(message_id))) == 2
 
 
-def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(house):
+def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(system):
     for ago in (1, 31):
-        keep(house, "a", ago=ago, kept=False, destination="mx:example.com")
-    assert purge(house, Rule("*", size=1)) == {}
-    assert purge(house, MONTH) == {"a": (1, 0)}
-    assert house.count("messages", "deliveries") == {"messages": 1, "deliveries": 1}
+        keep(system, "a", ago=ago, kept=False, destination="mx:example.com")
+    assert purge(system, Rule("*", size=1)) == {}
+    assert purge(system, MONTH) == {"a": (1, 0)}
+    assert system.count("messages", "deliveries") == {"messages": 1, "deliveries": 1}
 
 
 # What never goes
@@ -263,113 +263,113 @@ def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(house):
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.DEAD])
 @pytest.mark.parametrize("kept_too", [True, False])
-def test_what_waits_and_what_is_dead_stays(house, status, kept_too):
-    keep(house, "a", ago=999, status=status, kept=kept_too, destination="smtp://peer.example:25")
-    before = house.count(*MAIL_TABLES, "queue")
-    assert purge(house, Rule("*", age=DAY, size=1)) == {}
-    assert house.count(*MAIL_TABLES, "queue") == before
+def test_what_waits_and_what_is_dead_stays(system, status, kept_too):
+    keep(system, "a", ago=999, status=status, kept=kept_too, destination="smtp://peer.example:25")
+    before = system.count(*MAIL_TABLES, "queue")
+    assert purge(system, Rule("*", age=DAY, size=1)) == {}
+    assert system.count(*MAIL_TABLES, "queue") == before
 
 
-def test_a_message_stays_as_long_as_somebody_else_waits_for_it(house):
-    message_id = keep(house, "a", ago=31)
+def test_a_message_stays_as_long_as_somebody_else_waits_for_it(system):
+    message_id = keep(system, "a", ago=31)
     waiting = a_delivery(message_id, "b", status=Status.QUEUED, kept=False, destination="mx:example.com")
 
     def add(tx):
         tx.add_delivery(waiting)
         tx.enqueue(waiting, now=NOW)
 
-    house.write(add)
-    assert purge(house, MONTH) == {"a": (1, 22)}
-    assert house.long_read(lambda tx: tx.octets(message_id, start=0, limit=99))
-    assert house.count("queue", "deliveries") == {"queue": 1, "deliveries": 1}
+    system.write(add)
+    assert purge(system, MONTH) == {"a": (1, 22)}
+    assert system.long_read(lambda tx: tx.octets(message_id, start=0, limit=99))
+    assert system.count("queue", "deliveries") == {"queue": 1, "deliveries": 1}
 
 
-def test_what_is_sent_anew_between_the_look_and_the_purge_stays(house):
-    message_id = keep(house, "a", ago=31)
-    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW)
+def test_what_is_sent_anew_between_the_look_and_the_purge_stays(system):
+    message_id = keep(system, "a", ago=31)
+    found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW)
     assert [each.message_id for each in found.going] == [message_id]
-    delivered = house.long_read(lambda tx: tx.delivery(message_id, "a"))
+    delivered = system.long_read(lambda tx: tx.delivery(message_id, "a"))
     again = replace(delivered, status=Status.QUEUED, destination="mx:example.com")
 
     def redrive(tx):
         tx.update_delivery(again, status=Status.QUEUED, kept=True, destination=again.destination)
         tx.enqueue(again, now=NOW)
 
-    house.write(redrive)
-    assert house.write(retention.purge_some, inbox("a"), found.going, now=NOW) == ([], [])
-    assert house.count("queue", "deliveries", "messages") == {"queue": 1, "deliveries": 1, "messages": 1}
+    system.write(redrive)
+    assert system.write(retention.purge_some, inbox("a"), found.going, now=NOW) == ([], [])
+    assert system.count("queue", "deliveries", "messages") == {"queue": 1, "deliveries": 1, "messages": 1}
 
 
-def test_what_went_already_is_not_counted_again(house):
-    keep(house, "a", ago=31)
-    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
-    assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == (found, [])
-    assert house.write(retention.purge_some, inbox("a"), found, now=NOW) == ([], [])
-    assert nothing(house)
+def test_what_went_already_is_not_counted_again(system):
+    keep(system, "a", ago=31)
+    found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
+    assert system.write(retention.purge_some, inbox("a"), found, now=NOW) == (found, [])
+    assert system.write(retention.purge_some, inbox("a"), found, now=NOW) == ([], [])
+    assert nothing(system)
 
 
-def test_the_mail_of_another_account_for_the_same_address_stays(house):
-    theirs = keep(house, "c", account="999999999999", ago=31)
-    keep(house, "c", ago=31, number=1)
-    found = house.long_read(retention.due, [MONTH], inbox("c"), now=NOW).going
+def test_the_mail_of_another_account_for_the_same_address_stays(system):
+    theirs = keep(system, "c", account="999999999999", ago=31)
+    keep(system, "c", ago=31, number=1)
+    found = system.long_read(retention.due, [MONTH], inbox("c"), now=NOW).going
     both = [*found, Delivered(theirs, NOW, 22, kept=True)]
-    assert len(house.write(retention.purge_some, inbox("c"), both, now=NOW)[0]) == 1
-    assert kept(house, "c", account="999999999999") == [theirs]
+    assert len(system.write(retention.purge_some, inbox("c"), both, now=NOW)[0]) == 1
+    assert kept(system, "c", account="999999999999") == [theirs]
 
 
 # Rules for an instance
 
 
-def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(house):
+def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(system):
     of_the_instance = Rule("instance:i", age=DAY)
     for number, (name, account) in enumerate([("a", TENANT.account), ("a", "999999999999"), ("c", TENANT.account)]):
-        keep(house, name, account=account, ago=31, number=number)
-    assert purge(house, of_the_instance) == {"a": (1, 22)}
-    assert kept(house, "a") == []
-    assert len(kept(house, "a", account="999999999999")) == len(kept(house, "c")) == 1
-    assert purge(house, of_the_instance, Rule("*@example.com", age=DAY))["c"] == (1, 22)
-    assert nothing(house)
+        keep(system, name, account=account, ago=31, number=number)
+    assert purge(system, of_the_instance) == {"a": (1, 22)}
+    assert kept(system, "a") == []
+    assert len(kept(system, "a", account="999999999999")) == len(kept(system, "c")) == 1
+    assert purge(system, of_the_instance, Rule("*@example.com", age=DAY))["c"] == (1, 22)
+    assert nothing(system)
 
 
 # Large ones
 
 
-def test_a_large_message_goes_piece_by_piece(house):
-    message_id = keep(house, "a", ago=31, raw=b"x" * (5 * MIB))
-    small = keep(house, "a", ago=32)
-    found = house.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
-    gone, left = house.write(retention.purge_some, inbox("a"), found, now=NOW)
+def test_a_large_message_goes_piece_by_piece(system):
+    message_id = keep(system, "a", ago=31, raw=b"x" * (5 * MIB))
+    small = keep(system, "a", ago=32)
+    found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
+    gone, left = system.write(retention.purge_some, inbox("a"), found, now=NOW)
     assert ({each.message_id for each in gone}, left) == ({message_id, small}, [message_id])
-    assert house.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0) | {
+    assert system.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0) | {
         "message_bodies": 5 * MIB // PIECE,
         "messages_begun": 1,
     }
-    assert house.long_read(accept.left_over, begun_before=NOW + DAY) == [message_id]
-    assert house.write(accept.forget_octets, message_id)
-    assert house.count("message_bodies") == {"message_bodies": 5 * MIB // PIECE - accept.FORGOTTEN_AT_ONCE}
-    while house.write(accept.forget_octets, message_id):
+    assert system.long_read(accept.left_over, begun_before=NOW + DAY) == [message_id]
+    assert system.write(accept.forget_octets, message_id)
+    assert system.count("message_bodies") == {"message_bodies": 5 * MIB // PIECE - accept.FORGOTTEN_AT_ONCE}
+    while system.write(accept.forget_octets, message_id):
         pass
-    assert nothing(house)
+    assert nothing(system)
 
 
-def test_large_messages_go_whole_in_the_end(house):
+def test_large_messages_go_whole_in_the_end(system):
     for number in range(3):
-        keep(house, "a", "b", ago=31, number=number, raw=b"x" * (MIB + 7))
-    keep(house, "a", ago=31, number=9, raw=b"x" * (3 * MIB))
-    keep(house, "a", ago=31, number=10, raw=b"")
-    assert purge(house, MONTH) == {"a": (5, 6 * MIB + 21), "b": (3, 3 * MIB + 21)}
-    assert nothing(house)
+        keep(system, "a", "b", ago=31, number=number, raw=b"x" * (MIB + 7))
+    keep(system, "a", ago=31, number=9, raw=b"x" * (3 * MIB))
+    keep(system, "a", ago=31, number=10, raw=b"")
+    assert purge(system, MONTH) == {"a": (5, 6 * MIB + 21), "b": (3, 3 * MIB + 21)}
+    assert nothing(system)
 
 
 # Two at once
 
 
-def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(house, race):
+def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(system, race):
     found = {}
     for number in range(20):
-        keep(house, "a", "b", ago=31, number=number)
+        keep(system, "a", "b", ago=31, number=number)
     for name in ("a", "b"):
-        found[name] = house.long_read(retention.due, [MONTH], inbox(name), now=NOW).going
+        found[name] = system.long_read(retention.due, [MONTH], inbox(name), now=NOW).going
 
     outcomes = race(
         *(
@@ -380,4 +380,4 @@ def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(house, ra
     )
     assert [each for each in outcomes if isinstance(each, BaseException)] == []
     assert sum(len(gone) for gone, _ in outcomes) == 40
-    assert nothing(house)
+    assert nothing(system)

@@ -28,7 +28,7 @@ def address(text):
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     """support@ is an alias of queue@; both are at example.com."""
     for name in ("support", "queue"):
         create(store, name)
@@ -78,18 +78,18 @@ def deliveries(store):
     return {one.address.text: one for one in found.deliveries}, found
 
 
-def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_them(house):
-    assert not is_recipient(house, "support+order@example.com", DEPLOYMENT)
-    assert not explained(house, "support+order@example.com", DEPLOYMENT).is_accepted
+def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_them(system):
+    assert not is_recipient(system, "support+order@example.com", DEPLOYMENT)
+    assert not explained(system, "support+order@example.com", DEPLOYMENT).is_accepted
     with pytest.raises(errors.RecipientsChanged):
-        send(house, "support+order@example.com", deployment=DEPLOYMENT)
+        send(system, "support+order@example.com", deployment=DEPLOYMENT)
 
 
-def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_was_sent(house):
+def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_was_sent(system):
     sent_to = "Support+Order@Example.com"
-    assert is_recipient(house, sent_to)
-    send(house, sent_to)
-    found, details = deliveries(house)
+    assert is_recipient(system, sent_to)
+    send(system, sent_to)
+    found, details = deliveries(system)
     assert {text: (one.sent_to, one.via) for text, one in found.items()} == {
         "support@example.com": (sent_to, None),
         "queue@example.com": (sent_to, "support@example.com"),
@@ -98,75 +98,75 @@ def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_
     reasons = [event.detail.because for event in details.events if event.kind != "accepted"]
     assert len(reasons) == 2
     assert all(reason.startswith(BY_RULE) for reason in reasons)
-    because = explained(house, sent_to).because
+    because = explained(system, sent_to).because
     assert because[:2] == reasons
 
 
 @pytest.mark.parametrize("sent_to", ["unknown+order@example.com", "+support@example.com", "support-order@example.com"])
-def test_what_has_no_email_address_without_its_subaddress_is_unknown(house, sent_to):
-    assert not is_recipient(house, sent_to)
-    assert not explained(house, sent_to).is_accepted
+def test_what_has_no_email_address_without_its_subaddress_is_unknown(system, sent_to):
+    assert not is_recipient(system, sent_to)
+    assert not explained(system, sent_to).is_accepted
 
 
-def test_an_email_address_of_its_own_wins_over_the_rule(house):
-    create(house, "support+order")
-    send(house, "support+order@example.com")
-    found, details = deliveries(house)
+def test_an_email_address_of_its_own_wins_over_the_rule(system):
+    create(system, "support+order")
+    send(system, "support+order@example.com")
+    found, details = deliveries(system)
     assert list(found) == ["support+order@example.com"]
     _, delivered = details.events
     assert "subaddress" not in delivered.detail.because
-    assert explained(house, "support+order@example.com").because == [delivered.detail.because]
-    delete(house, "support+order")
-    assert is_recipient(house, "support+order@example.com")
+    assert explained(system, "support+order@example.com").because == [delivered.detail.because]
+    delete(system, "support+order")
+    assert is_recipient(system, "support+order@example.com")
 
 
-def test_two_recipients_that_are_one_email_address_make_one_delivery(house):
-    send(house, "support+a@example.com", "support+b@example.com", "support@example.com")
-    found, details = deliveries(house)
+def test_two_recipients_that_are_one_email_address_make_one_delivery(system):
+    send(system, "support+a@example.com", "support+b@example.com", "support@example.com")
+    found, details = deliveries(system)
     assert found["support@example.com"].sent_to == "support+a@example.com"
     assert [event.kind for event in details.events].count(SparedEvent.kind) == 2
 
 
-def test_dsn_parameters_are_found_for_the_recipient_as_written(house):
+def test_dsn_parameters_are_found_for_the_recipient_as_written(system):
     wish = RecipientDsn(orcpt="rfc822;Order@shop.example")
-    send(house, "support+a@example.com", dsn=Dsn(recipients=(wish,)))
-    found, details = deliveries(house)
+    send(system, "support+a@example.com", dsn=Dsn(recipients=(wish,)))
+    found, details = deliveries(system)
     assert details.message.envelope.wishes_for(found["support@example.com"].sent_to) == wish
 
 
-def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(house):
+def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(system):
     asked = explain.Asked(address("support+order@example.com"))
-    found = house.long_read(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
+    found = system.long_read(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
     assert found.because == ["support+order@example.com is no email address of account 999999999999."]
 
 
-def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(house):
+def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(system):
     envelope = Envelope(
         sender="support+order@example.com", recipients=(), helo="client", peer="127.0.0.1", protocol="ESMTP"
     )
-    assert house.read(lambda tx: notify.is_outside(tx, DEPLOYMENT, envelope)) is True
-    assert house.read(lambda tx: notify.is_outside(tx, WITH_SUBADDRESSES, envelope)) is False
+    assert system.read(lambda tx: notify.is_outside(tx, DEPLOYMENT, envelope)) is True
+    assert system.read(lambda tx: notify.is_outside(tx, WITH_SUBADDRESSES, envelope)) is False
 
 
-def test_mail_is_found_by_the_address_that_it_was_sent_to(house):
-    send(house, "support+order@example.com")
+def test_mail_is_found_by_the_address_that_it_was_sent_to(system):
+    send(system, "support+order@example.com")
     find = partial(trace.find, account=TENANT.account, servers_owner="", since=NOW, limit=10)
-    found = house.long_read(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
+    found = system.long_read(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
     assert [one.message.id for one in found.messages] == ["m1"]
     with pytest.raises(errors.NotFound):
-        house.long_read(lambda tx: find(tx, what="support+order@example.com"))
+        system.long_read(lambda tx: find(tx, what="support+order@example.com"))
 
 
-def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(house):
+def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(system):
     """Whoever makes the address later, or has another one in its domain, learns nothing."""
     other = OTHERS[0]
-    house.write(partial(make_instance, instance_id="other", tenant=other))
-    house.write(lambda tx: tx.add_email_address(an_email_address("neighbour", "other", other.account), {}))
+    system.write(partial(make_instance, instance_id="other", tenant=other))
+    system.write(lambda tx: tx.add_email_address(an_email_address("neighbour", "other", other.account), {}))
     refused = [
         a_refusal(recipient=f"{x}@example.com", recipient_key=f"{x}@example.com", account=account)
         for x, account in (("support+x", TENANT.account), ("no+x", ""), ("neighbour", ""))
     ]
-    house.write(lambda tx: tx.add_refusals(refused))
+    system.write(lambda tx: tx.add_refusals(refused))
 
     def told(account, what):
         find = partial(
@@ -179,7 +179,7 @@ def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_els
             subaddressed={"example.com"},
         )
         try:
-            return house.long_read(find).refusals
+            return system.long_read(find).refusals
         except errors.NotFound:
             return []
 

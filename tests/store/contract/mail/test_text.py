@@ -226,7 +226,7 @@ def looking_for(condition):
 
 
 @pytest.fixture
-def house(store, instance):
+def system(store, instance):
     create(store, "a")
     store.write(tags.add, TENANT, tags.Resource("i"), {"kept": ""})
     before = everything(store)
@@ -261,17 +261,17 @@ def not_refused(store, attempts, *, as_):
     return found
 
 
-def test_a_text_with_a_nul_is_refused_and_leaves_nothing_behind(house):
-    assert not_refused(house, spoilt(NUL), as_=errors.Invalid) == {}
+def test_a_text_with_a_nul_is_refused_and_leaves_nothing_behind(system):
+    assert not_refused(system, spoilt(NUL), as_=errors.Invalid) == {}
 
 
-def test_a_text_with_a_nul_is_refused_in_a_list_and_in_a_search_too(house):
-    assert not_refused(house, spoilt_in_lists(NUL), as_=errors.Invalid) == {}
+def test_a_text_with_a_nul_is_refused_in_a_list_and_in_a_search_too(system):
+    assert not_refused(system, spoilt_in_lists(NUL), as_=errors.Invalid) == {}
 
 
-def test_half_a_character_is_found_nowhere_and_leaves_nothing_behind(house):
+def test_half_a_character_is_found_nowhere_and_leaves_nothing_behind(system):
     attempts = spoilt(HALF_A_CHARACTER) | spoilt_in_lists(HALF_A_CHARACTER)
-    assert not_refused(house, attempts, as_=(UnicodeEncodeError, errors.NotFound)) == {}
+    assert not_refused(system, attempts, as_=(UnicodeEncodeError, errors.NotFound)) == {}
 
 
 def test_a_nul_inside_json_is_kept(store, instance):

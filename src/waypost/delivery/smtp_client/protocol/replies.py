@@ -105,5 +105,5 @@ class ReplyReader:
 
 
 def one_line(text: str) -> str:
-    """A text as it may be shown: one line of limited length."""
+    """Text made safe for display: one line of limited length."""
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:TEXT_LIMIT]
