@@ -44,7 +44,7 @@ def test_without_the_row_locks_the_checker_finds_that_they_are_not(tmp_path, mon
 def without_locks(copy):
     """The package without the locks on email addresses."""
     shutil.copytree(Path(waypost.__file__).parent, copy / "waypost", ignore=shutil.ignore_patterns("__pycache__"))
-    queries = copy / "waypost" / "store" / "sql" / "queries.postgres.sql"
+    queries = copy / "waypost" / "store" / "sql" / "postgres" / "directory.sql"
     text = queries.read_text(encoding="utf-8")
     assert text.count("ORDER BY e.id FOR UPDATE OF e;") == 1
     queries.write_text(text.replace("ORDER BY e.id FOR UPDATE OF e;", "ORDER BY e.id;"), encoding="utf-8")
