@@ -208,7 +208,7 @@ def test_each_setting_of_serve_arrives_in_the_service(name, home, by_default, tm
     with a_database(name) as database:
         given = needed | database | {name: value.format(home=home, **database)}
         found = has(the_service(tmp_path / "data", **given), wanted, home)
-    assert found, f"--{name}: there is no {wanted} in the service"
+    assert found, f"{ROWS[name].option}: there is no {wanted} in the service"
     assert not has(by_default[bool(needed)], wanted, home), f"{wanted} is there by default: set another value"
 
 

@@ -73,9 +73,9 @@ def listed(
         typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_told(route)}")
     if running is None and not config:
         typer.echo("      No server is running here. Routes of a settings file are not shown: name it with --config.")
-    elif shown:
+    elif shown and all(route["match"] != "*" for route in shown):
         typer.echo("      All other mail goes to the inbox of its address.")
-    else:
+    elif not shown:
         typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` sets one.")
     if running is not None and config and running != read:
         typer.echo(f"      {config} has other routes than the server that is running, which read it when it started.")

@@ -1,4 +1,4 @@
-"""Limits of one SMTP server: times in seconds, connections, rates and memory. Times are in seconds."""
+"""Limits of one SMTP server: times, connections, rates and memory. Times are in seconds."""
 
 from dataclasses import dataclass
 
