@@ -137,8 +137,7 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
         "file  a07489dae765  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
         "   2  556b6624c8a5  *  ->  smtp://relay.example  (TLS verify, as me)",
-        "      All other mail goes to the inbox of its address.",
-    ]
+    ]  # nothing is said of other mail: there is none
     as_json = routes.list("--config", file)
     assert [route["number"] for route in as_json] == [None, 1, 2]
     assert PASSWORD not in printed + json.dumps(as_json)
