@@ -433,3 +433,22 @@ def test_a_route_of_a_command_names_no_file():
 )
 def test_the_entry_that_is_wrong_is_named_by_its_place(refused, place, said):
     assert f"; its {said}, 7, must be " in refused(f"[delivery]\nretry_schedule = {['1m'] * (place - 1) + [7]}")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("smtp_connections = " + "9" * 5000, "has a number with too many digits"),
+        ("smtp_connections = 0x" + "f" * 5000, "has a number of more than 64 bits"),
+        ("[delivery]\nretry_schedule = [1, 0x" + "f" * 40 + "]", "has a number of more than 64 bits"),
+        ("smtp = " + "[" * 5000, "has arrays or tables nested too deeply"),
+        ('data = "a\\u0000b"', "has a NUL character in a string"),
+        ('"a\\u0000b" = 1', "has a NUL character in a string"),
+    ],
+)
+def test_what_no_setting_can_be_is_a_sentence_and_no_traceback(tmp_path, text, why):
+    path = tmp_path / "waypost.toml"
+    path.write_text(text)
+    with pytest.raises(BadSetting) as refused:
+        settings_file.read(path)
+    assert str(refused.value) == f"{path} {why}"

@@ -51,6 +51,17 @@ def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, numb
     )
 
 
+@pytest.mark.parametrize("host", ["127.0..1", "a..b"])
+def test_a_bad_host_of_the_api_is_said_in_words(tmp_path, host):
+    """It was `Unknown error -2`."""
+    settings = from_options(data=str(tmp_path / "data"), http=f"{host}:0", smtp="127.0.0.1:0")
+    with pytest.raises(opening.CannotStart) as refused:
+        asyncio.run(Service(settings).start())
+    assert str(refused.value) == (
+        f"Cannot listen on {host}:0: no such host. Name an address of this machine with --http, such as 127.0.0.1:0."
+    )
+
+
 def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(
     tmp_path, monkeypatch
 ):

@@ -24,7 +24,7 @@ import re
 import shlex
 import stat
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,12 @@ def read(path: Path) -> SettingsFile:
     except tomllib.TOMLDecodeError as error:
         end = f"(at line {text.count(chr(10)) + 1}, the end of the file)"
         raise BadSetting(f"{path} is not valid TOML: {str(error).replace('(at end of document)', end)}") from error
+    except RecursionError as error:
+        raise BadSetting(f"{path} has arrays or tables nested too deeply") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise BadSetting(f"{path} has a number with too many digits") from error
+    if unusable := _unusable(found):
+        raise BadSetting(f"{path} has {unusable}")
     return _Reader(str(path), text, path.parent).file(found)
 
 
@@ -285,6 +291,18 @@ def _ordinal(number: int) -> str:
     """A place in a list, counted from 1."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in {11, 12, 13} else "th"
     return f"{number}{ending}"
+
+
+def _unusable(value: Any) -> str:
+    """What no setting can have in a value: numbers of more than 64 bits, and NUL characters; empty if there are none."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a number of more than 64 bits"
+    if isinstance(value, str) and "\0" in value:
+        return "a NUL character in a string"
+    inside: Iterable[Any] = value if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        inside = (*value, *value.values())
+    return next(filter(None, map(_unusable, inside)), "")
 
 
 def _shown(value: Any) -> str:

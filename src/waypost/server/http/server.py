@@ -114,6 +114,9 @@ class HttpServer(uvicorn.Server):
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.getaddrinfo(
+            host, port
+        )  # raises `socket.gaierror`, which `create_server` turns into an `OSError` of no name
         listener = socket.create_server((host, port), family=family, backlog=1024)
         serve = partial(self.serve, sockets=[listener])
         self._serving = self._tasks.start(serve, where="http", on_error=OnError.END_SERVER)
