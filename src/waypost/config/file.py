@@ -294,7 +294,7 @@ def _ordinal(number: int) -> str:
 
 
 def _unusable(value: Any) -> str:
-    """What no setting can have in a value: numbers of more than 64 bits, and NUL characters; empty if there are none."""
+    """What no value of a setting may have: numbers of more than 64 bits, NUL characters; empty if there is nothing."""
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
     if isinstance(value, str) and "\0" in value:
