@@ -63,20 +63,19 @@ class TlsUpgrade:
                 ssl_shutdown_timeout=self._grace,
             )
         )
-        is_late = False
         try:
             await asyncio.sleep(0)  # in its first step it takes the transport over
             self._hand_over()
             # The loop bounds the handshake; but not where the peer is gone before it has taken the transport over.
             _, late = await asyncio.wait([task], timeout=seconds + self._grace)
-            is_late = bool(late)
+            if late:
+                self.error = TimeoutError()
         finally:
             self._deadline.clear()
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
         if task.cancelled():
-            self.error = TimeoutError() if is_late else None
             return None
         self.error = task.exception()
         transport = None if self.error else task.result()

@@ -128,9 +128,10 @@ class Service:
         """
         self._take_directory(opened)
         await self._refuse_circular_routes()
-        store = self._open_store(opened)
+        database = self.directory.where(self.settings.database)
+        store = self._open_store(database, opened)
         owner = await self._find_owner(store)
-        common = self._make_common(store, owner)
+        common = self._make_common(store, owner, is_shared=bool(database))
         maintenance = self._make_maintenance(common)
         worker = self._make_worker(common)
         calls = await self._make_http_server(common, worker, maintenance)
@@ -160,9 +161,8 @@ class Service:
         """Raise `routes_check.LeadsBack` if a route of the settings leads to a listener of this service."""
         await routes_check.refuse_circles(self._set_routes, self._checked_for)
 
-    def _open_store(self, opened: AsyncExitStack) -> ports.Store:
-        """Open the database; all tasks end before it is closed."""
-        database = self.directory.where(self.settings.database)
+    def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
+        """Open the database: the one of this URL, or the directory's own; all tasks end before it is closed."""
         store = open_store(self.directory, database, connections=self.settings.database_connections)
         opened.push_async_callback(store.close)
         opened.push_async_callback(self.tasks.stop)
@@ -176,8 +176,7 @@ class Service:
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner
 
-    def _make_common(self, store: ports.Store, owner: Tenant) -> Common:
-        is_shared = bool(self.directory.where(self.settings.database))
+    def _make_common(self, store: ports.Store, owner: Tenant, *, is_shared: bool) -> Common:
         return Common(
             settings=self.settings,
             directory=self.directory,

@@ -113,7 +113,7 @@ class Resolver:
         import dns.exception  # noqa: PLC0415
         import dns.resolver  # noqa: PLC0415
 
-        from waypost.net import dns_answers  # noqa: PLC0415
+        from waypost.net import dns_answers  # noqa: PLC0415 - it imports dns
 
         try:
             resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.config.settings import Settings
+from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import routes
 from waypost.domain.mail.routes import Route
@@ -103,3 +104,12 @@ def disk_guard(
             free = free_octets(directory.path)
             warn(start_warnings.of_disk(str(directory.path), free=free, reserve=settings.disk_reserve))
     return guard
+
+
+def waking(worker: Worker | None) -> Callable[[], None]:
+    """The function to call when there is mail to deliver. `worker` is None where other services send the mail."""
+    return worker.wake if worker else _nobody_to_wake
+
+
+def _nobody_to_wake() -> None:
+    """Workers of other services look at the queue every few seconds."""

@@ -15,7 +15,7 @@ from waypost.app.rate_limits import FailedSignatures
 from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
-from waypost.server.assembly.common import Common
+from waypost.server.assembly.common import Common, waking
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
@@ -45,7 +45,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         clock=now,
         mail_clock=common.mail_clock,
         emit=common.emit,
-        wake=worker.wake if worker else _nobody_to_wake,
+        wake=waking(worker),
         advance=_advance(common, worker, maintenance),
         refusal_retention=settings.trace_refusals,
         own_names=settings.own_http_names,
@@ -87,10 +87,6 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
             return moment
 
     return advance
-
-
-def _nobody_to_wake() -> None:
-    """Workers of other services look at the queue every few seconds."""
 
 
 async def _nothing_due() -> datetime | None:

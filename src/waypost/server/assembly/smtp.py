@@ -14,7 +14,7 @@ from waypost.host.clock import now
 from waypost.mailauth.checker import Checker
 from waypost.observe import events
 from waypost.observe.tasks import OnError
-from waypost.server.assembly.common import Common
+from waypost.server.assembly.common import Common, waking
 from waypost.server.opening import CannotStart
 from waypost.smtp.backend.reception import Backend
 from waypost.smtp.limits.admission import Admission
@@ -81,7 +81,7 @@ def _server(
         deployment=common.deployment,
         clock=common.mail_clock,
         ids=common.ids,
-        has_work=worker.wake if worker else _nobody_to_wake,
+        has_work=waking(worker),
         is_full=common.disk_guard.is_full,
         emit=common.emit,
         tasks=common.tasks,
@@ -151,7 +151,3 @@ def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None])
         if mode & stat.S_IRWXO:
             emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
             warn(f"Every user can use {key}, the key of the certificate (mode {mode:04o}): chmod o= {key}")
-
-
-def _nobody_to_wake() -> None:
-    """Workers of other services look at the queue every few seconds."""
