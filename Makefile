@@ -45,7 +45,7 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow'
 
-slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, and the code blocks of the pages
+slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
 # What our answers are compared with. It is fetched, and not part of the repository: the protocol suite in botocore's

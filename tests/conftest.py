@@ -1,5 +1,6 @@
 """A transaction on an empty SQLite in memory; and what tests have to tell, at the end."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -35,6 +36,14 @@ def pytest_terminal_summary(terminalreporter):
         for name, told in getattr(report, "user_properties", ()):
             if name == "to_be_told" and report.when == "call":
                 terminalreporter.write_line(told)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects tests by their marks
+def pytest_collection_modifyitems(items):
+    """A test of both event loops runs on uvloop, which the server uses. `make slow` runs it on asyncio's loop."""
+    for item in items:
+        if hasattr(item, "callspec") and item.callspec.params.get("loop") in ("asyncio", asyncio.new_event_loop):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish():

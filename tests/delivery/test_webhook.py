@@ -293,6 +293,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_message_is_never_whole_in_memory():
     """In a process of its own, where memory was not used for anything else before."""
     ran = subprocess.run(
@@ -596,7 +597,9 @@ def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, t
             PATIENCE,
         ),
         (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), PATIENCE),
-        (saying_then_hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), 2),
+        pytest.param(
+            saying_then_hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), 2, marks=pytest.mark.slow
+        ),
     ],
     ids=["a length beyond reason", "no length", "chunks", "cut off", "hanging"],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import os
 
-FACTOR = float(os.environ.get("WAYPOST_EXAMPLES", "0.4"))
+FACTOR = float(os.environ.get("WAYPOST_EXAMPLES", "0.25"))
 
 
 def examples(number: int) -> int:

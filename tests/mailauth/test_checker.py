@@ -166,6 +166,7 @@ def test_three_messages_without_any_answer_are_enough():
     run(main())
 
 
+@pytest.mark.slow
 def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
     async def main():
         silent = {f"{prefix}silent{number}.example": SILENT for number in range(4) for prefix in ("", "_dmarc.")}
@@ -367,6 +368,7 @@ def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message)
     run(main(), loop)
 
 
+@pytest.mark.slow
 def test_a_source_that_is_slow_holds_up_nobody_else(zone):
     async def main():
         closed = asyncio.Event()

@@ -79,7 +79,7 @@ def test_a_client_cannot_use_up_the_time_of_another_domain_s_spf_record_and_be_a
     assert ruling(found) is Ruling.DEFERRED_IN_DOUBT
 
 
-@pytest.mark.parametrize("answers", [SILENT, SERVFAIL])
+@pytest.mark.parametrize("answers", [pytest.param(SILENT, marks=pytest.mark.slow), SERVFAIL])
 def test_a_domain_whose_server_fails_hides_no_other_in_from(answers):
     names = [f"{number}.evil.example" for number in range(2)]
     mailboxes = ", ".join(f"x@{name}" for name in names) + ", ann@example.com"

@@ -137,6 +137,7 @@ def many(resolver, names, seconds):
 TOO_MANY = "too many questions about this domain are unanswered"
 
 
+@pytest.mark.slow
 def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads_and_then_one():
     with Zone({"example.net": {"TXT": ["x"]}}) as zone:
         zone.silent_below = "slow.example"
@@ -151,6 +152,7 @@ def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads_and_then_o
         assert resolver.ask("example.net", "TXT", PATIENCE).records
 
 
+@pytest.mark.slow
 def test_a_domain_that_answers_again_is_asked_as_ever():
     with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
         resolver = Resolver([zone.address])

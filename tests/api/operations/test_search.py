@@ -432,6 +432,7 @@ def test_a_page_token_is_of_its_operation(connect, refusal, refused, token, new_
     assert "NextToken" in refused(NextToken=of_a_list)
 
 
+@pytest.mark.slow
 def test_more_than_are_counted_are_paged_through_while_others_come_and_go(server, search, new_client, new_instance):
     crowd = new_instance()
     stay = add_addresses(server, crowd, COUNTED + 1)

@@ -200,6 +200,7 @@ def test_a_message_whose_recipients_all_fail_at_once_causes_little_more_than_its
 HEADER_OF_6_KB = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 90) for number in range(55))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ret", ["FULL", "HDRS"])
 @pytest.mark.parametrize(
     "octets", [HEADER_OF_6_KB + b"\r\nhi\r\n", b"Subject: x\r\n\r\n" + b"y\r\n" * 2_000], ids=["header", "body"]

@@ -496,7 +496,7 @@ def overcrowded():
     ("where", "seconds", "trouble", "status"),
     [
         pytest.param(nobody, PATIENCE, Trouble.UNREACHABLE, "4.4.1", id="refuses"),
-        pytest.param(overcrowded, 1, Trouble.TIMEOUT, "4.4.2", id="does not answer"),
+        pytest.param(overcrowded, 0.1, Trouble.TIMEOUT, "4.4.2", id="does not answer"),
     ],
 )
 def test_before_there_is_a_connection(*, loop, protocol, where, seconds, trouble, status):

@@ -207,6 +207,7 @@ def test_a_real_server_reads_what_was_sent_however_it_comes_from_the_store(words
     asyncio.run(play())
 
 
+@pytest.mark.slow
 @on_both_loops
 async def test_a_large_message_takes_no_memory():
     size = 40 * 1024 * 1024

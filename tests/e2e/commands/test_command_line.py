@@ -97,6 +97,7 @@ def test_the_version_has_a_short_option():
         assert (done.returncode, done.stdout, done.stderr) == (0, f"waypost {__version__}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [("waypost in", {"inbox"}), ("waypost dead re", {"redrive"}), ("waypost show --te", {"--text"})],
@@ -154,7 +155,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
 def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_path, capsys, monkeypatch):
     shutil.copy(late.server.data / "credentials", tmp_path)
     with http.server.HTTPServer(("127.0.0.1", 0), _Unavailable) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         DataDirectory(tmp_path).announce(Run(f"127.0.0.1:{server.server_port}", "127.0.0.1:1"))
         code, out, err = Commands(tmp_path, capsys, monkeypatch).run("inbox")

@@ -186,6 +186,7 @@ def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
     assert "waypost serve --data" in refused("inbox", "--data", tmp_path, code=Exit.NO_SERVER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", ["http", "smtp"])
 def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
     said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port, run=waypost_process)
@@ -298,6 +299,7 @@ def on_a_terminal(data):
     return process, ours
 
 
+@pytest.mark.slow
 def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     assert (tmp_path / "data" / "run.json").exists()
@@ -306,6 +308,7 @@ def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
     assert not (tmp_path / "data" / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_sighup_on_a_terminal_that_is_still_there_does_not_stop_the_server(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     process.send_signal(signal.SIGHUP)
@@ -342,6 +345,7 @@ def test_secrets_and_mail_are_for_the_owner_only(system):
         assert stat.S_IMODE((system.server.data / name).stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data")]
@@ -405,6 +409,7 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
     assert there == [False]
 
 
+@pytest.mark.slow
 def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
     new_server.start()
     said = refused("serve", "--data", new_server.data, *AT_ANY_PORT, run=waypost_process)

@@ -107,6 +107,7 @@ def test_env_points_a_shell_at_the_server(system):
     assert printed(system, NO_PROXY="", no_proxy="") == variables | dict.fromkeys(environment.UNSET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", [*HOSTILE.values(), EVERYTHING], ids=[*HOSTILE, "all of them"])
 def test_boto3_reaches_the_server_whatever_the_environment_was(system, configuration, monkeypatch, hostile):
     before = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -117,6 +118,7 @@ def test_boto3_reaches_the_server_whatever_the_environment_was(system, configura
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "ksh", "busybox"])
 def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, shell):
     if not shutil.which(shell):
@@ -138,6 +140,7 @@ def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, 
     assert system.instance_id in done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [("--data", "nowhere"), ("--dta", "x"), ("x",), ("--data",)],

@@ -72,7 +72,7 @@ class Echoing(http.server.BaseHTTPRequestHandler):
 def receiver():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echoing) as server:
         server.asked = []
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield server

@@ -245,6 +245,7 @@ FLOOD = 24
 """Messages at the same time, more than one network may have checked."""
 
 
+@pytest.mark.slow
 def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
     with Zone(zone_of()) as zone, system_with(zone, "enforce") as system:
         zone.silent_below = "slow.example"
@@ -269,6 +270,7 @@ def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
         assert len(system.json("messages", address=address)["messages"]) == 1
 
 
+@pytest.mark.slow
 def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
     with system_with(without_dns, "enforce") as system:
         address = system.new_address()

@@ -20,6 +20,8 @@ from waypost import cli, testing
 from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
 from waypost.store import migrations
 
+pytestmark = pytest.mark.slow
+
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 PASSWORD = "pass%2Fword-of-the-database"
 OTHER_KEY = MASTER_KEY[::-1].replace("=", "") + "="

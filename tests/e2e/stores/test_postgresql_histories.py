@@ -9,11 +9,14 @@ from contextlib import contextmanager
 import boto3
 import botocore.config
 import botocore.exceptions
+import pytest
 
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.running import running_on
 from tests.kit.stores import postgresql
 from tests.linearizability.checker import Operation, check
+
+pytestmark = pytest.mark.slow
 
 HISTORIES = 4
 CLIENTS = 6

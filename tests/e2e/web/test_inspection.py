@@ -127,6 +127,7 @@ def test_nobody_is_sent_to_where_the_host_header_says(system):
     assert answer.status == 404
 
 
+@pytest.mark.slow
 def test_who_guesses_secrets_is_held_back(monkeypatch):
     monkeypatch.setattr(own_system, "SOURCES", itertools.repeat("127.0.0.1"))
     with waypost_server() as server:

@@ -91,6 +91,7 @@ async def test_a_message_that_comes_while_memory_is_scarce_is_put_on_disk_and_wh
         assert store.kept == [LARGE]
 
 
+@pytest.mark.slow
 @on_both_loops
 async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there_is():
     clients, memory = 60, 1_000_000

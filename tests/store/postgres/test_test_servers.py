@@ -113,6 +113,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("WAYPOST_TEST_POSTGRES" in os.environ, reason="it is not ours to stop")
 @pytest.mark.parametrize("end", ["orderly", "killed"])
 def test_the_server_of_a_run_goes_with_the_last_of_its_workers(end):
