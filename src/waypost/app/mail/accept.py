@@ -1,4 +1,4 @@
-"""Accepts mail: decides who is a recipient here, and records a message in one transaction."""
+"""Accept mail: check that recipients exist on this server, and record a message in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,32 +19,34 @@ from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, c
 from waypost.domain.mailauth.vouching import vouches_for
 
 LONGEST_TRANSFER = timedelta(days=1)
-"""A message whose transfer began longer ago than this will not be completed: every edge ends transfers long before."""
+"""The age after which an unfinished transfer is abandoned. The server ends every transfer much earlier than this.
+"""
 
 LISTED_AT_ONCE = 100
+"""The maximum number of abandoned messages that one query lists."""
 
 FORGOTTEN_AT_ONCE = 8
-"""Pieces that one transaction deletes."""
+"""The number of pieces that one transaction deletes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted message, and whether a delivery of it waits in the queue."""
+    """An accepted message, and whether the queue has new work because of it: a delivery, or a notice that is due."""
 
     message: Message
     has_work: bool
 
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
-    """Raise `errors.UnknownRecipient` if this server does not accept mail from this sender for this address."""
+    """Raise `errors.UnknownRecipient` if this server does not accept mail from `sender` for `address`."""
     if find_owner(tx, deployment, address) is None and not (
         sender == "" and bounces.find(tx, deployment, address, now)
     ):
-        raise errors.UnknownRecipient(f"{address} is no email address here.")
+        raise errors.UnknownRecipient(f"There is no email address {address} on this server.")
 
 
 def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> dict[str, str]:
-    """The accounts that own recipients now, by the recipients' keys; recipients without an owner are left out."""
+    """Map each recipient's key to the account that owns it now; recipients without an owner are omitted."""
     found = find_recipients(tx, deployment, recipients)
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
@@ -64,22 +66,23 @@ def accept_message(
     is_trusted: bool = False,
     now: datetime,
 ) -> Accepted:
-    """Record a message with all its deliveries and the beginning of its trace. Aliases are followed here, once.
+    """Record a message with all its deliveries and the first events of its trace.
 
-    `raw` has the octets after the `kept` ones, which `keep_octets` has stored; `header` is the message's header.
-    `authserv_id` is this server's name in `Authentication-Results`: fields of the message that have it are forged. It
-    is empty if a trusted mail server hands the message over. `found` has the results of the sender checks, which go
-    into the field before the message. `is_trusted`: a setting names the client's network, so its senders are trusted.
-    With the commit, this server is responsible for the mail.
+    Mail for an alias is also forwarded to the alias's primary, one level deep. `raw` contains the bytes that follow the
+    first `kept` bytes, which `keep_octets` has already stored. `header` is the message's header. `authserv_id` is this
+    server's name in `Authentication-Results`: fields of the message with that name are forged. `authserv_id` is empty
+    if a trusted mail server hands the message over. `found` contains the results of the sender checks, which the server
+    adds in a field above the message. `is_trusted` is true if a setting names the client's network, so that its senders
+    are believed. When the transaction commits, this server becomes responsible for the mail.
 
-    Raises `errors.MailLoop`, or `errors.RecipientsChanged` if an address was deleted since RCPT, so that the sender
-    asks again.
+    Raises `errors.MailLoop` for a mail loop. Raises `errors.RecipientsChanged` if an address was deleted after RCPT, so
+    that the client tries again.
     """
     known = find_recipients(tx, deployment, recipients)
     present, comes_back = known.present, known.unknown
     originals = bounces.find_all(tx, deployment, comes_back, now) if envelope.sender == "" and comes_back else []
     if len(originals) < len(comes_back):
-        raise errors.RecipientsChanged("A recipient was deleted while the message was sent; please try again")
+        raise errors.RecipientsChanged("A recipient was deleted during the transfer of the message; please try again")
     plan = routing.plan(present, deployment.routes_in_force(tx, known.routes_revision))
 
     facts = messages.read_header(header)
@@ -134,8 +137,11 @@ def accept_message(
 def without_circles(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """The plan, without copies that were sent on from here before. Raises `errors.MailLoop`."""
-    if not facts.loop_tokens:  # as nearly always
+    """Return the plan, in which forwarded copies that would loop stay in the inbox.
+
+    Raise `errors.MailLoop` if the message itself is in a loop.
+    """
+    if not facts.loop_tokens:  # the common case
         messages.refuse_loop(facts, ids=[], key=deployment.loop_key)
         return plan
     aliases = {recipient.email_address.id for recipient in present if recipient.primary}
@@ -147,19 +153,20 @@ def without_circles(
 
 
 def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-    """Store a piece of a message during its transfer, so that it need not be held in memory."""
+    """Store a piece of a message during its transfer, so that the server does not keep the whole message in memory."""
     tx.add_octets(message_id, octets, start=start, now=now)
 
 
 def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) -> bytes:
-    """Some stored octets of a message during its transfer."""
+    """Return up to `limit` stored bytes of a message during its transfer, from the offset `start`."""
     return tx.octets(message_id, start=start, limit=limit)
 
 
 def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
-    """Delete some pieces of a message that was not completed, or was refused at its end. False if there are no more.
+    """Delete some pieces of a message that was not completed, or that was refused after its last byte.
 
-    It deletes some at a time, because other writes wait.
+    Return whether there may be more pieces. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because other writes
+    wait for its transaction.
     """
     if tx.trim_octets(message_id, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         return True
@@ -168,7 +175,7 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
 
 
 def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
-    """Some messages that were in transfer when a server died, for `forget_octets`."""
+    """Return up to `LISTED_AT_ONCE` ids of messages that a stopped server left incomplete, for `forget_octets`."""
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
@@ -179,7 +186,7 @@ def delivery_of(
     results: Sequence[str] = (),
     also_for: str = "",
 ) -> Delivery:
-    """The delivery of a destination, with its trace lines. `also_for` is as in `Delivery`."""
+    """Build the delivery for a destination, with the trace header. `also_for` has the same meaning as in `Delivery`."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
     is_inbox = route.is_inbox
     forwarders = [alias.id] if alias else []
