@@ -1,1 +1,1 @@
-"""The use cases, one function each: plain synchronous code over a transaction and explicit values."""
+"""The use cases. Each use case is one synchronous function that takes a transaction and explicit values."""

@@ -1,61 +1,65 @@
-"""Counts open connections, in all and of each address or network, for the limits of both edges."""
+"""Count open connections, in total and for each address or network, for the limits of the SMTP and HTTP servers."""
 
 from collections import Counter
 
 from waypost.domain.limits import networks
 
 CROWDED = 0.75
-"""The share of connections in use from which clients have less time."""
+"""The fraction of all connections that must be in use before the server shortens the clients' timeouts."""
 
 
 def limit_of_site(total: int, each: int) -> int:
-    """At once from one /48 network with IPv6, in which one customer has 65,536 /64 networks: half of all.
+    """The maximum number of simultaneous connections from one IPv6 /48 network: half of all connections.
 
-    `total` is the limit of all connections, `each` that of one address or /64.
+    The limit exists because one customer can have a /48, which contains 65,536 /64 networks. `total` is the limit for
+    all connections, and `each` is the limit for one address or /64 network.
     """
     return max(each, (total + 1) // 2)
 
 
 class OpenConnections:
-    """Counts connections. With IPv6 a host has 2^64 addresses, so its network counts.
+    """Counts open connections. It counts IPv6 connections by /64 network, because one host can have 2^64 addresses.
 
-    One customer of a provider has a /48, with 65,536 such networks, which together may have half of the connections.
+    One customer of a provider can have a /48, which contains 65,536 /64 networks. Together, the networks of a /48 may
+    use half of the connections.
     """
 
     def __init__(self, total: int, each: int) -> None:
-        """`total` is the limit of all connections, `each` that of one address, or one /64 network with IPv6."""
+        """`total` is the limit for all connections. `each` is the limit for one IPv4 address or one IPv6 /64
+        network.
+        """
         self._total = total
         self._each = each
         self._of_site = limit_of_site(total, each)
         self.count = 0
-        """How many there are."""
+        """The number of open connections."""
         self._by_network: Counter[str] = Counter()
         self._by_site: Counter[str] = Counter()
 
     @property
     def networks(self) -> int:
-        """The number of addresses, or /64 networks, that they come from."""
+        """The number of distinct IPv4 addresses and IPv6 /64 networks with open connections."""
         return len(self._by_network)
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit of all connections is reached."""
+        """Whether the limit for all connections is reached."""
         return self.count >= self._total
 
     @property
     def is_crowded(self) -> bool:
-        """Whether connections are about to run out."""
+        """Whether nearly all connections are in use: more than the fraction `CROWDED` of the limit."""
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:
-        """Whether this address has reached its limit, alone or with its network."""
+        """Whether this address, or the network that it belongs to, has reached its limit."""
         found = networks.of(peer)
         if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True
         return self._by_network[found.host] >= self._each
 
     def add(self, peer: str) -> None:
-        """Count a connection in."""
+        """Count a connection that was opened."""
         found = networks.of(peer)
         self.count += 1
         self._by_network[found.host] += 1
@@ -63,7 +67,7 @@ class OpenConnections:
             self._by_site[found.site] += 1
 
     def remove(self, peer: str) -> None:
-        """Count a connection as closed that was counted as opened."""
+        """Stop counting a connection that was closed."""
         found = networks.of(peer)
         self.count -= 1
         _remove(self._by_network, found.host)

@@ -1,4 +1,4 @@
-"""The values of this deployment that the use cases of mail need: its name, its keys, its routes, and its rules."""
+"""The deployment's values that the mail use cases need: host name, keys, routes, and policies."""
 
 import hmac
 from collections.abc import Callable
@@ -17,41 +17,48 @@ def _no_key(_: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Values that do not change while the server runs."""
+    """The deployment's values, which do not change while the server runs."""
 
     hostname: str
     loop_key: bytes
     routes: tuple[Route, ...] = ()
-    """Of the settings file. They come before those that were added by a command."""
+    """The routes from the settings file. They take precedence over the routes that commands added."""
     routes_revision: str = ""
-    """A digest of these routes; empty if there are none."""
+    """A digest of the routes from the settings file; empty if the file has no routes."""
     policy: Policy = field(default_factory=Policy)
     bounces: Bounces = Bounces.AUTHENTICATED
     bounces_via: Route | None = None
-    """The route for notices to senders outside; None: they get none."""
+    """The route for notices to outside senders. If it is None, outside senders get no notices."""
     confirm_outside: bool = False
-    """Whether senders outside get notices of success, if they ask for them."""
+    """Whether outside senders get the success notices that they request."""
     delay_warning: timedelta | None = None
-    """How long mail may be delayed before its sender gets a notice."""
+    """How long mail may be delayed before its sender gets a notice; None if senders get no notices of delay."""
     srs_domain: str = ""
-    """The domain of rewritten senders, where their bounces arrive, as an A-label; empty: no sender is rewritten."""
+    """The domain of rewritten senders, as an A-label; bounces to rewritten senders arrive there. If the domain is
+    empty, no sender is rewritten.
+    """
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
-    """The secret of a period, for rewritten senders."""
+    """Returns the secret that signs rewritten senders in a given period."""
     owner: str = ""
-    """The account of the server's owner: that of the key in its credentials file, which the first start makes."""
+    """The account of the server's owner. It is the account of the access key in the credentials file, which the server
+    creates when it first starts.
+    """
     subaddressed: frozenset[str] = frozenset()
-    """Domains, as A-labels, where mail for support+x@ is for support@, if there is no support+x@."""
+    """Domains, as A-labels, in which support@ gets the mail for support+x@, unless the email address support+x@ exists.
+    """
     own_domains: frozenset[str] = frozenset()
-    """Domains whose SPF record names this server, as A-labels: their senders are never rewritten."""
+    """Domains, as A-labels, whose SPF record lists this server. Senders in these domains are never rewritten."""
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
-        """The secrets for the senders of forwarded copies, so that a bounce names exactly one copy."""
+        """Return a function that derives the secret of a period for one email address, so that a bounce identifies
+        exactly one forwarded copy.
+        """
         return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
-        """All routes in this transaction, in their order."""
+        """All routes as of this transaction, in order of precedence."""
         return (*self.routes, *tx.stored_routes(stored_revision)) if stored_revision else self.routes
 
     def revision(self, stored_revision: str) -> str:
-        """A digest of all routes; empty if there are none."""
+        """A digest of all routes; empty if there are no routes."""
         return "-".join(part for part in (self.routes_revision, stored_revision) if part)

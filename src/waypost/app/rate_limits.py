@@ -1,4 +1,4 @@
-"""Rate limits in this process's memory, and the delay of responses to failed signatures."""
+"""Rate limits in this process's memory, and the delay of responses to requests with invalid signatures."""
 
 from collections.abc import Hashable
 from datetime import datetime
@@ -6,17 +6,19 @@ from datetime import datetime
 from waypost.domain.limits import networks, rates
 
 MAX_BUCKETS = 10_000
-"""Buckets kept in memory. A full bucket limits nothing, so full ones are dropped first, and then the oldest."""
+"""The maximum number of buckets in memory. A full bucket limits nothing, so full buckets are dropped first, and then
+the oldest buckets.
+"""
 
 FAILURES = rates.Rate(per_second=1, burst=20)
-"""Failed signatures from one source before responses are delayed."""
+"""The rate of invalid signatures from one source above which responses are delayed."""
 
 LONGEST_DELAY = 5.0
-"""The longest delay, in seconds, of the response to a failed signature."""
+"""The longest delay, in seconds, of the response to a request with an invalid signature."""
 
 
 class Buckets:
-    """One bucket for each key, stored as the moment at which it will be full again."""
+    """A token bucket for each key. Each bucket is stored as the time at which it will be full again."""
 
     def __init__(self, rate: rates.Rate, *, patience: float = 0) -> None:
         self._rate = rate
@@ -24,7 +26,7 @@ class Buckets:
         self._full_at: dict[Hashable, float] = {}
 
     def take(self, key: Hashable, now: datetime) -> rates.Admission:
-        """Take one from a key's bucket."""
+        """Take one token from a key's bucket."""
         seconds = now.timestamp()
         admission = rates.admit(self._full_at.get(key, 0), seconds, self._rate, patience=self._patience)
         self._full_at[key] = admission.full_at
@@ -33,12 +35,14 @@ class Buckets:
         return admission
 
     def wait(self, key: Hashable, now: datetime) -> float:
-        """Seconds until a key's bucket has room for what was last taken; nothing is taken. None are over: 0."""
+        """Seconds until a key's bucket has recovered the tokens that were taken beyond its capacity; 0 if none were.
+        The call takes no token.
+        """
         full_at = self._full_at.get(key)
-        if full_at is None:  # as nearly always
+        if full_at is None:  # the common case
             return 0.0
         over = full_at - now.timestamp() - self._rate.burst / self._rate.per_second
-        return min(max(0.0, over), self._patience)  # a later moment was kept before the clock went back
+        return min(max(0.0, over), self._patience)  # a later time was stored before the clock was set back
 
     def _drop_some(self, now: float) -> None:
         waiting = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
@@ -47,11 +51,13 @@ class Buckets:
 
 
 class FailedSignatures:
-    """Delays the responses to sources whose signatures fail again and again. A valid signature is never delayed."""
+    """Delays the responses to sources that repeatedly send invalid signatures. Requests with valid signatures are never
+    delayed.
+    """
 
     def __init__(self) -> None:
         self._buckets = Buckets(FAILURES, patience=LONGEST_DELAY)
 
     def delay(self, source: str, now: datetime) -> float:
-        """Count a failure from an IP address; returns the delay of its response in seconds."""
+        """Count an invalid signature from an IP address. Returns the delay of the response, in seconds."""
         return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

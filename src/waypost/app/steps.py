@@ -1,6 +1,6 @@
-"""Runs long work in small steps, each a transaction of its own, so that mail and calls are not delayed.
+"""Run long work in small steps, each in its own transaction, so that the work does not delay mail and API calls.
 
-A step is a synchronous use case that does a part of the work. The work may be stopped after any step.
+A step is a synchronous use case that does a part of the work. The caller can stop the work after any step.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,17 +18,17 @@ class Step(Generic[Done, Position]):
 
     done: Done
     next: Position | None
-    """Where the next step begins; None if there is nothing more to do."""
+    """The position at which the next step begins; None if there is nothing more to do."""
 
 
 async def run_steps(
     run: Callable[[Callable[[Tx], Step[Done, Position]]], Awaitable[Step[Done, Position]]],
     step: Callable[[Tx, Position | None], Step[Done, Position]],
 ) -> AsyncIterator[Done]:
-    """Run steps, one after the other, until there is nothing more to do; yields the result of each.
+    """Run steps, one after the other, until there is nothing more to do. Yields the result of each step.
 
-    `run` is `Store.write`, or calls it or `Store.long_read`. `step` gets the transaction, and where to begin: None at
-    first, and then the `next` of the step before.
+    `run` is `Store.write`, or a function that calls `Store.write` or `Store.long_read`. `step` gets the transaction and
+    the position at which to begin: None for the first step, and then the `next` of the previous step.
     """
     position: Position | None = None
     while True:
@@ -40,10 +40,10 @@ async def run_steps(
 
 
 async def repeat_step(run: Callable[[Callable[[Tx], int]], Awaitable[int]], step: Callable[[Tx], int]) -> int:
-    """Run one step again and again, until it reports that there is nothing more to do. Returns the sum of its results.
+    """Repeat one step until it reports that there is nothing more to do. Returns the sum of the step's results.
 
-    `run` is as in `run_steps`. `step` needs no position, because it deletes what it finds: it returns how much it did,
-    or whether there may be more.
+    `run` is as in `run_steps`. `step` needs no position, because it deletes the rows that it finds. `step` returns the
+    number of rows that it handled, or whether there may be more.
     """
     count = 0
     while done := await run(step):

@@ -162,7 +162,7 @@ def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
     connect.create_email_address(InstanceId=instance, EmailAddress=address)
     done = waypost("explain", address, "--data", new_server.data)
     assert done.returncode == Exit.REFUSED
-    assert f"Mail for {address} would be refused: Less of the disk is free than the reserve" in done.stdout
+    assert f"Mail for {address} would be refused: The free disk space is below the reserve" in done.stdout
 
 
 def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():

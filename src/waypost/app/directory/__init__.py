@@ -1,1 +1,1 @@
-"""Use cases of instances, email addresses, alias links, tags and access keys."""
+"""Use cases for instances, email addresses, alias links, tags and access keys."""

@@ -1,4 +1,4 @@
-"""Access keys: create, list, activate, delete. A user who may run these may run the server."""
+"""Access keys: create, find, activate and delete them. Only an operator of the server can run these use cases."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from waypost.domain.iam import access_keys
 from waypost.domain.iam.access_keys import AccessKey
 
 KEPT_AFTER_EXPIRY = timedelta(days=1)
-"""How long temporary credentials are kept after they expired, so that the server can say that they expired."""
+"""How long temporary credentials are kept after they expire, so that the server can report that they have expired."""
 
 
 def create(tx: ports.WriteTx, key: AccessKey) -> None:
@@ -20,16 +20,14 @@ def create(tx: ports.WriteTx, key: AccessKey) -> None:
 
 
 def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey], *, now: datetime) -> None:
-    """Store these keys of a credentials file the first time this is called for the deployment; later calls do
-    nothing.
-    """
+    """Store the keys of a credentials file at the first call in the deployment's lifetime. Later calls do nothing."""
     if tx.first_time("adopt credentials"):
         for key in keys:
             create(tx, replace(key, created_at=now))
 
 
 def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
-    """The oldest unrestricted root key of the account; without one, `new` is stored and returned."""
+    """Return the oldest unrestricted root key of `new.account`. If there is no such key, store and return `new`."""
     tx.hold("the owner's key")
     for key in tx.access_keys():
         if key.is_unrestricted and (key.user_name, key.account) == (new.user_name, new.account):
@@ -39,17 +37,19 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
 
 
 def owners_account(tx: ports.ReadTx) -> str | None:
-    """The account of the oldest unrestricted key of a root user, which is the owner's; None if there is none yet."""
+    """The account of the server's owner, which is the account of the oldest unrestricted root key. None if there is no
+    such key yet.
+    """
     return next((key.account for key in tx.access_keys() if key.is_unrestricted and key.user_name == "root"), None)
 
 
 def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
-    """The access key with this id, if there is one; the id may be any text that a client sent."""
+    """The access key with this id, or None. The id may be any string that a client sent."""
     return tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
 
 
 def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
-    """Activate or deactivate an access key, from the next call on. Raises `errors.NotFound`."""
+    """Activate or deactivate an access key. The change applies from the next API call. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
     tx.activate_access_key(access_key_id, active=active)
 

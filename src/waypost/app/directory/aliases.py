@@ -1,4 +1,4 @@
-"""Alias links: associate, disassociate."""
+"""Alias links: associate and disassociate email addresses."""
 
 from datetime import datetime
 
@@ -20,8 +20,8 @@ def associate(
 ) -> None:
     """Make one email address the alias of another in the same instance.
 
-    Raises `errors.NotFound` naming what is missing, `errors.Invalid` for an address and itself,
-    `errors.Conflict` where a link is in the way, `errors.TokenReused`.
+    Raises `errors.NotFound`, which names the missing resource. Raises `errors.Invalid` if both ids are the same,
+    `errors.Conflict` if an existing alias link prevents the new one, and `errors.TokenReused`.
     """
 
     def effect() -> str:
@@ -50,9 +50,10 @@ def disassociate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Remove the link between exactly these two. Mail accepted before keeps its destinations.
+    """Remove the alias link between the primary and the alias. Mail that was accepted before keeps its destinations.
 
-    Raises `errors.NotFound` for an instance, email address or link that does not exist, `errors.TokenReused`.
+    Raises `errors.NotFound` if the instance, an email address or the alias link does not exist, and
+    `errors.TokenReused`.
     """
 
     def effect() -> str:

@@ -1,4 +1,4 @@
-"""Email addresses: create, describe, search, update, delete."""
+"""Email addresses: create, describe, search, update and delete them."""
 
 import zlib
 from collections.abc import Mapping
@@ -14,30 +14,33 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
 DOMAIN_HOLDS = 1024
-"""The number of locks for domains; several domains share one. A lock's name stays in the store for ever, so there are
-few."""
+"""The number of locks for domains. Several domains share one lock, because a lock's name stays in the store
+permanently.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """The settings of domains, each as A-labels."""
+    """The settings about domains, all of which are A-labels."""
 
     shared: frozenset[str] = frozenset()
-    """Domains in which every account may have email addresses; `*` for all."""
+    """Domains in which every account may have email addresses; `*` stands for all domains."""
     subaddressed: frozenset[str] = frozenset()
-    """Domains where mail for support+x@ is for support@, if there is no support+x@."""
+    """Domains in which support@ gets the mail for support+x@, unless the email address support+x@ exists."""
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
-    """Domains of the server itself: its host name, and the domain of rewritten senders. They belong to its owner."""
+    """Domains of the server itself: its host name, and the domain of rewritten senders. These domains belong to the
+    server's owner.
+    """
 
     def are_shared(self, domain: str) -> bool:
-        """Whether every account may have email addresses in a domain."""
+        """Whether every account may have email addresses in the domain."""
         return domain in self.shared or (ANY in self.shared and domain not in self.of_server)
 
 
 ANY = "*"
-"""In the shared domains: every domain, except those of the server itself."""
+"""Stands in `Domains.shared` for every domain, except the domains of the server itself."""
 
 ONE_ACCOUNT_EACH = Domains()
 
@@ -52,27 +55,28 @@ def create(
     domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create an email address in an instance of the tenant, as of its `created_at`; returns its id.
+    """Create an email address in an instance of the tenant, at the time `email_address.created_at`. Returns its id.
 
-    `quota` is the limit for an instance, None for no limit. Raises `errors.NotFound` for the instance,
-    `errors.Conflict` if the domain is another account's, `errors.Duplicate` if the address exists anywhere in this
-    deployment, `errors.QuotaExceeded`, `errors.Invalid` for a tag, `errors.TokenReused`.
+    `quota` is the maximum number of email addresses in an instance; None means no limit. Raises `errors.NotFound` if
+    the instance does not exist, `errors.Conflict` if the domain belongs to another account, and `errors.Duplicate` if
+    the address exists anywhere in this deployment. Raises `errors.QuotaExceeded`, `errors.Invalid` for an invalid tag,
+    and `errors.TokenReused`.
     """
     tagging.refuse_reserved(tags)
 
     def effect() -> str:
-        own_instance = instances.get if quota is None else instances.lock  # so that two do not take the last place
+        own_instance = instances.get if quota is None else instances.lock  # the lock makes the quota exact
         own_instance(tx, tenant, email_address.instance_id)
         _refuse_domain_of_another(tx, tenant.account, email_address.address, domains)
         if tx.email_address_by_key(email_address.address.key):
             raise errors.Duplicate(
-                f"Email address {email_address.address} exists already. Mail to an address has one owner, "
-                "so it can be created once only."
+                f"Email address {email_address.address} already exists. An address has one owner, so it can be created "
+                "only once."
             )
         if quota is not None and tx.count_email_addresses(email_address.instance_id, up_to=quota) >= quota:
             raise errors.QuotaExceeded(
                 f"Instance {email_address.instance_id} has {quota} email addresses, which is its quota. "
-                "Delete one that is not needed, or have the quota raised."
+                "Delete an email address that is not needed, or ask the operator to raise the quota."
             )
         tx.add_email_address(email_address, tags)
         return email_address.id
@@ -81,20 +85,24 @@ def create(
 
 
 def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresses.Address, domains: Domains) -> None:
-    """Raise `errors.Conflict` if the account may not have an email address in this domain, or not this one.
+    """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
 
-    A domain belongs to the account that has email addresses in it; it is free when the last of them is deleted.
-    Accounts that shared a domain before this rule existed keep it, and may add addresses to it.
+    A domain belongs to the account that has email addresses in it. The domain becomes free when the last of these email
+    addresses is deleted. Accounts that already shared a domain before this rule existed keep the domain, and may add
+    email addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
         has_its_mail = tx.email_address_by_key(base)
         if has_its_mail and has_its_mail.account != account:
-            raise errors.Conflict(f"Mail for {address} goes to another account, because {domain} has subaddresses.")
+            raise errors.Conflict(
+                f"Mail for {address} goes to another account, because subaddresses are enabled for {domain}."
+            )
     if domains.are_shared(domain):
         return
-    # Accounts come into a domain one after the other. An account that is there waits for nobody, but one that comes
-    # waits for it: else it could come in while the last address of that account is deleted, and another one is made.
+    # Accounts enter a domain one at a time. An account that is already in the domain does not wait. A new account waits
+    # for it: otherwise the new account could enter the domain while the old account deletes its last address there and
+    # creates another address.
     name = f"domain {zlib.crc32(domain.encode()) % DOMAIN_HOLDS}"
     if tx.keep_domain(account, domain, name=name):
         return
@@ -103,18 +111,20 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
         return
     if domain in domains.of_server and account != domains.owner:
         raise errors.Conflict(
-            f"Domain {domain} is one of this server itself, so only its owner has email addresses there. Use another "
-            "domain, or have whoever runs this server name it in --shared-domains."
+            f"Domain {domain} is one of this server's own domains, so only the server's owner can have email addresses "
+            "there. Use another domain, or ask the operator of this server to add it to --shared-domains."
         )
     if tx.others_have_address_in(account, domain):
         raise errors.Conflict(
-            f"Domain {domain} belongs to another account, which has email addresses in it. Use another domain, or have "
-            "whoever runs this server name it in --shared-domains."
+            f"Domain {domain} belongs to another account, which has email addresses in it. Use another domain, or ask "
+            "the operator of this server to add it to --shared-domains."
         )
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description:
-    """An email address, its alias link and its tags. Raises `errors.NotFound`, naming which is missing."""
+    """Return an email address with its alias link and its tags. Raises `errors.NotFound`, which names the missing
+    resource.
+    """
     description = tx.description(tenant, instance_id, email_address_id)
     if description is None:
         instances.get(tx, tenant, instance_id)
@@ -134,7 +144,7 @@ def search_page(
 ) -> ports.SearchPage:
     """Up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
 
-    The total is counted no further than `count_up_to`. Raises `errors.NotFound` for the instance.
+    The total count stops at `count_up_to`. Raises `errors.NotFound` if the instance does not exist.
     """
     page = tx.search(tenant, instance_id, condition, after=after, limit=limit, count_up_to=count_up_to)
     if page is None:
@@ -153,9 +163,9 @@ def update_metadata(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Change the texts of an email address; a text that is None stays as it is. Returns its id.
+    """Change the display name and the description of an email address; None keeps the present value. Returns the id.
 
-    Alias links stay. Raises `errors.NotFound`, naming which is missing, and `errors.TokenReused`.
+    Alias links stay. Raises `errors.NotFound`, which names the missing resource, and `errors.TokenReused`.
     """
 
     def effect() -> str:
@@ -169,19 +179,20 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address and its alias link, on either side; delivered mail stays.
+    """Delete an email address, and its alias link as an alias or as a primary; delivered mail stays.
 
-    Raises `errors.NotFound`, naming which is missing.
+    Raises `errors.NotFound`, which names the missing resource.
     """
     lock(tx, tenant, instance_id, email_address_id)
     tx.remove_email_address(email_address_id)
 
 
 def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list[EmailAddress]:
-    """Hold email addresses of an instance for this transaction; returns them in the order of `ids`.
+    """Lock email addresses of an instance until the transaction ends. Returns the email addresses in the order of
+    `ids`.
 
-    They are locked in one order, whatever order they are named in, so that no two calls deadlock. Raises
-    `errors.NotFound`, naming which is missing, and `errors.Busy`.
+    Rows are always locked in sorted order, so that two calls cannot deadlock. Raises `errors.NotFound`, which names the
+    missing resource, and `errors.Busy`.
     """
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
     for email_address_id in ids:

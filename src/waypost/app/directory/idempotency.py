@@ -1,8 +1,9 @@
-"""Client tokens: a call that is repeated with the same token is carried out once, and gets the same response.
+"""Client tokens: a call that is repeated with the same token takes effect once, and gets the same response each time.
 
-The record of a call is written in the transaction of its effect, so neither exists without the other. Failed calls are
-not recorded. See "Making retries safe with idempotent APIs" in the Amazon Builders' Library; AWS documents neither
-scope nor retention for these operations (docs/aws-differences.md).
+The record of a call is written in the same transaction as the call's effect, so the record exists if and only if the
+effect does. Failed calls are not recorded. See "Making retries safe with idempotent APIs" in the Amazon Builders'
+Library; AWS does not document the scope or the retention of client tokens for these operations
+(docs/aws-differences.md).
 """
 
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from waypost.app import ports
 from waypost.domain import errors
 
 FORGOTTEN_AT_ONCE = 1_000
-"""The most records that one transaction deletes, because other writes wait for it."""
+"""The maximum number of records that one transaction deletes, because other writes wait for the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenedCall:
-    """A call with a token: `fingerprint` is a digest of all parameters but the token itself."""
+    """A call with a client token. `fingerprint` is a digest of all parameters except the token."""
 
     key: ports.CallKey
     fingerprint: bytes
@@ -27,10 +28,10 @@ class TokenedCall:
 
 
 def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: Callable[[], str]) -> str:
-    """Run `effect` and record its response, or return the response of the first call without running it.
+    """Run `effect` and record its response. If the call is a repetition, return the first call's response instead.
 
-    Without a token, `effect` simply runs. Raises `errors.TokenReused` if the token was used with other parameters, and
-    the errors of `effect`.
+    If `call` is None, run `effect` and record nothing. Raises `errors.TokenReused` if the token was used with other
+    parameters, and the errors of `effect`.
     """
     if call is None:
         return effect()
@@ -48,9 +49,10 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
-    """Delete some of the expired records. Returns whether there may be more.
+    """Delete some of the expired records. Returns whether there may be more expired records.
 
-    A record with a time in the future was made while the clock was ahead: it is kept as long as one that is made now.
+    A record with a time in the future was written while the clock was ahead. Such a record gets the present time, so
+    that it expires as if it were new.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Instances: create, describe, list, delete."""
+"""Instances: create, describe, list and delete them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from waypost.domain.directory import tags as tagging
 from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
-"""The most instances that are searched for the oldest; AWS allows two in a region."""
+"""The maximum number of instances among which the oldest is searched for; AWS allows two instances in a region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some instances, and the id to continue after, or None if these were the last."""
+    """A page of instances, and the id after which the next page begins; the id is None on the last page."""
 
     instances: list[Instance]
     next_after: str | None
@@ -29,9 +29,10 @@ def create(
     tags: Mapping[str, str],
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create the instance, with its own `created_at`, and return its id.
+    """Create the instance, at the time `instance.created_at`, and return its id.
 
-    Raises `errors.Duplicate` if the instance alias is taken, `errors.Invalid` for a tag, `errors.TokenReused`.
+    Raises `errors.Duplicate` if the instance alias is already in use, `errors.Invalid` for an invalid tag, and
+    `errors.TokenReused`.
     """
     tagging.refuse_reserved(tags)
 
@@ -53,7 +54,7 @@ def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
 
 
 def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
-    """Lock the tenant's instance for this transaction. Raises `errors.NotFound`, `errors.Busy`."""
+    """Lock the tenant's instance until the transaction ends. Raises `errors.NotFound` and `errors.Busy`."""
     instance = tx.lock_instance(tenant, instance_id)
     if instance is None:
         raise not_found(tenant, instance_id)
@@ -72,14 +73,14 @@ def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instan
 
 
 def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
-    """Up to `limit` instances of the tenant, in the order of their ids, after the id `after`."""
+    """Return up to `limit` instances of the tenant, sorted by id, starting after the id `after`."""
     found = tx.instances(tenant, after=after, limit=limit + 1)
     more = len(found) > limit
     return Page(found[:limit], found[limit - 1].id if more else None)
 
 
 def oldest(tx: ports.ReadTx, tenant: Tenant) -> Instance | None:
-    """The tenant's first instance, which commands use by default."""
+    """The tenant's oldest instance, which commands use by default."""
     found = tx.instances(tenant, after="", limit=OLDEST_AMONG)
     return min(found, key=lambda instance: instance.created_at, default=None)
 
@@ -94,7 +95,7 @@ def delete(
 ) -> None:
     """Delete an instance with its email addresses and their alias links; delivered mail stays.
 
-    Raises `errors.NotFound`, `errors.TokenReused`.
+    Raises `errors.NotFound` and `errors.TokenReused`.
     """
 
     def effect() -> str:

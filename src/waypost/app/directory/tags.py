@@ -1,4 +1,4 @@
-"""Tags of instances and email addresses: add, remove, list."""
+"""Tags of instances and email addresses: list, add and remove them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource with tags: an instance, or an email address in it."""
+    """A resource that can have tags: an instance, or an email address in an instance."""
 
     instance_id: str
     email_address_id: str | None = None
@@ -23,7 +23,7 @@ class Resource:
 
 
 def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str]:
-    """The tags of a resource. Raises `errors.NotFound`, naming what is missing."""
+    """The tags of a resource. Raises `errors.NotFound`, which names the missing resource."""
     if resource.email_address_id is None:
         _, found = instances.describe(tx, tenant, resource.instance_id)
         return found
@@ -31,7 +31,7 @@ def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str
 
 
 def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str, str]) -> None:
-    """Add tags to a resource; a key that it has gets the new value.
+    """Add tags to a resource. If the resource already has a key, the key gets the new value.
 
     Raises `errors.NotFound`, and `errors.Invalid` for a reserved key or too many tags.
     """
@@ -41,13 +41,13 @@ def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str,
 
 
 def remove(tx: ports.WriteTx, tenant: Tenant, resource: Resource, keys: Sequence[str]) -> None:
-    """Remove tags from a resource; a key that it does not have is ignored. Raises `errors.NotFound`."""
+    """Remove tags from a resource; keys that the resource does not have are ignored. Raises `errors.NotFound`."""
     _lock(tx, tenant, resource)
     tx.remove_tags(resource.id, keys)
 
 
 def _lock(tx: ports.WriteTx, tenant: Tenant, resource: Resource) -> None:
-    """Lock a resource, so that two calls do not add to its tags at once. Raises `errors.NotFound`."""
+    """Lock a resource, so that two calls do not change its tags at the same time. Raises `errors.NotFound`."""
     if resource.email_address_id is None:
         instances.lock(tx, tenant, resource.instance_id)
     else:

@@ -1,1 +1,1 @@
-"""Use cases of messages: accepting, explaining and tracing them, and how long they are kept."""
+"""Use cases for mail: accept, trace, explain and delete messages, send notices, and manage routes."""

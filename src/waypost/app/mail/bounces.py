@@ -1,7 +1,7 @@
-"""Bounces to a rewritten sender (SRS): which message they are about, and what happens then.
+"""Bounces to a rewritten sender (SRS): find the message that a bounce is about, and process the bounce.
 
-The inbox of the email address whose copy it is about keeps the bounce, the trace of that message shows it, and that
-message's sender gets a notice, as if the delivery had failed here.
+The bounce is delivered to the inbox of the email address whose forwarded copy failed, and the original message's trace
+shows the bounce. The original sender gets a notice, as if the delivery had failed on this server.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,17 @@ from waypost.domain.mailauth import srs
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The subject of a bounce: the message that was sent on, and one of its deliveries."""
+    """The subject of a bounce: a message that this server forwarded, and one of the message's deliveries."""
 
     message: Message
     delivery: Delivery
     address: Address
-    """The rewritten sender, to which the bounce came."""
+    """The rewritten sender, to which the bounce was addressed."""
 
     def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
-        """The delivery of the bounce: into the inbox, and never over a route, where it could loop."""
+        """The delivery of the bounce. A bounce always goes to the inbox, because it could loop if it went over another
+        route.
+        """
         header = messages.trace_header(
             bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
         )
@@ -50,8 +52,10 @@ class Original:
 
 
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
-    """The message that a rewritten sender stands for; None if the address is not a rewritten sender, has expired, or is
-    forged.
+    """Return the message that a rewritten sender stands for, and its delivery.
+
+    Return None if the address is not a rewritten sender, has expired, or is forged. Return None also if the delivery
+    already has `BOUNCES_TAKEN` bounces.
     """
     local, _, domain = address.key.rpartition("@")
     if not deployment.srs_domain or domain != deployment.srs_domain:
@@ -69,38 +73,44 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
 
 
 _FEW = 4
-"""The most messages with one short id: two servers would have to begin them in the same millisecond."""
+"""The maximum number of messages with the same short id. An id is shared only if several servers begin a message in the
+same millisecond.
+"""
 
 BOUNCES_TAKEN = 20
-"""The most bounces that are accepted for one delivery. Anybody who has seen its rewritten sender could send any
-number."""
+"""The maximum number of bounces that are accepted for one delivery. Without a limit, anyone who has seen the delivery's
+rewritten sender could send any number of bounces.
+"""
 
 
 def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
-    """Why the sender gets no notice of a bounce; empty if they get one."""
+    """The reason why the sender gets no notice of a bounce; empty if the sender gets a notice."""
     if report is None:
-        return "what came back is no report (RFC 3464), so it does not say that the message failed"
+        return "the bounce is not a delivery report (RFC 3464), so it does not say that the message failed"
     if report.action != "failed":
-        return f"it says that the message is {report.action or 'something unknown'}, and not that it failed"
-    return "" if is_first else "the sender was told of an earlier bounce"
+        return f"the bounce reports the action {report.action or 'unknown'}, not a failure"
+    return "" if is_first else "the sender already got a notice of an earlier bounce"
 
 
 def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
-    """As `find`, for several addresses; those that are not rewritten senders are left out."""
+    """Like `find`, but for several addresses at once. Addresses that are not rewritten senders are left out."""
     found = [find(tx, deployment, address, now) for address in addresses]
     return [one for one in found if one]
 
 
 def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *, now: datetime) -> None:
-    """Record a bounce in the traces of its messages. If it reports a failure, a notice to their senders is due.
+    """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that the
+    senders of these messages are due a notice.
 
-    There can be as many messages as the bounce has recipients; the bounce is parsed once.
+    A bounce can be about several messages, because it can have several rewritten senders as recipients. The bounce is
+    parsed only once.
     """
     if not originals:
         return
     report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
     says_failed = report is not None and report.action == "failed"
-    # First all deliveries, in one order, and then the traces: so two bounces at once do not wait for each other.
+    # Update the deliveries first, in sorted order, and then the traces, so that two simultaneous bounces cannot
+    # deadlock.
     in_order = sorted(originals, key=lambda original: original.delivery.id)
     failures = [tx.add_bounce(original.delivery, says_failed=says_failed) for original in in_order]
     for original, count in zip(in_order, failures, strict=True):

@@ -1,4 +1,4 @@
-"""Changes of a delivery: its status and the line in the trace of its message are written together."""
+"""Changes of a delivery: the delivery's new status and the event in its message's trace are written together."""
 
 from datetime import datetime
 
@@ -17,9 +17,10 @@ def happened(
     kept: bool | None = None,
     destination: str | None = None,
 ) -> None:
-    """Record what happened to a delivery in its row, which lists and rules read, and in the trace, which people read.
+    """Record a change of a delivery, both in the delivery's row, which the program reads, and in the trace, which
+    people read.
 
-    `kept` and `destination` are its new values; None keeps the old ones.
+    `kept` and `destination` are new values for the delivery; None keeps the old value.
     """
     tx.update_delivery(
         delivery,
@@ -33,14 +34,14 @@ def happened(
 
 
 REASON_LIMIT = 1_000
-"""Characters of the reason for a failed attempt that are kept in the delivery's row."""
+"""The maximum number of characters of a failed attempt's reason that the delivery's row stores."""
 
 
 def reason_kept(because: str) -> str:
-    """A reason in one line, as a delivery's row has it. It is converted by UTF-8, which has no unpaired surrogates."""
+    """Return a reason as a delivery's row stores it: one line, in which each unpaired surrogate is replaced by `?`."""
     return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
 
 
 def tell(tx: ports.WriteTx, delivery: Delivery, detail: TraceDetail, *, now: datetime) -> None:
-    """Add a line about a delivery to the trace of its message."""
+    """Add an event about a delivery to the trace of its message."""
     tx.add_events(delivery.message_id, [TraceEvent(now, detail)])

@@ -1,4 +1,4 @@
-"""Explains what would happen to mail for an address now, by the code that decides for real mail. Nothing is sent."""
+"""Explain what would happen to mail for an address now. The same code decides about real mail. Nothing is sent."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,30 +20,34 @@ from waypost.domain.mailauth.forecasts import Author, Forecast, Rewriting
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The mail that is asked about, as far as it is known."""
+    """The mail to explain: its recipient, and its sender and header if they are known."""
 
     address: Address
     sender: str | None = None
-    """Empty for the null sender; None if unknown."""
+    """The envelope sender; empty for the null sender, None if unknown."""
     header: bytes | None = None
-    """The size of the message; None without one."""
+    """The header of the message; None if no message was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The forecast for one delivery."""
+    """The expected course of one delivery."""
 
     destination: routing.Destination
     route_number: int | None
-    """Its number, as in `waypost routes list`; None for a route of the settings file, and without a route."""
+    """The route's number, as in `waypost routes list`; None for a route from the settings file, or if no route
+    matches.
+    """
     is_routed: bool
-    """Whether a route matches; without one, the inbox keeps the mail."""
+    """Whether a route matches. If no route matches, the inbox keeps the mail."""
     leads_to: str
-    """Its destination; empty for the inbox alone."""
+    """The route's destination; empty if only the inbox keeps the mail."""
     rewriting: Rewriting | None
-    """None if nothing is sent."""
+    """The rewriting of the sender; None if nothing is sent."""
     forecast: Forecast | None
-    """What the next mail server will find; None if there is none."""
+    """The SPF, DKIM and DMARC results that the next mail server is expected to find; None if the mail is not sent by
+    SMTP.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +56,17 @@ class Explanation:
 
     address: Address
     plan: routing.Plan | None
-    """None if nobody here has the address."""
+    """The planned deliveries; None if the account has no such email address."""
     because: list[str]
     courses: tuple[Course, ...] = ()
     received_lines: int | None = None
-    """The hops of the message so far; None without a message."""
+    """The number of `Received` fields in the message; None if no message was given."""
     loop: str = ""
-    """Why the message would be refused as a mail loop."""
+    """The reason why the message would be refused as a mail loop; empty if it would not be."""
     is_return: bool = False
-    """Whether it is a bounce for a message that was sent on."""
+    """Whether the mail is a bounce for a message that was forwarded with a rewritten sender."""
     is_full: bool = False
-    """Whether the disk has no room for mail."""
+    """Whether the disk is too full for mail."""
 
     @property
     def is_accepted(self) -> bool:
@@ -71,18 +75,20 @@ class Explanation:
 
 
 NO_ROOM = (
-    "Less of the disk is free than the reserve (--disk-reserve), so no mail is accepted until there is more; senders "
-    "try again."
+    "The free disk space is below the reserve (--disk-reserve), so the server accepts no mail until space is freed. "
+    "Clients try again later."
 )
 
 
 def without_room(found: Explanation) -> Explanation:
-    """The same for a server whose disk has no room for mail now."""
+    """Return the explanation for a server whose disk is too full for mail."""
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
-    """What would happen. An address of another account is explained like one that does not exist."""
+    """Explain what would happen to the mail. An address of another account is explained like an address that does not
+    exist.
+    """
     address = asked.address
     found = find_recipients(tx, deployment, [address])
     present = [recipient for recipient in found.present if recipient.email_address.account == account]
@@ -115,11 +121,11 @@ def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Aske
     original = None if asked.sender else bounces.find(tx, deployment, asked.address, now)
     if original and original.delivery.account == account:
         because = (
-            f"{address} is the sender of message {original.message.id}, as we have rewritten it. Only a bounce for it "
-            f"is taken: it is kept in the inbox of {original.delivery.address}, and told in the trace of that message."
+            f"{address} is the rewritten sender of message {original.message.id}. This address accepts only bounces. A "
+            f"bounce is kept in the inbox of {original.delivery.address}, and shown in the trace of that message."
         )
         return Explanation(address, None, [because], is_return=asked.sender == "")
-    return Explanation(address, None, [f"{address} is no email address of account {account}."])
+    return Explanation(address, None, [f"{address} is not an email address of account {account}."])
 
 
 def _course(
@@ -156,4 +162,4 @@ def _reasons(tx: ports.ReadTx, email_address: EmailAddress, plan: routing.Plan) 
     alias_id = link.alias_of(email_address.id) if link else None
     alias = tx.email_address_by_id(alias_id) if alias_id else None
     if alias:
-        yield f"Mail sent to its alias {alias.address} arrives here too."
+        yield f"Mail sent to its alias {alias.address} is also delivered to {email_address.address}."

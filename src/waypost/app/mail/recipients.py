@@ -1,4 +1,4 @@
-"""Finds the email addresses of recipients, by the whole address, or without the subaddress."""
+"""Find the email addresses of recipients, by the whole address or by the address without its subaddress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,20 @@ from waypost.domain.mail.routing import Recipient
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The recipients of a message, at one moment."""
+    """The result of a look-up of a message's recipients."""
 
     present: list[Recipient]
-    """The recipients that are email addresses here, in the order of the request."""
+    """The recipients that have an email address on this server, in the order in which the caller passed them."""
     unknown: list[Address]
-    """The others."""
+    """The recipients that have no email address on this server."""
     routes_revision: str
     """The revision of the routes, for `ports.ReadTx.stored_routes`."""
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
-    """Look up all recipients of a message in one query; for each, the first of its `owner_keys` that exists."""
+    """Look up all recipients of a message in one query. The first existing key of a recipient's `owner_keys` determines
+    its email address.
+    """
     keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
     owners = tx.owners([key for candidates in keys for key in candidates])
     found = Found([], [], owners.routes_revision)
@@ -39,7 +41,7 @@ def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequen
 
 
 def find_owner(tx: ports.ReadTx, deployment: Deployment, address: Address) -> EmailAddress | None:
-    """The email address that gets mail for an address; None if there is none."""
+    """The email address that gets mail for an address; None if there is no such email address."""
     for key in addresses.owner_keys(address, deployment.subaddressed):
         if found := tx.email_address_by_key(key):
             return found

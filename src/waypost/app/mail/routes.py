@@ -1,4 +1,4 @@
-"""Routes that commands manage: list, add and remove them. They are counted from 1."""
+"""Routes that commands manage: list, add and remove them. The numbers of routes start at 1."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,25 @@ from waypost.domain.mail.routes import Route
 
 
 def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
-    """The routes that were added by commands, in their order."""
+    """The routes that were added by commands, in order of precedence."""
     revision = tx.routes_revision()
     return tx.stored_routes(revision) if revision else ()
 
 
 def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_routes: Sequence[Route] = ()) -> int:
-    """Add a route before another one, or after all; returns its number.
+    """Add a route before the route number `before`, or after all routes if `before` is None. Returns the new route's
+    number.
 
-    `file_routes` are those of the settings file, which come before all that commands added. Raises `errors.Invalid` for
-    an invalid route, `errors.NotFound`, and `errors.Conflict` where one of the routes would never be used.
+    `file_routes` are the routes from the settings file, which take precedence over all routes that commands added.
+    Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route `before`, and `errors.Conflict`
+    if one of the routes would never be used.
     """
     route = routes.checked(route)
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
-            f"The route for {route.match} would never be used: the settings file has one for {taker.match}, which "
-            "comes before all that are set by command and takes all of that mail."
+            f"The route for {route.match} would never be used: the settings file has a route for {taker.match}, which "
+            "comes before all routes that are set by command and matches all of that mail."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -36,15 +38,15 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
         never, because = useless
         raise errors.Conflict(
             f"Then route {never + 1}, for {found[never].match}, would never be used: route {because + 1}, for "
-            f"{found[because].match}, comes before it and takes all of that mail. Name a place with --before, or "
-            "remove one of them."
+            f"{found[because].match}, comes before it and matches all of that mail. Choose a position with --before, "
+            "or remove one of the two routes."
         )
     _put(tx, found)
     return place + 1
 
 
 def remove_route(tx: ports.WriteTx, number: int) -> Route:
-    """Remove a route, and return it; the routes after it move up. Raises `errors.NotFound`."""
+    """Remove a route, and return it. The numbers of the routes after it decrease by one. Raises `errors.NotFound`."""
     tx.hold("routes")
     found = list(list_routes(tx))
     removed = found.pop(_place(found, number))
@@ -53,7 +55,7 @@ def remove_route(tx: ports.WriteTx, number: int) -> Route:
 
 
 def _place(found: Sequence[Route], number: int) -> int:
-    """The place in the list of the route with a number."""
+    """The index in the list of the route with a number. Raises `errors.NotFound` if there is no such route."""
     if not 1 <= number <= len(found):
         raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
     return number - 1

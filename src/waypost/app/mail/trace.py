@@ -1,4 +1,4 @@
-"""Where did my mail go? Writes the trace of a message, and finds what an account may see of it."""
+"""Trace mail: write the events of a message's trace, and find the messages and events that an account may see."""
 
 import re
 from collections.abc import Collection
@@ -29,23 +29,25 @@ from waypost.domain.mailauth.verdicts import Verdicts, in_words, trusted_results
 
 @dataclass(frozen=True, slots=True)
 class MessageDetails:
-    """A message with its deliveries to one account, and its trace."""
+    """A message with its trace and its deliveries to one account."""
 
     message: Message
     deliveries: list[Delivery]
     events: list[TraceEvent]
     authentication_results: tuple[str, ...]
-    """Results of other servers that the message has; not those with this server's name, which are forged."""
+    """The message's `Authentication-Results` from other servers. Results under this server's name are left out, because
+    they are forged.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A message as delivered to one address: the trace lines, then the octets that the sender sent."""
+    """A message as it was delivered to one address: the trace header, and then the bytes that the client sent."""
 
     message_id: str
     trace_header: bytes
     size: int
-    """Octets that the sender sent."""
+    """The number of bytes that the client sent."""
 
 
 def of_acceptance(
@@ -56,7 +58,7 @@ def of_acceptance(
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[TraceEvent]:
-    """The first lines of a message's trace: its acceptance, its deliveries, and the copies that were left out."""
+    """The first events in a message's trace: the acceptance, the deliveries, and the copies that were left out."""
     envelope = message.envelope
     details: list[TraceDetail] = [
         AcceptedEvent(
@@ -79,7 +81,7 @@ def of_acceptance(
 
 
 def _beginning(destination: routing.Destination) -> DeliveredEvent | QueuedEvent:
-    """The first line about a delivery."""
+    """The first event about a delivery."""
     address, route = destination.email_address.address, destination.route
     if route.is_inbox:
         return DeliveredEvent(address=address.text, reason=destination.reason.value, because=because(destination))
@@ -96,18 +98,20 @@ def _beginning(destination: routing.Destination) -> DeliveredEvent | QueuedEvent
 def inbox(
     tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
 ) -> list[tuple[Delivery, Message]]:
-    """Deliveries of an address, newest first; mail delivered before the address was deleted included.
+    """The deliveries of an address, newest first. If the address was deleted, the mail that it got before is included.
 
-    Raises `errors.NotFound` if the account has no such address and never had mail for it.
+    Raises `errors.NotFound` if the account does not have the address and has no mail for it.
     """
     found = tx.deliveries_at(account, address.key, after=after, limit=limit)
     if found or _owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
         return found
-    raise errors.NotFound(f"There is no email address {address} in account {account}, and no mail for it is kept.")
+    raise errors.NotFound(f"There is no email address {address} in account {account}, and there is no mail for it.")
 
 
 def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
-    """Deliveries in all inboxes of an account, newest first: those after the delivery or the message `after`."""
+    """The deliveries in all inboxes of an account, newest first. `after` is the id of the delivery or message after
+    which the list begins.
+    """
     if after is None:
         return tx.deliveries_kept(account, after=None, limit=limit)
     message_id, _, email_address_id = after.partition(".")
@@ -115,7 +119,7 @@ def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: i
 
 
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
-    """Everything that one account may see of a message. Raises `errors.NotFound`."""
+    """Everything about a message that an account may see. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
@@ -129,12 +133,12 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The known messages and refusals for a search term."""
+    """The messages and refusals that match a search term."""
 
     messages: list[MessageDetails]
-    """The newest first."""
+    """The matches, newest first."""
     refusals: list[ports.Refusal]
-    """The newest first."""
+    """The matches, newest first."""
 
 
 def find(
@@ -147,12 +151,14 @@ def find(
     limit: int,
     subaddressed: Collection[str] = (),
 ) -> Found:
-    """Where did my mail go? `what` is the id of a message, its Message-ID, or an address that it was sent to.
+    """Find messages and refusals. `what` is a message's id, its Message-ID, or an address to which it was sent.
 
-    In a domain with subaddresses, an address with a subaddress also stands for the email address without it.
+    In a domain where subaddresses are enabled, an address with a subaddress also finds mail for the email address
+    without the subaddress.
 
-    Refusals since `since` are shown to the account that owned the address at that time. Without such an owner, they are
-    shown to `servers_owner`, the account of the server's owner. Raises `errors.NotFound` if nothing is known.
+    A refusal since `since` is returned to the account that owned the address when the refusal happened. If no account
+    owned the address, the refusal is returned only to `servers_owner`, the account of the server's owner. Raises
+    `errors.NotFound` if there is no matching message or refusal.
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])
@@ -167,9 +173,9 @@ def find(
             address.key, account=account, and_nobodys=account == servers_owner, since=since, limit=limit
         )
     if not ids and not refusals:
-        nothing = f"Nothing is known here about {what}: no message, and no refusal since {moment(since)}."
-        # Refusals are kept together, a second after the first of them.
-        again = " A refusal of the last second may not be here yet: ask again." if address else ""
+        nothing = f"Nothing is known about {what}: there is no message, and no refusal since {moment(since)}."
+        # Refusals are stored in batches, a second after the first refusal of the batch.
+        again = " A refusal from the last second may not be recorded yet: try again." if address else ""
         raise errors.NotFound(nothing + again)
     newest = sorted(set(ids), reverse=True)[:limit]
     return Found([message_details(tx, account, message_id) for message_id in newest], refusals)
@@ -186,19 +192,19 @@ def _address(text: str) -> addresses.Address | None:
 
 
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
-    """The servers that a message has passed, this server as the last."""
+    """The servers that a message has passed through, ending with this server."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
     header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
     return reports.path(header)
 
 
 def moment(at: datetime) -> str:
-    """A moment in the form of the trace."""
+    """Format a time as in the trace (ISO 8601)."""
     return moments.iso8601(at)
 
 
 def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Address) -> Copy:
-    """The message as it was delivered to an address. Raises `errors.NotFound`."""
+    """Return the copy of a message that was delivered to an address. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     for delivery in tx.deliveries_of(account, message_id) if message else ():
         if message and delivery.address.key == address.key:
@@ -207,27 +213,29 @@ def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Add
 
 
 def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    """Whether an email address of this account has this address now."""
+    """Whether the account now owns an email address with this address."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
 
 
 def because(destination: routing.Destination) -> str:
-    """The reason for a destination, in a sentence or two."""
+    """The reason for a destination, in one or two sentences."""
     addressed = (destination.alias or destination.email_address).address
     if destination.sent_to.key == addressed.key:
         return _why_there(destination)
     domain = addressed.key.rpartition("@")[2]
-    by_rule = f"{destination.sent_to} is {addressed} with a subaddress, which {domain} has (--subaddressing)."
+    by_rule = f"{destination.sent_to} is {addressed} with a subaddress (--subaddressing is on for {domain})."
     return f"{by_rule} {_why_there(destination)}"
 
 
 def _why_there(destination: routing.Destination) -> str:
     address = destination.email_address.address
     if destination.would_circle:
-        return f"The message has gone the route of {address} before and came back, so it is kept in its inbox."
+        return (
+            f"The message came back after it was sent over the route of {address}, so the inbox of {address} keeps it."
+        )
     if destination.reason is Reason.FORWARDED and destination.alias:
         return f"{destination.alias.address} is an alias of {address}, so a copy is forwarded there."
     if destination.route.is_inbox:
         return f"{address} is an email address here, so mail for it is kept in its inbox."
-    return f"{address} is an email address here, and its mail goes where the route for {destination.route.match} leads."
+    return f"{address} is an email address here, and its mail takes the route for {destination.route.match}."

@@ -67,7 +67,7 @@ def test_the_sender_is_told_of_the_first_bounce_that_says_that_the_message_faile
     come_back(system, "b4", FAILED)
     assert events(system) == [*["late bounce", "not notified"] * 2, "late bounce", "late bounce", "not notified"]
     last = system.read(lambda tx: tx.trace(SENT_ON))[-1]
-    assert last.detail.because == "the sender was told of an earlier bounce"
+    assert last.detail.because == "the sender already got a notice of an earlier bounce"
 
 
 def test_of_many_bounces_for_one_delivery_some_are_taken(system):

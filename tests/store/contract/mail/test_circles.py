@@ -58,8 +58,9 @@ def test_who_tries_one_alias_after_the_other_does_not_learn_which_primary_has_se
     delivery = system.read(lambda tx: tx.delivery("m1", "p"))
     assert (delivery.status, delivery.kept, delivery.destination) == (Status.DELIVERED, True, "")
     told = [event.detail.because for event in system.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
-    assert (
-        told[1] == "The message has gone the route of p@example.com before and came back, so it is kept in its inbox."
+    assert told[1] == (
+        "The message came back after it was sent over the route of p@example.com, "
+        "so the inbox of p@example.com keeps it."
     )
 
 

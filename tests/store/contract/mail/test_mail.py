@@ -269,7 +269,7 @@ def explained(system, account, address):
 EXPLAINED = {
     "x": (["x:direct"], "x@example.com is an email address here"),
     "a": (["a:direct", "p:forwarded"], "a@example.com is an alias of p@example.com"),
-    "p": (["p:direct"], "Mail sent to its alias a@example.com arrives here too."),
+    "p": (["p:direct"], "Mail sent to its alias a@example.com is also delivered to p@example.com."),
 }
 
 
@@ -285,7 +285,7 @@ def test_what_would_happen_is_explained(system, name):
 def test_what_would_be_refused_is_explained_too(system):
     found = explained(system, TENANT.account, "nobody@example.com")
     assert found.plan is None
-    assert found.because == ["nobody@example.com is no email address of account 000000000000."]
+    assert found.because == ["nobody@example.com is not an email address of account 000000000000."]
 
 
 def account_inbox(store, account=TENANT.account, after=None, limit=100):
