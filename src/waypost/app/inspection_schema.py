@@ -1,29 +1,33 @@
-"""The schema of the inspection API: what each answer has, member by member, with its type and what it means.
+"""The schema of the inspection API: the members of each response, with their types and meanings.
 
-The server builds these, commands and the console read them, and `docs/reference/inspection-api.md` is made from them.
-The note of each member is what the reference says. The events of a trace are in `domain.mail.trace_events`.
+The server builds these responses, and the commands and the console read them. `docs/reference/inspection-api.md` is
+generated from this schema, and shows the note of each member. The events of a trace are defined in
+`domain.mail.trace_events`.
 """
 
 from typing import Annotated, Any, TypedDict
 
 TraceLine = dict[str, Any]
-"""An event of a trace: `at`, `event`, and the members of that kind of event (`trace_events.members`)."""
+"""One event of a trace: `at`, `event`, and the members of that kind of event (`trace_events.members`)."""
 
 Sender = Annotated[str, "the envelope sender; empty for the null sender"]
 SentTo = Annotated[str, "the recipient as the sender wrote it: the email address, or its alias"]
-Subject = Annotated[str, "decoded, for people; 998 characters at most. [How](../quirks.md)"]
-Size = Annotated[int, "octets as sent after DATA, without our trace lines"]
+Subject = Annotated[str, "the decoded subject, at most 998 characters. [How subjects are decoded](../quirks.md)"]
+Size = Annotated[int, "the size of the message in bytes, as sent after DATA, without Waypost's trace header"]
 ReceivedAt = Annotated[str, "when the message was accepted"]
 Reason = Annotated[
     str,
-    "`direct`; `forwarded`; `notice`, of mail that failed, is late, has arrived, or is in a mail loop; `returned`, a "
-    "bounce for a copy that was sent on",
+    "`direct`; `forwarded`; `notice`: about mail that failed, is late, has arrived, or is in a mail loop; `returned`: "
+    "a "
+    "bounce of a forwarded copy",
 ]
-Via = Annotated[str | None, "the alias it came through; null if it was addressed directly"]
-Status = Annotated[str, "`delivered`: it is where its route leads; `queued`; `dead`"]
-DeliveryId = Annotated[str, "the id of the delivery: that of the message, a dot, and that of the email address"]
+Via = Annotated[
+    str | None, "the alias through which the message was forwarded; null if the email address was addressed directly"
+]
+Status = Annotated[str, "`delivered`: the delivery reached the inbox or its route's destination; `queued`; `dead`"]
+DeliveryId = Annotated[str, "the id of the delivery: the message's id, a dot, and the email address's id"]
 MessageId = Annotated[str, "the id of the message, the same as in the `250` reply"]
-DestinationOfRoute = Annotated[str, "where the route leads, with `?…` for the query of a webhook"]
+DestinationOfRoute = Annotated[str, "the destination of the route, with `?…` in place of a webhook's query"]
 
 
 class Health(TypedDict):
@@ -54,7 +58,7 @@ _OfMessage = TypedDict(
 class DeliveryInList(_OfMessage):
     """A delivery in a list."""
 
-    address: Annotated[str, "the email address whose delivery it is"]
+    address: Annotated[str, "the email address that the delivery is for"]
     delivery: DeliveryId
     to: SentTo
     reason: Reason
@@ -72,14 +76,15 @@ class DeliveryOfMessage(TypedDict):
     """A delivery of a message."""
 
     id: DeliveryId
-    address: Annotated[str, "the email address whose delivery it is"]
+    address: Annotated[str, "the email address that the delivery is for"]
     email_address_id: Annotated[str, "the id of the email address"]
     to: SentTo
     reason: Reason
     via: Via
     status: Status
     destination: Annotated[
-        str | None, "where the route leads, with `?…` for the query of a webhook; null for the inbox alone"
+        str | None,
+        "the destination of the route, with `?…` in place of a webhook's query; null if only the inbox keeps the mail",
     ]
     in_inbox: Annotated[bool, "whether a copy is in the inbox"]
 
@@ -87,39 +92,43 @@ class DeliveryOfMessage(TypedDict):
 class MessageWithTrace(_OfMessage):
     """A message."""
 
-    message_id: Annotated[str | None, "the Message-ID field, without its angle brackets; null if it has none"]
-    peer: Annotated[str, "the IP address of the client that sent it"]
-    helo: Annotated[str, "what the client said in EHLO, HELO or LHLO"]
-    protocol: Annotated[str, "how it came, as in `ESMTPS`"]
-    tls: Annotated[str | None, "the version and the cipher of TLS; null in clear"]
+    message_id: Annotated[
+        str | None, "the Message-ID field, without its angle brackets; null if the message has no Message-ID"
+    ]
+    peer: Annotated[str, "the IP address of the client that sent the message"]
+    helo: Annotated[str, "the name that the client gave in EHLO, HELO or LHLO"]
+    protocol: Annotated[str, "the protocol by which the message arrived, such as `ESMTPS`"]
+    tls: Annotated[str | None, "the TLS version and cipher; null without TLS"]
     authentication_results: Annotated[
         list[str],
         "the results that other servers wrote into the message, without forged fields with this server's name. "
-        "What we found out is the `checked` event of the trace",
+        "Waypost's own results are in the `checked` event of the trace",
     ]
-    deliveries: Annotated[list[DeliveryOfMessage], "those to the account"]
-    trace: Annotated[list[TraceLine], "the events, in their order"]
+    deliveries: Annotated[list[DeliveryOfMessage], "the deliveries of the message to the account"]
+    trace: Annotated[list[TraceLine], "the events, in chronological order"]
 
 
-_OfRefusal = TypedDict("_OfRefusal", {"at": Annotated[str, "when it was refused"], "from": Sender})
+_OfRefusal = TypedDict(
+    "_OfRefusal", {"at": Annotated[str, "when the server refused the recipient or message"], "from": Sender}
+)
 
 
 class RefusalDetail(TypedDict, total=False):
     """Further details of some refusals."""
 
-    path: Annotated[str, "of a mail loop, the servers that the message has passed"]
+    path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]
-    verdicts: Annotated[str, "the results of SPF, DKIM and DMARC because of which it was refused"]
+    verdicts: Annotated[str, "the SPF, DKIM and DMARC results that caused the refusal"]
 
 
 class Refusal(_OfRefusal, RefusalDetail):
     """A refusal."""
 
-    to: Annotated[str, "the recipient as the client wrote it; empty where nobody knows for whom the mail was"]
+    to: Annotated[str, "the recipient as the client wrote it; empty if the recipient is unknown"]
     peer: Annotated[str, "the IP address of the client"]
-    helo: Annotated[str, "what the client said in EHLO, HELO or LHLO"]
+    helo: Annotated[str, "the name that the client gave in EHLO, HELO or LHLO"]
     stage: Annotated[str, "`mail`, `rcpt` or `message`: what was refused"]
-    reply: Annotated[str, "what the client was told"]
+    reply: Annotated[str, "the reply that the client got"]
 
 
 class Traced(TypedDict):
@@ -132,65 +141,74 @@ class Traced(TypedDict):
 class ExplainedRoute(TypedDict):
     """An explained route."""
 
-    match: Annotated[str, "what the route is for"]
-    to: Annotated[str, "where it leads, with `?…` for the query of a webhook"]
-    number: Annotated[int | None, "as `waypost routes list` counts; null for a route of the settings file"]
-    fault: Annotated[str | None, "the fault that it injects on purpose"]
+    match: Annotated[str, "the addresses that the route is for, as in the setting of the route"]
+    to: Annotated[str, "the destination of the route, with `?…` in place of a webhook's query"]
+    number: Annotated[
+        int | None, "the number of the route, as in `waypost routes list`; null for a route from the settings file"
+    ]
+    fault: Annotated[str | None, "the fault that the route injects; null if there is none"]
 
 
 class ExplainedSender(TypedDict):
     """An explained sender."""
 
-    rewritten_to: Annotated[str | None, "the domain of the rewritten sender; null if it stays as it is"]
-    because: Annotated[str, "why, in a sentence"]
+    rewritten_to: Annotated[str | None, "the domain of the rewritten sender; null if the sender is not rewritten"]
+    because: Annotated[str, "the reason, as a sentence"]
 
 
 class Expectation(TypedDict):
     """An expected result."""
 
-    outcome: Annotated[str, "`pass`, `fail`, `none`: there is nothing to check, or `unknown`"]
-    because: Annotated[str, "why, in a sentence"]
+    outcome: Annotated[str, "`pass`, `fail`, `none` (there is nothing to check) or `unknown`"]
+    because: Annotated[str, "the reason, as a sentence"]
 
 
 class Expectations(TypedDict):
     """The expected results."""
 
-    spf: Annotated[Expectation, "what the next mail server finds by SPF"]
-    dkim: Annotated[Expectation, "what it finds by DKIM"]
-    dmarc: Annotated[Expectation, "what it finds by DMARC"]
+    spf: Annotated[Expectation, "the SPF result that the next mail server is expected to find"]
+    dkim: Annotated[Expectation, "the DKIM result that the next mail server is expected to find"]
+    dmarc: Annotated[Expectation, "the DMARC result that the next mail server is expected to find"]
 
 
 class ExplainedDelivery(TypedDict):
     """An explained delivery."""
 
-    address: Annotated[str, "the email address whose delivery it would be"]
+    address: Annotated[str, "the email address that the delivery would be for"]
     email_address_id: Annotated[str, "the id of the email address"]
     reason: Annotated[str, "`direct` or `forwarded`"]
     via: Via
     in_inbox: Annotated[bool, "whether a copy would be in the inbox"]
-    route: Annotated[ExplainedRoute | None, "null where no route matches, so that it is in the inbox"]
-    destination: Annotated[str | None, "where it would wait for its attempts; null for the inbox alone"]
-    sender: Annotated[ExplainedSender | None, "the sender that the next server sees; null where nothing is sent on"]
-    expected: Annotated[Expectations | None, "null where nothing is sent on by SMTP"]
+    route: Annotated[
+        ExplainedRoute | None, "the matching route; null if no route matches, so that the inbox keeps the mail"
+    ]
+    destination: Annotated[
+        str | None, "the destination for which the delivery would wait; null if only the inbox keeps the mail"
+    ]
+    sender: Annotated[ExplainedSender | None, "the sender that the next server sees; null if nothing is sent"]
+    expected: Annotated[
+        Expectations | None,
+        "the results that the next mail server is expected to find; null if nothing is sent by SMTP",
+    ]
 
 
 class LoopCheck(TypedDict):
     """The check for a mail loop."""
 
-    is_loop: Annotated[bool, "whether it would be refused for that"]
-    received_lines: Annotated[int, "how many `Received` fields it has"]
-    most_received_lines: Annotated[int, "with how many it is still accepted"]
-    because: Annotated[str | None, "why it is a loop; null if it is none"]
+    is_loop: Annotated[bool, "whether the message would be refused as a mail loop"]
+    received_lines: Annotated[int, "the number of `Received` fields in the message"]
+    most_received_lines: Annotated[int, "the maximum number of `Received` fields with which a message is accepted"]
+    because: Annotated[str | None, "why the message is in a loop; null if it is not"]
 
 
 class Explanation(TypedDict):
     """An explanation."""
 
-    address: Annotated[str, "the address that was asked about"]
+    address: Annotated[str, "the address in the request"]
     accepted: Annotated[bool, "whether the mail would be accepted"]
-    deliveries: Annotated[list[ExplainedDelivery], "those that the mail would make"]
-    because: Annotated[list[str], "why, in sentences"]
-    loop: Annotated[LoopCheck | None, "null where no message was given"]
+    deliveries: Annotated[list[ExplainedDelivery], "the deliveries that would be made"]
+    because: Annotated[list[str], "the reasons, as sentences"]
+    loop: Annotated[LoopCheck | None, "the check for a mail loop; null if the request contained no message"]
 
 
 _OfDelivery = TypedDict(
@@ -200,7 +218,7 @@ _OfDelivery = TypedDict(
         "message": MessageId,
         "from": Sender,
         "subject": Subject,
-        "address": Annotated[str, "the email address whose delivery it is"],
+        "address": Annotated[str, "the email address that the delivery is for"],
         "to": SentTo,
         "destination": DestinationOfRoute,
     },
@@ -210,26 +228,30 @@ _OfDelivery = TypedDict(
 class QueueLine(_OfDelivery):
     """A delivery in the queue."""
 
-    queued_at: Annotated[str, "when it was accepted or redriven"]
-    due_at: Annotated[str, "when it is tried next; while it is being attempted, by when that has to be over"]
-    attempts: Annotated[int, "how many were made"]
-    is_attempted_now: Annotated[bool, "whether it is being attempted"]
-    because: Annotated[str | None, "why the last attempt failed; null before the first"]
+    queued_at: Annotated[str, "when the delivery was accepted or redriven"]
+    due_at: Annotated[str, "when the delivery is attempted next; during an attempt, when the lease of the attempt ends"]
+    attempts: Annotated[int, "the number of attempts so far"]
+    is_attempted_now: Annotated[bool, "whether the delivery is being attempted"]
+    because: Annotated[str | None, "why the last attempt failed; null before the first attempt"]
 
 
 class WaitingDestination(TypedDict):
     """A destination."""
 
     destination: DestinationOfRoute
-    due_at: Annotated[str, "when the first of all that waits there is due, or when its lease ends"]
-    waiting: Annotated[int, "how many deliveries of the account wait there, counted up to 10,000"]
+    due_at: Annotated[str, "when the first waiting delivery is due, or when its lease ends"]
+    waiting: Annotated[
+        int, "the number of the account's deliveries that wait for the destination; counting stops at 10,000"
+    ]
 
 
 class Queue(TypedDict):
     """The queue."""
 
-    deliveries: Annotated[list[QueueLine], "in the order of their ids"]
-    destinations: Annotated[list[WaitingDestination], "for which deliveries of the account wait, up to 100"]
+    deliveries: Annotated[list[QueueLine], "sorted by id"]
+    destinations: Annotated[
+        list[WaitingDestination], "the destinations for which deliveries of the account wait, at most 100"
+    ]
 
 
 class DeadLetter(_OfDelivery):
@@ -241,45 +263,45 @@ class DeadLetter(_OfDelivery):
     reason: Reason
     via: Via
     status: Annotated[str, "`dead`"]
-    given_up_at: Annotated[str | None, "when it was given up; null where that is not known"]
-    because: Annotated[str | None, "why it was given up; null where that is not known"]
+    given_up_at: Annotated[str | None, "when the delivery was given up; null if the time is unknown"]
+    because: Annotated[str | None, "why the delivery was given up; null if the reason is unknown"]
 
 
 class DeadLetters(TypedDict):
     """Dead letters."""
 
-    dead_letters: Annotated[list[DeadLetter], "in the order of their ids"]
+    dead_letters: Annotated[list[DeadLetter], "sorted by id"]
 
 
 class Redriven(TypedDict):
-    """What was redriven."""
+    """Redriven dead letters."""
 
-    redriven: Annotated[int, "how many dead letters were put into the queue again"]
+    redriven: Annotated[int, "the number of dead letters that were put into the queue again"]
 
 
 class Replayed(TypedDict):
-    """What was replayed."""
+    """Replayed mail."""
 
-    forwarded: Annotated[int, "how many messages were forwarded again"]
+    forwarded: Annotated[int, "the number of messages that were forwarded again"]
 
 
 class Clock(TypedDict):
     """The clock."""
 
-    now: Annotated[str, "the present moment"]
-    is_virtual: Annotated[bool, "whether the clock can be moved on"]
+    now: Annotated[str, "the current time"]
+    is_virtual: Annotated[bool, "whether the clock can be advanced"]
 
 
 class Advanced(TypedDict):
     """The clock after it was advanced."""
 
-    now: Annotated[str, "the moment to which it was moved"]
+    now: Annotated[str, "the time after the advance"]
 
 
 class Error(TypedDict):
     """An error."""
 
-    error: Annotated[str, "why, in a sentence"]
+    error: Annotated[str, "the reason, as a sentence"]
 
 
 ANSWERS: dict[str, type] = {
@@ -298,4 +320,4 @@ ANSWERS: dict[str, type] = {
     "GET /clock": Clock,
     "POST /clock/advance": Advanced,
 }
-"""The JSON response to each request that succeeds."""
+"""The schema of the JSON response to each successful request."""

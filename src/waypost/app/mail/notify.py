@@ -1,9 +1,9 @@
-"""Notices: the server's own messages to senders about their mail, and to owners of email addresses about problems.
+"""Notices: messages that the server writes to senders about their mail, and to owners of email addresses about loops.
 
-The transaction of an event records that a notice is due (`owe`), so that the notice is written even if the server is
-killed right then. A separate transaction writes the notice, or the reason why there is none into the trace (`write`),
-so that no client waits for it. A notice is a message like any other: it has an id, a trace, and a delivery, which waits
-in the queue if the sender is outside.
+The transaction that causes a notice also records that the notice is due (`owe`). Therefore, the server writes the
+notice even if it is killed immediately after that transaction. A separate transaction (`write`) writes the notice, or
+records in the trace why there is none. Therefore, no client waits for a notice. A notice is a message like any other:
+it has an id, a trace and a delivery. The delivery of a notice waits in the queue if the sender is outside.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,34 +42,36 @@ from waypost.domain.mail.trace_events import (
 )
 
 NewId = Callable[[], str]
-"""Makes the id of a message that the server writes."""
+"""Creates the id of a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""Stands for the id of an email address in the delivery of a notice to a sender outside."""
+"""Replaces the id of an email address in the delivery of a notice to an outside sender."""
 
 AT_ONCE = 10
-"""The most recipients in one notice, so that the transaction that writes it is short. Of more, several tell."""
+"""The maximum number of recipients in one notice, which keeps the transaction short. Further recipients are reported in
+further notices.
+"""
 
 SOON = timedelta(minutes=1)
-"""A notice waits for deliveries of its message that are due by then, so that it can report them, too."""
+"""A notice waits for deliveries of its message that are due within this time, so that it can also report them."""
 
 LONGEST_WAIT = timedelta(minutes=2)
-"""The longest time that a notice waits."""
+"""The longest time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""How a sender asks for a notice (RFC 3461 section 4.1); the other actions are successes."""
+"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All other actions are successes."""
 
 _About = tuple[ports.Owed, Delivery]
 
 
-# What is owed.
+# Notices that are due.
 
 
 def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> None:
     """Record that the sender is due a notice about a delivery.
 
-    Where its address was addressed itself and through its alias, they are told of both, as they would be if the alias
-    had been of somebody else: else the number of notices would tell whose alias it is.
+    If the message was addressed to an email address and also to its alias, the sender is notified about both
+    recipients. Otherwise the number of notified recipients would reveal which primary the alias has.
     """
     recipients = [delivery.sent_to]
     if delivery.also_for and fate.action in _ASKED_AS:
@@ -80,12 +82,12 @@ def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> 
 def owe_successes(
     tx: ports.WriteTx, deliveries: Sequence[Delivery], message: Message, action: Action, *, now: datetime
 ) -> bool:
-    """Record that the sender is due a notice about delivered recipients, if they asked for it.
+    """Record that the sender is due a notice about successful deliveries, if the sender requested such a notice.
 
     Returns whether a notice is due. The delivery of a forwarded copy is never reported (RFC 3461 section 5.2.7.2).
     """
     wishes = message.envelope.wishes()
-    if not wishes:  # as nearly always
+    if not wishes:  # the common case
         return False
     asked = [
         delivery
@@ -119,7 +121,7 @@ def _owed(
 
 
 def _details(fate: Fate) -> dict[str, str | int]:
-    """A fate, as it is stored until the notice is written."""
+    """Convert a fate to the form in which it is stored until the notice is written."""
     details: dict[str, str | int] = {"status": fate.status}
     if fate.attempted_at:
         details["attempted_at"] = fate.attempted_at.isoformat()
@@ -134,7 +136,7 @@ def _details(fate: Fate) -> dict[str, str | int]:
 
 
 def _fate(owed: ports.Owed) -> Fate:
-    """What `_details` has kept."""
+    """Restore the fate that `_details` converted."""
     kept = {name: str(value) for name, value in owed.fate.items()}
     result = None
     if "protocol" in kept:
@@ -160,29 +162,30 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-# What is written.
+# Writing notices.
 
 
 def next_owed(tx: ports.ReadTx, *, now: datetime) -> ports.Owing | None:
-    """The next notice that can be written; None if there is none at this moment."""
+    """The next notice that can be written; None if no notice can be written now."""
     return tx.owed(now=now, soon=now + SOON, owed_before=now - LONGEST_WAIT)
 
 
 def write(
     tx: ports.WriteTx, deployment: Deployment, owing: ports.Owing, *, new_id: NewId | None, now: datetime
 ) -> None:
-    """Write one notice that is due, or the reason why there is none into the trace. Without `new_id` there is none.
+    """Write one notice that is due, or record in the trace why no notice is written.
 
-    It reports at most `AT_ONCE` recipients; the next notice reports the others.
+    If `new_id` is None, no notice is written. A notice reports at most `AT_ONCE` recipients; the next notice reports
+    the remaining recipients.
     """
     tells_owner = owing.action == ports.OWNER_OF_LOOP
     owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
     message = next(iter(tx.messages_between(owing.message_id, owing.message_id, limit=1)), None)
-    if not owed or message is None:  # another server has written it, or retention has let go of all of it
+    if not owed or message is None:  # another server has written the notice, or retention has deleted the message
         return
     about = [(one, found) for one in owed if (found := tx.delivery(one.message_id, one.email_address_id))]
     if new_id is None:
-        _not_told(tx, owing, about, "something went wrong on our side; the log says what", now)
+        _not_told(tx, owing, about, "an internal error occurred; the log has the details", now)
     elif tells_owner:
         for _, delivery in about:
             _tell_owner(tx, deployment, delivery, message, new_id=new_id, now=now)
@@ -192,9 +195,10 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Delete a due notice for which not even the trace can be written, because stored data cannot be read.
+    """Delete a due notice if stored data is unreadable, so that neither the notice nor a trace event about it can be
+    written.
 
-    Otherwise it would be found again each time, and no other notice would be written.
+    Otherwise `next_owed` would return the same notice each time, and no other notice would be written.
     """
     tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
 
@@ -202,7 +206,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _tell_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """Put one notice a day into the inbox of an email address whose mail loops."""
+    """Put a notice into the inbox of an email address whose mail loops, at most once a day."""
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)
@@ -233,7 +237,7 @@ def _tell_sender(
     new_id: NewId,
     now: datetime,
 ) -> None:
-    """Send the sender a notice about some deliveries, or record the reason why there is none in the trace."""
+    """Send the sender a notice about some deliveries, or record in the trace why no notice is sent."""
     owing, envelope = ports.Owing(message.id, about[0][0].action), message.envelope
     action = Action(owing.action)
     address, ours = _sender_of(tx, deployment, envelope)
@@ -262,18 +266,18 @@ def _tell_sender(
         return
     via = deployment.bounces_via
     if address is None or (ours is None and (via is None or via.is_inbox)):
-        because = "no route for notices is set (bounces_via), and the sender is no address here"
+        because = "no route for notices is set (bounces_via), and the sender has no email address here"
         _not_told(tx, owing, told, because, now)
         return
     is_whole = notices.gives_whole(message, action, is_outside=ours is None)
     limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.READ
-    original = tx.octets(message.id, start=0, limit=limit)  # only now is anything of the message needed
+    original = tx.octets(message.id, start=0, limit=limit)  # only now are the bytes of the message needed
     header = original[: messages.end_of_header(original)]
     if reports.is_report(header):
         _not_told(tx, owing, told, permission(told[0], is_report=True).because, now)
         return
     account = ours.account if ours else told[0][1].account
-    if ours is None:  # what is sent outside is in the queue of an account, which may know of its own mail alone
+    if ours is None:  # the notice will be in the queue of one account, which may see only its own mail
         tx.owe([one for one, delivery in told if delivery.account != account])
         told = [one for one in told if one[1].account == account]
     notice_id = new_id()
@@ -307,9 +311,10 @@ def _tell_sender(
 
 
 def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
-    """The notice's entry for each recipient, in the order in which the sender named them.
+    """The notice's entry for each recipient, in the order in which the sender named the recipients.
 
-    If both copies of an alias failed, the notice reports the alias's own copy, which is not secret.
+    If an alias's own copy and its forwarded copy both failed, the notice reports the alias's own copy, because
+    forwarding is confidential.
     """
     of_recipient: dict[str, Told] = {}
     for owed, delivery in told:
@@ -328,7 +333,7 @@ def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
 def _sender_of(
     tx: ports.ReadTx, deployment: Deployment, envelope: Envelope
 ) -> tuple[addresses.Address | None, EmailAddress | None]:
-    """The address of a sender, if it is one, and its email address here, if there is one."""
+    """Return a sender's parsed address and the email address here that it belongs to; each is None if there is none."""
     try:
         address = addresses.parse(envelope.sender)
     except errors.Invalid:
@@ -348,7 +353,7 @@ def _not_told(tx: ports.WriteTx, owing: ports.Owing, about: Sequence[_About], be
 
 
 def _deliveries_of(about: Sequence[_About]) -> Iterable[Delivery]:
-    """Each delivery once, so that its trace has one line."""
+    """Return each delivery once, so that its trace gets one event."""
     return {delivery.id: delivery for _, delivery in about}.values()
 
 

@@ -1,7 +1,8 @@
-"""Deletes mail that is older, or more, than the rules of `domain.mail.retention` allow.
+"""Delete mail that exceeds the age or the amount that the rules of `domain.mail.retention` allow.
 
-It works in many small transactions, so that mail and calls are not delayed, and can stop after any of them. Deleting a
-delivery deletes its row; with the last delivery of a message, its trace and octets are deleted, too.
+A purge uses many small transactions, so that it does not delay mail and API calls. A purge can be stopped after any
+transaction. Deleting a delivery deletes its row. When the last delivery of a message is deleted, the message's trace
+and bytes are deleted too.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,45 +22,50 @@ Done = TypeVar("Done")
 Position = TypeVar("Position")
 
 INBOXES_AT_ONCE = 100
+"""The maximum number of inboxes that one read lists."""
 
 LOOKED_AT_ONCE = 500
-"""Deliveries that one read covers. Other long reads wait for it."""
+"""The maximum number of deliveries that one read covers, because other long reads wait for the read."""
 
 PURGED_AT_ONCE = 100
-"""Deliveries that one transaction deletes."""
+"""The maximum number of deliveries that one transaction deletes."""
 
 OCTETS_AT_ONCE = 2 * 1024 * 1024
-"""Octets of messages that one transaction deletes. Further octets of a message are deleted in further transactions."""
+"""The maximum number of message bytes that one transaction deletes. Larger messages are deleted in further
+transactions.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """What was deleted from an inbox, or would be."""
+    """The totals of the mail that was deleted from an inbox, or that would be deleted."""
 
     inbox: Inbox
     deliveries: int = 0
     octets: int = 0
-    """Of the messages in it, as sent after DATA. Octets that are shared with another inbox stay on the disk."""
+    """The size of the deleted messages in bytes, as sent after DATA. Bytes that are shared with another inbox stay on
+    the disk.
+    """
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
-        """The same, and these."""
+        """Return the totals with further deleted deliveries included."""
         octets = sum(delivery.size for delivery in gone if delivery.kept)
         return Purge(self.inbox, self.deliveries + len(gone), self.octets + octets)
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The deliveries to delete in one part of an inbox, and where the next part begins."""
+    """The deliveries to delete in one part of an inbox, and the cursor for the next part."""
 
     going: Sequence[Delivered]
     before: str
-    """The place after which the next part begins; empty at the end."""
+    """The cursor for the next part of the inbox; empty after the last part."""
     newer: int
-    """Octets of the inbox that were read and stay, as `domain.mail.retention.to_go` counts them."""
+    """The number of bytes in the newer parts of the inbox, as `domain.mail.retention.to_go` counts them."""
 
 
 def addresses_with_mail(tx: ports.ReadTx, *, after: Inbox | None, limit: int = INBOXES_AT_ONCE) -> list[Inbox]:
-    """A page of all inboxes with mail, also those of deleted email addresses."""
+    """A page of the inboxes that have mail, including the inboxes of deleted email addresses."""
     return tx.inboxes(after=after, limit=limit)
 
 
@@ -72,7 +78,7 @@ def due(
     last: Due | None = None,
     limit: int = LOOKED_AT_ONCE,
 ) -> Due:
-    """The deliveries to delete in the next part of an inbox, after `last`; the newest part comes first."""
+    """The deliveries to delete in the part of an inbox that follows `last`; the newest part comes first."""
     rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
     before = last.before if last else retention.first_look(rule, now) if rule else ""
     if rule is None or not before:
@@ -85,10 +91,11 @@ def due(
 def purge_some(
     tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
 ) -> tuple[list[Delivered], list[str]]:
-    """Delete some deliveries of an inbox; returns the deleted ones. A delivery that is in the queue again stays.
+    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that is in the queue again stays.
 
-    Also returns the messages that still have octets, for `accept.forget_octets`. Otherwise they are deleted with the
-    pieces of incomplete messages.
+    Also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes these ids to
+    `accept.forget_octets`. Bytes that no caller deletes are deleted later, together with the pieces of incomplete
+    messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))
@@ -107,7 +114,7 @@ def purge_some(
 
 
 async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """What `purge` would delete now, inbox by inbox. Changes nothing."""
+    """Yield what `purge` would delete now from each inbox, without deleting anything."""
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
@@ -117,11 +124,11 @@ async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> A
 
 
 async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Delete all mail that exceeds the rules, inbox by inbox, and yield what was deleted."""
+    """Delete all mail that exceeds the rules, inbox by inbox. Yields the totals of the deleted mail of each inbox."""
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
-            # The oldest first, so that whoever stops it leaves few holes.
+            # Delete the oldest mail first, so that a purge that is stopped early leaves few gaps.
             for end in range(len(part), 0, -PURGED_AT_ONCE):
                 step = part[max(0, end - PURGED_AT_ONCE) : end]
                 gone, left = await store.write(partial(purge_some, inbox=inbox, going=step, now=now))
@@ -145,7 +152,7 @@ async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
 async def _parts(
     store: ports.Store, rules: Sequence[Rule], inbox: Inbox, *, now: datetime
 ) -> AsyncIterator[Sequence[Delivered]]:
-    """The deliveries to delete in an inbox, as they are read, the newest part first."""
+    """Yield the deliveries to delete in an inbox, part by part, the newest part first."""
 
     def step(tx: ports.ReadTx, last: Due | None, *, limit: int) -> Step[Due, Due]:
         look = due(tx, rules, inbox, now=now, last=last, limit=limit)
@@ -159,9 +166,9 @@ async def _parts(
 def _looks(
     store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int, *, what: str
 ) -> AsyncIterator[Done]:
-    """The results of steps, each with a limit, which shrinks if a slow store cannot read as much in time.
+    """Yield the results of read steps, and halve the row limit whenever a slow store cannot read a step in time.
 
-    Raises `ports.TookTooLong` if it cannot even read one.
+    Raises `ports.TookTooLong` if the store cannot read even one row in time.
     """
     allowed = limit
 
@@ -180,6 +187,6 @@ def _looks(
 
 
 def _instance_of(tx: ports.ReadTx, inbox: Inbox) -> str | None:
-    """The instance that has the address now, if it is of the account whose mail this is."""
+    """The instance that has the inbox's address now; None if the address is deleted or belongs to another account."""
     owner = tx.email_address_by_key(inbox.address_key)
     return owner.instance_id if owner and owner.account == inbox.account else None

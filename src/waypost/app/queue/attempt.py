@@ -1,6 +1,7 @@
-"""The queue: claims deliveries for attempts, and records the results, each in one transaction.
+"""The queue: claim deliveries for attempts, and record the results, each in one transaction.
 
-The transaction that makes a delivery a dead letter also records that the sender is due a notice. `notify` writes it.
+The transaction that makes a delivery a dead letter also records that the sender is due a notice. The module `notify`
+writes the notice.
 """
 
 from collections.abc import Sequence
@@ -36,23 +37,25 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""How much the clocks of two servers may differ before one of them shortens the leases of the other."""
+"""The maximum difference between two servers' clocks for which a server does not shorten the other server's leases."""
 
 CORRECTED_AT_ONCE = 500
-"""Deliveries whose times one transaction corrects."""
+"""The maximum number of deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
-"""Deliveries that one transaction ends or warns of, because other writes wait."""
+"""The maximum number of deliveries that one transaction expires or records delays for, because other writes wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A claimed delivery, and its present route."""
+    """A claimed delivery and its current route."""
 
     claimed: ports.Claimed
     route: Route
     is_outside: bool = False
-    """Whether the sender has no email address here. It is only known if the sender gave DSN parameters (RFC 3461)."""
+    """Whether the sender has no email address here. The server checks this only if the sender used DSN parameters (RFC
+    3461); otherwise the value is False.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,18 @@ class Taken:
     ready: list[Ready]
     """The deliveries to attempt."""
     rerouted: int
-    """The number of deliveries whose destination the present routes change. They were moved, delivered to the inbox, or
-    made dead letters."""
+    """The number of deliveries to which the current routes give another destination. These deliveries were moved,
+    delivered to the inbox, or made dead letters.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The meaning of a result, and whether it was recorded."""
+    """The decision that follows from an attempt's result, and whether the result was recorded."""
 
     decision: Decision
     is_recorded: bool
-    """False if the lease expired and another worker has claimed the delivery since."""
+    """Whether the result was recorded; False if the lease expired and another worker has claimed the delivery."""
 
 
 def claim(
@@ -85,8 +89,10 @@ def claim(
     lease: timedelta,
     limit: int,
 ) -> Taken:
-    """Claim the due deliveries of a destination. Deliveries that a present route leads elsewhere are moved, or
-    delivered to the inbox.
+    """Claim up to `limit` deliveries that are due at a destination.
+
+    If the current routes lead a delivery elsewhere, the delivery is moved, delivered to the inbox, or made a dead
+    letter.
     """
     found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
@@ -111,7 +117,7 @@ def claim(
 
 
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
-    """Release a delivery that is not attempted now."""
+    """Release the deliveries of a claim that will not be attempted now."""
     tx.release(claim, due_at=now)
 
 
@@ -122,7 +128,7 @@ def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> No
 
 
 def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> set[str]:
-    """Extend the leases of running attempts. Returns the ids of the deliveries that the claim still holds."""
+    """Extend the leases of running attempts. Returns the ids of the deliveries that are still under the claim."""
     return tx.renew(claim, lease_until=now + lease)
 
 
@@ -134,11 +140,11 @@ def record(
     result: AttemptResult,
     now: datetime,
 ) -> Outcome:
-    """Record the result of an attempt, and all that follows from it. A notice to the sender is due then, if one is
-    needed.
+    """Record an attempt's result: the delivery's new status, its trace events, and a due notice if the sender needs
+    one.
 
-    If the lease expired and another worker has claimed the delivery since, nothing is recorded: that worker records its
-    own result.
+    If the lease expired and another worker has claimed the delivery, nothing is recorded, because the other worker
+    records its own result.
     """
     decision = decide(claimed.queued, result, now, deployment.policy)
     attempt = _attempt(claimed, result)
@@ -164,11 +170,12 @@ def record(
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Make some deliveries whose time has passed dead letters, also of destinations that are not attempted now. Returns
-    how many.
+    """Make some expired deliveries dead letters, including deliveries whose destination is not attempted now.
+
+    Returns the number of expired deliveries that were found.
     """
     policy = deployment.policy
-    # A little later than its last attempt is due, which may tell why.
+    # Wait a little longer than until the last attempt is due, because the last attempt may give a better reason.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
     for held in found:
         decision = expired(policy, held.because or "its destination could not be reached")
@@ -179,10 +186,11 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime)
 
 
 def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
-    """Correct some times in the queue that were written while the clock was ahead. Returns how many.
+    """Correct some times in the queue that were written while the clock was ahead. Returns how many were corrected.
 
-    A delivery that was queued in the future counts as queued now, and is due as long after that as before. No delivery
-    is due later than after the longest pause, and no lease ends later than one that begins now.
+    A delivery that was queued in the future is treated as queued now, and its pause stays the same. After the
+    correction, no delivery is due later than the longest pause from now, and no lease ends later than a lease that
+    begins now.
     """
     return tx.correct_queue(
         now=now,
@@ -194,7 +202,7 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
 
 
 def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Record that some senders are due notices of delay. Returns of how many deliveries."""
+    """Record that some senders are due notices of delay. Returns the number of delayed deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
     for held in found:
         because = held.because or "its destination has not been reached yet"
@@ -205,7 +213,7 @@ def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) 
 
 
 def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
-    """The route of a delivery as it is now; an email address may have been deleted since."""
+    """Find the current route of a delivery, whose email address may have been deleted."""
     if delivery.reason is Reason.NOTICE:
         return deployment.bounces_via or routes.INBOX_ROUTE
     instance_id = None
@@ -216,15 +224,17 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
 
 
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """Deliver to the inbox, because the route leads there now."""
+    """Deliver to the inbox, because the current route is the inbox."""
     if tx.finish(claimed):
-        because = "the routes have changed, and lead to its inbox"
+        because = "the routes have changed, and the inbox now gets this mail"
         delivered = DeliveredEvent(address=claimed.delivery.address.text, because=because)
         happened(tx, claimed.delivery, delivered, now=now, kept=True, destination="")
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """End a delivery of a notice: there is no route for notices any more, and its recipient has no inbox here."""
+    """Give up the delivery of a notice, because no route for notices is set any more, and the recipient has no inbox
+    here.
+    """
     if tx.finish(claimed):
         dead = DeadEvent(address=claimed.delivery.address.text, because="bounces_via is not set any more")
         happened(tx, claimed.delivery, dead, now=now)
@@ -235,7 +245,7 @@ def _delivered(
 ) -> None:
     delivery = claimed.delivery
     happened(tx, delivery, DeliveredEvent(address=delivery.address.text, attempt=attempt), now=now)
-    if not result.notifies:  # else the peer tells the sender (RFC 3461)
+    if not result.notifies:  # otherwise the peer notifies the sender (RFC 3461)
         action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
         notify.owe_successes(tx, [delivery], claimed.message, action, now=now)
     if not delivery.kept:
@@ -266,7 +276,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """The attempt as an event of the trace."""
+    """Convert an attempt to its form in the trace."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

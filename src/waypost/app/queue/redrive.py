@@ -1,4 +1,4 @@
-"""Redrives dead letters, and replays the mail of an alias whose forwarding was wrong."""
+"""Redrive dead letters, and replay the mail of an alias whose forwarding was wrong."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import RedrivenEvent
 
 AT_ONCE = 100
-"""Deliveries that one transaction redrives, because other writes wait."""
+"""The maximum number of deliveries that one transaction redrives, because other writes wait."""
 
 
 def dead_letters(
@@ -28,7 +28,7 @@ def dead_letters(
     after: str = "",
     limit: int = AT_ONCE,
 ) -> list[ports.DeadLetter]:
-    """Dead letters of an account, in the order of their ids."""
+    """Return up to `limit` dead letters of an account, sorted by id."""
     key = address.key if address else None
     return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
 
@@ -43,12 +43,14 @@ def redrive(
     after: str = "",
     now: datetime,
 ) -> Step[int, str]:
-    """Put dead letters into the queue again: those with these ids, or some of all, behind `after`: a step.
+    """Redrive dead letters: those listed in `ids`, or if `ids` is empty, the first matching ones after the cursor
+    `after`.
 
-    They are attempted as if they were new, over the route of that time. Raises `errors.NotFound` for an id that is not
-    a dead letter of the account; nothing is redriven then.
+    This function is a step for `run_steps`. The dead letters are attempted like new deliveries, over the route that
+    applies at the time of the attempt. Raises `errors.NotFound` if an id is not a dead letter of the account; in that
+    case nothing is redriven.
     """
-    because = "somebody had the dead letter redriven"
+    because = "the dead letter was redriven on request"
     if ids:
         for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
             _again(tx, delivery, now, because)
@@ -57,7 +59,7 @@ def redrive(
     count = 0
     for seen in found:
         held = tx.lock_delivery(seen.message_id, seen.email_address_id)
-        if held and held.status is Status.DEAD:  # else somebody else redrives it at the same time
+        if held and held.status is Status.DEAD:  # otherwise another call has redriven it
             _again(tx, held, now, because)
             count += 1
     return Step(count, found[-1].id if len(found) == AT_ONCE else None)
@@ -73,10 +75,12 @@ def replay(
     before: str | None = None,
     now: datetime,
 ) -> Step[int, str]:
-    """Forward again what an alias has kept since a moment, newest first; some of it, behind `before`: a step.
+    """Forward again the mail that an alias has received since `since`, newest first, starting before the cursor
+    `before`.
 
-    Its primary gets mail that was never forwarded, and again mail that went over a route. Mail that is in the primary's
-    inbox is not repeated. Raises `errors.NotFound`, or `errors.Conflict` if the address is no alias.
+    This function is a step for `run_steps`. The primary gets the mail that was never forwarded. Mail that was already
+    sent to the primary over a route is sent again. Mail that is already in the primary's inbox, or in the queue, is
+    skipped. Raises `errors.NotFound`, or `errors.Conflict` if the address is not an alias.
     """
     owners = tx.owners([alias.key])
     own, primary = owners.found.get(alias.key, (None, None))
@@ -92,7 +96,7 @@ def replay(
     for kept, message in found:
         if message.received_at < since - accept.LONGEST_TRANSFER:
             return Step(count, None)
-        if message.received_at < since:  # ids go by when a message began to come in, which may be long before
+        if message.received_at < since:  # ids are in the order in which transfers began, not ended
             continue
         count += _forward_again(tx, deployment, kept, message, forwarded=forwarded, now=now)
     return Step(count, found[-1][1].id if len(found) == AT_ONCE else None)
@@ -107,9 +111,9 @@ def _forward_again(
     forwarded: routing.Destination,
     now: datetime,
 ) -> bool:
-    """Whether there was something to do for this message."""
-    because = f"what {kept.address} has kept was forwarded again"
-    tx.lock_delivery(message.id, kept.email_address_id)  # so that of two who replay, the second sees what the first did
+    """Forward one kept message again, unless that is unnecessary. Returns whether the message was forwarded."""
+    because = f"the mail that {kept.address} had kept was forwarded again"
+    tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
     present = tx.lock_delivery(message.id, forwarded.email_address.id)
     if present is None:
         delivery = accept.delivery_of(message, forwarded, deployment)
