@@ -1,1 +1,1 @@
-"""The sending edge: carries queued deliveries out over their routes, and says what came of it."""
+"""Outgoing mail: attempt queued deliveries over their routes, and report the results."""

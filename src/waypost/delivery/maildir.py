@@ -1,7 +1,8 @@
-"""Deliveries into a Maildir: a file in tmp/, made durable there, and moved to new/ as a whole.
+"""Deliver mail into a Maildir. A message is written to a file in tmp/, which is synced to disk and then moved to new/.
 
-Lines end in LF there, as programs that read files expect it, if every line of the message ends in CRLF: then nothing is
-lost. Other messages keep their octets, and so does every message where the route says `line_ends = "as-received"`.
+If every line of a message ends in CRLF, the lines in the file end in LF, as programs that read files expect. This
+conversion loses no information. Other messages are stored unchanged. If the route has `line_ends = "as-received"`,
+every message is stored unchanged.
 """
 
 import asyncio
@@ -18,35 +19,36 @@ from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import LineEnds, Route
 
 STORED_WITH_LF = "with LF line ends"
-STORED_AS_SET = "with the line ends as received, as the route says"
+STORED_AS_SET = "with the line ends as received, as the route requires"
 STORED_AS_RECEIVED = "with the line ends as received, because not every line ends in CRLF"
-"""What the trace says."""
+"""The trace shows these strings as the result of a delivery."""
 
 _HOSTNAME_LIMIT = 100
-"""Characters. A file name has at most 255 characters, with the flags that readers add."""
+"""The maximum number of characters of the host name in a file name. A file name has at most 255 characters, including
+the flags that mail readers add.
+"""
 
 
 class MaildirTransport:
-    """Delivers parcels into Maildirs, with the trace lines before the message.
+    """Delivers parcels into Maildirs, with the trace header before the message.
 
-    The name of a file in new/ depends only on the delivery, so that a repeated attempt after a crash makes no second
-    file.
+    The name of a file in new/ depends only on the delivery. So a repeated attempt after a crash creates no second file.
     """
 
     def __init__(self, hostname: str) -> None:
-        """`hostname` is in the names of files, so that several machines can share a Maildir."""
+        """`hostname` becomes part of the names of temporary files, so that several machines can share a Maildir."""
         self._hostname = hostname.replace("/", r"\057").replace(":", r"\072")[:_HOSTNAME_LIMIT]
         self._count = itertools.count(1)
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Write the file; a file that exists already counts as written."""
+        """Write the file. If the file already exists, the delivery is reported as stored."""
         path = Path(route.target.path)
         lines = LfLines() if route.line_ends is LineEnds.LF else None
         file = _File(path, name=self._name(parcel), temporary=self._temporary(), lines=lines)
         stage, text = Stage.CONNECT, STORED_WITH_LF if lines else STORED_AS_SET
         try:
             if not await asyncio.to_thread(file.begin, parcel.header):
-                return _result(path, Stage.STORED, text="It was there already.")
+                return _result(path, Stage.STORED, text="The file already existed.")
             stage = Stage.BODY
             await _copy(parcel, file)
             if lines and not lines.are_whole:
@@ -56,18 +58,18 @@ class MaildirTransport:
             await asyncio.to_thread(file.finish)
         except OSError as error:
             return _result(path, stage, Trouble.FAILED, in_words(error))
-        except Exception as error:  # noqa: BLE001 - whatever kept the octets from coming, others may fare better
+        except Exception as error:  # noqa: BLE001 - any failure to read the message affects only this attempt
             return _result(path, stage, Trouble.FAILED, f"{type(error).__name__}: {error}")
         finally:
-            if not file.has_ended:  # in a thread, because one that was not waited for may be writing still
+            if not file.has_ended:  # in a thread, because a thread that was not awaited may still be writing
                 await asyncio.shield(asyncio.to_thread(file.end))
         return _result(path, Stage.STORED, text=text)
 
     async def close(self) -> None:
-        """Nothing needs to be closed."""
+        """Do nothing, because no files are kept open."""
 
     def _name(self, parcel: Parcel) -> str:
-        return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.waypost"  # the same on any server
+        return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.waypost"  # the same on every server
 
     def _temporary(self) -> str:
         seconds, rest = divmod(time.time_ns(), 1_000_000_000)
@@ -75,7 +77,7 @@ class MaildirTransport:
 
 
 async def _copy(parcel: Parcel, file: "_File") -> None:
-    """Write the octets of the message, up to a line end that shows that they must be written unchanged."""
+    """Write the message, but stop early at a line ending that shows that the message must be written unchanged."""
     size = 0
     async with parcel.reading() as parts:
         async for part in parts:
@@ -83,27 +85,27 @@ async def _copy(parcel: Parcel, file: "_File") -> None:
                 return
             size += len(part)
     if size != parcel.message.size:
-        raise ValueError(f"{size} octets were read of a message of {parcel.message.size}")
+        raise ValueError(f"{size} bytes were read of a message of {parcel.message.size} bytes")
 
 
 class LfLines:
-    """Converts CRLF to LF, part by part."""
+    """Converts the line endings of a message from CRLF to LF, part by part."""
 
     def __init__(self) -> None:
         self._held = b""
         self._has_ended = True
         self.is_lossless = True
-        """Whether every CR and LF so far is part of a CRLF, so that the conversion loses nothing."""
+        """Whether every CR and LF so far is part of a CRLF, so that the conversion loses no information."""
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line ended in CRLF, after all octets."""
+        """Whether every line ended in CRLF. The value is final after the last call of `feed`."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:
-        """The next octets, with LF. The result is useless if `is_lossless` is false."""
+        """Convert the next bytes of the message. The result must be discarded if `is_lossless` is false."""
         octets = self._held + octets
-        self._held = b"\r" if octets.endswith(b"\r") else b""  # its LF may be in the next part
+        self._held = b"\r" if octets.endswith(b"\r") else b""  # the LF may be in the next part
         octets = octets.removesuffix(self._held)
         count = octets.count(b"\r\n")
         self.is_lossless = self.is_lossless and octets.count(b"\r") == count == octets.count(b"\n")
@@ -113,14 +115,14 @@ class LfLines:
 
 
 class _File:
-    """One file during its delivery into a Maildir. Its methods wait for the disk; they are called one after the other.
+    """One file during its delivery into a Maildir. The methods of this class block on disk I/O, and run one at a time.
 
-    The directories of the Maildir are opened once, and the file is created, found and renamed within them: the owner of
-    the Maildir cannot redirect the delivery by a link.
+    The directories of the Maildir are opened once, and the file is created, found and renamed relative to the open
+    directories. So the owner of the Maildir cannot redirect the delivery with a symbolic link.
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
-        """With `lines`, lines are written with LF."""
+        """If `lines` is given, lines are written with LF."""
         self._maildir, self._name, self._lines = maildir, name, lines
         self._temporary = temporary
         self._directories: dict[str, int] = {}
@@ -129,7 +131,9 @@ class _File:
         self._lock = threading.Lock()
 
     def begin(self, header: bytes) -> bool:
-        """Create the file in tmp/, private to its owner. False if it was moved to new/ before."""
+        """Create the file in tmp/, readable only by its owner. Return False if the message was already delivered to
+        new/.
+        """
         with self._lock:
             if self.has_ended:
                 return True
@@ -145,7 +149,7 @@ class _File:
             return True
 
     def begin_again(self, header: bytes) -> None:
-        """Discard what was written, and write everything unchanged from now on."""
+        """Empty the file, write the header again, and write all further bytes unchanged."""
         with self._lock:
             self._lines = None
             if self._descriptor is not None:
@@ -154,12 +158,14 @@ class _File:
             self._write(header)
 
     def write(self, octets: bytes) -> bool:
-        """Add to it. Returns False if LF would lose information, so that no more octets are needed."""
+        """Append to the file. Returns False if the conversion to LF would lose information, so that the caller can
+        stop.
+        """
         with self._lock:
             return self._write(octets)
 
     def finish(self) -> None:
-        """Make it durable, and then visible under its name, which is durable too when this returns."""
+        """Sync the file to disk, move it to new/, and sync the directories, so that the delivery survives a crash."""
         with self._lock:
             if self._descriptor is None:
                 return
@@ -173,7 +179,7 @@ class _File:
             self._close_directories()
 
     def end(self) -> None:
-        """Nothing more comes. An unfinished file is deleted."""
+        """Release all resources. If the file is unfinished, it is deleted."""
         with self._lock:
             self.has_ended = True
             self._close()
@@ -183,19 +189,21 @@ class _File:
             self._close_directories()
 
     def _open_directories(self) -> None:
-        """Open the Maildir and its directories. Missing ones are created."""
+        """Open the Maildir and its directories. Missing directories are created."""
         maildir = self._directories[""] = opened_maildir(self._maildir)
         for name in NAMES:
             self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
-        """Whether it is in new/, durably, or in cur/, because it has been read."""
+        """Whether the message was already delivered: it is in new/, which is then synced to disk, or a reader has moved
+        it to cur/.
+        """
         new = self._directories["new"]
         with suppress(FileNotFoundError):
             os.stat(self._name, dir_fd=new, follow_symlinks=False)
             os.fsync(new)
             return True
-        read = (f"{self._name}:", f"{self._name},")  # with flags, and before them perhaps Dovecot's sizes
+        read = (f"{self._name}:", f"{self._name},")  # followed by flags, or by Dovecot's sizes and then flags
         with os.scandir(self._directories["cur"]) as entries:
             return any(entry.name == self._name or entry.name.startswith(read) for entry in entries)
 

@@ -1,4 +1,6 @@
-"""Opens the directories of a Maildir so that its owner cannot redirect deliveries by links."""
+"""Open the directories of a Maildir in such a way that the Maildir's owner cannot redirect deliveries with symbolic
+links.
+"""
 
 import os
 import stat
@@ -7,19 +9,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NAMES = ("tmp", "new", "cur")
-"""What a Maildir consists of."""
+"""The directories in a Maildir."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""To find names in a directory. This needs no right to read it, which /home/bob often gives to nobody else."""
+"""The flags for opening a directory only to look up names in it. This needs no read permission on the directory, which
+a home directory often does not grant to other users.
+"""
 
 
 def opened_maildir(maildir: Path) -> int:
-    """A descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
+    """Return a descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
 
-    Its parent directory must exist: a typing error in a path creates no directories. A Maildir that is a link is used
-    if root or this server's user has made the link, or else the owner of what it leads to: nobody can have mail put
-    into the Maildir of somebody else.
+    The parent directory of the Maildir must exist, so that a typing error in a path creates no directories. If the
+    Maildir is a symbolic link, the link must belong to root, to this server's user, or to the owner of the link's
+    target. So no user can redirect mail into another user's Maildir.
     """
     with _parent(maildir) as parent:
         maker = _maker_of_link(maildir.name, within=parent)
@@ -29,25 +33,27 @@ def opened_maildir(maildir: Path) -> int:
 
 
 def opened_directory(name: str, path: Path, *, within: int) -> int:
-    """A descriptor of a directory in an open one; it is created, durably, if it is missing. Raises `OSError`.
+    """Return a descriptor of the directory `name` inside the open directory `within`. Raises `OSError`.
 
     A link is refused.
     """
     with _about(path):
         with suppress(FileNotFoundError):
             return _opened(name, within=within)
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(FileExistsError):  # another process has created the directory
             os.mkdir(name, 0o700, dir_fd=within)
             try:
                 _sync(within)
             except OSError:
-                os.rmdir(name, dir_fd=within)  # or the next attempt would believe that it is durable
+                os.rmdir(name, dir_fd=within)  # otherwise the next attempt would not sync the directory
                 raise
         return _opened(name, within=within)
 
 
 def why_not_usable(maildir: Path) -> str:
-    """Why a delivery into a Maildir would fail now, with the path; empty if no reason is known. Nothing is made."""
+    """The reason why a delivery into a Maildir would fail now, with the path; empty if no reason is known. This check
+    creates no files or directories.
+    """
     try:
         with _parent(maildir) as parent:
             maker = _maker_of_link(maildir.name, within=parent)
@@ -68,23 +74,23 @@ def why_not_usable(maildir: Path) -> str:
 
 
 def in_words(error: OSError) -> str:
-    """What went wrong, and with which file."""
+    """Describe an error in words, with the path of the file."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{where}"
 
 
 def naming(error: OSError, path: Path) -> OSError:
-    """The same error, with the whole path of what it is about."""
+    """Return the same error with the full path of the file."""
     return OSError(error.errno, error.strerror, str(path))
 
 
 @contextmanager
 def _parent(maildir: Path) -> Iterator[int]:
-    """The directory that a Maildir is in, open to find names in it."""
+    """Open the parent directory of a Maildir, to look up names in it."""
     try:
         descriptor = os.open(maildir.parent, _TO_SEARCH)
     except FileNotFoundError:
-        raise FileNotFoundError(0, "There is no such directory to make it in", str(maildir)) from None
+        raise FileNotFoundError(0, "The parent directory of the Maildir does not exist", str(maildir)) from None
     try:
         yield descriptor
     finally:
@@ -101,7 +107,7 @@ def _maker_of_link(name: str, *, within: int) -> int | None:
 
 
 def _opened_link(maildir: Path, maker: int) -> int:
-    """The directory that a link leads to, if its maker may lead there."""
+    """Open the target of a link. Raises `PermissionError` if the link's owner may not redirect mail to the target."""
     try:
         descriptor = os.open(maildir, _DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
@@ -109,7 +115,9 @@ def _opened_link(maildir: Path, maker: int) -> int:
     if maker in {0, os.geteuid(), os.fstat(descriptor).st_uid}:
         return descriptor
     os.close(descriptor)
-    raise PermissionError(0, "It is a link, which its maker has led to a directory of another user", str(maildir))
+    raise PermissionError(
+        0, "The path is a link, and the link's owner does not own the directory that the link points to", str(maildir)
+    )
 
 
 def _opened(name: str, *, within: int) -> int:
@@ -117,7 +125,7 @@ def _opened(name: str, *, within: int) -> int:
 
 
 def _sync(directory: int) -> None:
-    """Make durable what was made in a directory, which may have been opened only to find names in it."""
+    """Sync a directory to disk. The descriptor may have been opened only to look up names."""
     descriptor = os.open(".", _DIRECTORY, dir_fd=directory)
     try:
         os.fsync(descriptor)
@@ -126,7 +134,7 @@ def _sync(directory: int) -> None:
 
 
 def _look_at(name: str, path: Path, *, within: int) -> None:
-    """Raise `OSError` if a delivery could not use or make a directory of a Maildir."""
+    """Raise `OSError` if a delivery could not use or create a directory of a Maildir."""
     with _about(path):
         try:
             descriptor = _opened(name, within=within)
@@ -134,21 +142,21 @@ def _look_at(name: str, path: Path, *, within: int) -> None:
             _must_allow_making(within)
             return
         try:
-            if name != "cur":  # which is only read
+            if name != "cur":  # a delivery only reads cur/
                 _must_allow_making(descriptor)
         finally:
             os.close(descriptor)
 
 
 def _must_allow_making(directory: int) -> None:
-    """Raise `PermissionError` if nothing can be made, durably, in an open directory."""
+    """Raise `PermissionError` if no file can be created, and synced to disk, in an open directory."""
     if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
         raise PermissionError(0, "Permission denied")
 
 
 @contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Have every `OSError` name the whole path of what it is about."""
+    """Add the full path of the file or directory to every `OSError` in the block."""
     try:
         yield
     except NotADirectoryError:
@@ -158,4 +166,4 @@ def _about(path: Path) -> Iterator[None]:
 
 
 def _no_directory(path: Path) -> OSError:
-    return NotADirectoryError(0, "There is something else than a directory", str(path))
+    return NotADirectoryError(0, "The path is not a directory", str(path))

@@ -1,4 +1,4 @@
-"""What a transport gets to send, and the result that it returns."""
+"""The interface of transports: the parcel that a transport sends, and the result that it returns."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -15,50 +15,50 @@ from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import forecasts, srs
 
 Octets = Callable[[], AsyncGenerator[bytes, None]]
-"""Yields the author's octets, part by part, from the beginning at each call."""
+"""Yields the bytes of the author's message, part by part. Each call starts from the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """One delivery, made ready for its route. It has one recipient, so every reply of a peer is about that
+    """One delivery, prepared for its route. A parcel has one recipient, so every reply from a peer is about that
     recipient.
     """
 
     delivery: Delivery
     message: Message
     return_path: str
-    """The sender as the peer sees it, perhaps rewritten; empty for the null sender."""
+    """The sender that the peer sees, which may be rewritten; empty for the null sender."""
     header: bytes
-    """The trace lines before the author's octets."""
+    """The trace header, which precedes the author's message."""
     octets: Octets
     notify: tuple[str, ...] = ()
     ret: str = ""
     envid: str = ""
     orcpt: str = ""
-    """The DSN parameters (RFC 3461) that are passed on, to peers that offer DSN."""
+    """The DSN parameters (RFC 3461) that are passed on to peers that offer DSN."""
 
     @property
     def recipient(self) -> str:
-        """Whom it is for."""
+        """The address of the recipient."""
         return self.delivery.address.text
 
     @property
     def size(self) -> int:
-        """The number of octets that the peer gets."""
+        """The number of bytes that the peer gets."""
         return len(self.header) + self.message.size
 
     def reading(self) -> aclosing[AsyncGenerator[bytes, None]]:
-        """The author's octets, from the beginning. Reading ends with the block."""
+        """Return a context manager that yields the bytes of the author's message, and that stops reading on exit."""
         return aclosing(self.octets())
 
     @property
     def is_binary(self) -> bool:
-        """Whether it must not be sent as lines (RFC 3030)."""
+        """Whether the message must not be sent as lines (RFC 3030)."""
         return self.message.envelope.body == "BINARYMIME"
 
 
 def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
-    """A delivery, as it goes over its route."""
+    """Make the parcel of a delivery for its route."""
     delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
     ends_here = route.target.protocol is Spoken.MAILDIR
     return_path = _return_path(ready, deployment, now)
@@ -80,7 +80,7 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
 
 
 def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
-    """The sender, rewritten (SRS) where mail goes to servers that would check SPF of the sender's domain."""
+    """The sender, rewritten (SRS) if the next server would check SPF for the sender's domain."""
     message = ready.claimed.message
     sender = message.envelope.sender
     rewritten = forecasts.rewriting(
@@ -95,12 +95,12 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
 def _wishes(
     delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
 ) -> tuple[tuple[str, ...], str]:
-    """The DSN parameters for the next server. It is asked for no notice that this server would not send.
+    """The DSN parameters for the next server. They request no notice that this server would not send itself.
 
-    The delivery of a forwarded copy is never reported: with one copy at the alias and one at the primary there is no
-    single success (RFC 3461 section 5.2.7.2). Mail to a rewritten sender arrives here, so this server reports success;
-    and where a forwarded copy keeps its author's sender, the next server must not send them a notice that names the
-    primary.
+    The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
+    (RFC 3461 section 5.2.7.2). Mail to a rewritten sender arrives at this server, so this server reports success. If a
+    forwarded copy keeps the original sender, the next server must not send a notice, because the notice would reveal
+    the primary to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""
@@ -112,20 +112,20 @@ def _wishes(
 
 
 class Transport(Protocol):
-    """Carries parcels to one kind of destination."""
+    """Sends parcels to one kind of destination."""
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Try once. Whatever the peer does is in the result; it raises nothing."""
+        """Attempt a delivery once. This method raises no exceptions: the result describes every failure."""
         ...
 
     async def close(self) -> None:
-        """Close the connections that are kept for later."""
+        """Close the connections that are kept open for later parcels."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transports:
-    """What carries out each kind of route. A new kind fails the type check until it is here."""
+    """The transport for each kind of route. The type check fails if a kind of route has no transport here."""
 
     smtp: Transport
     maildir: Transport

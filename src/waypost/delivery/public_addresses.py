@@ -1,4 +1,4 @@
-"""Which IP addresses are public, so that a webhook, or a mail server that the DNS names, may be there."""
+"""Decide which IP addresses are public. Other addresses are allowed only if a route permits them."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -9,11 +9,11 @@ _NOT_PUBLIC_V4 = tuple(
         "10.0.0.0/8",  # private (RFC 1918)
         "100.64.0.0/10",  # behind a provider's NAT (RFC 6598)
         "127.0.0.0/8",  # this machine
-        "169.254.0.0/16",  # link-local, and where clouds tell machines their secrets
+        "169.254.0.0/16",  # link-local, which includes the metadata services of clouds
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # IETF protocols
         "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays, given up (RFC 7526)
+        "192.88.99.0/24",  # 6to4 relays, deprecated (RFC 7526)
         "192.168.0.0/16",  # private
         "198.18.0.0/15",  # benchmarks
         "198.51.100.0/24",  # documentation
@@ -21,15 +21,19 @@ _NOT_PUBLIC_V4 = tuple(
         "224.0.0.0/3",  # multicast, reserved, broadcast
     )
 )
-"""The IANA registry of special purposes (RFC 6890). Python's own list grew only with its patch releases."""
+"""The IANA registry of special-purpose addresses (RFC 6890). The list in Python's `ipaddress` differs between patch
+releases.
+"""
 
 _PUBLIC_V6 = IPv6Network("2000::/3")
-"""All global unicast (RFC 4291). Loopback, link-local, unique local, multicast and the unassigned are outside."""
+"""All global unicast addresses (RFC 4291). Loopback, link-local, unique local, multicast and unassigned addresses are
+outside this network.
+"""
 
 _NOT_PUBLIC_V6 = tuple(
     IPv6Network(network)
     for network in (
-        "2001::/23",  # IETF protocols, Teredo among them
+        "2001::/23",  # IETF protocols, including Teredo
         "2001:db8::/32",  # documentation
         "3fff::/20",  # documentation (RFC 9637)
     )
@@ -37,14 +41,14 @@ _NOT_PUBLIC_V6 = tuple(
 
 _WITH_V4 = (
     (IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped
-    (IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052), by which hosts of IPv6 reach those of IPv4
+    (IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052), which connects IPv6 hosts to IPv4 hosts
     (IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
 )
-"""Networks of IPv6 whose addresses are really of IPv4, and how many bits are behind that."""
+"""IPv6 networks whose addresses contain an IPv4 address, and the number of bits that follow the IPv4 address."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is public. A text that is not an IP address is not public."""
+    """Whether an IP address is public. A string that is not an IP address is not public."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
-"""Deliveries by HTTP POST: their metadata as JSON, and the message, in one signed form.
+"""Deliver mail by HTTP POST: a signed multipart form that contains the metadata as JSON, and the message.
 
-`docs/how-to/webhooks.md` says what a receiver gets. Each attempt at a delivery has the same body, and a timestamp and
-signature of its own.
+`docs/how-to/webhooks.md` describes the requests that a receiver gets. Each attempt at a delivery sends the same body,
+with a new timestamp and a new signature.
 """
 
 import asyncio
@@ -31,41 +31,44 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
 SAID_LIMIT = 64 * 1024
-"""Octets that are read of a receiver's response to one message. Then the connection is closed; a status that was in
-these octets counts."""
+"""The maximum number of bytes of a receiver's response that are read. After that many bytes, the server closes the
+connection. A status that was received before that determines the result.
+"""
 
 ANSWER_LIMIT = 4 * 1024
-"""Octets of a response's body that are read. Only its first line is shown."""
+"""The maximum number of bytes of a response's body that are read. Only the first line of the body is shown."""
 
 TEXT_LIMIT = 200
-"""Characters of that line."""
+"""The maximum number of characters of a response that are shown: its reason phrase and the first line of its body."""
 
 KEPT_OPEN = 4.0
-"""Seconds that a connection waits for the next delivery: less than most servers wait, or one may close it just then."""
+"""Seconds that an idle connection is kept for the next delivery. This is less than the timeout of most servers, so that
+a server rarely closes the connection while a request is sent.
+"""
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds."""
+    """The time limits of an attempt, in seconds."""
 
     connect: float = 30.0
     """Seconds to resolve the host, connect and complete the TLS handshake."""
     part: float = 180.0
-    """Seconds until the receiver has taken another part of the message."""
+    """Seconds until the receiver has read the next part of the message."""
     answer: float = 60.0
-    """Seconds for the whole response, after all has been sent."""
+    """Seconds until the whole response has arrived, after the request was sent."""
 
 
 class Forbidden(OSError):
-    """The host has an address that is not public. Like an address that fails, it is skipped if the host has another
-    one.
+    """Raised for an address that is not public. The address is skipped, like an unreachable address, if the host has
+    further addresses.
     """
 
 
 class WebhookTransport:
-    """Carries parcels to webhooks. Redirects are not followed: they are responses like any other."""
+    """Sends parcels to webhooks. Redirects are not followed; they are treated like any other response."""
 
     def __init__(
         self,
@@ -74,28 +77,30 @@ class WebhookTransport:
         tls: ssl.SSLContext | None = None,
         resolver: "AbstractResolver | None" = None,
     ) -> None:
-        """`tls` has the trusted authorities, and `resolver` finds hosts; both default to the system's."""
+        """`tls` contains the trusted certificate authorities, and `resolver` resolves host names. Both default to the
+        system's settings.
+        """
         self._timeouts = timeouts or Timeouts()
         self._tls = tls
         self._resolver = resolver
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Send it, and read the answer."""
+        """Send the parcel once, and read the response."""
         form = _Form(parcel, route.secret)
         progress = _Progress(form, self._timeouts)
         try:
-            progress.headers = await form.signed_headers(now=int(time.time()))  # the receiver has a real clock, too
+            progress.headers = await form.signed_headers(now=int(time.time()))  # the receiver uses the real time, too
             async with progress.limit:
                 await self._post(progress, route)
-        except Exception as error:  # noqa: BLE001 - whatever it was, only this attempt has failed
+        except Exception as error:  # noqa: BLE001 - any error only makes this attempt fail
             if progress.code is None:
                 return _result(route, *_what_happened(progress, error))
         said = ": ".join(filter(None, (progress.reason, _first_line(progress.answer))))
         return _result(route, progress.stage, None, said, code=progress.code)
 
     async def close(self) -> None:
-        """Close the connections that are kept for later."""
+        """Close the connections that are kept open for later parcels."""
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
@@ -109,17 +114,19 @@ class WebhookTransport:
             while part := await response.content.read(ANSWER_LIMIT - len(progress.answer)):
                 progress.answer += part
         finally:
-            response.close()  # which keeps the connection if all has been said
+            response.close()  # keeps the connection open if the response is complete
 
     def _session(self, *, is_private_allowed: bool) -> "aiohttp.ClientSession":
-        """Connections that were opened where private addresses are allowed are never used by routes that forbid
-        them.
+        """Return the HTTP session for routes that allow private addresses, or for routes that do not.
+
+        The sessions are separate, so that a connection to a private address is never used by a route that forbids
+        private addresses.
         """
         if is_private_allowed not in self._sessions:
             import aiohttp  # noqa: PLC0415 - it takes memory, and few routes need it
 
             connector = aiohttp.TCPConnector(
-                limit=0,  # who claims from the queue knows how many may be open
+                limit=0,  # the queue limits the number of attempts, and so of connections
                 keepalive_timeout=KEPT_OPEN,
                 resolver=self._resolver or aiohttp.ThreadedResolver(),
                 socket_factory=None if is_private_allowed else _public_socket,
@@ -131,9 +138,9 @@ class WebhookTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=ANSWER_LIMIT,
-                timeout=aiohttp.ClientTimeout(),  # none of its own
+                timeout=aiohttp.ClientTimeout(),  # no timeouts of its own
                 headers={"User-Agent": f"Waypost/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
-                trust_env=False,  # a proxy would connect to any address that we do not
+                trust_env=False,  # a proxy would also connect to addresses that the route forbids
             )
         return self._sessions[is_private_allowed]
 
@@ -144,15 +151,15 @@ _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]")
 
 
 class _Heads:
-    """Finds where the heads of one response end: those of interim responses, and that of the final response."""
+    """Finds where the headers of a response end, for interim responses and for the final response."""
 
     def __init__(self) -> None:
         self._head = bytearray()
         self.is_over = False
-        """Whether the final response has begun, so that all further octets belong to its body."""
+        """Whether the final response's headers are complete, so that all further bytes belong to its body."""
 
     def cut(self, octets: bytes) -> tuple[bytes, bytes]:
-        """These octets up to the end of a head, and those after it."""
+        """Split `octets` after the end of the headers, if the headers end there."""
         before = len(self._head)
         self._head += octets
         end = _END_OF_HEAD.search(self._head, max(0, before - 2))
@@ -166,13 +173,14 @@ class _Heads:
 
 @lru_cache(maxsize=1)
 def _bounded() -> "type[ResponseHandler]":
-    """A connection on which at most `SAID_LIMIT` octets of a response are read.
+    """Return the class of a connection that reads at most `SAID_LIMIT` bytes of a response.
 
-    The parser of aiohttp drops a response if an error follows it in the same octets, as in the body's chunks. So it is
-    given each head by itself. Interim responses may be any number; they count as well.
+    The parser of aiohttp drops a response if an error follows in the same read, for example in the body's chunks. So
+    the parser gets the headers of each response separately. The number of interim responses is not limited, but their
+    bytes count towards `SAID_LIMIT`.
 
-    Octets after a response end the connection: aiohttp would keep it, and take them for the response to the next
-    request.
+    If bytes follow a complete response, the connection is closed. Otherwise aiohttp would keep the connection, and
+    would read these bytes as the response to the next request.
     """
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
 
@@ -197,7 +205,7 @@ def _bounded() -> "type[ResponseHandler]":
                 head, rest = self.heads.cut(rest)
                 super().data_received(head)
             answers = len(self._buffer)
-            if rest or not data:  # with no data aiohttp goes on with what it has read before
+            if rest or not data:  # if there is no data, aiohttp parses the data that it has buffered
                 super().data_received(rest)
             if is_too_much or len(self._buffer) > answers:
                 _end(self)
@@ -211,60 +219,63 @@ def _bounded() -> "type[ResponseHandler]":
 
 
 def _is_complete(payload: "StreamReader | None") -> bool:
-    """Whether the whole body of a response has come."""
+    """Whether the whole body of a response has arrived."""
     return payload is not None and payload.is_eof()
 
 
 def _end(connection: "ResponseHandler") -> None:
-    """Close the connection. What was read of the response is kept."""
+    """Close the connection, but keep the part of the response that was read."""
     connection.force_close()
     if connection.transport:
         connection.transport.abort()
 
 
 def _end_incomplete(payload: "StreamReader | None") -> None:
-    """End the reading of a body: where aiohttp found an error after the head, it does not end it."""
+    """End the reading of a body, because aiohttp does not end it if there is an error after the headers."""
     if payload is not None and not payload.is_eof() and payload.exception() is None:
-        payload.set_exception(ConnectionError("the connection was lost before the answer was complete"))
+        payload.set_exception(ConnectionError("the connection was lost before the response was complete"))
 
 
 def _public_socket(
     found: tuple[socket.AddressFamily | int, socket.SocketKind | int, int, str, tuple[Any, ...]],
 ) -> socket.socket:
-    """A socket for an address that is about to be connected to, however it was written and wherever it came from.
+    """Return a socket for a connection to an address. Raises `Forbidden` if the address is not public.
 
-    This is the one place where a name that resolves differently each time cannot bypass the check.
+    The check is made here, immediately before the connection, so that a host name that resolves differently each time
+    cannot bypass it.
     """
     family, kind, protocol, _, address = found
     if not is_public(address[0]):
-        raise Forbidden("The host has a private address, and the route does not allow one")
+        raise Forbidden("The host has a private address, and the route does not allow private addresses")
     return socket.socket(family, kind, protocol)
 
 
 @dataclass(slots=True)
 class _Progress:
-    """The stage of an attempt, and the deadline of its next step."""
+    """The progress of an attempt: its stage, the deadline of its next step, and the response so far."""
 
     form: "_Form"
     timeouts: Timeouts
     limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     headers: dict[str, str] = field(default_factory=dict)
-    """The headers of the request; none until the message was read and signed."""
+    """The headers of the request; empty until the message has been read and signed."""
     stage: Stage = Stage.CONNECT
     error: Exception | None = None
     """The error that prevented reading the stored message."""
     code: int | None = None
-    """The status. It counts as soon as it is received, whatever happens to the rest of the response."""
+    """The HTTP status of the response. The status determines the result, even if the rest of the response is never
+    received.
+    """
     reason: str = ""
     answer: bytes = b""
-    """The beginning of its body."""
+    """The beginning of the response's body."""
 
     def wait(self, seconds: float) -> None:
-        """Set the time of the next step."""
+        """Set the deadline of the next step, in seconds from now."""
         self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def octets(self) -> AsyncIterator[bytes]:
-        """The form, part by part, as the connection has room for it."""
+        """Yield the form part by part, as fast as the connection accepts the parts."""
         self.stage = Stage.BODY
         try:
             async for part in self.form.but_its_end():
@@ -273,13 +284,15 @@ class _Progress:
         except Exception as error:
             self.error = error
             raise
-        self.stage = Stage.END  # said before it is so, because nobody says when it is
+        self.stage = Stage.END  # set before the end is sent, because aiohttp does not report when the request is sent
         self.wait(self.timeouts.answer)
         yield self.form.end
 
 
 class _Form:
-    """The body of a request (RFC 7578). The boundary is one that no author of a message can know."""
+    """The body of a request (RFC 7578). The boundary is derived from the secret, so that no author of a message can
+    predict it.
+    """
 
     def __init__(self, parcel: Parcel, secret: str) -> None:
         self._parcel = parcel
@@ -298,7 +311,7 @@ class _Form:
         self.end = f"\r\n--{self._boundary}--\r\n".encode()
 
     async def but_its_end(self) -> AsyncIterator[bytes]:
-        """All of it but the last line, part by part."""
+        """Yield the whole form except its last line, part by part."""
         yield self._start
         size = 0
         async with self._parcel.reading() as parts:
@@ -306,10 +319,10 @@ class _Form:
                 size += len(part)
                 yield part
         if size != self._parcel.message.size:
-            raise ValueError(f"{size} octets were read of a message of {self._parcel.message.size}")
+            raise ValueError(f"{size} bytes were read of a message of {self._parcel.message.size} bytes")
 
     async def signed_headers(self, now: int) -> dict[str, str]:
-        """The headers that identify the delivery and sign it. Reads the message once."""
+        """Return the headers that identify and sign the delivery. This method reads the whole message once."""
         mac = hmac.new(self._secret, f"{now}.".encode(), sha256)
         async for part in self.but_its_end():
             mac.update(part)
@@ -324,7 +337,7 @@ class _Form:
 
 
 def _metadata(parcel: Parcel) -> dict[str, Any]:
-    """The part of the body that is the same at each attempt."""
+    """The metadata of a delivery, which is the same in each attempt."""
     delivery, message = parcel.delivery, parcel.message
     return {
         "delivery_id": delivery.id,
@@ -362,20 +375,20 @@ def _what_happened(progress: _Progress, error: Exception) -> tuple[Stage, Troubl
     if isinstance(error, aiohttp.ClientConnectorError):
         return stage, Trouble.UNREACHABLE, words
     if isinstance(error, aiohttp.ClientResponseError):
-        return stage, Trouble.GARBAGE, error.message or type(error).__name__  # as a text it has the URL
+        return stage, Trouble.GARBAGE, error.message or type(error).__name__  # str(error) contains the URL
     if isinstance(error, aiohttp.ClientConnectionError):
         return stage, Trouble.DISCONNECTED, words
     return stage, Trouble.FAILED, f"{type(error).__name__}: {words}"
 
 
 def _readable(text: str) -> str:
-    """A short line, whatever the receiver sent."""
+    """Make text from a receiver safe for display: one short line without control characters."""
     line = " ".join(text.split())[:TEXT_LIMIT]
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 
 
 def _result(route: Route, stage: Stage, trouble: Trouble | None, text: str, code: int | None = None) -> AttemptResult:
-    said = _readable(without_secrets(text, route.to))  # a receiver, or aiohttp, may repeat the URL
+    said = _readable(without_secrets(text, route.to))  # the receiver's or aiohttp's text may contain the URL
     return AttemptResult(
         protocol=Protocol.WEBHOOK, stage=stage, peer=shown(route.to), code=code, trouble=trouble, text=said
     )

@@ -1,1 +1,1 @@
-"""Takes deliveries from the queue and attempts them, fairly between destinations."""
+"""Claim deliveries from the queue and attempt them, with a fair share for each destination."""

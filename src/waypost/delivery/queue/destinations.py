@@ -1,6 +1,6 @@
-"""The state of each destination for which mail waits: how many attempts it gets at once, and until when attempts pause.
+"""The state of each destination for which mail waits: how many attempts may run at once, and until when attempts pause.
 
-No I/O and no clock: the worker asks, and reports the results of attempts.
+This module does no I/O and reads no clock. The worker queries the state, and reports the results of attempts.
 """
 
 from collections import deque
@@ -12,44 +12,51 @@ from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
 
 AHEAD = 20
-"""Deliveries that are claimed in advance for a destination that takes several at once, so that one transaction serves
-many."""
+"""The number of deliveries that are claimed in advance for a destination that works, so that one transaction claims
+many deliveries.
+"""
 
 REMEMBERED = 10_000
-"""The most destinations without waiting mail that are remembered as working."""
+"""The maximum number of destinations without waiting mail that are remembered as working."""
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One destination."""
+    """The state of one destination."""
 
     destination: str
     running: int = 0
     room: int = 1
-    """The attempts that it may have at once: one until it has worked once. It doubles with each success."""
+    """The maximum number of simultaneous attempts to the destination. The maximum is one at first, and doubles with
+    each success.
+    """
     is_working: bool = False
-    """Whether the last attempt did not fail because of the destination."""
+    """Whether the destination works: the last attempt succeeded, or failed for a reason other than the destination."""
     leads_elsewhere: bool = False
-    """Whether all deliveries of the last claim have another destination by the present routes. It takes no attempts."""
+    """Whether the current routes give another destination to all deliveries of the last claim. If so, the destination
+    gets no attempts.
+    """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
-    """Claimed deliveries that wait for room."""
+    """Claimed deliveries that wait until another attempt may run."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is claimed or attempted for it."""
+        """Whether no delivery for the destination is claimed or being attempted."""
         return not self.running and not self.pending
 
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
-        """The moment until which nothing is sent there. It is at most that long from now, even if the clock was set
-        back since.
+        """The time until which nothing is sent to the destination; None if attempts are not paused.
+
+        The time is at most `at_most` after `now`, even if the clock was set back after the pause began.
         """
         return min(self.paused_until, now + at_most) if self.paused_until else None
 
     def wanted(self, free: int) -> int:
-        """How many deliveries to claim, with so many attempts left for it and others.
+        """The number of deliveries to claim, if `free` more attempts may run for all destinations together.
 
-        One destination never takes more than half of these: there may be another one in a moment.
+        One destination never gets more than half of the free attempts, because mail for another destination may arrive
+        at any moment.
         """
         if len(self.pending) > AHEAD // 2 or free <= 0:
             return 0
@@ -58,16 +65,17 @@ class Lane:
         return max(0, may_run + ahead - self.running - len(self.pending))
 
     def next(self) -> Ready | None:
-        """The next delivery to attempt, if there is room; it counts as running."""
+        """Return the next delivery to attempt and count it as running, or return None if no attempt may begin."""
         if not self.pending or self.running >= self.room:
             return None
         self.running += 1
         return self.pending.popleft()
 
     def learn(self, decision: Decision, *, connections: int, now: datetime, pause: timedelta) -> None:
-        """Note the result of an attempt."""
+        """Update the state with the result of an attempt."""
         if decision.is_of_destination:
-            # Never longer than until the next attempt of that delivery, which is the one that asks whether it is back.
+            # The pause ends no later than this delivery's next attempt, which tests whether the destination works
+            # again.
             self.paused_until = min(decision.at or now + pause, now + pause)
             self.is_working, self.room = False, 1
         else:
@@ -75,17 +83,17 @@ class Lane:
             self.room = min(connections, self.room * 2)
 
     def give_up_pending(self) -> list[Ready]:
-        """Remove and return the claimed deliveries that wait: they are not attempted now."""
+        """Remove and return the waiting claimed deliveries, which will not be attempted now."""
         pending = list(self.pending)
         self.pending.clear()
         return pending
 
 
 class Lanes:
-    """All known destinations.
+    """The states of all known destinations.
 
-    It remembers whether a destination worked, also when nothing waits for it any more. Otherwise its next mail would
-    wait behind destinations that never answer, as if it were unknown.
+    A working destination is remembered even if no mail waits for it. Otherwise the next mail for the destination would
+    be treated like mail for an unknown destination, and would wait behind destinations that never answer.
     """
 
     def __init__(self) -> None:
@@ -93,7 +101,7 @@ class Lanes:
         self._worked: dict[str, None] = {}
 
     def of(self, destination: str) -> Lane:
-        """The lane of a destination."""
+        """Return the state of a destination, which is created if the destination is new."""
         lane = self._lanes.get(destination)
         if lane is None:
             lane = self._lanes[destination] = Lane(destination, is_working=destination in self._worked)
@@ -101,11 +109,11 @@ class Lanes:
 
     @property
     def running_for_unknown(self) -> int:
-        """Running attempts to destinations that have not worked yet."""
+        """The number of running attempts to destinations that are not known to work."""
         return sum(lane.running for lane in self._lanes.values() if not lane.is_working)
 
     def keep_only(self, waiting: Iterable[str]) -> None:
-        """Drop destinations for which nothing waits, and that have nothing claimed."""
+        """Drop all destinations that are not in `waiting` and have no claimed deliveries."""
         waiting = set(waiting)
         for name, lane in list(self._lanes.items()):
             if name not in waiting and lane.is_idle:

@@ -1,6 +1,6 @@
-"""Faults that a route injects, so that people who build on Waypost can test what happens then.
+"""Faults that a route injects, so that developers who build on Waypost can test how their systems handle failures.
 
-They are marked as such wherever they are seen: in the trace, in the result, and in a notice.
+Injected faults are marked as such in the trace, in the result of the attempt, and in notices.
 """
 
 import asyncio
@@ -11,17 +11,17 @@ from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Fault, Route, shown
 
 SLOW_SECONDS = 5.0
-"""How long a slow one waits before anything is sent."""
+"""The delay, in seconds, before a route with the fault `slow` sends anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """A transport with the fault of the route."""
+    """A transport that injects the route's fault into each attempt."""
 
     transport: Transport
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Try once, and fail as the route says."""
+        """Attempt a delivery once, with the fault that the route injects."""
         fault = route.fault
         if fault is Fault.TEMPFAIL:
             return _reply(route, 451, "4.3.0")
@@ -42,11 +42,11 @@ class Faulty:
         return replace(result, fault=fault or "")
 
     async def close(self) -> None:
-        """The maker of the transport closes it."""
+        """Do nothing, because the owner of the wrapped transport closes it."""
 
 
 def _reply(route: Route, code: int, enhanced: str) -> AttemptResult:
-    """The reply that a peer would have sent."""
+    """Build the result as if a peer had sent this reply."""
     return AttemptResult(
         protocol=route.target.protocol,
         stage=Stage.END,

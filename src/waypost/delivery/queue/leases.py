@@ -1,6 +1,7 @@
-"""The leases of a worker: which claims it holds, and until when.
+"""The leases of a worker: the claims that the worker holds, and when each lease ends.
 
-Another worker may claim a delivery whose lease has ended, so leases are renewed until their deliveries are done with.
+Another worker can claim a delivery whose lease has ended. So a worker renews each lease until all of the claim's
+deliveries are finished.
 """
 
 import asyncio
@@ -15,16 +16,16 @@ from waypost.app import ports
 from waypost.app.queue import attempt
 
 LEASE = timedelta(minutes=2)
-"""How long a claim holds if its server dies; while it lives, it is renewed."""
+"""How long a claim remains valid without renewal, for example after its server has crashed."""
 
 RENEW_EVERY = 30.0
-"""Seconds between two renewals."""
+"""Seconds between two renewals of all leases."""
 
 RENEW_AGAIN = 1.0
 """Seconds until a failed renewal is retried."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock may drift between two renewals. If it differs by more, it was set."""
+"""Seconds by which the clock may drift between two checks. A larger difference means that the clock was set."""
 
 
 @dataclass(slots=True)
@@ -32,15 +33,19 @@ class _Lease:
     """The lease of one claim."""
 
     ends: float
-    """In seconds of the monotonic clock."""
+    """The time at which the lease ends, in seconds of the monotonic clock."""
     count: int = 0
-    """Deliveries that are held."""
+    """The number of deliveries that the claim holds."""
     renewed: set[str] | None = None
-    """The ids of the deliveries whose lease was renewed: the others have ended, or another worker has claimed them."""
+    """The ids of the deliveries whose lease was renewed last. All other deliveries of the claim are finished, or
+    another worker has claimed them. None before the first renewal.
+    """
 
 
 class Leases:
-    """All leases of one worker. A store that fails never raises here: `failed` is called, and the lease runs on."""
+    """All leases of one worker. If the store fails, a lease calls `failed` instead of raising, and keeps its end
+    time.
+    """
 
     def __init__(
         self,
@@ -50,45 +55,47 @@ class Leases:
         monotonic: Callable[[], float],
         failed: Callable[[Exception], None],
     ) -> None:
-        """`monotonic` gives the seconds of a clock that is never set."""
+        """`monotonic` returns the seconds of a clock that is never set."""
         self._store, self._clock, self._monotonic, self._failed = store, clock, monotonic, failed
         self._leases: dict[str, _Lease] = {}
-        """By the names of their claims."""
+        """The leases, by the name of their claim."""
         self._worker, self._numbers = str(uuid.uuid4()), itertools.count(1)
         self._looked_at = clock(), monotonic()
 
     def begin(self) -> str:
-        """The name of a new claim, whose lease begins now. It holds nothing yet, but `release_all` releases it."""
+        """Return the name of a new claim, whose lease begins now. The claim holds no deliveries yet, but `release_all`
+        already releases it.
+        """
         claim = f"{self._worker}.{next(self._numbers)}"
         self._leases[claim] = _Lease(self._monotonic() + LEASE.total_seconds())
         return claim
 
     def hold(self, claim: str, count: int) -> None:
-        """The claim was made, and holds this many deliveries."""
+        """Record that the claim was made and holds `count` deliveries."""
         if count:
             self._leases[claim].count = count
         else:
             del self._leases[claim]
 
     def done_with_one(self, claim: str) -> None:
-        """One delivery less is held by a claim; with the last one its lease ends."""
+        """Record that one delivery of a claim is finished. When the last delivery is finished, the lease ends."""
         self.hold(claim, self._leases[claim].count - 1)
 
     def has_ended(self, claimed: ports.Claimed) -> bool:
-        """Whether another worker may have claimed a delivery since."""
+        """Whether the lease of a delivery has ended, so that another worker may have claimed the delivery."""
         lease = self._leases[claimed.claim]
         was_lost = lease.renewed is not None and claimed.delivery.id not in lease.renewed
         return was_lost or self._monotonic() >= lease.ends
 
     async def keep(self) -> None:
-        """Renew all leases again and again, and soon again if one could not be renewed."""
+        """Renew all leases periodically, and retry soon if a renewal fails. This method never returns."""
         while True:
             pause = RENEW_EVERY if await self.renew_all() else RENEW_AGAIN
             await asyncio.sleep(pause)
 
     async def renew_all(self) -> bool:
-        """Renew all leases. Returns whether all could be renewed."""
-        # A claim that is still being made holds nothing yet, and would be taken for one that was lost.
+        """Renew all leases. Returns whether all renewals succeeded."""
+        # A claim that is still being made holds no deliveries yet, so its renewal would look like a lost lease.
         claims = [claim for claim, lease in self._leases.items() if lease.count]
         return all(await asyncio.gather(*map(self._renew, claims)))
 
@@ -96,7 +103,7 @@ class Leases:
         ends = self._monotonic() + LEASE.total_seconds()
         try:
             renewed = await self._store.write(partial(attempt.renew, claim=claim, now=self._clock(), lease=LEASE))
-        except Exception as error:  # noqa: BLE001 - it is tried again, as long as the lease holds
+        except Exception as error:  # noqa: BLE001 - the renewal is retried until the lease ends
             self._failed(error)
             return False
         if lease := self._leases.get(claim):
@@ -104,9 +111,11 @@ class Leases:
         return True
 
     async def follow_the_clock(self, now: datetime) -> bool:
-        """Renew all leases if the clock was set forward or back. Returns whether they are right by the present clock.
+        """Renew all leases if the clock was set forward or back. Returns whether all leases are valid by the present
+        clock.
 
-        If they are not, what is being attempted may seem free, and would be claimed and attempted once more.
+        If a lease is not valid, a delivery that is being attempted may seem free, so it could be claimed and attempted
+        a second time.
         """
         seconds = self._monotonic()
         looked_at, looked_at_seconds = self._looked_at
@@ -117,12 +126,12 @@ class Leases:
         return True
 
     async def release_all(self) -> None:
-        """Give back all claims. One that cannot be given back holds until its lease ends."""
+        """Release all claims. A claim that cannot be released remains valid until its lease ends."""
         for claim in list(self._leases):
             try:
                 await self._store.write(partial(attempt.release, claim=claim, now=self._clock()))
             except ports.StoreUnavailable as error:
                 self._failed(error)
-                return  # the store will not be there for the next one either, and each would wait for it
-            except Exception as error:  # noqa: BLE001 - it may be of this one alone
+                return  # the other releases would fail too, each after a wait for the store
+            except Exception as error:  # noqa: BLE001 - the failure may affect only this claim
                 self._failed(error)

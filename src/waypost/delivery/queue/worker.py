@@ -1,7 +1,7 @@
-"""Works on the queue: claims due deliveries, fairly between destinations, attempts them, and records the results.
+"""Process the queue: claim deliveries that are due, attempt them, and record the results.
 
-One worker runs in each server. It has its running attempts in memory, and a little about each destination for which
-mail waits; the queue itself is in the store.
+Claims are fair between destinations. One worker runs in each server. The worker keeps in memory its running attempts
+and a small state for each destination for which mail waits. The queue itself is in the store.
 """
 
 import asyncio
@@ -32,30 +32,32 @@ from waypost.observe.tasks import OnError, Tasks
 T = TypeVar("T")
 
 LOOK_EVERY = 5.0
-"""Seconds after which the worker reads the queue without being woken: other servers may have added deliveries."""
+"""Seconds after which the worker reads the queue even if nothing wakes it, because other servers may have added
+deliveries.
+"""
 
 SWEEP_EVERY = timedelta(minutes=1)
-"""How often deliveries whose time has passed become dead letters, and notices of delay become due."""
+"""The interval at which expired deliveries become dead letters, and notices of delay become due."""
 
 STOP_SECONDS = 10.0
-"""Seconds that attempts may continue when the server stops. Attempts that have not ended by then are repeated later."""
+"""Seconds for which attempts may continue when the server stops. Attempts that take longer are repeated later."""
 
 LONGEST_ATTEMPT = 3600.0
-"""Seconds. No attempt takes longer, whatever a transport waits for."""
+"""The time limit of one attempt, in seconds. The worker enforces this limit in addition to the transports' timeouts."""
 
 PART = 256 * 1024
-"""Octets of a message that are read at a time."""
+"""The number of bytes of a message that are read at a time."""
 
 NOTICES_AT_ONCE = 20
-"""Notices that are written before the queue is read again."""
+"""The maximum number of notices that are written before the queue is read again."""
 
 PAUSE_AFTER_FAILURE = 1.0
-"""Seconds to wait after the store has failed."""
+"""Seconds that the worker waits after the store has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dependencies:
-    """The dependencies of a worker."""
+    """The dependencies and options of a worker."""
 
     store: ports.Store
     deployment: Deployment
@@ -65,11 +67,11 @@ class Dependencies:
     tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
-    """Attempts at the same time, to all destinations together."""
+    """The maximum number of simultaneous attempts, to all destinations together."""
     is_shared: bool = False
-    """Whether other servers work on the same queue."""
+    """Whether other servers process the same queue."""
     monotonic: Callable[[], float] = time.monotonic
-    """Seconds of a clock that is never set. They show whether this worker's leases still hold."""
+    """Returns the seconds of a clock that is never set, to determine whether this worker's leases have ended."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -95,15 +97,15 @@ class Worker:
         self._next_sweep: datetime | None = None
         self._is_sweeping = False
         self._is_rerouting = False
-        """Whether more deliveries may wait whose destination the present routes change."""
+        """Whether there may be more waiting deliveries to which the current routes give another destination."""
         self._next_due: datetime | None = None
         self._owes = False
         """Whether more notices can be written now."""
         self._next_notices: datetime | None = None
-        """None, or when to go on with notices after a failure."""
+        """The time at which the worker tries to write notices again after a failure; None if there was no failure."""
 
     async def start(self) -> None:
-        """Begin. On an unshared queue, the claims of a server that died are released at once."""
+        """Start the worker. If no other server shares the queue, release all claims of a crashed server first."""
         deps = self._deps
         if not deps.is_shared:
             await deps.store.write(lambda tx: tx.release_all(due_at=deps.clock()))
@@ -111,13 +113,15 @@ class Worker:
         self._loops = [deps.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]
 
     def wake(self) -> None:
-        """Wake the worker: there may be something to do."""
+        """Wake the worker, because there may be new work."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """Begin no more attempts, let running ones end for a while, release the other claims, and close all transports.
+        """Stop the worker: begin no more attempts, wait for running attempts, release the claims, and close all
+        transports.
 
-        A failure is logged, and does not keep the rest from being closed.
+        Running attempts are cancelled after `STOP_SECONDS`. If a transport fails to close, the failure is logged, and
+        the other transports are closed.
         """
         loops, self._loops = self._loops, []
         try:
@@ -130,14 +134,14 @@ class Worker:
             for transport in set(self._deps.transports.values()):
                 try:
                     await transport.close()
-                except Exception as error:  # noqa: BLE001 - the others are to be closed too
+                except Exception as error:  # noqa: BLE001 - the other transports must be closed too
                     self._failed(error)
 
     async def rest(self) -> datetime | None:
-        """Wait until there is nothing more to do at this moment. Returns when there will be, as far as is known."""
+        """Wait until there is no more work to do now. Returns the time of the next known work, or None."""
         while True:
             await self._pass()
-            await self._pass()  # the first may have begun before we asked
+            await self._pass()  # the first pass may have begun before this call
             if self._attempts:
                 await asyncio.wait(self._attempts)
             elif not self._is_sweeping and not self._is_rerouting and not self._owes:
@@ -154,7 +158,7 @@ class Worker:
             self._woken.clear()
             try:
                 pause = await self._look()
-            except Exception as error:  # noqa: BLE001 - a mistake of ours is told, and must not end this for good
+            except Exception as error:  # noqa: BLE001 - a bug is logged, and must not end the worker permanently
                 self._failed(error)
                 pause = PAUSE_AFTER_FAILURE
             self._passes += 1
@@ -165,7 +169,9 @@ class Worker:
                     await self._woken.wait()
 
     async def _look(self) -> float:
-        """Begin what can begin. Returns the seconds until there is something to do, unless the worker is woken."""
+        """Begin all work that can begin now. Returns the seconds until there is more work, unless the worker is woken
+        earlier.
+        """
         deps = self._deps
         now = deps.clock()
         if not await self._leases.follow_the_clock(now):
@@ -176,7 +182,8 @@ class Worker:
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
         free = deps.connections - len(self._attempts)
-        # Many that hang must not take everything from those that work.
+        # Many destinations that do not answer must not use up all attempts, so that destinations that work get their
+        # share.
         free_for_unknown = deps.connections // 2 - self._lanes.running_for_unknown
         for one in sorted(waiting, key=self._in_turn):
             lane = self._lanes.of(one.destination)
@@ -198,15 +205,18 @@ class Worker:
         return max(0.0, min(until, LOOK_EVERY))
 
     def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
-        """The order of destinations: the fewest running attempts first; then those that have not failed; then the
+        """The sort key of destinations: fewest running attempts first, then destinations that are not paused, then the
         longest wait.
         """
         lane = self._lanes.of(waiting.destination)
         return lane.running, lane.paused_until is not None, waiting.due_at
 
     async def _sweep_if_it_is_time(self, now: datetime) -> None:
-        """Sweep, a step at a time: due deliveries are attempted in between, and also after a failed step."""
-        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # else it is time, or a clock went back
+        """Run one step of a sweep, if a sweep is running or should begin.
+
+        Between the steps, and after a failed step, the worker attempts deliveries that are due.
+        """
+        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # a later time means a clock set back
             return
         self._is_sweeping = False
         try:
@@ -218,7 +228,7 @@ class Worker:
             self.wake()
 
     async def _write_notices(self, now: datetime) -> None:
-        """Write some notices that are due, each in a transaction of its own. Never raises."""
+        """Write some notices that are due, each in its own transaction. This method never raises."""
         if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
             return
         deps, self._owes, self._next_notices = self._deps, False, None
@@ -228,7 +238,7 @@ class Worker:
                 if owing is None:
                     return
                 await self._write_notice(owing, now)
-        except Exception as error:  # noqa: BLE001 - it is owed still, and mail is sent on meanwhile
+        except Exception as error:  # noqa: BLE001 - the notice stays due, and the worker continues to deliver mail
             self._failed(error)
             self._next_notices = now + SWEEP_EVERY
         else:
@@ -236,10 +246,10 @@ class Worker:
             self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
-        """Claim due deliveries of a destination, and attempt them. Returns the claimed deliveries; None if the store
-        failed.
+        """Claim deliveries that are due at a destination, and begin to attempt them.
 
-        Never raises, so that all claims have ended before the queue is read again.
+        Returns the claimed deliveries; None if the store failed. This method never raises, so that all claims have
+        ended before the queue is read again.
         """
         claim = self._leases.begin()
         use_case = partial(
@@ -253,7 +263,7 @@ class Worker:
         )
         try:
             taken = await self._deps.store.write(use_case)
-        except Exception as error:  # noqa: BLE001 - what was claimed, if anything was, is free when the lease ends
+        except Exception as error:  # noqa: BLE001 - claimed deliveries become free when the lease ends
             self._leases.hold(claim, 0)
             self._failed(error)
             return None
@@ -262,11 +272,11 @@ class Worker:
         lane.leads_elsewhere = taken.rerouted > 0 and not taken.ready
         self._begin(lane)
         if taken.rerouted or len(taken.ready) == limit:
-            self.wake()  # there may be more, and what was rerouted is due at another destination
+            self.wake()  # there may be more deliveries here, or at the new destinations of rerouted deliveries
         return taken
 
     def _begin(self, lane: Lane) -> None:
-        """Begin as many attempts as there is room for."""
+        """Begin as many attempts to a destination as may run."""
         while ready := lane.next():
             task = asyncio.create_task(self._attempt(ready, lane))
             self._attempts.add(task)
@@ -275,7 +285,7 @@ class Worker:
     async def _attempt(self, ready: Ready, lane: Lane) -> None:
         try:
             await self._attempt_and_record(ready, lane)
-        except Exception as error:  # noqa: BLE001 - its lease ends, and it is tried again: perhaps for a second time
+        except Exception as error:  # noqa: BLE001 - the delivery is attempted again after its lease has ended
             self._failed(error, ready.claimed.delivery.id)
         finally:
             lane.running -= 1
@@ -288,7 +298,7 @@ class Worker:
     async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
         deps = self._deps
         if self._leases.has_ended(ready.claimed):
-            self._lost(ready)  # another worker may have sent it by now
+            self._lost(ready)  # another worker may already have sent the message
             return
         result = await self._send(ready)
         now = deps.clock()
@@ -319,10 +329,10 @@ class Worker:
             )
         )
         if decision.then is not Then.RETRY:
-            self.wake()  # a notice may wait
+            self.wake()  # a notice may be due
 
     async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
-        """Record an outcome. If the store fails, retry until the lease ends: otherwise the delivery would be sent
+        """Record a result. If the store fails, retry until the lease ends, because an unrecorded delivery would be sent
         again.
         """
         while True:
@@ -335,10 +345,10 @@ class Worker:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
-        """Write a notice. If a bug prevents it, the trace says so, and it is not retried.
+        """Write a notice. If a bug prevents this, record in the trace that there is no notice, and do not retry.
 
-        If even that fails, because stored data cannot be read, only the log has it: a notice that can never be written
-        must not block others.
+        If stored data is unreadable, even the record in the trace can fail. Then the failure is only logged, and the
+        notice is deleted, because a notice that can never be written must not block other notices.
         """
         deps = self._deps
         for new_id in (deps.new_id, None):
@@ -347,20 +357,23 @@ class Worker:
                 await deps.store.write(write)
             except STORE_FAILURES:
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug of ours, or a damaged store, which is logged
+            except Exception as error:  # noqa: BLE001 - a bug or a damaged store, which is logged
                 self._failed(error, owing.message_id)
             else:
                 return
         await deps.store.write(partial(notify.drop, owing=owing))
 
     async def _give_back(self, ready: list[Ready]) -> None:
-        """Release these claims: other destinations may be due, and these deliveries wait for theirs to recover."""
+        """Release deliveries whose destination has failed, so that they wait in the queue until the destination
+        recovers.
+        """
         if not ready:
             return
         try:
             await self._deps.store.write(partial(attempt.give_back, ready=ready, now=self._deps.clock()))
         finally:
-            for one in ready:  # also if that failed: they are not attempted, so their lease must not be renewed
+            # Even if the release failed, the leases must not be renewed, because the deliveries are not attempted.
+            for one in ready:
                 self._leases.done_with_one(one.claimed.claim)
 
     def _lost(self, ready: Ready) -> None:
@@ -381,24 +394,23 @@ class Worker:
         except TimeoutError:
             text = f"the attempt took longer than {LONGEST_ATTEMPT:g} s"
             return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.TIMEOUT, text=text)
-        except Exception as error:  # noqa: BLE001 - a mistake of ours: the mail is not to blame
+        except Exception as error:  # noqa: BLE001 - a bug must not make the delivery fail permanently
             self._failed(error, ready.claimed.delivery.id)
-            text = "something went wrong on our side; the log says what, under the id of this delivery"
+            text = "an internal error occurred; the log has the details under the id of this delivery"
             return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
 
     async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
         store = self._deps.store
-        long_read = partial(store.long_read, what="the octets of a message")
-        read = store.read if size <= PART else long_read  # one part is a look-up
+        long_read = partial(store.long_read, what="the bytes of a message")
+        read = store.read if size <= PART else long_read  # reading a single part is a short read
         for start in range(0, size, PART):
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self, now: datetime) -> bool:
-        """Correct times that a wrong clock has written, end some deliveries whose time has passed, and make some
-        notices of delay due.
+        """Run one step of a sweep: correct times from a wrong clock, give up expired deliveries, and record delays.
 
-        Returns whether there may be more. `now` is the moment for which the leases are valid: by a clock that was set
-        since, running attempts would seem free, and too old.
+        Returns whether there may be more work. `now` must be a time at which the leases are valid. If the clock was set
+        after the leases were renewed, running attempts would seem free and expired.
         """
         deps = self._deps
         correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)
@@ -408,12 +420,12 @@ class Worker:
         return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
-        """Log a failure, with the id of its delivery, if it has one."""
+        """Log a failure, with the id of the delivery or message that it affects, if any."""
         self._incidents.report(error, where="delivery", incident_id=failure_id)
 
 
 async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:
-    """Cancel tasks, and wait until they have ended, however they do."""
+    """Cancel tasks, and wait until all of them have ended. Exceptions from the tasks are ignored."""
     ending = list(running)
     for task in ending:
         task.cancel()

@@ -1,1 +1,1 @@
-"""Sends messages by SMTP and LMTP."""
+"""Send messages by SMTP and LMTP."""

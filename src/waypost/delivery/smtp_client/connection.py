@@ -1,4 +1,4 @@
-"""One connection to a peer: moves octets between the socket and the dialogue, and ends it when its time is over."""
+"""One connection to a peer: it moves bytes between the socket and the dialogue, and enforces the time limits."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ from waypost.net.host_names import why_no_address
 from waypost.net.tls_upgrade import TlsUpgrade, Upgraded, describe
 
 TRANSACTIONS = 100
-"""Parcels that go over one connection."""
+"""The maximum number of parcels that are sent over one connection."""
 
 UNSENT = 256 * 1024
-"""Octets that wait for the peer to read before the dialogue is asked for no more."""
+"""The number of unsent bytes in the write buffer above which the connection stops reading the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +27,27 @@ class Timeouts:
     """The time limits of a peer, in seconds (RFC 5321 section 4.5.3.2)."""
 
     connect: float = 30.0
-    """It also holds for the DNS, and for the handshake."""
+    """Seconds to connect. The same limit applies to the address look-up, and to the TLS handshake."""
     greeting: float = 60.0
     command: float = 60.0
     data: float = 180.0
-    """Seconds to read some of the message."""
+    """Seconds within which the peer must read more of the message."""
     end: float = 600.0
-    """Seconds to reply to the message."""
+    """Seconds within which the peer must reply to the whole message."""
     idle: float = 10.0
-    """Seconds that a connection is kept."""
+    """Seconds that an idle connection is kept open for the next parcel."""
     goodbye: float = 1.0
-    """Seconds for a connection to close in order."""
+    """Seconds that a connection gets to close in an orderly way."""
 
     def of(self, need: Need, stage: Stage) -> float:
-        """The limit of the present stage."""
+        """The time limit, in seconds, for what the dialogue needs in a stage."""
         if need is Need.OCTETS or stage is Stage.BODY:
             return self.data
         return {Stage.GREETING: self.greeting, Stage.END: self.end}.get(stage, self.command)
 
 
 class Connection(asyncio.Protocol):
-    """A connection, from when it is made until it is lost."""
+    """A connection to a peer, from its establishment until its loss."""
 
     def __init__(self, options: SessionOptions, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
         self.dialogue = Dialogue(options)
@@ -59,29 +59,29 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = Deadline()
-        """The deadline of the peer."""
+        """The time by which the peer must act."""
         self._is_full = False
         self._upgrade: TlsUpgrade | None = None
-        """The running handshake."""
+        """The running TLS handshake; None if there is none."""
         self._unsent = 0
         self.kept = Deadline()
-        """Ends the connection, while it waits for the next parcel."""
+        """The time at which an idle connection is closed; set while the connection waits for the next parcel."""
         self.lost = self._loop.create_future()
 
     @property
     def is_usable(self) -> bool:
-        """Whether another parcel can go over it."""
+        """Whether another parcel can be sent over the connection."""
         return not (self.dialogue.is_over or self.lost.done() or self.dialogue.transactions >= TRANSACTIONS)
 
-    # What asyncio tells
+    # Events from asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It stands."""
+        """Store the transport of the established connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=UNSENT)
 
     def data_received(self, data: bytes) -> None:
-        """The peer says something."""
+        """Process data from the peer."""
         if self._upgrade:
             self._upgrade.receive(data)
             return
@@ -89,14 +89,14 @@ class Connection(asyncio.Protocol):
         before = dialogue.heard
         dialogue.receive(data)
         if dialogue.need is Need.TLS and self._transport:
-            self._transport.pause_reading()  # what comes now is for whoever makes the handshake
-        if dialogue.heard != before or dialogue.need is Need.NOTHING:  # half a reply buys no time
+            self._transport.pause_reading()  # the TLS handshake must get all further data
+        if dialogue.heard != before or dialogue.need is Need.NOTHING:  # half a reply does not extend the deadline
             self._wake()
         if self.kept.is_set and dialogue.is_over:
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """End the dialogue, or the TLS handshake, because the connection was lost."""
         if not self.lost.done():
             self.lost.set_result(None)
         if self._upgrade:
@@ -106,18 +106,18 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def pause_writing(self) -> None:
-        """Whether the peer does not read as fast as this side writes."""
+        """Stop writing, because the peer does not read as fast as this side writes."""
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """Continue to write, because the peer has read most of the buffered data."""
         self._is_full = False
         self._wake()
 
-    # What we do
+    # Operations
 
     async def converse(self, parts: AsyncGenerator[Part, None] | None = None) -> AttemptResult | None:
-        """Continue until the dialogue needs nothing more. Returns its result."""
+        """Continue the dialogue until it needs nothing more. Returns the dialogue's result."""
         dialogue = self.dialogue
         try:
             while dialogue.need is not Need.NOTHING:
@@ -138,15 +138,15 @@ class Connection(asyncio.Protocol):
         return dialogue.result
 
     def keep(self, seconds: float, ended: Callable[[], None]) -> None:
-        """Wait this long for the next parcel."""
+        """Keep the connection open for the next parcel, and call `ended` after this many seconds."""
         self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
-        """Wait no longer."""
+        """Stop the timer that ends an idle connection, because the connection is used or closed."""
         self.kept.clear()
 
     def close(self) -> None:
-        """Say goodbye and go. The answer is not waited for."""
+        """Send QUIT and close the connection without waiting for the reply."""
         self.take()
         self.dialogue.quit()
         self._flush()
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Go."""
+        """Close the connection immediately."""
         self.take()
         self.dialogue.is_over = True
         if self._transport:
@@ -164,10 +164,10 @@ class Connection(asyncio.Protocol):
         dialogue = self.dialogue
         try:
             part = await anext(parts)
-        except Exception as error:  # noqa: BLE001 - it is our store, and the peer must not wait for what does not come
+        except Exception as error:  # noqa: BLE001 - the peer must not wait if the store fails
             dialogue.fail(Trouble.FAILED, f"the message cannot be read: {type(error).__name__}: {error}")
             return
-        if dialogue.need is Need.OCTETS:  # the peer may have gone, or said no, in between
+        if dialogue.need is Need.OCTETS:  # the peer may meanwhile have replied or disconnected
             dialogue.give(part)
 
     def _flush(self) -> None:
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(octets)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until something has happened, or the time is over."""
+        """Wait until the state has changed or the time limit has passed."""
         self._waiter = self._loop.create_future()
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
         self._deadline.set(self._loop, seconds, self._time_is_over, seconds)
@@ -188,8 +188,8 @@ class Connection(asyncio.Protocol):
 
     def _time_is_over(self, seconds: float) -> None:
         is_slow = self._transport and self._transport.get_write_buffer_size() < self._unsent
-        if not (is_slow and self.dialogue.need is Need.OCTETS):  # else it reads, if slowly
-            self.dialogue.fail(Trouble.TIMEOUT, f"nothing came for {seconds:g} seconds")
+        if not (is_slow and self.dialogue.need is Need.OCTETS):  # otherwise the peer still reads, but slowly
+            self.dialogue.fail(Trouble.TIMEOUT, f"the peer did not respond within {seconds:g} seconds")
         self._wake()
 
     def _wake(self) -> None:
@@ -207,7 +207,9 @@ class Connection(asyncio.Protocol):
         if made and self.dialogue.need is Need.TLS:
             self._tls_started(made)
         else:
-            self.dialogue.fail(Trouble.BAD_TLS, f"no TLS with the peer: {why(upgrade.error or ConnectionResetError())}")
+            self.dialogue.fail(
+                Trouble.BAD_TLS, f"the TLS handshake failed: {why(upgrade.error or ConnectionResetError())}"
+            )
 
     def _tls_started(self, made: Upgraded) -> None:
         self._transport = made.transport
@@ -220,7 +222,7 @@ class Connection(asyncio.Protocol):
 
 
 def why(error: BaseException | None) -> str:
-    """Why something failed, in words."""
+    """Describe in words why something failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
@@ -228,9 +230,9 @@ def why(error: BaseException | None) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):
         return why_no_address(error)
     if isinstance(error, TimeoutError):
-        return "it took too long"
+        return "it timed out"
     if isinstance(error, ConnectionResetError) and not error.strerror:
         return "the connection was closed"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno)  # asyncio has words of its own
+        return os.strerror(error.errno)  # asyncio's message has other words
     return str(error) or type(error).__name__

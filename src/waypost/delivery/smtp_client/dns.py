@@ -1,4 +1,4 @@
-"""Finds the mail hosts of a domain (RFC 5321 section 5.1), within limits of time and number."""
+"""Find the mail hosts of a domain (RFC 5321 section 5.1). The time of a look-up and the number of hosts are limited."""
 
 import asyncio
 import random
@@ -10,37 +10,45 @@ if TYPE_CHECKING:
     import dns.resolver
 
 MAX_HOSTS = 20
-"""The most hosts of one domain. A domain with more would make the server connect to all of them, each time."""
+"""The maximum number of hosts of one domain. Without a limit, the server could try a very large number of hosts in each
+attempt.
+"""
 
 TRY_LIMIT = 2.0
-"""Seconds until a query is repeated, or sent to the next server."""
+"""Seconds after which an unanswered query is repeated, or sent to the next name server."""
 
 ANSWER_LIMIT = 8 * 1024
-"""Octets of an answer: twenty hosts, each with its addresses, have a quarter of that."""
+"""The maximum size of a DNS answer in bytes. The answer for twenty hosts with their addresses is a quarter of this
+size.
+"""
 
 CACHED = 1_000
-"""Answers that are kept, for as long as their TTL says: mail for one domain often comes in crowds."""
+"""The maximum number of cached answers. Each answer is cached for its TTL, because mail for one domain often arrives in
+bursts.
+"""
 
 
 class NullMx(Exception):
-    """The domain says that it takes no mail (RFC 7505)."""
+    """The domain has a null MX, so it accepts no mail (RFC 7505)."""
 
 
 class NoSuchDomain(Exception):
-    """The DNS says that there is no such domain, or neither a mail server nor an address of it."""
+    """The domain does not exist, or it has neither a mail server nor an address."""
 
 
 class DnsFailed(Exception):
-    """Nobody can say now."""
+    """The DNS gave no usable answer, so the query should be repeated later."""
 
 
 class Resolver:
-    """Asks these servers, or those of the system (`/etc/resolv.conf`)."""
+    """Queries the given name servers, or the system's name servers (`/etc/resolv.conf`)."""
 
     def __init__(
         self, nameservers: Sequence[tuple[str, int]] = (), *, seconds: float = 15.0, shuffler: random.Random
     ) -> None:
-        """`seconds` is for all queries about one domain; `shuffler` orders hosts of the same preference."""
+        """`seconds` is the time limit for all queries about one domain. `shuffler` randomizes the order of hosts with
+        equal preference.
+        """
         self._nameservers = nameservers
         self._seconds = seconds
         self._shuffler = shuffler
@@ -48,9 +56,10 @@ class Resolver:
         self._cache: dns.resolver.LRUCache | None = None
 
     async def mail_hosts(self, domain: str) -> list[str]:
-        """Names of hosts, the best first. Raises `NullMx`, `NoSuchDomain` or `DnsFailed`.
+        """Return the names of a domain's mail hosts, most preferred first.
 
-        Without an MX, a domain with an address is its own host: the implicit MX.
+        If a domain has no MX record but has an address, the domain itself is the host (implicit MX). Raises `NullMx`,
+        `NoSuchDomain` or `DnsFailed`.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -58,8 +67,8 @@ class Resolver:
                 if not records:
                     return [await self._with_address(domain)]
         except (TimeoutError, DnsFailed) as error:
-            self._resolver = None  # which servers the system has may have changed: it is read anew
-            raise DnsFailed(str(error) or f"the DNS did not answer in time about {domain}") from None
+            self._resolver = None  # the system's name servers may have changed, so they are read again
+            raise DnsFailed(str(error) or f"the DNS did not answer in time (mail servers of {domain})") from None
         return self._in_order(domain, records)
 
     def _in_order(self, domain: str, records: Sequence[Any]) -> list[str]:
@@ -69,7 +78,7 @@ class Resolver:
             if name not in {"", "."}:
                 preferences[name] = min(record.preference, preferences.get(name, record.preference))
         if not preferences:
-            raise NullMx(f"{domain} takes no mail: it has a null MX")
+            raise NullMx(f"{domain} accepts no mail, because it has a null MX")
         names = sorted(preferences)
         self._shuffler.shuffle(names)
         return sorted(names, key=preferences.__getitem__)[:MAX_HOSTS]
@@ -85,7 +94,7 @@ class Resolver:
         raise failed or NoSuchDomain(f"{domain} has neither a mail server nor an address")
 
     async def _ask(self, name: str, kind: str) -> tuple[Any, ...]:
-        """The records of this kind of a name; none if it has only others."""
+        """Return a name's records of this kind. The result is empty if the name has only records of other kinds."""
         import dns.exception  # noqa: PLC0415 - it takes memory, and few routes need it
         import dns.resolver  # noqa: PLC0415
 
@@ -93,17 +102,17 @@ class Resolver:
         try:
             absolute = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError):
-            raise NoSuchDomain(f"{name!r} is no name that the DNS could know") from None
+            raise NoSuchDomain(f"{name!r} is not a valid DNS name") from None
         try:
             answer = await resolver.resolve(
                 absolute, kind, lifetime=self._seconds, search=False, raise_on_no_answer=False
             )
         except dns.resolver.NXDOMAIN:
-            raise NoSuchDomain(f"there is no domain {name}") from None
+            raise NoSuchDomain(f"the domain {name} does not exist") from None
         except dns.exception.Timeout:
-            raise DnsFailed(f"the DNS did not answer in time about {kind} of {name}") from None
+            raise DnsFailed(f"the DNS did not answer in time ({kind} records of {name})") from None
         except (dns.exception.DNSException, OSError) as error:
-            raise DnsFailed(f"the DNS could not say {kind} of {name}: {type(error).__name__}") from None
+            raise DnsFailed(f"the DNS query for the {kind} records of {name} failed: {type(error).__name__}") from None
         return tuple(answer.rrset or ())
 
     def _configured(self) -> "dns.asyncresolver.Resolver":

@@ -1,4 +1,4 @@
-"""Sends parcels by SMTP and LMTP: finds the host, connects, and keeps connections for later parcels."""
+"""Send parcels by SMTP and LMTP: find the host, connect, and keep connections open for later parcels."""
 
 import asyncio
 import socket
@@ -20,25 +20,25 @@ from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
 from waypost.domain.mail.routes import Route, Target, Tls, parse_target
 
 HOSTS = 5
-"""Mail servers of a domain that are tried in one attempt (RFC 5321 section 5.1 asks for two at least)."""
+"""The maximum number of a domain's mail servers that one attempt tries (RFC 5321 section 5.1 requires at least two)."""
 
 ADDRESSES = 5
-"""Addresses of one host that are tried in one attempt."""
+"""The maximum number of a host's addresses that one attempt tries."""
 
 PART = 64 * 1024
-"""Octets of a message that are gathered before they are sent, so that small messages go in one piece."""
+"""The number of bytes that are collected before they are sent, so that a small message is sent in one piece."""
 
 
 class MailHosts(Protocol):
     """Finds the mail hosts of a domain."""
 
     async def mail_hosts(self, domain: str) -> list[str]:
-        """Names, the best first. Raises `dns.NullMx`, `dns.NoSuchDomain` or `dns.DnsFailed`."""
+        """Return host names, most preferred first. Raises `dns.NullMx`, `dns.NoSuchDomain` or `dns.DnsFailed`."""
         ...
 
 
 def client_context(*, verifies: bool) -> ssl.SSLContext:
-    """The TLS context: 1.2 at least. Without `verifies` any certificate will do (RFC 7435)."""
+    """Return a TLS context for TLS 1.2 or later. If `verifies` is false, any certificate is accepted (RFC 7435)."""
     if verifies:
         context = ssl.create_default_context()
     else:
@@ -60,7 +60,9 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` makes the TLS context; `verifies=True` asks for one that requires a valid certificate."""
+        """`context` makes the TLS context. It is called with `verifies=True` if the peer must have a valid
+        certificate.
+        """
         self._hostname = hostname
         self._timeouts = timeouts
         self._resolve = resolve
@@ -69,7 +71,7 @@ class SmtpTransport:
         self._closing: set[Connection] = set()
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Make one attempt, at the first reachable host."""
+        """Attempt a delivery once, to the first reachable host."""
         hop = _NextHop.of(route, parcel.delivery.address.key.rpartition("@")[2])
         connection = self._take(hop)
         if connection:
@@ -83,9 +85,10 @@ class SmtpTransport:
         return await self._carry(reached, parcel, hop)
 
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
-        """Connect to a peer until it is ready for a message, and send QUIT. Returns the obstacle, if any.
+        """Connect to a peer until the peer is ready for a message, and send QUIT.
 
-        `domain` is the one of an address, for a route that asks the DNS for its mail servers.
+        Returns the result of a failed attempt, or None if the peer was ready. `domain` is the domain of the recipient,
+        which a route to the recipient's mail servers looks up in the DNS.
         """
         reached = await self._reach(_NextHop.of(route, domain))
         if isinstance(reached, AttemptResult):
@@ -112,10 +115,10 @@ class SmtpTransport:
         self._keep(connection, hop)
         return result
 
-    # Connections that are kept
+    # Idle connections
 
     def _take(self, hop: "_NextHop") -> Connection | None:
-        """The connection that was kept last, so that connections that are not needed expire."""
+        """Take the most recently used idle connection, so that connections that are not needed expire."""
         connections = self._idle.get(hop.key)
         while connections:
             connection = connections.pop()
@@ -127,7 +130,7 @@ class SmtpTransport:
         return None
 
     def _forget(self, connection: Connection, hop: "_NextHop") -> None:
-        """Drop it if it was lost."""
+        """Remove a connection from the idle connections."""
         connections = self._idle.get(hop.key, deque())
         if connection in connections:
             connections.remove(connection)
@@ -164,9 +167,10 @@ class SmtpTransport:
         result = None
         for host in hosts:
             if hop.target.mx is not None and _is_same_host(host, self._hostname):
-                # RFC 5321 section 5.1: those that are preferred less than we are would bring it back to us. Only here
-                # does our name say so: it is the DNS that names us. A circle past it is found by its loop token.
-                return result or hop.trouble(Trouble.IS_OURSELVES, f"{host} is what we are called")
+                # RFC 5321 section 5.1: hosts that are less preferred than this server would send the message back to
+                # it. The host name is compared only here, because here the DNS provided it. Other mail loops are found
+                # by the loop token.
+                return result or hop.trouble(Trouble.IS_OURSELVES, f"{host} is the name of this server")
             for place in await self._places(hop, host):
                 reached = place if isinstance(place, AttemptResult) else await self._try(hop, place)
                 if isinstance(reached, Connection):
@@ -174,7 +178,7 @@ class SmtpTransport:
                 result = reached
                 if result.stage is Stage.AUTH:
                     return result
-        return result or hop.trouble(Trouble.NO_SUCH_HOST, "no host takes its mail")
+        return result or hop.trouble(Trouble.NO_SUCH_HOST, "no host accepts mail for the domain")
 
     async def _hosts(self, hop: "_NextHop") -> list[str] | AttemptResult:
         if hop.target.mx is None:
@@ -189,7 +193,7 @@ class SmtpTransport:
             return hop.trouble(Trouble.DNS_FAILED, str(error))
 
     async def _places(self, hop: "_NextHop", host: str) -> "list[_Place] | list[AttemptResult]":
-        """The addresses of a host, or the reason why there are none."""
+        """Return the addresses of a host, or a list with the result of the failed look-up."""
         target = hop.target
         if target.path:
             return [_Place(host="localhost", address="", peer=target.path)]
@@ -202,16 +206,16 @@ class SmtpTransport:
                 isinstance(error, socket.gaierror) and error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}
             )
             trouble = Trouble.NO_SUCH_HOST if is_unknown else Trouble.DNS_FAILED
-            return [hop.trouble(trouble, f"no address of {host}: {why(error)}")]
+            return [hop.trouble(trouble, f"no address was found for the host {host}: {why(error)}")]
         addresses = dict.fromkeys(str(each[4][0]) for each in found)
         return [_Place.of(host, address, target.port) for address in list(addresses)[:ADDRESSES]]
 
     async def _try(self, hop: "_NextHop", place: "_Place") -> Connection | AttemptResult:
-        """Connect, if the address is allowed. Where TLS is optional and does not work, it continues without TLS (RFC
+        """Connect, if the address is allowed. If TLS is optional and does not work, connect again without TLS (RFC
         7435).
         """
         if not hop.allows(place.address):
-            text = "The DNS names a host with a private address, and the route does not allow one"
+            text = "The DNS names a host with a private address, and the route does not allow private addresses"
             return hop.trouble(Trouble.FORBIDDEN, text, peer=place.peer)
         reached = await self._connect(hop, place, hop.tls)
         if isinstance(reached, Connection) or not _is_worth_trying_in_clear(hop, reached):
@@ -240,7 +244,9 @@ class SmtpTransport:
                     await loop.create_connection(lambda: connection, place.address, target.port)
         except TimeoutError:
             seconds = self._timeouts.connect
-            return hop.trouble(Trouble.TIMEOUT, f"no connection within {seconds:g} seconds", peer=place.peer)
+            return hop.trouble(
+                Trouble.TIMEOUT, f"the connection was not established within {seconds:g} seconds", peer=place.peer
+            )
         except OSError as error:
             return hop.trouble(Trouble.UNREACHABLE, why(error), peer=place.peer)
         result = await connection.converse()
@@ -249,13 +255,15 @@ class SmtpTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a host is."""
+    """A host, and one address of the host."""
 
     host: str
-    """Its name, for which a certificate has to be good; that never ends in a dot (RFC 6125 section 6.4.1)."""
+    """The host's name, for which its certificate must be valid. The name has no dot at the end (RFC 6125 section
+    6.4.1).
+    """
     address: str
     peer: str
-    """Its name in results."""
+    """The name of the peer in results."""
 
     @classmethod
     def of(cls, host: str, address: str, port: int) -> "_Place":
@@ -266,7 +274,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _NextHop:
-    """Where a parcel goes next, and how."""
+    """The target of a parcel, and the TLS mode of the connection to it."""
 
     route: Route
     target: Target
@@ -277,25 +285,25 @@ class _NextHop:
         target = _target(route.to)
         if target.mx == "":
             target = replace(target, mx=domain)
-        # Who can read a socket of this machine can read the message as well.
+        # TLS to a local socket adds no protection: a process that can read the socket can also read the message.
         is_clear = bool(target.path) and route.tls is Tls.OPPORTUNISTIC
         return cls(route, target, Tls.NONE if is_clear else route.tls_in_use)
 
     @property
     def key(self) -> object:
-        """A connection can be used again for a next hop with the same key."""
+        """The key for idle connections. A connection can be used again for a next hop with the same key."""
         return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
 
     def allows(self, address: str) -> bool:
         """Whether a host may have this IP address.
 
-        The owner of a domain names its mail servers in the DNS, so a domain outside could name hosts inside. A host
-        that the route itself names was chosen by the operator.
+        The owner of a domain chooses its mail servers in the DNS, so an external domain could name internal hosts. If
+        the route itself names the host, the operator has chosen the host, so every address is allowed.
         """
         return self.target.mx is None or self.route.allow_private or is_public(address)
 
     def trouble(self, trouble: Trouble, text: str, *, peer: str = "") -> AttemptResult:
-        """The result of an attempt without a connection."""
+        """The result of an attempt that failed before a connection was established."""
         to = peer or self.target.host or self.target.mx or self.target.path
         return AttemptResult(protocol=self.target.protocol, stage=Stage.CONNECT, peer=to, trouble=trouble, text=text)
 
@@ -310,12 +318,12 @@ _target = lru_cache(maxsize=1024)(parse_target)
 def _is_worth_trying_in_clear(hop: _NextHop, result: AttemptResult) -> bool:
     if hop.tls is not Tls.OPPORTUNISTIC or hop.target.is_tls or hop.route.user:
         return False
-    # Not where somebody in between spoke out of turn: that is an attack, and no mistake.
+    # Unexpected data in place of TLS (GARBAGE) indicates an attack, so TLS is not skipped in that case.
     return result.stage is Stage.TLS and result.trouble in {Trouble.BAD_TLS, Trouble.DISCONNECTED, Trouble.TIMEOUT}
 
 
 async def _parts(parcel: Parcel) -> AsyncGenerator[Part, None]:
-    """The octets that the peer gets: the trace lines and the author's octets. Small parts are put together."""
+    """Yield the bytes that the peer gets: the trace header, and then the author's message. Small parts are joined."""
     left, gathered = parcel.size, parcel.header
     async with parcel.reading() as octets:
         async for part in octets:
@@ -325,5 +333,5 @@ async def _parts(parcel: Parcel) -> AsyncGenerator[Part, None]:
                 yield Part(gathered, is_last=False)
                 gathered = b""
     if len(gathered) != left:
-        raise ValueError(f"it should have {parcel.size} octets")
+        raise ValueError(f"the message does not have the recorded size of {parcel.size} bytes")
     yield Part(gathered, is_last=True)

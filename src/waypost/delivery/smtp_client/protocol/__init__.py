@@ -1,1 +1,1 @@
-"""The client's side of an SMTP or LMTP session, without sockets: replies in, commands out."""
+"""The client side of an SMTP or LMTP session, without sockets: it reads replies and produces commands."""

@@ -1,4 +1,4 @@
-"""Writes commands, with the parameters that the peer offers, and messages for DATA and BDAT."""
+"""Write SMTP commands, with the parameters that the peer supports, and encode messages for DATA and BDAT."""
 
 import re
 from base64 import b64encode
@@ -12,38 +12,44 @@ from waypost.domain.mail.messages import end_of_header
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"\\])*')
-"""The form of an address between < and >: brackets and spaces only in quotes, so that no address contains a
-parameter."""
+"""The syntax of an address between `<` and `>`. Angle brackets and spaces are allowed only in quotes, so that an
+address cannot contain a parameter.
+"""
 
 
 class Unsayable(Exception):
-    """A command would contain a line end, or something that is not an address."""
+    """A command cannot be sent, because it would contain a control character, such as a line ending, or an invalid
+    address.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the octets that the peer gets."""
+    """A part of the message that the peer gets."""
 
     octets: bytes
     is_last: bool
 
 
 Capabilities = Mapping[str, Sequence[str]]
-"""The extensions of a peer, in capitals, with their parameters."""
+"""The extensions that a peer offers, in capital letters, with their parameters."""
 
 
 def read_capabilities(lines: tuple[str, ...]) -> Capabilities:
-    """The extensions of a peer, with their parameters; `AUTH=PLAIN` is how some said it before RFC 2554."""
+    """Parse the extensions that a peer offers, with their parameters. `AUTH=PLAIN` is the form that some servers used
+    before RFC 2554.
+    """
     words = (line.replace("AUTH=", "AUTH ", 1).split() for line in lines)
     return {word[0].upper(): word[1:] for word in words if word}
 
 
 def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
-    """Whether the parcel can be sent only with SMTPUTF8 (RFC 6531). `first` is the first part of its octets.
+    """Whether the parcel can be sent only with SMTPUTF8 (RFC 6531). `first` is the first part of the message.
 
-    This is read from what is sent. An address needs SMTPUTF8 if its local part is not ASCII; a domain never does,
-    because it has A-labels. A header needs it if it has UTF-8 and the client declared SMTPUTF8. Any other header that
-    is not ASCII is in a charset that SMTPUTF8 is not for, and is sent unchanged. Headers of body parts count as body.
+    The addresses and the header that will be sent determine the result. An address requires SMTPUTF8 if its local part
+    is not ASCII. A domain never requires SMTPUTF8, because it is sent as A-labels. A header requires SMTPUTF8 if it
+    contains UTF-8 and the client declared SMTPUTF8. Any other header that is not ASCII is in a charset to which
+    SMTPUTF8 does not apply, and is sent unchanged. The headers of MIME parts belong to the body.
     """
     if not all(addresses.with_ascii_domain(each).isascii() for each in (parcel.return_path, parcel.recipient)):
         return True
@@ -53,25 +59,30 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
         return False
     end = end_of_header(first.octets)
     if end is None and not first.is_last:
-        return True  # the store gives the author's header in one part; if it does not, the rest may be anything
+        return True  # usually, the first part contains the whole header; if not, the rest is unknown
     header = first.octets[:end]
     return not header.isascii() and _is_utf8(header)
 
 
 def why_unfit(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> tuple[Trouble, str] | None:
-    """Why this peer cannot accept this parcel, without asking it. `is_utf8` is what `needs_smtputf8` says."""
+    """The reason why the peer cannot accept the parcel, derived from its capabilities; None if there is no such reason.
+    `is_utf8` is the result of `needs_smtputf8`.
+    """
     if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= capabilities.keys():
-        return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not take that"
+        return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not support BINARYMIME"
     if is_utf8 and "SMTPUTF8" not in capabilities:
-        return Trouble.NEEDS_UTF8, "an address or the header is not ASCII, and the peer does not take that"
+        return Trouble.NEEDS_UTF8, "an address or the header is not ASCII, and the peer does not support SMTPUTF8"
     limit = (capabilities.get("SIZE") or ["0"])[0]
     if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < parcel.size:
-        return Trouble.TOO_BIG, f"the message has {parcel.size:,} octets, and the peer takes {int(limit[:20]):,}"
+        return (
+            Trouble.TOO_BIG,
+            f"the message has {parcel.size:,} bytes, and the peer accepts at most {int(limit[:20]):,} bytes",
+        )
     return None
 
 
 def mail(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> bytes:
-    """MAIL, with the parameters that the parcel needs and the peer offers. Raises `Unsayable`."""
+    """Return the MAIL command, with the parameters that the parcel needs and the peer supports. Raises `Unsayable`."""
     command = f"MAIL FROM:<{_path(parcel.return_path)}>"
     if "SIZE" in capabilities:
         command += f" SIZE={parcel.size}"
@@ -89,7 +100,7 @@ def mail(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> bytes:
 
 
 def rcpt(parcel: Parcel, capabilities: Capabilities) -> bytes:
-    """RCPT, as `mail`."""
+    """Return the RCPT command, with the DSN parameters if the peer supports DSN. Raises `Unsayable`."""
     command = f"RCPT TO:<{_path(parcel.recipient)}>"
     if "DSN" not in capabilities:
         return line(command)
@@ -104,35 +115,38 @@ def rcpt(parcel: Parcel, capabilities: Capabilities) -> bytes:
 
 
 def line(command: str) -> bytes:
-    """The octets of a command. Raises `Unsayable` for a text that would be two commands, or has octets that no command
-    may have.
+    """Return the bytes of a command line. Raises `Unsayable` if the text contains a line ending or another control
+    character.
     """
     if _CONTROL.search(command):
-        raise Unsayable(f"{command!a} cannot be said as a command")
+        raise Unsayable(f"{command!a} cannot be sent as a command")
     return f"{command}\r\n".encode()
 
 
 def base64(text: str) -> bytes:
-    """A line of AUTH (RFC 4954 section 4)."""
+    """Return a line of the AUTH dialogue in Base64 (RFC 4954 section 4)."""
     return b64encode(text.encode("utf-8", "surrogateescape")) + b"\r\n"
 
 
 def chunk(part: Part) -> bytes:
-    """A part as BDAT sends it (RFC 3030)."""
+    """Return a part of the message with its BDAT command (RFC 3030)."""
     return b"BDAT %d%b\r\n%b" % (len(part.octets), b" LAST" if part.is_last else b"", part.octets)
 
 
 class DotStuffer:
-    """Doubles the dots at the beginnings of lines (RFC 5321 section 4.5.2), also where a line begins a new part."""
+    """Doubles the dot at the beginning of each line (RFC 5321 section 4.5.2), even if the line begins at the start of a
+    part.
+    """
 
     def __init__(self) -> None:
         self._last = b"\r\n"
-        """The last two octets so far; the first line begins like any other."""
+        """The last two bytes of the previous part. The initial value makes the first line begin like any other line."""
 
     def feed(self, octets: bytes) -> bytes:
-        """The next octets, as they are sent."""
+        """Return the next bytes of the message with doubled dots."""
         start = self._last + octets[:2]
-        # A line end may be cut by the border: `CR|LF.` or `CRLF|.`; further in, `replace` finds it.
+        # The boundary between two parts may split a line ending: `CR|LF.` or `CRLF|.`. Inside a part, `replace` finds
+        # it.
         if octets[:1] == b"." and self._last == b"\r\n":
             stuffed = b"." + octets.replace(b"\r\n.", b"\r\n..")
         elif octets[:2] == b"\n." and self._last.endswith(b"\r"):
@@ -143,17 +157,23 @@ class DotStuffer:
         return stuffed
 
     def end(self) -> bytes:
-        """What ends the message: the lone dot, on a line of its own."""
+        """Return the end of the message: a line that contains only a dot."""
         return b".\r\n" if self._last == b"\r\n" else b"\r\n.\r\n"
 
 
 def xtext(text: str) -> str:
-    """RFC 3461 section 4: everything but visible ASCII without `+` and `=` as `+` and two digits."""
+    """Encode text as xtext (RFC 3461 section 4).
+
+    The bytes `+`, `=`, and all bytes that are not visible ASCII are replaced by `+` and two hex digits.
+    """
     return re.sub(r"[^!-*,-<>-~]", lambda found: "".join(f"+{octet:02X}" for octet in found[0].encode()), text)
 
 
 def unitext(text: str) -> str:
-    r"""RFC 6533 section 3, in ASCII: everything but visible ASCII without `+`, `=` and `\` as `\x{…}`."""
+    r"""Encode text as unitext in ASCII (RFC 6533 section 3).
+
+    The characters `+`, `=`, `\`, and all characters that are not visible ASCII are replaced by `\x{…}`.
+    """
     return re.sub(r"[^!-*,-<>-\[\]-~]", lambda found: f"\\x{{{ord(found[0]):02X}}}", text)
 
 
@@ -171,5 +191,5 @@ def _is_utf8(octets: bytes) -> bool:
 
 def _path(address: str) -> str:
     if not _PATH.fullmatch(address):
-        raise Unsayable(f"{address!a} cannot be said as an address")
+        raise Unsayable(f"{address!a} cannot be sent as an address")
     return addresses.with_ascii_domain(address)

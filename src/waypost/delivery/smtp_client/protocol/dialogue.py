@@ -1,13 +1,16 @@
-r"""SMTP and LMTP as a client, without sockets: replies in, commands out, and at the end an `AttemptResult`.
+r"""The client side of an SMTP or LMTP session, without sockets. The dialogue reads replies, produces commands, and ends
+with an `AttemptResult`.
 
-`need` says what comes next. The same replies give the same result however they are cut.
+The attribute `need` states what the dialogue needs next. The result depends only on the replies, and not on how they
+are split into packets.
 
     opening        GREETING ─▶ HELLO ─▶ [TLS ─▶ HELLO] ─▶ [AUTH] ─▶ NOTHING: ready
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
                                                   └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
 
-With PIPELINING (RFC 2920) all up to DATA goes in one group; with CHUNKING (RFC 3030) a small message, too. A reply that
-was not asked for ends the dialogue: it could be taken for the reply to the next command.
+With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. With CHUNKING (RFC 3030) as well, the group
+includes a small message. A reply without a command ends the dialogue, because it could be mistaken for the reply to the
+next command.
 """
 
 from collections.abc import Generator
@@ -22,20 +25,22 @@ from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
 AT_ONCE = 64 * 1024
-"""Octets of a message that are sent with MAIL and RCPT in one group, before the replies to these are known."""
+"""The maximum size, in bytes, of a message that is sent in one group with MAIL and RCPT, before their replies are
+known.
+"""
 
 
 class Need(Enum):
-    """What the dialogue needs to go on."""
+    """The input that the dialogue needs in order to continue."""
 
     REPLY = auto()
-    """Something from the peer."""
+    """A reply from the peer."""
     OCTETS = auto()
     """The next part of the message."""
     TLS = auto()
-    """The handshake."""
+    """The TLS handshake."""
     NOTHING = auto()
-    """It is ready for a message, or finished."""
+    """No input: the dialogue is ready for a message, or finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +64,7 @@ _Hearing = Generator[Need, Reply | Part | None, Reply]
 
 
 class _Over(Exception):
-    """This connection cannot be used any more."""
+    """Raised when the connection cannot be used any more."""
 
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.text)
@@ -67,7 +72,9 @@ class _Over(Exception):
 
 
 class Dialogue:
-    """The dialogue on one connection, from the greeting on: the opening first, then one parcel after the other."""
+    """The dialogue on one connection: the opening, which starts with the greeting, and then one transaction per
+    parcel.
+    """
 
     def __init__(self, options: SessionOptions) -> None:
         self._options = options
@@ -75,33 +82,35 @@ class Dialogue:
         self._output = bytearray()
         self._capabilities: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
-        """The first refusal in a group; the replies to the rest of the group do not matter any more."""
+        """The first refusal in a group of commands. The replies to the later commands of the group do not change the
+        result.
+        """
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
         self.stage = Stage.GREETING
         self.tls = ""
         self.result: AttemptResult | None = None
-        """The result of the last parcel; or of the opening, if it failed."""
+        """The result of the last parcel, or of the opening if the opening failed."""
         self.is_over = False
-        """Whether this connection cannot be used any more."""
+        """Whether the connection cannot be used any more."""
         self.transactions = 0
         self.heard = 0
-        """Replies so far."""
+        """The number of replies that were received so far."""
         self._steps = self._opening()
         self._go_on(None)
 
     @property
     def is_stale(self) -> bool:
-        """Whether this kept connection had ended before the peer saw anything of the last message.
+        """Whether an idle connection had ended before the peer received any of the last message.
 
-        Then the message may be sent over another connection.
+        In that case, the message may be sent over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False
         return self.result.code == 421 or (self.result.trouble is Trouble.DISCONNECTED and not self._all_sent)
 
     def begin(self, parcel: Parcel) -> None:
-        """Begin to send this parcel."""
+        """Begin a transaction that sends the parcel."""
         self._all_sent = self._is_answered = False
         self._refused = self.result = None
         self.transactions += 1
@@ -109,7 +118,7 @@ class Dialogue:
         self._go_on(None)
 
     def receive(self, octets: bytes) -> None:
-        """Receive octets of the peer."""
+        """Process bytes from the peer."""
         if self.need is Need.TLS and octets:
             self.fail(Trouble.GARBAGE, _IN_CLEAR)
         self._reader.receive(octets)
@@ -124,23 +133,25 @@ class Dialogue:
             self.heard += 1
             self._go_on(reply)
         if not self._reader.is_empty:
-            self.is_over = True  # it says goodbye, or what nobody asked for
+            self.is_over = True  # the peer ended the session, or sent a reply without a command
 
     def give(self, part: Part) -> None:
-        """The next part of the message."""
+        """Give the dialogue the next part of the message."""
         self._go_on(part)
 
     def tls_started(self, tls: str) -> None:
-        """The handshake was made; `tls` is version and cipher."""
+        """Continue after the TLS handshake. `tls` is the TLS version and the cipher."""
         self.tls = tls
         self._go_on(None)
 
     def fail(self, trouble: Trouble, text: str) -> None:
-        """End the dialogue: the connection broke, the time is over, or this side cannot continue."""
+        """End the dialogue because the connection was lost, a time limit has passed, or this side cannot continue."""
         self._end(self._reader.end(), trouble, text)
 
     def _end(self, begun: Reply | None, trouble: Trouble, text: str) -> None:
-        """End it. A reply to the whole message that has begun counts: the peer may have accepted the message."""
+        """End the dialogue. An incomplete reply to the whole message determines the result, because the peer may have
+        accepted the message.
+        """
         if begun and self.need is Need.REPLY and self.stage is Stage.END:
             self._go_on(begun)
         elif self.need is not Need.NOTHING:
@@ -156,7 +167,7 @@ class Dialogue:
             self.is_over = True
 
     def output(self) -> bytes:
-        """What to send now."""
+        """Return the bytes that must be sent now, and clear the output buffer."""
         octets = bytes(self._output)
         self._output.clear()
         return octets
@@ -190,11 +201,11 @@ class Dialogue:
         reply = yield from self._hear(Stage.HELLO)
         is_extended = reply.code < 500 or is_lmtp
         if not is_extended:
-            self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: it may be an old one
+            self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: the peer may be an old server
             reply = yield from self._hear(Stage.HELLO)
         self._accept(Stage.HELLO, reply)
-        # What the peer calls itself is not compared with our name: another mail server on this machine has the same,
-        # many machines have a default one, and some proxies say back what they were told.
+        # The name in the peer's reply is not compared with this server's name: another mail server on this machine has
+        # the same name, many machines have a default name, and some proxies return the name that they were given.
         self._capabilities = commands.read_capabilities(reply.lines[1:]) if is_extended else {}
         return None
 
@@ -210,10 +221,10 @@ class Dialogue:
         if reply.code >= 400 and reply.code != 421 and not is_needed:
             return None
         self._accept(Stage.TLS, reply)
-        if not self._reader.is_empty:  # somebody in between would have us take it for what was said in TLS
+        if not self._reader.is_empty:  # an attacker could inject data that would be treated as received over TLS
             raise _Over(self._trouble(Trouble.GARBAGE, _IN_CLEAR))
         yield from self._shake_hands()
-        yield from self._hello()  # what was offered in clear is forgotten (RFC 3207 section 4.2)
+        yield from self._hello()  # capabilities that were offered without TLS are discarded (RFC 3207 section 4.2)
         return None
 
     def _shake_hands(self) -> _Steps:
@@ -222,11 +233,11 @@ class Dialogue:
         return None
 
     def _authenticate(self) -> _Steps:
-        """RFC 4954: PLAIN (RFC 4616) or LOGIN, and never without TLS."""
+        """Authenticate (RFC 4954) with AUTH PLAIN (RFC 4616) or AUTH LOGIN, and only over TLS."""
         self.stage = Stage.AUTH
         user, secret = self._options.user, self._options.secret
         if not self.tls:
-            raise _Over(self._trouble(Trouble.NO_AUTH, "a password is not sent in clear"))
+            raise _Over(self._trouble(Trouble.NO_AUTH, "a password is not sent without TLS"))
         ways = {way.upper() for way in self._capabilities.get("AUTH", ())}
         if "PLAIN" in ways:
             self._write(b"AUTH PLAIN " + commands.base64(f"\0{user}\0{secret}"))
@@ -236,7 +247,7 @@ class Dialogue:
                 self._accept(Stage.AUTH, (yield from self._hear(Stage.AUTH)), 3)
             self._write(commands.base64(secret))
         else:
-            raise _Over(self._trouble(Trouble.NO_AUTH, "the peer takes neither AUTH PLAIN nor AUTH LOGIN"))
+            raise _Over(self._trouble(Trouble.NO_AUTH, "the peer supports neither AUTH PLAIN nor AUTH LOGIN"))
         yield from self._be_accepted(Stage.AUTH)
         return None
 
@@ -270,7 +281,7 @@ class Dialogue:
         return (yield from self._send_chunks(part, parcel) if has_chunks else self._send_data(part, parcel))
 
     def _converse(self, group: list[tuple[Stage, bytes]]) -> _Hearing:
-        """Send all commands of a group, then read the reply to each."""
+        """Send all commands of a group, and then read the reply to each command. Returns the last reply."""
         self._write(b"".join(command for _, command in group))
         self._all_sent = group[-1][0] is Stage.END
         for stage, command in group:
@@ -278,11 +289,11 @@ class Dialogue:
             if command is _RSET:
                 if reply.code == 421:
                     raise _Over(self._said(stage, reply))
-                continue  # whatever else it says: what counts is what it says to MAIL
+                continue  # any other reply to RSET is ignored, because the reply to MAIL decides
             self._is_answered = reply.code != 421 or stage is not Stage.MAIL
             expected = 3 if stage is Stage.DATA else 2
             if self._refused and reply.code == 354:
-                raise _Over(self._refused)  # it waits for a message without a recipient
+                raise _Over(self._refused)  # the peer waits for a message, but it has refused the recipient
             if not self._refused and reply.code // 100 != expected:
                 self._refused = self._said(stage, reply)
             if self._refused and (reply.code == 421 or self._refused.trouble):
@@ -312,30 +323,30 @@ class Dialogue:
 
     def _next_part(self) -> Generator[Need, Reply | Part | None, Part]:
         given = yield Need.OCTETS
-        if isinstance(given, Reply):  # to nothing: the peer breaks the message off, or is confused
+        if isinstance(given, Reply):  # a reply without a command: the peer aborts the message, or it is faulty
             raise _Over(self._said(self.stage, given))
         assert isinstance(given, Part)
         return given
 
     def _finish(self, reply: Reply, parcel: Parcel) -> AttemptResult:
-        """The reply to the whole message."""
+        """Return the result that follows from the reply to the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
         return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities)
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
-        """The message is refused; the connection stays usable, unless the peer ends it."""
+        """Return the result of a refused message. Raises `_Over` if the connection is not usable any more."""
         result = self._said(stage, reply)
         if reply.code == 421 or result.trouble:
             raise _Over(result)
         return result
 
-    # What is said, and what it means
+    # Commands and replies
 
     def _write(self, octets: bytes) -> None:
-        """Send octets, unless the peer has sent a reply that was not asked for."""
+        """Send bytes, unless the peer has sent a reply without a command."""
         if not self._reader.is_empty:
-            raise _Over(self._trouble(Trouble.GARBAGE, "the peer says more than it was asked"))
+            raise _Over(self._trouble(Trouble.GARBAGE, "the peer sent a reply without a command"))
         self._output += octets
 
     def _hear(self, stage: Stage) -> _Hearing:
@@ -380,4 +391,4 @@ class Dialogue:
 
 
 _RSET = b"RSET\r\n"
-_IN_CLEAR = "the peer spoke in clear where TLS was to begin"
+_IN_CLEAR = "the peer sent data without encryption when the TLS handshake should begin"
