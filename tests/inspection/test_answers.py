@@ -22,7 +22,7 @@ from waypost.inspection import answers
 ADDRESS = "support@example.com"
 DESTINATION = "https://hook.example/in?to=support@example.com&mode=webhook&key=s3cret-1"
 SHOWN = "https://hook.example/in?…"
-OURS = f"{ADDRESS} is an email address here, and its mail takes the route for *."
+OURS = f"The mail for the email address {ADDRESS} takes the route for *."
 THEIRS = f"404 no such page: {DESTINATION}, s3cret-1"
 ATTEMPT = Attempt(number=1, destination=DESTINATION, stage="webhook", trouble="webhook")
 

@@ -11,14 +11,14 @@ CROWDED = 0.75
 def limit_of_site(total: int, each: int) -> int:
     """The maximum number of simultaneous connections from one IPv6 /48 network: half of all connections.
 
-    The limit exists because one customer can have a /48, which contains 65,536 /64 networks. `total` is the limit for
-    all connections, and `each` is the limit for one address or /64 network.
+    One customer can have a whole /48, which contains 65,536 /64 networks, so a /48 needs a limit of its own. `total` is
+    the limit for all connections, and `each` is the limit for one address or /64 network.
     """
     return max(each, (total + 1) // 2)
 
 
 class OpenConnections:
-    """Counts open connections. It counts IPv6 connections by /64 network, because one host can have 2^64 addresses.
+    """Counts open connections. IPv6 connections are counted by /64 network, because one host can have 2^64 addresses.
 
     One customer of a provider can have a /48, which contains 65,536 /64 networks. Together, the networks of a /48 may
     use half of the connections.
@@ -52,7 +52,7 @@ class OpenConnections:
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:
-        """Whether this address, or the network that it belongs to, has reached its limit."""
+        """Whether this address, or the network that it belongs to, has reached its limit of connections."""
         found = networks.of(peer)
         if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True

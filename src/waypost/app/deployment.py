@@ -22,13 +22,15 @@ class Deployment:
     hostname: str
     loop_key: bytes
     routes: tuple[Route, ...] = ()
-    """The routes from the settings file. They take precedence over the routes that commands added."""
+    """The routes from the settings file. Routes from the settings file take precedence over routes that commands
+    added.
+    """
     routes_revision: str = ""
     """A digest of the routes from the settings file; empty if the file has no routes."""
     policy: Policy = field(default_factory=Policy)
     bounces: Bounces = Bounces.AUTHENTICATED
     bounces_via: Route | None = None
-    """The route for notices to outside senders. If it is None, outside senders get no notices."""
+    """The route for notices to outside senders; None if outside senders get no notices."""
     confirm_outside: bool = False
     """Whether outside senders get the success notices that they request."""
     delay_warning: timedelta | None = None
@@ -40,8 +42,8 @@ class Deployment:
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
     """Returns the secret that signs rewritten senders in a given period."""
     owner: str = ""
-    """The account of the server's owner. It is the account of the access key in the credentials file, which the server
-    creates when it first starts.
+    """The account of the server's owner. The owner's account is the account of the access key in the credentials file,
+    which the server creates when it first starts.
     """
     subaddressed: frozenset[str] = frozenset()
     """Domains, as A-labels, in which support@ gets the mail for support+x@, unless the email address support+x@ exists.

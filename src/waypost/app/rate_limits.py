@@ -35,8 +35,9 @@ class Buckets:
         return admission
 
     def wait(self, key: Hashable, now: datetime) -> float:
-        """Seconds until a key's bucket has recovered the tokens that were taken beyond its capacity; 0 if none were.
-        The call takes no token.
+        """Return the seconds until a key's bucket is no longer overdrawn; 0 if it is not overdrawn.
+
+        This method takes no token.
         """
         full_at = self._full_at.get(key)
         if full_at is None:  # the common case

@@ -179,7 +179,7 @@ class _File:
             self._close_directories()
 
     def end(self) -> None:
-        """Release all resources. If the file is unfinished, it is deleted."""
+        """Release all resources. An unfinished file is deleted."""
         with self._lock:
             self.has_ended = True
             self._close()

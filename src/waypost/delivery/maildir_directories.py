@@ -13,8 +13,8 @@ NAMES = ("tmp", "new", "cur")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""The flags for opening a directory only to look up names in it. This needs no read permission on the directory, which
-a home directory often does not grant to other users.
+"""The flags for opening a directory only to look up names in it. Looking up names needs no read permission, which home
+directories often do not grant to other users.
 """
 
 
@@ -98,7 +98,7 @@ def _parent(maildir: Path) -> Iterator[int]:
 
 
 def _maker_of_link(name: str, *, within: int) -> int | None:
-    """The user id of the owner of a link in an open directory; None if it is not a link, or does not exist."""
+    """Return the user id of a symbolic link's owner; None if the path is not a link or does not exist."""
     try:
         found = os.stat(name, dir_fd=within, follow_symlinks=False)
     except FileNotFoundError:

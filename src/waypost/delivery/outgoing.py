@@ -15,7 +15,7 @@ from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import forecasts, srs
 
 Octets = Callable[[], AsyncGenerator[bytes, None]]
-"""Yields the bytes of the author's message, part by part. Each call starts from the beginning."""
+"""A function that yields the bytes of the author's message, part by part. Each call starts from the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,12 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
 def _wishes(
     delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
 ) -> tuple[tuple[str, ...], str]:
-    """The DSN parameters for the next server. They request no notice that this server would not send itself.
+    """The DSN parameters for the next server. The parameters request only notices that this server would also send.
 
     The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
-    (RFC 3461 section 5.2.7.2). Mail to a rewritten sender arrives at this server, so this server reports success. If a
-    forwarded copy keeps the original sender, the next server must not send a notice, because the notice would reveal
-    the primary to the sender.
+    (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server return to this server. So this
+    server reports success itself. If a forwarded copy keeps the original sender, the next server must not send a
+    notice, because the notice would reveal the primary to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""

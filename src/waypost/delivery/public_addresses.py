@@ -1,4 +1,4 @@
-"""Decide which IP addresses are public. Other addresses are allowed only if a route permits them."""
+"""Decide which IP addresses are public. A delivery to any other address is allowed only if the route permits it."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
 SAID_LIMIT = 64 * 1024
-"""The maximum number of bytes of a receiver's response that are read. After that many bytes, the server closes the
-connection. A status that was received before that determines the result.
+"""The maximum number of bytes of a receiver's response that are read. After `SAID_LIMIT` bytes of a response, Waypost
+closes the connection. If these bytes contain a status, the status determines the result.
 """
 
 ANSWER_LIMIT = 4 * 1024
@@ -42,8 +42,8 @@ TEXT_LIMIT = 200
 """The maximum number of characters of a response that are shown: its reason phrase and the first line of its body."""
 
 KEPT_OPEN = 4.0
-"""Seconds that an idle connection is kept for the next delivery. This is less than the timeout of most servers, so that
-a server rarely closes the connection while a request is sent.
+"""Seconds that an idle connection is kept for the next delivery. The time is less than the idle timeout of most
+servers, so that a server rarely closes the connection just as a request is sent.
 """
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -58,7 +58,7 @@ class Timeouts:
     part: float = 180.0
     """Seconds until the receiver has read the next part of the message."""
     answer: float = 60.0
-    """Seconds until the whole response has arrived, after the request was sent."""
+    """Seconds from the end of the request until the whole response has arrived."""
 
 
 class Forbidden(OSError):
@@ -77,8 +77,8 @@ class WebhookTransport:
         tls: ssl.SSLContext | None = None,
         resolver: "AbstractResolver | None" = None,
     ) -> None:
-        """`tls` contains the trusted certificate authorities, and `resolver` resolves host names. Both default to the
-        system's settings.
+        """`tls` contains the trusted certificate authorities, and `resolver` resolves host names. The defaults are the
+        system's certificate authorities and resolver.
         """
         self._timeouts = timeouts or Timeouts()
         self._tls = tls
@@ -117,7 +117,7 @@ class WebhookTransport:
             response.close()  # keeps the connection open if the response is complete
 
     def _session(self, *, is_private_allowed: bool) -> "aiohttp.ClientSession":
-        """Return the HTTP session for routes that allow private addresses, or for routes that do not.
+        """Return the HTTP session that all routes with this setting of `allow_private` share.
 
         The sessions are separate, so that a connection to a private address is never used by a route that forbids
         private addresses.
@@ -159,7 +159,7 @@ class _Heads:
         """Whether the final response's headers are complete, so that all further bytes belong to its body."""
 
     def cut(self, octets: bytes) -> tuple[bytes, bytes]:
-        """Split `octets` after the end of the headers, if the headers end there."""
+        """Split `octets` into the bytes up to the end of the headers, and the bytes after it."""
         before = len(self._head)
         self._head += octets
         end = _END_OF_HEAD.search(self._head, max(0, before - 2))
@@ -231,7 +231,7 @@ def _end(connection: "ResponseHandler") -> None:
 
 
 def _end_incomplete(payload: "StreamReader | None") -> None:
-    """End the reading of a body, because aiohttp does not end it if there is an error after the headers."""
+    """Mark a body as incomplete when the connection is lost, because aiohttp does not do so after a parse error."""
     if payload is not None and not payload.is_eof() and payload.exception() is None:
         payload.set_exception(ConnectionError("the connection was lost before the response was complete"))
 

@@ -335,4 +335,4 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed
     # An address that exists is no matter of the quota.
     assert again[:2] == (409, "DuplicateResourceException")
     assert second[:2] == (402, "ServiceQuotaExceededException")
-    assert json.loads(second[2])["Message"].startswith("Instance i has 1 email addresses, which is its quota.")
+    assert json.loads(second[2])["Message"].startswith("Instance i has reached its quota of 1 email addresses.")

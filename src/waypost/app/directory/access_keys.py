@@ -37,8 +37,9 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
 
 
 def owners_account(tx: ports.ReadTx) -> str | None:
-    """The account of the server's owner, which is the account of the oldest unrestricted root key. None if there is no
-    such key yet.
+    """The account of the server's owner; None if there is no unrestricted root key yet.
+
+    The owner's account is the account of the oldest unrestricted root key.
     """
     return next((key.account for key in tx.access_keys() if key.is_unrestricted and key.user_name == "root"), None)
 
@@ -61,7 +62,7 @@ def delete(tx: ports.WriteTx, access_key_id: str) -> None:
 
 
 def purge(tx: ports.WriteTx, *, now: datetime) -> None:
-    """Delete temporary credentials that expired long ago."""
+    """Delete temporary credentials that expired more than `KEPT_AFTER_EXPIRY` ago."""
     tx.remove_access_keys_expired(before=now - KEPT_AFTER_EXPIRY)
 
 

@@ -18,7 +18,7 @@ def associate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Make one email address the alias of another in the same instance.
+    """Make one email address the alias of another email address in the same instance.
 
     Raises `errors.NotFound`, which names the missing resource. Raises `errors.Invalid` if both ids are the same,
     `errors.Conflict` if an existing alias link prevents the new one, and `errors.TokenReused`.
@@ -50,7 +50,8 @@ def disassociate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Remove the alias link between the primary and the alias. Mail that was accepted before keeps its destinations.
+    """Remove the alias link between the primary and the alias. Mail that was accepted before the removal keeps its
+    destinations.
 
     Raises `errors.NotFound` if the instance, an email address or the alias link does not exist, and
     `errors.TokenReused`.

@@ -21,7 +21,7 @@ permanently.
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """The settings about domains, all of which are A-labels."""
+    """The settings that concern domains. All domains are stored as A-labels."""
 
     shared: frozenset[str] = frozenset()
     """Domains in which every account may have email addresses; `*` stands for all domains."""
@@ -40,7 +40,7 @@ class Domains:
 
 
 ANY = "*"
-"""Stands in `Domains.shared` for every domain, except the domains of the server itself."""
+"""The entry in `Domains.shared` that stands for every domain, except the domains of the server itself."""
 
 ONE_ACCOUNT_EACH = Domains()
 
@@ -55,7 +55,7 @@ def create(
     domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create an email address in an instance of the tenant, at the time `email_address.created_at`. Returns its id.
+    """Create an email address in an instance of the tenant, and return its id. The time of the call is `created_at`.
 
     `quota` is the maximum number of email addresses in an instance; None means no limit. Raises `errors.NotFound` if
     the instance does not exist, `errors.Conflict` if the domain belongs to another account, and `errors.Duplicate` if
@@ -75,7 +75,7 @@ def create(
             )
         if quota is not None and tx.count_email_addresses(email_address.instance_id, up_to=quota) >= quota:
             raise errors.QuotaExceeded(
-                f"Instance {email_address.instance_id} has {quota} email addresses, which is its quota. "
+                f"Instance {email_address.instance_id} has reached its quota of {quota} email addresses. "
                 "Delete an email address that is not needed, or ask the operator to raise the quota."
             )
         tx.add_email_address(email_address, tags)
@@ -111,13 +111,13 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
         return
     if domain in domains.of_server and account != domains.owner:
         raise errors.Conflict(
-            f"Domain {domain} is one of this server's own domains, so only the server's owner can have email addresses "
-            "there. Use another domain, or ask the operator of this server to add it to --shared-domains."
+            f"Domain {domain} belongs to this server. Only the server's owner can have email addresses in it. Use "
+            "another domain, or ask the operator of this server to add it to --shared-domains."
         )
     if tx.others_have_address_in(account, domain):
         raise errors.Conflict(
-            f"Domain {domain} belongs to another account, which has email addresses in it. Use another domain, or ask "
-            "the operator of this server to add it to --shared-domains."
+            f"Domain {domain} belongs to another account. An account owns each domain in which it has email addresses. "
+            "Use another domain, or ask the operator of this server to add it to --shared-domains."
         )
 
 
@@ -144,7 +144,8 @@ def search_page(
 ) -> ports.SearchPage:
     """Up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
 
-    The total count stops at `count_up_to`. Raises `errors.NotFound` if the instance does not exist.
+    The count of all matching email addresses stops at `count_up_to`. Raises `errors.NotFound` if the instance does not
+    exist.
     """
     page = tx.search(tenant, instance_id, condition, after=after, limit=limit, count_up_to=count_up_to)
     if page is None:
@@ -179,7 +180,7 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address, and its alias link as an alias or as a primary; delivered mail stays.
+    """Delete an email address together with its alias link, if it is an alias or a primary; delivered mail stays.
 
     Raises `errors.NotFound`, which names the missing resource.
     """

@@ -31,7 +31,7 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     """Run `effect` and record its response. If the call is a repetition, return the first call's response instead.
 
     If `call` is None, run `effect` and record nothing. Raises `errors.TokenReused` if the token was used with other
-    parameters, and the errors of `effect`.
+    parameters, and any error that `effect` raises.
     """
     if call is None:
         return effect()

@@ -11,7 +11,7 @@ from waypost.domain.directory import tags as tagging
 from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
-"""The maximum number of instances among which the oldest is searched for; AWS allows two instances in a region."""
+"""The maximum number of instances that are read to find the oldest instance; AWS allows two instances in a region."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def create(
     tags: Mapping[str, str],
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create the instance, at the time `instance.created_at`, and return its id.
+    """Create the instance, and return its id. The time of the call is `instance.created_at`.
 
     Raises `errors.Duplicate` if the instance alias is already in use, `errors.Invalid` for an invalid tag, and
     `errors.TokenReused`.

@@ -31,7 +31,7 @@ FORGOTTEN_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted message, and whether the queue has new work because of it: a delivery, or a notice that is due."""
+    """An accepted message, and whether the message adds work to the queue: a delivery, or a notice that is due."""
 
     message: Message
     has_work: bool
@@ -46,7 +46,7 @@ def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, 
 
 
 def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> dict[str, str]:
-    """Map each recipient's key to the account that owns it now; recipients without an owner are omitted."""
+    """Map each recipient's key to the account that owns the recipient; recipients without an owner are omitted."""
     found = find_recipients(tx, deployment, recipients)
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
@@ -68,15 +68,16 @@ def accept_message(
 ) -> Accepted:
     """Record a message with all its deliveries and the first events of its trace.
 
-    Mail for an alias is also forwarded to the alias's primary, one level deep. `raw` contains the bytes that follow the
-    first `kept` bytes, which `keep_octets` has already stored. `header` is the message's header. `authserv_id` is this
-    server's name in `Authentication-Results`: fields of the message with that name are forged. `authserv_id` is empty
-    if a trusted mail server hands the message over. `found` contains the results of the sender checks, which the server
-    adds in a field above the message. `is_trusted` is true if a setting names the client's network, so that its senders
-    are believed. When the transaction commits, this server becomes responsible for the mail.
+    A message for an alias is also forwarded to the alias's primary. Forwarding is not recursive. `raw` contains the
+    bytes that follow the first `kept` bytes, which `keep_octets` has already stored. `header` is the message's header.
+    `authserv_id` is this server's name in `Authentication-Results`: fields of the message with that name are forged.
+    `authserv_id` is empty if a trusted mail server hands the message over. `found` contains the results of the sender
+    checks, which the server adds in a field above the message. `is_trusted` is true if a setting names the client's
+    network, so that its senders are believed. When the transaction commits, this server becomes responsible for the
+    mail.
 
-    Raises `errors.MailLoop` for a mail loop. Raises `errors.RecipientsChanged` if an address was deleted after RCPT, so
-    that the client tries again.
+    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
+    deleted after RCPT, so that the client tries again.
     """
     known = find_recipients(tx, deployment, recipients)
     present, comes_back = known.present, known.unknown
@@ -166,7 +167,7 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
     """Delete some pieces of a message that was not completed, or that was refused after its last byte.
 
     Return whether there may be more pieces. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because other writes
-    wait for its transaction.
+    wait for the call's transaction.
     """
     if tx.trim_octets(message_id, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         return True

@@ -54,7 +54,7 @@ class Original:
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
     """Return the message that a rewritten sender stands for, and its delivery.
 
-    Return None if the address is not a rewritten sender, has expired, or is forged. Return None also if the delivery
+    Return None if the address is not a rewritten sender, has expired, or is forged. Also return None if the delivery
     already has `BOUNCES_TAKEN` bounces.
     """
     local, _, domain = address.key.rpartition("@")

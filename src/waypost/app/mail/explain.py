@@ -1,4 +1,4 @@
-"""Explain what would happen to mail for an address now. The same code decides about real mail. Nothing is sent."""
+"""Explain what would happen to mail for an address now, with the same code that decides about real mail."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What would happen to mail for an address now."""
+    """The explanation of what would happen to mail for an address now."""
 
     address: Address
     plan: routing.Plan | None
@@ -70,7 +70,7 @@ class Explanation:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the server would accept such mail."""
+        """Whether the server would accept the explained mail."""
         return not self.is_full and (self.is_return or (self.plan is not None and not self.loop))
 
 
@@ -122,7 +122,7 @@ def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Aske
     if original and original.delivery.account == account:
         because = (
             f"{address} is the rewritten sender of message {original.message.id}. This address accepts only bounces. A "
-            f"bounce is kept in the inbox of {original.delivery.address}, and shown in the trace of that message."
+            f"bounce is shown in the trace of the message, and kept in the inbox of {original.delivery.address}."
         )
         return Explanation(address, None, [because], is_return=asked.sender == "")
     return Explanation(address, None, [f"{address} is not an email address of account {account}."])

@@ -45,7 +45,7 @@ NewId = Callable[[], str]
 """Creates the id of a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""Replaces the id of an email address in the delivery of a notice to an outside sender."""
+"""The placeholder for the email address id in the delivery of a notice to an outside sender."""
 
 AT_ONCE = 10
 """The maximum number of recipients in one notice, which keeps the transaction short. Further recipients are reported in
@@ -121,7 +121,7 @@ def _owed(
 
 
 def _details(fate: Fate) -> dict[str, str | int]:
-    """Convert a fate to the form in which it is stored until the notice is written."""
+    """Convert the fate of a delivery to the form in which it is stored until the notice is written."""
     details: dict[str, str | int] = {"status": fate.status}
     if fate.attempted_at:
         details["attempted_at"] = fate.attempted_at.isoformat()
@@ -136,7 +136,7 @@ def _details(fate: Fate) -> dict[str, str | int]:
 
 
 def _fate(owed: ports.Owed) -> Fate:
-    """Restore the fate that `_details` converted."""
+    """Restore the fate of a delivery from the form that `_details` returned."""
     kept = {name: str(value) for name, value in owed.fate.items()}
     result = None
     if "protocol" in kept:
@@ -195,8 +195,7 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Delete a due notice if stored data is unreadable, so that neither the notice nor a trace event about it can be
-    written.
+    """Delete a due notice that can never be written, because stored data is unreadable.
 
     Otherwise `next_owed` would return the same notice each time, and no other notice would be written.
     """
@@ -333,7 +332,9 @@ def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
 def _sender_of(
     tx: ports.ReadTx, deployment: Deployment, envelope: Envelope
 ) -> tuple[addresses.Address | None, EmailAddress | None]:
-    """Return a sender's parsed address and the email address here that it belongs to; each is None if there is none."""
+    """Return the sender's parsed address, or None if it is invalid, and the sender's email address on this server, if
+    any.
+    """
     try:
         address = addresses.parse(envelope.sender)
     except errors.Invalid:
@@ -342,7 +343,7 @@ def _sender_of(
 
 
 def is_outside(tx: ports.ReadTx, deployment: Deployment, envelope: Envelope) -> bool:
-    """Whether the sender has no email address here."""
+    """Whether the sender has no email address on this server."""
     return _sender_of(tx, deployment, envelope)[1] is None
 
 

@@ -24,8 +24,8 @@ class Found:
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
-    """Look up all recipients of a message in one query. The first existing key of a recipient's `owner_keys` determines
-    its email address.
+    """Look up all recipients of a message in one query. A recipient's email address is the first of the recipient's
+    `owner_keys` that exists.
     """
     keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
     owners = tx.owners([key for candidates in keys for key in candidates])

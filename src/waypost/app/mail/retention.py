@@ -31,8 +31,8 @@ PURGED_AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
 
 OCTETS_AT_ONCE = 2 * 1024 * 1024
-"""The maximum number of message bytes that one transaction deletes. Larger messages are deleted in further
-transactions.
+"""The maximum number of message bytes that one transaction deletes. The bytes of further messages are deleted in
+further transactions.
 """
 
 
@@ -48,7 +48,7 @@ class Purge:
     """
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
-        """Return the totals with further deleted deliveries included."""
+        """Return new totals that include further deleted deliveries."""
         octets = sum(delivery.size for delivery in gone if delivery.kept)
         return Purge(self.inbox, self.deliveries + len(gone), self.octets + octets)
 
@@ -91,10 +91,11 @@ def due(
 def purge_some(
     tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
 ) -> tuple[list[Delivered], list[str]]:
-    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that is in the queue again stays.
+    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that was put into the queue again
+    is not deleted.
 
-    Also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes these ids to
-    `accept.forget_octets`. Bytes that no caller deletes are deleted later, together with the pieces of incomplete
+    The function also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes these ids
+    to `accept.forget_octets`. Bytes that no caller deletes are deleted later, together with the pieces of incomplete
     messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}

@@ -26,8 +26,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
-            f"The route for {route.match} would never be used: the settings file has a route for {taker.match}, which "
-            "comes before all routes that are set by command and matches all of that mail."
+            f"No mail would take the route for {route.match}. The settings file has a route for {taker.match}. That "
+            "route matches all of this mail, and comes before all routes that are set by command."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -37,16 +37,16 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if useless:
         never, because = useless
         raise errors.Conflict(
-            f"Then route {never + 1}, for {found[never].match}, would never be used: route {because + 1}, for "
-            f"{found[because].match}, comes before it and matches all of that mail. Choose a position with --before, "
-            "or remove one of the two routes."
+            f"No mail would take route {never + 1}, for {found[never].match}. Route {because + 1}, for "
+            f"{found[because].match}, comes first. That route matches all of this mail. Choose a position with "
+            "--before, or remove one of the two routes."
         )
     _put(tx, found)
     return place + 1
 
 
 def remove_route(tx: ports.WriteTx, number: int) -> Route:
-    """Remove a route, and return it. The numbers of the routes after it decrease by one. Raises `errors.NotFound`."""
+    """Remove a route, and return it. The numbers of all later routes decrease by one. Raises `errors.NotFound`."""
     tx.hold("routes")
     found = list(list_routes(tx))
     removed = found.pop(_place(found, number))
@@ -55,7 +55,7 @@ def remove_route(tx: ports.WriteTx, number: int) -> Route:
 
 
 def _place(found: Sequence[Route], number: int) -> int:
-    """The index in the list of the route with a number. Raises `errors.NotFound` if there is no such route."""
+    """Return the list index of the route with a given number. Raises `errors.NotFound` if there is no such route."""
     if not 1 <= number <= len(found):
         raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
     return number - 1

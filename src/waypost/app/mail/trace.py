@@ -105,7 +105,9 @@ def inbox(
     found = tx.deliveries_at(account, address.key, after=after, limit=limit)
     if found or _owns(tx, account, address) or tx.deliveries_at(account, address.key, after=None, limit=1):
         return found
-    raise errors.NotFound(f"There is no email address {address} in account {account}, and there is no mail for it.")
+    raise errors.NotFound(
+        f"There is no email address {address} in account {account}. There is no mail for this address."
+    )
 
 
 def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
@@ -235,7 +237,7 @@ def _why_there(destination: routing.Destination) -> str:
             f"The message came back after it was sent over the route of {address}, so the inbox of {address} keeps it."
         )
     if destination.reason is Reason.FORWARDED and destination.alias:
-        return f"{destination.alias.address} is an alias of {address}, so a copy is forwarded there."
+        return f"A copy is forwarded, because {destination.alias.address} is an alias of {address}."
     if destination.route.is_inbox:
-        return f"{address} is an email address here, so mail for it is kept in its inbox."
-    return f"{address} is an email address here, and its mail takes the route for {destination.route.match}."
+        return f"The mail is kept in the inbox of the email address {address}."
+    return f"The mail for the email address {address} takes the route for {destination.route.match}."

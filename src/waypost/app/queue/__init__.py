@@ -1,1 +1,1 @@
-"""Use cases of deliveries that wait: claiming, recording attempts, redriving."""
+"""Use cases for the queue: claim deliveries, record the results of attempts, and redrive dead letters."""

@@ -43,7 +43,7 @@ CORRECTED_AT_ONCE = 500
 """The maximum number of deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
-"""The maximum number of deliveries that one transaction expires or records delays for, because other writes wait."""
+"""The maximum number of deliveries that one transaction gives up or marks as delayed, because other writes wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Ready:
     claimed: ports.Claimed
     route: Route
     is_outside: bool = False
-    """Whether the sender has no email address here. The server checks this only if the sender used DSN parameters (RFC
-    3461); otherwise the value is False.
+    """Whether the sender has no email address on this server. The server checks the sender only if the message has DSN
+    parameters (RFC 3461); otherwise the value is False.
     """
 
 
@@ -186,11 +186,12 @@ def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime)
 
 
 def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:
-    """Correct some times in the queue that were written while the clock was ahead. Returns how many were corrected.
+    """Correct some times in the queue that were written while the clock was ahead. Returns the number of corrected
+    times.
 
-    A delivery that was queued in the future is treated as queued now, and its pause stays the same. After the
-    correction, no delivery is due later than the longest pause from now, and no lease ends later than a lease that
-    begins now.
+    A delivery that was queued in the future is treated as queued now, and its next attempt moves by the same time.
+    After the correction, no delivery is due later than the longest pause from now, and no lease ends later than a lease
+    that begins now.
     """
     return tx.correct_queue(
         now=now,
@@ -224,7 +225,7 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
 
 
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """Deliver to the inbox, because the current route is the inbox."""
+    """Deliver a claimed delivery to the inbox, because the current route is the inbox."""
     if tx.finish(claimed):
         because = "the routes have changed, and the inbox now gets this mail"
         delivered = DeliveredEvent(address=claimed.delivery.address.text, because=because)
@@ -276,7 +277,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """Convert an attempt to its form in the trace."""
+    """Return the record of an attempt for the trace."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

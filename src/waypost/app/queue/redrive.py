@@ -43,12 +43,11 @@ def redrive(
     after: str = "",
     now: datetime,
 ) -> Step[int, str]:
-    """Redrive dead letters: those listed in `ids`, or if `ids` is empty, the first matching ones after the cursor
-    `after`.
+    """Redrive the dead letters with these `ids`.
 
-    This function is a step for `run_steps`. The dead letters are attempted like new deliveries, over the route that
-    applies at the time of the attempt. Raises `errors.NotFound` if an id is not a dead letter of the account; in that
-    case nothing is redriven.
+    If `ids` is empty, redrive the first matching dead letters after the cursor `after`. This function is a step for
+    `run_steps`. The dead letters are attempted like new deliveries, over the route that applies at the time of the
+    attempt. Raises `errors.NotFound` if an id is not a dead letter of the account; in that case nothing is redriven.
     """
     because = "the dead letter was redriven on request"
     if ids:
@@ -80,14 +79,15 @@ def replay(
 
     This function is a step for `run_steps`. The primary gets the mail that was never forwarded. Mail that was already
     sent to the primary over a route is sent again. Mail that is already in the primary's inbox, or in the queue, is
-    skipped. Raises `errors.NotFound`, or `errors.Conflict` if the address is not an alias.
+    skipped. Raises `errors.NotFound` if the account does not own the address, and `errors.Conflict` if the address is
+    not an alias.
     """
     owners = tx.owners([alias.key])
     own, primary = owners.found.get(alias.key, (None, None))
     if own is None or own.account != account:
         raise errors.NotFound(f"No email address {alias} in account {account}.")
     if primary is None:
-        raise errors.Conflict(f"{alias} is not an alias now, so there is no address to forward its mail to.")
+        raise errors.Conflict(f"There is no address to forward the mail to, because {alias} is not an alias.")
     in_force = deployment.routes_in_force(tx, owners.routes_revision)
     plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
     (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]
@@ -111,7 +111,9 @@ def _forward_again(
     forwarded: routing.Destination,
     now: datetime,
 ) -> bool:
-    """Forward one kept message again, unless that is unnecessary. Returns whether the message was forwarded."""
+    """Forward a message from the alias's inbox again, unless the primary already has it in the inbox or in the queue.
+    Returns whether the message was forwarded.
+    """
     because = f"the mail that {kept.address} had kept was forwarded again"
     tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
     present = tx.lock_delivery(message.id, forwarded.email_address.id)

@@ -1,4 +1,5 @@
-"""The state of each destination for which mail waits: how many attempts may run at once, and until when attempts pause.
+"""The state of each destination for which mail waits: how many attempts may run at once, and until when attempts are
+paused.
 
 This module does no I/O and reads no clock. The worker queries the state, and reports the results of attempts.
 """
@@ -33,8 +34,8 @@ class Lane:
     is_working: bool = False
     """Whether the destination works: the last attempt succeeded, or failed for a reason other than the destination."""
     leads_elsewhere: bool = False
-    """Whether the current routes give another destination to all deliveries of the last claim. If so, the destination
-    gets no attempts.
+    """Whether the current routes have moved all deliveries of the last claim to other destinations, so that this
+    destination gets no attempts.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)

@@ -37,14 +37,14 @@ class _Lease:
     count: int = 0
     """The number of deliveries that the claim holds."""
     renewed: set[str] | None = None
-    """The ids of the deliveries whose lease was renewed last. All other deliveries of the claim are finished, or
-    another worker has claimed them. None before the first renewal.
+    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal. All other
+    deliveries of the claim are finished, or another worker has claimed them.
     """
 
 
 class Leases:
-    """All leases of one worker. If the store fails, a lease calls `failed` instead of raising, and keeps its end
-    time.
+    """All leases of one worker. If the store fails, this class calls `failed` instead of raising an exception, and the
+    leases keep their end times.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Process the queue: claim deliveries that are due, attempt them, and record the results.
 
-Claims are fair between destinations. One worker runs in each server. The worker keeps in memory its running attempts
-and a small state for each destination for which mail waits. The queue itself is in the store.
+Each destination gets a fair share of the attempts. One worker runs in each server. In memory, the worker keeps its
+running attempts and the state of each destination for which mail waits. The queue itself is in the store.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Worker:
         self._next_sweep: datetime | None = None
         self._is_sweeping = False
         self._is_rerouting = False
-        """Whether there may be more waiting deliveries to which the current routes give another destination."""
+        """Whether more deliveries may wait that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
         self._owes = False
         """Whether more notices can be written now."""
@@ -105,7 +105,9 @@ class Worker:
         """The time at which the worker tries to write notices again after a failure; None if there was no failure."""
 
     async def start(self) -> None:
-        """Start the worker. If no other server shares the queue, release all claims of a crashed server first."""
+        """Start the worker. If no other server shares the queue, first release the claims that a crashed server left
+        behind.
+        """
         deps = self._deps
         if not deps.is_shared:
             await deps.store.write(lambda tx: tx.release_all(due_at=deps.clock()))
@@ -276,7 +278,7 @@ class Worker:
         return taken
 
     def _begin(self, lane: Lane) -> None:
-        """Begin as many attempts to a destination as may run."""
+        """Begin as many attempts to a destination as its limit allows."""
         while ready := lane.next():
             task = asyncio.create_task(self._attempt(ready, lane))
             self._attempts.add(task)
@@ -347,8 +349,8 @@ class Worker:
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
         """Write a notice. If a bug prevents this, record in the trace that there is no notice, and do not retry.
 
-        If stored data is unreadable, even the record in the trace can fail. Then the failure is only logged, and the
-        notice is deleted, because a notice that can never be written must not block other notices.
+        If stored data is unreadable, even the record in the trace can fail. In that case, the failure is only logged,
+        and the notice is deleted, because a notice that can never be written must not block other notices.
         """
         deps = self._deps
         for new_id in (deps.new_id, None):

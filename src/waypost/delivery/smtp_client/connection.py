@@ -27,7 +27,7 @@ class Timeouts:
     """The time limits of a peer, in seconds (RFC 5321 section 4.5.3.2)."""
 
     connect: float = 30.0
-    """Seconds to connect. The same limit applies to the address look-up, and to the TLS handshake."""
+    """Seconds to connect. The limit for connecting also applies to the address look-up, and to the TLS handshake."""
     greeting: float = 60.0
     command: float = 60.0
     data: float = 180.0
@@ -40,14 +40,14 @@ class Timeouts:
     """Seconds that a connection gets to close in an orderly way."""
 
     def of(self, need: Need, stage: Stage) -> float:
-        """The time limit, in seconds, for what the dialogue needs in a stage."""
+        """Return the time limit, in seconds, for the input that the dialogue needs in this stage."""
         if need is Need.OCTETS or stage is Stage.BODY:
             return self.data
         return {Stage.GREETING: self.greeting, Stage.END: self.end}.get(stage, self.command)
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a peer, from its establishment until its loss."""
+    """A connection to a peer, from when it is established until it is lost."""
 
     def __init__(self, options: SessionOptions, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
         self.dialogue = Dialogue(options)
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = Deadline()
-        """The time by which the peer must act."""
+        """The deadline for the peer's next action."""
         self._is_full = False
         self._upgrade: TlsUpgrade | None = None
         """The running TLS handshake; None if there is none."""
@@ -165,7 +165,7 @@ class Connection(asyncio.Protocol):
         try:
             part = await anext(parts)
         except Exception as error:  # noqa: BLE001 - the peer must not wait if the store fails
-            dialogue.fail(Trouble.FAILED, f"the message cannot be read: {type(error).__name__}: {error}")
+            dialogue.fail(Trouble.FAILED, f"the message is unreadable: {type(error).__name__}: {error}")
             return
         if dialogue.need is Need.OCTETS:  # the peer may meanwhile have replied or disconnected
             dialogue.give(part)
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
 def why(error: BaseException | None) -> str:
     """Describe in words why something failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate was not accepted: {error.verify_message}"
+        return f"its certificate was rejected: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
     if isinstance(error, socket.gaierror | UnicodeError):

@@ -60,7 +60,7 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` makes the TLS context. It is called with `verifies=True` if the peer must have a valid
+        """`context` makes the TLS context. The argument `verifies` is true if the peer must have a valid
         certificate.
         """
         self._hostname = hostname
@@ -97,7 +97,7 @@ class SmtpTransport:
         return None
 
     async def close(self) -> None:
-        """Send QUIT on all kept connections."""
+        """Send QUIT on all idle connections, and close them."""
         for connections in list(self._idle.values()):
             for connection in list(connections):
                 self._let_go(connection)
@@ -223,7 +223,9 @@ class SmtpTransport:
         return await self._connect(hop, place, Tls.NONE)
 
     async def _connect(self, hop: "_NextHop", place: "_Place", tls: Tls) -> Connection | AttemptResult:
-        """Connect until the peer is ready for a message."""
+        """Connect, and wait until the peer is ready for a message. Otherwise, return the result of the failed
+        attempt.
+        """
         options = SessionOptions(
             protocol=hop.target.protocol,
             hostname=self._hostname,
@@ -263,7 +265,7 @@ class _Place:
     """
     address: str
     peer: str
-    """The name of the peer in results."""
+    """The name of the peer, as results show it."""
 
     @classmethod
     def of(cls, host: str, address: str, port: int) -> "_Place":

@@ -155,7 +155,7 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(store, instance)
 
     create_one("a")
     create_one("b")
-    with pytest.raises(errors.QuotaExceeded, match="Instance i has 2 email addresses, which is its quota"):
+    with pytest.raises(errors.QuotaExceeded, match="Instance i has reached its quota of 2 email addresses"):
         create_one("c")
     create_one("c", "j")
     with pytest.raises(errors.QuotaExceeded):

@@ -267,7 +267,7 @@ def explained(system, account, address):
 
 
 EXPLAINED = {
-    "x": (["x:direct"], "x@example.com is an email address here"),
+    "x": (["x:direct"], "The mail is kept in the inbox of the email address x@example.com."),
     "a": (["a:direct", "p:forwarded"], "a@example.com is an alias of p@example.com"),
     "p": (["p:direct"], "Mail sent to its alias a@example.com is also delivered to p@example.com."),
 }

@@ -162,6 +162,6 @@ def test_routes_that_are_removed_at_once_are_removed_once_each(store, race):
 
 def test_a_route_that_would_never_be_used_is_not_set(store):
     add(store, Route(match="*@example.com", to="smtp://a"))
-    with pytest.raises(errors.Conflict, match=r"Then route 2, for b@example\.com, would never be used: route 1"):
+    with pytest.raises(errors.Conflict, match=r"No mail would take route 2, for b@example\.com\. Route 1, for "):
         add(store, a_route("b"))
     assert add(store, a_route("b"), before=1) == [1]

@@ -140,7 +140,9 @@ class DotStuffer:
 
     def __init__(self) -> None:
         self._last = b"\r\n"
-        """The last two bytes of the previous part. The initial value makes the first line begin like any other line."""
+        """The last two bytes of the previous part. The initial value is CRLF, because a message starts at the beginning
+        of a line.
+        """
 
     def feed(self, octets: bytes) -> bytes:
         """Return the next bytes of the message with doubled dots."""

@@ -8,9 +8,9 @@ are split into packets.
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
                                                   └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
 
-With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. With CHUNKING (RFC 3030) as well, the group
-includes a small message. A reply without a command ends the dialogue, because it could be mistaken for the reply to the
-next command.
+With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. If the peer also offers CHUNKING (RFC 3030),
+the group includes a small message. A reply without a command ends the dialogue, because it could be mistaken for the
+reply to the next command.
 """
 
 from collections.abc import Generator
@@ -51,10 +51,10 @@ class SessionOptions:
     hostname: str
     """The server's own name."""
     peer: str = ""
-    """The name of the peer in results."""
+    """The name of the peer, as results show it."""
     tls: Tls = Tls.OPPORTUNISTIC
     is_tls: bool = False
-    """Whether TLS begins with the connection."""
+    """Whether the TLS handshake begins immediately after the connection is established."""
     user: str = ""
     secret: str = ""
 
