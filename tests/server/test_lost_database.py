@@ -220,7 +220,7 @@ def test_a_file_of_which_one_page_is_damaged_is_found_out_at_the_start(data):
 
 def test_a_large_file_is_looked_at_for_a_while_only(data, monkeypatch):
     set_limits(monkeypatch, damage_check=-1.0)
-    monkeypatch.setattr("waypost.store.sqlite.file.STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr("waypost.store.sqlite.file.STEPS_BETWEEN_CHECKS", 1)
     started(data)
 
 

@@ -1,1 +1,4 @@
-"""The adapters of `app.ports.Store`: SQL in files, invariants as named constraints, no rules."""
+"""The implementations of `app.ports.Store`, for SQLite and for PostgreSQL.
+
+The SQL is in files, and named constraints of the schema enforce the invariants. The store contains no domain rules.
+"""

@@ -204,7 +204,7 @@ def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
 
 def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
     set_limits(monkeypatch, long_read=0.0)
-    monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_CHECKS", 1)
 
     async def scenario(store):
         await store.write(make_instance)

@@ -1,10 +1,11 @@
-"""The ports of the use cases: a store with transactions, and the time.
+"""The interfaces that the use cases need: a store with transactions, the clock, and the sender checks.
 
-A use case is a function of a transaction `tx` and values. An edge runs it by `await store.read(…)` or `await
-store.write(…)`. When `write` returns, everything that it did is durable; if it raises, nothing was done.
+A use case is a function that takes a transaction `tx` and some values. The API, the mail server and the workers run a
+use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all changes of the use case are
+durable; if `write` raises, no change was made.
 
-Each file has one subject: what can be read of it (`ReadX`) and how it is changed (`WriteX`). `store` combines all of
-them into `ReadTx` and `WriteTx`.
+Each file covers one subject. A protocol `ReadX` has the methods that read data on the subject, and `WriteX` has the
+methods that change it. The module `store` combines these protocols into `ReadTx` and `WriteTx`.
 """
 
 from waypost.app.ports.calls import CallKey, RememberedCall

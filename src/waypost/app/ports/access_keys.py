@@ -1,4 +1,4 @@
-"""Access keys, by which the API's callers are known."""
+"""Access keys, which identify the callers of the API."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,22 +7,22 @@ from waypost.domain.iam.access_keys import AccessKey
 
 
 class ReadAccessKeys(Protocol):
-    """Reads access keys."""
+    """Methods that read access keys."""
 
     def access_key(self, access_key_id: str) -> AccessKey | None:
-        """The access key with this id, of any account."""
+        """Return the access key with this id, which may belong to any account. Return None if there is none."""
         ...
 
     def access_keys(self) -> list[AccessKey]:
-        """All access keys, the oldest first."""
+        """Return all access keys, oldest first."""
         ...
 
 
 class WriteAccessKeys(Protocol):
-    """Changes to access keys."""
+    """Methods that change access keys."""
 
     def add_access_key(self, key: AccessKey) -> None:
-        """A new access key. Its secret is sealed before it is stored."""
+        """Store a new access key. The store seals the secret before it writes the key."""
         ...
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
@@ -30,9 +30,9 @@ class WriteAccessKeys(Protocol):
         ...
 
     def remove_access_keys_expired(self, *, before: datetime) -> None:
-        """Delete temporary access keys that expired before a moment."""
+        """Delete the temporary access keys that expired before the given time."""
         ...
 
     def remove_access_key(self, access_key_id: str) -> None:
-        """For good."""
+        """Permanently delete an access key."""
         ...

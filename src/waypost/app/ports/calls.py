@@ -1,4 +1,4 @@
-"""Calls with a client token and their responses, so that a repeated call is carried out once."""
+"""API calls with a client token, and their responses. The store keeps them so that a retry is not executed again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,10 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """The key by which two calls with a client token are the same call. `scope` is the instance id, or empty."""
+    """The key that identifies a call with a client token. Calls with equal keys are the same call, sent again.
+
+    `scope` is the instance id; it is empty for an operation that names no instance.
+    """
 
     tenant: Tenant
     operation: str
@@ -19,7 +22,7 @@ class CallKey:
 
 @dataclass(frozen=True, slots=True)
 class RememberedCall:
-    """The outcome of a call that was made with a client token."""
+    """The recorded response to a call that had a client token."""
 
     fingerprint: bytes
     answer: str
@@ -27,22 +30,26 @@ class RememberedCall:
 
 
 class WriteCalls(Protocol):
-    """Records calls, and makes two calls with one token wait for each other."""
+    """Methods that record calls. They serialize calls that have the same client token."""
 
     def claim_call(self, key: CallKey) -> RememberedCall | None:
-        """The recorded response for a client token, however old. The token is locked, whether or not it has a
-        response.
+        """Lock a client token until the transaction ends, and return the recorded response.
+
+        Return None if no response is recorded for the token. The age of a response does not matter.
         """
         ...
 
     def remember_call(self, key: CallKey, call: RememberedCall) -> None:
-        """It replaces an earlier record of this key."""
+        """Record the response to a call. A record with the same key is replaced."""
         ...
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
-        """Delete the oldest records before a moment, `limit` at most; returns how many."""
+        """Delete at most `limit` records made before the given time, oldest first. Return the number deleted."""
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Set the time of records that are later than `now`, `limit` at most, to `now`; returns how many."""
+        """Set the time of records that lies in the future to `now`, for at most `limit` records.
+
+        Return the number of corrected records. A clock that was ahead can cause such times.
+        """
         ...

@@ -12,7 +12,7 @@ from waypost.domain.directory.instances import Instance, Tenant
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """An email address with its link and its tags."""
+    """An email address with its alias link and its tags."""
 
     email_address: EmailAddress
     link: AliasLink | None
@@ -21,46 +21,55 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """A page of the email addresses that a search finds, each with its link, in a fixed order."""
+    """One page of search results: email addresses with their alias links, in a fixed order."""
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """The number of all matches, counted up to a limit; an estimate if there are very many."""
+    """The number of matches on all pages, counted up to a limit. It is an estimate if there are very many."""
     next_after: str | None
-    """The place where the next page begins, in the store's own form; None at the end."""
+    """The cursor of the next page, in a format of the store's own. None if this is the last page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """The owners of some addresses, at one moment."""
+    """The owners of several addresses, read at the same point in time."""
 
     found: Mapping[str, tuple[EmailAddress, EmailAddress | None]]
-    """By address key: the owner, with its primary if it is an alias."""
+    """Maps an address key to the email address that owns it, and to the primary of that email address.
+
+    The primary is None unless the email address is an alias.
+    """
     routes_revision: str
-    """The revision of the routes at this moment, for `stored_routes`."""
+    """The revision of the routes at that point in time, as `stored_routes` takes it."""
 
 
 class ReadDirectory(Protocol):
-    """Reads instances, email addresses, alias links and tags."""
+    """Methods that read instances, email addresses, alias links and tags."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
-        """The instance with this id, if it is the tenant's."""
+        """Return the instance with this id. Return None if the tenant has no such instance."""
         ...
 
     def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
-        """In the order of their ids, those after `after` (empty: from the start)."""
+        """Return up to `limit` of the tenant's instances, ordered by id, with ids greater than `after`.
+
+        An empty `after` starts at the first instance.
+        """
         ...
 
     def regions(self) -> list[str]:
-        """The regions of all instances, of any account. Looks at all instances."""
+        """Return the regions in which any account has an instance. This query reads all instances."""
         ...
 
     def has_instance_alias(self, alias: str) -> bool:
-        """Whether any instance has this alias, without regard to case."""
+        """Return whether an instance of any account has this alias. The comparison ignores case."""
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
-        """An email address of the tenant's instance, in one look-up with its link and its tags."""
+        """Return an email address of the tenant's instance with its alias link and tags, from a single query.
+
+        Return None if the instance has no such email address.
+        """
         ...
 
     def search(
@@ -73,96 +82,120 @@ class ReadDirectory(Protocol):
         limit: int,
         count_up_to: int,
     ) -> SearchPage | None:
-        """A page of the email addresses that fulfil a condition, after `after`; None if there is no such instance.
+        """Return one page of the email addresses that match a condition, starting after the cursor `after`.
 
-        All pages of one search have the same order, so each email address that exists throughout occurs once.
+        Return None if the tenant has no such instance. All pages of a search use the same order. So an email address
+        that exists during the whole search is returned exactly once.
         """
         ...
 
     def count_email_addresses(self, instance_id: str, *, up_to: int) -> int:
-        """The number of an instance's email addresses, counted up to `up_to`."""
+        """Return the number of email addresses in an instance, or `up_to` if there are more."""
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """The owner of an address in the whole deployment, of any account: mail has no tenant."""
+        """Return the email address that owns an address. It may belong to any account, because mail has no tenant."""
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
-        """The email address with this id, of any account: for following a link, whose ends are in one instance."""
+        """Return the email address with this id, which may belong to any account.
+
+        Callers follow an alias link with it. Both email addresses of a link are in the same instance.
+        """
         ...
 
     def owners(self, address_keys: Sequence[str]) -> Owners:
-        """The owners of addresses at one moment, and the revision of the routes then."""
+        """Return the owners of these addresses and the revision of the routes, from a single query."""
         ...
 
     def has_address_in(self, account: str, domain: str) -> bool:
-        """Whether an account has an email address in a domain (as A-labels), but not in one below it."""
+        """Return whether an account has an email address in exactly this domain, given as A-labels.
+
+        Email addresses in subdomains of the domain do not count.
+        """
         ...
 
     def others_have_address_in(self, account: str, domain: str) -> bool:
-        """Whether another account has one."""
+        """Return whether any account except this one has an email address in exactly this domain."""
         ...
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
-        """The one alias link that each of these email addresses is in, on either side, by its id."""
+        """Map the id of each of these email addresses to its alias link, as primary or as alias.
+
+        An email address without an alias link is left out.
+        """
         ...
 
     def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
-        """The tags of the tenant's instance."""
+        """Return the tags of the tenant's instance."""
         ...
 
 
 class WriteDirectory(Protocol):
-    """Changes to instances, email addresses, alias links and tags."""
+    """Methods that change instances, email addresses, alias links and tags."""
 
     def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
-        """Whether an account has an email address in a domain, and now nobody gets `name` by `hold`.
+        """Share the named lock `name`, and return whether an account has an email address in a domain.
 
-        Several transactions may do so at once. It never waits: it returns False also if another transaction holds the
-        name, or none ever has.
+        Until this transaction ends, no other transaction can acquire `name` with `hold`, but others can share it. This
+        method never waits for the lock. It also returns False if another transaction holds the lock, or if no
+        transaction has ever acquired it.
         """
         ...
 
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
-        """The tenant's instance with this id, locked until the transaction ends. Nothing is added to it meanwhile."""
+        """Lock the tenant's instance with this id until the transaction ends, and return it.
+
+        Other transactions cannot add an email address to a locked instance. Return None if the tenant has no such
+        instance.
+        """
         ...
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """The email addresses with these ids in the tenant's instance, by id, locked until the transaction ends."""
+        """Lock these email addresses of the tenant's instance until the transaction ends, and map their ids to them.
+
+        Ids that do not exist in this instance are left out.
+        """
         ...
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
-        """A new instance with its tags."""
+        """Store a new instance with its tags."""
         ...
 
     def remove_instance(self, instance_id: str) -> None:
-        """With its email addresses, their links and tags. Messages and deliveries stay."""
+        """Delete an instance with its tags and its email addresses, and their alias links and tags.
+
+        Messages and deliveries are not deleted.
+        """
         ...
 
     def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
-        """A new email address with its tags."""
+        """Store a new email address with its tags."""
         ...
 
     def update_email_address(self, email_address: EmailAddress) -> None:
-        """Its display name, its description, and when it was modified; the rest never changes."""
+        """Store the new display name, description and modification time of an email address.
+
+        The other fields never change.
+        """
         ...
 
     def remove_email_address(self, email_address_id: str) -> None:
-        """With its link, on either side, and its tags. Messages and deliveries stay."""
+        """Delete an email address with its alias link and its tags. Messages and deliveries are not deleted."""
         ...
 
     def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to an instance or email address; an existing key gets the new value."""
+        """Add tags to an instance or email address. A tag whose key exists gets the new value."""
         ...
 
     def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
-        """Remove tags from an instance or email address; a missing key is ignored."""
+        """Remove tags from an instance or email address. A key that the resource does not have is ignored."""
         ...
 
     def add_link(self, link: AliasLink) -> None:
-        """A new alias link between two email addresses that exist."""
+        """Store a new alias link between two existing email addresses."""
         ...
 
     def remove_link(self, link: AliasLink) -> None:
-        """Remove a link, at both of its ends."""
+        """Remove an alias link from both of its email addresses."""
         ...

@@ -1,10 +1,11 @@
-"""The errors with which the store reports its own failures, for the edges."""
+"""The exceptions that report a failure of the store itself. The API, the mail server and the workers catch them."""
 
 from waypost.app.ports import StoreUnavailable
 from waypost.domain.errors import Busy
 
 STORE_FAILURES: tuple[type[Exception], ...] = (StoreUnavailable, Busy)
-"""Nothing is wrong with the request or with the program: the same transaction may succeed later.
+"""The exceptions after which the same transaction may succeed later. The request and the program are correct.
 
-`Busy` (another transaction held the same rows for too long) is one of them wherever no caller is told of a conflict.
+`Busy` means that another transaction locked the same rows for too long. It is a store failure for code that does not
+report conflicts to a caller.
 """

@@ -1,4 +1,4 @@
-"""Messages, their octets, their deliveries and their traces."""
+"""Messages, their bytes, their deliveries and their traces."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,96 +10,107 @@ from waypost.domain.mail.trace_events import TraceEvent
 
 
 class ReadMessages(Protocol):
-    """Reads messages and deliveries."""
+    """Methods that read messages, deliveries and traces."""
 
     def message(self, account: str, message_id: str) -> Message | None:
-        """A message that was delivered to an email address of this account."""
+        """Return a message. Return None unless it has a delivery to an email address of this account."""
         ...
 
     def messages_with_header_id(self, account: str, header_id: str, *, limit: int) -> list[Message]:
-        """Messages with this Message-ID that were delivered to this account, newest first."""
+        """Return up to `limit` messages with this Message-ID that have a delivery to this account, newest first."""
         ...
 
     def messages_between(self, first: str, last: str, *, limit: int) -> list[Message]:
-        """Messages with ids from `first` to `last`, of any account."""
+        """Return up to `limit` messages of any account, with ids from `first` to `last` (inclusive)."""
         ...
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        """Incomplete messages whose transfer began before a moment; the oldest first, `limit` at most."""
+        """Return the ids of at most `limit` incomplete messages whose transfer began before a time, oldest first."""
         ...
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
-        """Of the bytes of a message that exists, as sent after DATA: those from `start` on, `limit` at most."""
+        """Return up to `limit` bytes of an existing message, starting at offset `start`.
+
+        The bytes are those that the client sent after DATA.
+        """
         ...
 
     def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """A delivery, of any account."""
+        """Return a delivery, which may belong to any account. Return None if it does not exist."""
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
-        """The deliveries of a message to this account; the direct ones first."""
+        """Return the deliveries of a message to this account: direct deliveries, then forwarded deliveries."""
         ...
 
     def all_deliveries_of(self, message_id: str) -> list[Delivery]:
-        """The deliveries of a message, of any account."""
+        """Return the deliveries of a message to all accounts."""
         ...
 
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """Newest first, those older than the message `after`, `limit` at most."""
+        """Return up to `limit` deliveries in the inbox of an address with their messages, newest first.
+
+        `after` is the id of the last message of the previous page; None starts at the newest delivery.
+        """
         ...
 
     def deliveries_kept(
         self, account: str, *, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """The deliveries in all inboxes of an account: newest first, those after `after`, `limit` at most.
+        """Return up to `limit` deliveries in all inboxes of an account with their messages, newest first.
 
-        `after` is the id of a message and that of an email address; an empty second id stands before all of the
-        message.
+        `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
+        email address id is empty, all deliveries of the message with that id are skipped.
         """
         ...
 
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """As `deliveries_at`, with deliveries that the inbox does not keep, and those that were sent to it as an
-        alias.
+        """Return deliveries like `deliveries_at`, including deliveries that the inbox of the address does not keep.
+
+        Mail to an alias has a delivery for the alias, so it is also found under the alias.
         """
         ...
 
     def trace(self, message_id: str) -> list[TraceEvent]:
-        """The trace of a message, in order, for all accounts."""
+        """Return the trace of a message in order, with the events of all accounts."""
         ...
 
     def count_bounces(self, delivery: Delivery) -> int:
-        """How many bounces were taken for a delivery."""
+        """Return the number of bounces that the server has accepted for a delivery."""
         ...
 
 
 class WriteMessages(Protocol):
-    """Changes to messages, deliveries and traces."""
+    """Methods that change messages, deliveries and traces."""
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Store bytes of a message during its transfer, from place `start` on. They belong to no account until
-        `add_message`.
+        """Store bytes of a message during its transfer, at offset `start`.
 
-        Raises `StoreUnavailable` if those before them are gone.
+        The bytes belong to no account until `add_message` completes the message. Raises `StoreUnavailable` if the
+        earlier bytes of the message have been deleted.
         """
         ...
 
     def trim_octets(self, message_id: str, *, limit: int) -> int:
-        """Delete some pieces of an incomplete message; returns how many."""
+        """Delete at most `limit` pieces of an incomplete message. Return the number of deleted pieces."""
         ...
 
     def remove_octets(self, message_id: str) -> bool:
-        """Delete all pieces of an incomplete message. False if there are none, or it is a complete message now."""
+        """Delete all pieces of an incomplete message.
+
+        Return False if no such message has begun, or if the message is complete by now.
+        """
         ...
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
-        """Delete the bytes of a message if nothing needs them.
+        """Delete the bytes of a message if nothing needs them any more. Return whether bytes were deleted.
 
-        That is so if no delivery of it is kept, queued or dead, and no notice about it is due.
+        The bytes are needed while a delivery of the message is kept in an inbox, is queued, or is a dead letter. They
+        are also needed while a notice about the message is due.
         """
         ...
 
@@ -112,35 +123,39 @@ class WriteMessages(Protocol):
         *,
         warn_at: datetime | None = None,
     ) -> None:
-        """A new message, the last of its bytes, its deliveries, and the first lines of its trace.
+        """Store a complete message: its envelope, its last bytes, its deliveries, and the first events of its trace.
 
-        Deliveries that are `queued` are in the queue, due at once. `warn_at`: the moment from which `take_late` returns
-        them.
+        A delivery with the status `queued` is put into the queue and is due immediately. From the time `warn_at` on,
+        `take_late` returns the queued deliveries.
 
-        Earlier bytes were stored by `add_octets`; raises `StoreUnavailable` if they are gone.
+        For a message in several pieces, `add_octets` has stored the earlier bytes. Raises `StoreUnavailable` if these
+        bytes have been deleted.
         """
         ...
 
     def add_delivery(self, delivery: Delivery) -> None:
-        """One more delivery of a message that exists; what is `queued` is put into the queue by `enqueue`."""
+        """Store another delivery of an existing message. This method does not queue the delivery; `enqueue` does."""
         ...
 
     def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
-        """Count a bounce that was taken for a delivery. Returns how many by now say that the message failed."""
+        """Count a bounce that the server has accepted for a delivery. `says_failed`: the bounce reports a failure.
+
+        Return the number of bounces for this delivery that report a failure, including this bounce.
+        """
         ...
 
     def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
-        """When and why the attempts of a delivery ended, for `dead_letters`."""
+        """Store when and why the attempts of a delivery ended. `dead_letters` returns both."""
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """A delivery, of any account, locked until the transaction ends."""
+        """Lock a delivery of any account until the transaction ends, and return it. Return None if there is none."""
         ...
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
-        """Set the status of a delivery."""
+        """Set the status and the destination of a delivery, and whether the inbox keeps it."""
         ...
 
     def add_events(self, message_id: str, events: Sequence[TraceEvent]) -> None:
-        """Append lines to a message's trace."""
+        """Append events to the trace of a message."""
         ...

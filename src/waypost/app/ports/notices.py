@@ -1,4 +1,4 @@
-"""Notices that are due to senders and owners, until they are written."""
+"""Notices to senders and owners that are due: the store has recorded them, but no worker has written them yet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Protocol
 
 OWNER_OF_LOOP = "loop"
-"""In place of an `Action`: a notice to the owner of an email address about a mail loop."""
+"""The action of a notice that tells the owner of an email address about a mail loop. It is not an `Action`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owing:
-    """The subject of one notice: a message, and an action."""
+    """The message and the action that one notice is about."""
 
     message_id: str
     action: str
@@ -20,42 +20,46 @@ class Owing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
-    """The contents of a notice for one recipient."""
+    """The part of a due notice that concerns one recipient."""
 
     message_id: str
     action: str
     recipient: str
-    """As the sender wrote it; empty for `OWNER_OF_LOOP`."""
+    """The recipient as the sender wrote it. It is empty for `OWNER_OF_LOOP`."""
     email_address_id: str
-    """The email address whose delivery it is about."""
+    """The id of the email address whose delivery the notice reports on."""
     at: datetime
     fate: Mapping[str, str | int]
-    """The fate of the delivery, in the form of `app.mail.notify`."""
+    """The outcome of the delivery, in the format that `app.mail.notify` defines."""
 
 
 class ReadNotices(Protocol):
-    """Reads the next notice."""
+    """The method that finds the next notice to write."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> Owing | None:
-        """The next notice to write; None if there is none now.
+        """Return the next notice to write at the time `now`, or None if no notice can be written yet.
 
-        A notice waits while a delivery of its message is attempted, or is due by `soon`, unless it is due since before
-        `owed_before`. So one notice reports as many recipients as possible.
+        A notice waits while a worker attempts a delivery of its message, or while such a delivery is due by `soon`. So
+        one notice reports on as many recipients as possible. A notice that was recorded at `owed_before` or earlier
+        does not wait.
         """
         ...
 
 
 class WriteNotices(Protocol):
-    """Changes to due notices."""
+    """Methods that change due notices."""
 
     def owe(self, owed: Sequence[Owed]) -> None:
-        """Record notices that are due. A notice that is already due keeps its age, and gets the new fate."""
+        """Record notices that are due. A notice that is already recorded keeps its time and gets the new outcome."""
         ...
 
     def take_owed(self, owing: Owing, *, limit: int) -> list[Owed]:
-        """Take some recipients of one notice, in the order of the recipients. Their notice is no longer due."""
+        """Remove up to `limit` recipients of one due notice, and return them in alphabetical order.
+
+        The notice is no longer due for these recipients.
+        """
         ...
 
     def drop_owed(self, owing: Owing, *, limit: int) -> int:
-        """Delete what `take_owed` would return, without reading it. Returns for how many recipients."""
+        """Delete the records that `take_owed` would return. Return the number of recipients."""
         ...

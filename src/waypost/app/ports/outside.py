@@ -1,4 +1,4 @@
-"""The ports other than the store: the time, and the sender checks."""
+"""The interfaces to things other than the store: the clock and the sender checks."""
 
 from collections.abc import AsyncIterable, Callable
 from datetime import datetime
@@ -8,14 +8,15 @@ from waypost.domain.mailauth.enforcement import Findings
 from waypost.domain.mailauth.verdicts import Claim
 
 Clock = Callable[[], datetime]
-"""The present moment, in UTC, to the millisecond."""
+"""A function that returns the current time in UTC, to the millisecond."""
 
 
 class Authenticator(Protocol):
-    """Authenticates the sender of mail (SPF, DKIM, DMARC)."""
+    """Authenticates the sender of a message with SPF, DKIM and DMARC."""
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
-        """The results for a message of `size` octets, or the reason why there are none. Never raises, and ends within
-        its time limit.
+        """Return the results for a message of `size` bytes, or the reason why there are no results.
+
+        This method never raises, and ends within its time limit.
         """
         ...

@@ -1,4 +1,4 @@
-"""The queue: deliveries that wait for a destination or are attempted, and dead letters."""
+"""The queue of deliveries that wait for an attempt or are being attempted, and the dead letters."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,28 +10,32 @@ from waypost.domain.mail.messages import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A delivery of the queue that the caller holds: until the transaction ends, or, for a claim, until its lease
-    ends.
+    """A queued delivery that is reserved for the caller.
+
+    The caller has either locked it until the transaction ends, or claimed it until the lease ends.
     """
 
     delivery: Delivery
     queued: Queued
     claim: str
-    """The token by which the store knows that the caller still holds it."""
+    """The token that the store compares to check whether the delivery is still reserved for the caller."""
     because: str = ""
-    """Why the last attempt failed; empty if there was none."""
+    """The reason why the last attempt failed. It is empty before the first attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Held):
-    """A claimed delivery of the queue, until the lease ends."""
+    """A queued delivery that a worker has claimed, with its message. The claim ends with the lease."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A destination for which deliveries wait, and when the first of them is due; or when its lease ends."""
+    """A destination with queued deliveries. `due_at` is the earliest time at which one of them can be claimed.
+
+    A delivery can be claimed when its next attempt is due, or when the lease on it ends.
+    """
 
     destination: str
     due_at: datetime
@@ -39,7 +43,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """A delivery that waits, as people see it in a list."""
+    """A queued delivery as a list shows it to an operator."""
 
     delivery: Delivery
     queued_at: datetime
@@ -47,108 +51,136 @@ class QueueLine:
     attempts: int
     is_claimed: bool
     because: str
-    """Why the last attempt failed; empty if there was none."""
+    """The reason why the last attempt failed. It is empty before the first attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter, with its message."""
+    """A dead letter with its message."""
 
     delivery: Delivery
     message: Message
     given_up_at: datetime | None
-    """None if unknown: a server of an older version beside a newer one recorded it."""
+    """The time of giving up. It is None if a server of an older version gave the delivery up without recording it."""
     because: str
-    """The reason; empty if unknown."""
+    """The reason for giving up. It is empty if unknown."""
 
 
 class ReadQueue(Protocol):
-    """Reads waiting deliveries and dead letters."""
+    """Methods that read queued deliveries and dead letters."""
 
     def waiting(self) -> list[Waiting]:
-        """The destinations for which deliveries wait. The time depends on the number of destinations, not of
-        deliveries.
+        """Return all destinations that have queued deliveries.
+
+        The time that this takes depends on the number of destinations, not on the number of deliveries.
         """
         ...
 
     def destinations_of(self, account: str, *, limit: int) -> list[Waiting]:
-        """As `waiting`, only destinations for which deliveries of an account wait."""
+        """Return up to `limit` destinations that have queued deliveries of an account."""
         ...
 
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
-        """Waiting deliveries of an account, in the order of their ids (`Delivery.id`), those after `after`."""
+        """Return up to `limit` queued deliveries of an account, ordered by id, with ids greater than `after`.
+
+        The ids are those of `Delivery.id`. If `destination` is not None, only its deliveries are returned.
+        """
         ...
 
     def count_queued(self, account: str, destination: str, *, up_to: int) -> int:
-        """The number of an account's deliveries that wait for a destination, counted up to `up_to`."""
+        """Return the number of an account's queued deliveries to a destination, or `up_to` if there are more."""
         ...
 
     def dead_letters(
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
     ) -> list[DeadLetter]:
-        """Dead letters of an account, in the order of their ids, those after `after`.
+        """Return up to `limit` dead letters of an account, ordered by id, with ids greater than `after`.
 
-        `since`: only of messages received from this moment on.
+        If `address_key` is not None, only dead letters of that address are returned. If `since` is not None, only dead
+        letters of messages that were received at that time or later are returned.
         """
         ...
 
 
 class WriteQueue(Protocol):
-    """Changes to the queue: by attempts, and by corrections."""
+    """Methods that change the queue."""
 
     def claim(self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int) -> list[Claimed]:
-        """Claim due deliveries of a destination, the longest due first; no other worker gets them meanwhile."""
+        """Claim up to `limit` due deliveries to a destination, and return them in the order in which they became due.
+
+        No other worker can claim these deliveries until the lease ends at `lease_until`. `claim` is the token of the
+        new claim.
+        """
         ...
 
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Held]:
-        """Deliveries that were queued before a moment, and are not being attempted; the oldest first.
+        """Lock and return up to `limit` deliveries that were queued before a time, oldest first.
 
-        They are locked until the transaction ends, so that `finish` can remove them from the queue.
+        Deliveries that a worker is attempting at `now` are left out. The locks last until the transaction ends, so
+        that `finish` can remove the deliveries from the queue.
         """
         ...
 
     def take_late(self, *, now: datetime, limit: int) -> list[Held]:
-        """Deliveries whose sender is due a notice of delay by now. Each is given once."""
+        """Return up to `limit` deliveries whose sender should now get a delay notice.
+
+        Each delivery is returned only once, in the first call after its `warn_at`.
+        """
         ...
 
     def release(self, claim: str, *, due_at: datetime) -> int:
-        """Release deliveries that a claim still holds, due at a moment. No attempt is counted. Returns how many."""
+        """Release the deliveries that are still claimed with this token, and make them due at `due_at`.
+
+        This does not count as an attempt. Return the number of released deliveries.
+        """
         ...
 
     def release_all(self, *, due_at: datetime) -> None:
-        """Release all claims: no other worker can be active."""
+        """Release all claimed deliveries, and make them due at `due_at`.
+
+        Callers must be sure that no other worker is active.
+        """
         ...
 
     def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
-        """Extend the lease of deliveries that a claim still holds. Returns the ids of these deliveries."""
+        """Extend the lease of all deliveries that are still claimed with this token. Return their ids."""
         ...
 
     def correct_queue(
         self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
     ) -> int:
-        """Correct times of the queue that cannot be right at `now`, up to `limit` of each kind; returns how many.
+        """Correct times in the queue that are impossible at `now`, because a clock was ahead when they were stored.
 
-        A delivery that was queued after `now` counts as queued at `now`; when it is due and when its sender is warned
-        move back by as much. A delivery without a claim is due by `due_by`. A lease that ends after `leased_by` ends at
-        `lease_until`.
+        - If a delivery was queued after `now`, its queue time becomes `now`. The times of its next attempt and of its
+          delay notice move back by the same amount.
+        - If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`.
+        - If a lease ends after `leased_by`, it ends at `lease_until` instead.
+
+        Each rule corrects at most `limit` deliveries. Return the total number of corrections.
         """
         ...
 
     def finish(self, claimed: Held) -> bool:
-        """Remove a delivery from the queue. False, and nothing happens, if the caller does not hold it any more."""
+        """Remove a delivery from the queue.
+
+        Return False, and change nothing, if the delivery is no longer reserved for the caller.
+        """
         ...
 
     def defer(self, claimed: Held, *, due_at: datetime, because: str) -> bool:
-        """Count an attempt, and release the delivery, due at a moment. False if it is not ours any more.
+        """Record a failed attempt: release the delivery, and make it due again at `due_at`.
 
-        `because` says why the attempt failed.
+        `because` is the reason for the failure. Return False, and change nothing, if the claim of the caller has ended.
         """
         ...
 
     def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
-        """Release a delivery, for another destination. No attempt is counted. False if it is not ours any more."""
+        """Release a delivery, and queue it for another destination, due at `due_at`. This does not count as an attempt.
+
+        Return False, and change nothing, if the claim of the caller has ended.
+        """
         ...
 
     def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:
-        """Put a delivery that exists into the queue again, as if it were new. False if it is there already."""
+        """Put an existing delivery into the queue as if it were new. Return False if it is already queued."""
         ...

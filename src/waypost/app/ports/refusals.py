@@ -1,4 +1,4 @@
-"""Refused mail, for people who look for it."""
+"""Refused mail, which the store records so that operators can find out what happened to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,44 +8,45 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A refusal of mail, for the trace."""
+    """The record of a recipient or message that the server refused."""
 
     at: datetime
     peer: str
     helo: str
     sender: str
     recipient: str
-    """As the client wrote it; empty if a message was refused as a whole and the recipients are unknown."""
+    """The recipient as the client wrote it. It is empty if the server refused a message with unknown recipients."""
     recipient_key: str
-    """The key by which addresses are compared; empty if it is not an address."""
+    """The address key of the recipient, for comparisons. It is empty if the recipient is not a valid address."""
     stage: str
-    """mail, rcpt, or message."""
+    """The stage of the refusal: `mail`, `rcpt` or `message`."""
     reply: str
     detail: Mapping[str, str | int]
     account: str = ""
-    """The account that owned the recipient at that time; empty if none did."""
+    """The account that owned the recipient at the time of the refusal. It is empty if no account did."""
 
 
 class ReadRefusals(Protocol):
-    """Reads refusals."""
+    """The method that reads refusals."""
 
     def refusals_of(
         self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
     ) -> list[Refusal]:
-        """Refusals of mail for an address from the time when an account owned it, newest first.
+        """Return up to `limit` refusals of mail for an address, since the time `since`, newest first.
 
-        `and_nobodys`: also refusals from times when no account owned the address.
+        Only refusals from times when the account owned the address are returned. With `and_nobodys`, refusals from
+        times when no account owned the address are returned too.
         """
         ...
 
 
 class WriteRefusals(Protocol):
-    """Changes to refusals."""
+    """Methods that change refusals."""
 
     def add_refusals(self, refusals: Sequence[Refusal]) -> None:
         """Store refusals."""
         ...
 
     def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        """Delete the oldest refusals before a moment, `limit` at most; returns how many."""
+        """Delete at most `limit` refusals from before the given time, oldest first. Return the number deleted."""
         ...

@@ -1,4 +1,4 @@
-"""Mail that exceeds the retention rules."""
+"""Finding and deleting mail that the retention rules no longer allow."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,27 +8,34 @@ from waypost.domain.mail.retention import Delivered, Inbox
 
 
 class ReadRetention(Protocol):
-    """Finds old mail."""
+    """Methods that find old mail."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
-        """Inboxes with mail, in the order of accounts and addresses, after `after`."""
+        """Return up to `limit` inboxes that contain mail, ordered by account and address, starting after `after`."""
         ...
 
     def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
-        """Deliveries of an inbox that wait for nothing, newest first, of messages with ids below `before`."""
+        """Return up to `limit` completed deliveries of an inbox, newest first.
+
+        Only deliveries of messages with ids less than `before` are returned.
+        """
         ...
 
 
 class WriteRetention(Protocol):
-    """Removes old mail."""
+    """Methods that delete old mail."""
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
-        """Delete the deliveries of these messages from an inbox; queued and dead ones stay. Returns of which."""
+        """Delete the completed deliveries of these messages from an inbox. Queued deliveries and dead letters stay.
+
+        Return the ids of the messages whose deliveries were deleted.
+        """
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Delete those of these messages that have no delivery any more, except their bytes; returns which.
+        """Delete each of these messages that no longer has a delivery. Return the ids of the deleted messages.
 
-        Their bytes are deleted like those of incomplete messages.
+        The bytes of a deleted message stay for now. The store deletes them later, like the bytes of an incomplete
+        message.
         """
         ...

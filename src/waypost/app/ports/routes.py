@@ -1,4 +1,4 @@
-"""The routes that commands manage."""
+"""The routes in the store, which operators manage with commands."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,22 +7,23 @@ from waypost.domain.mail.routes import Route
 
 
 class ReadRoutes(Protocol):
-    """Reads routes."""
+    """Methods that read routes."""
 
     def routes_revision(self) -> str:
-        """Which routes hold now."""
+        """Return the revision of the current routes. It is empty if no route was ever added."""
         ...
 
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
-        """The routes that were added by commands, in their order: of this revision, or the present ones if it is
-        outdated.
+        """Return the routes that commands have added, in their order.
+
+        `revision` is the revision that the caller needs. If a newer revision exists, the store may return that one.
         """
         ...
 
 
 class WriteRoutes(Protocol):
-    """Changes to routes."""
+    """The method that changes routes."""
 
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
-        """Replace all routes that were added by commands, and their revision. Their secrets are sealed."""
+        """Replace all routes that commands have added, and set their revision. The store seals the routes' secrets."""
         ...

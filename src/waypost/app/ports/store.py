@@ -1,4 +1,4 @@
-"""The store, which runs use cases, each in a transaction, and its errors."""
+"""The store, which runs each use case in a transaction, and the errors of the store."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 class StoreUnavailable(Exception):
-    """The store cannot answer now (closed, locked, disk full, gone). A retry may succeed.
+    """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    Nothing was done; or, if the connection broke at the COMMIT, the outcome is unknown.
+    The transaction had no effect. Only if the connection broke during the COMMIT is the outcome unknown.
     """
 
 
 class TookTooLong(StoreUnavailable):
-    """A long read reached its time limit, and was stopped. A read of less may succeed."""
+    """A long read reached its time limit, and the store stopped it. A smaller read may succeed."""
 
     def __init__(self, what: str, seconds: float) -> None:
-        """`what` names what was read (a noun phrase), and `seconds` is the time limit."""
+        """`what` is a noun phrase that names the data that was read, and `seconds` is the time limit."""
         super().__init__(f"Reading {what} took more than {seconds:g} seconds, so it was given up.")
         self.seconds = seconds
 
@@ -43,7 +43,7 @@ class ReadTx(
     ReadRetention,
     Protocol,
 ):
-    """A consistent view of the store. Methods return None or an empty list where there is nothing."""
+    """A transaction that reads from the store. Methods return None or an empty list if they find nothing."""
 
 
 class WriteTx(
@@ -59,48 +59,57 @@ class WriteTx(
     WriteRetention,
     Protocol,
 ):
-    """A transaction that changes the store. An exception undoes all that was done through it.
+    """A transaction that changes the store. If the use case raises an exception, all changes are rolled back.
 
-    Where a named constraint of the store is broken, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound` is
-    raised, by the method or at the end of the transaction. A transaction waits for what another one has locked; if it
-    waits too long, `errors.Busy` is raised.
+    If a change violates a named constraint of the database, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound`
+    is raised. It may be raised by the method that made the change, or at the end of the transaction. If another
+    transaction has locked a row, this transaction waits for it. If that takes too long, `errors.Busy` is raised.
     """
 
     def hold(self, what: str) -> None:
-        """Acquire a named lock, so that transactions that do the same thing run in turn."""
+        """Acquire the lock named `what` until the transaction ends.
+
+        Transactions that acquire the same lock run one after the other.
+        """
         ...
 
     def first_time(self, what: str) -> bool:
-        """Whether this is the first call for `what` in the life of the deployment."""
+        """Return whether this is the first call with this `what` since the deployment was created."""
         ...
 
 
 class Store(Protocol):
-    """Runs use cases. Every method raises `StoreUnavailable` if the store failed."""
+    """Runs use cases in transactions. Every method raises `StoreUnavailable` if the store fails."""
 
     async def read(self, use_case: Callable[[ReadTx], T]) -> T:
-        """Run a use case of one point look-up or a few, each of which sees what is committed by then."""
+        """Run a use case that makes one or a few point queries.
+
+        Each query sees the data that is committed when the query runs, so two queries may see different states.
+        """
         ...
 
     async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
-        """Run a use case that may read much (lists, bodies) on one consistent view, while others read and write.
+        """Run a use case that may read much data, such as lists or message bodies, on one consistent snapshot.
 
-        `what` names what is read (a noun phrase), for the error if it takes too long. Long reads of different accounts
-        run in turn, so that many of one account do not delay those of another. Without an `account`, the read is the
-        server's own, which has its turn too.
+        Other transactions can read and write meanwhile. `what` is a noun phrase that names the data, for the message of
+        `TookTooLong`. Accounts take turns with their long reads, so that many reads of one account do not delay the
+        reads of another account. An empty `account` means the server itself, which takes turns like an account.
 
-        Raises `TookTooLong` if the read uses up its time limit.
+        Raises `TookTooLong` if the read reaches its time limit.
         """
         ...
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:
-        """Run a use case that changes things. It may run more than once, and counts once."""
+        """Run a use case that changes data. The store may run it again after a conflict, but commits only one run."""
         ...
 
     def reusable_octets(self) -> int:
-        """Free octets within the files of the store, for which the disk needs no room; zero if unknown."""
+        """Return the number of free bytes inside the files of the store, which writes use before the files grow.
+
+        Return zero if the number is unknown.
+        """
         ...
 
     async def close(self) -> None:
-        """Finish waiting writes, and close everything. Later calls raise `StoreUnavailable`."""
+        """Finish the waiting writes, and close all connections. Later calls raise `StoreUnavailable`."""
         ...

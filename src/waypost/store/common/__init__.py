@@ -1,1 +1,1 @@
-"""What both databases share: transactions of named queries, and rows as values."""
+"""The code that both databases share: it runs named queries in transactions, and converts rows to values."""

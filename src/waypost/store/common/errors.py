@@ -1,6 +1,7 @@
-"""Maps broken constraints, by their names in the schema, to domain errors.
+"""Maps violated constraints, by their names in the schema, to domain errors.
 
-The use cases decide first, with better messages. This table counts when two of them race.
+A use case checks the same conditions first, and raises an error with a better message. The errors of this module are
+raised only if two transactions race.
 """
 
 from waypost.domain import errors
@@ -18,7 +19,7 @@ _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
 
 
 def meaning(constraint: str) -> errors.WaypostError | None:
-    """The domain error for a broken constraint, or None if only a bug can break it."""
+    """Return the domain error for a violated constraint, or None if only a bug can violate this constraint."""
     if constraint not in _MEANING:
         return None
     kind, sentence = _MEANING[constraint]

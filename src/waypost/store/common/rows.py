@@ -1,5 +1,6 @@
-"""Converts rows to domain values and back, where a row has more than the columns of one table (for those see
-`sql/tables.py`).
+"""Converts rows to domain values and back, if a row has more than the columns of one table.
+
+For rows with the columns of one table, see `sql/tables.py`.
 """
 
 import json
@@ -39,84 +40,84 @@ _message_behind = tables.MESSAGES.reader(start=_DELIVERY)
 
 
 def alias_key(alias: str) -> str:
-    """The key by which instance aliases are compared."""
+    """Return the key for comparing instance aliases without regard to case."""
     return alias.lower()
 
 
 def of_instance(instance: Instance) -> Row:
-    """The row of an instance, and the key of its alias."""
+    """Return the row for an instance, including the key of its alias."""
     return (*tables.INSTANCES.write(instance), alias_key(instance.alias) if instance.alias else None)
 
 
 def with_primary(row: Row) -> tuple[EmailAddress, EmailAddress | None]:
-    """An email address and, if it is an alias, its primary."""
+    """Read an email address and, if it is an alias, its primary."""
     return email_address(row), _primary_behind(row) if row[_EMAIL_ADDRESS] else None
 
 
 def link(row: Row) -> AliasLink:
-    """The alias link, read from either of the two rows that store it."""
+    """Read an alias link from either of the two rows that store it."""
     own_id, side, other_id, created_at = row
     primary_id, alias_id = (own_id, other_id) if side == "primary" else (other_id, own_id)
     return AliasLink(primary_id, alias_id, from_milliseconds(created_at))
 
 
 def description(row: Row) -> ports.Description:
-    """An email address, the row of its link if it has one, and its tags as a JSON object."""
+    """Read an email address with its alias link, if there is one, and its tags, which are a JSON object in the row."""
     email_address, link = found(row[:-1])
     tags = row[-1]
     return ports.Description(email_address, link, json.loads(tags) if tags != "{}" else {})
 
 
 def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:
-    """An email address with the row of its link, if it has one."""
+    """Read an email address with its alias link, or with None if it has no link."""
     own_link = row[_EMAIL_ADDRESS : _EMAIL_ADDRESS + 4]
     return email_address(row), link(own_link) if own_link[0] else None
 
 
 def of_search_entry(email_address: EmailAddress) -> Row:
-    """The searchable texts of an email address: its address, display name, and description."""
+    """Return the searchable text of an email address: its address, display name and description, case-folded."""
     texts = (email_address.address.text, email_address.display_name or "", email_address.description or "")
     return tuple(map(caseless.fold, texts))
 
 
 def access_key(row: Row, unseal: Callable[[bytes, str], str]) -> AccessKey:
-    """The access key of a row of `access_keys`, its secret unsealed."""
+    """Read an access key from a row of `access_keys`, and unseal its secret."""
     columns = tables.ACCESS_KEYS
     return columns.read(row, unseal(columns.get(row, "sealed_secret"), columns.get(row, "id")))
 
 
 def of_access_key(key: AccessKey, seal: Callable[[str, str], bytes]) -> Row:
-    """The row of an access key, its secret sealed."""
+    """Seal the secret of an access key, and return the row for the key."""
     return tables.ACCESS_KEYS.write(key, seal(key.secret, key.id))
 
 
 def remembered_call(row: Row) -> ports.RememberedCall:
-    """The outcome of a call with a client token."""
+    """Read the recorded response to a call with a client token."""
     fingerprint, answer, made_at = row
     return ports.RememberedCall(fingerprint, answer, from_milliseconds(made_at))
 
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
-    """A delivery with its message."""
+    """Read a delivery and its message."""
     return delivery(row), _message_behind(row)
 
 
 def dead_letter(row: Row) -> ports.DeadLetter:
-    """A dead letter, with its message, and when and why its attempts ended."""
+    """Read a dead letter: the delivery, its message, and when and why its attempts ended."""
     *_, given_up_at, because = row
     moment = None if given_up_at is None else from_milliseconds(given_up_at)
     return ports.DeadLetter(*delivery_and_message(row), moment, because)
 
 
 def claimed(row: Row, claim: str) -> ports.Claimed:
-    """A delivery with its message and its row of the queue, under a new claim."""
+    """Read a queued delivery and its message, which the caller has just claimed with the token `claim`."""
     found, its_message = delivery_and_message(row)
     queued, _, because = _queued(row, found)
     return ports.Claimed(delivery=found, queued=queued, claim=claim, because=because, message=its_message)
 
 
 def held(row: Row) -> ports.Held:
-    """A delivery with its row of the queue."""
+    """Read a queued delivery, with the claim that is stored in the row."""
     found = delivery(row)
     queued, claim, because = _queued(row, found)
     return ports.Held(delivery=found, queued=queued, claim=claim, because=because)
@@ -128,25 +129,25 @@ def _queued(row: Row, found: Delivery) -> tuple[Queued, str, str]:
 
 
 def queue_line(row: Row) -> ports.QueueLine:
-    """A delivery with its place in the queue, as lists show it."""
+    """Read a queued delivery in the form that lists show."""
     queued_at, due_at, attempts, is_claimed, because = row[_DELIVERY:]
     moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
 
 
 def trace_event(row: Row) -> TraceEvent:
-    """One line of a trace."""
+    """Read one event of a trace."""
     at, kind, members = row
     return TraceEvent(from_milliseconds(at), trace_events.from_members(kind, json.loads(members)))
 
 
 def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
-    """The row of a line of a trace."""
+    """Return the row for an event of a trace, with the event's number in the trace."""
     return (message_id, number, *_of_event(event))
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
-    """The row of a line of a trace that gets its number from those before it."""
+    """Return the row for an event that is appended to a trace; the query computes the event's number."""
     return (message_id, *_of_event(event))
 
 
@@ -155,22 +156,22 @@ def _of_event(event: TraceEvent) -> Row:
 
 
 def revision(octets: bytes | None) -> str:
-    """The stored revision of the routes; without one, no route was ever added."""
+    """Decode the stored revision of the routes. Return an empty string if no route was ever added."""
     return octets.decode() if octets else ""
 
 
 def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
-    """The route of a row of `routes`, its secret unsealed."""
+    """Read a route from a row of `routes`, and unseal its secret."""
     columns = tables.ROUTES
-    leads = _leads(*(columns.get(row, name) for name in ("match", "target", "user_name")))
-    return columns.read(row, unseal(columns.get(row, "sealed_secret"), leads))
+    context = _context(*(columns.get(row, name) for name in ("match", "target", "user_name")))
+    return columns.read(row, unseal(columns.get(row, "sealed_secret"), context))
 
 
 def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Row:
-    """The row of a route, its secret sealed."""
-    return (number, *tables.ROUTES.write(route, seal(route.secret, _leads(route.match, route.to, route.user))))
+    """Seal the secret of a route, and return the row for the route. `number` is its place in the order of routes."""
+    return (number, *tables.ROUTES.write(route, seal(route.secret, _context(route.match, route.to, route.user))))
 
 
-def _leads(match: str, to: str, user: str) -> str:
-    """The context that a route's secret is sealed for: a changed target cannot use the old secret."""
+def _context(match: str, to: str, user: str) -> str:
+    """Return the context for sealing a route's secret. If the target changes, the old secret cannot be unsealed."""
     return f"route {match} {to} {user}"

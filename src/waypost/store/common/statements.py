@@ -1,4 +1,4 @@
-"""Runs the named queries of a transaction. The abstract methods are what differs between databases."""
+"""Runs the named queries of a transaction. Each database implements the abstract methods in its own way."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -9,22 +9,25 @@ from waypost.store.common import rows
 
 
 class Seal(Protocol):
-    """Seals secrets, so that the database alone does not reveal them. Both methods get the context of the secret."""
+    """Encrypts secrets, so that a copy of the database does not reveal them.
+
+    The argument `of` of both methods is the context of the secret, which names the record that the secret belongs to.
+    """
 
     def seal(self, secret: str, of: str) -> bytes:
-        """What may be written."""
+        """Return the encrypted secret, which may be written to the database."""
         ...
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """The secret again."""
+        """Return the secret that was encrypted by `seal`. Raises if the key or the context is not the same."""
         ...
 
 
 class Statements(ABC):
-    """Runs queries of `sql/` by their names, over one connection."""
+    """Runs the queries in `sql/` by name, on one connection."""
 
     def __init__(self, seal: Seal) -> None:
-        """Secrets are stored as `seal` returns them."""
+        """`seal` encrypts the secrets that are stored, and decrypts them again."""
         self._seal = seal
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:
@@ -45,23 +48,26 @@ class Statements(ABC):
 
     @abstractmethod
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
-        """Run a named query; returns its rows."""
+        """Run a named query, and return its rows."""
 
     @abstractmethod
     def _execute(self, query: str, parameters: rows.Row) -> Any:
-        """Run a named query without result."""
+        """Run a named query that returns no rows."""
 
     @abstractmethod
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        """Run a named query without result once for each row of parameters."""
+        """Run a named query that returns no rows, once for each set of parameters."""
 
     @abstractmethod
     def _list(self, texts: Sequence[str]) -> Any:
-        """Some texts as one parameter."""
+        """Convert a list of strings to a single parameter of a query."""
 
 
 def bindable(parameters: rows.Row) -> rows.Row:
-    """The same parameters of a query. Raises `errors.Invalid` for a text with a NUL, which PostgreSQL cannot store."""
+    """Check the parameters of a query, and return them unchanged.
+
+    Raises `errors.Invalid` for a string that contains a NUL character, because PostgreSQL cannot store it.
+    """
     for parameter in parameters:
         if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A text must not contain the character NUL.")

@@ -1,4 +1,4 @@
-"""Indexes hold only the first characters of a text; this finds texts by them."""
+"""Conditions for finding text through an index that contains only its first characters."""
 
 from waypost.domain.directory.search import Field, Text
 
@@ -8,34 +8,37 @@ COLUMNS = {
     Field.DESCRIPTION: "description",
     Field.ID: "email_address_id",
 }
-"""The columns of `search_entries` that can be searched."""
+"""The columns of `search_entries` that a search can use, by field."""
 
 LENGTH = 64
-"""Characters of a text that its index holds; an id is shorter and indexed whole."""
+"""The number of characters of a text that the index contains. Ids are shorter, so the index contains all of an id."""
 
 TRIGRAM = 3
-"""The length of the character groups in an index for CONTAINS."""
+"""The number of characters in each group that the index for CONTAINS is made of."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 
 def start(text: Text) -> str:
-    """The part of a searched value that an index can find."""
+    """Return the beginning of the searched value, up to the length that the index contains."""
     return text.value if text.field is Field.ID else text.value[:LENGTH]
 
 
 def is_whole(text: Text) -> bool:
-    """Whether the index alone decides the comparison with this text."""
+    """Return whether the index alone can decide the comparison with this text."""
     return text.field is Field.ID or len(text.value) < LENGTH
 
 
 def end(start: str) -> str | None:
-    """The first text after all that start with `start`, in the order of code points; None if there is none."""
+    """Return the first string after all strings that begin with `start`, in the order of code points.
+
+    Return None if there is no such string.
+    """
     kept = start.rstrip(_LAST_CHARACTER)
     if not kept:
         return None
     following = chr(ord(kept[-1]) + 1)
-    if _FIRST_SURROGATE <= following <= _LAST_SURROGATE:  # no text has these
+    if _FIRST_SURROGATE <= following <= _LAST_SURROGATE:  # no stored text contains surrogates
         following = chr(ord(_LAST_SURROGATE) + 1)
     return kept[:-1] + following

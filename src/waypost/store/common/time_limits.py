@@ -1,41 +1,43 @@
-"""The time limits of the stores, in one value."""
+"""All time limits of both stores."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimits:
-    """Each in seconds."""
+    """The time limits of both stores. All values are in seconds."""
 
     long_read: float = 5.0
-    """Seconds for one long read, as other reads wait for it. On PostgreSQL, this limit applies to each statement."""
+    """Seconds for one long read, because other reads wait for it. On PostgreSQL, this limit applies to each statement.
+    """
     damage_check: float = 0.25
-    """Seconds for the check of an SQLite file before a server starts: of all of a small file, of a part of a large
-    one."""
+    """Seconds for checking an SQLite file for damage when a server starts. In this time, SQLite can check all of a
+    small file, but only a part of a large file."""
     other_process: float = 5.0
-    """Seconds to wait for another process that writes to the SQLite file."""
+    """Seconds to wait while another process writes to the SQLite file."""
     free_connection: float = 5.0
     """Seconds to wait for a free connection to PostgreSQL, or for an account's turn to run a long read."""
     answer: float = 30.0
-    """Seconds for a transaction on PostgreSQL, with all its attempts. It is longer than PostgreSQL's own limits, whose
-    errors say more."""
+    """Seconds for a transaction on PostgreSQL, including all its retries. This limit is longer than the limits that
+    PostgreSQL itself enforces, because the errors of PostgreSQL say more."""
     statement: float = 15.0
     """Seconds for one statement on PostgreSQL that is not part of a long read."""
     held_row: float = 3.0
     """Seconds to wait for a row that another transaction on PostgreSQL has locked."""
     silence: float = 10.0
-    """Seconds that PostgreSQL waits for the next statement of a transaction before it rolls the transaction back."""
+    """Seconds that PostgreSQL waits for the next statement of an open transaction before it ends the session."""
     connect: int = 5
     """Seconds to open a new connection to PostgreSQL."""
     unacknowledged: float = 20.0
     """Seconds for data to or from PostgreSQL to arrive: after that, a network that drops packets is treated as
     failed."""
     network_probe: int = 10
-    """Seconds after which a silent connection to PostgreSQL is probed; then three times, in intervals of half of it."""
+    """Seconds without data after which the operating system probes a connection to PostgreSQL. It sends three probes,
+    and waits half of this time between them."""
     pause: float = 0.01
-    """About how many seconds a transaction waits before its second run after a conflict; the time doubles for each
-    further run."""
+    """The most seconds that a transaction waits before its first retry after a conflict. The limit doubles with each
+    retry, and the actual wait is random."""
 
 
 LIMITS = TimeLimits()
-"""Those that hold. They are read when they are used, so that a test can replace them."""
+"""The time limits in use. The stores read them at each use, so that a test can replace them."""

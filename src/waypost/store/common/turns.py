@@ -1,8 +1,8 @@
-"""Gives long reads of accounts their turns, however many reads one account has waiting.
+"""Schedules long reads fairly between accounts, even if one account has many reads waiting.
 
-Each account has a queue of its own. A free place goes to the account that has waited longest for its turn; then that
-account goes to the end. So an account waits for at most one read of each other account. Where there are several places,
-one account cannot have them all.
+Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn,
+and that account then moves to the end of the line. So an account waits for at most one read of each other account. If
+there are several slots, one account cannot occupy all of them.
 """
 
 import asyncio
@@ -10,18 +10,18 @@ from collections import Counter, deque
 
 
 class Turns:
-    """Gives a number of places to the long reads of accounts. For one event loop."""
+    """Assigns a fixed number of slots to the long reads of accounts. An instance belongs to one event loop."""
 
     def __init__(self, places: int) -> None:
         self._free = places
         self._most = max(1, places - 1)
-        """The most places of one account."""
+        """The most slots that one account can occupy."""
         self._working: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By account, in the order of their turns."""
+        """The waiting reads by account. The order of the keys is the order in which the accounts get their turns."""
 
     async def take(self, account: str) -> None:
-        """Wait for a place, which `leave` gives back. A cancelled caller has none."""
+        """Wait for a slot. The caller must return the slot with `leave`, unless the wait was cancelled."""
         if self._may_have_one(account):
             self._give_to(account)
             return
@@ -30,21 +30,21 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place was given in the same moment
+            if turn.done() and not turn.cancelled():  # the slot was assigned at the same moment
                 self.leave(account)
             else:
                 self._forget(account, turn)
             raise
 
     def leave(self, account: str) -> None:
-        """Return a place: the next account has its turn."""
+        """Return a slot of an account, and assign it to the next account that waits."""
         self._free += 1
         self._working[account] -= 1
         if not self._working[account]:
             del self._working[account]
         while (following := next((other for other in self._waiting if self._may_have_one(other)), None)) is not None:
             queue = self._waiting.pop(following)
-            while queue and queue[0].done():  # cancelled, and about to hear of it
+            while queue and queue[0].done():  # the caller is cancelled, but its `take` has not resumed yet
                 queue.popleft()
             if not queue:
                 continue

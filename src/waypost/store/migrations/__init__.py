@@ -1,4 +1,7 @@
-"""Numbered migrations, `NNNN_name.<dialect>.sql`: each runs once, in order, in one transaction with its record."""
+"""The schema migrations, in numbered files `NNNN_name.<dialect>.sql`.
+
+Each migration runs once, in the order of the numbers. The transaction of a migration also records that it has run.
+"""
 
 import re
 from dataclasses import dataclass
@@ -8,24 +11,24 @@ _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.(?P<dialect>\w+)\.sql")
 
 
 class SchemaTooNew(Exception):
-    """The database was migrated by a newer Waypost, whose schema this one does not know."""
+    """The database was migrated by a newer version of Waypost, and this version does not know its schema."""
 
 
 class SchemaTooOld(Exception):
-    """The database has the schema of an older Waypost, which may be running on it now."""
+    """The database has the schema of an older version of Waypost, which may still be running on it."""
 
 
 class SchemaMissing(Exception):
-    """The database has no tables of Waypost, and they must not be created, because it had some before."""
+    """The database has no tables of Waypost although it had them before, so they must not be created again."""
 
     def __init__(self, where: str) -> None:
-        """`where` names the database."""
+        """`where` is the name of the database for the message."""
         super().__init__(f"{where} has no tables of Waypost")
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step of the schema."""
+    """One migration of the schema, with its number, its name and its SQL."""
 
     number: int
     name: str
@@ -33,7 +36,7 @@ class Migration:
 
 
 def known(dialect: str) -> list[Migration]:
-    """All migrations that this program knows for a dialect, in order."""
+    """Return all migrations for an SQL dialect, in order. The dialect is `sqlite` or `postgres`."""
     found = []
     for file in resources.files(__name__).iterdir():
         match = _FILE.fullmatch(file.name)
@@ -43,12 +46,16 @@ def known(dialect: str) -> list[Migration]:
 
 
 def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]:
-    """The migrations still to run on a database. Raises `SchemaTooNew`; `where` names the database."""
+    """Return the migrations that must still run on a database, in order.
+
+    `newest_applied` is the number of the last migration that has run on the database, or 0. `where` is the name of the
+    database for error messages. Raises `SchemaTooNew` if the database was migrated by a newer version of Waypost.
+    """
     steps = known(dialect)
     newest_known = steps[-1].number
     if newest_applied > newest_known:
         raise SchemaTooNew(
             f"{where} has schema {newest_applied}, and this Waypost knows schemas up to {newest_known}. "
-            "It was written by a newer version: start that version, or point this one at other data."
+            "A newer version of Waypost has used this database. Start that version, or use another database."
         )
     return [step for step in steps if step.number > newest_applied]

@@ -1,1 +1,1 @@
-"""The store on PostgreSQL."""
+"""The implementation of the store on PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Connects to PostgreSQL: sets up the session, and migrates the schema."""
+"""Functions that connect to PostgreSQL, set up the session, and migrate the schema."""
 
 import os
 import re
@@ -18,36 +18,42 @@ from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
-"""The oldest PostgreSQL that this was tried with; the tests have 18."""
+"""The oldest major version of PostgreSQL that Waypost was tested with. The test suite uses version 18."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
-"""The number of the advisory lock that migrations are run under: "waypost", and a one."""
+"""The number of the advisory lock for migrations. Its bytes are the ASCII letters "waypost" and a one."""
 
 _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
-"""Without it, a server or role could have commits that do not wait for the disk, and a 250 would be untrue."""
+"""SQL that enables synchronous commits if the PostgreSQL server or the role disables them.
+
+With asynchronous commits, Waypost could reply 250 to a message that a crash then loses.
+"""
 
 _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
     o.rolsuper OR pg_has_role(current_user, o.oid, 'MEMBER') OR o.oid = d.datdba
     FROM pg_class AS c, pg_roles AS o, pg_database AS d
     WHERE c.oid = to_regclass('migrations') AND o.oid = c.relowner AND d.datname = current_database()"""
-"""Where every role may create tables in the schema, another role can have created this table first, so that its tables
-would be used as Waypost's. Any other table of that role makes the migration fail."""
+"""SQL that returns the owner of the table `migrations`, and whether Waypost can trust this owner.
+
+If every role may create tables in the schema, another role could create this table before Waypost does, and Waypost
+would use that role's tables. The check covers only this table, because a migration fails if another table exists.
+"""
 
 
 def _defaults() -> dict[str, Any]:
-    """The default parameters of a connection."""
+    """Return the connection parameters that apply unless the operator's URL overrides them."""
     return {
         "application_name": "waypost",
         "connect_timeout": time_limits.LIMITS.connect,
-        "target_session_attrs": "read-write",  # of several hosts, the primary
+        "target_session_attrs": "read-write",  # if the URL has several hosts, connect to the primary
         **_keepalives(),
         **_user_timeout(),
     }
 
 
 def _keepalives() -> dict[str, int]:
-    """With these and `_user_timeout` either side notices within half a minute that the network drops packets."""
+    """Return keepalive parameters. With `_user_timeout`, they detect a network that drops packets within 30 seconds."""
     probe = time_limits.LIMITS.network_probe
     return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
 
@@ -57,25 +63,25 @@ def _user_timeout() -> dict[str, int]:
 
 
 class BadDatabase(Exception):
-    """This PostgreSQL cannot hold our data. The message says why."""
+    """Waypost cannot use this PostgreSQL database. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A PostgreSQL database, as libpq names it."""
+    """The connection parameters of a PostgreSQL database, by their names in libpq."""
 
     parameters: Mapping[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
-        """Its host, port and name, without the password; for messages."""
+        """Return the name, host and port of the database for messages, without the password."""
         named = self.parameters
         name = named.get("dbname") or named.get("user") or ""
-        name = name if re.fullmatch(r"[\w.$-]+", name) else ""  # a connection string in its place may have a password
+        name = name if re.fullmatch(r"[\w.$-]+", name) else ""  # a connection string as dbname may have a password
         host = named.get("host") or named.get("hostaddr") or "localhost"
         return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
 
     def connect(self) -> Connection:
-        """A new connection, which is not set up yet. Raises `psycopg.Error`."""
+        """Open a new connection, which the caller must set up with `set_up`. Raises `psycopg.Error`."""
         parameters = {**_defaults(), **self.parameters, "client_encoding": "UTF8"}
         if self.requires_tls:
             parameters["sslmode"] = postgres_tls.REQUIRED
@@ -83,12 +89,12 @@ class Where:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether the connection must be encrypted though neither the URL nor PGSSLMODE says so."""
+        """Whether the connection must be encrypted although neither the URL nor PGSSLMODE has an `sslmode`."""
         return postgres_tls.is_required(self.parameters, _environment())
 
 
 def _environment() -> dict[str, str]:
-    """The parameters that libpq takes from environment variables such as PGHOST and PGSSLMODE."""
+    """Return the parameters that libpq reads from environment variables such as PGHOST and PGSSLMODE."""
     return {
         option.keyword.decode(): os.environ[variable]
         for option in pq.Conninfo.get_defaults()
@@ -97,44 +103,45 @@ def _environment() -> dict[str, str]:
 
 
 def where(url: str) -> Where:
-    """The database that a URL or connection string names. Raises `BadDatabase`."""
+    """Parse the URL or connection string of a database. Raises `BadDatabase` if it is malformed."""
     try:
         return Where(conninfo.conninfo_to_dict(url))
-    except psycopg.ProgrammingError:  # whose text would show what is in the URL
+    except psycopg.ProgrammingError:  # its message would reveal parts of the URL
         raise BadDatabase(
-            "This is no URL of a PostgreSQL database, such as postgresql://user@host/name; or it has a parameter that "
-            "libpq does not know."
+            "This is not a valid URL of a PostgreSQL database, such as postgresql://user@host/name. If the form is "
+            "right, the URL has a parameter that libpq does not know."
         ) from None
 
 
 def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
-    """Set the access mode, the time limits, and durable commits, in one round trip.
+    """Set the access mode, the time limits, and durable commits for a new session, in one round trip.
 
-    `statement_seconds` is the limit of one statement, if it is another one than `time_limits` has.
+    `statement_seconds` is the time limit of one statement; None means the default limit in `time_limits`.
 
     Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error`.
     """
-    for dumper in (Int8Dumper, Int8BinaryDumper):  # one type, whatever the number: one prepared statement
+    # All integers get one type, so that a query has one prepared statement for small and large numbers.
+    for dumper in (Int8Dumper, Int8BinaryDumper):
         connection.adapters.register_dumper(int, dumper)
     limits = time_limits.LIMITS
     settings = {
         "lock_timeout": _milliseconds(limits.held_row),
         "statement_timeout": _milliseconds(statement_seconds or limits.statement),
         "idle_in_transaction_session_timeout": _milliseconds(limits.silence),
-        # A server that dies without a word holds its rows no longer than this network takes to notice.
+        # PostgreSQL releases the row locks of a crashed server as soon as these probes fail.
         **{f"tcp_{name}": value for name, value in _keepalives().items()},
         **_user_timeout(),
-        "default_transaction_isolation": "read committed",  # rows that matter are locked
+        "default_transaction_isolation": "read committed",  # use cases lock the rows that must not change
         "default_transaction_read_only": "on" if read_only else "off",
         "client_min_messages": "error",
     }
     changes = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
     row = connection.execute(f"SELECT current_setting('server_encoding'), {_DURABLE}, {changes}".encode()).fetchone()
     if row is None or row[0] != "UTF8":
-        raise BadDatabase("The encoding of the database must be UTF8. Create another one, with ENCODING 'UTF8'.")
+        raise BadDatabase("The encoding of the database must be UTF8. Create a new database with ENCODING 'UTF8'.")
     version = connection.info.server_version // 10_000
     if version < OLDEST:
-        raise BadDatabase(f"PostgreSQL {OLDEST} or newer is needed; this is {version}.")
+        raise BadDatabase(f"Waypost needs PostgreSQL {OLDEST} or newer, but this is PostgreSQL {version}.")
 
 
 def _milliseconds(seconds: float) -> int:
@@ -142,21 +149,23 @@ def _milliseconds(seconds: float) -> int:
 
 
 def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
-    """Migrate the schema. `where` names the database in errors.
+    """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
-    schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
-    if there are none. Raises `migrations.SchemaTooNew`, `BadDatabase`, `psycopg.Error`; a migration that fails
-    leaves nothing behind.
+    `where` is the name of the database for error messages. With `only_new`, an existing schema is not migrated: if it
+    is old, `migrations.SchemaTooOld` is raised. Without `may_make`, the tables are not created: if there are none,
+    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew`, `BadDatabase` and `psycopg.Error`.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False
 
 
 def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
-    """Run the next migration, if there is one. Other processes wait, and then find it done."""
+    """Run the next migration, if there is one. Return whether more migrations remain.
+
+    Another process that wants to migrate at the same time waits, and then finds this migration done.
+    """
     with connection.transaction():
-        # However long it takes: the schema is as it must be afterwards, or as it was.
+        # A migration has no time limit. Afterwards the schema is either migrated or unchanged.
         connection.execute("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
         newest = _newest(connection)
@@ -172,14 +181,17 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
 
 
 def _newest(connection: Connection) -> int:
-    """The number of the migration that ran last, 0 for a new database."""
+    """Return the number of the last migration that ran, or 0 for a new database.
+
+    Creates the table `migrations` if it does not exist. Raises `BadDatabase` if an untrusted role owns that table.
+    """
     found = connection.execute(_OWNER_OF_MIGRATIONS).fetchone()
     if found and not found[1]:
         raise BadDatabase(
             f"The table migrations belongs to the role {found[0]}, which is neither the role of Waypost, nor the "
-            "owner of the database, nor a superuser. Whoever owns the tables can change everything. Drop the "
-            "table if it is not Waypost's, and REVOKE CREATE ON SCHEMA public FROM PUBLIC; or give the tables to the "
-            "role of Waypost."
+            "owner of the database, nor a superuser. The owner of the tables can change all data. If another program "
+            "created the table, drop it, and run REVOKE CREATE ON SCHEMA public FROM PUBLIC. Otherwise, change the "
+            "owner of the tables to the role of Waypost."
         )
     if not found:
         connection.execute(
@@ -191,11 +203,12 @@ def _newest(connection: Connection) -> int:
 
 
 def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
-    """The error for a session that cannot be opened."""
+    """Return the exception to raise if a session cannot be opened."""
     why = postgres_errors.name(error)
     if where.requires_tls and "SSL" in why:
         why += (
             ". TLS is required because the database is on another machine and the URL has no sslmode. Let PostgreSQL "
-            "offer TLS (ssl = on); or, where nobody else can reach the network, add ?sslmode=disable to the URL."
+            "offer TLS (ssl = on). If only trusted machines can reach the network, you can add ?sslmode=disable to the "
+            "URL instead."
         )
     return ports.StoreUnavailable(f"{where} cannot be used: {why}")

@@ -1,7 +1,6 @@
-"""The meaning of PostgreSQL's errors, in one table: a refusal, a conflict to retry, or a database that is not
-available.
+"""Translates errors of PostgreSQL to errors of Waypost: a domain error, a conflict to retry, or a store failure.
 
-The details of an error are never passed on: they quote addresses and texts of rows.
+The details of a PostgreSQL error are never logged or returned, because they quote email addresses and other data.
 """
 
 import psycopg
@@ -12,53 +11,56 @@ from waypost.domain import errors as refusals
 from waypost.store.common import errors
 
 _TRY_AGAIN = (pg.SerializationFailure, pg.DeadlockDetected)
-"""Two transactions were in conflict, and this one was rolled back: it can be run again."""
+"""The errors after which a transaction can be run again: PostgreSQL rolled it back because of a conflict."""
 
 _UNAVAILABLE = (
     psycopg.OperationalError,  # with all of classes 08, 53, 57, 58: connection, resources, shutdown, disk
     psycopg.InterfaceError,
-    pg.ReadOnlySqlTransaction,  # a standby: what was the primary is no more
+    pg.ReadOnlySqlTransaction,  # the server is a standby now, after a failover
     pg.InFailedSqlTransaction,
     pg.InternalError_,
 )
 
 
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006")
-"""The beginnings of SQLSTATEs after which a connection is unusable. The last one is that of a standby; those with P are
-of limits that ended the session."""
+"""The prefixes of the SQLSTATEs after which a connection is unusable.
+
+They are: 08 (the connection broke), 57P01 to 57P03 (PostgreSQL shuts down, has crashed, or is starting), 57P05, 25P03
+and 25P04 (a time limit ended the session), and 25006 (the server is a standby).
+"""
 
 
 class TryAgain(Exception):
-    """The transaction was in conflict with another one, and was rolled back. It can be run again."""
+    """A transaction was rolled back because of a conflict with another transaction. It can be run again."""
 
 
 class Unexpected(Exception):
-    """PostgreSQL refused a statement that only a bug can have sent."""
+    """PostgreSQL rejected a statement, which can only be the result of a bug in Waypost."""
 
 
 def meaning(error: psycopg.Error) -> Exception:
-    """The error to raise in place of an error of PostgreSQL."""
+    """Return the exception to raise instead of an error of PostgreSQL."""
     if isinstance(error, pg.LockNotAvailable):
-        return refusals.Busy("Another call is changing the same resource, and was not done in time. Please try again.")
+        return refusals.Busy("Another call is changing the same resource and did not finish in time. Please try again.")
     if isinstance(error, _TRY_AGAIN):
         return TryAgain(name(error))
     if isinstance(error, psycopg.IntegrityError):
         return errors.meaning(error.diag.constraint_name or "") or Unexpected(name(error))
     if isinstance(error, _UNAVAILABLE) or is_of_connection(error):
-        return ports.StoreUnavailable(f"PostgreSQL says: {name(error)}")
+        return ports.StoreUnavailable(f"PostgreSQL reported an error: {name(error)}")
     return Unexpected(name(error))
 
 
 def is_of_connection(error: psycopg.Error) -> bool:
-    """Whether the connection is lost, and not just the statement."""
+    """Return whether the connection is lost. If not, only the statement failed."""
     state = error.diag.sqlstate
     return isinstance(error, _UNAVAILABLE) if state is None else state.startswith(_LOST)
 
 
 def name(error: psycopg.Error) -> str:
-    """The parts of an error that may be logged: its sentence without details, its SQLSTATE, the constraint."""
+    """Return the parts of an error that may be logged: its primary message, its SQLSTATE, and the constraint."""
     diagnosis = error.diag
-    if diagnosis.sqlstate is None:  # of the connection, or of the driver
+    if diagnosis.sqlstate is None:  # an error of the connection or of the driver
         return " ".join(str(error).split())
     where = f", constraint {diagnosis.constraint_name}" if diagnosis.constraint_name else ""
     return f"{diagnosis.message_primary} (SQLSTATE {diagnosis.sqlstate}{where})"

@@ -1,7 +1,7 @@
-"""Builds the SQL of a search for PostgreSQL: one exact filter, and conditions that lead to an index.
+"""Builds the SQL of a search for PostgreSQL: an exact filter, and conditions for which PostgreSQL can use an index.
 
-PostgreSQL decides which index it uses, as it knows how often each value occurs. The order is always that of the numbers
-that email addresses get when they are created.
+PostgreSQL chooses the index, because its statistics show how often each value occurs. Every email address gets a number
+when it is created, and the results are always ordered by this number.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,23 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
-"""The number of each text, which is stored with each of its trigrams."""
+"""The number of each text field. It is part of each stored trigram, so that trigrams of different fields differ."""
 
 _CHARACTERS = 0x11_0000
-"""How many characters there are: three of them, and the number of a text, are one number of 63 bits."""
+"""The number of Unicode code points. So three code points and the number of a text field fit into 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
-"""The most trigrams of a value that the index is asked for; the filter checks what they find."""
+"""The most trigrams of a value that a query looks up in the index. The filter then checks the rows that match them."""
 
 Statement = tuple[str, list[Any]]
-"""SQL with its parameters."""
+"""A statement in SQL, and its parameters."""
 
 
 def trigrams(texts: Sequence[str]) -> list[int]:
-    """Every three characters that follow one another in the three texts of a search entry, as numbers, once each."""
+    """Return the trigrams of the three texts of a search entry, as sorted numbers without duplicates.
+
+    A trigram is a sequence of three consecutive characters.
+    """
     found: set[int] = set()
     for number, text in enumerate(texts):
         found.update(_trigrams(number, text))
@@ -36,14 +39,14 @@ _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_li
 
 
 class Search:
-    """A search in one instance."""
+    """A search for email addresses in one instance."""
 
     def __init__(self, condition: Condition, instance_id: str) -> None:
         self._parameters: list[Any] = []
         self._where = f"s.instance_id = {self._parameter(instance_id)} AND {self._filter(condition)}"
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Rows of an email address, its link, and its number."""
+        """Return the statement for one page. Each row has an email address, its alias link, and its number."""
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
         return (
@@ -55,7 +58,7 @@ class Search:
         ), parameters
 
     def count(self, *, up_to: int) -> Statement:
-        """How many there are, counted no further than a limit."""
+        """Return the statement that counts the matches, up to a limit."""
         parameters = [*self._parameters, up_to]
         return (
             "SELECT count(*) FROM (SELECT 1 FROM search_entries AS s"
@@ -63,15 +66,18 @@ class Search:
         ), parameters
 
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
-        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        """Return the number of matches, given the row that the `count` statement returned.
+
+        `found` is the number of matches on the current page, and the result is at least that.
+        """
         return max(found, min(counted[0], up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Where a row of a page stands, as `page` takes it for `after`."""
+        """Return the cursor of a row, for the argument `after` of `page`."""
         return str(row[-1])
 
     def _filter(self, condition: Condition) -> str:
-        """A condition as an SQL expression on `search_entries AS s`; its parameters are kept."""
+        """Return a condition as an SQL expression on `search_entries AS s`, and add its parameters to the statement."""
         match condition:
             case Text(_, Comparison.EXACT | Comparison.STARTS_WITH):
                 return f"({self._is_by_start(condition)})"
@@ -88,8 +94,10 @@ class Search:
         return f"({' OR '.join(map(self._filter, condition.of)) or 'false'})"
 
     def _is_by_start(self, text: Text) -> str:
-        """EXACT or STARTS_WITH by an index. Its condition is not repeated, or PostgreSQL would estimate too few
-        rows.
+        """Return the SQL expression for an EXACT or STARTS_WITH comparison that uses an index.
+
+        If the index alone decides the comparison, no second condition is added. PostgreSQL would multiply the
+        estimates of both conditions, and so expect too few rows.
         """
         indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
         start = text_starts.start(text)
@@ -108,7 +116,7 @@ class Search:
         return f"s.trigrams @> {self._parameter(wanted)}" if wanted else "true"
 
     def _parameter(self, value: Any) -> str:
-        """Add a parameter; returns its placeholder."""
+        """Add a parameter to the statement, and return its placeholder."""
         self._parameters.append(value)
         kind = "::bigint[]" if isinstance(value, list) else "::text"
         return f"${len(self._parameters)}{kind}"

@@ -1,12 +1,12 @@
-"""The store on PostgreSQL: one transaction for each write, on threads that wait for the database.
+"""The store on PostgreSQL: it runs each write in its own transaction, on threads that wait for the database.
 
-There are three pools of connections, for look-ups, long reads and writes, so that writes that wait for a row do not
-delay look-ups. Each lane has as many connections as it may have threads; a connection is made when it is first needed,
-and again when it was lost. Every wait has a limit: for a connection, a row, or an answer.
+There are three pools of connections: for point queries, for long reads, and for writes. So a write that waits for a row
+does not delay point queries. Each pool has at most one connection for each of its threads. A connection is opened when
+it is first needed, and replaced after it was lost. Every wait for a connection, a row or a reply has a time limit.
 
-A transaction that gave way to another one (a deadlock, a serialisation failure), or whose connection was found dead,
-is run again. One whose connection broke with its COMMIT on the way is not: nobody knows whether it was done, and the
-caller hears an error.
+A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
+be dead. It is not run again if the connection broke during the COMMIT. Then it is unknown whether the transaction was
+committed, so the caller gets an error.
 """
 
 import asyncio
@@ -37,24 +37,28 @@ from waypost.store.postgres.transaction import Connection, PostgresTransaction
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""Connections of one process, if nobody says otherwise: half for writes, the rest for look-ups and long reads."""
+"""The default number of connections of one process. Half of them are for writes, a quarter is for point queries, and a
+quarter is for long reads."""
 
 ATTEMPTS = 6
-"""How often a transaction that gives way to others is run, at most."""
+"""The most times that a transaction is run if it loses conflicts with other transactions."""
 
 
 class PostgresStore:
-    """`ports.Store` on one PostgreSQL database, which other processes may use too. Made on, and used from, one loop."""
+    """The implementation of `ports.Store` on one PostgreSQL database, which other processes may use too.
+
+    An instance must be created and used on the same event loop.
+    """
 
     def __init__(
         self, url: str, seal: Seal, *, connections: int = CONNECTIONS, only_new: bool = False, may_make: bool = True
     ) -> None:
-        """Open the database, migrated as needed. Secrets in it are sealed by `seal`.
+        """Open the database, and migrate its schema if needed. `seal` encrypts the secrets in the database.
 
-        With `only_new` an old schema is left as it is, and `migrations.SchemaTooOld` raised. Unless it `may_make` them,
-        the tables must be there: raises `migrations.SchemaMissing` if there are none. Raises
-        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase`, `StoreUnavailable`, and what the seal raises if
-        it is not the one of this database.
+        With `only_new`, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. Without `may_make`, the
+        tables are not created: if there are none, `migrations.SchemaMissing` is raised. If the secrets in the database
+        were encrypted with another key, the exception of the seal is raised. Also raises `migrations.SchemaTooNew`,
+        `postgres_connection.BadDatabase` and `StoreUnavailable`.
         """
         where = postgres_connection.where(url)
         try:
@@ -67,19 +71,19 @@ class PostgresStore:
         except psycopg.Error as error:
             raise postgres_connection.unavailable(where, error) from None
         few = connections // 4
-        self._reads = _Lane("read", few, where, seal, read_only=True)
+        self._reads = _Pool("read", few, where, seal, read_only=True)
         self._turns = Turns(few)
-        self._long_reads = _Lane(
+        self._long_reads = _Pool(
             "long-read", few, where, seal, read_only=True, statement_seconds=time_limits.LIMITS.long_read
         )
-        self._writes = _Lane("write", connections - 2 * few, where, seal)
+        self._writes = _Pool("write", connections - 2 * few, where, seal)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case of one point look-up or a few, each a transaction of its own."""
+        """Run a use case that makes one or a few point queries. Each query is its own transaction."""
         return await self._reads.run(lambda session: use_case(session.tx))
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Run a use case that may read much, on one consistent view, when the account has its turn."""
+        """Wait for the account's turn, and run a use case that may read much data on one consistent snapshot."""
         try:
             async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._turns.take(account)
@@ -91,18 +95,18 @@ class PostgresStore:
             self._turns.leave(account)
 
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case that changes things. When this returns, its changes are on PostgreSQL's disk."""
+        """Run a use case that changes data. When `write` returns, the changes are on PostgreSQL's disk."""
         return await self._writes.run(lambda session: session.write(use_case))
 
     def reusable_octets(self) -> int:
-        """The disk is another machine's."""
+        """Return zero, because the database's disk is usually not on this machine."""
         return 0
 
     async def close(self) -> None:
         """Finish running work except long reads, and close all connections. Later calls raise `StoreUnavailable`."""
         closing = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
         for failure in await asyncio.gather(*closing, return_exceptions=True):
-            if failure:  # raised when all three have done what they can
+            if failure:  # raised only after all three pools have tried to close
                 raise failure
 
 
@@ -113,7 +117,7 @@ def _none_free() -> ports.StoreUnavailable:
 
 
 class _Session:
-    """One connection, and whether its last transaction may have been done though nobody knows."""
+    """One connection, and whether the outcome of its last transaction is unknown."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         self.connection = connection
@@ -124,21 +128,22 @@ class _Session:
         self._lock = threading.Lock()
 
     def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """One transaction. Raises what the use case raises, and `psycopg.Error`."""
+        """Run a use case in one transaction. Raises the exceptions of the use case, and `psycopg.Error`."""
         with self._pipeline():
             self._say("BEGIN")
             result = use_case(self.tx)
             self.is_in_doubt = True
             commit = self._say("COMMIT")
-        if commit.statusmessage != "COMMIT":  # PostgreSQL undoes a transaction that failed, and calls that no error
+        if commit.statusmessage != "COMMIT":  # PostgreSQL rolls back a failed transaction without reporting an error
             raise ports.StoreUnavailable("PostgreSQL did not commit the transaction")
         self.is_in_doubt = False
         return result
 
     def long_read(self, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
-        """One transaction that sees one moment. Raises what the use case raises, and `psycopg.Error`.
+        """Run a use case in one read-only transaction on a consistent snapshot.
 
-        `what` it reads is for the error if it takes too long.
+        `what` names the data that is read, for the message of `TookTooLong`. Also raises the exceptions of the use
+        case, and `psycopg.Error`.
         """
         try:
             with self._pipeline():
@@ -159,10 +164,10 @@ class _Session:
                 self.tx.pipeline = None
 
     def undo(self) -> None:
-        """Roll an open transaction back, or close the connection."""
+        """Roll back an open transaction. If that is not possible, close the connection."""
         status = self.connection.info.transaction_status
         try:
-            if status is TransactionStatus.INTRANS:  # a refusal, which need not cost us all that is prepared
+            if status is TransactionStatus.INTRANS:  # after a domain error: keep the prepared statements
                 self.connection.pgconn.exec_(b"ROLLBACK")
             elif status is not TransactionStatus.IDLE:
                 self._say("ROLLBACK")
@@ -177,9 +182,9 @@ class _Session:
             self.connection.close()
 
     def sever(self) -> None:
-        """Close the connection from another thread: a thread that waits on it gets an error."""
+        """Shut down the socket from another thread, so that a thread that waits for the connection gets an error."""
         with (
-            self._lock,  # or the number of its socket could be another one's by then
+            self._lock,  # without the lock, the socket's number could already belong to another socket
             suppress(OSError, psycopg.Error),
             socket.socket(fileno=os.dup(self.connection.fileno())) as cut,
         ):
@@ -189,11 +194,11 @@ class _Session:
         return self.connection.execute(command.encode(), prepare=False)
 
 
-class _Lane:
-    """Threads, and a connection for each of them that works."""
+class _Pool:
+    """A pool of threads, and a connection for each thread that is working."""
 
     def __init__(self, name: str, size: int, where: Where, seal: Seal, **settings: Any) -> None:
-        """`settings` are arguments of `postgres_connection.set_up`."""
+        """`settings` are keyword arguments for `postgres_connection.set_up`."""
         self._where = where
         self._seal = seal
         self._settings = settings
@@ -205,14 +210,14 @@ class _Lane:
         self._working: set[_Session] = set()
         self._callers = 0
         self._closed = False
-        """Whether new work is refused."""
+        """Whether the pool refuses new work."""
         self._left = asyncio.Event()
-        """Whether the last work has ended since."""
+        """Set when the last caller has left after `close` was called."""
         self.is_ended = False
-        """Whether waiting work is refused, too."""
+        """Whether the pool also refuses work that waits for a connection."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
-        """Run `work` on a connection, on a thread. Raises `StoreUnavailable` if it does not end in time."""
+        """Run `work` with a connection on a thread. Raises `StoreUnavailable` if it does not finish in time."""
         if self._closed:
             raise ports.StoreUnavailable("the store is closed")
         self._callers += 1
@@ -235,11 +240,11 @@ class _Lane:
         task = _Task(self)
         try:
             outcome = self._threads.submit(task.run, work)
-        except RuntimeError as error:  # no thread can be started; what was submitted would run when one can
+        except RuntimeError as error:  # no thread could be started, and the task must not run later
             task.give_up()
             self._free.release()
             raise ports.StoreUnavailable(str(error)) from None
-        # Whether the caller still waits or not: no thread waits for ever for an answer that does not come.
+        # The timer runs even if the caller stops waiting, so that no thread waits forever for a reply of PostgreSQL.
         limit = time_limits.LIMITS.answer
         timer = self._loop.call_later(limit, task.give_up)
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
@@ -253,12 +258,15 @@ class _Lane:
             raise ports.StoreUnavailable(f"PostgreSQL did not answer in {limit:g} s") from None
 
     def _done(self, timer: asyncio.TimerHandle) -> None:
-        """A thread is free again."""
+        """Mark a thread as free again, and cancel the timer of its task."""
         timer.cancel()
         self._free.release()
 
     async def close(self, *, wait_for: float | None = None) -> None:
-        """Let running work finish, for `wait_for` seconds (or the limit of an answer); then close the connections."""
+        """Wait until the running work has finished, then close the connections. Work that takes longer is cut off.
+
+        `wait_for` is the limit in seconds; None means `TimeLimits.answer`.
+        """
         self._closed = True
         if self._callers:
             with suppress(TimeoutError):
@@ -274,23 +282,24 @@ class _Lane:
         self.drop_idle()
 
     def take(self) -> _Session:
-        """A connection that is free, or a new one. Raises `psycopg.Error`."""
+        """Return an idle connection, or open a new one. Raises `psycopg.Error`."""
         try:
-            session = self._idle.pop()  # the one used last, so that the others may rest
+            session = self._idle.pop()  # the most recently used connection, which is most likely alive
         except IndexError:
             session = _Session(self._where.connect(), self._seal)
         self._working.add(session)
         return session
 
     def make_ready(self, session: _Session) -> None:
-        """Set a new connection up. Raises `psycopg.Error`, `postgres_connection.BadDatabase`."""
+        """Set up a new connection. Raises `psycopg.Error` and `postgres_connection.BadDatabase`."""
         if not session.is_set_up:
             postgres_connection.set_up(session.connection, **self._settings)
             session.is_set_up = True
 
     def give_back(self, session: _Session) -> None:
-        """Keep a connection for later work, if it is still usable. If not, the idle ones are as old, and are closed
-        too.
+        """Keep a connection for later work if it is still open.
+
+        If the connection was lost, close all idle connections too, because they are probably lost as well.
         """
         self._working.discard(session)
         if session.connection.closed:
@@ -304,41 +313,41 @@ class _Lane:
     def drop_idle(self) -> None:
         """Close the idle connections."""
         while self._idle:
-            with suppress(IndexError):  # somebody took the last one just now
+            with suppress(IndexError):  # another thread has just taken the last connection
                 self._idle.pop().close()
 
 
 class _Task:
-    """A piece of work on its thread, tried as often as makes sense."""
+    """A unit of work that runs on a thread, and is retried after conflicts and lost connections."""
 
-    def __init__(self, lane: _Lane) -> None:
-        self._lane = lane
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
         self._session: _Session | None = None
         self._given_up = False
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
-        """Raises what the work raises; errors of PostgreSQL as what they mean."""
+        """Run the work, with retries. Raises its exceptions, but translates those of PostgreSQL."""
         given_up: Exception
         for attempt in range(ATTEMPTS):
             if self._is_over:
-                raise ports.StoreUnavailable("this took too long, and was given up")
+                raise ports.StoreUnavailable("the transaction took too long and was cancelled")
             try:
                 return self._try(work)
             except postgres_errors.TryAgain:
-                given_up = refusals.Busy("Other calls are changing the same resources all the time. Please try again.")
-                time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - a pause, no secret
+                given_up = refusals.Busy("Other calls are constantly changing the same resources. Please try again.")
+                time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - not a secret
             except _FoundDead:
-                given_up = ports.StoreUnavailable("one connection to PostgreSQL after the other was lost")
+                given_up = ports.StoreUnavailable("several connections to PostgreSQL were lost, one after the other")
         raise given_up
 
     @property
     def _is_over(self) -> bool:
-        """Whether its caller has stopped waiting."""
-        return self._given_up or self._lane.is_ended
+        """Whether the caller of this task has stopped waiting."""
+        return self._given_up or self._pool.is_ended
 
     def give_up(self) -> None:
-        """It takes too long: close the connection, if there is one by now."""
+        """Cancel the work because it takes too long, and shut down its connection if it has one."""
         with self._lock:
             self._given_up = True
             if self._session:
@@ -346,12 +355,12 @@ class _Task:
 
     def _try(self, work: Callable[[_Session], T]) -> T:
         try:
-            session = self._lane.take()
+            session = self._pool.take()
         except psycopg.Error as error:
             raise ports.StoreUnavailable(f"no connection to PostgreSQL: {postgres_errors.name(error)}") from None
         self._work_on(session)
         try:
-            self._lane.make_ready(session)
+            self._pool.make_ready(session)
             return work(session)
         except psycopg.Error as error:
             if postgres_errors.is_of_connection(error):
@@ -360,22 +369,22 @@ class _Task:
                     raise _FoundDead from None
             meaning = postgres_errors.meaning(error)
             if isinstance(meaning, postgres_errors.Unexpected):
-                session.close()  # what is prepared there may be the reason, and would be it for ever
-            if isinstance(meaning, refusals.Busy) and self._lane.is_read_only:
-                meaning = ports.StoreUnavailable(f"PostgreSQL says: {postgres_errors.name(error)}")
+                session.close()  # a prepared statement may be the reason, and would keep causing this error
+            if isinstance(meaning, refusals.Busy) and self._pool.is_read_only:
+                meaning = ports.StoreUnavailable(f"PostgreSQL reported an error: {postgres_errors.name(error)}")
             raise meaning from None
         finally:
             session.undo()
             session.is_in_doubt = False
             self._work_on(None)
-            self._lane.give_back(session)
+            self._pool.give_back(session)
 
     def _work_on(self, session: _Session | None) -> None:
-        with self._lock:  # so that what is cut is never what somebody else works on by then
+        with self._lock:  # so that `give_up` never cuts a connection that another task already uses
             self._session = session
             if session and self._given_up:
                 session.sever()
 
 
 class _FoundDead(Exception):
-    """A connection that had worked before was lost since, or is lost now, and nothing was done on it."""
+    """A connection that worked before was found to be lost. The transaction on it has had no effect."""

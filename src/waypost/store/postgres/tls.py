@@ -1,6 +1,8 @@
-"""Whether the connection to PostgreSQL must be encrypted. libpq's own default, `sslmode=prefer`, continues without TLS
-where the server does not offer TLS, or where an attacker on the way says so (libpq, "Protection Provided in Different
-Modes"). So a database on another machine has to offer TLS unless the operator says otherwise
+"""Decides whether the connection to PostgreSQL must be encrypted.
+
+libpq's own default, `sslmode=prefer`, continues without TLS if the server does not offer TLS. An attacker in the
+network can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). So Waypost
+requires TLS for a database on another machine, unless the operator sets `sslmode`
 (docs/decisions/0030-tls-to-the-database.md).
 """
 
@@ -9,14 +11,15 @@ from ipaddress import ip_address
 from typing import Any
 
 REQUIRED = "require"
-"""The default `sslmode`: encrypted, and with a root certificate file also verified (libpq)."""
+"""The value of `sslmode` that Waypost sets. libpq then encrypts the connection. If libpq finds a file with root
+certificates, it also verifies the server's certificate."""
 
 
 def is_required(parameters: Mapping[str, Any], defaults: Mapping[str, str]) -> bool:
-    """Whether TLS must be required, because a host may be another machine and no `sslmode` was given.
+    """Return whether Waypost must require TLS: a host may be another machine, and the operator set no `sslmode`.
 
-    `parameters` are those of the URL, by libpq's names. `defaults` are those of libpq's environment variables. A URL
-    with `service` names a file of the operator's, which can have `sslmode` itself, so nothing is required for it.
+    `parameters` are the parameters in the URL, by libpq's names. `defaults` are the parameters in libpq's environment
+    variables. TLS is not required for a URL with `service`, because the operator's service file can set `sslmode`.
     """
 
     def given(name: str) -> str:
@@ -24,7 +27,7 @@ def is_required(parameters: Mapping[str, Any], defaults: Mapping[str, str]) -> b
 
     if given("sslmode") or given("service"):
         return False
-    # An address is what libpq connects to; the name beside it is for the certificate alone.
+    # libpq connects to the address in `hostaddr`, and uses the name in `host` only to verify the certificate.
     addresses, names = given("hostaddr").split(","), given("host").split(",")
     count = max(len(addresses), len(names))
     addresses += [""] * (count - len(addresses))
@@ -33,7 +36,10 @@ def is_required(parameters: Mapping[str, Any], defaults: Mapping[str, str]) -> b
 
 
 def _is_this_machine(host: str) -> bool:
-    """Whether a host is a Unix socket (libpq's default among them), a loopback address or localhost."""
+    """Return whether a host is a Unix socket, a loopback address or localhost.
+
+    An empty host means libpq's default, which is a Unix socket.
+    """
     if not host or host.startswith(("/", "@")) or host.lower().removesuffix(".") == "localhost":
         return True
     try:

@@ -1,8 +1,8 @@
-"""One transaction on PostgreSQL: how its queries run.
+"""Runs the queries of one transaction on PostgreSQL.
 
-Queries without a result wait in a pipeline for the next one with a result, or for the end of the transaction, and are
-sent together: a transaction has as many round trips as it has queries with results (docs/scaling.md). So a broken
-constraint is raised late, by any method, or at the end.
+A query without a result waits in a pipeline until the next query with a result, or until the end of the transaction.
+Then all waiting queries are sent together, so a transaction has one round trip for each query with a result
+(docs/scaling.md). So the error for a violated constraint is raised late: by a later method, or at the end.
 """
 
 import re
@@ -26,31 +26,32 @@ Cursor = psycopg.Cursor[Any]
 _QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
-"""Not prepared: the queue is nearly always empty, and a plan that was made then reads all of it when it is long."""
+"""The queries on the queue, which are not prepared. The queue is nearly always empty, and a plan that PostgreSQL made
+for an empty queue reads the whole queue even when it is long."""
 
 
 class PostgresTransaction(Transaction):
-    """A transaction on one connection. Its errors are psycopg's; the store translates them."""
+    """A transaction on one connection. It raises the errors of psycopg, and the store translates them."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)
         self.connection = connection
         self.pipeline: psycopg.Pipeline | None = None
-        """The pipeline of this transaction's statements; None if each is sent by itself."""
+        """The pipeline for the statements of this transaction. If it is None, each statement is sent immediately."""
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
         return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
-        # Not prepared: the best way to search depends on what is searched for.
+        # Searches are not prepared, because the best plan depends on the searched values.
         return self._answered(self._cursor().execute(query.encode(), bindable(parameters), prepare=False))
 
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
         return self._answered(self._execute(query, parameters))
 
     def _answered(self, cursor: Cursor) -> list[Any]:
-        # By itself psycopg would have the answer flushed. Only after a Sync does PostgreSQL know that it is our turn,
-        # and gives the rows that we hold to others if nothing comes any more (`TimeLimits.silence`).
+        # psycopg on its own would send a Flush. But only after a Sync does PostgreSQL consider the session idle. Then
+        # it ends the session, and releases its locks, if no statement arrives in time (`TimeLimits.silence`).
         if self.pipeline:
             self.pipeline.sync()
         return cursor.fetchall()

@@ -1,18 +1,20 @@
-"""The named queries. `common/` has those that both databases run, `sqlite/` and `postgres/` what only one of them can.
+"""Loads the named queries of the store from the `.sql` files.
 
-A query begins with `-- name: NAME(PARAMETERS)`; the caller gives the parameters in this order. A comment says why the
-query is there and, in the files of one database, why it is not in `common/`. The SQL follows. Where both databases
-have a query of one name, it has the same parameters in both. In the SQL stand
+`common/` has the queries that both databases run. `sqlite/` and `postgres/` have the queries that differ.
+
+A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. A comment follows. It
+says what the query is for and, in a folder of one database, why the query is not in `common/`. Then comes the SQL. If
+both databases have a query with the same name, the two queries have the same parameters. The SQL can contain
 
     :name              a parameter
-    {messages}         the columns of a table (`tables.py`), as `id, sender, …`
-    {m.messages}       the same, of the table under its alias: `m.id, m.sender, …`
-    {:messages}        a parameter for each of them, as INSERT needs them
-    {in :ids}          that the value before it is in a list of texts, which is one parameter
-    {sqlite: SQL}      what only this database is told
-    {postgres: SQL}    likewise
+    {messages}         the columns of a table (`tables.py`): `id, sender, …`
+    {m.messages}       the columns of a table that has an alias: `m.id, m.sender, …`
+    {:messages}        a parameter for each column of a table, for INSERT: `:id, :sender, …`
+    {in :ids}          a condition: the value before it is in a list of strings, which is a single parameter
+    {sqlite: SQL}      SQL for SQLite only
+    {postgres: SQL}    SQL for PostgreSQL only
 
-All of this is done once, when the program starts: what runs is plain SQL with numbered parameters.
+These placeholders are expanded once, when the program starts. The result is plain SQL with numbered parameters.
 """
 
 import re
@@ -29,27 +31,27 @@ _INSERTED = re.compile(
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 _NUMBERED = {"sqlite": "?", "postgres": "$"}
-"""What comes before the number of a parameter."""
+"""The character before the number of a parameter in the SQL of each database."""
 
 _AMONG = {"sqlite": "IN (SELECT value FROM json_each(:{}))", "postgres": "= ANY (:{})"}
-"""How a list of texts is one parameter: as JSON, and as an array."""
+"""The SQL that compares a value with a list. The list is a JSON parameter in SQLite, and an array in PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query of one database."""
+    """A named query in the SQL of one database."""
 
     parameters: tuple[str, ...]
-    """Their names, in the order in which they are given."""
+    """The names of the parameters, in the order in which callers pass them."""
     sql: str
-    """Without comments, its parameters numbered."""
+    """The SQL with numbered parameters and without comments."""
 
 
 def load(dialect: str) -> Mapping[str, Query]:
-    """The queries of a database (`sqlite` or `postgres`) by name.
+    """Return the queries of a database (`sqlite` or `postgres`) by name.
 
-    Raises `KeyError` for a table that is not in `tables.LISTS`, and `ValueError` for a parameter that is not at the top
-    of its query, or a name that two queries have.
+    Raises `KeyError` if a query names a table that is not in `tables.LISTS`. Raises `ValueError` if a query uses a
+    parameter that its first line does not list, or if two queries have the same name.
     """
     found: dict[str, Query] = {}
     for text in texts(dialect):
@@ -63,14 +65,17 @@ def load(dialect: str) -> Mapping[str, Query]:
 
 
 def texts(dialect: str) -> list[str]:
-    """The files of a database: the common ones, then its own, each in the order of their names."""
+    """Return the contents of the `.sql` files for a database: first the common files, then the database's own files.
+
+    The files of each folder are sorted by name.
+    """
     folders = (resources.files(__name__).joinpath(folder) for folder in ("common", dialect))
     files = [file for folder in folders for file in sorted(folder.iterdir(), key=lambda file: file.name)]
     return [file.read_text(encoding="utf-8") for file in files if file.name.endswith(".sql")]
 
 
 def _expanded(text: str, dialect: str) -> str:
-    """The text of a file with what stands for what is in braces."""
+    """Return the text of a file with all placeholders in braces expanded."""
 
     def insert(match: re.Match[str]) -> str:
         if match["only"]:

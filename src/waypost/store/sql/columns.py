@@ -1,7 +1,7 @@
-"""Lists the columns of a table once, for the queries and for the conversion of rows to values.
+"""The columns of a table, listed once for both the queries and the conversion between rows and values.
 
-A table's reader and writer are compiled when the program starts, as `dataclasses` compiles `__init__`: at run time
-they cost what a function costs that names every column by hand.
+The functions that read and write the rows of a table are compiled when the program starts, like the `__init__` methods
+of `dataclasses`. So they are as fast as handwritten functions that name every column.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,8 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a column stores a value. Each function takes one value and returns one; None leaves the value as it is."""
+    """The conversion of a column's values. `read` converts a stored value to a field's value, and `write` converts it
+    back. If a function is None, the value is not converted."""
 
     read: Callable[[Any], Any] | None = None
     write: Callable[[Any], Any] | None = None
@@ -31,41 +32,51 @@ class Column:
 
     name: str
     field: str = ""
-    """The field of the value, as `envelope.sender`; empty if it has the name of the column."""
+    """The path of the dataclass field, such as `envelope.sender`. It is empty if the field has the column's name."""
     kind: Kind = AS_IS
     is_given: bool = False
-    """Whether the reader and the writer get this value as an argument, as for a secret."""
+    """Whether the caller of the reader or writer passes the value of this column as an argument, such as a secret."""
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The fields that lead to the value, from the outermost."""
+        """The names of the nested fields that contain the value, starting with the outer field."""
         return tuple((self.field or self.name).split("."))
 
 
 class Columns(Generic[T]):
-    """The columns that store the values of one dataclass, in the order of the lists in SQL."""
+    """The columns that store the fields of a dataclass, in the order in which queries list them."""
 
     def __init__(self, of: type[T], *columns: Column) -> None:
-        """Raises `TypeError` if a field of the dataclass has no column, or a column has no field."""
+        """Compile the reader and writer of the table.
+
+        `of` is the dataclass. Raises `TypeError` if a field of the dataclass has no column, or if a column has no
+        field.
+        """
         self._of = of
         self._columns = columns
         self._places = {column.name: place for place, column in enumerate(columns)}
         self.names = tuple(self._places)
         self.read = self.reader()
-        """The value of a row that begins with these columns; given columns follow as arguments."""
+        """A function that converts a row, which must begin with these columns, to a value of the dataclass.
+
+        It takes the row, and then the values of the columns with `is_given`.
+        """
         self.write = self._writer()
-        """The row of a value; given columns follow as arguments."""
+        """A function that converts a value of the dataclass to a row.
+
+        It takes the value, and then the values of the columns with `is_given`.
+        """
 
     def __len__(self) -> int:
-        """How many columns there are."""
+        """Return the number of columns."""
         return len(self._columns)
 
     def get(self, row: Row, name: str) -> Any:
-        """One column of a row, by its name."""
+        """Return the stored value of one column of a row, by the name of the column."""
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:
-        """A function that reads the value of a row in which these columns begin at place `start`."""
+        """Return a function that converts a row to a value. `start` is the index of the first column in the row."""
         names: dict[str, Any] = {}
         codes = [(column.path, code) for column, code in zip(self._columns, self._reads(start, names), strict=True)]
         return self._compiled("row", _construction(self._of, codes, names), names)
@@ -85,31 +96,34 @@ class Columns(Generic[T]):
     def _compiled(self, argument: str, code: str, names: dict[str, Any]) -> Callable[..., Any]:
         given = [column.path[-1] for column in self._columns if column.is_given]
         source = f"lambda {', '.join([argument, *given])}: {code}"
-        function: Callable[..., Any] = eval(source, names)  # noqa: S307 - made of the names in `tables.py` alone
+        function: Callable[..., Any] = eval(source, names)  # noqa: S307 - built only from names in `tables.py`
         return function
 
 
 def _called(function: Callable[[Any], Any] | None, code: str, names: dict[str, Any]) -> str:
-    """The code of a call, with its function under a name of its own."""
+    """Return the code that calls a function, and register the function in `names`. None means no call."""
     return code if function is None else f"{_named(function, names)}({code})"
 
 
 def _named(what: Any, names: dict[str, Any]) -> str:
-    """The name by which the compiled code knows a function or class."""
+    """Register a function or class in `names`, and return the name that the compiled code uses for it."""
     name = f"_{len(names)}"
     names[name] = what
     return name
 
 
 def _construction(of: type[Any], codes: Sequence[tuple[tuple[str, ...], str]], names: dict[str, Any]) -> str:
-    """The code that makes a value of a dataclass, and the values within it, from the code of each field."""
+    """Return the code that constructs a value of a dataclass, with its nested dataclasses.
+
+    `codes` has the path of each field, and the code that computes the field's value.
+    """
     types = get_type_hints(of)
     by_field = {
         field: [(path[1:], code) for path, code in group]
         for field, group in groupby(sorted(codes, key=lambda pair: pair[0][0]), key=lambda pair: pair[0][0])
     }
-    if wrong := by_field.keys() ^ {field.name for field in fields(of)}:
-        raise TypeError(f"{of.__name__} and its columns differ in {', '.join(sorted(wrong))}")
+    if different := by_field.keys() ^ {field.name for field in fields(of)}:
+        raise TypeError(f"{of.__name__} and its columns differ in {', '.join(sorted(different))}")
     arguments = [
         f"{field}={found[0][1] if found[0][0] == () else _construction(types[field], found, names)}"
         for field, found in by_field.items()

@@ -1,4 +1,4 @@
-"""How columns store moments, flags, words of an enumeration, and JSON."""
+"""The conversions between stored values and Python values, for times, flags, enumerations and JSON."""
 
 import json
 from collections.abc import Callable
@@ -13,17 +13,18 @@ from waypost.store.sql.columns import Kind
 
 
 def to_milliseconds(moment: datetime) -> int:
-    """A moment as it is stored. `from_milliseconds` gives the same moment back."""
+    """Convert a time to the stored form: milliseconds since 1970-01-01 UTC. `from_milliseconds` is the inverse."""
     return round(moment.timestamp() * 1000)
 
 
 def from_milliseconds(milliseconds: int) -> datetime:
-    """A stored moment, in UTC."""
+    """Convert a stored time in milliseconds since 1970 to a `datetime` in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 _SHORT = 1_000
-"""JSON up to this many characters is decoded each time; longer JSON once for all deliveries of a message."""
+"""The length in characters up to which JSON is decoded at each read. The values of longer JSON are cached, because all
+deliveries of a message read the same JSON."""
 
 
 def _dsn(text: str) -> Dsn:
@@ -47,7 +48,7 @@ def _read_dsn(text: str) -> Dsn:
 
 
 def _write_dsn(dsn: Dsn) -> str:
-    """DSN parameters as JSON; empty without any, as in nearly all mail."""
+    """Encode DSN parameters as JSON. The result is empty if there are none, which is true of nearly all mail."""
     if dsn == NO_DSN:
         return ""
     recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]
@@ -55,7 +56,7 @@ def _write_dsn(dsn: Dsn) -> str:
 
 
 def or_none(kind: Kind) -> Kind:
-    """The same kind of column, which may also have no value."""
+    """Return the same conversion for a column that may be NULL. NULL is converted to None."""
     return Kind(_unless_none(kind.read), _unless_none(kind.write))
 
 
@@ -64,20 +65,20 @@ def _unless_none(function: Callable[[Any], Any] | None) -> Callable[[Any], Any] 
 
 
 def one_of(words: type[StrEnum]) -> Kind:
-    """One of the words of an enumeration."""
+    """Return the conversion for a column that stores a member of an enumeration."""
     return Kind(words, attrgetter("value"))
 
 
 FLAG = Kind(bool)
-"""A truth value. SQLite has numbers for them."""
+"""The conversion for a Boolean column. SQLite stores it as a number."""
 
 MOMENT = Kind(from_milliseconds, to_milliseconds)
-"""Milliseconds since 1970 in UTC."""
+"""The conversion for a time, which is stored as milliseconds since 1970-01-01 UTC."""
 
 JSON = Kind(json.loads, json.dumps)
 
 TEXTS = Kind(_read_texts, json.dumps)
-"""A JSON list of texts."""
+"""The conversion for a list of strings, which is stored as JSON."""
 
 DSN = Kind(_read_dsn, _write_dsn)
-"""The DSN parameters of a sender."""
+"""The conversion for the DSN parameters of a message (RFC 3461), which are stored as JSON."""

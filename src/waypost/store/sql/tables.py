@@ -1,7 +1,8 @@
-"""The columns of each table, and the fields that they store: the only place that lists them.
+"""The columns of each table, and the dataclass fields that they store. No other module lists them.
 
-A new column is a migration, a line here, and a field of the dataclass. If they differ, the program does not start.
-Columns that no value is read from (keys for comparison, numbers for an order) are in the queries that write them.
+To add a column, write a migration, and add a line in this module and a field to the dataclass. If the columns and the
+fields differ, the program does not start. Columns that are never read into a value, such as keys for comparison and
+numbers for sorting, are listed only in the queries that write them.
 """
 
 from collections.abc import Mapping
@@ -127,9 +128,9 @@ LISTS: Mapping[str, tuple[str, ...]] = {
     "queue": ("attempts", "queued_at", "claim", "because"),
     "remembered_calls": ("account", "region", "operation", "scope", "token", "fingerprint", "answer", "made_at"),
 }
-"""The columns that queries name as `{table}`, in the order in which rows are read and written."""
+"""The columns that replace the placeholder `{table}` in a query, in the order in which rows are read and written."""
 
 
 def columns(table: str, alias: str) -> str:
-    """The columns of a table for a SELECT that calls it by an alias."""
+    """Return the column list of a table for a SELECT in which the table has this alias."""
     return ", ".join(f"{alias}.{name}" for name in LISTS[table])

@@ -1,1 +1,1 @@
-"""The store on SQLite."""
+"""The implementation of the store on SQLite."""

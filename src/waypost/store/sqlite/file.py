@@ -1,4 +1,4 @@
-"""Opens SQLite files: sets up the connection, and migrates the schema."""
+"""Functions that open an SQLite file, set up the connection, and migrate the schema."""
 
 import sqlite3
 import time
@@ -12,30 +12,35 @@ from waypost.store.common import time_limits
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 OLDEST_SQLITE = (3, 37)
-"""The first version with STRICT tables."""
+"""The oldest version of SQLite that Waypost works with, because it is the first version with STRICT tables."""
 
 
-STEPS_BETWEEN_LOOKS = 1_000
-"""Steps of SQLite's virtual machine between two checks of the time."""
+STEPS_BETWEEN_CHECKS = 1_000
+"""The number of steps of SQLite's virtual machine between two checks of a time limit."""
 
 
 WAL_OCTETS = 64 * 1024 * 1024
-"""The size to which the write-ahead log is truncated after a burst of large messages."""
+"""The size in bytes to which SQLite truncates the write-ahead log after a burst of large messages."""
 
 
 class SqliteTooOld(Exception):
-    """This Python's SQLite is too old for the schema."""
+    """The SQLite library of this Python is too old for Waypost's schema."""
 
 
 def refuse_old_sqlite() -> None:
-    """Raise `SqliteTooOld`, naming both versions."""
+    """Raise `SqliteTooOld` if the SQLite library is too old. The message names both versions."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
-        raise SqliteTooOld(f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}")
+        raise SqliteTooOld(
+            f"Waypost needs SQLite {wanted} or newer, but this Python has SQLite {sqlite3.sqlite_version}"
+        )
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file, to write (`rw`; `rwc` makes it if it is not there) or to read it (`ro`). Raises `sqlite3.Error`."""
+    """Open an SQLite file. Raises `sqlite3.Error`.
+
+    The mode is `ro` (read), `rw` (read and write), or `rwc` (read and write, and create the file if it is missing).
+    """
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
@@ -53,8 +58,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch a new file to WAL. SQLite does not wait for another process that creates it, too, so this function
-    does.
+    """Switch a new file to WAL mode.
+
+    SQLite does not wait if another process creates the file at the same time, so this function retries.
     """
     deadline = time.monotonic() + time_limits.LIMITS.other_process
     while True:
@@ -68,11 +74,11 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
-    """Bring the schema up to date. `where` names the database in errors.
+    """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    With `only_new` nothing but a new database is touched: `migrations.SchemaTooOld` is raised for one that has a
-    schema and needs another. Unless it `may_make` the tables, they must be there: `migrations.SchemaMissing` is raised
-    if there are none. Raises `migrations.SchemaTooNew`, `sqlite3.Error`; a migration that fails leaves nothing behind.
+    `where` is the name of the database for error messages. With `only_new`, an existing schema is not migrated: if it
+    is old, `migrations.SchemaTooOld` is raised. Without `may_make`, the tables are not created: if there are none,
+    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` and `sqlite3.Error`.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
     if not may_make and not _has_migrations(connection):
@@ -92,8 +98,9 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
 
 
 def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
-    """Run the next migration, if there is one. The next migration is read inside the transaction, so that two processes
-    agree.
+    """Run the next migration, if there is one. Return whether more migrations remain.
+
+    The number of the last migration is read inside the transaction, so that two processes never run the same one.
     """
     with exclusively(connection):
         steps = migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
@@ -105,34 +112,34 @@ def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
 
 
 def _has_migrations(connection: sqlite3.Connection) -> bool:
-    """Whether any migration has run."""
+    """Return whether any migration has run on this database."""
     found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'").fetchone()
     return found is not None and _newest(connection) > 0
 
 
 def _newest(connection: sqlite3.Connection) -> int:
-    """The number of the migration that ran last, 0 for a new database."""
+    """Return the number of the last migration that ran, or 0 for a new database."""
     newest: int = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0]
     return newest
 
 
 @contextmanager
 def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
-    """An exclusive write transaction, which is rolled back if anything is raised in it."""
+    """Run the block in an exclusive write transaction, and roll it back if the block raises an exception."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # SQLite may have ended it: on a full disk it does
+        if connection.in_transaction:  # SQLite may have ended the transaction itself, as it does if the disk is full
             connection.execute("ROLLBACK")
         raise
 
 
 def refuse_damage(connection: sqlite3.Connection) -> None:
-    """Raise `sqlite3.DatabaseError` if the file is damaged, as far as the check finds that within the time limit."""
+    """Check the file for damage, and raise `sqlite3.DatabaseError` if damage is found within the time limit."""
     deadline = time.monotonic() + time_limits.LIMITS.damage_check
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CHECKS)
     try:
         ((found,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.OperationalError as error:
@@ -146,13 +153,13 @@ def refuse_damage(connection: sqlite3.Connection) -> None:
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """The damage that SQLite's check found."""
+    """SQLite's integrity check found damage in the file. The message describes the damage."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
-    """Why a file cannot be opened, and what to do, if known."""
+    """Return a message that says why a file cannot be opened, and what the operator can do about it, if known."""
     if isinstance(error, UnicodeDecodeError):
         return f"{path} cannot be opened: its schema cannot be read.{_DAMAGED.format(path=path)}"
     advice = _ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE, "")
@@ -160,29 +167,29 @@ def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str
 
 
 _PRIMARY_CODE = 0xFF
-"""The part of an extended error code of SQLite that says what kind of error it is."""
+"""The bit mask that extracts the primary code from an extended error code of SQLite."""
 
 _DAMAGED = (
-    " The file is damaged. Restore it from your backup. If there is none, `sqlite3 {path} .recover` prints as SQL what"
-    " can still be read."
+    " The file is damaged. Restore it from your backup. If you have no backup, `sqlite3 {path} .recover` prints as SQL"
+    " the data that is still readable."
 )
 _ADVICE = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_FULL: " Free space on its disk, and start again.",
-    sqlite3.SQLITE_IOERR: " See that its disk works and has space, and start again.",
+    sqlite3.SQLITE_FULL: " Free some space on the file's disk, and start Waypost again.",
+    sqlite3.SQLITE_IOERR: " Check that the file's disk works and has free space, and start Waypost again.",
 }
-"""What to do about an error of SQLite, by its primary code."""
+"""Advice to the operator for an error of SQLite, by the primary error code."""
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were sealed by this seal, or record it for a new file."""
+    """Check that the secrets in a file were encrypted with the same seal. For a new file, record the seal."""
     with exclusively(tx.connection):
         tx.check_seal()
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one by one: `executescript` would commit by itself."""
+    """Yield the statements of a script one by one. `executescript` cannot be used, because it commits first."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,17 +1,17 @@
 """Builds the SQL of a search for SQLite: the driver, the filter, and the order.
 
-One conjunct of the condition is the driver: the index whose order the search follows, so that a page of a hundred
-costs the same however many match. The other conjuncts are the filter. Which one drives depends on the condition
-alone, so all pages of a search have one order.
+One conjunct of the condition becomes the driver: the search reads rows through an index for this conjunct, in the order
+of the index. So a page costs about the same, no matter how many email addresses match. The other conjuncts become the
+filter. The driver depends only on the condition, so all pages of a search have the same order.
 
     driver                               order            index
-    a text is exactly this               number           search_entries_by_…
-    a tag has this value                 number           tags_by_value
-    a text starts with this              text, number     search_entries_by_…
-    texts contain three letters or more  number           search_texts (trigrams)
-    anything else                        number           the primary key
+    a text equals a value                number           search_entries_by_…
+    a tag has a value                    number           tags_by_value
+    a text starts with a value           text, number     search_entries_by_…
+    a text contains three characters     number           search_texts (trigrams)
+    any other condition                  number           the primary key
 
-Numbers of an instance are in a range of their own, so no search touches the rows of another.
+The email addresses of each instance have their own range of numbers, so a search never reads rows of other instances.
 """
 
 import itertools
@@ -26,61 +26,61 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _PHRASE = 32
-"""Characters of a value for which trigrams are used: each takes memory while the search runs."""
+"""The number of characters of a value that are searched by trigrams. Each trigram takes memory during the search."""
 
 _LONGEST_MATCH = 1_000
-"""Characters of all values for which trigrams are used; with more, reading all entries is faster."""
+"""The longest trigram query, in characters. For a longer query, reading all entries is faster."""
 
-_TOLD_AS_ONE = frozenset("\ufffd\ufffe\uffff")
-"""Characters that the trigrams do not distinguish."""
+_NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
+"""Characters that the trigram index treats as equal."""
 
 SAMPLE = 200_000
-"""Matches are counted among this many entries where they may be rare; the rest is estimated."""
+"""The number of entries in which matches are counted if matches may be rare. The total is extrapolated from it."""
 
 _ENTRIES = "search_entries AS s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
-    """The source of a search's rows, in order: SQL with its parameters in order."""
+    """The ordered source of the rows of a search: parts of an SQL statement, and their parameters in order."""
 
     source: str
     join: str = ""
-    """How the entry is found for a row of the source, if that is no entry."""
+    """The JOIN that finds the search entry for a row of the source. It is empty if the source has the entries."""
     where: str = "1"
     parameters: tuple[Any, ...] = ()
     number: str = "s.number"
-    """The column that holds the number."""
+    """The column with the number of the email address."""
     text: str | None = None
-    """The column that comes before the number in the order, if any."""
+    """The column by which rows are ordered before the number, or None if they are ordered only by number."""
     start: str = ""
-    """The lowest text of that order, whether or not it occurs."""
+    """A lower bound for the values of the column `text`, which need not occur."""
     is_walk: bool = False
     """Whether the search may read far more rows than it finds."""
     ensures: Condition | None = None
-    """The conjunct that its rows fulfil exactly, so that the filter can leave it out."""
+    """The conjunct that all rows of this source match exactly, so that the filter can leave the conjunct out."""
 
     @property
     def order(self) -> str:
-        """The order of its rows."""
+        """The columns by which the rows are ordered, as SQL."""
         return f"{self.text}, {self.number}" if self.text else self.number
 
-    def behind(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """The rows after a place, in ranges that an index can find."""
+    def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return SQL conditions for the rows after a cursor. An index can find the rows for each condition."""
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
 
 
 Statement = tuple[str, tuple[Any, ...]]
-"""SQL with its parameters."""
+"""A statement in SQL, and its parameters."""
 
 
 _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_link_ends', 'l')}"
 
 
 class Search:
-    """A search in one range of numbers."""
+    """A search for email addresses in one instance, which has its own range of numbers."""
 
     def __init__(self, condition: Condition, number: int) -> None:
         self._lowest, self._highest = number << 32, (number + 1) << 32
@@ -90,17 +90,20 @@ class Search:
         self._filter, self._filtered_by = _filter(self._rest)
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Rows of an email address, its link, and its place: a text and a number."""
+        """Return the statement for one page.
+
+        Each row has an email address, its alias link, and the two columns of its cursor: a text and a number.
+        """
         driver = self._driver
         text, number = json.loads(after) if after else (driver.start, self._lowest)
         spans, parameters = [], list[Any]()
-        for behind, place in driver.behind(text, number):
+        for is_after, cursor in driver.after(text, number):
             spans.append(
                 f"SELECT * FROM (SELECT s.email_address_id AS id, {driver.text or 'NULL'} AS text,"
                 f" {driver.number} AS number"
-                f" FROM {driver.source}{driver.join} {self._where} AND {behind} ORDER BY {driver.order} LIMIT ?)"
+                f" FROM {driver.source}{driver.join} {self._where} AND {is_after} ORDER BY {driver.order} LIMIT ?)"
             )
-            parameters += [*self._parameters(self._highest), *place, limit]
+            parameters += [*self._parameters(self._highest), *cursor, limit]
         found = " UNION ALL ".join(spans)
         return (
             f"SELECT {_COLUMNS}, f.text, f.number"
@@ -109,7 +112,11 @@ class Search:
         ), (*parameters, limit)
 
     def count(self, *, up_to: int) -> Statement:
-        """How many there are, or how many of the first `SAMPLE`; then the highest number, and the lowest less one."""
+        """Return the statement that counts the matches, up to a limit.
+
+        If the search may read many rows, it counts only among the first `SAMPLE` numbers. The row has three columns:
+        the count, the highest number in the instance, and the number before the lowest.
+        """
         driver, lowest, highest = self._driver, self._lowest, self._highest
         join = driver.join if self._rest.of else ""
         start, started_by = (f" AND {driver.text} >= ?", [driver.start]) if driver.text else ("", [])
@@ -121,14 +128,18 @@ class Search:
         ), (*self._parameters(end), lowest, *started_by, up_to, lowest, lowest, highest, lowest)
 
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
-        """How many there are, by the row that `count` gave, and after `found` have been seen."""
+        """Return the number of matches, given the row that the `count` statement returned.
+
+        The number is extrapolated if the statement counted only a sample. `found` is the number of matches on the
+        current page, and the result is at least that.
+        """
         count, highest, below = counted
         if self._driver.is_walk and highest - below > SAMPLE:
             count = count * (highest - below) // SAMPLE
         return max(found, min(count, up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Where a row of a page stands, as `page` takes it for `after`."""
+        """Return the cursor of a row, for the argument `after` of `page`."""
         return json.dumps(row[-2:])
 
     @property
@@ -136,12 +147,12 @@ class Search:
         return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
 
     def _parameters(self, end: int) -> list[Any]:
-        """Those of `_where`; numbers end before `end`."""
+        """Return the parameters of `_where`. Only numbers less than `end` match."""
         return [*self._driver.parameters, end, *self._filtered_by]
 
 
 def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
-    """The driver of the search: the most selective index of a conjunct, judged by its form."""
+    """Choose the driver of a search: the conjunct whose form promises the most selective index."""
     for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
         for conjunct in (condition, *conjuncts):
             driver = drive(conjunct, number)
@@ -200,21 +211,24 @@ def _by_trigrams(condition: Condition, _: int) -> _Driver | None:
         parameters=(match,),
         number="d.rowid",
         is_walk=True,
-        ensures=condition if _is_told_by_trigrams(condition) else None,
+        ensures=condition if _is_decided_by_trigrams(condition) else None,
     )
 
 
-def _is_told_by_trigrams(condition: Condition) -> bool:
+def _is_decided_by_trigrams(condition: Condition) -> bool:
     return (
         isinstance(condition, Text)
         and condition.comparison is Comparison.CONTAINS
         and len(condition.value) <= _PHRASE
-        and not _TOLD_AS_ONE.intersection(condition.value)
+        and not _NOT_DISTINGUISHED.intersection(condition.value)
     )
 
 
 def _trigrams(condition: Condition) -> str | None:
-    """The phrase that `search_texts` must match wherever the condition holds, or None if trigrams do not help."""
+    """Return the full-text query that matches every entry for which the condition is true.
+
+    Return None if the trigram index cannot help with this condition.
+    """
     match condition:
         case Text(Field.ID) | Tagged():
             return None
@@ -230,7 +244,7 @@ def _trigrams(condition: Condition) -> str | None:
 
 
 def _filter(condition: Condition) -> tuple[str, tuple[Any, ...]]:
-    """A condition as an SQL expression on `search_entries AS s`, exact to the letter, and its parameters."""
+    """Return a condition as an exact SQL expression on `search_entries AS s`, and its parameters."""
     match condition:
         case Text(field, Comparison.EXACT, value):
             return f"s.{text_starts.COLUMNS[field]} = ?", (value,)
@@ -263,7 +277,7 @@ def _joined(operator: str, parts: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A phrase in the query language of FTS5."""
+    """Quote a text as a phrase in the query language of FTS5."""
     return '"' + text.replace('"', '""') + '"'
 
 

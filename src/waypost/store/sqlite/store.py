@@ -1,9 +1,9 @@
-"""The store on SQLite: one file, one writer that serves many callers with one fsync.
+"""The store on SQLite: one file, and one writer thread that commits the writes of many callers with one fsync.
 
-Waiting writes are put into one `BEGIN IMMEDIATE … COMMIT`, and all of them are durable (`synchronous=FULL`) before any
-caller gets a result. A failed write harms no other: the batch is run once more, with a savepoint around each
-(docs/decisions/0005-savepoints-when-needed.md). Point reads run on the event loop's own read-only connection, which WAL
-lets go on while the writer writes; longer reads have a thread of their own.
+The writer runs all waiting writes as a batch in one transaction. The whole batch is durable (`synchronous=FULL`) before
+any caller gets a result. If one write fails, the batch is run again with a savepoint around each write, so the other
+writes are not affected (docs/decisions/0005-savepoints-when-needed.md). Point queries run on the event loop, with a
+read-only connection. In WAL mode, they are not blocked by the writer. Long reads run on their own thread.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from waypost.store.sqlite.transaction import SqliteTransaction
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
-"""The most writes in one transaction, which bounds how long the first waits for the last."""
+"""The most writes in one transaction. This limits how long the first write of a batch waits for the last write."""
 
 
 LONG_READ_CACHE_KIB = 32 * 1024
-"""Memory in KiB for pages that long reads cache: an index of a million texts is read in half the time with it."""
+"""The size of the page cache for long reads, in KiB. It halves the time to read an index of a million texts."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """A waiting write, and then its outcome, which the caller gets only after the commit."""
+    """A write that waits for the writer thread, and later its outcome. The caller gets the outcome after the commit."""
 
     use_case: Callable[[ports.WriteTx], Any]
     future: "asyncio.Future[Any]"
@@ -45,16 +45,16 @@ class _Job:
     error: BaseException | None = None
 
     def run(self, tx: ports.WriteTx) -> None:
-        """Run the use case and keep its outcome."""
+        """Run the use case, and store its result or its exception."""
         self.result = self.error = None
         try:
             self.result = self.use_case(tx)
         except sqlite3.DatabaseError as error:
             self.error = _unavailable(error) if _is_unavailable(error) else error
-        except BaseException as error:  # noqa: BLE001 - it belongs to the caller, who gets it whole
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
             self.error = error
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Pass the outcome to the caller, unless the caller has stopped waiting."""
         if self.future.cancelled():
             return
@@ -65,15 +65,18 @@ class _Job:
 
 
 class SqliteStore:
-    """`ports.Store` on one SQLite file. Made on, and used from, one event loop."""
+    """The implementation of `ports.Store` on one SQLite file.
+
+    An instance must be created and used on the same event loop.
+    """
 
     def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
-        """Open the file, made and migrated as needed. Secrets in it are sealed by `seal`.
+        """Open the file; create it and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
-        With `only_new` an old file is left as it is, and `migrations.SchemaTooOld` raised. Unless it `may_make` them,
-        the file and its tables must be there: raises `migrations.SchemaMissing` if it has none. Raises
-        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld`, `StoreUnavailable`, and what the seal raises if it is
-        not the one of this file.
+        With `only_new`, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. Without `may_make`, the
+        file and its tables are not created: if the file has no tables, `migrations.SchemaMissing` is raised. If the
+        secrets in the file were encrypted with another key, the exception of the seal is raised. Also raises
+        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable`.
         """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -88,14 +91,14 @@ class SqliteStore:
                 self._writing = opens("rwc" if may_make else "rw")
                 connection = self._writing.connection
                 sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
-                if not only_new:  # a command leaves it to the server to look
+                if not only_new:  # commands skip this check, because the server makes it when it starts
                     sqlite_file.refuse_damage(connection)
                 sqlite_file.check_seal(self._writing)
                 self._reading = opens("ro")
                 self._long_reading = opens("ro")
                 self._long_reading.connection.execute(f"PRAGMA cache_size = -{LONG_READ_CACHE_KIB}")
                 self._connections = opened.pop_all()
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter where SQLite quotes a damaged schema
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: SQLite quoted a damaged schema
             raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
         self._turns = Turns(1)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="waypost-reader")
@@ -103,7 +106,7 @@ class SqliteStore:
         self._writer.start()
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case of one point look-up or a few, at once."""
+        """Run a use case that makes one or a few point queries, immediately on the event loop."""
         self._refuse_when_closed()
         try:
             return use_case(self._reading)
@@ -113,7 +116,7 @@ class SqliteStore:
             raise
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Run a use case that may read much, on the reader thread, when the account has its turn."""
+        """Wait for the account's turn, and run a use case that may read much data on the reader thread."""
         self._refuse_when_closed()
         await self._turns.take(account)
         try:
@@ -122,19 +125,19 @@ class SqliteStore:
         except BaseException:
             self._turns.leave(account)
             raise
-        # Not before the thread is free, whether the caller still waits or not.
+        # The turn ends when the thread is free again, even if the caller has stopped waiting.
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
         return await asyncio.wrap_future(outcome)
 
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case that changes things. When this returns, its changes are on disk."""
+        """Run a use case that changes data. When `write` returns, the changes are on the disk."""
         self._refuse_when_closed()
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(use_case, future))
         return await future
 
     def reusable_octets(self) -> int:
-        """Free octets within the file, which are used before the file grows."""
+        """Return the number of free bytes inside the file, which SQLite uses before the file grows."""
         connection, names = self._reading.connection, ("freelist_count", "page_size")
         try:
             (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in names)
@@ -143,11 +146,11 @@ class SqliteStore:
         return int(pages * size)
 
     async def close(self) -> None:
-        """Finish the writes that wait, and close the file. Later calls raise `StoreUnavailable`."""
+        """Finish the waiting writes, stop long reads, and close the file. Later calls raise `StoreUnavailable`."""
         self._closed = True
         self._jobs.put(None)
         await self._loop.run_in_executor(None, self._writer.join)
-        self._long_reading.connection.interrupt()  # nobody waits for what it reads any more
+        self._long_reading.connection.interrupt()  # no caller waits for its result any more
         await self._loop.run_in_executor(None, self._reader.shutdown)
         self._connections.close()
 
@@ -156,13 +159,16 @@ class SqliteStore:
             raise ports.StoreUnavailable("the store is closed")
 
     def _write_batches(self) -> None:
-        """The writer thread: take waiting writes, commit them together, pass each outcome to its caller."""
+        """The loop of the writer thread: commit the waiting writes together, and pass the outcomes to the callers."""
         while batch := self._next_batch():
             _run_batch(self._writing, batch)
-            self._loop.call_soon_threadsafe(_tell_all, batch)
+            self._loop.call_soon_threadsafe(_report_all, batch)
 
     def _next_batch(self) -> list[_Job]:
-        """Wait for a job, then take all that wait. Empty when the store is closed and all is done."""
+        """Wait for a job, and return it with the other waiting jobs, up to `BATCH_LIMIT`.
+
+        Return an empty list if the store is closed and no jobs are left.
+        """
         first = self._jobs.get()
         if first is None:
             return []
@@ -173,29 +179,29 @@ class SqliteStore:
             except queue.Empty:
                 break
             if job is None:
-                self._jobs.put(None)  # for the next call: this batch is the last
+                self._jobs.put(None)  # so that the next call returns an empty list
                 break
             batch.append(job)
         return batch
 
 
-def _tell_all(batch: list[_Job]) -> None:
+def _report_all(batch: list[_Job]) -> None:
     for job in batch:
-        job.tell()
+        job.report()
 
 
 class _HalfDone(Exception):
-    """A use case failed after it had changed something, which must be undone."""
+    """A use case failed after it had changed data, so its changes must be rolled back."""
 
 
 def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
-    """Run the jobs in one transaction and commit. If that fails as a whole, every job has failed.
+    """Run the jobs in one transaction, and commit it. If the transaction fails, all of its jobs fail.
 
-    Never raises: the writer continues with the next batch, and callers wait for results.
+    This function never raises, because the writer must continue with the next batch. The errors are stored in the jobs.
     """
     connection = tx.connection
     try:
-        if connection.in_transaction:  # a disk that failed at the last rollback, and may be back
+        if connection.in_transaction:  # the last rollback failed, for example because of the disk, which may work now
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -208,7 +214,7 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
             for job in batch:
                 _run_in_savepoint(tx, job)
         connection.execute("COMMIT")
-    except Exception as error:  # noqa: BLE001 - as said above
+    except Exception as error:  # noqa: BLE001 - see the docstring
         for job in batch:
             job.error = ports.StoreUnavailable(f"the transaction failed: {error}")
         with suppress(sqlite3.Error):
@@ -217,22 +223,25 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
 
 
 def _run(tx: SqliteTransaction, job: _Job) -> None:
-    """Run one job with no savepoint around it, which would cost a quarter of the time of a message.
+    """Run one job without a savepoint, because a savepoint would take a quarter of the time for a message.
 
-    Most refusals happen before the first change, and then there is nothing to undo. Raises `_HalfDone` otherwise.
+    If the job fails before its first change, there is nothing to roll back. If it fails later, `_HalfDone` is raised.
     """
     connection = tx.connection
     changes = connection.total_changes
     job.run(tx)
     if job.error is None:
         return
-    # A full disk can make SQLite undo the whole transaction by itself; what came next would stand alone.
+    # If the disk is full, SQLite may roll back the whole transaction. Then later jobs would run outside a transaction.
     if connection.total_changes != changes or not connection.in_transaction:
         raise _HalfDone
 
 
 def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
-    """Run one job so that it can be undone alone. Raises `sqlite3.Error` only if the whole transaction is lost."""
+    """Run one job in a savepoint, so that only its changes are rolled back if it fails.
+
+    Raises `sqlite3.Error` only if the whole transaction is lost.
+    """
     tx.connection.execute("SAVEPOINT job")
     job.run(tx)
     if job.error is not None:
@@ -241,18 +250,21 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
 
 
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
-    """Run a use case on one consistent view of the database. `what` it reads is for the error."""
+    """Run a use case on one consistent snapshot.
+
+    `what` names the data that is read, for the message of `TookTooLong`.
+    """
     connection = tx.connection
     seconds = time_limits.LIMITS.long_read
     deadline = time.monotonic() + seconds
     try:
         connection.execute("BEGIN")
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, sqlite_file.STEPS_BETWEEN_LOOKS)
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, sqlite_file.STEPS_BETWEEN_CHECKS)
         try:
             return use_case(tx)
         finally:
             connection.set_progress_handler(None, 0)
-            if connection.in_transaction:  # SQLite may have ended it with the error that is on its way
+            if connection.in_transaction:  # an error of SQLite may have ended the transaction already
                 connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
@@ -265,10 +277,10 @@ def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], wha
 
 
 def _is_unavailable(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file cannot be used now; only a bug can cause other errors of SQLite."""
-    # DatabaseError itself, not one of its subclasses, means a file that is damaged.
+    """Return whether an error means that the file cannot be used now. Only a bug can cause the other errors."""
+    # The sqlite3 module raises DatabaseError itself, rather than a subclass, if the file is damaged.
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 
 
 def _unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
-    return ports.StoreUnavailable(f"SQLite says: {error}")
+    return ports.StoreUnavailable(f"SQLite reported an error: {error}")

@@ -1,4 +1,4 @@
-"""One transaction on SQLite: runs its queries, and translates broken constraints."""
+"""Runs the queries of one transaction on SQLite, and translates errors for violated constraints."""
 
 import json
 import sqlite3
@@ -22,11 +22,11 @@ _UNIQUE_CONSTRAINTS = {
     "alias_link_ends.email_address_id, alias_link_ends.side, "
     "alias_link_ends.other_id, alias_link_ends.other_side": "alias_link_ends_pair",
 }
-"""SQLite names a unique constraint by its columns when it is broken; here is the name it has in the schema."""
+"""The names of the unique constraints, by the columns that SQLite's error message lists instead of the name."""
 
 
 class SqliteTransaction(Transaction):
-    """A transaction on one connection. There is one writer, so a write transaction has all rows locked already."""
+    """A transaction on one connection. SQLite has only one writer, so a write transaction need not lock rows."""
 
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         super().__init__(seal)
@@ -67,7 +67,7 @@ class SqliteTransaction(Transaction):
 
 
 def _translated(error: sqlite3.IntegrityError) -> Exception:
-    """The domain error for a broken constraint, or the error itself where only a bug can have broken it."""
+    """Return the domain error for a violated constraint, or the given error if only a bug can violate it."""
     what, _, which = str(error).partition(" constraint failed: ")
     constraint = _UNIQUE_CONSTRAINTS.get(which, which) if what == "UNIQUE" else which
     return errors.meaning(constraint) or error

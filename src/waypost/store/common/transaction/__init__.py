@@ -1,7 +1,7 @@
-"""One transaction on any database: the methods of `ports.WriteTx`, by named queries.
+"""One transaction on either database, which implements the methods of `ports.WriteTx` with named queries.
 
-Each file has one subject, as in `app/ports/`. The abstract methods in `statements.py` and at the end of `directory.py`
-are what differs between databases.
+Each file covers one subject, as in `app/ports/`. Each database implements the abstract methods in `statements.py` and
+at the end of `directory.py` in its own way.
 """
 
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
@@ -26,7 +26,7 @@ class Transaction(
     RefusalQueries,
     RetentionQueries,
 ):
-    """`ports.WriteTx` over one connection. On a read-only connection, it is a `ports.ReadTx`."""
+    """The implementation of `ports.WriteTx` on one connection. On a read-only connection, use it as `ports.ReadTx`."""
 
     def hold(self, what: str) -> None:
         self._run("hold", what)
@@ -35,7 +35,7 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Check that secrets in this database were sealed by this seal; `unseal` raises if not."""
+        """Check that the secrets in this database were encrypted with the same seal. If not, `unseal` raises."""
         self._all("add_mark", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
         ((sealed,),) = self._all("mark", _SEAL_CHECK)
         self._seal.unseal(sealed, _SEAL_CHECK)

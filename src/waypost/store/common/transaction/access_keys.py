@@ -1,4 +1,4 @@
-"""Access keys in a transaction, their secrets sealed."""
+"""The queries of a transaction for access keys, whose secrets are stored encrypted."""
 
 from datetime import datetime
 from functools import lru_cache, partial
@@ -10,11 +10,11 @@ from waypost.store.sql import kinds
 
 
 class AccessKeyQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for access keys. The protocols in `app/ports/access_keys.py` document its methods."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
-        # A key is read at every call, and is nearly always the same row.
+        # Every API call reads its access key, and the row has nearly always not changed since the last call.
         self._access_key = lru_cache(maxsize=1024)(partial(rows.access_key, unseal=seal.unseal))
 
     def access_key(self, access_key_id: str) -> AccessKey | None:

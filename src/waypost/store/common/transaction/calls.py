@@ -1,4 +1,4 @@
-"""Calls with a client token in a transaction."""
+"""The queries of a transaction for API calls that have a client token."""
 
 from datetime import datetime
 
@@ -9,11 +9,11 @@ from waypost.store.sql import kinds
 
 
 class CallQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for calls with a client token. The protocol in `app/ports/calls.py` documents it."""
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))
-        return rows.remembered_call(row) if row and row[0] else None  # without a fingerprint it is only claimed
+        return rows.remembered_call(row) if row and row[0] else None  # without a fingerprint: locked only
 
     def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
         made_at = kinds.to_milliseconds(call.made_at)

@@ -1,4 +1,4 @@
-"""Instances, email addresses, alias links and tags in a transaction."""
+"""The queries of a transaction for instances, email addresses, alias links and tags."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,27 +15,30 @@ from waypost.store.sql import kinds
 
 
 class Search(Protocol):
-    """A search in one instance: statements with their parameters, and the meaning of their rows."""
+    """A search in one instance. It builds the statements with their parameters, and interprets the rows."""
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
-        """Rows of an email address, its link, and its place."""
+        """Return the statement for one page. Each row has an email address, its alias link, and its cursor columns."""
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """One row, from which `total` tells how many there are."""
+        """Return the statement that counts the matches. It returns one row, which `total` interprets."""
         ...
 
     def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
-        """The number of matches, by the row of `count`, when `found` were seen."""
+        """Return the number of matches, given the row that the `count` statement returned.
+
+        `found` is the number of matches on the current page, and the result is at least that.
+        """
         ...
 
     def place_of(self, row: rows.Row) -> str:
-        """The place of a row, as `page` takes it for `after`."""
+        """Return the cursor of a row, for the argument `after` of `page`."""
         ...
 
 
 class DirectoryQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for the directory. The protocols in `app/ports/directory.py` document its methods."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -92,7 +95,7 @@ class DirectoryQueries(Statements):
             return None
         found = self._ask(*search.page(after=after, limit=limit + 1))
         more, total = len(found) > limit, len(found)
-        if more or after:  # else this page is all there is
+        if more or after:  # otherwise this page has all matches
             (counted,) = self._ask(*search.count(up_to=count_up_to))
             total = search.total(counted, found=total, up_to=count_up_to)
         next_after = search.place_of(found[limit - 1]) if more else None
@@ -147,7 +150,7 @@ class DirectoryQueries(Statements):
         self._run("remove_email_address", email_address_id)
 
     def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
-        # In one order, so that no two transactions wait for each other.
+        # All transactions write tags in the same order, so that they cannot deadlock.
         self._run_each("put_tag", [(resource_id, key, value) for key, value in sorted(tags.items())])
 
     def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
@@ -160,13 +163,13 @@ class DirectoryQueries(Statements):
         self._run("remove_link", link.primary_id)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        """The search entry of an email address: its three texts, folded, and columns that only this database has."""
+        """Return the search entry of an email address: its three case-folded texts, and columns of this database."""
         return rows.of_search_entry(email_address)
 
     @abstractmethod
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> Search | None:
-        """A search in the tenant's instance, or None if there is no such instance."""
+        """Return a search in the tenant's instance, or None if the tenant has no such instance."""
 
     @abstractmethod
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run a statement of a search; returns its rows."""
+        """Run a statement of a search, and return its rows."""

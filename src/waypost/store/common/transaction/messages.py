@@ -1,4 +1,4 @@
-"""Messages, their octets, deliveries and traces in a transaction."""
+"""The queries of a transaction for messages, their bytes, their deliveries and their traces."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -11,15 +11,15 @@ from waypost.store.common import rows
 from waypost.store.common.transaction.queue import QueueQueries
 from waypost.store.sql import kinds
 
-_BEHIND_ALL = "~"
-"""Sorts behind every id."""
+_AFTER_ALL_IDS = "~"
+"""A string that sorts after every id."""
 
 PIECE = 256 * 1024
-"""The most octets of a message in one row."""
+"""The most bytes of a message that are stored in one row."""
 
 
 class MessageQueries(QueueQueries):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for messages. The protocols in `app/ports/messages.py` document its methods."""
 
     def message(self, account: str, message_id: str) -> Message | None:
         row = self._one("message", message_id, account)
@@ -34,21 +34,21 @@ class MessageQueries(QueueQueries):
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        newest = _BEHIND_ALL if after is None else after
+        newest = _AFTER_ALL_IDS if after is None else after
         found = self._all("deliveries_at", account, address_key, newest, limit)
         return [rows.delivery_and_message(row) for row in found]
 
     def deliveries_kept(
         self, account: str, *, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        message_id, email_address_id = after or (_BEHIND_ALL, "")
+        message_id, email_address_id = after or (_AFTER_ALL_IDS, "")
         found = self._all("deliveries_kept", account, message_id, email_address_id, limit)
         return [rows.delivery_and_message(row) for row in found]
 
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        newest = _BEHIND_ALL if after is None else after
+        newest = _AFTER_ALL_IDS if after is None else after
         found = self._all("deliveries_to", account, address_key, newest, limit)
         return [rows.delivery_and_message(row) for row in found]
 
@@ -144,10 +144,13 @@ class MessageQueries(QueueQueries):
 
 
 def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
-    return ports.StoreUnavailable(f"the first {octets} octets of message {message_id} are not here any more")
+    return ports.StoreUnavailable(f"the store no longer has the first {octets} bytes of message {message_id}")
 
 
 def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
-    """Bytes of a message from `start` on, as rows, each with the place where it begins."""
+    """Split bytes of a message into rows, each with the offset of its first byte.
+
+    `start` is the offset of the first row.
+    """
     view = memoryview(octets)
     return ((message_id, start + place, view[place : place + PIECE]) for place in range(0, len(octets), PIECE))

@@ -1,4 +1,4 @@
-"""Notices that are due, in a transaction: added, found in their turn, and taken to be written."""
+"""The queries of a transaction for due notices, which are added, selected, and then removed to be written."""
 
 import json
 from collections.abc import Sequence
@@ -9,36 +9,37 @@ from waypost.store.common import rows
 from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
 
-LOOKED_AT_ONCE = 100
-"""The next notice is looked for among this many recipients, the oldest first.
+CANDIDATES = 100
+"""The number of recipients, oldest first, among which the next notice is searched.
 
-If all of them wait for other recipients, later ones are not found. They wait for two minutes at most.
+If the notices to all of these recipients must wait for other recipients, later notices are not found. Such a wait takes
+two minutes at most.
 """
 
 
 class NoticeQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for due notices. The protocols in `app/ports/notices.py` document its methods."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
         moments = map(kinds.to_milliseconds, (now, soon, owed_before))
-        row = self._one("owed", *moments, LOOKED_AT_ONCE)
+        row = self._one("owed", *moments, CANDIDATES)
         return ports.Owing(*row) if row else None
 
     def owe(self, owed: Sequence[ports.Owed]) -> None:
         self._run_each("add_owed", [_row_of(one) for one in owed])
 
     def take_owed(self, owing: ports.Owing, *, limit: int) -> list[ports.Owed]:
-        self._run("lock_message", owing.message_id)  # as whoever owes more about it does first
+        self._run("lock_message", owing.message_id)  # a transaction that adds notices locks the message first, too
         found = self._all("take_owed", owing.message_id, owing.action, limit)
         return sorted((_owed(row, owing) for row in found), key=lambda one: (one.recipient, one.email_address_id))
 
     def drop_owed(self, owing: ports.Owing, *, limit: int) -> int:
-        self._run("lock_message", owing.message_id)  # as above
+        self._run("lock_message", owing.message_id)  # as in `take_owed`
         return len(self._all("take_owed", owing.message_id, owing.action, limit))
 
 
 def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
-    """The contents of a notice for one recipient."""
+    """Read the part of a notice that concerns one recipient."""
     recipient, email_address_id, owed_at, fate = row
     return ports.Owed(
         message_id=owing.message_id,

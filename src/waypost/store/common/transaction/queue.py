@@ -1,7 +1,7 @@
-"""The queue in a transaction: waiting deliveries, results of attempts, dead letters.
+"""The queries of a transaction for the queue and for dead letters.
 
-A worker holds a delivery as long as its row of the queue has the worker's claim. Every change after an attempt checks
-the claim, so a worker that lost it changes nothing.
+A delivery is reserved for a worker as long as its row in the queue contains the worker's claim. Every change after an
+attempt checks the claim, so a worker that has lost its claim changes nothing.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from waypost.store.sql import kinds
 
 
 class QueueQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for the queue. The protocols in `app/ports/queue.py` document its methods."""
 
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]
@@ -68,7 +68,7 @@ class QueueQueries(Statements):
     ) -> int:
         at, due, leased, until = map(kinds.to_milliseconds, (now, due_by, leased_by, lease_until))
         count = len(self._all("correct_queued", at, due, limit))
-        if count == limit:  # when they are due is corrected with when they were queued
+        if count == limit:  # the next call corrects the other times, after all queue times are correct
             return count
         count += len(self._all("correct_due", due, limit))
         return count + len(self._all("correct_leases", leased, until, limit))
@@ -93,27 +93,30 @@ class QueueQueries(Statements):
         return [rows.dead_letter(row) for row in found]
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
-        """Two parameters that name the deliveries of these rows."""
+        """Return two parameters that list the ids of the deliveries in these rows."""
         return self._list_of([row[0] for row in found]), self._list_of([row[1] for row in found])
 
     def _add_to_queue(self, deliveries: Sequence[Delivery], *, now: datetime, warn_at: datetime | None) -> None:
-        """Deliveries of a new message."""
+        """Queue deliveries of a new message. `warn_at` is the time when a notice of delay is due."""
         warned_at = None if warn_at is None else kinds.to_milliseconds(warn_at)
         self._run_each("add_to_queue", [(*_waits_since(delivery, now), warned_at) for delivery in deliveries])
 
 
 def _both_ids(delivery_id: str) -> tuple[str, str]:
-    """The two ids that `Delivery.id` is made of; empty ones, which come before all others, if it is empty."""
+    """Split a `Delivery.id` into the message id and the email address id.
+
+    An empty id is split into two empty strings, which sort before all ids.
+    """
     message_id, _, email_address_id = delivery_id.partition(".")
     return message_id, email_address_id
 
 
 def _fence(claimed: ports.Held) -> rows.Row:
-    """The parameters that name a claimed delivery."""
+    """Return the parameters that identify a delivery and its claim."""
     return (claimed.delivery.message_id, claimed.delivery.email_address_id, claimed.claim)
 
 
 def _waits_since(delivery: Delivery, now: datetime) -> rows.Row:
-    """The row of the queue for a delivery that waits from now on."""
+    """Return the row of the queue for a delivery that is queued now."""
     key = (delivery.message_id, delivery.email_address_id)
     return (*key, delivery.account, delivery.destination, kinds.to_milliseconds(now))

@@ -1,4 +1,4 @@
-"""Mail that was refused, in a transaction."""
+"""The queries of a transaction for refused mail."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class RefusalQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for refused mail. The protocols in `app/ports/refusals.py` document its methods."""
 
     def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])

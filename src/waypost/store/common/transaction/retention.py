@@ -1,4 +1,4 @@
-"""Old mail in a transaction: where it is, what may be deleted, and what is deleted with it."""
+"""The queries of a transaction that find and delete old mail."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class RetentionQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for retention. The protocols in `app/ports/retention.py` document its methods."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
         after = after or Inbox("", "")
@@ -21,7 +21,8 @@ class RetentionQueries(Statements):
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
         given = self._list_of(message_ids)
-        # Held, so that of two who let go of the last two deliveries of a message, one sees that none is left.
+        # If two transactions remove the last two deliveries of a message, the lock makes the second transaction see
+        # that no delivery is left.
         self._run("hold_messages", given)
         return sorted({row[0] for row in self._all("remove_delivered", given, inbox.account, inbox.address_key)})
 

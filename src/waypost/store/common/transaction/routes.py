@@ -1,4 +1,4 @@
-"""The routes that were set by command in a transaction, their secrets sealed."""
+"""The queries of a transaction for the routes that commands manage. Their secrets are stored encrypted."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ _ROUTES_REVISION = "routes revision"
 
 
 class RouteQueries(Statements):
-    """A part of `Transaction`, which is described in `app/ports/` like the rest of it."""
+    """The part of `Transaction` for routes. The protocols in `app/ports/routes.py` document its methods."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
-        # All mail is delivered by the routes, which nearly never change.
+        # Every message needs the routes, and they rarely change, so the transaction caches them.
         self._routes: tuple[str, tuple[Route, ...]] = ("", ())
-        """The routes that were read last, with their revision."""
+        """The revision of the cached routes, and the routes themselves."""
 
     def routes_revision(self) -> str:
         row = self._one("mark", _ROUTES_REVISION)
@@ -30,6 +30,6 @@ class RouteQueries(Statements):
         return self._routes[1]
 
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
-        self._run("put_mark", _ROUTES_REVISION, revision.encode())  # held: others replace the routes after this
+        self._run("put_mark", _ROUTES_REVISION, revision.encode())  # locks the routes
         self._run("remove_routes")
         self._run_each("add_route", [rows.of_route(n, route, self._seal.seal) for n, route in enumerate(routes)])
