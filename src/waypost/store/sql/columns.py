@@ -16,8 +16,11 @@ Row = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The conversion of a column's values. `read` converts a stored value to a field's value, and `write` converts it
-    back. If a function is None, the value is not converted."""
+    """The conversion between the stored values of a column and the values of a field.
+
+    `read` converts a stored value to a field's value, and `write` converts it back. If a function is None, the value is
+    not converted.
+    """
 
     read: Callable[[Any], Any] | None = None
     write: Callable[[Any], Any] | None = None

@@ -1,52 +1,52 @@
--- What there is once in a deployment: its marks, the routes that were set by command, access keys.
+-- Queries for data that belongs to the deployment as a whole: marks, access keys, and the routes that commands manage.
 
 -- name: mark(name)
--- Something of this database as a whole.
+-- Returns the value of a mark. A mark is a named value that belongs to the database as a whole.
 SELECT value FROM deployment_marks WHERE name = :name;
 
 -- name: add_mark(name, value)
--- A mark that is there stays as it is; a row comes back if it is new.
+-- Adds a mark, and returns a row if it is new. The value of an existing mark does not change.
 INSERT INTO deployment_marks (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING RETURNING 1;
 
 -- name: put_mark(name, value)
--- A mark that changes. Whoever changes it too waits until this transaction is done.
+-- Adds a mark or changes its value. Another transaction that changes the same mark waits until this transaction ends.
 INSERT INTO deployment_marks (name, value) VALUES (:name, :value)
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: routes()
--- The routes in their order, their secrets still sealed, each with the revision that they all are of: so that nobody
--- takes the routes of one moment for those of another.
+-- Returns the routes in their order, with their secrets still sealed. Each row also has the current revision of the
+-- routes, so that the caller cannot combine routes and a revision from different times.
 SELECT v.value, {r.routes} FROM deployment_marks AS v LEFT JOIN routes AS r ON true
 WHERE v.name = 'routes revision' ORDER BY r.number;
 
 -- name: remove_routes()
--- All of them; others take their place.
+-- Removes all routes. The caller then adds the new routes.
 DELETE FROM routes;
 
 -- name: add_route(number, {routes})
--- With its place in the order, and its secret sealed.
+-- Adds a route with its place in the order. Its secret is already sealed.
 INSERT INTO routes (number, {routes}) VALUES (:number, {:routes});
 
 -- name: access_key(id)
--- One access key, its secret still sealed.
+-- Returns one access key with its secret still sealed.
 SELECT {access_keys} FROM access_keys WHERE id = :id;
 
 -- name: access_keys()
--- All of them, the oldest first.
+-- Returns all access keys, oldest first, with their secrets still sealed.
 SELECT {access_keys} FROM access_keys ORDER BY created_at, id;
 
 -- name: add_access_key({access_keys})
--- With its secret sealed.
+-- Adds an access key. Its secret is already sealed.
 INSERT INTO access_keys ({access_keys}) VALUES ({:access_keys});
 
 -- name: activate_access_key(id, active)
--- Activates an access key, or deactivates it.
+-- Activates or deactivates an access key.
 UPDATE access_keys SET active = :active WHERE id = :id;
 
 -- name: remove_access_keys_expired(before)
--- Those of sessions that ended long enough ago.
+-- Removes the temporary access keys that expired before a time.
 DELETE FROM access_keys WHERE expires_at < :before;
 
 -- name: remove_access_key(id)
--- For good.
+-- Permanently removes an access key.
 DELETE FROM access_keys WHERE id = :id;

@@ -1,110 +1,119 @@
--- Messages, their octets, their deliveries and their traces.
+-- Queries for messages, their bytes, their deliveries and their traces.
 --
--- Where PostgreSQL is told FOR UPDATE or FOR SHARE, SQLite is told nothing: it has one writer, who holds every row.
+-- FOR UPDATE and FOR SHARE are only in the SQL for PostgreSQL. SQLite has a single writer, so a transaction that writes
+-- need not lock rows.
 
 -- name: message(id, account)
--- A message, only for an account that had a delivery of it.
+-- Returns a message, but only if it has a delivery to the account.
 SELECT {messages} FROM messages
 WHERE id = :id AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = :id AND account = :account);
 
 -- name: messages_between(first, last, limit)
--- Those with ids in a range, whoever's they are.
+-- Returns messages of any account with ids in a range.
 SELECT {messages} FROM messages WHERE id BETWEEN :first AND :last ORDER BY id LIMIT :limit;
 
 -- name: add_message({messages})
--- The envelope and what lists show.
+-- Adds a message: its envelope, and the fields that lists show.
 INSERT INTO messages ({messages}) VALUES ({:messages});
 
 -- name: deliveries_of(message_id, account)
--- The deliveries of a message to one account; the direct ones first, as they were decided.
+-- Returns the deliveries of a message to one account: direct deliveries first, because 'direct' sorts before
+-- 'forwarded'.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND account = :account ORDER BY reason, address_key;
 
 -- name: all_deliveries_of(message_id)
--- The same, whoever's they are.
+-- Returns the deliveries of a message to all accounts: direct deliveries first.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id ORDER BY reason, address_key;
 
 -- name: delivery(message_id, email_address_id)
--- One delivery, whoever's it is.
+-- Returns one delivery, which may belong to any account.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: lock_delivery(message_id, email_address_id)
--- The same; nobody else changes it until the transaction ends.
+-- Returns one delivery of any account, and locks it, so that no other transaction changes it until this transaction
+-- ends.
 SELECT {deliveries} FROM deliveries
 WHERE message_id = :message_id AND email_address_id = :email_address_id {postgres: FOR UPDATE};
 
 -- name: add_delivery({deliveries})
--- One for each email address; a second for the same one is refused.
+-- Adds a delivery. A message can have only one delivery for each email address.
 INSERT INTO deliveries ({deliveries}) VALUES ({:deliveries});
 
 -- name: update_delivery(message_id, email_address_id, status, kept, destination)
--- How far it has come.
+-- Changes the status and the destination of a delivery, and whether the inbox keeps it.
 UPDATE deliveries SET status = :status, kept = :kept, destination = :destination
 WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: bounces_of(message_id, email_address_id)
--- How many were taken for a delivery.
+-- Returns the number of bounces that the server has accepted for a delivery.
 SELECT bounces FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: add_bounce(message_id, email_address_id, of_failure)
--- One more for a delivery. What comes back is how many say that it failed: of two at once, only one is the first.
+-- Counts a bounce for a delivery. The query returns the number of bounces that report a failure, so that of two
+-- concurrent bounces only one is the first.
 UPDATE deliveries SET bounces = bounces + 1, bounces_of_failure = bounces_of_failure + :of_failure
 WHERE message_id = :message_id AND email_address_id = :email_address_id
 RETURNING bounces_of_failure;
 
 -- name: put_given_up(message_id, email_address_id, at, because)
--- When and why a delivery was given up, beside its status.
+-- Records when and why a delivery was given up. Its status is stored by `update_delivery`.
 UPDATE deliveries SET given_up_at = :at, given_up_because = :because
 WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: trace(message_id)
--- What happened to a message, in order.
+-- Returns the trace of a message in order.
 SELECT {trace_events} FROM trace_events WHERE message_id = :message_id ORDER BY number;
 
 -- name: add_trace_event(message_id, number, {trace_events})
--- The next line of a message's trace.
+-- Adds an event with a given number to the trace of a message.
 INSERT INTO trace_events (message_id, number, {trace_events}) VALUES (:message_id, :number, {:trace_events});
 
 -- name: add_next_trace_event(message_id, {trace_events})
--- Behind the lines that are there. The message is held, so that no two lines get one number.
+-- Appends an event to the trace of a message. The caller has locked the message, so two events cannot get the same
+-- number.
 INSERT INTO trace_events (message_id, number, {trace_events})
 SELECT :message_id, coalesce(max(number), -1) + 1, {:trace_events} FROM trace_events WHERE message_id = :message_id;
 
 -- name: octets(message_id, start, end)
--- The pieces of a message that reach into a part of it.
+-- Returns the pieces of a message that overlap a range of its bytes.
 SELECT start, octets FROM message_bodies
 WHERE message_id = :message_id AND start < :end
   AND start >= (SELECT max(start) FROM message_bodies WHERE message_id = :message_id AND start <= :start)
 ORDER BY start;
 
 -- name: add_octets(message_id, start, octets)
--- A piece of the bytes as sent after DATA, and where it begins; never changed.
+-- Adds a piece of a message's bytes, as the client sent them after DATA, with its offset. A piece is never changed.
 INSERT INTO message_bodies (message_id, start, octets) VALUES (:message_id, :start, :octets);
 
 -- name: begin_message(message_id, begun_at)
--- Pieces of it are here, and no message yet.
+-- Records that the first piece of a message is stored, and that the message is not complete.
 INSERT INTO messages_begun (message_id, begun_at) VALUES (:message_id, :begun_at);
 
 -- name: still_begun(message_id)
--- A row if more pieces of it may come; nobody lets go of it before this one is here.
+-- Returns a row if the message is not complete and more pieces may follow. The lock prevents another transaction from
+-- removing the stored pieces before the next piece is stored.
 SELECT 1 FROM messages_begun WHERE message_id = :message_id {postgres: FOR SHARE};
 
 -- name: end_message(message_id)
--- It is a message now, or never will be; a row comes back if it had been begun.
+-- Removes the record of an incomplete message, because the message is complete now or was abandoned. The query returns
+-- a row if there was such a record.
 DELETE FROM messages_begun WHERE message_id = :message_id RETURNING 1;
 
 -- name: trim_octets(message_id, limit)
--- Some pieces of a message that is none yet; a row comes back for each.
+-- Removes some pieces of an incomplete message, and returns a row for each of them.
 DELETE FROM message_bodies
 WHERE message_id = :message_id AND EXISTS (SELECT 1 FROM messages_begun WHERE message_id = :message_id)
   AND start IN (SELECT start FROM message_bodies WHERE message_id = :message_id ORDER BY start DESC LIMIT :limit)
 RETURNING 1;
 
 -- name: remove_octets(message_id)
--- The pieces of a message that will never be one.
+-- Removes all pieces of a message that was never completed.
 DELETE FROM message_bodies WHERE message_id = :message_id;
 
 -- name: remove_octets_if_spent(message_id)
--- A row comes back for each piece. The message is held: of two deliveries that end at once, the second sees the first.
+-- Removes the pieces of a message if no delivery or notice needs them, and returns a row for each of them. The caller
+-- has locked the message. So if two deliveries end at the same time, the second transaction sees the result of the
+-- first.
 DELETE FROM message_bodies
 WHERE message_id = :message_id
   AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = :message_id AND (kept OR status <> 'delivered'))
@@ -112,5 +121,5 @@ WHERE message_id = :message_id
 RETURNING 1;
 
 -- name: messages_begun(before, limit)
--- Those that were begun before a moment, the oldest first.
+-- Returns the incomplete messages that were begun before a time, oldest first.
 SELECT message_id FROM messages_begun WHERE begun_at < :before ORDER BY begun_at LIMIT :limit;

@@ -1,15 +1,16 @@
--- What senders and owners are owed: notices that are not written yet.
+-- Queries for notices to senders and owners that are due but not written yet.
 
 -- name: add_owed(message_id, action, recipient, email_address_id, owed_at, fate)
--- Once for each delivery and recipient; what came of the last attempt counts.
+-- Records a due notice once for each delivery and recipient. If it is recorded again, it gets the newer outcome of the
+-- delivery.
 INSERT INTO notices_owed (message_id, action, recipient, email_address_id, owed_at, fate)
 VALUES (:message_id, :action, :recipient, :email_address_id, :owed_at, :fate)
 ON CONFLICT (message_id, action, recipient, email_address_id) DO UPDATE SET fate = excluded.fate;
 
 -- name: owed(now, soon, owed_before, limit)
--- The next notice to write, of the few that are owed for the longest. One waits for a while, so that it can tell of all
--- recipients at once: until no delivery of its message is being attempted, or will be soon. What tells of a success does
--- not wait for copies that an alias has forwarded. SQLite reads tables in the order of CROSS JOIN.
+-- Returns the next notice to write, among the recipients whose notices have been due for the longest time. So that one
+-- notice can report on all recipients, it waits while a delivery of its message is being attempted or is due soon. A
+-- notice about a success does not wait for forwarded copies. SQLite reads tables in the order of a CROSS JOIN.
 WITH few AS (
     SELECT message_id, action, owed_at FROM notices_owed ORDER BY owed_at, message_id, action LIMIT :limit
 )

@@ -1,12 +1,13 @@
--- The queue: what waits and what becomes of it; and what was given up.
+-- Queries for the queue and for dead letters.
 --
--- SQLite reads tables in the order of CROSS JOIN, here always from the index of the queue; PostgreSQL knows how long each
--- is, and has no such JOIN. Where PostgreSQL is told FOR UPDATE, SQLite is told nothing: it has one writer, who holds
--- every row.
+-- SQLite reads tables in the order of a CROSS JOIN, so these queries always start from an index of the queue.
+-- PostgreSQL chooses the order itself, from its statistics. FOR UPDATE is only in the SQL for PostgreSQL. SQLite has a
+-- single writer, so a transaction that writes need not lock rows.
 
 -- name: waiting()
--- Each destination, and when the first of its deliveries is due. It goes from one to the next by the index, so it takes
--- as long as there are destinations, however many deliveries wait for each.
+-- Returns each destination with queued deliveries, and the time when the first of them is due. The query jumps from one
+-- destination to the next through the index. So its time depends on the number of destinations, not on the number of
+-- deliveries.
 WITH RECURSIVE waits (destination) AS (
     SELECT min(destination) FROM queue
     UNION ALL
@@ -17,7 +18,8 @@ SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = 
 FROM waits WHERE destination IS NOT NULL;
 
 -- name: destinations_of(account, limit)
--- The destinations for which something of an account waits, one by one by the index, as `waiting` does.
+-- Returns the destinations for which an account has queued deliveries. The query jumps from one destination to the next
+-- through the index, like `waiting`.
 WITH RECURSIVE known (destination) AS (
     SELECT min(destination) FROM queue WHERE account = :account
     UNION ALL
@@ -28,7 +30,7 @@ SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = 
 FROM known WHERE destination IS NOT NULL LIMIT :limit;
 
 -- name: queue(account, message_id, email_address_id, limit)
--- A page of what waits for an account, behind the two ids of a delivery.
+-- Returns a page of an account's queued deliveries, after the delivery with two given ids.
 SELECT {d.deliveries}, q.queued_at, q.due_at, q.attempts, q.claim <> '', q.because
 FROM (SELECT * FROM queue
       WHERE account = :account AND (message_id, email_address_id) > (:message_id, :email_address_id)
@@ -37,7 +39,7 @@ FROM (SELECT * FROM queue
 ORDER BY q.message_id, q.email_address_id;
 
 -- name: queue_of_destination(account, message_id, email_address_id, limit, destination)
--- The same, of what waits for one destination.
+-- Returns a page of an account's queued deliveries to one destination, after the delivery with two given ids.
 SELECT {d.deliveries}, q.queued_at, q.due_at, q.attempts, q.claim <> '', q.because
 FROM (SELECT * FROM queue
       WHERE account = :account AND destination = :destination
@@ -47,13 +49,14 @@ FROM (SELECT * FROM queue
 ORDER BY q.message_id, q.email_address_id;
 
 -- name: queued_up_to(account, destination, limit)
--- How many deliveries of an account wait for a destination, counted no further than a limit.
+-- Returns the number of an account's queued deliveries to a destination, counted up to a limit.
 SELECT count(*) FROM (
     SELECT 1 FROM queue WHERE account = :account AND destination = :destination LIMIT :limit
 ) AS counted;
 
 -- name: due(destination, now, limit)
--- What is due for a destination, the longest due first. Nobody else gets them, who asks at the same time.
+-- Returns the due deliveries of a destination, in the order in which they became due. Rows that another transaction has
+-- locked are skipped, so two workers never get the same delivery.
 SELECT {d.deliveries}, {m.messages}, {q.queue}
 FROM queue AS q
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
@@ -63,7 +66,7 @@ ORDER BY q.due_at, q.message_id, q.email_address_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
 
 -- name: overdue(queued_before, now, limit)
--- What was queued before a moment and is not being attempted, the oldest first.
+-- Returns the deliveries that were queued before a time and are not being attempted, oldest first.
 SELECT {d.deliveries}, {q.queue}
 FROM queue AS q
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
@@ -72,7 +75,7 @@ ORDER BY q.queued_at, q.message_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
 
 -- name: late(now, limit)
--- What the sender is to be told of, whether it is being attempted or not.
+-- Returns the deliveries whose sender should now get a delay notice, even if they are being attempted.
 SELECT {d.deliveries}, {q.queue}
 FROM queue AS q
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
@@ -81,46 +84,46 @@ ORDER BY q.warn_at, q.message_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
 
 -- name: release(claim, due_at)
--- What a claim still holds is anybody's again; a row comes back for each.
+-- Releases the deliveries that still have a claim, and returns a row for each of them.
 UPDATE queue SET claim = '', due_at = :due_at WHERE claim = :claim AND claim <> '' RETURNING 1;
 
 -- name: release_all(due_at)
--- What any claim holds is anybody's again.
+-- Releases all claimed deliveries.
 UPDATE queue SET claim = '', due_at = :due_at WHERE claim <> '';
 
 -- name: renew(claim, lease_until)
--- The lease ends later, for what a claim still holds; the ids of each come back.
+-- Extends the lease of the deliveries that still have a claim, and returns their ids.
 UPDATE queue SET due_at = :lease_until WHERE claim = :claim AND claim <> '' RETURNING message_id, email_address_id;
 
 -- name: finish(message_id, email_address_id, claim)
--- A row comes back if it was still of this claim.
+-- Removes a delivery from the queue, and returns a row if the delivery still had this claim.
 DELETE FROM queue
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
 
 -- name: defer(message_id, email_address_id, claim, due_at, because)
--- A row comes back if it was still of this claim.
+-- Releases a delivery after a failed attempt, and returns a row if the delivery still had this claim.
 UPDATE queue SET claim = '', due_at = :due_at, attempts = attempts + 1, because = :because
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
 
 -- name: move(message_id, email_address_id, claim, destination, due_at)
--- A row comes back if it was still of this claim.
+-- Releases a delivery for another destination, and returns a row if the delivery still had this claim.
 UPDATE queue SET claim = '', destination = :destination, due_at = :due_at
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
 
 -- name: add_to_queue(message_id, email_address_id, account, destination, queued_at, warn_at)
--- With the message, due at once.
+-- Queues a delivery of a new message. It is due immediately.
 INSERT INTO queue (message_id, email_address_id, account, destination, due_at, claim, attempts, queued_at, warn_at)
 VALUES (:message_id, :email_address_id, :account, :destination, :queued_at, '', 0, :queued_at, :warn_at);
 
 -- name: enqueue(message_id, email_address_id, account, destination, queued_at)
--- Once more, as if it were new; a row comes back if it did not wait already.
+-- Queues an existing delivery as if it were new, and returns a row if it was not already queued.
 INSERT INTO queue (message_id, email_address_id, account, destination, due_at, claim, attempts, queued_at, warn_at)
 VALUES (:message_id, :email_address_id, :account, :destination, :queued_at, '', 0, :queued_at, NULL)
 ON CONFLICT (message_id, email_address_id) DO NOTHING RETURNING 1;
 
 -- name: dead_letters(account, address_key, received_from, message_id, email_address_id, limit)
--- A page of what was given up, perhaps for one address or of messages that came from a moment on. PostgreSQL has to be
--- told of what type a parameter is that is compared with nothing.
+-- Returns a page of an account's dead letters. It can be limited to one address, and to messages that were received
+-- since a time. PostgreSQL needs a type cast for a parameter that is only compared with NULL.
 SELECT {d.deliveries}, {m.messages}, d.given_up_at, d.given_up_because
 FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = :account AND d.status = 'dead'

@@ -1,28 +1,31 @@
--- What PostgreSQL does its own way with instances, email addresses, alias links, tags, and the order of searches.
+-- Queries for instances, email addresses, alias links, tags and searches that differ on PostgreSQL.
 
 -- name: add_search_entry(email_address_id, instance_id, address, display_name, description, trigrams)
--- Its number is the next of a sequence. The trigrams are given, where SQLite makes its own.
+-- Adds a search entry. Its number comes from a sequence. The caller passes the trigrams, whereas SQLite computes them
+-- itself.
 INSERT INTO search_entries (email_address_id, instance_id, address, display_name, description, trigrams)
 VALUES (:email_address_id, :instance_id, :address, :display_name, :description, :trigrams);
 
 -- name: update_search_entry(email_address_id, address, display_name, description, trigrams)
--- The texts that can change, with their trigrams.
+-- Changes the texts of a search entry that can change, and its trigrams.
 UPDATE search_entries SET address = :address, display_name = :display_name, description = :description, trigrams = :trigrams
 WHERE email_address_id = :email_address_id;
 
 -- name: remove_search_entries_of_instance(instance_id)
--- Before its email addresses go. The entries name the instance, for the order of searches.
+-- Removes the search entries of an instance, before its email addresses are removed. On PostgreSQL, an entry contains
+-- the id of its instance.
 DELETE FROM search_entries WHERE instance_id = :instance_id;
 
 -- name: hold(what)
--- The row stays; its lock goes with the transaction. (No advisory lock: not every PostgreSQL has those that last for
--- a transaction.)
+-- Acquires a named lock. The row stays, and the lock on the row ends with the transaction. Advisory locks are not used,
+-- because not every PostgreSQL setup supports advisory locks that last for a transaction.
 INSERT INTO deployment_marks (name, value) VALUES ('held: ' || :what, '')
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: keep_domain(domain, account, name)
--- As `has_address_in`, while a name is shared: nobody takes it by `hold` until this transaction ends. No row comes back
--- either if the name is held, or has never been.
+-- Shares a named lock until the transaction ends, so that no other transaction can acquire it with `hold`. The query
+-- returns a row if the account has an email address in the domain, as in `has_address_in`. It returns no row if another
+-- transaction has acquired the lock, or if no transaction ever did.
 WITH shared AS MATERIALIZED (
     SELECT 1 FROM deployment_marks WHERE name = 'held: ' || :name FOR SHARE SKIP LOCKED
 )
@@ -30,12 +33,12 @@ SELECT 1 FROM shared
 WHERE EXISTS (SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account = :account);
 
 -- name: has_address_in(domain, account)
--- Whether an account has an email address in a domain; by the expression that the index has.
+-- Returns a row if an account has an email address in a domain. The WHERE clause uses the same expression as the index.
 SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account = :account LIMIT 1;
 
 -- name: others_have_address_in(domain, account)
--- Whether another account has one; by the expression that the index has. Asked for on both sides of the account, so that
--- its own addresses are not read.
+-- Returns a row if another account has an email address in a domain. The WHERE clause uses the same expression as the
+-- index. The comparisons with < and > skip the account's own email addresses in the index.
 SELECT 1 WHERE EXISTS (
     SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account < :account
 ) OR EXISTS (
@@ -43,20 +46,21 @@ SELECT 1 WHERE EXISTS (
 );
 
 -- name: lock_email_addresses(ids, instance_id, account, region)
--- Those of a list, only in their own instance, and only for the tenant who owns that. Everybody takes these locks in
--- the order of ids, so nobody waits in a circle.
+-- Locks and returns the listed email addresses, but only in the given instance and for the tenant that owns it. All
+-- transactions lock email addresses in the order of their ids, so that they cannot deadlock.
 SELECT {e.email_addresses}
 FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
 WHERE e.id {in :ids} AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
 ORDER BY e.id FOR UPDATE OF e;
 
 -- name: lock_email_addresses_of_instance(instance_id)
--- Before they go, so that none is linked meanwhile; in the order of ids, as everybody takes these locks.
+-- Locks all email addresses of an instance before they are removed, so that no transaction links them meanwhile. All
+-- transactions lock email addresses in the order of their ids.
 SELECT count(*) FROM (SELECT 1 FROM email_addresses WHERE instance_id = :instance_id ORDER BY id FOR UPDATE) AS held;
 
 -- name: description(id, instance_id, account, region)
--- All that DescribeEmailAddress tells, in one look-up, and only for the tenant who owns the instance. The databases have
--- different functions for the tags as one JSON object.
+-- Returns everything that DescribeEmailAddress needs in one query, but only for the tenant that owns the instance.
+-- SQLite and PostgreSQL have different functions that build a JSON object from the tags.
 SELECT {e.email_addresses}, {l.alias_link_ends},
        (SELECT coalesce(json_object_agg(key, value ORDER BY key), '{}')::text FROM tags WHERE resource_id = e.id)
 FROM email_addresses AS e
@@ -65,8 +69,9 @@ LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
 WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region;
 
 -- name: owners(address_keys)
--- The owners of the addresses in a list, and whom their mail is forwarded to, in one look-up with the revision of the
--- routes; that is told also where nobody is found. The list is an array here, of which each key is looked up.
+-- Returns the owners of the listed addresses and the primaries of the owners, with the revision of the routes. The
+-- revision is returned even if no owner is found. On PostgreSQL the list is an array, and each key is looked up in the
+-- index.
 SELECT (SELECT value FROM deployment_marks WHERE name = 'routes revision'), {e.email_addresses}, {p.email_addresses}
 FROM (SELECT 1) AS always
 LEFT JOIN email_addresses AS e ON e.address_key {in :address_keys}
@@ -74,16 +79,18 @@ LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
 LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
 -- name: links_of(email_address_ids)
--- The links that the email addresses in a list are in, each told from its own side. A query of its own behind the
--- locks: one that also takes them would see the links as they were before it waited.
+-- Returns the alias links of the listed email addresses, each from the side of the listed email address. This is a
+-- separate query after the locks are taken. A query that also takes the locks would see the links as they were before
+-- it waited.
 SELECT {alias_link_ends} FROM alias_link_ends WHERE email_address_id {in :email_address_ids};
 
 -- name: put_tag(resource_id, key, value)
--- A tag that is new, or has a new value. Searches have no number to go by here.
+-- Adds a tag, or changes its value. On PostgreSQL, tags need no number for the order of searches.
 INSERT INTO tags (resource_id, key, value) VALUES (:resource_id, :key, :value)
 ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value;
 
 -- name: remove_tags_of_instance(instance_id)
--- The tags of an instance that goes, and of all its email addresses. With OR in its place, everybody's are looked at.
+-- Removes the tags of an instance and of all its email addresses. With OR instead of UNION ALL, PostgreSQL would read
+-- the tags of all instances.
 DELETE FROM tags
 WHERE resource_id IN (SELECT :instance_id UNION ALL SELECT id FROM email_addresses WHERE instance_id = :instance_id);

@@ -1,7 +1,7 @@
--- What PostgreSQL does its own way with notices that are owed.
+-- Queries for due notices that differ on PostgreSQL.
 
 -- name: take_owed(message_id, action, limit)
--- Some of what one notice tells of, which is owed no more. They are locked first, in their order.
+-- Removes and returns some recipients of one due notice. The query locks their rows first, in a fixed order.
 WITH taken AS MATERIALIZED (
     SELECT recipient, email_address_id FROM notices_owed
     WHERE message_id = :message_id AND action = :action ORDER BY recipient, email_address_id LIMIT :limit FOR UPDATE

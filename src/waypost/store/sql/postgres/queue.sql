@@ -1,19 +1,21 @@
--- What PostgreSQL does its own way with the queue: pairs of ids are two arrays, and what another server has locked is
--- passed by.
+-- Queries for the queue that differ on PostgreSQL: pairs of ids are passed as two arrays, and rows that another server
+-- has locked are skipped.
 
 -- name: take(claim, lease_until, message_ids, email_address_ids)
--- The deliveries that two lists of their ids name are somebody's until the lease ends.
+-- Claims the deliveries whose ids are in two parallel lists, until the lease ends.
 UPDATE queue SET claim = :claim, due_at = :lease_until
 WHERE (message_id, email_address_id) IN (SELECT * FROM unnest(:message_ids::text[], :email_address_ids::text[]));
 
 -- name: warned(message_ids, email_address_ids)
--- Those that two lists of their ids name: once is enough.
+-- Clears the time of the delay notice for the deliveries whose ids are in two parallel lists, so that each gets one
+-- notice.
 UPDATE queue SET warn_at = NULL
 WHERE (message_id, email_address_id) IN (SELECT * FROM unnest(:message_ids::text[], :email_address_ids::text[]));
 
 -- name: correct_queued(now, due_by, limit)
--- What was queued after a moment was queued by a clock that was ahead, and is queued at that moment: what goes by it
--- comes earlier by as much, and is due by the second moment. Of what is claimed, `due_at` is the end of the lease.
+-- Corrects deliveries whose queue time is in the future, because a clock was ahead. The queue time becomes the current
+-- time. The times of the next attempt and of the delay notice move back by the same amount, and the next attempt is due
+-- by `due_by`. For a claimed delivery, `due_at` is the end of the lease and does not change.
 WITH ahead AS MATERIALIZED (
     SELECT message_id, email_address_id FROM queue
     WHERE queued_at > :now ORDER BY queued_at DESC LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -26,7 +28,8 @@ WHERE (message_id, email_address_id) IN (SELECT * FROM ahead)
 RETURNING 1;
 
 -- name: correct_due(due_by, limit)
--- What has no claim is due by a moment. It goes from one destination to the next by the index, as `waiting` does.
+-- Makes unclaimed deliveries due at `due_by` if they are due later. The query jumps from one destination to the next
+-- through the index, like `waiting`.
 WITH RECURSIVE waits (destination) AS (
     SELECT min(destination) FROM queue
     UNION ALL
@@ -41,7 +44,7 @@ UPDATE queue SET due_at = :due_by WHERE (message_id, email_address_id) IN (SELEC
 RETURNING 1;
 
 -- name: correct_leases(leased_by, lease_until, limit)
--- A lease that ends after the first moment ends at the second.
+-- Ends leases at `lease_until` if they end after `leased_by`.
 WITH ahead AS MATERIALIZED (
     SELECT message_id, email_address_id FROM queue
     WHERE claim <> '' AND due_at > :leased_by LIMIT :limit FOR UPDATE SKIP LOCKED

@@ -1,7 +1,8 @@
--- What PostgreSQL does its own way with refusals: what another server has locked is passed by.
+-- Queries for refusals that differ on PostgreSQL: rows that another server has locked are skipped.
 
 -- name: forget_refusals(before, limit)
--- Some of those before a moment; not all at once, because other writers wait meanwhile.
+-- Removes some of the refusals from before a time. A limit keeps the transaction short, because other writers wait for
+-- it.
 WITH old AS MATERIALIZED (
     SELECT number FROM refusals WHERE at < :before ORDER BY at, number LIMIT :limit FOR UPDATE SKIP LOCKED
 )

@@ -1,8 +1,8 @@
--- How PostgreSQL finds the inboxes in which old mail may be, and holds messages.
+-- Queries for retention that differ on PostgreSQL: the search for inboxes, and the locks on messages.
 
 -- name: inboxes(account, address_key, limit)
--- The addresses of each account that mail was delivered for. It leaps from one to the next through an index: it takes as
--- long as there are addresses, however much mail each has. SQLite has no LATERAL.
+-- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index. So
+-- its time depends on the number of addresses, not on the amount of mail. SQLite has no LATERAL.
 WITH RECURSIVE found AS (
     SELECT :account::text COLLATE "C" AS account, :address_key::text COLLATE "C" AS address_key
     UNION ALL
@@ -16,5 +16,6 @@ WITH RECURSIVE found AS (
 SELECT account, address_key FROM found LIMIT :limit OFFSET 1;
 
 -- name: hold_messages(message_ids)
--- In one order, so that no two transactions wait for each other. Nothing is added to them meanwhile.
+-- Locks the listed messages in the order of their ids, so that transactions cannot deadlock. No other transaction can
+-- add deliveries to these messages meanwhile.
 SELECT 1 FROM messages WHERE id {in :message_ids} ORDER BY id FOR UPDATE;

@@ -1,8 +1,9 @@
--- What SQLite does its own way with messages and deliveries.
+-- Queries for messages and deliveries that differ on SQLite.
 
 -- name: deliveries_at(account, address_key, before, limit)
--- A page of an inbox, newest first: ids are UUIDv7, so their order is that in which messages began to come in. The page is
--- found by the index alone, so that whatever was only sent on is skipped there; PostgreSQL finds that out by itself.
+-- Returns a page of an inbox, newest first. Ids are UUIDv7, so their order is the order in which the server began to
+-- receive the messages. The subquery finds the page with the index alone, so that deliveries that were only forwarded
+-- are skipped without reading their rows. PostgreSQL finds this plan by itself.
 SELECT {d.deliveries}, {m.messages}
 FROM (SELECT message_id, email_address_id FROM deliveries
       WHERE account = :account AND address_key = :address_key AND message_id < :before AND kept = 1
@@ -12,8 +13,8 @@ CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC;
 
 -- name: deliveries_kept(account, before, before_email_address_id, limit)
--- A page of all inboxes of an account, newest first; the copies of one message are in the order of their email addresses.
--- The page is found by the index alone, as above.
+-- Returns a page of all inboxes of an account, newest first. The copies of one message are ordered by the ids of their
+-- email addresses. The subquery finds the page with the index alone, as in `deliveries_at`.
 SELECT {d.deliveries}, {m.messages}
 FROM (SELECT message_id, email_address_id FROM deliveries
       WHERE account = :account AND kept = 1 AND (message_id, email_address_id) < (:before, :before_email_address_id)
@@ -23,8 +24,9 @@ CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC, d.email_address_id DESC;
 
 -- name: deliveries_to(account, address_key, before, limit)
--- A page of all that came to an address, newest first, in its inbox or not. Mail to an alias is there, too: it always
--- has a delivery of its own. The page is found by the index alone, as above.
+-- Returns a page of all deliveries to an address, newest first, whether or not the inbox keeps them. Mail to an alias
+-- is included, because it always has a delivery for the alias. The subquery finds the page with the index alone, as in
+-- `deliveries_at`.
 SELECT {d.deliveries}, {m.messages}
 FROM (SELECT message_id, email_address_id FROM deliveries
       WHERE account = :account AND address_key = :address_key AND message_id < :before
@@ -34,12 +36,13 @@ CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC;
 
 -- name: messages_with_header_id(account, header_id, limit)
--- Those with a Message-ID that were delivered to an account, newest first. The index has all of it.
+-- Returns messages with a Message-ID that have a delivery to an account, newest first. The index contains the whole
+-- Message-ID.
 SELECT {m.messages} FROM messages AS m
 WHERE m.header_id = :header_id AND m.header_id <> ''
   AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND account = :account)
 ORDER BY m.id DESC LIMIT :limit;
 
 -- name: lock_message(id)
--- There is one writer, who holds every row.
+-- Does nothing: no lock is needed, because SQLite has a single writer.
 SELECT :id;

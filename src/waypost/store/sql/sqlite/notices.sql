@@ -1,7 +1,7 @@
--- What SQLite does its own way with notices that are owed.
+-- Queries for due notices that differ on SQLite.
 
 -- name: take_owed(message_id, action, limit)
--- Some of what one notice tells of, which is owed no more. There is one writer, who holds every row.
+-- Removes and returns some recipients of one due notice. No lock is needed, because SQLite has a single writer.
 DELETE FROM notices_owed
 WHERE message_id = :message_id AND action = :action AND (recipient, email_address_id) IN (
     SELECT recipient, email_address_id FROM notices_owed

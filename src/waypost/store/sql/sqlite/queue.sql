@@ -1,22 +1,25 @@
--- What SQLite does its own way with the queue: pairs of ids are two JSON lists, and its one writer holds every row.
+-- Queries for the queue that differ on SQLite: pairs of ids are passed as two JSON lists, and no locks are needed,
+-- because SQLite has a single writer.
 
 -- name: take(claim, lease_until, message_ids, email_address_ids)
--- The deliveries that two lists of their ids name are somebody's until the lease ends.
+-- Claims the deliveries whose ids are in two parallel lists, until the lease ends.
 UPDATE queue SET claim = :claim, due_at = :lease_until
 WHERE (message_id, email_address_id) IN (
     SELECT value, json_extract(:email_address_ids, '$[' || key || ']') FROM json_each(:message_ids)
 );
 
 -- name: warned(message_ids, email_address_ids)
--- Those that two lists of their ids name: once is enough.
+-- Clears the time of the delay notice for the deliveries whose ids are in two parallel lists, so that each gets one
+-- notice.
 UPDATE queue SET warn_at = NULL
 WHERE (message_id, email_address_id) IN (
     SELECT value, json_extract(:email_address_ids, '$[' || key || ']') FROM json_each(:message_ids)
 );
 
 -- name: correct_queued(now, due_by, limit)
--- What was queued after a moment was queued by a clock that was ahead, and is queued at that moment: what goes by it
--- comes earlier by as much, and is due by the second moment. Of what is claimed, `due_at` is the end of the lease.
+-- Corrects deliveries whose queue time is in the future, because a clock was ahead. The queue time becomes the current
+-- time. The times of the next attempt and of the delay notice move back by the same amount, and the next attempt is due
+-- by `due_by`. For a claimed delivery, `due_at` is the end of the lease and does not change.
 UPDATE queue SET
     queued_at = :now,
     due_at = CASE WHEN claim = '' THEN min(due_at - (queued_at - :now), :due_by) ELSE due_at END,
@@ -26,7 +29,8 @@ WHERE (message_id, email_address_id) IN
 RETURNING 1;
 
 -- name: correct_due(due_by, limit)
--- What has no claim is due by a moment. It goes from one destination to the next by the index, as `waiting` does.
+-- Makes unclaimed deliveries due at `due_by` if they are due later. The query jumps from one destination to the next
+-- through the index, like `waiting`.
 WITH RECURSIVE waits (destination) AS (
     SELECT min(destination) FROM queue
     UNION ALL
@@ -42,7 +46,7 @@ WHERE (message_id, email_address_id) IN (
 RETURNING 1;
 
 -- name: correct_leases(leased_by, lease_until, limit)
--- A lease that ends after the first moment ends at the second.
+-- Ends leases at `lease_until` if they end after `leased_by`.
 UPDATE queue SET due_at = :lease_until
 WHERE (message_id, email_address_id) IN
     (SELECT message_id, email_address_id FROM queue WHERE claim <> '' AND due_at > :leased_by LIMIT :limit)

@@ -1,7 +1,8 @@
--- What SQLite does its own way with refusals: it has one writer, who holds every row.
+-- Queries for refusals that differ on SQLite, which has a single writer and needs no row locks.
 
 -- name: forget_refusals(before, limit)
--- Some of those before a moment; not all at once, because other writers wait meanwhile.
+-- Removes some of the refusals from before a time. A limit keeps the transaction short, because other writers wait for
+-- it.
 DELETE FROM refusals WHERE number IN (
     SELECT number FROM refusals WHERE at < :before ORDER BY at, number LIMIT :limit
 )

@@ -1,9 +1,11 @@
--- How SQLite finds the inboxes in which old mail may be.
+-- Queries for retention that differ on SQLite: the search for inboxes, and the locks on messages, which SQLite does not
+-- need.
 
 -- name: inboxes(account, address_key, limit)
--- The addresses of each account that mail was delivered for. It leaps from one to the next through an index: it takes as
--- long as there are addresses, however much mail each has. The next one of the account, and the first of the next
--- account, are asked for apart: for the greater of two pairs SQLite would go through all the mail of this address.
+-- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index. So
+-- its time depends on the number of addresses, not on the amount of mail. Two subqueries find the next address of the
+-- same account and the first address of the next account. If the query compared pairs of account and address, SQLite
+-- would read all mail of the current address.
 WITH RECURSIVE found (account, address_key) AS (
     SELECT :account, :address_key
     UNION ALL
@@ -27,5 +29,5 @@ WITH RECURSIVE found (account, address_key) AS (
 SELECT account, address_key FROM found LIMIT -1 OFFSET 1;
 
 -- name: hold_messages(message_ids)
--- There is one writer, who holds every row.
+-- Does nothing: no lock is needed, because SQLite has a single writer.
 SELECT :message_ids;
