@@ -90,7 +90,7 @@ def test_an_address_and_an_instance_alias_are_there_once_whoever_forgets_to_ask(
     store.write(make_instance, alias="Support")
     create(store, "a")
     again = replace(an_email_address("b"), address=an_email_address("a").address)
-    with pytest.raises(errors.Duplicate, match="This email address exists already"):
+    with pytest.raises(errors.Duplicate, match="This email address already exists"):
         store.write(lambda tx: tx.add_email_address(again, {"k": "v"}))
     with pytest.raises(errors.Duplicate, match=r"^Invalid Input\. Instance alias is already used\.$"):
         store.write(lambda tx: tx.add_instance(an_instance("j", "SUPPORT"), {"k": "v"}))

@@ -2,7 +2,7 @@
 
 A use case is a function that takes a transaction `tx` and some values. The API, the mail server and the workers run a
 use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all changes of the use case are
-durable; if `write` raises, no change was made.
+durable. If `write` raises an exception, the use case has changed nothing.
 
 Each file covers one subject. A protocol `ReadX` has the methods that read data on the subject, and `WriteX` has the
 methods that change it. The module `store` combines these protocols into `ReadTx` and `WriteTx`.

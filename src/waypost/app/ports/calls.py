@@ -1,4 +1,4 @@
-"""API calls with a client token, and their responses. The store keeps them so that a retry is not executed again."""
+"""API calls with a client token, and their recorded responses, which prevent a retry from being executed again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """The key that identifies a call with a client token. Calls with equal keys are the same call, sent again.
+    """The key that identifies a call with a client token. If two calls have equal keys, the second call is a retry.
 
     `scope` is the instance id; it is empty for an operation that names no instance.
     """
@@ -30,12 +30,12 @@ class RememberedCall:
 
 
 class WriteCalls(Protocol):
-    """Methods that record calls. They serialize calls that have the same client token."""
+    """Methods that record calls, and that make calls with the same client token run one after the other."""
 
     def claim_call(self, key: CallKey) -> RememberedCall | None:
         """Lock a client token until the transaction ends, and return the recorded response.
 
-        Return None if no response is recorded for the token. The age of a response does not matter.
+        Return None if no response is recorded for the token. Also return a response that has expired.
         """
         ...
 
@@ -48,8 +48,8 @@ class WriteCalls(Protocol):
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Set the time of records that lies in the future to `now`, for at most `limit` records.
+        """Find at most `limit` records whose time is later than `now`, and set their time to `now`.
 
-        Return the number of corrected records. A clock that was ahead can cause such times.
+        Such a record was made while the clock was ahead. Return the number of corrected records.
         """
         ...

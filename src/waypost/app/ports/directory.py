@@ -25,9 +25,10 @@ class SearchPage:
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """The number of matches on all pages, counted up to a limit. It is an estimate if there are very many."""
+    """The number of matches on all pages, counted up to a limit. If there are very many matches, this is an estimate.
+    """
     next_after: str | None
-    """The cursor of the next page, in a format of the store's own. None if this is the last page."""
+    """The cursor of the next page, in a format that only the store knows, or None if this is the last page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Owners:
     The primary is None unless the email address is an alias.
     """
     routes_revision: str
-    """The revision of the routes at that point in time, as `stored_routes` takes it."""
+    """The revision of the routes at the same point in time, which can be passed to `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
@@ -94,13 +95,13 @@ class ReadDirectory(Protocol):
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """Return the email address that owns an address. It may belong to any account, because mail has no tenant."""
+        """Return the email address that owns an address, in any account, because mail does not belong to a tenant."""
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         """Return the email address with this id, which may belong to any account.
 
-        Callers follow an alias link with it. Both email addresses of a link are in the same instance.
+        Callers use this method to follow an alias link. Both email addresses of a link are in the same instance.
         """
         ...
 
@@ -138,8 +139,8 @@ class WriteDirectory(Protocol):
         """Share the named lock `name`, and return whether an account has an email address in a domain.
 
         Until this transaction ends, no other transaction can acquire `name` with `hold`, but others can share it. This
-        method never waits for the lock. It also returns False if another transaction holds the lock, or if no
-        transaction has ever acquired it.
+        method never waits for the lock. The result is also False if another transaction has acquired the lock, or if no
+        transaction has ever acquired the lock.
         """
         ...
 
@@ -176,7 +177,7 @@ class WriteDirectory(Protocol):
     def update_email_address(self, email_address: EmailAddress) -> None:
         """Store the new display name, description and modification time of an email address.
 
-        The other fields never change.
+        The other fields of an email address never change.
         """
         ...
 

@@ -1,11 +1,11 @@
-"""The exceptions that report a failure of the store itself. The API, the mail server and the workers catch them."""
+"""The exceptions that report a failure of the store itself, for the API, the mail server and the workers."""
 
 from waypost.app.ports import StoreUnavailable
 from waypost.domain.errors import Busy
 
 STORE_FAILURES: tuple[type[Exception], ...] = (StoreUnavailable, Busy)
-"""The exceptions after which the same transaction may succeed later. The request and the program are correct.
+"""The exceptions after which the same transaction may succeed later, because neither request nor program was wrong.
 
-`Busy` means that another transaction locked the same rows for too long. It is a store failure for code that does not
-report conflicts to a caller.
+`Busy` means that another transaction locked the same rows for too long. Code that does not report conflicts to a client
+treats `Busy` as a failure of the store.
 """

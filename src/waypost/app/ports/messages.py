@@ -13,7 +13,7 @@ class ReadMessages(Protocol):
     """Methods that read messages, deliveries and traces."""
 
     def message(self, account: str, message_id: str) -> Message | None:
-        """Return a message. Return None unless it has a delivery to an email address of this account."""
+        """Return a message, or None if the message has no delivery to an email address of this account."""
         ...
 
     def messages_with_header_id(self, account: str, header_id: str, *, limit: int) -> list[Message]:
@@ -25,7 +25,7 @@ class ReadMessages(Protocol):
         ...
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        """Return the ids of at most `limit` incomplete messages whose transfer began before a time, oldest first."""
+        """Return the ids of up to `limit` incomplete messages whose transfer began before `before`, oldest first."""
         ...
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
@@ -36,7 +36,7 @@ class ReadMessages(Protocol):
         ...
 
     def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """Return a delivery, which may belong to any account. Return None if it does not exist."""
+        """Return a delivery, which may belong to any account, or None if there is no such delivery."""
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
@@ -71,7 +71,7 @@ class ReadMessages(Protocol):
     ) -> list[tuple[Delivery, Message]]:
         """Return deliveries like `deliveries_at`, including deliveries that the inbox of the address does not keep.
 
-        Mail to an alias has a delivery for the alias, so it is also found under the alias.
+        Every message to an alias has a delivery for the alias, so this method finds it under the alias too.
         """
         ...
 
@@ -138,18 +138,20 @@ class WriteMessages(Protocol):
         ...
 
     def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
-        """Count a bounce that the server has accepted for a delivery. `says_failed`: the bounce reports a failure.
+        """Count a bounce that the server has accepted for a delivery.
+
+        `says_failed` says whether the bounce reports that the delivery failed.
 
         Return the number of bounces for this delivery that report a failure, including this bounce.
         """
         ...
 
     def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
-        """Store when and why the attempts of a delivery ended. `dead_letters` returns both."""
+        """Store when and why the attempts of a delivery ended, for `dead_letters`."""
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """Lock a delivery of any account until the transaction ends, and return it. Return None if there is none."""
+        """Lock a delivery of any account until the transaction ends, and return it, or None if it does not exist."""
         ...
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 OWNER_OF_LOOP = "loop"
-"""The action of a notice that tells the owner of an email address about a mail loop. It is not an `Action`."""
+"""The value of `action` for a notice to the owner of an email address about a mail loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Owed:
     message_id: str
     action: str
     recipient: str
-    """The recipient as the sender wrote it. It is empty for `OWNER_OF_LOOP`."""
+    """The recipient as the sender wrote it, or an empty string for `OWNER_OF_LOOP`."""
     email_address_id: str
     """The id of the email address whose delivery the notice reports on."""
     at: datetime
@@ -39,9 +39,9 @@ class ReadNotices(Protocol):
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> Owing | None:
         """Return the next notice to write at the time `now`, or None if no notice can be written yet.
 
-        A notice waits while a worker attempts a delivery of its message, or while such a delivery is due by `soon`. So
-        one notice reports on as many recipients as possible. A notice that was recorded at `owed_before` or earlier
-        does not wait.
+        A notice waits while a worker attempts a delivery of its message, or while such a delivery is due by `soon`. The
+        wait lets one notice report on as many recipients as possible. A notice that was recorded at `owed_before` or
+        earlier does not wait.
         """
         ...
 
@@ -61,5 +61,5 @@ class WriteNotices(Protocol):
         ...
 
     def drop_owed(self, owing: Owing, *, limit: int) -> int:
-        """Delete the records that `take_owed` would return. Return the number of recipients."""
+        """Delete the records that `take_owed` would return. Return the number of deleted records."""
         ...

@@ -1,4 +1,4 @@
-"""The interfaces to things other than the store: the clock and the sender checks."""
+"""The interfaces that the use cases need besides the store: the clock and the sender checks."""
 
 from collections.abc import AsyncIterable, Callable
 from datetime import datetime
@@ -17,6 +17,6 @@ class Authenticator(Protocol):
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
         """Return the results for a message of `size` bytes, or the reason why there are no results.
 
-        This method never raises, and ends within its time limit.
+        This method never raises an exception, and returns within its time limit.
         """
         ...

@@ -12,29 +12,29 @@ from waypost.domain.mail.messages import Message
 class Held:
     """A queued delivery that is reserved for the caller.
 
-    The caller has either locked it until the transaction ends, or claimed it until the lease ends.
+    The caller has either locked the delivery until the transaction ends, or claimed it until the lease ends.
     """
 
     delivery: Delivery
     queued: Queued
     claim: str
-    """The token that the store compares to check whether the delivery is still reserved for the caller."""
+    """The token with which the store checks whether the delivery is still reserved for the caller."""
     because: str = ""
-    """The reason why the last attempt failed. It is empty before the first attempt."""
+    """The reason why the last attempt failed, or an empty string before the first attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Held):
-    """A queued delivery that a worker has claimed, with its message. The claim ends with the lease."""
+    """A queued delivery that a worker has claimed until its lease ends, with the delivery's message."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A destination with queued deliveries. `due_at` is the earliest time at which one of them can be claimed.
+    """A destination with queued deliveries, and the earliest time at which a worker can claim one of its deliveries.
 
-    A delivery can be claimed when its next attempt is due, or when the lease on it ends.
+    A worker can claim a delivery when the next attempt is due, or when the lease of another worker ends.
     """
 
     destination: str
@@ -51,7 +51,7 @@ class QueueLine:
     attempts: int
     is_claimed: bool
     because: str
-    """The reason why the last attempt failed. It is empty before the first attempt."""
+    """The reason why the last attempt failed, or an empty string before the first attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class DeadLetter:
     delivery: Delivery
     message: Message
     given_up_at: datetime | None
-    """The time of giving up. It is None if a server of an older version gave the delivery up without recording it."""
+    """The time when the delivery was given up, or None if a server of an older version did not record the time."""
     because: str
-    """The reason for giving up. It is empty if unknown."""
+    """The reason why the delivery was given up, or an empty string if the reason is unknown."""
 
 
 class ReadQueue(Protocol):
@@ -72,7 +72,7 @@ class ReadQueue(Protocol):
     def waiting(self) -> list[Waiting]:
         """Return all destinations that have queued deliveries.
 
-        The time that this takes depends on the number of destinations, not on the number of deliveries.
+        The running time depends on the number of destinations, not on the number of deliveries.
         """
         ...
 
@@ -83,7 +83,7 @@ class ReadQueue(Protocol):
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
         """Return up to `limit` queued deliveries of an account, ordered by id, with ids greater than `after`.
 
-        The ids are those of `Delivery.id`. If `destination` is not None, only its deliveries are returned.
+        These ids are the values of `Delivery.id`. If `destination` is not None, only deliveries to it are returned.
         """
         ...
 
@@ -114,7 +114,7 @@ class WriteQueue(Protocol):
         ...
 
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Held]:
-        """Lock and return up to `limit` deliveries that were queued before a time, oldest first.
+        """Lock and return up to `limit` deliveries that were queued before `queued_before`, oldest first.
 
         Deliveries that a worker is attempting at `now` are left out. The locks last until the transaction ends, so
         that `finish` can remove the deliveries from the queue.
@@ -131,7 +131,7 @@ class WriteQueue(Protocol):
     def release(self, claim: str, *, due_at: datetime) -> int:
         """Release the deliveries that are still claimed with this token, and make them due at `due_at`.
 
-        This does not count as an attempt. Return the number of released deliveries.
+        Releasing a delivery does not count as an attempt. Return the number of released deliveries.
         """
         ...
 
@@ -143,7 +143,7 @@ class WriteQueue(Protocol):
         ...
 
     def renew(self, claim: str, *, lease_until: datetime) -> set[str]:
-        """Extend the lease of all deliveries that are still claimed with this token. Return their ids."""
+        """Extend the lease of all deliveries that are still claimed with this token. Return the deliveries' ids."""
         ...
 
     def correct_queue(
@@ -151,12 +151,13 @@ class WriteQueue(Protocol):
     ) -> int:
         """Correct times in the queue that are impossible at `now`, because a clock was ahead when they were stored.
 
-        - If a delivery was queued after `now`, its queue time becomes `now`. The times of its next attempt and of its
-          delay notice move back by the same amount.
-        - If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`.
-        - If a lease ends after `leased_by`, it ends at `lease_until` instead.
+        If a delivery was queued after `now`, its queue time becomes `now`. The times of its next attempt and of its
+        delay notice move back by the same amount.
 
-        Each rule corrects at most `limit` deliveries. Return the total number of corrections.
+        If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`. If a lease ends after `leased_by`,
+        it ends at `lease_until` instead.
+
+        Each of these three rules corrects at most `limit` deliveries. Return the total number of corrections.
         """
         ...
 
@@ -175,12 +176,12 @@ class WriteQueue(Protocol):
         ...
 
     def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
-        """Release a delivery, and queue it for another destination, due at `due_at`. This does not count as an attempt.
+        """Release a delivery, and queue it for another destination, due at `due_at`.
 
-        Return False, and change nothing, if the claim of the caller has ended.
+        The move does not count as an attempt. Return False, and change nothing, if the claim of the caller has ended.
         """
         ...
 
     def enqueue(self, delivery: Delivery, *, now: datetime) -> bool:
-        """Put an existing delivery into the queue as if it were new. Return False if it is already queued."""
+        """Put an existing delivery into the queue as if it were new. Return False if the delivery is already queued."""
         ...

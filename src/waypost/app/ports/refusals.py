@@ -1,4 +1,4 @@
-"""Refused mail, which the store records so that operators can find out what happened to it."""
+"""Records of refused mail, with which operators can find out what happened to a message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class Refusal:
     helo: str
     sender: str
     recipient: str
-    """The recipient as the client wrote it. It is empty if the server refused a message with unknown recipients."""
+    """The recipient as the client wrote it, or an empty string if the recipients of a refused message are unknown."""
     recipient_key: str
-    """The address key of the recipient, for comparisons. It is empty if the recipient is not a valid address."""
+    """The address key of the recipient, or an empty string if the recipient is not a valid address."""
     stage: str
     """The stage of the refusal: `mail`, `rcpt` or `message`."""
     reply: str
     detail: Mapping[str, str | int]
     account: str = ""
-    """The account that owned the recipient at the time of the refusal. It is empty if no account did."""
+    """The account that owned the recipient at the time of the refusal, or an empty string if no account owned it."""
 
 
 class ReadRefusals(Protocol):
@@ -32,7 +32,7 @@ class ReadRefusals(Protocol):
     def refusals_of(
         self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
     ) -> list[Refusal]:
-        """Return up to `limit` refusals of mail for an address, since the time `since`, newest first.
+        """Return up to `limit` refusals of mail for an address that happened at `since` or later, newest first.
 
         Only refusals from times when the account owned the address are returned. With `and_nobodys`, refusals from
         times when no account owned the address are returned too.

@@ -1,4 +1,4 @@
-"""Finding and deleting mail that the retention rules no longer allow."""
+"""Methods that find and delete mail that the retention rules no longer keep."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,7 +26,7 @@ class WriteRetention(Protocol):
     """Methods that delete old mail."""
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
-        """Delete the completed deliveries of these messages from an inbox. Queued deliveries and dead letters stay.
+        """Delete the completed deliveries of these messages from an inbox, but no queued delivery and no dead letter.
 
         Return the ids of the messages whose deliveries were deleted.
         """
@@ -35,7 +35,7 @@ class WriteRetention(Protocol):
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
         """Delete each of these messages that no longer has a delivery. Return the ids of the deleted messages.
 
-        The bytes of a deleted message stay for now. The store deletes them later, like the bytes of an incomplete
+        The bytes of a deleted message stay in the store, which deletes them later like the bytes of an incomplete
         message.
         """
         ...

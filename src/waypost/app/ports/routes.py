@@ -10,13 +10,13 @@ class ReadRoutes(Protocol):
     """Methods that read routes."""
 
     def routes_revision(self) -> str:
-        """Return the revision of the current routes. It is empty if no route was ever added."""
+        """Return the revision of the current routes, or an empty string if no route was ever added."""
         ...
 
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
         """Return the routes that commands have added, in their order.
 
-        `revision` is the revision that the caller needs. If a newer revision exists, the store may return that one.
+        `revision` is the revision that the caller needs. If it is outdated, the method may return newer routes.
         """
         ...
 

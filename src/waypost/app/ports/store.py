@@ -19,7 +19,8 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    The transaction had no effect. Only if the connection broke during the COMMIT is the outcome unknown.
+    A transaction that fails with this error had no effect. There is one exception: if the connection broke during the
+    COMMIT, the outcome is unknown.
     """
 
 
@@ -62,8 +63,8 @@ class WriteTx(
     """A transaction that changes the store. If the use case raises an exception, all changes are rolled back.
 
     If a change violates a named constraint of the database, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound`
-    is raised. It may be raised by the method that made the change, or at the end of the transaction. If another
-    transaction has locked a row, this transaction waits for it. If that takes too long, `errors.Busy` is raised.
+    is raised. The error may be raised by the method that made the change, or at the end of the transaction. If another
+    transaction has locked a row, this transaction waits. If the wait takes too long, `errors.Busy` is raised.
     """
 
     def hold(self, what: str) -> None:
@@ -74,7 +75,7 @@ class WriteTx(
         ...
 
     def first_time(self, what: str) -> bool:
-        """Return whether this is the first call with this `what` since the deployment was created."""
+        """Return whether this method is called for the first time with this value of `what` in this deployment."""
         ...
 
 
@@ -89,22 +90,27 @@ class Store(Protocol):
         ...
 
     async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
-        """Run a use case that may read much data, such as lists or message bodies, on one consistent snapshot.
+        """Run a use case that may read a lot of data, such as lists or message bodies, on one consistent snapshot.
 
-        Other transactions can read and write meanwhile. `what` is a noun phrase that names the data, for the message of
-        `TookTooLong`. Accounts take turns with their long reads, so that many reads of one account do not delay the
-        reads of another account. An empty `account` means the server itself, which takes turns like an account.
+        Other transactions can read and write at the same time. `what` is a noun phrase that names the data, for the
+        message of `TookTooLong`.
+
+        Accounts take turns with their long reads, so that many reads of one account do not delay the reads of another
+        account. An empty `account` means the server itself, which takes turns like an account.
 
         Raises `TookTooLong` if the read reaches its time limit.
         """
         ...
 
     async def write(self, use_case: Callable[[WriteTx], T]) -> T:
-        """Run a use case that changes data. The store may run it again after a conflict, but commits only one run."""
+        """Run a use case that changes data.
+
+        After a conflict, the store may run the use case again, but it commits only one run.
+        """
         ...
 
     def reusable_octets(self) -> int:
-        """Return the number of free bytes inside the files of the store, which writes use before the files grow.
+        """Return the number of free bytes inside the files of the store, which the store uses before the files grow.
 
         Return zero if the number is unknown.
         """

@@ -1,20 +1,20 @@
 """Maps violated constraints, by their names in the schema, to domain errors.
 
 A use case checks the same conditions first, and raises an error with a better message. The errors of this module are
-raised only if two transactions race.
+raised only if two transactions run at the same time.
 """
 
 from waypost.domain import errors
 from waypost.domain.directory.instances import ALIAS_IS_USED
 
-_IN_A_LINK = "One of the two email addresses is already in an alias link. It can be in one at most, on either side."
+_IN_A_LINK = "One of the two email addresses is already in an alias link. An email address can be in only one."
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
-    "email_addresses_have_one_owner": (errors.Duplicate, "This email address exists already."),
+    "email_addresses_have_one_owner": (errors.Duplicate, "This email address already exists."),
     "instances_alias_is_unique": (errors.Duplicate, ALIAS_IS_USED),
     "alias_link_ends_one_link_each": (errors.Conflict, _IN_A_LINK),
     "alias_link_ends_pair": (errors.Conflict, _IN_A_LINK),
-    "email_addresses_have_an_instance": (errors.NotFound, "The instance was deleted just now."),
+    "email_addresses_have_an_instance": (errors.NotFound, "The instance has just been deleted."),
 }
 
 

@@ -117,7 +117,7 @@ def claimed(row: Row, claim: str) -> ports.Claimed:
 
 
 def held(row: Row) -> ports.Held:
-    """Read a queued delivery, with the claim that is stored in the row."""
+    """Read a queued delivery that is locked or claimed, with the claim that is stored in the row."""
     found = delivery(row)
     queued, claim, because = _queued(row, found)
     return ports.Held(delivery=found, queued=queued, claim=claim, because=because)
@@ -147,7 +147,7 @@ def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
-    """Return the row for an event that is appended to a trace; the query computes the event's number."""
+    """Return the row for an event that is appended to a trace, without a number, because the query computes it."""
     return (message_id, *_of_event(event))
 
 
@@ -168,7 +168,7 @@ def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
 
 
 def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Row:
-    """Seal the secret of a route, and return the row for the route. `number` is its place in the order of routes."""
+    """Seal the secret of a route, and return the row for the route. `number` is the position of the route."""
     return (number, *tables.ROUTES.write(route, seal(route.secret, _context(route.match, route.to, route.user))))
 
 

@@ -11,7 +11,7 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    The argument `of` of both methods is the context of the secret, which names the record that the secret belongs to.
+    Both methods take the context of the secret as `of`. The context names the record that the secret belongs to.
     """
 
     def seal(self, secret: str, of: str) -> bytes:
@@ -19,7 +19,7 @@ class Seal(Protocol):
         ...
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """Return the secret that was encrypted by `seal`. Raises if the key or the context is not the same."""
+        """Return the secret that was encrypted by `seal`. Raises an exception if the key or the context differs."""
         ...
 
 
@@ -70,5 +70,5 @@ def bindable(parameters: rows.Row) -> rows.Row:
     """
     for parameter in parameters:
         if isinstance(parameter, str) and "\0" in parameter:
-            raise errors.Invalid("A text must not contain the character NUL.")
+            raise errors.Invalid("A string must not contain the NUL character.")
     return parameters

@@ -1,4 +1,4 @@
-"""Conditions for finding text through an index that contains only its first characters."""
+"""Helper functions for finding a text through an index that contains only the first characters of each text."""
 
 from waypost.domain.directory.search import Field, Text
 
@@ -14,7 +14,7 @@ LENGTH = 64
 """The number of characters of a text that the index contains. Ids are shorter, so the index contains all of an id."""
 
 TRIGRAM = 3
-"""The number of characters in each group that the index for CONTAINS is made of."""
+"""The length in characters of the substrings that the index for CONTAINS consists of."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"

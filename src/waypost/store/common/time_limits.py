@@ -11,7 +11,7 @@ class TimeLimits:
     """Seconds for one long read, because other reads wait for it. On PostgreSQL, this limit applies to each statement.
     """
     damage_check: float = 0.25
-    """Seconds for checking an SQLite file for damage when a server starts. In this time, SQLite can check all of a
+    """Seconds for checking an SQLite file for damage when a server starts. This limit is long enough to check all of a
     small file, but only a part of a large file."""
     other_process: float = 5.0
     """Seconds to wait while another process writes to the SQLite file."""
@@ -32,12 +32,12 @@ class TimeLimits:
     """Seconds for data to or from PostgreSQL to arrive: after that, a network that drops packets is treated as
     failed."""
     network_probe: int = 10
-    """Seconds without data after which the operating system probes a connection to PostgreSQL. It sends three probes,
-    and waits half of this time between them."""
+    """Seconds without data after which the operating system probes a connection to PostgreSQL. The system sends
+    three probes, and waits half of this time between two probes."""
     pause: float = 0.01
-    """The most seconds that a transaction waits before its first retry after a conflict. The limit doubles with each
-    retry, and the actual wait is random."""
+    """The most seconds that a transaction waits before its first retry after a conflict. The maximum doubles with each
+    retry, and the actual wait is a random part of it."""
 
 
 LIMITS = TimeLimits()
-"""The time limits in use. The stores read them at each use, so that a test can replace them."""
+"""The current time limits. The stores read this value each time they need a limit, so that a test can replace it."""

@@ -1,7 +1,7 @@
 """Schedules long reads fairly between accounts, even if one account has many reads waiting.
 
 Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn,
-and that account then moves to the end of the line. So an account waits for at most one read of each other account. If
+and that account then moves to the end of the order. So an account waits for at most one read of each other account. If
 there are several slots, one account cannot occupy all of them.
 """
 
@@ -10,7 +10,7 @@ from collections import Counter, deque
 
 
 class Turns:
-    """Assigns a fixed number of slots to the long reads of accounts. An instance belongs to one event loop."""
+    """Assigns a fixed number of slots to the long reads of accounts. A `Turns` object belongs to one event loop."""
 
     def __init__(self, places: int) -> None:
         self._free = places

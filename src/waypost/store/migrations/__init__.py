@@ -1,6 +1,6 @@
 """The schema migrations, in numbered files `NNNN_name.<dialect>.sql`.
 
-Each migration runs once, in the order of the numbers. The transaction of a migration also records that it has run.
+Each migration runs once, in the order of the numbers. The transaction that runs a migration also records its number.
 """
 
 import re
@@ -11,7 +11,7 @@ _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.(?P<dialect>\w+)\.sql")
 
 
 class SchemaTooNew(Exception):
-    """The database was migrated by a newer version of Waypost, and this version does not know its schema."""
+    """The database was migrated by a newer version of Waypost, and this version does not know the new schema."""
 
 
 class SchemaTooOld(Exception):

@@ -21,7 +21,7 @@ OLDEST = 15
 """The oldest major version of PostgreSQL that Waypost was tested with. The test suite uses version 18."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
-"""The number of the advisory lock for migrations. Its bytes are the ASCII letters "waypost" and a one."""
+"""The number of the advisory lock for migrations, whose bytes are the ASCII letters "waypost" and a one."""
 
 _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
@@ -37,7 +37,7 @@ _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
 """SQL that returns the owner of the table `migrations`, and whether Waypost can trust this owner.
 
 If every role may create tables in the schema, another role could create this table before Waypost does, and Waypost
-would use that role's tables. The check covers only this table, because a migration fails if another table exists.
+would use that role's tables. Only this table is checked, because a migration fails if one of its tables exists already.
 """
 
 
@@ -53,7 +53,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def _keepalives() -> dict[str, int]:
-    """Return keepalive parameters. With `_user_timeout`, they detect a network that drops packets within 30 seconds."""
+    """Return keepalive parameters that, with `_user_timeout`, detect a broken network within half a minute."""
     probe = time_limits.LIMITS.network_probe
     return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
 
@@ -63,7 +63,7 @@ def _user_timeout() -> dict[str, int]:
 
 
 class BadDatabase(Exception):
-    """Waypost cannot use this PostgreSQL database. The message gives the reason."""
+    """Waypost cannot use this PostgreSQL database. The error message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +103,13 @@ def _environment() -> dict[str, str]:
 
 
 def where(url: str) -> Where:
-    """Parse the URL or connection string of a database. Raises `BadDatabase` if it is malformed."""
+    """Parse the URL or connection string of a database. Raises `BadDatabase` if the URL is malformed."""
     try:
         return Where(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message would reveal parts of the URL
         raise BadDatabase(
-            "This is not a valid URL of a PostgreSQL database, such as postgresql://user@host/name. If the form is "
-            "right, the URL has a parameter that libpq does not know."
+            "This is not a valid URL of a PostgreSQL database, such as postgresql://user@host/name. If the syntax is "
+            "correct, the URL has a parameter that libpq does not know."
         ) from None
 
 
@@ -162,7 +162,7 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
     """Run the next migration, if there is one. Return whether more migrations remain.
 
-    Another process that wants to migrate at the same time waits, and then finds this migration done.
+    If another process migrates at the same time, it waits, and then finds that this migration has run.
     """
     with connection.transaction():
         # A migration has no time limit. Afterwards the schema is either migrated or unchanged.
@@ -183,7 +183,7 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
 def _newest(connection: Connection) -> int:
     """Return the number of the last migration that ran, or 0 for a new database.
 
-    Creates the table `migrations` if it does not exist. Raises `BadDatabase` if an untrusted role owns that table.
+    Creates the table `migrations` if needed. Raises `BadDatabase` if an untrusted role owns the table.
     """
     found = connection.execute(_OWNER_OF_MIGRATIONS).fetchone()
     if found and not found[1]:

@@ -25,13 +25,14 @@ _UNAVAILABLE = (
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006")
 """The prefixes of the SQLSTATEs after which a connection is unusable.
 
-They are: 08 (the connection broke), 57P01 to 57P03 (PostgreSQL shuts down, has crashed, or is starting), 57P05, 25P03
-and 25P04 (a time limit ended the session), and 25006 (the server is a standby).
+SQLSTATEs that begin with 08 mean that the connection broke. 57P01 to 57P03 mean that PostgreSQL is shutting down, has
+crashed, or is starting. 57P05, 25P03 and 25P04 mean that a time limit ended the session. 25006 means that the
+PostgreSQL server is a standby.
 """
 
 
 class TryAgain(Exception):
-    """A transaction was rolled back because of a conflict with another transaction. It can be run again."""
+    """PostgreSQL rolled back a transaction because of a conflict with another transaction, so it can be run again."""
 
 
 class Unexpected(Exception):
@@ -52,7 +53,7 @@ def meaning(error: psycopg.Error) -> Exception:
 
 
 def is_of_connection(error: psycopg.Error) -> bool:
-    """Return whether the connection is lost. If not, only the statement failed."""
+    """Return whether an error means that the connection is lost, and not only that a statement failed."""
     state = error.diag.sqlstate
     return isinstance(error, _UNAVAILABLE) if state is None else state.startswith(_LOST)
 

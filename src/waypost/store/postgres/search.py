@@ -12,13 +12,13 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
-"""The number of each text field. It is part of each stored trigram, so that trigrams of different fields differ."""
+"""The number of each text field, which is part of its stored trigrams, so that trigrams of different fields differ."""
 
 _CHARACTERS = 0x11_0000
-"""The number of Unicode code points. So three code points and the number of a text field fit into 63 bits."""
+"""The number of Unicode code points. Three code points and the number of a text field fit into 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
-"""The most trigrams of a value that a query looks up in the index. The filter then checks the rows that match them."""
+"""The most trigrams of a value that a query looks up in the index. The filter then checks the rows that were found."""
 
 Statement = tuple[str, list[Any]]
 """A statement in SQL, and its parameters."""
@@ -68,7 +68,7 @@ class Search:
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
         """Return the number of matches, given the row that the `count` statement returned.
 
-        `found` is the number of matches on the current page, and the result is at least that.
+        `found` is the number of matches that the page query returned. The result is never less than `found`.
         """
         return max(found, min(counted[0], up_to))
 
@@ -96,8 +96,8 @@ class Search:
     def _is_by_start(self, text: Text) -> str:
         """Return the SQL expression for an EXACT or STARTS_WITH comparison that uses an index.
 
-        If the index alone decides the comparison, no second condition is added. PostgreSQL would multiply the
-        estimates of both conditions, and so expect too few rows.
+        If the index alone decides the comparison, no second condition is added. With two conditions, PostgreSQL would
+        multiply their selectivities, and expect too few rows.
         """
         indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
         start = text_starts.start(text)

@@ -5,8 +5,8 @@ does not delay point queries. Each pool has at most one connection for each of i
 it is first needed, and replaced after it was lost. Every wait for a connection, a row or a reply has a time limit.
 
 A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
-be dead. It is not run again if the connection broke during the COMMIT. Then it is unknown whether the transaction was
-committed, so the caller gets an error.
+be dead. A transaction is not run again if its connection broke during the COMMIT, because it may have been committed.
+In that case, the caller gets an error.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ from waypost.store.postgres.transaction import Connection, PostgresTransaction
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""The default number of connections of one process. Half of them are for writes, a quarter is for point queries, and a
-quarter is for long reads."""
+"""The default number of connections of one process. Half of the connections are for writes, a quarter is for point
+queries, and a quarter is for long reads."""
 
 ATTEMPTS = 6
 """The most times that a transaction is run if it loses conflicts with other transactions."""
@@ -47,7 +47,7 @@ ATTEMPTS = 6
 class PostgresStore:
     """The implementation of `ports.Store` on one PostgreSQL database, which other processes may use too.
 
-    An instance must be created and used on the same event loop.
+    A `PostgresStore` must be created and used on the same event loop.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class PostgresStore:
         return await self._reads.run(lambda session: use_case(session.tx))
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Wait for the account's turn, and run a use case that may read much data on one consistent snapshot."""
+        """Wait for the account's turn, and run a use case that may read a lot of data on one consistent snapshot."""
         try:
             async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._turns.take(account)
@@ -117,7 +117,7 @@ def _none_free() -> ports.StoreUnavailable:
 
 
 class _Session:
-    """One connection, and whether the outcome of its last transaction is unknown."""
+    """A connection to PostgreSQL with its state."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         self.connection = connection
@@ -164,7 +164,7 @@ class _Session:
                 self.tx.pipeline = None
 
     def undo(self) -> None:
-        """Roll back an open transaction. If that is not possible, close the connection."""
+        """Roll back an open transaction. If the rollback fails, close the connection."""
         status = self.connection.info.transaction_status
         try:
             if status is TransactionStatus.INTRANS:  # after a domain error: keep the prepared statements
@@ -217,7 +217,7 @@ class _Pool:
         """Whether the pool also refuses work that waits for a connection."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
-        """Run `work` with a connection on a thread. Raises `StoreUnavailable` if it does not finish in time."""
+        """Run `work` with a connection on a thread. Raises `StoreUnavailable` if `work` does not finish in time."""
         if self._closed:
             raise ports.StoreUnavailable("the store is closed")
         self._callers += 1
@@ -263,9 +263,10 @@ class _Pool:
         self._free.release()
 
     async def close(self, *, wait_for: float | None = None) -> None:
-        """Wait until the running work has finished, then close the connections. Work that takes longer is cut off.
+        """Wait until the running work has finished, then close the connections.
 
-        `wait_for` is the limit in seconds; None means `TimeLimits.answer`.
+        `wait_for` is the time limit in seconds; None means `TimeLimits.answer`. Work that is still running at the
+        time limit loses its connection.
         """
         self._closed = True
         if self._callers:
@@ -297,7 +298,7 @@ class _Pool:
             session.is_set_up = True
 
     def give_back(self, session: _Session) -> None:
-        """Keep a connection for later work if it is still open.
+        """Keep a connection for later work if the connection is still open.
 
         If the connection was lost, close all idle connections too, because they are probably lost as well.
         """
@@ -327,7 +328,7 @@ class _Task:
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
-        """Run the work, with retries. Raises its exceptions, but translates those of PostgreSQL."""
+        """Run the work, with retries. Raises the exceptions of the work, but translates errors of PostgreSQL."""
         given_up: Exception
         for attempt in range(ATTEMPTS):
             if self._is_over:
@@ -387,4 +388,4 @@ class _Task:
 
 
 class _FoundDead(Exception):
-    """A connection that worked before was found to be lost. The transaction on it has had no effect."""
+    """A connection that worked before was found to be lost. The transaction on this connection had no effect."""

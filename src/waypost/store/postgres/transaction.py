@@ -2,7 +2,7 @@
 
 A query without a result waits in a pipeline until the next query with a result, or until the end of the transaction.
 Then all waiting queries are sent together, so a transaction has one round trip for each query with a result
-(docs/scaling.md). So the error for a violated constraint is raised late: by a later method, or at the end.
+(docs/scaling.md). So the error for a violated constraint may be raised by a later method, or at the COMMIT.
 """
 
 import re
@@ -26,18 +26,18 @@ Cursor = psycopg.Cursor[Any]
 _QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
-"""The queries on the queue, which are not prepared. The queue is nearly always empty, and a plan that PostgreSQL made
-for an empty queue reads the whole queue even when it is long."""
+"""The queries on the queue, which are not prepared. The queue is nearly always empty, and PostgreSQL would plan a
+prepared query for an empty queue. With that plan, the query would read the whole queue even when the queue is long."""
 
 
 class PostgresTransaction(Transaction):
-    """A transaction on one connection. It raises the errors of psycopg, and the store translates them."""
+    """A transaction on one connection. Its methods raise errors of psycopg, which the store translates."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)
         self.connection = connection
         self.pipeline: psycopg.Pipeline | None = None
-        """The pipeline for the statements of this transaction. If it is None, each statement is sent immediately."""
+        """The pipeline for the statements of this transaction, or None if each statement is sent immediately."""
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
         return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None

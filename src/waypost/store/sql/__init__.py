@@ -1,10 +1,12 @@
 """Loads the named queries of the store from the `.sql` files.
 
-`common/` has the queries that both databases run. `sqlite/` and `postgres/` have the queries that differ.
+The folder `common/` has the queries that both databases run. The folders `sqlite/` and `postgres/` have the queries
+that differ.
 
-A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. A comment follows. It
-says what the query is for and, in a folder of one database, why the query is not in `common/`. Then comes the SQL. If
-both databases have a query with the same name, the two queries have the same parameters. The SQL can contain
+A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. The next lines are a
+comment, which says what the query does. In a folder of one database, the comment also says why the query is not in
+`common/`. After the comment comes the SQL. If both databases have a query with the same name, the two queries have the
+same parameters. The SQL can contain
 
     :name              a parameter
     {messages}         the columns of a table (`tables.py`): `id, sender, …`
@@ -14,7 +16,7 @@ both databases have a query with the same name, the two queries have the same pa
     {sqlite: SQL}      SQL for SQLite only
     {postgres: SQL}    SQL for PostgreSQL only
 
-These placeholders are expanded once, when the program starts. The result is plain SQL with numbered parameters.
+These placeholders are replaced once, when the program starts, with plain SQL that has numbered parameters.
 """
 
 import re

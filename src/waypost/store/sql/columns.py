@@ -1,7 +1,7 @@
 """The columns of a table, listed once for both the queries and the conversion between rows and values.
 
 The functions that read and write the rows of a table are compiled when the program starts, like the `__init__` methods
-of `dataclasses`. So they are as fast as handwritten functions that name every column.
+of `dataclasses`. So these functions are as fast as handwritten functions that name every column.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ class Column:
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`. It is empty if the field has the column's name."""
+    """The path of the dataclass field, such as `envelope.sender`, or an empty string if it is the column's name."""
     kind: Kind = AS_IS
     is_given: bool = False
     """Whether the caller of the reader or writer passes the value of this column as an argument, such as a secret."""
@@ -62,12 +62,12 @@ class Columns(Generic[T]):
         self.read = self.reader()
         """A function that converts a row, which must begin with these columns, to a value of the dataclass.
 
-        It takes the row, and then the values of the columns with `is_given`.
+        The arguments are the row, and then the values of the columns with `is_given`.
         """
         self.write = self._writer()
         """A function that converts a value of the dataclass to a row.
 
-        It takes the value, and then the values of the columns with `is_given`.
+        The arguments are the value, and then the values of the columns with `is_given`.
         """
 
     def __len__(self) -> int:

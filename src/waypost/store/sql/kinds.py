@@ -23,8 +23,8 @@ def from_milliseconds(milliseconds: int) -> datetime:
 
 
 _SHORT = 1_000
-"""The length in characters up to which JSON is decoded at each read. The values of longer JSON are cached, because all
-deliveries of a message read the same JSON."""
+"""The length in characters up to which a JSON text is decoded at each read. The values of longer texts are cached,
+because reading each delivery of a message decodes the same text."""
 
 
 def _dsn(text: str) -> Dsn:
@@ -48,7 +48,7 @@ def _read_dsn(text: str) -> Dsn:
 
 
 def _write_dsn(dsn: Dsn) -> str:
-    """Encode DSN parameters as JSON. The result is empty if there are none, which is true of nearly all mail."""
+    """Encode DSN parameters as JSON. Nearly all mail has no DSN parameters, and then the result is an empty string."""
     if dsn == NO_DSN:
         return ""
     recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]

@@ -28,7 +28,7 @@ class SqliteTooOld(Exception):
 
 
 def refuse_old_sqlite() -> None:
-    """Raise `SqliteTooOld` if the SQLite library is too old. The message names both versions."""
+    """Raise `SqliteTooOld` if the SQLite library is too old. The error message names both versions."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise SqliteTooOld(
@@ -153,7 +153,7 @@ def refuse_damage(connection: sqlite3.Connection) -> None:
 
 
 class _Damaged(sqlite3.DatabaseError):
-    """SQLite's integrity check found damage in the file. The message describes the damage."""
+    """SQLite's integrity check found damage in the file. The error message describes the damage."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
@@ -183,7 +183,10 @@ _ADVICE = {
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were encrypted with the same seal. For a new file, record the seal."""
+    """Check that the secrets in a file were encrypted with the current key, or raise the error of the seal.
+
+    In a new file, store a sealed value for later checks.
+    """
     with exclusively(tx.connection):
         tx.check_seal()
 

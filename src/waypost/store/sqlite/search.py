@@ -35,7 +35,7 @@ _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """Characters that the trigram index treats as equal."""
 
 SAMPLE = 200_000
-"""The number of entries in which matches are counted if matches may be rare. The total is extrapolated from it."""
+"""The number of entries in which matches are counted if matches may be rare, to extrapolate the total."""
 
 _ENTRIES = "search_entries AS s"
 
@@ -46,7 +46,7 @@ class _Driver:
 
     source: str
     join: str = ""
-    """The JOIN that finds the search entry for a row of the source. It is empty if the source has the entries."""
+    """The JOIN that finds the search entry for a row of the source, or an empty string if the rows are entries."""
     where: str = "1"
     parameters: tuple[Any, ...] = ()
     number: str = "s.number"
@@ -54,7 +54,7 @@ class _Driver:
     text: str | None = None
     """The column by which rows are ordered before the number, or None if they are ordered only by number."""
     start: str = ""
-    """A lower bound for the values of the column `text`, which need not occur."""
+    """A lower bound for the values of the column `text`, which need not occur in any row."""
     is_walk: bool = False
     """Whether the search may read far more rows than it finds."""
     ensures: Condition | None = None
@@ -66,7 +66,7 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return SQL conditions for the rows after a cursor. An index can find the rows for each condition."""
+        """Return SQL conditions for the rows after a cursor. Each condition can use an index."""
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
@@ -130,8 +130,8 @@ class Search:
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
         """Return the number of matches, given the row that the `count` statement returned.
 
-        The number is extrapolated if the statement counted only a sample. `found` is the number of matches on the
-        current page, and the result is at least that.
+        The number is extrapolated if the statement counted only a sample. `found` is the number of matches that the
+        page query returned. The result is never less than `found`.
         """
         count, highest, below = counted
         if self._driver.is_walk and highest - below > SAMPLE:

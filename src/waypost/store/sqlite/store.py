@@ -3,7 +3,7 @@
 The writer runs all waiting writes as a batch in one transaction. The whole batch is durable (`synchronous=FULL`) before
 any caller gets a result. If one write fails, the batch is run again with a savepoint around each write, so the other
 writes are not affected (docs/decisions/0005-savepoints-when-needed.md). Point queries run on the event loop, with a
-read-only connection. In WAL mode, they are not blocked by the writer. Long reads run on their own thread.
+read-only connection. In WAL mode, the writer does not block point queries. Long reads run on their own thread.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from waypost.store.sqlite.transaction import SqliteTransaction
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
-"""The most writes in one transaction. This limits how long the first write of a batch waits for the last write."""
+"""The most writes in one transaction. The limit bounds how long the first write of a batch waits for the last write."""
 
 
 LONG_READ_CACHE_KIB = 32 * 1024
-"""The size of the page cache for long reads, in KiB. It halves the time to read an index of a million texts."""
+"""The size of the page cache for long reads, in KiB. This cache halves the time to read an index of a million texts."""
 
 
 @dataclass(slots=True)
@@ -67,11 +67,11 @@ class _Job:
 class SqliteStore:
     """The implementation of `ports.Store` on one SQLite file.
 
-    An instance must be created and used on the same event loop.
+    An `SqliteStore` must be created and used on the same event loop.
     """
 
     def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
-        """Open the file; create it and migrate its schema if needed. `seal` encrypts the secrets in the file.
+        """Open the file. Create the file and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
         With `only_new`, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. Without `may_make`, the
         file and its tables are not created: if the file has no tables, `migrations.SchemaMissing` is raised. If the
@@ -116,7 +116,7 @@ class SqliteStore:
             raise
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Wait for the account's turn, and run a use case that may read much data on the reader thread."""
+        """Wait for the account's turn, and run a use case that may read a lot of data on the reader thread."""
         self._refuse_when_closed()
         await self._turns.take(account)
         try:
@@ -225,7 +225,7 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
 def _run(tx: SqliteTransaction, job: _Job) -> None:
     """Run one job without a savepoint, because a savepoint would take a quarter of the time for a message.
 
-    If the job fails before its first change, there is nothing to roll back. If it fails later, `_HalfDone` is raised.
+    If the job fails before its first change, there is nothing to roll back. If it fails later, raises `_HalfDone`.
     """
     connection = tx.connection
     changes = connection.total_changes
@@ -277,7 +277,7 @@ def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], wha
 
 
 def _is_unavailable(error: sqlite3.DatabaseError) -> bool:
-    """Return whether an error means that the file cannot be used now. Only a bug can cause the other errors."""
+    """Return whether an error means that the file cannot be used now. Only a bug can cause other SQLite errors."""
     # The sqlite3 module raises DatabaseError itself, rather than a subclass, if the file is damaged.
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 

@@ -35,7 +35,10 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Check that the secrets in this database were encrypted with the same seal. If not, `unseal` raises."""
+        """Check that the secrets in this database were encrypted with the current key, or raise the error of `unseal`.
+
+        In a new database, store a sealed value for later checks.
+        """
         self._all("add_mark", _SEAL_CHECK, self._seal.seal("right", _SEAL_CHECK))
         ((sealed,),) = self._all("mark", _SEAL_CHECK)
         self._seal.unseal(sealed, _SEAL_CHECK)

@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class CallQueries(Statements):
-    """The part of `Transaction` for calls with a client token. The protocol in `app/ports/calls.py` documents it."""
+    """The part of `Transaction` for calls. See `app/ports/calls.py` for documentation of the methods."""
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))

@@ -15,20 +15,20 @@ from waypost.store.sql import kinds
 
 
 class Search(Protocol):
-    """A search in one instance. It builds the statements with their parameters, and interprets the rows."""
+    """A search in one instance, which builds the statements with their parameters, and interprets the rows."""
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
         """Return the statement for one page. Each row has an email address, its alias link, and its cursor columns."""
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that counts the matches. It returns one row, which `total` interprets."""
+        """Return the statement that counts the matches. Its result is one row, which must be passed to `total`."""
         ...
 
     def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
         """Return the number of matches, given the row that the `count` statement returned.
 
-        `found` is the number of matches on the current page, and the result is at least that.
+        `found` is the number of matches that the page query returned. The result is never less than `found`.
         """
         ...
 
@@ -38,7 +38,7 @@ class Search(Protocol):
 
 
 class DirectoryQueries(Statements):
-    """The part of `Transaction` for the directory. The protocols in `app/ports/directory.py` document its methods."""
+    """The part of `Transaction` for the directory. See `app/ports/directory.py` for documentation of the methods."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)

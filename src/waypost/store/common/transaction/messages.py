@@ -19,7 +19,7 @@ PIECE = 256 * 1024
 
 
 class MessageQueries(QueueQueries):
-    """The part of `Transaction` for messages. The protocols in `app/ports/messages.py` document its methods."""
+    """The part of `Transaction` for messages. See `app/ports/messages.py` for documentation of the methods."""
 
     def message(self, account: str, message_id: str) -> Message | None:
         row = self._one("message", message_id, account)

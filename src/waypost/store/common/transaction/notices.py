@@ -1,4 +1,4 @@
-"""The queries of a transaction for due notices, which are added, selected, and then removed to be written."""
+"""The queries of a transaction for due notices."""
 
 import json
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
 
 CANDIDATES = 100
-"""The number of recipients, oldest first, among which the next notice is searched.
+"""The number of recipients, oldest first, that the query for the next notice considers.
 
-If the notices to all of these recipients must wait for other recipients, later notices are not found. Such a wait takes
-two minutes at most.
+If the notices for all of these recipients must wait for other recipients, the query does not find later notices. A
+notice waits for other recipients for at most two minutes.
 """
 
 
 class NoticeQueries(Statements):
-    """The part of `Transaction` for due notices. The protocols in `app/ports/notices.py` document its methods."""
+    """The part of `Transaction` for due notices. See `app/ports/notices.py` for documentation of the methods."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
         moments = map(kinds.to_milliseconds, (now, soon, owed_before))

@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class RefusalQueries(Statements):
-    """The part of `Transaction` for refused mail. The protocols in `app/ports/refusals.py` document its methods."""
+    """The part of `Transaction` for refused mail. See `app/ports/refusals.py` for documentation of the methods."""
 
     def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])

@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class RetentionQueries(Statements):
-    """The part of `Transaction` for retention. The protocols in `app/ports/retention.py` document its methods."""
+    """The part of `Transaction` for retention. See `app/ports/retention.py` for documentation of the methods."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
         after = after or Inbox("", "")

@@ -1,4 +1,4 @@
-"""The queries of a transaction for the routes that commands manage. Their secrets are stored encrypted."""
+"""The queries of a transaction for the routes that commands manage, whose secrets are stored encrypted."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _ROUTES_REVISION = "routes revision"
 
 
 class RouteQueries(Statements):
-    """The part of `Transaction` for routes. The protocols in `app/ports/routes.py` document its methods."""
+    """The part of `Transaction` for routes. See `app/ports/routes.py` for documentation of the methods."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
