@@ -90,7 +90,7 @@ def _mail_hosts(wire: bytes) -> list[str]:
 
 def _proxy(addresses: bytes) -> object:
     head = proxy.HEAD.pack(proxy.SIGNATURE, 0x21, 0x21, len(addresses))
-    proxy.octets_to_come(head)
+    proxy.remaining_length(head)
     return proxy.client(head, addresses)
 
 

@@ -1,4 +1,5 @@
-"""What several edges need of the network.
+"""Network code that the SMTP server, the delivery clients and other rooms share.
 
-DNS answers up to a limit, why a host has no address, deadlines, and TLS handshakes that tell why they fail.
+It limits the size of DNS answers, explains why a host has no address, sets deadlines, and makes TLS handshakes that
+send the peer the reason for a failure.
 """

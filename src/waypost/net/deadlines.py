@@ -1,4 +1,4 @@
-"""One deadline of a connection."""
+"""A deadline for a connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Deadline:
-    """Does one thing later, unless it is set again or cleared before."""
+    """A timer that calls a function once, unless the timer is set again or cleared first."""
 
     __slots__ = ("_timer",)
 
@@ -15,16 +15,16 @@ class Deadline:
 
     @property
     def is_set(self) -> bool:
-        """Whether it was set, and not cleared since."""
+        """Whether the deadline was set and has not been cleared since."""
         return self._timer is not None
 
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
-        """Call `action` with `args` in this many seconds, in place of what was set before."""
+        """Call `action` with `args` after this many seconds. This replaces an earlier call of `set`."""
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)
 
     def clear(self) -> None:
-        """Call nothing."""
+        """Cancel the deadline, if one is set."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -1,7 +1,8 @@
-"""A DNS server whose answers are read up to a limit, for the queue and for the sender checks.
+"""A limit on the size of DNS answers, for the delivery queue and for the sender checks.
 
-The owner of any domain decides how long an answer about it is, up to 64 KiB over TCP, and the library takes some ten
-microseconds for each record in it: without a limit, one answer would hold the event loop up for a fifth of a second.
+The owner of a domain decides how long the DNS answers about that domain are: up to 64 KiB over TCP. The DNS library
+needs about ten microseconds for each record. Without a limit, one answer could block the event loop for a fifth of a
+second.
 """
 
 import socket
@@ -19,20 +20,20 @@ import dns.resolver
 
 
 class TooLong(dns.exception.FormError):
-    """An answer has more octets than are read. The resolver continues as if it could not be read."""
+    """Raised if a DNS answer is longer than the limit. The resolver treats the answer as malformed."""
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
-    """A DNS server by its address and port, and how many octets of an answer over TCP are read.
+    """A DNS server, given by address and port, with a limit in bytes for an answer over TCP.
 
-    Over UDP answers are shorter (RFC 9715 section 3).
+    Answers over UDP need no limit because they are shorter (RFC 9715 section 3).
     """
 
     def __init__(self, address: str, port: int, *, limit: int) -> None:
         super().__init__(address, port)
         self._limit = limit
 
-    def query(  # noqa: PLR0917 - as the library calls it
+    def query(  # noqa: PLR0917 - the library defines the parameters
         self,
         request: dns.message.QueryMessage,
         timeout: float,
@@ -42,7 +43,10 @@ class Nameserver(dns.nameserver.Do53Nameserver):
         one_rr_per_rrset: bool = False,
         ignore_trailing: bool = False,
     ) -> dns.message.Message:
-        """Called by the resolver, over TCP with `max_size`. Raises `TooLong`, and what the library raises."""
+        """Send a query for the resolver, over TCP if `max_size` is true, and return the answer.
+
+        Raises `TooLong`, and the exceptions of the library.
+        """
         if not max_size:
             return super().query(request, timeout, source, source_port, False, one_rr_per_rrset, ignore_trailing)
         until = time.monotonic() + timeout
@@ -54,7 +58,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
             left = max(0.0, until - time.monotonic())
             return dns.query.tcp(request, self.address, timeout=left, port=self.port, sock=connection)
 
-    async def async_query(  # noqa: PLR0917 - as above
+    async def async_query(  # noqa: PLR0917 - the library defines the parameters
         self,
         request: dns.message.QueryMessage,
         timeout: float,  # noqa: ASYNC109
@@ -65,7 +69,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
         one_rr_per_rrset: bool = False,
         ignore_trailing: bool = False,
     ) -> dns.message.Message:
-        """As `query`, for the asynchronous resolver."""
+        """Do the same as `query`, for the asynchronous resolver."""
         if not max_size:
             return await super().async_query(
                 request, timeout, source, source_port, False, backend, one_rr_per_rrset, ignore_trailing
@@ -80,7 +84,10 @@ class Nameserver(dns.nameserver.Do53Nameserver):
 
 
 def bound(resolver: dns.resolver.BaseResolver, servers: Sequence[tuple[str, int]], *, limit: int) -> None:
-    """Make a resolver use these servers, or, if there are none, its own, and read `limit` octets at most."""
+    """Make a resolver read at most `limit` bytes of an answer over TCP.
+
+    The resolver queries these servers. If `servers` is empty, it keeps its own servers.
+    """
     if not servers:
         servers = [(str(server), resolver.port) for server in resolver.nameservers]
     resolver.nameservers = [Nameserver(host, port, limit=limit) for host, port in servers]
@@ -95,7 +102,7 @@ class _BoundedSocket(socket.socket):
 
 
 class _BoundedStream:
-    """A stream of the library's, as far as it is used."""
+    """Wraps one of the DNS library's streams; it has only the methods that the library calls here."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream
@@ -103,13 +110,13 @@ class _BoundedStream:
         self.sendall = stream.sendall
         self.getpeername = stream.getpeername
 
-    async def recv(self, size: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - as above
+    async def recv(self, size: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - the library defines it
         _refuse(size, self._limit)
         octets: bytes = await self._stream.recv(size, timeout)
         return octets
 
 
 def _refuse(size: int, limit: int) -> None:
-    """The library reads the length of an answer first, and then asks for all of it."""
+    """Raise `TooLong` if `size` is over the limit: the library reads an answer's length, then asks for that size."""
     if size > limit:
-        raise TooLong(f"an answer of {size} octets")  # type: ignore[no-untyped-call]
+        raise TooLong(f"a DNS answer of {size} bytes")  # type: ignore[no-untyped-call]

@@ -1,13 +1,16 @@
-"""Explains in words why a host name has no address."""
+"""Describes in words why a host name could not be resolved."""
 
 import socket
 
 _UNKNOWN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-"""The name does not exist, or it has no address."""
+"""The error numbers for a host name that does not exist or that has no address."""
 
 
 def why_no_address(error: socket.gaierror | UnicodeError) -> str:
-    """Why a host name has no address. A name that no host can have is `UnicodeError` in Python."""
+    """Return the reason, in words, why a host name has no address.
+
+    Python raises `UnicodeError` for a string that cannot be a host name.
+    """
     if isinstance(error, UnicodeError) or error.errno in _UNKNOWN:
         return "no such host"
-    return error.strerror or "its address cannot be found out"
+    return error.strerror or "its address cannot be looked up"

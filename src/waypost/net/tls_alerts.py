@@ -1,8 +1,8 @@
-"""TLS handshakes that tell the peer why they fail: the alert is sent before the connection is closed.
+"""TLS handshakes that send the peer an alert with the reason for a failure before the connection is closed.
 
-OpenSSL writes the alert (RFC 8446 section 6.2) into a buffer of the event loop. asyncio, before its fix of
-python/cpython#98078, and uvloop close the connection without sending what is there, so the peer sees a connection that
-ends and no reason. Here the alert is sent as soon as OpenSSL has written it.
+OpenSSL writes the alert (RFC 8446 section 6.2) into a buffer of the event loop. uvloop, and asyncio before the fix for
+python/cpython#98078, close the connection without sending that buffer. The peer then sees the connection end without a
+reason. This module sends the alert as soon as OpenSSL has written it.
 """
 
 import asyncio
@@ -15,14 +15,17 @@ from typing import Any, cast
 async def start_tls(
     transport: asyncio.Transport, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, **options: Any
 ) -> asyncio.Transport | None:
-    """`loop.start_tls`, with the same arguments and the same errors, that sends the alert if the handshake fails."""
+    """Call `loop.start_tls`, and send a TLS alert to the peer if the handshake fails.
+
+    The arguments and the exceptions are those of `loop.start_tls`.
+    """
     context.sslobject_class = _Handshaking
     of_transport = cast(ssl.SSLContext, _ContextOfTransport(context, transport))
     return await asyncio.get_running_loop().start_tls(transport, protocol, of_transport, **options)
 
 
 class _Handshaking(ssl.SSLObject):
-    """TLS of one connection. OpenSSL writes what is to be sent over `transport` to `outgoing`."""
+    """The TLS state of one connection. OpenSSL writes to `outgoing` the bytes that must be sent over `transport`."""
 
     outgoing: ssl.MemoryBIO
     transport: asyncio.Transport | None
@@ -35,23 +38,23 @@ class _Handshaking(ssl.SSLObject):
         except ssl.SSLError:
             self._send_alert()
             raise
-        self.transport = None  # which refers to this object, too
+        self.transport = None  # breaks a reference cycle, because the transport refers to this object
 
     def _send_alert(self) -> None:
         transport = self.transport
         if transport is None or transport.is_closing() or transport.get_write_buffer_size():
-            return  # a peer that has not read what comes before the alert would not read the alert either
+            return  # a peer that has not read the earlier bytes would not read the alert either
         alert = self.outgoing.read()
         if alert:
-            # Not by the transport: it is aborted next, and drops what it has not sent by then.
+            # The transport cannot send the alert: it is aborted next, and drops the bytes that it has not sent.
             with suppress(OSError):
                 os.write(transport.get_extra_info("socket").fileno(), alert)
 
 
 class _ContextOfTransport:
-    """A context as the loop uses it, for one connection: the loop does not tell a context for which one it is."""
+    """An SSL context for one connection. The event loop does not tell a context which connection it is used for."""
 
-    __class__ = ssl.SSLContext  # type: ignore[assignment]  # the loop asks whether it is one
+    __class__ = ssl.SSLContext  # type: ignore[assignment]  # the event loop checks the type
 
     def __init__(self, context: ssl.SSLContext, transport: asyncio.Transport) -> None:
         self._context = context

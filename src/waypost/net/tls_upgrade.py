@@ -1,4 +1,4 @@
-"""The TLS handshake on an existing connection, on either side: after STARTTLS, or at once."""
+"""The TLS handshake on an existing connection, as client or server, after STARTTLS or right after connecting."""
 
 import asyncio
 import ssl
@@ -11,34 +11,35 @@ from waypost.net.tls_alerts import start_tls
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """The result of a handshake."""
+    """The result of a successful TLS handshake."""
 
     transport: asyncio.Transport
-    """Replaces the connection's transport."""
+    """The transport that replaces the connection's transport."""
     tls: ssl.SSLObject
     said: bytes
-    """What the peer has already sent over TLS."""
+    """The bytes that the peer has already sent over TLS."""
 
 
 class TlsUpgrade:
     """One handshake. Until the handshake has ended, the connection forwards its events to this object."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
-        """`grace`: seconds in which a handshake whose connection is lost can still say why it failed."""
+        """`grace`: after the connection is lost, the seconds in which the handshake can still report why it failed."""
         self._transport = transport
         self._loop = loop
         self._grace = grace
         self._task: asyncio.Task[asyncio.Transport | None] | None = None
         self._deadline = Deadline()
         self._before = b""
-        """The beginning of the handshake, as far as it was read before the transport was taken over."""
+        """The bytes of the handshake that were received before TLS took over the transport."""
         self._within = b""
-        """What the peer sends over TLS before this side learns that the handshake was made."""
+        """The bytes that the peer sends over TLS before this side notices that the handshake is complete."""
         self._is_cancelled = False
         self.has_transport = False
-        """Whether the transport was taken over, so that the connection gets only data of TLS."""
+        """Whether TLS has taken over the transport, so that the connection receives only decrypted data."""
         self.error: BaseException | None = None
-        """Why it failed; None also if it was cancelled, or the connection was lost."""
+        """The reason why the handshake failed. It is also None if the handshake was cancelled or the connection lost.
+        """
 
     async def make(
         self,
@@ -49,7 +50,10 @@ class TlsUpgrade:
         server_side: bool = False,
         server_hostname: str | None = None,
     ) -> Upgraded | None:
-        """Make the handshake in so many seconds, for this protocol. None if it failed: `error` may say why."""
+        """Make the handshake for `protocol` within this many seconds.
+
+        Returns None if the handshake failed; `error` may then have the reason.
+        """
         if self._transport.is_closing():
             return None
         task = self._task = self._loop.create_task(
@@ -64,9 +68,9 @@ class TlsUpgrade:
             )
         )
         try:
-            await asyncio.sleep(0)  # in its first step it takes the transport over
+            await asyncio.sleep(0)  # the task takes over the transport in its first step
             self._hand_over()
-            # The loop bounds the handshake; but not where the peer is gone before it has taken the transport over.
+            # The loop limits the time of the handshake, except if the peer disconnects before TLS has the transport.
             _, late = await asyncio.wait([task], timeout=seconds + self._grace)
             if late:
                 self.error = TimeoutError()
@@ -79,21 +83,21 @@ class TlsUpgrade:
             return None
         self.error = task.exception()
         transport = None if self.error else task.result()
-        if transport and self._is_cancelled:  # after it was made, in the turn of the loop before this one
+        if transport and self._is_cancelled:  # cancelled in the previous loop iteration, after the handshake was done
             transport.abort()
             return None
         tls = transport.get_extra_info("ssl_object") if transport else None
         return Upgraded(transport, tls, self._within) if transport and tls else None
 
     def receive(self, octets: bytes) -> None:
-        """Octets that the connection has received meanwhile."""
+        """Take in bytes that the connection received during the handshake."""
         if self.has_transport:
             self._within += octets
         else:
             self._before += octets
 
     def connection_lost(self) -> None:
-        """The connection is lost. The handshake may say why it failed, if it does so soon."""
+        """Handle the loss of the connection: cancel the handshake if it does not fail by itself within `grace`."""
         if self._task:
             self._deadline.set(self._loop, self._grace, self._task.cancel)
 
@@ -106,11 +110,11 @@ class TlsUpgrade:
             self._transport.abort()
 
     def _hand_over(self) -> None:
-        """Pass the octets that were read before to the handshake."""
+        """Pass the bytes that were received earlier to the handshake."""
         self.has_transport = True
         octets, self._before = self._before, b""
         if octets:
-            protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # of asyncio and of uvloop
+            protocol = cast(asyncio.BufferedProtocol, self._transport.get_protocol())  # true of asyncio and uvloop
             self._loop.call_soon(_feed, protocol, octets)
 
 
@@ -124,6 +128,6 @@ def _feed(protocol: asyncio.BufferedProtocol, octets: bytes) -> None:
 
 
 def describe(connection: ssl.SSLObject | ssl.SSLSocket) -> str:
-    """Version and cipher of a connection, as they stand in Received lines and the trace."""
+    """Return a connection's TLS version and cipher, in the form used in Received fields and in the trace."""
     cipher = connection.cipher()
-    return f"{connection.version()} {cipher[0] if cipher else 'without cipher'}"
+    return f"{connection.version()} {cipher[0] if cipher else 'no cipher'}"

@@ -1,3 +1,1 @@
-"""The receiving edge: mail arrives by SMTP (RFC 5321), which is parsed strictly, and is accepted only when it is on
-disk.
-"""
+"""The SMTP server (RFC 5321). It parses strictly, and accepts a message only after the message is on disk."""

@@ -166,7 +166,7 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
             with contextlib.ExitStack() as stack:
                 began = time.monotonic()
                 early = stack.enter_context(behind(server, "192.0.2.9", says=b"EHLO client.example\r\n"))
-                assert early.makefile("rb").read().startswith(b"554 5.5.1 You spoke before")
+                assert early.makefile("rb").read().startswith(b"554 5.5.1 Data received before")
                 inside = [stack.enter_context(behind(server, "192.0.2.7")) for _ in range(2)]
                 for _ in range(2):
                     refused = stack.enter_context(behind(server, "192.0.2.7"))

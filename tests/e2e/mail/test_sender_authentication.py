@@ -125,7 +125,7 @@ def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_t
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, address, MESSAGE, peer=STRANGER)
     assert refused.value.smtp_code == 550
-    assert refused.value.smtp_error.startswith(b"5.7.26 Neither SPF nor DKIM speaks for the domain in From")
+    assert refused.value.smtp_error.startswith(b"5.7.26 Message fails DMARC")
     assert enforcing.json("messages", address=address)["messages"] == []
     assert send(enforcing, address, sign(), peer=STRANGER)
     assert send(enforcing, address, MESSAGE, peer=GOOD)
@@ -183,7 +183,7 @@ def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, address, message, peer=GOOD)
     assert refused.value.smtp_code == 451
-    assert refused.value.smtp_error.startswith(b"4.7.0 From is unclear")
+    assert refused.value.smtp_error.startswith(b"4.7.0 From does not have exactly one domain")
     assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
 
 
@@ -279,7 +279,7 @@ def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(wit
             with pytest.raises(smtplib.SMTPDataError) as refused:
                 send(system, address, MESSAGE, peer=STRANGER)
             assert refused.value.smtp_code == 451
-            assert refused.value.smtp_error.startswith(b"4.7.0 Who has sent this cannot be checked now (")
+            assert refused.value.smtp_error.startswith(b"4.7.0 The sender cannot be authenticated now (")
             return why in refused.value.smtp_error
 
         wait_until(lambda: is_deferred(b"(the DNS does not answer); please try again"))

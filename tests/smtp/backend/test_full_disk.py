@@ -9,7 +9,7 @@ from waypost.host.disk import DiskGuard
 from waypost.observe import events
 
 RESERVE = 1_000
-NO_DISK = "452 4.3.1 No room on the disk for a message now; please try again"
+NO_DISK = "452 4.3.1 Not enough disk space for a message now; please try again"
 
 
 class Disk:

@@ -16,7 +16,7 @@ PIECE = {"piece": 1_000}
 HEADER = b"Subject: large\r\n\r\n"
 BODY = b"".join(b"%06d of a large message\r\n" % n for n in range(400))
 LARGE = HEADER + BODY
-NO_ROOM = "452 4.3.1 No room for a message now; please try again"
+NO_ROOM = "452 4.3.1 Not enough memory for a message now; please try again"
 
 
 class WatchedStore(FakeStore):

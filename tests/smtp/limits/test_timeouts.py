@@ -17,12 +17,12 @@ from tests.kit.servers.smtp_server import (
 )
 from waypost.observe import events
 from waypost.smtp.limits.timeouts import SmtpLimits
-from waypost.smtp.server.connection import LOOK_EVERY
+from waypost.smtp.server.connection import CHECK_EVERY
 
 GREETING = "220 mail.example ESMTP Waypost"
-SILENT = "421 4.4.2 Nothing was heard from you for too long"
-SLOW = "421 4.4.2 The message came too slowly"
-EARLY = "554 5.5.1 You spoke before the greeting"
+SILENT = "421 4.4.2 Timeout while waiting for data from the client"
+SLOW = "421 4.4.2 Message transfer is too slow"
+EARLY = "554 5.5.1 Data received before the greeting"
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ async def test_when_many_are_connected_silent_clients_have_less_time():
             one.say("NOOP")
             assert await one.hear() == "250 2.0.0 OK"  # three of four are no crowd
             async with served.client() as four:  # which makes it one
-                served.clock.advance(LOOK_EVERY)
+                served.clock.advance(CHECK_EVERY)
                 assert await two.hear_all() == [SILENT]
                 two.writer.close()
                 await served.until(lambda: len(served.server._connections) <= 3)

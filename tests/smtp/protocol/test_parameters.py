@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
 from waypost.smtp.protocol import grammar, parameters, replies
-from waypost.smtp.protocol.parameters import NOTHING_SAID, Refused, Transaction
+from waypost.smtp.protocol.parameters import NO_PARAMETERS, Refused, Transaction
 
 LIMIT = 1_000
 
@@ -313,19 +313,19 @@ def test_a_sender_that_is_no_ascii_needs_smtputf8(sender):
 
 def test_who_says_nothing_of_notifications_is_asked_for_none():
     transaction = mail("SIZE=1")
-    transaction.notifications += [NOTHING_SAID, NOTHING_SAID]
+    transaction.notifications += [NO_PARAMETERS, NO_PARAMETERS]
     assert transaction.dsn is NO_DSN
 
 
 def test_what_is_said_of_one_recipient_is_told_in_the_order_of_all():
     transaction = mail("ENVID=an-id")
-    transaction.notifications += [NOTHING_SAID, rcpt("NOTIFY=NEVER"), NOTHING_SAID]
-    assert transaction.dsn == Dsn("", "an-id", (NOTHING_SAID, RecipientDsn(("NEVER",)), NOTHING_SAID))
+    transaction.notifications += [NO_PARAMETERS, rcpt("NOTIFY=NEVER"), NO_PARAMETERS]
+    assert transaction.dsn == Dsn("", "an-id", (NO_PARAMETERS, RecipientDsn(("NEVER",)), NO_PARAMETERS))
 
 
 def test_what_is_said_of_the_message_alone_is_told_without_recipients():
     transaction = mail("RET=HDRS")
-    transaction.notifications += [NOTHING_SAID]
+    transaction.notifications += [NO_PARAMETERS]
     assert transaction.dsn == Dsn("HDRS", "", ())
 
 

@@ -227,7 +227,7 @@ def test_commands_injected_before_the_handshake_are_forgotten(length):
     assert system.serve(session) == b""
     session.receive(b"RSET\r\nMAIL FROM:<b@client.example>\r\n")
     said = system.serve(session).decode()
-    assert said == "250 2.0.0 OK\r\n503 5.5.1 MAIL is out of order: say EHLO first, and one MAIL at a time\r\n"
+    assert said == "250 2.0.0 OK\r\n503 5.5.1 MAIL is out of order: send EHLO first, and one MAIL at a time\r\n"
     assert system.events == []
 
 

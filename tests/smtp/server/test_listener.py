@@ -89,12 +89,12 @@ async def test_stopping_answers_the_message_under_way_and_hangs_up():
         busy.writer.write(MESSAGE)
         await store.asked.wait()
         stopping = asyncio.create_task(served.server.stop())
-        assert await idle.hear() == "421 4.3.2 Shutting down; please try again"
+        assert await idle.hear() == "421 4.3.2 Server is shutting down; please try again later"
         assert not stopping.done()
         store.gate.set()
         *_, answer, farewell = await busy.hear_all()
         assert ACCEPTED.fullmatch(answer)
-        assert farewell == "421 4.3.2 Shutting down; please try again"
+        assert farewell == "421 4.3.2 Server is shutting down; please try again later"
         idle.writer.close()
         busy.writer.close()
         await stopping
@@ -123,11 +123,11 @@ async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
         while await client.hear() != "354 End data with <CR><LF>.<CR><LF>":
             pass
         stopping = asyncio.create_task(served.server.stop())
-        assert await client.hear_all() == ["421 4.3.2 Shutting down; please try again"]
+        assert await client.hear_all() == ["421 4.3.2 Server is shutting down; please try again later"]
         client.writer.close()
         await stopping
         (closed,) = served.emitted_of(events.SessionClosed)
-        assert closed.reply == "421 4.3.2 Shutting down; please try again"
+        assert closed.reply == "421 4.3.2 Server is shutting down; please try again later"
 
 
 @on_both_loops

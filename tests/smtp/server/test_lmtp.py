@@ -99,7 +99,7 @@ async def test_a_message_that_is_too_big_is_told_to_each_recipient():
     async with serving(store, capabilities=LMTP | {"message_limit": 10}) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "More than that.", ".", "QUIT")
         *_, first, second, _ = await client.hear_all()
-        assert first == second == "552 5.3.4 Message too big: 10 octets at most"
+        assert first == second == "552 5.3.4 Message too big; the limit is 10 octets"
         assert store.kept == []
 
 

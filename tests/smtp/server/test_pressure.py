@@ -89,7 +89,7 @@ def test_who_connects_while_we_stop_is_told_so():
             connection = smtp_connection.Connection(served.server, listener)
             connection.connection_made(transport)
             said = b"".join(call.args[0] for call in transport.write.call_args_list)
-            assert said.endswith(b"421 4.3.2 Shutting down; please try again\r\n")
+            assert said.endswith(b"421 4.3.2 Server is shutting down; please try again later\r\n")
             connection.connection_lost(None)
 
     asyncio.run(scenario())

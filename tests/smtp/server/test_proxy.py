@@ -14,7 +14,7 @@ from tests.kit.patience import NEVER, PATIENCE
 from tests.kit.servers.smtp_server import ACCEPTED, MESSAGE, FakeStore, on_both_loops, run_on, serving
 from waypost.observe import events
 from waypost.smtp.server import proxy
-from waypost.smtp.server.proxy import HEAD, SIGNATURE, BadHeader, client, octets_to_come
+from waypost.smtp.server.proxy import HEAD, SIGNATURE, BadHeader, client, remaining_length
 
 GREETING = b"220 mail.example ESMTP Waypost\r\n"
 LOOPBACK = [ip_network("127.0.0.0/8")]
@@ -47,19 +47,22 @@ HEADERS = {
 }
 
 REFUSED = {
-    "SMTP": (b"EHLO client.example\r\n", "it does not begin with the signature of version 2"),
-    "version 1": (b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 25\r\n", "it does not begin with the signature of version 2"),
+    "SMTP": (b"EHLO client.example\r\n", "the header does not begin with the signature of version 2"),
+    "version 1": (
+        b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 25\r\n",
+        "the header does not begin with the signature of version 2",
+    ),
     "signature": (
         header(TCP4, V4, signature=SIGNATURE[:-1] + b"\r"),
-        "it does not begin with the signature of version 2",
+        "the header does not begin with the signature of version 2",
     ),
-    "version 3": (header(TCP4, V4, command=0x31), "it has version and command 0x31"),
-    "command": (header(TCP4, V4, command=0x22), "it has version and command 0x22"),
-    "too long": (header(TCP4, V4, length=4_097), "4097 octets follow, and 4096 may"),
-    "much too long": (header(TCP4, V4, length=0xFFFF), "65535 octets follow, and 4096 may"),
-    "too short": (header(TCP4, V4[:11]), "it has family and transport 0x11 with 11 octets of addresses"),
-    "nothing": (header(TCP6), "it has family and transport 0x21 with 0 octets of addresses"),
-    "family": (header(0x41, V6), "it has family and transport 0x41 with 36 octets of addresses"),
+    "version 3": (header(TCP4, V4, command=0x31), "the header has an unknown version or command (0x31)"),
+    "command": (header(TCP4, V4, command=0x22), "the header has an unknown version or command (0x22)"),
+    "too long": (header(TCP4, V4, length=4_097), "the header has 4097 more bytes, but the limit is 4096"),
+    "much too long": (header(TCP4, V4, length=0xFFFF), "the header has 65535 more bytes, but the limit is 4096"),
+    "too short": (header(TCP4, V4[:11]), "the header has family 0x11 with 11 bytes, which is invalid"),
+    "nothing": (header(TCP6), "the header has family 0x21 with 0 bytes, which is invalid"),
+    "family": (header(0x41, V6), "the header has family 0x41 with 36 bytes, which is invalid"),
 }
 
 
@@ -250,7 +253,9 @@ def test_a_header_that_does_not_come_in_time_is_cut_and_told_once(octets, loop):
         async with behind(handshake=0.05) as served:
             assert await deliver(served, header(TCP4, V4)[:octets]) == b""
             await served.until(lambda: served.emitted)
-            assert served.emitted == [events.ProxyHeaderRefused(peer="127.0.0.1", reason="it did not come in time")]
+            assert served.emitted == [
+                events.ProxyHeaderRefused(peer="127.0.0.1", reason="the header did not arrive in time")
+            ]
 
     run_on(loop, scenario)
 
@@ -301,7 +306,7 @@ async def test_connections_are_counted_for_whom_the_header_names():
             assert await reader.readline() == GREETING
             assert (await deliver(served, header(TCP6, MAPPED))).startswith(b"421 4.7.0 Too many connections from")
             assert (await deliver(served, header(TCP6, V6), b"QUIT\r\n")).startswith(GREETING)
-            (refused,) = served.server._sent_away.values()
+            (refused,) = served.server._refused.values()
             assert refused == 1
         await served.until_nobody_is_connected()
         assert (await deliver(served, header(TCP4, V4), b"QUIT\r\n")).startswith(GREETING)
@@ -323,7 +328,7 @@ async def test_who_is_hung_up_on_is_told_by_the_address_in_the_header():
 def test_a_good_header_names_a_client_or_nobody(what):
     sent, peer = HEADERS[what]
     head, addresses = sent[: HEAD.size], sent[HEAD.size :]
-    assert octets_to_come(head) == len(addresses)
+    assert remaining_length(head) == len(addresses)
     assert client(head, addresses) == (None if peer == "127.0.0.1" else peer)
 
 
@@ -331,7 +336,7 @@ def test_a_good_header_names_a_client_or_nobody(what):
 def test_a_bad_header_is_a_sentence(what):
     sent, reason = REFUSED[what]
     with pytest.raises(BadHeader) as raised:
-        client(sent[: HEAD.size], sent[HEAD.size :][: octets_to_come(sent[: HEAD.size])])
+        client(sent[: HEAD.size], sent[HEAD.size :][: remaining_length(sent[: HEAD.size])])
     assert str(raised.value) == reason
 
 
@@ -353,6 +358,6 @@ HEADS = st.one_of(
 def test_any_sixteen_octets_are_a_header_or_refused(head, addresses):
     found = None
     with suppress(BadHeader):
-        assert 0 <= octets_to_come(head) <= proxy.ADDRESSES_LIMIT
+        assert 0 <= remaining_length(head) <= proxy.ADDRESSES_LIMIT
         found = client(head, addresses)
     assert found is None or ip_address(found)

@@ -102,9 +102,9 @@ async def until_disconnected_for_not_reading(served):
 async def test_a_client_that_says_nothing_for_too_long_is_disconnected():
     async with serving(command=300) as served, served.client() as client:
         served.clock.advance(300)
-        assert await client.hear_all() == ["421 4.4.2 Nothing was heard from you for too long"]
+        assert await client.hear_all() == ["421 4.4.2 Timeout while waiting for data from the client"]
         (closed,) = served.emitted_of(events.SessionClosed)
-        assert closed.reply == "421 4.4.2 Nothing was heard from you for too long"
+        assert closed.reply == "421 4.4.2 Timeout while waiting for data from the client"
 
 
 @on_both_loops

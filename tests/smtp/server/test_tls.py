@@ -273,7 +273,7 @@ async def test_starttls_is_offered_once():
             async with upgraded(served) as tls:
                 tls.say("EHLO client.example", "STARTTLS", "NOOP")
                 assert "250-STARTTLS" not in await tls.hear_until("250 ")
-                assert await tls.hear() == "503 5.5.1 STARTTLS is out of order: this is TLS already"
+                assert await tls.hear() == "503 5.5.1 STARTTLS is out of order: the connection already uses TLS"
                 assert await tls.hear() == "250 2.0.0 OK"
 
 
@@ -314,18 +314,18 @@ async def test_a_chunk_in_clear_where_tls_is_needed_is_not_read_as_commands():
 
 # Handshakes that fail
 
-NOT_FINISHED = "the handshake was not finished in time"
-GONE = "the client went away in the middle of the handshake"
-TOO_OLD = "the client offers only versions of TLS before 1.2"
+NOT_FINISHED = "the client did not finish the handshake in time"
+DISCONNECTED = "the client disconnected during the handshake"
+TOO_OLD = "the client offers only TLS versions before 1.2"
 
 SENT = {
     "TLS 1.0 alone": (client_hello(0x0301, 0x002F, 0xC009, 0xC013), TOO_OLD),
     "TLS 1.1 alone": (client_hello(0x0302, 0x002F, 0xC009, 0xC013), TOO_OLD),
-    "no shared cipher": (client_hello(0x0303, 0x0004, 0x0005), "the client offers no cipher that we have"),
+    "no shared cipher": (client_hello(0x0303, 0x0004, 0x0005), "the client offers no cipher that the server supports"),
     "garbage": (b"\x00\x01\x02 no handshake at all\r\n" * 3, "the client did not begin a TLS handshake"),
     "HTTP": (
         b"GET / HTTP/1.1\r\nHost: mail.example\r\n\r\n",
-        "the client did not begin a TLS handshake, but spoke HTTP",
+        "the client sent an HTTP request instead of a TLS handshake",
     ),
     "commands": (b"EHLO client.example\r\n", "the client did not begin a TLS handshake"),
 }
@@ -449,7 +449,7 @@ def test_who_goes_away_during_the_handshake_is_told_once_and_the_server_goes_on(
                         reset(tls.writer)
                     else:
                         tls.writer.write_eof()
-                    assert await failure(served) == GONE
+                    assert await failure(served) == DISCONNECTED
                 assert len(served.emitted_of(events.TlsFailed)) == 1
                 await goes_on(served, store, implicit=implicit)
 
@@ -484,7 +484,9 @@ async def test_a_client_that_does_not_know_our_authority_is_told():
         ):
             with pytest.raises(ssl.SSLCertVerificationError):
                 await client.shake_hands()
-            assert await failure(served) == "the client does not know the authority that signed our certificate"
+            assert (
+                await failure(served) == "the client does not know the authority that signed the server's certificate"
+            )
 
 
 @on_both_loops
@@ -496,7 +498,7 @@ async def test_a_client_that_finds_our_certificate_expired_is_told():
             await client.hear_until("220")
             with pytest.raises(ssl.SSLCertVerificationError):
                 await TlsClient(client.reader, client.writer).shake_hands()
-            assert await failure(served) == "our certificate has expired, says the client"
+            assert await failure(served) == "the client reported that the server's certificate has expired"
 
 
 @on_both_loops
@@ -508,7 +510,7 @@ async def test_a_client_that_wants_another_name_is_told():
         ):
             with pytest.raises(ssl.SSLCertVerificationError):
                 await client.shake_hands()
-            assert await failure(served) == "the client did not accept our certificate"
+            assert await failure(served) == "the client did not accept the server's certificate"
 
 
 @on_both_loops
@@ -552,7 +554,7 @@ def expired():
 
 
 REFUSED_CLIENTS = {
-    "none": (lambda: None, "the client showed no certificate, and has to"),
+    "none": (lambda: None, "the client did not send a certificate, but the server requires one"),
     "expired": (expired, "the client's certificate was not accepted: certificate has expired"),
     "not good yet": (
         lambda: authority("of clients").issue("client.example", begins=certificates.DAY),
@@ -701,7 +703,7 @@ def test_the_files_are_read_again_on_request_whether_they_have_changed_or_not():
 UNUSABLE = {
     "encrypted key": (
         {"certificate": issued().pem, "key": issued().key_pem(b"secret")},
-        r"certificate\.pem and \S+key\.pem cannot be used for TLS: the key is encrypted, and nobody is here",
+        r"certificate\.pem and \S+key\.pem cannot be used for TLS: the key is encrypted, and the server has no password",
     ),
     "missing certificate": (
         {"key": issued().key_pem()},
@@ -717,7 +719,7 @@ UNUSABLE = {
     ),
     "no PEM": (
         {"certificate": b"\0\1\2", "key": issued().key_pem()},
-        r"certificate\.pem has no certificate in PEM form",
+        r"certificate\.pem has no certificate in PEM format",
     ),
 }
 
@@ -796,12 +798,12 @@ async def test_stopping_answers_the_message_under_way_over_tls_and_says_goodbye_
             busy.send(MESSAGE)
             await store.asked.wait()
             stopping = asyncio.create_task(served.server.stop())
-            assert await idle.hear_all() == ["421 4.3.2 Shutting down; please try again"]
+            assert await idle.hear_all() == ["421 4.3.2 Server is shutting down; please try again later"]
             assert not stopping.done()
             store.gate.set()
             *_, answer, farewell = await busy.hear_all()
             assert ACCEPTED.fullmatch(answer)
-            assert farewell == "421 4.3.2 Shutting down; please try again"
+            assert farewell == "421 4.3.2 Server is shutting down; please try again later"
             for client in (busy, idle):
                 client.writer.transport.abort()
             async with asyncio.timeout(PATIENCE):

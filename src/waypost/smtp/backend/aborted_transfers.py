@@ -12,12 +12,13 @@ from waypost.observe.tasks import OnError, Tasks
 
 
 class AbortedTransfers:
-    """A queue of such messages, and the task that deletes them. Pieces that are left when the server stops are deleted
-    later.
+    """A queue of incomplete messages, and the background task that deletes them.
+
+    Pieces that still exist when the server stops are deleted later, when old data is purged.
     """
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` gets the error if a message could not be deleted; it is purged later."""
+        """`failed` is called with the error if a message could not be deleted. The message is then purged later."""
         self._tasks = tasks
         self._store = store
         self._failed = failed
@@ -25,13 +26,13 @@ class AbortedTransfers:
         self._clearing: asyncio.Task[None] | None = None
 
     def add(self, message_id: str) -> None:
-        """Add a message that will not be completed."""
+        """Add a message that will never be completed, so that its pieces are deleted."""
         self._waiting.append(message_id)
         if self._clearing is None:
             self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)
 
     async def stop(self) -> None:
-        """Wait until the message whose pieces are being deleted is done."""
+        """Stop the task after the message that it is deleting now."""
         self._waiting.clear()
         if self._clearing:
             await asyncio.wait([self._clearing])
@@ -41,7 +42,7 @@ class AbortedTransfers:
             while self._waiting:
                 message_id = self._waiting.popleft()
                 await repeat_step(self._store.write, partial(accept.forget_octets, message_id=message_id))
-        except Exception as error:  # noqa: BLE001 - no mail depends on it
+        except Exception as error:  # noqa: BLE001 - no mail depends on the deletion
             self._waiting.clear()
             self._failed(error)
         finally:

@@ -1,7 +1,7 @@
-"""Domain errors as replies, in one table. Any other error is internal, and temporary.
+"""Maps domain errors to SMTP replies. Every other error is treated as an internal, temporary failure.
 
-If in doubt, the mail is still the sender's: an unexpected error never makes it bounce, and its text never
-leaves the backend.
+An unexpected error never makes mail bounce: the sending server stays responsible and retries. The client never sees the
+text of an unexpected error.
 """
 
 from waypost.domain import errors
@@ -16,7 +16,7 @@ _REPLIES: dict[type[errors.WaypostError], Reply] = {
 
 
 def refusal(error: Exception) -> Reply | None:
-    """The reply for an error that the sender must learn, or None for an unexpected error."""
+    """Return the SMTP reply for a domain error that the sender must see, or None for an unexpected error."""
     if isinstance(error, errors.WaypostError) and type(error) in _REPLIES:
         return _REPLIES[type(error)].about(reason=error.message)
     return None

@@ -1,5 +1,6 @@
-"""Answers the requests of a session: whether an address exists here, and whether a message is accepted. The edge's one
-error boundary.
+"""Answers the requests of an SMTP session: whether an address exists here, and whether a message is accepted.
+
+This is the SMTP server's only error boundary: every exception becomes a reply here.
 """
 
 import asyncio
@@ -34,23 +35,25 @@ from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
-"""Pieces of large messages that are written at the same time. Others wait, so that calls and small messages need
-not."""
+"""The most pieces of large messages that are written to the store at the same time.
+
+Further pieces wait, so that API calls and small messages do not have to."""
 
 PART = 1024 * 1024
-"""Octets of a message that are read at a time for the checks of its sender."""
+"""The size, in bytes, of the parts in which a message is read for the sender checks."""
 
 
 Pause = Callable[[float], Awaitable[object]]
-"""Waits before a reply."""
+"""A function that waits for a number of seconds before a reply is sent."""
 
 RANDOM_OCTETS = 8
-"""Of an id."""
+"""The number of random bytes in the id of a message."""
 
 
 class Ids:
-    """Ids of messages. Each sorts after all earlier ones, also within one millisecond, and after the clock was set
-    back.
+    """Generates the ids of messages. A new id always sorts after all earlier ids.
+
+    That is also true for ids of the same millisecond, and after the clock was set back.
     """
 
     def __init__(self) -> None:
@@ -59,12 +62,12 @@ class Ids:
         self._random = io.BytesIO()
 
     def new(self, now: datetime) -> str:
-        """The next id."""
+        """Return the next message id."""
         now = max(now, self._newest_at or now)
         self._at_once = self._at_once + 1 if now == self._newest_at else 0
         self._newest_at = now
         random = self._random.read(RANDOM_OCTETS)
-        if not random:  # to ask the system each time takes longer than the rest of an id
+        if not random:  # a call of the system for each id would take longer than the rest of the work
             self._random = io.BytesIO(os.urandom(RANDOM_OCTETS * 256))
             random = self._random.read(RANDOM_OCTETS)
         return messages.new_id(now, self._at_once, random)
@@ -72,7 +75,7 @@ class Ids:
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """What all sessions of a server share."""
+    """The objects and settings that all SMTP sessions of a server share."""
 
     store: ports.Store
     deployment: Deployment
@@ -82,33 +85,33 @@ class Backend:
     admission: Admission
     memory: Memory
     authenticator: ports.Authenticator | None = None
-    """None: no mail is checked."""
+    """Checks SPF, DKIM and DMARC. If it is None, no mail is checked."""
     enforces: bool = False
-    """Whether mail that fails DMARC is refused where the domain's owner asks for that."""
+    """Whether the server refuses mail that fails DMARC if the domain's policy asks for that."""
     has_work: Callable[[], None] = lambda: None
-    """Called when deliveries wait to be sent."""
+    """Called after a message was accepted whose deliveries are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
-    """Whether the disk has no room for mail."""
+    """Tells whether the disk is too full to accept mail."""
     ids: Ids = field(default_factory=Ids)
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
     def incidents(self) -> Incidents:
-        """Reports internal errors."""
+        """The reporter of internal errors."""
         return Incidents(self.emit, of_store=STORE_FAILURES)
 
     @cached_property
     def refusals(self) -> Refusals:
-        """Keeps refusals for the trace."""
+        """The object that stores refusals for the trace."""
         return Refusals(self.store, self.clock, self.failed, self.tasks)
 
     @cached_property
     def aborted_transfers(self) -> AbortedTransfers:
-        """Deletes the octets of incomplete messages."""
+        """The object that deletes the pieces of incomplete messages."""
         return AbortedTransfers(self.store, failed=self.failed, tasks=self.tasks)
 
     def failed(self, error: Exception) -> Reply:
-        """Report an internal error: the log gets the cause, the client an id and a temporary failure."""
+        """Log the cause of an internal error, and return a temporary failure with the incident's id for the client."""
         incident = self.incidents.report(error, where="smtp")
         return replies.TRY_AGAIN.about(id=incident.id)
 
@@ -123,7 +126,7 @@ _REFUSALS = {
 
 
 class Reception:
-    """Answers the requests of one client's session, and lets it begin messages or not."""
+    """Answers the requests of one client's session, and decides whether the client may begin a message."""
 
     def __init__(
         self,
@@ -133,19 +136,21 @@ class Reception:
         trusted: bool,
         in_trusted_network: bool = False,
     ) -> None:
-        """`trusted`: whether only the operator's own mail servers connect here.
+        """Create the reception for one client, whose IP address is `peer`.
 
-        `in_trusted_network`: whether a setting names the network of this client, so that its senders are believed.
+        `trusted`: whether the client uses a listener to which only the operator's own mail servers connect.
+
+        `in_trusted_network`: whether a setting lists the client's network as trusted, so that its senders are believed.
         """
         self._backend = backend
         self._peer = peer
         self._trusted = trusted
         self._in_trusted_network = in_trusted_network
         self._coming: str | None = None
-        """The id of the message of which pieces are kept."""
+        """The id of the incomplete message whose pieces are in the store; None if there is none."""
 
     def at_mail(self) -> Reply | None:
-        """Is there room on the disk, and may this address send one more message now?"""
+        """Return a refusal if the disk is full or this client has sent too many messages; otherwise None."""
         if self._backend.is_full():
             return replies.NO_DISK
         if self._trusted:
@@ -153,26 +158,26 @@ class Reception:
         return self._backend.admission.message_from(self._peer, self._backend.clock())
 
     def at_data(self) -> Reply | None:
-        """Is there room for a message, on the disk and in memory?"""
+        """Return a refusal if there is no room for a message, on the disk or in memory; otherwise None."""
         if self._backend.is_full():
             return replies.NO_DISK
         return replies.NO_MEMORY if self._backend.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
-        """Note that the session has refused a message by itself."""
+        """Log that the session has refused a message without a request to the backend."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
-        """The answer to a request of the session. Never raises.
+        """Return the reply to a request of the session. Never raises an exception.
 
-        `pause` waits for a number of seconds, or until the client is gone.
+        `pause` waits for a number of seconds, or until the client has disconnected.
         """
         try:
             if isinstance(request, RecipientGiven):
                 if not await self._gets_answer(pause):
-                    # The reply is the same whatever the store says, so it does not tell whether the address exists.
+                    # The reply does not depend on the store, so it does not reveal whether the address exists.
                     account = await self._account_of(request.address)
-                    await self._tell_of_refusal(request, replies.TOO_MANY_UNKNOWN, account)
+                    await self._record_refusal(request, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
                 await self._backend.store.read(
                     partial(
@@ -188,12 +193,13 @@ class Reception:
                 return await self._keep(request)
             assert isinstance(request, MessageReceived)
             return await self._accept(request)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the mail stays with the sender
+        except Exception as error:  # noqa: BLE001 - after any error the sending server keeps the mail
             return await self._refuse(error, request)
 
     async def _gets_answer(self, pause: Pause) -> bool:
-        """Wait as long as a client that guesses addresses has to. False if it gets no answer about this recipient
-        now.
+        """Delay the reply to a client that guesses addresses.
+
+        Returns False if the client gets no information about this recipient now.
         """
         if self._in_trusted_network or self._trusted:
             return True
@@ -203,7 +209,7 @@ class Reception:
         return seconds is not None
 
     def leave(self) -> None:
-        """End the session: delete an incomplete message."""
+        """End the session, and delete its incomplete message, if there is one."""
         message_id, self._coming = self._coming, None
         if message_id:
             self._backend.aborted_transfers.add(message_id)
@@ -214,11 +220,14 @@ class Reception:
             return self._backend.failed(error)
         if reply == replies.NO_SUCH_USER and not self._trusted and not self._in_trusted_network:
             reply = self._backend.admission.unknown_from(self._peer, self._backend.clock()) or reply
-        await self._tell_of_refusal(request, reply)
+        await self._record_refusal(request, reply)
         return reply
 
-    async def _tell_of_refusal(self, request: Request, reply: Reply, account: str = "") -> None:
-        """Log a refusal, and let the trace tell of it. `account` owns the recipient; empty if nobody does."""
+    async def _record_refusal(self, request: Request, reply: Reply, account: str = "") -> None:
+        """Log a refusal and add it to the trace.
+
+        `account` is the account that owns the recipient, or an empty string if no account owns it.
+        """
         kind = events.MessageRefused if isinstance(request, MessageReceived) else events.RecipientRefused
         self._backend.emit(kind(peer=self._peer, reply=str(reply)))
         await self._remember(request, reply, account=account)
@@ -230,7 +239,10 @@ class Reception:
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
-        """Let the trace tell of a refusal: of one recipient, which `account` owns, or of a message for all of them."""
+        """Add a refusal to the trace, either of one recipient, or of a message for each of its recipients.
+
+        `account` is the account that owns the refused recipient. A refused message needs no `account`.
+        """
         add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(request, RecipientGiven):
             add(request.address, stage="rcpt", helo=request.helo, sender=request.sender, account=account)
@@ -238,7 +250,7 @@ class Reception:
             envelope = request.envelope
             if reply.enhanced == replies.MAIL_LOOP.enhanced:
                 add = partial(add, detail={"path": " → ".join(reports.path(request.header))})
-            # Once for each address: RCPT may name one again and again.
+            # Each address is recorded once, because a client may repeat RCPT for the same address.
             recipients = list({recipient.key: recipient for recipient in request.recipients}.values())
             accounts = await self._accounts_of(recipients)
             for recipient in recipients:
@@ -246,18 +258,21 @@ class Reception:
                 add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
 
     async def _account_of(self, recipient: Address) -> str:
-        """The account that owns a recipient now; empty if nobody does, or the store cannot say."""
+        """Return the account that owns a recipient now.
+
+        Returns an empty string if no account owns the recipient, or if the store fails.
+        """
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """The accounts that own recipients now, by their keys; none where the store cannot say.
+        """Return the accounts that own these recipients now, by recipient key; empty if the store fails.
 
         Later owners do not matter: an account that creates an address does not see earlier refusals.
         """
         use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:
             return await self._backend.store.read(use_case)
-        except Exception as error:  # noqa: BLE001 - the mail is refused in any case
+        except Exception as error:  # noqa: BLE001 - the mail is refused anyway
             self._backend.failed(error)
             return {}
 
@@ -300,7 +315,7 @@ class Reception:
         accepted = await backend.store.write(use_case)
         message = accepted.message
         self._coming = None
-        # From here on the message is on disk, and only from here on may the client hear so.
+        # Now the message is on disk. The client must not get a positive reply before this point.
         if accepted.has_work:
             backend.has_work()
         backend.emit(
@@ -311,7 +326,10 @@ class Reception:
         return replies.ACCEPTED.about(id=message.id)
 
     async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
-        """The reply to a message that its checks refuse or defer; the trace gets the results."""
+        """Return the reply to a message that the sender checks refuse or defer, or None if they accept it.
+
+        The results of a refused or deferred message are added to the trace.
+        """
         ruling = enforcement.rule(found, enforces=self._backend.enforces)
         if ruling is Ruling.ACCEPTED:
             return None
@@ -320,14 +338,14 @@ class Reception:
             reply, detail = reply.about(reason=found), {"unchecked": str(found)}
         else:
             words = verdicts.in_words(found).items()
-            detail = {"verdicts": ", ".join(f"{name} {told}" for name, told in words)}
-        told = detail.get("verdicts", "")
-        self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=told))
+            detail = {"verdicts": ", ".join(f"{name} {result}" for name, result in words)}
+        results = detail.get("verdicts", "")
+        self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=results))
         await self._remember(request, reply, detail)
         return reply
 
     async def _check(self, request: MessageReceived) -> Findings:
-        """The results of SPF, DKIM and DMARC, or the reason why there are none."""
+        """Return the results of SPF, DKIM and DMARC, or the reason why the message was not checked."""
         if self._backend.authenticator is None:
             return Unchecked(Reason.OFF)
         if self._trusted:
@@ -339,7 +357,7 @@ class Reception:
         return await self._backend.authenticator.check(claim, self._octets(request), size)
 
     async def _octets(self, request: MessageReceived) -> AsyncIterator[bytes]:
-        """The message, part by part."""
+        """Yield the bytes of the message, part by part."""
         for start in range(0, request.start, PART):
             limit = min(PART, request.start - start)
             kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)

@@ -1,7 +1,7 @@
-"""Stores refusals for the trace, in groups, because there may be many a second.
+"""Stores refusals for the trace in batches, because there can be many refusals in a second.
 
-Refusals wait in memory for a second, and are then stored together. If there are too many at once, or the store fails,
-some are lost: no mail depends on them, and the log has each.
+Refusals wait in memory for one second, and are then stored together. If too many are waiting, or the store fails, some
+refusals are lost. That is acceptable: no mail depends on them, and the log has every refusal.
 """
 
 import asyncio
@@ -17,16 +17,18 @@ from waypost.observe.tasks import OnError, Tasks
 from waypost.smtp.protocol.replies import Reply
 
 KEPT_AT_ONCE = 1_000
-"""The most refusals that wait."""
+"""The most refusals that wait in memory."""
 
 AT_ONCE = 50
-"""Refusals that one transaction stores, because other writes wait for it."""
+"""The most refusals that one transaction stores. The number is small because other writes wait for the transaction."""
 
 EVERY = 1.0
-"""Seconds between two transactions."""
+"""Seconds that refusals wait before they are stored."""
 
 TEXT_LIMIT = 320
-"""Characters of what a client said: a path has no more octets (RFC 5321 section 4.5.3.1.3), and a bit."""
+"""The most characters that are stored of a string from the client.
+
+It is a little more than the longest path (RFC 5321 section 4.5.3.1.3)."""
 
 
 def _clean(text: str) -> str:
@@ -37,7 +39,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Refusals:
-    """The refusals of one server."""
+    """The refusals of one server that are waiting to be stored."""
 
     def __init__(
         self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], tasks: Tasks
@@ -62,7 +64,10 @@ class Refusals:
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
-        """Add a refusal of mail for this recipient. `account` owns the recipient; empty if nobody does."""
+        """Add a refusal of mail for this recipient.
+
+        `account` is the account that owns the recipient, or an empty string if no account owns it.
+        """
         self._waiting.append(
             ports.Refusal(
                 at=self._clock(),
@@ -81,7 +86,7 @@ class Refusals:
             self._task = self._tasks.start(self._keep, where="smtp", on_error=OnError.LEAVE)
 
     async def close(self) -> None:
-        """Keep what still waits."""
+        """Store the refusals that are still waiting."""
         task, self._task = self._task, None
         if task:
             task.cancel()
@@ -101,7 +106,7 @@ class Refusals:
             try:
                 for start in range(0, len(waiting), AT_ONCE):
                     await self._store.write(partial(_add, refusals=waiting[start : start + AT_ONCE]))
-            except Exception as error:  # noqa: BLE001 - no mail depends on it, and the log has to tell
+            except Exception as error:  # noqa: BLE001 - no mail depends on it, and the error must be logged
                 self._failed(error)
 
 

@@ -1,1 +1,1 @@
-"""How much of the server one client may have, and for how long."""
+"""The limits on the connections, messages, memory and time that one SMTP client may use."""

@@ -1,4 +1,4 @@
-"""Limits connections, in all and from one address, and the messages and unknown recipients from it."""
+"""Limits connections, both in total and per client address, and the messages and unknown recipients of each address."""
 
 from datetime import datetime
 
@@ -11,11 +11,13 @@ from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 
 UNKNOWN = rates.Rate(per_second=0.1, burst=200)
-"""Unknown recipients that one address may name over all its sessions. After that, each further one ends the session."""
+"""The rate of unknown recipients that one client address may send, over all of its sessions.
+
+Above this rate, each further unknown recipient ends the session."""
 
 
 class Admission:
-    """Counts connections, messages and unknown recipients."""
+    """Counts connections, messages and unknown recipients, and refuses those over the limits."""
 
     def __init__(self, limits: SmtpLimits) -> None:
         self.connections = OpenConnections(limits.connections, limits.connections_each)
@@ -26,11 +28,14 @@ class Admission:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether connections are about to run out."""
+        """Whether the number of open connections is close to the limit."""
         return self.connections.is_crowded
 
     def enter(self, peer: str, now: datetime, *, trusted: bool = False) -> Reply | None:
-        """Count a connection, unless it is refused. One on a `trusted` listener has no limits for its address."""
+        """Count a new connection, or return the reply that refuses it.
+
+        The limits per address do not apply to a connection on a `trusted` listener.
+        """
         if self.connections.is_full:
             return replies.SERVER_FULL
         if not trusted and self.connections.is_at_limit(peer):
@@ -41,27 +46,28 @@ class Admission:
         return None
 
     def leave(self, peer: str) -> None:
-        """Count a connection out."""
+        """Remove a closed connection from the count."""
         self.connections.remove(peer)
 
     def message_from(self, peer: str, now: datetime) -> Reply | None:
-        """Count a message from an address, unless it is refused."""
+        """Count a new message from a client address, or return the reply that refuses it."""
         if self._messages is None or self._messages.take(networks.of(peer).host, now).admitted:
             return None
         return replies.TOO_MANY_MESSAGES
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
-        """Count an unknown recipient from an address; returns a reply if the address seems to guess."""
+        """Count an unknown recipient from a client address. Returns a reply if the client seems to guess addresses."""
         self._guessing.count(peer, now)
         return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
 
     def wait_before_reply(self, peer: str, now: datetime) -> float | None:
-        """Seconds that the reply to RCPT is delayed after many unknown recipients; None if the address gets no answer
-        now.
+        """Return the seconds by which the reply to RCPT is delayed after many unknown recipients.
+
+        Returns None if the delay would be too long, so that the client gets no answer about the recipient.
         """
         return self._guessing.wait(peer, now)
 
 
 def _a_minute(count: float) -> Buckets | None:
-    """Buckets for a rate a minute, with a burst of the same size; None for no limit."""
+    """Return buckets for a rate per minute, with a burst of the same size, or None if `count` is 0, for no limit."""
     return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None

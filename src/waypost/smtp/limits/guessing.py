@@ -1,12 +1,12 @@
-"""Slows down clients that guess addresses, before it is known whether the next address exists.
+"""Slows down clients that guess addresses, before the server looks up whether the next address exists.
 
-A client learns from the reply to RCPT whether an address exists. One that has named many unknown recipients, in
-whatever session, waits for each further reply. It waits as long for an address that exists as for one that does not, so
-it cannot hang up early and know. The replies that a network waits for come one after the other, however many
-connections ask.
+The reply to RCPT reveals whether an address exists. A client that has sent many unknown recipients, in any session,
+waits for each further reply. The delay is the same for existing and for unknown addresses, so a client learns nothing
+if it disconnects early. The delayed replies to one network are sent one after the other, even if the network has many
+connections.
 
-Here a network is what one customer can have: one IPv4 address, or a /64 with IPv6. The /24 or /48 around it has higher
-limits of its own, because others may be in it.
+Here a network is what one customer typically has: one IPv4 address, or a /64 with IPv6. The surrounding /24 or /48 has
+higher limits of its own, because it may contain other customers.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,22 @@ from waypost.domain.limits import networks
 from waypost.domain.limits.rates import Rate
 
 LONGEST_WAIT = 20.0
-"""The longest delay of a reply, in seconds. A client that would have to wait longer gets a temporary failure."""
+"""The longest delay of a reply, in seconds. If the delay would be longer, the client gets a temporary failure."""
 
 GROWTH = 0.025
-"""Each unknown recipient over the free ones lengthens a step by this part of the longest step: 40 reach it."""
+"""The share of the longest step that each unknown recipient above the free limit adds to a step.
+
+After 40 such recipients, a step has its full length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The limits of unknown recipients for networks of one size."""
+    """The limits on unknown recipients for networks of one size."""
 
     prefix: tuple[int, int]
-    """The prefix length with IPv4 and with IPv6."""
+    """The prefix lengths of the network for IPv4 and for IPv6."""
     free: Rate
-    """Unknown recipients without a delay: typing errors, and old address lists."""
+    """The rate of unknown recipients that causes no delay. It allows for typing errors and outdated address lists."""
     longest_step: float
     """The longest time between two replies, in seconds."""
 
@@ -42,19 +44,20 @@ SIZES = (
 
 
 class Guessing:
-    """Counts the unknown recipients of each network, and computes the delay of the next reply to it."""
+    """Counts the unknown recipients of each network, and computes the delay of the network's next reply."""
 
     def __init__(self) -> None:
         self._books = [_Book(size) for size in SIZES]
 
     def count(self, peer: str, now: datetime) -> None:
-        """Count an unknown recipient from an address."""
+        """Count an unknown recipient that the client at this IP address has sent."""
         for book, network in self._of(peer):
             book.count(network, now)
 
     def wait(self, peer: str, now: datetime) -> float | None:
-        """Seconds that the reply to RCPT is delayed, for known and unknown recipients; None if the delay would be too
-        long. Call it once for each.
+        """Return the seconds by which the reply to RCPT is delayed, or None if the delay would be too long.
+
+        Call this once for each RCPT command, for known and unknown recipients alike.
         """
         wait = 0.0
         for book, network in self._of(peer):
@@ -71,22 +74,25 @@ class Guessing:
 
 
 class _Book:
-    """The counts of the networks of one size."""
+    """The counts of unknown recipients for all networks of one size."""
 
     def __init__(self, size: Size) -> None:
         self._longest_step = size.longest_step
         self._interval = 1 / size.free.per_second
         self._unknown = Buckets(size.free, patience=self._interval / GROWTH)
         self._last_reply: dict[str, float] = {}
-        """The moment of the last reply that a network waits for."""
+        """For each network, the time of the last delayed reply, as a Unix timestamp."""
 
     def count(self, network: str, now: datetime) -> None:
         self._unknown.take(network, now)
 
     def turn(self, network: str, now: datetime) -> float | None:
-        """Take the next turn of a network; returns the seconds until it, or None if it is too far away."""
+        """Reserve the time of a network's next reply.
+
+        Returns the seconds until then, or None if the reply would have to wait too long.
+        """
         over = self._unknown.wait(network, now) / self._interval
-        if not over:  # as nearly always
+        if not over:  # the usual case
             return 0.0
         seconds = now.timestamp()
         before = min(self._last_reply.get(network, seconds), seconds + LONGEST_WAIT)  # the clock may have gone back

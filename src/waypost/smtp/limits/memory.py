@@ -1,9 +1,10 @@
-"""One budget for the server's memory that clients use: input that waits, and messages on their way to the disk."""
+"""A budget for the memory that all SMTP clients use, for unparsed input and for messages that are not yet on disk."""
 
 
 class Memory:
-    """Counts octets. It never blocks: when memory is scarce, messages go to disk sooner; when it is used up, they are
-    refused.
+    """Counts the bytes of memory that clients use. It never blocks.
+
+    When memory is scarce, messages are written to disk earlier. When memory is used up, messages are refused.
     """
 
     def __init__(self, limit: int) -> None:
@@ -12,19 +13,19 @@ class Memory:
 
     @property
     def used(self) -> int:
-        """Octets that are in use."""
+        """The number of bytes in use."""
         return self._used
 
     @property
     def is_scarce(self) -> bool:
-        """Whether half of it is in use, so that messages should go to disk as they come."""
+        """Whether half of the memory is in use, so that messages should be written to disk as they arrive."""
         return self._used * 2 >= self._limit
 
     @property
     def is_full(self) -> bool:
-        """Whether all of it is in use, so that no message should begin."""
+        """Whether all of the memory is in use, so that no new message should begin."""
         return self._used >= self._limit
 
     def change(self, octets: int) -> None:
-        """Add to the octets in use, or subtract."""
+        """Add this number of bytes to the memory in use. A negative number subtracts."""
         self._used += octets

@@ -1,42 +1,44 @@
-"""Limits of one SMTP server: times, connections, rates and memory. Times are in seconds."""
+"""The limits of one SMTP server on time, connections, rates and memory. Times are in seconds."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpLimits:
-    """The limits of one server; the defaults are for a server on the open internet."""
+    """The limits of one SMTP server. The defaults suit a server on the public internet."""
 
     connections: int = 15_000
-    """At once."""
+    """The most connections that are open at the same time."""
     connections_each: int = 100
-    """Connections at the same time from one address, or one /64 network with IPv6."""
+    """The most connections that are open at the same time from one IPv4 address, or from one IPv6 /64 network."""
     new_connections_a_minute: float = 0
-    """New connections a minute from one address; zero for no limit. As many may come at once."""
+    """New connections per minute from one address; zero for no limit. All of them may come in one burst."""
     messages_a_minute: float = 0
-    """Likewise, counted as they begin."""
+    """New messages per minute from one address, counted when they begin; zero for no limit."""
     memory: int = 128 * 1024 * 1024
-    """Memory for input and messages in flight, in octets. When half is in use, messages go to disk sooner; when all is
-    in use, no message begins."""
+    """Memory for input and for messages in flight, in bytes.
+
+    When half of it is in use, messages are written to disk earlier. When all of it is in use, no new message begins."""
     command: float = 300.0
-    """Seconds until the end of each command (RFC 5321 section 4.5.3.2.7)."""
+    """Seconds that a client has to send each complete command (RFC 5321 section 4.5.3.2.7)."""
     command_when_crowded: float = 10.0
-    """The same, while three quarters of the connections are in use."""
+    """Seconds that a client has to send each complete command while three quarters of the connections are in use."""
     silence: float = 180.0
-    """Seconds between octets of a message (RFC 5321 section 4.5.3.2.5)."""
+    """Seconds that a client may pause while it sends a message (RFC 5321 section 4.5.3.2.5)."""
     transfer: float = 3600.0
-    """For one message."""
+    """The most seconds that the transfer of one message may take."""
     transfer_start: float = 60.0
-    """Seconds for a message of which nothing was received yet; octets that arrive add time."""
+    """Seconds that the transfer of a message may take before any bytes arrive. Each received byte adds time."""
     slowest: float = 500.0
-    """Octets that add one second."""
+    """The lowest accepted transfer rate, in bytes per second: this many received bytes add a second to the time limit.
+    """
     handshake: float = 30.0
-    """Seconds for the TLS handshake, or the header of the PROXY protocol."""
+    """Seconds for the TLS handshake, and for receiving the header of the PROXY protocol."""
     greeting_delay: float = 0.0
-    """Delay of the greeting; a client that sends anything before it is refused."""
+    """Seconds by which the greeting is delayed. A client that sends data before the greeting is refused."""
     linger: float = 2.0
-    """Seconds for a client to read the last reply of its session."""
+    """Seconds that a client has to read the last reply of its session."""
 
     def transfer_time(self, octets: int) -> float:
-        """Seconds that a message may have taken when this many octets were received."""
+        """Return the seconds that a transfer may have taken when this many bytes of the message were received."""
         return min(self.transfer, self.transfer_start + octets / self.slowest)

@@ -1,1 +1,1 @@
-"""The server's side of an SMTP or LMTP session, without sockets: octets in, events and replies out (RFC 5321)."""
+"""The server side of an SMTP or LMTP session (RFC 5321), without sockets: bytes in, requests and replies out."""

@@ -1,4 +1,4 @@
-"""The extensions that a session offers, and its limits."""
+"""The extensions that a session offers, and the limits of a session."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,31 +9,33 @@ from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
 
 MESSAGE_LIMIT = 40 * 1024 * 1024
-"""Octets of a message: what Amazon SES takes for Connect."""
+"""The largest message, in bytes. It is the limit of Amazon SES for Amazon Connect."""
 
 RECIPIENT_LIMIT = 100
-"""Recipients of a message (RFC 5321 section 4.5.3.1.8 asks for 100 at least)."""
+"""The most recipients of a message. RFC 5321 section 4.5.3.1.8 requires at least 100."""
 
 BOUNCE_RECIPIENT_LIMIT = 4
-"""Recipients of a message from the null sender. A bounce has one; each may need a costly look-up."""
+"""The most recipients of a message from the null sender.
+
+A bounce has only one recipient, and each recipient may need a costly lookup."""
 
 MAIL_LIMIT = 10_000
-"""Messages that a session may begin (RFC 9422)."""
+"""The most messages that a client may begin in one session (RFC 9422)."""
 
 COMMAND_LIMIT = 10_000
-"""Commands in a row without an accepted message."""
+"""The most commands that a client may send in a row without an accepted message."""
 
 ERROR_LIMIT = 20
-"""Refused commands that a session may have."""
+"""The number of refused commands after which the server ends a session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """The server's name, the extensions it offers, and how much of each a session may use."""
+    """The server's host name, the extensions that it offers, and the limits of a session."""
 
     hostname: str
     lmtp: bool = False
-    """Whether this is LMTP (RFC 2033): LHLO in place of EHLO, and a reply for each recipient."""
+    """Whether the protocol is LMTP (RFC 2033), with LHLO instead of EHLO, and a reply for each recipient."""
     offers_tls: bool = False
     needs_tls: bool = False
     message_limit: int = MESSAGE_LIMIT
@@ -43,37 +45,39 @@ class Capabilities:
     command_limit: int = COMMAND_LIMIT
     error_limit: int = ERROR_LIMIT
     unknown_recipient_limit: int = ERROR_LIMIT
-    """Recipients that may be unknown. LMTP has no such limit, because its clients are trusted."""
+    """The number of unknown recipients after which the server ends a session.
+
+    LMTP has no such limit, because its clients are trusted."""
     piece: int = PIECE
-    """The size of a piece of a large message, in octets."""
+    """The size of a piece of a large message, in bytes."""
 
 
 class Gate(Protocol):
-    """Decides whether a message may begin now: a refusal, or None."""
+    """Decides whether a client may begin a message now. A method that refuses it returns the reply; otherwise None."""
 
     def at_mail(self) -> Reply | None:
-        """Called when a message begins."""
+        """Return None, or a refusal. The session calls this when the client begins a message with MAIL."""
         ...
 
     def at_data(self) -> Reply | None:
-        """Called before the client sends its octets."""
+        """Return None, or a refusal. The session calls this before it receives the content of a message."""
         ...
 
     def refused(self, reply: Reply) -> None:
-        """Called when a session refuses a message by itself."""
+        """Take note of a refusal. The session calls this when it refuses a message without a request to the server."""
         ...
 
 
 @lru_cache(maxsize=64)
 def greeting(capabilities: Capabilities) -> Reply:
-    """The first reply of a session."""
+    """Return the first reply of a session, which the server sends after a client has connected."""
     protocol = "LMTP" if capabilities.lmtp else "ESMTP"
     return replies.GREETING.about(hostname=capabilities.hostname, protocol=protocol)
 
 
 @lru_cache(maxsize=64)
 def ehlo_reply(capabilities: Capabilities, *, is_tls: bool) -> Reply:
-    """The reply to EHLO or LHLO, with the extensions. `is_tls`: whether the connection has TLS already."""
+    """Return the reply to EHLO or LHLO, with the extensions. `is_tls`: whether the connection already uses TLS."""
     extensions = [
         "PIPELINING",
         f"SIZE {capabilities.message_limit}",

@@ -1,11 +1,11 @@
-"""Splits the input into command lines, and refuses lines that must not be parsed."""
+"""Splits the client's input into command lines, and refuses lines that must not be parsed."""
 
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.replies import Reply
 
 
 class Unreadable(Exception):
-    """A command line cannot be parsed; the reply has the reason."""
+    """Raised if a command line cannot be parsed. `reply` gives the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -13,10 +13,10 @@ class Unreadable(Exception):
 
 
 class Input:
-    """The input that is not used yet.
+    """The input that the session has not parsed yet.
 
-    Of a line that is too long only its beginning and its last octet are kept, so a client that never ends its line
-    takes no memory.
+    If a line is too long, only its beginning and its last byte are kept. A client that never ends its line therefore
+    uses no more memory.
     """
 
     __slots__ = ("_is_shortened", "octets")
@@ -24,14 +24,17 @@ class Input:
     def __init__(self) -> None:
         self.octets = bytearray()
         self._is_shortened = False
-        """Whether the middle of the line in `octets` was left out, because it is longer than any line may be."""
+        """Whether the middle of the line in `octets` was dropped, because the line is longer than the longest limit."""
 
     def clear(self) -> None:
-        """Forget what has come."""
+        """Discard all input that was received and not parsed yet."""
         self.octets.clear()
 
     def next_line(self) -> bytes | Reply | None:
-        """The next command line with its CRLF, None if none has come whole, or the reply that ends the session."""
+        """Return the next command line with its CRLF.
+
+        Returns None if no complete line was received yet, or the reply that ends the session.
+        """
         octets = self.octets
         if octets.startswith(grammar.TLS_HANDSHAKE):
             return replies.NOT_SMTP
@@ -42,12 +45,12 @@ class Input:
         del octets[: end + 1]
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             return replies.BARE_LINE_END
-        if not self._is_shortened and grammar.is_http(line):  # a line was looked at before it was shortened
+        if not self._is_shortened and grammar.is_http(line):  # checked before a line is shortened
             return replies.NOT_SMTP
         return line
 
     def read(self, line: bytes) -> tuple[str, str]:
-        """The verb in capitals and the argument of the line that `next_line` gave. Raises `Unreadable`."""
+        """Split the line from `next_line` into the verb, in capitals, and the argument. Raises `Unreadable`."""
         if len(line) > grammar.LINE_LIMIT or self._is_shortened:
             limit = grammar.line_limit(line)
             was_shortened, self._is_shortened = self._is_shortened, False
@@ -67,6 +70,6 @@ class Input:
             if not self._is_shortened and grammar.is_http(octets):
                 return replies.NOT_SMTP
             self._is_shortened = True
-            # The verb decides on the limit, and the last octet may be the CR of the line's end.
+            # The beginning is kept because the limit depends on the verb; the last byte may be the CR of the line end.
             del octets[len("MAIL ") : -1]
         return None

@@ -1,5 +1,6 @@
-"""The handlers of the commands, which run when a command is in order. `states.py` has the states in which it is, and
-the next states.
+"""The handlers of the SMTP commands. A handler runs only if its command is allowed in the session's state.
+
+`states.py` defines in which states each command is allowed, and the state that follows.
 """
 
 from collections.abc import Callable
@@ -15,33 +16,35 @@ from waypost.smtp.protocol.states import TRANSITIONS, Event, State, out_of_order
 from waypost.smtp.protocol.transfer import Transfer
 
 CLOSING = 421
-"""The code of a reply after which the session is over (RFC 5321 section 3.8)."""
+"""The code of a reply after which the server closes the connection (RFC 5321 section 3.8)."""
 
 Handler = Callable[[Exchange, str], Reply | None]
-"""A handler of a command, called with its argument. Returns the reply; None if the server was asked, or all was
-said."""
+"""A function that carries out a command, given the command's argument.
+
+It returns the reply, or None if it has made a request to the server or has already sent every reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its handler, and the conditions under which it is refused."""
+    """One SMTP command: its handler, and the conditions under which the command is refused."""
 
     run: Handler
     event: Event | None = None
-    """The event that it causes; None for a command that is always in order and changes nothing."""
+    """The event that the command causes. It is None for a command that is always allowed and changes no state."""
     takes_argument: bool = True
     needs_tls: bool = True
-    """Whether it needs TLS where the settings require TLS."""
+    """Whether the command is refused without TLS if the settings require TLS."""
     lmtp: bool | None = None
-    """Whether it exists only in LMTP, or only in SMTP."""
+    """True if the command exists only in LMTP, False if only in SMTP, None if it exists in both protocols."""
     is_offered: bool = True
-    """Whether HELP lists it: not a command that is always refused."""
+    """Whether HELP lists the command. It is False for commands that are always refused."""
 
 
 def carry_out(exchange: Exchange, verb: str, argument: str) -> Reply | None:
-    """Carry out the command, or refuse it. Returns the reply; None if the server was asked, or all was said.
+    """Carry out the command, or refuse it.
 
-    Raises `parameters.Refused`.
+    Returns the reply, or None if the handler has made a request to the server or has already sent every reply. Raises
+    `parameters.Refused`.
     """
     command = COMMANDS.get(verb)
     if command is None or command.lmtp not in (None, exchange.capabilities.lmtp):
@@ -80,9 +83,9 @@ def _starttls(exchange: Exchange, _: str) -> Reply | None:
     if not exchange.capabilities.offers_tls:
         return replies.NOT_IMPLEMENTED
     if exchange.tls:
-        return replies.OUT_OF_ORDER.about(verb="STARTTLS", needed="this is TLS already")
+        return replies.OUT_OF_ORDER.about(verb="STARTTLS", needed="the connection already uses TLS")
     exchange.forget_transaction()
-    exchange.input.clear()  # whatever came behind it in clear; a man in the middle could have put it there
+    exchange.input.clear()  # cleartext after STARTTLS is discarded: an attacker could have injected it
     exchange.move(Event.STARTTLS)
     exchange.ask(TlsWanted())
     return replies.READY_FOR_TLS
@@ -121,7 +124,7 @@ def _rcpt(exchange: Exchange, argument: str) -> Reply | None:
 
 
 def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply) -> None:
-    """Handle the server's answer about a recipient."""
+    """Add a recipient to the transaction, or refuse it, as the server's answer requires."""
     if not reply.accepts:
         recipient_refused(exchange, reply)
         return
@@ -133,7 +136,7 @@ def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply
 
 
 def recipient_refused(exchange: Exchange, reply: Reply) -> None:
-    """Refuse a recipient, and end the session if there were too many unknown ones."""
+    """Refuse a recipient. End the session if the client has sent too many unknown recipients."""
     exchange.unknown_recipients += reply.code >= 500
     if exchange.unknown_recipients >= exchange.capabilities.unknown_recipient_limit and not exchange.is_trusted:
         reply = replies.TOO_MANY_UNKNOWN
@@ -146,7 +149,7 @@ def recipient_refused(exchange: Exchange, reply: Reply) -> None:
 def _data(exchange: Exchange, _: str) -> Reply:
     assert exchange.transaction
     if exchange.transaction.body == "BINARYMIME":
-        return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME needs BDAT")
+        return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME requires BDAT")
     refusal = exchange.gate.at_data()
     if refusal:
         return refusal
@@ -174,7 +177,7 @@ def _bdat(exchange: Exchange, argument: str) -> None:
 
 
 def _begin_chunks(exchange: Exchange) -> Transfer:
-    """Begin a message with its first chunk. The client sends the octets of a chunk even if it is refused."""
+    """Begin a message with its first chunk. The session must read the chunk even if it refuses the message."""
     transaction = exchange.transaction
     if exchange.needs_tls:
         refusal: Reply | None = replies.NEEDS_TLS
@@ -227,7 +230,7 @@ COMMANDS = {
     "MAIL": Command(_mail, Event.MAIL),
     "RCPT": Command(_rcpt, Event.RCPT),
     "DATA": Command(_data, Event.DATA, takes_argument=False),
-    "BDAT": Command(_bdat, Event.BDAT, needs_tls=False),  # it is refused by its handler, once its octets are read
+    "BDAT": Command(_bdat, Event.BDAT, needs_tls=False),  # the handler refuses it, because it must read the chunk first
     "RSET": Command(_rset, Event.RSET, takes_argument=False),
     "NOOP": Command(_always(replies.OK), needs_tls=False),
     "VRFY": Command(_always(replies.CANNOT_VERIFY)),
@@ -236,4 +239,4 @@ COMMANDS = {
     "EXPN": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
     "AUTH": Command(_always(replies.NOT_IMPLEMENTED), is_offered=False),
 }
-"""Every known verb."""
+"""Every command that the server knows, by its verb."""

@@ -1,8 +1,8 @@
-"""Reads the octets of a message: after DATA until the line with a single dot, or in the counted chunks of BDAT.
+"""Reads the content of a message: after DATA until the line with a single dot, or in the counted chunks of BDAT.
 
-The results do not depend on how the octets are cut. After DATA only `<CR><LF>.<CR><LF>` ends a message (RFC 5321
-section 4.1.1.4). A bare CR or LF anywhere in it is refused, because it lets a sender smuggle a second message; only a
-message that was declared binary (RFC 3030) may have them in its body.
+The results do not depend on how the network splits the bytes. After DATA, only `<CR><LF>.<CR><LF>` ends a message (RFC
+5321 section 4.1.1.4). A message with a bare CR or LF is refused, because a sender could use it to smuggle a second
+message. Only a message that was declared binary (RFC 3030) may have bare CRs or LFs in its body.
 """
 
 import re
@@ -14,70 +14,78 @@ from waypost.smtp.protocol.replies import Reply
 END = b"\r\n.\r\n"
 
 PIECE = HEADER_LIMIT
-"""Octets of a large message that are handed on at once. The header must fit into the first piece."""
+"""The size, in bytes, of the pieces in which a large message is passed on. The header must fit into the first piece."""
 
 HEADER_LINE_LIMIT = 5_000
-"""Lines of a header. A header with a thousand recipients in To and a hundred hops fits."""
+"""The most lines in the header of a message. It is enough for a thousand recipients in To and a hundred hops."""
 
 SCARCE_HEADER = 8 * 1024
-"""Octets of an incomplete header that are held even when memory is scarce. Until it ends it is held."""
+"""The most bytes of an incomplete header that are kept in memory when memory is scarce.
+
+A header cannot be passed on before it is complete, so a message with a longer header is then refused."""
 
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""A line end before a line that is neither a header field nor a continuation: the header ends there too."""
+"""A line end before a line that is neither a header field nor a continuation line. The header ends there, as it does at
+an empty line."""
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 class BareLineEnd(Exception):
-    """The message has a CR without LF, or a LF without CR."""
+    """Raised if a message has a CR without LF, or an LF without CR."""
 
 
 class Body:
-    """The received octets of one message. A large message is passed on in pieces of one size; only its end is held.
+    """The received bytes of one message.
 
-    Whether and why it is refused depends only on the octets, not on how they are cut.
+    A large message is passed on in pieces of equal size, and only the rest is kept in memory. Whether and why a message
+    is refused depends only on its bytes, not on how the network splits them.
     """
 
     def __init__(self, limit: int, *, piece: int = PIECE) -> None:
-        """`limit` is the most octets that are kept; of a larger message only the size is known."""
+        """`limit` is the largest accepted message, in bytes. The bytes of a larger message are counted and dropped."""
         self._limit = limit
         self._piece = piece
         self._octets = bytearray()
         self._is_header_known = False
         self._spill = False
         self.size = 0
-        """Octets of the message so far."""
+        """The number of bytes of the message that were received so far."""
         self.handed_on = 0
-        """Octets of it that `next_piece` has given."""
+        """The number of bytes of the message that `next_piece` has returned."""
         self.is_binary = False
-        """Whether it is binary: with a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
+        """Whether the message is binary: it has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """Its header; known as soon as a piece was passed on, or the message has ended."""
+        """The header of the message. It is known after the first piece was passed on, or the message has ended."""
         self.refusal: Reply | None = None
-        """The reply that refuses the message; its further octets are dropped."""
+        """The reply that refuses the message, or None. If there is one, all further bytes of the message are dropped.
+        """
 
     @property
     def is_endless(self) -> bool:
-        """Whether so many octets of a refused message were received that the session does not wait for its end."""
+        """Whether a refused message is so large that the session does not wait for the message's end."""
         return self.refusal is not None and self.size > 2 * self._limit
 
     @property
     def kind(self) -> str:
-        """The kind of its octets, as the BODY parameter of MAIL names it, whatever the client declared."""
+        """The type of the message's content, as a value of MAIL's BODY parameter.
+
+        It is computed from the bytes, and does not depend on the value that the client declared.
+        """
         if self.is_binary:
             return "BINARYMIME"
         return "7BIT" if self._is_ascii else "8BITMIME"
 
     @property
     def buffered(self) -> int:
-        """Octets that are held here."""
+        """The number of bytes that are kept in memory."""
         return len(self._octets)
 
     def take(self, octets: bytes) -> None:
-        """The next octets of the message."""
+        """Take in the next bytes of the message."""
         room = self._piece - self.size
         if len(octets) > room and not self._is_header_known and self.refusal is None:
             self._keep(octets[:room])
@@ -86,16 +94,16 @@ class Body:
         self._keep(octets)
 
     def refuse(self, reply: Reply) -> None:
-        """Refuse the message; the first reason counts."""
+        """Refuse the message with this reply, unless the message was already refused for another reason."""
         self.refusal = self.refusal or reply
         self._octets.clear()
 
     def spill(self) -> None:
-        """Pass on the octets held so far as soon as possible, even if they are less than a piece."""
+        """Make `next_piece` return the bytes in memory as soon as possible, even if they are less than a full piece."""
         self._spill = bool(self._octets)
 
     def next_piece(self) -> bytes | None:
-        """The next piece to pass on, or None if there is none yet."""
+        """Return the next piece of the message to pass on, or None if no piece is ready."""
         if len(self._octets) <= self._piece and not self._spill:
             return None
         self._spill = False
@@ -107,7 +115,10 @@ class Body:
         return piece
 
     def finish(self) -> bytes:
-        """End the message; returns the octets that were not passed on. `refusal` says whether it is refused."""
+        """End the message, and return the bytes that were not passed on in pieces.
+
+        Afterwards, `refusal` is set if the message must be refused.
+        """
         octets = bytes(self._octets)
         if not self._is_header_known:
             end = end_of_header(octets)
@@ -124,7 +135,7 @@ class Body:
             self._is_ascii = self._is_ascii and octets.isascii()
 
     def _is_header_here(self) -> bool:
-        """Whether the header has ended, so that less than a piece may be passed on."""
+        """Whether the header is complete, so that the session may pass on less than a full piece."""
         end = end_of_header(self._octets)
         if end is None:
             if len(self._octets) > SCARCE_HEADER:
@@ -134,7 +145,10 @@ class Body:
         return self.refusal is None
 
     def _end_header_of_a_large_message(self) -> None:
-        """Find the end of the header in the first piece: an empty line, or a line that is not a field."""
+        """Find the end of the header in the first piece, at an empty line or before a line that is not a header field.
+
+        Refuse the message if the header does not end within the first piece.
+        """
         first = bytes(self._octets)
         end = end_of_header(first)
         if end is None:
@@ -151,23 +165,29 @@ class Body:
         if header.count(b"\r\n") > HEADER_LINE_LIMIT:
             self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
         elif not header.count(b"\r\n") == header.count(b"\r") == header.count(b"\n"):
-            # A binary message has a header of lines too; with other ends, others would find other fields in it.
+            # The header of a binary message needs CRLF as well. With bare CRs or LFs, other programs could find
+            # different fields in it.
             self.refuse(replies.BARE_LINE_END_IN_DATA)
 
 
 class MessageDecoder:
-    """Finds the end of a message after DATA, and removes the stuffed dots. Feed it until it returns the rest."""
+    """Finds the end of a message after DATA, and removes dot-stuffing.
+
+    Call `feed` with received bytes until it returns the bytes after the message.
+    """
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        # DATA's own line end counts as the one before the first line, which may start with a dot too.
+        # The line end of the DATA command serves as the line end before the first line, which may also begin with a
+        # dot.
         self._held = b"\r\n"
         self._is_first = True
 
     def feed(self, octets: bytes) -> bytes | None:
-        """Take in more. Returns the octets after the end of the message, or None if it has not ended.
+        """Take in more bytes. Returns the bytes after the end of the message, or None if the message has not ended.
 
-        Raises `BareLineEnd` after the octets before it were taken; nothing can be fed after that.
+        Raises `BareLineEnd` for a bare CR or LF, after the bytes before it were taken in. After this exception, `feed`
+        must not be called again.
         """
         octets = self._held + octets
         end = octets.find(END)
@@ -195,9 +215,9 @@ class MessageDecoder:
 
 
 class ChunkDecoder:
-    """Counts the octets of one chunk after BDAT, and looks for bare line ends.
+    """Reads the bytes of each chunk after BDAT, and searches the message for bare CRs and LFs.
 
-    They are refused, or make the message binary if the client declared it so.
+    A bare CR or LF makes a message binary if the client declared BODY=BINARYMIME. Otherwise the message is refused.
     """
 
     def __init__(self, body: Body, *, may_be_binary: bool) -> None:
@@ -205,10 +225,10 @@ class ChunkDecoder:
         self._may_be_binary = may_be_binary
         self._ends_with_cr = False
         self.left = 0
-        """Octets of the current chunk that are still missing."""
+        """The number of bytes of the current chunk that were not received yet."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take in more. Returns the octets after the chunk; the chunk has ended when `left` is zero."""
+        """Take in more bytes, and return the bytes after the chunk. The chunk is complete when `left` is zero."""
         chunk, rest = octets[: self.left], octets[self.left :]
         self.left -= len(chunk)
         if self._body.is_binary:
@@ -221,12 +241,12 @@ class ChunkDecoder:
         elif bare is None:
             self._body.take(chunk)
         else:
-            self._body.take(chunk[:bare])  # which may have a reason of its own
+            self._body.take(chunk[:bare])  # these bytes may cause a refusal for another reason
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
         return rest
 
     def end(self) -> None:
-        """The last chunk has ended."""
+        """End the message after its last chunk. A CR at the very end counts as a bare CR."""
         if not self._ends_with_cr:
             return
         if self._may_be_binary:
@@ -235,7 +255,10 @@ class ChunkDecoder:
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
 
     def _bare_line_end(self, chunk: bytes) -> int | None:
-        """The place of a bare CR or LF in these octets, given those before. The last octet may be half of a CRLF."""
+        """Return the index of the first bare CR or LF in this chunk, or None if there is none.
+
+        The chunk may begin with the second half of a CRLF, or end with the first half.
+        """
         if not chunk:
             return None
         before = b"\r" if self._ends_with_cr else b""
@@ -248,14 +271,17 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """The end of a header without an empty line after it: before the first line that is not a field."""
+    """Return the index at which a header without an empty line ends, or None if all lines are header fields.
+
+    The header ends before the first line that is not a header field.
+    """
     lines = b"\r\n" + octets
     found = _NO_FIELD.search(lines)
     return found.start() if found and found.end() < len(lines) else None
 
 
 def _possible_end(octets: bytes) -> int:
-    """How many octets at the end may be the beginning of `END`."""
+    """Return the number of bytes at the end of `octets` that may be the beginning of `END`."""
     for length in range(min(len(END) - 1, len(octets)), 0, -1):
         if octets.endswith(END[:length]):
             return length

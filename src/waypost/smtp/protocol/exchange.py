@@ -1,4 +1,4 @@
-"""The data of one session. Commands and messages change it; the session decides which one runs."""
+"""The state of one SMTP session, which the command handlers and the session read and change."""
 
 from waypost.domain.mail.messages import Envelope
 from waypost.smtp.protocol.capabilities import Capabilities, Gate
@@ -11,7 +11,7 @@ from waypost.smtp.protocol.transfer import Transfer
 
 
 class Exchange:
-    """The state of one session, and all that belongs to it."""
+    """The state of one SMTP session: its input and output, its mail transaction, and its counters."""
 
     __slots__ = (
         "_peer",
@@ -36,7 +36,10 @@ class Exchange:
     )
 
     def __init__(self, capabilities: Capabilities, *, peer: str, gate: Gate, tls: str, is_trusted: bool) -> None:
-        """`tls` is the version and cipher, empty without TLS. `is_trusted`: unknown recipients are not counted."""
+        """`tls` is the TLS version and cipher, or an empty string without TLS.
+
+        `is_trusted`: whether the client may send any number of unknown recipients.
+        """
         self.capabilities = capabilities
         self.gate = gate
         self.tls = tls
@@ -44,54 +47,57 @@ class Exchange:
         self.input = Input()
         self.output = bytearray()
         self.request: Request | None = None
-        """The open request to the server."""
+        """The request to the server that is not answered yet; None if there is none."""
         self.requested_octets = 0
-        """Octets of a message in the request."""
+        """The number of bytes of a message in the unanswered request."""
         self.farewell: Reply | None = None
-        """The last reply of a session that is over."""
+        """The last reply of the session; None until the session is over."""
         self.client_name = ""
-        """The name that the client gave with EHLO, HELO or LHLO."""
+        """The host name that the client sent with EHLO, HELO or LHLO."""
         self.is_extended = False
-        """Whether it said EHLO or LHLO."""
+        """Whether the client sent EHLO or LHLO, not HELO."""
         self.was_greeted = False
-        """Whether the client has sent EHLO, HELO or LHLO, also before the TLS handshake."""
+        """Whether the client has sent EHLO, HELO or LHLO at any time, even before a TLS handshake."""
         self.mails = 0
-        """Mail transactions so far."""
+        """The number of mail transactions in the session so far."""
         self.unknown_recipients = 0
         self.transaction: Transaction | None = None
         self.transfer: Transfer | None = None
-        """The message that is being received."""
+        """The transfer of the message that the client is sending; None if there is none."""
         self.transfers = 0
-        """Messages whose octets the client was asked for."""
+        """The number of messages whose transfer has begun in this session."""
         self.state = State.START
-        """Where the session is. `move` alone changes it."""
+        """The current state of the session. Only `move` changes it."""
         self._peer = peer
 
     @property
     def needs_tls(self) -> bool:
-        """Whether most commands have to wait for the TLS handshake."""
+        """Whether most commands are refused until the client has made a TLS handshake."""
         return self.capabilities.needs_tls and not self.tls
 
     def move(self, event: Event) -> None:
-        """This has happened. Raises `UndeclaredTransition` if it cannot in this state."""
+        """Change the state after an event. Raises `UndeclaredTransition` if the event is not allowed in this state."""
         self.state = after(self.state, event)
 
     def say(self, reply: Reply) -> None:
-        """Tell the client."""
+        """Add a reply to the output for the client."""
         self.output += bytes(reply)
 
     def ask(self, request: Request, *, octets: int = 0) -> None:
-        """Make a request to the server; the session waits for the answer. `octets` of a message are in the request."""
+        """Make a request to the server. The session waits for the answer.
+
+        `octets` is the number of bytes of a message in the request.
+        """
         self.request = request
         self.requested_octets = octets
 
     def answered(self) -> None:
-        """The server has answered the request."""
+        """Clear the request, because the server has answered it."""
         self.request = None
         self.requested_octets = 0
 
     def close(self, reply: Reply, event: Event = Event.CLOSED) -> None:
-        """End the session with this reply."""
+        """End the session, with this reply as the last."""
         self.move(event)
         self.say(reply)
         self.farewell = reply
@@ -100,12 +106,12 @@ class Exchange:
         self.forget_transaction()
 
     def forget_transaction(self) -> None:
-        """Clear the mail transaction: its sender, its recipients, and the octets of its message."""
+        """Clear the mail transaction: its sender, its recipients, and the received part of its message."""
         self.transaction = None
         self.transfer = None
 
     def envelope(self, body: str) -> Envelope:
-        """The envelope of the mail transaction, whose message is of this kind, a value of BODY."""
+        """Return the envelope of the mail transaction. `body` is the message's content type, as a value of BODY."""
         transaction = self.transaction
         assert transaction
         return Envelope(
@@ -120,7 +126,7 @@ class Exchange:
         )
 
     def _protocol(self, *, smtputf8: bool) -> str:
-        """The name in the Received line (RFC 3848, RFC 6531 section 4.3)."""
+        """Return the name of the protocol for the Received field (RFC 3848, RFC 6531 section 4.3)."""
         name = "LMTP" if self.capabilities.lmtp else "SMTP"
         if smtputf8:
             name = f"UTF8{name}"

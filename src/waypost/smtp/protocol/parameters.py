@@ -1,4 +1,4 @@
-"""Parses MAIL and RCPT: the address, and the parameters of the offered extensions, each with its rule."""
+"""Parses the arguments of MAIL and RCPT: the address, and the parameters of the extensions that the server offers."""
 
 import re
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.replies import Reply
 
-NOTHING_SAID = RecipientDsn()
+NO_PARAMETERS = RecipientDsn()
 
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 _ORCPT = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9-]*);(?P<address>.+)")
 
 
 class Refused(Exception):
-    """A command is refused, for the reason in the reply."""
+    """Raised if a command is refused. `reply` gives the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Transaction:
-    """A mail transaction: MAIL, then each accepted RCPT."""
+    """A mail transaction: the sender from MAIL, and each recipient that was accepted after RCPT."""
 
     sender: str
     body: str = "7BIT"
@@ -34,20 +34,20 @@ class Transaction:
     envid: str = ""
     recipients: list[Address] = field(default_factory=list)
     notifications: list[RecipientDsn] = field(default_factory=list)
-    notification: RecipientDsn = NOTHING_SAID
-    """The DSN parameters of the recipient that is being looked up."""
+    notification: RecipientDsn = NO_PARAMETERS
+    """The DSN parameters of the recipient that the server is looking up."""
 
     @property
     def dsn(self) -> Dsn:
-        """The DSN parameters of the message."""
-        asked = any(notification != NOTHING_SAID for notification in self.notifications)
-        if not (asked or self.ret or self.envid):
+        """The DSN parameters of the message and its recipients."""
+        is_requested = any(notification != NO_PARAMETERS for notification in self.notifications)
+        if not (is_requested or self.ret or self.envid):
             return NO_DSN
-        return Dsn(self.ret, self.envid, tuple(self.notifications) if asked else ())
+        return Dsn(self.ret, self.envid, tuple(self.notifications) if is_requested else ())
 
 
 def read_mail(argument: str, *, message_limit: int) -> Transaction:
-    """The message that `MAIL argument` begins. Raises `Refused`."""
+    """Parse the argument of MAIL, and return the new mail transaction. Raises `Refused`."""
     path = _path(argument, "FROM", replies.BAD_MAIL)
     if not grammar.is_reverse_path(path.text):
         raise Refused(replies.BAD_MAIL)
@@ -68,23 +68,23 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
         ret=_one_of(path, "RET", {"FULL", "HDRS"}.__contains__),
         envid=_xtext(path, "ENVID", grammar.ENVID_LIMIT),
     )
-    if path.parameters.get("SMTPUTF8"):  # it takes no value
+    if path.parameters.get("SMTPUTF8"):  # SMTPUTF8 has no value
         raise Refused(replies.BAD_PARAMETER.about(name="SMTPUTF8"))
     _refuse_unknown(path, {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
     return transaction
 
 
 def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
-    """The address of `RCPT argument`, None if it cannot be an email address here, and its DSN parameters.
+    """Parse the argument of RCPT. Returns the address and its DSN parameters.
 
-    Raises `Refused`.
+    The address is None if it cannot be an email address here. Raises `Refused`.
     """
     path = _path(argument, "TO", replies.BAD_RCPT)
     try:
         address = grammar.parse_recipient(path.text, hostname=hostname)
     except grammar.BadSyntax:
         raise Refused(replies.BAD_RCPT) from None
-    dsn = NOTHING_SAID
+    dsn = NO_PARAMETERS
     if path.parameters:
         dsn = RecipientDsn(_notify(path), _orcpt(path))
         _refuse_unknown(path, {"NOTIFY", "ORCPT"})
@@ -106,7 +106,7 @@ def _path(argument: str, keyword: str, bad_syntax: Reply) -> grammar.Path:
 
 
 def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, default: str = "") -> str:
-    """The value of a parameter that is compared without case."""
+    """Return the value of a case-insensitive parameter, in capitals, or `default`. Raises `Refused` for a bad value."""
     if name not in path.parameters:
         return default
     value = path.parameters[name].upper()
@@ -116,12 +116,12 @@ def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, de
 
 
 def _is_size(value: str) -> bool:
-    """RFC 1870 section 4: digits, 20 of them at most."""
+    """Return whether a value of SIZE is well-formed: at most 20 digits (RFC 1870 section 4)."""
     return value.isascii() and value.isdecimal() and len(value) <= 20
 
 
 def _xtext(path: grammar.Path, name: str, limit: int) -> str:
-    """The value of a parameter that is written as xtext."""
+    """Return the decoded value of a parameter that is encoded as xtext. Raises `Refused` for a malformed value."""
     if name not in path.parameters:
         return ""
     encoded = path.parameters[name]
@@ -132,7 +132,10 @@ def _xtext(path: grammar.Path, name: str, limit: int) -> str:
 
 
 def _notify(path: grammar.Path) -> tuple[str, ...]:
-    """RFC 3461 section 4.1: NEVER alone, or each of the others once."""
+    """Return the words of NOTIFY: NEVER alone, or each of the other words at most once (RFC 3461 section 4.1).
+
+    Raises `Refused` for other values.
+    """
     if "NOTIFY" not in path.parameters:
         return ()
     words = tuple(path.parameters["NOTIFY"].upper().split(","))
@@ -142,7 +145,10 @@ def _notify(path: grammar.Path) -> tuple[str, ...]:
 
 
 def _orcpt(path: grammar.Path) -> str:
-    """RFC 3461 section 4.2, with the `utf-8` kind of RFC 6533 section 3: `kind;address`, decoded."""
+    """Return the decoded value of ORCPT, as `type;address` (RFC 3461 section 4.2).
+
+    The address type may also be `utf-8` (RFC 6533 section 3). Raises `Refused` for a malformed value.
+    """
     if "ORCPT" not in path.parameters:
         return ""
     encoded = path.parameters["ORCPT"]

@@ -1,6 +1,6 @@
-"""Every reply of the server, as a named value, with its explanation for a postmaster.
+"""Every SMTP reply of the server, as a named value, with an explanation for a postmaster.
 
-Enhanced codes are those of RFC 3463 and its registry. `docs/smtp-replies.md` is made from this file.
+The enhanced codes are those of RFC 3463 and its registry. `docs/smtp-replies.md` is generated from this file.
 """
 
 from dataclasses import dataclass, field
@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One reply: a code, an enhanced code (RFC 2034; none for greetings and 354), and lines of text."""
+    """An SMTP reply: a code, an enhanced code (RFC 2034), and lines of text.
+
+    Greetings, the replies to EHLO and HELO, and 354 have no enhanced code.
+    """
 
     code: int
     enhanced: str | None
     text: str
     means: str = field(compare=False)
-    """The explanation, for a person who reads the reply in a log of the sending side."""
+    """An explanation for a person who reads the reply in the sending server's log."""
     sender: str = field(compare=False)
-    """The advice to the sending side; empty if there is nothing to do."""
+    """Advice for the sender; empty if there is nothing to do."""
     accepts: bool = field(init=False)
-    """Whether the reply is positive."""
+    """Whether the reply is positive: its code is 2xx."""
     _wire: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -29,15 +32,15 @@ class Reply:
         object.__setattr__(self, "_wire", f"{continued}{self.code} {prefix}{last}\r\n".encode())
 
     def __bytes__(self) -> bytes:
-        """As sent, each line with its code (RFC 5321 section 4.2.1)."""
+        """Return the reply as it is sent, with the code on each line (RFC 5321 section 4.2.1)."""
         return self._wire
 
     def __str__(self) -> str:
-        """As it would be logged."""
+        """Return the reply as text for the log."""
         return self._wire.decode().strip()
 
     def about(self, **details: object) -> "Reply":
-        """The same reply with its placeholders filled."""
+        """Return a copy of the reply with these values in its placeholders."""
         text = self.text.format(**details)
         return Reply(code=self.code, enhanced=self.enhanced, text=text, means=self.means, sender=self.sender)
 
@@ -46,8 +49,8 @@ def _reply(code: int, enhanced: str | None, text: str, *, means: str, sender: st
     return Reply(code=code, enhanced=enhanced, text=text, means=means, sender=sender)
 
 
-_AGAIN = "Keep the message and retry later, as mail servers do by themselves."
-_CLIENT_FAULT = "This is an error in the sending software; report it to its maker."
+_AGAIN = "Keep the message and retry later. Mail servers do this automatically."
+_CLIENT_FAULT = "This is an error in the sending software. Report it to the vendor."
 
 
 GREETING = _reply(220, None, "{hostname} {protocol} Waypost", means="The server is ready.")
@@ -58,153 +61,165 @@ READY_FOR_TLS = _reply(
     means="The TLS handshake may begin. Everything sent before it is discarded.",
     sender="Begin the handshake, then send EHLO again.",
 )
-HELO = _reply(250, None, "{hostname}", means="The answer to HELO: the server's name, and no extensions.")
+HELO = _reply(250, None, "{hostname}", means="The reply to HELO, with the server's host name.")
 EHLO = _reply(
-    250, None, "{hostname}\n{extensions}", means="The answer to EHLO or LHLO: the server's name, and its extensions."
+    250,
+    None,
+    "{hostname}\n{extensions}",
+    means="The reply to EHLO or LHLO, with the server's host name and extensions.",
 )
-OK = _reply(250, "2.0.0", "OK", means="The command is done.")
-SENDER_OK = _reply(250, "2.1.0", "Sender OK", means="A message has begun. It does not mean that the sender exists.")
+OK = _reply(250, "2.0.0", "OK", means="The command was carried out.")
+SENDER_OK = _reply(250, "2.1.0", "Sender OK", means="The server will take a message from this sender.")
 RECIPIENT_OK = _reply(250, "2.1.5", "Recipient OK", means="The server accepts mail for this address.")
 CHUNK_OK = _reply(
-    250, "2.0.0", "{size} octets received", means="The server has received a BDAT chunk; the message continues."
+    250, "2.0.0", "{size} octets received", means="The server has received a BDAT chunk, and expects the next chunk."
 )
-GO_AHEAD = _reply(354, None, "End data with <CR><LF>.<CR><LF>", means="The message may be sent now.")
+GO_AHEAD = _reply(354, None, "End data with <CR><LF>.<CR><LF>", means="The client may send the message now.")
 ACCEPTED = _reply(
     250,
     "2.0.0",
     "{id} accepted",
-    means="The message is on disk, with a delivery for each recipient, and this server is responsible for it. The id "
-    "finds it in the trace.",
+    means="The message is on disk, with a delivery for each recipient, and this server is now responsible for it. Use "
+    "the id to find the message in the trace.",
 )
-HELP = _reply(214, "2.0.0", "{commands}\nSee RFC 5321", means="The commands that may be used now.")
+HELP = _reply(214, "2.0.0", "{commands}\nSee RFC 5321", means="The commands that the client may use now.")
 CANNOT_VERIFY = _reply(
     252,
     "2.0.0",
-    "Send mail and we will see",
-    means="VRFY reveals nothing about addresses, so that they cannot be collected.",
-    sender="Send the mail: the reply to RCPT says whether it is accepted.",
+    "Cannot verify addresses; use RCPT to learn whether mail is accepted",
+    means="VRFY reveals nothing about addresses, so that nobody can use it to collect addresses.",
+    sender="Send the mail. The reply to RCPT shows whether the server accepts mail for the address.",
 )
-BYE = _reply(221, "2.0.0", "Bye", means="The session ends, as the client asked.")
+BYE = _reply(221, "2.0.0", "Bye", means="The server ends the session, because the client sent QUIT.")
 
 SHUTTING_DOWN = _reply(
-    421, "4.3.2", "Shutting down; please try again", means="The server is being stopped or restarted.", sender=_AGAIN
+    421,
+    "4.3.2",
+    "Server is shutting down; please try again later",
+    means="The operator is stopping or restarting the server.",
+    sender=_AGAIN,
 )
 TIMEOUT = _reply(
     421,
     "4.4.2",
-    "Nothing was heard from you for too long",
-    means="The server received no complete command in time, or nothing more of a message.",
-    sender="Try again. If it happens often, check the network, and firewalls that drop packets.",
+    "Timeout while waiting for data from the client",
+    means="The client did not send a complete command in time, or stopped in the middle of a message.",
+    sender="Try again. If this happens often, check the network, and look for firewalls that drop packets.",
 )
 TOO_SLOW = _reply(
     421,
     "4.4.2",
-    "The message came too slowly",
-    means="The time for a message grows with what was received: at least 500 bytes a second are required.",
-    sender="Try again. If it happens often, check the network.",
+    "Message transfer is too slow",
+    means="A client must send a message at an average rate of at least 500 bytes per second.",
+    sender="Try again. If this happens often, check the network.",
 )
 TOO_MANY_CONNECTIONS = _reply(
     421,
     "4.7.0",
     "Too many connections from your address; please try again later",
-    means="One address (one /64 network with IPv6) has reached its limit of connections, or of new connections a "
-    "minute. "
-    "One /48 network may have half of all connections.",
-    sender="Use fewer connections at once; several messages can go over one.",
+    means="The client's address (for IPv6, its /64 network) has reached its limit on open connections or on new "
+    "connections per minute. An IPv6 /48 network may use at most half of all connections.",
+    sender="Open fewer connections at the same time. A client can send several messages over one connection.",
 )
 SERVER_FULL = _reply(
     421,
     "4.7.0",
     "Too many connections; please try again later",
-    means="The server has reached its limit of connections.",
+    means="The server has reached its limit on open connections.",
     sender=_AGAIN,
 )
 TOO_MANY_ERRORS = _reply(
     421,
     "4.7.0",
     "Too many errors",
-    means="Too many commands of this session were refused: it does not look like a mail server's.",
-    sender="See the replies before this one. The server's log has the last of them.",
+    means="The server has refused too many commands in this session, so the client does not look like a mail server.",
+    sender="Read the earlier replies in the session. The server's log has the last one.",
 )
 TOO_MANY_UNKNOWN = _reply(
     421,
     "4.7.0",
     "Too many unknown recipients",
-    means="This client has named so many addresses that do not exist here that it seems to be collecting addresses. "
-    "The last recipient may exist or not.",
-    sender="Remove addresses that got 550 from the list; messages that were not accepted may be sent again.",
+    means="The client has sent so many unknown recipients that it seems to be collecting addresses. The reply does not "
+    "reveal whether the last recipient exists.",
+    sender="Remove the addresses that got 550 from the list. Then send again the messages that were not accepted.",
 )
 TOO_MANY_COMMANDS = _reply(
     421,
     "4.7.0",
     "Too many commands; please connect again",
-    means="The session has reached its limit of commands without a message, or of messages (EHLO shows the limit).",
-    sender="Connect again for further messages.",
+    means="The session has reached its limit on messages (MAILMAX in the reply to EHLO), or on commands without an "
+    "accepted message.",
+    sender="Open a new connection for further messages.",
 )
 TOO_MANY_MESSAGES = _reply(
     450,
     "4.7.1",
     "Too many messages from your address; please try again later",
-    means="The client's address has reached the limit of messages a minute that the operator has set.",
+    means="The client's address has reached the operator's limit on messages per minute.",
     sender=_AGAIN,
 )
 TRY_AGAIN = _reply(
     451,
     "4.3.0",
     "Temporary failure (id {id}); please try again",
-    means="The server had an internal error. The mail is still yours. The id leads to the cause in the server's log.",
+    means="The server had an internal error, and did not accept the message. The server's log has the cause under this "
+    "id.",
     sender=_AGAIN,
 )
 AUTHOR_IN_DOUBT = _reply(
     451,
     "4.7.0",
-    "From is unclear, and a domain in it cannot be asked for its policy now; please try again",
-    means="From does not name one domain, and the DNS did not answer in time for the policy of each (DMARC).",
-    sender="Write one address in From, and put a name with an @ in quotes; or retry later.",
+    "From does not have exactly one domain, and a DMARC policy cannot be looked up now; please try again",
+    means="The From field does not have exactly one domain, and the server could not look up the DMARC policy of each "
+    "possible domain in the DNS.",
+    sender="Write exactly one address in From, and put a display name with an @ in quotes; or retry later.",
 )
 AUTHENTICITY_IN_DOUBT = _reply(
     451,
     "4.7.0",
-    "The DNS of the domain in From does not answer now, so nobody can say whether it has sent this; please try again",
-    means="The domain's policy (DMARC), or an SPF or DKIM record that may authenticate it, could not be looked up.",
-    sender="Try again later. If it happens often, check the DNS servers of the domain in From.",
+    "The sender cannot be authenticated now, because the DNS of the domain in From does not answer; please try again",
+    means="The server could not look up the domain's DMARC policy, or an SPF or DKIM record that may authenticate the "
+    "message.",
+    sender="Try again later. If this happens often, check the DNS servers of the domain in From.",
 )
 NOT_CHECKED = _reply(
     451,
     "4.7.0",
-    "Who has sent this cannot be checked now ({reason}); please try again",
-    means="The operator requires sender checks (DMARC), and the server cannot make them now. The mail is still yours.",
+    "The sender cannot be authenticated now ({reason}); please try again",
+    means="The operator requires sender checks (DMARC), but the server cannot make them now. It did not accept the "
+    "message.",
     sender=_AGAIN,
 )
 RECIPIENTS_CHANGED = _reply(
     451,
     "4.2.1",
     "{reason}",
-    means="An email address was deleted between RCPT and the end of the message, so the message was not accepted.",
-    sender="Retry: the replies to RCPT will show which addresses still exist.",
+    means="A recipient's email address was deleted between RCPT and the end of the message, so the server did not "
+    "accept the message.",
+    sender="Send the message again. The replies to RCPT will show which addresses still exist.",
 )
 NO_MEMORY = _reply(
     452,
     "4.3.1",
-    "No room for a message now; please try again",
-    means="The memory for messages in flight is used up.",
+    "Not enough memory for a message now; please try again",
+    means="Messages in flight use all of the server's memory for them.",
     sender=_AGAIN,
 )
 NO_DISK = _reply(
     452,
     "4.3.1",
-    "No room on the disk for a message now; please try again",
-    means="The disk of this server is nearly full. Accepted mail is safe; the server accepts no more until there is "
-    "room.",
+    "Not enough disk space for a message now; please try again",
+    means="The server's disk is nearly full. Accepted mail is safe, but the server accepts no further mail until there "
+    "is enough space.",
     sender=_AGAIN,
 )
 TOO_MANY_RECIPIENTS = _reply(
     452,
     "4.5.3",
-    "Too many recipients: {limit} at most in one message",
-    means="The message has reached the limit of recipients (EHLO shows it); a message from the null sender, such as "
-    "a bounce, may have 4.",
-    sender="Send the message again for the other recipients, as mail servers do by themselves.",
+    "Too many recipients; a message can have at most {limit}",
+    means="The message has reached the limit on recipients (RCPTMAX in the reply to EHLO). A message from the null "
+    "sender, such as a bounce, can have only 4 recipients.",
+    sender="Send the message again to the remaining recipients. Mail servers do this automatically.",
 )
 
 UNKNOWN_COMMAND = _reply(
@@ -213,157 +228,171 @@ UNKNOWN_COMMAND = _reply(
 LINE_TOO_LONG = _reply(
     500,
     "5.5.2",
-    "Line too long: {limit} octets at most",
+    "Line too long; the limit is {limit} octets",
     means="A command line is longer than RFC 5321 section 4.5.3.1.4 and the extensions allow.",
     sender=_CLIENT_FAULT,
 )
 NOT_UTF8 = _reply(
-    500, "5.5.2", "Command is not valid UTF-8", means="A command has bytes that are not text.", sender=_CLIENT_FAULT
+    500, "5.5.2", "Command is not valid UTF-8", means="A command has bytes that are not UTF-8.", sender=_CLIENT_FAULT
 )
 BAD_HELO = _reply(
     501,
     "5.5.4",
     "Syntax: {verb} your-host-name",
-    means="The name is missing, or has a space or an invisible character.",
-    sender="Set the host name of the sending server.",
+    means="The host name is missing, or contains a space or an invisible character.",
+    sender="Configure a valid host name on the sending server.",
 )
 BAD_MAIL = _reply(
     501,
     "5.5.4",
     "Syntax: MAIL FROM:<address> [parameters]",
-    means="The sender is not an address in angle brackets.",
+    means="The argument of MAIL is not a sender address in angle brackets.",
     sender=_CLIENT_FAULT,
 )
 BAD_RCPT = _reply(
     501,
     "5.5.4",
     "Syntax: RCPT TO:<address> [parameters]",
-    means="The recipient is not an address in angle brackets.",
+    means="The argument of RCPT is not a recipient address in angle brackets.",
     sender=_CLIENT_FAULT,
 )
 BAD_BDAT = _reply(
     501,
     "5.5.4",
     "Syntax: BDAT size [LAST]",
-    means="Without the size the server cannot tell the message from the next command, so the session ends.",
+    means="Without a valid size, the server cannot tell where the chunk ends and the next command begins, so it ends "
+    "the session.",
     sender=_CLIENT_FAULT,
 )
 BAD_PARAMETER = _reply(
     501,
     "5.5.4",
-    "Bad value or repeated: {name}",
-    means="A parameter of MAIL or RCPT has a value that its RFC does not allow.",
+    "Invalid or repeated parameter: {name}",
+    means="A parameter of MAIL or RCPT is repeated, or has a value that its RFC does not allow.",
     sender=_CLIENT_FAULT,
 )
-NO_ARGUMENT = _reply(501, "5.5.4", "{verb} takes no argument", means="Something stood behind it.", sender=_CLIENT_FAULT)
+NO_ARGUMENT = _reply(
+    501,
+    "5.5.4",
+    "{verb} does not accept an argument",
+    means="The client sent an argument with a command that has none.",
+    sender=_CLIENT_FAULT,
+)
 NOT_IMPLEMENTED = _reply(
     502,
     "5.5.1",
     "Command not implemented",
-    means="EXPN would reveal addresses; AUTH has no use, as nothing is relayed; STARTTLS needs a certificate.",
-    sender="Go on without it.",
+    means="The server does not offer EXPN, which would reveal addresses, or AUTH, because it relays no mail. It offers "
+    "STARTTLS only if it has a certificate.",
+    sender="Continue without the command.",
 )
 OUT_OF_ORDER = _reply(
-    503, "5.5.1", "{verb} is out of order: {needed}", means="The command is out of order.", sender=_CLIENT_FAULT
+    503,
+    "5.5.1",
+    "{verb} is out of order: {needed}",
+    means="The server does not accept this command at this point of the session.",
+    sender=_CLIENT_FAULT,
 )
 NEEDS_TLS = _reply(
     530,
     "5.7.0",
     "Must issue a STARTTLS command first",
     means="The operator requires TLS for all mail.",
-    sender="Turn on TLS for this destination.",
+    sender="Enable TLS for mail to this server.",
 )
 BARE_LINE_END = _reply(
     521,
     "5.5.2",
-    "A line must end with <CR><LF>; bare <CR> or <LF> is not accepted",
-    means="Other line ends can make one message look like two, so the session ends.",
+    "A line must end with <CR><LF>; a bare <CR> or <LF> is not accepted",
+    means="A bare CR or LF can make one message look like two (SMTP smuggling), so the server ends the session.",
     sender=_CLIENT_FAULT,
 )
 NOT_SMTP = _reply(
     521,
     "5.5.1",
     "This is not SMTP",
-    means="The client sent an HTTP request, a header field or a TLS handshake in place of a command. The session "
-    "ends, because a web page can make a browser send mail commands in the body of a request.",
-    sender="Begin TLS after STARTTLS, or on the port for TLS. Send the message after the reply to DATA.",
+    means="The client sent an HTTP request, a header field or a TLS handshake instead of a command. The server ends "
+    "the session, because a web page can make a browser send SMTP commands in the body of a request.",
+    sender="Begin TLS after STARTTLS, or use the port for TLS. Send the message only after the reply to DATA.",
 )
 NO_SUCH_USER = _reply(
     550,
     "5.1.1",
     "No such address here",
-    means="The address does not exist here, and the server relays nothing to other servers.",
-    sender="Check the spelling; tell the author of the message.",
+    means="The address does not exist here, and the server does not relay mail to other servers.",
+    sender="Check the spelling of the address.",
 )
 NOT_AUTHENTIC = _reply(
     550,
     "5.7.26",
-    "Neither SPF nor DKIM speaks for the domain in From, whose owner wants such mail refused (DMARC)",
-    means="The message could not be authenticated as the sender that it names.",
-    sender="Send through the servers of that domain, or sign the message with its DKIM key.",
+    "Message fails DMARC, and the domain in From has a policy to reject such mail",
+    means="Neither SPF nor DKIM authenticates the message for the domain in From, and the domain's DMARC policy asks "
+    "servers to reject such mail.",
+    sender="Send the message through the servers of that domain, or sign it with a DKIM key of that domain.",
 )
 TOO_MANY_AUTHORS = _reply(
     550,
     "5.7.1",
-    "From names too many domains or addresses, or From or the header is too long; {limit} domains at most",
-    means="The policies (DMARC) of so many domains cannot be looked up, or the header is not complete.",
-    sender="Write one address in From.",
+    "Too many addresses in From, or more than {limit} domains, or From or the header is too long",
+    means="The server cannot look up the DMARC policies of so many domains, or cannot read the whole From field.",
+    sender="Write exactly one address in From.",
 )
 MESSAGE_TOO_BIG = _reply(
     552,
     "5.3.4",
-    "Message too big: {limit} octets at most",
-    means="EHLO shows the limit.",
+    "Message too big; the limit is {limit} octets",
+    means="The message is larger than the limit, which is SIZE in the reply to EHLO.",
     sender="Send a smaller message.",
 )
 HEADER_TOO_BIG = _reply(
     552,
     "5.3.4",
-    "Message header too big: {octets} octets in {lines} lines at most",
-    means="No mail needs such a header; it is an error, or an attack.",
+    "Message header too big; the limit is {octets} octets and {lines} lines",
+    means="No legitimate message needs such a large header. It is caused by an error or an attack.",
     sender=_CLIENT_FAULT,
 )
 SOURCE_ROUTE = _reply(
     553,
     "5.1.3",
-    "Source routes are not followed; name the address alone",
+    "Source routes are not supported; send only the address",
     means="The path has a source route, which RFC 5321 has deprecated.",
-    sender="Name the address alone.",
+    sender="Send the address without a source route.",
 )
 NEEDS_SMTPUTF8 = _reply(
     553,
     "5.6.7",
-    "A non-ASCII address needs the SMTPUTF8 parameter of MAIL",
+    "A non-ASCII address requires the SMTPUTF8 parameter of MAIL",
     means="The address is not ASCII, and MAIL had no SMTPUTF8 parameter (RFC 6531).",
     sender=_CLIENT_FAULT,
 )
 EARLY_TALKER = _reply(
     554,
     "5.5.1",
-    "You spoke before the greeting",
-    means="The greeting is delayed; the client sent data before it.",
+    "Data received before the greeting",
+    means="The client sent data before the server's greeting, which is delayed.",
     sender=_CLIENT_FAULT,
 )
 BARE_LINE_END_IN_DATA = _reply(
     554,
     "5.5.2",
-    "A line of the message ends with a bare <CR> or <LF>; not accepted",
-    means="Other line ends can make one message look like two. After DATA the session ends too.",
-    sender="Make the software write <CR><LF>, or send with BDAT and BODY=BINARYMIME.",
+    "Message contains a bare <CR> or <LF>, which is not accepted",
+    means="A bare CR or LF can make one message look like two (SMTP smuggling). After DATA, the server also ends the "
+    "session.",
+    sender="Configure the software to end lines with <CR><LF>, or send the message with BDAT and BODY=BINARYMIME.",
 )
 NO_RECIPIENTS = _reply(
     554,
     "5.5.1",
     "No valid recipients",
-    means="All recipients were refused.",
-    sender="See the replies to RCPT.",
+    means="The server refused all recipients of the message.",
+    sender="Read the replies to RCPT for the reasons.",
 )
 MAIL_LOOP = _reply(
     554,
     "5.4.6",
     "{reason}",
-    means="The message has been here before, or has more than 100 Received lines: it is in a mail loop.",
-    sender="Find the server that forwards the address, and remove the loop.",
+    means="The message is in a mail loop: it has passed this server before, or has more than 100 Received fields.",
+    sender="Find the server that forwards the message back to this server, and correct its configuration.",
 )
 UNKNOWN_PARAMETER = _reply(
     555,

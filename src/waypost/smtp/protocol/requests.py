@@ -1,4 +1,4 @@
-"""The requests of a session to the server: a session has no access to addresses or disks."""
+"""The requests that a session makes to the server, because a session has no access to the store or to sockets."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,39 @@ from waypost.domain.mail.messages import Envelope
 
 @dataclass(frozen=True, slots=True)
 class RecipientGiven:
-    """Request: is mail for this address accepted?"""
+    """A request to check whether the server accepts mail for an address."""
 
     address: Address
     sender: str = ""
-    """The sender: MAIL FROM, without the angle brackets."""
+    """The sender's address from MAIL FROM, without the angle brackets."""
     helo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PieceReceived:
-    """Request: store this piece of a large message, which may never be completed."""
+    """A request to store a piece of a large message. The message may never be completed."""
 
     octets: bytes
     start: int
-    """Its place in the message; zero for the first piece of a new one."""
+    """The offset of the piece in the message, in bytes. Zero means that a new message begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """Request: accept this message. Yes means that it is on disk."""
+    """A request to accept a complete message. A positive answer means that the message is on disk."""
 
     envelope: Envelope
     recipients: tuple[Address, ...]
     raw: bytes
-    """The octets after those of the pieces."""
+    """The bytes of the message after those that were passed on in pieces."""
     start: int
-    """The octets that were passed on in pieces; zero for nearly all messages."""
+    """The number of bytes that were passed on in pieces. It is zero for nearly all messages."""
     header: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """Request: make the TLS handshake. It is answered by `tls_started`, or the connection is closed."""
+    """A request to make the TLS handshake. The server then calls `tls_started`, or closes the connection."""
 
 
 Request = RecipientGiven | PieceReceived | MessageReceived | TlsWanted

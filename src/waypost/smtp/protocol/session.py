@@ -1,13 +1,13 @@
-"""The SMTP session without sockets: octets in, replies and requests out (RFC 5321, RFC 2033).
+"""The SMTP session without sockets: bytes in, replies and requests out (RFC 5321, RFC 2033).
 
-The caller feeds what it received, then asks for the next request until there is none. The session waits for `answer`
-before it goes on, so pipelined commands (RFC 2920) are served in order. The same octets give the same requests and
-replies however they are cut.
+The caller passes received bytes to `receive`, then calls `next_request` until it returns None. After each request the
+session waits for `answer`, so pipelined commands (RFC 2920) are served in order. The requests and replies do not depend
+on how the network splits the bytes.
 
 A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. A web page can
 make a browser send any commands to any port in the body of a request, but it cannot choose how the request begins.
 
-The states and transitions: `states.py`. The handlers of commands: `commands.py`.
+`states.py` defines the states and transitions of a session, and `commands.py` the handlers of the commands.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,23 @@ from waypost.smtp.protocol.states import Event, State
 from waypost.smtp.protocol.transfer import Ended, Transfer
 
 COMMANDS_A_TURN = 20
-"""Commands of one client that run before other clients get a turn; the most expensive ones take 0.3 ms."""
+"""The most commands of one client that run before other clients get a turn. The slowest commands take 0.3 ms."""
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
-"""A client whose EHLO was refused says HELO in the same session (RFC 5321 section 3.2)."""
+"""The commands after which an error does not end the session.
+
+A client whose EHLO was refused may send HELO in the same session (RFC 5321 section 3.2)."""
 
 
 class Session:
-    """One client's session, from the greeting to the end."""
+    """One client's SMTP session, from the greeting to the last reply."""
 
     def __init__(
         self, capabilities: Capabilities, *, peer: str, gate: Gate, tls: str = "", is_trusted: bool = False
     ) -> None:
-        """`peer` is the client's IP address, `tls` the version and cipher if TLS was there from the beginning.
+        """`peer` is the client's IP address. `tls` is the TLS version and cipher if the connection began with TLS.
 
-        A client that `is_trusted` may name any number of unknown recipients.
+        `is_trusted`: whether the client may send any number of unknown recipients.
         """
         self._capabilities = capabilities
         self._gate = gate
@@ -47,65 +49,68 @@ class Session:
         )
         self._has_more = False
         self._commands = 0
-        """Commands since the last message that was accepted."""
+        """The number of commands since the last accepted message."""
         self._errors = 0
-        """Commands that were refused."""
+        """The number of commands that were refused."""
         self.last_error: Reply | None = None
-        """The last refusal that counts towards the end of the session."""
+        """The last refusal that counts towards the session's error limit."""
         self.progress = 0
-        """Grows with each complete command."""
+        """A counter that grows with each complete command and with the end of each chunk and message."""
         self._exchange.say(greeting(capabilities))
 
     @property
     def farewell(self) -> Reply | None:
-        """The last reply of a session that is over: send the output, then close the connection."""
+        """The last reply of a session that is over; otherwise None.
+
+        The caller then sends the output and closes the connection.
+        """
         return self._exchange.farewell
 
     @property
     def has_more(self) -> bool:
-        """Whether the last turn ended only for the sake of other clients: ask for the next request again."""
+        """Whether the last turn ended only to give other clients a turn. The caller must call `next_request` again."""
         return self._has_more
 
     @property
     def transfers(self) -> int:
-        """Messages of which octets have been asked for."""
+        """The number of messages whose transfer has begun in this session."""
         return self._exchange.transfers
 
     @property
     def waiting_octets(self) -> int:
-        """The number of octets that were received and not used yet."""
+        """The number of bytes that were received and not parsed yet."""
         return len(self._exchange.input.octets)
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a message is being received."""
+        """Whether the client is sending a message."""
         return self._exchange.transfer is not None
 
     @property
     def held_octets(self) -> int:
-        """Memory that this client's input and message take now."""
+        """The memory, in bytes, that this client's input and message use now."""
         exchange = self._exchange
         buffered = exchange.transfer.body.buffered if exchange.transfer else 0
         return len(exchange.input.octets) + exchange.requested_octets + buffered
 
     def receive(self, octets: bytes) -> None:
-        """Take in what the client sent. `next_request` parses it."""
+        """Take in bytes from the client. `next_request` parses them."""
         state = self._exchange.state
-        # What was sent in clear before the handshake is forgotten (RFC 3207).
+        # Cleartext that arrives after STARTTLS and before the handshake is discarded (RFC 3207).
         if state is not State.TLS and state is not State.OVER:
             self._exchange.input.octets += octets
 
     def spill(self) -> None:
-        """Pass on the received octets of a message as soon as possible, because memory is scarce."""
+        """Pass on the received bytes of a message as soon as possible, because memory is scarce."""
         if self._exchange.transfer:
             self._exchange.transfer.body.spill()
 
     def next_request(self, commands: int = COMMANDS_A_TURN) -> Request | None:
-        """The next request; or None if more octets are needed, the session is over, or this turn is (`has_more`).
+        """Carry out received commands up to the next request, and return the request.
 
-        `commands` is the most commands of one turn.
-
-        Raises `RuntimeError` if the last request has not been answered: that is the caller's mistake.
+        Returns None if more input is needed, if the session is over, or if this turn is over and `has_more` is true.
+        `commands` is the most commands of one turn. Raises `RuntimeError` if the last request has not been answered,
+        which is a bug in the caller.
         """
         exchange = self._exchange
         if exchange.request is not None:
@@ -118,9 +123,9 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last request with the reply to the client, in LMTP with one for each recipient.
+        """Answer the last request with the reply to the client. In LMTP, a message gets the reply for each recipient.
 
-        Raises `RuntimeError` if there is none: that is the caller's mistake.
+        Raises `RuntimeError` if there is no request to answer, which is a bug in the caller.
         """
         exchange = self._exchange
         request = exchange.request
@@ -137,7 +142,10 @@ class Session:
             exchange.transfer.body.refuse(reply)
 
     def tls_started(self, tls: str) -> None:
-        """The handshake was made: the session begins anew (RFC 3207 section 4.2). `tls` is version and cipher."""
+        """Reset the session after a successful TLS handshake (RFC 3207 section 4.2).
+
+        `tls` is the TLS version and cipher.
+        """
         exchange = self._exchange
         exchange.move(Event.TLS_STARTED)
         exchange.answered()
@@ -145,18 +153,21 @@ class Session:
         exchange.client_name = ""
 
     def output(self) -> bytes:
-        """The octets to send to the client now."""
+        """Return the bytes to send to the client now, and clear them."""
         octets = bytes(self._exchange.output)
         self._exchange.output.clear()
         return octets
 
     def close(self, reply: Reply) -> None:
-        """End the session from the server's side, for a reason that the reply gives. Once is enough."""
+        """End the session on the server's behalf, for the reason in the reply. Does nothing if the session is over."""
         if not self._exchange.farewell:
             self._exchange.close(reply)
 
     def _step(self, exchange: Exchange) -> bool:
-        """Carry out one step on the input. False if that is all for now: a request, the end, or no more input."""
+        """Process one step of the input.
+
+        Returns False if there is a new request, if the session is over, or if there is no more input.
+        """
         transfer, state = exchange.transfer, exchange.state
         if transfer is not None:
             if self._hand_on_piece(transfer):
@@ -182,7 +193,7 @@ class Session:
         return True
 
     def _end(self, transfer: Transfer, ended: Ended | Reply) -> None:
-        """A chunk or the message has ended, or the session does in the midst of it."""
+        """Handle the end of a chunk or message. If `ended` is a reply, end the session in the middle of the message."""
         exchange = self._exchange
         self.progress += 1
         transfer.ended = None
@@ -211,14 +222,14 @@ class Session:
         envelope = exchange.envelope(body.kind)
         exchange.ask(MessageReceived(envelope, recipients, raw, body.handed_on, body.header), octets=len(raw))
 
-    def _end_message(self, told: Sequence[Reply]) -> None:
-        for reply in told:
+    def _end_message(self, final_replies: Sequence[Reply]) -> None:
+        for reply in final_replies:
             self._exchange.say(reply)
         self._exchange.forget_transaction()
         self._exchange.move(Event.MESSAGE_ENDED)
 
     def _for_each_recipient(self, reply: Reply) -> Sequence[Reply]:
-        """The replies to a message: LMTP has one for each recipient (RFC 2033 section 4.2)."""
+        """Return the replies to a message. LMTP has a reply for each recipient (RFC 2033 section 4.2)."""
         transaction = self._exchange.transaction
         recipients = transaction.recipients if self._capabilities.lmtp and transaction else ()
         return [reply] * (len(recipients) or 1)
@@ -247,7 +258,7 @@ class Session:
         except Refused as refused:
             reply = refused.reply
         except Unreadable as unreadable:
-            if line[: len("BDAT ")].upper() == b"BDAT ":  # nobody knows where its chunk ends and a command begins
+            if line[: len("BDAT ")].upper() == b"BDAT ":  # without its size, the end of the chunk is unknown
                 exchange.close(replies.BAD_BDAT)
                 return
             reply = unreadable.reply

@@ -1,9 +1,9 @@
-"""The states of an SMTP session, and its transitions.
+"""The states of an SMTP session, and the transitions between them.
 
-`TRANSITIONS` is the whole of it. A session moves by `after` alone, so a step that is not in the table is a bug that
-shows at once; a command that is not in the table for the session's state gets the reply of `out_of_order`. The picture
-in `docs/reference/smtp.md` is drawn from the table, and a test checks that the dialogues take each of its steps and no
-other. How a command is carried out stands in `commands.py`.
+`TRANSITIONS` is the complete table. A session changes its state only with `after`, which raises an exception for a
+transition that is not in the table. A command that the table does not allow in the session's state gets the reply of
+`out_of_order`. The diagram in `docs/reference/smtp.md` is drawn from the table, and a test checks that the dialogues
+make every transition in the table and no other. The code that carries out commands is in `commands.py`.
 """
 
 from collections.abc import Mapping
@@ -14,43 +14,43 @@ from waypost.smtp.protocol.replies import Reply
 
 
 class State(StrEnum):
-    """Where a session is. Their values are the names in the picture."""
+    """The states of a session. The values are the names of the states in the diagram."""
 
     START = "START"
-    """The client has not said EHLO, HELO or LHLO; or not again since the TLS handshake."""
+    """The client has not sent EHLO, HELO or LHLO, or has not sent it again since the TLS handshake."""
     READY = "READY"
     """No mail transaction is open."""
     MAIL = "MAIL"
-    """A mail transaction is open, and has no recipient."""
+    """A mail transaction is open, but has no recipient yet."""
     RCPT = "RCPT"
-    """It has a recipient at least."""
+    """A mail transaction is open, and has at least one recipient."""
     DATA = "DATA"
-    """The client sends the message, up to the single dot; or it is complete, and the server has not answered yet."""
+    """The client is sending the message, or the message is complete and the server has not answered yet."""
     CHUNK = "CHUNK"
-    """The client sends a chunk of the message; or the last one is complete, and the server has not answered yet."""
+    """The client is sending a chunk, or the last chunk is complete and the server has not answered yet."""
     BETWEEN_CHUNKS = "BETWEEN_CHUNKS"
     """Some chunks of the message were received, but not the last."""
     CHUNK_IN_START = "CHUNK_IN_START"
-    """The client sends a chunk that was refused at once, because EHLO has to be sent again after the TLS handshake."""
+    """The client is sending a chunk that is already refused, because EHLO is required again after the TLS handshake."""
     TLS = "TLS"
-    """The TLS handshake is going on."""
+    """The TLS handshake is in progress."""
     OVER = "OVER"
     """The session is over."""
 
 
 class Event(StrEnum):
-    """The events that change the state. A command does when it is accepted, where nothing else is said."""
+    """The events that change the state. Unless noted otherwise, a command is such an event when it is accepted."""
 
     EHLO = "EHLO"
-    """Also HELO and LHLO."""
+    """The event is also used for HELO and LHLO."""
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
     BDAT = "BDAT"
-    """Also where the chunk is refused: its octets come in any case."""
+    """The event also happens if the chunk is refused, because the client sends the chunk's bytes anyway."""
     CHUNK_ENDED = "end of a chunk"
     MESSAGE_ENDED = "end of the message"
-    """Its last octet was received, and the client gets the reply."""
+    """The last byte of the message was received, and the client gets the reply."""
     RSET = "RSET"
     STARTTLS = "STARTTLS"
     TLS_STARTED = "end of the handshake"
@@ -64,7 +64,7 @@ _ALWAYS: Mapping[Event, State] = {
     Event.QUIT: State.OVER,
     Event.CLOSED: State.OVER,
 }
-"""Events that are in order in every state that reads commands, and lead to the same state."""
+"""The events that are allowed in every state that reads commands, and always lead to the same next state."""
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.START: {
@@ -115,30 +115,28 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     },
     State.OVER: {},
 }
-"""Everything that can happen to a session, by its state."""
+"""For each state, the events that are allowed in it, and the next state."""
 
 _OUT_OF_ORDER: Mapping[Event, Reply] = {
-    Event.MAIL: replies.OUT_OF_ORDER.about(verb="MAIL", needed="say EHLO first, and one MAIL at a time"),
-    Event.RCPT: replies.OUT_OF_ORDER.about(verb="RCPT", needed="say MAIL first"),
-    Event.DATA: replies.OUT_OF_ORDER.about(verb="DATA", needed="say MAIL and RCPT first"),
-    Event.BDAT: replies.OUT_OF_ORDER.about(verb="BDAT", needed="say MAIL and RCPT first"),
+    Event.MAIL: replies.OUT_OF_ORDER.about(verb="MAIL", needed="send EHLO first, and one MAIL at a time"),
+    Event.RCPT: replies.OUT_OF_ORDER.about(verb="RCPT", needed="send MAIL first"),
+    Event.DATA: replies.OUT_OF_ORDER.about(verb="DATA", needed="send MAIL and RCPT first"),
+    Event.BDAT: replies.OUT_OF_ORDER.about(verb="BDAT", needed="send MAIL and RCPT first"),
 }
 
 _OUT_OF_ORDER_IN: Mapping[tuple[State, Event], Reply] = {
-    # A client that sends its commands together sends DATA before it knows that all of its recipients were refused.
+    # A client that uses pipelining sends DATA before it knows that all of its recipients were refused.
     (State.MAIL, Event.DATA): replies.NO_RECIPIENTS,
     (State.MAIL, Event.BDAT): replies.NO_RECIPIENTS,
 }
 
 
 class UndeclaredTransition(Exception):
-    """A session was told to make a transition that `TRANSITIONS` does not have: a bug in the session or in its
-    caller.
-    """
+    """Raised for a transition that is not in `TRANSITIONS`, which is a bug in the session or in its caller."""
 
 
 def after(state: State, event: Event) -> State:
-    """The state that `event` leads to from `state`. Raises `UndeclaredTransition`."""
+    """Return the state that follows `event` in `state`. Raises `UndeclaredTransition`."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:
@@ -146,5 +144,5 @@ def after(state: State, event: Event) -> State:
 
 
 def out_of_order(state: State, event: Event) -> Reply:
-    """The reply to a command that is out of order in `state`."""
+    """Return the reply to a command that is not allowed in `state`."""
     return _OUT_OF_ORDER_IN.get((state, event)) or _OUT_OF_ORDER[event]

@@ -1,4 +1,4 @@
-"""The transfer of one message, after DATA or in the chunks of BDAT."""
+"""The transfer of one message from the client, either after DATA or in BDAT chunks."""
 
 from enum import Enum, auto
 
@@ -8,31 +8,31 @@ from waypost.smtp.protocol.replies import Reply
 
 
 class Ended(Enum):
-    """What has ended in the octets that were read last."""
+    """The unit that ended with the bytes that were read last."""
 
     CHUNK = auto()
-    """A chunk that is not the last of its message."""
+    """A chunk that is not the last chunk of its message."""
     MESSAGE = auto()
 
 
 class Transfer:
-    """Takes the octets of a message from the input. The end counts after all pieces were passed on."""
+    """Reads the bytes of one message from the input. The caller handles the end after it has passed on all pieces."""
 
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 
     def __init__(self, body: Body, *, chunks: ChunkDecoder | None = None) -> None:
-        """`chunks` reads the chunks of BDAT; without it the message comes after DATA."""
+        """`chunks` reads the chunks of BDAT. If it is None, the client sends the message after DATA."""
         self.body = body
         self._chunks = chunks
         self._lines = None if chunks else MessageDecoder(body)
         self._is_last_chunk = False
         self.chunk_size = 0
-        """Octets of the current chunk."""
+        """The size of the current chunk, in bytes."""
         self.ended: Ended | Reply | None = None
-        """What has ended; or the reply that ends the session in the midst of the message."""
+        """The unit that has ended, or the reply that ends the session in the middle of the message; otherwise None."""
 
     def begin_chunk(self, size: int, *, is_last: bool) -> None:
-        """Begin the next chunk, of `size` octets."""
+        """Begin the next chunk, which has `size` bytes."""
         assert self._chunks
         self._chunks.left = self.chunk_size = size
         self._is_last_chunk = is_last
@@ -40,7 +40,7 @@ class Transfer:
             self.ended = self._chunk_ended()
 
     def take(self, octets: bytearray) -> None:
-        """Read the available octets of the message, and leave those after it."""
+        """Remove the bytes of the message from `octets`, and leave the bytes after the chunk or message."""
         if self._lines:
             taken = bytes(octets)
             octets.clear()
@@ -51,11 +51,11 @@ class Transfer:
                     self.ended = Ended.MESSAGE
             except BareLineEnd:
                 self.ended = replies.BARE_LINE_END_IN_DATA
-            if self.body.refusal and self.body.is_endless:  # then its end does not count, if it has come
+            if self.body.refusal and self.body.is_endless:  # even if the message has ended
                 self.ended = self.body.refusal
         else:
             assert self._chunks
-            # No more than the chunk: thousands of chunks of an octet may wait here, behind one another.
+            # Copy no more than the chunk, because the input may contain thousands of chunks of one byte.
             taken = bytes(octets[: self._chunks.left])
             del octets[: len(taken)]
             self._chunks.feed(taken)
@@ -63,7 +63,10 @@ class Transfer:
                 self.ended = self._chunk_ended()
 
     def finish(self) -> bytes:
-        """End the message; returns the octets that were not passed on. `body.refusal` is the reply if it is refused."""
+        """End the message, and return the bytes that were not passed on in pieces.
+
+        Afterwards, `body.refusal` is set if the message must be refused.
+        """
         if self._chunks:
             self._chunks.end()
         return self.body.finish()

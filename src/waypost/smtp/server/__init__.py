@@ -1,1 +1,1 @@
-"""SMTP listeners and connections: sockets, TLS, and the PROXY protocol."""
+"""The SMTP server's listeners and connections, with TLS and the PROXY protocol."""

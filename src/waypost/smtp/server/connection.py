@@ -1,6 +1,4 @@
-"""One client's connection: moves octets between the socket and the session, and closes the connection when its time is
-over.
-"""
+"""One SMTP client's connection: moves bytes between the socket and the session, and enforces the time limits."""
 
 import asyncio
 import ssl
@@ -18,27 +16,32 @@ from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
 
 PAUSE_AT = 64 * 1024
-"""Octets that are received in advance before reading stops."""
+"""The number of unparsed bytes from a client at which the server pauses reading from the client."""
 
 READ = 64 * 1024
-"""Octets that are read from a client at once."""
+"""The most bytes that are read from a client at a time."""
 
 SCARCE_READ = 2 * 1024
-"""The same, when memory is scarce."""
+"""The most bytes that are read from a client at a time when memory is scarce."""
 
 UNREAD = 64 * 1024
-"""Octets of unread replies after which the server stops reading from a client."""
+"""The number of bytes of unread replies at which the server stops reading from a client."""
 
 REQUESTS_A_TURN = 50
-"""Requests and commands of all clients together in one turn of the loop: the more clients are busy, the fewer each has.
-New clients are accepted once a turn."""
+"""The most requests and commands of all clients together in one iteration of the event loop.
 
-LOOK_EVERY = 15.0
-"""Seconds between two looks at the clock for a client that says nothing: time gets short when many connect."""
+Busy clients share this number. New clients are accepted once in each iteration."""
+
+CHECK_EVERY = 15.0
+"""The most seconds between two checks of an idle client's time limit, which is shorter while the server is crowded."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. It is admitted or refused, then comes the handshake or the greeting, and then the session."""
+    """A connection of one SMTP client.
+
+    The server first admits or refuses the client, then makes the TLS handshake if the listener requires it, and then
+    sends the greeting and serves the session.
+    """
 
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
@@ -50,45 +53,45 @@ class Connection(asyncio.BufferedProtocol):
         self._farewell: Reply | None = None
         self._client_is_done = False
         self._is_write_paused = False
-        """Whether the client does not read its replies."""
+        """Whether the client has not read the server's last replies."""
         self._is_admitted = False
         self._is_lost = False
         self._deadline = Deadline()
-        """Called when the client does not continue in time."""
+        """The timer for the client's next step: for example, for the next command or for the last reply to be read."""
         self._time = ClientTime()
         self._can_speak = not listener.is_tls
-        """Whether the client would understand a reply: on a TLS listener not before the handshake."""
+        """Whether the client could read a reply now. On a TLS listener, it cannot before the handshake."""
         self._upgrade: TlsUpgrade | None = None
-        """The running handshake."""
+        """The TLS handshake that is in progress; None if there is none."""
         self._resumed: asyncio.Future[None] | None = None
-        """Done when a client that had not read its replies does so, or is gone."""
+        """Done when a client that had not read its replies reads again, or has disconnected."""
         self._pausing: asyncio.Future[None] | None = None
-        """The delay of a reply to a client that guesses addresses."""
+        """Done when the delayed reply to a client that guesses addresses may be sent."""
         self._write_paused_at = 0.0
         self._held = 0
-        """Octets that are counted in the server's memory."""
+        """The number of bytes that this client has in the server's memory budget."""
         self.peer = ""
         """The client's IP address."""
         self.trusted = listener.trusted
         self._in_trusted_network = False
 
-    # What the loop tells us
+    # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         name = transport.get_extra_info("peername")
-        if name is None:  # the client is gone before we could ask who it was
+        if name is None:  # the client disconnected before its address could be read
             cast(asyncio.Transport, transport).abort()
             self._is_lost = True
             return
         self.begin(cast(asyncio.Transport, transport), name[0])
 
     def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
-        """The client's address is known: admit the client, or refuse it.
+        """Admit or refuse the client, whose IP address is `peer`.
 
-        `can_be_trusted`: false if the address may be that of a load balancer that did not name its client.
+        `can_be_trusted` is false if `peer` may be a load balancer that did not send its client's address.
         """
         self._transport = self._under_tls = transport
-        self.peer = peer.removeprefix("::ffff:")  # IPv4 on a socket for both
+        self.peer = peer.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
         self._in_trusted_network = not self.trusted and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
         if refusal:
@@ -102,7 +105,8 @@ class Connection(asyncio.BufferedProtocol):
             self._greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # One for all clients: it is filled and read out in one go. While memory is scarce, less is read at once.
+        # All clients share one buffer, because it is filled and emptied in one step. Reads are smaller while memory is
+        # scarce.
         return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -128,12 +132,13 @@ class Connection(asyncio.BufferedProtocol):
             self._pause()
 
     def eof_received(self) -> bool:
-        # A client may send all it has and close its side; it still gets its answers. TLS has no half of a connection.
+        # A client may send all of its commands and then close its side; it still gets the replies. A TLS connection
+        # cannot be half-closed.
         self._client_is_done = True
         if self._upgrade is not None and self._upgrade.has_transport:
             return False
         if self._answering is None and not self._transport.get_write_buffer_size():
-            return False  # nothing is left to be said; thousands may go at once, so this is short
+            return False  # no reply is pending; this path is short because thousands of clients may leave at once
         if self._answering is None:
             self._close()
         return self._transport.can_write_eof()
@@ -156,13 +161,13 @@ class Connection(asyncio.BufferedProtocol):
             self._clearing = self._loop.create_task(self._clear_away())
 
     def pause_writing(self) -> None:
-        # A client that does not read its replies gets to send no more commands.
+        # The server stops reading commands from a client that does not read its replies.
         self._is_write_paused = True
         self._write_paused_at = self._loop.time()
         self._pause()
         if self._session and not self._session.farewell:
-            seconds = min(self._server.limits.silence, LOOK_EVERY)
-            self._deadline.set(self._loop, seconds, self._look_at_the_clock)
+            seconds = min(self._server.limits.silence, CHECK_EVERY)
+            self._deadline.set(self._loop, seconds, self._check_time)
 
     def resume_writing(self) -> None:
         self._is_write_paused = False
@@ -171,7 +176,10 @@ class Connection(asyncio.BufferedProtocol):
             self._resume()
 
     def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply; if an answer is under way, after it. A handshake is not waited for."""
+        """End the session with this reply. If the server is working on an answer, the client gets the answer first.
+
+        A TLS handshake in progress is cancelled.
+        """
         if self._upgrade is not None:
             self._upgrade.cancel()
         elif self._session is None:
@@ -207,7 +215,11 @@ class Connection(asyncio.BufferedProtocol):
                 self._receive(said)
 
     async def _make_tls(self, upgrade: TlsUpgrade) -> tuple[str, bytes] | None:
-        """Make the handshake. Returns version and cipher, and what was said in TLS by then; None if it failed."""
+        """Make the TLS handshake.
+
+        Returns the TLS version and cipher, and the bytes that the client has already sent over TLS. Returns None if the
+        handshake failed.
+        """
         assert self._server.certificates
         if self._is_lost or self._transport.is_closing():
             self._upgrade = None
@@ -215,14 +227,14 @@ class Connection(asyncio.BufferedProtocol):
         context, seconds = self._server.certificates.context, self._server.limits.handshake
         made = await upgrade.make(self, context, seconds=seconds, server_side=True)
         self._upgrade = None
-        if made is None:  # it failed, or one of us has gone meanwhile
+        if made is None:  # the handshake failed, or was cancelled, or the client has disconnected
             if upgrade.error:
                 self._server.tls_failed(self.peer, upgrade.error)
             self._transport.abort()
             self.connection_lost(None)
             return None
         self._transport = made.transport
-        self._transport.set_write_buffer_limits(high=UNREAD)  # by default a TLS transport has eight times as much
+        self._transport.set_write_buffer_limits(high=UNREAD)  # the default of a TLS transport is eight times as large
         return describe(made.tls), made.said
 
     def _greet(self, version: str = "") -> None:
@@ -247,16 +259,16 @@ class Connection(asyncio.BufferedProtocol):
         )
         self._session = session
         self._time.begin(self._loop.time())
-        self._look_at_the_clock()
+        self._check_time()
         self._send(session)
 
     # The session
 
     def _go_on(self, session: Session) -> None:
-        """Serve what has been received, up to the first request of the session."""
+        """Carry out the received commands, up to the session's first request."""
         try:
             request = self._next_request(session)
-        except Exception as error:  # noqa: BLE001 - a bug in the session; the mail stays with the sender
+        except Exception as error:  # noqa: BLE001 - a bug in the session; the sending server keeps the mail
             session.close(self._server.backend.failed(error))
             request = None
         self._time.note_progress(session)
@@ -266,7 +278,7 @@ class Connection(asyncio.BufferedProtocol):
             self._answering = self._loop.create_task(self._answer(session, request))
 
     async def _answer(self, session: Session, request: Request | None) -> None:
-        """Get the answer to this request, and serve the other received octets, a turn at a time."""
+        """Answer this request, then carry out the rest of the received input, one turn at a time."""
         answered = 0
         self._server.busy += 1
         try:
@@ -277,21 +289,21 @@ class Connection(asyncio.BufferedProtocol):
                 elif request is not None:
                     session.answer(await self._reception.answer(request, self._pause_before_reply))
                     answered += 1
-                if self._farewell or self._is_lost:  # the client would not hear the answers to what else has come
+                if self._farewell or self._is_lost:  # the client would not get replies to further commands
                     session.close(self._farewell or replies.BYE)
                 if isinstance(request, (MessageReceived, PieceReceived)):
                     self._time.server_took(self._loop.time() - asked_at)
                     self._account(session)
-                    self._flush(session)  # a client that has waited for the disk does not wait for the next message too
+                    self._flush(session)  # send the reply before the client's next message is written to disk
                 if request is None or answered >= REQUESTS_A_TURN // self._server.busy:
                     answered = 0
                     self._flush(session)
                     await asyncio.sleep(0)
-                if self._is_write_paused and not self._is_lost:  # replies that it does not read would be kept
+                if self._is_write_paused and not self._is_lost:  # unread replies would fill the memory
                     self._resumed = self._loop.create_future()
                     await self._resumed
                 request = self._next_request(session)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - a bug in the session; the sending server keeps the mail
             session.close(self._server.backend.failed(error))
         finally:
             self._server.busy -= 1
@@ -302,11 +314,14 @@ class Connection(asyncio.BufferedProtocol):
         self._send(session)
 
     async def _pause_before_reply(self, seconds: float) -> None:
-        """Delay the next reply, unless the client goes or the server stops. Others are served meanwhile."""
+        """Delay the next reply by this many seconds, or until the client disconnects or the server stops.
+
+        The server continues to serve its other clients.
+        """
         if self._is_lost or self._farewell:
             return
         assert self._session
-        self._flush(self._session)  # earlier replies are not held back
+        self._flush(self._session)  # earlier replies are not delayed
         self._pausing = self._loop.create_future()
         pause = Deadline()
         pause.set(self._loop, seconds, self._end_pause)
@@ -328,7 +343,7 @@ class Connection(asyncio.BufferedProtocol):
         return session.next_request(max(2, REQUESTS_A_TURN // (self._server.busy + 1)))
 
     async def _start_tls(self, session: Session) -> None:
-        self._pause()  # what the client answers to the 220 is for whoever makes the handshake
+        self._pause()  # the client's next bytes are for the TLS handshake
         self._flush(session)
         self._upgrade = self._an_upgrade()
         made = await self._make_tls(self._upgrade)
@@ -340,14 +355,14 @@ class Connection(asyncio.BufferedProtocol):
             session.close(replies.BYE)
 
     def _account(self, session: Session) -> None:
-        """Count the memory of this client now."""
+        """Update this client's share of the memory budget."""
         held = 0 if self._is_lost else session.held_octets
         if held != self._held:
             self._memory.change(held - self._held)
             self._held = held
 
     def _wake(self) -> None:
-        """Continue with a client that reads its replies again, or is gone."""
+        """Resume `_answer` when a client reads its replies again or has disconnected."""
         if self._resumed and not self._resumed.done():
             self._resumed.set_result(None)
 
@@ -360,7 +375,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _send(self, session: Session) -> None:
-        """Send the replies so far; close the connection if the session is over, or the client has sent EOF."""
+        """Send all pending replies. Close the connection if the session is over, or if the client has sent EOF."""
         self._flush(session)
         if self._transport.is_closing():
             return
@@ -384,9 +399,9 @@ class Connection(asyncio.BufferedProtocol):
         if not self._transport.can_write_eof():
             self._close()
             return
-        # Closing at once, with octets unread, would make the system send a reset, and the client might never see
-        # our reply. So we end our side, and read on for a moment without looking.
-        with suppress(OSError):  # the client may be gone already
+        # If the server closed the connection with unread bytes, the system would send a reset, and the client might
+        # never see the reply. So the server closes its side, and discards further input for a moment.
+        with suppress(OSError):  # the client may already have disconnected
             self._transport.write_eof()
         self._abort_later()
 
@@ -395,11 +410,11 @@ class Connection(asyncio.BufferedProtocol):
         self._abort_later()
 
     def _abort_later(self) -> None:
-        """Close the connection of a client that does not read the last reply."""
+        """Abort the connection after `limits.linger` seconds if the client has not read the last reply."""
         self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """End when the open request is answered, although the client is gone."""
+        """Release the connection after the pending request was answered, although the client has disconnected."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
         self._end()
@@ -409,22 +424,23 @@ class Connection(asyncio.BufferedProtocol):
         if self._session:
             self._reception.leave()
             self._account(self._session)
-        # TLS and this connection refer to each other. Without this its memory would wait for the garbage collector.
+        # This breaks the reference cycle between TLS and this connection, which would keep memory until the next
+        # garbage collection.
         self._transport = self._under_tls
         self._server.closed(self, was_admitted=self._is_admitted)
 
     # Time
 
-    def _look_at_the_clock(self) -> None:
+    def _check_time(self) -> None:
         now, session = self._loop.time(), self._session
         if self._is_write_paused and now >= self._write_paused_at + self._server.limits.silence:
-            self._transport.abort()  # it would not read why
+            self._transport.abort()  # the client would not read the reason
             return
-        left, reply = LOOK_EVERY, replies.TIMEOUT
-        if session is not None and self._answering is None:  # else it waits for the server
+        left, reply = CHECK_EVERY, replies.TIMEOUT
+        if session is not None and self._answering is None:  # otherwise the client is waiting for the server
             is_crowded = self._server.backend.admission.is_crowded
             left, reply = self._time.left(session, self._server.limits, is_crowded=is_crowded, now=now)
         if left > 0:
-            self._deadline.set(self._loop, min(left, LOOK_EVERY), self._look_at_the_clock)
+            self._deadline.set(self._loop, min(left, CHECK_EVERY), self._check_time)
         else:
             self.hang_up(reply)

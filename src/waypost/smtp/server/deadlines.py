@@ -1,4 +1,4 @@
-"""The time limits of one client. Moments are those of the event loop's clock, in seconds."""
+"""The time limits of one SMTP client. Times are in seconds, on the event loop's clock."""
 
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
@@ -7,39 +7,42 @@ from waypost.smtp.protocol.session import Session
 
 
 class ClientTime:
-    """The times of one client."""
+    """Measures how long one client takes for its commands and messages."""
 
     __slots__ = ("_heard_at", "_progress", "_progressed_at", "_transfer_at", "_transferred", "_transfers")
 
     def __init__(self) -> None:
         self._heard_at = 0.0
-        """When octets came last."""
+        """The time when the last bytes arrived from the client."""
         self._progressed_at = 0.0
-        """The moment when the time for the next command began."""
+        """The time when the limit for the next command began to run."""
         self._progress = 0
-        """`Session.progress` at that moment."""
+        """The value of `Session.progress` at `_progressed_at`."""
         self._transfer_at = 0.0
-        """The moment when the message began, plus the time that the server needed."""
+        """The time when the message began, plus the seconds that the server needed for it."""
         self._transferred = 0
-        """Octets received since."""
+        """The number of bytes that were received since the message began."""
         self._transfers = 0
-        """`Session.transfers` at that moment."""
+        """The value of `Session.transfers` when the message began."""
 
     def begin(self, now: float) -> None:
-        """The session has begun."""
+        """Start all time limits, because the session begins."""
         self._heard_at = self._progressed_at = self._transfer_at = now
 
     def heard(self, octets: int, now: float) -> None:
-        """Count received octets."""
+        """Record that this number of bytes arrived from the client."""
         self._heard_at = now
         self._transferred += octets
 
     def server_took(self, seconds: float) -> None:
-        """Add the time that the server needed for an answer: it is not the client's."""
+        """Exclude the seconds that the server needed for an answer from the time limit of the message."""
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:
-        """The session has parsed the received octets."""
+        """Restart time limits after the session has parsed received bytes.
+
+        A complete command restarts the limit for commands, and a new message restarts the limit for messages.
+        """
         if session.progress != self._progress:
             self._progress = session.progress
             self._progressed_at = self._heard_at
@@ -49,15 +52,15 @@ class ClientTime:
             self._transferred = 0
 
     def answered(self, session: Session, now: float) -> None:
-        """The server has answered everything: the time for the next command begins."""
+        """Restart the time limit for the next command, because the server has answered all earlier commands."""
         self._heard_at = now
         self.note_progress(session)
         self._progressed_at = now
 
     def left(self, session: Session, limits: SmtpLimits, *, is_crowded: bool, now: float) -> tuple[float, Reply]:
-        """Seconds that the client has, and the reply when they are over.
+        """Return the seconds that the client has left, and the reply that ends the session after that time.
 
-        `is_crowded`: whether connections are scarce, so that clients get less time for a command.
+        `is_crowded`: whether the server is short of connections, so that clients get less time for a command.
         """
         if session.is_receiving:
             silent = self._heard_at + limits.silence - now

@@ -1,4 +1,4 @@
-"""The interfaces of a connection and its server to each other, and the properties of a listener."""
+"""The interfaces between a connection and its server, and the properties of a listener."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,57 +12,62 @@ from waypost.smtp.server.tls import Certificates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """The protocol at one address that the server listens on."""
+    """The protocol and options of one address on which the server listens."""
 
     name: str
     capabilities: Capabilities
     is_tls: bool = False
-    """Whether a connection begins with the handshake (RFC 8314 section 3)."""
+    """Whether a connection begins with the TLS handshake (RFC 8314 section 3)."""
     trusted: bool = False
-    """Whether only the operator's own mail servers connect here. They are not limited and not checked: no delay of the
-    greeting, no PROXY header, no rates, no SPF, DKIM or DMARC."""
+    """Whether only the operator's own mail servers connect to this address.
+
+    For these clients there are no rate limits, no delay of the greeting, no PROXY header, and no checks of SPF, DKIM or
+    DMARC."""
 
 
 class Client(Protocol):
-    """What a server needs of a connection."""
+    """The interface of a connection that the server uses."""
 
     peer: str
     """The client's IP address."""
     trusted: bool
-    """Whether it came over a listener that is `trusted`."""
+    """Whether the client connected to a listener that is `trusted`."""
 
     def hang_up(self, reply: Reply) -> None:
-        """End the session with this reply; if an answer is under way, after it. A handshake is not waited for."""
+        """End the session with this reply. If the server is working on an answer, the client gets the answer first.
+
+        A TLS handshake in progress is cancelled.
+        """
         ...
 
 
 class Server(Protocol):
-    """What a connection needs of the server that it belongs to."""
+    """The interface of the server that a connection uses."""
 
     limits: SmtpLimits
     backend: Backend
     certificates: Certificates | None
     busy: int
-    """Clients whose requests are being answered."""
+    """The number of clients whose requests the server is answering now."""
     buffer: memoryview
-    """What a client sends is read into it."""
+    """The buffer into which the data from all clients is read."""
 
     def opened(self, client: Client) -> Reply | None:
-        """A client has connected. Returns why it may not stay, or None."""
+        """Register a new client. Returns the reply that refuses the client, or None if the client is admitted."""
         ...
 
     def closed(self, client: Client, *, was_admitted: bool) -> None:
-        """A connection has ended, and its resources are released."""
+        """Remove a client whose connection has ended."""
         ...
 
     def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """The server has ended a client's session, for the reason in the reply."""
+        """Log that the server has ended a client's session, with the reply that gives the reason."""
         ...
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
-        """A handshake failed, or TLS did later."""
+        """Log that a TLS handshake, or an established TLS connection, failed."""
         ...
 
     def trusts(self, peer: str) -> bool:
-        """Whether a setting names the network of this client."""
+        """Return whether a setting lists the network of the client at this IP address as trusted."""
         ...

@@ -1,4 +1,4 @@
-"""The SMTP server: its addresses, its connections, and log events about refused clients."""
+"""The SMTP server. It listens on addresses, keeps track of connections, and logs refused clients."""
 
 import asyncio
 from collections import Counter
@@ -17,14 +17,14 @@ from waypost.smtp.server.interfaces import Client, Listener
 from waypost.smtp.server.proxy import BadHeader, ProxyHeader
 
 BACKLOG = 1024
-"""Connections that may wait to be accepted."""
+"""The most connections that may wait to be accepted."""
 
-TELL_EVERY = 10.0
-"""Seconds between two log lines about refused clients: there may be thousands a second."""
+LOG_EVERY = 10.0
+"""Seconds between two log events about refused clients, because there may be thousands of refusals in a second."""
 
 
 class SmtpServer:
-    """Takes connections on some addresses, and mail on each."""
+    """An SMTP server that accepts connections on one or more addresses."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class SmtpServer:
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """`proxy_networks`: from there, each connection says by the PROXY protocol who the client is.
+        """`proxy_networks`: the networks of load balancers that send the client's address by the PROXY protocol.
 
-        `trusted_networks`: clients there are trusted.
+        `trusted_networks`: the networks whose clients are trusted.
         """
         self.backend = backend
         self.limits = limits
@@ -45,19 +45,22 @@ class SmtpServer:
         self._proxy_networks = proxy_networks
         self._trusted_networks = trusted_networks
         self.busy = 0
-        """Clients whose requests are being answered."""
+        """The number of clients whose requests the server is answering now."""
         self.buffer = memoryview(bytearray(READ))
-        """The buffer for input of all clients, which is emptied at once."""
+        """The buffer for the input of all clients. It is emptied right after it was filled."""
         self.headers: set[ProxyHeader] = set()
-        """Connections whose client is not known yet."""
+        """The connections whose PROXY header was not read yet, so that the client's address is unknown."""
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
-        self._sent_away: Counter[Reply] = Counter()
+        self._refused: Counter[Reply] = Counter()
         self._is_stopping = False
         self._all_gone: asyncio.Future[None] | None = None
 
     async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
+        """Listen on an address, and return the host and port.
+
+        For port 0, the system chooses the port. Raises `OSError` if the address is already in use.
+        """
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: self._protocol(listener), host, port, backlog=BACKLOG)
         self._servers.append(server)
@@ -66,7 +69,7 @@ class SmtpServer:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """All addresses on which it listens, with their ports: a host may have several."""
+        """All addresses and ports on which the server listens. A host name may have several addresses."""
         sockets = [each for server in self._servers for each in server.sockets]
         return [each.getsockname()[:2] for each in sockets]
 
@@ -83,21 +86,21 @@ class SmtpServer:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
         await self.backend.aborted_transfers.stop()
-        self._tell_of_those_sent_away()
+        self._log_refused_clients()
 
     def opened(self, client: Client) -> Reply | None:
-        """A client has connected. Returns why it may not stay, or None."""
+        """Register a new client. Returns the reply that refuses the client, or None if the client is admitted."""
         self._connections.add(client)
         if self._is_stopping:
             return replies.SHUTTING_DOWN
         admission = self.backend.admission
         refusal = admission.enter(client.peer, self.backend.clock(), trusted=client.trusted)
         if refusal:
-            self._count_one_sent_away(refusal, client.peer)
+            self._count_refused_client(refusal, client.peer)
         return refusal
 
     def closed(self, client: Client, *, was_admitted: bool) -> None:
-        """A client has disconnected, and its resources are released."""
+        """Remove a client whose connection has ended."""
         self._connections.discard(client)
         if was_admitted:
             self.backend.admission.leave(client.peer)
@@ -105,12 +108,12 @@ class SmtpServer:
             self._all_gone.set_result(None)
 
     def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """The server has ended a client's session, for the reason in the reply."""
-        told = str(last_error) if last_error else ""
-        self.backend.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=told))
+        """Log that the server has ended a client's session, with the reply that gives the reason."""
+        last = str(last_error) if last_error else ""
+        self.backend.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=last))
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
-        """A handshake failed, or TLS did later."""
+        """Log that a TLS handshake, or an established TLS connection, failed."""
         self.backend.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
 
     def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
@@ -118,27 +121,27 @@ class SmtpServer:
         return _Front(self, connection) if self._proxy_networks and not listener.trusted else connection
 
     def is_proxy(self, peer: str) -> bool:
-        """Whether a connection from there says by the PROXY protocol who the client is."""
+        """Return whether a connection from this IP address must begin with a header of the PROXY protocol."""
         return _is_in(self._proxy_networks, peer.removeprefix("::ffff:"))
 
     def trusts(self, peer: str) -> bool:
-        """Whether a setting names the network of this client."""
+        """Return whether a setting lists the network of the client at this IP address as trusted."""
         return _is_in(self._trusted_networks, peer)
 
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
-        """A connection from such a network had no valid PROXY header."""
+        """Log that a connection from a load balancer's network had no valid PROXY header."""
         self.backend.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
 
-    def _count_one_sent_away(self, reply: Reply, peer: str) -> None:
-        if not self._sent_away:
-            asyncio.get_running_loop().call_later(TELL_EVERY, self._tell_of_those_sent_away)
-        self._sent_away[reply] += 1
-        self._last_sent_away = peer
+    def _count_refused_client(self, reply: Reply, peer: str) -> None:
+        if not self._refused:
+            asyncio.get_running_loop().call_later(LOG_EVERY, self._log_refused_clients)
+        self._refused[reply] += 1
+        self._last_refused = peer
 
-    def _tell_of_those_sent_away(self) -> None:
-        for reply, count in self._sent_away.items():
-            self.backend.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_sent_away))
-        self._sent_away.clear()
+    def _log_refused_clients(self) -> None:
+        for reply, count in self._refused.items():
+            self.backend.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_refused))
+        self._refused.clear()
 
 
 def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
@@ -149,7 +152,10 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
 
 
 class _Front(asyncio.Protocol):
-    """Reads the PROXY header before a connection, until the client is known."""
+    """Reads the PROXY header of a load balancer's connection, then passes the transport to the client's connection.
+
+    A connection from another network has no PROXY header, and is passed on immediately.
+    """
 
     def __init__(self, server: SmtpServer, connection: Connection) -> None:
         self._server = server
@@ -158,15 +164,15 @@ class _Front(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast(asyncio.Transport, transport)
         name = transport.get_extra_info("peername")
-        if name is None:  # the client is gone already
+        if name is None:  # the client has already disconnected
             transport.abort()
             return
         peer = name[0]
 
-        def goes_on(address: str | None) -> None:
+        def begin_session(address: str | None) -> None:
             transport.set_protocol(self._connection)
-            # Without an address it is the balancer's own connection, or that of a client it does not name. So it is
-            # not trusted, also where the balancer's network is.
+            # Without an address, the connection is the load balancer's own, or the balancer did not send the client's
+            # address. The client is then not trusted, even if the balancer's network is trusted.
             self._connection.begin(transport, address or peer, can_be_trusted=address is not None)
 
         if not self._server.is_proxy(peer):
@@ -175,7 +181,7 @@ class _Front(asyncio.Protocol):
             return
         header = ProxyHeader(
             seconds=self._server.limits.handshake,
-            then=goes_on,
+            then=begin_session,
             failed=lambda error: self._server.proxy_failed(peer, error),
             ended=self._server.headers.discard,
         )

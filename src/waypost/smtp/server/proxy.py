@@ -1,8 +1,8 @@
-"""The PROXY protocol, version 2: a load balancer sends the address of the real client at the beginning of a connection.
+"""The PROXY protocol, version 2. With it, a load balancer sends the client's address at the start of a connection.
 
-It is required from the networks that the settings name, and refused from all others. Exactly the octets of the header
-are read, so that what follows, such as a TLS handshake, is left to the connection. Source: "The PROXY protocol",
-versions 1 and 2 (HAProxy Technologies), section 2.2.
+The header is required from the networks that a setting lists, and refused from all other networks. This module reads
+only the bytes of the header, and leaves the next bytes, such as a TLS handshake, to the connection. Source: "The PROXY
+protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
 """
 
 import asyncio
@@ -14,10 +14,12 @@ from typing import cast
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 HEAD = struct.Struct("!12sBBH")
-"""Signature, version and command, family and transport, octets that follow."""
+"""The first 16 bytes of a header: the signature, version and command, family and transport, and remaining length."""
 
 ADDRESSES_LIMIT = 4_096
-"""Octets that may follow; addresses have 36 at most, the rest are extensions, which are ignored."""
+"""The most bytes that may follow the first 16 bytes of a header.
+
+Addresses have at most 36 bytes. The rest are extensions, which the server ignores."""
 
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
@@ -25,23 +27,26 @@ _UNSPECIFIED, _UNIX = 0x00, 0x31
 
 
 class BadHeader(Exception):
-    """The octets are not a usable header of the PROXY protocol. The message says why."""
+    """Raised if a connection does not begin with a valid header of the PROXY protocol. The message has the reason."""
 
 
-def octets_to_come(head: bytes) -> int:
-    """How many octets follow the first 16. Raises `BadHeader`."""
+def remaining_length(head: bytes) -> int:
+    """Return the number of bytes that follow the first 16 bytes of a header. Raises `BadHeader`."""
     signature, version_and_command, _, length = HEAD.unpack(head)
     if signature != SIGNATURE:
-        raise BadHeader("it does not begin with the signature of version 2")
+        raise BadHeader("the header does not begin with the signature of version 2")
     if version_and_command not in (_LOCAL, _PROXY):
-        raise BadHeader(f"it has version and command {version_and_command:#04x}")
+        raise BadHeader(f"the header has an unknown version or command ({version_and_command:#04x})")
     if length > ADDRESSES_LIMIT:
-        raise BadHeader(f"{length} octets follow, and {ADDRESSES_LIMIT} may")
+        raise BadHeader(f"the header has {length} more bytes, but the limit is {ADDRESSES_LIMIT}")
     return int(length)
 
 
 def client(head: bytes, addresses: bytes) -> str | None:
-    """The client's IP address; None if the connection is the balancer's own. Raises `BadHeader`."""
+    """Return the client's IP address.
+
+    Returns None if the load balancer made the connection for itself, or did not send an IP address. Raises `BadHeader`.
+    """
     _, version_and_command, family, _ = HEAD.unpack(head)
     if version_and_command == _LOCAL or family in (_UNSPECIFIED, _UNIX):
         return None
@@ -50,11 +55,11 @@ def client(head: bytes, addresses: bytes) -> str | None:
     if family == _TCP6 and len(addresses) >= 36:
         address = IPv6Address(addresses[:16])
         return str(address.ipv4_mapped or address)
-    raise BadHeader(f"it has family and transport {family:#04x} with {len(addresses)} octets of addresses")
+    raise BadHeader(f"the header has family {family:#04x} with {len(addresses)} bytes, which is invalid")
 
 
 class ProxyHeader(asyncio.BufferedProtocol):
-    """Reads the header of a connection, and not an octet more; then the next protocol takes over."""
+    """Reads the PROXY header of a connection and no further bytes, then calls `then` to start the next protocol."""
 
     def __init__(
         self,
@@ -64,7 +69,10 @@ class ProxyHeader(asyncio.BufferedProtocol):
         failed: Callable[[BadHeader], None],
         ended: Callable[["ProxyHeader"], None],
     ) -> None:
-        """`then` is called with the client's address, `failed` when the header cannot be used, `ended` in any case."""
+        """`then` is called with the client's address if the header is valid, and `failed` if it is not.
+
+        `ended` is called in both cases, and also if the connection is lost.
+        """
         self._seconds = seconds
         self._then = then
         self._failed = failed
@@ -75,7 +83,9 @@ class ProxyHeader(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up, "it did not come in time")
+        self._timer = asyncio.get_running_loop().call_later(
+            self._seconds, self._fail, "the header did not arrive in time"
+        )
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self._buffer)[self._filled :]
@@ -88,13 +98,13 @@ class ProxyHeader(asyncio.BufferedProtocol):
         try:
             if not self._head:
                 self._head, self._filled = octets, 0
-                self._buffer = bytearray(octets_to_come(octets))
+                self._buffer = bytearray(remaining_length(octets))
                 if self._buffer:
                     return
                 octets = b""
             address = client(self._head, octets)
         except BadHeader as error:
-            self._give_up(str(error))
+            self._fail(str(error))
             return
         self._end()
         self._then(address)
@@ -103,10 +113,10 @@ class ProxyHeader(asyncio.BufferedProtocol):
         self._end()
 
     def cut(self) -> None:
-        """The server stops, and does not wait for the rest."""
+        """Abort the connection without waiting for the rest of the header, because the server is stopping."""
         self._transport.abort()
 
-    def _give_up(self, reason: str) -> None:
+    def _fail(self, reason: str) -> None:
         self._end()
         self._transport.abort()
         self._failed(BadHeader(reason))

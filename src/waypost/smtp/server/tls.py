@@ -1,4 +1,4 @@
-"""TLS of the receiving edge: loads the certificate, also when it changes, and explains why a handshake failed."""
+"""TLS for the SMTP server: loads the certificate, reloads changed files, and explains why a handshake failed."""
 
 import ssl
 from collections.abc import Callable
@@ -7,13 +7,17 @@ from pathlib import Path
 
 
 class BadCertificate(Exception):
-    """The certificate, its key or the authority cannot be used. The message names the file and says why."""
+    """Raised if the certificate, its key or the certificate authority cannot be used.
+
+    The message has the name of the file and the reason.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The files of the certificate and its key, and of the authorities of clients if clients must have certificates
-    too.
+    """The files with the server's certificate and key.
+
+    `client_authority` is the file with the authorities for client certificates, if clients must have a certificate.
     """
 
     certificate: Path
@@ -22,66 +26,68 @@ class TlsFiles:
 
     @property
     def all(self) -> list[Path]:
-        """Every file."""
+        """The paths of all files."""
         return [self.certificate, self.key, *([self.client_authority] if self.client_authority else [])]
 
 
 class Certificates:
-    """The context for handshakes, which is reloaded when a file has changed, so that renewals need no restart."""
+    """The SSL context for handshakes. It is reloaded when a file changes, so that renewals need no restart."""
 
     def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
-        """Raises `BadCertificate`. `failed` is called if the new files cannot be used; the old context remains in
-        use.
+        """Load the files. Raises `BadCertificate`.
+
+        `failed` is called later if changed files cannot be used; the previous context then remains in use.
         """
         self._files = files
         self._failed = failed
-        self._seen = self._look()
+        self._seen = self._file_states()
         self._context = load(files)
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The context to use now."""
-        if self._look() != self._seen:
+        """The current SSL context, reloaded if a file has changed."""
+        if self._file_states() != self._seen:
             self.reload()
         return self._context
 
     def reload(self) -> None:
-        """Reload the context, whether or not a file has changed."""
-        self._seen = self._look()
+        """Reload the SSL context, whether or not a file has changed."""
+        self._seen = self._file_states()
         try:
             self._context = load(self._files)
         except BadCertificate as error:
             self._failed(error)
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
+    def _file_states(self) -> list[tuple[int, int, int] | None]:
         return [_state_of(path) for path in self._files.all]
 
 
 def load(files: TlsFiles) -> ssl.SSLContext:
-    """A context for servers: TLS 1.2 at least, and no renegotiation. Raises `BadCertificate`."""
+    """Return an SSL context for a server, with TLS 1.2 or later and without renegotiation. Raises `BadCertificate`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    _refuse_what_is_none(files)
+    _check_contents(files)
     try:
         context.load_cert_chain(files.certificate, files.key, password=_no_password)
     except (OSError, ValueError) as error:  # SSLError is an OSError
         if "KEY_VALUES_MISMATCH" in str(error):
             raise BadCertificate(f"{files.key} is not the key of the certificate in {files.certificate}.") from error
-        raise BadCertificate(f"{files.certificate} and {files.key} cannot be used for TLS: {_said(error)}.") from error
+        reason = _reason(error)
+        raise BadCertificate(f"{files.certificate} and {files.key} cannot be used for TLS: {reason}.") from error
     if files.client_authority:
         context.verify_mode = ssl.CERT_REQUIRED
         try:
             context.load_verify_locations(files.client_authority)
         except (OSError, ValueError) as error:
-            raise BadCertificate(f"{files.client_authority} cannot be used: {_said(error)}.") from error
+            raise BadCertificate(f"{files.client_authority} cannot be used: {_reason(error)}.") from error
         if context.cert_store_stats()["crl"]:
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     return context
 
 
-def _refuse_what_is_none(files: TlsFiles) -> None:
-    """Raise `BadCertificate` for a file that is missing, or lacks what it is for."""
+def _check_contents(files: TlsFiles) -> None:
+    """Raise `BadCertificate` for a file that cannot be read, or does not contain a certificate or key as required."""
     for path in files.all:
         what, mark = (
             ("private key", b"PRIVATE KEY-----") if path == files.key else ("certificate", b" CERTIFICATE-----")
@@ -91,14 +97,14 @@ def _refuse_what_is_none(files: TlsFiles) -> None:
         except OSError as error:
             raise BadCertificate(f"{path} cannot be read: {error.strerror}.") from error
         if mark not in octets:
-            hint = "; name its file with --tls-key" if path == files.certificate == files.key else ""
-            raise BadCertificate(f"{path} has no {what} in PEM form{hint}.")
+            hint = "; specify the key's file with --tls-key" if path == files.certificate == files.key else ""
+            raise BadCertificate(f"{path} has no {what} in PEM format{hint}.")
         if path == files.certificate and b" CERTIFICATE-----" not in octets:
-            raise BadCertificate(f"{path} has no certificate in PEM form.")
+            raise BadCertificate(f"{path} has no certificate in PEM format.")
 
 
 def why(error: BaseException) -> str:
-    """The reason why a handshake failed, in words."""
+    """Return the reason, in words, why a TLS handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the client's certificate was not accepted: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""
@@ -106,29 +112,29 @@ def why(error: BaseException) -> str:
         if part in reason:
             return words
     if isinstance(error, TimeoutError | ConnectionAbortedError):
-        return "the handshake was not finished in time"
+        return "the client did not finish the handshake in time"
     if isinstance(error, ConnectionError | ssl.SSLEOFError):
-        return "the client went away in the middle of the handshake"
+        return "the client disconnected during the handshake"
     return f"TLS failed: {reason or type(error).__name__}"
 
 
 _REASONS = {
-    "UNSUPPORTED_PROTOCOL": "the client offers only versions of TLS before 1.2",
-    "VERSION_TOO_LOW": "the client offers only versions of TLS before 1.2",
+    "UNSUPPORTED_PROTOCOL": "the client offers only TLS versions before 1.2",
+    "VERSION_TOO_LOW": "the client offers only TLS versions before 1.2",
     "WRONG_VERSION_NUMBER": "the client did not begin a TLS handshake",
-    "HTTP_REQUEST": "the client did not begin a TLS handshake, but spoke HTTP",
-    "NO_SHARED_CIPHER": "the client offers no cipher that we have",
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client showed no certificate, and has to",
-    "ALERT_UNKNOWN_CA": "the client does not know the authority that signed our certificate",
-    "ALERT_CERTIFICATE_EXPIRED": "our certificate has expired, says the client",
-    "ALERT_CERTIFICATE_REVOKED": "our certificate was revoked, says the client",
-    "ALERT_CERTIFICATE_UNKNOWN": "the client did not accept our certificate",
-    "ALERT_BAD_CERTIFICATE": "the client did not accept our certificate",
-    "ALERT_UNSUPPORTED_CERTIFICATE": "the client did not accept our certificate",
-    "ALERT_PROTOCOL_VERSION": "the client does not accept our versions of TLS",
-    "ALERT_HANDSHAKE_FAILURE": "the client found nothing that both sides can do",
+    "HTTP_REQUEST": "the client sent an HTTP request instead of a TLS handshake",
+    "NO_SHARED_CIPHER": "the client offers no cipher that the server supports",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client did not send a certificate, but the server requires one",
+    "ALERT_UNKNOWN_CA": "the client does not know the authority that signed the server's certificate",
+    "ALERT_CERTIFICATE_EXPIRED": "the client reported that the server's certificate has expired",
+    "ALERT_CERTIFICATE_REVOKED": "the client reported that the server's certificate is revoked",
+    "ALERT_CERTIFICATE_UNKNOWN": "the client did not accept the server's certificate",
+    "ALERT_BAD_CERTIFICATE": "the client did not accept the server's certificate",
+    "ALERT_UNSUPPORTED_CERTIFICATE": "the client did not accept the server's certificate",
+    "ALERT_PROTOCOL_VERSION": "the client does not support the server's TLS versions",
+    "ALERT_HANDSHAKE_FAILURE": "the client found no TLS parameters that both sides support",
 }
-"""Reasons of OpenSSL, and what they mean."""
+"""Descriptions of OpenSSL's failure reasons, by a part of the reason's name."""
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
@@ -140,10 +146,10 @@ def _state_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def _no_password() -> str:
-    raise ValueError("the key is encrypted, and nobody is here to give a password")
+    raise ValueError("the key is encrypted, and the server has no password for it")
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
