@@ -1,10 +1,10 @@
-"""A deadline does what it was set to last, once, and nothing after it was cleared."""
+"""Tests that a deadline calls the function that was set last, once, and calls nothing after it was cleared."""
 
 from tests.kit.servers.connection_clock import Clock
 from waypost.net.deadlines import Deadline
 
 
-def test_a_deadline_does_what_it_was_set_to_last():
+def test_a_deadline_calls_the_function_that_was_set_last():
     clock, deadline, done = Clock(), Deadline(), []
     deadline.set(clock, 5, done.append, "first")
     deadline.set(clock, 10, done.append, "second")

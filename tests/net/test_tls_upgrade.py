@@ -1,4 +1,4 @@
-"""The TLS upgrade: what it says of a handshake that does not end."""
+"""Tests of the error that a TLS upgrade reports for a handshake that does not end."""
 
 import asyncio
 
@@ -9,15 +9,15 @@ from waypost.net.tls_upgrade import TlsUpgrade
 
 
 class OpenTransport:
-    """A transport that stays open, whatever happens."""
+    """A transport that always stays open."""
 
     def is_closing(self):
         return False
 
 
 @pytest.mark.parametrize("cancels", [False, True])
-def test_a_handshake_that_the_loop_does_not_end_in_time_has_an_error_unless_it_was_cancelled(monkeypatch, cancels):
-    """A busy event loop can miss its own limit; without an error nobody logged the failed handshake."""
+def test_a_handshake_that_exceeds_its_time_limit_has_an_error_unless_it_was_cancelled(monkeypatch, cancels):
+    """A busy event loop can miss its own time limit. Without an error, the failed handshake was not logged."""
 
     async def never(*_, **__):
         await asyncio.Event().wait()

@@ -1,4 +1,7 @@
-"""Large messages and scarce memory: pieces go to the store as they come, and none stays that belongs to no message."""
+"""Tests of large messages and of scarce memory.
+
+Pieces are written to the store as they arrive, and pieces of incomplete messages are deleted.
+"""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,11 +19,11 @@ PIECE = {"piece": 1_000}
 HEADER = b"Subject: large\r\n\r\n"
 BODY = b"".join(b"%06d of a large message\r\n" % n for n in range(400))
 LARGE = HEADER + BODY
-NO_ROOM = "452 4.3.1 Not enough memory for a message now; please try again"
+NO_MEMORY = "452 4.3.1 Not enough memory for a message now; please try again"
 
 
-class WatchedStore(FakeStore):
-    """Counts what is written at once; `fails_at` names the writes that fail."""
+class CountingStore(FakeStore):
+    """Counts the writes that run at the same time. `fails_at` has the numbers of the writes that fail."""
 
     def __init__(self, *, fails_at=(), **options):
         super().__init__(**options)
@@ -45,22 +48,22 @@ class WatchedStore(FakeStore):
 
 @asynccontextmanager
 async def serving_pieces(store, *, capabilities=None, **options):
-    """A server that hands on small pieces; at the end nobody is in it, and no memory in use."""
+    """Start a server with small pieces, and check at the end that no client is connected and no memory is in use."""
     async with serving(store, capabilities=PIECE | (capabilities or {}), **options) as served:
         yield served
         await served.until_nobody_is_connected()
         assert served.backend.memory.used == 0
-        await served.until(lambda: store.begun == {})  # which are removed behind the connection
+        await served.until(lambda: store.begun == {})  # pieces are deleted after the connection has ended
 
 
 async def begin(client, *commands):
-    """Say all up to the message."""
+    """Send the commands up to DATA, and wait for the 354 reply."""
     client.say(*(commands or HELLO))
     await client.hear_until("354")
 
 
 async def half(client, store):
-    """Send half of a large message, and wait until the store has pieces of it."""
+    """Send half of a large message, and wait until the store has its pieces."""
     await begin(client)
     client.writer.write(LARGE[: len(LARGE) // 2])
     await until(lambda: sum(store.begun.values()) >= len(LARGE) // 2 - 1_000)
@@ -70,8 +73,8 @@ async def half(client, store):
 
 
 @on_both_loops
-async def test_a_message_that_comes_while_memory_is_scarce_is_put_on_disk_and_whole_at_the_end():
-    store = WatchedStore()
+async def test_a_message_that_arrives_while_memory_is_scarce_is_written_to_disk_and_complete_at_the_end():
+    store = CountingStore()
     async with (
         serving_pieces(store, capabilities={"piece": 100_000}, memory=100_000) as served,
         served.client() as client,
@@ -93,7 +96,7 @@ async def test_a_message_that_comes_while_memory_is_scarce_is_put_on_disk_and_wh
 
 @pytest.mark.slow
 @on_both_loops
-async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there_is():
+async def test_many_clients_that_send_at_the_same_time_hardly_exceed_the_memory_limit():
     clients, memory = 60, 1_000_000
     store = FakeStore(gate_open=False)
     async with serving(store, memory=memory, connections_each=clients) as served, AsyncExitStack() as open_clients:
@@ -119,8 +122,8 @@ async def test_many_clients_that_send_at_once_take_hardly_more_memory_than_there
 
 
 @on_both_loops
-async def test_small_messages_stay_whole_while_memory_is_there():
-    store = WatchedStore()
+async def test_small_messages_are_not_split_while_there_is_enough_memory():
+    store = CountingStore()
     async with serving_pieces(store, capabilities={"piece": 100_000}) as served, served.client() as client:
         await begin(client)
         client.writer.write(LARGE + b".\r\n")
@@ -129,15 +132,15 @@ async def test_small_messages_stay_whole_while_memory_is_there():
 
 
 @on_both_loops
-async def test_without_memory_a_message_is_put_off_and_taken_later():
-    store = WatchedStore()
+async def test_without_memory_a_message_gets_a_temporary_failure_and_is_accepted_later():
+    store = CountingStore()
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
         served.backend.memory.change(10_000)
         client.say(*HELLO)
-        assert (await client.hear_until("452"))[-1] == NO_ROOM
+        assert (await client.hear_until("452"))[-1] == NO_MEMORY
         client.writer.write(b"BDAT 6\r\nHello.BDAT 2 LAST\r\n\r\n")
-        assert await client.hear() == NO_ROOM
-        assert (await client.hear())[:3] in {"452", "503"}  # the transaction is over
+        assert await client.hear() == NO_MEMORY
+        assert (await client.hear())[:3] in {"452", "503"}  # the transaction has ended
         served.backend.memory.change(-10_000)
         client.writer.write(MESSAGE)
         assert ACCEPTED.fullmatch((await client.hear_until("250 2.0.0"))[-1])
@@ -145,8 +148,8 @@ async def test_without_memory_a_message_is_put_off_and_taken_later():
 
 
 @on_both_loops
-async def test_after_data_was_put_off_the_same_message_may_be_tried_again():
-    store = WatchedStore()
+async def test_after_a_temporary_failure_of_data_the_client_can_send_data_again():
+    store = CountingStore()
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
         served.backend.memory.change(10_000)
         client.say(*HELLO)
@@ -158,8 +161,8 @@ async def test_after_data_was_put_off_the_same_message_may_be_tried_again():
 
 
 @on_both_loops
-async def test_what_waits_while_a_message_is_stored_is_counted():
-    store = WatchedStore(gate_open=False)
+async def test_input_that_arrives_while_a_message_is_stored_is_counted_as_memory_in_use():
+    store = CountingStore(gate_open=False)
     async with serving_pieces(store, capabilities={"piece": 1 << 20}) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
@@ -171,8 +174,8 @@ async def test_what_waits_while_a_message_is_stored_is_counted():
 
 
 @on_both_loops
-async def test_who_sends_on_while_all_memory_is_in_use_is_not_read():
-    store = WatchedStore(gate_open=False)
+async def test_the_server_stops_reading_from_a_client_while_all_memory_is_in_use():
+    store = CountingStore(gate_open=False)
     async with serving_pieces(store, memory=10_000) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
@@ -187,7 +190,7 @@ async def test_who_sends_on_while_all_memory_is_in_use_is_not_read():
         assert answers.count("250 2.0.0 OK") == PAUSE_AT // 12
 
 
-# How a connection can end
+# The ways in which a connection can end
 
 
 async def quits(client, store, _served):
@@ -197,7 +200,7 @@ async def quits(client, store, _served):
     assert store.kept == [LARGE]
 
 
-async def goes_away(client, store, _served):
+async def disconnects(client, store, _served):
     await half(client, store)
     client.writer.transport.abort()
 
@@ -222,21 +225,21 @@ async def is_stopped(client, store, served):
     await stopping
 
 
-async def goes_away_in_a_chunk(client, store, served):
+async def disconnects_in_a_chunk(client, store, served):
     client.say(*HELLO[:3])
     client.writer.write(b"BDAT 5000 LAST\r\n" + LARGE[:3_000])
     await served.until(lambda: sum(store.begun.values()) >= 2_000)
     client.writer.transport.abort()
 
 
-WAYS = [quits, goes_away, closes_its_side, breaks_the_protocol, is_stopped, goes_away_in_a_chunk]
+WAYS = [quits, disconnects, closes_its_side, breaks_the_protocol, is_stopped, disconnects_in_a_chunk]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_however_a_connection_ends_no_piece_and_no_memory_stays(way, loop):
+def test_after_every_kind_of_connection_end_no_piece_and_no_memory_is_left(way, loop):
     async def scenario():
-        store = WatchedStore()
+        store = CountingStore()
         async with serving_pieces(store) as served:
             async with served.client() as client:
                 await way(client, store, served)
@@ -250,8 +253,8 @@ def test_however_a_connection_ends_no_piece_and_no_memory_stays(way, loop):
 
 
 @on_both_loops
-async def test_who_goes_away_while_a_piece_is_written_leaves_nothing():
-    store = WatchedStore(gate_open=False)
+async def test_a_client_that_disconnects_while_a_piece_is_written_leaves_nothing_in_the_store():
+    store = CountingStore(gate_open=False)
     async with serving_pieces(store) as served:
         async with served.client() as client:
             await begin(client)
@@ -267,8 +270,8 @@ async def test_who_goes_away_while_a_piece_is_written_leaves_nothing():
 
 
 @on_both_loops
-async def test_pieces_that_cannot_be_let_go_are_told_and_the_connection_ends():
-    store = WatchedStore(fails_at=[2])
+async def test_a_failure_to_delete_pieces_is_logged_and_the_connection_ends():
+    store = CountingStore(fails_at=[2])
     async with serving(store, capabilities=PIECE) as served:
         async with served.client() as client:
             await begin(client)
@@ -280,12 +283,12 @@ async def test_pieces_that_cannot_be_let_go_are_told_and_the_connection_ends():
         assert len(served.emitted_of(events.StoreFailed)) == 1
 
 
-# Messages that do not come to their end
+# Messages that are not completed
 
 
 @on_both_loops
-async def test_chunks_that_were_reset_are_gone_with_the_next_message():
-    store = WatchedStore()
+async def test_chunks_before_rset_are_deleted_by_the_next_message():
+    store = CountingStore()
     async with serving_pieces(store) as served, served.client() as client:
         client.say(*HELLO[:3])
         client.writer.write(b"BDAT 5000\r\n" + LARGE[:5_000])
@@ -300,8 +303,8 @@ async def test_chunks_that_were_reset_are_gone_with_the_next_message():
 
 
 @on_both_loops
-async def test_chunks_that_were_reset_are_not_in_the_next_large_message():
-    store = WatchedStore()
+async def test_chunks_before_rset_are_not_part_of_the_next_large_message():
+    store = CountingStore()
     async with serving_pieces(store) as served, served.client() as client:
         client.say(*HELLO[:3])
         client.writer.write(b"BDAT 5000\r\n" + b"x" * 5_000 + b"RSET\r\n")
@@ -315,8 +318,8 @@ async def test_chunks_that_were_reset_are_not_in_the_next_large_message():
 
 
 @on_both_loops
-async def test_of_a_message_that_is_too_big_nothing_stays_and_the_session_goes_on():
-    store = WatchedStore()
+async def test_nothing_is_kept_of_a_message_that_is_too_big_and_the_session_continues():
+    store = CountingStore()
     async with (
         serving_pieces(store, capabilities={"message_limit": len(LARGE) - 1}) as served,
         served.client() as client,
@@ -331,8 +334,8 @@ async def test_of_a_message_that_is_too_big_nothing_stays_and_the_session_goes_o
 
 
 @on_both_loops
-async def test_a_loop_is_found_in_the_header_of_a_large_message_and_its_pieces_go():
-    store = WatchedStore()
+async def test_a_loop_is_found_in_the_header_of_a_large_message_and_its_pieces_are_deleted():
+    store = CountingStore()
     async with serving_pieces(store, capabilities={"piece": 4_000}) as served, served.client() as client:
         await begin(client)
         client.writer.write(b"Received: x\r\n" * 101 + HEADER + BODY + b".\r\n")
@@ -345,10 +348,10 @@ async def test_a_loop_is_found_in_the_header_of_a_large_message_and_its_pieces_g
 
 
 @on_both_loops
-async def test_chunks_before_starttls_are_gone_after_it():
+async def test_chunks_before_starttls_are_discarded():
     from tests.kit.certificates import TlsClient, tls_setup
 
-    store = WatchedStore()
+    store = CountingStore()
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with (
@@ -374,9 +377,9 @@ async def test_chunks_before_starttls_are_gone_after_it():
 
 @pytest.mark.parametrize("number", [1, 2, 5])
 @pytest.mark.parametrize("how", ["DATA", "BDAT"])
-def test_a_piece_that_cannot_be_kept_is_told_at_the_end_and_the_session_goes_on(number, how):
+def test_a_failure_to_store_a_piece_is_reported_at_the_end_of_the_message_and_the_session_continues(number, how):
     async def scenario():
-        store = WatchedStore(fails_at=[number])
+        store = CountingStore(fails_at=[number])
         async with serving_pieces(store) as served, served.client() as client:
             if how == "DATA":
                 await begin(client)
@@ -385,9 +388,9 @@ def test_a_piece_that_cannot_be_kept_is_told_at_the_end_and_the_session_goes_on(
                 client.say(*HELLO[:3])
                 await client.hear_until("250 2.1.5")
                 client.writer.write(b"BDAT %d LAST\r\n" % len(LARGE) + LARGE)
-            told = TRY_AGAIN.fullmatch(await client.hear())
+            failure = TRY_AGAIN.fullmatch(await client.hear())
             (failed,) = served.emitted_of(events.StoreFailed)
-            assert failed.id == told["id"]
+            assert failed.id == failure["id"]
             await begin(client, *HELLO[1:])
             client.writer.write(LARGE + b".\r\nQUIT\r\n")
             answer, _ = await client.hear_all()
@@ -398,8 +401,8 @@ def test_a_piece_that_cannot_be_kept_is_told_at_the_end_and_the_session_goes_on(
 
 
 @on_both_loops
-async def test_so_many_pieces_are_written_at_once_over_all_connections():
-    store = WatchedStore(gate_open=False)
+async def test_the_number_of_pieces_written_at_the_same_time_is_limited_over_all_connections():
+    store = CountingStore(gate_open=False)
     async with serving_pieces(store) as served:
 
         async def send():
@@ -418,8 +421,8 @@ async def test_so_many_pieces_are_written_at_once_over_all_connections():
 
 
 @on_both_loops
-async def test_small_mail_does_not_wait_for_pieces():
-    store = WatchedStore()
+async def test_small_messages_do_not_wait_for_pieces_of_large_messages():
+    store = CountingStore()
     async with serving_pieces(store) as served, served.client() as client:
         for _ in range(PIECES_AT_ONCE):
             await served.backend.pieces.acquire()

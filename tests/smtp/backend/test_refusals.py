@@ -1,4 +1,4 @@
-"""What is kept of refusals for the trace: little, however long a header is, and in short transactions."""
+"""Tests that refusals need little space in the store, even if a header is long, and that transactions are short."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from waypost.smtp.backend.refusals import AT_ONCE, KEPT_AT_ONCE, Refusals
 from waypost.smtp.protocol import replies
 
 LONG_PATH = [f"Received: by {'x' * 250}"] * 101
-"""101 hops are a loop, and their names are 25 KB."""
+"""101 Received fields are a mail loop. Their host names have 25 KB in total."""
 
 
 async def send_a_loop(served, *recipients):
-    """What the store keeps of a message that has passed too many servers, and of which each RCPT is in `recipients`."""
+    """Send a message with too many Received fields to `recipients`, and return the refusals in the store."""
     async with served.client() as client:
         client.say("EHLO client.example", "MAIL FROM:<a@client.example>", *(f"RCPT TO:<{one}>" for one in recipients))
         client.say("DATA")
@@ -29,7 +29,7 @@ async def send_a_loop(served, *recipients):
 
 
 @on_our_loop
-async def test_a_refused_message_to_one_address_a_hundred_times_is_remembered_once():
+async def test_a_refused_message_to_the_same_address_a_hundred_times_is_recorded_once():
     async with serving(FakeStore()) as served:
         ((recipient, _, octets),) = await send_a_loop(served, *["support@example.com", "Support@Example.com"] * 50)
         assert recipient.lower() == "support@example.com"
@@ -37,7 +37,7 @@ async def test_a_refused_message_to_one_address_a_hundred_times_is_remembered_on
 
 
 @on_our_loop
-async def test_of_a_long_path_the_refusal_has_the_last_hops_alone():
+async def test_the_refusal_of_a_message_with_a_long_path_has_only_the_last_hops():
     async with serving(FakeStore()) as served:
         ((_, detail, _),) = await send_a_loop(served, "support@example.com")
         assert detail.count("x" * 250) == 4
@@ -45,7 +45,7 @@ async def test_of_a_long_path_the_refusal_has_the_last_hops_alone():
 
 
 class _Transactions:
-    """A store that notes what each transaction adds, and fails from the transaction of a number on."""
+    """A store that records what each transaction adds, and fails from a given transaction on."""
 
     def __init__(self, fails_at=10**6):
         self.added = []
@@ -57,22 +57,22 @@ class _Transactions:
     async def write(self, use_case):
         await asyncio.sleep(0)
         if len(self.added) == self._fails_at:
-            raise ports.StoreUnavailable("gone")
+            raise ports.StoreUnavailable("unavailable")
         use_case(self)
 
 
-def a_thousand(store, *, failed=pytest.fail):
-    """Refusals that wait, as many as may."""
+def a_thousand_refusals(store, *, failed=pytest.fail):
+    """Create the largest number of refusals that may wait to be stored."""
     found = Refusals(store, lambda: datetime.now(UTC), failed, supervised(pytest.fail))
     for number in range(KEPT_AT_ONCE):
         found.add(None, replies.NO_SUCH_USER, stage="rcpt", peer="192.0.2.1", helo=f"{number}", sender="")
     return found
 
 
-def test_a_thousand_refusals_are_kept_a_few_in_each_transaction():
+def test_a_thousand_refusals_are_stored_in_small_transactions():
     async def scenario():
         store = _Transactions()
-        await a_thousand(store).close()
+        await a_thousand_refusals(store).close()
         sizes = [len(added) for added in store.added]
         assert max(sizes) == AT_ONCE
         assert sum(sizes) == KEPT_AT_ONCE
@@ -80,22 +80,22 @@ def test_a_thousand_refusals_are_kept_a_few_in_each_transaction():
     asyncio.run(scenario())
 
 
-def test_where_the_store_fails_the_refusals_that_are_left_are_forgotten_and_the_log_is_told_once():
+def test_if_the_store_fails_the_remaining_refusals_are_dropped_and_one_error_is_logged():
     async def scenario():
-        told = []
+        errors = []
         store = _Transactions(fails_at=2)
-        refusals = a_thousand(store, failed=told.append)
+        refusals = a_thousand_refusals(store, failed=errors.append)
         await refusals.close()
         await refusals.close()
-        assert (len(store.added), len(told)) == (2, 1)
+        assert (len(store.added), len(errors)) == (2, 1)
 
     asyncio.run(scenario())
 
 
-def test_closing_waits_for_the_refusals_that_are_just_being_kept():
+def test_closing_waits_for_refusals_that_are_being_stored():
     async def scenario():
         store = _Transactions()
-        refusals = a_thousand(store)
+        refusals = a_thousand_refusals(store)
         keeping = asyncio.create_task(refusals._flush())
         await asyncio.sleep(0)
         await refusals.close()

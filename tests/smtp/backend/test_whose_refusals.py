@@ -1,4 +1,4 @@
-"""Whose a refusal is: of the account that owned the recipient when it happened, and of nobody if none did."""
+"""Tests that a refusal belongs to the account that owned the recipient at the time, or to no account."""
 
 from tests.kit.servers.smtp_server import FakeStore, on_our_loop, serving
 from tests.kit.values import TENANT
@@ -14,7 +14,7 @@ LOOPING = ["Received: from a.example by b.example"] * 101
 
 
 def refusals_in(store):
-    """What is kept of refusals: the recipient, the stage and the account."""
+    """The recipient, stage and account of each refusal in the store."""
     query = "SELECT recipient, stage, account FROM refusals ORDER BY number"
     return store._tx.connection.execute(query).fetchall()
 
@@ -33,7 +33,7 @@ async def send_a_loop(client, *, before_data=lambda: None):
 
 
 @on_our_loop
-async def test_a_refusal_is_of_the_account_that_owns_the_recipient_then():
+async def test_a_refusal_belongs_to_the_account_that_owned_the_recipient_at_the_time():
     store = FakeStore()
     async with serving(store) as served, served.client() as client:
         await send_a_loop(client)
@@ -45,8 +45,8 @@ async def test_a_refusal_is_of_the_account_that_owns_the_recipient_then():
 
 
 @on_our_loop
-async def test_where_the_store_cannot_say_whose_a_recipient_is_the_refusal_is_nobody_s():
-    """So that it is told to the server's owner, and the mail is refused in any case."""
+async def test_a_refusal_belongs_to_no_account_if_the_store_fails():
+    """The server's owner can then see the refusal, and the mail is refused anyway."""
     store = FakeStore()
 
     def fail():
@@ -59,8 +59,8 @@ async def test_where_the_store_cannot_say_whose_a_recipient_is_the_refusal_is_no
         assert served.emitted_of(events.StoreFailed)
 
 
-async def refused_as_a_guesser(served, recipient):
-    """The reply to a recipient of a client for which too many replies are waiting."""
+async def refuse_for_guessing(served, recipient):
+    """Return the reply to RCPT from a client for which too many replies are already delayed."""
     for _ in range(SIZES[0].free.burst + 100):
         served.backend.admission._guessing.count("192.0.2.1", served.backend.clock())
     reception = Reception(served.backend, peer="192.0.2.1", trusted=False)
@@ -76,18 +76,18 @@ async def refused_as_a_guesser(served, recipient):
 
 
 @on_our_loop
-async def test_a_refusal_for_guessing_is_of_the_account_that_owns_the_recipient():
+async def test_a_refusal_for_guessing_belongs_to_the_account_that_owns_the_recipient():
     for recipient, account in (("Support@example.com", TENANT.account), ("nobody@example.com", "")):
         store = FakeStore()
         async with serving(store) as served:
-            await refused_as_a_guesser(served, recipient)
+            await refuse_for_guessing(served, recipient)
             assert refusals_in(store)[-1] == (recipient, "rcpt", account)
 
 
 @on_our_loop
-async def test_a_refusal_for_guessing_is_answered_alike_where_the_store_cannot_say_whose_it_is():
+async def test_a_refusal_for_guessing_has_the_same_reply_if_the_store_fails():
     store = FakeStore()
     store.at_read = ports.StoreUnavailable("gone")
     async with serving(store) as served:
-        assert await refused_as_a_guesser(served, "support@example.com") == replies.TOO_MANY_UNKNOWN
+        assert await refuse_for_guessing(served, "support@example.com") == replies.TOO_MANY_UNKNOWN
         assert refusals_in(store)[-1] == ("support@example.com", "rcpt", "")

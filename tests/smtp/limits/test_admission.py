@@ -1,4 +1,4 @@
-"""Who may connect, and how often: the rules alone, and on sockets when a crowd comes."""
+"""Tests of the limits on connections and messages, first of the rules alone, then over sockets with many clients."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -21,54 +21,54 @@ FULL = "421 4.7.0 Too many connections; please try again later"
 TOO_MANY = "421 4.7.0 Too many connections from your address; please try again later"
 
 
-def admission(**bounds):
+def an_admission(**bounds):
     return Admission(SmtpLimits(**bounds))
 
 
 # The rules
 
 
-def test_so_many_may_come_in_all_and_one_more_when_one_has_left():
-    door = admission(connections=3)
-    assert [door.enter(f"192.0.2.{n}", NOW) for n in range(5)] == [None] * 3 + [replies.SERVER_FULL] * 2
-    door.leave("192.0.2.0")
-    assert door.enter("192.0.2.9", NOW) is None
-    assert door.enter("192.0.2.10", NOW) is replies.SERVER_FULL
+def test_connections_are_limited_in_total_and_one_that_closes_makes_room_for_another():
+    admission = an_admission(connections=3)
+    assert [admission.enter(f"192.0.2.{n}", NOW) for n in range(5)] == [None] * 3 + [replies.SERVER_FULL] * 2
+    admission.leave("192.0.2.0")
+    assert admission.enter("192.0.2.9", NOW) is None
+    assert admission.enter("192.0.2.10", NOW) is replies.SERVER_FULL
 
 
-def test_so_many_may_come_from_one_address_and_others_still_may():
-    door = admission(connections_each=2)
-    assert [door.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
-    assert door.enter("192.0.2.2", NOW) is None
-    door.leave("192.0.2.1")
-    assert door.enter("192.0.2.1", NOW) is None
+def test_connections_are_limited_for_each_address():
+    admission = an_admission(connections_each=2)
+    assert [admission.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
+    assert admission.enter("192.0.2.2", NOW) is None
+    admission.leave("192.0.2.1")
+    assert admission.enter("192.0.2.1", NOW) is None
 
 
-def test_who_was_refused_is_not_counted():
-    door = admission(connections=10, connections_each=1)
-    door.enter("192.0.2.1", NOW)
-    assert {door.enter("192.0.2.1", NOW) for _ in range(100)} == {replies.TOO_MANY_CONNECTIONS}
-    assert [door.enter(f"192.0.2.{n}", NOW) for n in range(2, 11)] == [None] * 9
+def test_refused_connections_are_not_counted():
+    admission = an_admission(connections=10, connections_each=1)
+    admission.enter("192.0.2.1", NOW)
+    assert {admission.enter("192.0.2.1", NOW) for _ in range(100)} == {replies.TOO_MANY_CONNECTIONS}
+    assert [admission.enter(f"192.0.2.{n}", NOW) for n in range(2, 11)] == [None] * 9
 
 
-def test_the_networks_of_one_ipv6_customer_have_half_of_the_connections_together():
-    door = admission(connections=10, connections_each=2)
-    came = [door.enter(f"2001:db8:7:{n:x}::1", NOW) for n in range(9)]
-    assert came == [None] * 5 + [replies.TOO_MANY_CONNECTIONS] * 4
-    assert [door.enter(f"2001:db8:8:{n:x}::1", NOW) for n in range(4)] == [None] * 4
-    assert door.enter("192.0.2.1", NOW) is None
-    door.leave("2001:db8:7:3::1")
-    assert door.enter("2001:db8:7:ffff::1", NOW) is None
+def test_the_networks_of_one_ipv6_customer_can_use_half_of_the_connections_together():
+    admission = an_admission(connections=10, connections_each=2)
+    answers = [admission.enter(f"2001:db8:7:{n:x}::1", NOW) for n in range(9)]
+    assert answers == [None] * 5 + [replies.TOO_MANY_CONNECTIONS] * 4
+    assert [admission.enter(f"2001:db8:8:{n:x}::1", NOW) for n in range(4)] == [None] * 4
+    assert admission.enter("192.0.2.1", NOW) is None
+    admission.leave("2001:db8:7:3::1")
+    assert admission.enter("2001:db8:7:ffff::1", NOW) is None
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-def test_one_address_may_have_as_many_connections_as_the_setting_says_also_with_ipv6(connections):
-    door = admission(connections=connections, connections_each=connections)
-    assert [door.enter("::1", NOW) for _ in range(connections)] == [None] * connections
+def test_one_ipv6_address_can_use_as_many_connections_as_the_setting_allows(connections):
+    admission = an_admission(connections=connections, connections_each=connections)
+    assert [admission.enter("::1", NOW) for _ in range(connections)] == [None] * connections
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "is_one"),
+    ("first", "second", "is_same"),
     [
         ("2001:db8::1", "2001:db8::2", True),
         ("2001:db8::1", "2001:db8:0:0:ffff:ffff:ffff:ffff", True),
@@ -79,67 +79,67 @@ def test_one_address_may_have_as_many_connections_as_the_setting_says_also_with_
         ("::1", "127.0.0.1", False),
     ],
 )
-def test_with_ipv6_a_network_counts_and_with_ipv4_an_address(first, second, is_one):
-    door = admission(connections_each=1)
-    assert door.enter(first, NOW) is None
-    assert door.enter(second, NOW) is (replies.TOO_MANY_CONNECTIONS if is_one else None)
+def test_connections_are_counted_by_network_for_ipv6_and_by_address_for_ipv4(first, second, is_same):
+    admission = an_admission(connections_each=1)
+    assert admission.enter(first, NOW) is None
+    assert admission.enter(second, NOW) is (replies.TOO_MANY_CONNECTIONS if is_same else None)
 
 
-def test_what_has_left_is_forgotten():
-    door = admission()
+def test_nothing_is_kept_of_closed_connections():
+    admission = an_admission()
     for n in range(100):
-        door.enter(f"192.0.2.{n}", NOW)
+        admission.enter(f"192.0.2.{n}", NOW)
     for n in range(100):
-        door.leave(f"192.0.2.{n}")
-    assert door.connections.count == 0
-    assert door.connections.networks == 0
+        admission.leave(f"192.0.2.{n}")
+    assert admission.connections.count == 0
+    assert admission.connections.networks == 0
 
 
-def test_it_is_crowded_above_three_quarters():
-    door = admission(connections=8)
+def test_the_server_is_crowded_if_more_than_three_quarters_of_the_connections_are_in_use():
+    admission = an_admission(connections=8)
     crowded = []
     for n in range(8):
-        door.enter(f"192.0.2.{n}", NOW)
-        crowded.append(door.is_crowded)
+        admission.enter(f"192.0.2.{n}", NOW)
+        crowded.append(admission.is_crowded)
     assert crowded == [False] * 6 + [True] * 2
-    door.leave("192.0.2.7")
-    door.leave("192.0.2.6")
-    assert not door.is_crowded
+    admission.leave("192.0.2.7")
+    admission.leave("192.0.2.6")
+    assert not admission.is_crowded
 
 
-def test_so_many_messages_may_come_in_a_minute_from_one_network():
-    door = admission(messages_a_minute=6)
-    told = [door.message_from(f"2001:db8::{n}", NOW) for n in range(8)]
-    assert told == [None] * 6 + [replies.TOO_MANY_MESSAGES] * 2
-    assert door.message_from("192.0.2.1", NOW) is None
-    assert door.message_from("2001:db8::1", NOW + timedelta(seconds=9)) is replies.TOO_MANY_MESSAGES
-    assert door.message_from("2001:db8::1", NOW + timedelta(seconds=11)) is None
+def test_messages_per_minute_are_limited_for_each_network():
+    admission = an_admission(messages_a_minute=6)
+    answers = [admission.message_from(f"2001:db8::{n}", NOW) for n in range(8)]
+    assert answers == [None] * 6 + [replies.TOO_MANY_MESSAGES] * 2
+    assert admission.message_from("192.0.2.1", NOW) is None
+    assert admission.message_from("2001:db8::1", NOW + timedelta(seconds=9)) is replies.TOO_MANY_MESSAGES
+    assert admission.message_from("2001:db8::1", NOW + timedelta(seconds=11)) is None
 
 
-def test_without_a_bound_any_number_of_messages_may_come():
-    door = admission()
-    assert {door.message_from("192.0.2.1", NOW) for _ in range(10_000)} == {None}
+def test_without_a_limit_any_number_of_messages_is_accepted():
+    admission = an_admission()
+    assert {admission.message_from("192.0.2.1", NOW) for _ in range(10_000)} == {None}
 
 
 # On sockets
 
 
 async def connect(served):
-    """A client, and the first line that it hears."""
+    """Connect a client, and return its streams and the first line from the server."""
     reader, writer = await asyncio.open_connection(*served.address)
     line = (await reader.readline()).decode().rstrip("\r\n")
     return reader, writer, line
 
 
 async def refused_counts(served):
-    """What is told of those who were sent away, when the server stops."""
+    """Stop the server, and return the number of refused connections for each reply, as logged."""
     await served.server.stop()
     return {event.reply: event.count for event in served.emitted_of(events.ConnectionsRefused)}
 
 
 @pytest.mark.parametrize(("bound", "reply"), [("connections", FULL), ("connections_each", TOO_MANY)])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_who_is_one_too_many_is_sent_away_until_another_leaves(bound, reply, loop):
+def test_a_client_over_the_limit_is_refused_until_another_client_disconnects(bound, reply, loop):
     async def scenario():
         async with serving(**{bound: 2}) as served:
             inside = [await connect(served) for _ in range(2)]
@@ -166,7 +166,7 @@ def test_who_is_one_too_many_is_sent_away_until_another_leaves(bound, reply, loo
 
 
 @on_our_loop
-async def test_a_flood_is_answered_to_the_last_and_told_in_one_line():
+async def test_every_client_of_a_flood_gets_a_reply_and_the_log_has_one_event():
     async with serving(connections=5) as served:
         inside = [await connect(served) for _ in range(5)]
         heard = await asyncio.gather(*(connect(served) for _ in range(500)))
@@ -186,7 +186,7 @@ async def test_a_flood_is_answered_to_the_last_and_told_in_one_line():
 
 
 @on_our_loop
-async def test_who_is_sent_away_and_does_not_go_is_cut_off():
+async def test_a_refused_client_that_does_not_disconnect_is_cut_off():
     async with serving(connections=1, linger=0.1) as served:
         _, writer, _ = await connect(served)
         others = [await connect(served) for _ in range(50)]
@@ -196,7 +196,7 @@ async def test_who_is_sent_away_and_does_not_go_is_cut_off():
 
 
 @on_both_loops
-async def test_where_tls_is_there_from_the_beginning_nobody_hears_in_clear_that_we_are_full():
+async def test_on_a_tls_listener_a_refused_client_gets_no_reply_in_cleartext():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
         async with serving(listener={"is_tls": True}, of_server=of_server, connections=1) as served:
@@ -227,64 +227,64 @@ async def test_a_handshake_counts_as_a_connection():
 
 
 @on_both_loops
-async def test_one_message_too_many_in_a_minute_is_refused_for_now():
+async def test_a_message_over_the_limit_per_minute_gets_a_temporary_failure():
     store = FakeStore()
     async with serving(store, messages_a_minute=2) as served, served.client() as client:
         send = [HELLO[1], HELLO[2], "DATA", "Hello.", "."]
         client.say(HELLO[0], *send, *send, *send[:2], "QUIT")
-        told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
-        assert told == ["250", *["250", "250", "354", "250"] * 2, "450", "503", "221"]
+        codes = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+        assert codes == ["250", *["250", "250", "354", "250"] * 2, "450", "503", "221"]
         assert len(store.kept) == 2
         async with served.client() as again:
             again.say(*HELLO[:2], "QUIT")
             assert "450 4.7.1 Too many messages from your address; please try again later" in await again.hear_all()
 
 
-def test_so_many_connections_a_minute_from_one_address_and_more_later():
-    door = Admission(SmtpLimits(new_connections_a_minute=2))
-    assert [door.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
-    assert door.enter("192.0.2.2", NOW) is None
-    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31)) is None
-    assert door.enter("192.0.2.1", NOW + timedelta(seconds=31), trusted=True) is None
+def test_new_connections_per_minute_are_limited_for_each_address():
+    admission = Admission(SmtpLimits(new_connections_a_minute=2))
+    assert [admission.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
+    assert admission.enter("192.0.2.2", NOW) is None
+    assert admission.enter("192.0.2.1", NOW + timedelta(seconds=31)) is None
+    assert admission.enter("192.0.2.1", NOW + timedelta(seconds=31), trusted=True) is None
 
 
-def test_a_mail_server_of_ours_may_have_as_many_connections_as_there_are():
-    door = Admission(SmtpLimits(connections=5, connections_each=2))
-    assert [door.enter("192.0.2.1", NOW, trusted=True) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
+def test_a_trusted_listener_limits_connections_only_in_total():
+    admission = Admission(SmtpLimits(connections=5, connections_each=2))
+    assert [admission.enter("192.0.2.1", NOW, trusted=True) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
 
 
-def test_who_guesses_addresses_in_many_sessions_is_known_by_where_they_come_from():
-    door = Admission(SmtpLimits())
-    guesses = [door.unknown_from("192.0.2.1", NOW) for _ in range(UNKNOWN.burst + 1)]
+def test_unknown_recipients_are_counted_for_each_address_over_all_sessions():
+    admission = Admission(SmtpLimits())
+    guesses = [admission.unknown_from("192.0.2.1", NOW) for _ in range(UNKNOWN.burst + 1)]
     assert guesses == [None] * UNKNOWN.burst + [replies.TOO_MANY_UNKNOWN]
-    assert door.unknown_from("192.0.2.2", NOW) is None
-    assert door.unknown_from("192.0.2.1", NOW + timedelta(seconds=11)) is None
+    assert admission.unknown_from("192.0.2.2", NOW) is None
+    assert admission.unknown_from("192.0.2.1", NOW + timedelta(seconds=11)) is None
 
 
 async def no_pause(seconds):
-    """Do not wait before a reply."""
+    """Replaces the delay before a reply, and does not wait."""
 
 
 GUESSERS = {
     "untrusted": ("192.0.2.1", {"trusted": False}, replies.TOO_MANY_UNKNOWN),
     "untrusted, on loopback": ("127.0.0.1", {"trusted": False}, replies.TOO_MANY_UNKNOWN),
-    "a mail server of ours": ("192.0.2.1", {"trusted": True}, replies.NO_SUCH_USER),
-    "trusted": ("192.0.2.1", {"trusted": False, "in_trusted_network": True}, replies.NO_SUCH_USER),
+    "trusted listener": ("192.0.2.1", {"trusted": True}, replies.NO_SUCH_USER),
+    "trusted network": ("192.0.2.1", {"trusted": False, "in_trusted_network": True}, replies.NO_SUCH_USER),
 }
 
 
 @pytest.mark.parametrize("who", GUESSERS)
-def test_who_goes_on_guessing_in_new_sessions_is_sent_away(who):
-    peer, what, last = GUESSERS[who]
+def test_only_an_untrusted_client_that_continues_guessing_in_new_sessions_is_refused(who):
+    peer, options, last = GUESSERS[who]
     guess = RecipientGiven(addresses.parse("guess@example.com"))
 
     async def scenario():
         async with serving() as served:
-            told = []
+            answers = []
             for _ in range(UNKNOWN.burst + 1):
-                reception = Reception(served.backend, peer=peer, **what)
-                told.append(await reception.answer(guess, no_pause))
-            assert set(told[:20]) == {replies.NO_SUCH_USER}
-            assert told[-1] == last
+                reception = Reception(served.backend, peer=peer, **options)
+                answers.append(await reception.answer(guess, no_pause))
+            assert set(answers[:20]) == {replies.NO_SUCH_USER}
+            assert answers[-1] == last
 
     asyncio.run(scenario())

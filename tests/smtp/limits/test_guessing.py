@@ -1,4 +1,4 @@
-"""Guessing addresses is slow: from one address, from its neighbours, over all sessions, whatever the answer is."""
+"""Tests that guessing addresses is slow, from one address or one network, over all sessions, for any answer."""
 
 import asyncio
 import heapq
@@ -24,7 +24,10 @@ FREE, STEP = SIZES[0].free.burst, SIZES[0].longest_step
 
 
 def guess(guessing, peer, now, count=1):
-    """Name unknown recipients, each when the reply to the one before has come. Returns when, and the waits."""
+    """Send unknown recipients, each after the reply to the previous one.
+
+    Returns the time of the last reply, and the delay of each reply in seconds.
+    """
     waits = []
     for _ in range(count):
         wait = guessing.wait(peer, now)
@@ -34,7 +37,7 @@ def guess(guessing, peer, now, count=1):
     return now, waits
 
 
-def test_the_first_unknown_recipients_slow_nobody_down_and_each_further_one_does_a_little_more():
+def test_after_some_unknown_recipients_each_further_one_increases_the_delay():
     guesses = Guessing()
     now, waits = guess(guesses, "192.0.2.1", NOW, FREE)
     assert waits == [0.0] * FREE
@@ -45,23 +48,23 @@ def test_the_first_unknown_recipients_slow_nobody_down_and_each_further_one_does
     assert waits[45:] == pytest.approx([STEP] * 55, rel=0.05)
 
 
-def test_an_address_that_exists_is_waited_for_as_long():
+def test_the_delay_is_the_same_for_an_existing_address():
     guesses = Guessing()
     now, _ = guess(guesses, "192.0.2.1", NOW, FREE + 30)
     unknown = guesses.wait("192.0.2.1", now)
     then = now + timedelta(seconds=unknown)
-    known = guesses.wait("192.0.2.1", then)  # the one before was not counted: it exists
+    known = guesses.wait("192.0.2.1", then)  # the previous recipient was not counted as unknown
     assert known == pytest.approx(unknown, rel=0.02)
 
 
-def test_a_client_that_errs_now_and_then_never_waits():
+def test_a_client_that_makes_occasional_mistakes_is_never_delayed():
     guesses = Guessing()
     for minute in range(600):
         _, waits = guess(guesses, "192.0.2.1", NOW + timedelta(minutes=minute), 5)
         assert waits == [0.0] * 5
 
 
-def test_who_waits_is_free_again_when_it_has_been_quiet():
+def test_the_delay_ends_after_a_client_has_sent_no_unknown_recipients_for_some_time():
     guesses = Guessing()
     now, _ = guess(guesses, "192.0.2.1", NOW, 500)
     assert guesses.wait("192.0.2.1", now)
@@ -77,7 +80,7 @@ def test_who_waits_is_free_again_when_it_has_been_quiet():
         ("fe80::1%eth0", "fe80::1", "fe80:0:0:1::1", "fe81::1"),
     ],
 )
-def test_a_network_has_one_account_and_its_neighbours_share_a_larger_one(peer, same, neighbour, other):
+def test_a_network_has_one_count_and_its_surrounding_network_has_a_higher_limit(peer, same, neighbour, other):
     guesses = Guessing()
     now, _ = guess(guesses, peer, NOW, FREE + 41)
     assert guesses.wait(same, now)
@@ -88,7 +91,7 @@ def test_a_network_has_one_account_and_its_neighbours_share_a_larger_one(peer, s
     assert guesses.wait(other, now) == 0.0
 
 
-def test_who_asks_over_many_connections_at_once_waits_in_one_row_and_then_is_told_nothing():
+def test_a_client_with_many_connections_gets_its_replies_one_after_the_other_and_then_none():
     guesses = Guessing()
     for _ in range(FREE + 100):
         guesses.count("192.0.2.1", NOW)
@@ -100,7 +103,7 @@ def test_who_asks_over_many_connections_at_once_waits_in_one_row_and_then_is_tol
 
 @settings(max_examples=examples(30), deadline=None)
 @given(connections=st.integers(1, 100), hosts=st.integers(1, 256), seconds=st.integers(1, 300))
-def test_no_more_guesses_are_answered_than_the_steps_allow_over_however_many_connections(connections, hosts, seconds):
+def test_the_number_of_answered_guesses_does_not_depend_on_the_number_of_connections(connections, hosts, seconds):
     guesses, answered = Guessing(), 0
     due = [(0.0, number) for number in range(connections)]
     while due:
@@ -121,7 +124,7 @@ def test_no_more_guesses_are_answered_than_the_steps_allow_over_however_many_con
 
 
 @pytest.mark.parametrize("clock_back", [0, 3600])
-def test_the_memory_is_bounded_and_a_clock_that_goes_back_locks_nobody_out(monkeypatch, clock_back):
+def test_memory_is_limited_and_no_client_is_locked_out_if_the_clock_is_set_back(monkeypatch, clock_back):
     for module in (rate_limits, guessing):
         monkeypatch.setattr(module, "MAX_BUCKETS", 10)
     guesses = Guessing()
@@ -136,7 +139,7 @@ def test_the_memory_is_bounded_and_a_clock_that_goes_back_locks_nobody_out(monke
     assert wait is None or 0 < wait <= LONGEST_WAIT
 
 
-def test_a_refusal_without_an_answer_is_told_in_the_log_and_the_trace():
+def test_a_refusal_without_a_lookup_is_logged():
     async def scenario():
         async with serving() as served:
             for _ in range(FREE + 100):
@@ -148,72 +151,72 @@ def test_a_refusal_without_an_answer_is_told_in_the_log_and_the_trace():
 
             reception = Reception(served.backend, peer="192.0.2.1", trusted=False)
             asked = RecipientGiven(addresses.parse("support@example.com"))
-            told = [await reception.answer(asked, pause) for _ in range(30)]
+            answers = [await reception.answer(asked, pause) for _ in range(30)]
             count = len(waits)
-            assert told == [replies.RECIPIENT_OK] * count + [replies.TOO_MANY_UNKNOWN] * (30 - count)
+            assert answers == [replies.RECIPIENT_OK] * count + [replies.TOO_MANY_UNKNOWN] * (30 - count)
             assert 0 < count < 30
             assert len(served.emitted_of(events.RecipientRefused)) == 30 - count
 
     asyncio.run(scenario())
 
 
-def guessed_much(served):
-    """Loopback has guessed too much."""
+def exceed_the_free_guesses(served):
+    """Count so many unknown recipients from loopback that its replies are delayed."""
     for _ in range(FREE + 100):
         served.backend.admission._guessing.count("127.0.0.1", served.backend.clock())
 
 
-async def until_it_pauses(served, count=1):
+async def until_replies_are_delayed(served, count=1):
     await served.until(lambda: sum(each._pausing is not None for each in served.server._connections) == count)
 
 
 @on_both_loops
-async def test_pipelined_commands_are_answered_in_order_and_those_before_the_pause_at_once():
+async def test_pipelined_commands_are_answered_in_order_and_replies_before_the_delay_are_sent_immediately():
     async with serving() as served, served.client() as client:
-        guessed_much(served)
+        exceed_the_free_guesses(served)
         client.say(*HELLO[:2], "RCPT TO:<no@example.com>", HELLO[2], "RCPT TO:<no@example.com>", "NOOP", "QUIT")
         assert [line[:9] for line in await client.hear_until("250 2.1.0")][-1] == "250 2.1.0"
         for expected in ("550 5.1.1", "250 2.1.5", "550 5.1.1"):
-            await until_it_pauses(served)
+            await until_replies_are_delayed(served)
             assert served.server.busy == 0
             served.clock.advance(STEP - 0.001)
             assert served.server._connections
-            await until_it_pauses(served)
+            await until_replies_are_delayed(served)
             served.clock.advance(LONGEST_WAIT)
             assert (await client.hear())[:9] == expected
         assert [line[:3] for line in await client.hear_all()] == ["250", "221"]
 
 
 @on_both_loops
-async def test_a_client_that_goes_while_it_waits_leaves_nothing_behind():
+async def test_a_client_that_disconnects_during_the_delay_leaves_nothing_behind():
     async with serving() as served:
-        guessed_much(served)
+        exceed_the_free_guesses(served)
         async with served.client() as client:
             client.say(*HELLO[:3])
-            await until_it_pauses(served)
+            await until_replies_are_delayed(served)
             reset(client.writer)
         await served.until_nobody_is_connected()
         assert served.server.busy == 0
 
 
 @on_both_loops
-async def test_a_server_that_stops_waits_for_no_pause():
+async def test_a_server_that_stops_does_not_wait_for_delayed_replies():
     async with serving() as served, served.client() as client:
-        guessed_much(served)
+        exceed_the_free_guesses(served)
         client.say(*HELLO[:3])
-        await until_it_pauses(served)
+        await until_replies_are_delayed(served)
         await served.stop()
         assert (await client.hear_all())[-1].startswith("421 4.3.2 ")
 
 
 @on_both_loops
-async def test_a_trusted_client_beside_it_is_not_slowed_down():
+async def test_a_trusted_client_at_the_same_address_is_not_delayed():
     store = FakeStore()
     async with serving(store) as served:
-        guessed_much(served)
+        exceed_the_free_guesses(served)
         async with served.client() as slow, served.client() as other:
             slow.say(*HELLO[:3])
-            await until_it_pauses(served)
+            await until_replies_are_delayed(served)
             (quick,) = [each for each in served.server._connections if each._pausing is None]
             quick._reception._in_trusted_network = True
             other.say(*HELLO, "Hello.", ".", "QUIT")

@@ -1,4 +1,4 @@
-"""How long a client may take, and how often it may err: each bound on real sockets, and what it does not punish."""
+"""Tests of the limits on a client's time and errors, over real sockets, and of behaviour that no limit may punish."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -26,8 +26,8 @@ EARLY = "554 5.5.1 Data received before the greeting"
 
 
 @asynccontextmanager
-async def serving_watchful(store=None, **options):
-    """A server; at the end nobody and nothing is left in it."""
+async def serving_with_final_checks(store=None, **options):
+    """Start a server, and check at the end that it has no connections and no memory in use."""
     async with serving(store, **options) as served:
         yield served
         await served.until_nobody_is_connected()
@@ -36,7 +36,7 @@ async def serving_watchful(store=None, **options):
 
 
 async def trickle(served, client, octets, every):
-    """Send octets one by one until the server has ended the session; returns what it said, and how long that took."""
+    """Send bytes one by one until the server ends the session; returns the server's replies and the elapsed seconds."""
     began = served.clock.now
     for octet in octets:
         read = served.server.octets_read
@@ -49,7 +49,7 @@ async def trickle(served, client, octets, every):
 
 
 async def send_and_pause(served, client, octets, seconds):
-    """Send octets, and let time pass when the server has read them."""
+    """Send bytes, wait until the server has read them, and then advance the clock by this many seconds."""
     read = served.server.octets_read
     client.writer.write(octets)
     await served.until_read(read + len(octets))
@@ -57,7 +57,7 @@ async def send_and_pause(served, client, octets, seconds):
 
 
 def closed_because(served):
-    """Why sessions were closed."""
+    """The replies with which the server has closed sessions."""
     return [event.reply for event in served.emitted_of(events.SessionClosed)]
 
 
@@ -65,8 +65,8 @@ def closed_because(served):
 
 
 @on_both_loops
-async def test_single_octets_of_a_command_do_not_extend_its_time():
-    async with serving_watchful(command=300) as served, served.client() as client:
+async def test_single_bytes_of_a_command_do_not_extend_its_time_limit():
+    async with serving_with_final_checks(command=300) as served, served.client() as client:
         said, took = await trickle(served, client, b"NOOP " + b"x" * 400, 20)
         assert said == [SILENT]
         assert took == 300
@@ -74,8 +74,8 @@ async def test_single_octets_of_a_command_do_not_extend_its_time():
 
 
 @on_our_loop
-async def test_each_complete_command_starts_the_time_anew():
-    async with serving_watchful(command=300) as served, served.client() as client:
+async def test_each_complete_command_restarts_the_time_limit():
+    async with serving_with_final_checks(command=300) as served, served.client() as client:
         for _ in range(4):
             served.clock.advance(299)
             client.say("NOOP")
@@ -85,8 +85,8 @@ async def test_each_complete_command_starts_the_time_anew():
 
 
 @on_our_loop
-async def test_a_line_that_is_too_long_and_never_ends_does_not_extend_the_time():
-    async with serving_watchful(command=300) as served, served.client() as client:
+async def test_an_overlong_line_that_never_ends_does_not_extend_the_time_limit():
+    async with serving_with_final_checks(command=300) as served, served.client() as client:
         await send_and_pause(served, client, b"x" * 5_000, 100)
         said, took = await trickle(served, client, b"x" * 100, 20)
         assert said == [SILENT]
@@ -94,8 +94,8 @@ async def test_a_line_that_is_too_long_and_never_ends_does_not_extend_the_time()
 
 
 @on_our_loop
-async def test_a_client_that_is_silent_between_commands_of_a_transaction_is_disconnected():
-    async with serving_watchful(command=300) as served, served.client() as client:
+async def test_a_client_that_is_idle_between_commands_of_a_transaction_is_disconnected():
+    async with serving_with_final_checks(command=300) as served, served.client() as client:
         client.say(*HELLO[:3])
         await client.hear_until("250 2.1.5")
         served.clock.advance(300)
@@ -104,10 +104,10 @@ async def test_a_client_that_is_silent_between_commands_of_a_transaction_is_disc
 
 
 @on_both_loops
-async def test_a_client_that_is_silent_over_tls_gets_the_reply_over_tls():
+async def test_a_client_that_is_idle_over_tls_gets_the_timeout_reply_over_tls():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, command=300) as served:
+        async with serving_with_final_checks(listener={"is_tls": True}, of_server=of_server, command=300) as served:
             reader, writer = await asyncio.open_connection(*served.address)
             client = TlsClient(reader, writer)
             await client.shake_hands()
@@ -120,13 +120,13 @@ async def test_a_client_that_is_silent_over_tls_gets_the_reply_over_tls():
 
 
 @on_our_loop
-async def test_when_many_are_connected_silent_clients_have_less_time():
-    async with serving_watchful(connections=4, command=300, command_when_crowded=10) as served:
+async def test_idle_clients_have_less_time_while_the_server_is_crowded():
+    async with serving_with_final_checks(connections=4, command=300, command_when_crowded=10) as served:
         async with served.client() as one, served.client() as two, served.client() as three:
             served.clock.advance(100)
             one.say("NOOP")
-            assert await one.hear() == "250 2.0.0 OK"  # three of four are no crowd
-            async with served.client() as four:  # which makes it one
+            assert await one.hear() == "250 2.0.0 OK"  # with three of four connections, the server is not crowded
+            async with served.client() as four:  # with four of four connections, it is crowded
                 served.clock.advance(CHECK_EVERY)
                 assert await two.hear_all() == [SILENT]
                 two.writer.close()
@@ -137,9 +137,9 @@ async def test_when_many_are_connected_silent_clients_have_less_time():
 
 
 @on_our_loop
-async def test_the_time_that_the_store_takes_does_not_count_for_the_client():
+async def test_the_time_that_the_store_needs_does_not_count_towards_the_client_s_limit():
     store = FakeStore(gate_open=False)
-    async with serving_watchful(store, command=100, silence=100) as served, served.client() as client:
+    async with serving_with_final_checks(store, command=100, silence=100) as served, served.client() as client:
         client.writer.write(MESSAGE)
         await store.asked.wait()
         served.clock.advance(300)
@@ -151,9 +151,9 @@ async def test_the_time_that_the_store_takes_does_not_count_for_the_client():
 
 
 @on_our_loop
-async def test_the_time_for_a_command_begins_with_the_reply_to_the_one_before():
+async def test_the_time_limit_of_a_command_begins_with_the_reply_to_the_previous_command():
     store = FakeStore(gate_open=False)
-    async with serving_watchful(store, command=300) as served, served.client() as client:
+    async with serving_with_final_checks(store, command=300) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         client.say("Hello.", ".")
@@ -170,9 +170,9 @@ async def test_the_time_for_a_command_begins_with_the_reply_to_the_one_before():
 
 
 @on_both_loops
-async def test_a_client_that_falls_silent_in_a_message_is_disconnected():
+async def test_a_client_that_stops_sending_in_the_middle_of_a_message_is_disconnected():
     store = FakeStore()
-    async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
+    async with serving_with_final_checks(store, silence=180, transfer_start=3600) as served, served.client() as client:
         await send_and_pause(served, client, MESSAGE.removesuffix(b".\r\n"), 0)
         await client.hear_until("354")
         served.clock.advance(180)
@@ -182,9 +182,9 @@ async def test_a_client_that_falls_silent_in_a_message_is_disconnected():
 
 
 @on_our_loop
-async def test_a_client_that_falls_silent_in_a_chunk_or_after_one_is_disconnected():
+async def test_a_client_that_stops_sending_in_or_after_a_chunk_is_disconnected():
     for said in (b"BDAT 100\r\nhalf", b"BDAT 4\r\nhalf"):
-        async with serving_watchful(silence=180, transfer_start=3600) as served, served.client() as client:
+        async with serving_with_final_checks(silence=180, transfer_start=3600) as served, served.client() as client:
             client.say(*HELLO[:3])
             await client.hear_until("250 2.1.5")
             await send_and_pause(served, client, said, 0)
@@ -195,9 +195,9 @@ async def test_a_client_that_falls_silent_in_a_chunk_or_after_one_is_disconnecte
 
 
 @on_our_loop
-async def test_each_octet_of_a_message_ends_the_silence_and_the_message_is_complete():
+async def test_each_byte_of_a_message_restarts_the_silence_limit():
     store = FakeStore()
-    async with serving_watchful(store, silence=180, transfer_start=3600) as served, served.client() as client:
+    async with serving_with_final_checks(store, silence=180, transfer_start=3600) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         for octet in b"Hello.\r\n":
@@ -208,9 +208,9 @@ async def test_each_octet_of_a_message_ends_the_silence_and_the_message_is_compl
 
 
 @on_both_loops
-async def test_a_message_that_comes_too_slowly_is_refused():
+async def test_a_message_that_is_sent_too_slowly_is_refused():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=60, slowest=500) as served, served.client() as client:
+    async with serving_with_final_checks(store, transfer_start=60, slowest=500) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         said, took = await trickle(served, client, b"slowly " * 100, 1)
@@ -221,9 +221,9 @@ async def test_a_message_that_comes_too_slowly_is_refused():
 
 
 @on_our_loop
-async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
+async def test_a_message_that_is_sent_fast_enough_gets_the_time_that_it_needs():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=60, slowest=500) as served, served.client() as client:
+    async with serving_with_final_checks(store, transfer_start=60, slowest=500) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         for _ in range(80):
@@ -234,8 +234,8 @@ async def test_a_message_that_comes_fast_enough_has_the_time_it_needs():
 
 
 @on_our_loop
-async def test_no_message_has_more_than_the_longest_transfer_time():
-    async with serving_watchful(transfer=600, slowest=1) as served, served.client() as client:
+async def test_a_transfer_is_refused_after_the_longest_transfer_time():
+    async with serving_with_final_checks(transfer=600, slowest=1) as served, served.client() as client:
         client.say(*HELLO)
         await client.hear_until("354")
         await send_and_pause(served, client, b"x" * 1_000, 100)
@@ -245,9 +245,9 @@ async def test_no_message_has_more_than_the_longest_transfer_time():
 
 
 @on_our_loop
-async def test_the_time_of_a_message_begins_with_the_message():
+async def test_the_time_limit_of_a_message_begins_with_the_message():
     store = FakeStore()
-    async with serving_watchful(store, transfer_start=60, slowest=1e9) as served, served.client() as client:
+    async with serving_with_final_checks(store, transfer_start=60, slowest=1e9) as served, served.client() as client:
         for _ in range(3):
             served.clock.advance(50)
             client.writer.write(MESSAGE)
@@ -256,11 +256,11 @@ async def test_the_time_of_a_message_begins_with_the_message():
 
 
 @on_our_loop
-async def test_the_time_in_which_the_server_writes_a_piece_does_not_count_for_the_client():
+async def test_the_time_that_the_server_needs_to_write_a_piece_does_not_count_towards_the_client_s_limit():
     store = FakeStore(gate_open=False)
     capabilities = {"piece": 1_000}
     async with (
-        serving_watchful(store, capabilities=capabilities, transfer_start=60, silence=180) as served,
+        serving_with_final_checks(store, capabilities=capabilities, transfer_start=60, silence=180) as served,
         served.client() as client,
     ):
         client.say(*HELLO)
@@ -275,7 +275,7 @@ async def test_the_time_in_which_the_server_writes_a_piece_does_not_count_for_th
         assert ACCEPTED.fullmatch(await client.hear())
 
 
-def test_received_octets_extend_the_time_up_to_a_limit():
+def test_received_bytes_extend_the_transfer_time_up_to_a_limit():
     bounds = SmtpLimits(transfer_start=60, slowest=500, transfer=3600)
     assert bounds.transfer_time(0) == 60
     assert bounds.transfer_time(5_000) == 70
@@ -286,8 +286,8 @@ def test_received_octets_extend_the_time_up_to_a_limit():
 
 
 @on_both_loops
-async def test_a_client_that_speaks_before_a_delayed_greeting_is_refused():
-    async with serving_watchful(greeting_delay=5) as served:
+async def test_a_client_that_sends_data_before_a_delayed_greeting_is_refused():
+    async with serving_with_final_checks(greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
         writer.write(MESSAGE)
         assert await until_cut(reader) == f"{EARLY}\r\n".encode()
@@ -297,9 +297,9 @@ async def test_a_client_that_speaks_before_a_delayed_greeting_is_refused():
 
 
 @on_both_loops
-async def test_a_client_that_waits_for_the_greeting_is_greeted_and_may_send():
+async def test_a_client_that_waits_for_the_greeting_gets_it_and_can_send_mail():
     store = FakeStore()
-    async with serving_watchful(store, greeting_delay=5) as served:
+    async with serving_with_final_checks(store, greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
         await served.until(lambda: served.server._connections)
         served.clock.advance(4.5)
@@ -314,8 +314,8 @@ async def test_a_client_that_waits_for_the_greeting_is_greeted_and_may_send():
 
 
 @on_both_loops
-async def test_a_client_that_disconnects_before_the_greeting_leaves_nothing():
-    async with serving_watchful(greeting_delay=5) as served:
+async def test_a_client_that_disconnects_before_the_greeting_leaves_no_connection_or_log_event():
+    async with serving_with_final_checks(greeting_delay=5) as served:
         _, writer = await asyncio.open_connection(*served.address)
         await served.until(lambda: served.server._connections)
         writer.close()
@@ -324,8 +324,8 @@ async def test_a_client_that_disconnects_before_the_greeting_leaves_nothing():
 
 
 @on_both_loops
-async def test_stopping_does_not_wait_for_greetings_that_are_delayed():
-    async with serving_watchful(greeting_delay=5) as served:
+async def test_stopping_does_not_wait_for_delayed_greetings():
+    async with serving_with_final_checks(greeting_delay=5) as served:
         reader, writer = await asyncio.open_connection(*served.address)
         await served.until(lambda: served.server._connections)
         async with asyncio.timeout(PATIENCE):
@@ -335,10 +335,12 @@ async def test_stopping_does_not_wait_for_greetings_that_are_delayed():
 
 
 @on_both_loops
-async def test_over_tls_too_a_client_that_waits_for_the_greeting_is_greeted():
+async def test_over_tls_a_client_that_waits_for_the_greeting_gets_it():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
+        async with serving_with_final_checks(
+            listener={"is_tls": True}, of_server=of_server, greeting_delay=5
+        ) as served:
             reader, writer = await asyncio.open_connection(*served.address)
             client = TlsClient(reader, writer)
             await client.shake_hands()
@@ -350,25 +352,29 @@ async def test_over_tls_too_a_client_that_waits_for_the_greeting_is_greeted():
 
 
 @on_both_loops
-async def test_over_tls_too_a_client_that_speaks_before_the_greeting_is_refused():
+async def test_over_tls_a_client_that_sends_data_before_the_greeting_is_refused():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
-            heard = await early_over_tls(served)
+        async with serving_with_final_checks(
+            listener={"is_tls": True}, of_server=of_server, greeting_delay=5
+        ) as served:
+            heard = await send_before_the_greeting_over_tls(served)
             assert GREETING not in heard
             assert closed_because(served) == [EARLY]
 
 
 @on_both_loops
-async def test_over_tls_too_a_client_that_speaks_before_the_greeting_gets_the_reply():
+async def test_over_tls_a_client_that_sends_data_before_the_greeting_gets_the_refusal():
     with tls_setup() as setup:
         of_server = {"certificates": setup.certificates}
-        async with serving_watchful(listener={"is_tls": True}, of_server=of_server, greeting_delay=5) as served:
-            assert await early_over_tls(served) == [EARLY]
+        async with serving_with_final_checks(
+            listener={"is_tls": True}, of_server=of_server, greeting_delay=5
+        ) as served:
+            assert await send_before_the_greeting_over_tls(served) == [EARLY]
 
 
-async def early_over_tls(served):
-    """What a client hears that speaks before the greeting, over TLS."""
+async def send_before_the_greeting_over_tls(served):
+    """Send a message over TLS before the greeting, and return the server's replies."""
     reader, writer = await asyncio.open_connection(*served.address)
     client = TlsClient(reader, writer)
     await client.shake_hands()
@@ -386,7 +392,7 @@ async def early_over_tls(served):
 @on_both_loops
 async def test_a_client_that_guesses_recipients_is_disconnected():
     capabilities = {"unknown_recipient_limit": 3}
-    async with serving_watchful(capabilities=capabilities) as served, served.client() as client:
+    async with serving_with_final_checks(capabilities=capabilities) as served, served.client() as client:
         client.say(*HELLO[:2], *[f"RCPT TO:<u{n}@example.com>" for n in range(10)], HELLO[2])
         heard = await client.hear_all()
         assert [line[:3] for line in heard if not line.startswith("250-")] == ["250", "250", "550", "550", "421"]
@@ -395,9 +401,9 @@ async def test_a_client_that_guesses_recipients_is_disconnected():
 
 
 @on_both_loops
-async def test_unknown_recipients_count_over_all_messages_of_a_session():
+async def test_unknown_recipients_are_counted_over_all_messages_of_a_session():
     store, capabilities = FakeStore(), {"unknown_recipient_limit": 4}
-    async with serving_watchful(store, capabilities=capabilities) as served, served.client() as client:
+    async with serving_with_final_checks(store, capabilities=capabilities) as served, served.client() as client:
         for n in range(3):
             client.say(*HELLO[:2], f"RCPT TO:<unknown{n}@example.com>", *HELLO[2:], "Hello.", ".")
             await client.hear_until("354")
@@ -410,15 +416,15 @@ async def test_unknown_recipients_count_over_all_messages_of_a_session():
 @on_both_loops
 async def test_a_temporary_failure_does_not_count_as_an_unknown_recipient():
     capabilities = {"unknown_recipient_limit": 2}
-    store = FakeStore(at_read=RuntimeError("of ours"))
-    async with serving_watchful(store, capabilities=capabilities) as served, served.client() as client:
+    store = FakeStore(at_read=RuntimeError("internal error"))
+    async with serving_with_final_checks(store, capabilities=capabilities) as served, served.client() as client:
         client.say(*HELLO[:2], *[HELLO[2]] * 5, "QUIT")
         assert [line[:3] for line in await client.hear_all()][-6:] == ["451"] * 5 + ["221"]
 
 
 @on_both_loops
-async def test_a_client_that_errs_too_often_is_disconnected():
-    async with serving_watchful(capabilities={"error_limit": 3}) as served, served.client() as client:
+async def test_a_client_with_too_many_errors_is_disconnected():
+    async with serving_with_final_checks(capabilities={"error_limit": 3}) as served, served.client() as client:
         client.say("HELO client.example", *["NONSENSE"] * 10)
         heard = await client.hear_all()
         assert [line[:3] for line in heard] == ["250", "500", "500", "421"]

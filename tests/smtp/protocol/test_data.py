@@ -1,4 +1,4 @@
-"""A message after DATA comes out as it was before its dots were added, and is never taken for two."""
+"""Tests that a message after DATA is decoded to its original bytes, and is never split into two messages."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ lines = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\r", b".
 messages = lines.map(lambda parts: b"".join(part + b"\r\n" for part in parts))
 places = st.sets(st.integers(1, 200), max_size=30)
 
-NO_END_OF_A_MESSAGE = [
+NOT_THE_END_OF_A_MESSAGE = [
     b"\n.\n",
     b"\n.\r\n",
     b"\n.\r",
@@ -48,12 +48,12 @@ NO_END_OF_A_MESSAGE = [
 
 
 def stuffed(message: bytes) -> bytes:
-    """A message as a client sends it: a dot more where a line starts with one, and the end."""
+    """Return a message as a client sends it: with dot-stuffing, and with the line that ends it."""
     return b"".join(b"." + line if line.startswith(b".") else line for line in _lines(message)) + b".\r\n"
 
 
 class Decoder(MessageDecoder):
-    """A decoder, and all that came out of it."""
+    """A decoder together with the body that it fills."""
 
     def __init__(self, limit):
         self.body = Body(limit)
@@ -69,7 +69,7 @@ class Decoder(MessageDecoder):
 
 
 def decode(pieces: list[bytes], limit: int = 1_000) -> tuple[Decoder, bytes | None]:
-    """Feed the pieces to a new decoder; returns it, and what follows the message."""
+    """Feed the pieces to a new decoder. Returns the decoder, and the bytes after the message."""
     decoder, rest = Decoder(limit), None
     for piece in pieces:
         rest = decoder.feed(piece) if rest is None else rest + piece
@@ -77,13 +77,13 @@ def decode(pieces: list[bytes], limit: int = 1_000) -> tuple[Decoder, bytes | No
 
 
 @given(message=messages, after=st.binary(max_size=20), places=places)
-def test_what_was_sent_comes_out_however_it_is_cut(message, after, places):
+def test_the_message_is_decoded_correctly_at_every_split(message, after, places):
     decoder, rest = decode(cut(stuffed(message) + after, places))
     assert (decoder.raw, rest) == (message, after)
 
 
 @given(message=messages)
-def test_nothing_is_left_over_before_the_end(message):
+def test_the_decoder_returns_none_until_the_end_of_the_message(message):
     sent = stuffed(message)
     decoder, rest = decode([sent[i : i + 1] for i in range(len(sent) - 1)])
     assert rest is None
@@ -91,7 +91,7 @@ def test_nothing_is_left_over_before_the_end(message):
 
 
 @given(octets=st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", END, b"x"]), max_size=20).map(b"".join))
-def test_any_octets_give_one_message_of_whole_lines_or_a_refusal(octets):
+def test_any_input_gives_one_message_of_complete_lines_or_a_refusal(octets):
     outcomes = set()
     for pieces in ([octets], [octets[i : i + 1] for i in range(len(octets))]):
         try:
@@ -102,12 +102,12 @@ def test_any_octets_give_one_message_of_whole_lines_or_a_refusal(octets):
         outcomes.add(rest if rest is None else (decoder.raw, rest))
         if rest is not None:
             assert decoder.raw.count(b"\r\n") == decoder.raw.count(b"\r") == decoder.raw.count(b"\n")
-            assert stuffed(decoder.raw) + rest == _without_needless_dots(octets, rest)
+            assert stuffed(decoder.raw) + rest == _without_unnecessary_dots(octets, rest)
     assert len(outcomes) == 1
 
 
-@pytest.mark.parametrize("trick", NO_END_OF_A_MESSAGE, ids=repr)
-def test_what_only_looks_like_an_end_is_no_end(trick):
+@pytest.mark.parametrize("trick", NOT_THE_END_OF_A_MESSAGE, ids=repr)
+def test_a_sequence_that_resembles_the_end_of_a_message_does_not_end_it(trick):
     sent = FIRST[:-2] + trick + SECOND + b".\r\n"
     for pieces in ([sent], [sent[i : i + 1] for i in range(len(sent))]):
         try:
@@ -119,7 +119,7 @@ def test_what_only_looks_like_an_end_is_no_end(trick):
 
 
 @pytest.mark.parametrize(
-    "trick", [trick for trick in NO_END_OF_A_MESSAGE if b"\r" in trick or b"\n" in trick], ids=repr
+    "trick", [trick for trick in NOT_THE_END_OF_A_MESSAGE if b"\r" in trick or b"\n" in trick], ids=repr
 )
 def test_a_bare_line_end_is_refused(trick):
     bare = trick.replace(b"\r\n", b"")
@@ -131,12 +131,12 @@ def test_a_bare_line_end_is_refused(trick):
         decode([sent])
 
 
-def test_a_bare_line_end_after_the_message_is_not_the_messages():
+def test_a_bare_line_end_after_the_message_does_not_affect_the_message():
     assert decode([b"x\r\n.\r\n\n"])[1] == b"\n"
 
 
 @given(message=messages, places=places)
-def test_the_limit_counts_the_octets_of_the_message_without_added_dots(message, places):
+def test_the_size_limit_does_not_count_stuffed_dots(message, places):
     pieces = cut(stuffed(message), places)
     exact, _ = decode(pieces, limit=len(message))
     assert not exact.too_big
@@ -147,7 +147,7 @@ def test_the_limit_counts_the_octets_of_the_message_without_added_dots(message, 
         assert rest == b""
 
 
-def test_of_a_message_that_is_too_big_nothing_is_kept():
+def test_nothing_is_kept_of_a_message_that_is_too_big():
     decoder = Decoder(1_000)
     for _ in range(1_000):
         assert decoder.feed(b"x" * 998 + b"\r\n") is None
@@ -157,7 +157,7 @@ def test_of_a_message_that_is_too_big_nothing_is_kept():
 
 
 @given(octets=st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"x"]), max_size=12).map(b"".join))
-def test_what_comes_before_a_bare_line_end_is_the_same_however_it_is_cut(octets):
+def test_the_bytes_taken_before_a_bare_line_end_do_not_depend_on_the_split(octets):
     taken = set()
     for pieces in ([octets], [octets[i : i + 1] for i in range(len(octets))]):
         decoder = Decoder(1_000)
@@ -171,7 +171,7 @@ def test_what_comes_before_a_bare_line_end_is_the_same_however_it_is_cut(octets)
 
 
 @given(octets=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12).map(b"".join), places=places)
-def test_chunks_of_text_have_no_bare_line_end_however_they_are_cut(octets, places):
+def test_a_bare_line_end_in_text_chunks_is_refused_at_every_split(octets, places):
     body = Body(1_000)
     decoder = ChunkDecoder(body, may_be_binary=False)
     for piece in cut(octets, places):
@@ -198,7 +198,7 @@ KINDS = [
 
 
 @given(case=st.sampled_from(KINDS), places=places)
-def test_what_a_message_declared_as_binary_is_depends_on_its_octets_however_they_are_cut(case, places):
+def test_the_type_of_a_message_declared_as_binary_depends_only_on_its_bytes(case, places):
     octets, kind = case
     body = Body(1_000)
     decoder = ChunkDecoder(body, may_be_binary=True)
@@ -211,14 +211,14 @@ def test_what_a_message_declared_as_binary_is_depends_on_its_octets_however_they
 
 
 @pytest.mark.parametrize(("octets", "kind"), KINDS[:4], ids=repr)
-def test_what_a_message_after_data_is_depends_on_its_octets(octets, kind):
+def test_the_type_of_a_message_after_data_depends_on_its_bytes(octets, kind):
     body = Body(1_000)
     body.take(octets)
     assert body.kind == kind
 
 
 @pytest.mark.parametrize(("lines", "is_good"), [(data.HEADER_LINE_LIMIT, True), (data.HEADER_LINE_LIMIT + 1, False)])
-def test_a_header_has_so_many_lines_at_most(lines, is_good):
+def test_the_number_of_lines_in_a_header_is_limited(lines, is_good):
     body = Body(1_000_000)
     body.take(b"A:\r\n" * lines + b"\r\nHi\r\n")
     body.finish()
@@ -226,7 +226,7 @@ def test_a_header_has_so_many_lines_at_most(lines, is_good):
     assert len(body.header) == 4 * lines
 
 
-def test_a_header_without_end_is_refused_with_the_first_piece():
+def test_a_header_that_does_not_end_within_the_first_piece_is_refused():
     body = Body(1_000_000, piece=100)
     body.take(b"A: b\r\n c\r\n" * 11)
     assert body.next_piece() is None
@@ -234,7 +234,7 @@ def test_a_header_without_end_is_refused_with_the_first_piece():
     assert body.buffered == 0
 
 
-def test_a_line_that_is_no_field_ends_the_header():
+def test_a_line_that_is_not_a_field_ends_the_header():
     body = Body(1_000_000, piece=22)
     body.take(b"A: b\r\n c\r\nno field\r\nand long enough\r\n")
     assert body.next_piece() == b"A: b\r\n c\r\nno field\r\nan"
@@ -245,14 +245,14 @@ def _lines(message: bytes) -> list[bytes]:
     return message.splitlines(keepends=True)
 
 
-def _without_needless_dots(octets: bytes, rest: bytes) -> bytes:
-    """What a client would have sent: a dot before a line that starts with none is taken off all the same."""
+def _without_unnecessary_dots(octets: bytes, rest: bytes) -> bytes:
+    """Return the input without dots before lines that need none. The decoder removes such dots too."""
     *sent, _ = _lines(octets[: len(octets) - len(rest)])
     message = b"".join(line.removeprefix(b".") for line in sent)
     return stuffed(message) + rest
 
 
-def test_a_message_without_an_empty_line_is_no_long_header():
+def test_a_long_message_without_an_empty_line_is_not_treated_as_a_long_header():
     body = Body(1_000_000)
     body.take(b"A: b\r\n" + b"hi\r\n" * (data.HEADER_LINE_LIMIT + 1))
     body.finish()
@@ -261,14 +261,14 @@ def test_a_message_without_an_empty_line_is_no_long_header():
 
 
 @pytest.mark.parametrize("octets", [b"A: b\r\n", b"A: b\r\n c\r\n", b"A: b\r\nB", b"", b"A:"], ids=repr)
-def test_the_end_of_a_message_is_no_line_that_ends_its_header(octets):
+def test_the_end_of_a_message_is_not_treated_as_a_line_that_ends_the_header(octets):
     body = Body(1_000)
     body.take(octets)
     body.finish()
     assert body.header in (octets, b"A: b\r\n")
 
 
-def test_when_memory_is_scarce_a_long_header_is_not_waited_for():
+def test_when_memory_is_scarce_a_long_header_is_refused():
     body = Body(1_000_000)
     body.take(b"A: b\r\n" * (data.SCARCE_HEADER // 6))
     body.spill()

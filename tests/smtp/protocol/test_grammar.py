@@ -1,4 +1,4 @@
-"""Commands are read as RFC 5321 section 4.1 writes them."""
+"""Tests that commands are parsed as RFC 5321 section 4.1 defines them."""
 
 import pytest
 from hypothesis import given
@@ -19,11 +19,11 @@ from waypost.smtp.protocol import grammar
         ("", ("", "")),
     ],
 )
-def test_a_line_is_a_verb_and_an_argument(line, command):
+def test_a_line_is_split_into_a_verb_and_an_argument(line, command):
     assert grammar.split_command(line) == command
 
 
-OF_HTTP = [
+HTTP_LINES = [
     "GET / HTTP/1.1",
     "GET /",
     "post / HTTP/1.1",
@@ -40,7 +40,7 @@ OF_HTTP = [
     "Subject:",
     64 * "x" + ":",
 ]
-OF_SMTP = [
+SMTP_LINES = [
     "",
     "MAIL FROM:<a@b.example>",
     "MAIL FROM:<get@b.example> SIZE=1",
@@ -59,9 +59,9 @@ OF_SMTP = [
 ]
 
 
-@pytest.mark.parametrize("line", [*OF_HTTP, *OF_SMTP])
-def test_a_line_of_http_is_known_by_its_method_its_version_or_its_colon(line):
-    assert grammar.is_http(f"{line}\r\n".encode()) is (line in OF_HTTP)
+@pytest.mark.parametrize("line", [*HTTP_LINES, *SMTP_LINES])
+def test_an_http_line_is_recognised_by_its_method_its_version_or_its_colon(line):
+    assert grammar.is_http(f"{line}\r\n".encode()) is (line in HTTP_LINES)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_path_has_an_address_and_parameters(argument, text, parameters):
     "argument",
     ["", "FROM", "FROM:", "FROM:<", "FROM:>", "FROM:a", "TO:<a>", "FROM:<a>b", "FROM:<<a>>", 'FROM:<"a>', "FROM:\t<a>"],
 )
-def test_what_is_no_path_is_bad_syntax(argument):
+def test_a_malformed_path_is_a_syntax_error(argument):
     with pytest.raises(grammar.BadSyntax):
         grammar.parse_path(argument, "FROM")
 
 
 @pytest.mark.parametrize("parameters", ["SIZE=", "=5", "SIZE=1=2", "-X", "X_Y=1", "SIZE=1 size=2", "ſize", "X=\x01"])
-def test_a_parameter_is_a_keyword_with_one_value_once(parameters):
+def test_a_malformed_or_repeated_parameter_is_refused(parameters):
     with pytest.raises(grammar.BadParameter):
         grammar.parse_path(f"FROM:<> {parameters}", "FROM")
 
@@ -111,7 +111,7 @@ def test_a_parameter_is_a_keyword_with_one_value_once(parameters):
         "ä@ö.example",
     ],
 )
-def test_a_sender_is_a_mailbox_or_nobody(path):
+def test_a_sender_is_a_mailbox_or_empty(path):
     assert grammar.is_reverse_path(path)
 
 
@@ -134,7 +134,7 @@ def test_a_sender_is_a_mailbox_or_nobody(path):
         "a\x7f@b",
     ],
 )
-def test_what_is_no_mailbox_is_no_sender_and_no_recipient(path):
+def test_a_malformed_mailbox_is_refused_as_sender_and_as_recipient(path):
     assert not grammar.is_reverse_path(path)
     with pytest.raises(grammar.BadSyntax):
         grammar.parse_recipient(path, hostname="mail.example")
@@ -151,7 +151,7 @@ def test_what_is_no_mailbox_is_no_sender_and_no_recipient(path):
         ("support@bücher.example", "support@xn--bcher-kva.example"),
     ],
 )
-def test_a_recipient_is_compared_by_its_key_and_shown_as_it_was_written(path, key):
+def test_a_recipient_has_a_normalised_key_and_its_original_text(path, key):
     address = grammar.parse_recipient(path, hostname="mail.example")
     assert (address.key, address.text) == (key, path)
 
@@ -159,12 +159,12 @@ def test_a_recipient_is_compared_by_its_key_and_shown_as_it_was_written(path, ke
 @pytest.mark.parametrize(
     "path", ["a@[192.0.2.1]", '""@b.example', "a@b..example", "a@-b.example", f"{65 * 'a'}@b.example"]
 )
-def test_a_recipient_that_can_be_none_of_ours_is_no_address(path):
+def test_a_recipient_that_cannot_be_an_email_address_here_gives_no_address(path):
     assert grammar.parse_recipient(path, hostname="mail.example") is None
 
 
 @given(text=st.text(alphabet=st.characters(exclude_characters="\r\n")))
-def test_any_text_is_read_or_refused_in_the_ways_that_are_named(text):
+def test_any_path_is_parsed_or_refused_with_a_documented_exception(text):
     for argument in (text, f"TO:{text}", f"TO:<{text}>", f"TO:<a@{text}>", f"TO:<a@b.example> {text}"):
         try:
             grammar.parse_recipient(grammar.parse_path(argument, "TO").text, hostname="mail.example")
@@ -173,10 +173,10 @@ def test_any_text_is_read_or_refused_in_the_ways_that_are_named(text):
 
 
 @pytest.mark.parametrize("name", ["client.example", "[192.0.2.7]", "under_score", "x" * 255, "!"])
-def test_one_visible_word_is_a_helo_name(name):
+def test_a_single_word_of_visible_ascii_is_a_helo_name(name):
     assert grammar.is_helo_name(name)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "x" * 256, "bücher.example", "a\tb", "a\x00", "a\x7f"])
-def test_anything_else_is_no_helo_name(name):
+def test_any_other_string_is_not_a_helo_name(name):
     assert not grammar.is_helo_name(name)

@@ -1,4 +1,4 @@
-"""The parameters of MAIL and RCPT are what their RFCs allow, and mean what they say."""
+"""Tests that the parameters of MAIL and RCPT are accepted, refused and interpreted as their RFCs require."""
 
 import re
 
@@ -13,50 +13,50 @@ from waypost.smtp.protocol.parameters import NO_PARAMETERS, Refused, Transaction
 LIMIT = 1_000
 
 
-def mail(said: str, *, sender: str = "a@client.example") -> Transaction:
-    return parameters.read_mail(f"FROM:<{sender}> {said}", message_limit=LIMIT)
+def mail(argument: str, *, sender: str = "a@client.example") -> Transaction:
+    return parameters.read_mail(f"FROM:<{sender}> {argument}", message_limit=LIMIT)
 
 
-def rcpt(said: str) -> RecipientDsn:
-    _, dsn = parameters.read_rcpt(f"TO:<support@example.com> {said}", smtputf8=False, hostname="mail.example")
+def rcpt(argument: str) -> RecipientDsn:
+    _, dsn = parameters.read_rcpt(f"TO:<support@example.com> {argument}", smtputf8=False, hostname="mail.example")
     return dsn
 
 
 def xtext(text: str) -> str:
-    """Text as RFC 3461 section 4 has it written, with more of it encoded than has to be."""
+    """Encode text as xtext (RFC 3461 section 4). More characters are encoded than necessary."""
     return "".join(letter if letter.isalnum() else f"+{ord(letter):02X}" for letter in text)
 
 
 def unitext(text: str) -> str:
-    """Text as RFC 6533 section 3 has it written in ASCII, where `\\x{…}` stands for what is none."""
+    """Encode text in the ASCII form of RFC 6533 section 3, with `\\x{…}` for non-ASCII characters."""
     needs_it = re.compile(r"[^!-\[\]-~]|[+=]")
     return needs_it.sub(lambda match: rf"\x{{{ord(match[0]):02X}}}", text)
 
 
-def is_refused(read, said: str, reply: replies.Reply) -> bool:
+def is_refused(read, argument: str, reply: replies.Reply) -> bool:
     with pytest.raises(Refused) as caught:
-        read(said)
+        read(argument)
     assert str(caught.value) == str(reply)
     return caught.value.reply == reply
 
 
 @pytest.mark.parametrize("size", ["0", "1", "999", "1000", "0000000000000001000"])
-def test_a_size_up_to_the_limit_is_welcome(size):
+def test_a_size_up_to_the_limit_is_accepted(size):
     assert mail(f"SIZE={size}") == mail("")
 
 
 @pytest.mark.parametrize("size", ["1001", 20 * "9", "00000000000000001001"])
-def test_a_size_beyond_the_limit_is_refused(size):
+def test_a_size_over_the_limit_is_refused(size):
     assert is_refused(mail, f"SIZE={size}", replies.MESSAGE_TOO_BIG.about(limit=LIMIT))
 
 
 @pytest.mark.parametrize("size", ["-1", "+1", "1.0", "1e3", "0x10", "1_0", "²", "١", 21 * "9", 21 * "0", "five"])
-def test_a_size_is_twenty_digits_at_most(size):
+def test_a_size_that_is_not_at_most_twenty_digits_is_refused(size):
     assert is_refused(mail, f"SIZE={size}", replies.BAD_PARAMETER.about(name="SIZE"))
 
 
 @pytest.mark.parametrize(
-    ("said", "body"),
+    ("argument", "body"),
     [
         ("", "7BIT"),
         ("BODY=7BIT", "7BIT"),
@@ -64,19 +64,19 @@ def test_a_size_is_twenty_digits_at_most(size):
         ("Body=BinaryMime", "BINARYMIME"),
     ],
 )
-def test_a_body_is_one_of_three(said, body):
-    assert mail(said).body == body
+def test_body_has_one_of_three_values(argument, body):
+    assert mail(argument).body == body
 
 
 @pytest.mark.parametrize(
-    ("said", "ret"), [("", ""), ("RET=FULL", "FULL"), ("ret=hdrs", "HDRS"), ("SIZE=1 RET=HDRS BODY=7BIT", "HDRS")]
+    ("argument", "ret"), [("", ""), ("RET=FULL", "FULL"), ("ret=hdrs", "HDRS"), ("SIZE=1 RET=HDRS BODY=7BIT", "HDRS")]
 )
-def test_a_notification_has_the_whole_message_or_its_header(said, ret):
-    assert mail(said).ret == ret
+def test_ret_has_one_of_two_values(argument, ret):
+    assert mail(argument).ret == ret
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("argument", "name"),
     [
         ("BODY", "BODY"),
         ("BODY=9BIT", "BODY"),
@@ -100,12 +100,12 @@ def test_a_notification_has_the_whole_message_or_its_header(said, ret):
         ("ENVID=a=b", "ENVID=a=b"),
     ],
 )
-def test_a_bad_parameter_of_mail_is_named(said, name):
-    assert is_refused(mail, said, replies.BAD_PARAMETER.about(name=name))
+def test_the_reply_to_an_invalid_parameter_has_its_name(argument, name):
+    assert is_refused(mail, argument, replies.BAD_PARAMETER.about(name=name))
 
 
 @pytest.mark.parametrize(
-    ("read", "said", "name"),
+    ("read", "argument", "name"),
     [
         (mail, "NOTIFY=NEVER", "NOTIFY"),
         (mail, "ORCPT=rfc822;a@b", "ORCPT"),
@@ -115,12 +115,12 @@ def test_a_bad_parameter_of_mail_is_named(said, name):
         (rcpt, "NOTIFY=NEVER RET=FULL", "RET"),
     ],
 )
-def test_an_unknown_parameter_is_named(read, said, name):
-    assert is_refused(read, said, replies.UNKNOWN_PARAMETER.about(name=name))
+def test_the_reply_to_an_unknown_parameter_has_its_name(read, argument, name):
+    assert is_refused(read, argument, replies.UNKNOWN_PARAMETER.about(name=name))
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("argument", "name"),
     [
         ("ü=1", r"\xfc=1"),
         ("\x1b[31m", r"\x1b[31m"),
@@ -136,19 +136,19 @@ def test_an_unknown_parameter_is_named(read, said, name):
         ("ORCPT=rfc822;support@example.com=1", "ORCPT=..."),
     ],
 )
-def test_a_bad_parameter_is_named_in_visible_ascii_and_without_an_email_address(said, name):
-    """The log has the reply, and may hold no email address."""
+def test_the_name_of_an_invalid_parameter_is_visible_ascii_without_an_email_address(argument, name):
+    """The reply is logged, and the log must not contain an email address."""
     for read in (mail, rcpt):
-        assert is_refused(read, said, replies.BAD_PARAMETER.about(name=name))
+        assert is_refused(read, argument, replies.BAD_PARAMETER.about(name=name))
 
 
 @example("x" * 100)
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=33))
-def test_an_envelope_id_is_any_ascii_that_can_be_seen(envid):
+def test_an_envelope_id_can_be_any_visible_ascii(envid):
     assert mail(f"ENVID={xtext(envid)}").envid == envid
 
 
-def test_an_envelope_id_has_a_hundred_characters_as_it_is_written():
+def test_an_encoded_envelope_id_has_at_most_a_hundred_characters():
     assert mail(f"ENVID={100 * 'x'}").envid == 100 * "x"
     assert mail(f"ENVID={33 * '+2B'}x").envid == 33 * "+" + "x"
     assert is_refused(mail, f"ENVID={101 * 'x'}", replies.BAD_PARAMETER.about(name="ENVID"))
@@ -156,7 +156,7 @@ def test_an_envelope_id_has_a_hundred_characters_as_it_is_written():
 
 
 @pytest.mark.parametrize(
-    ("said", "notify"),
+    ("argument", "notify"),
     [
         ("", ()),
         ("NOTIFY=NEVER", ("NEVER",)),
@@ -166,21 +166,21 @@ def test_an_envelope_id_has_a_hundred_characters_as_it_is_written():
         ("NOTIFY=SUCCESS,FAILURE,DELAY", ("SUCCESS", "FAILURE", "DELAY")),
     ],
 )
-def test_a_recipient_is_notified_of_nothing_or_of_some_things(said, notify):
-    assert rcpt(said) == RecipientDsn(notify)
+def test_notify_is_never_or_a_list_of_events(argument, notify):
+    assert rcpt(argument) == RecipientDsn(notify)
 
 
 @pytest.mark.parametrize(
     "notify",
     ["", "=", "=,", "=NEVER,NEVER", "=NEVER,SUCCESS", "=SUCCESS,SUCCESS", "=SUCCESS,", "=,DELAY", "=BOUNCE", "=ﬀ"],
 )
-def test_nothing_else_can_be_asked_for(notify):
+def test_any_other_value_of_notify_is_refused(notify):
     name = f"NOTIFY{notify}" if notify == "=" else "NOTIFY"
     assert is_refused(rcpt, f"NOTIFY{notify}", replies.BAD_PARAMETER.about(name=name))
 
 
 @pytest.mark.parametrize(
-    ("said", "orcpt"),
+    ("argument", "orcpt"),
     [
         ("rfc822;a@b.example", "rfc822;a@b.example"),
         ("RFC822;a+2Bb@c.example", "RFC822;a+b@c.example"),
@@ -191,9 +191,9 @@ def test_nothing_else_can_be_asked_for(notify):
         (r"utf-8;a\x{2B}b\x{5C}\x{1F600}", "utf-8;a+b\\😀"),
     ],
 )
-def test_an_original_recipient_has_a_kind_and_an_address(said, orcpt):
-    # An address that is no ASCII goes with one that is, whatever MAIL said of SMTPUTF8: it is only passed on.
-    assert rcpt(f"ORCPT={said}") == RecipientDsn((), orcpt)
+def test_an_original_recipient_has_a_type_and_an_address(argument, orcpt):
+    # A non-ASCII ORCPT is allowed without SMTPUTF8, because the server only passes the value on.
+    assert rcpt(f"ORCPT={argument}") == RecipientDsn((), orcpt)
 
 
 @pytest.mark.parametrize(
@@ -222,40 +222,40 @@ def test_an_original_recipient_has_a_kind_and_an_address(said, orcpt):
         "utf-8;a+b",
     ],
 )
-def test_what_is_no_original_recipient_is_refused(orcpt):
+def test_a_malformed_original_recipient_is_refused(orcpt):
     assert is_refused(rcpt, f"ORCPT={orcpt}", replies.BAD_PARAMETER.about(name="ORCPT"))
 
 
-def test_an_original_recipient_has_five_hundred_characters_as_it_is_written():
+def test_an_encoded_original_recipient_has_at_most_five_hundred_characters():
     assert rcpt(f"ORCPT=rfc822;{493 * 'x'}").orcpt == f"rfc822;{493 * 'x'}"
     assert is_refused(rcpt, f"ORCPT=rfc822;{494 * 'x'}", replies.BAD_PARAMETER.about(name="ORCPT"))
 
 
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=100))
-def test_xtext_is_read_as_it_was_meant(text):
+def test_xtext_is_decoded_to_the_original_text(text):
     assert grammar.decode_xtext(xtext(text)) == text
     assert rcpt(f"ORCPT=rfc822;{xtext(text)}").orcpt == f"rfc822;{text}"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100))
-def test_unitext_is_read_as_it_was_meant(text):
+def test_unitext_is_decoded_to_the_original_text(text):
     assert grammar.decode_unitext(unitext(text)) == text
 
 
 @given(st.text())
-def test_any_text_is_xtext_or_unitext_or_it_is_not(text):
+def test_any_text_can_be_decoded_or_gives_none(text):
     for decoded in (grammar.decode_xtext(text), grammar.decode_unitext(text)):
         assert decoded is None or decoded.encode()
 
 
 @given(st.text(st.sampled_from("+0123456789ABCDEFabcdef\\x{};=, \tü"), max_size=30))
-def test_any_value_is_taken_or_refused_in_the_ways_that_are_named(value):
+def test_any_parameter_value_is_accepted_or_refused_with_a_reply(value):
     for read, name in ((mail, "ENVID"), (mail, "SIZE"), (mail, "RET"), (rcpt, "NOTIFY"), (rcpt, "ORCPT")):
         try:
-            said = read(f"{name}={value}")
+            result = read(f"{name}={value}")
         except Refused:
             continue
-        words = [said.envid, said.ret] if isinstance(said, Transaction) else [said.orcpt, *said.notify]
+        words = [result.envid, result.ret] if isinstance(result, Transaction) else [result.orcpt, *result.notify]
         assert all(word.isprintable() for word in words)
 
 
@@ -272,7 +272,7 @@ def test_any_value_is_taken_or_refused_in_the_ways_that_are_named(value):
         "IPv6:::ffff:192.0.2.1",
     ],
 )
-def test_a_sender_may_be_at_an_address_literal(literal):
+def test_the_domain_of_a_sender_can_be_an_address_literal(literal):
     assert mail("", sender=f"a@[{literal}]").sender == f"a@[{literal}]"
 
 
@@ -298,38 +298,38 @@ def test_a_sender_may_be_at_an_address_literal(literal):
         "tag:a[b",
     ],
 )
-def test_what_looks_like_an_address_literal_and_is_none_is_refused(literal):
-    assert is_refused(lambda said: mail(said, sender=f"a@[{literal}]"), "", replies.BAD_MAIL)
+def test_a_malformed_address_literal_is_refused(literal):
+    assert is_refused(lambda argument: mail(argument, sender=f"a@[{literal}]"), "", replies.BAD_MAIL)
     with pytest.raises(Refused) as caught:
         parameters.read_rcpt(f"TO:<a@[{literal}]>", smtputf8=False, hostname="mail.example")
     assert caught.value.reply == replies.BAD_RCPT
 
 
 @pytest.mark.parametrize("sender", ["bücher@example.com", "a@bücher.example", '"ü"@example.com'])
-def test_a_sender_that_is_no_ascii_needs_smtputf8(sender):
-    assert is_refused(lambda said: mail(said, sender=sender), "", replies.NEEDS_SMTPUTF8)
+def test_a_non_ascii_sender_requires_smtputf8(sender):
+    assert is_refused(lambda argument: mail(argument, sender=sender), "", replies.NEEDS_SMTPUTF8)
     assert mail("SMTPUTF8", sender=sender).sender == sender
 
 
-def test_who_says_nothing_of_notifications_is_asked_for_none():
+def test_a_transaction_without_dsn_parameters_requests_no_dsn():
     transaction = mail("SIZE=1")
     transaction.notifications += [NO_PARAMETERS, NO_PARAMETERS]
     assert transaction.dsn is NO_DSN
 
 
-def test_what_is_said_of_one_recipient_is_told_in_the_order_of_all():
+def test_the_dsn_parameters_of_recipients_are_in_the_order_of_the_recipients():
     transaction = mail("ENVID=an-id")
     transaction.notifications += [NO_PARAMETERS, rcpt("NOTIFY=NEVER"), NO_PARAMETERS]
     assert transaction.dsn == Dsn("", "an-id", (NO_PARAMETERS, RecipientDsn(("NEVER",)), NO_PARAMETERS))
 
 
-def test_what_is_said_of_the_message_alone_is_told_without_recipients():
+def test_dsn_parameters_of_the_message_alone_have_no_recipients():
     transaction = mail("RET=HDRS")
     transaction.notifications += [NO_PARAMETERS]
     assert transaction.dsn == Dsn("HDRS", "", ())
 
 
 @pytest.mark.parametrize("space", ["\t", "\x1c", "\x85", "\u2003", "\u3000"])
-def test_nothing_but_a_space_stands_between_parameters(space):
+def test_only_a_space_separates_parameters(space):
     with pytest.raises(parameters.Refused):
         mail(f"BODY=8BITMIME{space}SMTPUTF8")

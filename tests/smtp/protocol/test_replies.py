@@ -1,4 +1,4 @@
-"""Every reply is well formed, says what its code says, and is used."""
+"""Tests that every reply is well formed, agrees with its code, is explained, and is used."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ every_reply = pytest.mark.parametrize("name", NAMED)
 
 
 @every_reply
-def test_its_lines_are_lines_of_a_reply(name):
+def test_every_line_of_a_reply_is_well_formed(name):
     reply = NAMED[name].about(**DETAILS)
     *lines, last, nothing = bytes(reply).decode("ascii").split("\r\n")
     assert nothing == ""
@@ -30,7 +30,7 @@ def test_its_lines_are_lines_of_a_reply(name):
 
 
 @every_reply
-def test_its_enhanced_code_agrees_with_its_code(name):
+def test_the_enhanced_code_of_a_reply_agrees_with_its_code(name):
     reply = NAMED[name]
     if name in ("GREETING", "HELO", "EHLO", "GO_AHEAD"):
         assert reply.enhanced is None
@@ -40,14 +40,14 @@ def test_its_enhanced_code_agrees_with_its_code(name):
 
 
 @every_reply
-def test_it_tells_a_postmaster_what_it_means_and_what_to_do(name):
+def test_a_reply_has_an_explanation_and_advice_for_a_postmaster(name):
     reply = NAMED[name]
     assert reply.means.endswith(".")
     assert reply.sender.endswith(".") or (not reply.sender and reply.code < 400)
 
 
 @every_reply
-def test_somebody_says_it(name):
+def test_every_reply_is_used(name):
     assert any(re.search(rf"\breplies\.{name}\b", path.read_text(encoding="utf-8")) for path in SOURCES)
 
 
@@ -56,27 +56,27 @@ def a_reply(code, enhanced, text):
 
 
 @pytest.mark.parametrize(("code", "accepts"), [(250, True), (252, True), (354, False), (451, False), (550, False)])
-def test_a_yes_is_a_code_in_the_two_hundreds(code, accepts):
+def test_a_reply_is_positive_if_its_code_is_2xx(code, accepts):
     assert a_reply(code, None, "text").accepts is accepts
 
 
-def test_each_line_has_the_enhanced_code():
+def test_each_line_of_a_reply_has_the_enhanced_code():
     assert bytes(a_reply(250, "2.0.0", "one\ntwo\nthree")) == b"250-2.0.0 one\r\n250-2.0.0 two\r\n250 2.0.0 three\r\n"
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (domain_errors.UnknownRecipient("Nobody"), b"550 5.1.1 No such address here\r\n"),
-        (domain_errors.RecipientsChanged("Gone; ask again"), b"451 4.2.1 Gone; ask again\r\n"),
+        (domain_errors.RecipientsChanged("Deleted; try again"), b"451 4.2.1 Deleted; try again\r\n"),
         (domain_errors.MailLoop("A {loop}"), b"554 5.4.6 A {loop}\r\n"),
     ],
     ids=repr,
 )
-def test_an_error_that_concerns_the_sender_is_told_as_its_reply(error, told):
-    assert bytes(errors.refusal(error)) == told
+def test_an_error_that_the_sender_must_see_has_its_own_reply(error, expected):
+    assert bytes(errors.refusal(error)) == expected
 
 
 @pytest.mark.parametrize("error", [domain_errors.NotFound("secret"), RuntimeError("secret")], ids=repr)
-def test_any_other_error_has_no_reply_of_its_own(error):
+def test_any_other_error_has_no_reply(error):
     assert errors.refusal(error) is None

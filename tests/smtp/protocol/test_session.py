@@ -1,4 +1,4 @@
-"""The SMTP session says and asks what the dialogues say, however its input is cut."""
+"""Tests that the SMTP session gives the replies and makes the requests of the dialogues, however its input is split."""
 
 import tracemalloc
 from dataclasses import replace
@@ -18,12 +18,14 @@ from waypost.smtp.protocol.session import COMMANDS_A_TURN
 
 DIALOGUES = {path.stem: smtp_dialogues.read(path) for path in sorted(Path(__file__).parent.glob("dialogues/*.smtp"))}
 
-every_dialogue = pytest.mark.parametrize("told", DIALOGUES.values(), ids=DIALOGUES.keys())
+every_dialogue = pytest.mark.parametrize("dialogue", DIALOGUES.values(), ids=DIALOGUES.keys())
 
-CUTTABLE = {name: told for name, told in DIALOGUES.items() if "tls" not in told.events}
-"""All but those in which what comes before the handshake is forgotten, and what comes after it is not."""
+SPLITTABLE = {name: dialogue for name, dialogue in DIALOGUES.items() if "tls" not in dialogue.events}
+"""All dialogues without a TLS handshake, whose input can be split anywhere.
 
-every_cuttable = pytest.mark.parametrize("told", CUTTABLE.values(), ids=CUTTABLE.keys())
+Input before a handshake is discarded, and input after it is not, so such dialogues cannot be split anywhere."""
+
+every_splittable = pytest.mark.parametrize("dialogue", SPLITTABLE.values(), ids=SPLITTABLE.keys())
 
 all_words = [
     *invariants.COMMANDS,
@@ -49,7 +51,7 @@ transactions = st.tuples(
 
 @st.composite
 def conversations(draw):
-    """What a good client says, with a few words of it left out, or others put in between."""
+    """Draw the input of a correct client, with a few lines removed, replaced or added."""
     lines = [draw(st.sampled_from(invariants.GREETINGS[:2]))]
     for transaction in draw(st.lists(transactions, min_size=1, max_size=3)):
         lines += transaction
@@ -89,49 +91,49 @@ def a_session():
 
 
 @every_dialogue
-def test_turn_by_turn(told):
-    session, system = told.session(), smtp_dialogues.System()
-    for number, turn in enumerate(told.turns, 1):
+def test_dialogues_turn_by_turn(dialogue):
+    session, system = dialogue.session(), smtp_dialogues.System()
+    for number, turn in enumerate(dialogue.turns, 1):
         session.receive(turn.sent)
-        answer, asked = system.serve(session), list(system.events)
+        answer, events = system.serve(session), list(system.events)
         system.events.clear()
-        assert asked == turn.events, f"turn {number}"
+        assert events == turn.events, f"turn {number}"
         assert smtp_dialogues.is_told(answer, turn.told), f"turn {number}: {answer}"
 
 
-@every_cuttable
-def test_all_at_once(told):
-    asked, answer = smtp_dialogues.play(told.session(), [told.sent])
-    assert asked == told.events
-    assert smtp_dialogues.is_told(answer, told.told), answer
+@every_splittable
+def test_dialogues_with_all_input_in_one_piece(dialogue):
+    events, answer = smtp_dialogues.play(dialogue.session(), [dialogue.sent])
+    assert events == dialogue.events
+    assert smtp_dialogues.is_told(answer, dialogue.told), answer
 
 
-@every_cuttable
-def test_byte_by_byte(told):
-    size = 1 + len(told.sent) // 20_000  # a few of them at once where there are very many
-    asked, answer = smtp_dialogues.play(
-        told.session(), [told.sent[i : i + size] for i in range(0, len(told.sent), size)]
+@every_splittable
+def test_dialogues_byte_by_byte(dialogue):
+    size = 1 + len(dialogue.sent) // 20_000  # long inputs are sent in slightly larger pieces
+    events, answer = smtp_dialogues.play(
+        dialogue.session(), [dialogue.sent[i : i + size] for i in range(0, len(dialogue.sent), size)]
     )
-    assert asked == told.events
-    assert smtp_dialogues.is_told(answer, told.told), answer
-    assert (asked, answer) == smtp_dialogues.play(told.session(), [told.sent])
+    assert events == dialogue.events
+    assert smtp_dialogues.is_told(answer, dialogue.told), answer
+    assert (events, answer) == smtp_dialogues.play(dialogue.session(), [dialogue.sent])
 
 
-@every_cuttable
+@every_splittable
 @settings(max_examples=examples(20), deadline=None)
 @given(places=st.sets(st.floats(0, 1), max_size=20))
-def test_cut_at_random(told, places):
-    pieces = smtp_dialogues.cut(told.sent, {int(place * len(told.sent)) for place in places})
-    asked, answer = smtp_dialogues.play(told.session(), pieces)
-    assert asked == told.events
-    assert smtp_dialogues.is_told(answer, told.told), answer
+def test_dialogues_split_at_random_places(dialogue, places):
+    pieces = smtp_dialogues.cut(dialogue.sent, {int(place * len(dialogue.sent)) for place in places})
+    events, answer = smtp_dialogues.play(dialogue.session(), pieces)
+    assert events == dialogue.events
+    assert smtp_dialogues.is_told(answer, dialogue.told), answer
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(
     capabilities=offers, octets=conversations() | anything | odd_paths, sizes=st.lists(st.integers(1, 200)), way=ways
 )
-def test_whatever_is_sent_and_however_it_is_cut(capabilities, octets, sizes, way):
+def test_the_invariants_hold_for_any_input_and_any_split(capabilities, octets, sizes, way):
     if capabilities.lmtp:
         octets = octets.replace(b"EHLO", b"LHLO").replace(b"HELO", b"LHLO")
     invariants.check(capabilities, octets, sizes, way)
@@ -155,13 +157,13 @@ def test_no_mail_is_accepted_after_a_line_of_another_protocol(before, line, afte
     session, system = smtp_dialogues.a_session(), smtp_dialogues.System()
     session.receive(before)
     system.serve(session)
-    asked = list(system.events)
-    told = b""
+    events = list(system.events)
+    output = b""
     for piece in smtp_dialogues.cut(line + after, sizes):
         session.receive(piece)
-        told += system.serve(session)
-    assert told == bytes(replies.NOT_SMTP)
-    assert system.events == [*asked, "closed"]
+        output += system.serve(session)
+    assert output == bytes(replies.NOT_SMTP)
+    assert system.events == [*events, "closed"]
 
 
 GOOD_BEFORE_EHLO = {b"EHLO", b"HELO", b"LHLO", b"NOOP", b"RSET", b"VRFY", b"HELP", b"QUIT"}
@@ -172,37 +174,37 @@ bad_lines = (
 
 @settings(max_examples=examples(150), deadline=None)
 @given(line=bad_lines, after=conversations() | anything, sizes=st.sets(st.integers(1, 3_000)))
-def test_no_mail_is_accepted_after_an_error_before_the_greeting(line, after, sizes):
+def test_no_mail_is_accepted_after_an_error_before_ehlo(line, after, sizes):
     assume(line == b"RSET x\r\n" or line.rstrip(b"\r\n ").partition(b" ")[0].upper() not in GOOD_BEFORE_EHLO)
-    asked, told = smtp_dialogues.play(smtp_dialogues.a_session(), smtp_dialogues.cut(line + after, sizes))
-    assert asked == ["closed"]
-    assert told.count(b"\r\n") == 2  # the greeting, and one reply
+    events, output = smtp_dialogues.play(smtp_dialogues.a_session(), smtp_dialogues.cut(line + after, sizes))
+    assert events == ["closed"]
+    assert output.count(b"\r\n") == 2  # the greeting, and one reply
 
 
 @pytest.mark.parametrize("name", [name for name in DIALOGUES if name.startswith(("http", "tls_hello", "error_before"))])
-def test_a_request_that_comes_in_two_parts_is_refused_wherever_it_is_cut(name):
-    told = DIALOGUES[name]
-    for place in range(len(told.sent)):
-        asked, answer = smtp_dialogues.play(told.session(), smtp_dialogues.cut(told.sent, {place}))
-        assert (asked, smtp_dialogues.is_told(answer, told.told)) == (told.events, True), place
+def test_a_request_of_another_protocol_is_refused_at_every_split(name):
+    dialogue = DIALOGUES[name]
+    for place in range(len(dialogue.sent)):
+        events, answer = smtp_dialogues.play(dialogue.session(), smtp_dialogues.cut(dialogue.sent, {place}))
+        assert (events, smtp_dialogues.is_told(answer, dialogue.told)) == (dialogue.events, True), place
 
 
-def test_a_bad_header_of_a_binary_message_is_refused_a_chunk_sooner_where_memory_is_scarce():
+def test_a_malformed_header_of_a_binary_message_is_refused_one_chunk_earlier_if_memory_is_scarce():
     chunks = b"BDAT 24\r\nHi\n.\r\n\r\nSubject: hello\r\nBDAT 0 LAST\r\n"
     octets = invariants.GREETINGS[0] + invariants.MAILS[2] + invariants.RECIPIENTS[0] + chunks
     invariants.check(Capabilities(hostname="mail.example"), octets, [1], invariants.Way())
 
 
 @every_dialogue
-def test_what_holds_for_all_sessions_holds_for_the_dialogues(told):
-    if len(told.sent) < 2_000:
-        capabilities = Capabilities(**{"hostname": "mail.example"} | told.options)
-        invariants.check(capabilities, told.sent, [7, 30, 1], invariants.Way())
-        invariants.check(replace(capabilities, piece=40), told.sent, [100], invariants.Way(shakes_hands=False))
+def test_the_invariants_hold_for_the_dialogues(dialogue):
+    if len(dialogue.sent) < 2_000:
+        capabilities = Capabilities(**{"hostname": "mail.example"} | dialogue.options)
+        invariants.check(capabilities, dialogue.sent, [7, 30, 1], invariants.Way())
+        invariants.check(replace(capabilities, piece=40), dialogue.sent, [100], invariants.Way(shakes_hands=False))
 
 
 @given(octets=anything)
-def test_after_the_farewell_nothing_is_said_or_asked(octets):
+def test_a_closed_session_sends_nothing_and_makes_no_requests(octets):
     session = a_session()
     smtp_dialogues.play(session, [b"QUIT\r\n"])
     assert session.farewell is replies.BYE
@@ -215,13 +217,13 @@ INJECTED = b"EHLO evil.example\r\nMAIL FROM:<a@evil.example>\r\nRCPT TO:<support
 
 
 @pytest.mark.parametrize("length", [0, 1, 18, 40, 75, 81, len(INJECTED)])
-def test_commands_injected_before_the_handshake_are_forgotten(length):
+def test_commands_injected_before_the_handshake_are_discarded(length):
     session, system = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.System()
     session.receive(HANDSHAKE + INJECTED[:length])
     assert isinstance(session.next_request(), TlsWanted)
-    session.receive(INJECTED[length:])  # while the handshake goes on
-    told = session.output()
-    assert told.endswith(bytes(replies.READY_FOR_TLS))
+    session.receive(INJECTED[length:])  # during the handshake
+    output = session.output()
+    assert output.endswith(bytes(replies.READY_FOR_TLS))
     assert session.waiting_octets == 0
     session.tls_started("TLSv1.3 X")
     assert system.serve(session) == b""
@@ -231,7 +233,7 @@ def test_commands_injected_before_the_handshake_are_forgotten(length):
     assert system.events == []
 
 
-def test_starttls_in_the_midst_of_a_message_forgets_it():
+def test_starttls_in_the_middle_of_a_message_discards_the_message():
     session, system = smtp_dialogues.a_session(offers_tls=True), smtp_dialogues.System()
     session.receive(b"EHLO c\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<support@example.com>\r\nBDAT 3\r\nHi!STARTTLS\r\n")
     system.serve(session)
@@ -240,8 +242,8 @@ def test_starttls_in_the_midst_of_a_message_forgets_it():
     assert system.events == ["recipient support@example.com -> 250", "tls"]
 
 
-class Closed:
-    """Lets nothing in."""
+class RefusesAll:
+    """A gate that refuses every message."""
 
     def at_mail(self):
         return replies.TOO_MANY_MESSAGES
@@ -253,14 +255,16 @@ class Closed:
         pass
 
 
-class ClosedAtData(Closed):
+class RefusesData(RefusesAll):
     def at_mail(self):
         return None
 
 
-def test_a_message_that_may_not_come_now_is_refused_at_mail():
-    _, told = smtp_dialogues.play(smtp_dialogues.a_session(gate=Closed()), [b"EHLO c\r\nMAIL FROM:<>\r\nNOOP\r\n"])
-    assert told.endswith(bytes(replies.TOO_MANY_MESSAGES) + bytes(replies.OK))
+def test_a_message_that_the_gate_refuses_is_refused_at_mail():
+    _, output = smtp_dialogues.play(
+        smtp_dialogues.a_session(gate=RefusesAll()), [b"EHLO c\r\nMAIL FROM:<>\r\nNOOP\r\n"]
+    )
+    assert output.endswith(bytes(replies.TOO_MANY_MESSAGES) + bytes(replies.OK))
 
 
 @pytest.mark.parametrize(
@@ -268,13 +272,15 @@ def test_a_message_that_may_not_come_now_is_refused_at_mail():
     [(b"DATA\r\n", b""), (b"BDAT 6\r\nQUIT\r\n", b""), (b"BDAT 6 LAST\r\nQUIT\r\n", b"")],
     ids=["DATA", "BDAT", "BDAT LAST"],
 )
-def test_a_message_for_which_there_is_no_memory_is_refused_before_it_comes(command, then):
+def test_a_message_for_which_there_is_no_memory_is_refused_before_the_client_sends_it(command, then):
     begin = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
-    _, told = smtp_dialogues.play(smtp_dialogues.a_session(gate=ClosedAtData()), [begin + command + then + b"NOOP\r\n"])
-    assert told.endswith(bytes(replies.NO_MEMORY) + bytes(replies.OK))
+    _, output = smtp_dialogues.play(
+        smtp_dialogues.a_session(gate=RefusesData()), [begin + command + then + b"NOOP\r\n"]
+    )
+    assert output.endswith(bytes(replies.NO_MEMORY) + bytes(replies.OK))
 
 
-def test_a_large_message_is_handed_on_in_pieces_of_one_size():
+def test_a_large_message_is_passed_on_in_pieces_of_equal_size():
     session = smtp_dialogues.a_session(piece=20)
     raw = b"A: b\r\n\r\n" + bytes(range(32, 126)) + b"\r\n"
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
@@ -283,20 +289,20 @@ def test_a_large_message_is_handed_on_in_pieces_of_one_size():
     session.next_request()
     session.receive(raw + b".\r\n")
     pieces = []
-    while isinstance(question := session.next_request(), PieceReceived):
-        assert question.start == 20 * len(pieces)
+    while isinstance(request := session.next_request(), PieceReceived):
+        assert request.start == 20 * len(pieces)
         assert session.held_octets == len(raw) - 20 * len(pieces)
-        pieces.append(question.octets)
+        pieces.append(request.octets)
         session.answer(replies.OK)
-    assert isinstance(question, MessageReceived)
+    assert isinstance(request, MessageReceived)
     assert not session.is_receiving
-    assert session.held_octets == len(question.raw)
+    assert session.held_octets == len(request.raw)
     assert [len(piece) for piece in pieces] == [20] * 5
-    assert (question.start, question.header) == (100, b"A: b\r\n")
-    assert b"".join(pieces) + question.raw == raw
+    assert (request.start, request.header) == (100, b"A: b\r\n")
+    assert b"".join(pieces) + request.raw == raw
 
 
-def test_a_piece_that_cannot_be_kept_is_the_end_of_its_message():
+def test_a_message_is_refused_if_one_of_its_pieces_cannot_be_stored():
     session = smtp_dialogues.a_session(piece=20)
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
     session.next_request()
@@ -312,7 +318,7 @@ def test_a_piece_that_cannot_be_kept_is_the_end_of_its_message():
     assert session.output() == bytes(replies.TRY_AGAIN.about(id="an-id")) + bytes(replies.OK)
 
 
-def test_when_memory_is_scarce_less_than_a_piece_is_handed_on_but_for_the_header():
+def test_when_memory_is_scarce_less_than_a_piece_is_passed_on_once_the_header_is_complete():
     session = smtp_dialogues.a_session()
     session.spill()
     session.receive(b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n")
@@ -328,11 +334,11 @@ def test_when_memory_is_scarce_less_than_a_piece_is_handed_on_but_for_the_header
     assert session.next_request() == PieceReceived(b"Subject: hello\r\n\r\nHello", 0)
     session.answer(replies.OK)
     session.receive(b"!\r\n.\r\n")
-    question = session.next_request()
-    assert (question.raw, question.start, question.header) == (b"!\r\n", 23, b"Subject: hello\r\n")
+    request = session.next_request()
+    assert (request.raw, request.start, request.header) == (b"!\r\n", 23, b"Subject: hello\r\n")
 
 
-def test_a_command_line_without_end_is_not_kept():
+def test_a_command_line_that_never_ends_is_not_kept_in_memory():
     session = a_session()
     for _ in range(1_000):
         session.receive(b"x" * 1_000)
@@ -342,16 +348,16 @@ def test_a_command_line_without_end_is_not_kept():
 
 @pytest.mark.parametrize("verb", [b"NOOP", b"MAIL", b"RCPT"])
 @pytest.mark.parametrize("more", range(-2, 5))
-def test_a_line_about_as_long_as_any_may_be_is_refused_alike_however_it_is_cut(verb, more):
+def test_the_refusal_of_a_line_near_the_limit_does_not_depend_on_how_it_is_split(verb, more):
     line = verb + b" " + b"x" * (grammar.LONGEST_LINE + more - 7) + b"\r\n"
     octets = b"EHLO c\r\n" + line + 3 * b"x" * len(line) + b"\r\nNOOP\r\n"
     _, at_once = smtp_dialogues.play(a_session(), [octets])
-    _, one_by_one = smtp_dialogues.play(a_session(), [octets[i : i + 1] for i in range(len(octets))])
-    assert one_by_one == at_once
+    _, byte_by_byte = smtp_dialogues.play(a_session(), [octets[i : i + 1] for i in range(len(octets))])
+    assert byte_by_byte == at_once
     assert at_once.endswith(bytes(replies.OK))
 
 
-def test_a_question_must_be_answered_before_the_next():
+def test_a_request_must_be_answered_before_the_next_request():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
     assert session.next_request() is not None
@@ -359,7 +365,7 @@ def test_a_question_must_be_answered_before_the_next():
         session.next_request()
 
 
-def test_commands_after_a_question_wait_for_its_answer():
+def test_commands_after_a_request_wait_for_the_answer():
     session = a_session()
     session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nNOOP\r\n")
     assert session.next_request() is not None
@@ -370,13 +376,13 @@ def test_commands_after_a_question_wait_for_its_answer():
     assert session.output() == bytes(replies.RECIPIENT_OK) + bytes(replies.OK)
 
 
-def test_the_limit_of_a_message_is_the_one_that_ehlo_tells():
+def test_ehlo_announces_the_limit_on_the_message_size():
     session = smtp_dialogues.a_session()
     _, answer = smtp_dialogues.play(session, [b"EHLO client.example\r\n"])
     assert b"\r\n250-SIZE 41943040\r\n" in answer
 
 
-def test_a_turn_ends_after_so_many_commands_and_the_next_goes_on():
+def test_a_turn_ends_after_a_number_of_commands_and_the_next_turn_continues():
     session = smtp_dialogues.a_session()
     session.output()
     session.receive(b"NOOP\r\n" * (COMMANDS_A_TURN + 1))
@@ -400,23 +406,25 @@ A_RECIPIENT = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\n"
         A_RECIPIENT + b"BDAT 300 LAST\r\n" + b"x" * 250 + b"\n" + b"x" * 49,
         A_RECIPIENT + b"BDAT 60 LAST\r\nSubject: " + b"x" * 50 + b"\n",
     ],
-    ids=["its header and itself too big", "too big, then a bare line end", "its header too big, then a bare line end"],
+    ids=["header and message too big", "message too big, then a bare line end", "header too big, then a bare line end"],
 )
-def test_a_message_refused_for_two_reasons_is_told_the_first_however_it_is_cut(octets):
+def test_a_message_with_two_errors_gets_the_reply_for_the_first_at_every_split(octets):
     at_once = smtp_dialogues.play(a_session(), [octets])
     assert smtp_dialogues.play(a_session(), smtp_dialogues.cut(octets, set(range(len(octets))))) == at_once
 
 
-def test_whether_a_header_is_too_big_is_the_same_however_it_is_cut():
+def test_the_check_of_the_header_size_does_not_depend_on_how_the_input_is_split():
     octets = A_RECIPIENT + b"DATA\r\n" + b"x" * 45 + b": b\r\n\r\nHi\r\n.\r\n"
     at_once = smtp_dialogues.play(a_session(), [octets])
     assert smtp_dialogues.play(a_session(), smtp_dialogues.cut(octets, set(range(len(octets))))) == at_once
 
 
 @pytest.mark.parametrize("sender", ["a@b\x80.example", "a@b.example\x9b"])
-def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
-    _, told = smtp_dialogues.play(smtp_dialogues.a_session(), [f"EHLO c\r\nMAIL FROM:<{sender}> SMTPUTF8\r\n".encode()])
-    assert told.endswith(bytes(replies.BAD_MAIL))
+def test_a_sender_with_characters_that_are_not_allowed_in_a_header_is_refused(sender):
+    _, output = smtp_dialogues.play(
+        smtp_dialogues.a_session(), [f"EHLO c\r\nMAIL FROM:<{sender}> SMTPUTF8\r\n".encode()]
+    )
+    assert output.endswith(bytes(replies.BAD_MAIL))
 
 
 @pytest.mark.parametrize(
@@ -428,15 +436,15 @@ def test_a_sender_has_nothing_that_a_header_may_not_hold(sender):
     ],
     ids=["too long", "not UTF-8", "before TLS"],
 )
-def test_the_octets_of_a_chunk_are_never_taken_for_commands(command, capabilities):
-    _, told = smtp_dialogues.play(
+def test_the_bytes_of_a_chunk_are_never_parsed_as_commands(command, capabilities):
+    _, output = smtp_dialogues.play(
         smtp_dialogues.a_session(**capabilities), [b"EHLO c\r\n", command + b"\r\n" + b"HELP\r\n"]
     )
-    assert b"\r\n214" not in told
+    assert b"\r\n214" not in output
 
 
 @pytest.mark.parametrize("octets", [b"NOOP\n", b"NOOP\r\n" * 3], ids=["bare line end", "command limit"])
-def test_a_session_that_is_over_holds_nothing(octets):
+def test_a_closed_session_keeps_no_input_in_memory(octets):
     session = smtp_dialogues.a_session(command_limit=2)
     session.receive(octets + b"x" * 50_000)
     assert session.next_request() is None
@@ -444,7 +452,7 @@ def test_a_session_that_is_over_holds_nothing(octets):
     assert session.held_octets == 0
 
 
-def test_a_message_takes_as_much_memory_as_is_told():
+def test_a_message_uses_as_much_memory_as_held_octets_reports():
     session, system = smtp_dialogues.a_session(), smtp_dialogues.System()
     session.receive(A_RECIPIENT + b"DATA\r\nSubject: hello\r\n\r\n")
     system.serve(session)
@@ -457,6 +465,6 @@ def test_a_message_takes_as_much_memory_as_is_told():
     assert taken < 2 * session.held_octets + 4_000
 
 
-def test_an_answer_without_a_question_is_a_mistake():
+def test_an_answer_without_a_request_raises_an_exception():
     with pytest.raises(RuntimeError):
         smtp_dialogues.a_session().answer(replies.OK)

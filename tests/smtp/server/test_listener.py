@@ -1,4 +1,4 @@
-"""The SMTP server on real sockets: what it answers when all goes well, when the system fails, and when it stops."""
+"""Tests of the SMTP server over real sockets: in normal operation, after internal errors, and while it stops."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
-async def test_a_message_is_accepted_when_the_store_has_it():
+async def test_a_message_is_accepted_only_after_the_store_has_it():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
@@ -25,13 +25,13 @@ async def test_a_message_is_accepted_when_the_store_has_it():
         assert served.emitted_of(events.MessageAccepted) == []
         store.gate.set()
         replies = [await client.hear() for _ in range(15)]
-        told = ACCEPTED.fullmatch(replies[-1])
+        accepted = ACCEPTED.fullmatch(replies[-1])
         assert store.kept == [b"Hello.\r\n"]
-        assert [event.id for event in served.emitted_of(events.MessageAccepted)] == [told["id"]]
+        assert [event.id for event in served.emitted_of(events.MessageAccepted)] == [accepted["id"]]
 
 
 @on_both_loops
-async def test_a_refused_recipient_is_told_and_counted():
+async def test_a_refused_recipient_gets_a_reply_and_is_logged():
     async with serving() as served, served.client() as client:
         client.say("HELO client.example", "MAIL FROM:<>", "RCPT TO:<unknown@example.com>", "QUIT")
         assert (await client.hear_all())[2:] == ["550 5.1.1 No such address here", "221 2.0.0 Bye"]
@@ -50,22 +50,22 @@ async def test_a_refused_recipient_is_told_and_counted():
     ],
     ids=["unexpected", "unavailable", "busy", "unexpected refusal"],
 )
-def test_a_failure_is_temporary_and_its_cause_stays_in_the_server(where, error, kind):
+def test_an_internal_error_is_a_temporary_failure_and_its_cause_is_only_logged(where, error, kind):
     async def scenario():
         async with serving(FakeStore(**{where: error})) as served, served.client() as client:
             client.writer.write(MESSAGE if where == "at_write" else MESSAGE.partition(b"DATA")[0])
             client.say("QUIT")
             replies = await client.hear_all()
-            (told,) = filter(None, map(TRY_AGAIN.fullmatch, replies))
+            (failure,) = filter(None, map(TRY_AGAIN.fullmatch, replies))
             assert "secret" not in " ".join(replies)
             (failed,) = served.emitted_of(kind)
-            assert (failed.where, failed.id, failed.cause) == ("smtp", told["id"], error)
+            assert (failed.where, failed.id, failed.cause) == ("smtp", failure["id"], error)
 
     asyncio.run(scenario())
 
 
 @on_both_loops
-async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too():
+async def test_a_message_is_answered_when_it_is_on_disk_and_does_not_wait_for_the_next_message():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE + MESSAGE)
@@ -83,7 +83,7 @@ async def test_a_message_is_answered_when_it_is_on_disk_not_when_the_next_is_too
 
 
 @on_both_loops
-async def test_stopping_answers_the_message_under_way_and_hangs_up():
+async def test_stopping_answers_the_current_message_and_closes_all_connections():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as busy, served.client() as idle:
         busy.writer.write(MESSAGE)
@@ -103,7 +103,7 @@ async def test_stopping_answers_the_message_under_way_and_hangs_up():
 
 
 @on_both_loops
-async def test_a_session_that_we_end_is_counted_once():
+async def test_a_session_that_the_server_ends_is_logged_once():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as busy:
         busy.writer.write(MESSAGE)
@@ -117,7 +117,7 @@ async def test_a_session_that_we_end_is_counted_once():
 
 
 @on_both_loops
-async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
+async def test_stopping_does_not_wait_for_an_incomplete_message():
     async with serving() as served, served.client() as client:
         client.writer.write(MESSAGE.removesuffix(b".\r\n"))
         while await client.hear() != "354 End data with <CR><LF>.<CR><LF>":
@@ -131,13 +131,13 @@ async def test_stopping_does_not_wait_for_a_message_that_is_not_complete():
 
 
 @on_both_loops
-async def test_a_port_that_is_taken_is_an_os_error():
+async def test_listening_on_a_port_in_use_raises_os_error():
     async with serving() as served:
         with pytest.raises(OSError, match="in use"):
             await served.server.start(Listener(name="smtp", capabilities=Capabilities(hostname="x")), *served.address)
 
 
-def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
+def test_an_exception_in_the_session_is_a_temporary_failure(monkeypatch):
     def fail(*_):
         raise RuntimeError("secret /var/lib")
 
@@ -158,7 +158,7 @@ def test_an_error_of_the_session_is_a_temporary_failure_too(monkeypatch):
     asyncio.run(scenario())
 
 
-def test_ids_stay_in_order_while_the_clock_goes_back():
+def test_ids_stay_in_order_when_the_clock_is_set_back():
     moments = [datetime(2026, 11, 22, 12, 0, second, tzinfo=UTC) for second in (5, 5, 3, 4, 6)]
     new = Ids().new
     ids = [new(moment) for moment in moments]

@@ -1,4 +1,4 @@
-"""LMTP on real sockets (RFC 2033): what another mail server hands over gets a reply for each recipient."""
+"""Tests of LMTP (RFC 2033) over real sockets: a message gets a reply for each of its recipients."""
 
 import asyncio
 import smtplib
@@ -28,7 +28,7 @@ def a_store(**options):
 
 
 def deliveries(store):
-    """Address and reason of each delivery, of each message."""
+    """The address and reason of every delivery, for each message."""
     ids = [row[0] for row in store._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
     return [
         [(made.address.text, made.reason.value) for made in store._tx.deliveries_of("000000000000", message_id)]
@@ -37,7 +37,7 @@ def deliveries(store):
 
 
 @on_both_loops
-async def test_each_recipient_gets_a_reply_and_one_message_is_kept():
+async def test_each_recipient_gets_a_reply_and_the_message_is_stored_once():
     store = a_store()
     async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "Hello.", ".", "QUIT")
@@ -50,7 +50,7 @@ async def test_each_recipient_gets_a_reply_and_one_message_is_kept():
 
 
 @on_both_loops
-async def test_mail_for_an_alias_arrives_at_its_primary_too_and_is_answered_once():
+async def test_mail_for_an_alias_is_also_delivered_to_its_primary_and_gets_one_reply():
     store = a_store()
     async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, TWO[0], "DATA", "Hello.", ".", "NOOP", "QUIT")
@@ -63,16 +63,16 @@ async def test_mail_for_an_alias_arrives_at_its_primary_too_and_is_answered_once
 
 
 @on_both_loops
-async def test_recipients_that_were_refused_get_no_reply_to_the_message():
+async def test_refused_recipients_get_no_reply_to_the_message():
     store = a_store()
     async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, TWO[0], "RCPT TO:<nobody@example.com>", TWO[1], "DATA", "Hello.", ".", "QUIT")
-        told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
-        assert told == ["250", "250", "250", "550", "250", "354", "250", "250", "221"]
+        codes = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+        assert codes == ["250", "250", "250", "550", "250", "354", "250", "250", "221"]
 
 
 @on_both_loops
-async def test_a_failure_of_ours_is_told_to_each_recipient():
+async def test_an_internal_error_gives_a_reply_for_each_recipient():
     store = a_store(at_write=ports.StoreUnavailable("secret"))
     async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "Hello.", ".", "QUIT")
@@ -83,7 +83,7 @@ async def test_a_failure_of_ours_is_told_to_each_recipient():
 
 
 @on_both_loops
-async def test_a_loop_is_told_to_each_recipient():
+async def test_a_mail_loop_gives_a_reply_for_each_recipient():
     store = a_store()
     async with serving(store, capabilities=LMTP) as served, served.client(GREETING) as client:
         token = loop_token(b"key", "help")
@@ -94,7 +94,7 @@ async def test_a_loop_is_told_to_each_recipient():
 
 
 @on_both_loops
-async def test_a_message_that_is_too_big_is_told_to_each_recipient():
+async def test_a_message_that_is_too_big_gives_a_reply_for_each_recipient():
     store = a_store()
     async with serving(store, capabilities=LMTP | {"message_limit": 10}) as served, served.client(GREETING) as client:
         client.say(*HELLO, *TWO, "DATA", "More than that.", ".", "QUIT")
@@ -117,25 +117,25 @@ async def test_the_last_chunk_has_a_reply_for_each_recipient():
 
 
 @pytest.mark.parametrize("verb", ["EHLO", "HELO"])
-def test_lmtp_begins_with_its_own_word_alone(verb):
+def test_lmtp_refuses_ehlo_and_helo(verb):
     async def scenario():
         async with serving(a_store(), capabilities=LMTP) as served, served.client(GREETING) as client:
             client.say(f"{verb} mta.example", "LHLO mta.example", "MAIL FROM:<>", "QUIT")
-            told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
-            assert told == ["500", "250", "250", "221"]
+            codes = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+            assert codes == ["500", "250", "250", "221"]
 
     asyncio.run(scenario())
 
 
 @on_both_loops
-async def test_smtp_knows_no_lhlo():
+async def test_smtp_refuses_lhlo():
     async with serving(a_store()) as served, served.client() as client:
         client.say("LHLO mta.example", "MAIL FROM:<>", "QUIT")
         assert [line[:3] for line in await client.hear_all()] == ["500", "503"]
 
 
 @on_both_loops
-async def test_the_client_of_the_standard_library_hands_over():
+async def test_the_lmtp_client_of_the_standard_library_can_send_mail():
     store = a_store()
     async with serving(store, capabilities=LMTP) as served:
 
@@ -148,7 +148,7 @@ async def test_the_client_of_the_standard_library_hands_over():
 
 
 @on_both_loops
-async def test_who_hands_over_many_unknown_recipients_is_no_stranger_who_guesses():
+async def test_an_lmtp_client_may_send_any_number_of_unknown_recipients():
     capabilities = LMTP | {"unknown_recipient_limit": 3}
     listener = {"trusted": True}
     async with (
@@ -156,5 +156,5 @@ async def test_who_hands_over_many_unknown_recipients_is_no_stranger_who_guesses
         served.client(GREETING) as client,
     ):
         client.say(*HELLO, *["RCPT TO:<unknown@example.com>"] * 50, TWO[0], "QUIT")
-        told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
-        assert told == ["250", "250", *["550"] * 50, "250", "221"]
+        codes = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+        assert codes == ["250", "250", *["550"] * 50, "250", "221"]

@@ -1,4 +1,4 @@
-"""Clients that send faster than they are answered, or read slower: nobody's memory, and nobody else's turn."""
+"""Tests of clients that send faster than the server answers, or read slowly: other clients and memory do not suffer."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
-async def test_who_sends_on_while_a_message_is_stored_is_not_read_for_the_moment():
+async def test_the_server_pauses_reading_from_a_client_that_sends_while_its_message_is_stored():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
@@ -32,7 +32,7 @@ async def test_who_sends_on_while_a_message_is_stored_is_not_read_for_the_moment
 
 
 @on_our_loop
-async def test_who_reads_at_last_gets_all_answers_and_may_go_on():
+async def test_a_client_that_reads_late_gets_all_replies_and_can_continue():
     async with serving() as served:
         served.buffer_little()
         async with served.client() as client:
@@ -48,7 +48,7 @@ async def test_who_reads_at_last_gets_all_answers_and_may_go_on():
 
 
 @on_both_loops
-async def test_others_get_their_turn_between_a_hundred_recipients():
+async def test_more_recipients_than_fit_into_one_turn_all_get_a_reply():
     of_server = {"trusted_networks": [ip_network("127.0.0.0/8")]}
     async with serving(of_server=of_server) as served, served.client() as client:
         client.say(
@@ -62,7 +62,7 @@ async def test_others_get_their_turn_between_a_hundred_recipients():
 
 
 @pytest.mark.parametrize("where", ["next_request", "answer"])
-def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch, where):
+def test_an_exception_in_the_session_is_a_temporary_failure_and_ends_the_session(monkeypatch, where):
     def fail(*_):
         raise RuntimeError("secret /var/lib")
 
@@ -78,7 +78,7 @@ def test_a_mistake_in_the_session_is_a_temporary_failure_and_the_end(monkeypatch
     asyncio.run(scenario())
 
 
-def test_who_connects_while_we_stop_is_told_so():
+def test_a_client_that_connects_while_the_server_stops_gets_a_421_reply():
     async def scenario():
         async with serving() as served:
             served.server._is_stopping = True
@@ -96,7 +96,7 @@ def test_who_connects_while_we_stop_is_told_so():
 
 
 @on_our_loop
-async def test_replies_that_the_client_does_not_read_are_not_made():
+async def test_the_server_carries_out_no_commands_while_the_client_does_not_read_replies():
     async with serving() as served:
         served.buffer_little()
         async with served.silent_socket() as client:
@@ -115,7 +115,7 @@ async def send(client, octets):
 
 
 @on_our_loop
-async def test_a_client_that_reads_nothing_for_too_long_is_disconnected():
+async def test_a_client_that_reads_no_replies_for_too_long_is_disconnected():
     async with serving(silence=180) as served:
         served.buffer_little()
         async with served.silent_socket() as client:

@@ -1,4 +1,4 @@
-"""The PROXY protocol: who the client is, said by a load balancer that was named, and believed from nobody else."""
+"""Tests of the PROXY protocol: only load balancers in listed networks can send the address of a client."""
 
 import asyncio
 import struct
@@ -28,7 +28,7 @@ EXTENSIONS = b"\x02\x00\x0cmail.example" + b"\x04\x00\x03\0\0\0" + b"\x20\x00\x0
 
 
 def header(family, addresses=b"", *, command=PROXY, length=None, signature=SIGNATURE):
-    """A header of version 2."""
+    """Build a header of version 2 of the PROXY protocol."""
     return HEAD.pack(signature, command, family, len(addresses) if length is None else length) + addresses
 
 
@@ -39,11 +39,11 @@ HEADERS = {
     "LOCAL": (header(UNSPEC, command=LOCAL), "127.0.0.1"),
     "LOCAL with addresses": (header(TCP4, V4, command=LOCAL), "127.0.0.1"),
     "UNSPEC": (header(UNSPEC), "127.0.0.1"),
-    "UNSPEC with something": (header(UNSPEC, b"whatever"), "127.0.0.1"),
+    "UNSPEC with addresses": (header(UNSPEC, b"anything"), "127.0.0.1"),
     "UNIX": (header(UNIX, b"/run/a".ljust(108, b"\0") + b"/run/b".ljust(108, b"\0")), "127.0.0.1"),
     "TCP4 with extensions": (header(TCP4, V4 + EXTENSIONS), "192.0.2.7"),
     "TCP6 with extensions": (header(TCP6, V6 + EXTENSIONS * 50), "2001:db8::7"),
-    "as long as can be": (header(TCP4, V4.ljust(proxy.ADDRESSES_LIMIT, b"\0")), "192.0.2.7"),
+    "longest header": (header(TCP4, V4.ljust(proxy.ADDRESSES_LIMIT, b"\0")), "192.0.2.7"),
 }
 
 REFUSED = {
@@ -68,7 +68,7 @@ REFUSED = {
 
 @asynccontextmanager
 async def behind(*, networks=LOOPBACK, store=None, of_server=None, **options):
-    """A server that believes load balancers of these networks; at the end nobody is left in it."""
+    """Start a server that requires PROXY headers from these networks; check at the end that it has no connections."""
     of_server = {"proxy_networks": networks} | (of_server or {})
     async with serving(store, of_server=of_server, **options) as served:
         yield served
@@ -79,7 +79,7 @@ async def behind(*, networks=LOOPBACK, store=None, of_server=None, **options):
 
 @asynccontextmanager
 async def connected(served):
-    """A connection on which nothing was said."""
+    """Open a connection to the server, without sending anything."""
     reader, writer = await asyncio.open_connection(*served.address)
     try:
         yield reader, writer
@@ -88,7 +88,7 @@ async def connected(served):
 
 
 async def deliver(served, *octets):
-    """Send these octets one after the other, and hear all."""
+    """Send these parts one after the other, and return everything that the server sends."""
     async with connected(served) as (reader, writer):
         for part in octets:
             writer.write(part)
@@ -98,7 +98,7 @@ async def deliver(served, *octets):
 
 
 def peers(store):
-    """Who sent each message, and what its Received line says."""
+    """Yield the client's address and the first line of the Received field of each message."""
     rows = store._tx.connection.execute("SELECT id FROM messages ORDER BY id").fetchall()
     for (message_id,) in rows:
         (delivery,) = store._tx.deliveries_of("000000000000", message_id)
@@ -107,7 +107,7 @@ def peers(store):
 
 
 @pytest.mark.parametrize("what", HEADERS)
-def test_the_message_is_from_whom_the_header_names(what):
+def test_the_message_comes_from_the_client_in_the_proxy_header(what):
     sent, peer = HEADERS[what]
 
     async def scenario():
@@ -125,7 +125,7 @@ def test_the_message_is_from_whom_the_header_names(what):
 
 
 @on_both_loops
-async def test_the_header_and_the_first_commands_may_be_in_one_packet():
+async def test_the_header_and_the_first_commands_can_be_in_one_packet():
     store = FakeStore()
     async with behind(store=store) as served:
         heard = await deliver(served, header(TCP4, V4 + EXTENSIONS) + MESSAGE + b"QUIT\r\n")
@@ -135,7 +135,7 @@ async def test_the_header_and_the_first_commands_may_be_in_one_packet():
 
 
 @on_both_loops
-async def test_the_header_may_come_octet_by_octet():
+async def test_the_header_can_arrive_byte_by_byte():
     store = FakeStore()
     async with behind(store=store) as served, connected(served) as (reader, writer):
         sent = header(TCP6, V6 + EXTENSIONS)
@@ -149,7 +149,7 @@ async def test_the_header_may_come_octet_by_octet():
 
 
 @on_both_loops
-async def test_nothing_is_said_before_the_header_is_whole():
+async def test_the_server_sends_nothing_before_the_header_is_complete():
     async with behind() as served, connected(served) as (reader, writer):
         sent = header(TCP4, V4)
         writer.write(sent[:-1])
@@ -162,7 +162,7 @@ async def test_nothing_is_said_before_the_header_is_whole():
 
 
 @on_both_loops
-async def test_the_header_and_the_handshake_may_be_in_one_packet():
+async def test_the_header_and_the_tls_handshake_can_be_in_one_packet():
     store = FakeStore()
     with tls_setup() as setup:
         certificates = {"certificates": setup.certificates}
@@ -184,7 +184,7 @@ async def test_the_header_and_the_handshake_may_be_in_one_packet():
 
 
 @on_both_loops
-async def test_starttls_goes_on_behind_a_header():
+async def test_starttls_works_after_a_proxy_header():
     with tls_setup() as setup:
         capabilities = {"offers_tls": True}
         async with (
@@ -200,7 +200,7 @@ async def test_starttls_goes_on_behind_a_header():
 
 
 @on_both_loops
-async def test_a_handshake_that_fails_is_told_of_whom_the_header_names():
+async def test_a_failed_handshake_is_logged_with_the_client_in_the_proxy_header():
     with tls_setup() as setup:
         certificates = {"certificates": setup.certificates}
         async with behind(listener={"is_tls": True}, of_server=certificates) as served:
@@ -210,7 +210,7 @@ async def test_a_handshake_that_fails_is_told_of_whom_the_header_names():
 
 
 @on_both_loops
-async def test_from_a_network_that_was_not_named_a_header_is_garbage():
+async def test_a_proxy_header_from_an_unlisted_network_is_refused():
     store = FakeStore()
     async with behind(networks=ELSEWHERE, store=store) as served:
         heard = await deliver(served, header(TCP4, V4), MESSAGE, b"QUIT\r\n")
@@ -221,7 +221,7 @@ async def test_from_a_network_that_was_not_named_a_header_is_garbage():
 
 
 @on_both_loops
-async def test_from_a_network_that_was_not_named_mail_comes_as_always():
+async def test_mail_from_an_unlisted_network_is_accepted_without_a_proxy_header():
     store = FakeStore()
     async with behind(networks=ELSEWHERE, store=store) as served:
         await deliver(served, MESSAGE, b"QUIT\r\n")
@@ -230,7 +230,7 @@ async def test_from_a_network_that_was_not_named_mail_comes_as_always():
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_header_is_cut_and_told_once(what, loop):
+def test_a_connection_with_an_invalid_header_is_closed_and_logged_once(what, loop):
     sent, reason = REFUSED[what]
 
     async def scenario():
@@ -248,7 +248,7 @@ def test_what_is_no_header_is_cut_and_told_once(what, loop):
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("octets", [0, 1, 15, 16, 17, len(header(TCP4, V4)) - 1])
-def test_a_header_that_does_not_come_in_time_is_cut_and_told_once(octets, loop):
+def test_a_connection_without_a_complete_header_in_time_is_closed_and_logged_once(octets, loop):
     async def scenario():
         async with behind(handshake=0.05) as served:
             assert await deliver(served, header(TCP4, V4)[:octets]) == b""
@@ -261,7 +261,7 @@ def test_a_header_that_does_not_come_in_time_is_cut_and_told_once(octets, loop):
 
 
 @on_both_loops
-async def test_a_header_that_trickles_in_gets_no_more_time_for_each_octet():
+async def test_the_bytes_of_a_slow_header_do_not_extend_its_time_limit():
     async with behind(handshake=0.1) as served, connected(served) as (reader, writer):
         sent = header(TCP4, V4 + EXTENSIONS)
         for number, octet in enumerate(sent):  # noqa: B007
@@ -276,8 +276,8 @@ async def test_a_header_that_trickles_in_gets_no_more_time_for_each_octet():
 
 
 @on_both_loops
-async def test_a_balancer_that_looks_whether_we_are_there_does_no_harm():
-    """It connects, says nothing or half of a header, and closes."""
+async def test_the_health_checks_of_a_load_balancer_do_no_harm():
+    """A health check connects, sends nothing or half of a header, and closes the connection."""
     async with behind() as served:
         for octets in (0, 0, 16, 20):
             async with connected(served) as (_, writer):
@@ -288,18 +288,18 @@ async def test_a_balancer_that_looks_whether_we_are_there_does_no_harm():
 
 
 @on_both_loops
-async def test_stopping_closes_connections_whose_header_has_not_come():
+async def test_stopping_closes_connections_without_a_complete_header():
     async with behind(handshake=NEVER) as served, connected(served) as (reader, writer):
         writer.write(header(TCP4, V4)[:20])
         await asyncio.sleep(0)
-        await deliver(served, header(UNSPEC, command=LOCAL), b"QUIT\r\n")  # later than the one before
+        await deliver(served, header(UNSPEC, command=LOCAL), b"QUIT\r\n")  # connected after the client above
         await served.server.stop()
         async with asyncio.timeout(PATIENCE):
             assert await until_cut(reader) == b""
 
 
 @on_both_loops
-async def test_connections_are_counted_for_whom_the_header_names():
+async def test_connections_are_counted_for_the_client_in_the_proxy_header():
     async with behind(connections_each=1) as served:
         async with connected(served) as (reader, writer):
             writer.write(header(TCP4, V4))
@@ -313,7 +313,7 @@ async def test_connections_are_counted_for_whom_the_header_names():
 
 
 @on_both_loops
-async def test_who_is_hung_up_on_is_told_by_the_address_in_the_header():
+async def test_a_closed_session_is_logged_with_the_client_in_the_proxy_header():
     async with behind() as served:
         heard = await deliver(served, header(TCP6, V6), b"bare\nline end\r\n")
         assert heard.startswith(GREETING + b"521 ")
@@ -325,7 +325,7 @@ async def test_who_is_hung_up_on_is_told_by_the_address_in_the_header():
 
 
 @pytest.mark.parametrize("what", HEADERS)
-def test_a_good_header_names_a_client_or_nobody(what):
+def test_a_valid_header_gives_the_client_or_none(what):
     sent, peer = HEADERS[what]
     head, addresses = sent[: HEAD.size], sent[HEAD.size :]
     assert remaining_length(head) == len(addresses)
@@ -333,7 +333,7 @@ def test_a_good_header_names_a_client_or_nobody(what):
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_bad_header_is_a_sentence(what):
+def test_an_invalid_header_raises_an_exception_with_the_reason(what):
     sent, reason = REFUSED[what]
     with pytest.raises(BadHeader) as raised:
         client(sent[: HEAD.size], sent[HEAD.size :][: remaining_length(sent[: HEAD.size])])
@@ -355,7 +355,7 @@ HEADS = st.one_of(
 @given(HEADS, st.binary(max_size=64))
 @example(header(TCP6), b"\0" * 35)
 @example(header(TCP4), b"\0" * 12)
-def test_any_sixteen_octets_are_a_header_or_refused(head, addresses):
+def test_any_sixteen_bytes_are_a_header_or_are_refused(head, addresses):
     found = None
     with suppress(BadHeader):
         assert 0 <= remaining_length(head) <= proxy.ADDRESSES_LIMIT

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent, deaf, many or gone: the SMTP server gets along with all of them."""
+"""Tests of clients that are slow, idle or numerous, that do not read replies, or that disconnect early."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
-async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
+async def test_a_client_that_sends_a_message_and_closes_its_side_gets_its_replies():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE)
@@ -34,7 +34,7 @@ async def test_who_sends_everything_and_closes_its_side_gets_its_answers():
 
 
 @on_both_loops
-async def test_who_sends_two_messages_and_closes_its_side_gets_both_answers():
+async def test_a_client_that_sends_two_messages_and_closes_its_side_gets_both_replies():
     store = FakeStore(gate_open=False)
     async with serving(store) as served, served.client() as client:
         client.writer.write(MESSAGE + MESSAGE)
@@ -48,7 +48,7 @@ async def test_who_sends_two_messages_and_closes_its_side_gets_both_answers():
 
 
 @on_our_loop
-async def test_a_client_that_does_not_read_cannot_go_on_sending():
+async def test_the_server_stops_reading_from_a_client_that_does_not_read():
     async with serving() as served:
         served.buffer_little()
         async with served.silent_socket() as client:
@@ -58,7 +58,7 @@ async def test_a_client_that_does_not_read_cannot_go_on_sending():
             assert not connection._transport.is_reading()
             assert connection._transport.get_write_buffer_size() < 10_000_000
             before = served.server.octets_read
-            await asyncio.sleep(0.1)  # as long as it is not read, nothing more is read of it
+            await asyncio.sleep(0.1)  # the server must read nothing while the client does not read
             assert served.server.octets_read == before < 20_000_000
             sending.cancel()
             with suppress(asyncio.CancelledError):
@@ -90,7 +90,7 @@ async def test_a_client_that_closes_its_side_and_does_not_read_is_disconnected()
 
 
 async def until_disconnected_for_not_reading(served):
-    """The server waits as long as a client may be silent, and no longer."""
+    """Check that the server disconnects the client exactly at the time limit for clients that do not read."""
     await served.until(lambda: any(each._is_write_paused for each in served.server._connections))
     served.clock.advance(179)
     assert served.server._connections
@@ -99,7 +99,7 @@ async def until_disconnected_for_not_reading(served):
 
 
 @on_both_loops
-async def test_a_client_that_says_nothing_for_too_long_is_disconnected():
+async def test_a_client_that_is_idle_for_too_long_is_disconnected():
     async with serving(command=300) as served, served.client() as client:
         served.clock.advance(300)
         assert await client.hear_all() == ["421 4.4.2 Timeout while waiting for data from the client"]
@@ -108,7 +108,7 @@ async def test_a_client_that_says_nothing_for_too_long_is_disconnected():
 
 
 @on_both_loops
-async def test_the_time_that_the_server_takes_is_no_silence_of_the_client():
+async def test_the_time_that_the_server_needs_does_not_count_as_idle_time_of_the_client():
     store = FakeStore(gate_open=False)
     async with serving(store, command=300) as served, served.client() as client:
         client.writer.write(MESSAGE)
@@ -122,7 +122,7 @@ async def test_the_time_that_the_server_takes_is_no_silence_of_the_client():
 
 
 @on_both_loops
-async def test_who_breaks_the_protocol_while_sending_on_still_hears_why():
+async def test_a_client_that_violates_the_protocol_and_continues_sending_gets_the_reply():
     async with serving() as served, served.client() as client:
         client.say("HELO client.example", "NOOP\n")
         client.writer.write(b"x" * 1_000_000)
@@ -133,7 +133,7 @@ async def test_who_breaks_the_protocol_while_sending_on_still_hears_why():
 
 
 @on_both_loops
-async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
+async def test_a_message_is_stored_even_if_the_client_disconnects_before_the_reply():
     store = FakeStore(gate_open=False)
     async with serving(store) as served:
         async with served.client() as client:
@@ -148,7 +148,7 @@ async def test_a_message_is_kept_though_its_sender_is_gone_before_the_answer():
 
 
 @on_both_loops
-async def test_half_a_message_is_no_message():
+async def test_an_incomplete_message_is_not_stored():
     store = FakeStore()
     async with serving(store) as served:
         async with served.client() as client:
@@ -158,7 +158,7 @@ async def test_half_a_message_is_no_message():
         assert served.emitted == []
 
 
-def test_who_connects_and_is_gone_at_once_does_no_harm():
+def test_clients_that_connect_and_immediately_reset_do_no_harm():
     async def scenario():
         async with serving() as served:
             for _ in range(30):
@@ -173,7 +173,7 @@ def test_who_connects_and_is_gone_at_once_does_no_harm():
     asyncio.run(scenario())
 
 
-def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
+def test_a_client_that_disconnects_before_its_address_is_read_does_no_harm():
     async def scenario():
         async with serving() as served:
             transport = Mock(asyncio.Transport)
@@ -189,7 +189,7 @@ def test_who_is_gone_before_we_can_ask_who_it_is_does_no_harm():
 
 
 @on_both_loops
-async def test_two_hundred_clients_at_once_get_an_id_each():
+async def test_two_hundred_clients_at_the_same_time_each_get_an_id():
     store = FakeStore()
     async with serving(store) as served:
 
@@ -199,13 +199,13 @@ async def test_two_hundred_clients_at_once_get_an_id_each():
                 client.say("QUIT")
                 return ACCEPTED.fullmatch((await client.hear_all())[-2])["id"]
 
-        told = await asyncio.gather(*(send() for _ in range(200)))
-        assert len(set(told)) == len(store.kept) == 200
-        assert {event.id for event in served.emitted_of(events.MessageAccepted)} == set(told)
+        ids = await asyncio.gather(*(send() for _ in range(200)))
+        assert len(set(ids)) == len(store.kept) == 200
+        assert {event.id for event in served.emitted_of(events.MessageAccepted)} == set(ids)
 
 
 @on_both_loops
-async def test_after_a_reset_no_more_than_one_message_is_taken_of_which_nobody_will_hear():
+async def test_after_a_reset_at_most_one_message_is_accepted_without_a_reply_to_the_client():
     store = FakeStore(gate_open=False)
     async with serving(store) as served:
         async with served.client() as client:

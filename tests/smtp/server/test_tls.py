@@ -1,4 +1,4 @@
-"""TLS of the SMTP edge: mail over it, nobody gets between, and every handshake that fails is told, once."""
+"""Tests of TLS in the SMTP server: mail over TLS, injected commands, failed handshakes, and changing certificates."""
 
 import asyncio
 import socket
@@ -30,13 +30,12 @@ from waypost.smtp.server.tls import BadCertificate, TlsFiles, load
 IMPLICIT = {"is_tls": True}
 GREETING = "220 mail.example ESMTP Waypost"
 READY = "220 2.0.0 Ready to start TLS"
-TOLD_TWICE = "a handshake that fails for a reason of OpenSSL is told by start_tls, and by connection_lost too"
 BODY = b"".join(b"%07d line of a large message\r\n.\r\n..x\r\n" % n for n in range(30_000))
 
 
 @asynccontextmanager
 async def serving_tls(setup, store=None, *, listener=None, capabilities=None, **bounds):
-    """A server with this certificate, which offers STARTTLS; at the end nobody and nothing is left in it."""
+    """Start a server that offers STARTTLS, and check at the end that it has no connections and no memory in use."""
     capabilities = {"offers_tls": True} | (capabilities or {})
     of_server = {"certificates": setup.certificates}
     async with serving(store, listener=listener, capabilities=capabilities, of_server=of_server, **bounds) as served:
@@ -45,7 +44,7 @@ async def serving_tls(setup, store=None, *, listener=None, capabilities=None, **
 
 
 async def until_nothing_is_left(served):
-    """Wait until nobody is connected, and look for what was forgotten."""
+    """Wait until no client is connected, and check that the server has no connections and no memory in use."""
     await served.until_nobody_is_connected()
     assert served.backend.admission.connections.count == 0
     assert served.backend.admission.connections.networks == 0
@@ -54,7 +53,7 @@ async def until_nothing_is_left(served):
 
 @asynccontextmanager
 async def upgraded(served, context=None, *, and_say=b""):
-    """A client that has said STARTTLS and made the handshake."""
+    """Connect a client that sends STARTTLS and makes the handshake."""
     async with served.client() as client:
         client.say("EHLO client.example", "STARTTLS")
         assert (await client.hear_until("220"))[-1] == READY
@@ -62,7 +61,7 @@ async def upgraded(served, context=None, *, and_say=b""):
 
 
 async def handshake(served, client, context=None, *, and_say=b"") -> TlsClient:
-    """Go over to TLS. Who says something at once says it in the packet that ends the handshake, others later."""
+    """Make the client's TLS handshake. `and_say` is sent in the packet that ends the handshake."""
     tls = TlsClient(client.reader, client.writer, context)
     await tls.shake_hands(and_say=and_say)
     if not and_say:
@@ -72,7 +71,7 @@ async def handshake(served, client, context=None, *, and_say=b"") -> TlsClient:
 
 @asynccontextmanager
 async def connected(served, context=None, *, name=certificates.NAME):
-    """A client of a listener with TLS from the beginning, before the handshake."""
+    """Connect a client to a TLS listener, without making the handshake."""
     reader, writer = await asyncio.open_connection(*served.address)
     try:
         yield TlsClient(reader, writer, context, name=name)
@@ -81,7 +80,7 @@ async def connected(served, context=None, *, name=certificates.NAME):
 
 
 async def failure(served):
-    """Why the handshake failed; nothing else was told of that client."""
+    """Return the logged reason for the failed handshake, and check that nothing else was logged about the client."""
     await served.until(lambda: served.emitted_of(events.TlsFailed))
     await until_nothing_is_left(served)
     (failed,) = served.emitted_of(events.TlsFailed)
@@ -94,7 +93,7 @@ async def failure(served):
 
 
 @on_both_loops
-async def test_mail_comes_in_after_starttls_and_the_trace_knows_how():
+async def test_mail_is_accepted_after_starttls_and_the_trace_has_the_tls_version_and_cipher():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, upgraded(served) as client:
@@ -107,7 +106,7 @@ async def test_mail_comes_in_after_starttls_and_the_trace_knows_how():
 
 
 @on_both_loops
-async def test_mail_comes_in_where_tls_is_there_from_the_beginning():
+async def test_mail_is_accepted_on_a_tls_listener():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served, connected(served) as client:
@@ -123,7 +122,7 @@ async def test_mail_comes_in_where_tls_is_there_from_the_beginning():
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
-def test_both_versions_of_tls_are_spoken_and_told(version):
+def test_both_tls_versions_are_supported_and_recorded(version):
     async def scenario():
         context, store = client_context(), FakeStore()
         context.minimum_version = context.maximum_version = version
@@ -164,7 +163,7 @@ def test_the_protocol_names_tls(lmtp, hello, mail, protocol):
 
 
 @on_both_loops
-async def test_a_large_message_over_tls_is_kept_octet_by_octet():
+async def test_a_large_message_over_tls_is_stored_unchanged():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, upgraded(served) as client:
@@ -180,11 +179,11 @@ async def test_a_large_message_over_tls_is_kept_octet_by_octet():
             assert store.begun == {}
 
 
-# Nobody gets between
+# Injected commands
 
 
 @on_both_loops
-async def test_commands_behind_starttls_in_the_same_packet_are_never_carried_out():
+async def test_commands_after_starttls_in_the_same_packet_are_never_carried_out():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, served.client() as client:
@@ -207,14 +206,14 @@ async def test_commands_in_the_next_packet_before_the_handshake_are_never_carrie
                 client.writer.write(MESSAGE)
                 rest = await until_cut(client.reader)
                 assert b"250" not in rest
-                assert not rest.strip() or rest.startswith(b"\x15")  # an alert, if anything
+                assert not rest.strip() or rest.startswith(b"\x15")  # at most an alert
             assert await failure(served) == "the client did not begin a TLS handshake"
             assert store.kept == []
 
 
 @on_both_loops
-async def test_what_was_asked_when_the_server_was_busy_is_forgotten_too():
-    """The recipient is being looked for while STARTTLS and more come in."""
+async def test_commands_received_while_the_server_was_busy_are_discarded_by_starttls():
+    """STARTTLS and further commands arrive while the server looks up the recipient."""
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, served.client() as client:
@@ -227,7 +226,7 @@ async def test_what_was_asked_when_the_server_was_busy_is_forgotten_too():
 
 
 @on_both_loops
-async def test_who_speaks_in_the_packet_that_ends_the_handshake_is_heard():
+async def test_a_command_in_the_packet_that_ends_the_handshake_is_carried_out():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served, and_say=b"EHLO client.example\r\n") as client:
             async with asyncio.timeout(PATIENCE):
@@ -236,7 +235,7 @@ async def test_who_speaks_in_the_packet_that_ends_the_handshake_is_heard():
 
 
 @on_both_loops
-async def test_who_speaks_before_the_greeting_over_tls_is_heard_as_in_clear():
+async def test_a_command_sent_over_tls_before_the_greeting_is_carried_out_after_it():
     with tls_setup() as setup:
         async with serving_tls(setup, listener=IMPLICIT) as served, connected(served) as client:
             await client.shake_hands(and_say=b"EHLO client.example\r\n")
@@ -246,7 +245,7 @@ async def test_who_speaks_before_the_greeting_over_tls_is_heard_as_in_clear():
 
 
 @on_both_loops
-async def test_the_session_begins_anew_after_the_handshake():
+async def test_the_session_is_reset_after_the_handshake():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, served.client() as client:
             client.say("EHLO before.example", "MAIL FROM:<before@client.example>", "RCPT TO:<support@example.com>")
@@ -256,15 +255,15 @@ async def test_the_session_begins_anew_after_the_handshake():
             tls.say(
                 "DATA", "RCPT TO:<support@example.com>", "MAIL FROM:<>", "EHLO client.example", "DATA", "MAIL FROM:<>"
             )
-            told = [line[:3] for line in [await tls.hear() for _ in range(3)]]
-            assert told == ["503", "503", "503"]
+            codes = [line[:3] for line in [await tls.hear() for _ in range(3)]]
+            assert codes == ["503", "503", "503"]
             offered = await tls.hear_until("250 ")
             assert not any("STARTTLS" in line for line in offered)
             assert [(await tls.hear())[:3] for _ in range(2)] == ["503", "250"]
 
 
 @on_both_loops
-async def test_starttls_is_offered_once():
+async def test_starttls_is_not_offered_again_after_the_handshake():
     with tls_setup() as setup:
         async with serving_tls(setup) as served:
             async with served.client() as client:
@@ -278,7 +277,7 @@ async def test_starttls_is_offered_once():
 
 
 @on_both_loops
-async def test_without_a_certificate_there_is_no_starttls():
+async def test_without_a_certificate_starttls_is_not_offered():
     async with serving() as served, served.client() as client:
         client.say("EHLO client.example", "STARTTLS", "MAIL FROM:<>")
         assert "250-STARTTLS" not in await client.hear_until("250 ")
@@ -287,14 +286,14 @@ async def test_without_a_certificate_there_is_no_starttls():
 
 
 @on_both_loops
-async def test_where_tls_is_needed_nothing_comes_in_without_it():
+async def test_if_tls_is_required_no_mail_is_accepted_without_tls():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, capabilities={"needs_tls": True}) as served:
             async with served.client() as client:
                 client.say(*HELLO[:3], "VRFY a", "RSET", "DATA", "NOOP", "QUIT")
-                told = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
-                assert told == ["250", "530", "530", "530", "530", "530", "250", "221"]
+                codes = [line[:3] for line in await client.hear_all() if not line.startswith("250-")]
+                assert codes == ["250", "530", "530", "530", "530", "530", "250", "221"]
             async with upgraded(served) as tls:
                 tls.send(MESSAGE)
                 assert ACCEPTED.fullmatch((await tls.hear_until("250 2.0.0"))[-1])
@@ -302,7 +301,7 @@ async def test_where_tls_is_needed_nothing_comes_in_without_it():
 
 
 @on_both_loops
-async def test_a_chunk_in_clear_where_tls_is_needed_is_not_read_as_commands():
+async def test_if_tls_is_required_a_cleartext_chunk_is_not_parsed_as_commands():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, capabilities={"needs_tls": True}) as served, served.client() as client:
@@ -331,10 +330,10 @@ SENT = {
 }
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
 @pytest.mark.parametrize("what", SENT)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_handshake_that_cannot_be_is_told_once_and_the_server_goes_on(what, implicit, loop):
+def test_the_server_continues_after_an_impossible_handshake(what, implicit, loop):
     octets, reason = SENT[what]
 
     async def scenario():
@@ -346,13 +345,13 @@ def test_a_handshake_that_cannot_be_is_told_once_and_the_server_goes_on(what, im
                     answer = await until_cut(tls.reader)
                     assert not answer or answer[0] == 0x15  # nothing but an alert
                     assert await failure(served) == reason
-                await goes_on(served, store, implicit=implicit)
+                await assert_mail_is_accepted(served, store, implicit=implicit)
 
     run_on(loop, scenario)
 
 
 def too_old():
-    """A client that speaks TLS 1.1 at best."""
+    """A context for a client that supports only versions up to TLS 1.1."""
     context = client_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
@@ -361,7 +360,7 @@ def too_old():
 
 
 def without_our_ciphers():
-    """A client whose only cipher is one for certificates of another kind than ours."""
+    """A context for a client whose only cipher does not fit the server's type of certificate."""
     context = client_context()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
@@ -369,7 +368,7 @@ def without_our_ciphers():
 
 
 def speaking(version, own=None):
-    """A client that speaks this version of TLS alone."""
+    """A context for a client that supports only this version of TLS."""
     context = client_context(own=own)
     context.minimum_version = context.maximum_version = version
     return context
@@ -387,7 +386,7 @@ ALERTS = {
 
 
 def alert_of(address, context, *, implicit):
-    """What a client that makes a blocking handshake hears of its failure."""
+    """Return the reason of the alert that a client receives when its handshake fails."""
     with socket.create_connection(address, timeout=PATIENCE) as client:
         if not implicit:
             replies = client.makefile("rb")
@@ -400,10 +399,10 @@ def alert_of(address, context, *, implicit):
         return failed.value.reason
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
 @pytest.mark.parametrize("what", ALERTS)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_client_whose_handshake_fails_gets_an_alert_that_says_why(what, implicit, loop):
+def test_a_client_whose_handshake_fails_gets_an_alert_with_the_reason(what, implicit, loop):
     make, reason = ALERTS[what]
     clients = authority("of clients").pem if "certificate" in what else b""
 
@@ -417,10 +416,10 @@ def test_a_client_whose_handshake_fails_gets_an_alert_that_says_why(what, implic
     run_on(loop, scenario)
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
 @pytest.mark.parametrize("what", SENT)
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_handshake_that_cannot_be_is_told_once(what, implicit, loop):
+def test_an_impossible_handshake_is_logged_once(what, implicit, loop):
     async def scenario():
         with tls_setup() as setup:
             async with serving_tls(setup, listener=IMPLICIT if implicit else None) as served:
@@ -433,11 +432,11 @@ def test_a_handshake_that_cannot_be_is_told_once(what, implicit, loop):
     run_on(loop, scenario)
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
-@pytest.mark.parametrize("sent", [0, 1, 100], ids=["before it", "at its first octet", "in the middle"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
+@pytest.mark.parametrize("sent", [0, 1, 100], ids=["before the handshake", "after the first byte", "in the middle"])
 @pytest.mark.parametrize("how", ["closes", "resets"])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_who_goes_away_during_the_handshake_is_told_once_and_the_server_goes_on(sent, how, implicit, loop):
+def test_a_client_that_disconnects_during_the_handshake_is_logged_once(sent, how, implicit, loop):
     async def scenario():
         store = FakeStore()
         with tls_setup() as setup:
@@ -451,15 +450,15 @@ def test_who_goes_away_during_the_handshake_is_told_once_and_the_server_goes_on(
                         tls.writer.write_eof()
                     assert await failure(served) == DISCONNECTED
                 assert len(served.emitted_of(events.TlsFailed)) == 1
-                await goes_on(served, store, implicit=implicit)
+                await assert_mail_is_accepted(served, store, implicit=implicit)
 
     run_on(loop, scenario)
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
 @pytest.mark.parametrize("sent", [0, 1, 100])
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_who_never_finishes_the_handshake_is_cut_off_and_told_once(sent, implicit, loop):
+def test_a_client_that_never_finishes_the_handshake_is_disconnected_and_logged_once(sent, implicit, loop):
     async def scenario():
         store = FakeStore()
         with tls_setup() as setup:
@@ -470,17 +469,17 @@ def test_who_never_finishes_the_handshake_is_cut_off_and_told_once(sent, implici
                     assert await failure(served) == NOT_FINISHED
                 assert len(served.emitted_of(events.TlsFailed)) == 1
                 served.server.limits = SmtpLimits(linger=0.2)
-                await goes_on(served, store, implicit=implicit)
+                await assert_mail_is_accepted(served, store, implicit=implicit)
 
     run_on(loop, scenario)
 
 
 @on_both_loops
-async def test_a_client_that_does_not_know_our_authority_is_told():
+async def test_the_log_has_the_reason_if_the_client_does_not_know_the_server_s_authority():
     with tls_setup() as setup:
         async with (
             serving_tls(setup, listener=IMPLICIT) as served,
-            connected(served, client_context(authority("a stranger"))) as client,
+            connected(served, client_context(authority("unknown"))) as client,
         ):
             with pytest.raises(ssl.SSLCertVerificationError):
                 await client.shake_hands()
@@ -490,7 +489,7 @@ async def test_a_client_that_does_not_know_our_authority_is_told():
 
 
 @on_both_loops
-async def test_a_client_that_finds_our_certificate_expired_is_told():
+async def test_the_log_has_the_reason_if_the_client_finds_the_certificate_expired():
     expired = authority().issue(begins=-2 * certificates.DAY, ends=-certificates.DAY)
     with tls_setup(expired) as setup:
         async with serving_tls(setup) as served, served.client() as client:
@@ -502,7 +501,7 @@ async def test_a_client_that_finds_our_certificate_expired_is_told():
 
 
 @on_both_loops
-async def test_a_client_that_wants_another_name_is_told():
+async def test_the_log_has_the_reason_if_the_client_expects_another_host_name():
     with tls_setup() as setup:
         async with (
             serving_tls(setup, listener=IMPLICIT) as served,
@@ -514,7 +513,7 @@ async def test_a_client_that_wants_another_name_is_told():
 
 
 @on_both_loops
-async def test_many_handshakes_that_fail_leave_nothing():
+async def test_many_failed_handshakes_leave_nothing_behind():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served:
@@ -529,22 +528,22 @@ async def test_many_handshakes_that_fail_leave_nothing():
             await asyncio.gather(*map(fail, range(100)))
             await until_nothing_is_left(served)
             assert len(served.emitted_of(events.TlsFailed)) >= 100
-            await goes_on(served, store, implicit=True)
+            await assert_mail_is_accepted(served, store, implicit=True)
 
 
 # Certificates of clients
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
-def test_a_client_with_a_good_certificate_may_send(implicit, loop):
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "TLS listener"])
+def test_a_client_with_a_valid_certificate_can_send_mail(implicit, loop):
     async def scenario():
         store = FakeStore()
         own = authority("of clients").issue("client.example")
         clients = authority("of clients").pem + authority("of clients").revocation_list()
         with tls_setup(clients=clients) as setup:
             async with serving_tls(setup, store, listener=IMPLICIT if implicit else None) as served:
-                await goes_on(served, store, implicit=implicit, context=client_context(own=own))
+                await assert_mail_is_accepted(served, store, implicit=implicit, context=client_context(own=own))
 
     run_on(loop, scenario)
 
@@ -556,12 +555,12 @@ def expired():
 REFUSED_CLIENTS = {
     "none": (lambda: None, "the client did not send a certificate, but the server requires one"),
     "expired": (expired, "the client's certificate was not accepted: certificate has expired"),
-    "not good yet": (
+    "not yet valid": (
         lambda: authority("of clients").issue("client.example", begins=certificates.DAY),
         "the client's certificate was not accepted: certificate is not yet valid",
     ),
     "of another authority": (
-        lambda: authority("a stranger").issue("client.example"),
+        lambda: authority("unknown").issue("client.example"),
         "the client's certificate was not accepted: unable to get local issuer certificate",
     ),
 }
@@ -569,7 +568,7 @@ REFUSED_CLIENTS = {
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("what", REFUSED_CLIENTS)
-def test_a_client_without_a_good_certificate_is_refused_and_the_reason_is_told(what, loop):
+def test_a_client_without_a_valid_certificate_is_refused_and_the_reason_is_logged(what, loop):
     make, reason = REFUSED_CLIENTS[what]
 
     async def scenario():
@@ -578,7 +577,7 @@ def test_a_client_without_a_good_certificate_is_refused_and_the_reason_is_told(w
             async with serving_tls(setup, store, listener=IMPLICIT) as served:
                 await is_refused(served, client_context(own=make()))
                 assert await failure(served) == reason
-                await goes_on(served, store, implicit=True, context=client_context(own=good_client()))
+                await assert_mail_is_accepted(served, store, implicit=True, context=client_context(own=good_client()))
 
     run_on(loop, scenario)
 
@@ -592,15 +591,15 @@ async def test_a_client_whose_certificate_was_revoked_is_refused():
         async with serving_tls(setup, store, listener=IMPLICIT) as served:
             await is_refused(served, client_context(own=lost))
             assert await failure(served) == "the client's certificate was not accepted: certificate revoked"
-            await goes_on(served, store, implicit=True, context=client_context(own=good))
+            await assert_mail_is_accepted(served, store, implicit=True, context=client_context(own=good))
 
 
 @on_both_loops
-async def test_a_certificate_revoked_while_the_server_runs_is_refused_from_then_on():
+async def test_a_client_certificate_that_is_revoked_while_the_server_runs_is_refused():
     store, own = FakeStore(), authority("of clients").issue("client.example")
     with tls_setup(clients=authority("of clients").pem) as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served:
-            await goes_on(served, store, implicit=True, context=client_context(own=own))
+            await assert_mail_is_accepted(served, store, implicit=True, context=client_context(own=own))
             with setup.clients.open("ab") as file:
                 file.write(authority("of clients").revocation_list(own))
             await is_refused(served, client_context(own=own))
@@ -611,7 +610,7 @@ async def test_a_certificate_revoked_while_the_server_runs_is_refused_from_then_
 
 
 @on_both_loops
-async def test_a_new_certificate_is_used_at_the_next_handshake_and_nobody_is_disturbed():
+async def test_a_new_certificate_is_used_for_the_next_handshake_and_open_connections_continue():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served, connected(served) as before:
@@ -635,7 +634,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_a_new_certificate_that_cannot_be_used_is_told_once_and_the_old_one_stays(what):
+def test_an_invalid_new_certificate_is_reported_once_and_the_previous_one_stays_in_use(what):
     async def scenario():
         store = FakeStore()
         with tls_setup() as setup:
@@ -654,7 +653,7 @@ def test_a_new_certificate_that_cannot_be_used_is_told_once_and_the_old_one_stay
 
 
 @on_both_loops
-async def test_a_certificate_that_is_gone_for_a_while_is_used_on():
+async def test_a_certificate_whose_file_is_temporarily_missing_stays_in_use():
     with tls_setup() as setup:
         async with serving_tls(setup, listener=IMPLICIT) as served:
             elsewhere = setup.file.rename(setup.file.with_suffix(".away"))
@@ -670,8 +669,8 @@ async def test_a_certificate_that_is_gone_for_a_while_is_used_on():
             assert len(setup.failed) == 1
 
 
-def test_the_key_may_come_after_the_certificate():
-    """Files of their own are replaced one after the other; between, the old pair stays in use."""
+def test_the_certificate_can_be_replaced_before_its_key():
+    """Separate files are replaced one after the other. The old pair stays in use until both files are new."""
     new = authority().issue()
     with certificates.in_files(certificate=issued().pem, key=issued().key_pem()) as here:
         failed = []
@@ -686,7 +685,7 @@ def test_the_key_may_come_after_the_certificate():
         assert len(failed) == 1
 
 
-def test_the_files_are_read_again_on_request_whether_they_have_changed_or_not():
+def test_reload_reads_the_files_even_if_they_have_not_changed():
     with certificates.in_files(certificate=issued().pem, key=issued().key_pem()) as here:
         failed = []
         made = certificates.Certificates(TlsFiles(here / "certificate.pem", here / "key.pem"), failed=failed.append)
@@ -703,7 +702,7 @@ def test_the_files_are_read_again_on_request_whether_they_have_changed_or_not():
 UNUSABLE = {
     "encrypted key": (
         {"certificate": issued().pem, "key": issued().key_pem(b"secret")},
-        r"certificate\.pem and \S+key\.pem cannot be used for TLS: the key is encrypted, and the server has no password",
+        r"certificate\.pem and \S+key\.pem cannot be used for TLS: the key is encrypted",
     ),
     "missing certificate": (
         {"key": issued().key_pem()},
@@ -725,7 +724,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("what", UNUSABLE)
-def test_a_certificate_that_cannot_be_used_is_a_sentence_that_names_the_file(what):
+def test_an_invalid_certificate_raises_an_error_that_names_the_file(what):
     contents, said = UNUSABLE[what]
     with certificates.in_files(**contents) as here, pytest.raises(BadCertificate, match=said):
         load(TlsFiles(here / "certificate.pem", here / "key.pem"))
@@ -734,7 +733,7 @@ def test_a_certificate_that_cannot_be_used_is_a_sentence_that_names_the_file(wha
 @pytest.mark.parametrize(
     "content", [None, b"", b"garbage", issued().key_pem()], ids=["missing", "empty", "garbage", "key"]
 )
-def test_an_authority_that_cannot_be_used_is_a_sentence_that_names_the_file(content):
+def test_an_invalid_authority_raises_an_error_that_names_the_file(content):
     with certificates.in_files(certificate=issued().both) as here:
         authorities, certificate = here / "clients.pem", here / "certificate.pem"
         if content is not None:
@@ -747,7 +746,7 @@ def test_an_authority_that_cannot_be_used_is_a_sentence_that_names_the_file(cont
 
 
 @on_both_loops
-async def test_who_hangs_up_during_a_message_over_tls_leaves_nothing():
+async def test_a_client_that_disconnects_during_a_message_over_tls_leaves_nothing_behind():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served:
@@ -763,7 +762,7 @@ async def test_who_hangs_up_during_a_message_over_tls_leaves_nothing():
 
 
 @on_both_loops
-async def test_who_says_over_tls_that_it_has_nothing_more_to_say_is_hung_up_on():
+async def test_the_server_closes_the_connection_of_a_client_that_ends_tls():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served) as client:
             client.say("EHLO client.example")
@@ -775,7 +774,7 @@ async def test_who_says_over_tls_that_it_has_nothing_more_to_say_is_hung_up_on()
 
 
 @on_both_loops
-async def test_a_message_is_kept_though_its_sender_ended_tls_before_the_answer():
+async def test_a_message_is_stored_even_if_the_client_ends_tls_before_the_reply():
     store = FakeStore(gate_open=False)
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, upgraded(served) as client:
@@ -791,7 +790,7 @@ async def test_a_message_is_kept_though_its_sender_ended_tls_before_the_answer()
 
 
 @on_both_loops
-async def test_stopping_answers_the_message_under_way_over_tls_and_says_goodbye_to_all():
+async def test_stopping_answers_the_current_message_over_tls_and_sends_421_to_all_clients():
     store = FakeStore(gate_open=False)
     with tls_setup() as setup:
         async with serving_tls(setup, store) as served, upgraded(served) as busy, upgraded(served) as idle:
@@ -813,16 +812,12 @@ async def test_stopping_answers_the_message_under_way_over_tls_and_says_goodbye_
 
 
 @on_both_loops
-async def test_stopping_does_not_wait_for_clients_that_read_nothing_over_tls():
+async def test_stopping_does_not_wait_for_tls_clients_that_do_not_read():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served) as client:
             client.send(MESSAGE.removesuffix(b".\r\n"))
             await client.hear_until("354")
             await served.stop()
-
-
-STOPS_LATE = "hang_up() waits for a handshake behind STARTTLS, up to its time limit"
-STOPS_NEVER = "uvloop's start_tls gives back a transport of a lost connection: describe(None) fails, nothing ends it"
 
 
 @pytest.mark.parametrize(
@@ -860,15 +855,12 @@ def test_stopping_does_not_wait_for_handshakes(loop, implicit, how_far):
     run_on(loop, scenario)
 
 
-LATE_OCTETS = "asyncio ends with APPLICATION_DATA_AFTER_CLOSE_NOTIFY, which is told as a handshake that failed"
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_who_is_hung_up_on_while_sending_over_tls_is_no_failure_of_tls(loop):
-    run_on(loop, hung_up_on_while_sending)
+def test_closing_the_session_of_a_client_that_is_sending_over_tls_is_not_logged_as_a_tls_failure(loop):
+    run_on(loop, close_the_session_of_a_sending_client)
 
 
-async def hung_up_on_while_sending():
+async def close_the_session_of_a_sending_client():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served) as client:
             client.send(MESSAGE.removesuffix(b".\r\n") + b"bare\rcr\r\n")
@@ -881,7 +873,7 @@ async def hung_up_on_while_sending():
 
 
 @on_both_loops
-async def test_records_that_are_broken_after_the_handshake_end_the_connection_and_are_told():
+async def test_a_malformed_tls_record_after_the_handshake_ends_the_connection_and_is_logged():
     with tls_setup() as setup:
         async with serving_tls(setup) as served, upgraded(served) as client:
             client.say("EHLO client.example")
@@ -894,7 +886,7 @@ async def test_records_that_are_broken_after_the_handshake_end_the_connection_an
 
 
 @on_our_loop
-async def test_a_hundred_clients_send_over_tls_at_once():
+async def test_a_hundred_clients_can_send_over_tls_at_the_same_time():
     store = FakeStore()
     with tls_setup() as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served:
@@ -908,17 +900,17 @@ async def test_a_hundred_clients_send_over_tls_at_once():
                     client.say("QUIT")
                     return ACCEPTED.fullmatch((await client.hear_all())[-2])["id"]
 
-            told = await asyncio.gather(*(send() for _ in range(100)))
-            assert len(set(told)) == len(store.kept) == 100
+            message_ids = await asyncio.gather(*(send() for _ in range(100)))
+            assert len(set(message_ids)) == len(store.kept) == 100
             assert served.emitted_of(events.TlsFailed) == []
 
 
-# What the tests above have in common
+# Helpers of the tests above
 
 
 @asynccontextmanager
 async def before_the_handshake(served, *, implicit, context=None):
-    """A client whose next octets have to be those of a handshake."""
+    """Connect a client whose next bytes must be a TLS handshake."""
     reader, writer = await asyncio.open_connection(*served.address)
     try:
         if not implicit:
@@ -931,12 +923,12 @@ async def before_the_handshake(served, *, implicit, context=None):
 
 
 def is_shaking_hands(served) -> bool:
-    """Whether somebody is connected, and TLS is about to begin."""
+    """Return whether a client is connected whose TLS handshake is in progress."""
     return any(connection._answering for connection in served.server._connections)
 
 
-async def goes_on(served, store, *, implicit, context=None):
-    """Look whether a message still comes in."""
+async def assert_mail_is_accepted(served, store, *, implicit, context=None):
+    """Check that the server accepts a message."""
     before = len(store.kept)
     async with before_the_handshake(served, implicit=implicit, context=context) as client:
         await client.shake_hands()
@@ -949,9 +941,9 @@ async def goes_on(served, store, *, implicit, context=None):
 
 
 async def is_refused(served, context):
-    """A client whose handshake fails: with TLS 1.3 it hears so when it reads."""
+    """Check that a client's handshake fails. With TLS 1.3, the client gets the error only when it reads."""
     async with connected(served, context) as client:
-        with pytest.raises(ssl.SSLError, match=r"(?i)alert|EOF|closed"):  # noqa: PT012 - which of both, is open
+        with pytest.raises(ssl.SSLError, match=r"(?i)alert|EOF|closed"):  # noqa: PT012 - either of the two calls may fail
             await client.shake_hands()
             await client.hear()
             raise ssl.SSLError("closed without an alert")
@@ -962,7 +954,7 @@ def good_client():
 
 
 async def shown(served) -> int:
-    """The serial number of the certificate that the server shows now."""
+    """Return the serial number of the certificate that the server uses now."""
     from cryptography import x509
 
     async with connected(served) as client:
@@ -976,20 +968,20 @@ def ids(store) -> list[str]:
 
 
 def traced(store) -> dict:
-    """Protocol and TLS of the last message, as the trace has them."""
+    """Return the protocol and TLS version of the last message, from the trace."""
     accepted = store._tx.trace(ids(store)[-1])[0].detail
     return {"protocol": accepted.protocol, "tls": accepted.tls}
 
 
 def received(store) -> str:
-    """What the Received line of the last message says of the way it came."""
+    """Return the part of the last message's Received field that describes the protocol."""
     (delivery,) = store._tx.deliveries_of("000000000000", ids(store)[-1])
     header = delivery.trace_header.decode()
     return "with " + header.partition(" with ")[2].partition("\tfor ")[0]
 
 
 @on_both_loops
-async def test_a_reset_right_behind_starttls_leaves_nobody_counted():
+async def test_a_client_that_resets_right_after_starttls_is_not_counted_as_connected():
     with tls_setup() as setup:
         async with serving_tls(setup) as served:
             for _ in range(20):

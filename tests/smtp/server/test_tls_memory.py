@@ -1,4 +1,4 @@
-"""What TLS has in memory for a connection is gone with it, also after a failed handshake, and without a collection."""
+"""Tests that a closed connection's TLS memory is freed, even after a failed handshake, without a garbage collection."""
 
 import asyncio
 import gc
@@ -14,24 +14,24 @@ pytestmark = pytest.mark.slow
 COUNT = 8
 HELLO = TlsClient(None, None).first_flight()
 ALERT = b"\x15\x03\x03\x00\x02\x02\x30"
-"""Fatal, unknown authority (RFC 8446 section 6)."""
+"""A fatal alert for an unknown certificate authority (RFC 8446 section 6)."""
 
 FAILURES = {
     "no handshake": [b"GET / HTTP/1.1\r\n\r\n"],
     "nothing": [],
-    "gone after the hello": [HELLO],
+    "disconnected after the hello": [HELLO],
     "an alert": [HELLO, ALERT],
     "garbage after the hello": [HELLO, b"x" * 100],
 }
 
 
 def held():
-    """Connections with TLS that the server has in memory."""
+    """The number of connections with TLS that the server has in memory."""
     return sum(isinstance(each, tls_alerts._Handshaking) for each in gc.get_objects())
 
 
 async def connect(served, how, *, is_implicit):
-    """Connect, and come to this end."""
+    """Connect, and end the connection in the given way."""
     reader, writer = await asyncio.open_connection(*served.address)
     client = Client(reader, writer)
     if not is_implicit:
@@ -54,7 +54,7 @@ async def connect(served, how, *, is_implicit):
 
 @pytest.mark.parametrize("is_implicit", [False, True], ids=["STARTTLS", "smtps"])
 @pytest.mark.parametrize("how", [*FAILURES, "success"])
-def test_a_connection_that_has_ended_is_not_in_memory(how, is_implicit):
+def test_a_closed_connection_is_not_kept_in_memory(how, is_implicit):
     async def scenario():
         with tls_setup() as setup:
             options = {"listener": {"is_tls": is_implicit}, "of_server": {"certificates": setup.certificates}}
@@ -67,7 +67,7 @@ def test_a_connection_that_has_ended_is_not_in_memory(how, is_implicit):
                 try:
                     for _ in range(COUNT):
                         await connect(served, how, is_implicit=is_implicit)
-                    # No time passes meanwhile: a timer that has not ended keeps nothing.
+                    # The clock does not advance here, so this also shows that a pending timer keeps no memory.
                     await served.until(lambda: not served.server._connections and held() <= before + 2)
                 finally:
                     gc.enable()
