@@ -62,8 +62,8 @@ class Reads:
     ("envelope", "of_delivery", "mode", "because"),
     [
         ({"sender": ""}, {}, Bounces.ALWAYS, "null sender"),
-        ({}, {"reason": Reason.NOTICE}, Bounces.ALWAYS, "is a notice itself"),
-        ({}, {}, Bounces.NEVER, "the settings say"),
+        ({}, {"reason": Reason.NOTICE}, Bounces.ALWAYS, "is itself a notice"),
+        ({}, {}, Bounces.NEVER, "the settings turn off"),
         ({}, {}, Bounces.AUTHENTICATED, "nothing proves"),
         ({"dsn": Dsn(recipients=(RecipientDsn(notify=("NEVER",)),))}, {}, Bounces.ALWAYS, "asked for NOTIFY=NEVER"),
         ({}, {}, Bounces.ALWAYS, "no route for notices is set"),

@@ -253,7 +253,7 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
             assert len(paths) == len(written) == len(names)
             assert max(map(len, paths)) < 1_200
             assert max(written) < 3_000
-            assert {path.partition(" → ")[0] for path in paths} == {"(earlier ones)"}
+            assert {path.partition(" → ")[0] for path in paths} == {"(earlier servers)"}
 
     run(scenario())
 

@@ -1,4 +1,4 @@
-"""What senders and owners are told, and what they are not."""
+"""The content of notices to senders and owners, and what notices must not reveal."""
 
 import re
 from datetime import timedelta
@@ -32,10 +32,10 @@ from waypost.domain.dsn.notices import Action, Bounces, Fate
 from waypost.domain.mail.delivery import Notify, Protocol, Reason, Stage, Trouble
 from waypost.domain.mail.messages import Dsn, RecipientDsn
 
-# Whether a sender is told.
+# Whether a sender gets a notice.
 
 
-TOLD = {
+PERMITTED = {
     "sender": "ann@example.org",
     "reason": Reason.DIRECT,
     "what": Notify.FAILURE,
@@ -48,15 +48,15 @@ PERMISSIONS = [
     ({}, ""),
     ({"reason": Reason.FORWARDED}, ""),
     ({"what": Notify.DELAY}, ""),
-    ({"what": Notify.SUCCESS}, "it is a SUCCESS, and the sender asked for NOTIFY=nothing"),
+    ({"what": Notify.SUCCESS}, "the event is a SUCCESS, and the sender gave no NOTIFY parameter"),
     ({"what": Notify.SUCCESS, "notify": ("SUCCESS", "FAILURE")}, ""),
-    ({"notify": ("SUCCESS", "DELAY")}, "it is a FAILURE, and the sender asked for NOTIFY=SUCCESS,DELAY"),
-    ({"notify": ("NEVER",)}, "it is a FAILURE, and the sender asked for NOTIFY=NEVER"),
-    ({"sender": "", "mode": Bounces.ALWAYS}, "the message has the null sender, as reports and automatic mail do"),
-    ({"reason": Reason.NOTICE, "mode": Bounces.ALWAYS}, "the message is a notice itself"),
-    ({"reason": Reason.RETURNED, "mode": Bounces.ALWAYS}, "the message is a notice itself"),
-    ({"is_report": True, "mode": Bounces.ALWAYS}, "the message is a notice itself"),
-    ({"mode": Bounces.NEVER}, "the settings say that no sender is told"),
+    ({"notify": ("SUCCESS", "DELAY")}, "the event is a FAILURE, and the sender asked for NOTIFY=SUCCESS,DELAY"),
+    ({"notify": ("NEVER",)}, "the event is a FAILURE, and the sender asked for NOTIFY=NEVER"),
+    ({"sender": "", "mode": Bounces.ALWAYS}, "the message has the null sender, like all reports and automatic mail"),
+    ({"reason": Reason.NOTICE, "mode": Bounces.ALWAYS}, "the message is itself a notice"),
+    ({"reason": Reason.RETURNED, "mode": Bounces.ALWAYS}, "the message is itself a notice"),
+    ({"is_report": True, "mode": Bounces.ALWAYS}, "the message is itself a notice"),
+    ({"mode": Bounces.NEVER}, "the settings turn off all notices to senders (bounces)"),
     ({"is_authentic": False}, "nothing proves that the message is from its sender"),
     ({"is_authentic": False, "mode": Bounces.ALWAYS}, ""),
     ({"is_outside": True}, ""),
@@ -64,22 +64,22 @@ PERMISSIONS = [
     ({"is_outside": True, "is_authentic": False}, "nothing proves that the message is from its sender"),
     (
         {"is_outside": True, "what": Notify.SUCCESS, "notify": ("SUCCESS",), "mode": Bounces.ALWAYS},
-        "the sender is no address here, and senders outside are not told of successes (confirm_outside)",
+        "the sender has no email address here, and such senders get no confirmations (confirm_outside)",
     ),
     ({"is_outside": True, "what": Notify.SUCCESS, "notify": ("SUCCESS",), "confirms_outside": True}, ""),
 ]
 
 
 @pytest.mark.parametrize(("changes", "because"), PERMISSIONS)
-def test_who_is_told_and_why_not(changes, because):
-    permission = notices.may_bounce(**TOLD | changes)
+def test_a_sender_gets_a_notice_unless_there_is_a_reason_against_it(changes, because):
+    permission = notices.may_bounce(**PERMITTED | changes)
     assert permission == notices.Permission(granted=not because, because=because)
 
 
 # The notice.
 
 
-def test_a_notice_says_who_it_is_from_and_that_no_person_wrote_it():
+def test_a_notice_is_from_the_mail_system_and_marked_as_automatic():
     notice = parsed(a_notice())
 
     assert notice["From"] == "Mail Delivery System <postmaster@mx.example.com>"
@@ -92,13 +92,13 @@ def test_a_notice_says_who_it_is_from_and_that_no_person_wrote_it():
     assert a_notice().isascii()
 
 
-def test_a_person_can_read_what_happened_and_what_to_do():
+def test_a_notice_explains_to_people_what_happened_and_what_to_do():
     assert (
         the_words(a_notice())
         == f"""\
 This is the mail system at mx.example.com.
 
-Your message could not be delivered:
+Your message could not be delivered to:
 
     support@example.com
 
@@ -108,15 +108,15 @@ The receiving server replied:
 
     550 5.1.1 User unknown
 
-Check the address for mistakes, and send the message again.
+Check the address for typing errors, and send the message again.
 
-The message ID is {ID}. Quote it
-when contacting postmaster@mx.example.com.
+The message ID is {ID}.
+Please include this ID if you contact postmaster@mx.example.com.
 """
     )
 
 
-def test_a_program_can_read_what_happened():
+def test_a_notice_has_the_fields_that_programs_read():
     dsn = Dsn(ret="HDRS", envid="an envelope")
     of_message, of_recipient = the_fields(
         a_notice(message=a_message(dsn=dsn), wishes=RecipientDsn(("FAILURE",), "rfc822;Help@example.com"))
@@ -139,15 +139,15 @@ def test_a_program_can_read_what_happened():
     }
 
 
-def test_a_notice_without_an_attempt_has_nothing_to_say_of_one():
+def test_a_notice_has_no_attempt_fields_if_no_attempt_was_made():
     octets = a_notice(fate=Fate(action=Action.FAILED, status="5.4.7"))
 
     assert the_fields(octets)[1].keys() == {"Final-Recipient", "Action", "Status", "Final-Log-ID"}
-    assert "time for attempts has passed" in the_words(octets)
+    assert "time limit for attempts" in the_words(octets)
     assert "server replied" not in the_words(octets)
 
 
-def test_late_mail_is_still_tried_and_the_sender_hears_until_when():
+def test_a_notice_of_delay_says_until_when_attempts_continue():
     fate = Fate(
         action=Action.DELAYED, status="4.4.1", attempted_at=NOW, retried_until=NOW + timedelta(days=4),
         result=a_result("no route", code=None, enhanced="", trouble=Trouble.UNREACHABLE, stage=Stage.CONNECT),
@@ -158,32 +158,32 @@ def test_late_mail_is_still_tried_and_the_sender_hears_until_when():
     assert of_recipient["Action"] == "delayed"
     assert of_recipient["Will-Retry-Until"] == "Thu, 26 Nov 2026 23:14:05 +0000"
     assert of_recipient["Diagnostic-Code"] == "x-waypost; unreachable: no route"
-    assert "What went wrong:\n\n    unreachable: no route\n" in the_words(octets)
-    assert "Attempts continue until Thu, 26 Nov 2026 23:14:05\n+0000" in the_words(octets)
+    assert "The problem was:\n\n    unreachable: no route\n" in the_words(octets)
+    assert "\nDelivery attempts will continue until Thu, 26 Nov 2026 23:14:05 +0000.\n" in the_words(octets)
     assert "No further attempts" not in the_words(octets)
 
 
-def test_late_mail_may_have_no_end():
+def test_a_notice_of_delay_without_an_end_of_attempts_names_none():
     words = the_words(a_notice(fate=Fate(action=Action.DELAYED, status="4.4.1")))
-    assert "Attempts continue, and you" in words
+    assert "Delivery attempts will continue." in words
 
 
 @pytest.mark.parametrize("action", [Action.DELIVERED, Action.RELAYED, Action.EXPANDED])
-def test_success_is_told_to_who_asked(action):
+def test_a_notice_of_success_has_the_action_and_status(action):
     octets = a_notice(fate=Fate(action=action, status="2.0.0"))
 
     assert the_fields(octets)[1]["Action"] == action
     assert the_fields(octets)[1]["Status"] == "2.0.0"
-    assert "You need not do anything" in the_words(octets)
+    assert "You do not need to do anything" in the_words(octets)
 
 
-def test_one_notice_tells_of_several_recipients():
+def test_one_notice_can_report_several_recipients():
     of_alias = failed("Bob Smith is away")
-    given = [
-        notices.Told(recipient="a@example.com", fate=failed()),
-        notices.Told(recipient="support@example.com", fate=of_alias, is_forwarded=True),
+    outcomes = [
+        notices.RecipientOutcome(recipient="a@example.com", fate=failed()),
+        notices.RecipientOutcome(recipient="support@example.com", fate=of_alias, is_forwarded=True),
     ]
-    octets = a_notice_about(given, message=a_message(recipients=("a@example.com", "support@example.com")))
+    octets = a_notice_about(outcomes, message=a_message(recipients=("a@example.com", "support@example.com")))
     of_message, first, second = the_fields(octets)
 
     assert of_message["Reporting-MTA"] == "dns; mx.example.com"
@@ -194,7 +194,7 @@ def test_one_notice_tells_of_several_recipients():
     assert b"Bob" not in octets
     words = the_words(octets)
     assert words.index("    a@example.com\n") < words.index("    support@example.com\n")
-    assert words.count("Your message could not be delivered:") == words.count("The message ID is") == 1
+    assert words.count("Your message could not be delivered to:") == words.count("The message ID is") == 1
 
 
 STATUSES = [
@@ -209,25 +209,25 @@ STATUSES = [
 ]
 
 
-@pytest.mark.parametrize(("action", "status", "told"), STATUSES)
-def test_the_status_agrees_with_the_action(action, status, told):
-    assert the_fields(a_notice(fate=Fate(action=action, status=status)))[1]["Status"] == told
+@pytest.mark.parametrize(("action", "status", "reported"), STATUSES)
+def test_the_status_agrees_with_the_action(action, status, reported):
+    assert the_fields(a_notice(fate=Fate(action=action, status=status)))[1]["Status"] == reported
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
         ("5.1.10", "The address does not accept mail."),
-        ("5.2.2", "The mailbox cannot accept mail now."),
+        ("5.2.2", "The mailbox cannot accept mail at the moment."),
         ("5.3.4", "The message is too large for the receiving system."),
         ("5.3.0", "The receiving system reported a problem."),
-        ("5.4.6", "It was caught in a mail loop."),
-        ("5.6.7", "The receiving system cannot read this kind of message."),
-        ("5.7.1", "The receiving system refused it."),
+        ("5.4.6", "The message was caught in a mail loop."),
+        ("5.6.7", "The receiving system cannot process this type of message."),
+        ("5.7.1", "The receiving system refused the message."),
         ("5.0.0", "The receiving system reported a problem."),
     ],
 )
-def test_each_kind_of_failure_has_its_words(status, words):
+def test_each_kind_of_failure_has_its_own_explanation(status, words):
     assert words in the_words(a_notice(fate=Fate(action=Action.FAILED, status=status)))
 
 
@@ -247,7 +247,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize(("result", "diagnostic", "remote"), RESULTS)
-def test_what_an_attempt_came_to_is_told(result, diagnostic, remote):
+def test_a_notice_reports_the_result_of_the_attempt(result, diagnostic, remote):
     _, of_recipient = the_fields(a_notice(fate=Fate(action=Action.FAILED, status="5.0.0", result=result)))
 
     assert of_recipient.get("Diagnostic-Code") == diagnostic
@@ -261,7 +261,7 @@ def types_of(octets):
     return [re.search(r"Content-Type: (\S+?);?(?:\s|$)", raw_part(octets, number)[0])[1] for number in range(3)]
 
 
-def test_who_speaks_utf8_is_answered_in_it():
+def test_a_client_that_declared_smtputf8_gets_a_notice_in_utf8():
     octets = a_utf8_notice(orcpt="utf-8;ännchen@example.net")
 
     assert types_of(octets) == ["text/plain", "message/global-delivery-status", "message/global-headers"]
@@ -281,18 +281,18 @@ def test_a_notice_for_a_sender_whose_domain_alone_is_not_ascii_needs_no_smtputf8
     assert types_of(octets)[1] == "message/delivery-status"
 
 
-def test_and_the_whole_message_comes_back_as_a_global_one():
+def test_a_whole_utf8_message_is_returned_as_message_global():
     octets = a_utf8_notice(ret="FULL")
     assert types_of(octets)[2] == "message/global"
     assert raw_part(octets, 2)[1] == "From: Jörg\r\n\r\nGrüße\r\n".encode()
 
 
-def test_a_header_that_is_ascii_needs_no_global_type():
+def test_an_ascii_header_is_returned_without_a_global_type():
     assert types_of(a_utf8_notice(header="From: Ann\r\n"))[2] == "text/rfc822-headers"
     assert types_of(a_utf8_notice(header="From: Ann\r\n", ret="FULL"))[2] == "message/rfc822"
 
 
-def test_a_header_in_another_charset_is_no_global_one():
+def test_a_header_in_another_charset_is_returned_without_a_global_type():
     original = b"Subject: Gr\xfc\xdfe\r\n\r\nHello\r\n"
     octets = a_notice(message=a_message(original, protocol="UTF8SMTP"), original=original)
 
@@ -300,7 +300,7 @@ def test_a_header_in_another_charset_is_no_global_one():
     assert octets.isascii()
 
 
-def test_mail_of_ascii_alone_is_answered_so_whatever_the_client_speaks():
+def test_the_notice_about_an_ascii_message_is_ascii_even_if_the_client_declared_smtputf8():
     octets = a_utf8_notice(header="From: Ann\r\n", body="x\r\n", sender="ann@example.org", to="support@example.com")
 
     assert types_of(octets) == ["text/plain", "message/delivery-status", "text/rfc822-headers"]
@@ -309,7 +309,7 @@ def test_mail_of_ascii_alone_is_answered_so_whatever_the_client_speaks():
     assert the_fields(octets)[1]["Diagnostic-Code"] == "smtp; 550 5.1.1 T?r zu"
 
 
-def test_who_does_not_speak_utf8_gets_ascii():
+def test_a_client_that_did_not_declare_smtputf8_gets_a_notice_in_ascii():
     octets = a_utf8_notice(protocol="ESMTP", sender="ann@example.org", orcpt="utf-8;ä+b=c\\d@example.net")
     _, of_recipient = the_fields(octets)
 
@@ -318,12 +318,12 @@ def test_who_does_not_speak_utf8_gets_ascii():
     assert of_recipient["Final-Recipient"] == "utf-8; \\x{E4}nnchen@example.com"
 
 
-def test_half_a_character_in_a_reply_harms_nobody():
+def test_an_incomplete_utf8_character_in_a_reply_does_no_harm():
     a_notice(fate=failed("bad \udcff byte"))
     a_utf8_notice(result=a_result("bad \udcff byte"))
 
 
-# Hostile words.
+# Hostile text.
 
 
 HOSTILE = "x\r\nX-Evil: 1\r\n\r\n--=_\x00\x1b[2J\u202e\x85\u2028y"
@@ -348,7 +348,7 @@ HOSTILE = "x\r\nX-Evil: 1\r\n\r\n--=_\x00\x1b[2J\u202e\x85\u2028y"
         {"wishes": RecipientDsn((), "utf-8;" + "ä" * 5000)},
     ],
 )
-def test_hostile_words_stay_in_their_line(changes):
+def test_hostile_text_stays_on_one_line(changes):
     octets = a_notice(**changes)
 
     assert not re.search(rb"\nX-Evil", octets)
@@ -357,7 +357,7 @@ def test_hostile_words_stay_in_their_line(changes):
 
 
 @given(st.data())
-def test_any_message_and_any_reply_make_a_well_formed_notice(data):
+def test_the_notice_is_well_formed_for_any_message_and_any_reply(data):
     texts = st.text(max_size=80)
     original = data.draw(st.binary(max_size=200)) + b"\r\n\r\n" + data.draw(st.binary(max_size=200))
     dsn = Dsn(data.draw(st.sampled_from(["", "FULL"])), data.draw(texts))
@@ -368,7 +368,7 @@ def test_any_message_and_any_reply_make_a_well_formed_notice(data):
     a_notice(a_delivery(), fate, message=message, original=original, wishes=wishes)
 
 
-def test_no_part_has_the_boundary_in_it():
+def test_the_boundary_does_not_occur_in_any_part():
     name = f"=_{NOTICE_ID}"
     original = HEADER + f"\r\n--{name}.0\r\n--{name}.0--\r\n{name}.1\r\n".encode()
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
@@ -377,10 +377,10 @@ def test_no_part_has_the_boundary_in_it():
     assert raw_part(octets, 2)[1] == original
 
 
-# The owner.
+# Notices to owners.
 
 
-def test_an_owner_is_told_which_way_a_message_went():
+def test_the_notice_to_an_owner_lists_the_servers_that_the_message_passed_through():
     octets = notices.owner_notice(
         a_delivery(), a_message(subject="Grüße"), ["client.example.org", "mx.example.com"],
         hostname="mx.example.com", notice_id=NOTICE_ID, now=NOW,
@@ -406,7 +406,7 @@ def test_an_owner_is_told_which_way_a_message_went():
         assert f"{line}\n" in text
 
 
-def test_an_owner_whose_address_is_not_ascii_is_told_in_utf8_and_an_empty_path_is_no_matter():
+def test_the_notice_to_an_owner_with_a_utf8_address_is_in_utf8_and_can_have_an_empty_path():
     octets = notices.owner_notice(
         a_delivery("jörg@example.com"), a_message(subject=HOSTILE, sender="", header_id=""), [],
         hostname="mx.example.com", notice_id=NOTICE_ID, now=NOW,
@@ -414,6 +414,6 @@ def test_an_owner_whose_address_is_not_ascii_is_told_in_utf8_and_an_empty_path_i
     assert_well_formed(octets)
 
     assert "To: <jörg@example.com>\r\n".encode() in octets
-    assert b"    (its header names none)\r\n" in octets
+    assert b"    (the message's header lists no servers)\r\n" in octets
     assert b"References" not in octets
     assert b"\r\nX-Evil" not in octets

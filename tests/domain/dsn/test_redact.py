@@ -1,4 +1,4 @@
-"""What a peer said, in a notice: in one line, and of a forwarded copy not at all."""
+"""The text of a peer's reply in a notice: limited to one line, and withheld for a forwarded copy."""
 
 import pytest
 from hypothesis import given
@@ -18,16 +18,16 @@ from waypost.domain.dsn.redact import WITHHELD, discreet, one_line
         ("", ""),
     ],
 )
-def test_the_words_of_others_are_one_line_that_does_no_harm(text, line):
+def test_text_of_other_servers_becomes_one_harmless_line(text, line):
     assert one_line(text) == line
     assert discreet(text, is_forwarded=False) == line
 
 
 @given(st.text())
-def test_of_a_forwarded_copy_nothing_is_passed_on_that_its_server_said(text):
+def test_the_reply_text_for_a_forwarded_copy_is_withheld(text):
     assert discreet(text, is_forwarded=True) == WITHHELD
 
 
-def test_only_the_code_can_tell_who_a_server_speaks_of_in_words():
+def test_a_reply_text_that_names_the_primary_is_withheld():
     for text in ("Bob Smith's mailbox is full", "bob_smith: no such user", "EXAMPLE does not know Smith, Bob"):
         assert "mith" not in discreet(text, is_forwarded=True)

@@ -1,4 +1,4 @@
-"""What is read of the bounces of others, and of the way of a message."""
+"""How bounces from other servers, and the path of a message, are read."""
 
 import re
 
@@ -11,7 +11,7 @@ from waypost.domain.dsn import reports
 from waypost.domain.dsn.reports import Report
 from waypost.domain.mail import messages
 
-# The bounces of others.
+# Bounces from other servers.
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from waypost.domain.mail import messages
         (b"", False),
     ],
 )
-def test_a_report_is_known_by_its_type(header, is_report):
+def test_a_report_is_recognized_by_its_content_type(header, is_report):
     assert reports.is_report(header) is is_report
 
 
@@ -73,7 +73,7 @@ REPORTS = [
 
 
 @pytest.mark.parametrize(("octets", "report"), REPORTS)
-def test_what_a_bounce_says_is_read(octets, report):
+def test_the_fields_of_a_bounce_are_read(octets, report):
     assert reports.read_report(octets) == report
 
 
@@ -98,7 +98,7 @@ def test_what_a_bounce_says_is_read(octets, report):
         ("Action: failed\nStatus: 5.0.0", "failed", "5.0.0"),
     ],
 )
-def test_comments_and_the_words_of_some_servers_hide_no_failure(fields, action, status):
+def test_a_failure_is_recognized_despite_comments_and_nonstandard_words(fields, action, status):
     report = reports.read_report(
         a_report(f"Reporting-MTA: dns; y.test\r\n\r\n{fields}\r\nFinal-Recipient: rfc822; x@y")
     )
@@ -119,45 +119,45 @@ def test_comments_and_the_words_of_some_servers_hide_no_failure(fields, action, 
         ("", ""),
     ],
 )
-def test_a_recipient_is_read_whatever_its_type(field, recipient):
+def test_a_recipient_of_any_address_type_is_read(field, recipient):
     assert reports.read_report(a_report(f"Final-Recipient: {field}\r\nAction: failed")).final_recipient == recipient
 
 
-def test_a_reply_without_a_type_is_read_whole():
+def test_a_diagnostic_without_a_type_is_read_completely():
     report = reports.read_report(a_report("Action: failed\r\nDiagnostic-Code: 550 5.1.1 <x@y.test> unknown; see help"))
     assert report.diagnostic == "550 5.1.1 <x@y.test> unknown; see help"
 
 
-# Which recipient.
+# The recipient that is reported.
 
 DELIVERED = "Final-Recipient: rfc822; d@y.test\r\nAction: delivered\r\nStatus: 2.0.0"
 DELAYED = "Final-Recipient: rfc822; l@y.test\r\nAction: delayed\r\nStatus: 4.4.1"
 
 
 @pytest.mark.parametrize("blank", ["\r\n\r\n", "\r\n \t\r\n \r\n", "\n\n\n", "\r\n\r\nX-Other: y\r\n\r\n"])
-def test_the_first_recipient_that_failed_counts(blank):
+def test_the_first_recipient_that_failed_is_reported(blank):
     groups = ["Reporting-MTA: dns; y.test", DELIVERED, DELAYED, RECIPIENT, "Action: failed\r\nStatus: 5.9.9"]
     assert reports.read_report(a_report(blank.join(groups))) == READ
     assert reports.read_report(a_report(blank.join(groups[:3]))).final_recipient == "d@y.test"
 
 
-def test_fields_of_a_recipient_that_an_empty_line_parts_are_not_mixed_with_the_next_one():
+def test_fields_that_an_empty_line_separates_belong_to_different_recipients():
     report = reports.read_report(a_report(f"{DELIVERED}\r\n\r\nAction: failed\r\n\r\nStatus: 5.1.1"))
     assert report == Report(final_recipient="", action="failed", status="", diagnostic="")
 
 
-def test_of_very_many_recipients_the_first_count():
+def test_only_the_first_of_very_many_recipients_are_read():
     many = "\r\n\r\n".join([DELIVERED] * 200)
     assert reports.read_report(a_report(f"{many}\r\n\r\n{RECIPIENT}")).final_recipient == "d@y.test"
     assert reports.read_report(a_report(f"{many[: len(many) // 2]}\r\n\r\n{RECIPIENT}")) == READ
 
 
-def test_a_second_part_counts_where_the_first_one_tells_of_no_failure():
+def test_a_second_delivery_status_is_read_if_the_first_reports_no_failure():
     first = a_report(DELIVERED).removesuffix(b"--b--\r\n")
     assert reports.read_report(first + b"--b" + a_report(RECIPIENT).partition(b"--b")[2]) == READ
 
 
-# Where in a message the report is.
+# The place of the report in a message.
 
 
 def a_part(kind, body, boundary="b"):
@@ -210,12 +210,12 @@ def test_a_boundary_that_the_header_does_not_name_is_read_from_the_body(kind):
     assert reports.read_report(octets.partition(b"--")[0]) is None
 
 
-def test_a_boundary_that_begins_another_is_no_end_of_it():
+def test_a_boundary_is_not_confused_with_a_longer_boundary_that_begins_with_it():
     inner = a_part("multipart/report", several(TEXT, STATUS, boundary="b1"), "b1")
     assert reports.read_report(a_part("multipart/mixed", several(TEXT, inner))) == READ
 
 
-def test_a_report_without_its_end_is_read():
+def test_a_truncated_report_is_read():
     whole = a_part("multipart/mixed", several(TEXT, STATUS))
     assert reports.read_report(whole.partition(b"\r\nDiagnostic")[0]).status == "5.2.2"
 
@@ -233,17 +233,17 @@ def test_a_report_without_its_end_is_read():
         a_part("text/plain", RECIPIENT),
     ],
 )  # fmt: skip
-def test_a_report_that_is_attached_or_quoted_is_about_other_mail(octets):
-    """An automatic answer can have the mail that it answers in it, and that mail a report about other mail."""
+def test_a_report_that_is_attached_or_quoted_is_ignored(octets):
+    """An automatic reply can contain the message that it answers, and that message can be a report about other mail."""
     assert reports.read_report(octets) is None
 
 
-def test_a_report_that_a_filter_has_packed_into_a_message_is_read():
+def test_a_report_that_a_filter_wrapped_in_a_message_is_read():
     kind = "multipart/mixed; report-type=delivery-status"
     assert reports.read_report(a_part(kind, several(a_part("message/rfc822", REPORT.decode()), TEXT))) == READ
 
 
-def test_of_very_many_parts_the_first_are_looked_at():
+def test_only_the_first_of_very_many_parts_are_examined():
     status = b"Content-Type: message/delivery-status\r\n\r\nFinal-Recipient: rfc822; a@b.example\r\nAction: failed\r\n"
     inner = b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n"
     middle = b"--b\r\n" + inner % b"c" + b"--c\r\n\r\na\r\n" * 9
@@ -255,7 +255,7 @@ def test_of_very_many_parts_the_first_are_looked_at():
     assert reports.read_report(inner % b"a" + deep * 2 + b"--a\r\n" + status) is None
 
 
-def test_parts_within_parts_are_looked_into_to_a_limit():
+def test_nested_parts_are_examined_up_to_a_limit():
     octets = STATUS
     for depth in range(3):
         octets = a_part("multipart/mixed", several(TEXT, octets, boundary=f"n{depth}"), f"n{depth}")
@@ -266,7 +266,7 @@ def test_parts_within_parts_are_looked_into_to_a_limit():
 
 
 @given(st.binary(max_size=300), st.sampled_from(["", "base64", "quoted-printable", "x"]))
-def test_any_bounce_can_be_read(octets, encoding):
+def test_arbitrary_bytes_can_be_read_as_a_bounce(octets, encoding):
     reports.read_report(octets)
     before, _, after = a_report("!", encoding=encoding).partition(b"!")
     report = reports.read_report(before + octets + after)
@@ -285,11 +285,11 @@ def test_any_bounce_can_be_read(octets, encoding):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("before", ["Status: x", "x"])
-def test_a_bounce_of_megabytes_is_read_as_quickly_as_any_other(filler, before):
+def test_a_bounce_of_several_megabytes_is_read_quickly(filler, before):
     reports.read_report(a_report(before + filler * (4_000_000 // len(filler))))
 
 
-# The way of a message.
+# The path of a message.
 
 
 HOPS = [
@@ -311,7 +311,7 @@ HOPS = [
 
 
 @pytest.mark.parametrize(("header", "path"), HOPS)
-def test_the_way_of_a_message_is_read_from_its_header(header, path):
+def test_the_path_of_a_message_is_read_from_its_header(header, path):
     assert reports.hops(header) == path
 
 
@@ -325,21 +325,21 @@ def test_the_way_of_a_message_is_read_from_its_header(header, path):
         ([b"a" * 10] * 101, [reports.EARLIER, *["a" * 10] * 100]),
     ],
 )
-def test_of_a_path_that_is_too_long_to_be_kept_the_last_hops_are_given(names, path):
+def test_a_path_that_is_too_long_to_store_keeps_only_the_last_servers(names, path):
     assert reports.path(b"".join(b"Received: by %s\r\n" % name for name in names)) == path
 
 
-def test_the_way_is_read_from_what_we_write():
+def test_the_path_includes_the_received_field_that_waypost_writes():
     header = messages.trace_header(a_message(), hostname="mx.example.com", delivered_to="a", sent_to="b")
     assert reports.hops(header + b"Received: by first.test; now\r\n" + HEADER) == ["first.test", "mx.example.com"]
 
 
 @given(st.binary(max_size=300))
-def test_any_header_has_a_way(header):
+def test_the_path_is_safe_to_show_for_any_header(header):
     for name in reports.hops(b"Received: by " + header + b"\r\nReceived: " + header):
         assert re.fullmatch(r"[\w.:\[\]?-]+", name, re.ASCII)
 
 
 @pytest.mark.parametrize("filler", [b"(", b" by", b"\r\n ", b"\r\nReceived: by ", b"()", b" "])
-def test_a_header_of_megabytes_has_a_way_as_quickly_as_any_other(filler):
+def test_the_path_in_a_header_of_several_megabytes_is_read_quickly(filler):
     assert len(reports.hops(b"Received: from x " + filler * 200_000)) <= 101

@@ -1,4 +1,4 @@
-"""What a notice gives back of the message that it is about."""
+"""The part of a message that a notice returns to its sender."""
 
 import re
 
@@ -12,19 +12,19 @@ from waypost.domain.dsn.notices import Action, Fate
 from waypost.domain.mail.messages import Dsn
 
 
-def test_the_header_comes_back():
+def test_the_header_is_returned():
     head, body = raw_part(a_notice(), 2)
     assert "Content-Type: text/rfc822-headers" in head
     assert body == HEADER
 
 
-def test_the_whole_message_comes_back_to_who_wants_it():
+def test_the_whole_message_is_returned_to_a_sender_that_asked_for_it():
     head, body = raw_part(a_notice(message=a_message(dsn=Dsn(ret="FULL"))), 2)
     assert head.endswith("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit")
     assert body == ORIGINAL
 
 
-def test_a_body_of_8_bits_comes_back_as_it_is():
+def test_an_8_bit_body_is_returned_unchanged():
     original = HEADER + b"\r\nGr\xfc\xdfe\r\n"
     octets = a_notice(message=a_message(original, dsn=Dsn(ret="FULL")), original=original)
     head, body = raw_part(octets, 2)
@@ -35,18 +35,18 @@ def test_a_body_of_8_bits_comes_back_as_it_is():
 
 
 NOT_WHOLE = {
-    "it did not fail": ({}, Action.DELAYED, ORIGINAL),
-    "only the header is there": ({"size": 1_000_000}, Action.FAILED, HEADER),
-    "it is too big": ({}, Action.FAILED, ORIGINAL + b"x" * 70 + b"\r\n" + b"y\r\n" * 90_000),
-    "it has a line feed alone": ({}, Action.FAILED, ORIGINAL + b"a\nb\r\n"),
-    "it has a carriage return alone": ({}, Action.FAILED, ORIGINAL + b"a\rb\r\n"),
-    "it has a null": ({}, Action.FAILED, ORIGINAL + b"a\x00b\r\n"),
-    "it has a long line": ({}, Action.FAILED, ORIGINAL + b"x" * 999 + b"\r\n"),
+    "delivery did not fail": ({}, Action.DELAYED, ORIGINAL),
+    "only the header was read": ({"size": 1_000_000}, Action.FAILED, HEADER),
+    "the message is too big": ({}, Action.FAILED, ORIGINAL + b"x" * 70 + b"\r\n" + b"y\r\n" * 90_000),
+    "the message has a bare line feed": ({}, Action.FAILED, ORIGINAL + b"a\nb\r\n"),
+    "the message has a bare carriage return": ({}, Action.FAILED, ORIGINAL + b"a\rb\r\n"),
+    "the message has a NUL": ({}, Action.FAILED, ORIGINAL + b"a\x00b\r\n"),
+    "the message has a long line": ({}, Action.FAILED, ORIGINAL + b"x" * 999 + b"\r\n"),
 }
 
 
 @pytest.mark.parametrize(("changes", "action", "original"), NOT_WHOLE.values(), ids=NOT_WHOLE.keys())
-def test_only_the_header_comes_back_where(changes, action, original):
+def test_only_the_header_is_returned_if(changes, action, original):
     message = a_message(original, dsn=FULL, **changes)
     octets = a_notice(message=message, original=original, fate=Fate(action=action, status=""))
     head, body = raw_part(octets, 2)
@@ -54,13 +54,13 @@ def test_only_the_header_comes_back_where(changes, action, original):
     assert body == HEADER
 
 
-def test_a_line_of_998_octets_comes_back():
+def test_a_line_of_998_bytes_is_returned():
     original = ORIGINAL + b"x" * 998 + b"\r\n"
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
     assert raw_part(octets, 2)[1] == original
 
 
-def test_what_servers_on_the_way_wrote_does_not_come_back():
+def test_fields_that_servers_added_are_not_returned():
     theirs = (
         b"Return-Path: <x>\r\nDelivered-To: bob@private.example.net\r\nReceived: from a\r\n\tby b\r\n\tfor <bob>\r\n"
         b"X-Waypost-Loop: 1\r\nX-Waypost-Delivery: 2\r\nX-Forwarded-To: bob\r\nX-Original-To: bob\r\n"
@@ -91,7 +91,7 @@ BROKEN_HEADERS = [
 
 
 @pytest.mark.parametrize("header", BROKEN_HEADERS)
-def test_a_broken_header_comes_back_in_seven_bits_and_in_lines(header):
+def test_a_malformed_header_is_returned_in_ascii_and_in_proper_lines(header):
     octets = a_notice(message=a_message(header), original=header)
 
     assert octets.isascii()
@@ -102,13 +102,13 @@ def test_a_broken_header_comes_back_in_seven_bits_and_in_lines(header):
         assert part.get_payload(decode=True) == header
 
 
-def test_a_message_without_a_header_comes_back():
+def test_a_message_without_a_header_is_returned():
     original = b"\r\nHello\r\n"
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
     assert raw_part(octets, 2)[1] == original
 
 
-def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
+def test_a_long_header_is_cut_at_the_end_of_a_line_and_marked():
     fields = [b"X-%d: %s\r\n" % (number, b"y" * 70) for number in range(1000)]
     original = HEADER + b"".join(fields) + b"\r\nbody\r\n"
     _, returned = raw_part(a_notice(message=a_message(original), original=original), 2)
@@ -120,7 +120,7 @@ def test_a_long_header_is_cut_at_the_end_of_a_line_and_says_so():
 
 
 @pytest.mark.parametrize(("recipients", "limit"), [(1, 4_096), (16, 4_096), (17, 3_855), (100, 655)])
-def test_the_more_recipients_a_message_has_the_less_of_its_header_goes_back(recipients, limit):
+def test_a_message_with_more_recipients_gets_less_of_its_header_back(recipients, limit):
     original = b"X: " + b"y" * 100_000
     message = a_message(original, recipients=("support@example.com",) * recipients)
     _, returned = raw_part(a_notice(message=message, original=original), 2)
@@ -128,34 +128,34 @@ def test_the_more_recipients_a_message_has_the_less_of_its_header_goes_back(reci
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n", b"\r"])
-def test_a_header_that_is_not_looked_at_to_its_end_says_so(line_end):
-    """Also if nothing is left of what was looked at, because servers wrote it; and no half line goes back."""
+def test_a_header_that_is_not_examined_to_its_end_is_marked_as_cut(line_end):
+    """A cut header is marked even if servers added all of its examined fields. An incomplete line is not returned."""
     theirs = (b"Received: from a" + line_end + b"\tby " + b"b" * 900 + line_end) * 40
     author = b"From: ann@example.org" + line_end
     assert returned_content.header(theirs + author + b"\r\n") == returned_content.CUT
     fields = b"".join(b"X-%d: y%s" % (number, line_end) for number in range(9))
     expected = fields.replace(line_end, b"\r\n") + returned_content.CUT
     assert returned_content.header(fields + theirs + author) == expected
-    assert returned_content.header(b"X: " + b"y" * returned_content.LOOKED_AT).endswith(b"\r\n" + returned_content.CUT)
+    assert returned_content.header(b"X: " + b"y" * returned_content.EXAMINED).endswith(b"\r\n" + returned_content.CUT)
 
 
 @pytest.mark.parametrize("more", [0, 2, 100])
 @pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nbody\r\n"])
-def test_only_a_header_that_is_longer_than_what_is_looked_at_says_that_it_is_cut(more, end):
-    """The end of the header is seen in the octets that a notice reads, and it is no part of the header."""
+def test_only_a_header_that_is_longer_than_the_examined_part_is_marked_as_cut(more, end):
+    """The bytes that a notice reads include the end of the header, which is not a part of the header."""
     rest = b"X: y\r\n"
-    long = b"Received: " + b"a" * (returned_content.LOOKED_AT - len(rest) - 12 + more) + b"\r\n"
+    long = b"Received: " + b"a" * (returned_content.EXAMINED - len(rest) - 12 + more) + b"\r\n"
     read = (long + rest + end)[: returned_content.READ]
     assert returned_content.header(read) == (returned_content.CUT if more else rest)
 
 
-def test_a_line_without_end_is_cut_where_it_is_too_long():
+def test_an_endless_line_is_cut_at_the_limit_of_the_header():
     original = b"X: " + b"y" * 100_000
     returned = returned_content.header(original)
     assert returned == original[: returned_content.HEADER_LIMIT] + b"\r\n" + returned_content.CUT
 
 
-def test_what_the_author_wrote_is_found_behind_what_servers_wrote():
+def test_the_fields_of_the_author_are_found_after_many_fields_of_servers():
     theirs = b"Received: from a\r\n\tby b\r\n" * 200
     assert returned_content.header(theirs + HEADER + b"\r\n") == HEADER
 
@@ -170,7 +170,7 @@ def test_what_the_author_wrote_is_found_behind_what_servers_wrote():
         (1, 0, True),
     ],
 )
-def test_of_a_message_with_more_recipients_less_goes_back(size, recipients, is_whole):
+def test_the_size_limit_of_a_whole_message_is_divided_by_its_recipients(size, recipients, is_whole):
     message = a_message(dsn=FULL, size=size, recipients=("a@example.com",) * recipients)
     assert notices.gives_whole(message, Action.FAILED, is_outside=False) is is_whole
 
@@ -184,7 +184,7 @@ def test_of_a_message_with_more_recipients_less_goes_back(size, recipients, is_w
         ("FULL", Action.FAILED, True),
     ],
 )
-def test_a_body_goes_back_only_to_one_of_ours_who_asked_and_only_where_it_failed(ret, action, is_outside):
+def test_a_body_is_returned_only_for_a_failure_and_to_a_local_sender_that_asked_for_it(ret, action, is_outside):
     assert not notices.gives_whole(a_message(dsn=Dsn(ret=ret)), action, is_outside=is_outside)
 
 
@@ -202,12 +202,12 @@ LINES = [
 
 
 @pytest.mark.parametrize(("octets", "are_lines"), LINES)
-def test_what_lines_are(octets, are_lines):
+def test_proper_lines_are_recognized(octets, are_lines):
     assert returned_content.is_lines(octets) is are_lines
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\0", b"a", b"b" * 997, b" "]), max_size=12).map(b"".join))
-def test_lines_are_what_an_expression_that_is_slow_says(octets):
+def test_the_line_check_agrees_with_a_slow_regular_expression(octets):
     slow = re.compile(rb"\x00|\r(?!\n)|(?<!\r)\n|[^\r\n]{999}")
     assert returned_content.is_lines(octets) is (slow.search(octets) is None)
 
@@ -229,8 +229,8 @@ FIELD = st.sampled_from(
 
 
 @given(st.lists(FIELD, max_size=8), st.sampled_from([b"\r\n", b"\n", b"\r"]))
-def test_a_header_goes_back_field_by_field(fields, line_end):
-    """As it was done before, each field by itself, in time that does not matter here."""
+def test_the_fields_of_servers_are_removed_one_by_one(fields, line_end):
+    """The result is compared with a slow implementation that reads each field separately."""
     header = line_end.join(fields) + line_end
     lines = [line for line in re.split(rb"\r\n|\r|\n", header) if line]
     expected, is_theirs = [], False
@@ -247,14 +247,14 @@ def test_a_header_goes_back_field_by_field(fields, line_end):
     "piece",
     [b"y", b" ", b"\r", b"\n", b"a:\r\n", b"arc-a", b"arc-a:\r\n", b"received:", b"\t\r\n", b"(", b"\xfc", b"\0"],
 )
-def test_what_is_looked_at_of_a_header_is_bounded(piece):
-    """Whatever the rest of it is: what comes out is the same for the largest header and for its beginning."""
+def test_only_a_limited_part_of_a_header_is_examined(piece):
+    """The result is the same for the largest header as for its beginning alone."""
     longest = b"X: y\r\n" + piece * (256 * 1024 // len(piece))
     assert returned_content.header(longest) == returned_content.header(longest[: returned_content.READ])
     assert len(returned_content.header(longest)) <= returned_content.HEADER_LIMIT + 2 + len(returned_content.CUT)
 
 
-def test_a_header_without_end_is_cut():
+def test_a_very_long_header_is_cut():
     original = b"X: y\r\n" * 50_000
     octets = a_notice(message=a_message(original, dsn=FULL), original=original)
     assert len(raw_part(octets, 2)[1]) <= returned_content.HEADER_LIMIT + len(returned_content.CUT)

@@ -1,4 +1,4 @@
-"""Notices to look at, the mail that they are about, and ways to look at them."""
+"""Sample notices, the messages that they are about, and functions that parse notices."""
 
 import email
 import email.policy
@@ -77,16 +77,18 @@ def failed(text="User unknown", **changes):
 
 def a_notice(delivery=DIRECT, fate=FAILED, *, message=None, original=ORIGINAL, wishes=messages.NO_RECIPIENT_DSN):
     forwarded = delivery.reason is not Reason.DIRECT
-    told = [notices.Told(recipient=delivery.sent_to, fate=fate, is_forwarded=forwarded, wishes=wishes)]
-    return a_notice_about(told, message=message, original=original)
+    outcome = notices.RecipientOutcome(
+        recipient=delivery.sent_to, fate=fate, is_forwarded=forwarded, wishes=wishes
+    )  # fmt: skip
+    return a_notice_about([outcome], message=message, original=original)
 
 
-def a_notice_about(told, *, message=None, original=ORIGINAL, is_outside=False):
+def a_notice_about(outcomes, *, message=None, original=ORIGINAL, is_outside=False):
     """A notice about several recipients."""
     message = message or a_message(original)
-    is_whole = notices.gives_whole(message, told[0].fate.action, is_outside=is_outside)
+    is_whole = notices.gives_whole(message, outcomes[0].fate.action, is_outside=is_outside)
     octets = notices.notice(
-        told, message, original=original, is_whole=is_whole and len(original) == message.size,
+        outcomes, message, original=original, is_whole=is_whole and len(original) == message.size,
         hostname="mx.example.com", notice_id=NOTICE_ID, now=NOW,
     )  # fmt: skip
     assert_well_formed(octets)
@@ -103,7 +105,7 @@ def a_utf8_notice(*, header="From: Jörg\r\n", body="Grüße\r\n", sender="jörg
 
 
 def assert_well_formed(octets):
-    """What holds for each message of ours, read by two parsers of somebody else."""
+    """Assert what must be true of every message that Waypost writes, with two parsers from the standard library."""
     assert b"\r" not in octets.replace(b"\r\n", b"")
     assert b"\n" not in octets.replace(b"\r\n", b"")
     assert b"\x00" not in octets
@@ -127,8 +129,8 @@ def assert_well_formed(octets):
         assert len(parts) == 5
         assert parts[-1] == b"--\r\n"
         for part in parts[1:-1]:
-            said = re.search(rb"Content-Transfer-Encoding: (\S+)", part)[1]
-            assert part.isascii() == (said != b"8bit")
+            encoding = re.search(rb"Content-Transfer-Encoding: (\S+)", part)[1]
+            assert part.isascii() == (encoding != b"8bit")
         top = octets[: octets.index(b"\r\n\r\n")]
         assert (b"Content-Transfer-Encoding: 8bit" in top) == (not octets[len(top) :].isascii())
 
@@ -142,7 +144,7 @@ def the_words(octets):
 
 
 def the_fields(octets):
-    """The fields for the message, and those for the recipient."""
+    """The fields for the message, then the fields for each recipient."""
     part = parsed(octets).get_payload(1)
     assert part.get_content_type() == "message/delivery-status"
     of_message, *of_recipients = part.get_payload()

@@ -41,7 +41,7 @@ async def test_the_refusal_of_a_message_with_a_long_path_has_only_the_last_hops(
     async with serving(FakeStore()) as served:
         ((_, detail, _),) = await send_a_loop(served, "support@example.com")
         assert detail.count("x" * 250) == 4
-        assert "(earlier ones)" in detail
+        assert "(earlier servers)" in detail
 
 
 class _Transactions:

@@ -18,7 +18,7 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.dsn import notices, reports, returned_content
-from waypost.domain.dsn.notices import Action, Fate, Permission, Told
+from waypost.domain.dsn.notices import Action, Fate, Permission, RecipientOutcome
 from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail import messages, routes
 from waypost.domain.mail.delivery import (
@@ -309,17 +309,17 @@ def _tell_sender(
         tell(tx, delivery, notified, now=now)
 
 
-def _in_order(told: Sequence[_About], envelope: Envelope) -> list[Told]:
-    """The notice's entry for each recipient, in the order in which the sender named the recipients.
+def _in_order(told: Sequence[_About], envelope: Envelope) -> list[RecipientOutcome]:
+    """The notice's entry for each recipient, in the order in which the sender named them.
 
     If an alias's own copy and its forwarded copy both failed, the notice reports the alias's own copy, because
     forwarding is confidential.
     """
-    of_recipient: dict[str, Told] = {}
+    of_recipient: dict[str, RecipientOutcome] = {}
     for owed, delivery in told:
         is_forwarded = delivery.reason is not Reason.DIRECT or owed.recipient != delivery.sent_to
         if owed.recipient not in of_recipient or not is_forwarded:
-            of_recipient[owed.recipient] = Told(
+            of_recipient[owed.recipient] = RecipientOutcome(
                 recipient=owed.recipient,
                 fate=_fate(owed),
                 is_forwarded=is_forwarded,

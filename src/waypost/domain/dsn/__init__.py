@@ -1,1 +1,1 @@
-"""Delivery status notifications (RFC 3464): notices that are written, and reports that are read."""
+"""Delivery status notifications (RFC 3464): Waypost writes its own notices, and reads the reports of other servers."""

@@ -1,8 +1,11 @@
-"""Notices to senders about mail that failed, is delayed or was delivered: delivery status notifications (RFC 3461,
-3464, 6522, 6533). Also notices to the owner of an email address about a mail loop.
+"""Compose notices to senders and to owners of email addresses.
 
-Senders must not learn the primary of an alias. So a notice for a forwarded copy names the alias only, and leaves out
-the next server and its reply text (`redact`). Texts of others, from replies and headers, never take more than a line.
+A sender's notice is a delivery status notification (RFC 3461, 3464, 6522, 6533). It reports that mail failed, is
+delayed or was delivered. An owner's notice reports a mail loop.
+
+Senders must not learn the primary of an alias. So a notice for a forwarded copy names only the alias, and omits the
+next server and its reply text (see `redact`). Text from replies and headers is untrusted: a notice limits each piece
+of it to one line.
 """
 
 import binascii
@@ -25,7 +28,7 @@ STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 """An enhanced status code (RFC 3463 section 2)."""
 
 _LINE_LIMIT = 900
-"""Octets of a line of a notice (RFC 5322 section 2.1.1: at most 998)."""
+"""The maximum length of a line in a notice, in bytes. RFC 5322 section 2.1.1 allows 998."""
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
@@ -36,25 +39,26 @@ class Bounces(StrEnum):
 
     ALWAYS = "always"
     AUTHENTICATED = "authenticated"
-    """Senders whose address was verified: a notice to any other may reach a person who never sent the message."""
+    """Only senders whose address was verified. A forged sender address belongs to a person who never sent the message.
+    """
     NEVER = "never"
 
 
 class Action(StrEnum):
-    """What was done with a message (RFC 3464 section 2.3.3)."""
+    """The action that a notice reports for a recipient (RFC 3464 section 2.3.3)."""
 
     FAILED = "failed"
     DELAYED = "delayed"
     DELIVERED = "delivered"
     RELAYED = "relayed"
-    """Relayed to a server that sends no notices of success."""
+    """The message was relayed to a server that does not send notices of success."""
     EXPANDED = "expanded"
-    """Delivered, and sent on."""
+    """The message was delivered and also forwarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """Whether a sender may be told, and if not, why."""
+    """Whether a sender may get a notice, and if not, the reason."""
 
     granted: bool
     because: str = ""
@@ -62,28 +66,28 @@ class Permission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """The outcome of a delivery, as a notice reports it."""
+    """The outcome of a delivery that a notice reports."""
 
     action: Action
     status: str
-    """The enhanced status code (RFC 3463), as `delivery.decide` has it."""
+    """The enhanced status code (RFC 3463) that `delivery.decide` returned."""
     result: AttemptResult | None = None
-    """The last attempt, if there was one."""
+    """The result of the last attempt; None if no attempt was made."""
     attempted_at: datetime | None = None
     retried_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a notice reports for one recipient."""
+class RecipientOutcome:
+    """The outcome that a notice reports for one recipient."""
 
     recipient: str
-    """As the sender wrote it."""
+    """The recipient's address, exactly as the sender wrote it."""
     fate: Fate
     is_forwarded: bool = False
-    """Whether this is the outcome of the copy for a primary. Then the notice must not reveal the primary."""
+    """Whether this is the outcome of a copy for a primary. If so, the notice must not reveal the primary."""
     wishes: RecipientDsn = NO_RECIPIENT_DSN
-    """What the sender asked for this recipient."""
+    """The sender's DSN parameters for this recipient."""
 
 
 def may_bounce(
@@ -98,38 +102,39 @@ def may_bounce(
     is_outside: bool = False,
     confirms_outside: bool = False,
 ) -> Permission:
-    """Whether the sender is told of a failure, a delay or a success. `is_report` is what `reports` says of the header.
+    """Return whether the sender may get a notice of a failure, a delay or a success (`what`).
 
-    `is_outside`: the sender is no email address here. Such a sender is told of a success only if the settings say so
-    (`confirms_outside`). Anyone can cause a success, so it is what people who abuse notices ask for.
+    `is_report` is the result of `reports.is_report` for the message's header. `is_outside` means that the sender has no
+    email address in this deployment. Such a sender gets a notice of success only if `confirms_outside` is set: anyone
+    can cause a success, so abusers of notices would request notices of success.
 
-    No notice is sent about a notice, so that none can cause another (RFC 5321 section 6.1).
+    A notice never causes another notice (RFC 5321 section 6.1).
     """
     if not sender:
-        return Permission(granted=False, because="the message has the null sender, as reports and automatic mail do")
+        return Permission(granted=False, because="the message has the null sender, like all reports and automatic mail")
     if reason in {Reason.NOTICE, Reason.RETURNED} or is_report:
-        return Permission(granted=False, because="the message is a notice itself")
+        return Permission(granted=False, because="the message is itself a notice")
     if mode is Bounces.NEVER:
-        return Permission(granted=False, because="the settings say that no sender is told")
+        return Permission(granted=False, because="the settings turn off all notices to senders (bounces)")
     if not wants(notify, what):
-        asked = ",".join(notify) or "nothing"
-        return Permission(granted=False, because=f"it is a {what}, and the sender asked for NOTIFY={asked}")
+        asked = f"asked for NOTIFY={','.join(notify)}" if notify else "gave no NOTIFY parameter"
+        return Permission(granted=False, because=f"the event is a {what}, and the sender {asked}")
     if mode is Bounces.AUTHENTICATED and not is_authentic:
         return Permission(granted=False, because="nothing proves that the message is from its sender")
     if what is Notify.SUCCESS and is_outside and not confirms_outside:
-        because = "the sender is no address here, and senders outside are not told of successes (confirm_outside)"
+        because = "the sender has no email address here, and such senders get no confirmations (confirm_outside)"
         return Permission(granted=False, because=because)
     return Permission(granted=True)
 
 
-# What senders are told.
+# Notices to senders.
 
 
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
-    """Whether a notice returns the whole message, and not only its header (RFC 3461 section 4.3).
+    """Return whether a notice returns the whole message, and not only its header (RFC 3461 section 4.3).
 
-    It does after a failure, if the sender asked for it, the message is small, and the sender has an email address here.
-    Senders outside never get a body: it may be spam that names them as its sender.
+    A notice of a failure does so if the sender asked for it, the message is small, and the sender has an email address
+    in this deployment. A sender outside the deployment never gets a body: the message may be spam with a forged sender.
     """
     return (
         action is Action.FAILED
@@ -140,7 +145,7 @@ def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
 
 
 def notice(
-    told: Sequence[Told],
+    outcomes: Sequence[RecipientOutcome],
     message: Message,
     *,
     original: bytes,
@@ -151,23 +156,23 @@ def notice(
 ) -> bytes:
     """Compose the notice to the sender about a message and some of its recipients.
 
-    All of `told` have the same action. `original` is the author's octets: all of them if `is_whole`, and then they go
-    back if they can; else only the header is returned. What comes out is ASCII, unless the sender speaks UTF-8
-    (SMTPUTF8) or wants an 8-bit body back.
+    All `outcomes` must have the same action. If `is_whole` is true, `original` must be the whole message, and the
+    notice returns all of it if possible. Otherwise `original` is the beginning of the message, and the notice returns
+    only the header. The notice is ASCII, unless the client declared SMTPUTF8 or the returned body has 8-bit bytes.
     """
-    sender, action = message.envelope.sender, told[0].fate.action
+    sender, action = message.envelope.sender, outcomes[0].fate.action
     whole = returned_content.whole(original) if is_whole else b""
     if whole:
         header = whole[: end_of_header(whole)]
     else:
         header = returned_content.header(original, recipients=len(message.envelope.recipients))
-    named = "".join(f"{addresses.with_ascii_domain(one.recipient)}{one.wishes.orcpt}" for one in told)
-    is_ascii = header.isascii() and addresses.with_ascii_domain(sender).isascii() and named.isascii()
+    recipients = "".join(f"{addresses.with_ascii_domain(one.recipient)}{one.wishes.orcpt}" for one in outcomes)
+    is_ascii = header.isascii() and addresses.with_ascii_domain(sender).isascii() and recipients.isascii()
     is_utf8 = message.envelope.declares_smtputf8 and not is_ascii
-    words = _for_people(told, message, hostname=hostname)
-    fields = _for_programs(told, message, hostname=hostname, is_utf8=is_utf8)
+    text = _for_people(outcomes, message, hostname=hostname)
+    fields = _for_programs(outcomes, message, hostname=hostname, is_utf8=is_utf8)
     parts = [
-        _part("text/plain; charset=utf-8", _octets(words), is_utf8=is_utf8),
+        _part("text/plain; charset=utf-8", _octets(text), is_utf8=is_utf8),
         _part(
             "message/global-delivery-status" if is_utf8 else "message/delivery-status",
             _octets(fields, is_utf8=is_utf8),
@@ -196,71 +201,98 @@ _SUBJECTS = {
     Action.EXPANDED: "Your message was delivered and forwarded",
 }
 
-_MEANINGS = {
-    "1": ("The address does not accept mail.", "Check the address for mistakes, and send the message again."),
-    "2": ("The mailbox cannot accept mail now.", "Try again in a few days, or contact the recipient in another way."),
-    "3.4": ("The message is too large for the receiving system.", "Send a smaller message."),
-    "4.6": ("It was caught in a mail loop.", "Contact the recipient in another way: only they can fix the loop."),
-    "4.7": ("All attempts failed, and the time for attempts has passed.", "Send the message again later."),
-    "6": ("The receiving system cannot read this kind of message.", "Send it again as plain text."),
-    "7": ("The receiving system refused it.", "Its reply may say why. Contact the recipient in another way."),
+_OPENINGS = {
+    Action.FAILED: "Your message could not be delivered to:",
+    Action.DELAYED: "Your message has not yet been delivered to:",
+    Action.DELIVERED: "Your message was delivered to:",
+    Action.RELAYED: "Your message was relayed to a server that does not confirm delivery, for:",
+    Action.EXPANDED: "Your message was delivered, and forwarded, for:",
 }
-"""What a status means, and what to do, by what follows its first digit (RFC 3463 section 3)."""
+"""The line before the recipients, by action."""
+
+_MEANINGS = {
+    "1": ("The address does not accept mail.", "Check the address for typing errors, and send the message again."),
+    "2": (
+        "The mailbox cannot accept mail at the moment.",
+        "Try again in a few days, or contact the recipient in another way.",
+    ),
+    "3.4": ("The message is too large for the receiving system.", "Send a smaller message."),
+    "4.6": (
+        "The message was caught in a mail loop.",
+        "Contact the recipient in another way. Only the recipient or their mail administrator can fix the loop.",
+    ),
+    "4.7": (
+        "All delivery attempts failed, and the time limit for attempts has been reached.",
+        "Send the message again later.",
+    ),
+    "6": ("The receiving system cannot process this type of message.", "Send the message again as plain text."),
+    "7": (
+        "The receiving system refused the message.",
+        "The server's reply may give the reason. Contact the recipient in another way.",
+    ),
+}
+"""The meaning of a status and the advice to the sender. The key is the part after the first digit, or the beginning of
+that part (RFC 3463 section 3)."""
 _ANY_MEANING = ("The receiving system reported a problem.", "Try again later, or contact the recipient in another way.")
 
 
-def _for_people(told: Sequence[Told], message: Message, *, hostname: str) -> list[str]:
-    lines = [f"This is the mail system at {hostname}.", "", f"{_SUBJECTS[told[0].fate.action]}:", ""]
-    for one in told:
-        lines += _about(one)
+def _for_people(outcomes: Sequence[RecipientOutcome], message: Message, *, hostname: str) -> list[str]:
+    lines = [f"This is the mail system at {hostname}.", "", _OPENINGS[outcomes[0].fate.action], ""]
+    for outcome in outcomes:
+        lines += _about(outcome)
     return [
         *lines,
-        f"The message ID is {message.id}. Quote it",
-        f"when contacting postmaster@{hostname}.",
+        f"The message ID is {message.id}.",
+        f"Please include this ID if you contact postmaster@{hostname}.",
     ]
 
 
-def _about(told: Told) -> list[str]:
-    """The outcome for one recipient, in words for people."""
-    fate = told.fate
-    lines = [f"    {one_line(told.recipient)}", ""]
-    advice = "You asked for this notice. You need not do anything."
+def _about(outcome: RecipientOutcome) -> list[str]:
+    """Describe the outcome for one recipient, in lines of plain text for people."""
+    fate = outcome.fate
+    lines = [f"    {one_line(outcome.recipient)}", ""]
+    advice = "You requested this notice. You do not need to do anything."
     if fate.action is Action.FAILED:
         _, _, detail = _status(fate).partition(".")
         meaning, advice = _MEANINGS.get(detail) or _MEANINGS.get(detail.partition(".")[0]) or _ANY_MEANING
         lines += [f"{meaning} No further attempts will be made.", ""]
     if fate.action is Action.DELAYED:
         until = f" until {format_datetime(fate.retried_until)}" if fate.retried_until else ""
-        advice = f"You need not do anything. Attempts continue{until}, and you will be notified if they fail."
-    if said := _said(told):
-        lines += ["The receiving server replied:" if _is_reply(fate.result) else "What went wrong:", ""]
-        lines += [*textwrap.wrap(said, 76, initial_indent="    ", subsequent_indent="    "), ""]
-    return [*lines, *textwrap.wrap(advice, 76), ""]
+        retries = f"Delivery attempts will continue{until}."
+        advice = f"You do not need to do anything.\n{retries}\nYou will get another notice if they fail."
+    if diagnostic := _diagnostic(outcome):
+        lines += ["The receiving server replied:" if _is_reply(fate.result) else "The problem was:", ""]
+        lines += [*textwrap.wrap(diagnostic, 76, initial_indent="    ", subsequent_indent="    "), ""]
+    wrapped = (line for sentence in advice.splitlines() for line in textwrap.wrap(sentence, 76))
+    return [*lines, *wrapped, ""]
 
 
-def _for_programs(told: Sequence[Told], message: Message, *, hostname: str, is_utf8: bool) -> list[str]:
-    """The fields for the message, and for each recipient an empty line and its fields (RFC 3464 sections 2.2, 2.3)."""
+def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hostname: str, is_utf8: bool) -> list[str]:
+    """Return the lines of the machine-readable part (RFC 3464 sections 2.2 and 2.3).
+
+    The fields for the message come first. An empty line and the recipient's fields follow for each recipient.
+    """
     fields = [
         ("Original-Envelope-Id", message.envelope.dsn.envid),
         ("Reporting-MTA", f"dns; {hostname}"),
         ("Arrival-Date", format_datetime(message.received_at)),
     ]
-    for one in told:
-        fields += [("", ""), *_fields_of(one, message, is_utf8=is_utf8)]
+    for outcome in outcomes:
+        fields += [("", ""), *_fields_of(outcome, message, is_utf8=is_utf8)]
     return [f"{name}: {one_line(value, _LINE_LIMIT)}" if name else "" for name, value in fields if value or not name]
 
 
-def _fields_of(told: Told, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
-    """The fields of one recipient; what is not known is empty."""
-    fate, said = told.fate, _said(told)
-    kind, _, original = told.wishes.orcpt.partition(";")
+def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
+    """Return the names and values of one recipient's fields. An unknown value is empty."""
+    fate, diagnostic = outcome.fate, _diagnostic(outcome)
+    kind, _, original = outcome.wishes.orcpt.partition(";")
     return [
         ("Original-Recipient", _typed(kind, original, is_utf8) if original else ""),
-        ("Final-Recipient", _typed("rfc822", told.recipient, is_utf8)),
+        ("Final-Recipient", _typed("rfc822", outcome.recipient, is_utf8)),
         ("Action", fate.action.value),
         ("Status", _status(fate)),
-        ("Remote-MTA", _remote(told)),
-        ("Diagnostic-Code", f"{'smtp' if _is_reply(fate.result) else 'x-waypost'}; {said}" if said else ""),
+        ("Remote-MTA", _remote(outcome)),
+        ("Diagnostic-Code", f"{'smtp' if _is_reply(fate.result) else 'x-waypost'}; {diagnostic}" if diagnostic else ""),
         ("Last-Attempt-Date", format_datetime(fate.attempted_at) if fate.attempted_at else ""),
         ("Final-Log-ID", message.id),
         ("Will-Retry-Until", format_datetime(fate.retried_until) if fate.retried_until else ""),
@@ -268,7 +300,7 @@ def _fields_of(told: Told, message: Message, *, is_utf8: bool) -> list[tuple[str
 
 
 def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
-    """The part that returns the message: all of it if there is a `whole`, else the header."""
+    """Compose the part that returns the message: all of it if `whole` is not empty, otherwise its header."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
     if whole:
         return _labelled(
@@ -277,28 +309,34 @@ def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
     return _part("message/global-headers" if is_global else "text/rfc822-headers", header, is_utf8=is_utf8)
 
 
-def _said(told: Told) -> str:
-    """What the peer replied, or what went wrong, as the sender may know it; empty if there was no attempt."""
-    result = told.fate.result
+def _diagnostic(outcome: RecipientOutcome) -> str:
+    """Return the peer's reply or the problem, without details that the sender must not see.
+
+    The result is empty if no attempt was made.
+    """
+    result = outcome.fate.result
     if result is None:
         return ""
     enhanced = result.enhanced if STATUS.fullmatch(result.enhanced) else ""
-    words = discreet(result.text, is_forwarded=told.is_forwarded)
-    said = " ".join(str(part) for part in (result.code, enhanced, words) if part)
-    return f"{result.trouble}: {said}" if result.trouble and said else said or str(result.trouble or "")
+    text = discreet(result.text, is_forwarded=outcome.is_forwarded)
+    reply = " ".join(str(part) for part in (result.code, enhanced, text) if part)
+    return f"{result.trouble}: {reply}" if result.trouble and reply else reply or str(result.trouble or "")
 
 
 def _is_reply(result: AttemptResult | None) -> bool:
-    """Whether it was a reply as RFC 5321 has them."""
+    """Return whether the result of an attempt is an SMTP or LMTP reply (RFC 5321 section 4.2)."""
     if result is None or result.code is None or result.trouble is not None:
         return False
     return result.protocol in {Protocol.SMTP, Protocol.LMTP}
 
 
-def _remote(told: Told) -> str:
-    """The server that replied; empty if it would reveal the primary of an alias."""
-    result = told.fate.result
-    if result is None or told.is_forwarded:
+def _remote(outcome: RecipientOutcome) -> str:
+    """Return the Remote-MTA value, which names the server that replied.
+
+    The value is empty if it would reveal the primary of an alias.
+    """
+    result = outcome.fate.result
+    if result is None or outcome.is_forwarded:
         return ""
     host = result.peer.partition(" ")[0]
     is_server = result.protocol in {Protocol.SMTP, Protocol.LMTP} and _HOST.fullmatch(host)
@@ -306,36 +344,40 @@ def _remote(told: Told) -> str:
 
 
 def _status(fate: Fate) -> str:
-    """The status, which agrees with the action (RFC 3464 section 2.3.4)."""
+    """Return the status code of an outcome; a code that contradicts the action is replaced (RFC 3464 section 2.3.4)."""
     first = {Action.FAILED: "5", Action.DELAYED: "4"}.get(fate.action, "2")
     return fate.status if STATUS.fullmatch(fate.status) and fate.status[0] == first else f"{first}.0.0"
 
 
 def _typed(kind: str, address: str, is_utf8: bool) -> str:
-    r"""An address with its type; where it has to be ASCII, it is spelled as in `J\x{F6}rg` (RFC 6533 section 3)."""
+    r"""Return an address with its type, such as `rfc822; a@b.example`.
+
+    If the notice must be ASCII, other characters are encoded as in `J\x{F6}rg` (RFC 6533 section 3).
+    """
     if address.isascii() and kind.lower() != "utf-8":
         return f"{kind}; {address}"
     if is_utf8:
         return f"utf-8; {address}"
-    spelled = (c if c.isascii() and c not in "+=\\" else f"\\x{{{ord(c):02X}}}" for c in address)
-    return f"utf-8; {''.join(spelled)}"
+    encoded = (c if c.isascii() and c not in "+=\\" else f"\\x{{{ord(c):02X}}}" for c in address)
+    return f"utf-8; {''.join(encoded)}"
 
 
-# What owners are told.
+# Notices to owners.
 
 
 def owner_notice(
     delivery: Delivery, message: Message, path: Sequence[str], *, hostname: str, notice_id: str, now: datetime
 ) -> bytes:
-    """Compose the notice that tells the owner of an email address about a mail loop. `path` is what `reports.path`
-    gives.
+    """Compose the notice that informs the owner of an email address about a mail loop.
+
+    `path` is the result of `reports.path`: the servers that the message passed through, the first server first.
     """
     owner = delivery.address.text
     steps = [f"    {number}. {one_line(name)}" for number, name in enumerate(path, 1)]
     text = [
         f"This is the mail system at {hostname}.",
         "",
-        "A message to you was caught in a mail loop, and was stopped:",
+        "A message to you was caught in a mail loop, so its delivery was stopped:",
         "",
         f"    id       {message.id}",
         f"    from     <{one_line(message.envelope.sender)}>",
@@ -344,13 +386,14 @@ def owner_notice(
         f"    subject  {one_line(message.subject)}",
         f"    arrived  {format_datetime(message.received_at)}",
         "",
-        "It has passed these servers, the first one first:",
+        "The message passed through these servers, in this order:",
         "",
-        *(steps or ["    (its header names none)"]),
+        *(steps or ["    (the message's header lists no servers)"]),
         "",
-        "What to do: one of these servers sends mail for this email address back to a",
-        "server that it came from. Check the forwarding there and the routes here, and",
-        "remove one step of the loop. Until then all mail on this way fails like this.",
+        "One of these servers sends mail for this email address back to a server that",
+        "has already handled it. Check the forwarding rules on the other servers and",
+        f"the routes on {hostname}, and remove one step of the loop.",
+        "Until you do, all mail that takes this path will fail in the same way.",
     ]
     is_utf8 = not owner.isascii()
     top = [
@@ -368,7 +411,7 @@ def owner_notice(
     return _octets(top, is_utf8=is_utf8) + part
 
 
-# How a message of ours is written.
+# The format of all notices.
 
 
 def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: str, now: datetime) -> list[str]:
@@ -385,7 +428,7 @@ def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: s
 
 
 def _part(content_type: str, octets: bytes, *, is_utf8: bool) -> bytes:
-    """A part, encoded as quoted-printable where that is necessary."""
+    """Compose a part. Its content is encoded as quoted-printable if it cannot be sent unencoded."""
     if not returned_content.is_lines(octets) or not (octets.isascii() or (is_utf8 and _is_utf8(octets))):
         return _labelled(content_type, "quoted-printable", binascii.b2a_qp(octets))
     return _labelled(content_type, "7bit" if octets.isascii() else "8bit", octets)
@@ -396,13 +439,16 @@ def _labelled(content_type: str, encoding: str, octets: bytes) -> bytes:
 
 
 def _boundary(notice_id: str, parts: Sequence[bytes]) -> str:
-    """A line that is in none of the parts (RFC 2046 section 5.1.1)."""
+    """Return a boundary that does not occur in any of the parts (RFC 2046 section 5.1.1)."""
     names = (f"=_{notice_id}.{number}" for number in count())
     return next(name for name in names if not any(name.encode() in part for part in parts))
 
 
 def _octets(lines: Sequence[str], *, is_utf8: bool = True) -> bytes:
-    """The octets of these lines. Where they must be ASCII, other characters become question marks."""
+    """Encode lines, cut each at `_LINE_LIMIT`, and end it with CRLF.
+
+    If `is_utf8` is false, characters beyond ASCII become question marks.
+    """
     octets = (line.encode("utf-8" if is_utf8 else "ascii", "replace")[:_LINE_LIMIT] for line in lines)
     return b"".join(line.decode("utf-8", "ignore").encode() + b"\r\n" for line in octets)
 

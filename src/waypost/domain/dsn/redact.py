@@ -1,25 +1,25 @@
-"""Texts of other servers, made safe to show: kept to one line, and without the primary of an alias."""
+"""Make text from other servers safe to show: limit it to one line, and do not reveal the primary of an alias."""
 
 import re
 
 _TEXT_LIMIT = 500
-"""Characters that are kept of a text of others."""
+"""The maximum length of text from another server, in characters. The rest is cut off."""
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Controls, what cannot be seen, and what turns the direction of the text behind it."""
+"""Control characters, invisible characters, and characters that change the direction of the text after them."""
 
-WITHHELD = "(what its server said is not passed on)"
+WITHHELD = "(the text of the server's reply is withheld)"
 
 
 def one_line(text: str, limit: int = _TEXT_LIMIT) -> str:
-    """A text of others as one line that is safe to show."""
+    """Return untrusted text as one line of at most `limit` characters that is safe to show."""
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:limit]
 
 
 def discreet(text: str, *, is_forwarded: bool) -> str:
-    """What a peer replied, as the sender may see it.
+    """Return the text of a peer's reply in a form that the sender may see.
 
-    Nothing for a forwarded copy: its server knows the primary, and can name it in more ways than a program can find
-    ("Bob Smith's mailbox is full"). The code and the status tell the sender enough.
+    For a forwarded copy, the result is `WITHHELD`. Its server knows the primary, and can name it in more ways than a
+    program can detect ("Bob Smith's mailbox is full"). The reply code and the status are enough for the sender.
     """
     return WITHHELD if is_forwarded else one_line(text)

@@ -1,6 +1,6 @@
-"""Reads what other servers wrote: their bounces (RFC 3464, 6522, 6533), and the Received fields of a message.
+"""Read bounces from other servers (RFC 3464, 6522, 6533), and the Received fields of a message.
 
-All of it comes from untrusted servers, and may be any octets.
+The input comes from untrusted servers, so it may consist of arbitrary bytes.
 """
 
 import binascii
@@ -15,33 +15,43 @@ from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES
 
 _REPORT_LIMIT = 64 * 1024
-"""Octets of a bounce that are looked at: those before the message that it gives back."""
+"""The number of bytes of a bounce that are examined. The delivery status comes before the returned message."""
 _FIELD_LIMIT = 4_000
-"""Octets of one field that are looked at."""
+"""The number of bytes of one field that are examined."""
 _RECEIVED_LIMIT = 1_000
-"""Octets of one Received field that are looked at."""
+"""The number of bytes of one Received field that are examined."""
 _FEW_RECEIVED = 30
 _SHORT_RECEIVED_LIMIT = 400
-"""The same where there are more than `_FEW_RECEIVED` fields: up to a hundred are read in a store transaction."""
+"""The number of bytes of one Received field that are examined if there are more than `_FEW_RECEIVED` fields.
+
+The limit is lower because up to a hundred fields are read in one store transaction.
+"""
 _STATUS_LIMIT = 16 * 1024
-"""Octets of a delivery status that are looked at: fifty recipients, of which one that has failed is enough."""
+"""The number of bytes of a delivery status that are examined: enough for fifty recipients. One failure is sufficient.
+"""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
-"""Octets that a delivery status may have in quoted-printable or base64 (three for one, and line ends)."""
+"""The maximum length of a delivery status in quoted-printable or base64, in bytes.
+
+Quoted-printable needs up to three bytes for one, and line ends.
+"""
 _STATUSES_LIMIT = 2
-"""Delivery statuses that are looked at. A bounce has one."""
+"""The number of delivery statuses that are examined. A bounce normally has one."""
 _FIELDS_LIMIT = 400
-"""Fields of recipients that are looked at: of a hundred recipients with short lines."""
+"""The number of recipient fields that are examined: enough for a hundred recipients with short lines."""
 _PARTS_LIMIT = 10
-"""Parts of one multipart that are looked at. A bounce has three."""
+"""The number of parts of one multipart that are examined. A bounce normally has three parts."""
 _PARTS_IN_ALL = 100
-"""Parts that are looked at, of all multiparts within each other."""
+"""The number of parts that are examined in total, over all nested multiparts."""
 _DEPTH_LIMIT = 3
-"""Multiparts and messages within each other that are looked into."""
+"""The number of levels of nested multiparts and messages that are examined."""
 
 PATH_LIMIT = 1_000
-"""Characters of the names of a path that is kept: it is kept for each recipient, and the header is the sender's."""
-EARLIER = "(earlier ones)"
-"""Stands in a path for the hops that are left out."""
+"""The maximum total length of the server names in a stored path, in characters.
+
+There is a limit because the path is stored for each recipient, and the sender controls the header.
+"""
+EARLIER = "(earlier servers)"
+"""The placeholder in a path for the servers that are left out."""
 
 _BOUNDARY = re.compile(r'\bboundary ?= ?(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
 _DELIMITER = re.compile(rb"\n--[^\n]*")
@@ -56,25 +66,25 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a bounce says of one recipient. What the bounce does not say is empty."""
+    """The statement of a bounce about one recipient. A value that the bounce does not have is empty."""
 
     final_recipient: str
     action: str
-    """One of `Action`; empty for an unknown one."""
+    """A value of `Action`; empty if the bounce has an unknown action or no action."""
     status: str
     diagnostic: str
 
 
 def is_report(header: bytes) -> bool:
-    """Whether the header declares the message a report (RFC 6522), whoever its sender is."""
+    """Return whether the header declares that the message is a report (RFC 6522). The sender does not matter."""
     return next(_fields(header, b"content-type"), "").lower().startswith("multipart/report")
 
 
 def read_report(octets: bytes) -> Report | None:
-    """What a bounce says of the first recipient that failed, or of the first one if none did.
+    """Return a bounce's report about the first recipient that failed, or about its first recipient if none failed.
 
-    None if it has no machine-readable part (RFC 3464): free text is never interpreted. Never fails: a bounce may be any
-    octets.
+    The result is None if the bounce has no machine-readable part (RFC 3464), because free text is never interpreted.
+    The function never raises an exception: a bounce may consist of arbitrary bytes.
     """
     first = None
     lines = octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n")
@@ -88,11 +98,11 @@ def read_report(octets: bytes) -> Report | None:
 
 
 def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrapper: bool = False) -> Iterator[bytes]:
-    """The `message/delivery-status` parts of an entity, with lines that end in LF.
+    """Yield the `message/delivery-status` parts of an entity whose lines end in LF.
 
-    RFC 6522 wants them in a `multipart/report`; some servers write `multipart/mixed`, and some filters pack a report
-    into another multipart. A report in an attached message is about other mail, unless a filter wrapped it, which says
-    `report-type=delivery-status`.
+    RFC 6522 requires them to be in a `multipart/report`. But some servers use `multipart/mixed`, and some filters wrap
+    a report in another multipart. A report in an attached message is about other mail, unless a filter wrapped the
+    message. Such a filter writes `report-type=delivery-status` in its own multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -110,9 +120,9 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
-    """The parts of a multipart (RFC 2046 section 5.1.1); the last one may lack its end.
+    """Yield the parts of a multipart (RFC 2046 section 5.1.1). The closing boundary may be missing.
 
-    Where the declared boundary does not occur, the first line that looks like a boundary counts.
+    If the declared boundary does not occur, the first line that looks like a boundary is used instead.
     """
     body = b"\n" + body + b"\n"
     delimiter = b"\n--" + boundary
@@ -126,7 +136,7 @@ def _parts(body: bytes, boundary: bytes) -> Iterator[bytes]:
             break
         line_end = body.find(b"\n", at + len(delimiter))
         rest = body[at + len(delimiter) : line_end].strip()
-        if rest in {b"", b"--"}:  # else it is another boundary, which begins with this one
+        if rest in {b"", b"--"}:  # otherwise this is a longer boundary that begins with the same characters
             if start:
                 yield body[start:at]
             start = line_end + 1
@@ -147,9 +157,7 @@ def _decoded(octets: bytes, encoding: str) -> bytes:
 
 
 def _recipients(status: bytes) -> Iterator[Report]:
-    """What the fields of a delivery status say, a group for each recipient. The fields about the whole message are left
-    out.
-    """
+    """Yield a report for each recipient in a delivery status. The fields about the whole message are ignored."""
     lines = _BLANK_LINE.sub(b"\n", b"\n" + status.replace(b"\r\n", b"\n"))
     group: dict[bytes, str] = {}
     end = 0
@@ -176,15 +184,16 @@ def _report(group: dict[bytes, str]) -> Report:
 
 
 def _without_type(value: str) -> str:
-    """A value without its type, as in `rfc822; a@b.example` and `smtp; 550 No`. Senders forget the type."""
+    """Return a value without its type, such as `rfc822;` in `rfc822; a@b.example`. Some servers omit the type."""
     found = _TYPE.match(value)
     return value[found.end() :].strip() if found else value
 
 
 def _action(value: str) -> str:
-    """The `Action` that a value means: it may have comments, and some servers have other words for two of them.
+    """Return the `Action` that a value means; empty if it is unknown.
 
-    Mail that "expired" in a server's queue has failed (RFC 3464 section 2.3.3).
+    The value may have comments, and some servers use other words for "failed" and "delayed". Mail that "expired" in a
+    server's queue has failed (RFC 3464 section 2.3.3).
     """
     word, _, _ = _without_comments(value).strip().lower().partition(" ")
     if word.startswith(("fail", "error", "expired")):
@@ -195,8 +204,9 @@ def _action(value: str) -> str:
 
 
 def hops(header: bytes) -> list[str]:
-    """The servers that a message has passed, by its Received fields, the first server first. If there are too many, the
-    last ones.
+    """Return the servers that a message passed through, from its Received fields, the first server first.
+
+    If there are more than `MAX_RECEIVED_LINES + 1`, the earliest servers are left out.
     """
     are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
     limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
@@ -205,7 +215,10 @@ def hops(header: bytes) -> list[str]:
 
 
 def path(header: bytes) -> list[str]:
-    """The hops, of which only the last ones are given, with `EARLIER` before them, if all are too long to be kept."""
+    """Return the servers that a message passed through, the first server first, and limit the list for storage.
+
+    If the names are longer than `PATH_LIMIT` in total, `EARLIER` replaces the earliest servers.
+    """
     names = hops(header)
     found, room = list[str](), PATH_LIMIT
     for name in reversed(names):
@@ -231,13 +244,13 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """The values of the fields of a name, unfolded, as they stand in the header: the last hop is the first."""
-    lines = b"\n" + header  # an expression that begins with an octet is found four times as quickly
+    """Yield the unfolded values of all fields with a name, in the order of the header. The last hop comes first."""
+    lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)
 
 
 def _value(octets: bytes, start: int, limit: int = _FIELD_LIMIT) -> str:
-    """The value of the field whose value begins at `start`, unfolded; `limit` octets of it are looked at."""
+    """Return the unfolded field value that begins at `start`. Only `limit` bytes of it are examined."""
     value = _VALUE_END.split(octets[start : start + limit], maxsplit=1)[0]
     return " ".join(value.decode("utf-8", "replace").split())

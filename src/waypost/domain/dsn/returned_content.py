@@ -1,32 +1,33 @@
-"""What a notice gives back of the message that it is about (RFC 3461 section 4.3, RFC 6522).
+"""The part of a message that a notice returns to its sender (RFC 3461 section 4.3, RFC 6522).
 
-All of it is written by others. The work is linear in what is looked at, and that is bounded.
+The content of the message is untrusted. The time is linear in the number of bytes examined, which is limited.
 """
 
 import re
 
 from waypost.domain.mail.messages import Message, end_of_header
 
-LOOKED_AT = 32 * 1024
-"""Octets of a header that are looked at."""
+EXAMINED = 32 * 1024
+"""The number of bytes of a header that are examined."""
 
-READ = LOOKED_AT + 2
-"""Octets of a message that must be read for `header`, which sees by the last two whether the header is longer."""
+READ = EXAMINED + 2
+"""The number of bytes of a message that `header` needs. The last two show whether the header is longer than `EXAMINED`.
+"""
 
 HEADER_LIMIT = 4 * 1024
-"""Octets of a header that go back. What is longer is cut at the end of a line."""
+"""The maximum number of bytes of a header that one notice returns. A longer header is cut at the end of a line."""
 
 HEADERS_LIMIT = 64 * 1024
-"""Octets of headers that go back: of the header of a message, for all its recipients together."""
+"""The maximum number of bytes of a message's header that the notices for all its recipients return together."""
 
 WHOLE_LIMIT = 256 * 1024
-"""Octets of whole messages that go back: of a message with its body, for all its recipients together."""
+"""The maximum number of bytes of a whole message that the notices for all its recipients return together."""
 
 CUT = b"X-Waypost-Cut: The header of the message is longer. The rest of it is not returned.\r\n"
-"""Stands where a header was cut."""
+"""The field that marks the place where a header was cut."""
 
 LINE_LIMIT = 998
-"""Octets of a line (RFC 5322 section 2.1.1)."""
+"""The maximum length of a line, in bytes (RFC 5322 section 2.1.1)."""
 
 _OF_SERVERS = re.compile(
     rb"^(?:received|return-path|delivered-to|authentication-results|received-spf|(?:envelope|apparently)-to|arc-[a-z-]+"
@@ -34,28 +35,28 @@ _OF_SERVERS = re.compile(
     rb"[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
 )
-"""A field that servers write, with the lines on which it goes on."""
+"""A header field that servers add, with its continuation lines."""
 _EMPTY_LINES = re.compile(rb"^\n+", re.MULTILINE)
 
 
 def may_be_whole(message: Message) -> bool:
-    """Whether a message is small enough that all of it may go back.
+    """Return whether a message is small enough for a notice to return all of it.
 
-    Each recipient can cause a notice of its own, so what counts is the size for all of them together.
+    Each recipient can cause a separate notice, so the limit applies to the size times the number of recipients.
     """
     return message.size * max(1, len(message.envelope.recipients)) <= WHOLE_LIMIT
 
 
 def header(original: bytes, *, recipients: int = 1) -> bytes:
-    """The header of a message as its author wrote it. If some of it is left out, `CUT` is its last line.
+    """Return the header of a message as its author wrote it. If a part of it is left out, `CUT` is its last line.
 
-    The more recipients the message has, the less goes back: each of them can cause a notice of its own. `original` has
-    `READ` octets of the message at least, or all of it.
+    A message with more recipients gets less of its header back, because each recipient can cause a separate notice.
+    `original` must have at least the first `READ` bytes of the message, or all of a shorter message.
     """
     raw_header = original[: end_of_header(original)]
-    is_cut = len(raw_header) > LOOKED_AT
+    is_cut = len(raw_header) > EXAMINED
     if is_cut:
-        raw_header = _whole_lines(raw_header[:LOOKED_AT])
+        raw_header = _whole_lines(raw_header[:EXAMINED])
     written = of_author(raw_header)
     limit = min(HEADER_LIMIT, HEADERS_LIMIT // max(1, recipients))
     if len(written) > limit:
@@ -66,22 +67,26 @@ def header(original: bytes, *, recipients: int = 1) -> bytes:
 
 
 def _whole_lines(beginning: bytes) -> bytes:
-    """The beginning of a header without the line that it ends in; all of it if it has no other line."""
+    """Return the beginning of a header without its incomplete last line. A header of one line is returned unchanged."""
     return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 
 
 def whole(original: bytes) -> bytes:
-    """All of a message, with the header as its author wrote it; empty if it cannot go back as it is.
+    """Return a whole message, with the header as its author wrote it. The result is empty if a notice cannot return it.
 
-    Of a type that has a whole message in it nothing may be encoded (RFC 2046 section 5.2.1), so it has to be lines.
+    A part that contains a whole message may not be encoded (RFC 2046 section 5.2.1), so the message must consist of
+    proper lines.
     """
     raw_header = original[: end_of_header(original)]
-    given = of_author(raw_header) + original[len(raw_header) :]
-    return given if is_lines(given) else b""
+    returned = of_author(raw_header) + original[len(raw_header) :]
+    return returned if is_lines(returned) else b""
 
 
 def of_author(raw_header: bytes) -> bytes:
-    """A header without what servers on the way wrote: of mail that comes by again, it tells who is behind an alias."""
+    """Return a header without the fields that servers added.
+
+    If the message passed this server before, those fields can reveal the primary of an alias.
+    """
     lines = raw_header.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if lines and not lines.endswith(b"\n"):
         lines += b"\n"
@@ -89,7 +94,10 @@ def of_author(raw_header: bytes) -> bytes:
 
 
 def is_lines(octets: bytes) -> bool:
-    """Whether octets are lines as mail may have them without BINARYMIME (RFC 2045 section 2)."""
+    """Return whether all lines end in CRLF, are short enough, and have no NUL, as mail requires without BINARYMIME.
+
+    The definition is in RFC 2045 section 2.
+    """
     line_ends = octets.count(b"\r\n")
     if b"\0" in octets or octets.count(b"\r") != line_ends or octets.count(b"\n") != line_ends:
         return False
