@@ -312,16 +312,16 @@ MISTAKES = {
     "[delivery]\nbounces_via = 'inbox'": "delivery.bounces_via: `to` must lead away from here: ",
     "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or nobody ",
     # What the rules of routes say
-    "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' is not an email address: write ",
+    "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' is not an email address: use ",
     "[[route]]\nmatch = '@a.example'\nto = 'inbox'": (
         "route 1: `match`: '@a.example' matches nothing; say '*@a.example' for all of a domain"
     ),
-    "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be instance: and the id of ",
-    f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is no target: say inbox, ",
-    "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is no target: ",
-    "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' is not an email address: write ",
-    f"{ROUTE}user = 'me'": "route 1: `user` is for smtp, smtps and mx, and needs a password",
-    WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters: name its file with ",
+    "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be 'instance:' followed by ",
+    f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is not a target: use inbox, ",
+    "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is not a target: ",
+    "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' is not an email address: use ",
+    f"{ROUTE}user = 'me'": "route 1: `user` is only for smtp, smtps and mx, and requires a password",
+    WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters. Name its file with ",
     # TOML
     "a = 1\nb = = 2": " is not valid TOML: Invalid value (at line 2, column 5)",
     "a = 1\nb = [1,\n2": " is not valid TOML: Unclosed array (at line 3, the end of the file)",

@@ -1,4 +1,4 @@
-"""What a charset label means, and what its octets say."""
+"""The meaning of charset labels, and the text that bytes are decoded to."""
 
 import pytest
 import webencodings
@@ -41,12 +41,12 @@ KNOWN_TO_MAIL = {"csiso2022kr", "hz-gb-2312", "iso-2022-kr"}
         ("cp50221", "日本", "iso2022_jp"),
     ],
 )
-def test_a_label_means_what_senders_mean_by_it(label, text, codec):
+def test_a_label_selects_the_charset_that_senders_mean(label, text, codec):
     assert charsets.decoder(label)(text.encode(codec)) == text
 
 
 @pytest.mark.parametrize("label", ["", "x-unknown", "idna", "punycode", "unicode_escape", "hex", "rot13", "undefined"])
-def test_no_other_codec_of_python_can_be_named(label):
+def test_a_label_cannot_select_another_codec_of_python(label):
     assert charsets.decoder(label) is None
 
 
@@ -62,7 +62,7 @@ def test_labels_of_one_charset_have_one_decoder():
     assert charsets.decoder("gb2312") is not charsets.decoder("big5")
 
 
-# What Python's codecs for Japanese lack.
+# Characters that Python's codecs for Japanese lack.
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_labels_of_one_charset_have_one_decoder():
         (b"", ""),
     ],
 )
-def test_iso_2022_jp_has_the_characters_that_senders_put_in_it(octets, text):
+def test_iso_2022_jp_includes_the_extensions_that_senders_use(octets, text):
     assert charsets.decoder("ISO-2022-JP")(octets) == text
 
 
@@ -96,25 +96,25 @@ def test_iso_2022_jp_has_the_characters_that_senders_put_in_it(octets, text):
         (b"\x8ea\x8f\xb0\n", "\ufffda\ufffd\ufffd\n"),
     ],
 )
-def test_euc_jp_has_the_characters_that_senders_put_in_it(octets, text):
+def test_euc_jp_includes_the_extensions_that_senders_use(octets, text):
     assert charsets.decoder("euc-jp")(octets) == text
 
 
-def test_iso_2022_jp_has_all_that_python_knows_and_the_rows_of_nec():
-    """Six characters that look the same have other code points in the Encoding Standard than in Python's codec."""
-    by_python, by_us = {}, {}
+def test_iso_2022_jp_has_all_characters_of_python_s_codec_and_the_nec_rows():
+    """Six characters have different code points in the Encoding Standard and in Python's codec, but look the same."""
+    by_python, by_waypost = {}, {}
     for pair in (bytes((first, second)) for first in range(0x21, 0x7F) for second in range(0x21, 0x7F)):
         octets = b"\x1b$B" + pair + b"\x1b(B"
         by_python[pair] = octets.decode("iso2022_jp", "replace")
-        by_us[pair] = charsets.decoder("iso-2022-jp")(octets)
-    gained = [pair for pair in by_us if "\ufffd" in by_python[pair] and "\ufffd" not in by_us[pair]]
-    others = {by_python[pair] + by_us[pair] for pair in by_us if "\ufffd" not in by_python[pair]}
+        by_waypost[pair] = charsets.decoder("iso-2022-jp")(octets)
+    gained = [pair for pair in by_waypost if "\ufffd" in by_python[pair] and "\ufffd" not in by_waypost[pair]]
+    others = {by_python[pair] + by_waypost[pair] for pair in by_waypost if "\ufffd" not in by_python[pair]}
     assert len(gained) == 457
     assert {pair for pair in others if pair[0] != pair[1]} == {"〜～", "‖∥", "−－", "¢￠", "£￡", "¬￢"}
 
 
 @given(st.sampled_from(sorted(LABELS)), st.binary(max_size=300))
-def test_any_octets_are_text_in_any_charset(label, octets):
+def test_arbitrary_bytes_can_be_decoded_in_any_charset(label, octets):
     decoder = charsets.decoder(label)
     if decoder:
         assert len(decoder(octets)) <= 2 * len(octets)

@@ -1,4 +1,4 @@
-"""What an attempt means: the whole of `decide` as a table, and what always holds."""
+"""The meaning of attempt results: all of `decide` as tables, and properties that are always true."""
 
 from datetime import timedelta
 
@@ -70,7 +70,7 @@ OF_DESTINATION = [
     (Trouble.FORBIDDEN, "4.0.0"),
     (Trouble.IS_OURSELVES, "4.0.0"),
 ]
-FOR_GOOD = [
+PERMANENT = [
     (Trouble.NULL_MX, "5.1.10"),
     (Trouble.NEEDS_UTF8, "5.6.7"),
     (Trouble.NEEDS_BINARY, "5.6.3"),
@@ -91,7 +91,7 @@ FOR_GOOD = [
         ((Stage.END, 199, ""), RETRY("4.0.0")),
         ((Stage.END,), RETRY("4.0.0")),
         ((Stage.RCPT, 250, ""), RETRY("4.0.0")),
-        # Before the message, a refusal says nothing of it
+        # Before the message, a refusal is not about the message
         *[((stage, code, "5.7.1"), PAUSE("4.0.0")) for stage in BEFORE for code in (500, 554, 535)],
         *[((stage, 450, "4.7.0"), PAUSE("4.7.0")) for stage in BEFORE],
         *[((stage, None, "", trouble), PAUSE(status)) for stage in BEFORE for trouble, status in OF_DESTINATION],
@@ -115,11 +115,11 @@ FOR_GOOD = [
         ((Stage.MAIL, 552, ""), GIVE_UP("5.1.0")),
         ((Stage.BODY, 554, "5.6.0"), RETRY("4.0.0")),
         ((Stage.END, 554, "5.6.0"), GIVE_UP("5.6.0")),
-        *[((Stage.CONNECT, None, "", trouble), GIVE_UP(status)) for trouble, status in FOR_GOOD],
-        *[((Stage.MAIL, None, "", trouble), GIVE_UP(status)) for trouble, status in FOR_GOOD],
+        *[((Stage.CONNECT, None, "", trouble), GIVE_UP(status)) for trouble, status in PERMANENT],
+        *[((Stage.MAIL, None, "", trouble), GIVE_UP(status)) for trouble, status in PERMANENT],
     ],
 )
-def test_smtp_and_lmtp(protocol, facts, decided):
+def test_the_decision_about_each_smtp_and_lmtp_result(protocol, facts, decided):
     decision = decide(QUEUED, result(*facts, protocol=protocol), NOW, POLICY)
     assert (decision.then, decision.status, decision.is_of_destination) == decided
 
@@ -137,7 +137,7 @@ def test_smtp_and_lmtp(protocol, facts, decided):
         ((Stage.CONNECT, None, "", Trouble.FAILED), RETRY("4.0.0")),
     ],
 )
-def test_webhooks(facts, decided):
+def test_the_decision_about_each_webhook_result(facts, decided):
     decision = decide(QUEUED, result(*facts, protocol=WEBHOOK), NOW, POLICY)
     assert (decision.then, decision.status, decision.is_of_destination) == decided
 
@@ -150,18 +150,18 @@ def test_webhooks(facts, decided):
         ((Stage.BODY,), RETRY("4.0.0")),
     ],
 )
-def test_a_maildir(facts, decided):
+def test_the_decision_about_each_maildir_result(facts, decided):
     decision = decide(QUEUED, result(*facts, protocol=MAILDIR), NOW, POLICY)
     assert (decision.then, decision.status, decision.is_of_destination) == decided
 
 
-def test_a_fault_that_was_wanted_never_holds_up_others():
+def test_an_injected_fault_does_not_pause_other_deliveries():
     bad = result(Stage.END, 421, "4.3.2", fault="tempfail")
     assert not decide(QUEUED, bad, NOW, POLICY).is_of_destination
 
 
 @pytest.mark.parametrize(("enhanced", "is_loop"), [("5.4.6", True), ("5.4.60", False), ("5.1.1", False), ("", False)])
-def test_a_loop_is_known_by_its_code(enhanced, is_loop):
+def test_a_mail_loop_is_recognized_by_its_enhanced_status_code(enhanced, is_loop):
     assert decide(QUEUED, result(Stage.END, 554, enhanced), NOW, POLICY).is_loop is is_loop
 
 
@@ -176,11 +176,11 @@ def test_a_loop_is_known_by_its_code(enhanced, is_loop):
         (result(Stage.STORED, peer="/var/mail"), "/var/mail at stored: stored"),
     ],
 )
-def test_it_is_said_who_said_what_and_when(attempt, because):
+def test_the_reason_names_the_peer_the_stage_and_the_reply(attempt, because):
     assert decide(QUEUED, attempt, NOW, POLICY).because == because
 
 
-# When
+# The times of attempts
 
 
 def queued(attempts=0, delivery_id="m.e", queued_at=NOW):
@@ -190,14 +190,14 @@ def queued(attempts=0, delivery_id="m.e", queued_at=NOW):
 @pytest.mark.parametrize(
     ("attempts", "minutes"), [(0, 1), (1, 5), (2, 15), (3, 30), (4, 60), (5, 120), (6, 240), (7, 240), (1000, 240)]
 )
-def test_the_pauses_grow_and_the_last_repeats(attempts, minutes):
+def test_the_pauses_grow_and_the_last_pause_repeats(attempts, minutes):
     exact = Policy(jitter=0)
     assert pause_after(queued(attempts), exact) == minutes * MINUTE
     assert minutes * MINUTE <= pause_after(queued(attempts), POLICY) <= 1.1 * minutes * MINUTE
 
 
 @given(st.text(), st.integers(0, 100), st.floats(0, 1))
-def test_a_pause_is_the_same_whenever_it_is_asked_and_within_its_bounds(delivery_id, attempts, jitter):
+def test_a_pause_is_deterministic_and_within_its_bounds(delivery_id, attempts, jitter):
     policy = Policy(jitter=jitter)
     pause = pause_after(queued(attempts, delivery_id), policy)
     assert pause == pause_after(queued(attempts, delivery_id), policy)
@@ -206,7 +206,7 @@ def test_a_pause_is_the_same_whenever_it_is_asked_and_within_its_bounds(delivery
 
 
 @given(st.text(), st.integers(0, 100), st.floats(0, 1))
-def test_nothing_is_ever_deferred_for_longer_than_the_longest_pause(delivery_id, attempts, jitter):
+def test_no_delivery_is_deferred_for_longer_than_the_longest_pause(delivery_id, attempts, jitter):
     policy = Policy(jitter=jitter)
     assert NOW + pause_after(queued(attempts, delivery_id), policy) <= latest_due(NOW, policy) + timedelta(
         milliseconds=1
@@ -214,13 +214,13 @@ def test_nothing_is_ever_deferred_for_longer_than_the_longest_pause(delivery_id,
     assert latest_due(NOW, Policy(jitter=0.1)) == NOW + 4.4 * 60 * MINUTE
 
 
-def test_what_failed_together_does_not_come_back_together():
+def test_messages_that_failed_together_are_not_retried_together():
     pauses = {pause_after(queued(delivery_id=f"m{number}.x"), POLICY) for number in range(100)}
     assert len(pauses) > 90
     assert max(pauses) - min(pauses) > 4 * timedelta(seconds=1)
 
 
-def test_deliveries_of_one_message_come_back_together():
+def test_deliveries_of_one_message_are_retried_together():
     pauses = {pause_after(queued(delivery_id=f"m.{number}"), POLICY) for number in range(100)}
     assert len(pauses) == 1
 
@@ -243,19 +243,17 @@ def test_the_next_attempt_is_after_the_pause():
         (timedelta(days=9), Then.GIVE_UP),
     ],
 )
-def test_the_last_attempt_is_made_when_the_time_is_over_and_then_it_is_given_up(age, then):
+def test_the_last_attempt_is_made_at_the_time_limit_and_then_the_delivery_is_a_dead_letter(age, then):
     decision = decide(queued(queued_at=NOW - age), LATER, NOW, Policy(jitter=0))
     assert decision.then is then
     if then is Then.RETRY:
         assert decision.at == min(NOW + MINUTE, NOW - age + timedelta(days=5))
     if then is Then.GIVE_UP:
         assert (decision.status, decision.at, decision.is_of_destination) == ("5.4.7", None, False)
-        assert decision.because == (
-            "Not delivered in 5 days. The last time: mx [192.0.2.1]:25 at rcpt: 450 4.2.0 later"
-        )
+        assert decision.because == ("Not delivered in 5 days. Last result: mx [192.0.2.1]:25 at rcpt: 450 4.2.0 later")
 
 
-def test_the_last_attempt_at_a_destination_that_is_gone_still_says_so():
+def test_a_failed_last_attempt_can_still_pause_the_destination():
     gone = result(Stage.CONNECT, trouble=Trouble.UNREACHABLE)
     decision = decide(queued(queued_at=NOW - timedelta(days=6)), gone, NOW, Policy(expire=timedelta(hours=36)))
     assert (decision.then, decision.is_of_destination) == (Then.GIVE_UP, True)
@@ -272,8 +270,8 @@ def test_the_last_attempt_at_a_destination_that_is_gone_still_says_so():
         (timedelta(minutes=30), "0.5 hours"),
     ],
 )
-def test_for_how_long_it_was_tried(expire, words):
-    assert expired(Policy(expire=expire), "no.").because == f"Not delivered in {words}. The last time: no."
+def test_the_reason_of_a_dead_letter_says_how_long_it_was_attempted(expire, words):
+    assert expired(Policy(expire=expire), "no.").because == f"Not delivered in {words}. Last result: no."
 
 
 ATTEMPTS = st.builds(
@@ -289,7 +287,7 @@ ATTEMPTS = st.builds(
 
 
 @given(ATTEMPTS, st.integers(0, 20), st.timedeltas(timedelta(0), timedelta(days=10)))
-def test_whatever_happens_mail_is_delivered_tried_again_in_time_or_given_up_with_a_reason(attempt, attempts, age):
+def test_each_attempt_delivers_the_mail_or_leads_to_a_retry_in_time_or_to_a_dead_letter(attempt, attempts, age):
     decision = decide(queued(attempts, queued_at=NOW - age), attempt, NOW, POLICY)
     assert (decision.at is not None) is (decision.then is Then.RETRY)
     assert decision.status[0] == {Then.DELIVERED: "2", Then.RETRY: "4", Then.GIVE_UP: "5"}[decision.then]
@@ -302,17 +300,17 @@ def test_whatever_happens_mail_is_delivered_tried_again_in_time_or_given_up_with
 
 
 @given(ATTEMPTS)
-def test_nothing_is_delivered_or_given_up_unless_the_peer_or_the_message_says_so(attempt):
-    """Unknown is temporary."""
+def test_an_unknown_result_is_temporary(attempt):
+    """Only a reply of the peer, or a permanent problem with the message, ends the attempts."""
     decision = decide(QUEUED, attempt, NOW, POLICY)
     if decision.then is Then.DELIVERED:
         assert attempt.trouble is None
         assert attempt.stage is Stage.STORED or (attempt.stage is Stage.END and 200 <= (attempt.code or 0) < 300)
     if decision.then is Then.GIVE_UP:
-        assert attempt.trouble in dict(FOR_GOOD) or (attempt.trouble is None and (attempt.code or 0) >= 400)
+        assert attempt.trouble in dict(PERMANENT) or (attempt.trouble is None and (attempt.code or 0) >= 400)
 
 
-# What can happen to a delivery
+# The states of a delivery
 
 
 @pytest.mark.parametrize(
@@ -326,18 +324,18 @@ def test_nothing_is_delivered_or_given_up_unless_the_peer_or_the_message_says_so
         (Status.DELIVERED, Event.REDRIVEN, Status.QUEUED),
     ],
 )
-def test_how_far_it_has_come_after(status, event, then):
+def test_an_event_changes_the_status_of_a_delivery(status, event, then):
     assert after(status, event) is then
 
 
-def test_what_was_delivered_or_given_up_stays_so_unless_it_is_redriven():
+def test_a_delivery_that_ended_changes_only_if_it_is_redriven():
     for status in (Status.DELIVERED, Status.DEAD):
         for event in set(Event) - {Event.REDRIVEN}:
             with pytest.raises(KeyError):
                 after(status, event)
 
 
-# What a sender wants to hear
+# The notices that a sender requests
 
 
 @pytest.mark.parametrize(
@@ -350,7 +348,7 @@ def test_what_was_delivered_or_given_up_stays_so_unless_it_is_redriven():
         ([Notify.DELAY], {Notify.DELAY}),
     ],
 )
-def test_what_a_sender_wants_to_hear(notify, wanted):
+def test_the_notify_parameter_selects_the_notices(notify, wanted):
     assert {what for what in Notify if wants(notify, what)} == wanted
 
 

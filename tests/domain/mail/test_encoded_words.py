@@ -1,4 +1,4 @@
-"""The text of a header field, as people write it."""
+"""The text of a header field with encoded words, including malformed ones that occur in practice."""
 
 from base64 import b64encode
 
@@ -23,7 +23,7 @@ def b(charset, text, codec):
         (b"=?iso-8859-1?Q?Don=92t_=8016?=", "Don’t €16"),
     ],
 )
-def test_words_are_decoded_in_the_charset_that_senders_mean(octets, text):
+def test_encoded_words_are_decoded_in_the_charset_that_senders_mean(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -35,7 +35,7 @@ def test_words_are_decoded_in_the_charset_that_senders_mean(octets, text):
         (b"=?us-ascii*en-US?Q?Keith_Moore?=", "Keith Moore"),
     ],
 )
-def test_a_word_may_name_its_language(octets, text):
+def test_an_encoded_word_may_name_its_language(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -52,7 +52,7 @@ def test_a_word_may_name_its_language(octets, text):
         (b"=?=?=?utf-8?q?x?=?=", "=?=?x?="),
     ],
 )
-def test_a_word_that_cannot_be_decoded_stays_as_it_is_beside_those_that_can(octets, text):
+def test_an_encoded_word_that_cannot_be_decoded_is_left_unchanged(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -67,7 +67,7 @@ def test_a_word_that_cannot_be_decoded_stays_as_it_is_beside_those_that_can(octe
         (b"=?utf-8?Q?a?= , =?utf-8?Q?b?= c", "a , b c"),
     ],
 )
-def test_no_space_is_added_and_none_removed_but_between_two_words(octets, text):
+def test_only_white_space_between_two_encoded_words_is_removed(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -82,7 +82,7 @@ def test_no_space_is_added_and_none_removed_but_between_two_words(octets, text):
         (b"=?UTF-8?B?UmVjaG51bmcgZsM=?=", "Rechnung f\ufffd"),
     ],
 )
-def test_a_character_may_begin_in_one_word_and_end_in_the_next(octets, text):
+def test_a_character_may_be_split_between_two_encoded_words(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -99,7 +99,7 @@ def test_a_character_may_begin_in_one_word_and_end_in_the_next(octets, text):
         (b"=?utf-8?Q??=x=?utf-8?B??=", "x"),
     ],
 )
-def test_the_text_of_a_word_is_read_as_senders_write_it(octets, text):
+def test_an_encoded_word_with_common_mistakes_is_decoded(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -113,7 +113,7 @@ def test_the_text_of_a_word_is_read_as_senders_write_it(octets, text):
         (b"caf\xe9 =?utf-8?Q?caf=C3=A9?= " + "café".encode(), "café café café"),
     ],
 )
-def test_octets_outside_of_words_are_utf_8_or_else_windows_1252(octets, text):
+def test_plain_bytes_are_read_as_utf_8_or_else_as_windows_1252(octets, text):
     assert encoded_words.decode(octets) == text
 
 
@@ -121,13 +121,13 @@ WORDS = st.sampled_from([b"=?", b"?=", b"=?utf-8?q?", b"=?iso-2022-jp?b?", b"?",
 
 
 @given(st.lists(WORDS | st.binary(max_size=5), max_size=40))
-def test_any_octets_have_a_text(parts):
+def test_arbitrary_bytes_can_be_decoded(parts):
     octets = b"".join(parts)
     assert len(encoded_words.decode(octets)) <= 2 * len(octets)
 
 
 @given(st.text(max_size=40), st.integers(min_value=0, max_value=40), st.sampled_from(["", " ", "\t "]))
-def test_what_is_encoded_is_decoded_wherever_it_is_cut(text, cut, between):
+def test_text_is_decoded_no_matter_where_it_is_split_into_encoded_words(text, cut, between):
     octets = text.encode()
     words = [f"=?utf-8?b?{b64encode(part).decode()}?=" for part in (octets[:cut], octets[cut:])]
     assert encoded_words.decode(between.join(words).encode()) == text.removeprefix("\ufeff")
@@ -136,9 +136,9 @@ def test_what_is_encoded_is_decoded_wherever_it_is_cut(text, cut, between):
 @pytest.mark.parametrize(
     "filler", [b"=?", b"=?utf-8?q?", b"=?utf-8?q?x?=", b"=?utf-8?b?QQ==?= ", b"?=", b"=?=", b"=?a"]
 )
-def test_a_field_of_megabytes_takes_no_longer_for_what_is_in_it(filler):
+def test_a_field_of_a_megabyte_is_decoded_quickly(filler):
     encoded_words.decode(filler * (1_000_000 // len(filler)))
 
 
-def test_no_pattern_is_possessive_because_python_before_3_11_5_matches_such_a_group_wrongly():
+def test_the_pattern_has_no_possessive_group_because_of_a_bug_in_python_before_3_11_5():
     assert b"*+" not in encoded_words._WORD.pattern

@@ -1,4 +1,4 @@
-"""Names of hosts."""
+"""Host names in routes and settings."""
 
 import pytest
 from hypothesis import given
@@ -22,37 +22,37 @@ from waypost.domain.mail import hosts
         (".".join(["a" * 63] * 3 + ["a" * 61, ""]), ".".join(["a" * 63] * 3 + ["a" * 61, ""])),
     ],
 )
-def test_a_host_has_one_spelling(text, name):
+def test_a_host_name_has_a_canonical_spelling(text, name):
     assert hosts.parse(text) == name
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
-        ("", "no host name"),
-        (".", "no host name"),
-        ("mail..example", "no host name"),
-        ("mail.example..", "no host name"),
-        (".example", "no host name"),
-        ("-a", "no host name"),
-        ("a-", "no host name"),
-        ("a b", "no host name"),
-        ("a/b", "no host name"),
-        ("a\n", "no host name"),
-        ("a" * 64, "no host name"),
-        ("a." * 126 + "aa", "253 octets"),
-        ("ü" * 254, "253 octets"),
-        ("bü_cher", "no host name"),
+        ("", "is not a host name"),
+        (".", "is not a host name"),
+        ("mail..example", "is not a host name"),
+        ("mail.example..", "is not a host name"),
+        (".example", "is not a host name"),
+        ("-a", "is not a host name"),
+        ("a-", "is not a host name"),
+        ("a b", "is not a host name"),
+        ("a/b", "is not a host name"),
+        ("a\n", "is not a host name"),
+        ("a" * 64, "is not a host name"),
+        ("a." * 126 + "aa", "253 characters"),
+        ("ü" * 254, "253 characters"),
+        ("bü_cher", "is not a host name"),
     ],
 )
-def test_a_bad_host_is_refused(text, says):
+def test_a_malformed_host_name_is_refused(text, message):
     with pytest.raises(errors.Invalid) as caught:
         hosts.parse(text)
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
 @given(st.text(max_size=300))
-def test_a_host_is_read_or_refused(text):
+def test_any_text_is_either_read_or_refused_as_a_host_name(text):
     try:
         name = hosts.parse(text)
     except errors.Invalid:

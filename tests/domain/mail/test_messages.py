@@ -1,4 +1,4 @@
-"""What is read from a message's header, and the lines put before it."""
+"""The values that are read from a message's header, and the trace header."""
 
 import re
 from dataclasses import replace
@@ -57,43 +57,43 @@ SUBJECTS = [
 
 
 @pytest.mark.parametrize(("raw", "subject"), SUBJECTS)
-def test_the_subject_is_read_as_a_person_would(raw, subject):
+def test_the_subject_is_decoded_to_readable_text(raw, subject):
     assert messages.read_header(raw).subject == subject
 
 
-def test_a_long_subject_is_cut_for_lists():
+def test_a_long_subject_is_cut_to_its_limit():
     assert messages.read_header(b"Subject: " + b"x" * 5000 + b"\r\n\r\n").subject == "x" * 998
 
 
 @pytest.mark.parametrize("before", ["", "x", "xx", "xxx"])
-def test_a_long_subject_is_not_cut_within_a_character(before):
+def test_a_long_subject_is_not_cut_in_the_middle_of_a_character(before):
     subject = before + "😀" * 5000
     assert messages.read_header(f"Subject: {subject}\r\n\r\n".encode()).subject == subject[:998]
 
 
-def test_a_long_subject_of_encoded_words_is_as_long_as_any_other():
+def test_a_long_subject_of_encoded_words_reaches_the_full_length():
     word = b"=?utf-8?q?" + b"=E4=BD=A0" * 6 + b"?="
     assert messages.read_header(b"Subject: " + b"\r\n ".join([word] * 1000)).subject == "你" * 998
 
 
-def test_a_long_subject_that_is_not_utf_8_is_cut_like_any_other():
+def test_a_long_subject_that_is_not_utf_8_reaches_the_full_length():
     assert messages.read_header(b"Subject: " + b"\x80" * 2_000_000).subject == "€" * 998
 
 
-def test_a_header_of_megabytes_is_read_as_quickly_as_any_other():
+def test_a_header_of_several_megabytes_is_read_quickly():
     folds = b"Subject: a" + b"\r\n " * 1_000_000 + b"\r\nReceived: x" * 100_000
     facts = messages.read_header(folds)
     assert facts.subject == "a"
     assert facts.received_lines == 101
 
 
-def test_received_lines_are_counted_in_the_header_only():
+def test_received_lines_are_counted_only_in_the_header():
     raw = b"Received: one\r\n\tfolded\r\nreceived : two\r\nReceived-SPF: no\r\n\r\nReceived: body\r\n"
     assert messages.read_header(raw).received_lines == 2
 
 
 @given(st.binary(max_size=300))
-def test_any_header_can_be_read(raw):
+def test_arbitrary_bytes_can_be_read_as_a_header(raw):
     messages.read_header(b"Subject: " + raw)
 
 
@@ -103,7 +103,7 @@ def test_a_readable_subject_has_no_control_characters(text):
     assert not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", subject)
 
 
-def test_ids_are_version_7_uuids_in_the_order_of_time():
+def test_ids_are_version_7_uuids_that_sort_by_time():
     first = messages.new_id(NOW, 0, b"\xff" * 8)
     same_moment = messages.new_id(NOW, 1, b"\x00" * 8)
     second = messages.new_id(NOW + timedelta(milliseconds=1), 0, b"\x00" * 8)
@@ -127,7 +127,7 @@ def test_the_trace_header_of_a_direct_delivery():
     )
 
 
-def test_a_forwarded_copy_carries_the_loop_token_and_an_ipv6_peer_its_prefix():
+def test_the_trace_header_of_a_forwarded_copy_has_loop_tokens_and_an_ipv6_literal():
     header = messages.trace_header(
         a_message(sender="", peer="2001:db8::1"), hostname="mx", delivered_to="p@x.example", sent_to="a@x.example",
         tokens=["abc", "def"], delivery_id="m.p",
@@ -154,7 +154,7 @@ FOR = "\r\n\tfor <{}>; Sun, 22 Nov 2026 23:14:05 +0000\r\n"
         ({"delivery_id": "", "sent_to": "a@bücher.example"}, "desk@example.com", FOR.format("a@bücher.example")),
     ],
 )
-def test_our_lines_before_ascii_mail_that_is_sent_on_are_ascii_where_that_is_possible(changes, delivered_to, expected):
+def test_the_trace_header_of_a_copy_that_leaves_the_server_is_ascii_if_possible(changes, delivered_to, expected):
     options = {"sent_to": "grüße@example.com", "delivery_id": "m.p"} | changes
     header = messages.trace_header(a_message(protocol="UTF8SMTP"), hostname="mx", delivered_to=delivered_to, **options)
 
@@ -183,25 +183,25 @@ def test_our_lines_before_ascii_mail_that_is_sent_on_are_ascii_where_that_is_pos
         (b"X-Message-ID: <a@b.example>", ""),
     ],
 )
-def test_the_message_id_of_a_header(line, found):
+def test_the_message_id_is_read_from_a_header(line, found):
     assert messages.read_header(b"Subject: x\r\n" + line + b"\r\n\r\n").header_id == found
 
 
 @pytest.mark.parametrize("filler", [b"<", b"(", b"\r\n ", b" ", b"()", b"\xff"])
-def test_a_message_id_of_megabytes_is_none(filler):
+def test_a_message_id_of_a_megabyte_is_ignored(filler):
     assert messages.read_header(b"Message-ID: x" + filler * 1_000_000 + b"y").header_id in {"", "x"}
 
 
-def test_what_was_said_of_a_recipient_is_found_by_how_it_was_written():
-    said = RecipientDsn(("NEVER",))
+def test_the_dsn_parameters_of_a_recipient_are_found_by_its_address_as_written():
+    never = RecipientDsn(("NEVER",))
     envelope = replace(a_message().envelope, recipients=("a@x.example", "b@x.example"))
     assert envelope.wishes_for("a@x.example") == RecipientDsn()
-    envelope = replace(envelope, dsn=Dsn(recipients=(said, RecipientDsn())))
-    assert envelope.wishes_for("a@x.example") == said
+    envelope = replace(envelope, dsn=Dsn(recipients=(never, RecipientDsn())))
+    assert envelope.wishes_for("a@x.example") == never
     assert envelope.wishes_for("c@x.example") == RecipientDsn()
 
 
-def test_the_wishes_for_all_recipients_are_found_at_once():
+def test_the_dsn_parameters_of_all_recipients_are_returned_together():
     never, other = RecipientDsn(("NEVER",)), RecipientDsn(("DELAY",))
     envelope = replace(a_message().envelope, recipients=("a@x.example", "b@x.example", "a@x.example"))
     assert envelope.wishes() == {}
@@ -215,7 +215,7 @@ def facts(*tokens, received=0):
     return messages.read_header("\r\n".join([*lines, "", ""]).encode())
 
 
-def test_a_message_forwarded_for_this_alias_before_is_a_loop():
+def test_a_message_that_this_alias_forwarded_before_is_a_mail_loop():
     token = messages.loop_token(KEY, "alias-1")
     with pytest.raises(errors.MailLoop, match="forwarded here before"):
         messages.refuse_loop(facts("other", token), ids=["alias-0", "alias-1"], key=KEY)
@@ -231,24 +231,24 @@ def test_a_message_forwarded_for_this_alias_before_is_a_loop():
         facts(received=100),
     ],
 )
-def test_other_peoples_tokens_and_a_hundred_hops_are_no_loop(found):
+def test_foreign_loop_tokens_and_a_hundred_hops_are_not_a_mail_loop(found):
     messages.refuse_loop(found, ids=["alias-1"], key=KEY)
 
 
-def test_more_than_a_hundred_hops_are_a_loop():
+def test_more_than_a_hundred_hops_are_a_mail_loop():
     with pytest.raises(errors.MailLoop, match="more than 100 Received lines"):
         messages.refuse_loop(facts(received=101), ids=[], key=KEY)
 
 
 @pytest.mark.parametrize(
-    ("helo", "told"), [("x(", "x?"), ("x;y", "x?y"), ("[192.0.2.1]", "[192.0.2.1]"), ("a_b-c.d", "a_b-c.d")]
+    ("helo", "written"), [("x(", "x?"), ("x;y", "x?y"), ("[192.0.2.1]", "[192.0.2.1]"), ("a_b-c.d", "a_b-c.d")]
 )
-def test_a_name_that_could_end_its_place_in_the_received_line_does_not(helo, told):
+def test_special_characters_in_a_helo_name_are_replaced_in_the_received_line(helo, written):
     header = messages.trace_header(a_message(helo=helo), hostname="mx", delivered_to="a", sent_to="a")
-    assert f"\r\nReceived: from {told} ([".encode() in header
+    assert f"\r\nReceived: from {written} ([".encode() in header
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200f", "\u2028"])
-def test_a_subject_does_not_turn_the_text_behind_it(mark):
+def test_a_subject_cannot_change_the_direction_of_the_text_after_it(mark):
     facts = messages.read_header(f"Subject: a{mark}b\r\n\r\n".encode())
     assert facts.subject == "a\N{REPLACEMENT CHARACTER}b"

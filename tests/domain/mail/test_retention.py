@@ -1,4 +1,4 @@
-"""What an inbox keeps, by the age of its mail and by how much of it there is."""
+"""Which mail an inbox keeps, by age and by total size."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,33 +19,33 @@ SMALL = Rule("*", size=100)
 
 
 def inbox(*mail):
-    """Mail as `size` or `(size, days ago)`, newest first; an id tells its place."""
+    """Deliveries with `size` or `(size, days ago)`, newest first. The id of each is its index."""
     pairs = [each if isinstance(each, tuple) else (each, 0) for each in mail]
     return [Delivered(str(place), NOW - ago * DAY, size, kept=True) for place, (size, ago) in enumerate(pairs)]
 
 
 def going(rule, delivered, **options):
-    """The places of those that have to go."""
+    """The indexes of the deliveries that must be deleted."""
     return [int(delivery.message_id) for delivery in retention.to_go(rule, delivered, now=NOW, **options)[0]]
 
 
 @pytest.mark.parametrize("match", ["support@example.com", "*@example.com", "instance:i", "*"])
-def test_a_rule_is_for_an_address_a_domain_an_instance_or_all(match):
+def test_a_rule_can_match_an_address_a_domain_an_instance_or_everything(match):
     assert retention.find([Rule(match)], ADDRESS, "i") == Rule(match)
 
 
 @pytest.mark.parametrize("match", ["other@example.com", "*@sub.example.com", "*@ample.com", "instance:j"])
-def test_a_rule_for_others_does_not_match(match):
+def test_a_rule_for_other_addresses_does_not_match(match):
     assert retention.find([Rule(match)], ADDRESS, "i") is None
 
 
-def test_the_first_rule_that_matches_wins():
+def test_the_first_matching_rule_applies():
     rules = [Rule("instance:j"), Rule("*@example.com", age=DAY), Rule("support@example.com", size=1), Rule("*")]
     assert retention.find(rules, ADDRESS, "i") == rules[1]
     assert retention.find(rules[2:], ADDRESS, "i") == rules[2]
 
 
-def test_where_the_email_address_is_gone_no_rule_for_an_instance_matches():
+def test_no_rule_for_an_instance_matches_a_deleted_email_address():
     rules = [Rule("instance:i"), Rule("instance:None"), Rule("instance:"), Rule("*")]
     assert retention.find(rules, ADDRESS, None) == rules[-1]
 
@@ -62,7 +62,7 @@ def test_where_the_email_address_is_gone_no_rule_for_an_instance_matches():
     ],
     ids=str,
 )
-def test_what_is_older_than_the_rule_says_goes(ago, goes):
+def test_mail_older_than_the_rule_allows_is_deleted(ago, goes):
     delivery = Delivered("m", NOW - ago, 5, kept=True)
     assert retention.to_go(OLD, [delivery], now=NOW)[0] == [delivery] * goes
 
@@ -74,8 +74,8 @@ def test_what_is_older_than_the_rule_says_goes(ago, goes):
         ([100], []),
         ([50, 50], []),
         ([50, 51], [1]),
-        ([50, 51, 1], [1, 2]),  # also the one that would fit
-        ([101], []),  # the newest stays
+        ([50, 51, 1], [1, 2]),  # a message that would fit is deleted, too
+        ([101], []),  # the newest message is kept
         ([101, 0], [1]),
         ([0, 101], [1]),
         ([0, 0, 98], []),
@@ -83,18 +83,18 @@ def test_what_is_older_than_the_rule_says_goes(ago, goes):
     ],
     ids=str,
 )
-def test_from_the_first_that_has_no_room_on_all_go_but_the_newest_stays(sizes, gone):
+def test_all_mail_from_the_first_message_that_does_not_fit_is_deleted_except_the_newest(sizes, gone):
     assert going(SMALL, inbox(*sizes)) == gone
 
 
-def test_age_and_size_hold_both():
+def test_the_limits_of_age_and_size_both_apply():
     mail = inbox((60, 1), (30, 2), (9, 31), (10, 3), (1, 4), (1, 40))
     assert going(Rule("*", age=30 * DAY, size=100), mail) == [2, 4, 5]
     assert going(Rule("*", age=30 * DAY), mail) == [2, 5]
     assert going(Rule("*"), mail) == []
 
 
-def test_what_was_only_sent_on_takes_no_room_and_goes_by_its_age_alone():
+def test_mail_that_the_inbox_did_not_keep_has_no_size_and_is_deleted_only_by_age():
     elsewhere = [Delivered("0", NOW, 500, kept=False), Delivered("1", NOW - 31 * DAY, 500, kept=False)]
     assert going(SMALL, elsewhere) == []
     assert going(OLD, elsewhere) == [1]
@@ -102,13 +102,13 @@ def test_what_was_only_sent_on_takes_no_room_and_goes_by_its_age_alone():
 
 
 @pytest.mark.parametrize("age", [(NOW - datetime.fromtimestamp(0, UTC)), timedelta.max])
-def test_an_age_of_before_all_mail_keeps_all_mail(age):
+def test_an_age_that_reaches_back_before_1970_keeps_all_mail(age):
     rule = Rule("*", age=age)
     assert going(rule, inbox((5, 20_000))) == []
     assert retention.first_look(rule, NOW) == ""
 
 
-def test_a_look_begins_where_mail_may_be_too_old():
+def test_the_search_begins_with_the_newest_mail_that_may_be_too_old():
     begin = retention.first_look(OLD, NOW)
     for ago in (timedelta(milliseconds=1), DAY):
         assert messages.new_id(NOW - 30 * DAY - ago, 4095, b"\xff" * 8) < begin
@@ -116,7 +116,7 @@ def test_a_look_begins_where_mail_may_be_too_old():
     assert messages.new_id(NOW - 30 * DAY, 0, bytes(8)) >= begin
 
 
-def test_a_look_begins_with_the_newest_where_the_size_counts_and_nowhere_where_nothing_goes():
+def test_the_search_begins_with_the_newest_mail_for_a_size_limit_and_is_skipped_without_a_limit():
     for rule in (SMALL, Rule("*", age=DAY, size=1)):
         assert retention.first_look(rule, NOW) > messages.new_id(NOW + 9_999 * DAY, 4095, b"\xff" * 8)
     assert retention.first_look(Rule("*"), NOW) == ""
@@ -132,7 +132,7 @@ RULES = st.builds(
 
 
 @given(RULES, MAIL, st.integers(1, 5))
-def test_part_by_part_the_same_go(rule, mail, step):
+def test_the_same_mail_is_deleted_in_batches_as_in_one_call(rule, mail, step):
     whole, octets = retention.to_go(rule, mail, now=NOW)
     parts, newer = [], 0
     for start in range(0, len(mail), step):
@@ -142,7 +142,7 @@ def test_part_by_part_the_same_go(rule, mail, step):
 
 
 @given(RULES, MAIL)
-def test_what_stays_is_young_enough_and_fits_and_nothing_else_went(rule, mail):
+def test_exactly_the_mail_that_is_young_enough_and_fits_is_kept(rule, mail):
     gone = retention.to_go(rule, mail, now=NOW)[0]
     stays = [delivery for delivery in mail if delivery not in gone]
     young = [delivery for delivery in mail if rule.age is None or delivery.received_at >= NOW - rule.age]
@@ -156,7 +156,7 @@ def test_what_stays_is_young_enough_and_fits_and_nothing_else_went(rule, mail):
 
 
 @given(RULES, MAIL)
-def test_what_stays_once_stays_the_next_time(rule, mail):
+def test_mail_that_is_kept_once_is_kept_the_next_time(rule, mail):
     gone = retention.to_go(rule, mail, now=NOW)[0]
     stays = [delivery for delivery in mail if delivery not in gone]
     assert retention.to_go(rule, stays, now=NOW)[0] == []

@@ -1,4 +1,4 @@
-"""Routes as tables: which one an address has, where it leads, and what is refused."""
+"""Routes: the route that matches an address, parsed targets, and refused values."""
 
 import re
 from contextlib import suppress
@@ -46,53 +46,53 @@ def a_route(to="smtp://mail.example", match="*", **options):
         ("http://10.0.0.1:8080/", Target(protocol=WEBHOOK, host="10.0.0.1", port=8080)),
     ],
 )
-def test_where_it_leads(to, target):
+def test_a_target_is_parsed(to, target):
     assert routes.parse_target(to) == target
     assert a_route(to).target == target
 
 
 @pytest.mark.parametrize(
-    ("to", "says"),
+    ("to", "message"),
     [
-        ("", "is no target"),
-        ("nowhere", "say inbox, smtp://HOST:PORT"),
-        ("inbox", "is no target"),
-        ("ftp://mail.example", "is no target"),
+        ("", "is not a target"),
+        ("nowhere", "use inbox, smtp://HOST:PORT"),
+        ("inbox", "is not a target"),
+        ("ftp://mail.example", "is not a target"),
         ("lmtp:/run/lmtp", "needs a host"),
         ("smtp:mail.example", "needs a host, as in smtp://"),
         ("smtp://", "needs a host"),
         ("smtp://:25", "needs a host"),
         ("smtp://mail.example:0", "needs a host"),
-        ("smtp://mail.example:65536", "is no target: Port"),
-        ("smtp://mail.example:x", "is no target: Port"),
-        ("smtp://[::1", "is no target: "),
-        ("smtp://-mail", "has no host name in it: '-mail' is no host name"),
-        ("smtp://mail..example", "has no host name in it"),
-        ("smtp://.", "has no host name in it"),
-        ("mx:my_service", "has no domain in it"),
-        ("mx:.", "has no domain in it"),
-        ("smtp://me:secret@mail.example", "no user and no password"),
-        ("smtp://me@mail.example", "no user and no password"),
-        ("smtp://mail.example/x", "something behind the port"),
-        ("smtp://mail.example?x", "something behind the port"),
-        ("smtp://mail.example#x", "something behind the port"),
+        ("smtp://mail.example:65536", "is not a target: Port"),
+        ("smtp://mail.example:x", "is not a target: Port"),
+        ("smtp://[::1", "is not a target: "),
+        ("smtp://-mail", "has no valid host name: '-mail' is not a host name"),
+        ("smtp://mail..example", "has no valid host name"),
+        ("smtp://.", "has no valid host name"),
+        ("mx:my_service", "has no valid domain"),
+        ("mx:.", "has no valid domain"),
+        ("smtp://me:secret@mail.example", "cannot contain a user or a password"),
+        ("smtp://me@mail.example", "cannot contain a user or a password"),
+        ("smtp://mail.example/x", "extra text after the host or port"),
+        ("smtp://mail.example?x", "extra text after the host or port"),
+        ("smtp://mail.example#x", "extra text after the host or port"),
         ("smtp://mail.example\r\nQUIT", "a space or a control character"),
         ("maildir:/var/mail/a b", "a space or a control character"),
         ("maildir:mail", "needs the full path"),
-        ("maildir:/" + "x" * routes.TARGET_LIMIT, "octets at most"),
-        ("mx:-", "has no domain in it"),
-        ("maildir:/mail/\ud800", "is no text"),
-        ("smtp://mail.exa\udfffmple", "is no text"),
+        ("maildir:/" + "x" * routes.TARGET_LIMIT, "at most 1000 bytes"),
+        ("mx:-", "has no valid domain"),
+        ("maildir:/mail/\ud800", "is not valid text"),
+        ("smtp://mail.exa\udfffmple", "is not valid text"),
     ],
 )
-def test_what_is_no_target(to, says):
+def test_a_malformed_target_is_refused(to, message):
     with pytest.raises(errors.Invalid) as caught:
         routes.parse_target(to)
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
 @given(st.text())
-def test_a_target_is_understood_or_refused_with_a_reason(to):
+def test_any_text_is_either_parsed_or_refused_as_a_target(to):
     with suppress(errors.Invalid):
         assert routes.parse_target(to).protocol in Protocol
 
@@ -107,12 +107,12 @@ def test_a_target_is_understood_or_refused_with_a_reason(to):
         (f"instance:{INSTANCE}", f"instance:{INSTANCE}"),
     ],
 )
-def test_what_it_may_match(match, spelled):
+def test_a_match_has_a_canonical_spelling(match, spelled):
     assert routes.checked(a_route(match=match)).match == spelled
 
 
 @pytest.mark.parametrize("match", ["", "support", "*@", "*@-", "@example.com", "instance:", "instance:x", "**"])
-def test_what_matches_nothing(match):
+def test_a_malformed_match_is_refused(match):
     with pytest.raises(errors.Invalid):
         routes.checked(a_route(match=match))
 
@@ -134,48 +134,48 @@ GOOD = [
 
 
 @pytest.mark.parametrize("route", GOOD, ids=lambda route: route.to)
-def test_a_good_route_stays_as_it_is(route):
+def test_a_valid_route_is_not_changed(route):
     assert routes.checked(route) == route
 
 
 @pytest.mark.parametrize(
-    ("route", "says"),
+    ("route", "message"),
     [
-        (a_route("smtp://mail.example", user="me", tls=Tls.VERIFY), "needs a password"),
-        (a_route("lmtp://mail.example", user="me", secret="x", tls=Tls.VERIFY), "`user` is for smtp"),
-        (a_route("smtp://mail.example", user="me", secret="x"), "only sent with tls"),
-        (a_route("smtp://mail.example", user="me", secret="x", tls=Tls.REQUIRE), "only sent with tls"),
-        (a_route("smtps://mail.example", user="me", secret="x", tls=Tls.NONE), "only sent with tls"),
-        (a_route("smtps://mail.example", tls=Tls.NONE), "smtps:// is TLS from the beginning"),
-        (a_route("smtp://mail.example", secret="x"), "a secret is for a user"),
-        (a_route("maildir:/mail", secret="x"), "a secret is for a user"),
+        (a_route("smtp://mail.example", user="me", tls=Tls.VERIFY), "requires a password"),
+        (a_route("lmtp://mail.example", user="me", secret="x", tls=Tls.VERIFY), "`user` is only for smtp"),
+        (a_route("smtp://mail.example", user="me", secret="x"), "a password requires tls"),
+        (a_route("smtp://mail.example", user="me", secret="x", tls=Tls.REQUIRE), "a password requires tls"),
+        (a_route("smtps://mail.example", user="me", secret="x", tls=Tls.NONE), "a password requires tls"),
+        (a_route("smtps://mail.example", tls=Tls.NONE), "smtps:// always uses TLS"),
+        (a_route("smtp://mail.example", secret="x"), "`secret` is only for a user"),
+        (a_route("maildir:/mail", secret="x"), "`secret` is only for a user"),
         (a_route("https://hook.example"), "at least 16 characters"),
         (a_route("https://hook.example", secret=KEY[1:]), "at least 16 characters"),
-        (a_route("http://hook.example", secret=KEY), "For http:// in a private network add --allow-private"),
+        (a_route("http://hook.example", secret=KEY), "To use http:// in a private network, add --allow-private"),
         (a_route(connections=0), "from 1 to 1000"),
         (a_route(connections=1001), "from 1 to 1000"),
-        (a_route("inbox", user="me"), "neither user nor secret nor line_ends nor fault"),
-        (a_route("inbox", secret="x"), "neither user nor secret nor line_ends nor fault"),
-        (a_route("inbox", line_ends=LineEnds.AS_RECEIVED), "neither user nor secret nor line_ends nor fault"),
-        (a_route("smtp://mail.example", line_ends=LineEnds.AS_RECEIVED), "`line_ends` is for a Maildir"),
-        (a_route("inbox", fault=Fault.SLOW), "neither user nor secret nor line_ends nor fault"),
-        (a_route("nowhere"), "is no target"),
+        (a_route("inbox", user="me"), "cannot have a user, secret, line_ends or fault"),
+        (a_route("inbox", secret="x"), "cannot have a user, secret, line_ends or fault"),
+        (a_route("inbox", line_ends=LineEnds.AS_RECEIVED), "cannot have a user, secret, line_ends or fault"),
+        (a_route("smtp://mail.example", line_ends=LineEnds.AS_RECEIVED), "`line_ends` is only for a Maildir"),
+        (a_route("inbox", fault=Fault.SLOW), "cannot have a user, secret, line_ends or fault"),
+        (a_route("nowhere"), "is not a target"),
     ],
 )
-def test_what_is_refused(route, says):
+def test_a_route_with_invalid_options_is_refused(route, message):
     with pytest.raises(errors.Invalid) as caught:
         routes.checked(route)
-    assert says in caught.value.message
+    assert message in caught.value.message
 
 
-def test_the_inbox_keeps_by_itself():
+def test_a_route_to_the_inbox_always_keeps_a_copy():
     assert routes.checked(a_route("inbox")) == routes.INBOX_ROUTE
     assert routes.checked(a_route("inbox", match="a@example.com")).keep
     assert routes.INBOX_ROUTE.is_inbox
     assert not a_route().is_inbox
 
 
-def test_a_secret_is_not_shown():
+def test_the_repr_of_a_route_has_no_secret():
     assert "password" not in repr(a_route(secret="password"))
 
 
@@ -193,7 +193,7 @@ SUPPORT = addresses.parse("Support@Example.com")
         (["*@example.co", "*"], 1),
     ],
 )
-def test_the_first_that_matches_wins(matches, found):
+def test_the_first_matching_route_is_used(matches, found):
     several = [a_route(f"smtp://mail{number}.example", match=match) for number, match in enumerate(matches)]
     route = routes.find(several, SUPPORT, INSTANCE)
     assert route == (routes.INBOX_ROUTE if found is None else several[found])
@@ -208,21 +208,21 @@ def test_the_first_that_matches_wins(matches, found):
         ("mx:other.example", "mx:other.example"),
     ],
 )
-def test_deliveries_wait_by_where_they_go(to, destination):
+def test_the_destination_of_a_route_names_the_domain_for_mx(to, destination):
     assert routes.destination(a_route(to), SUPPORT) == destination
 
 
-def test_a_revision_is_another_one_as_soon_as_anything_is():
-    same = routes.revision([a_route(), a_route("mx:")])
-    assert routes.revision([a_route(), a_route("mx:")]) == same
-    others = [
+def test_the_revision_of_routes_changes_with_any_change_of_a_route():
+    unchanged = routes.revision([a_route(), a_route("mx:")])
+    assert routes.revision([a_route(), a_route("mx:")]) == unchanged
+    changed = [
         [],
         [a_route("mx:"), a_route()],
         [a_route(), a_route("mx:", keep=True)],
         [a_route(), a_route("mx:", secret="x")],
         [a_route(), a_route("mx:", secret="y")],
     ]
-    assert len({same, *map(routes.revision, others)}) == 1 + len(others)
+    assert len({unchanged, *map(routes.revision, changed)}) == 1 + len(changed)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +237,13 @@ def test_a_revision_is_another_one_as_soon_as_anything_is():
         (["*@x.example", "*@x.example"], (1, 0)),
     ],
 )
-def test_a_route_behind_one_that_takes_all_its_mail_is_never_used(matches, found):
+def test_a_route_after_a_route_that_takes_all_its_mail_is_never_used(matches, found):
     assert routes.never_used([Route(match=match, to="smtp://x.example") for match in matches]) == found
 
 
-@pytest.mark.parametrize("who", [{}, {"user": "me", "secret": "password"}])
-def test_smtps_wants_a_good_certificate_unless_the_route_says_otherwise(who):
-    assert routes.checked(a_route("smtps://mail.example", **who)).tls is Tls.VERIFY
+@pytest.mark.parametrize("login", [{}, {"user": "me", "secret": "password"}])
+def test_smtps_verifies_the_certificate_by_default(login):
+    assert routes.checked(a_route("smtps://mail.example", **login)).tls is Tls.VERIFY
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_smtps_wants_a_good_certificate_unless_the_route_says_otherwise(who):
         *((to, tls, tls) for to in ("smtp://mail.example", "mx:", "lmtp:///run/lmtp") for tls in Tls),
     ],
 )
-def test_what_tls_a_stored_route_speaks(to, tls, in_use):
+def test_a_stored_route_has_the_tls_mode_of_its_scheme(to, tls, in_use):
     route = Route(match="*", to=to, tls=tls)
     assert route.tls_in_use is in_use
     assert routes.without_secret(route)["tls"] == in_use
@@ -276,11 +276,11 @@ def test_what_tls_a_stored_route_speaks(to, tls, in_use):
         ("", ""),
     ],
 )
-def test_the_log_has_no_path_of_a_destination(destination, logged):
+def test_the_log_shows_a_destination_without_its_path(destination, logged):
     assert routes.log_destination(destination) == logged
 
 
-def test_the_name_of_a_route_in_the_log_tells_no_address_and_stays_as_long_as_match_and_target_do():
+def test_the_log_name_of_a_route_is_a_digest_of_its_match_and_target():
     route = Route(match="support@example.com", to="smtp://relay.example")
     name = route.log_name
     assert re.fullmatch("[0-9a-f]{12}", name)
@@ -309,7 +309,7 @@ def test_a_route_is_shown_without_its_secret():
     assert routes.without_secret(Route(match="*", to="inbox"))["fault"] is None
 
 
-# What people may read of a target
+# Targets without secrets
 
 
 @pytest.mark.parametrize(
@@ -331,13 +331,13 @@ def test_a_route_is_shown_without_its_secret():
         ("postgresql://user:word@db.example/x?password=y", "postgresql://…@db.example/x?…"),
     ],
 )
-def test_a_target_is_shown_without_what_may_be_a_secret(target, shown):
+def test_a_target_is_shown_without_parts_that_may_be_secret(target, shown):
     assert routes.shown(target) == shown
     assert routes.shown(shown) == shown
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "safe"),
     [
         ("no hook", "no hook"),
         ("Cannot POST /a?token=s3cret-1&x=%C3%BC-secret", "Cannot POST /a?…"),
@@ -346,9 +346,9 @@ def test_a_target_is_shown_without_what_may_be_a_secret(target, shown):
         ("x and true are words", "x and true are words"),
     ],
 )
-def test_what_is_said_of_a_target_is_told_without_its_query(text, told):
+def test_text_about_a_target_is_shown_without_the_target_s_query(text, safe):
     target = "https://hook.example/a?token=s3cret-1&x=%C3%BC-secret"
-    assert routes.without_secrets(text, target) == told
+    assert routes.without_secrets(text, target) == safe
     assert routes.without_secrets(text, "https://hook.example/a") == text
     assert routes.without_secrets(text, "maildir:/a?token=s3cret-1") == text
 

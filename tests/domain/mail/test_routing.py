@@ -1,4 +1,4 @@
-"""From recipients to deliveries."""
+"""The deliveries that the recipients of a message cause."""
 
 from datetime import UTC, datetime
 
@@ -31,39 +31,39 @@ def recipient(name, primary=None):
     return routing.Recipient(found.address, found, email_address(primary) if primary else None)
 
 
-def told(plan):
-    """A plan as short text: `name:reason` or `name:reason<alias`."""
+def described(plan):
+    """A plan as short strings: `name:reason` or `name:reason<alias`."""
     return [f"{d.email_address.id}:{d.reason}" + (f"<{d.alias.id}" if d.alias else "") for d in plan.destinations]
 
 
-def test_an_email_address_without_links_gets_its_mail():
-    assert told(routing.plan([recipient("p")])) == ["p:direct"]
+def test_an_email_address_without_an_alias_link_gets_its_mail():
+    assert described(routing.plan([recipient("p")])) == ["p:direct"]
 
 
-def test_an_alias_keeps_its_copy_and_its_primary_gets_one():
+def test_an_alias_and_its_primary_each_get_a_copy():
     plan = routing.plan([recipient("a", primary="p")])
 
-    assert told(plan) == ["a:direct", "p:forwarded<a"]
+    assert described(plan) == ["a:direct", "p:forwarded<a"]
     assert plan.destinations[1].sent_to.text == "a@example.com"
 
 
-def test_alias_and_primary_both_addressed_get_one_copy_each_and_the_plan_says_why():
+def test_an_alias_and_its_primary_get_one_copy_each_if_both_are_addressed():
     for both in ([recipient("a", primary="p"), recipient("p")], [recipient("p"), recipient("a", primary="p")]):
         plan = routing.plan(both)
 
-        assert sorted(told(plan)) == ["a:direct", "p:direct"]
+        assert sorted(described(plan)) == ["a:direct", "p:direct"]
         assert [spared.email_address.id for spared in plan.spared] == ["p"]
-        assert "a@example.com forwards to p@example.com, which was addressed itself" in plan.spared[0].why
+        assert "a@example.com forwards to p@example.com, which was also addressed directly" in plan.spared[0].why
 
 
-def test_an_address_named_twice_gets_one_copy():
+def test_an_address_that_is_addressed_twice_gets_one_copy():
     plan = routing.plan([recipient("a", primary="p"), recipient("a", primary="p")])
 
-    assert told(plan) == ["a:direct", "p:forwarded<a"]
-    assert [spared.why for spared in plan.spared] == ["a@example.com was named more than once; one copy is enough"]
+    assert described(plan) == ["a:direct", "p:forwarded<a"]
+    assert [spared.why for spared in plan.spared] == ["a@example.com was addressed more than once, but gets one copy"]
 
 
-def test_no_recipients_no_deliveries():
+def test_a_message_without_recipients_causes_no_deliveries():
     assert routing.plan([]) == routing.Plan((), ())
 
 
@@ -72,7 +72,7 @@ names = st.lists(st.sampled_from("apbqxy"), max_size=10)
 
 
 @given(names)
-def test_everyone_gets_what_leads_to_them_exactly_once(addressed):
+def test_each_email_address_that_a_recipient_resolves_to_gets_exactly_one_copy(addressed):
     plan = routing.plan([recipient(name, primary=links.get(name)) for name in addressed])
     reached = [destination.email_address.id for destination in plan.destinations]
 

@@ -1,4 +1,4 @@
-"""Trace events, and the members under which the store and the inspection API have them."""
+"""Trace events, and their members in the store and in the inspection API."""
 
 from dataclasses import MISSING
 from typing import get_args
@@ -56,7 +56,7 @@ TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384"
         ),
     ],
 )
-def test_an_event_has_its_members_in_their_order_and_is_read_from_them(detail, stored):
+def test_an_event_is_written_to_its_members_in_order_and_read_from_them(detail, stored):
     assert list(members(detail).items()) == list(stored.items())
     assert from_members(detail.kind, stored) == detail
 
@@ -73,23 +73,23 @@ def test_an_event_has_its_members_in_their_order_and_is_read_from_them(detail, s
         ("accepted", {"from": "", "peer": "", "helo": "", "protocol": "", "size": "5"}),
     ],
 )
-def test_what_another_version_wrote_is_kept_as_it_is(kind, stored):
+def test_an_event_that_another_version_wrote_is_kept_unchanged(kind, stored):
     detail = from_members(kind, stored)
     assert detail == OtherEvent(kind, stored)
     assert members(detail) == stored
     assert address_of(detail) == stored.get("address", "")
 
 
-def test_an_event_of_the_message_as_a_whole_is_about_no_address():
+def test_an_event_about_the_whole_message_has_no_address():
     assert address_of(AcceptedEvent(sender="a@b.example", peer="", helo="", protocol="", size=1)) == ""
     assert address_of(DeadEvent(address="x@example.com", because="")) == "x@example.com"
 
 
-def test_what_happens_to_a_delivery_has_the_words_of_its_states():
+def test_the_events_that_change_a_delivery_have_the_names_of_its_state_table():
     assert {kind.kind for kind in get_args(DeliveryChange)} == {event.value for event in Event}
 
 
-def test_each_member_of_each_kind_has_a_name_once_and_a_note():
+def test_each_member_of_each_kind_has_a_unique_name_and_a_note():
     for kind in KINDS.values():
         found = members_of(kind)
         assert len({member.name for member in found}) == len(found)
@@ -98,5 +98,5 @@ def test_each_member_of_each_kind_has_a_name_once_and_a_note():
     assert members_of(DeadEvent)[1] == members_of(Attempt)[0]
 
 
-def test_a_line_of_a_trace_has_the_kind_of_what_it_tells():
+def test_a_trace_event_has_the_kind_of_its_detail():
     assert trace_events.TraceEvent(None, OtherEvent("moved on", {})).kind == "moved on"

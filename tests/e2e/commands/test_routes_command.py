@@ -178,15 +178,18 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("add", "*", "gopher://a", "--unchecked"), "`to`: 'gopher://a' is no target: say inbox, "),
-        (("add", "a", "inbox", "--unchecked"), "`match`: 'a' is not an email address: write "),
+        (("add", "*", "gopher://a", "--unchecked"), "`to`: 'gopher://a' is not a target: use inbox, "),
+        (("add", "a", "inbox", "--unchecked"), "`match`: 'a' is not an email address: use "),
         (
             ("add", "*", "smtp://a", "--connections", "0", "--unchecked"),
             "`connections` must be a number from 1 to 1000",
         ),
         (("add", "*", "smtp://a", "--tls", "yes", "--unchecked"), '`tls` must be "none", '),
         (("add", "*", "smtp://a", "--fault", "x", "--unchecked"), '`fault` must be "tempfail", '),
-        (("add", "*", "smtp://a", "--user", "me", "--unchecked"), "`user` is for smtp, smtps and mx, and needs a "),
+        (
+            ("add", "*", "smtp://a", "--user", "me", "--unchecked"),
+            "`user` is only for smtp, smtps and mx, and requires a ",
+        ),
         (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
         (
             ("add", "*", "smtp://a", "--before", "1", "--unchecked"),

@@ -100,7 +100,7 @@ def test_who_is_addressed_and_forwarded_to_gets_one_copy(system):
     assert system.inbox(primary)[0]["reason"] == "direct"
     spared = [event for event in system.json(f"messages/{message_id}")["trace"] if event["event"] == "spared"]
     assert {event["address"] for event in spared} == {alias, primary}
-    assert all("one copy is enough" in event["because"] for event in spared)
+    assert all("but gets one copy" in event["because"] for event in spared)
 
 
 def test_a_message_has_a_trace(system):

@@ -55,7 +55,7 @@ def test_the_life_of_a_message_is_told_line_by_line(late, commands):
     printed = commands("trace", message_id)
     assert f"  dead       {address}" in printed
     assert f"given up for {address} after attempt " in printed
-    assert "      Not delivered in 5 days. The last time: " in printed
+    assert "      Not delivered in 5 days. Last result: " in printed
     assert f"nobody was sent a notice about {address} (failed)" in printed
 
 

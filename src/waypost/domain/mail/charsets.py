@@ -1,9 +1,10 @@
-"""Text of octets in a named charset, as browsers and mail programs read it.
+"""Decode bytes in a named charset in the same way as browsers and mail programs.
 
-A label means what the Encoding Standard of the WHATWG says (https://encoding.spec.whatwg.org/#names-and-labels),
-because that is what senders mean by it: `gb2312` is written for GBK, `shift_jis` for code page 932 and `iso-8859-1` for
-windows-1252. A few labels that mail has and the web does not are added. No other codec of Python can be named: some of
-them take quadratic time, and Python remembers every unknown name that it is asked for.
+The meaning of a charset label is defined by the WHATWG Encoding Standard
+(https://encoding.spec.whatwg.org/#names-and-labels), because senders use labels in that sense. For example, `gb2312`
+means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. A few labels are added that occur in
+mail but not on the web. A message cannot select any other Python codec: some codecs take quadratic time, and Python
+caches every unknown codec name that it looks up.
 """
 
 import re
@@ -13,14 +14,17 @@ from functools import cache, lru_cache
 import webencodings
 
 Decoder = Callable[[bytes], str]
-"""Makes text of octets. Octets that are invalid in the charset become U+FFFD. Takes linear time and never fails."""
+"""A function that decodes bytes to text. Bytes that are invalid in the charset become U+FFFD.
+
+It takes linear time, and never raises an exception.
+"""
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 @lru_cache(maxsize=512)
 def decoder(label: str) -> Decoder | None:
-    """The decoder for a charset label, in any case; None for an unknown label.
+    """Return the decoder for a charset label, which is not case-sensitive; None if the label is unknown.
 
     Labels of the same charset have the same decoder.
     """
@@ -48,9 +52,9 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""By the standard's names: the codec that has all of its characters, where Python's of that name lacks some.
+"""For some encodings of the standard, a codec that has all of their characters. Python's codec of that name lacks some.
 
-Empty for what the web refuses to decode, and for octets that are no text.
+The codec is empty for an encoding that browsers refuse to decode, or that is not for text.
 """
 
 _OF_MAIL = {
@@ -81,11 +85,11 @@ _OF_MAIL = {
     "unicode-1-1-utf-7": "utf-7",
     "utf-7": "utf-7",
 }
-"""Labels that the standard lacks, or refuses for reasons that only browsers have."""
+"""Charset labels that the standard lacks, or refuses for reasons that apply only to browsers."""
 
 
 def _iso_2022_jp(octets: bytes) -> str:
-    """ISO-2022-JP (RFC 1468) with what senders put in it: katakana of one octet, JIS X 0212, and the rows of NEC."""
+    """Decode ISO-2022-JP (RFC 1468) with common extensions: single-byte katakana, JIS X 0212, and the NEC rows."""
     first, *rest = _ESCAPE.split(octets)
     runs = [_ascii(first)]
     runs += [_SETS[escape](run) for escape, run in zip(rest[::2], rest[1::2], strict=True)]
@@ -93,11 +97,11 @@ def _iso_2022_jp(octets: bytes) -> str:
 
 
 _ESCAPE = re.compile(rb"(\x1b(?:\([BIJ]|\$[@B]|\$\(D))")
-"""The sequences of ISO-2022-JP that change the character set."""
+"""The escape sequences of ISO-2022-JP that select a character set."""
 
 
 def _euc_jp(octets: bytes) -> str:
-    """EUC-JP, of whose two-octet characters Python's codec lacks the rows of NEC."""
+    """Decode EUC-JP, including the two-byte characters in the NEC rows, which Python's codec lacks."""
     text, at = [], 0
     while at < len(octets):
         first, second, third = octets[at : at + 3].ljust(3, b"\0")
@@ -124,27 +128,27 @@ def _ascii(octets: bytes) -> str:
 
 
 def _roman(octets: bytes) -> str:
-    """JIS X 0201, left half: ASCII with two other characters."""
+    """Decode the left half of JIS X 0201, which is ASCII except for two characters."""
     return _ascii(octets).replace("\\", "¥").replace("~", "\N{OVERLINE}")
 
 
 def _katakana(octets: bytes) -> str:
-    """JIS X 0201, right half, in seven bits."""
+    """Decode the right half of JIS X 0201 in its 7-bit form."""
     return "".join(_katakana_of(octet - 0x21) if 0x21 <= octet <= 0x5F else _UNREADABLE for octet in octets)
 
 
 def _kanji(octets: bytes) -> str:
-    """JIS X 0208 in seven bits."""
+    """Decode JIS X 0208 in its 7-bit form."""
     return _of_pairs(octets, _kanji_of)
 
 
 def _more_kanji(octets: bytes) -> str:
-    """JIS X 0212 in seven bits."""
+    """Decode JIS X 0212 in its 7-bit form."""
     return _of_pairs(octets, _more_kanji_of)
 
 
 def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
-    """Text of two octets a character, from 0x21 to 0x7E each: its row and its cell in a table of 94 by 94."""
+    """Decode characters of two bytes each. The bytes are the row and the cell in a table of 94 by 94, plus 0x21."""
     text = [
         character(first - 0x21, second - 0x21) if 0x21 <= first <= 0x7E and 0x21 <= second <= 0x7E else _UNREADABLE
         for first, second in zip(octets[::2], octets[1::2], strict=False)
@@ -152,15 +156,15 @@ def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
     return "".join(text) + _UNREADABLE * (len(octets) % 2)
 
 
-def _katakana_of(place: int) -> str:
-    return chr(0xFF61 + place)  # HALFWIDTH IDEOGRAPHIC FULL STOP, with which they begin
+def _katakana_of(index: int) -> str:
+    return chr(0xFF61 + index)  # the block begins with HALFWIDTH IDEOGRAPHIC FULL STOP
 
 
 @cache
 def _kanji_of(row: int, cell: int) -> str:
-    """A character of JIS X 0208, with NEC's row 13 and the rows in which NEC has IBM's characters.
+    """Return a character of JIS X 0208, including NEC's row 13 and the rows in which NEC has IBM's characters.
 
-    Code page 932 has the same table, and packs two rows behind one octet.
+    Code page 932 has the same table, but stores two rows for each lead byte.
     """
     lead = row // 2 + (0x81 if row < 62 else 0xC1)
     trail = cell + 0x9F if row % 2 else cell + (0x40 if cell < 63 else 0x41)
@@ -172,7 +176,7 @@ def _kanji_of(row: int, cell: int) -> str:
 
 @cache
 def _more_kanji_of(row: int, cell: int) -> str:
-    """A character of JIS X 0212."""
+    """Return a character of JIS X 0212."""
     try:
         return bytes((0x8F, row + 0xA1, cell + 0xA1)).decode("euc_jp")
     except UnicodeDecodeError:
@@ -189,4 +193,4 @@ _SETS: dict[bytes, Decoder] = {
 }
 
 _OURS: dict[str, Decoder] = {"euc-jp": _euc_jp, "iso-2022-jp": _iso_2022_jp}
-"""What Python's codecs of these names lack."""
+"""Decoders that replace Python's codecs of the same names, which lack some characters."""

@@ -1,7 +1,7 @@
-"""A delivery is one message for one email address: why it exists, its status, and what the result of an attempt means.
+"""Deliveries: one message for one email address, with its reason, its status, and the meaning of attempt results.
 
-`decide` is the only place that knows what the reply code of a peer means. An unknown result is temporary: the server
-keeps the mail and retries.
+Only `decide` interprets the reply code of a peer. An unknown result counts as temporary: the server keeps the mail and
+retries.
 """
 
 import hashlib
@@ -19,41 +19,41 @@ class Reason(StrEnum):
     """The reason for a delivery."""
 
     DIRECT = "direct"
-    """The sender addressed it."""
+    """The sender addressed the email address itself."""
     FORWARDED = "forwarded"
-    """The sender addressed its alias."""
+    """The sender addressed an alias of the email address."""
     NOTICE = "notice"
-    """The server wrote the message itself: to a sender whose mail failed, or to the owner of the email address."""
+    """The message is a notice that this server wrote, to a sender or to the owner of the email address."""
     RETURNED = "returned"
-    """A bounce for a copy that the server had sent on."""
+    """The message is a bounce for a copy that this server had sent to another server."""
 
 
 class Status(StrEnum):
-    """The status of a delivery. The built-in inbox is reached in the transaction that accepts the mail."""
+    """The status of a delivery. Delivery to the built-in inbox is part of the transaction that accepts the message."""
 
     QUEUED = "queued"
-    """It waits for its next attempt, or is being attempted."""
+    """The delivery waits for its next attempt, or an attempt is in progress."""
     DELIVERED = "delivered"
-    """The route has been carried out."""
+    """The delivery is complete: its route, if any, has accepted the message."""
     DEAD = "dead"
-    """The attempts have ended, and the message is kept whole: a dead letter, which can be redriven."""
+    """The server makes no more attempts. It keeps the whole message as a dead letter, which can be redriven."""
 
 
 class Event(StrEnum):
-    """What can happen to a delivery; the trace has these words."""
+    """An event that changes a delivery. The trace uses the same names."""
 
     QUEUED = "queued"
-    """It waits for its first attempt over a route."""
+    """The delivery waits for its first attempt over a route."""
     DELIVERED = "delivered"
-    """A copy is in the inbox, or the route has been carried out."""
+    """A copy is in the inbox, or the delivery over the route succeeded."""
     MOVED = "moved"
-    """Its route has changed, so it waits for another destination."""
+    """The route has changed, so the delivery waits for another destination."""
     DEFERRED = "deferred"
-    """An attempt did not succeed; there will be another one."""
+    """An attempt failed, and there will be another attempt."""
     DEAD = "dead"
-    """The attempts have ended: it is a dead letter."""
+    """The server makes no more attempts, so the delivery is a dead letter."""
     REDRIVEN = "redriven"
-    """Somebody redrove it."""
+    """An operator, or a caller of the API, redrove the delivery."""
 
 
 STATES: dict[tuple[Status | None, Event], Status] = {
@@ -67,18 +67,20 @@ STATES: dict[tuple[Status | None, Event], Status] = {
     (Status.DEAD, Event.REDRIVEN): Status.QUEUED,
     (Status.DELIVERED, Event.REDRIVEN): Status.QUEUED,
 }
-"""Everything that can happen to a delivery, by its status; None is before it exists. The picture in `docs/mail-flow.md`
-is drawn from it."""
+"""The status of a delivery after each possible event, by its previous status. None means that it does not exist yet.
+
+The diagram in `docs/mail-flow.md` is drawn from this table.
+"""
 
 
 def after(status: Status, event: Event) -> Status:
-    """The status of a delivery after something happened to it."""
+    """Return the status of a delivery after an event. Raises `KeyError` if the event is impossible in its status."""
     return STATES[status, event]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One delivery. The copy that arrives is `trace_header` followed by the message's raw bytes, untouched."""
+    """One delivery. The delivered copy is `trace_header`, followed by the unchanged raw bytes of the message."""
 
     message_id: str
     email_address_id: str
@@ -86,29 +88,29 @@ class Delivery:
     address: addresses.Address
     reason: Reason
     sent_to: str
-    """The recipient as the sender wrote it: this address, or the alias that forwards here."""
+    """The recipient as the sender wrote it: this address, or the alias that forwards to it."""
     via: str | None
-    """The alias that the message came through, or None if it was addressed directly."""
+    """The alias that forwarded the message; None if the sender addressed the email address directly."""
     status: Status
     trace_header: bytes
     kept: bool = True
     """Whether the copy is in the inbox of the email address."""
     destination: str = ""
-    """The target of its route, as the route spells it; empty for the inbox alone."""
+    """The destination of the route, as the route spells it; empty if the delivery is only to the inbox."""
     also_for: str = ""
-    """The alias that forwards here, as the sender wrote it, where this address was addressed too and so got one copy.
+    """The alias, as the sender wrote it, if the sender addressed both an alias and its primary; otherwise empty.
 
-    Notices to the sender are the same as if the copy had been forwarded.
+    The primary gets only one copy then, but the sender gets the same notices as if the alias had forwarded another.
     """
 
     @property
     def id(self) -> str:
-        """The same at each attempt, so that who gets it twice can know."""
+        """The id of the delivery. It is the same for each attempt, so that a receiver can recognize a duplicate."""
         return delivery_id(self.message_id, self.email_address_id)
 
 
 def delivery_id(message_id: str, email_address_id: str) -> str:
-    """The id of the delivery of a message to an email address."""
+    """Return the id of the delivery of a message to an email address."""
     return f"{message_id}.{email_address_id}"
 
 
@@ -123,17 +125,17 @@ class Stage(StrEnum):
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
-    """DATA was said, or BDAT: the first reply to it is what counts."""
+    """The transport sent DATA or BDAT. The result is the first reply to it."""
     BODY = "body"
-    """The octets of the message were on their way; the peer cannot have taken it."""
+    """The transport was sending the message, so the peer cannot have accepted it yet."""
     END = "end"
-    """All was sent, so that the peer may have taken it, whatever became of its reply."""
+    """The transport sent the whole message, so the peer may have accepted it, even if its reply did not arrive."""
     STORED = "stored"
-    """The message is in a file of the Maildir, durably."""
+    """The message is stored durably in a file of the Maildir."""
 
 
 class Protocol(StrEnum):
-    """The protocol with a peer; the meaning of a reply code depends on it."""
+    """The protocol of a peer. It determines the meaning of a reply code."""
 
     SMTP = "smtp"
     LMTP = "lmtp"
@@ -142,7 +144,7 @@ class Protocol(StrEnum):
 
 
 class Trouble(StrEnum):
-    """What went wrong, where the peer gave no reply about it."""
+    """The problem with an attempt that did not end with a reply from the peer."""
 
     TIMEOUT = "timeout"
     DISCONNECTED = "disconnected"
@@ -150,56 +152,59 @@ class Trouble(StrEnum):
     """The peer sent something that is not a reply."""
     UNREACHABLE = "unreachable"
     NO_SUCH_HOST = "no such host"
-    """The DNS says that there is no such name."""
+    """The DNS reports that the host does not exist."""
     DNS_FAILED = "dns failed"
-    """The DNS does not answer, or answers SERVFAIL."""
+    """The DNS server does not respond, or responds with SERVFAIL."""
     NULL_MX = "null mx"
-    """The domain says that it takes no mail (RFC 7505)."""
+    """The domain declares that it does not accept mail (RFC 7505)."""
     NO_TLS = "no tls"
-    """The peer does not offer the TLS that the route wants."""
+    """The peer does not offer TLS, which the route requires."""
     BAD_TLS = "bad tls"
     """The TLS handshake failed, or the certificate is not valid for the host."""
     NO_AUTH = "no auth"
-    """The route has a user, and the peer offers no AUTH mechanism that this client has."""
+    """The route has a user, but the peer offers no AUTH mechanism that Waypost supports."""
     NEEDS_UTF8 = "needs utf8"
-    """An address or a header is not ASCII, and the peer does not take SMTPUTF8 (RFC 6531)."""
+    """An address or a header is not ASCII, and the peer does not support SMTPUTF8 (RFC 6531)."""
     NEEDS_BINARY = "needs binary"
-    """The message is binary, and the peer does not take BINARYMIME (RFC 3030). It is never rewritten."""
+    """The message is binary, and the peer does not support BINARYMIME (RFC 3030). The message is never rewritten."""
     TOO_BIG = "too big"
-    """The peer says in EHLO that it takes no message of this size (RFC 1870)."""
+    """The message is larger than the size limit in the peer's EHLO reply (RFC 1870)."""
     FORBIDDEN = "forbidden"
-    """The host has a private address, and the route does not allow one."""
+    """The host has a private address, which the route does not allow."""
     FAILED = "failed"
-    """A failure of this server: a full disk, a missing directory, an internal error. It is never about the message."""
+    """A failure of this server, such as a full disk, a missing directory or an internal error.
+
+    The message is never the cause.
+    """
     IS_OURSELVES = "is ourselves"
-    """Among the mail servers that the DNS names for a domain, this server comes first (RFC 5321 section 5.1)."""
+    """This server is the first of the mail servers that the DNS lists for the domain (RFC 5321 section 5.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """The result of one attempt, as the transport saw it. It says what happened, and never what that means."""
+    """The result of one attempt, as the transport observed it. Only `decide` interprets the result."""
 
     protocol: Protocol
     stage: Stage
     peer: str = ""
-    """The peer, as in `mx1.example.net [192.0.2.1]:25`; or a directory; or the URL of a webhook."""
+    """The name of the peer: a server, as in `mx1.example.net [192.0.2.1]:25`, a directory, or the URL of a webhook."""
     code: int | None = None
-    """The reply code of SMTP or LMTP, or the status of HTTP, at this stage. None if there was none."""
+    """The SMTP or LMTP reply code, or the HTTP status code, at this stage; None if the peer sent no reply."""
     enhanced: str = ""
     """The enhanced status code in the reply (RFC 3463), as in `5.1.1`."""
     trouble: Trouble | None = None
-    """What went wrong where it was no reply."""
+    """The problem, if the attempt did not end with a reply."""
     text: str = ""
-    """The text of the peer's reply, or a description of the trouble. One line."""
+    """The text of the peer's reply, or a description of the trouble, in one line."""
     tls: str = ""
     fault: str = ""
-    """The fault that the route asks for, if it was injected."""
+    """The fault that was injected because the route configures it; empty if none was injected."""
     notifies: bool = False
-    """Whether the peer has taken over the notice of success (DSN, RFC 3461)."""
+    """Whether the peer has taken responsibility for the notice of success (DSN, RFC 3461)."""
 
 
 class Then(StrEnum):
-    """What is done next with a delivery."""
+    """The next step for a delivery."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -208,46 +213,46 @@ class Then(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What an attempt means."""
+    """The decision about a delivery after an attempt."""
 
     then: Then
     status: str
-    """The enhanced status code that a notice has (RFC 3463)."""
+    """The enhanced status code for a notice (RFC 3463)."""
     because: str
-    """Why, in words."""
+    """The reason, in one line of text."""
     at: datetime | None = None
-    """When to try again."""
+    """The time of the next attempt; None if there is none."""
     is_of_destination: bool = False
-    """Whether the failure is the destination's and not this message's: other messages for it would fail too."""
+    """Whether the destination itself failed, so that other messages for it would fail, too."""
     is_loop: bool = False
-    """Whether the message goes in a circle."""
+    """Whether the message is in a mail loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """A delivery that waits, as far as `decide` needs to know it."""
+    """The facts about a queued delivery that `decide` needs."""
 
     delivery_id: str
     attempts: int
-    """Made before this one."""
+    """The number of attempts before this one."""
     queued_at: datetime
-    """When it was accepted, or redriven."""
+    """The time when the delivery was accepted or redriven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How long, and how often, deliveries are attempted."""
+    """How long and how often the server attempts deliveries."""
 
     retry_schedule: tuple[timedelta, ...] = tuple(
         timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120, 240)
     )
-    """The pause after the first attempt, after the second, and so on; the last repeats."""
+    """The pause after the first attempt, after the second, and so on. The last pause repeats."""
     expire: timedelta = timedelta(days=5)
-    """After this time the attempts end (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
+    """The time after which the server makes no more attempts (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
     jitter: float = 0.1
-    """By what share a pause may be longer, so that messages that failed together are not retried together."""
+    """The fraction by which a pause may be longer, so that messages that failed together are not retried together."""
     pause: timedelta = timedelta(minutes=1)
-    """The longest time for which nothing is sent to a destination that failed as a whole."""
+    """The longest time for which the server sends nothing to a destination that failed as a whole."""
 
 
 _PERMANENT_TROUBLES = {
@@ -256,8 +261,10 @@ _PERMANENT_TROUBLES = {
     Trouble.NEEDS_BINARY: "5.6.3",
     Trouble.TOO_BIG: "5.3.4",
 }
-"""Permanent failures, with their enhanced status codes. A host that does not exist is not among them: a DNS or a route
-that is broken for an hour looks the same."""
+"""The troubles that are permanent failures, with their enhanced status codes.
+
+A host that does not exist is only a temporary failure, because a mistake in the DNS or in a route looks the same.
+"""
 
 _TROUBLES_OF_DESTINATION = {
     Trouble.TIMEOUT,
@@ -272,21 +279,26 @@ _TROUBLES_OF_DESTINATION = {
     Trouble.FORBIDDEN,
     Trouble.IS_OURSELVES,
 }
-"""The stages before the message: a failure there says nothing about the message."""
+"""The troubles that are failures of the destination, and not of the message, if they occur before the message."""
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
-"""A reply there is about this server, or from a peer in trouble, and not about this message or its recipient."""
+"""The stages before MAIL. A reply at these stages concerns this server or the peer, but not the message.
+
+Such a reply also says nothing about the recipient.
+"""
 
 _WEBHOOK_REFUSALS = {410, 413, 415, 422}
-"""The HTTP status codes that refuse this message for good: Gone, Content Too Large, Unsupported Media Type,
-Unprocessable Content. 400, 401, 403 and 404 nearly always come from a receiver that was just deployed with a
-mistake."""
+"""The HTTP status codes that refuse this message permanently.
+
+They are Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. The codes 400, 401, 403 and 404 are
+temporary failures, because they nearly always come from a receiver that was just deployed with a mistake.
+"""
 
 _LOOP = re.compile(r"[45]\.4\.6")
 
 
 def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy) -> Decision:
-    """What to do after an attempt: it was delivered, it is tried again at some time, or it is given up."""
+    """Decide the next step after an attempt: the delivery is complete, is retried later, or becomes a dead letter."""
     if is_delivered(result):
         return Decision(then=Then.DELIVERED, status="2.0.0", because=_words(result))
     refusal = _refusal(result)
@@ -311,27 +323,30 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
-    """The dead letter of a delivery whose time for attempts has passed."""
+    """Return the decision for a delivery that has reached the time limit for attempts: it becomes a dead letter.
+
+    `because` is the reason why the last attempt failed.
+    """
     return Decision(
         then=Then.GIVE_UP,
         status="5.4.7",
-        because=f"Not delivered in {_long(policy.expire)}. The last time: {because}",
+        because=f"Not delivered in {_long(policy.expire)}. Last result: {because}",
         is_of_destination=is_of_destination,
     )
 
 
 def _long(time: timedelta) -> str:
-    """The time in words: in days, or in hours if it is less than one day."""
+    """Return a time in words: in days, or in hours if it is less than one day."""
     unit = "day" if time >= timedelta(days=1) else "hour"
     count = f"{time / timedelta(**{f'{unit}s': 1}):g}"
     return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
 def pause_after(queued: Queued, policy: Policy) -> timedelta:
-    """How long to wait after this attempt. The jitter depends on the message and the attempt alone.
+    """Return how long to wait after this attempt. The jitter depends only on the message and the number of attempts.
 
-    Deliveries of one message that failed together come back together: so one notice can tell of all of them, and when
-    notices come tells nobody which deliveries there were.
+    So deliveries of one message that failed together are also retried together. Then one notice can report all of
+    them, and the times of notices do not reveal which deliveries exist.
     """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
@@ -342,15 +357,15 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 
 
 def latest_due(now: datetime, policy: Policy) -> datetime:
-    """When a delivery is due that is deferred now for the longest pause.
+    """Return the time of the next attempt of a delivery that is deferred now for the longest possible pause.
 
-    A delivery that is due even later was deferred while the clock was ahead.
+    A delivery with a later time was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
 
 def is_delivered(result: AttemptResult) -> bool:
-    """Whether the peer has acknowledged the message."""
+    """Return whether the peer has acknowledged the message."""
     if result.trouble is not None:
         return False
     if result.stage is Stage.STORED:
@@ -359,11 +374,13 @@ def is_delivered(result: AttemptResult) -> bool:
 
 
 def _refusal(result: AttemptResult) -> str:
-    """The status with which the message is refused for good; empty if it is worth another attempt."""
+    """Return the enhanced status code of a permanent refusal; empty if the delivery should be retried."""
     if result.trouble is not None:
         return _PERMANENT_TROUBLES.get(result.trouble, "")
     match result.protocol:
-        case Protocol.SMTP | Protocol.LMTP | Protocol.MAILDIR:  # a Maildir has codes by `Fault` alone
+        case (
+            Protocol.SMTP | Protocol.LMTP | Protocol.MAILDIR
+        ):  # a Maildir has reply codes only from an injected `Fault`
             return _refusal_by_reply(result)
         case Protocol.WEBHOOK:
             return "5.3.0" if result.code in _WEBHOOK_REFUSALS else ""
@@ -376,14 +393,14 @@ def _refusal_by_reply(result: AttemptResult) -> str:
     if not 500 <= code < 600 or result.stage in _BEFORE_THE_MESSAGE:
         return ""
     if result.stage is Stage.RCPT and code == 552 and not result.enhanced:
-        return ""  # "too many recipients", of before RFC 2821 (RFC 5321 section 4.5.3.1.10)
+        return ""  # means "too many recipients" in servers older than RFC 2821 (RFC 5321 section 4.5.3.1.10)
     if result.stage is Stage.BODY or code in {502, 503, 530, 535, 538}:
-        return ""  # said in the midst of the octets, or about the order of commands and who we are: not about the mail
+        return ""  # sent before the end of the message, or about the order of commands or AUTH, so not about the mail
     return result.enhanced if result.enhanced.startswith("5.") else _STATUS_BY_STAGE.get(result.stage, "5.0.0")
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""What a refusal without an enhanced code is most likely about."""
+"""The most likely enhanced status code of a refusal that has none, by stage."""
 
 
 def _temporary(result: AttemptResult) -> str:
@@ -397,7 +414,7 @@ def _temporary(result: AttemptResult) -> str:
 
 
 def _is_of_destination(result: AttemptResult) -> bool:
-    """Whether the destination failed, so that attempts to it pause."""
+    """Return whether the destination itself failed, so that the server pauses attempts to it."""
     if result.fault:
         return False
     match result.protocol:
@@ -420,14 +437,14 @@ def _is_of_server(result: AttemptResult) -> bool:
 
 
 def _words(result: AttemptResult) -> str:
-    """What happened, in one line: who said what, and when."""
-    said = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
-    what = f"{result.trouble}: {said}" if result.trouble and said else said or str(result.trouble or result.stage)
+    """Describe a result in one line: the peer, the stage, and the reply or the trouble."""
+    reply = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
+    what = f"{result.trouble}: {reply}" if result.trouble and reply else reply or str(result.trouble or result.stage)
     return f"{result.peer} at {result.stage}: {what}" if result.peer else f"at {result.stage}: {what}"
 
 
 class Notify(StrEnum):
-    """What a sender may want to hear of a recipient (RFC 3461 section 4.1)."""
+    """A value of the NOTIFY parameter: an event about which the sender requests a notice (RFC 3461 section 4.1)."""
 
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"
@@ -436,5 +453,8 @@ class Notify(StrEnum):
 
 
 def wants(notify: Collection[str], what: Notify) -> bool:
-    """Whether a sender who said this wants to hear of that. Who said nothing hears of failures, and may of delays."""
+    """Return whether a NOTIFY parameter requests notices of an event.
+
+    Without NOTIFY, the default is notices of failures and delays.
+    """
     return what in notify if notify else what in {Notify.FAILURE, Notify.DELAY}

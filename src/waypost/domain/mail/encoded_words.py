@@ -1,7 +1,7 @@
-"""The text of a header field: encoded words (RFC 2047, with a language by RFC 2231) among plain octets.
+"""Decode the value of a header field, which can have encoded words among plain text.
 
-Each word is decoded by itself, and one that cannot be decoded stays as it is written. Plain octets beyond ASCII are
-UTF-8 (RFC 6532), or else windows-1252.
+Encoded words are defined in RFC 2047, and may name a language (RFC 2231). An encoded word that cannot be decoded is
+left unchanged. Plain bytes beyond ASCII are read as UTF-8 (RFC 6532) or, if that fails, as windows-1252.
 """
 
 import binascii
@@ -14,17 +14,18 @@ from waypost.domain.mail.charsets import Decoder
 _WORD = re.compile(
     rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*)\?=", re.IGNORECASE | re.DOTALL
 )
-"""Charset, encoding and text of an encoded word. Its text may hold spaces and question marks, as senders write them.
+"""The charset, encoding and text of an encoded word. Some senders write spaces and question marks in the text.
 
-The text ends where another word begins, so that no octet is searched more than a fixed number of times. The repetition
-is not possessive: CPython before 3.11.5 matches a possessive one of a group wrongly (python/cpython#106052).
+The text ends where another encoded word begins, so that no byte is searched more than a fixed number of times. The
+repetition is not possessive, because CPython before 3.11.5 matches possessive repetitions of groups incorrectly
+(python/cpython#106052).
 """
 
 
 def decode(octets: bytes) -> str:
-    """The text of an unfolded field value. Never fails, and takes linear time.
+    """Return the text of an unfolded field value. Never raises an exception, and takes linear time.
 
-    Neighbouring words of one charset are decoded together: a character may begin in one and end in the next.
+    Adjacent encoded words with the same charset are decoded together, because a character may be split between them.
     """
     if b"=?" not in octets:
         return _plain(octets)
@@ -38,8 +39,9 @@ def decode(octets: bytes) -> str:
 
 
 def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
-    """Words and what is between them. White space between encoded words is not part of the text (RFC 2047 section
-    6.2).
+    """Yield the encoded words and the plain text between them, each with its decoder.
+
+    White space between encoded words is not part of the text (RFC 2047 section 6.2).
     """
     end = 0
     for word in _WORD.finditer(octets):
@@ -56,9 +58,9 @@ def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
 
 
 def content(encoding: bytes, text: bytes) -> bytes | None:
-    """The octets of an encoded word, by its encoding (`q` or `b`) and its text; None if they cannot be decoded.
+    """Return the bytes of an encoded word with an encoding (`q` or `b`) and a text; None if it cannot be decoded.
 
-    The padding of base64 may be missing.
+    Base64 padding may be missing.
     """
     if encoding in b"Qq":
         return binascii.a2b_qp(text, header=True)

@@ -1,4 +1,4 @@
-"""Names of hosts, as routes and settings name them: by the DNS, by /etc/hosts, or by Docker Compose."""
+"""Host names in routes and settings. They may come from the DNS, from /etc/hosts, or from Docker Compose."""
 
 import re
 
@@ -8,27 +8,27 @@ from waypost.domain import errors
 
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
-"""Labels as in RFC 1035, with the underscores of RFC 2181 section 11: a service of Docker Compose is a host."""
+"""Labels as in RFC 1035, and underscores (RFC 2181 section 11), which names of Docker Compose services can have."""
 
 _LIMIT = 253
-"""Octets of a name without its final dot (RFC 1035 section 2.3.4)."""
+"""The maximum length of a host name without its final dot, in bytes (RFC 1035 section 2.3.4)."""
 
 
 def parse(text: str) -> str:
-    """The name of a host in lower case, with A-labels (RFC 5890). Raises `errors.Invalid`.
+    """Return a host name in lower case, with A-labels (RFC 5890). Raises `errors.Invalid` if it is malformed.
 
-    A final dot is kept: such a name is complete, and no search domain is appended.
+    A final dot is kept, because it means that the resolver must not append a search domain.
     """
     name = text.lower()
     if not text.isascii() and len(text) <= _LIMIT:
         try:
             name = idna.encode(text, uts46=True).decode("ascii")
         except idna.IDNAError as error:
-            raise errors.Invalid(f"{text!r} is no host name: {error}") from error
+            raise errors.Invalid(f"{text!r} is not a host name: {error}") from error
     if len(name.removesuffix(".")) > _LIMIT:
-        raise errors.Invalid(f"a host name has {_LIMIT} octets at most")
+        raise errors.Invalid(f"a host name may have at most {_LIMIT} characters")
     if not _HOST.fullmatch(name):
         raise errors.Invalid(
-            f"{text!r} is no host name: letters, digits, _ and inner hyphens, with single dots between"
+            f"{text!r} is not a host name: use labels of letters, digits, _ and inner hyphens, separated by single dots"
         )
     return name

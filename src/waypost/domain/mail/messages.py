@@ -1,7 +1,7 @@
-"""The message: its envelope and raw bytes, its id, what is read from its header, and the lines that are put before it.
+"""The message: its envelope, its id, the values that are read from its header, and the trace header.
 
-The raw bytes are stored as they came after DATA and never written anew, so the author's DKIM signature stays
-valid. What a mailbox holds is `trace header + raw bytes`.
+The raw bytes are stored as the client sent them after DATA and are never rewritten, so the author's DKIM signature
+stays valid. A copy in a mailbox consists of the trace header and the raw bytes.
 """
 
 import hashlib
@@ -19,25 +19,26 @@ from waypost.domain.directory import addresses
 from waypost.domain.mail import encoded_words
 
 HEADER_LIMIT = 256 * 1024
-"""Octets of a header."""
+"""The maximum length of a header, in bytes."""
 
 MAX_RECEIVED_LINES = 100
-"""More `Received` lines than this are a loop (RFC 5321 section 6.3: "normally at least 100")."""
+"""The maximum number of `Received` lines. A message with more is in a loop (RFC 5321 section 6.3: "normally at least
+100")."""
 
 SUBJECT_LIMIT = 998
-"""Characters of the subject that are kept for lists; the message itself keeps all of it."""
+"""The maximum length of the subject in lists, in characters. The message itself keeps its whole subject."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
-"""Octets of the subject that are read, so that a subject of megabytes costs no more than any other.
+"""The number of bytes of the subject that are read. The limit bounds the cost of a subject of several megabytes.
 
-A Chinese character is 9 octets in an encoded word, and there is the word around it.
+A Chinese character takes 9 bytes in an encoded word, and the word itself adds some overhead.
 """
 
 _LOOP_HEADER = "X-Waypost-Loop"
 _DELIVERY_HEADER = "X-Waypost-Delivery"
 
 HEADER_ID_LIMIT = 998
-"""Characters that a Message-ID may have; a longer one is ignored, as no line of a header may be longer."""
+"""The maximum length of a Message-ID, in characters. A longer Message-ID is ignored: no header line may be longer."""
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
@@ -48,40 +49,43 @@ _LINE_END = re.compile(rb"\r\n(?![ \t])")
 _LOOP_TOKEN = re.compile(rb"\r\nx-waypost-loop[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters, characters that change the direction of text, and unpaired surrogates, which some charsets can
-produce."""
+"""Control characters, characters that change the direction of text, and unpaired surrogates.
+
+Some charsets decode to unpaired surrogates.
+"""
 
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientDsn:
-    """Which notices the sender asked for, for one recipient (RFC 3461 section 4)."""
+    """The DSN parameters of RCPT TO: the notices that the sender requested for one recipient (RFC 3461 section 4)."""
 
     notify: tuple[str, ...] = ()
-    """NEVER, or some of SUCCESS, FAILURE, DELAY; empty if NOTIFY was not given."""
+    """NEVER, or some of SUCCESS, FAILURE and DELAY; empty if the client did not give NOTIFY."""
     orcpt: str = ""
-    """The original recipient, `type;address`, decoded from xtext."""
+    """The original recipient as `type;address`, decoded from xtext; empty if the client did not give ORCPT."""
 
 
 NO_RECIPIENT_DSN = RecipientDsn()
-"""The sender asked for nothing."""
+"""The value for a recipient without DSN parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """Which notices the sender asked for, for a message (RFC 3461 section 4)."""
+    """The DSN parameters of a message and its recipients (RFC 3461 section 4)."""
 
     ret: str = ""
-    """FULL or HDRS: how much of the message a notification shall have."""
+    """FULL if notices should return the whole message, HDRS for its header only; empty if the client did not give RET.
+    """
     envid: str = ""
-    """The sender's name for this message, decoded from xtext."""
+    """The sender's identifier for this message, decoded from xtext."""
     recipients: tuple[RecipientDsn, ...] = ()
-    """In the order of the envelope's recipients; empty if the sender asked for nothing."""
+    """The parameters for each recipient, in the order of the envelope; empty if no recipient has DSN parameters."""
 
 
 NO_DSN = Dsn()
-"""The sender asked for nothing, as nearly all senders do."""
+"""The value for a message without DSN parameters, which is the usual case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,75 +93,81 @@ class Envelope:
     """The SMTP envelope of a message."""
 
     sender: str
-    """MAIL FROM without the angle brackets; empty for the null sender `<>`."""
+    """The address in MAIL FROM, without the angle brackets; empty for the null sender `<>`."""
     recipients: tuple[str, ...]
-    """Each accepted RCPT TO, without the angle brackets, as the sender wrote it."""
+    """The address in each accepted RCPT TO, without the angle brackets, exactly as the sender wrote it."""
     helo: str
     peer: str
     """The client's IP address."""
     protocol: str
-    """The `with` of the Received line: SMTP, ESMTPS, UTF8LMTP and so on (RFC 3848, RFC 6531)."""
+    """The protocol in the `with` clause of the Received line: SMTP, ESMTPS, UTF8LMTP and so on (RFC 3848, RFC 6531)."""
     body: str = "7BIT"
-    """The kind of the octets, as the BODY parameter of MAIL names it: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC
-    3030). It is found from the octets, whatever the client declared."""
+    """The body type, with the same values as the BODY parameter: 7BIT, 8BITMIME (RFC 6152) or BINARYMIME (RFC 3030).
+
+    The server determines the type from the bytes of the message, and ignores the type that the client declared.
+    """
     tls: str = ""
-    """TLS version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty without TLS."""
+    """The TLS version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty without TLS."""
     dsn: Dsn = NO_DSN
 
     @property
     def declares_smtputf8(self) -> bool:
-        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients do for every message."""
+        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients declare it for every message."""
         return self.protocol.startswith("UTF8")
 
     def wishes_for(self, recipient: str) -> RecipientDsn:
-        """Which notices the sender asked for, for a recipient as written in RCPT TO."""
+        """Return the DSN parameters for a recipient, whose address must be written as in RCPT TO."""
         if not self.dsn.recipients or recipient not in self.recipients:
             return NO_RECIPIENT_DSN
         return self.dsn.recipients[self.recipients.index(recipient)]
 
     def wishes(self) -> dict[str, RecipientDsn]:
-        """Which notices the sender asked for, for all recipients; empty if for none."""
-        said = self.dsn.recipients
-        return dict(zip(reversed(self.recipients), reversed(said), strict=True)) if said else {}
+        """Return the DSN parameters by recipient; empty if no recipient has DSN parameters."""
+        given = self.dsn.recipients
+        return dict(zip(reversed(self.recipients), reversed(given), strict=True)) if given else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One accepted SMTP transaction, without its bytes. Its id is the one in the 250 reply."""
+    """One accepted SMTP transaction, without the bytes of the message. Its id is in the 250 reply."""
 
     id: str
     envelope: Envelope
     received_at: datetime
     size: int
-    """Octets of the raw message, as sent after DATA."""
+    """The size of the raw message as the client sent it after DATA, in bytes."""
     subject: str
     header_id: str = ""
-    """Its Message-ID field, without the angle brackets; empty if it has none."""
+    """The value of the Message-ID field, without the angle brackets; empty if the message has none."""
     is_authentic: bool = False
-    """Whether a notice to the sender reaches the person who sent it, by SPF or DKIM (`domain.mailauth.vouching`) or
-    because the client is trusted."""
+    """Whether the sender address is authentic, so that a notice to it reaches the person who sent the message.
+
+    SPF or DKIM can prove that (see `domain.mailauth.vouching`). The senders of trusted clients are believed.
+    """
     authserv_id: str = ""
-    """The name that marks `Authentication-Results` fields as this server's; empty if a trusted server handed the
-    message over."""
+    """The name that identifies this server in `Authentication-Results` fields.
+
+    It is empty if the message came from a trusted server.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """What acceptance needs to know of a message's header."""
+    """The values in a message's header that decide whether and how the message is accepted."""
 
     subject: str
     received_lines: int
-    """Counted up to one more than the limit."""
+    """The number of `Received` lines, counted up to one more than `MAX_RECEIVED_LINES`."""
     loop_tokens: tuple[str, ...]
     header_id: str = ""
     """The Message-ID, without the angle brackets."""
 
 
 def new_id(now: datetime, number: int, random: bytes) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7): ids sort by the time at which messages began to come in.
+    """Return a UUIDv7 (RFC 9562 section 5.7). Ids sort by the time at which the server began to receive the messages.
 
-    `number` orders the ids of one millisecond (section 6.2, method 1; the first 4,096 of them), `random` is 8
-    octets from a good source.
+    `number` orders up to 4,096 ids within one millisecond (RFC 9562 section 6.2, method 1). `random` is 8 bytes from a
+    cryptographically secure source.
     """
     milliseconds = round(now.timestamp() * 1000)
     version, variant = 0x7, 0x2
@@ -168,8 +178,11 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 
 
 def read_header(raw: bytes) -> HeaderFacts:
-    """Read what acceptance needs from the header of a message. Never fails: a header may be any bytes, or missing."""
-    header = b"\r\n" + raw[: end_of_header(raw)]  # with a line end before its first line as before any other
+    """Read the values of a message's header that acceptance needs.
+
+    The function never raises an exception: a header may consist of arbitrary bytes, or be missing.
+    """
+    header = b"\r\n" + raw[: end_of_header(raw)]  # so that a line end precedes every line, including the first
     subject = _SUBJECT.search(header)
     received = islice(_RECEIVED.finditer(header), MAX_RECEIVED_LINES + 1)
     tokens = islice(_LOOP_TOKEN.finditer(header), MAX_RECEIVED_LINES)
@@ -190,10 +203,10 @@ def _header_id(header: bytes) -> str:
 
 
 def read_header_id(value: str) -> str:
-    """The Message-ID in the value of its field, without angle brackets; empty if there is none, or a too long one.
+    """Return the Message-ID in a field value, without angle brackets; empty if it is missing or too long.
 
-    It may be one that RFC 5322 section 3.6.4 does not allow: without brackets, or with spaces; a run of spaces becomes
-    one.
+    A Message-ID that RFC 5322 section 3.6.4 does not allow, without brackets or with spaces, is accepted. Consecutive
+    spaces become one space.
     """
     bracketed = _IN_BRACKETS.search(value)
     text = bracketed[1] if bracketed else _COMMENT.sub(" ", value).strip("<> \t")
@@ -202,7 +215,7 @@ def read_header_id(value: str) -> str:
 
 
 def end_of_header(raw: bytes | bytearray) -> int | None:
-    """Where the lines of the header end, before the empty line; None if no line is empty."""
+    """Return the offset at which the header ends, before the empty line; None if there is no empty line."""
     if raw.startswith(b"\r\n"):
         return 0
     end = raw.find(b"\r\n\r\n")
@@ -210,19 +223,18 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
 
 
 def loop_token(key: bytes, email_address_id: str) -> str:
-    """The loop token on copies that were forwarded for this alias, or sent on for this email address.
+    """Return the loop token for copies that this alias forwards, or that this email address's route sends elsewhere.
 
-    Only the holder of `key` can make or check it.
+    Only a server that knows `key` can make or check the token.
     """
     return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
 
 def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
-    """Raise `errors.MailLoop` if the message has too many hops, or has been here before for one of these.
+    """Raise `errors.MailLoop` if the message has too many hops, or was here before for one of the email addresses.
 
-    `ids` are of the email addresses that would send it on: aliases, and those with a route that leads away.
-
-    The text never names a primary: senders must not learn the primary of an alias.
+    `ids` are the ids of the email addresses that would send the message on: aliases, and email addresses with a route
+    to another server. The text of the error never names a primary, because senders must not learn it.
     """
     if facts.received_lines > MAX_RECEIVED_LINES:
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
@@ -243,15 +255,15 @@ def trace_header(
     tokens: Sequence[str] = (),
     delivery_id: str = "",
 ) -> bytes:
-    """The lines put before the raw bytes for one delivery (RFC 5321 section 4.4, RFC 9228), CRLF included.
+    """Return the trace header: the lines before the raw bytes of one copy, with CRLF (RFC 5321 section 4.4, RFC 9228).
 
-    `results` are the lines of the `Authentication-Results` field (RFC 8601); `tokens` mark a copy that is sent on, so
-    that it is known if it ever comes back; by `delivery_id` a receiver recognises a copy that it gets twice. It is
-    empty for a copy that stays in the inbox.
+    `results` are the lines of the `Authentication-Results` field (RFC 8601). `tokens` mark a copy that leaves this
+    server, so that the server recognizes the message if it comes back. `delivery_id` lets a receiver recognize a
+    duplicate; it is empty for a copy that stays in the inbox.
 
-    A copy that is sent on gets lines in ASCII where that is possible, because a server without SMTPUTF8 takes no
-    others: domains are A-labels, and where the local part of `sent_to` is not ASCII there is no `for` clause, which is
-    optional (RFC 5321 section 4.4). The clause stays where `delivered_to` needs SMTPUTF8 in any case.
+    A copy that leaves this server gets ASCII lines if possible, because a peer without SMTPUTF8 accepts only ASCII. So
+    domains are written as A-labels. If the local part of `sent_to` is not ASCII, the optional `for` clause is omitted
+    (RFC 5321 section 4.4). The clause is kept if `delivered_to` needs SMTPUTF8 anyway.
     """
     envelope = message.envelope
     if delivery_id:
@@ -273,8 +285,9 @@ def trace_header(
 
 
 def without_return_path(trace_header: bytes) -> bytes:
-    """The trace lines for another mail server: the Return-Path is left out, as the server of final delivery writes it
-    (RFC 5321 section 4.4).
+    """Return the trace header for another mail server, without the Return-Path line.
+
+    Only the server that makes the final delivery adds Return-Path (RFC 5321 section 4.4).
     """
     first, _, rest = trace_header.partition(b"\r\n")
     return rest if first.startswith(b"Return-Path:") else trace_header
@@ -282,39 +295,43 @@ def without_return_path(trace_header: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _date(moment: datetime) -> str:
-    """A moment as RFC 5322 has it. All deliveries of a message, and all messages of a moment, share one."""
+    """Return a date in the format of RFC 5322. The cache serves all deliveries and messages with the same time."""
     return format_datetime(moment)
 
 
 def _tls_comment(tls: str) -> str:
-    """What TLS was spoken. RFC 8314 section 4.3 has a clause for the cipher, but with names that OpenSSL does not
-    provide.
+    """Return the comment about TLS for the Received line.
+
+    RFC 8314 section 4.3 defines a clause for the cipher, but its cipher names are not available from OpenSSL.
     """
     return f" ({tls})\r\n\t" if tls else " "
 
 
 def _address_literal(peer: str) -> str:
-    """An IP address as in RFC 5321 section 4.1.3, without its brackets."""
+    """Return an IP address in the format of RFC 5321 section 4.1.3, without the brackets."""
     return f"IPv6:{peer}" if ":" in peer else peer
 
 
 def _beginning(header: bytes, start: int) -> bytes:
-    """The octets from `start` that are read, without an incomplete UTF-8 character at their end."""
+    """Return up to `_SUBJECT_OCTETS` bytes from `start`, without an incomplete UTF-8 character at their end."""
     end = start + _SUBJECT_OCTETS
     if end >= len(header):
         return header[start:]
     for _ in range(3):
-        if b"\x80" <= header[end : end + 1] < b"\xc0":  # not the first octet of a character
+        if b"\x80" <= header[end : end + 1] < b"\xc0":  # not the first byte of a character
             end -= 1
     return header[start:end]
 
 
 def _readable(octets: bytes) -> str:
-    """The header value that these octets begin with, as a person would read it: unfolded, decoded, no controls."""
-    text = encoded_words.decode(_first_value(octets)).strip()  # some tools encode a line end, too
+    """Return the field value at the beginning of `octets` as readable text.
+
+    The value is unfolded and decoded, and U+FFFD replaces control characters.
+    """
+    text = encoded_words.decode(_first_value(octets)).strip()  # some programs encode the line end, too
     return _NOT_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:SUBJECT_LIMIT]
 
 
 def _first_value(octets: bytes) -> bytes:
-    """The header value that these octets begin with, unfolded."""
+    """Return the field value at the beginning of `octets`, unfolded."""
     return _FOLD.sub(b"", _LINE_END.split(octets, maxsplit=1)[0]).strip()

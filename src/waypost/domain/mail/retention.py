@@ -1,8 +1,8 @@
-"""Retention: how long, and how much, the inbox of an email address keeps.
+"""Retention: how long the inbox of an email address keeps mail, and how much of it.
 
-A rule has three parts: which addresses it is for (`match`, as in a route), how old mail may become, and how much of it
-there may be. The first rule that matches an address wins; without one, all mail is kept for ever. Only delivered mail
-is ever deleted: mail in the queue and dead letters stay, however old they are.
+A rule has three parts: the addresses that it applies to (`match`, as in a route), the maximum age of mail, and the
+maximum size of an inbox. The first rule that matches an address applies. If no rule matches, all mail is kept
+indefinitely. Retention deletes only delivered mail. Queued mail and dead letters are kept, regardless of their age.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,25 +15,27 @@ from waypost.domain.mail import messages, routes
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 _NEWEST = "~"
-"""Sorts behind every id."""
+"""A string that sorts after every message id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How long, and how much, the inboxes of some addresses keep. With neither an age nor a size, all of it."""
+    """The maximum age and size of the mail in some inboxes. A rule with neither an age nor a size keeps all mail."""
 
     match: str
-    """As in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
+    """The addresses that the rule applies to, as in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
     age: timedelta | None = None
-    """Mail that was received longer ago is deleted."""
+    """The maximum age of mail. Mail that was received earlier is deleted."""
     size: int | None = None
-    """Octets of messages that an inbox may have. The oldest mail is deleted first; the newest message stays, however
-    large it is."""
+    """The maximum total size of the messages in an inbox, in bytes. The oldest mail is deleted first.
+
+    The newest message is always kept, even if it is larger than this.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """Where the mail of an account for an address is. It outlives the email address."""
+    """An account's mail for one address. It remains when the email address is deleted."""
 
     account: str
     address_key: str
@@ -41,40 +43,41 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A delivery whose route has been carried out."""
+    """A delivery that was completed."""
 
     message_id: str
     received_at: datetime
     size: int
-    """Octets of the message, as sent after DATA."""
+    """The size of the message as the client sent it after DATA, in bytes."""
     kept: bool
-    """Whether it is in the inbox. If not, only its trace is here."""
+    """Whether the message is in the inbox. If not, the store has only its trace."""
 
 
 def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | None) -> Rule | None:
-    """The first rule for an address; None if there is none.
+    """Return the first rule that matches an address; None if no rule matches.
 
-    `instance_id` is None where the address is no email address any more: no rule for an instance matches then, and all
-    others do.
+    `instance_id` is None if the email address was deleted. Then a rule for an instance cannot match, but all other
+    rules can.
     """
     names = routes.names_of(address, instance_id)
     return next((rule for rule in rules if rule.match in names), None)
 
 
 def first_look(rule: Rule, now: datetime) -> str:
-    """A message id behind all those of which some may have to be deleted; empty if none has to be."""
+    """Return an id that sorts after the ids of all messages that the rule may delete; empty if it deletes none."""
     if rule.size is not None:
         return _NEWEST
-    # A message has its id before it is received, so what has a later id cannot be too old.
+    # A message gets its id before it is received, so a message with a later id cannot be too old.
     too_old = _too_old_before(rule, now)
     return messages.new_id(too_old, 0, bytes(8)) if too_old else ""
 
 
 def to_go(rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: int = 0) -> tuple[list[Delivered], int]:
-    """The deliveries of an inbox that have to be deleted, and the octets of the inbox up to here.
+    """Return the deliveries to delete from an inbox, and the total size of its mail so far, in bytes.
 
-    `delivered` is a part of it, newest first, and `newer` what the call for the part before it gave. From the first
-    message that has no room, all older ones are deleted, also one that would fit: an inbox has no gaps.
+    `delivered` is one batch of the inbox, newest first. `newer` is the size that the call for the previous batch
+    returned. After the first message that exceeds the limit, all older messages are deleted, even a message that would
+    fit: an inbox has no gaps.
     """
     too_old = _too_old_before(rule, now)
     going = []
@@ -83,7 +86,7 @@ def to_go(rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: i
             going.append(delivery)
         elif delivery.kept:
             is_newest = newer == 0
-            newer += max(delivery.size, 1)  # so that the next one is not the newest
+            newer += max(delivery.size, 1)  # never 0, so that the next message does not count as the newest
             if rule.size is not None and newer > rule.size and not is_newest:
                 going.append(delivery)
     return going, newer

@@ -1,19 +1,19 @@
-"""Routes: where mail for an email address goes in addition to, or instead of, its built-in inbox.
+"""Routes: where mail for an email address goes, in addition to its built-in inbox or instead of it.
 
-A route has three parts: which addresses it is for (`match`), its target (`to`), and its options. The first that matches
-wins; without one there is the inbox.
+A route has three parts: the addresses that it applies to (`match`), its target (`to`), and its options. The first route
+that matches an address is used. If no route matches, mail goes to the inbox.
 
     match   support@example.com     one address
-            *@example.com           all of a domain
-            instance:ID             all of an instance, by its id
-            *                       all
+            *@example.com           all addresses of a domain
+            instance:ID             all addresses of an instance
+            *                       all addresses
 
-    to      inbox                           the inbox alone
-            smtp://HOST:PORT                a mail server; without a port 25
-            smtps://HOST:PORT               the same with TLS from the beginning; without a port 465
-            mx:  or  mx:DOMAIN              the mail servers of the address's own domain, or of another one, by the DNS;
-                                            on public addresses, but for `allow_private`
-            lmtp://HOST:PORT                a mail store; lmtp:///PATH for its socket
+    to      inbox                           only the inbox
+            smtp://HOST:PORT                a mail server; the default port is 25
+            smtps://HOST:PORT               a mail server with implicit TLS; the default port is 465
+            mx:  or  mx:DOMAIN              the mail servers (MX) of the address's own domain, or of DOMAIN;
+                                            on private addresses only with `allow_private`
+            lmtp://HOST:PORT                a mail store; lmtp:///PATH for a local socket
             maildir:/PATH                   a Maildir on this machine
             https://HOST/PATH               a webhook; http:// only with `allow_private`
 """
@@ -33,44 +33,49 @@ from waypost.domain.mail.delivery import Protocol
 
 
 class Tls(StrEnum):
-    """What TLS a route wants of an SMTP or LMTP peer."""
+    """The TLS that a route requires of an SMTP or LMTP peer."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
-    """TLS if it is offered, whatever the certificate; else without TLS (RFC 7435). With smtps://, which always has TLS,
-    it means `VERIFY`."""
+    """Use TLS with any certificate if the peer offers TLS; otherwise send without TLS (RFC 7435).
+
+    For smtps://, which always uses TLS, the meaning is the same as `VERIFY`.
+    """
     REQUIRE = "require"
-    """Always TLS; the certificate is not verified."""
+    """Always use TLS, but do not verify the certificate."""
     VERIFY = "verify"
-    """Always TLS, with a certificate that is valid for the name of the host."""
+    """Always use TLS, and require a certificate that is valid for the host name."""
 
 
 class Fault(StrEnum):
-    """A fault that is injected at each attempt, for tests of software that uses Waypost."""
+    """A fault that is injected into each attempt, to test software that uses Waypost."""
 
     TEMPFAIL = "tempfail"
-    """Nothing is sent: as if the peer had answered 451."""
+    """The attempt sends nothing, and fails as if the peer had replied 451."""
     PERMFAIL = "permfail"
-    """Nothing is sent: as if the peer had answered 554."""
+    """The attempt sends nothing, and fails as if the peer had replied 554."""
     SLOW = "slow"
-    """The attempt waits for some seconds before it sends."""
+    """The attempt waits for some seconds before it sends the message."""
     DROP_AFTER_DATA = "drop after data"
-    """The message is sent, and then it is as if the connection had broken before the reply: it will be sent again."""
+    """The attempt sends the message, and fails as if the connection had broken before the reply.
+
+    So the message is sent again later.
+    """
 
 
 class LineEnds(StrEnum):
-    """How the lines of a message end in a Maildir."""
+    """The line ends of a message in a Maildir."""
 
     LF = "lf"
-    """LF alone, as programs that read files expect it, if every line of the message ends in CRLF; else as received."""
+    """Lines end in LF, as programs that read files expect. A message with other line ends than CRLF is not changed."""
     AS_RECEIVED = "as received"
-    """The octets as they are."""
+    """The bytes of the message are not changed."""
 
 
 INBOX = "inbox"
 
 TARGET_LIMIT = 1000
-"""Octets of a target, by which the queue is ordered."""
+"""The maximum length of a target, in bytes. There is a limit because the queue is indexed by target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,88 +84,89 @@ class Target:
 
     protocol: Protocol
     host: str = ""
-    """Of SMTP, LMTP and webhooks; without brackets for IPv6. Empty for a socket, and where the DNS is asked for MX.
+    """The host for SMTP, LMTP and webhooks; an IPv6 address has no brackets. Empty for a socket, a Maildir and `mx:`.
 
-    A name may end in a dot; then it is looked up as it is, without search domains.
+    If the name ends in a dot, the resolver does not append search domains.
     """
     port: int = 0
     path: str = ""
-    """Of a socket or a Maildir."""
+    """The path of a socket or a Maildir."""
     is_tls: bool = False
-    """Whether TLS begins with the connection."""
+    """Whether the connection begins with TLS (implicit TLS)."""
     mx: str | None = None
-    """The domain whose mail servers are meant; empty for that of the address itself."""
+    """The domain whose MX records are used; empty for the domain of the address itself. None for targets with a host.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route that has been checked: it can be used as it is."""
+    """A route. `checked` returns it in a form that can be used."""
 
     match: str
     to: str
     keep: bool = False
-    """Whether the inbox keeps a copy, too."""
+    """Whether the inbox also keeps a copy."""
     tls: Tls = Tls.OPPORTUNISTIC
     user: str = ""
-    """For AUTH at an SMTP peer."""
+    """The user name for AUTH with an SMTP peer."""
     secret: str = field(default="", repr=False)
     """The password of the user, or the key that signs requests to a webhook."""
     rewrite_sender: bool = True
-    """Whether the sender is rewritten (SRS) when the message leaves this server's domains."""
+    """Whether the sender is rewritten (SRS) if the message leaves this server's domains."""
     allow_private: bool = False
-    """Whether a webhook, or a mail server that the DNS names (`mx:`), may be in a private network or on this machine.
+    """Whether a webhook or a mail server from MX records (`mx:`) may be in a private network or on this machine.
 
-    A host that the route names itself, as in smtp://HOST, may be anywhere.
+    A host that the route itself names, as in smtp://HOST, may be anywhere.
     """
     connections: int = 10
-    """Connections to this destination at the same time."""
+    """The maximum number of simultaneous connections to this destination."""
     line_ends: LineEnds = LineEnds.LF
-    """For a Maildir."""
+    """The line ends of messages in a Maildir."""
     fault: Fault | None = None
 
     @property
     def target(self) -> Target:
-        """Where it leads. Raises `errors.Invalid` if that cannot be understood, which `checked` found out before."""
+        """The parsed target of the route. Raises `errors.Invalid` for a malformed target, which `checked` refuses."""
         return parse_target(self.to)
 
     @property
     def tls_in_use(self) -> Tls:
-        """What TLS is spoken. With smtps:// certificates are verified unless `tls` is `require` (RFC 8314 section 4.1).
+        """The TLS mode in effect. With smtps://, it is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1).
 
-        That also holds for routes which an earlier version stored without saying so.
+        This rule also applies to routes that an earlier version stored with another mode.
         """
         is_implicit = self.to.startswith("smtps:")
         return Tls.VERIFY if is_implicit and self.tls is not Tls.REQUIRE else self.tls
 
     @property
     def is_inbox(self) -> bool:
-        """Whether its only target is the inbox."""
+        """Whether the route's only target is the inbox."""
         return self.to == INBOX
 
     @property
     def log_name(self) -> str:
-        """Its name in the log, which must not contain an email address: a digest of `match` and `to`, 12 hex digits.
+        """The name of the route in the log: a digest of `match` and `to` with 12 hexadecimal digits.
 
-        `waypost routes list` shows it beside the route.
+        The log must not contain email addresses. `waypost routes list` shows the name next to the route.
         """
         return hashlib.sha256(f"{self.match}\n{self.to}".encode()).hexdigest()[:12]
 
 
 INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
-"""What holds where no route matches."""
+"""The route that is used if no configured route matches."""
 
 
 def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
-    """Each `match`, of a route or of a rule, that an address has.
+    """Return every `match` value, of a route or of a retention rule, that matches an address.
 
-    `instance_id` is None where the email address was deleted: then no `instance:ID` matches.
+    `instance_id` is None if the email address was deleted. Then no `instance:ID` matches.
     """
     names = {"*", address.key, f"*@{address.key.rpartition('@')[2]}"}
     return names if instance_id is None else names | {f"instance:{instance_id}"}
 
 
 def find(routes: Sequence[Route], address: addresses.Address, instance_id: str | None) -> Route:
-    """The first route for an email address; the inbox if there is none."""
+    """Return the first route that matches an email address, or the route to the inbox if no route matches."""
     if not routes:
         return INBOX_ROUTE
     names = names_of(address, instance_id)
@@ -168,9 +174,9 @@ def find(routes: Sequence[Route], address: addresses.Address, instance_id: str |
 
 
 def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
-    """The place of a route that no mail can reach, and of the one before it that takes all of it; None if all are used.
+    """Return the index of a route that can never match, and the index of the earlier route that takes all of its mail.
 
-    Places are counted from 0.
+    The indexes begin with 0. The result is None if every route can match.
     """
     places: dict[str, int] = {}
     for place, route in enumerate(routes):
@@ -182,16 +188,16 @@ def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
 
 
 def destination(route: Route, address: addresses.Address) -> str:
-    """The name of where a delivery goes, by which deliveries wait and are counted; empty for the inbox."""
+    """Return the name of a delivery's destination, by which the queue is ordered and counted; empty for the inbox."""
     if route.is_inbox:
         return ""
     return f"mx:{address.key.rpartition('@')[2]}" if route.to == "mx:" else route.to
 
 
 def log_destination(destination: str) -> str:
-    """A destination as the log shows it: without its path, which may hold an email address or a key.
+    """Return a destination in the form for the log: three dots replace its path.
 
-    What is left out is shown as three dots; the trace of a message has the path.
+    The path may contain an email address or a key. The trace of a message has the whole path.
     """
     scheme, _, rest = destination.partition(":")
     if scheme == "maildir" or rest.startswith("///"):
@@ -201,10 +207,10 @@ def log_destination(destination: str) -> str:
 
 
 def shown(target: str) -> str:
-    """A target, a destination or another URL as it may be shown: without the parts that may be secret.
+    """Return a target, a destination or another URL in a form that is safe to show: without parts that may be secret.
 
-    That is the query and the fragment, and a user and password before the host. An ellipsis stands for each. Only the
-    connection itself is made with all of the URL.
+    An ellipsis replaces the query, the fragment, and a user and password before the host. Only the code that makes the
+    connection uses the whole URL.
     """
     if re.match("maildir:|mx:|lmtp:///", target):  # a path may have any character
         return target
@@ -214,9 +220,10 @@ def shown(target: str) -> str:
 
 
 def without_secrets(text: str, target: str) -> str:
-    """A text about a target as it may be shown: an ellipsis stands for the query and the values in it.
+    """Return text about a target with an ellipsis in place of the target's query and of each value in the query.
 
-    A peer or a library may repeat them. Values of less than 6 characters stay: they are words, not secrets.
+    A peer or a library may repeat these secrets in its messages. Values of fewer than `_SHORTEST_SECRET` characters are
+    kept, because they are words and not secrets.
     """
     _, mark, query = _parted(target)
     if not mark or shown(target) == target:
@@ -236,43 +243,43 @@ def without_secrets(text: str, target: str) -> str:
 
 
 _SHORTEST_SECRET = 6
-"""Characters."""
+"""The minimum length of a secret in a query, in characters."""
 
 
 def _parted(target: str) -> tuple[str, str, str]:
-    """A URL up to its query or fragment, what sets that off, and the query or fragment."""
+    """Split a URL into the part before its query or fragment, the separator (`?` or `#`), and the query or fragment."""
     found = re.search("[?#]", target)
     return (target[: found.start()], found[0], target[found.end() :]) if found else (target, "", "")
 
 
 def revision(routes: Sequence[Route]) -> str:
-    """A digest of these routes, which changes as soon as anything in them changes. Secrets count, too."""
+    """Return a digest of routes, which changes if any part of a route changes, including its secret."""
     text = "\n".join(repr((route, hashlib.sha256(route.secret.encode()).hexdigest())) for route in routes)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def checked(route: Route) -> Route:
-    """The same route in its one spelling. Raises `errors.Invalid`, naming what is wrong and what it may be."""
+    """Return a route in its canonical spelling. Raises `errors.Invalid` with the mistake and the values allowed."""
     match = _checked_match(route.match)
     if route.is_inbox:
         if route.user or route.secret or route.fault or route.line_ends is not LineEnds.LF:
-            raise errors.Invalid("a route to the inbox has neither user nor secret nor line_ends nor fault")
+            raise errors.Invalid("a route to the inbox cannot have a user, secret, line_ends or fault")
         return INBOX_ROUTE if match == "*" else Route(match=match, to=INBOX, keep=True)
     target = parse_target(route.to)
     if bool(route.user) and (not route.secret or target.protocol is not Protocol.SMTP):
-        raise errors.Invalid("`user` is for smtp, smtps and mx, and needs a password")
+        raise errors.Invalid("`user` is only for smtp, smtps and mx, and requires a password")
     tls = _checked_tls(route, target)
     if route.secret and not route.user and target.protocol is not Protocol.WEBHOOK:
-        raise errors.Invalid("a secret is for a user, or for a webhook")
+        raise errors.Invalid("`secret` is only for a user or a webhook")
     if target.protocol is Protocol.WEBHOOK and not route.secret:
         raise errors.Invalid(
-            "A webhook needs a secret of at least 16 characters: name its file with --secret-file (`secret_file`)."
+            "A webhook needs a secret of at least 16 characters. Name its file with --secret-file (`secret_file`)."
         )
     if target.protocol is Protocol.WEBHOOK and len(route.secret) < 16:
         raise errors.Invalid("the secret of a webhook must have at least 16 characters")
     if target.protocol is Protocol.WEBHOOK and not target.is_tls and not route.allow_private:
         raise errors.Invalid(
-            "Use https://. For http:// in a private network add --allow-private (`allow_private = true`)."
+            "Use https://. To use http:// in a private network, add --allow-private (`allow_private = true`)."
         )
     _check_line_ends(route, target)
     if not 1 <= route.connections <= 1000:
@@ -284,27 +291,27 @@ def _checked_tls(route: Route, target: Target) -> Tls:
     is_smtps = target.is_tls and target.protocol is Protocol.SMTP
     tls = Tls.VERIFY if is_smtps and route.tls is Tls.OPPORTUNISTIC else route.tls
     if route.user and tls is not Tls.VERIFY:
-        raise errors.Invalid('a password is only sent with tls = "verify", which is the default of smtps://')
+        raise errors.Invalid('a password requires tls = "verify", which is the default for smtps://')
     if is_smtps and tls is Tls.NONE:
-        raise errors.Invalid('smtps:// is TLS from the beginning: say tls = "verify", or "require" for any certificate')
+        raise errors.Invalid('smtps:// always uses TLS: use tls = "verify", or "require" to accept any certificate')
     return tls
 
 
 def _check_line_ends(route: Route, target: Target) -> None:
     if route.line_ends is not LineEnds.LF and target.protocol is not Protocol.MAILDIR:
-        raise errors.Invalid("`line_ends` is for a Maildir: all else gets the octets as they were received")
+        raise errors.Invalid("`line_ends` is only for a Maildir: other targets get messages exactly as received")
 
 
 def parse_target(to: str) -> Target:
-    """Take a target apart. Raises `errors.Invalid`."""
-    if re.search(r"[\ud800-\udfff]", to):  # half a character, which JSON can write and nothing can send
-        raise errors.Invalid(f"{shown(to)!a} is no text")
+    """Parse a target. Raises `errors.Invalid` if it is malformed."""
+    if re.search(r"[\ud800-\udfff]", to):  # an unpaired surrogate, which JSON can express but UTF-8 cannot
+        raise errors.Invalid(f"{shown(to)!a} is not valid text")
     if len(to.encode()) > TARGET_LIMIT:
-        raise errors.Invalid(f"a target has {TARGET_LIMIT} octets at most")
+        raise errors.Invalid(f"a target may have at most {TARGET_LIMIT} bytes")
     if re.match(r"(?!maildir:)(?!lmtp:///)[a-z]+:/*[^/]*@", to, re.IGNORECASE):
-        raise errors.Invalid("a target has no user and no password in it: say them as user and secret, apart from it")
+        raise errors.Invalid("a target cannot contain a user or a password: give them separately, as user and secret")
     if re.search(r"[\s\x00-\x20\x7f]", to):
-        raise errors.Invalid(f"{shown(to)!r} has a space or a control character in it")
+        raise errors.Invalid(f"{shown(to)!r} contains a space or a control character")
     scheme, _, rest = to.partition(":")
     if scheme == "mx":
         return Target(protocol=Protocol.SMTP, port=25, mx=_domain(rest, to) if rest else "")
@@ -316,7 +323,7 @@ def parse_target(to: str) -> Target:
         return Target(protocol=Protocol.LMTP, path=rest[2:])
     if scheme in _SCHEMES:
         return _with_host(scheme, to)
-    raise errors.Invalid(f"{shown(to)!r} is no target: say inbox, {', '.join(_EXAMPLES)}")
+    raise errors.Invalid(f"{shown(to)!r} is not a target: use inbox, {', '.join(_EXAMPLES)}")
 
 
 _EXAMPLES = ("smtp://HOST:PORT", "smtps://HOST:PORT", "mx:", "lmtp://HOST:PORT", "maildir:/PATH", "https://HOST/PATH")
@@ -336,11 +343,11 @@ def _with_host(scheme: str, to: str) -> Target:
         parts = urlsplit(to)
         host, port = parts.hostname or "", parts.port if parts.port is not None else port
     except ValueError as error:
-        raise errors.Invalid(f"{shown(to)!r} is no target: {without_secrets(str(error), to)}") from error
+        raise errors.Invalid(f"{shown(to)!r} is not a target: {without_secrets(str(error), to)}") from error
     if not host or not port:
         raise errors.Invalid(f"{shown(to)!r} needs a host, as in {scheme}://mail.example.com:{port or 25}")
     if protocol is not Protocol.WEBHOOK and (parts.path.strip("/") or parts.query or parts.fragment):
-        raise errors.Invalid(f"{shown(to)!r} has something behind the port")
+        raise errors.Invalid(f"{shown(to)!r} has extra text after the host or port")
     return Target(protocol=protocol, host=host if ":" in host else _host(host, to), port=port, is_tls=is_tls)
 
 
@@ -348,15 +355,15 @@ def _host(text: str, to: str) -> str:
     try:
         return hosts.parse(text)
     except errors.Invalid as error:
-        raise errors.Invalid(f"{shown(to)!r} has no host name in it: {error.message}") from error
+        raise errors.Invalid(f"{shown(to)!r} has no valid host name: {error.message}") from error
 
 
 def _domain(text: str, to: str) -> str:
-    """The domain of email addresses. A final dot is removed: every such domain is fully qualified."""
+    """Return the canonical form of an email domain, without a final dot: email domains are always fully qualified."""
     try:
         return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:
-        raise errors.Invalid(f"{shown(to)!r} has no domain in it: {error.message}") from error
+        raise errors.Invalid(f"{shown(to)!r} has no valid domain: {error.message}") from error
 
 
 def _checked_match(match: str) -> str:
@@ -364,7 +371,7 @@ def _checked_match(match: str) -> str:
         return match
     if match.startswith("instance:"):
         if not re.fullmatch(r"instance:[0-9a-f-]{36}", match):
-            raise errors.Invalid(f"{match!r} must be instance: and the id of an instance")
+            raise errors.Invalid(f"{match!r} must be 'instance:' followed by the id of an instance")
         return match
     local, at, domain = match.rpartition("@")
     if local == "*" and at:
@@ -373,12 +380,12 @@ def _checked_match(match: str) -> str:
         return addresses.parse(match).key
     except errors.Invalid as error:
         raise errors.Invalid(
-            f"{match!r} is not an email address: write support@example.com, *@example.com, instance:ID or *."
+            f"{match!r} is not an email address: use support@example.com, *@example.com, instance:ID or *."
         ) from error
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """The parts of a route that may be shown, as JSON values."""
+    """Return the parts of a route that may be shown, as JSON values: all but its secret."""
     return {
         "log_name": route.log_name,
         "match": route.match,

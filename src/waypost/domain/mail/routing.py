@@ -1,8 +1,8 @@
-"""Decides the deliveries of a message from the recipients that its sender named.
+"""Decide the deliveries of a message from the recipients in its envelope.
 
-Mail to an alias makes two deliveries: `direct` at the alias, which keeps its copy, and `forwarded` at its primary. An
-email address gets a message once, however many recipients lead to it. There is one level of forwarding. It is decided
-here, at acceptance, and never again for the same message.
+Mail to an alias causes two deliveries: `direct` to the alias, which keeps its copy, and `forwarded` to its primary. An
+email address gets only one copy of a message, even if several recipients resolve to it. Forwarding has only one level.
+The deliveries are decided when the message is accepted, and are not decided again later.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,54 +16,52 @@ from waypost.domain.mail.routes import INBOX_ROUTE, Route, find
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient that exists: as the sender wrote it, the email address it names, and that one's primary."""
+    """A recipient that exists: its address as the sender wrote it, its email address, and the primary of an alias."""
 
     sent_to: Address
     email_address: EmailAddress
     primary: EmailAddress | None
-    """Where mail for it is forwarded, if it is an alias."""
+    """The primary to which mail is forwarded; None if the email address is not an alias."""
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One email address that will get the message, and why."""
+    """One email address that will get the message, and the reason."""
 
     email_address: EmailAddress
     reason: Reason
     sent_to: Address
     alias: EmailAddress | None
-    """The alias whose mail this is, for a forwarded one."""
+    """The alias that forwarded the message; None for a direct delivery."""
     route: Route = INBOX_ROUTE
-    """Where it goes from here."""
+    """The route for this delivery."""
     would_circle: bool = False
-    """Whether the message has been over this route before, so that the inbox keeps it this time."""
+    """Whether the message has already taken this route, so that the inbox keeps it instead of repeating a mail loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """A second copy that was not made, and why. The trace shows it."""
+    """A duplicate copy that was not made, and the reason. The trace shows it."""
 
     email_address: EmailAddress
     why: str
     alias: Address | None = None
-    """The alias whose copy it would have been, as the sender wrote it; None where it would have been a direct one."""
+    """The alias that would have forwarded the copy, as the sender wrote it; None for a direct copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will happen to a message: its destinations, in the order of the recipients, and the copies that are left
-    out.
-    """
+    """The plan for a message: its destinations in the order of the recipients, and the duplicates that are left out."""
 
     destinations: tuple[Destination, ...]
     spared: tuple[Spared, ...]
 
 
 def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
-    """Decide the deliveries of one message, each with the first of the routes that is for it.
+    """Decide the deliveries of one message, each with the first route that matches its email address.
 
-    An addressed email address gets a direct delivery; forwarding only adds email addresses that would not get the
-    message otherwise.
+    An email address that the sender addressed gets a direct delivery. Forwarding adds only email addresses that would
+    not get the message otherwise.
     """
     recipients = tuple(recipients)
     destinations: dict[str, Destination] = {}
@@ -71,7 +69,7 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
     for recipient in recipients:
         addressed = recipient.email_address
         if addressed.id in destinations:
-            spared.append(Spared(addressed, f"{addressed.address} was named more than once; one copy is enough"))
+            spared.append(Spared(addressed, f"{addressed.address} was addressed more than once, but gets one copy"))
             continue
         route = find(routes, addressed.address, addressed.instance_id)
         destinations[addressed.id] = Destination(addressed, Reason.DIRECT, recipient.sent_to, None, route)
@@ -83,16 +81,15 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
             route = find(routes, primary.address, primary.instance_id)
             destinations[primary.id] = Destination(primary, Reason.FORWARDED, recipient.sent_to, alias, route)
         elif destinations[primary.id].reason is Reason.DIRECT:
-            why = f"{alias.address} forwards to {primary.address}, which was addressed itself; one copy is enough"
+            why = f"{alias.address} forwards to {primary.address}, which was also addressed directly, but gets one copy"
             spared.append(Spared(primary, why, recipient.sent_to))
     return Plan(tuple(destinations.values()), tuple(spared))
 
 
 def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
-    """The same plan, where forwarded copies whose route would make a mail loop stay in the inbox of the primary.
+    """Return the plan with a change: a forwarded copy whose route would cause a mail loop stays in the primary's inbox.
 
-    The message is not refused: otherwise a sender who tries one alias after the other would learn which primary each
-    has.
+    The message is not refused. Otherwise, a sender could find the primary of each alias by trial.
     """
     destinations = tuple(
         replace(one, route=INBOX_ROUTE, would_circle=True)

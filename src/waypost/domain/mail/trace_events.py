@@ -1,7 +1,7 @@
 """The events of a message's trace: one type for each kind of event.
 
-The words of `kind`, and the names of the members, are those of the store and of the inspection API. `members` and
-`from_members` are the only translation between them and the types. The note of each field is what the reference says.
+The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` translate
+between members and types. The reference documentation prints the note of each field.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 from waypost.domain.mail.delivery import Event
 
 Members = Mapping[str, str | int]
-"""The members of an event, by their names in the store and in the inspection API."""
+"""The members of an event, with their names in the store and in the inspection API."""
 
 Address = Annotated[str, "the email address whose delivery the event is about"]
-Because = Annotated[str, "why, in a sentence or two"]
-Destination = Annotated[str, "where the route leads"]
-Reason = Annotated[str, "why there is a delivery: `direct` or `forwarded`; not for a notice"]
-RouteMatch = Annotated[str, "what the route is for, as in `*@example.com`; not for the inbox alone"]
-What = Annotated[str, "what the notice tells of: `failed`, `delayed`, `delivered`, `relayed`, or `a mail loop`"]
+Because = Annotated[str, "the reason, in a sentence or two"]
+Destination = Annotated[str, "the destination of the route"]
+Reason = Annotated[str, "the reason for the delivery: `direct` or `forwarded`; absent for a notice"]
+RouteMatch = Annotated[str, "the `match` of the route, such as `*@example.com`; absent if only the inbox is used"]
+What = Annotated[str, "the subject of the notice: `failed`, `delayed`, `delivered`, `relayed`, or `a mail loop`"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,12 @@ class Attempt:
 
     number: Annotated[int, "the number of the attempt, from 1"] = field(metadata={"name": "attempt"})
     destination: Destination
-    peer: Annotated[str, "who answered: a mail server, a directory, or the host of a webhook"] = ""
-    stage: Annotated[str, "how far the attempt came, such as `connect`, `rcpt` or `end`"] = ""
-    reply: Annotated[str, "what the peer said"] = ""
-    trouble: Annotated[str, "what went wrong where it was no reply, such as `timeout`"] = ""
-    tls: Annotated[str, "the version and the cipher of TLS; not in clear"] = ""
-    fault: Annotated[str, "the fault that the route injects on purpose"] = ""
+    peer: Annotated[str, "the peer: a mail server, a directory, or the host of a webhook"] = ""
+    stage: Annotated[str, "the last stage that the attempt reached, such as `connect`, `rcpt` or `end`"] = ""
+    reply: Annotated[str, "the peer's reply"] = ""
+    trouble: Annotated[str, "the problem, if the attempt did not end with a reply, such as `timeout`"] = ""
+    tls: Annotated[str, "the TLS version and cipher; absent without TLS"] = ""
+    fault: Annotated[str, "the fault that was injected because the route configures it"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,23 @@ class AcceptedEvent:
     kind: ClassVar[str] = "accepted"
     sender: Annotated[str, "the envelope sender; empty for the null sender"] = field(metadata={"name": "from"})
     peer: Annotated[str, "the IP address of the client"]
-    helo: Annotated[str, "what the client said in EHLO, HELO or LHLO"]
-    protocol: Annotated[str, "as in `ESMTPS`"]
-    size: Annotated[int, "octets as sent after DATA"]
-    tls: Annotated[str, "the version and the cipher of TLS; not in clear"] = ""
-    routes: Annotated[str, "the revision of the routes that held"] = ""
+    helo: Annotated[str, "the name that the client gave in EHLO, HELO or LHLO"]
+    protocol: Annotated[str, "the protocol of the session, such as `ESMTPS`"]
+    size: Annotated[int, "the size of the message as sent after DATA, in bytes"]
+    tls: Annotated[str, "the TLS version and cipher; absent without TLS"] = ""
+    routes: Annotated[str, "the revision of the routes that were in effect"] = ""
     forged_authentication_results: Annotated[
-        int, "how many `Authentication-Results` fields of the message bear our name; not if none does"
+        int,
+        "the number of forged `Authentication-Results` fields that have this server's name; absent if there are none",
     ] = 0
-    unchecked: Annotated[str, "why the sender was not checked; not if it was, or if checks are switched off"] = ""
+    unchecked: Annotated[
+        str, "the reason why the sender was not checked; absent if it was checked, or if checks are switched off"
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedEvent:
-    """SPF, DKIM and DMARC were checked."""
+    """The server checked SPF, DKIM and DMARC."""
 
     kind: ClassVar[str] = "checked"
     spf: Annotated[str, "the result of SPF, and its domain"]
@@ -74,12 +77,12 @@ class QueuedEvent:
     because: Because
     destination: Destination = ""
     route: RouteMatch = ""
-    inbox: Annotated[str, "`keeps a copy`, if the inbox does, too"] = ""
+    inbox: Annotated[str, "`keeps a copy` if the inbox also keeps a copy; otherwise absent"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredEvent:
-    """A copy is in the inbox; or, with an attempt, the delivery over a route succeeded."""
+    """A copy is in the inbox. If the event has an attempt, the delivery over a route succeeded."""
 
     kind: ClassVar[str] = Event.DELIVERED.value
     address: Address
@@ -100,30 +103,30 @@ class MovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvent:
-    """An attempt failed; there will be another one."""
+    """An attempt failed, and there will be another attempt."""
 
     kind: ClassVar[str] = Event.DEFERRED.value
     address: Address
     attempt: Attempt
-    until: Annotated[str, "when the next attempt is due"]
+    until: Annotated[str, "the time of the next attempt"]
     because: Because
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadEvent:
-    """The attempts of a delivery ended: it is a dead letter."""
+    """The server makes no more attempts, so the delivery is a dead letter."""
 
     kind: ClassVar[str] = Event.DEAD.value
     address: Address
     attempt: Attempt | None = None
     status: Annotated[str, "the enhanced status code (RFC 3463)"] = ""
     because: Because
-    path: Annotated[str, "of a mail loop, the servers that the message has passed"] = ""
+    path: Annotated[str, "the servers that the message has passed through; only for a mail loop"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedrivenEvent:
-    """A delivery is redriven because somebody asked for it."""
+    """An operator, or a caller of the API, redrove the delivery."""
 
     kind: ClassVar[str] = Event.REDRIVEN.value
     address: Address
@@ -133,7 +136,7 @@ class RedrivenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedEvent:
-    """A delivery is delayed, and a notice to the sender was due."""
+    """A delivery is delayed, so a notice to the sender became due."""
 
     kind: ClassVar[str] = "delayed"
     address: Address
@@ -142,18 +145,18 @@ class DelayedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotifiedEvent:
-    """The sender, or the owner of the email address, was sent a notice."""
+    """The server sent a notice to the sender or to the owner of the email address."""
 
     kind: ClassVar[str] = "notified"
     address: Address
     what: What
-    whom: Annotated[str, "`sender` or `owner`"]
-    notice: Annotated[str, "the id of the notice, which is a message as any other"]
+    whom: Annotated[str, "who got the notice: `sender` or `owner`"]
+    notice: Annotated[str, "the message id of the notice"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotNotifiedEvent:
-    """There was a reason not to send a notice."""
+    """The server did not send a notice. The event has the reason."""
 
     kind: ClassVar[str] = "not notified"
     address: Address
@@ -163,11 +166,11 @@ class NotNotifiedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateBounceEvent:
-    """A server that had accepted the copy sent a bounce for it."""
+    """A peer first accepted the copy, but later sent a bounce for it."""
 
     kind: ClassVar[str] = "late bounce"
     address: Address
-    bounce: Annotated[str, "the id of the bounce, which is a message as any other"]
+    bounce: Annotated[str, "the message id of the bounce"]
     action: Annotated[str, "the `Action` of the report (RFC 3464)"] = ""
     status: Annotated[str, "the `Status` of the report"] = ""
     reply: Annotated[str, "the `Diagnostic-Code` of the report"] = ""
@@ -175,7 +178,7 @@ class LateBounceEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparedEvent:
-    """A second copy for one email address was not made."""
+    """A duplicate copy for an email address was not made."""
 
     kind: ClassVar[str] = "spared"
     address: Address
@@ -184,14 +187,14 @@ class SparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class OtherEvent:
-    """An event of another version of the server, which this one cannot read. It keeps all members."""
+    """An event that another version of the server wrote and that this version cannot read. It keeps all members."""
 
     kind: str
     members: Members
 
     @property
     def address(self) -> str:
-        """The email address whose delivery it is about; empty if it names none."""
+        """The email address whose delivery the event is about; empty if the event names no email address."""
         return str(self.members.get("address", ""))
 
 
@@ -210,44 +213,44 @@ KnownEvent = (
     | LateBounceEvent
     | SparedEvent
 )
-"""Every kind of event that this version writes."""
+"""All kinds of events that this version writes."""
 
 TraceDetail = KnownEvent | OtherEvent
 
 DeliveryChange = QueuedEvent | DeliveredEvent | MovedEvent | DeferredEvent | DeadEvent | RedrivenEvent
-"""Events that change a delivery; the kind is the word of `domain.mail.delivery.Event`."""
+"""The events that change a delivery. Their kinds are the values of `domain.mail.delivery.Event`."""
 
 KINDS: Mapping[str, type[KnownEvent]] = {kind.kind: kind for kind in get_args(KnownEvent)}
-"""The types by their kinds, in the order of a message's life."""
+"""The event types by kind, in the order in which they usually occur."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One line of a message's trace: when something happened, and what."""
+    """One line of a message's trace: the time of an event, and its details."""
 
     at: datetime
     detail: TraceDetail
 
     @property
     def kind(self) -> str:
-        """The kind of the event, as in the store and in the inspection API."""
+        """The kind of the event, which has the same name in the store and in the inspection API."""
         return self.detail.kind
 
 
 def address_of(detail: TraceDetail) -> str:
-    """The email address whose delivery an event is about; empty if it is about the message as a whole."""
+    """Return the email address whose delivery an event is about; empty if the event is about the whole message."""
     return "" if isinstance(detail, AcceptedEvent | CheckedEvent) else detail.address
 
 
 def members(detail: TraceDetail) -> dict[str, str | int]:
-    """The members of an event, by names. Empty members are left out, unless they are required."""
+    """Return the members of an event by name. Empty members are left out, unless they are required."""
     if isinstance(detail, OtherEvent):
         return dict(detail.members)
     return _WRITERS[type(detail)](detail)
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
-    """The event that has these members. Members that this version cannot read make an `OtherEvent`."""
+    """Return the event with a kind and members. If this version cannot read them, the result is an `OtherEvent`."""
     left = dict(found)
     try:
         detail = _taken(KINDS[kind], left)
@@ -258,20 +261,23 @@ def from_members(kind: str, found: Members) -> TraceDetail:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an event, for the reference."""
+    """The description of an event's member, for the reference documentation."""
 
     field: str
-    """The name of the field that has its value."""
+    """The name of the field that has the member's value."""
     name: str
-    """The name that the store and the inspection API have for it."""
+    """The name of the member in the store and in the inspection API."""
     type: type
     note: str
     default: object
-    """The value with which it is left out; `dataclasses.MISSING` if it never is."""
+    """A member with this value is left out. For a required member, it is `dataclasses.MISSING`."""
 
 
 def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
-    """The members that events of a kind can have, in their order. Those of an attempt are in the place of its field."""
+    """Return the members that events of a kind can have, in their order.
+
+    The members of an attempt replace the field that has the attempt.
+    """
     return [member for one in _FORMS[kind] for member in (_FORMS[Attempt] if one.type is Attempt else [one])]
 
 
@@ -283,7 +289,7 @@ def _form(kind: type[Any]) -> tuple[Member, ...]:
 
 
 def _type_and_note(annotation: Any) -> tuple[type, str]:
-    """The note of an `Annotated` type; an attempt has none."""
+    """Return the type and the note of an `Annotated` type. An attempt has no note."""
     type_, *notes = get_args(annotation) or (annotation,)
     return (Attempt, "") if type_ is Attempt else (type_, notes[-1])
 
@@ -292,21 +298,21 @@ _FORMS: Mapping[type[Any], tuple[Member, ...]] = {kind: _form(kind) for kind in 
 
 
 def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
-    """A function that gives the members of an event of a kind.
+    """Return a function that returns the members of an event of a kind.
 
-    It is compiled when the program starts, as `dataclasses` compiles `__init__`: each message has some events, and a
-    loop over their fields costs three times as much.
+    The function is compiled when the program starts, as `dataclasses` compiles `__init__`. Each message has several
+    events, and a loop over their fields would take three times as long.
     """
-    lines = ["def members(event):", "    told = {}"]
+    lines = ["def members(event):", "    found = {}"]
     for member in form:
         value = f"event.{member.field}"
         if member.type is Attempt:
-            lines += [f"    if {value} is not None:", f"        told |= of_attempt({value})"]
+            lines += [f"    if {value} is not None:", f"        found |= of_attempt({value})"]
         else:
             indent = "    " if member.default is MISSING else f"    if {value}:\n        "
-            lines.append(f"{indent}told[{member.name!r}] = {value}")
+            lines.append(f"{indent}found[{member.name!r}] = {value}")
     names: dict[str, Any] = {"of_attempt": _of_attempt}
-    exec("\n".join([*lines, "    return told"]), names)  # noqa: S102 - made of the names of the fields above alone
+    exec("\n".join([*lines, "    return found"]), names)  # noqa: S102 - the code has only the names of the fields above
     return cast("Callable[[Any], dict[str, str | int]]", names["members"])
 
 
@@ -321,9 +327,9 @@ T = TypeVar("T")
 
 
 def _taken(kind: type[T], left: dict[str, str | int]) -> T:
-    """A value of a type, of members that are taken from `left`.
+    """Return a value of a type, made from members that are removed from `left`.
 
-    Raises `KeyError` or `TypeError` if a required member is missing, or one has a value of another type.
+    Raises `KeyError` if a required member is missing, or `TypeError` if a member has a value of another type.
     """
     given: dict[str, object] = {}
     for member in _FORMS[kind]:

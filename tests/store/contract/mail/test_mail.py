@@ -112,7 +112,7 @@ def test_the_trace_tells_every_delivery_and_what_was_spared(system):
     found = system.long_read(trace.message_details, TENANT.account, "m1")
 
     assert [event.kind for event in found.events] == ["accepted", "delivered", "delivered", "spared"]
-    assert "which was addressed itself" in found.events[3].detail.because
+    assert "which was also addressed directly" in found.events[3].detail.because
 
 
 def test_a_message_is_told_of_as_it_came(system):
