@@ -1,4 +1,4 @@
-"""What becomes of a message by what its checks found."""
+"""The decision to accept, refuse or defer a message from the results of its checks."""
 
 import pytest
 from hypothesis import given
@@ -32,37 +32,37 @@ def verdicts(outcome, policy="", naming=Naming.ONE, *, spf=Outcome.NONE, dkim=Ou
         # The policy could not be looked up.
         (Outcome.TEMPERROR, "", Naming.ONE, Ruling.DEFERRED_IN_DOUBT),
         (Outcome.TEMPERROR, "", Naming.UNCLEAR, Ruling.DEFERRED_AS_UNCLEAR),
-        # The policy is known, and what could speak for the domain is not.
+        # The policy is known, but an aligned result is not.
         (Outcome.TEMPERROR, "reject", Naming.ONE, Ruling.DEFERRED_IN_DOUBT),
         (Outcome.TEMPERROR, "reject", Naming.UNCLEAR, Ruling.DEFERRED_AS_UNCLEAR),
         (Outcome.TEMPERROR, "quarantine", Naming.ONE, Ruling.ACCEPTED),
         (Outcome.TEMPERROR, "none", Naming.UNCLEAR, Ruling.ACCEPTED),
     ],
 )
-def test_what_becomes_of_a_message_that_was_checked(outcome, policy, naming, ruling):
+def test_the_ruling_about_a_message_that_was_checked(outcome, policy, naming, ruling):
     found = verdicts(outcome, policy, naming)
     assert rule(found, enforces=True) is ruling
     assert rule(found, enforces=False) is Ruling.ACCEPTED
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_a_message_that_could_not_be_checked_is_deferred_and_one_that_should_not_be_is_accepted(reason):
+def test_an_unchecked_message_is_deferred_unless_the_settings_switch_the_check_off(reason):
     ruling = Ruling.ACCEPTED if reason in NOT_WANTED else Ruling.DEFERRED_UNCHECKED
     assert rule(Unchecked(reason), enforces=True) is ruling
     assert rule(Unchecked(reason), enforces=False) is Ruling.ACCEPTED
 
 
-def test_what_the_operator_does_not_want_checked():
+def test_three_reasons_come_from_the_settings():
     assert {reason.name for reason in NOT_WANTED} == {"OFF", "HANDED_OVER", "TRUSTED"}
 
 
 @given(st.sampled_from(Outcome), st.sampled_from(Outcome), st.sampled_from(Naming), st.sampled_from(["", "reject"]))
-def test_what_spf_and_dkim_find_of_other_domains_changes_nothing(spf, dkim, naming, policy):
+def test_spf_and_dkim_results_of_other_domains_do_not_change_the_ruling(spf, dkim, naming, policy):
     for outcome in Outcome:
         plain = rule(verdicts(outcome, policy, naming), enforces=True)
         assert rule(verdicts(outcome, policy, naming, spf=spf, dkim=dkim), enforces=True) is plain
 
 
-def test_the_reason_in_words():
+def test_an_unchecked_message_has_a_reason_in_words():
     assert str(Unchecked(Reason.DNS_SILENT)) == "the DNS does not answer"
     assert str(Unchecked(Reason.FAILED, "MemoryError")) == "the check failed: MemoryError"

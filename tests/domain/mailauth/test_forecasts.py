@@ -1,4 +1,4 @@
-"""What the next server will think of mail that we send on."""
+"""Forecasts of the results that the next server finds for forwarded mail."""
 
 import pytest
 
@@ -29,47 +29,47 @@ def outcomes(sender, author, rewritten=STAYS):
         ("a@client.example", SIGNED, STAYS, "fail pass pass"),
         ("a@client.example", SIGNED, REWRITTEN, "pass pass pass"),
         ("a@elsewhere.test", SIGNED, REWRITTEN, "pass pass pass"),
-        # A signature of somebody else speaks for nobody; one of the same organisation may.
+        # A signature of another organization is not aligned; a signature of the same organization may be.
         ("a@client.example", Author(("client.example",), ("esp.test",)), REWRITTEN, "pass pass fail"),
         ("a@client.example", Author(("client.example",), ("mail.client.example",)), STAYS, "fail pass unknown"),
         ("a@client.example", Author(("a.client.example",), ("b.client.example",)), STAYS, "fail pass unknown"),
-        # Our own domains.
+        # The sender is in one of own_domains.
         ("a@ours.example", Author(("ours.example",), ()), STAYS, "pass none pass"),
         ("a@OURS.example", Author(("ours.example",), ()), STAYS, "pass none pass"),
         ("a@ours.example", UNSIGNED, STAYS, "pass none fail"),
         ("a@client.example", Author(("ours.example",), ()), REWRITTEN, "pass none unknown"),
-        # The null sender, for which the name of this server is asked.
+        # For the null sender, SPF checks the host name of this server.
         ("", UNSIGNED, STAYS, "unknown none fail"),
         ("", SIGNED, STAYS, "unknown pass pass"),
         ("", Author(("ours.example",), ()), STAYS, "unknown none unknown"),
         ("", Author(("mx.ours.example",), ()), STAYS, "unknown none unknown"),
-        # A sender that was not said.
+        # The sender is unknown.
         (None, UNSIGNED, STAYS, "unknown none unknown"),
         (None, SIGNED, REWRITTEN, "unknown pass pass"),
         (None, None, REWRITTEN, "unknown unknown unknown"),
-        # From has to name one domain.
+        # From must name exactly one domain.
         ("a@client.example", Author((), ("client.example",)), STAYS, "fail pass unknown"),
         ("a@client.example", Author(("client.example", "b.test"), ("client.example",)), STAYS, "fail pass unknown"),
     ],
 )
-def test_what_is_expected(sender, author, rewritten, expected):
+def test_the_expected_results_depend_on_sender_author_and_rewriting(sender, author, rewritten, expected):
     assert outcomes(sender, author, rewritten) == expected
 
 
-def test_every_expectation_has_its_reason():
+def test_every_expected_result_has_a_reason():
     found = forecast("a@client.example", UNSIGNED, REWRITTEN, own_domains=OWN, hostname="mx.ours.example")
-    assert found.spf.because == f"the sender is in {SRS} now, whose SPF record must have this server"
+    assert found.spf.because == f"the sender is now in {SRS}, whose SPF record must list this server"
     assert found.dkim.because == "the message has no signature"
-    assert "neither SPF nor a signature speaks for client.example" in found.dmarc.because
+    assert "neither SPF nor a signature is aligned with client.example" in found.dmarc.because
     assert found.dmarc.outcome is Expected.FAIL
 
 
 @pytest.mark.parametrize(
     ("sender", "route", "domain", "because"),
     [
-        ("a@client.example", {}, SRS, "client.example says by SPF who may send for it"),
-        ("a@client.example", {"to": "mx:"}, SRS, "client.example says by SPF who may send for it"),
-        (None, {}, SRS, "the domain of the sender says by SPF who may send for it"),
+        ("a@client.example", {}, SRS, "the SPF record of client.example lists the servers that may send"),
+        ("a@client.example", {"to": "mx:"}, SRS, "the SPF record of client.example lists the servers that may send"),
+        (None, {}, SRS, "the SPF record of the sender domain lists the servers that may send"),
         ("a@Ours.Example", {}, "", "ours.example is one of own_domains"),
         ("", {}, "", "the null sender is never rewritten"),
         ("a@client.example", {"rewrite_sender": False}, "", "the route has rewrite_sender = false"),
@@ -77,7 +77,7 @@ def test_every_expectation_has_its_reason():
         ("a@client.example", {"to": "maildir:/mail"}, "", "the route does not lead to another mail server"),
     ],
 )
-def test_whether_the_sender_is_rewritten(sender, route, domain, because):
+def test_the_sender_is_rewritten_only_if_mail_leaves_our_domains_for_a_mail_server(sender, route, domain, because):
     found = rewriting(
         sender, Route(**{"match": "*", "to": "smtp://relay.test"} | route), srs_domain=SRS, own_domains=OWN
     )
@@ -85,7 +85,7 @@ def test_whether_the_sender_is_rewritten(sender, route, domain, because):
     assert found.because.startswith(because)
 
 
-def test_nothing_is_rewritten_without_a_domain_for_it():
+def test_no_sender_is_rewritten_without_srs_domain():
     found = rewriting("a@client.example", Route(match="*", to="mx:"), srs_domain="", own_domains=OWN)
     assert found == Rewriting("", "no srs_domain is set")
 
@@ -126,18 +126,18 @@ def test_nothing_is_rewritten_without_a_domain_for_it():
         (b"", [], []),
     ],
 )
-def test_who_has_written_a_message_is_read_of_its_header(header, domains, signatures):
+def test_the_author_and_the_signatures_are_read_from_the_header(header, domains, signatures):
     found = read_author(header)
     assert (list(found.domains), list(found.signatures)) == (domains, signatures)
 
 
-def test_a_header_of_the_longest_fields_is_read_quickly():
+def test_a_header_with_very_long_fields_is_read_quickly():
     fields = (b" (" * 60_000, b' "\\' * 40_000, b" d" * 60_000, b";d" * 60_000)
     for value in fields:
         assert read_author(b"From:" + value + b"\r\nDKIM-Signature:" + value) == Author((), (), is_clear=False)
 
 
-def test_two_from_fields_with_one_domain_are_no_clear_author():
+def test_two_from_fields_with_the_same_domain_are_not_a_clear_author():
     found = read_author(b"From: a@ours.example\r\nFrom: b@ours.example\r\n")
     assert found == Author(("ours.example",), (), is_clear=False)
     assert outcomes("a@ours.example", found, STAYS) == "pass none unknown"

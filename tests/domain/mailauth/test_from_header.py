@@ -1,4 +1,4 @@
-"""The domains that From names: what any mail reader may show is among them, and honest mail has one."""
+"""The domains in From: they include each domain that a mail reader may show, and well-formed mail has exactly one."""
 
 import email
 import email.policy
@@ -81,7 +81,7 @@ def read(*values):
         ("ann@example.com\\", "example.com"),
         ("ann@exam(a (nested\\) comment) @ x)ple.com", "example.com"),
         ("ann@example\r\n .com", "example.com"),
-        # Look-alikes of ASCII, which readers may take for it.
+        # Look-alikes of ASCII, which mail readers may treat as ASCII.
         ("ann@ｅｘａｍｐｌｅ.com", "example.com"),
         ("ann＠example.com", "example.com"),
         ("ann@example。com", "example.com"),
@@ -140,14 +140,14 @@ def test_from_names_no_domain(value):
     assert read(value) == (Naming.NONE, ())
 
 
-def test_several_fields_are_never_clear():
+def test_several_from_fields_are_always_unclear():
     assert read("ann@example.com", "ann@example.com") == (Naming.UNCLEAR, ("example.com",))
     assert read("ann@example.com", "bob@example.net") == (Naming.UNCLEAR, ("example.com", "example.net"))
     assert read("", "") == (Naming.NONE, ())
     assert read() == (Naming.NONE, ())
 
 
-def test_more_domains_than_are_asked_for_are_too_many():
+def test_more_domains_than_the_limit_are_too_many():
     mailboxes = [f"a@{number}.example" for number in range(MAX_NAMED + 1)]
     named = tuple(f"{number}.example" for number in range(MAX_NAMED))
     for separator in (", ", "; "):
@@ -155,21 +155,21 @@ def test_more_domains_than_are_asked_for_are_too_many():
         assert read(separator.join(mailboxes)) == (Naming.TOO_MANY, named)
 
 
-def test_more_addresses_or_fields_than_are_looked_at_are_too_many():
+def test_more_addresses_or_fields_than_the_limits_are_too_many():
     assert read(";a@example.com" * MAX_ADDRESSES) == (Naming.ONE, ("example.com",))
     assert read(";a@example.com" * MAX_ADDRESSES + "@")[0] is Naming.TOO_MANY
     assert read(*["a@example.com"] * MAX_FIELDS)[0] is Naming.UNCLEAR
     assert read(*["a@example.com"] * MAX_FIELDS, "")[0] is Naming.TOO_MANY
 
 
-def test_a_domain_whose_end_is_not_found_is_too_long():
+def test_a_domain_without_an_end_is_too_long():
     comment = f"({'x' * MAX_DOMAIN})"
     assert read(f"ann@example{comment}.com")[0] is Naming.TOO_MANY
     assert read(f"ann@example.com {comment}") == (Naming.ONE, ("example.com",))
 
 
-def test_more_characters_or_unlike_domains_than_are_looked_at_are_too_many():
-    """How long the longest of them take, tests/work says."""
+def test_more_characters_or_different_domains_than_the_limits_are_too_many():
+    """The tests in tests/work measure the time that the longest fields take."""
     spaces = " " * (MAX_TEXT - len("<ann@example.com>"))
     assert read(f"{spaces}<ann@example.com>") == (Naming.ONE, ("example.com",))
     assert read(f"{spaces} <ann@example.com>") == (Naming.TOO_MANY, ())
@@ -179,7 +179,7 @@ def test_more_characters_or_unlike_domains_than_are_looked_at_are_too_many():
     assert read(" ".join(domains))[0] is Naming.TOO_MANY
 
 
-# What mail readers show.
+# Addresses that mail readers show.
 
 
 def first_address_of_python(value):
@@ -217,7 +217,7 @@ READERS = [
     addresses_of_a_parsed_message,
     last_brackets,
 ]
-"""Readers that know quoted strings; the others are wrong about a quoted name that has an address in it."""
+"""Mail readers that parse quoted strings. The others misread a quoted name that contains an address."""
 
 PIECES = st.lists(
     st.sampled_from(
@@ -253,7 +253,7 @@ def domain_of(address):
 
 
 def is_checked(address, found):
-    """Whether the domain of an address that a reader shows is among those whose policy is asked for."""
+    """Whether the policy of an address's domain is looked up, where the address is what a mail reader shows."""
     domain = domain_of(address)
     is_domain = re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]+", domain)
     return found.naming is Naming.TOO_MANY or not is_domain or "@" not in address or domain in found.domains
@@ -266,7 +266,7 @@ def is_checked(address, found):
 @example("ceo@bank(a@b).example")
 @example("ceo@ba nk.example\r\n x")
 @example("ceo@[a]bank.example")
-def test_what_a_mail_reader_shows_is_checked(reader, value):
+def test_each_domain_that_a_mail_reader_shows_is_checked(reader, value):
     shown = reader(value)
     found = from_header.read([value])
     assert all(is_checked(address, found) for address in ([shown] if isinstance(shown, str) else shown))
@@ -276,20 +276,20 @@ def test_what_a_mail_reader_shows_is_checked(reader, value):
 @example('"', '" <x@evil.example>')
 @example("(", ") x@evil.example")
 @example("=?utf-8?q?", "?=")
-def test_whatever_is_around_a_bracketed_address_its_domain_is_checked(before, after):
+def test_the_domain_of_a_bracketed_address_is_checked_with_any_special_text_around_it(before, after):
     found = from_header.read([f"{before}<ceo@bank.example>{after}"])
     assert found.naming is Naming.TOO_MANY or "bank.example" in found.domains
 
 
 @given(st.text(), st.text())
-def test_any_text_around_a_bracketed_address_leaves_its_domain_checked(before, after):
+def test_the_domain_of_a_bracketed_address_is_checked_with_any_text_around_it(before, after):
     found = from_header.read([f"{before}<ceo@bank.example>{after}"])
     assert found.naming is Naming.TOO_MANY or "bank.example" in found.domains
 
 
 @given(PIECES)
 @example("x@evil.example<bank.example>")
-def test_a_field_is_clear_only_if_the_simplest_readers_agree(value):
+def test_a_field_is_clear_only_if_the_simplest_mail_readers_agree(value):
     assume(value.isascii() and '"' not in value and "(" not in value)
     found = from_header.read([value])
     if found.naming is Naming.ONE:
@@ -302,12 +302,12 @@ NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclu
 
 
 @given(NAMES)
-def test_a_quoted_name_never_matters(name):
+def test_a_quoted_name_is_ignored(name):
     assert read(f'"{name}" <ann@example.com>') == (Naming.ONE, ("example.com",))
 
 
 @given(st.lists(st.text()))
-def test_any_text_can_be_read(values):
+def test_arbitrary_text_can_be_read_as_from_fields(values):
     found = from_header.read(values)
     assert len(found.domains) <= MAX_NAMED
     assert (found.naming is Naming.NONE) <= (found.domains == ())

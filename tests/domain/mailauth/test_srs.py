@@ -1,4 +1,4 @@
-"""Senders as they leave the system (SRS), and what comes back to them."""
+"""Rewritten senders (SRS), and the bounces that come back to them."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 22, 23, 14, 5, 678000, tzinfo=UTC)
 ID = messages.new_id(NOW, 5, b"\xa5" * 8)
 SPAN = {"first_id": "01a20589-c8ee-7005-8000-000000000000", "last_id": "01a20589-c8ee-7005-bfff-ffffffffffff"}
 OTHERS = "HHHH=TT=example.net=bob"
-"""What follows `SRS0=` in an address that somebody else has made."""
+"""The part after `SRS0=` in an address that another server rewrote."""
 
 
 def a_key(period):
@@ -35,7 +35,7 @@ def returned(local_part, *, now=NOW, key_of=a_key):
     return srs.reverse(local_part, now=now, key_of=key_of)
 
 
-def test_the_null_sender_stays_null():
+def test_the_null_sender_is_not_rewritten():
     assert rewritten("") == ""
 
 
@@ -60,7 +60,7 @@ SENDERS = [
 
 
 @pytest.mark.parametrize(("sender", "shape", "comes_back_to"), SENDERS)
-def test_a_sender_is_rewritten_so_that_a_bounce_finds_message_and_sender(sender, shape, comes_back_to):
+def test_a_rewritten_sender_contains_the_message_and_the_sender(sender, shape, comes_back_to):
     local_part = local_part_of(sender)
 
     assert re.fullmatch(shape, local_part)
@@ -85,20 +85,20 @@ OPAQUE_SENDERS = [
 
 
 @pytest.mark.parametrize("sender", OPAQUE_SENDERS)
-def test_a_sender_that_does_not_fit_leaves_no_trace_of_itself_but_its_message_is_known(sender):
+def test_a_sender_that_does_not_fit_gets_the_opaque_form_with_the_message_only(sender):
     address = rewritten(sender)
 
     assert re.fullmatch(r"waypost-bounce=[A-Z2-7]{34}=[A-Z2-7]{2}@fwd\.example", address)
     assert returned(address.rpartition("@")[0]) == Returned(first_id=ID, last_id=ID, sender=None)
 
 
-def test_a_local_part_of_64_octets_is_the_longest():
+def test_a_local_part_has_at_most_64_bytes():
     domain = "d" * 25 + ".example"
     assert len(local_part_of(f"a@{domain}")) == 64
     assert local_part_of(f"ab@{domain}").startswith("waypost-bounce=")
 
 
-def test_a_sender_rewritten_again_and_again_does_not_grow_and_leads_back_to_the_first():
+def test_a_sender_that_is_rewritten_repeatedly_does_not_grow_and_keeps_the_first_server():
     sender = "SRS0=HHHH=TT=a.test=ann@one.test"
     second = srs.rewrite(sender, domain="two.test", message_id=ID, now=NOW, key_of=a_key)
     third = srs.rewrite(second, domain="three.test", message_id=ID, now=NOW, key_of=lambda _: b"another")
@@ -108,7 +108,7 @@ def test_a_sender_rewritten_again_and_again_does_not_grow_and_leads_back_to_the_
     assert returned(third.rpartition("@")[0], key_of=lambda _: b"another").sender == sender
 
 
-def test_a_sender_that_another_waypost_has_rewritten_does_not_fit_and_is_opaque():
+def test_a_sender_that_another_waypost_rewrote_is_too_long_and_gets_the_opaque_form():
     assert local_part_of(rewritten("ann@a.test")).startswith("waypost-bounce=")
 
 
@@ -116,7 +116,7 @@ def test_a_sender_that_another_waypost_has_rewritten_does_not_fit_and_is_opaque(
 @pytest.mark.parametrize(
     "sender", ["Ann@Example.org", "SRS0=h=t=x.test=b@first.example", "jörg@example.org"], ids=["SRS0", "SRS1", "opaque"]
 )
-def test_a_mail_system_may_change_the_case(sender, change):
+def test_a_mail_system_may_change_the_case_of_a_rewritten_sender(sender, change):
     local_part = local_part_of(sender)
     came_back, as_it_was = returned(change(local_part)), returned(local_part)
 
@@ -125,32 +125,32 @@ def test_a_mail_system_may_change_the_case(sender, change):
 
 
 @pytest.mark.parametrize("separator", ["+", "-"])
-def test_another_separator_behind_the_first_word_is_read(separator):
+def test_another_separator_after_the_first_word_is_accepted(separator):
     local_part = local_part_of("ann@example.org").replace("=", separator, 1)
     assert returned(local_part).sender == "ann@example.org"
 
 
 @pytest.mark.parametrize("days", [0, 1, 29, 30])
-def test_a_bounce_may_come_for_thirty_days(days):
+def test_a_rewritten_sender_accepts_bounces_for_thirty_days(days):
     later = NOW + timedelta(days=days)
     for sender in ("ann@example.org", f"SRS0={OTHERS}@one.test", "jörg@example.org"):
         assert returned(local_part_of(sender), now=later) is not None
 
 
 @pytest.mark.parametrize("days", [31, 60, 500, 1022])
-def test_and_no_longer(days):
+def test_a_rewritten_sender_expires_after_thirty_days(days):
     later = NOW + timedelta(days=days)
     for sender in ("ann@example.org", f"SRS0={OTHERS}@one.test", "jörg@example.org"):
         assert returned(local_part_of(sender), now=later) is None
 
 
-def test_a_clock_that_is_late_by_a_day_is_no_matter_but_one_of_two_days_is():
+def test_a_clock_that_is_slow_by_one_day_is_tolerated_but_not_by_two_days():
     local_part = local_part_of("ann@example.org")
     assert returned(local_part, now=NOW - timedelta(days=1)) is not None
     assert returned(local_part, now=NOW - timedelta(days=2)) is None
 
 
-def test_the_stamp_of_the_day_says_which_secret_was_used():
+def test_the_date_in_a_rewritten_sender_selects_the_secret():
     end_of_period = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=30 * 700 - 1)
     next_day = end_of_period + timedelta(days=1)
     asked = []
@@ -166,7 +166,7 @@ def test_the_stamp_of_the_day_says_which_secret_was_used():
 
 
 @given(days=st.integers(0, 60_000), age=st.integers(-1, 30))
-def test_no_secret_but_those_beside_today_is_asked_for(days, age):
+def test_only_secrets_of_the_current_and_adjacent_periods_are_used(days, age):
     now = NOW + timedelta(days=days)
     asked = []
 
@@ -198,14 +198,14 @@ FORGED = [
 
 
 @pytest.mark.parametrize("local_part", FORGED)
-def test_what_is_not_ours_says_nothing(local_part):
+def test_a_forged_or_foreign_address_is_not_accepted(local_part):
     assert returned(local_part) is None
 
 
 @pytest.mark.parametrize(
     "sender", ["ann@example.org", "SRS0=h=t=x.test=b@first.example", "jörg@example.org"], ids=["SRS0", "SRS1", "opaque"]
 )
-def test_an_address_with_any_character_changed_says_nothing(sender):
+def test_an_address_with_any_character_changed_is_not_accepted(sender):
     local_part = local_part_of(sender)
     for position, character in enumerate(local_part):
         if position == 4 and character == "=":
@@ -214,15 +214,15 @@ def test_an_address_with_any_character_changed_says_nothing(sender):
         assert returned(changed) is None
 
 
-def test_a_letter_that_only_looks_like_ours_says_nothing():
+def test_an_address_with_a_look_alike_letter_is_not_accepted():
     assert returned(local_part_of("ann@example.org").replace("S", "ſ", 1)) is None
 
 
-def test_another_secret_makes_another_address():
+def test_an_address_with_another_secret_is_not_accepted():
     assert returned(local_part_of("ann@example.org"), key_of=lambda _: b"another") is None
 
 
-def test_a_signature_of_one_form_is_none_of_another():
+def test_the_signature_of_one_form_is_not_valid_for_another_form():
     local_part = local_part_of("ann@example.org")
     assert returned(local_part.replace("SRS0", "SRS1")) is None
 
@@ -235,7 +235,7 @@ SOME_SENDER = PLAIN | THEIRS | st.text(min_size=1, max_size=30).map("{}@example.
 
 
 @given(SOME_SENDER)
-def test_whatever_the_sender_is_the_result_is_a_valid_address_that_comes_back(sender):
+def test_any_sender_is_rewritten_to_a_valid_address_that_is_accepted_back(sender):
     address = rewritten(sender)
 
     assert addresses.parse(address).text == address
@@ -245,7 +245,7 @@ def test_whatever_the_sender_is_the_result_is_a_valid_address_that_comes_back(se
 
 
 @given(PLAIN, st.integers(0, 2**48 - 1), st.integers(0, 4095), st.binary(min_size=8, max_size=8))
-def test_the_message_is_among_those_that_the_address_can_mean(sender, milliseconds, number, random):
+def test_the_id_of_the_message_is_in_the_range_that_the_address_gives(sender, milliseconds, number, random):
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds % 2**47)
     message_id = messages.new_id(moment, number, random)
     found = returned(local_part_of(sender, message_id=message_id))
@@ -257,20 +257,20 @@ def test_the_message_is_among_those_that_the_address_can_mean(sender, millisecon
 
 
 @given(st.text(max_size=80))
-def test_any_local_part_can_be_asked(local_part):
+def test_an_arbitrary_local_part_is_not_accepted(local_part):
     assert returned(local_part) is None
     srs.claims(local_part)
 
 
 @given(st.text("ABab27=+-@.", max_size=60), st.sampled_from(["SRS0=", "SRS1=", "waypost-bounce="]))
-def test_any_local_part_that_looks_like_ours_can_be_asked(rest, kind):
+def test_an_arbitrary_local_part_that_begins_like_a_rewritten_sender_is_not_accepted(rest, kind):
     assert returned(kind + rest) is None
 
 
 @pytest.mark.parametrize(
     "sender", ["ann@client.example", "SRS0=abcd=ef=a.example=b@c.example", "x" * 60 + "@y.example"]
 )
-def test_what_an_address_claims_is_read_without_a_key_and_only_a_key_tells_whether_it_is_true(sender):
+def test_a_rewritten_sender_is_read_without_a_key_but_verified_only_with_the_key(sender):
     local_part = rewritten(sender).rpartition("@")[0]
     claimed = srs.claims(local_part)
     assert claimed == srs.reverse(local_part, now=NOW, key_of=a_key)

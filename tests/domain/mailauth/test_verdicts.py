@@ -1,4 +1,4 @@
-"""The field that tells what was found, the fields that others wrote, and the rules of DMARC (RFC 8601, RFC 9989)."""
+"""The field that reports the results, the fields from other servers, and the rules of DMARC (RFC 8601, RFC 9989)."""
 
 import re
 from dataclasses import replace
@@ -28,7 +28,7 @@ def signed(domain, outcome=Outcome.PASS):
 
 
 def decide(zone, authors, spf=NO_SPF, dkim=()):
-    """The verdict, and the names that were asked for."""
+    """The verdict, and the names that were looked up."""
     asked = []
     decision = authentication.decide(authors, spf, dkim)
     try:
@@ -45,7 +45,7 @@ def decide(zone, authors, spf=NO_SPF, dkim=()):
 # The Authentication-Results field.
 
 
-def test_the_field_tells_every_verdict():
+def test_the_field_reports_every_verdict():
     found = verdicts(
         Spf(Outcome.PASS, "example.com", "mailfrom"),
         [
@@ -67,20 +67,20 @@ def test_a_message_without_signatures_has_dkim_none():
     assert "\tdkim=none;" in authentication.authentication_results(verdicts(), "mx")
 
 
-def test_ten_signatures_are_listed_at_most():
+def test_at_most_ten_signatures_are_listed():
     lines = authentication.authentication_results(verdicts(dkim=[signed(f"{n}.example") for n in range(50)]), "mx")
     assert sum("dkim=" in line for line in lines) == 10
 
 
-def test_a_field_with_ten_signatures_of_long_names_is_not_as_long_as_they_are():
-    """Each recipient's copy has the field: with a hundred recipients it was a megabyte."""
+def test_the_length_of_a_field_with_long_names_of_signatures_is_limited():
+    """Each recipient's copy has the field. Without a limit, a hundred copies had fields of a megabyte in total."""
     long = Dkim(Outcome.PASS, *["a" * 255] * 3)
     lines = authentication.authentication_results(Verdicts(Spf(Outcome.NONE, "", "helo"), (long,) * 10, NO_DMARC), "mx")
     assert sum("dkim=pass" in line for line in lines) == 2
     assert sum(map(len, lines)) < 2_500
 
 
-def test_no_line_is_too_long():
+def test_no_line_of_the_field_is_too_long():
     long = "a" * 1_000_000
     found = Verdicts(Spf(Outcome.PASS, long, "mailfrom", long), (Dkim(Outcome.PERMERROR, *[long] * 4),) * 10, NO_DMARC)
     assert max(map(len, authentication.authentication_results(found, long))) < 998
@@ -105,14 +105,14 @@ LINE = re.compile(
     st.builds(Dmarc, outcomes, hostile, hostile, hostile),
     hostile,
 )
-def test_no_value_breaks_out_of_its_place(spf, dkim, dmarc, name):
+def test_hostile_values_cannot_break_the_field(spf, dkim, dmarc, name):
     first, *lines = authentication.authentication_results(Verdicts(spf, tuple(dkim), dmarc), name)
     assert re.fullmatch(r"Authentication-Results: [A-Za-z0-9.!#$%&'*+@_-]*;", first)
     assert all(LINE.fullmatch(line) and line.isascii() and len(line) < 998 for line in lines)
     assert all(line.endswith(";") for line in lines[:-1])
 
 
-# What others wrote.
+# The fields from other servers.
 
 OURS = "mx.here.example"
 
@@ -132,27 +132,27 @@ OURS = "mx.here.example"
         "\r\n mx.here.example;\r\n\tspf=pass",
     ],
 )
-def test_a_field_that_has_our_name_is_forged(value):
+def test_a_field_with_this_server_s_name_is_forged(value):
     header = f"From: a@b\r\nauthentication-RESULTS : {value}\r\nTo: c@d\r\n".encode()
     assert authentication.trusted_results(header, OURS) == ()
     assert authentication.count_forged(header, OURS) == 1
 
 
-def test_a_field_of_another_server_may_be_believed():
+def test_a_field_of_another_server_can_be_trusted():
     header = b"Authentication-Results: mx.there.example;\r\n\tspf=pass smtp.mailfrom=a.example\r\nFrom: a@b"
-    told = ("mx.there.example; spf=pass smtp.mailfrom=a.example",)
-    assert authentication.trusted_results(header, OURS) == told
+    values = ("mx.there.example; spf=pass smtp.mailfrom=a.example",)
+    assert authentication.trusted_results(header, OURS) == values
     assert authentication.count_forged(header, OURS) == 0
 
 
 @pytest.mark.parametrize("value", ["", ";", "(never ended", '"never ended', "()" * 600 + "mx.there.example"])
-def test_a_field_whose_name_cannot_be_read_is_neither_believed_nor_ours(value):
+def test_a_field_whose_server_name_cannot_be_read_is_neither_trusted_nor_forged(value):
     header = f"Authentication-Results: {value}\r\n".encode()
     assert authentication.trusted_results(header, OURS) == ()
     assert authentication.count_forged(header, OURS) == 0
 
 
-def test_only_so_many_fields_are_looked_at():
+def test_only_a_limited_number_of_fields_is_examined():
     header = b"Authentication-Results: x; spf=pass\r\n" * 1_000
     assert len(authentication.trusted_results(header, OURS)) == authentication.MAX_FOREIGN
 
@@ -163,12 +163,12 @@ def test_a_field_of_a_megabyte_is_cut():
 
 
 @given(st.binary() | st.binary().map(lambda octets: b"Authentication-Results: " + octets), st.text())
-def test_no_octets_make_it_fail(header, name):
+def test_arbitrary_bytes_can_be_read_as_a_header(header, name):
     assert all("\n" not in value for value in authentication.trusted_results(header, name))
     assert authentication.count_forged(header, name) in {0, 1}
 
 
-def test_the_field_of_a_message_that_was_not_checked_says_none_and_why():
+def test_the_field_of_an_unchecked_message_says_none_and_the_reason():
     assert authentication.no_results(OURS, "the DNS does not answer") == (
         f"Authentication-Results: {OURS}; none",
         "\t(the DNS does not answer)",
@@ -176,14 +176,11 @@ def test_the_field_of_a_message_that_was_not_checked_says_none_and_why():
 
 
 @given(st.text(), st.text())
-def test_nothing_gets_out_of_the_field_of_a_message_that_was_not_checked(name, reason):
+def test_hostile_values_cannot_break_the_field_of_an_unchecked_message(name, reason):
     first, second = authentication.no_results(name, reason)
     assert re.fullmatch(r"Authentication-Results: [^\s;()]*; none", first)
     assert re.fullmatch(r"\t\([^()\\\r\n]{0,120}\)", second)
     assert (first + second).isascii()
-
-
-# Whom the verdicts vouch for.
 
 
 # DMARC records.
@@ -207,15 +204,15 @@ D = "example.com"
         (["v=DMARC1; p=reject; pct=0; t=n"], Record(D, "reject")),
         (["v=DMARC1; p=reject; pct=50; unknown=1; ; =; nonsense"], Record(D, "reject")),
         (["v=DMARC1; p=reject; an-other=1; averylongtagname=1; x= "], Record(D, "reject")),
-        # Names of tags, and values but for that of the version, may be spelled in any case.
+        # The names of tags are not case-sensitive. Their values are not either, except for the version.
         (["V=DMARC1; P=Reject; SP=NONE; Np=quarantine"], Record(D, "reject", "none", "quarantine")),
         (["V=DMARC1; p=reject; ASPF=S; AdKim=s; PSD=Y; T=y"], Record(D, "reject", "", "", True, True, "y", True)),
         (["v=DMARC1\t;\tp\t=\treject\t;\t"], Record(D, "reject")),
-        # A tag that occurs twice has no value that is valid.
+        # A tag that occurs twice has no valid value.
         (["v=DMARC1; p=reject; p=none"], Record(D, "")),
         (["v=DMARC1; p=reject; sp=none; P=reject; rua=mailto:d@example.com"], Record(D, "none")),
         (["v=DMARC1; p=reject; aspf=s; aspf=s; t=y; t=y; x=1; x=2"], Record(D, "reject")),
-        # Without a policy that is understood, it matters whether reports are wanted.
+        # Without a valid policy, the result depends on whether the record requests reports.
         (["v=DMARC1"], Record(D, "")),
         (["v=DMARC1;"], Record(D, "")),
         (["v=DMARC1; adkim=s; rua=mailto:d@example.com"], Record(D, "none", strict_dkim=True)),
@@ -249,12 +246,12 @@ D = "example.com"
         ([], None),
     ],
 )
-def test_records(texts, record):
+def test_a_dmarc_record_is_parsed_or_ignored(texts, record):
     assert authentication.parse_record(D, texts) == record
 
 
 @given(st.text())
-def test_any_text_can_be_read_as_a_record(text):
+def test_arbitrary_text_can_be_read_as_a_record(text):
     authentication.parse_record(D, [text])
     authentication.parse_record(D, [f"v=DMARC1;{text}"])
 
@@ -262,12 +259,12 @@ def test_any_text_can_be_read_as_a_record(text):
 # The tree walk.
 
 
-def test_a_walk_asks_for_every_name_up_to_the_top():
+def test_a_tree_walk_looks_up_every_name_up_to_the_top():
     _, asked = decide({}, ["a.mail.example.com"])
     assert asked == ["_dmarc.a.mail.example.com", "_dmarc.mail.example.com", "_dmarc.example.com", "_dmarc.com"]
 
 
-def test_a_walk_of_many_labels_asks_for_eight_names():
+def test_a_tree_walk_from_many_labels_looks_up_eight_names():
     # The example of RFC 9989 section 4.10.
     _, asked = decide({}, ["a.b.c.d.e.f.g.h.i.j.mail.example.com"])
     assert asked == [
@@ -283,14 +280,14 @@ def test_a_walk_of_many_labels_asks_for_eight_names():
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
-def test_a_walk_asks_for_eight_names_at_most(count):
+def test_a_tree_walk_looks_up_at_most_eight_names(count):
     labels = [f"l{number}" for number in range(count)]
     _, asked = decide({}, [".".join(labels)])
     assert len(asked) == min(count, authentication.MAX_STEPS)
     assert [name.count(".") for name in asked] == [count, *range(min(count - 1, 7), 0, -1)]
 
 
-def test_several_records_at_a_name_are_none_and_the_walk_goes_on():
+def test_several_records_at_a_name_are_ignored_and_the_tree_walk_continues():
     several = ("v=DMARC1; p=none; psd=n", "v=DMARC1; p=quarantine; psd=n")
     zone = {"_dmarc.mail.example.com": several, "_dmarc.example.com": "v=DMARC1; p=reject"}
     verdict, asked = decide(zone, ["mail.example.com"])
@@ -299,7 +296,7 @@ def test_several_records_at_a_name_are_none_and_the_walk_goes_on():
 
 
 @pytest.mark.parametrize("psd", ["y", "n"])
-def test_a_walk_ends_where_a_record_says_so(psd):
+def test_a_tree_walk_ends_at_a_record_with_a_psd_tag(psd):
     _, asked = decide({"_dmarc.example.com": f"v=DMARC1; p=none; psd={psd}"}, ["a.example.com"])
     assert asked == ["_dmarc.a.example.com", "_dmarc.example.com"]
 
@@ -316,7 +313,7 @@ def test_a_walk_ends_where_a_record_says_so(psd):
         ("bank", [Record("bank", psd="y")], "bank"),
     ],
 )
-def test_organisational_domains(domain, records, organisation):
+def test_the_organizational_domain_comes_from_the_records_of_the_tree_walk(domain, records, organisation):
     assert authentication.organisational_domain(domain, records) == organisation
 
 
@@ -329,7 +326,9 @@ def test_organisational_domains(domain, records, organisation):
         ("example.net", "example.com", False, ("example.net", "example.com"), False),
     ],
 )
-def test_alignment(identifier, author, strict, organisations, aligned):
+def test_strict_alignment_compares_domains_and_relaxed_alignment_compares_organizations(
+    identifier, author, strict, organisations, aligned
+):
     theirs, ours = organisations
     assert aligned is authentication.align(
         identifier, author, strict=strict, identifier_organisation=theirs, author_organisation=ours
@@ -357,7 +356,7 @@ STRICT = {"_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s"}
         (REJECT, "example.com", NO_SPF, [signed("x.test"), signed("example.com")], Outcome.PASS),
         (STRICT, "example.com", spf("mail.example.com"), [signed("mail.example.com")], Outcome.FAIL),
         (STRICT, "example.com", spf("mail.example.com"), [signed("example.com")], Outcome.PASS),
-        # What cannot be known now might have passed; what a stranger's servers do cannot help them.
+        # An incomplete check might have passed. An incomplete check of an unrelated domain changes nothing.
         (REJECT, "example.com", spf("example.com", Outcome.TEMPERROR), [], Outcome.TEMPERROR),
         (REJECT, "example.com", spf("mail.example.com", Outcome.TEMPERROR), [], Outcome.TEMPERROR),
         (REJECT, "example.com", NO_SPF, [signed("example.com", Outcome.TEMPERROR)], Outcome.TEMPERROR),
@@ -365,7 +364,7 @@ STRICT = {"_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s"}
         (STRICT, "example.com", spf("mail.example.com", Outcome.TEMPERROR), [], Outcome.FAIL),
         (REJECT, "example.com", spf("example.com", Outcome.TEMPERROR), [signed("example.com")], Outcome.PASS),
         ({}, "example.com", spf("example.com"), [], Outcome.NONE),
-        # An organisation below the identifier's, by its own psd=n, is another one.
+        # A subdomain with psd=n is an organization of its own.
         (
             REJECT | {"_dmarc.shop.example.com": "v=DMARC1; p=none; psd=n"},
             "example.com",
@@ -375,7 +374,7 @@ STRICT = {"_dmarc.example.com": "v=DMARC1; p=reject; aspf=s; adkim=s"}
         ),
     ],
 )
-def test_decisions(zone, author, spf_result, signatures, outcome):
+def test_the_dmarc_decision_follows_from_the_record_and_aligned_results(zone, author, spf_result, signatures, outcome):
     verdict, _ = decide(zone, [author], spf_result, signatures)
     assert (verdict.outcome, verdict.domain) == (outcome, author)
 
@@ -391,13 +390,13 @@ def test_decisions(zone, author, spf_result, signatures, outcome):
         ({"bank": "sp=reject; psd=y"}, "a.bank"),
     ],
 )
-def test_a_record_that_is_not_understood_leaves_no_policy_and_not_that_of_its_parent(records, author):
+def test_a_record_without_a_valid_policy_is_not_replaced_by_the_record_of_a_parent_domain(records, author):
     zone = {f"_dmarc.{domain}": f"v=DMARC1; {record}" for domain, record in records.items()}
     verdict, _ = decide(zone, [author], spf(author))
     assert (verdict.outcome, verdict.policy) == (Outcome.NONE, "")
 
 
-def test_a_record_that_is_not_understood_gives_no_policy_to_a_domain_below_it():
+def test_a_record_without_a_valid_policy_does_not_apply_to_a_subdomain():
     zone = {"_dmarc.shop.example.com": "v=DMARC1; p=rejekt", "_dmarc.example.com": "v=DMARC1; p=reject"}
     verdict, _ = decide(zone, ["a.shop.example.com"])
     assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, "reject")
@@ -427,7 +426,7 @@ def test_a_record_that_is_not_understood_gives_no_policy_to_a_domain_below_it():
         ),
     ],
 )
-def test_the_policy_that_counts(zone, author, policy):
+def test_the_policy_that_applies_comes_from_the_tags_of_the_record(zone, author, policy):
     verdict, _ = decide(zone, [author])
     assert (verdict.outcome, verdict.policy) == (Outcome.FAIL, policy)
 
@@ -445,29 +444,29 @@ def conclude(naming, *found):
     return authentication.conclude(Authors(naming, tuple(verdict.domain for verdict in found)), found)
 
 
-def test_the_verdict_on_a_clear_author_is_that_on_its_domain():
+def test_the_verdict_on_a_clear_author_is_the_verdict_on_its_domain():
     for verdict in (FAILS, FAILS_SOFTLY, PASSES, UNKNOWN, WITHOUT):
         assert conclude(Naming.ONE, verdict) == verdict
 
 
 @pytest.mark.parametrize("found", [(FAILS, PASSES), (PASSES, FAILS), (UNKNOWN, FAILS), (WITHOUT, FAILS, FAILS_SOFTLY)])
-def test_an_unclear_author_fails_where_one_domain_says_so(found):
+def test_a_message_with_an_unclear_author_fails_if_one_domain_has_a_reject_policy(found):
     verdict = conclude(Naming.UNCLEAR, *found)
     assert verdict == replace(FAILS, naming=Naming.UNCLEAR)
 
 
 @pytest.mark.parametrize("found", [(PASSES,), (PASSES, WITHOUT), (FAILS_SOFTLY, PASSES), (WITHOUT,)])
-def test_an_unclear_author_never_passes_and_is_not_refused_where_no_domain_says_so(found):
+def test_a_message_with_an_unclear_author_never_passes_and_is_an_error_without_a_reject_policy(found):
     verdict = conclude(Naming.UNCLEAR, *found)
     assert (verdict.outcome, verdict.domain, verdict.policy) == (Outcome.PERMERROR, found[0].domain, "")
 
 
-KNOWN = Dmarc(Outcome.TEMPERROR, "list.example", "none", "SPF or DKIM could not be finished")
-"""Undecided, but its owner wants nothing refused."""
+KNOWN = Dmarc(Outcome.TEMPERROR, "list.example", "none", "SPF or DKIM could not be completed")
+"""The result is incomplete, but the policy of the domain is not to refuse mail."""
 
 
 @pytest.mark.parametrize(
-    ("found", "counts"),
+    ("found", "decisive"),
     [
         ((PASSES, UNKNOWN), UNKNOWN),
         ((KNOWN, PASSES), KNOWN),
@@ -476,39 +475,39 @@ KNOWN = Dmarc(Outcome.TEMPERROR, "list.example", "none", "SPF or DKIM could not 
         ((KNOWN, UNKNOWN, FAILS), FAILS),
     ],
 )
-def test_of_several_domains_the_one_counts_whose_owner_may_want_the_message_refused(found, counts):
-    assert conclude(Naming.UNCLEAR, *found) == replace(counts, naming=Naming.UNCLEAR)
+def test_of_several_domains_a_domain_whose_policy_may_be_reject_is_decisive(found, decisive):
+    assert conclude(Naming.UNCLEAR, *found) == replace(decisive, naming=Naming.UNCLEAR)
 
 
-def test_no_author_is_an_error_and_is_not_refused():
+def test_a_message_without_an_author_is_an_error():
     verdict = conclude(Naming.NONE)
     assert (verdict.outcome, verdict.domain, verdict.reason) == (Outcome.PERMERROR, "", "no domain in From")
 
 
-def test_too_many_authors_are_malformed():
+def test_a_message_with_too_many_authors_is_an_error():
     verdict = authentication.conclude(Authors(Naming.TOO_MANY, ("a.example", "b.example")), ())
     assert (verdict.outcome, verdict.domain, verdict.reason) == (
         Outcome.PERMERROR,
         "a.example",
-        "too many domains in From, or too long a From or header",
+        "too many domains in From, or a From or header that is too long",
     )
 
 
-def test_a_stranger_cannot_make_us_ask_for_many_names():
+def test_signatures_of_unrelated_domains_cause_no_tree_walks():
     signatures = [signed(f"{number}.a.b.c.d.e.f.g.example.net") for number in range(10)]
     _, asked = decide(REJECT, ["example.com"], NO_SPF, signatures)
     assert asked == ["_dmarc.example.com", "_dmarc.com"]
 
 
-def test_the_verdicts_in_words_have_nothing_hostile_in_them():
+def test_the_verdicts_in_words_contain_no_hostile_characters():
     hostile = "a\x1b[31m\r\n\0.example"
     verdicts = Verdicts(
         Spf(Outcome.FAIL, hostile, "mailfrom"),
         tuple(Dkim(Outcome.PASS, hostile, "s", "") for _ in range(20)),
         Dmarc(Outcome.NONE, ""),
     )
-    told = authentication.in_words(verdicts)
-    assert told["spf"] == "fail (a__31m___.example)"
-    assert told["dkim"].split(", ") == ["pass (a__31m___.example)"] * 10
-    assert told["dmarc"] == "none"
+    words = authentication.in_words(verdicts)
+    assert words["spf"] == "fail (a__31m___.example)"
+    assert words["dkim"].split(", ") == ["pass (a__31m___.example)"] * 10
+    assert words["dmarc"] == "none"
     assert authentication.in_words(Verdicts(verdicts.spf, (), verdicts.dmarc))["dkim"] == "none"

@@ -1,4 +1,4 @@
-"""To whom a notice may go: a proof for a domain is none for an address in it."""
+"""Authentic senders, to which notices may go: a result for a domain does not authenticate every address in it."""
 
 import pytest
 from hypothesis import given
@@ -22,43 +22,43 @@ def verdicts(spf=NOTHING, *, signer=None, signature=PASS, dmarc=PASS, naming=Nam
     return Verdicts(spf, dkim, Dmarc(dmarc, "one.test", "reject", "", naming))
 
 
-VOUCHED_FOR = {
+AUTHENTIC = {
     "SPF for the sender's own domain": (verdicts(spf("one.test")), "ann@one.test"),
-    "SPF, in other letters": (verdicts(spf("One.Test.")), "ann@one.TEST"),
+    "SPF, in other case": (verdicts(spf("One.Test.")), "ann@one.TEST"),
     "SPF for a domain that is not ASCII": (verdicts(spf("xn--bcher-kva.test")), "ann@bücher.test"),
     "DKIM, and From is the sender": (verdicts(signer="one.test"), "ann@one.test"),
-    "DKIM, and the letters differ": (verdicts(signer="One.test"), "ANN@One.test"),
-    "DKIM of a domain above": (verdicts(signer="test"), "ann@one.test"),
-    "DKIM where no policy is published": (verdicts(signer="one.test", dmarc=Outcome.NONE), "ann@one.test"),
+    "DKIM, and From differs in case": (verdicts(signer="One.test"), "ANN@One.test"),
+    "DKIM of a parent domain": (verdicts(signer="test"), "ann@one.test"),
+    "DKIM without a published policy": (verdicts(signer="one.test", dmarc=Outcome.NONE), "ann@one.test"),
 }
 
-NOT_VOUCHED_FOR = {
-    "DMARC alone, by whatever it passed": (verdicts(), "ann@one.test"),
-    "DKIM, and From is somebody else of that domain": (verdicts(signer="one.test"), "bob@one.test"),
+NOT_AUTHENTIC = {
+    "DMARC alone": (verdicts(), "ann@one.test"),
+    "DKIM, but From is another address of the domain": (verdicts(signer="one.test"), "bob@one.test"),
     "DKIM of another domain": (verdicts(signer="two.test"), "ann@one.test"),
-    "DKIM of a domain below, which may be another's": (verdicts(signer="mail.one.test"), "ann@one.test"),
-    "DKIM of a domain that ends alike": (verdicts(signer="e.test"), "ann@one.test"),
+    "DKIM of a subdomain, which may have another owner": (verdicts(signer="mail.one.test"), "ann@one.test"),
+    "DKIM of a domain with the same ending": (verdicts(signer="e.test"), "ann@one.test"),
     "DKIM without a domain": (verdicts(signer=""), "ann@one.test"),
     "DKIM that failed": (verdicts(signer="one.test", signature=FAIL), "ann@one.test"),
-    "DKIM, and readers disagree who the author is": (
+    "DKIM, but mail readers disagree about the author": (
         verdicts(signer="one.test", naming=Naming.UNCLEAR),
         "ann@one.test",
     ),
-    "SPF that failed softly": (verdicts(spf("one.test", Outcome.SOFTFAIL)), "ann@one.test"),
+    "SPF with softfail": (verdicts(spf("one.test", Outcome.SOFTFAIL)), "ann@one.test"),
     "SPF for the HELO name": (verdicts(spf("one.test", identity="helo")), "ann@one.test"),
     "SPF for another domain": (verdicts(spf("two.test")), "ann@one.test"),
     "the null sender": (verdicts(spf("one.test"), signer="one.test"), ""),
-    "a sender that is no address": (verdicts(spf("one.test"), signer="one.test"), "ann one.test"),
+    "a sender that is not an address": (verdicts(spf("one.test"), signer="one.test"), "ann one.test"),
 }
 
 
-@pytest.mark.parametrize(("found", "sender"), VOUCHED_FOR.values(), ids=VOUCHED_FOR)
-def test_a_notice_goes_to_who_is_vouched_for(found, sender):
+@pytest.mark.parametrize(("found", "sender"), AUTHENTIC.values(), ids=AUTHENTIC)
+def test_a_sender_that_spf_or_dkim_authenticates_is_authentic(found, sender):
     assert vouches_for(found, sender, FROM_ANN)
 
 
-@pytest.mark.parametrize(("found", "sender"), NOT_VOUCHED_FOR.values(), ids=NOT_VOUCHED_FOR)
-def test_a_notice_goes_to_nobody_for_whom_nothing_vouches(found, sender):
+@pytest.mark.parametrize(("found", "sender"), NOT_AUTHENTIC.values(), ids=NOT_AUTHENTIC)
+def test_a_sender_that_nothing_authenticates_is_not_authentic(found, sender):
     assert not vouches_for(found, sender, FROM_ANN)
 
 
@@ -73,7 +73,7 @@ CLEAR = [
 
 
 @pytest.mark.parametrize("value", CLEAR)
-def test_the_author_is_the_one_address_in_from(value):
+def test_the_author_is_the_single_address_in_from(value):
     header = b"Subject: x\r\nfrom \t:" + value + b"\r\nTo: z@two.test\r\n"
     assert author_key(header) == "ann@one.test"
     assert author_key(header[12:]) == "ann@one.test"
@@ -96,16 +96,16 @@ UNCLEAR = [
 
 
 @pytest.mark.parametrize("value", UNCLEAR)
-def test_an_author_who_is_not_clear_is_none(value):
+def test_an_ambiguous_author_is_ignored(value):
     assert author_key(b"From:" + value + b"\r\n") == ""
 
 
-def test_of_two_from_fields_none_counts():
+def test_two_from_fields_are_ambiguous():
     assert author_key(FROM_ANN + FROM_ANN) == ""
     assert author_key(b"X-From: ann@one.test\r\n") == ""
 
 
 @given(st.binary(max_size=100))
-def test_any_octets_are_no_author_or_an_address(octets):
+def test_arbitrary_bytes_give_an_address_or_nothing(octets):
     key = author_key(b"From: " + octets)
     assert key == "" or key.count("@") == 1

@@ -312,7 +312,7 @@ def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
             message_id = system.deliver(FORGED + MESSAGE, alias)
         for address in (alias, primary):
             octets = copy(system, message_id, address)
-            assert first_results(octets) == none_because("this server checks no senders")
+            assert first_results(octets) == none_because("this server does not check senders")
             assert octets.endswith(FORGED + MESSAGE)
         found = system.json(f"messages/{message_id}")
         assert found["authentication_results"] == []

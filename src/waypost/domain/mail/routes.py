@@ -44,7 +44,7 @@ class Tls(StrEnum):
     REQUIRE = "require"
     """Always use TLS, but do not verify the certificate."""
     VERIFY = "verify"
-    """Always use TLS, and require a certificate that is valid for the host name."""
+    """Always use TLS, and require a certificate that is valid for the host."""
 
 
 class Fault(StrEnum):
@@ -57,10 +57,7 @@ class Fault(StrEnum):
     SLOW = "slow"
     """The attempt waits for some seconds before it sends the message."""
     DROP_AFTER_DATA = "drop after data"
-    """The attempt sends the message, and fails as if the connection had broken before the reply.
-
-    So the message is sent again later.
-    """
+    """The attempt sends the message, but fails as if no reply had arrived. So the message is sent again later."""
 
 
 class LineEnds(StrEnum):

@@ -1,1 +1,1 @@
-"""Rules of sender authentication: SPF, DKIM and DMARC results, the author in From, SRS."""
+"""The rules of sender authentication: SPF, DKIM and DMARC results, the author's domain in From, and SRS."""

@@ -1,7 +1,7 @@
-"""Decides from the results of the sender checks whether a message is accepted, refused, or deferred.
+"""Decide from the results of the sender checks whether a message is accepted, refused or deferred.
 
-The rule for `enforce`: mail is accepted only where nothing that is still unknown could mean that it has to be refused.
-It does not matter whether the unknown is the fault of this server or of somebody else's: a sender can bring about both.
+With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter whether
+this server or another server is the reason that a result is unknown, because a hostile sender can cause both.
 """
 
 from dataclasses import dataclass
@@ -12,28 +12,29 @@ from waypost.domain.mailauth.verdicts import Dmarc, Outcome, Verdicts
 
 
 class Reason(StrEnum):
-    """Why a message was not checked."""
+    """The reason why the sender of a message was not checked."""
 
-    OFF = "this server checks no senders"
-    HANDED_OVER = "a mail server of ours handed it over"
+    OFF = "this server does not check senders"
+    HANDED_OVER = "it comes from a trusted mail server"
     TRUSTED = "it comes from a trusted network"
     DNS_SILENT = "the DNS does not answer"
     DNS_UNKNOWN = "it is not known yet whether the DNS answers"
     NO_WORKER = "the process that checks messages does not run"
     NO_PLACE = "too many messages are being checked"
-    NO_SHARE = "too many messages of one network are being checked"
+    NO_SHARE = "too many messages from one network are being checked"
     TOO_LATE = "the check took too long"
-    BROKEN_OFF = "the check was broken off"
+    CANCELLED = "the check was cancelled"
     FAILED = "the check failed"
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The settings say that such mail is not checked. For all other reasons this server could not check it."""
+"""The reasons that come from the settings. With all other reasons, this server wanted to check the message but could
+not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """A message without verdicts, and the reason. `detail` is a text of this program's."""
+    """The result for a message that was not checked, with the reason. `detail` never contains text from the message."""
 
     reason: Reason
     detail: str = ""
@@ -49,23 +50,23 @@ Findings = Verdicts | Unchecked
 
 
 class Ruling(Enum):
-    """What becomes of a message."""
+    """The decision about a message: accepted, refused or deferred, with the reason."""
 
     ACCEPTED = auto()
     REFUSED_AS_FORGED = auto()
-    """The owner of the domain in From asks for that (DMARC)."""
+    """The DMARC policy of the domain in From requests the refusal."""
     REFUSED_AS_MALFORMED = auto()
-    """From names more domains than are looked up, and could hide one behind others."""
+    """From names more domains than the server looks up, so a forged domain could be hidden among them."""
     DEFERRED_AS_UNCLEAR = auto()
-    """From is unclear, and the policy of a domain in it is not known now."""
+    """From is ambiguous, and the policy of one of its domains is unknown at the moment."""
     DEFERRED_IN_DOUBT = auto()
-    """The DNS does not answer now, so the policy of the domain in From is not known."""
+    """A DNS failure prevents a DMARC result at the moment, and the policy of the domain in From may be to refuse."""
     DEFERRED_UNCHECKED = auto()
-    """This server could not check it now."""
+    """This server was unable to check the message."""
 
 
 def rule(found: Findings, *, enforces: bool) -> Ruling:
-    """What becomes of a message. Where DMARC is not enforced, every message is accepted."""
+    """Decide whether a message is accepted, refused or deferred. Without `enforces`, every message is accepted."""
     if not enforces:
         return Ruling.ACCEPTED
     if isinstance(found, Unchecked):
@@ -81,5 +82,5 @@ def rule(found: Findings, *, enforces: bool) -> Ruling:
 
 
 def _may_be_refused(dmarc: Dmarc) -> bool:
-    """Whether the owner may want it refused. No policy means that it could not be looked up."""
+    """Return whether the domain's policy may be `reject`. An empty policy means that the lookup failed."""
     return dmarc.policy in {"", "reject"}

@@ -1,7 +1,8 @@
-"""The domains that From fields name: the author's domain, or several (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1).
+"""Read the author's domains from From fields (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1).
 
-Mail readers disagree about malformed From fields. In a field that RFC 5322 allows, only addresses count, and not what
-stands in quoted strings and comments. In any other field, each domain that some reader may show counts.
+Mail readers disagree about malformed From fields. In a well-formed field (RFC 5322), only the domains of addresses are
+used, and text in quoted strings and comments is ignored. In any other field, every domain that some mail reader may
+show is used.
 """
 
 import re
@@ -15,30 +16,37 @@ import idna
 from waypost.domain.mail import encoded_words
 
 MAX_NAMED = 8
-"""Domains of one message whose policies are looked up (RFC 9989 section 11.5 leaves the number to the receiver)."""
+"""The maximum number of domains in From whose policies are looked up for one message.
+
+RFC 9989 section 11.5 leaves the number to the receiver.
+"""
 
 MAX_ADDRESSES = 100
-"""`@` signs in the From fields of one message that are looked at, in each way in which the fields may be read."""
+"""The maximum number of `@` signs in the malformed From fields of one message, over all readings of the fields."""
 
 MAX_FIELDS = 10
-"""From fields of one message that are looked at; RFC 5322 section 3.6 allows one."""
+"""The maximum number of From fields of one message that are examined. RFC 5322 section 3.6 allows one field."""
 
 MAX_TEXT = 16 * 1024
-"""Characters of all From fields of one message together: each is read in several ways, some character by character. A
-hundred addresses with long names fit."""
+"""The maximum total length of the From fields of one message, in characters: enough for a hundred long addresses.
+
+There is a limit because each field is read in several ways, some of them character by character.
+"""
 
 MAX_FIELD = 10_000
-"""Characters of a field that may be a list of mailboxes as RFC 5322 wants it."""
+"""The maximum length of a well-formed From field, in characters. A longer field is treated as malformed."""
 
 MAX_CONVERTED = 5 * MAX_NAMED
-"""Different domains that are not ASCII, in all ways in which the fields may be read. IDNA takes half a millisecond for
-a long one, even if it is invalid in the end."""
+"""The maximum number of different domains that are not ASCII, over all readings of the fields.
+
+There is a limit because IDNA takes half a millisecond for a long domain, even for an invalid one.
+"""
 
 MAX_LENGTH = 254
-"""Characters of a domain, with a final dot (RFC 1035 section 2.3.4)."""
+"""The maximum length of a domain with its final dot, in characters (RFC 1035 section 2.3.4)."""
 
 MAX_DOMAIN = 1_000
-"""Characters after an `@` in which a domain must end, with the comments and white space in it."""
+"""The number of characters after an `@` in which a domain must end, including comments and white space in it."""
 
 _TOKEN = re.compile(
     r"(?P<s>[ \t]+|\r\n[ \t]+|\([^()\\\r\n<>]*\))"
@@ -46,39 +54,42 @@ _TOKEN = re.compile(
     r'|(?P<a>[^\x00-\x20\x7f()<>\[\]:;@\\,"\N{FULLWIDTH COMMERCIAL AT}\N{SMALL COMMERCIAL AT}]+)'
     r"|(?P<x>[<>@,])"
 )
-"""White space or a comment, a quoted string, an atom with dots, or a special character.
+"""One token of a From field: white space or a comment, a quoted string, an atom with dots, or a special character.
 
-Constructs that mail readers disagree about match none of these: nested comments, backslashes, brackets and line ends in
+Constructs that mail readers disagree about do not match: nested comments, backslashes, brackets, and line ends in
 quoted strings.
 """
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
-"""A list of mailboxes, each token by its letter above, or by itself if it is special."""
+"""A list of mailboxes. A token is written as the name of its group in `_TOKEN`; a special character, as itself."""
 
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
 _RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
-"""Characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and any other letters."""
+"""A run of characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and any characters beyond ASCII."""
 _ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
 _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
 _WHITE_SPACE = re.compile(r"[ \t]+")
 _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b-\u200f\u2060-\u2064\ufeff]")
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
-"""Characters that some readers remove, joining the text on both sides, where each run of white space is one space."""
+"""Characters that some mail readers remove, so that the text on both sides is joined.
+
+The expression expects text in which each run of white space is one space.
+"""
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
 class _LookAlikes(dict[int, str | int]):
-    """For `str.translate`: characters that are ASCII in compatibility form (UAX #15), as ASCII; all others as they are.
+    """A table for `str.translate` that replaces characters with an ASCII compatibility form (UAX #15) by that form.
 
-    Each by itself: to normalise a text takes quadratic time where a letter has many combining marks. What IDNA joins in
-    a domain, `idna` joins.
+    It keeps all other characters. Each character is normalized separately, because normalizing a whole text takes
+    quadratic time if a letter has many combining marks. In domains, `idna` combines characters and their marks.
     """
 
     def __missing__(self, code: int) -> str | int:
         ascii_form = unicodedata.normalize("NFKC", chr(code))
         found: str | int = ascii_form if code >= 0x80 and ascii_form.isascii() else code
-        if code < 0x10000 or found != code:  # all others together would take a lot of memory
+        if code < 0x10000 or found != code:  # a cache of all other characters would take a lot of memory
             self[code] = found
         return found
 
@@ -86,40 +97,40 @@ class _LookAlikes(dict[int, str | int]):
 _LOOK_ALIKES = _LookAlikes()
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 _PUBLIC = re.compile(r"\.[^.]{2,}\Z")
-"""The end of a public domain: top-level domains have two letters at least."""
+"""The end of a public domain. A top-level domain has at least two letters."""
 _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
 class Naming(StrEnum):
-    """How From fields name the author's domain."""
+    """How clearly the From fields of a message name the author's domain."""
 
     NONE = "none"
-    """They name no domain."""
+    """The From fields name no domain."""
     ONE = "one"
-    """There is one field, and every reader finds one domain in it."""
+    """There is exactly one From field, in which every mail reader finds the same single domain."""
     UNCLEAR = "unclear"
-    """There are several fields, several domains, or a field that readers may understand in several ways."""
+    """There are several From fields or several domains, or mail readers disagree about the field."""
     TOO_MANY = "too many"
-    """More domains, addresses, fields or characters than are looked at, or an address or header that does not end."""
+    """A limit on domains, addresses, fields or characters was exceeded, or an address or the header has no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authors:
-    """The domains of the author, as A-labels, those in angle brackets first; `MAX_NAMED` at most."""
+    """The author's domains as A-labels, at most `MAX_NAMED`. Domains in angle brackets come first."""
 
     naming: Naming
     domains: tuple[str, ...]
 
 
 _TOO_LONG = ""
-"""Stands for a domain that does not end in `MAX_DOMAIN` characters."""
+"""The placeholder for a domain that does not end within `MAX_DOMAIN` characters."""
 
 
 def read(values: Iterable[str]) -> Authors:
-    """The domains that a message names as its author's, of the values of all its From fields. Never fails.
+    """Return the author's domains in the values of all From fields of a message. Never raises an exception.
 
-    The values are as received: folded, and with encoded words. The time grows with their length, and no faster; of
-    values with more than `MAX_TEXT` characters nothing is read.
+    The values must be as received: folded, and with encoded words. The time is linear in their length. If the values
+    have more than `MAX_TEXT` characters in total, they are not read.
     """
     fields = list(values)
     if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
@@ -127,7 +138,7 @@ def read(values: Iterable[str]) -> Authors:
     named: dict[str, None] = {}
     unclear: list[str] = []
     for value in fields:
-        listed = _by_the_rules(value.strip(" \t\r\n"))
+        listed = _well_formed(value.strip(" \t\r\n"))
         if listed is None:
             unclear += _readings(value)
         else:
@@ -143,7 +154,7 @@ def read(values: Iterable[str]) -> Authors:
     named |= dict.fromkeys(domain for domain in map(_a_labels, filter(None, spelled)) if domain)
     if _TOO_LONG in spelled:
         named[_TOO_LONG] = None
-    # Names that no public domain has, as of hosts at home, count where there are no others.
+    # Names that cannot be public domains, such as names of local hosts, are used only if there are no public domains.
     domains = tuple(filter(_PUBLIC.search, named)) or tuple(filter(None, named))
     if _TOO_LONG in named or len(domains) > MAX_NAMED:
         return Authors(Naming.TOO_MANY, domains[:MAX_NAMED])
@@ -152,10 +163,10 @@ def read(values: Iterable[str]) -> Authors:
     return Authors(Naming.ONE if len(domains) == len(fields) == 1 else Naming.UNCLEAR, domains)
 
 
-def _by_the_rules(value: str) -> list[str] | None:
-    """The domains of a list of mailboxes as RFC 5322 wants it; None if it is none, or one of an obsolete form.
+def _well_formed(value: str) -> list[str] | None:
+    """Return the domains of a well-formed list of mailboxes (RFC 5322); None for any other value or an obsolete form.
 
-    Nor may a domain have other letters than ASCII, where some readers end it.
+    The result is also None if a domain is not ASCII, because some mail readers end a domain at such a character.
     """
     if len(value) > MAX_FIELD:
         return None
@@ -165,7 +176,7 @@ def _by_the_rules(value: str) -> list[str] | None:
     shape = "".join(token[0] if token.lastgroup == "x" else str(token.lastgroup) for token in tokens)
     if not _MAILBOXES.match(shape):
         return None
-    domains = [tokens[place + 1][0] for place, letter in enumerate(shape) if letter == "@"]
+    domains = [tokens[index + 1][0] for index, letter in enumerate(shape) if letter == "@"]
     if not all(map(str.isascii, domains)):
         return None
     named = [_a_labels(domain) for domain in domains]
@@ -173,10 +184,11 @@ def _by_the_rules(value: str) -> list[str] | None:
 
 
 def _readings(value: str) -> dict[str, None]:
-    """A field as readers may see it.
+    """Return the different texts that mail readers may see in a field.
 
-    As it is; with look-alikes of ASCII as ASCII; without what is invisible; without line ends, quotes and backslashes;
-    with encoded words decoded.
+    The first is the field itself. In the second, ASCII replaces its look-alikes. The third is the second without
+    invisible characters. From the third come two more texts: one without line ends, quotes and backslashes, and one
+    with its encoded words decoded.
     """
     plain = _spaced(value)
     folded = _spaced(plain.translate(_LOOK_ALIKES))
@@ -186,18 +198,18 @@ def _readings(value: str) -> dict[str, None]:
 
 
 def _spaced(text: str) -> str:
-    """Each run of spaces as one space; on long runs, the expressions here would take quadratic time."""
+    """Replace each run of white space by one space. On long runs, the regular expressions would take quadratic time."""
     return _WHITE_SPACE.sub(" ", text)
 
 
 def _decoded(word: re.Match[str]) -> str:
-    """What an encoded word (RFC 2047) says, as far as it is ASCII or looks so: domains and `@` are."""
+    """Decode an encoded word (RFC 2047) as UTF-8, and replace ASCII look-alikes. The `@` and domains need only that."""
     octets = encoded_words.content(word[1].encode(), word[2].encode("utf-8", "replace"))
     return word[0] if octets is None else octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
 
 
 def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
-    """Each domain that may be meant after an `@`, as it is spelled, and whether that is in angle brackets."""
+    """Yield each possible domain after an `@`, as it is spelled, and whether it is in angle brackets."""
     is_bracketed = False
     for sign in _SIGN.finditer(text):
         if sign[0] != "@":
@@ -208,11 +220,11 @@ def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """The domains that readers may find at the beginning of a text that follows an `@`, as they are spelled."""
+    """Yield the domains that mail readers may find in the text after an `@`, as they are spelled."""
     uncommented = _without_comments(text)
     if len(text) > MAX_DOMAIN and not _END.search(uncommented):
         yield _TOO_LONG
-    # Some readers end a domain at the first white space, some at the end of the line, and some join all that follows.
+    # Some mail readers end a domain at the first white space, some at the end of the line, and some join all the text.
     joined = _END.split(uncommented, maxsplit=1)[0]
     line = _LINE_END.split(joined, maxsplit=1)[0]
     for reading in dict.fromkeys((text.lstrip(_BEFORE), "".join(joined.split()), "".join(line.split()))):
@@ -235,7 +247,7 @@ def _without_comments(text: str) -> str:
 
 
 def _a_labels(domain: str) -> str:
-    """The domain in lower case, as A-labels (RFC 5890), without a final dot; empty if it is none."""
+    """Return the domain in lower case, as A-labels (RFC 5890), without a final dot; empty if it is not a domain."""
     if len(domain) > MAX_LENGTH:
         return ""
     try:

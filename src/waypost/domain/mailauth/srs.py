@@ -1,13 +1,14 @@
-"""Rewrites the sender of mail that is sent on, so that SPF passes and bounces come back to this server (SRS).
+"""Rewrite the sender of forwarded mail (SRS), so that SPF passes and bounces come back to this server.
 
-Three forms of the local part, all of ours, none longer than 64 octets:
+A rewritten sender has one of three forms. Its local part is never longer than 64 bytes:
 
-    SRS0=<mac><id>=<day>=<domain>=<local part>      a sender as such
-    SRS1=<mac><id><day>=<domain>=<rest>             a sender that others have rewritten; bounces go back to the first
-    waypost-bounce=<mac><id>=<day>                  a sender that does not fit, or is none that could be quoted here
+    SRS0=<mac><id>=<day>=<domain>=<local part>      an ordinary sender
+    SRS1=<mac><id><day>=<domain>=<rest>             a sender that other servers rewrote; bounces go to the first server
+    waypost-bounce=<mac><id>=<day>                  a sender that is too long, or that the other forms cannot contain
 
-What follows the first separator is signed, and opaque to others. The id maps a bounce to its message, in each of the
-forms. Base32 and lower case before signing, because there are mail systems that change the case of local parts.
+The part after the first separator is signed, and opaque to other servers. In all forms, the id maps a bounce to its
+message. The signature ignores case, and the encoding is Base32, because some mail systems change the case of local
+parts.
 """
 
 import hashlib
@@ -21,22 +22,25 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 
 VALID_DAYS = 30
-"""How long a bounce may come back. No longer than a period, so that the secrets of two periods are enough."""
+"""The number of days for which a rewritten sender accepts bounces.
+
+It must not be longer than `PERIOD_DAYS`, so that the secrets of two periods are sufficient.
+"""
 
 PERIOD_DAYS = 30
-"""How many days one secret is used."""
+"""The number of days for which one secret is used."""
 
 OPAQUE = "waypost-bounce"
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-"""RFC 4648 section 6."""
+"""The Base32 alphabet (RFC 4648 section 6)."""
 _DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 
 _MAC_CHARACTERS = 8
 _PREFIX_CHARACTERS = 12
 _ID_CHARACTERS = 26
 _DAYS = 1024
-"""The number of days that two characters can distinguish."""
+"""The number of days that two Base32 characters can distinguish."""
 
 _ID_PREFIX = "(?P<id>[a-z2-7]{12})"
 _DAY = "(?P<day>[a-z2-7]{2})"
@@ -53,19 +57,20 @@ _FOREIGN_SRS1 = re.compile(r"srs1[=+-][^=]*=(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """The contents of a rewritten address to which a message came back."""
+    """The contents of a rewritten sender to which a bounce was sent."""
 
     first_id: str
     last_id: str
-    """The message is one from here to there; but for the opaque form, the end of its id is not known."""
+    """The end of the range of ids that includes the message. The forms SRS0 and SRS1 contain only the start of an id.
+    """
     sender: str | None
-    """The sender, or the server that rewrote it first; None if the address does not contain it."""
+    """The original sender, or its first rewritten form for SRS1; None if the address does not contain a sender."""
 
 
 def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of: Callable[[int], bytes]) -> str:
-    """The rewritten sender: an address in `domain` that takes bounces. The null sender stays null.
+    """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender stays null.
 
-    `key_of` gives the secret of a period, which is a number of days since 1970, divided by `PERIOD_DAYS`.
+    `key_of` returns the secret of a period. The number of a period is the days since 1970, divided by `PERIOD_DAYS`.
     """
     if not sender:
         return ""
@@ -81,8 +86,9 @@ def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of:
 
 
 def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
-    """The local part that contains the sender; empty for a sender that needs quotes or SMTPUTF8, or is not an
-    address.
+    """Return the signed local part that contains the sender.
+
+    The result is empty for a sender that needs quotes or SMTPUTF8, or that is not an address.
     """
     try:
         addresses.parse(sender)
@@ -101,8 +107,9 @@ def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
 
 
 def claims(local_part: str) -> Returned | None:
-    """The contents of an address of this form, whoever made it; None if it has another form. Only `reverse` knows
-    whether it is true.
+    """Return the contents of an address that has one of the forms of a rewritten sender; None for any other address.
+
+    The address may be forged: only `reverse` checks the signature.
     """
     read = _read(local_part)
     if read is None:
@@ -112,16 +119,16 @@ def claims(local_part: str) -> Returned | None:
 
 
 def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """The contents of an address that `rewrite` made with these keys; None if it did not, or made it too long ago.
+    """Return the contents of an address that `rewrite` made; None if its signature is invalid or it has expired.
 
-    `key_of` is asked for the period of today, or one beside it.
+    `key_of` is called only for the current period and the periods next to it.
     """
     read = _read(local_part)
     if read is None:
         return None
     kind, signed, body = read
     today = _days(now)
-    age = (today - _number(body["day"]) + 1) % _DAYS - 1  # a clock that is late meets a stamp of tomorrow
+    age = (today - _number(body["day"]) + 1) % _DAYS - 1  # if this server's clock is slow, the stamp can be of tomorrow
     if age > VALID_DAYS:
         return None
     expected = _mac(kind, signed["body"], key_of((today - age) // PERIOD_DAYS))
@@ -129,7 +136,7 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
 
 
 def _read(local_part: str) -> tuple[str, re.Match[str], re.Match[str]] | None:
-    """The form of an address, and its parts."""
+    """Return the form of a rewritten sender and its parsed parts; None for any other address."""
     signed = _SIGNED.fullmatch(local_part)
     if signed is None or not local_part.isascii():
         return None

@@ -1,7 +1,7 @@
-"""The results of SPF, DKIM and DMARC, the rules of DMARC, and the header field that reports them.
+"""The results of SPF, DKIM and DMARC, the rules of DMARC, and the header field that reports the results.
 
-Nothing here asks the DNS. `decide` is a generator: it yields the names whose TXT records it needs, and the caller sends
-an `Answer` for each.
+This module does not query the DNS. `decide` is a generator that yields the names whose TXT records it needs, and the
+caller sends an `Answer` for each name.
 """
 
 import re
@@ -14,20 +14,25 @@ from itertools import islice
 from waypost.domain.mailauth.from_header import Authors, Naming
 
 LISTED_LIMIT = 2_000
-"""Characters for the signatures in our field: each recipient's copy has the field, and the names are the sender's."""
+"""The maximum length of the DKIM results in one `Authentication-Results` field, in characters.
+
+There is a limit because each recipient's copy has the field, and the sender chooses the names in it.
+"""
 
 MAX_LISTED = 10
-"""DKIM signatures that are listed in one `Authentication-Results` field."""
+"""The maximum number of DKIM signatures in one `Authentication-Results` field."""
 
 MAX_FOREIGN = 50
-"""`Authentication-Results` fields of a message that are looked at."""
+"""The maximum number of a message's own `Authentication-Results` fields that are examined."""
 
 MAX_STEPS = 8
-"""Names that one tree walk asks for (RFC 9989 section 4.10)."""
+"""The maximum number of names that one DMARC tree walk looks up (RFC 9989 section 4.10)."""
 
 _ID_OCTETS = 300
-"""Octets of a field in which the name of who wrote it must end: each is looked at by itself, in all these fields of one
-message, while others wait for the store."""
+"""The number of bytes of an `Authentication-Results` field in which the name of its server must end.
+
+There is a limit because each byte is examined separately, for all these fields of a message, in a store transaction.
+"""
 _FIELD_OCTETS = 10_000
 _POLICIES = ("none", "quarantine", "reject")
 
@@ -58,7 +63,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The client's IP address, HELO name and MAIL FROM, which is empty for the null sender."""
+    """The client's claim: its IP address, its HELO name, and the address in MAIL FROM (empty for the null sender)."""
 
     peer: str
     helo: str
@@ -67,7 +72,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Spf:
-    """The SPF result: whether this client may send for this domain (RFC 7208). `identity` is `mailfrom` or `helo`."""
+    """The SPF result: whether the client may send for a domain (RFC 7208). `identity` is `mailfrom` or `helo`."""
 
     outcome: Outcome
     domain: str
@@ -77,7 +82,7 @@ class Spf:
 
 @dataclass(frozen=True, slots=True)
 class Dkim:
-    """One signature (RFC 6376): `d=`, `s=` and `i=` as it has them."""
+    """The result of one DKIM signature (RFC 6376), with its `d=`, `s=` and `i=` values."""
 
     outcome: Outcome
     domain: str
@@ -88,10 +93,9 @@ class Dkim:
 
 @dataclass(frozen=True, slots=True)
 class Dmarc:
-    """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989). `policy` is what the domain's
-    owner asks for otherwise.
+    """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989).
 
-    `naming` says how From names that domain.
+    `policy` is the domain owner's policy for mail that fails. `naming` tells how clearly From names the domain.
     """
 
     outcome: Outcome
@@ -103,21 +107,21 @@ class Dmarc:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """All results of the checks of one message."""
+    """The results of all checks of one message."""
 
     spf: Spf
     dkim: tuple[Dkim, ...]
     dmarc: Dmarc
 
 
-# The field that tells the verdicts, and the fields that others wrote.
+# The field that reports the verdicts, and the fields from other servers.
 
 
 def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
-    """The `Authentication-Results` field (RFC 8601 section 2.2), folded: its lines, without CRLF.
+    """Return the lines of the folded `Authentication-Results` field (RFC 8601 section 2.2), without CRLF.
 
-    Hostile values cannot break the field: of a name only the characters of names are kept, of a reason only those that
-    have no meaning in a quoted string.
+    Hostile values cannot break the field. Characters that are not allowed in names, or that have a meaning in quoted
+    strings, are replaced.
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
@@ -139,58 +143,59 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
-    """The field for a message that was not checked (RFC 8601 section 2.2, `no-result`), with the reason as a comment.
+    """Return the field for an unchecked message (RFC 8601 section 2.2, `no-result`), with the reason in a comment.
 
-    It is written so that a field of that name from somebody else is never the first.
+    The field is added so that a forged field with this server's name is never the first in the header.
     """
     return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """The result of each check in a few words, which are safe to show on a terminal."""
-    signatures = [_told(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
+    """Return a short description of each check's result, by the name of the check. It is safe to show on a terminal."""
+    signatures = [_summary(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
     return {
-        "spf": _told(verdicts.spf.outcome, verdicts.spf.domain),
+        "spf": _summary(verdicts.spf.outcome, verdicts.spf.domain),
         "dkim": ", ".join(signatures) or "none",
-        "dmarc": _told(verdicts.dmarc.outcome, verdicts.dmarc.domain),
+        "dmarc": _summary(verdicts.dmarc.outcome, verdicts.dmarc.domain),
     }
 
 
-def _told(outcome: Outcome, domain: str) -> str:
+def _summary(outcome: Outcome, domain: str) -> str:
     return f"{outcome.value} ({_name(domain)})" if domain else outcome.value
 
 
 def _method(name: str, outcome: Outcome, reason: str, properties: list[tuple[str, str]]) -> str:
-    told = f' reason="{_NOT_IN_REASON.sub("?", reason[:120])}"' if reason else ""
-    return f"{name}={outcome.value}{told}" + "".join(f" {key}={_name(value)}" for key, value in properties if value)
+    given = f' reason="{_NOT_IN_REASON.sub("?", reason[:120])}"' if reason else ""
+    return f"{name}={outcome.value}{given}" + "".join(f" {key}={_name(value)}" for key, value in properties if value)
 
 
 def _name(value: str) -> str:
-    """A domain name, or local part and domain, without characters that could end it; the end of a long one."""
+    """Return the last 255 characters of a domain or an address. Characters that could end the name are replaced."""
     local_part, at, domain = value[-255:].rpartition("@")
     return _NOT_IN_LOCAL_PART.sub("_", local_part) + at + _NOT_IN_NAME.sub("_", domain)
 
 
 def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
-    """The `Authentication-Results` fields of a received header that may be believed, unfolded, without their name.
+    """Return the unfolded values of the `Authentication-Results` fields in a received header that can be trusted.
 
-    Those with this server's name are forged: they were there before the message arrived (RFC 8601 section 5). Those
-    whose name cannot be read are not believed either. Never fails: a header may be any bytes.
+    A field with this server's name is forged, because it was in the message before it arrived (RFC 8601 section 5). A
+    field whose server name cannot be read is not trusted either. The function never raises an exception: a header may
+    consist of arbitrary bytes.
     """
     return tuple(value for value, forged in _foreign_results(header, authserv_id, _FIELD_OCTETS) if forged is False)
 
 
 def count_forged(header: bytes, authserv_id: str) -> int:
-    """How many `Authentication-Results` fields of a received header have this server's name."""
-    if b"authentication-results" not in header.lower():  # as in nearly all mail; a look for it is quicker than a search
+    """Return the number of `Authentication-Results` fields in a received header that have this server's name."""
+    if b"authentication-results" not in header.lower():  # true of nearly all mail, and faster than the expression
         return 0
     return sum(1 for _, forged in _foreign_results(header, authserv_id, _ID_OCTETS) if forged)
 
 
 def _foreign_results(header: bytes, authserv_id: str, limit: int) -> Iterator[tuple[str, bool | None]]:
-    """The first octets of each field, and whether it has this server's name; None if that cannot be read."""
+    """Yield the beginning of each field, and whether it has this server's name; None if the name cannot be read."""
     ours = authserv_id.rstrip(".").lower()
-    lines = b"\n" + header  # an expression that begins with an octet is found four times as quickly
+    lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in islice(_FIELD.finditer(lines), MAX_FOREIGN):
         octets = _LINE_END.split(lines[field.end() : field.end() + limit], maxsplit=1)[0]
         value = _FOLD.sub(" ", octets.decode("utf-8", "replace")).strip()
@@ -199,11 +204,11 @@ def _foreign_results(header: bytes, authserv_id: str, limit: int) -> Iterator[tu
 
 
 def _authserv_id(value: str) -> str:
-    """The first word of a field, without comments before it and quotes around it."""
+    """Return the first word of a field, without comments before it or quotes around it."""
     word, depth, quoted, characters = "", 0, False, iter(value)
     for character in characters:
         if character == "\\" and (depth or quoted):
-            character = next(characters, "")  # noqa: PLW2901 - a backslash speaks of the next one
+            character = next(characters, "")  # noqa: PLW2901 - a backslash quotes the next character
             word += "" if depth else character
         elif depth:
             depth += {"(": 1, ")": -1}.get(character, 0)
@@ -226,11 +231,11 @@ def _authserv_id(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A DMARC policy record, and the domain it was found at (RFC 9989 section 4.7)."""
+    """A DMARC policy record, and the domain at which it was found (RFC 9989 section 4.7)."""
 
     domain: str
     policy: str = "none"
-    """What `p` asks for; empty if the record asks for nothing that can be understood (section 4.10.1)."""
+    """The value of the `p` tag; empty if the record has no valid policy (RFC 9989 section 4.10.1)."""
     subdomain_policy: str = ""
     nonexistent_policy: str = ""
     strict_spf: bool = False
@@ -248,12 +253,12 @@ class Answer:
 
 
 def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
-    """The DMARC record among the TXT records at `_dmarc.domain`; None if there is none, or several (RFC 9989 4.10).
+    """Return the DMARC record among the TXT records at `_dmarc.DOMAIN`; None if there is not exactly one.
 
-    A record is one that begins with `v=DMARC1`, spelled so (section 4.8). Where `p` is missing, or `p`, `sp` or `np` is
-    not understood, the policy is `none` if `rua` has a URI, and otherwise there is no policy (section 4.10.1). Other
-    tags that are not understood have their default. Unknown tags are passed over; so is `pct`, which is historic, but
-    for `pct=0`, which has always been meant as `t=y`.
+    A DMARC record begins with `v=DMARC1`, in this case (RFC 9989 section 4.8). If `p` is missing, or `p`, `sp` or `np`
+    is invalid, the policy is `none` if `rua` has a URI. Otherwise there is no policy (section 4.10.1). Other tags with
+    invalid values have their defaults. Unknown tags and the historic `pct` are ignored, except that `pct=0` means
+    `t=y`.
     """
     records = [text for text in texts if _VERSION.match(text)]
     if len(records) != 1:
@@ -277,9 +282,9 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 
 
 def _tags(record: str) -> dict[str, str]:
-    """The tags of a record, names and values in lower case: neither matters (RFC 5234 section 2.3).
+    """Return the tags of a record. Names and values are in lower case, because case is ignored (RFC 5234 section 2.3).
 
-    A tag that occurs twice has no value that is valid (RFC 6376 section 3.2).
+    A tag that occurs twice gets an empty value, which is invalid (RFC 6376 section 3.2).
     """
     tags: dict[str, str] = {}
     for part in record.split(";"):
@@ -291,9 +296,10 @@ def _tags(record: str) -> dict[str, str]:
 
 
 def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
-    """The records found on the way from a domain to the top of the tree (RFC 9989 section 4.10), the nearest first.
+    """Walk from a domain to the top of the tree, and return the DMARC records found, the nearest first.
 
-    From a name of eight labels or more, the first step leads to its last seven.
+    The walk yields the names to look up (RFC 9989 section 4.10). If the domain has eight or more labels, the second
+    name has its last seven labels.
     """
     records: list[Record] = []
     labels = domain.split(".")
@@ -309,7 +315,7 @@ def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
 
 
 def organisational_domain(domain: str, records: Sequence[Record]) -> str:
-    """The organizational domain of this one, by the records that the tree walk found (RFC 9989 section 4.10.2)."""
+    """Return a domain's organizational domain from the records that the tree walk found (RFC 9989 section 4.10.2)."""
     if not records:
         return domain
     last = records[-1]
@@ -322,21 +328,25 @@ def organisational_domain(domain: str, records: Sequence[Record]) -> str:
 def align(
     identifier: str, author: str, *, strict: bool, identifier_organisation: str, author_organisation: str
 ) -> bool:
-    """Whether a domain that SPF or DKIM authenticated is aligned with the domain in From (RFC 9989 section 4.4)."""
+    """Return whether a domain that SPF or DKIM authenticated is aligned with the domain in From.
+
+    RFC 9989 section 4.4 defines alignment. Strict alignment compares the domains, and relaxed
+    alignment compares the organizational domains.
+    """
     return identifier == author if strict else identifier_organisation == author_organisation
 
 
 def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
-    """DMARC for a message, of the verdicts on each domain that its From fields name, in their order.
+    """Return the DMARC result of a message from the verdicts on each domain in its From fields, in their order.
 
-    Where From is clear, there is one verdict, and it counts. Otherwise nothing passes (RFC 9989 section 5.3.1), and the
-    message fails if it fails for one of the domains whose owner wants it refused (section 11.5).
+    If From clearly names one domain, its verdict is the result. Otherwise the message cannot pass (RFC 9989 section
+    5.3.1). It fails if it fails for any domain whose policy is `reject` (section 11.5).
     """
     if authors.naming is Naming.ONE:
         return verdicts[0]
     found = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAIL and verdict.policy == "reject"]
     unknown = [verdict for verdict in verdicts if verdict.outcome is Outcome.TEMPERROR]
-    # First those whose owner may want the message refused: what the others say does not matter then.
+    # Domains whose policy may be `reject` come first, because the other verdicts do not matter then.
     found += sorted(unknown, key=lambda verdict: verdict.policy not in {"", "reject"})
     if found:
         return replace(found[0], naming=authors.naming)
@@ -347,14 +357,14 @@ def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
 _MALFORMED = {
     Naming.NONE: "no domain in From",
     Naming.UNCLEAR: "several domains in From, or several From fields",
-    Naming.TOO_MANY: "too many domains in From, or too long a From or header",
+    Naming.TOO_MANY: "too many domains in From, or a From or header that is too long",
 }
 
 
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """DMARC for one domain that From names, an A-label: the one element of `authors`.
+    """Decide the DMARC result for one domain in From, which is the only element of `authors`, as an A-label.
 
-    If a check that might have passed for the domain could not be finished, the result is `temperror`, never `fail`.
+    If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """
     (author,) = authors
     records = yield from walk(author)
@@ -366,19 +376,19 @@ def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[
 
     checked = [(spf.outcome, spf.domain, record.strict_spf)]
     checked += [(signature.outcome, signature.domain, record.strict_dkim) for signature in dkim]
-    # The order matters for the DNS alone: who speaks for the domain itself needs no walk.
+    # The order only saves DNS queries: a result for the domain itself needs no tree walk.
     checked.sort(key=lambda check: _folded(check[1]) != author)
-    in_doubt = False
+    is_incomplete = False
     for outcome, domain, strict in checked:
         if outcome in {Outcome.PASS, Outcome.TEMPERROR} and (
-            yield from _speaks_for(_folded(domain), author, organisation, strict=strict)
+            yield from _is_aligned(_folded(domain), author, organisation, strict=strict)
         ):
             if outcome is Outcome.PASS:
                 return Dmarc(Outcome.PASS, author, policy)
-            in_doubt = True
-    if in_doubt:
-        return Dmarc(Outcome.TEMPERROR, author, policy, "SPF or DKIM could not be finished")
-    return Dmarc(Outcome.FAIL, author, policy, "neither SPF nor DKIM speaks for this domain")
+            is_incomplete = True
+    if is_incomplete:
+        return Dmarc(Outcome.TEMPERROR, author, policy, "SPF or DKIM could not be completed")
+    return Dmarc(Outcome.FAIL, author, policy, "neither SPF nor DKIM is aligned with this domain")
 
 
 def _folded(domain: str) -> str:
@@ -386,14 +396,17 @@ def _folded(domain: str) -> str:
 
 
 def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
-    """The record whose policy counts: the domain's own, its organisation's, or its public suffix's (section 4.10.1)."""
+    """Return the record whose policy applies (RFC 9989 section 4.10.1).
+
+    It is the record of the domain itself, of its organizational domain, or of its public suffix.
+    """
     by_domain = {record.domain: record for record in records}
     suffix = records[-1] if records and records[-1].psd == "y" else None
     return by_domain.get(author) or by_domain.get(organisation) or suffix
 
 
 def _policy(author: str, record: Record) -> Generator[str, Answer, str]:
-    """What the record asks for mail of this domain (RFC 9989 section 4.7: `p`, `sp`, `np`, `t`)."""
+    """Return the policy for mail from a domain, from the `p`, `sp`, `np` and `t` tags (RFC 9989 section 4.7)."""
     policy = record.policy
     if record.domain != author:
         policy = record.subdomain_policy or policy
@@ -405,10 +418,10 @@ def _policy(author: str, record: Record) -> Generator[str, Answer, str]:
     return policy
 
 
-def _speaks_for(identifier: str, author: str, organisation: str, *, strict: bool) -> Generator[str, Answer, bool]:
+def _is_aligned(identifier: str, author: str, organisation: str, *, strict: bool) -> Generator[str, Answer, bool]:
     if identifier == author:
         return True
-    # Whose organisation is another for certain needs no walk: a stranger cannot make us ask for many names.
+    # A domain outside the author's organization needs no walk, so a sender cannot cause many queries with such domains.
     if strict or not f".{identifier}".endswith(f".{organisation}"):
         return False
     theirs = organisational_domain(identifier, (yield from walk(identifier)))

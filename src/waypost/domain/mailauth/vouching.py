@@ -1,5 +1,6 @@
-"""Whether a notice to MAIL FROM reaches the person who sent the message: a proof for a domain is not a proof for an
-address.
+"""Decide whether a notice to the address in MAIL FROM reaches the person who sent the message.
+
+A result that authenticates a domain does not always authenticate an address in the domain.
 """
 
 import re
@@ -11,7 +12,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Outcome, Verdicts
 
 FROM_OCTETS = 1_000
-"""Octets of a From field. A longer field is not read."""
+"""The length limit of a From field, in bytes. A field that reaches the limit is not read."""
 
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")
@@ -19,13 +20,11 @@ _FOLD = re.compile(r"[\r\n\t ]+")
 
 
 def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
-    """Whether a notice to this sender goes to the person who sent the message, and not to somebody whose address was
-    misused.
+    """Return whether the sender address is authentic, so that a notice to it does not go to the victim of a forgery.
 
-    SPF vouches for it, where the servers of the sender's own domain may send as the client did. So does DKIM, where
-    From has exactly the sender's address, and its domain, or one above it, has signed From. DMARC alone vouches for a
-    domain, and not for an address: anybody with an account at a provider can use another account's address as MAIL
-    FROM.
+    SPF proves that if it passes for the sender's own domain. DKIM proves it if From has exactly the sender's address,
+    and a valid signature is from the address's domain or a parent domain. DMARC alone authenticates a domain, but not
+    an address: a customer of a mail provider can use another customer's address in MAIL FROM.
     """
     try:
         claimed = addresses.parse(sender).key
@@ -42,10 +41,10 @@ def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
 
 
 def author_key(header: bytes) -> str:
-    """The address in From, by its key; empty where there are several From fields or addresses, or another form.
+    """Return the key of the address in From; empty unless every mail reader finds the same single address.
 
-    Only what every reader understands alike counts: one field of ASCII, with one `@`, in which the address stands alone
-    or in angle brackets at the end.
+    There must be exactly one From field, in ASCII and with exactly one `@`. The address must be the whole value, or be
+    in angle brackets at its end.
     """
     fields = list(islice(_FROM.finditer(header), 2))
     if len(fields) != 1:
@@ -65,7 +64,7 @@ def author_key(header: bytes) -> str:
 
 
 def _key(domain: str) -> str:
-    """The key by which a domain is compared; a text that is not a domain has a key that no domain has."""
+    """Return the key for the comparison of domains. Text that is not a domain gets a key that no domain has."""
     try:
         return addresses.domain_key(domain.rstrip("."))
     except errors.Invalid:
