@@ -46,9 +46,9 @@ def write_partitions() -> None:
     """Write the table of partitions, as Python: the domain reads no files."""
     published = json.loads(files("botocore").joinpath("data/partitions.json").read_bytes())["partitions"]
     lines = [
-        '"""The partitions of AWS: the name, the pattern of regions and the known regions of each.',
+        '"""The AWS partitions, each with its name, the pattern of its region names, and its known regions.',
         "",
-        f"From botocore {metadata.version('botocore')}, cut by scripts/cut_model.py.",
+        f"scripts/cut_model.py generates this file from botocore {metadata.version('botocore')}.",
         '"""',
         "",
         "PARTITIONS = (",

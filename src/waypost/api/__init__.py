@@ -1,7 +1,7 @@
-"""The AWS edge: the email-address part of Amazon Connect over HTTP, signed with SigV4.
+"""The AWS API: the email-address operations of Amazon Connect over HTTP, signed with SigV4.
 
-the door          asgi (the pipeline), http, errors
-who and how much  signing, canonical, policy, throttle
-the wire          protocol, rest_json, bodies, json_form, bindings, texts; shapes and constraints, from model.json
-what              operations (the table), instances, email_addresses, searching, tags, calls, arns, page_tokens
+application       asgi (the pipeline), errors
+access            sigv4, canonical, policy, throttle
+wire              protocol, http, rest_json, bodies, json_form, bindings, texts; shapes and constraints, from model.json
+operations        table, instances, email_addresses, searching, tags, calls, arns, page_tokens
 """

@@ -1,4 +1,4 @@
-"""The AWS edge as an ASGI application: authenticate, parse, authorise, run, respond."""
+"""The AWS API as an ASGI application: authenticates, parses, authorises and runs each call, and sends the response."""
 
 import asyncio
 import random
@@ -30,15 +30,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SERVICE = "connect"
 
 BODY_LIMIT = 256 * 1024
-"""Octets of a request body. The largest valid request has half of it, and the body is read before the caller is
-authenticated."""
+"""The maximum size of a request body in bytes: twice the size of the largest valid request.
+
+The limit is low because the server reads the body before it authenticates the caller.
+"""
 
 
 class Api:
-    """The ASGI application. One instance serves all requests.
+    """The ASGI application. One instance of this class serves all requests.
 
     `older_regions` are the regions of instances that existed before the server started. They are accepted in addition
-    to those that AWS publishes: earlier versions accepted some that do not exist.
+    to the regions that AWS publishes, because earlier Waypost versions accepted regions that do not exist.
     """
 
     def __init__(
@@ -70,21 +72,21 @@ class Api:
         except _ClientGone:
             return
         except _NotProven as error:
-            # What is left of the request, its body too, need not wait in memory.
+            # The traceback refers to the request and its body, which can be freed before the delay.
             error.__traceback__ = error.__context__ = None
             if error.delay:
                 await asyncio.sleep(error.delay)
             response = protocol.serialise_error(error, modelled=False, form=form)
         except ApiError as error:
             response = protocol.serialise_error(error, modelled=False, form=form)
-        except Exception as error:  # noqa: BLE001 - the one boundary: whatever it was, the caller learns nothing of it
+        except Exception as error:  # noqa: BLE001 - the only boundary: the caller must not see the cause of an unexpected error
             incident = self._incidents.report(error, where="api", incident_id=request_id)
             answer = unavailable(error) if incident.is_of_store else internal()
             response = protocol.serialise_error(answer, modelled=not incident.is_of_store, form=form)
         await _send(send, response, request_id)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:
-        """The pipeline: each line is a step, and any of them may refuse with an `ApiError`."""
+        """Run the steps of a call, from authentication to the response. Each step may refuse it with an `ApiError`."""
         now = self._clock()
         key, tenant = await self._authenticate(request, source, now)
         match = self._protocol.route(request)
@@ -102,7 +104,11 @@ class Api:
             return _refusal(error, match)
 
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
-        """Who calls. Raises `_NotProven`: a source that fails again and again has to wait; see `app.rate_limits`."""
+        """Authenticate the caller; return the access key and the tenant.
+
+        Raises `_NotProven` if that fails. After repeated failures from one IP address, its responses are delayed; see
+        `app.rate_limits`.
+        """
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
             key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
@@ -112,11 +118,11 @@ class Api:
             raise _NotProven(error.code, error.status, error.message, delay) from None
 
     async def _perform(self, operation: table.Operation, call: calls.Call) -> calls.Output:
-        """Run a call in a transaction, if it is allowed there. When a write returns, it is on disk."""
+        """Authorise and run a call in one transaction. When a write returns, its changes are on disk."""
         resources = operation.resources_of(call)
 
         def run(tx: Any) -> calls.Output:
-            for resource in resources:  # all of them, before anything is told of one
+            for resource in resources:  # all of them, before the response can reveal data of any
                 policy.authorise(tx, call, resource)
             return operation.run(tx, call)
 
@@ -126,8 +132,8 @@ class Api:
             case table.Access.LOOK_UP if not policy.asks_the_store(call):
                 return await self._store.read(run)
         try:
-            # On one view, so that what the policy sees is what the call sees.
-            what = f"what {call.operation} asks for"
+            # A long read uses one snapshot, so that the policy and the operation see the same data.
+            what = f"the data for {call.operation}"
             return await self._store.long_read(run, what=what, account=call.tenant.account)
         except ports.TookTooLong as error:
             if operation.access is table.Access.SEARCH:
@@ -140,7 +146,7 @@ def _refusal(error: ApiError, match: protocol.Match) -> Response:
 
 
 class _NotProven(ApiError):
-    """The caller is not authenticated, and the response has to wait for some seconds."""
+    """The caller is not authenticated. The error response is sent after `delay` seconds."""
 
     def __init__(self, code: str, status: int, message: str, delay: float) -> None:
         super().__init__(code, status, message)
@@ -148,12 +154,12 @@ class _NotProven(ApiError):
 
 
 class _ClientGone(Exception):
-    """The client disconnected before its request was complete. There is no one to respond to."""
+    """The client disconnected before its request was complete, so the server sends no response."""
 
 
 async def _read(scope: Scope, receive: Receive) -> Request:
-    """The whole request. Raises `ApiError` RequestEntityTooLargeException before the body grows too large."""
-    body = bytearray()  # the parts may have an octet each
+    """Read the whole request. Raises `ApiError` RequestEntityTooLargeException as soon as the body is too large."""
+    body = bytearray()  # a client may send the body in parts of one byte
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -161,7 +167,7 @@ async def _read(scope: Scope, receive: Receive) -> Request:
         body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
             raise ApiError(
-                "RequestEntityTooLargeException", 413, f"The request body is larger than {BODY_LIMIT} octets."
+                "RequestEntityTooLargeException", 413, f"The request body is larger than {BODY_LIMIT} bytes."
             )
         if not message.get("more_body", False):
             break
@@ -182,13 +188,13 @@ def _source(scope: Scope) -> calls.Source:
 
 
 def _request_id() -> str:
-    """A UUID that is unique; unlike a resource's id it need not be hard to guess."""
+    """Return a unique request id in the form of a UUID. Unlike a resource id, it may be guessable."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 async def _send(send: Send, response: Response, request_id: str) -> None:
-    # In the order of the example on the API's page.
+    # The headers are in the order of the example in the Amazon Connect API Reference.
     headers = [
         (b"content-type", response.content_type),
         (b"content-length", b"%d" % len(response.body)),

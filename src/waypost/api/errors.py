@@ -1,7 +1,7 @@
-"""Domain errors as AWS errors, in one table, and the one boundary for everything else.
+"""The mapping from domain errors to AWS error responses, and the responses for internal errors.
 
-An operation may only return the exceptions that its model permits, so each domain error has a list of codes in order of
-preference, and the first permitted one is used.
+An operation may return only the exceptions that its model permits. So each domain error has a list of codes in order of
+preference, and the response has the first permitted code.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
 }
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
-"""All that a caller learns of an internal error; the rest is in the log, under the request id."""
+"""The error message for every internal error. The details are in the log, under the request id."""
 
 UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 
 
 class ApiError(Exception):
-    """An error response: AWS's code, the HTTP status, and a message that may be shown."""
+    """An error response: the AWS error code, the HTTP status, and a message that may be shown to the caller."""
 
     def __init__(self, code: str, status: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -36,21 +36,25 @@ class ApiError(Exception):
 
 
 def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiError:
-    """The response for a domain error, from the codes that the operation's model permits (code -> HTTP status)."""
+    """Return the error response for a domain error.
+
+    `permitted` maps the error codes that the operation's model permits to their HTTP status. Raises `LookupError` if no
+    code fits.
+    """
     for code in _CODES[type(error)]:
         if code in permitted:
             return ApiError(code, permitted[code], error.message)
-    if isinstance(error, errors.Busy):  # it is worth a retry, and SDKs make one on this status
+    if isinstance(error, errors.Busy):  # SDKs retry a call with this status
         return ApiError("ServiceUnavailable", 503, error.message)
     raise LookupError(f"no permitted code for {type(error).__name__} among {sorted(permitted)}")
 
 
 def internal() -> ApiError:
-    """The response for an internal error. It does not name the cause."""
+    """Return the error response for an internal error. The message does not name the cause."""
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 
 def unavailable(error: Exception) -> ApiError:
-    """The response while the store cannot be reached, or is too slow. SDKs retry on this status."""
-    cause = f" {error}" if isinstance(error, TookTooLong) else ""  # the cause of other failures is only logged
+    """Return the error response for a store that is unreachable or too slow. SDKs retry a call with this status."""
+    cause = f" {error}" if isinstance(error, TookTooLong) else ""  # for other failures, the cause is only logged
     return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

@@ -1,24 +1,24 @@
-"""Every reason for a refusal, as one small closed tree of errors.
+"""Every reason for a refusal, as a small closed tree of exception classes.
 
-    WaypostError                a refusal with a sentence that may be shown to the caller
-    ├── Invalid                 a value breaks a rule; names the value
-    ├── NotFound                a resource does not exist (or is not the caller's to see)
-    ├── Conflict                the request contradicts what is there
-    ├── Busy                    somebody else changes the same thing just now; worth a retry
-    ├── Duplicate               something with this name exists already
-    ├── TokenReused             a client token came back with other parameters
-    ├── QuotaExceeded           there are as many of these as there may be
+    WaypostError                a refusal, with a message that may be shown to the caller
+    ├── Invalid                 a value breaks a rule; the message names the value
+    ├── NotFound                a resource does not exist, or the caller may not see it
+    ├── Conflict                the request contradicts the current state
+    ├── Busy                    another request is changing the same resource; the caller can retry
+    ├── Duplicate               a resource with this name already exists
+    ├── TokenReused             a client token was sent again with different parameters
+    ├── QuotaExceeded           the quota of such resources is used up
     ├── UnknownRecipient        mail for an address that does not exist
-    ├── RecipientsChanged       a recipient vanished between RCPT and the end of DATA; worth a retry
-    └── MailLoop                a message that has been here too often
+    ├── RecipientsChanged       a recipient was deleted between RCPT and the end of DATA; the sender can retry
+    └── MailLoop                a message that has passed this server too often
 
-Each edge (`api/errors.py`, `smtp/errors.py`) has one table from these classes to its own codes. Any other exception is
-an internal error, and no edge shows its text to a client.
+Each protocol has one table that maps these classes to its own codes: `api/errors.py` and `smtp/backend/errors.py`. Any
+other exception is an internal error, and its text is never shown to a client.
 """
 
 
 class WaypostError(Exception):
-    """A refusal. `message` is written for the person who reads it, and holds nothing secret."""
+    """A refusal. Its `message` is written for a person, and contains no secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class WaypostError(Exception):
 
 
 class Invalid(WaypostError):
-    """A value breaks a rule of ours. The message names the value and the rule."""
+    """A value breaks one of Waypost's rules. The message names the value and the rule."""
 
 
 class NotFound(WaypostError):
@@ -34,19 +34,19 @@ class NotFound(WaypostError):
 
 
 class Conflict(WaypostError):
-    """The request cannot be carried out because of what exists now. The message says what."""
+    """The request conflicts with a resource that exists now. The message names that resource."""
 
 
 class Busy(WaypostError):
-    """What the request needs is held by another one, and was not free in time. Nothing was done."""
+    """Another request holds a lock that this request needs, and did not release it in time. Nothing was changed."""
 
 
 class Duplicate(WaypostError):
-    """A resource with this name exists already."""
+    """A resource with this name already exists."""
 
 
 class TokenReused(WaypostError):
-    """A client token was used before, with other parameters."""
+    """A client token was used before, with different parameters."""
 
 
 class QuotaExceeded(WaypostError):
@@ -54,12 +54,12 @@ class QuotaExceeded(WaypostError):
 
 
 class UnknownRecipient(WaypostError):
-    """No email address here is the recipient's."""
+    """No email address in this deployment matches the recipient."""
 
 
 class RecipientsChanged(WaypostError):
-    """A recipient that was accepted at RCPT is gone at the end of DATA. The sender should try again."""
+    """A recipient that was accepted at RCPT no longer exists at the end of DATA. The sender should try again."""
 
 
 class MailLoop(WaypostError):
-    """The message has passed too many hops, or has passed through this very alias before."""
+    """The message has passed too many hops, or has already passed through this alias."""

@@ -1,1 +1,1 @@
-"""Who calls, what they may do, and how often: SigV4, IAM policies, throttling."""
+"""Access control for calls: authentication with SigV4, authorization with IAM policies, and throttling."""

@@ -1,6 +1,6 @@
-"""What is signed: the canonical form of a request, and the signature over it.
+"""The canonical form of a request for SigV4, and the signature over it.
 
-Source: "Create a signed AWS API request" in the IAM User Guide; AWS's own test suite is in
+Source: "Create a signed AWS API request" in the IAM User Guide. AWS's own test suite is in
 `tests/api/access/aws4_testsuite`.
 """
 
@@ -19,15 +19,15 @@ _SPACES = re.compile(r" +")
 
 
 def signature(request: Request, *, secret: str, timestamp: str, scope: str, signed_headers: tuple[str, ...]) -> str:
-    """The signature that a request must have, in lower-case hex. `scope` is DATE/REGION/SERVICE/aws4_request."""
+    """Return the expected signature of a request, in lower-case hex. `scope` is DATE/REGION/SERVICE/aws4_request."""
     digest = hashlib.sha256(canonical_request(request, signed_headers)).hexdigest()
     return _hmac(_signing_key(secret, scope), f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}").hex()
 
 
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
-    """The canonical request (SigV4, step 1). Any service but S3 encodes the path as received once more.
+    """Return the canonical request (step 1 of SigV4). Except for S3, the received path is percent-encoded once more.
 
-    The body is hashed as it came; what a header claims it to be does not count.
+    The hash is computed over the received body. The header X-Amz-Content-Sha256 is not trusted.
     """
     values: dict[str, list[str]] = {name: [] for name in signed_headers}
     for name, value in request.headers:
@@ -46,13 +46,13 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
 
 
 def _trimmed(value: str) -> str:
-    """A header value without outer spaces, and with single ones inside."""
+    """Return a header value without leading and trailing spaces, and with each run of spaces reduced to one space."""
     value = value.strip()
     return _SPACES.sub(" ", value) if "  " in value else value
 
 
 def _normal_path(path: str) -> str:
-    """Without empty and dot segments, as signers see it. The path that is routed on stays as it came."""
+    """Remove empty segments and dot segments from a path, as signers do. Routing uses the path as received."""
     if "//" not in path and "/." not in path:
         return path or "/"
     normal = "/" + normpath(path).lstrip("/")
@@ -68,8 +68,8 @@ def _canonical_query(query: str) -> str:
 
 
 def _reencoded(text: str) -> str:
-    """Percent-encoded as SigV4 wants it, however it was encoded before."""
-    # A query may have a thousand of these, before it is known who calls.
+    """Decode a text, and percent-encode it again by the rules of SigV4."""
+    # A shortcut, because a query may have a thousand parameters, and the caller is not authenticated yet.
     if not text or (text.isascii() and text.isalnum()):
         return text
     return _percent_encoded(unquote_to_bytes(text.encode(*OCTETS)), safe="")

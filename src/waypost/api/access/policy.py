@@ -1,7 +1,7 @@
-"""May they? Evaluates the IAM policy of the caller's access key, with the condition keys of the request.
+"""Authorization of calls: evaluates the IAM policy of the caller's access key, with the request's condition keys.
 
-Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. The
-condition keys of every call are in `domain.iam.facts`.
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference.
+`domain.iam.facts` has the condition keys that every call has.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
 
 
 def asks_the_store(call: Call) -> bool:
-    """Whether the caller's policy may depend on what is in the store."""
+    """Return whether the caller's policy may depend on data in the store."""
     policy = call.key.policy
     return policy is not None and policy.mentions("aws:resourcetag/")
 
@@ -55,7 +55,7 @@ def _circumstances(call: Call) -> Circumstances:
 
 
 class _Facts:
-    """The values of a call's condition keys. Only keys that a policy names are looked up."""
+    """The values of a call's condition keys. Only keys that the policy names are looked up."""
 
     def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
         self._tx = tx
@@ -63,7 +63,10 @@ class _Facts:
         self._resource = resource
 
     def look_up(self, key: str) -> tuple[str, ...] | None:
-        """The values of a condition key (lower case, but for a tag's key behind the slash), or None without any."""
+        """Return the values of a condition key, or None if the key has no values in this call.
+
+        The key is in lower case, except for a tag key after the slash.
+        """
         name, slash, tag = key.partition("/")
         if slash:
             return _tag_values(self._tags(name), tag)
@@ -74,13 +77,13 @@ class _Facts:
         return _circumstances(self._call).look_up(name)
 
     def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
-        """The tags that a condition key with a slash names."""
+        """Return the tags to which a condition key with a slash refers; `name` is the part before the slash."""
         members = self._call.members
         match name:
             case "aws:resourcetag" if self._resource:
                 try:
                     found = tags.of(self._tx, self._call.tenant, self._resource)
-                except errors.NotFound:  # the call will say so, if it is allowed at all
+                except errors.NotFound:  # if the policy allows the call, the operation reports this error
                     return {}
                 return {key: (value,) for key, value in found.items()}
             case "aws:requesttag":
@@ -96,7 +99,10 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """All values of a tag. Policies compare tag keys without case, and tags may differ by case alone."""
+    """Return all values of a tag key.
+
+    Policies compare tag keys without case, and a resource can have several tag keys that differ only in case.
+    """
     wanted = tag.lower()
     found = {value for key, of_key in values.items() if key.lower() == wanted for value in of_key}
     return tuple(sorted(found)) or None

@@ -1,8 +1,8 @@
-"""Who is calling: verifies an AWS Signature Version 4, in the Authorization header or in a presigned URL.
+"""Authentication of calls with AWS Signature Version 4, in the Authorization header or in a presigned URL.
 
-`claim` reads what a request says of itself; `verify` proves it with the access key, which the caller has looked up
-in between. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in the IAM
-User Guide; docs/aws-differences.md has the table of refusals.
+`claim` parses the signature fields of a request. The calling code then looks up the access key, and `verify` checks the
+signature with the key. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in the
+IAM User Guide. The table of refusals is in docs/aws-differences.md.
 """
 
 import hmac
@@ -23,23 +23,26 @@ from waypost.domain.directory.partitions import is_region
 from waypost.domain.iam.access_keys import MAX_CLOCK_SKEW, AccessKey
 
 MAX_EXPIRES = 7 * 24 * 60 * 60
-"""Seconds that a presigned URL may be good for."""
+"""The maximum lifetime of a presigned URL, in seconds."""
 
 MAX_PARAMETERS = 1_000
-"""Parameters in the query of a request; UntagResource, which has the most, takes 50. Each is decoded and encoded anew
-before it is known who calls, and a query of 64 KiB has room for 65,000."""
+"""The maximum number of parameters in the query of a request.
+
+UntagResource has the most parameters of all operations: 50. The server decodes and encodes every parameter before it
+authenticates the caller, and a query of 64 KiB has room for 65,000 parameters.
+"""
 
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _NAMED = 10
-"""Unsigned headers that a refusal names."""
+"""The maximum number of unsigned headers that an error message names."""
 
 _SESSION_HEADER = "x-amz-security-token"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request says of who signed it, when, and how: not proven yet."""
+    """The signature fields of a request: who signed it, when, and how. They are not verified yet."""
 
     access_key_id: str
     date: str
@@ -49,24 +52,25 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     signed_headers: tuple[str, ...]
     signature: str
     timestamp: str
-    """When it was signed, as YYYYMMDDTHHMMSSZ."""
+    """The time of the signature, in the form YYYYMMDDTHHMMSSZ."""
     session_token: str | None = None
     expires: int | None = None
-    """Seconds after signing that a presigned URL is good for; None for a signature in a header."""
+    """The lifetime of a presigned URL in seconds from its signature; None for a signature in a header."""
 
     @property
     def scope(self) -> str:
-        """The credential scope, as it is signed."""
+        """The credential scope, in the form that is signed."""
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
-    """What a request says of its signature. Raises `ApiError` if there is none, or one that cannot be right.
+    """Return the signature fields of a request, unverified.
 
-    Also if the query is too much to be checked. The region must be one that AWS publishes, or among `older_regions`.
+    Raises `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region must
+    be one that AWS publishes, or one of `older_regions`.
     """
     if request.query.count("&") >= MAX_PARAMETERS:
-        raise ApiError("InvalidRequestException", 400, f"A query may have {MAX_PARAMETERS} parameters at most.")
+        raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")
     header = request.header("authorization")
     if header:
         found = _from_header(request, header)
@@ -80,11 +84,11 @@ def claim(request: Request, *, service: str, older_regions: Collection[str] = ()
 
 
 def verify(request: Request, found: Claim, key: AccessKey | None, *, now: datetime) -> tuple[AccessKey, Tenant]:
-    """The key that signed a request, and the account and region it is signed for.
+    """Verify the signature of a request; return the access key, and the account and region of the call.
 
-    `key` is the one that the claim names, or None if there is none.
+    `key` is the access key that the claim names, or None if no such key exists.
 
-    Raises `ApiError` with the code and the text that AWS services give.
+    Raises `ApiError` with the error code and message of AWS services.
     """
     if key is None or not key.active or not key.has_session_token(found.session_token):
         message = "The security token included in the request is invalid."
@@ -108,7 +112,7 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
 
 
 def _from_header(request: Request, header: str) -> Claim:
-    """The claim of an Authorization header."""
+    """Parse the claim in an Authorization header."""
     algorithm, _, rest = header.partition(" ")
     parameters = dict(_PARAMETER.findall(rest))
     missing = [name for name in ("Credential", "Signature", "SignedHeaders") if name not in parameters]
@@ -126,7 +130,7 @@ def _from_header(request: Request, header: str) -> Claim:
 
 
 def _from_query(request: Request) -> Claim:
-    """The claim of a presigned URL, which has everything in its query."""
+    """Parse the claim of a presigned URL, which has all signature fields in its query."""
     names = _PRESIGNED.findall(request.query)
     pairs = (pair.partition("=") for pair in request.query.split("&"))
     parameters = {name: unquote(value, *OCTETS) for name, _, value in pairs}
@@ -135,7 +139,7 @@ def _from_query(request: Request) -> Claim:
     if missing:
         raise _incomplete(" ".join(f"AWS query-string parameters must include 'X-Amz-{name}'." for name in missing))
     if len(set(names)) != len(names):
-        raise _incomplete("Each of the AWS query-string parameters may be there once only.")
+        raise _incomplete("Each AWS query-string parameter may occur only once.")
     if parameters["X-Amz-Algorithm"] != ALGORITHM:
         raise _incomplete(f"Unsupported AWS 'algorithm': expected {ALGORITHM}.")
     expires = parameters["X-Amz-Expires"]
@@ -152,7 +156,7 @@ def _from_query(request: Request) -> Claim:
 
 
 def _without_signature(request: Request) -> Request:
-    """A presigned request as it was before the signature was added to its query."""
+    """Return a copy of a presigned request without the signature in its query, which is the form that was signed."""
     kept = [pair for pair in request.query.split("&") if not pair.startswith("X-Amz-Signature=")]
     return msgspec.structs.replace(request, query="&".join(kept))
 
@@ -174,8 +178,8 @@ def _claimed(
     access_key_id, date, region, service, terminator = parts
     names = tuple(signed_headers.split(";"))
     if len(set(names)) != len(names):
-        # The canonical request has the whole value of a header once for each time that it is named.
-        raise _incomplete("Each header may be named once only in SignedHeaders.")
+        # The canonical request repeats the whole value of a header each time that SignedHeaders names the header.
+        raise _incomplete("SignedHeaders may name each header only once.")
     return Claim(
         access_key_id=access_key_id,
         date=date,
@@ -191,7 +195,10 @@ def _claimed(
 
 
 def _check_signed_headers(request: Request, found: Claim) -> None:
-    """Check that nothing that matters is unsigned. A session token proves itself, so it may be."""
+    """Raise `ApiError` if Host or an X-Amz-* header is unsigned.
+
+    The header X-Amz-Security-Token may be unsigned, because its value is compared with the stored digest.
+    """
     signed = {*found.signed_headers, _SESSION_HEADER}
     unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
     if unsigned or "host" not in signed:
@@ -220,7 +227,7 @@ def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> 
 
 @lru_cache(maxsize=64)
 def _moment(timestamp: str) -> datetime:
-    """The moment of an X-Amz-Date; raises ValueError. `strptime` would take ten times as long."""
+    """Parse the time in an X-Amz-Date; raises `ValueError` if it is malformed. `strptime` is ten times as slow."""
     match = _DATE.fullmatch(timestamp)
     if match is None:
         raise ValueError(timestamp)
@@ -236,7 +243,7 @@ def _check_clock(found: Claim, now: datetime) -> None:
     if found.expires is not None:
         if now >= signed_at + timedelta(seconds=found.expires):
             raise _invalid_signature(
-                f"Signature expired: {found.timestamp} was good for {found.expires} seconds, and it is {_shown(now)}."
+                f"Signature expired: {found.timestamp} was valid for {found.expires} seconds, and now is {_shown(now)}."
             )
     elif signed_at < now - MAX_CLOCK_SKEW:
         limit = f"{_shown(now - MAX_CLOCK_SKEW)} ({_shown(now)} - 15 min.)"

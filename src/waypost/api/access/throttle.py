@@ -1,4 +1,4 @@
-"""How often an operation may be called."""
+"""The rate limits for calls of an operation."""
 
 from datetime import datetime
 
@@ -9,14 +9,14 @@ from waypost.domain.limits.rates import Limits
 
 
 class Throttle:
-    """Admits calls at the rate of a profile of limits; instances and users share it."""
+    """A throttle that admits calls at the rate of a limits profile. An account's instances and users share the rate."""
 
     def __init__(self, limits: Limits) -> None:
         self._buckets = Buckets(limits.rate)
         self._is_of_account = limits.is_of_account
 
     def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:
-        """Count a call. Raises `ApiError` ThrottlingException if there were too many."""
+        """Count a call against the rate limit. Raises `ApiError` ThrottlingException if the limit is exceeded."""
         key = tenant.account if self._is_of_account else (tenant, operation)
         if not self._buckets.take(key, now).admitted:
             raise ApiError("ThrottlingException", 429, "Rate exceeded")

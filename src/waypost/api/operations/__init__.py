@@ -1,1 +1,1 @@
-"""The operations of the API: their table, and a file for each resource."""
+"""The operations of the API: the table of operations, and one module for each type of resource."""

@@ -1,5 +1,6 @@
-"""Makes and parses the Amazon Resource Names of instances and email addresses (Service Authorization Reference, Amazon
-Connect).
+"""Amazon Resource Names of instances and email addresses.
+
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference.
 """
 
 import re
@@ -17,15 +18,15 @@ _SUFFIX_LENGTH = 20
 
 
 def instance(tenant: Tenant, instance_id: str) -> str:
-    """The ARN of an instance."""
+    """Return the ARN of an instance."""
     return f"arn:{tenant.partition}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
 
 
 def service_role(tenant: Tenant, instance_id: str) -> str:
-    """The ARN of the role by which Amazon Connect acts for an instance. No such role exists here: only its name is
-    shown.
+    """Return the ARN of the service-linked role that Amazon Connect would use for an instance.
 
-    Its suffix is made of the instance's id; Amazon Connect's is of random letters, as long.
+    Waypost has no such role; the ARN only appears in responses. Its suffix comes from the instance id, whereas Amazon
+    Connect uses random letters of the same length.
     """
     suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
     path = "role/aws-service-role/connect.amazonaws.com"
@@ -33,22 +34,22 @@ def service_role(tenant: Tenant, instance_id: str) -> str:
 
 
 def email_address(tenant: Tenant, instance_id: str, email_address_id: str) -> str:
-    """The ARN of an email address."""
+    """Return the ARN of an email address."""
     return f"{instance(tenant, instance_id)}/email-address/{email_address_id}"
 
 
 def of(tenant: Tenant, resource: Resource) -> str:
-    """The ARN of an instance or email address."""
+    """Return the ARN of an instance or email address."""
     if resource.email_address_id is None:
         return instance(tenant, resource.instance_id)
     return email_address(tenant, resource.instance_id, resource.email_address_id)
 
 
 def parse(text: str, tenant: Tenant) -> Resource:
-    """What an ARN names. Whether it exists is not checked.
+    """Parse the ARN of an instance or email address, without checking that the resource exists.
 
-    Raises `errors.Invalid` for a text that is not the ARN of an instance or email address, and `errors.NotFound` for
-    one of another region or account, which a caller cannot see.
+    Raises `errors.Invalid` if the text is not such an ARN, or names another partition. Raises `errors.NotFound` if the
+    resource belongs to another region or account, because the caller cannot see it.
     """
     match = _ARN.fullmatch(text)
     if match is None:
@@ -64,7 +65,10 @@ def parse(text: str, tenant: Tenant) -> Resource:
 
 
 def instance_id_of(text: str, tenant: Tenant) -> str:
-    """The id of an instance, given by its id or its ARN. Raises as `parse` does."""
+    """Return the id of an instance that is named by id or ARN.
+
+    Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`.
+    """
     if not text.startswith("arn:"):
         return text
     resource = parse(text, tenant)
@@ -74,8 +78,10 @@ def instance_id_of(text: str, tenant: Tenant) -> str:
 
 
 def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
-    """The id of an email address, given by its id or its ARN. Raises as `parse` does, and `errors.NotFound` for an
-    email address of another instance.
+    """Return the id of an email address that is named by id or ARN.
+
+    Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`. Also raises `errors.NotFound`
+    if the ARN names an email address of another instance.
     """
     if not text.startswith("arn:"):
         return text

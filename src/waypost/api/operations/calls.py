@@ -1,4 +1,4 @@
-"""One call of an operation, as the operations see it: the caller, the input, and what only the edge knows."""
+"""One call of an operation: the caller, the input, and the values that only the API layer knows."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -18,32 +18,32 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam.access_keys import AccessKey
 
 Output = Mapping[str, Any]
-"""The members of an answer by their names in the model; None is left out."""
+"""The members of a response by their names in the model. A member that is None is left out of the response."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """Values that are the same for every call of this deployment."""
+    """The settings and helpers that all calls of a deployment share."""
 
     new_id: Callable[[], str]
-    """Makes the id of a resource, for a call that creates one."""
+    """A function that returns a new id, for a call that creates a resource."""
     page_tokens: PageTokens
     token_retention: timedelta
-    """How long a client token is remembered."""
+    """The time for which the store keeps a client token."""
     email_address_quota: int | None
-    """Email addresses that an instance may have; None for any number."""
+    """The maximum number of email addresses per instance; None for no limit."""
     domains: Domains = ONE_ACCOUNT_EACH
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a call comes from."""
+    """The client's IP address, and whether the connection uses TLS."""
 
     ip: str
     is_secure: bool
-    """Whether it came over TLS."""
+    """Whether the call came over TLS."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call. `members` is the operation's input type, as compiled from the model."""
+    """One call. `members` has the operation's input type, which is compiled from the model."""
 
     operation: str
     tenant: Tenant
@@ -56,7 +56,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def tokened(call: Call) -> idempotency.TokenedCall | None:
-    """The call as it is kept for its client token, or None without one; an empty token counts as none."""
+    """Return the call in the form that is stored with its client token, or None if it has no client token.
+
+    An empty client token counts as missing.
+    """
     token = call.members.client_token
     if not token:
         return None
@@ -65,7 +68,10 @@ def tokened(call: Call) -> idempotency.TokenedCall | None:
 
 
 def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
-    """A digest of the members, except some: it is the same for the same request, however it was spelled."""
+    """Return a digest of the members of a call, without the members named in `without`.
+
+    Requests with equal members have the same digest, even if their JSON differs in order or formatting.
+    """
     kept = msgspec.to_builtins(members)
     for name in without:
         kept.pop(name, None)
@@ -73,15 +79,18 @@ def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
 
 
 def query_of(call: Call) -> bytes:
-    """The members that must be the same in the call for the next page: all but MaxResults and NextToken."""
+    """Return bytes that identify a query, and that must be the same in the call for the next page.
+
+    They cover the operation, the tenant, and all members except MaxResults and NextToken.
+    """
     scope = f"{call.operation} {call.tenant.account} {call.tenant.region} ".encode()
     return scope + fingerprint(call.members, without=("NextToken", "MaxResults"))
 
 
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
-    """The members with ids only, for an operation that takes ARNs in their place (docs/aws-differences.md).
+    """Replace ARNs in the members with ids, for an operation that accepts both (docs/aws-differences.md).
 
-    Raises `errors.Invalid` or `errors.NotFound` for an ARN of another kind, region or account.
+    Raises `errors.Invalid` for an ARN of the wrong type, and `errors.NotFound` for an ARN of another region or account.
     """
     changes: dict[str, Any] = {}
     instance_id = arns.instance_id_of(members.instance_id, tenant)
@@ -98,7 +107,10 @@ def ids_or_arns(members: Any, tenant: Tenant) -> Any:
 
 
 def ids_only(members: Any, _: Tenant) -> Any:
-    """The members, for an operation on an instance, where an ARN is refused as Amazon Connect was seen to do."""
+    """Return the members unchanged, for an operation on an instance that accepts only ids.
+
+    Raises `errors.Invalid` for an ARN, because Amazon Connect was observed to refuse it.
+    """
     if members.instance_id.startswith("arn:"):
-        raise errors.Invalid("Invalid input for field InstanceId: an id is wanted here, not an ARN.")
+        raise errors.Invalid("Invalid input for field InstanceId: it must be an id, not an ARN.")
     return members

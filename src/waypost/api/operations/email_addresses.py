@@ -1,4 +1,4 @@
-"""The operations on email addresses and their aliases: from members to a use case, and back."""
+"""The operations on email addresses and their aliases, which translate between API members and use cases."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,25 +13,25 @@ from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 
 SEARCH_PAGE_SIZE = 100
-"""The default and the maximum of SearchEmailAddresses."""
+"""The default and maximum page size of SearchEmailAddresses."""
 
 COUNTED = 10_000
-"""SearchEmailAddresses counts up to this number; ApproximateTotalCount is exact up to it."""
+"""The number at which SearchEmailAddresses stops counting. ApproximateTotalCount is exact up to this number."""
 
 
 def primary_and_alias(members: Any) -> tuple[str, str]:
-    """Which id is which in Associate- and DisassociateEmailAddressAlias: `(primary, alias)`.
+    """Return the ids `(primary, alias)` of an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
 
-    The path's EmailAddressId is the primary, `AliasConfiguration.EmailAddressId` the alias: so say the
-    descriptions of every field ("which email address will serve as the alias"), and DescribeEmailAddress, which
-    lists "email addresses that forward to this primary". Only the prose of the API page's Example 1 reads the
-    other way round. Nothing else in Waypost knows.
+    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. The descriptions of
+    all fields say so ("which email address will serve as the alias"). So does DescribeEmailAddress, which lists "email
+    addresses that forward to this primary". Only the prose of Example 1 on the API page suggests the opposite. No
+    other code in Waypost depends on this choice.
     """
     return members.email_address_id, members.alias_configuration.email_address_id
 
 
 def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
-    """AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ only in their use case."""
+    """Build AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ only in their use case."""
 
     def run(tx: ports.WriteTx, call: Call) -> Output:
         primary_id, alias_id = primary_and_alias(call.members)
@@ -50,7 +50,7 @@ def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call
 
 
 def create(tx: ports.WriteTx, call: Call) -> Output:
-    """CreateEmailAddress."""
+    """Run CreateEmailAddress."""
     members = call.members
     email_address = EmailAddress(
         id=call.terms.new_id(),
@@ -75,7 +75,7 @@ def create(tx: ports.WriteTx, call: Call) -> Output:
 
 
 def describe(tx: ports.ReadTx, call: Call) -> Output:
-    """DescribeEmailAddress."""
+    """Run DescribeEmailAddress."""
     members = call.members
     found = email_addresses.describe(tx, call.tenant, members.instance_id, members.email_address_id)
     email_address = found.email_address
@@ -88,7 +88,7 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def search(tx: ports.ReadTx, call: Call) -> Output:
-    """SearchEmailAddresses."""
+    """Run SearchEmailAddresses."""
     members = call.members
     query = calls.query_of(call)
     page = email_addresses.search_page(
@@ -109,7 +109,7 @@ def search(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def update_metadata(tx: ports.WriteTx, call: Call) -> Output:
-    """UpdateEmailAddressMetadata. A text that is left out stays; an empty one clears it."""
+    """Run UpdateEmailAddressMetadata. A missing member leaves its field unchanged, and an empty string clears it."""
     members = call.members
     email_address_id = email_addresses.update_metadata(
         tx,
@@ -125,7 +125,7 @@ def update_metadata(tx: ports.WriteTx, call: Call) -> Output:
 
 
 def delete(tx: ports.WriteTx, call: Call) -> Output:
-    """DeleteEmailAddress."""
+    """Run DeleteEmailAddress."""
     email_addresses.delete(tx, call.tenant, call.members.instance_id, call.members.email_address_id)
     return {}
 
@@ -143,7 +143,7 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
 
 
 def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
-    """The members that Describe and Search both return. The primary lists its alias; an alias lists nothing."""
+    """Return the members that Describe and Search have in common. A primary lists its alias; an alias lists nothing."""
     alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {
         "EmailAddressId": email_address.id,

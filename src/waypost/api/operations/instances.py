@@ -1,4 +1,4 @@
-"""The operations on instances: from members to a use case, and from its result to members."""
+"""The operations on instances, which translate between API members and use cases."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from waypost.app.directory import instances
 from waypost.domain.directory.instances import Instance
 
 PAGE_SIZE = 10
-"""The default and the maximum of ListInstances."""
+"""The default and maximum page size of ListInstances."""
 
 
 def create(tx: ports.WriteTx, call: Call) -> Output:
-    """CreateInstance. The instance is active at once: creating one takes no time here."""
+    """Run CreateInstance. The new instance is active immediately."""
     members = call.members
     instance = Instance(
         id=call.terms.new_id(),
@@ -30,13 +30,13 @@ def create(tx: ports.WriteTx, call: Call) -> Output:
 
 
 def describe(tx: ports.ReadTx, call: Call) -> Output:
-    """DescribeInstance."""
+    """Run DescribeInstance."""
     instance, tags = instances.describe(tx, call.tenant, call.members.instance_id)
     return {"Instance": {**_summary(instance), "Tags": tags}}
 
 
 def page(tx: ports.ReadTx, call: Call) -> Output:
-    """ListInstances, in the order of their ids."""
+    """Run ListInstances. The instances are in the order of their ids."""
     tokens, query = call.terms.page_tokens, calls.query_of(call)
     after = tokens.read(call.members.next_token, query=query)
     found = instances.page(tx, call.tenant, after=after or "", limit=call.members.max_results or PAGE_SIZE)
@@ -47,7 +47,7 @@ def page(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def delete(tx: ports.WriteTx, call: Call) -> Output:
-    """DeleteInstance."""
+    """Run DeleteInstance."""
     instances.delete(tx, call.tenant, call.members.instance_id, now=call.now, call=calls.tokened(call))
     return {}
 
@@ -69,6 +69,6 @@ def _summary(instance: Instance) -> dict[str, Any]:
 
 
 def _access_url(instance: Instance) -> str:
-    """Where Amazon Connect would show the instance to its users: in GovCloud in a domain of its own."""
+    """Return the URL at which Amazon Connect would serve the instance. GovCloud has its own domain."""
     domain = "govcloud" if instance.tenant.partition == "aws-us-gov" else "my"
     return f"https://{instance.alias or instance.id}.{domain}.connect.aws"

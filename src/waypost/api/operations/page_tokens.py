@@ -1,4 +1,7 @@
-"""NextToken: where the next page begins. It is opaque, and valid only for the query that returned it."""
+"""Page tokens (NextToken), which say where the next page begins.
+
+A page token is opaque, and valid only for the query that returned it.
+"""
 
 import base64
 import binascii
@@ -10,20 +13,23 @@ _MAC_OCTETS = 16
 
 
 class PageTokens:
-    """Makes and reads tokens with a key of this deployment."""
+    """A codec that signs page tokens with the deployment's key, and verifies them."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def make(self, after: str, *, query: bytes) -> str:
-        """The token for the page after `after`. `query` has everything that must be the same in the next call."""
+        """Return the token for the page that begins after the cursor `after`.
+
+        `query` has everything that must be the same in the next call.
+        """
         place = after.encode()
         return self._token(self._mac(place, query), place)
 
     def read(self, token: str | None, *, query: bytes) -> str | None:
-        """The `after` of a token, or None without one.
+        """Return the cursor in a token, or None if `token` is None.
 
-        Raises `errors.Invalid` for a token that was not made here, or was made for another query.
+        Raises `errors.Invalid` if another deployment made the token, or if the token belongs to another query.
         """
         if token is None:
             return None
@@ -32,18 +38,18 @@ class PageTokens:
         except (binascii.Error, UnicodeEncodeError):
             octets = b""
         mac, place = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:]
-        # A token has one spelling, though base64 has several for the same octets.
+        # Only one spelling of a token is accepted, although base64 has several spellings for the same bytes.
         is_ours = hmac.compare_digest(mac, self._mac(place, query)) and token == self._token(mac, place)
         if not is_ours:
             raise errors.Invalid(
-                "NextToken is not one that an earlier call with the same parameters returned. "
+                "NextToken was not returned by an earlier call with the same parameters. "
                 "Leave it out to begin at the first page."
             )
         return place.decode()
 
     @staticmethod
     def _token(mac: bytes, place: bytes) -> str:
-        # It begins with a letter, because on a command line a hyphen would make an option of it.
+        # The token begins with a letter, because a command line would parse a leading hyphen as an option.
         return "w" + base64.urlsafe_b64encode(mac + place).decode()
 
     def _mac(self, place: bytes, query: bytes) -> bytes:

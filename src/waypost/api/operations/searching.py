@@ -1,4 +1,4 @@
-"""SearchCriteria and SearchFilter as a condition of the domain."""
+"""The translation of SearchCriteria and SearchFilter into a search condition of the domain."""
 
 import itertools
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ FIELD_NAMES = {
     "description": Field.DESCRIPTION,
     "emailAddressId": Field.ID,
 }
-"""The values of FieldName, in any letter case. AWS does not say; these are the names of the members."""
+"""The values of FieldName, in any letter case. AWS does not document them, so Waypost uses the names of the members."""
 
 _FIELDS = {
     **{name.lower(): field for name, field in FIELD_NAMES.items()},
-    "resourceid": Field.ID,  # as the other searches of Amazon Connect call it
+    "resourceid": Field.ID,  # the name in Amazon Connect's other searches
 }
 
 
 def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
-    """The refusal of a SearchEmailAddresses call that was given up; it says what to search for instead."""
+    """Return the error for a SearchEmailAddresses call that took too long, with advice for a faster search."""
     filters = members.search_filter
     if _size_of_criteria(members.search_criteria).characters:
         advice = "Search for values of three letters or more, and fewer of them."
@@ -32,14 +32,14 @@ def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
         advice = "Search for fewer tags, and name the value of at least one."
     else:
         advice = "Please try again."
-    return errors.Invalid(f"The search took more than {error.seconds:g} seconds, so it was given up. {advice}")
+    return errors.Invalid(f"The search took more than {error.seconds:g} seconds, so the server stopped it. {advice}")
 
 
 def condition(criteria: Any, filters: Any) -> Condition:
-    """The condition of both together; None for either means no condition.
+    """Return one condition for SearchCriteria and SearchFilter; None for either of them means no condition.
 
-    Raises `errors.Invalid` for a field that cannot be searched, for a node with more than one kind of condition, and
-    for too many conditions.
+    Raises `errors.Invalid` if a field cannot be searched, if a node has more than one kind of condition, or if the
+    search has too many conditions.
     """
     tag_filter = filters.tag_filter if filters else None
     size = _size_of_criteria(criteria).with_others(_size_of_tags(tag_filter))
@@ -48,9 +48,10 @@ def condition(criteria: Any, filters: Any) -> Condition:
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
-    """The tags that everything a SearchFilter finds must have: for each key all values (connect:SearchTag).
+    """Return the values of the condition key connect:SearchTag: all values that a SearchFilter requires, by tag key.
 
-    A key counts only if every alternative asks for it: an alternative without it would find what a policy hides.
+    A tag key is included only if every alternative of the filter requires it. An alternative without the key could find
+    email addresses that the policy hides.
     """
     node = filters.tag_filter if filters else None
     if node is None:
@@ -63,7 +64,7 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
-    """The values that the filter names, by key; the empty text stands for any value."""
+    """Return the values in the tag conditions, by tag key. An empty string stands for any value."""
     values: dict[str, set[str]] = {}
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
@@ -71,7 +72,7 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """The size of a part of a search, known before conditions are made of it."""
+    """The size of a part of a search, which is computed before its conditions are built."""
 
     conditions: int = 0
     depth: int = 0
@@ -90,7 +91,7 @@ def _size_of_criteria(node: Any) -> _Size:
     if node is None:
         return _Size()
     inner = [_size_of_criteria(one) for one in (*(node.or_conditions or ()), *(node.and_conditions or ()))]
-    if not inner:  # one that is empty counts too
+    if not inner:  # an empty node counts as a condition, too
         text = node.string_condition
         return _Size(1, 0, len(text.value or "") if text else 0)
     size = _Size().with_others(*inner)
@@ -108,7 +109,7 @@ def _size_of_tags(node: Any) -> _Size:
 
 
 def _criteria(node: Any) -> Iterable[Condition]:
-    """The condition of a node of SearchCriteria; nothing for one that is empty, which restricts nothing."""
+    """Yield the condition of a SearchCriteria node. An empty node yields nothing, because it restricts nothing."""
     if node is None:
         return
     _refuse_several(
@@ -139,7 +140,7 @@ def _field(name: str) -> Field:
 
 
 def _tags(node: Any) -> Iterable[Condition]:
-    """The condition of a TagFilter. Its OrConditions are lists, of which all of one must hold."""
+    """Yield the conditions of a TagFilter. OrConditions is a list of lists: all tags in one inner list must match."""
     if node is None:
         return
     _refuse_several(
@@ -163,7 +164,7 @@ def _tagged(node: Any) -> Tagged:
 def _refuse_several(what: str, **kinds: Any) -> None:
     given = [name for name, value in kinds.items() if value]
     if len(given) > 1:
-        raise errors.Invalid(f"A node of {what} may have one kind of condition only, not {' and '.join(given)}.")
+        raise errors.Invalid(f"A node of {what} may have only one kind of condition, not {' and '.join(given)}.")
 
 
 def _refuse_absent(what: str, **members: str | None) -> None:

@@ -1,6 +1,4 @@
-"""The operations, one row each: the function, the resources that the policy must allow it on, and the ids that it
-takes.
-"""
+"""The table of operations. A row has the operation's function, the resources to authorise, and the accepted ids."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,62 +12,63 @@ from waypost.app.directory.tags import Resource
 from waypost.domain.directory.instances import Tenant
 
 ResourceOf = Callable[[Call], Resource | None]
-"""The resource that a policy must allow the operation on; None stands for "*"."""
+"""A function that returns a resource on which the policy must allow the operation; None stands for "*"."""
 
 WithIds = Callable[[Any, Tenant], Any]
-"""Turns the ids or ARNs of a call into ids, or refuses them."""
+"""A function that converts the ids or ARNs in a call's members to ids, or refuses them."""
 
 
 def any_resource(_: Call) -> None:
-    """For an operation on all resources, or on one that does not exist yet."""
+    """Return None, for an operation on all resources, or on a resource that does not exist yet."""
 
 
 def instance(call: Call) -> Resource:
-    """The instance that the call names."""
+    """Return the instance that the call names."""
     return Resource(call.members.instance_id)
 
 
 def email_address(call: Call) -> Resource:
-    """The path's email address."""
+    """Return the email address in the path of the call."""
     return Resource(call.members.instance_id, call.members.email_address_id)
 
 
 def alias(call: Call) -> Resource:
-    """The email address that is, or becomes, an alias. Its mail goes to the primary, so the policy must allow the
-    operation on it, too.
+    """Return the email address that is or becomes an alias.
+
+    Its mail goes to the primary, so the policy must allow the operation on the alias, too.
     """
     _, alias_id = email_addresses.primary_and_alias(call.members)
     return Resource(call.members.instance_id, alias_id)
 
 
 def as_given(members: Any, _: Tenant) -> Any:
-    """The members, for an operation that names neither an instance nor an email address by its id."""
+    """Return the members unchanged, for an operation whose input has no id of an instance or email address."""
     return members
 
 
 class Access(Enum):
-    """How an operation uses the store."""
+    """The way in which an operation uses the store."""
 
     LOOK_UP = "look up"
-    """It only reads, with a few look-ups."""
+    """The operation only reads, with a few lookups."""
     SEARCH = "search"
-    """It only reads, but may read much."""
+    """The operation only reads, but may read many rows."""
     WRITE = "write"
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: a function of a transaction and the call."""
+    """One operation. Its function `run` takes a transaction and the call."""
 
     run: Callable[[Any, Call], Output]
     access: Access
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """The other resources whose ids the input has. The policy must allow the operation on each, after the first."""
+    """Further resources that the input names. The policy must allow the operation on each of them as well."""
 
     def resources_of(self, call: Call) -> list[Resource | None]:
-        """All resources that the policy must allow the operation on, in the order in which they are checked."""
+        """Return all resources on which the policy must allow the operation, in the order of the checks."""
         return [self.resource_of(call), *[of(call) for of in self.others]]
 
 
@@ -94,4 +93,4 @@ OPERATIONS: Mapping[str, Operation] = {
     "UntagResource": Operation(tags.remove, WRITE, tags.resource, as_given),
     "UpdateEmailAddressMetadata": Operation(email_addresses.update_metadata, WRITE, email_address, calls.ids_or_arns),
 }
-"""All operations of the model."""
+"""All operations in the model, by name."""

@@ -1,1 +1,1 @@
-"""API requests and responses as HTTP: the published model, its shapes and constraints, and both protocols."""
+"""The HTTP form of API requests and responses: the published model, its shapes and constraints, and two protocols."""

@@ -1,4 +1,4 @@
-"""Members outside the body: they are read from the path, the query and the headers, and written to headers."""
+"""Members outside the body, which are parsed from the path, the query and headers, and written to headers."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ _NEEDS_QUOTES = re.compile(r'[",]')
 
 
 class Repeated(ValueError):
-    """A parameter that may occur once occurs again."""
+    """A query parameter occurs several times, but may occur only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +27,37 @@ class Member:
 
     name: str
     location: str
-    """`body`, `payload` (it is the body), `uri`, `querystring`, `header`, `headers` (all of a prefix), `statusCode`."""
+    """The place of the member in the request or response.
+
+    It is one of `body`, `payload` (the member is the whole body), `uri`, `querystring`, `header`, `headers` (all
+    headers with a prefix) and `statusCode`.
+    """
     wire_name: str
     shape_name: str
     shape: Shape
     item: Shape | None
-    """The shape of the elements of a list, or of the values of a map."""
+    """The shape of a list's elements or of a map's values."""
     is_text: bool
     packed: bool
-    """JSON, which a header has in Base64."""
+    """Whether the member is JSON that a header carries in Base64."""
 
     @property
     def path(self) -> str:
-        """The member as messages name it."""
+        """The name of the member in error messages."""
         return self.name[0].lower() + self.name[1:]
 
 
 def from_label(member: Member, label: str) -> Any:
-    """The value of a label, decoded. Raises `ValueError` if it cannot be decoded, as all readers here do."""
+    """Decode and parse the value of a path label. Raises `ValueError` if it cannot be decoded."""
     text = decoded(label)
     return text if member.is_text else texts.read(member.shape, text, texts.ISO_8601)
 
 
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
-    """The value, or None where there is none. Raises `Repeated` for a single value that occurs twice.
+    """Decode and parse the value of a query parameter; return None if the query lacks it.
 
-    A signature does not tell which of two came first.
+    Raises `Repeated` if a parameter for a single value occurs several times, because the signature does not protect the
+    order of parameters. Raises `ValueError` if a value cannot be decoded.
     """
     if member.item and member.shape["type"] == "map":
         one_each = member.item["type"] != "list"
@@ -66,7 +71,10 @@ def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
 
 
 def from_headers(member: Member, request: Request) -> Any:
-    """The value, or None where there is none."""
+    """Decode and parse the value in a header; return None if the request lacks the header.
+
+    Raises `ValueError` if the value cannot be decoded.
+    """
     name = member.wire_name.lower()
     if member.location == "headers":
         return {key[len(name) :]: _utf_8(value) for key, value in request.headers if key.startswith(name)}
@@ -81,7 +89,7 @@ def from_headers(member: Member, request: Request) -> Any:
 
 
 def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
-    """The headers for a value."""
+    """Yield the response headers for a member's value."""
     if member.location == "headers":
         for name, text in value.items():
             yield (member.wire_name + name).lower().encode(), text.encode()
@@ -96,9 +104,10 @@ def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def parameters(query: str) -> dict[str, list[str]]:
-    """The query, with values still encoded: those that are not read may be anything. Raises `ValueError`.
+    """Split a query into its parameters, with decoded names and encoded values.
 
-    A plus sign is a plus sign, because that is what was signed.
+    The values stay encoded, because a parameter that no member uses may have an invalid value. Raises `ValueError` if a
+    name cannot be decoded. A plus sign is not a space, because SigV4 signs it as a plus sign.
     """
     values: dict[str, list[str]] = {}
     for pair in query.split("&") if query else ():
@@ -108,7 +117,7 @@ def parameters(query: str) -> dict[str, list[str]]:
 
 
 def decoded(encoded: str) -> str:
-    """A percent-decoded text; a percent sign without two hex digits stands for itself."""
+    """Percent-decode a text. A percent sign without two hex digits is kept."""
     if "%" not in encoded and encoded.isascii():
         return encoded
     return unquote_to_bytes(encoded.encode(*OCTETS)).decode()
@@ -126,7 +135,7 @@ def _utf_8(text: str) -> str:
 
 
 def _items(shape: Shape, text: str) -> list[str]:
-    """The items of a list in a header. A text may be quoted; a date has a comma of its own."""
+    """Split a header value into the items of a list. A string may be quoted, and a date contains a comma."""
     if shape["type"] == "timestamp":
         return _COMMA_BETWEEN_MOMENTS.split(text)
     found: list[str] = []

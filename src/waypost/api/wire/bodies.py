@@ -1,4 +1,4 @@
-"""The body of a request: UTF-8 without a byte order mark, nothing but JSON, and not too deep."""
+"""The parser for request bodies, which must be JSON in UTF-8 without a byte order mark, and not nested too deeply."""
 
 import itertools
 from collections.abc import Iterable
@@ -9,12 +9,14 @@ import msgspec
 from waypost.api.errors import ApiError
 
 DEPTH_LIMIT = 100
-"""How deeply arrays and objects may be nested in a body: more than any request needs, less than Python's stack
-allows."""
+"""The maximum nesting depth of arrays and objects in a body.
+
+No valid request needs such a depth, and Python's stack allows more.
+"""
 
 
 def members(body: bytes) -> dict[str, Any]:
-    """The members of a JSON object; an empty body is an object without members."""
+    """Parse a body as a JSON object, and return its members. An empty body has no members."""
     if not body:
         return {}
     found = value(body)
@@ -24,38 +26,38 @@ def members(body: bytes) -> dict[str, Any]:
 
 
 def text(body: bytes) -> str:
-    """The body as it is."""
+    """Decode a body as plain text in UTF-8."""
     try:
         return body.decode()
     except UnicodeDecodeError as error:
-        raise invalid_request("The request body is no valid UTF-8.") from error
+        raise invalid_request("The request body is not valid UTF-8.") from error
 
 
 def value(body: bytes) -> Any:
-    """The body as JSON. If a member occurs twice, the last one counts."""
+    """Parse a body as JSON. If an object has a member twice, the last value is used."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid_request(f"The request body is no valid JSON: {error}.") from error
+        raise invalid_request(f"The request body is not valid JSON: {error}.") from error
     except RecursionError as error:
         raise _too_deep() from error
-    # What is so deep is at least that long.
+    # Each level needs at least two bytes, so a shorter body cannot be nested too deeply.
     if len(body) > 2 * DEPTH_LIMIT and _is_too_deep(found):
         raise _too_deep()
     return found
 
 
 def invalid_request(message: str) -> ApiError:
-    """The error for a request that cannot be parsed, which every operation has."""
+    """Return the error for a request that cannot be parsed. Every operation may return this error."""
     return ApiError("InvalidRequestException", 400, message)
 
 
 def _too_deep() -> ApiError:
-    return invalid_request(f"The request body has more than {DEPTH_LIMIT} arrays and objects inside each other.")
+    return invalid_request(f"The request body has more than {DEPTH_LIMIT} levels of nested arrays and objects.")
 
 
 def _is_too_deep(value: Any) -> bool:
-    # Level by level, and not by recursion, which is what must not happen.
+    # This loop goes level by level, because recursion could overflow the stack.
     level = _containers([value])
     for _ in range(DEPTH_LIMIT):
         if not level:

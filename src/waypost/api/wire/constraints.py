@@ -1,4 +1,4 @@
-"""What is wrong with a request, in AWS's words: every broken member, in the order of the model."""
+"""The validation of a request against the model, with AWS's error messages, in the order of the model's members."""
 
 import itertools
 import re
@@ -10,10 +10,10 @@ from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
 
 NAMED_LIMIT = 100
-"""The most broken members that a response names; a body of one MiB has room for hundreds of thousands."""
+"""The maximum number of invalid members that a response names. A body has room for many thousands of them."""
 
 QUOTED_LIMIT = 1000
-"""Characters of a broken value that a message quotes."""
+"""The maximum number of characters of an invalid value that a message quotes."""
 
 _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
     "structure": ((dict,), "a JSON object"),
@@ -31,20 +31,20 @@ _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken member. `wrong_type` distinguishes a value of a wrong JSON type from one that breaks a constraint."""
+    """One invalid member. `wrong_type` is true for a wrong JSON type, and false for a broken constraint."""
 
     text: str
     wrong_type: bool
 
 
 class Constraints:
-    """The constraints of the shapes of a model."""
+    """The validator for the constraints in a model's shapes."""
 
     def __init__(self, model: shapes.Model) -> None:
         self._shapes = model.shapes
 
     def broken(self, structure: Shape, members: Mapping[str, Any]) -> list[Violation]:
-        """What is wrong with the members of a structure."""
+        """Return the violations among the members of a structure, at most `NAMED_LIMIT`."""
         return list(itertools.islice(self._check_structure("", structure, members), NAMED_LIMIT))
 
     def _check_structure(self, prefix: str, shape: Shape, members: Mapping[str, Any]) -> Iterator[Violation]:
@@ -72,13 +72,13 @@ class Constraints:
             case "structure":
                 yield from self._check_structure(f"{path}.", shape, value)
             case "list" | "map" if sizes := list(self._check_size(path, shape, value)):
-                # Of what has too many items, the items are not looked at.
+                # If a collection has the wrong size, its items are not checked.
                 yield from sizes
             case "list":
                 name = shape["member"]["shape"]
                 may_be_empty = self._shapes[name]["type"] == "structure" and not self._shapes[name].get("required")
                 for number, item in enumerate(value, start=1):
-                    if may_be_empty and item == {}:  # a body has room for many of these, and there is nothing to check
+                    if may_be_empty and item == {}:  # a body may have many empty items, which need no check
                         continue
                     yield from self._check(f"{path}.{number}.member", name, item)
             case "map":
@@ -98,7 +98,7 @@ class Constraints:
 
     def _check_string(self, path: str, shape: Shape, value: str) -> Iterator[Violation]:
         if "\0" in value:
-            # Not quoted: no log and no terminal keeps it either.
+            # The value is not quoted, because logs and terminals cannot show NUL.
             text = f"Value at '{path}' failed to satisfy constraint: Member must not contain the character NUL"
             yield Violation(text, wrong_type=False)
             return
@@ -106,7 +106,7 @@ class Constraints:
         yield from sizes
         if "enum" in shape and value not in shape["enum"]:
             yield self._failed(path, shape, value, f"satisfy enum value set: [{', '.join(shape['enum'])}]")
-        # A pattern is not tried on a text of any length: that is how regular expressions are made to take hours.
+        # A string of the wrong length is not matched, because a long string can make a regular expression very slow.
         if "pattern" in shape and not sizes and not re.search(shapes.python_pattern(shape["pattern"]), value):
             yield self._failed(path, shape, value, f"satisfy regular expression pattern: {shape['pattern']}")
 
@@ -122,8 +122,9 @@ class Constraints:
         return Violation(text, wrong_type=False)
 
     def _is_sensitive(self, shape: Shape) -> bool:
-        """Whether its value must not be shown. Elements of lists and maps are only checked for this if they are simple
-        values.
+        """Return whether values of a shape must not be shown.
+
+        A list or map is sensitive if its elements are sensitive strings, or are not strings.
         """
         parts = [self._shapes[shape[part]["shape"]] for part in ("member", "key", "value") if part in shape]
         return bool(shape.get("sensitive")) or any(
@@ -132,6 +133,6 @@ class Constraints:
 
 
 def _short(value: Any) -> str:
-    """A value as it is quoted in a message: whole, unless it is long."""
+    """Format a value for a message; a long value is cut."""
     text = str(value)
     return text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…"

@@ -1,13 +1,13 @@
-"""HTTP as values: a request as it was received, a response before it is sent."""
+"""Value types for HTTP: a request as received, and a response before it is sent."""
 
 import msgspec
 
 OCTETS = ("utf-8", "surrogateescape")
-"""The encoding of received octets as text, which loses nothing in either direction."""
+"""The codec and error handler that decode received bytes to text without loss, and encode them back."""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request as it came: nothing decoded, nothing normalised but the case of header names."""
+    """An HTTP request as received. Nothing is percent-decoded, and only the case of header names is normalised."""
 
     method: str
     raw_path: str
@@ -16,7 +16,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first header with this lower-case name."""
+        """Return the value of the first header with this lower-case name, or None."""
         for key, value in self.headers:
             if key == name:
                 return value
@@ -31,4 +31,4 @@ class Response(msgspec.Struct, frozen=True):
     content_type: bytes = b"application/json"
     error_type: str | None = None
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """Members of the output that are headers."""
+    """The headers that carry members of the output."""

@@ -1,7 +1,7 @@
-"""JSON to members of the model, and back: wire names, timestamps, and floats such as NaN.
+"""The translation between JSON and members of the model: wire names, timestamps, and floats such as NaN.
 
-Where a shape has none of these, JSON and members are the same, and nothing is translated. That is so for all of
-Connect's shapes.
+If a shape has none of these, its JSON and its members are equal, and nothing is translated. This is the case for all
+shapes of Amazon Connect.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ Shape = Mapping[str, Any]
 
 
 class JsonForm:
-    """The JSON of the shapes of a model."""
+    """The translator between JSON and members, for the shapes of one model."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes
 
     def is_plain(self, name: str, *, inside: frozenset[str] = frozenset()) -> bool:
-        """Whether members of this shape are the same in JSON. `inside` are the shapes around it."""
+        """Return whether values of this shape need no translation. `inside` has the names of the enclosing shapes."""
         shape = self._shapes[name]
         if shape["type"] in ("float", "double") or _is_written(shape):
             return False
@@ -30,9 +30,7 @@ class JsonForm:
         return all(self.is_plain(part, inside=inside | {name}) for part in inner - inside - {name})
 
     def read(self, name: str, value: Any) -> Any:
-        """The members in a JSON value. A value of another type than the shape's is passed on, and the types refuse
-        it.
-        """
+        """Translate a JSON value to members. A value of the wrong type is returned unchanged, and fails validation."""
         shape = self._shapes[name]
         match shape["type"], value:
             case "structure", dict() if not shape.get("document"):
@@ -52,7 +50,7 @@ class JsonForm:
         return value
 
     def write(self, name: str, value: Any) -> Any:
-        """The JSON value of members; members that are None are left out."""
+        """Translate members to a JSON value. Members that are None are left out."""
         shape = self._shapes[name]
         match shape["type"]:
             case "structure" if not shape.get("document"):
@@ -73,7 +71,7 @@ class JsonForm:
 
 
 def _is_written(shape: Shape) -> bool:
-    """Whether it is a timestamp that JSON has as text; by default it is a number of seconds."""
+    """Return whether a shape is a timestamp that JSON carries as a string. The default is a number of seconds."""
     return bool(shape.get("timestampFormat", texts.SECONDS) != texts.SECONDS)
 
 

@@ -1,14 +1,15 @@
-"""Requests and responses without sockets: a request to an operation and its members, an output or error to a response.
+"""The AWS protocols: parse a request to an operation and its members, and serialise an output or error to a response.
 
-There are two forms. In rest-json, which all SDKs send, method and path name the operation, and members are in the path,
-the query, headers and the body. In JSON 1.1, which the examples on the API's page have, a request is `POST /`; the
-header X-Amz-Target names the operation, and all members are in the body. Neither requires a content type.
+There are two protocols. In rest-json, which all SDKs send, the method and path name the operation, and its members are
+in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a request is
+`POST /`, the header X-Amz-Target names the operation, and all members are in the body. The content type of a request
+is ignored.
 
-Members that the model does not have are ignored. JSON 1.1 has no translation (`json_form`), which Connect does not
-need.
+Members that the model does not have are ignored. For JSON 1.1, the translation in `json_form` is not implemented,
+because Amazon Connect does not need it.
 
-Source: the AWS protocols restJson1 and awsJson1_1 (Smithy documentation); docs/aws-differences.md for what they leave
-open.
+Sources: the AWS protocols restJson1 and awsJson1_1 in the Smithy documentation. docs/aws-differences.md lists our
+decisions about cases that they do not cover.
 """
 
 from collections.abc import Mapping
@@ -22,17 +23,17 @@ from waypost.api.wire.http import Request, Response
 from waypost.domain.errors import Invalid
 
 TARGET_PREFIX = "AmazonConnectService."
-"""The text before the name of an operation in X-Amz-Target."""
+"""The prefix before the name of an operation in X-Amz-Target."""
 
 _BACKSLASH = ord("\\")
 
 
 class Form(msgspec.Struct, frozen=True):
-    """The protocol of a request, which its response has too."""
+    """The protocol of a request and its response."""
 
     content_type: bytes
     has_target: bool
-    """Whether X-Amz-Target names the operation, and the body has all members."""
+    """Whether the header X-Amz-Target names the operation, and the body has all members."""
 
 
 REST_JSON = Form(rest_json.CONTENT_TYPE, has_target=False)
@@ -40,7 +41,7 @@ JSON_1_1 = Form(b"application/x-amz-json-1.1", has_target=True)
 
 
 class Match(msgspec.Struct, frozen=True):
-    """The operation that a request names, with the labels of the path, still encoded."""
+    """The operation that a request names, its protocol, and the labels of the path, which are still encoded."""
 
     operation: shapes.Operation
     form: Form
@@ -48,7 +49,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Protocol:
-    """The wire form of a service model."""
+    """The router and parser for the requests of a service model."""
 
     def __init__(self, model: shapes.Model) -> None:
         self._operations = model.operations
@@ -62,9 +63,10 @@ class Protocol:
                 self._routes.setdefault((operation.method, len(operation.segments)), []).append(operation)
 
     def route(self, request: Request) -> Match:
-        """Find the operation. Works on the raw path, split before decoding: a label may hold an encoded slash.
+        """Find the operation that a request names.
 
-        Raises `ApiError` UnknownOperationException.
+        The raw path is split before it is decoded, because a label may contain an encoded slash. Raises `ApiError`
+        UnknownOperationException.
         """
         segments = request.raw_path.split("/")[1:]
         for operation in self._routes.get((request.method, len(segments)), ()):
@@ -90,8 +92,9 @@ class Protocol:
         return Match(operation, JSON_1_1, {})
 
     def _unknown(self, what: str) -> ApiError:
-        """The refusal of a request for an operation that does not exist here. It lists those that exist: most often the
-        caller meant another operation of AWS.
+        """Return the error for an operation that Waypost does not have.
+
+        Its message lists the operations of Waypost, because most such requests are for other AWS operations.
         """
         names = ", ".join(sorted(self._operations))
         return ApiError(
@@ -99,10 +102,10 @@ class Protocol:
         )
 
     def parse(self, match: Match, request: Request) -> Any:
-        """The members of the request, as the operation's input type: every one of them checked.
+        """Parse and validate all members of a request; return them as the operation's input type.
 
-        Raises `ApiError`: InvalidRequestException where the body is no JSON or a member has the wrong JSON type,
-        else InvalidParameterException (where the operation has it), naming all members that break a constraint.
+        Raises `ApiError` InvalidRequestException if the body is not JSON, or if a member has the wrong JSON type.
+        Otherwise raises InvalidParameterException, if the operation has it, for members that break a constraint.
         """
         operation, body = match.operation, request.body
         in_body = match.form.has_target
@@ -111,13 +114,13 @@ class Protocol:
             parsed = msgspec.convert(members, operation.input_type)
         except msgspec.ValidationError as error:
             raise self._explained(operation, members) from error
-        # The types let the character NUL pass, but no database keeps it. It can only be written with escapes.
+        # The input types allow the character NUL, but PostgreSQL cannot store it. A request contains NUL only escaped.
         if (_BACKSLASH in body and b"\\u0000" in body) or "%00" in request.raw_path or "%00" in request.query:
             self._refuse_nul(operation, members)
         return parsed
 
     def _refuse_nul(self, operation: shapes.Operation, members: Mapping[str, Any]) -> None:
-        # It may be in what nobody reads.
+        # The character may also be in a member that the model does not have, and that is ignored.
         if self._constraints.broken(operation.input.shape, members):
             raise self._explained(operation, members)
 
@@ -132,14 +135,14 @@ class Protocol:
 
 
 def form(method: str, path: str) -> Form:
-    """The protocol of a request, known even if the request is refused before its operation is looked up."""
+    """Return the protocol of a request, which is also needed if the request is refused before it is routed."""
     return JSON_1_1 if path == "/" and method == "POST" else REST_JSON
 
 
 def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: Form = REST_JSON) -> Response:
-    """The response of an operation; members that are None are left out.
+    """Serialise the output of an operation to a response. Members that are None are left out.
 
-    Without an output shape the response has no body in rest-json, and an empty object in JSON 1.1.
+    If the operation has no output shape, the body is empty in rest-json, and an empty object in JSON 1.1.
     """
     layout = operation.output
     if layout is None:
@@ -151,8 +154,12 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
 
 
 def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
-    """An error's answer. The model names the member `Message`; AWS's own front end sends `message`."""
-    # A message may quote what came over the wire, and that may be any octets.
+    """Serialise an error to a response.
+
+    For an error in the model, the member is `Message`, as the model names it. For other errors it is `message`, as in
+    responses of the AWS front end.
+    """
+    # A message may quote data from the client, which can contain arbitrary bytes.
     message = error.message.encode("utf-8", "replace").decode()
     body = {"Message" if modelled else "message": message}
     if form.has_target:

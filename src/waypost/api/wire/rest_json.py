@@ -1,6 +1,7 @@
-"""rest-json: members are in the path, the query, headers and the body; some need translation.
+"""The rest-json protocol, whose members are in the path, the query, headers and the body.
 
-Connect's members need none, but what its model might use later is implemented as the protocol says.
+The members of Amazon Connect need no translation. The protocol's other features are implemented as well, in case a
+later model uses them.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,10 @@ CONTENT_TYPE = b"application/json"
 
 
 def members(operation: shapes.Operation, labels: Mapping[str, str], request: Request) -> dict[str, Any]:
-    """The members of a request, still unchecked. Members outside the body are ignored if the body has them too."""
+    """Return the members of a request, without validating them.
+
+    A member that belongs outside the body is read from there, even if the body also has a member of this name.
+    """
     layout = operation.input
     found = bodies.members(request.body) if layout.is_plain else _from_body(layout, request.body, operation.json.read)
     if layout.has_plain_labels and "%" not in request.raw_path and request.raw_path.isascii():
@@ -33,7 +37,7 @@ def members(operation: shapes.Operation, labels: Mapping[str, str], request: Req
 
 
 def response(layout: shapes.Layout, output: Mapping[str, Any], translated: Callable[[str, Any], Any]) -> Response:
-    """The response for an output whose members are partly outside the body, or need translation."""
+    """Build the response for an output with members outside the body, or with members that need translation."""
     headers = [
         header
         for member in layout.headers
@@ -59,7 +63,7 @@ def _read(member: bindings.Member, read: Callable[[bindings.Member, Any], Any], 
     try:
         return read(member, source)
     except bindings.Repeated as error:
-        raise bodies.invalid_request(f"Value at '{member.path}' is given more than once.") from error
+        raise bodies.invalid_request(f"Value at '{member.path}' may occur only once.") from error
     except ValueError as error:
         raise bodies.invalid_request(f"Value at '{member.path}' cannot be decoded.") from error
 
@@ -68,7 +72,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
     try:
         return bindings.parameters(query)
     except ValueError as error:
-        raise bodies.invalid_request("The name of a query parameter is no valid UTF-8.") from error
+        raise bodies.invalid_request("The name of a query parameter is not valid UTF-8.") from error
 
 
 def _from_body(layout: shapes.Layout, body: bytes, translated: Callable[[str, Any], Any]) -> dict[str, Any]:

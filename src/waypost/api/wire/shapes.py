@@ -1,8 +1,8 @@
-"""The service model as types of requests, compiled at start from `model.json`.
+"""The service model, compiled from `model.json` to request types when the server starts.
 
-There are two passes over a request's members. The fast one is `msgspec`, on types compiled from the shapes; it stops at
-the first mistake and has its own error texts. So when it finds one, the slow pass (`constraints`) walks the model
-itself and names every broken member in AWS's words. Nothing about a shape is written by hand.
+A request's members are validated in two passes. The fast pass uses `msgspec` with types compiled from the shapes. It
+stops at the first error and has its own messages. If it finds an error, the slow pass (`constraints`) walks the model
+and reports every invalid member with AWS's messages. No shape is written by hand.
 """
 
 import itertools
@@ -24,15 +24,15 @@ _PROPERTIES = {
     r"\p{N}": r"\w",
     r"\p{Z}": " \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
 }
-"""Unicode properties, which Python's `re` does not know, as parts of a character class. `\\w` is `\\p{L}\\p{N}_`."""
+"""Replacements for Unicode properties, which Python's `re` does not support. `\\w` stands for `\\p{L}\\p{N}_`."""
 
 _ABSENT: Any = None
-"""The value of an optional member that a request does not have; JSON's null counts as absent."""
+"""The value of an optional member that is missing from a request. A JSON null also means that a member is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the members of an input or an output are."""
+    """The places of the members of an input or output in the request or response."""
 
     shape: Shape
     labels: tuple[bindings.Member, ...]
@@ -42,31 +42,31 @@ class Layout:
     payload: bindings.Member | None
     status: bindings.Member | None
     is_plain: bool
-    """Whether all members are in the body (or in a request's path and query), and their JSON needs no translation."""
+    """Whether no header, payload or status code carries a member, and the JSON of the body needs no translation."""
     has_plain_labels: bool
-    """Whether all labels are texts by the names of their members."""
+    """Whether all labels are strings and have the same names as their members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of the service, as the protocols need it."""
+    """One operation of the service, in the form that the protocols use."""
 
     name: str
     method: str
     segments: tuple[str, ...]
-    """The path between the slashes; `{Name}` is a label."""
+    """The segments of the path, in which `{Name}` is a label."""
     is_greedy: bool
-    """Whether the last label may have slashes."""
+    """Whether the last label may contain slashes."""
     input: Layout
     input_type: type[msgspec.Struct]
     output: Layout | None
     json: json_form.JsonForm
     errors: Mapping[str, int]
-    """The exceptions it may return, with their HTTP status."""
+    """The exceptions that the operation may return, with their HTTP status."""
 
 
 class Model:
-    """All operations, compiled."""
+    """The compiled service model, with all operations by name."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.shapes: Mapping[str, Shape] = document["shapes"]
@@ -77,7 +77,7 @@ class Model:
         self._close_the_circles()
 
     def _operation(self, name: str, operation: Mapping[str, Any]) -> Operation:
-        # A query that is always there names no operation.
+        # A fixed query in the URI does not help to identify the operation.
         path, _, _ = operation["uri"].partition("?")
         return Operation(
             name=name,
@@ -125,11 +125,11 @@ class Model:
             packed=reference.get("jsonvalue", False),
         )
 
-    # The fast pass: shapes to types.
+    # The fast pass compiles shapes to types.
 
     def _compile(self, name: str) -> Any:
         if name not in self._compiled:
-            # A shape inside itself (a tree of search conditions) is known by name there.
+            # A recursive shape (a tree of search conditions) refers to itself by name.
             self._compiled[name] = ForwardRef(name)
             self._compiled[name] = self._compiled_shape(name, self.shapes[name])
         elif isinstance(self._compiled[name], ForwardRef):
@@ -137,7 +137,7 @@ class Model:
         return self._compiled[name]
 
     def _close_the_circles(self) -> None:
-        """Put recursive shapes where msgspec looks names up: in the class that uses them."""
+        """Set recursive shapes as attributes of the classes that use them, where msgspec looks up names."""
         structures = [compiled for compiled in self._compiled.values() if isinstance(compiled, type(msgspec.Struct))]
         for structure, name in itertools.product(structures, self._inside_itself):
             setattr(structure, name, self._compiled[name])
@@ -166,7 +166,7 @@ class Model:
             case "boolean":
                 return bool
             case other:
-                raise LookupError(f"{name} has a type that no request of ours has yet: {other}")
+                raise LookupError(f"the shape {name} has an unsupported type: {other}")
 
     def _compiled_structure(self, name: str, shape: Shape) -> Any:
         fields: list[Any] = []
@@ -180,17 +180,17 @@ class Model:
 
 
 def load() -> Model:
-    """The model of the service, from `model.json`."""
+    """Load the service model from `model.json`."""
     return Model(json.loads(resources.files("waypost.api").joinpath("model.json").read_bytes()))
 
 
 def snake_case(member: str) -> str:
-    """`EmailAddressId` as the attribute `email_address_id`."""
+    """Convert the name of a member, such as `EmailAddressId`, to an attribute name, such as `email_address_id`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", member).lower()
 
 
 def python_pattern(pattern: str) -> str:
-    """A pattern of the model as Python's `re` reads it; its `$` must not match before a final newline."""
+    """Convert a pattern of the model to the syntax of Python's `re`. Its `$` must not match before a final newline."""
     for theirs, ours in _PROPERTIES.items():
         pattern = pattern.replace(theirs, ours)
     return re.sub(r"\$$", r"\\Z", pattern)

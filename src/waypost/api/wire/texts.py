@@ -1,6 +1,6 @@
-"""Single values as text: as they stand in a path, a query or a header.
+"""The text form of single values in a path, a query or a header.
 
-A text that is not a value of its shape is passed on as it is, and the types refuse it.
+A text that does not fit its shape is returned unchanged, and then fails validation.
 """
 
 import math
@@ -11,10 +11,10 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 ISO_8601, RFC_822, SECONDS = "iso8601", "rfc822", "unixTimestamp"
-"""The forms of a timestamp on the wire. Internally it is a number of seconds."""
+"""The formats of a timestamp on the wire. Internally, a timestamp is a number of seconds since 1970."""
 
 NO_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The floats that JSON numbers cannot express."""
+"""The floats that JSON cannot express as numbers, by their names on the wire."""
 
 _BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
-    """The value of a text; `timestamp` is the form of a moment in this place, unless its shape says another."""
+    """Parse a value from text. `timestamp` is the format of timestamps, unless the shape names another format."""
     match shape["type"]:
         case "boolean":
             return _BOOLEANS.get(text, text)
@@ -36,7 +36,7 @@ def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
 
 
 def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
-    """The text of a value."""
+    """Format a value as text. `timestamp` is the format of timestamps, unless the shape names another format."""
     match shape["type"]:
         case "boolean":
             return "true" if value else "false"
@@ -48,19 +48,19 @@ def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
 
 
 def read_timestamp(text: str, form: str) -> float | str:
-    """The seconds of a moment."""
+    """Parse a timestamp to seconds since 1970. A text that is not a timestamp is returned unchanged."""
     if form == SECONDS:
         return float(text) if _NUMBER.fullmatch(text) else text
     try:
         moment = datetime.fromisoformat(text) if form == ISO_8601 else parsedate_to_datetime(text)
     except ValueError:
         return text
-    # Without an offset it is a moment of nowhere.
+    # Without a UTC offset, the time is ambiguous.
     return moment.timestamp() if moment.tzinfo else text
 
 
 def write_timestamp(seconds: float, form: str) -> float | str:
-    """A timestamp in JSON: text, or a number of seconds."""
+    """Convert a timestamp to its JSON value: a string or a number of seconds since 1970, depending on the format."""
     if form == SECONDS:
         return int(seconds) if seconds == int(seconds) else seconds
     if form == RFC_822:
@@ -70,7 +70,7 @@ def write_timestamp(seconds: float, form: str) -> float | str:
 
 
 def write_float(value: float) -> float | str:
-    """A float in JSON: a number, or a name such as NaN."""
+    """Convert a float to its JSON value: a number, or a name such as NaN."""
     if math.isnan(value):
         return "NaN"
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")

@@ -1,1 +1,1 @@
-"""Rules of instances, email addresses, alias links, tags and searches."""
+"""The rules for instances, email addresses, alias links, tags and searches."""

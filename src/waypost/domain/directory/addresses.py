@@ -1,8 +1,8 @@
-"""What an address is, and when two spellings are the same address.
+"""The syntax of an address, and the rule by which two spellings are the same address.
 
-An address is `local@domain`. Both sides compare without case, and domains as IDNA A-labels, so
-`Support@Bücher.example` and `support@xn--bcher-kva.example` are one address. The spelling that was given is
-kept for display; only `key` is ever compared.
+An address is `local@domain`. Both parts are compared without case, and domains are compared as IDNA A-labels, so
+`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. The original spelling is
+kept for display; comparisons only use `key`.
 """
 
 import re
@@ -15,22 +15,22 @@ from waypost.domain import errors
 from waypost.domain.directory import caseless
 
 MAX_LOCAL_OCTETS = 64
-"""RFC 5321 section 4.5.3.1.1."""
+"""The maximum length of a local part, by RFC 5321 section 4.5.3.1.1."""
 
 MAX_DOMAIN_OCTETS = 255
-"""RFC 5321 section 4.5.3.1.2."""
+"""The maximum length of a domain, by RFC 5321 section 4.5.3.1.2."""
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
-"""RFC 5321 section 4.1.2 `Domain`, with the label length of RFC 1035."""
+"""`Domain` of RFC 5321 section 4.1.2, with the maximum label length of RFC 1035."""
 
 _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
-"""RFC 5321 section 4.1.2 `Dot-string`, for a local part of ASCII only."""
+"""`Dot-string` of RFC 5321 section 4.1.2, for an ASCII local part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address: the spelling as given, and the key by which it is compared."""
+    """A parsed address: its original spelling, and the key that comparisons use."""
 
     text: str
     key: str
@@ -40,9 +40,9 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Parse `local@domain`, as API callers give it. A quoted local part means what it quotes.
+    """Parse an address of the form `local@domain` from an API call. Quotes around the local part are removed.
 
-    Raises `errors.Invalid`, naming what is wrong, for anything that no SMTP client could send mail to.
+    Raises `errors.Invalid`, with the reason, if no SMTP client could send mail to the address.
     """
     local, at, domain = text.rpartition("@")
     if not at:
@@ -51,49 +51,51 @@ def parse(text: str) -> Address:
         local = unquote(local)
     if not _is_dot_string(local):
         raise errors.Invalid(
-            "the part before the @ must be letters, digits and !#$%&'*+/=?^_`{|}~-, with single dots between"
+            "the part before the @ must be letters, digits and !#$%&'*+/=?^_`{|}~-, with single dots between them"
         )
     return from_parts(local, domain, text=text)
 
 
 def from_parts(local: str, domain: str, *, text: str) -> Address:
-    """Make an address of a local part without quotes and a domain; `text` is the spelling to keep.
+    """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 
-    Raises `errors.Invalid` where a part is empty, too long, or no domain name. This is all that SMTP needs:
-    a local part that only quoting can express is a valid recipient, just never one of ours.
+    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. SMTP needs no other
+    check: a local part that must be quoted makes a valid recipient, but no email address here can have it.
     """
     if not local or not domain:
-        raise errors.Invalid("an address needs something on both sides of the @")
+        raise errors.Invalid("an address needs text on both sides of the @")
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise errors.Invalid(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
     return Address(text, f"{caseless.fold(local)}@{domain_key(domain)}")
 
 
 def domain_key(domain: str) -> str:
-    """The domain as lower-case A-labels (RFC 5890), by which it is compared. Raises `errors.Invalid`."""
+    """Return the domain as lower-case A-labels (RFC 5890), for comparison. Raises `errors.Invalid` for a bad domain."""
     ascii_domain = domain
     if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():
         try:
             ascii_domain = idna.encode(domain, uts46=True).decode("ascii")
         except idna.IDNAError as error:
-            raise errors.Invalid(f"the part after the @ is no domain name: {error}") from error
+            raise errors.Invalid(f"the part after the @ is not a domain name: {error}") from error
     if len(ascii_domain) > MAX_DOMAIN_OCTETS:
         raise errors.Invalid(f"the part after the @ is longer than {MAX_DOMAIN_OCTETS} octets")
     if not _DOMAIN.fullmatch(ascii_domain):
-        raise errors.Invalid("the part after the @ is no domain name: letters, digits and inner hyphens only")
+        raise errors.Invalid(
+            "the part after the @ is not a domain name: its labels may have letters, digits and inner hyphens only"
+        )
     return ascii_domain.lower()
 
 
 SUBADDRESS_DELIMITER = "+"
-"""The delimiter before the subaddress in a local part (RFC 5233 section 1), in domains that have subaddresses."""
+"""The delimiter before the subaddress in a local part (RFC 5233 section 1), in domains with subaddressing."""
 
 
 def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
-    """The keys of the email addresses that may receive mail for an address; the first one that exists receives it.
+    """Return the keys of the email addresses that may receive mail for an address, in order of precedence.
 
-    `subaddressed` are the domains that have subaddresses, as A-labels. The first key is the address's own. In such a
-    domain the second is the one without the subaddress: `support@` for `support+order+7@`, because the first delimiter
-    counts.
+    `subaddressed` lists the domains with subaddressing, as A-labels. The first key is the address's own key. In a
+    domain with subaddressing, the second key leaves out the subaddress. The subaddress begins at the first delimiter,
+    so mail to `support+order+7@` can go to `support@`.
     """
     if not subaddressed:
         return (address.key,)
@@ -105,10 +107,9 @@ def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ..
 
 
 def with_ascii_domain(text: str) -> str:
-    """The address with its domain as A-labels (RFC 5891), for where only ASCII may stand.
+    """Return the address with its domain as A-labels (RFC 5891), for protocols that allow only ASCII.
 
-    An address comes back as it is where that is not enough, because its local part is not ASCII, and where its domain
-    has no A-labels.
+    The address is returned unchanged if its local part is not ASCII, or if its domain cannot be converted to A-labels.
     """
     local, _, domain = text.rpartition("@")
     if text.isascii() or not local.isascii():
@@ -120,12 +121,12 @@ def with_ascii_domain(text: str) -> str:
 
 
 def unquote(quoted: str) -> str:
-    """Remove the quotes and backslashes of an RFC 5321 `Quoted-string`: they are not part of the address."""
+    """Remove the quotes and backslashes of an RFC 5321 `Quoted-string`, because they are not part of the address."""
     return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 
 def _is_dot_string(local: str) -> bool:
-    """Whether a local part needs no quotes. Beyond ASCII (RFC 6531), whatever is visible is allowed."""
+    """Return whether a local part is valid without quotes. RFC 6531 allows all printable non-ASCII characters."""
     if local.isascii():
         return _DOT_STRING.fullmatch(local) is not None
     ascii_shape = "".join(c if c.isascii() else "x" for c in local)

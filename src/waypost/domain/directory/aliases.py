@@ -1,10 +1,10 @@
-"""Who may be the alias of whom.
+"""The rules for alias links.
 
 An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email address
 is in at most one link, on either side, so links never form chains, and forwarding never loops inside Waypost.
 
-Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. What that
-page leaves open is decided in docs/aws-differences.md.
+Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference.
+docs/aws-differences.md lists our decisions about cases that this page does not cover.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from waypost.domain import errors
 
 @dataclass(frozen=True, slots=True)
 class AliasLink:
-    """Mail to `alias_id` is forwarded to `primary_id`. Both are ids of email addresses."""
+    """A link that forwards mail from `alias_id` to `primary_id`. Both are ids of email addresses."""
 
     primary_id: str
     alias_id: str
     created_at: datetime
 
     def alias_of(self, email_address_id: str) -> str | None:
-        """The id of the alias that this email address has, or None on the alias's side."""
+        """Return the id of the email address's alias, or None if the email address is not the primary of this link."""
         return self.alias_id if email_address_id == self.primary_id else None
 
 
 def refuse_self(primary_id: str, alias_id: str) -> None:
-    """Raise `errors.Invalid` if both sides are the same email address."""
+    """Raise `errors.Invalid` if the primary and the alias are the same email address."""
     if primary_id == alias_id:
         raise errors.Invalid(
             f"Email address {primary_id} cannot be its own alias. Name another email address as the alias."
@@ -42,14 +42,14 @@ def associate(
     link_of_alias: AliasLink | None,
     now: datetime,
 ) -> AliasLink:
-    """Decide on a new link between two existing email addresses, given the link each is in now, if any.
+    """Decide whether two existing email addresses can be linked, given the current link of each, if any.
 
-    Returns the link to make. Raises `errors.Invalid` for an address and itself, `errors.Conflict` for every
-    other reason, with a sentence that says which link is in the way.
+    Returns the link to create. Raises `errors.Invalid` if both ids are the same. Raises `errors.Conflict` if an
+    existing link prevents the new link; the message names the existing link.
     """
     refuse_self(primary_id, alias_id)
     if link_of_primary and link_of_primary == link_of_alias and link_of_primary.primary_id == primary_id:
-        raise errors.Conflict(f"Email address {alias_id} is the alias of {primary_id} already.")
+        raise errors.Conflict(f"Email address {alias_id} is already the alias of {primary_id}.")
     if link_of_primary:
         raise errors.Conflict(_why_primary_is_taken(primary_id, link_of_primary))
     if link_of_alias:
@@ -58,10 +58,10 @@ def associate(
 
 
 def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink | None) -> AliasLink:
-    """Decide on ending the link between exactly this primary and this alias; returns the link to remove.
+    """Return the link to remove, if it links exactly this primary and this alias.
 
-    Raises `errors.NotFound` if there is no such link, also if each is in a link with someone else, or if the
-    two are linked the other way round.
+    Raises `errors.NotFound` otherwise: if the addresses are not linked, if they are linked to other addresses, or if
+    they are linked with the roles reversed.
     """
     if link_of_primary and (link_of_primary.primary_id, link_of_primary.alias_id) == (primary_id, alias_id):
         return link_of_primary
@@ -73,22 +73,22 @@ def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink |
 def _why_primary_is_taken(primary_id: str, link: AliasLink) -> str:
     if link.primary_id == primary_id:
         return (
-            f"Email address {primary_id} has the alias {link.alias_id} already. "
-            "An email address can have one alias at most; disassociate that one first."
+            f"Email address {primary_id} already has the alias {link.alias_id}. "
+            "An email address can have at most one alias; disassociate that alias first."
         )
     return (
-        f"Email address {primary_id} is itself an alias, of {link.primary_id}. "
-        "Aliases cannot be chained, so it cannot have an alias of its own."
+        f"Email address {primary_id} is itself an alias of {link.primary_id}. "
+        "Aliases cannot be chained, so an alias cannot have an alias of its own."
     )
 
 
 def _why_alias_is_taken(alias_id: str, link: AliasLink) -> str:
     if link.alias_id == alias_id:
         return (
-            f"Email address {alias_id} is an alias of {link.primary_id} already. "
-            "An email address can be the alias of one other at most; disassociate that link first."
+            f"Email address {alias_id} is already an alias of {link.primary_id}. "
+            "An email address can be the alias of at most one other address; disassociate that link first."
         )
     return (
         f"Email address {alias_id} has an alias of its own, {link.alias_id}. "
-        "Aliases cannot be chained, so it cannot become an alias."
+        "Aliases cannot be chained, so an address that has an alias cannot become an alias."
     )

@@ -1,21 +1,28 @@
-"""When two texts are the same but for case."""
+"""Comparison of text without regard to case."""
 
 import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""From this number of combining marks in a text, this module orders them itself."""
+"""If a text has at least this many combining marks, this module sorts them itself."""
 
 
 def fold(text: str) -> str:
-    """A text as it is compared without case (The Unicode Standard, 3.13, D145: canonical caseless match)."""
+    """Return the folded form of a text, for caseless comparison.
+
+    Source: The Unicode Standard, section 3.13, D145 (canonical caseless match).
+    """
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFC", _decomposed(text).casefold())
 
 
 def _decomposed(text: str) -> str:
-    """The text in NFD. The library's time grows with the square of the length of a run of combining marks."""
+    """Return the text in NFD.
+
+    Texts with many combining marks are normalized here, because the time that `unicodedata.normalize` needs for a run
+    of combining marks grows with the square of its length.
+    """
     if sum(map(bool, map(unicodedata.combining, text))) < _MANY_MARKS:
         return unicodedata.normalize("NFD", text)
     characters = chain.from_iterable(unicodedata.normalize("NFD", character) for character in text)

@@ -1,4 +1,4 @@
-"""The email address as a resource: an address, owned by an instance, with a display name and a description."""
+"""The email address as a resource: an address that an instance owns, with a display name and a description."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,7 +8,10 @@ from waypost.domain.directory import addresses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailAddress:
-    """One email address. `None` means the caller never gave the text; `""` means they gave an empty one."""
+    """One email address.
+
+    A display name or description is None if the caller never set it, and empty if the caller set it to an empty string.
+    """
 
     id: str
     instance_id: str
@@ -20,7 +23,10 @@ class EmailAddress:
     modified_at: datetime
 
     def with_texts(self, *, display_name: str | None, description: str | None, now: datetime) -> "EmailAddress":
-        """A copy with other texts, modified `now`; a text that is None stays as it is. Unchanged if both are None."""
+        """Return a copy with a new display name or description, modified at `now`.
+
+        A value of None leaves that field as it is. If both values are None, the email address itself is returned.
+        """
         if display_name is None and description is None:
             return self
         return replace(

@@ -1,4 +1,4 @@
-"""The Amazon Connect instance: belongs to a tenant, and owns email addresses."""
+"""The Amazon Connect instance, which belongs to a tenant and owns email addresses."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,24 +8,27 @@ from waypost.domain.directory import partitions
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose resources a call may see: one account in one region. Nothing of another is visible."""
+    """One account in one region. A call sees only the resources of its tenant."""
 
     account: str
     region: str
 
     @property
     def partition(self) -> str:
-        """The part of AWS that the region is in, as ARNs name it."""
+        """The AWS partition of the region, as ARNs name it, such as `aws` or `aws-cn`."""
         return partitions.partition_of(self.region)
 
 
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
-"""The refusal of an instance alias that another instance has. Amazon Connect's own text, which programs look for."""
+"""The error message for an instance alias that another instance has.
+
+This is the message of Amazon Connect, because programs check for it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One instance, as it was created. Nothing of it changes later."""
+    """One instance. It never changes after its creation."""
 
     id: str
     tenant: Tenant

@@ -1,6 +1,6 @@
-"""The partitions of AWS: the name, the pattern of regions and the known regions of each.
+"""The AWS partitions, each with its name, the pattern of its region names, and its known regions.
 
-From botocore 1.44.5, cut by scripts/cut_model.py.
+scripts/cut_model.py generates this file from botocore 1.44.5.
 """
 
 PARTITIONS = (

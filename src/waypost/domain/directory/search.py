@@ -1,7 +1,8 @@
-"""Searches for email addresses of an instance: a tree of conditions.
+"""The search for email addresses of an instance, as a tree of conditions.
 
-Texts compare without case, tags exactly. What a tree means is said by `Condition`; a store turns it into its own
-query (`store/sqlite_search.py`), and `tests/kit/reference_search.py` says the same in plain Python.
+Text is compared without regard to case, and tags are compared exactly. The classes in `Condition` define the meaning of
+a tree. Each store translates the tree into its own query, and `tests/kit/reference_search.py` evaluates the tree in
+plain Python.
 """
 
 from collections.abc import Iterable
@@ -12,18 +13,20 @@ from waypost.domain import errors
 from waypost.domain.directory import caseless
 
 MAX_CONDITIONS = 100
-"""Conditions on a text or tag in one search. AWS documents no limit; this one bounds what a search can cost."""
+"""The maximum number of conditions in one search. AWS documents no limit; this limit bounds the cost of a search."""
 
 MAX_DEPTH = 10
-"""How many levels of conditions there may be inside one another."""
+"""The maximum depth of nested conditions in one search."""
 
 MAX_CHARACTERS = 4096
-"""Characters of all values in a search: as many as the longest text that is searched has. Case folding a long value
-takes long, and so does comparing with many values."""
+"""The maximum total length of all values in a search, in characters: the length of the longest searchable text.
+
+The limit exists because case folding of long values, and comparison with many values, take much time.
+"""
 
 
 class Field(Enum):
-    """A text of an email address that can be searched."""
+    """A searchable text field of an email address."""
 
     ADDRESS = "address"
     DISPLAY_NAME = "display name"
@@ -32,7 +35,7 @@ class Field(Enum):
 
 
 class Comparison(Enum):
-    """How a text is compared with the value that is searched for."""
+    """The way in which a text field is compared with the value of a condition."""
 
     EXACT = "EXACT"
     STARTS_WITH = "STARTS_WITH"
@@ -41,9 +44,9 @@ class Comparison(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text of the email address is, starts with, or contains `value`, which is folded (`caseless.fold`).
+    """The condition that a field equals, starts with, or contains `value`, which must be folded (`caseless.fold`).
 
-    A display name or description that was never given is compared as an empty text.
+    A display name or description that was never set is compared as an empty string.
     """
 
     field: Field
@@ -53,7 +56,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """The email address has a tag with this key and, unless it is None, this value."""
+    """The condition that the email address has a tag with this key and, unless `value` is None, this value."""
 
     key: str
     value: str | None
@@ -61,14 +64,14 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """All of these hold. An empty one always holds."""
+    """The condition that all of its parts are true. Without parts, it is always true."""
 
     of: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """At least one of these holds. An empty one never holds."""
+    """The condition that at least one of its parts is true. Without parts, it is never true."""
 
     of: "tuple[Condition, ...]"
 
@@ -77,29 +80,29 @@ Condition = Text | Tagged | Every | Either
 
 
 def text(field: Field, comparison: Comparison, value: str) -> Text:
-    """A condition on a text, without case."""
+    """Build a condition on a text field that ignores case."""
     return Text(field, comparison, caseless.fold(value))
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
-    """One condition for all of these."""
+    """Combine conditions into a single condition that is true if all of them are true."""
     several = tuple(conditions)
     return several[0] if len(several) == 1 else Every(several)
 
 
 def check_size(*, conditions: int, depth: int, characters: int) -> None:
-    """Raise `errors.Invalid` for a search with too many conditions, too long values, or too deep a tree."""
-    for what, there_are, limit in (
+    """Raise `errors.Invalid` if a search has too many conditions, levels, or characters in its values."""
+    for what, count, limit in (
         ("conditions", conditions, MAX_CONDITIONS),
         ("levels of conditions", depth, MAX_DEPTH),
         ("characters in its values", characters, MAX_CHARACTERS),
     ):
-        if there_are > limit:
-            raise errors.Invalid(f"A search may have {limit} {what} at most, not {there_are}.")
+        if count > limit:
+            raise errors.Invalid(f"A search may have at most {limit} {what}, not {count}.")
 
 
 def conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    """The conditions that all have to hold, with `Every` inside `Every` taken apart."""
+    """Return the conditions that must all be true, with nested `Every` conditions flattened."""
     if isinstance(condition, Every):
         return tuple(part for inner in condition.of for part in conjuncts(inner))
     return (condition,)

@@ -1,4 +1,4 @@
-"""Tags: which keys are allowed, and how many tags a resource may have.
+"""The rules for tags: the allowed keys, and the maximum number of tags per resource.
 
 Source: "Tagging your AWS resources" in the Tagging AWS Resources guide, and the service model.
 """
@@ -8,28 +8,29 @@ from collections.abc import Collection, Iterable
 from waypost.domain import errors
 
 MAX_TAGS = 50
-"""User tags of one resource."""
+"""The maximum number of user tags on one resource."""
 
 RESERVED_PREFIX = "aws:"
-"""In any letter case; the model's pattern refuses the small letters only."""
+"""The prefix of reserved tag keys, in any letter case. The service model's pattern refuses only the lower-case form."""
 
 
 def check_together(present: Iterable[str], new: Collection[str]) -> None:
-    """Raise `errors.Invalid` if a resource with the keys `present` cannot have the keys `new` too.
+    """Raise `errors.Invalid` if the tag keys `new` cannot be added to a resource with the keys `present`.
 
-    A key may be reserved, or the resource would have too many. A key that is there already counts once.
+    The reason is a reserved key, or too many tags. A key that is in both `present` and `new` counts once.
     """
     refuse_reserved(new)
     before = set(present)
     together = before.union(new)
     if len(together) > MAX_TAGS:
         raise errors.Invalid(
-            f"A resource may have {MAX_TAGS} tags at most. This one has {len(before)}, and would have {len(together)}."
+            f"A resource may have at most {MAX_TAGS} tags. "
+            f"This resource has {len(before)}, and would have {len(together)}."
         )
 
 
 def refuse_reserved(keys: Iterable[str]) -> None:
-    """Raise `errors.Invalid` for the first key that only AWS may use."""
+    """Raise `errors.Invalid` for the first key with the prefix that is reserved for AWS."""
     for key in keys:
         if key.lower().startswith(RESERVED_PREFIX):
             raise errors.Invalid(f"Tag key {key!r} is reserved: keys must not start with {RESERVED_PREFIX!r}.")

@@ -1,1 +1,1 @@
-"""Who may do what: the IAM policy language, read and decided as the IAM User Guide says."""
+"""The IAM policy language: parsing and evaluation of identity policies, as the IAM User Guide defines them."""

@@ -1,4 +1,4 @@
-"""The access key: what a caller proves to have, the account it speaks for, and what it may do."""
+"""The access key that signs a call: its id and secret, its account, and its policy."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from waypost.domain.iam.policies import Policy
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_SKEW = timedelta(minutes=15)
-"""How much the clocks of two machines may differ: AWS allows this much between the time of a signature and its own."""
+"""The allowed difference between the clocks of two machines. AWS allows the same difference for signatures."""
 
 _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -22,9 +22,9 @@ _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret. `repr` shows neither the secret nor the session token.
+    """An access key id with its secret. Its `repr` shows neither the secret nor the session token.
 
-    A key with an expiry is temporary, and has a session token that every request must send.
+    A key with an expiry time is temporary, and has a session token that every request must send.
     """
 
     id: str
@@ -32,61 +32,65 @@ class AccessKey:
     account: str
     user_name: str = "root"
     document: str = field(default=policies.ALLOW_ALL, repr=False)
-    """The IAM identity policy, as JSON."""
+    """The IAM identity policy of the access key, as JSON."""
     active: bool = True
     created_at: datetime = _LONG_AGO
     expires_at: datetime | None = None
     session_token_digest: bytes | None = field(default=None, repr=False)
 
     def has_secret(self, candidate: str) -> bool:
-        """Whether this is the secret, compared in constant time."""
+        """Return whether the candidate is the secret; the comparison takes constant time."""
         return hmac.compare_digest(self.secret.encode(), candidate.encode("utf-8", "surrogateescape"))
 
     def has_session_token(self, candidate: str | None) -> bool:
-        """Whether this is the session token; None is right for a key that has none."""
+        """Return whether the candidate is the session token. For a key without a session token, None is correct."""
         if candidate is None or self.session_token_digest is None:
             return candidate is None and self.session_token_digest is None
         return hmac.compare_digest(self.session_token_digest, digest_of_session_token(candidate))
 
     @property
     def policy(self) -> Policy | None:
-        """What its holder may do; None for a document that does not parse, which denies everything."""
+        """The parsed policy; None if the document does not parse, in which case every request is denied."""
         return _parsed(self.document)
 
     @property
     def allows_all(self) -> bool:
-        """Whether its policy is the one that allows everything."""
+        """Whether the key's policy is the document that allows everything."""
         return self.document == policies.ALLOW_ALL
 
     @property
     def is_unrestricted(self) -> bool:
-        """Whether it may do everything in its account, for ever."""
+        """Whether the key is active, never expires, and may do everything in its account."""
         return self.active and self.expires_at is None and self.allows_all
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether a temporary key has expired.
+        """Return whether a temporary key has expired.
 
-        So has one that was created in the future: the clock was ahead then, and the key would be valid for too long.
+        A key whose creation time is in the future has expired too: the clock was fast when the key was created, so the
+        key would be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 
 
 def is_id(text: str) -> bool:
-    """Whether an access key could have this id. Clients may send any octets, and look-ups need plain text."""
+    """Return whether the text is well formed as an access key id.
+
+    Clients can send arbitrary bytes, but lookups in the store need printable ASCII.
+    """
     return _ID.fullmatch(text) is not None
 
 
 def digest_of_session_token(token: str) -> bytes:
-    """The digest that is stored of a session token. It is long and random, so it needs no salt."""
+    """Return the SHA-256 digest of a session token, for storage. Tokens are long and random, so they need no salt."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def check(key: AccessKey) -> None:
-    """Raise `errors.Invalid` for a key whose account, user name or policy is not allowed."""
+    """Raise `errors.Invalid` if the account, the user name or the policy of a key is invalid."""
     if not _ACCOUNT.fullmatch(key.account):
-        raise errors.Invalid(f"An account id is twelve digits, not {key.account!r}.")
+        raise errors.Invalid(f"An account id must be twelve digits, not {key.account!r}.")
     if not _USER_NAME.fullmatch(key.user_name):
-        raise errors.Invalid(f"A user name is 1 to 64 letters, digits and _+=,.@-, not {key.user_name!r}.")
+        raise errors.Invalid(f"A user name must be 1 to 64 letters, digits and _+=,.@-, not {key.user_name!r}.")
     policies.parse(key.document)
 
 

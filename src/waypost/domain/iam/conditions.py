@@ -1,22 +1,23 @@
-"""One line of a Condition: an operator, a key, and the values that the key is compared with.
+"""One entry of a Condition element: an operator, a key, and the values to compare with the key.
 
     "ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}
      quantifier   not operator  if exists   key            values
 
-The positive comparison is defined for one value of the request; everything else follows from it:
+An operator is defined by its positive comparison of one value in the request. All other cases derive from it:
 
-- Several values in the policy are alternatives. A negated operator is true where the positive one is not, so
-  several values are then excluded together.
-- A key that the request does not have matches nothing: positive operators are false, negated ones true. With
-  IfExists all are true. ForAllValues is true of no values at all, ForAnyValue is not, IfExists or no.
-- A value in the request that is not of the operator's kind, and a variable without a value, match nothing
-  either. So they, too, make negated operators true: a Deny of everything outside a network also denies whoever
-  has no address at all.
-- A key with several values needs a quantifier. Without one the result is undefined, and the caller may have chosen the
-number of values; so a Deny applies and an Allow does not. A key that is always a list makes every operator false.
+- Several values in the policy are alternatives. A negated operator is true if the positive operator is false, so
+  it requires that the request matches none of the values.
+- If the request does not have the key, positive operators are false and negated operators are true. With
+  IfExists, all operators are true. Without values, ForAllValues is true and ForAnyValue is false, with or without
+  IfExists.
+- A request value of the wrong type does not match, nor does a variable without a value. So a negated operator is
+  then true: a Deny of everything outside a network also denies a caller without an address.
+- A key with several values needs a quantifier. Without a quantifier the result is undefined. The caller may have
+  chosen the number of values, so a Deny then applies and an Allow does not. For a key that is always a list, an
+  operator without a quantifier is false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
-context keys or values". What they leave open is decided here, and unverified against AWS.
+context keys or values". Where these pages are silent, the behavior is our decision, not verified against AWS.
 """
 
 import operator
@@ -30,11 +31,11 @@ from waypost.domain import errors
 from waypost.domain.iam import keys, operands, patterns
 
 Test = Callable[[str, keys.Lookup], bool]
-"""Whether a value of the request matches one value of the policy."""
+"""A function that returns whether a value of the request matches one value of the policy."""
 
 
 class Quantifier(Enum):
-    """For which of a key's values the comparison must be true."""
+    """The set operator of a condition: how many of the key's values must match."""
 
     ONLY = ""
     ANY = "ForAnyValue:"
@@ -43,7 +44,7 @@ class Quantifier(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A condition that looks at the values of a key."""
+    """A condition that compares the values of a key."""
 
     key: str
     tests: tuple[Test, ...]
@@ -52,7 +53,7 @@ class Comparison:
     quantifier: Quantifier
 
     def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:
-        """Whether the request fulfils this condition; `doubtful` is the result where that is undefined."""
+        """Return whether the request satisfies this condition; `doubtful` is the result in undefined cases."""
         values = lookup(self.key)
         if not values:
             if self.quantifier is Quantifier.ONLY:
@@ -73,14 +74,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The condition Null, that asks only whether the request has the key."""
+    """The Null condition, which only tests whether the request has the key."""
 
     key: str
     accepted: frozenset[bool]
-    """Whether the key may be missing (true), present (false), or either."""
+    """True is in the set if the key may be missing, and False if the key may be present."""
 
-    def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:  # noqa: ARG002 - there is no doubt
-        """Whether the request fulfils this condition."""
+    def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:  # noqa: ARG002 - never undefined
+        """Return whether the request satisfies this condition."""
         return (not lookup(self.key)) in self.accepted
 
 
@@ -88,9 +89,9 @@ Condition = Comparison | Presence
 
 
 def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool) -> tuple[Condition, frozenset[str]]:
-    """Read one line of a Condition, to it and all keys that it needs.
+    """Parse one entry of a Condition element; return the condition and all condition keys that it needs.
 
-    Raises `errors.Invalid` for an operator, a key or a value that IAM does not know.
+    Raises `errors.Invalid` for an unknown operator, a malformed key or an invalid value.
     """
     found = _OPERATOR.fullmatch(operator_name)
     if not found:
@@ -99,7 +100,7 @@ def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool
     key = keys.read(key)
     if name == "Null":
         if if_exists:
-            raise errors.Invalid("Null asks whether a key exists, so it has no IfExists")
+            raise errors.Invalid("Null tests whether a key exists, so it cannot have IfExists")
         return Presence(
             key, frozenset(_operand(operands.boolean, "true or false", value) for value in values)
         ), frozenset({key})
@@ -114,13 +115,13 @@ def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool
 
 
 Reader = Callable[[str, bool], tuple[Test, frozenset[str]]]
-"""Parses one value of the policy; returns its test, and the condition keys that its variables need."""
+"""A function that parses one value of the policy, and returns its test and the condition keys of its variables."""
 
 _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _string(convert: Callable[[str], Any]) -> Reader:
-    """Texts, compared as what they are converted to; what converts to None equals nothing."""
+    """Return a reader that compares strings after conversion. A string that converts to None equals nothing."""
 
     def reader(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
         text = patterns.text(source, variables=variables)
@@ -138,7 +139,10 @@ def _string(convert: Callable[[str], Any]) -> Reader:
 
 
 def _boolean(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
-    """The only kind apart from texts that may be a variable (IAM User Guide, "Boolean condition operators")."""
+    """Parse a Boolean value. Apart from strings, only Booleans may be variables.
+
+    Source: IAM User Guide, "Boolean condition operators".
+    """
     test, needed = _string(operands.boolean)(source, variables)
     if not needed:
         _operand(operands.boolean, "true or false", source)
@@ -153,13 +157,16 @@ def _string_like(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
 def _arn_like(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
     parts = patterns.arn(source, variables=variables)
     if len(parts) < patterns.ARN_PARTS or parts[0] != ("arn",):
-        raise errors.Invalid(f"{source!r} is no ARN, which is arn:partition:service:region:account:resource")
+        raise errors.Invalid(f"{source!r} is not an ARN; it must be arn:partition:service:region:account:resource")
     pattern = patterns.of_parts(parts)
     return pattern.matches, pattern.needed_keys
 
 
 def _typed(convert: Callable[[str], Any], kind: str, compare: Callable[[Any, Any], bool]) -> Reader:
-    """Numbers, dates and bytes: no variables, and the request's value comes first."""
+    """Return a reader for numbers, dates or bytes, which cannot have variables.
+
+    `compare` gets the request's value first, then the policy's value.
+    """
 
     def reader(source: str, _variables: bool) -> tuple[Test, frozenset[str]]:
         wanted = _operand(convert, kind, source)
@@ -186,7 +193,10 @@ def _operand(convert: Callable[[str], Any], kind: str, source: str) -> Any:
 
 
 def _date(text: str) -> int | None:
-    """A date, but no year alone: it would be read as seconds since 1970, and a Deny until then would never apply."""
+    """Parse a date as microseconds since 1970; return None if it is invalid or only a year.
+
+    A year alone would be parsed as seconds since 1970, and a Deny until then would never apply.
+    """
     return None if len(text) == len("2027") and text.isdecimal() else operands.moment(text)
 
 
@@ -210,7 +220,7 @@ _OPERATORS: Mapping[str, Reader] = {
     **{f"Numeric{name}": _typed(operands.number, "a number", how) for name, how in _COMPARISONS.items()},
     **{f"Date{name}": _typed(_date, "a date, as in 2027-01-31T00:00:00Z", how) for name, how in _COMPARISONS.items()},
 }
-"""The positive operators. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
+"""The reader for each positive operator. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
 
 _NEGATIONS = {
     "StringNotEquals": "StringEquals",
@@ -233,5 +243,5 @@ _OPERATOR = re.compile(
 def _why_unknown(operator_name: str) -> str:
     for name in _NAMES:
         if name.lower() == operator_name.lower():
-            return f"there is no operator {operator_name}; operators are written as in {name}"
+            return f"there is no operator {operator_name}; names of operators are case-sensitive, as in {name}"
     return f"there is no operator {operator_name}"

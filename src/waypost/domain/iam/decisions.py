@@ -1,7 +1,7 @@
-"""Whether a policy lets a caller do one thing to one resource.
+"""The evaluation of a policy for a call: whether the caller may perform an action on a resource.
 
-A Deny that applies outweighs everything; otherwise one Allow that applies is enough; otherwise it is denied
-because nobody said that it is allowed (IAM User Guide, "Policy evaluation logic").
+If a Deny statement applies, the call is denied. Otherwise, if an Allow statement applies, the call is allowed.
+Otherwise the call is denied implicitly. Source: IAM User Guide, "Policy evaluation logic".
 """
 
 import functools
@@ -12,20 +12,21 @@ from waypost.domain.iam.policies import Policy, Statement
 
 
 class Decision(Enum):
-    """What a policy says to a request."""
+    """The result of evaluating a policy for a request."""
 
     ALLOWED = "allowed"
     IMPLICIT_DENY = "implicit deny"
-    """No statement allows it."""
+    """No statement of the policy allows the request."""
     EXPLICIT_DENY = "explicit deny"
-    """A statement denies it."""
+    """A statement of the policy denies the request."""
 
 
 def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lookup) -> Decision:
-    """Decide about one action, as `connect:DescribeEmailAddress`, on a resource: an ARN, or "*" for none.
+    """Evaluate a policy for one action, such as `connect:DescribeEmailAddress`, on one resource.
 
-    A `policy` of None is one that could not be read: it allows nothing. `lookup` is asked for a key only if a
-    statement about this action and resource needs it, and once at most.
+    `resource` is an ARN, or "*" for an action without a resource. A `policy` of None stands for a policy that could not
+    be parsed, and allows nothing. `lookup` is called only for keys that a statement about this action and resource
+    needs, and at most once for each key.
     """
     if policy is None:
         return Decision.IMPLICIT_DENY
@@ -41,19 +42,19 @@ def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lo
 
 
 _OF_ONE_RESOURCE = ("aws:resourcetag/", "connect:instanceid")
-"""How condition keys begin that are facts of one resource."""
+"""The prefixes of condition keys whose values depend on the resource."""
 
 
 class _DependsOnTheResourceError(Exception):
-    """A statement asks for a fact of one resource, and the action is about many."""
+    """A condition needs a key whose value depends on the resource, but the action covers all resources."""
 
 
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
-    """Decide about one action, as `waypost:Inspect`, that reaches all resources of an account at once.
+    """Evaluate a policy for an action that covers all resources of an account, such as `waypost:Inspect`.
 
-    A Deny counts whatever resources it names, because the action may reach one of them; also where it has a condition
-    on a fact of one resource. An Allow counts only if it is for all resources, whatever their facts; so one with
-    NotResource does not. `lookup` is asked for no fact of a resource.
+    A Deny applies regardless of the resources that it names, because the action may reach these resources. It also
+    applies if a condition depends on the resource. An Allow applies only if it covers all resources unconditionally, so
+    an Allow with NotResource does not apply. `lookup` is never called for a key that depends on the resource.
     """
 
     def of_no_resource(key: str) -> tuple[str, ...] | None:
@@ -74,14 +75,14 @@ def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -
 
 
 def _denies_some(statement: Statement, action: str, lookup: keys.Lookup) -> bool:
-    """Whether a Deny may apply to an action on one resource or more."""
+    """Return whether a Deny statement may apply to an action on at least one resource."""
     if not _is_about(statement, action):
         return False
     for condition in statement.conditions:
         try:
             if not condition.holds(lookup, doubtful=True):
                 return False
-        except _DependsOnTheResourceError:  # it may hold for one
+        except _DependsOnTheResourceError:  # the condition may be true for some resource
             continue
     return True
 

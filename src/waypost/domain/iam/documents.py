@@ -1,4 +1,4 @@
-"""The JSON of a policy document, before its elements are interpreted."""
+"""The parser for the JSON of a policy document, which does not interpret the policy elements."""
 
 import json
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 from waypost.domain import errors
 
 MAX_SIZE = 6144
-"""Characters, not counting white space: what a managed policy may have (IAM User Guide, "IAM and STS quotas")."""
+"""The maximum size of a policy in characters, not counting white space.
+
+This is the quota for a managed policy (IAM User Guide, "IAM and STS quotas").
+"""
 
 
 class Number(str):
-    """A number as the document writes it. Only conditions may have numbers without quotes."""
+    """A number as written in the document. Only conditions may have numbers without quotes."""
 
     __slots__ = ()
 
@@ -19,29 +22,34 @@ def read(document: str) -> dict[str, Any]:
     """Parse the document as a JSON object, or raise `errors.Invalid` with the reason."""
     size = sum(map(len, document.split()))
     if size > MAX_SIZE:
-        raise errors.Invalid(f"The policy has {size:,} characters without white space; {MAX_SIZE:,} is the most")
+        raise errors.Invalid(
+            f"The policy has {size:,} characters without white space; the maximum is {MAX_SIZE:,} characters"
+        )
     try:
         parsed = json.loads(
             document, object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_no_constant
         )
     except json.JSONDecodeError as error:
-        raise errors.Invalid(f"The policy is no JSON: {error}") from error
+        raise errors.Invalid(f"The policy is not valid JSON: {error}") from error
     except RecursionError as error:
-        raise errors.Invalid("The policy is no JSON that can be read: it is nested too deeply") from error
+        raise errors.Invalid("The policy cannot be parsed because its JSON is nested too deeply") from error
     if not isinstance(parsed, dict):
         raise errors.Invalid("The policy must be a JSON object, with Version and Statement")
     return parsed
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python, as JavaScript, would keep the last of two equal names; a person reads the first."""
+    """Build an object, and refuse a repeated name.
+
+    Python and JavaScript would keep the last value of a repeated name, but a person may notice only the first value.
+    """
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise errors.Invalid(f"The policy has {twice!r} twice in the same object")
+        raise errors.Invalid(f"The policy has the name {twice!r} twice in the same object")
     return members
 
 
 def _no_constant(name: str) -> None:
-    raise errors.Invalid(f"The policy is no JSON: there is no {name} in it")
+    raise errors.Invalid(f"The policy is not valid JSON: JSON has no {name}")

@@ -1,7 +1,7 @@
-"""The global condition keys that every call has: who calls, from where, and when.
+"""The global condition keys of a call, with values for the caller, its IP address and the time.
 
-Source: "AWS global condition context keys" in the IAM User Guide. A key that AWS always has is here too, though its
-value is the same for every call: without it, a Deny that asks for it would never apply.
+Source: "AWS global condition context keys" in the IAM User Guide. The table includes keys with the same value for every
+call, if AWS always sets them. Without such a key, a Deny statement that tests the key would never apply.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,25 +15,28 @@ from waypost.domain.iam.access_keys import AccessKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The circumstances of one call. An empty text means unknown."""
+    """The circumstances of one call. An empty string means that the value is unknown."""
 
     key: AccessKey
     tenant: Tenant
     ip: str
     is_secure: bool
-    """Whether it came over TLS."""
+    """Whether the call came over TLS."""
     user_agent: str
     now: datetime
 
     def look_up(self, key: str) -> tuple[str, ...] | None:
-        """The value of a global condition key (lower case); None if it has no value or is not global."""
+        """Return the value of a global condition key, given in lower case.
+
+        Returns None if the key has no value in this call, or is not a global key.
+        """
         fact = _FACTS.get(key)
         value = fact(self) if fact else ""
         return (value,) if value else None
 
     @property
     def user_arn(self) -> str:
-        """The ARN of the IAM user that the key belongs to."""
+        """The ARN of the IAM user to whom the access key belongs."""
         who = "root" if self.key.user_name == "root" else f"user/{self.key.user_name}"
         return f"arn:{self.tenant.partition}:iam::{self.key.account}:{who}"
 
@@ -42,12 +45,12 @@ _FACTS: Mapping[str, Callable[[Circumstances], str]] = {
     "aws:currenttime": lambda call: moments.iso8601(call.now),
     "aws:epochtime": lambda call: str(int(call.now.timestamp())),
     "aws:principalaccount": lambda call: call.key.account,
-    "aws:multifactorauthpresent": lambda call: "false" if call.key.expires_at else "",  # of temporary keys alone
+    "aws:multifactorauthpresent": lambda call: "false" if call.key.expires_at else "",  # only set for temporary keys
     "aws:principalarn": lambda call: call.user_arn,
     "aws:principalisawsservice": lambda _: "false",
     "aws:principaltype": lambda call: "Account" if call.key.user_name == "root" else "User",
     "aws:requestedregion": lambda call: call.tenant.region,
-    "aws:resourceaccount": lambda call: call.tenant.account,  # nobody reaches a resource of another account
+    "aws:resourceaccount": lambda call: call.tenant.account,  # callers see only resources of their own account
     "aws:securetransport": lambda call: "true" if call.is_secure else "false",
     "aws:sourceip": lambda call: call.ip,
     "aws:tokenissuetime": lambda call: moments.iso8601(call.key.created_at) if call.key.expires_at else "",

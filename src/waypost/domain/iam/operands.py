@@ -1,7 +1,7 @@
-"""What condition operators compare: numbers, dates, networks, booleans and bytes, each as it may be written.
+"""Parsers for the operands of condition operators: numbers, dates, networks, booleans and bytes.
 
-Each function returns None for a text that is not of its kind: in a policy that is refused, in a request it
-equals nothing.
+Each function returns None if the text does not have the expected type. A policy with such a text is refused. A value
+of the request with such a text equals nothing.
 """
 
 import base64
@@ -20,23 +20,23 @@ _DATE = re.compile(
     r"(?:T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
     r"(?:Z|(?P<sign>[+-])(?P<ahead>[0-9]{2}):(?P<minutes_ahead>[0-9]{2})))?)?"
 )
-"""https://www.w3.org/TR/NOTE-datetime. A year alone would be a number of seconds, so it is not a date here."""
+"""The date formats of https://www.w3.org/TR/NOTE-datetime, except for a year alone, which is a number of seconds."""
 
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 _MAPPED_PREFIX = 96
-"""Bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
+"""The number of bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)."""
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH_BEGINS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def number(text: str) -> Decimal | None:
-    """An integer or a decimal number, exactly."""
+    """Parse an integer or a decimal number, without rounding."""
     return Decimal(text) if _NUMBER.fullmatch(text) else None
 
 
 def moment(text: str) -> int | None:
-    """A date in ISO 8601, or seconds since 1970, as microseconds since 1970."""
+    """Parse an ISO 8601 date, or a number of seconds since 1970; return microseconds since 1970."""
     if _EPOCH.fullmatch(text):
         return int(text) * 1_000_000
     found = _DATE.fullmatch(text)
@@ -63,9 +63,9 @@ def moment(text: str) -> int | None:
 
 
 def network(text: str) -> Network | None:
-    """An address or a range in CIDR form. An address alone is a range of one, of either version.
+    """Parse an IPv4 or IPv6 address, or a range in CIDR notation. A single address becomes a range of one address.
 
-    `::ffff:192.0.2.0/120` is 192.0.2.0/24: a caller's address may come in either form.
+    The range `::ffff:192.0.2.0/120` becomes 192.0.2.0/24, because a caller's IPv4 address can appear in both forms.
     """
     if not _NETWORK.fullmatch(text):
         return None
@@ -80,7 +80,10 @@ def network(text: str) -> Network | None:
 
 
 def is_within(text: str, where: Network) -> bool:
-    """Whether this is an address in the network. A dual-stack socket's `::ffff:192.0.2.1` is also 192.0.2.1."""
+    """Return whether the text is an address in the network.
+
+    The IPv4-mapped address `::ffff:192.0.2.1`, which dual-stack sockets report, is also compared as 192.0.2.1.
+    """
     try:
         address: Address = ipaddress.ip_address(text)
     except ValueError:
@@ -90,12 +93,12 @@ def is_within(text: str, where: Network) -> bool:
 
 
 def boolean(text: str) -> bool | None:
-    """True or false, in any case."""
+    """Parse `true` or `false`, in any letter case."""
     return {"true": True, "false": False}.get(text.lower())
 
 
 def octets(text: str) -> bytes | None:
-    """Bytes, written in base64."""
+    """Decode bytes from base64."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Texts of a policy that stand for other texts: with the wildcards `*` and `?`, and with variables.
+"""Policy strings with the wildcards `*` and `?`, and with variables.
 
-A variable is `${aws:username}`, or `${aws:username, 'nobody'}` with the value to use if the request has none.
-`${*}`, `${?}` and `${$}` are those characters themselves. Values that replace variables are always literal: a
-tag with the value `*` gives nobody everything. A text with a variable that has no value matches nothing
-(IAM User Guide, "Policy variables with no value").
+A variable is written `${aws:username}`, or `${aws:username, 'nobody'}` with a default value. `${*}`, `${?}` and
+`${$}` stand for the literal characters. The value of a variable is always literal, so a tag with the value `*` is
+not a wildcard. A string with a variable that has no value matches nothing (IAM User Guide, "Policy variables with
+no value").
 """
 
 import re
@@ -16,7 +16,7 @@ from waypost.domain.iam import keys
 
 
 class Wildcard(Enum):
-    """What is in a pattern instead of a character."""
+    """A wildcard in a pattern."""
 
     MANY = "*"
     ONE = "?"
@@ -24,7 +24,7 @@ class Wildcard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A place in a text that a value of the request fills."""
+    """A placeholder in a policy string, which is replaced with a value of the request."""
 
     key: str
     default: str | None
@@ -38,24 +38,24 @@ _TOKENS = {
     (False, True): re.compile(r"\$\{[^}]*\}?"),
     (False, False): re.compile(r"(?!)"),
 }
-"""What is not plain text: with wildcards or not, with variables or not."""
+"""The pattern for special tokens, by two flags: whether wildcards are allowed, and whether variables are allowed."""
 
 _VARIABLE = re.compile(r"\$\{(?P<key>[^\s,]+)(?:, '(?P<default>[^']*)')?\}")
 
 ARN_PARTS = 6
-"""arn, partition, service, region, account, resource; only the last may have colons of its own."""
+"""The number of parts of an ARN: arn, partition, service, region, account, resource. Only the last may have colons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that is compared as a whole; `*` and `?` are only characters in it."""
+    """A string that is compared for equality, and in which `*` and `?` are literal characters."""
 
     pieces: tuple[Piece, ...]
     fixed: str | None
-    """The whole text, if it has no variables."""
+    """The whole string, if it has no variables."""
 
     def value(self, lookup: keys.Lookup) -> str | None:
-        """The text for this request, or None if one of its variables has no value."""
+        """Return the string with its variables replaced, or None if the request has no value for one of them."""
         if self.fixed is not None:
             return self.fixed
         resolved = _resolve(self.pieces, lookup)
@@ -64,19 +64,19 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A text with wildcards. In an ARN, a wildcard stands for characters of one part, and never for a colon."""
+    """A string with wildcards. In an ARN, a wildcard matches characters within one part, and never a colon."""
 
     parts: tuple[tuple[Piece, ...], ...]
     fixed: re.Pattern[str] | None
-    """The pattern itself, if it has no variables."""
+    """The compiled pattern, if it has no variables."""
 
     @property
     def needed_keys(self) -> frozenset[str]:
-        """The keys that its variables need."""
+        """The condition keys of the pattern's variables."""
         return frozenset[str]().union(*map(keys_of, self.parts))
 
     def matches(self, text: str, lookup: keys.Lookup) -> bool:
-        """Whether the text is one that this pattern stands for, in this request."""
+        """Return whether the text matches this pattern, with the pattern's variables replaced for this request."""
         if self.fixed is not None:
             return self.fixed.fullmatch(text) is not None
         resolved = [_resolve(part, lookup) for part in self.parts]
@@ -85,18 +85,18 @@ class Pattern:
 
 
 def text(source: str, *, variables: bool) -> Text:
-    """Read a text without wildcards."""
+    """Parse a policy string without wildcards."""
     pieces = read(source, wildcards=False, variables=variables)
     return Text(pieces, plain(pieces))
 
 
 def pattern(source: str, *, variables: bool) -> Pattern:
-    """Read a text with wildcards."""
+    """Parse a policy string with wildcards."""
     return of_parts([read(source, wildcards=True, variables=variables)])
 
 
 def arn(source: str, *, variables: bool) -> list[tuple[Piece, ...]]:
-    """Read an ARN with wildcards into its parts, up to six. A colon inside a variable does not part anything."""
+    """Split an ARN with wildcards into its parts, at most six. A colon inside a variable is not a separator."""
     parts: list[list[Piece]] = [[]]
     for piece in read(source, wildcards=True, variables=variables):
         rest = piece
@@ -109,29 +109,32 @@ def arn(source: str, *, variables: bool) -> list[tuple[Piece, ...]]:
 
 
 def of_parts(parts: Sequence[tuple[Piece, ...]]) -> Pattern:
-    """A pattern of the parts of an ARN, or of one part that is no ARN."""
+    """Build a pattern from the parts of an ARN, or from a single part if the string is not an ARN."""
     has_variables = any(keys_of(part) for part in parts)
     return Pattern(tuple(parts), None if has_variables else re.compile(_expression(parts), re.DOTALL))
 
 
 def glob(source: str) -> str:
-    """The regular expression of a text with wildcards and no variables, to be one alternative of many."""
+    """Return the regular expression for a string with wildcards but without variables.
+
+    The caller can join several such expressions as alternatives.
+    """
     return _expression([read(source, wildcards=True, variables=False)])
 
 
 def keys_of(pieces: Iterable[Piece]) -> frozenset[str]:
-    """The keys whose values the variables in a text need."""
+    """Return the condition keys of the variables among the pieces."""
     return frozenset(piece.key for piece in pieces if isinstance(piece, Variable))
 
 
 def plain(pieces: Sequence[Piece]) -> str | None:
-    """The text of pieces that are all text, else None."""
+    """Join the pieces if all of them are strings; otherwise return None."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     return "".join(texts) if len(texts) == len(pieces) else None
 
 
 def read(source: str, *, wildcards: bool, variables: bool) -> tuple[Piece, ...]:
-    """Take a text apart. Raises `errors.Invalid` for a malformed variable."""
+    """Split a policy string into its pieces. Raises `errors.Invalid` for a malformed variable."""
     pieces: list[Piece] = []
     end = 0
     for found in _TOKENS[wildcards, variables].finditer(source):
@@ -150,7 +153,9 @@ def _piece(token: str) -> Piece:
         return token[2]
     parsed = _VARIABLE.fullmatch(token)
     if not parsed:
-        raise errors.Invalid(f"{token!r} is no variable, as in ${{aws:username}} or ${{aws:username, 'nobody'}}")
+        raise errors.Invalid(
+            f"{token!r} is not a variable; variables look like ${{aws:username}} or ${{aws:username, 'nobody'}}"
+        )
     return Variable(keys.read(parsed["key"]), parsed["default"])
 
 
@@ -175,10 +180,10 @@ def _expression(parts: Sequence[Sequence[Piece]]) -> str:
 
 
 def _part(pieces: Sequence[Piece], character: str) -> str:
-    """The regular expression for one part. Only its last `*` can give characters back.
+    """Return the regular expression for one part of a pattern. Only the last `*` of the part can backtrack.
 
-    What stands between two `*` is found at its first place and never looked for again, as that is as good as
-    any later one; otherwise twenty `*` in a policy would take years to fail on a long value.
+    The text between two `*` is matched at its first occurrence only, because a later occurrence cannot match more
+    values. With backtracking, a policy with twenty `*` would take years to reject a long value.
     """
     chunks = [""]
     for piece in pieces:

@@ -1,8 +1,8 @@
 """The identity policy: which actions on which resources its statements allow or deny, and under which conditions.
 
-`parse` reads a policy document of the IAM policy language and refuses what IAM refuses, so that a mistake shows
-when the policy is given and not when it is needed. Where IAM would keep a statement that can never have a
-meaning, such as a date that is none, it is refused here too.
+`parse` parses a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
+mistake when setting the policy, not when a call needs it. `parse` also refuses statements that IAM accepts but that can
+never apply, such as a condition with an invalid date.
 
 Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy element reference",
 "IAM policy validation check reference"; and the messages of MalformedPolicyDocument.
@@ -24,31 +24,31 @@ ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A statement applies to a request if its actions, its resources and all its conditions do."""
+    """A statement, which applies to a request if its actions, its resources and all its conditions match."""
 
     actions: re.Pattern[str] | None
-    """All names of Action or NotAction in one, or None for an Action that is every action."""
+    """One pattern for all names in Action or NotAction; None if Action is `*`."""
     other_actions: bool
-    """Whether the statement is about all actions but these (NotAction)."""
+    """Whether the statement covers all actions except these (NotAction)."""
     resources: tuple[Pattern, ...] | None
-    """The ARNs of Resource or NotResource, or None for a Resource that is every resource."""
+    """The ARNs in Resource or NotResource; None if Resource is `*`."""
     other_resources: bool
-    """Whether the statement is about all resources but these (NotResource)."""
+    """Whether the statement covers all resources except these (NotResource)."""
     conditions: tuple[Condition, ...]
     keys: frozenset[str]
-    """The condition keys that the conditions and variables need."""
+    """The condition keys that the statement's conditions and variables need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy document that has been understood. The order of its statements does not matter."""
+    """A parsed policy document. The order of its statements does not matter."""
 
     denials: tuple[Statement, ...]
     permissions: tuple[Statement, ...]
     keys: frozenset[str]
 
     def mentions(self, prefix: str) -> bool:
-        """Whether a decision may need a key that begins so, as "aws:resourcetag/" (in lower case)."""
+        """Return whether the policy uses a condition key with this lower-case prefix, such as `aws:resourcetag/`."""
         return any(key.startswith(prefix) for key in self.keys)
 
 
@@ -66,7 +66,7 @@ _PARTITION = re.compile(r"aws(?:-[a-z]+)*")
 
 
 def parse(document: str) -> Policy:
-    """Understand a policy document, or raise `errors.Invalid` naming the place and what is wrong there."""
+    """Parse a policy document, or raise `errors.Invalid` with the place and the reason of the first error."""
     policy = documents.read(document)
     for name in policy:
         if name not in _ELEMENTS:
@@ -75,7 +75,7 @@ def parse(document: str) -> Policy:
     if version not in _VERSIONS:
         raise errors.Invalid(f"Version must be {' or '.join(_VERSIONS)}, not {_shown(version)}")
     if type(policy.get("Id", "")) is not str:
-        raise errors.Invalid("Id must be text")
+        raise errors.Invalid("Id must be a string")
     denials: list[Statement] = []
     permissions: list[Statement] = []
     for place, statement in _statements(policy.get("Statement")):
@@ -91,7 +91,7 @@ def parse(document: str) -> Policy:
 def _statements(found: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     statements = found if isinstance(found, list) else [found]
     if found is None or not statements:
-        raise errors.Invalid("The policy has no Statement; it needs one at least")
+        raise errors.Invalid("The policy has no Statement; it needs at least one statement")
     sids: dict[str, str] = {}
     for number, statement in enumerate(statements, start=1):
         place = f"Statement {number}"
@@ -99,16 +99,18 @@ def _statements(found: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
             raise errors.Invalid(f"{place} must be a JSON object, not {_shown(statement)}")
         sid = statement.get("Sid", "")
         if type(sid) is not str or not _SID.fullmatch(sid):
-            raise errors.Invalid(f"{place}: Sid must be of the letters A to Z and digits, not {_shown(sid)}")
+            raise errors.Invalid(f"{place}: Sid may have only the letters A to Z and digits, unlike {_shown(sid)}")
         if sid and sids.setdefault(sid, place) != place:
-            raise errors.Invalid(f"{place} has the Sid {sid!r} that {sids[sid]} has; a Sid must be unique")
+            raise errors.Invalid(f"{place} has the same Sid {sid!r} as {sids[sid]}; a Sid must be unique")
         yield place, statement
 
 
 def _statement(statement: Mapping[str, Any], *, variables: bool) -> Statement:
     for name in statement:
         if name in {"Principal", "NotPrincipal"}:
-            raise errors.Invalid(f"{name} has no place in an identity policy, which is about those it is attached to")
+            raise errors.Invalid(
+                f"{name} is not allowed in an identity policy, which applies to the user that it is attached to"
+            )
         if name not in _STATEMENT_ELEMENTS:
             raise errors.Invalid(f"unknown element {name}")
     if "Effect" not in statement:
@@ -131,22 +133,22 @@ def _statement(statement: Mapping[str, Any], *, variables: bool) -> Statement:
 
 
 def _one_of(statement: Mapping[str, Any], name: str) -> tuple[Sequence[str], bool]:
-    """The texts of, for example, Action or NotAction, and whether it is the latter."""
+    """Return the strings of an element such as Action or NotAction, and whether the element is the negated form."""
     other = f"Not{name}"
     if name in statement and other in statement:
-        raise errors.Invalid(f"{name} and {other} exclude each other")
+        raise errors.Invalid(f"{name} and {other} are mutually exclusive")
     if name not in statement and other not in statement:
-        raise errors.Invalid(f"{name} is missing (or {other})")
+        raise errors.Invalid(f"the statement must have {name} or {other}")
     given = name if name in statement else other
     texts = _listed(given, statement[given])
     for text in texts:
         if type(text) is not str:
-            raise errors.Invalid(f"{given} must be text or a list of texts, not {_shown(text)}")
+            raise errors.Invalid(f"{given} must be a string or a list of strings, not {_shown(text)}")
     return texts, given == other
 
 
 def _listed(element: str, found: Any) -> list[Any]:
-    """The members of a list. One of them can stand without its list."""
+    """Return the members of an element's list. A single value counts as a list of one member."""
     members = found if isinstance(found, list) else [found]
     if not members:
         raise errors.Invalid(f"{element} is an empty list")
@@ -154,14 +156,20 @@ def _listed(element: str, found: Any) -> list[Any]:
 
 
 def _action(source: str) -> str:
-    """The regular expression for the name of an action."""
+    """Validate the name of an action, and return its regular expression."""
     vendor, colon, name = source.partition(":")
     if not colon and source != "*":
-        raise errors.Invalid(f"the action {source!r} must begin with a vendor, as in connect:DescribeEmailAddress")
+        raise errors.Invalid(
+            f"the action {source!r} must begin with a service prefix, as in connect:DescribeEmailAddress"
+        )
     if not _VENDOR.fullmatch(vendor):
-        raise errors.Invalid(f"the vendor of the action {source!r} must be one name, as connect, without wildcards")
+        raise errors.Invalid(
+            f"the service prefix of the action {source!r} must be one name without wildcards, such as connect"
+        )
     if colon and not _ACTION_NAME.fullmatch(name):
-        raise errors.Invalid(f"the action {source!r} must have a name, as DescribeEmailAddress, after its one colon")
+        raise errors.Invalid(
+            f"the action {source!r} must have one colon, followed by a name such as DescribeEmailAddress"
+        )
     return patterns.glob(source)
 
 
@@ -174,12 +182,14 @@ def _resource(source: str, *, variables: bool) -> Pattern:
     # "AWS automatically completes the ARN by adding wildcard characters to all missing fields."
     parts += [(Wildcard.MANY,)] * (patterns.ARN_PARTS - len(parts))
     if any(patterns.keys_of(part) for part in parts[:-1]):
-        raise errors.Invalid(f"the resource {source!r} can have variables after its fifth colon only")
+        raise errors.Invalid(f"the resource {source!r} can have variables only after its fifth colon")
     _, partition, vendor, *_ = (patterns.plain(part) for part in parts)
     if partition is not None and not _PARTITION.fullmatch(partition):
-        raise errors.Invalid(f"the partition of the resource {source!r} must be as aws, aws-cn or aws-us-gov")
+        raise errors.Invalid(
+            f"the partition of the resource {source!r} must be an AWS partition such as aws, aws-cn or aws-us-gov"
+        )
     if not vendor:
-        raise errors.Invalid(f"the resource {source!r} must name its vendor, as connect, without wildcards")
+        raise errors.Invalid(f"the resource {source!r} must name its service without wildcards, such as connect")
     return patterns.of_parts(parts)
 
 
@@ -190,7 +200,7 @@ def _conditions(found: Any, *, variables: bool) -> tuple[tuple[Condition, ...], 
     needed: frozenset[str] = frozenset()
     for operator, lines in found.items():
         if not isinstance(lines, dict) or not lines:
-            raise errors.Invalid(f"Condition {operator} must be a JSON object of keys and values, with one at least")
+            raise errors.Invalid(f"Condition {operator} must be a JSON object with at least one key and its values")
         for key, values in lines.items():
             place = f"Condition {operator}, {key}"
             texts = [_operand(place, value) for value in _listed(place, values)]
@@ -204,15 +214,21 @@ def _conditions(found: Any, *, variables: bool) -> tuple[tuple[Condition, ...], 
 
 
 def _operand(place: str, value: Any) -> str:
-    """A value of a condition as text; "quotation marks are optional for numeric and Boolean values" (Grammar)."""
+    """Return a condition value as a string.
+
+    "Quotation marks are optional for numeric and Boolean values" (IAM User Guide, "Grammar of the IAM JSON policy
+    language").
+    """
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str):
-        raise errors.Invalid(f"{place} must be text, a number or a boolean, or a list of them, not {_shown(value)}")
+        raise errors.Invalid(
+            f"{place} must be a string, a number, a boolean, or a list of such values, not {_shown(value)}"
+        )
     return str(value)
 
 
 def _shown(value: Any) -> str:
-    """A value of JSON in a message: texts in quotes, and nothing long."""
+    """Format a JSON value for an error message: strings in quotes, and at most 60 characters of a long value."""
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:60]}…"
