@@ -1,4 +1,4 @@
-"""One real server for all tests of the API, clients for it, and requests signed by hand."""
+"""Fixtures for the API tests: one real server, clients for it, and requests that the tests sign themselves."""
 
 import contextlib
 import ipaddress
@@ -25,14 +25,14 @@ from waypost.testing import server as waypost_server
 
 @pytest.fixture(scope="session")
 def server():
-    # Several accounts have addresses in one domain; in any other a domain belongs to one account.
+    # Several accounts may have addresses in this domain. Every other domain belongs to a single account.
     with waypost_server("--shared-domains", "waypost.example") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def new_client(server):
-    """Make a boto3 client that asks once, and sends what it is given, right or wrong."""
+    """Build a boto3 client that does not retry, and that sends members without validating them."""
 
     def new_client(**arguments):
         config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
@@ -48,16 +48,16 @@ def connect(new_client):
 
 @pytest.fixture(scope="session")
 def administer(server):
-    """Run a use case on the server's store or another, as `waypost keys` does."""
+    """Run a use case directly on a store, as `waypost keys` does. The default is the server's store."""
 
     return lambda use_case, data=server.data: direct_writes.write(data, use_case)
 
 
 @pytest.fixture(scope="session")
 def new_key(server, tmp_path_factory):
-    """Make an access key by `waypost keys create`, with a policy of these statements, or for everything.
+    """Create an access key with `waypost keys create`; its policy has these statements, or allows everything.
 
-    Returns what makes a boto3 client use it.
+    Returns the arguments for a boto3 client that uses the key.
     """
     policies, numbers = tmp_path_factory.mktemp("policies"), itertools.count()
 
@@ -82,7 +82,7 @@ def new_key(server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def new_instance(connect):
-    """Make an instance; returns its id."""
+    """Create an instance; return its id."""
 
     def new_instance(**members):
         settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
@@ -98,13 +98,13 @@ def instance_id(new_instance):
 
 @pytest.fixture(scope="session")
 def spelling():
-    """Make an address that no other test has."""
+    """Return a new address that no other test uses."""
     return lambda: f"{uuid.uuid4().hex}@waypost.example"
 
 
 @pytest.fixture
 def new_address(connect, instance_id, spelling):
-    """Make an email address in this test's instance, or another; returns its id."""
+    """Create an email address, by default in the instance of this test; return its id."""
 
     def new_address(**members):
         wanted = {"InstanceId": instance_id, "EmailAddress": spelling(), **members}
@@ -115,7 +115,7 @@ def new_address(connect, instance_id, spelling):
 
 @pytest.fixture(scope="session")
 def refusal():
-    """Make a call that must be refused with this modelled exception and HTTP status; returns the message."""
+    """Make a call, check that it fails with this modelled exception and HTTP status, and return the message."""
 
     def refusal(code, status, call, **members):
         with pytest.raises(getattr(call.__self__.exceptions, code)) as caught:
@@ -130,7 +130,7 @@ def refusal():
 
 @pytest.fixture(scope="session")
 def signed():
-    """Sign a `signing.Request` as it is, also where no SDK would send it."""
+    """Sign a `Request` without changing it, even if no SDK would send such a request."""
 
     def signed(request, key, *, service="connect", region="us-east-1", now=None):
         timestamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
@@ -151,7 +151,7 @@ def signed():
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP response as it came."""
+    """An HTTP response as received."""
 
     status: int
     headers: dict[str, str]
@@ -160,9 +160,9 @@ class Reply:
 
 @pytest.fixture(scope="session")
 def source():
-    """An address of this machine that nothing was sent from before: wrong signatures wait by their source.
+    """Return a loopback address that no test has used, because the server delays responses after failed signatures.
 
-    Where the loopback interface has one address only, answers come later.
+    If the loopback interface has only one address, the tests share it, and responses are slower.
     """
     numbers = itertools.count(256)
     loopback = ipaddress.ip_address("127.1.0.0")
@@ -171,7 +171,7 @@ def source():
 
 @pytest.fixture(scope="session")
 def exchange(server, source):
-    """Send a `signing.Request` to the real server, octet by octet as it is."""
+    """Send a `Request` to the real server without changing a byte."""
 
     def exchange(request):
         target = request.raw_path + (f"?{request.query}" if request.query else "")
@@ -180,7 +180,7 @@ def exchange(server, source):
         head = "\r\n".join([*lines, ": ".join(length), "connection: close", "", ""])
         host, _, port = server.run.http.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE, source_address=source()) as connection:
-            # A server that has read enough answers, and closes.
+            # The server may respond and close the connection before it has read the whole request.
             with contextlib.suppress(ConnectionError):
                 connection.sendall(head.encode(*sigv4.OCTETS) + request.body)
             return _reply(b"".join(iter(lambda: connection.recv(65536), b"")))

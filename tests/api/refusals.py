@@ -1,6 +1,7 @@
-"""What every operation refuses, and how: a row for each case. Needs no test runner, so that documents can have it too.
+"""The table of the errors that each operation can return, with one row for each case.
 
-`test_refusals.py` provokes every row; docs/aws-compatibility.md is made of the first three fields.
+`test_refusals.py` provokes every row. `scripts/write_reference.py` writes the first three fields to
+docs/aws-compatibility.md, so this module must not need a test runner.
 """
 
 import json
@@ -32,48 +33,48 @@ NO_JSON = b"<html>"
 INSTANCE = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
 
 OWNER, GUEST, HURRY, FULL, NEIGHBOUR = "owner", "guest", "hurry", "full", "neighbour"
-"""Who calls: the owner; a key that no policy allows anything; one who calls again and again, and one with a full
-instance, both under the limits of AWS; another account, which may do everything in an instance of its own."""
+"""The callers: the server's owner, a key without permissions, a caller with too many calls, a caller whose instance is
+full, and another account that may do everything in its own instance. The third and fourth have the limits of AWS."""
 
 
 class Scene:
-    """A fresh instance, and short ways to make what a case needs in it."""
+    """A new instance, and methods that create the resources of a case in it."""
 
     def __init__(self, connect: Any) -> None:
         self.connect = connect
         self.instance: str = connect.create_instance(**INSTANCE)["Id"]
 
     def spelling(self) -> str:
-        """An address that nobody has."""
+        """Return an address that does not exist yet."""
         return f"{uuid.uuid4().hex}@waypost.example"
 
     def address(self, **members: Any) -> str:
-        """A new email address; its id."""
+        """Create an email address; return its id."""
         wanted = {"InstanceId": self.instance, "EmailAddress": self.spelling(), **members}
         found: str = self.connect.create_email_address(**wanted)["EmailAddressId"]
         return found
 
     def address_in_own_domain(self) -> str:
-        """An address that nobody has, in a domain where only this account has one."""
+        """Return an address that does not exist yet, in a domain that belongs to this account."""
         self.address(EmailAddress=f"{uuid.uuid4().hex}@own.example")
         return f"{uuid.uuid4().hex}@own.example"
 
     def arn(self, kind: str, *, partition: str = "aws", region: str = "us-east-1", account: str = "0" * 12) -> str:
-        """The ARN of something in the instance, such as `email-address/ID`, or of the instance."""
+        """Return the ARN of a resource in the instance, such as `email-address/ID`, or of the instance itself."""
         return f"arn:{partition}:connect:{region}:{account}:instance/{self.instance}{kind and f'/{kind}'}"
 
     def one(self, **members: Any) -> dict[str, Any]:
-        """The members that name a new email address."""
+        """Create an email address; return the members of a call that names it."""
         return {"InstanceId": self.instance, "EmailAddressId": self.address(), **members}
 
     def pair(self, primary: str | None = None, alias: str | None = None, **members: Any) -> dict[str, Any]:
-        """The members of a call for a pair, both new unless they are given."""
+        """Return the members of a call for a primary and an alias, which are created unless they are given."""
         configuration = {"EmailAddressId": alias or self.address()}
         own = {"InstanceId": self.instance, "EmailAddressId": primary or self.address()}
         return {**own, "AliasConfiguration": configuration, **members}
 
     def linked(self, **members: Any) -> tuple[str, str]:
-        """A new primary and its alias."""
+        """Create a primary with an alias; return both ids."""
         made = self.pair(**members)
         self.connect.associate_email_address_alias(**made)
         return made["EmailAddressId"], made["AliasConfiguration"]["EmailAddressId"]
@@ -84,18 +85,18 @@ Members = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """One case."""
+    """One case in which an operation returns an error."""
 
     operation: str
     case: str
-    """In words, as documents have it."""
+    """The description of the case, which appears in the documentation."""
     error: str
     members: Callable[[Scene], Members]
-    """Arranges the case; the members of the call that is refused."""
+    """A function that prepares the case, and returns the members of the refused call."""
     says: tuple[str, ...] = ()
-    """What the message must contain; `{Member}` stands for a member of the call."""
+    """Texts that the message must contain. `{Member}` stands for a member of the call."""
     body: bytes | None = None
-    """What is sent in place of the members that belong in the body."""
+    """The body to send instead of the members that belong in the body."""
     who: str = OWNER
 
     @property
@@ -134,7 +135,7 @@ _VALID: dict[str, Callable[[Scene], Members]] = {
     "UntagResource": lambda scene: {"resourceArn": scene.arn(""), "tagKeys": ["key"]},
     "UpdateEmailAddressMetadata": lambda scene: scene.one(DisplayName="name"),
 }
-"""A call of each operation that would succeed."""
+"""A function for each operation that returns the members of a successful call."""
 
 ON_EMAIL_ADDRESSES = (
     "AssociateEmailAddressAlias",
@@ -149,7 +150,7 @@ ON_TAGS = ("ListTagsForResource", "TagResource", "UntagResource")
 
 
 def _changed(operation: str, **changes: Any) -> Callable[[Scene], Members]:
-    """A call that would succeed, but for these members; a function is of the scene."""
+    """Return a function for a valid call with some members changed. A change may be a function of the scene."""
 
     def members(scene: Scene) -> Members:
         values = {name: value(scene) if callable(value) else value for name, value in changes.items()}
@@ -163,9 +164,9 @@ def _without(operation: str, name: str) -> Callable[[Scene], Members]:
 
 
 for _name, _valid in _VALID.items():
-    _row(_name, INVALID_REQUEST, "the body is no JSON", _valid, "no valid JSON", body=NO_JSON)
+    _row(_name, INVALID_REQUEST, "the body is not JSON", _valid, "not valid JSON", body=NO_JSON)
     _row(_name, INVALID_REQUEST, "the body is a JSON array", _valid, "JSON object", body=b"[]")
-    _row(_name, DENIED, "no policy of the access key allows it", _valid, f"perform: connect:{_name}", who=GUEST)
+    _row(_name, DENIED, "the policy of the key does not allow the call", _valid, f"perform: connect:{_name}", who=GUEST)
     _row(_name, THROTTLED, "more calls than the limits profile allows", _valid, "Rate exceeded", who=HURRY)
 
 for _name in IN_INSTANCES:
@@ -211,7 +212,7 @@ for _name in ON_EMAIL_ADDRESSES:
         ("in another instance", NOT_FOUND, lambda scene: Scene(scene.connect).arn("email-address/e")),
         ("in another partition", INVALID, lambda scene: scene.arn("email-address/e", partition="aws-us-gov")),
         ("of an instance", INVALID, lambda scene: scene.arn("")),
-        ("of something else", INVALID, lambda scene: scene.arn("queue/q")),
+        ("of another type of resource", INVALID, lambda scene: scene.arn("queue/q")),
     ):
         _row(
             _name, _error, f"EmailAddressId is an ARN {_what}", _changed(_name, EmailAddressId=_arn), "{EmailAddressId}"
@@ -261,7 +262,7 @@ def _same(scene: Scene) -> Members:
 
 
 def _with_linked(primary: int | None, alias: int | None) -> Callable[[Scene], Members]:
-    """A pair of which some are in a link already: 0 stands for its primary, 1 for its alias."""
+    """Return a function for a pair with addresses of an existing link: 0 stands for its primary, 1 for its alias."""
 
     def members(scene: Scene) -> Members:
         linked = scene.linked()
@@ -275,14 +276,14 @@ def _with_linked(primary: int | None, alias: int | None) -> Callable[[Scene], Me
 _ASSOCIATE, _DISASSOCIATE = ON_PAIRS
 _BOTH = ("{EmailAddressId}", "{AliasConfiguration[EmailAddressId]}")
 _row(_ASSOCIATE, INVALID, "primary and alias are the same", _same, "{EmailAddressId}")
-_row(_ASSOCIATE, CONFLICT, "the very same link exists already", _with_linked(0, 1), *_BOTH)
-_row(_ASSOCIATE, CONFLICT, "the same link exists the other way round", _with_linked(1, 0), *_BOTH)
-_row(_ASSOCIATE, CONFLICT, "the primary has an alias already", _with_linked(0, None), "{EmailAddressId}")
+_row(_ASSOCIATE, CONFLICT, "the same link already exists", _with_linked(0, 1), *_BOTH)
+_row(_ASSOCIATE, CONFLICT, "the link exists with the roles reversed", _with_linked(1, 0), *_BOTH)
+_row(_ASSOCIATE, CONFLICT, "the primary already has an alias", _with_linked(0, None), "{EmailAddressId}")
 _row(_ASSOCIATE, CONFLICT, "the primary is itself an alias", _with_linked(1, None), "{EmailAddressId}")
 _row(_ASSOCIATE, CONFLICT, "the alias has an alias of its own", _with_linked(None, 0), _BOTH[1])
-_row(_ASSOCIATE, CONFLICT, "the alias is an alias already", _with_linked(None, 1), _BOTH[1])
+_row(_ASSOCIATE, CONFLICT, "the alias is already the alias of another address", _with_linked(None, 1), _BOTH[1])
 _row(_DISASSOCIATE, NOT_FOUND, "there is no such link", lambda scene: scene.pair(), *_BOTH)
-_row(_DISASSOCIATE, NOT_FOUND, "the link is the other way round", _with_linked(1, 0), *_BOTH)
+_row(_DISASSOCIATE, NOT_FOUND, "the link has the roles reversed", _with_linked(1, 0), *_BOTH)
 _row(_DISASSOCIATE, NOT_FOUND, "the primary has another alias", _with_linked(0, None), *_BOTH)
 _row(_DISASSOCIATE, NOT_FOUND, "the alias has another primary", _with_linked(None, 1), *_BOTH)
 
@@ -314,7 +315,7 @@ def _token_used_to_create_an_instance(scene: Scene) -> Members:
     return {**INSTANCE, "InboundCallsEnabled": False, "ClientToken": token}
 
 
-_USED = "the ClientToken was used with other parameters"
+_USED = "the ClientToken was used with different parameters"
 _row(_ASSOCIATE, REUSED, _USED, _token_used_to_associate, "ClientToken")
 _row(_DISASSOCIATE, CONFLICT, _USED, _token_used_to_disassociate, "ClientToken")
 _row("CreateEmailAddress", REUSED, _USED, _token_used_to_create, "ClientToken")
@@ -338,7 +339,7 @@ def _taken_elsewhere(scene: Scene) -> Members:
     return {"InstanceId": scene.instance, "EmailAddress": taken}
 
 
-_row(_CREATE, DUPLICATE, "the address exists in the instance, in whatever letter case", _taken, "exists already")
+_row(_CREATE, DUPLICATE, "the address exists in the instance, in any letter case", _taken, "exists already")
 _row(_CREATE, DUPLICATE, "the address exists in another instance", _taken_elsewhere, "exists already")
 _row(_CREATE, INVALID, "EmailAddress is missing", _without(_CREATE, "EmailAddress"), "'emailAddress'")
 _row(_CREATE, INVALID, "EmailAddress has no @", _changed(_CREATE, EmailAddress="support"), "'emailAddress'", "pattern")
@@ -348,8 +349,8 @@ _row(
 for _case, _address in {
     "has two @": "a@b@c.example",
     "has a space": "a b@c.example",
-    "has two dots together": "a..b@c.example",
-    "has a domain that is no domain name": "a@-c.example",
+    "has two dots in a row": "a..b@c.example",
+    "has an invalid domain name": "a@-c.example",
     "has an underscore in its domain": "a@c_d.example",
     "has more than 64 octets before the @": f"{'x' * 65}@c.example",
 }.items():
@@ -358,7 +359,7 @@ for _case, _address in {
     )
 _row(_CREATE, INVALID, "a tag key is reserved", _changed(_CREATE, Tags={"aws:team": "x"}), "'tags.key'", "aws:")
 _row(_CREATE, INVALID, "a tag key is reserved, in capitals", _changed(_CREATE, Tags={"AWS:team": "x"}), "'AWS:team'")
-_row(_CREATE, INVALID, "there are more than 50 tags", _changed(_CREATE, Tags=_FIFTY_ONE), "equal to 50")
+_row(_CREATE, INVALID, "Tags has more than 50 tags", _changed(_CREATE, Tags=_FIFTY_ONE), "equal to 50")
 _row(_CREATE, INVALID, "Tags is empty", _changed(_CREATE, Tags={}), "'tags'", "equal to 1")
 _row(
     _CREATE,
@@ -368,7 +369,7 @@ _row(
     "Domain own.example belongs to another account",
     who=NEIGHBOUR,
 )
-_row(_CREATE, QUOTA, "the instance has as many as its quota", _VALID[_CREATE], "100 email addresses", who=FULL)
+_row(_CREATE, QUOTA, "the instance has reached its quota", _VALID[_CREATE], "100 email addresses", who=FULL)
 for _name in (_CREATE, _UPDATE):
     _long = {"DisplayName": 256, "Description": 4096, "ClientToken": 500}
     for _member, _most in _long.items():
@@ -398,37 +399,37 @@ for _case, _members, *_says in (
     ("NextToken was not returned by an earlier call", {"NextToken": "x"}, "NextToken"),
     ("NextToken is longer than 2,500", {"NextToken": "x" * 2501}, "'nextToken'", "2500"),
     (
-        "FieldName is not one that can be searched",
+        "FieldName is not a searchable field",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "FieldName": "name"}}},
         "'name'",
         "emailAddress",
     ),
     ("a StringCondition lacks a member", {"SearchCriteria": {"StringCondition": {"FieldName": "x"}}}, "needs Value"),
     (
-        "ComparisonType is not one of the three",
+        "ComparisonType is not a known type",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "ComparisonType": "LIKE"}}},
         "STARTS_WITH",
     ),
     (
         "a node of SearchCriteria has several kinds of condition",
         {"SearchCriteria": {"StringCondition": _TEXT, "AndConditions": [{"StringCondition": _TEXT}]}},
-        "one kind of condition only",
+        "only one kind of condition",
     ),
     (
         "a TagFilter has several kinds of condition",
         {"SearchFilter": {"TagFilter": {"TagCondition": {"TagKey": "x"}, "AndConditions": [{"TagKey": "x"}]}}},
-        "one kind of condition only",
+        "only one kind of condition",
     ),
     ("a TagCondition has no TagKey", {"SearchFilter": {"TagFilter": {"TagCondition": {}}}}, "needs TagKey"),
     (
         "there are more than 100 conditions",
         {"SearchCriteria": {"AndConditions": [{"StringCondition": _TEXT}] * 101}},
-        "at most, not 101",
+        "at most 100 conditions, not 101",
     ),
     (
-        "a value is longer than any text",
+        "a value is longer than 4,096 characters",
         {"SearchCriteria": {"StringCondition": {**_TEXT, "Value": "x" * 4097}}},
-        "4096 characters in its values at most",
+        "at most 4096 characters in its values",
     ),
 ):
     _row(
@@ -443,7 +444,7 @@ _row(
     body=b'{"InstanceId":"i","MaxResults":"1"}',
 )
 
-_row("CreateInstance", INVALID_REQUEST, "the InstanceAlias is taken, in whatever letter case", lambda scene: {
+_row("CreateInstance", INVALID_REQUEST, "the InstanceAlias exists, in any letter case", lambda scene: {
     **INSTANCE, "InstanceAlias": _take_alias(scene).upper()}, ALIAS_IS_USED)  # fmt: skip
 for _member in INSTANCE:
     _row(
@@ -454,12 +455,12 @@ for _member in INSTANCE:
         "must not be null",
     )
 for _case, _members, *_says in (
-    ("IdentityManagementType is not one of the three", {"IdentityManagementType": "x"}, "SAML"),
+    ("IdentityManagementType is not a known type", {"IdentityManagementType": "x"}, "SAML"),
     ("InstanceAlias begins with d-", {"InstanceAlias": "d-alias"}, "'instanceAlias'"),
     ("InstanceAlias is longer than 45", {"InstanceAlias": "x" * 46}, "equal to 45"),
     ("DirectoryId is malformed", {"DirectoryId": "d-XXXXXXXXXX"}, "'directoryId'"),
     ("a tag key is reserved, in capitals", {"Tags": {"AWS:team": "x"}}, "'AWS:team'"),
-    ("there are more than 50 tags", {"Tags": _FIFTY_ONE}, "equal to 50"),
+    ("Tags has more than 50 tags", {"Tags": _FIFTY_ONE}, "equal to 50"),
 ):
     _row("CreateInstance", INVALID_REQUEST, _case, _changed("CreateInstance", **_members), *_says)
 
@@ -487,7 +488,11 @@ _row(
     "equal to 10",
 )
 _row(
-    "ListInstances", INVALID_REQUEST, "MaxResults is no number", _changed("ListInstances", MaxResults="x"), "maxResults"
+    "ListInstances",
+    INVALID_REQUEST,
+    "MaxResults is not a number",
+    _changed("ListInstances", MaxResults="x"),
+    "maxResults",
 )
 _row(
     "ListInstances",
@@ -501,17 +506,23 @@ for _name in ON_TAGS:
     for _what, _error, _arn in (
         ("an instance that does not exist", NOT_FOUND, lambda scene: scene.arn("").replace(scene.instance, NOBODY)),
         ("an email address that does not exist", NOT_FOUND, lambda scene: scene.arn(f"email-address/{NOBODY}")),
-        ("an email address in an instance that it is not in", NOT_FOUND, lambda scene: Scene(scene.connect).arn(
+        ("an email address, with the id of another instance", NOT_FOUND, lambda scene: Scene(scene.connect).arn(
             f"email-address/{scene.address()}")),
         ("another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
         ("another account", NOT_FOUND, lambda scene: scene.arn("", account="1" * 12)),
         ("another partition", INVALID, lambda scene: scene.arn("", partition="aws-cn")),
         ("another service", INVALID, lambda scene: scene.arn("").replace("connect", "s3")),
-        ("something else in the instance", INVALID, lambda scene: scene.arn("queue/q")),
-        ("nothing", INVALID, lambda scene: scene.instance),
+        ("another type of resource", INVALID, lambda scene: scene.arn("queue/q")),
     ):  # fmt: skip
         _says = NOBODY if "not exist" in _what else "was not found" if _error == NOT_FOUND else "{resourceArn}"
         _row(_name, _error, f"the ARN is of {_what}", _changed(_name, resourceArn=_arn), _says)
+    _row(
+        _name,
+        INVALID,
+        "resourceArn is not an ARN",
+        _changed(_name, resourceArn=lambda scene: scene.instance),
+        "{resourceArn}",
+    )
 
 
 def _tagged(**tags: str) -> Callable[[Scene], Members]:
@@ -526,42 +537,43 @@ def _fifty_one_in_all(scene: Scene) -> Members:
 
 _row("TagResource", INVALID, "tags is missing", _without("TagResource", "tags"), "'tags'")
 _row("TagResource", INVALID, "tags is empty", _tagged(), "'tags'")
-_row("TagResource", INVALID, "there are more than 50 tags", _tagged(**_FIFTY_ONE), "equal to 50")
-_row("TagResource", INVALID, "the resource would have more than 50 tags", _fifty_one_in_all, "50 tags at most", "51")
+_row("TagResource", INVALID, "tags has more than 50 tags", _tagged(**_FIFTY_ONE), "equal to 50")
+_row("TagResource", INVALID, "the resource would have more than 50 tags", _fifty_one_in_all, "at most 50 tags", "51")
 _row("TagResource", INVALID, "a tag key is empty", _tagged(**{"": "x"}), "'tags.key'")
 _row("TagResource", INVALID, "a tag key is longer than 128", _tagged(**{"x" * 129: "x"}), "equal to 128")
 _row("TagResource", INVALID, "a tag value is longer than 256", _tagged(x="x" * 257), "equal to 256")
-_row("TagResource", INVALID, "a tag key has a character that none may have", _tagged(**{"a!": "x"}), "'tags.key'")
+_row("TagResource", INVALID, "a tag key has a character that is not allowed", _tagged(**{"a!": "x"}), "'tags.key'")
 _row("TagResource", INVALID, "a tag key is reserved", _tagged(**{"aws:x": "x"}), "'tags.key'")
 _row("TagResource", INVALID, "a tag key is reserved, in capitals", _tagged(**{"AWS:x": "x"}), "'AWS:x'")
 _row(
     "TagResource",
     INVALID_REQUEST,
-    "a tag value is no text",
+    "a tag value is not a string",
     _VALID["TagResource"],
     "tags.a.value",
     body=b'{"tags":{"a":1}}',
 )
 _row("UntagResource", INVALID, "tagKeys is missing", _without("UntagResource", "tagKeys"), "'tagKeys'")
-_row("UntagResource", INVALID, "there are more than 50 keys", _changed("UntagResource", tagKeys=[*_FIFTY_ONE]), "50")
+_row("UntagResource", INVALID, "tagKeys has more than 50 keys", _changed("UntagResource", tagKeys=[*_FIFTY_ONE]), "50")
 _row("UntagResource", INVALID, "a key is reserved", _changed("UntagResource", tagKeys=["aws:x"]), "'tagKeys.1.member'")
 
 REFUSALS = tuple(PROVOKED)
-"""All of them."""
+"""All cases in which an operation returns an error."""
 
-_HELD = (
-    "With PostgreSQL, if another call holds it too long (`tests/store/contract/test_waiting.py`); with SQLite, never."
+_LOCKED = (
+    "With PostgreSQL, this error occurs only if another call locks the email address for too long "
+    "(`tests/store/contract/test_waiting.py`). With SQLite, it never occurs."
 )
 NEVER = {
-    ("CreateInstance", NOT_FOUND): "It names nothing that could be missing.",
+    ("CreateInstance", NOT_FOUND): "The call names no existing resource.",
     ("CreateInstance", QUOTA): "The number of instances is not limited.",
-    ("DeleteEmailAddress", CONFLICT): _HELD,
+    ("DeleteEmailAddress", CONFLICT): _LOCKED,
 }
-"""Exceptions that a model lists and that are never answered, and why."""
+"""The exceptions in the model that an operation never returns, with the reasons."""
 
 
 def rest_json(operation: str, members: Members, body: bytes | None = None) -> Request:
-    """The request that an SDK sends, or the same with another body."""
+    """Return the request that an SDK sends, with another body if `body` is given."""
     found = MODEL.operations[operation]
     rest = dict(members)
     labels = {member.wire_name: quote(rest.pop(member.name), safe="") for member in found.input.labels}
@@ -573,7 +585,7 @@ def rest_json(operation: str, members: Members, body: bytes | None = None) -> Re
 
 
 def json_1_1(operation: str, members: Members) -> Request:
-    """The request in the form of the examples on the API's page."""
+    """Return the request in the form of the examples in the API Reference."""
     headers = (
         ("x-amz-target", f"AmazonConnectService.{operation}"),
         ("content-type", "application/x-amz-json-1.1"),

@@ -1,4 +1,4 @@
-"""The unmodified AWS CLI, pointed at the server by `waypost env`."""
+"""Tests with the unmodified AWS CLI, which finds the server through the output of `waypost env`."""
 
 import json
 import os
@@ -15,16 +15,16 @@ AWS = Path(sys.executable).with_name("aws")
 
 @pytest.fixture(scope="module")
 def environment(server, tmp_path_factory):
-    """What `waypost env` says, and nothing of the machine's own AWS settings."""
+    """The variables that `waypost env` prints, without the machine's own AWS settings."""
     command = [sys.executable, "-m", "waypost", "env", "--json", "--data", str(server.data)]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    printed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     home = str(tmp_path_factory.mktemp("home"))
-    variables = {name: value for name, value in said.items() if value is not None}
+    variables = {name: value for name, value in printed.items() if value is not None}
     return {"PATH": os.environ["PATH"], "HOME": home, "AWS_MAX_ATTEMPTS": "1", **variables}
 
 
-# What the command `aws` does, again and again in one process, because it takes half a second to start, and a fifth of a
-# second to make its driver.
+# This program does the work of the command `aws`, for many command lines in one process. The command needs half a
+# second to start, and a fifth of a second to build its driver.
 COMMAND_LINE = """
 import contextlib, io, json, sys
 from awscli.clidriver import create_clidriver
@@ -38,34 +38,34 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def aws(environment):
-    """Run `aws connect` with these options; returns the exit code, and what it said on both streams."""
-    command, asked = [sys.executable, "-c", COMMAND_LINE], set()
+    """Run `aws connect` with these options; return the exit code, and the text on both output streams."""
+    command, called = [sys.executable, "-c", COMMAND_LINE], set()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
 
         def aws(operation, **options):
-            asked.add(operation)
+            called.add(operation)
             words = [word for name, values in options.items() for word in (f"--{name}", *(values or "").split())]
             print(json.dumps(["connect", operation, *words, "--output", "json"]), file=process.stdin, flush=True)
             return json.loads(process.stdout.readline())
 
-        aws.asked = asked
+        aws.called = called
         yield aws
 
 
 @pytest.fixture(scope="module")
 def answer(aws):
-    """Run `aws connect`, which must succeed; returns what it shows."""
+    """Run `aws connect`, check that it succeeds, and return its output."""
 
     def answer(operation, **options):
-        code, shown, complaint = aws(operation, **options)
-        assert (code, complaint) == (0, ""), (operation, complaint)
+        code, shown, error = aws(operation, **options)
+        assert (code, error) == (0, ""), (operation, error)
         return json.loads(shown) if shown else None
 
     return answer
 
 
-def test_the_command_finds_the_server_in_its_environment(environment):
+def test_the_command_finds_the_server_through_its_environment(environment):
     options = ["--instance-id", environment["WAYPOST_INSTANCE_ID"], "--output", "json"]
     command = [AWS, "connect", "describe-instance", *options]
     shown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
@@ -101,13 +101,13 @@ def test_the_command_line_has_every_operation(aws, answer, spelling):
     assert [each["EmailAddressId"] for each in found["EmailAddresses"]] == [primary["EmailAddressId"]]
 
     assert answer("disassociate-email-address-alias", **link) is None
-    code, _, complaint = aws("disassociate-email-address-alias", **link)
+    code, _, error = aws("disassociate-email-address-alias", **link)
     assert code != 0
-    assert "(ResourceNotFoundException) when calling the DisassociateEmailAddressAlias operation" in complaint
-    assert f"Email address {alias['EmailAddressId']} is not an alias of {primary['EmailAddressId']}" in complaint
+    assert "(ResourceNotFoundException) when calling the DisassociateEmailAddressAlias operation" in error
+    assert f"Email address {alias['EmailAddressId']} is not an alias of {primary['EmailAddressId']}" in error
 
     assert answer("delete-email-address", **path) is None
     assert answer("delete-instance", **own) is None
-    code, _, complaint = aws("describe-instance", **own)
-    assert "ResourceNotFoundException" in complaint
-    assert aws.asked == {shapes.snake_case(operation).replace("_", "-") for operation in shapes.load().operations}
+    code, _, error = aws("describe-instance", **own)
+    assert "ResourceNotFoundException" in error
+    assert aws.called == {shapes.snake_case(operation).replace("_", "-") for operation in shapes.load().operations}

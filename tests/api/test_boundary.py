@@ -1,4 +1,4 @@
-"""The error boundary: what goes wrong on our side is told to nobody but our log, and every refusal has a code."""
+"""Tests of the error boundary: internal errors appear only in the log, and every refusal has an error code."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from waypost.domain.limits import rates
 from waypost.host.clock import now
 from waypost.observe import events
 
-KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-nobody-may-see", "000000000000")
+KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-must-not-be-shown", "000000000000")
 MODEL = shapes.load()
 SECRET = "secret at /var/lib"
 
@@ -28,7 +28,7 @@ WRITE = Request("DELETE", "/instance/i", "", (), b"")
 
 
 class BrokenStore:
-    """A store that finds the access key, and raises `cause` whatever else it is asked."""
+    """A store that finds the access key, and raises `cause` for every other call."""
 
     def __init__(self, cause):
         self.cause = cause
@@ -46,14 +46,14 @@ class BrokenStore:
 
 
 class SlowStore(BrokenStore):
-    """A store that finds the access key, and cannot search in time."""
+    """A store that finds the access key, and raises `cause` for every long read."""
 
     async def long_read(self, use_case, **_):
         raise self.cause
 
 
 class Answer:
-    """What an `Api` on a broken store answers to a signed request, and the events that it emits."""
+    """The response of an `Api` with a broken store to a signed request, and the events that the `Api` emits."""
 
     def __init__(self, cause, request, store=BrokenStore):
         self.events = []
@@ -97,7 +97,7 @@ def request_(request, signed):
 
 
 @pytest.mark.parametrize("cause", [RuntimeError, KeyError, ValueError, RecursionError, UnicodeError, ExceptionGroup])
-def test_a_failure_of_ours_is_told_to_nobody(request_, cause):
+def test_the_response_to_an_internal_error_does_not_show_the_cause(request_, cause):
     raised = ExceptionGroup(SECRET, [OSError(SECRET)]) if cause is ExceptionGroup else cause(SECRET)
     answer = Answer(raised, request_)
     assert answer.status == 500
@@ -107,13 +107,13 @@ def test_a_failure_of_ours_is_told_to_nobody(request_, cause):
     assert not any(word in shown for word in ("secret", "/var/lib", cause.__name__, "Traceback", KEY.secret))
 
 
-def test_a_failure_of_ours_is_found_in_the_log_by_its_request_id(request_):
+def test_an_internal_error_is_logged_with_the_request_id(request_):
     cause = RuntimeError(SECRET)
     answer = Answer(cause, request_)
     assert answer.events == [events.Failed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
-def test_a_store_that_cannot_answer_is_worth_a_retry(request_):
+def test_a_call_can_be_retried_if_the_store_is_unavailable(request_):
     cause = ports.StoreUnavailable(SECRET)
     answer = Answer(cause, request_)
     assert answer.status == 503
@@ -122,7 +122,7 @@ def test_a_store_that_cannot_answer_is_worth_a_retry(request_):
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
-def test_a_store_that_is_busy_while_the_caller_is_looked_up_is_worth_a_retry(request_):
+def test_a_call_can_be_retried_if_the_store_is_busy_during_authentication(request_):
     class BusyStore(BrokenStore):
         def access_key(self, _):
             raise self.cause
@@ -133,12 +133,11 @@ def test_a_store_that_is_busy_while_the_caller_is_looked_up_is_worth_a_retry(req
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
-def test_a_look_up_that_takes_too_long_says_so_and_is_worth_a_retry(request_):
-    cause = ports.TookTooLong("what DescribeInstance asks for", 5)
+def test_a_call_can_be_retried_if_a_read_took_too_long_and_the_response_says_so(request_):
+    cause = ports.TookTooLong("the data for DescribeInstance", 5)
     answer = Answer(cause, request_)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
-    said = "Reading what DescribeInstance asks for took more than 5 seconds, so it was given up."
-    assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {said}"}
+    assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {cause}"}
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 
@@ -158,39 +157,40 @@ TAG = {"TagCondition": {"TagKey": "team"}}
     ],
     ids=["letters", "tags", "everything"],
 )
-def test_a_search_for_email_addresses_that_takes_too_long_says_what_to_search_for(signed, searched, advice):
+def test_the_response_to_a_search_that_takes_too_long_has_advice_for_a_faster_search(signed, searched, advice):
     body = json.dumps({"InstanceId": "8b38cc1c-0e3b-4f0f-8ae1-2d4f7a1c6d11", **searched}).encode()
     headers = (("content-type", "application/json"),)
     request = signed(Request("POST", "/search-email-addresses", "", headers, body), KEY)
-    answer = Answer(ports.TookTooLong("what DescribeInstance asks for", 5), request, SlowStore)
+    answer = Answer(ports.TookTooLong("the data for DescribeInstance", 5), request, SlowStore)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "InvalidParameterException")
-    assert json.loads(answer.body)["Message"] == (f"The search took more than 5 seconds, so it was given up. {advice}")
+    message = f"The search took more than 5 seconds, so the server stopped it. {advice}"
+    assert json.loads(answer.body)["Message"] == message
     assert answer.events == []
 
 
-def test_a_refusal_is_no_failure(request_):
+def test_a_refusal_is_not_logged_as_a_failure(request_):
     answer = Answer(domain.NotFound("Instance i was not found."), request_)
     assert answer.events == []
     assert json.loads(answer.body) == {"Message": "Instance i was not found."}
 
 
-def test_what_is_refused_before_the_store_is_no_failure(request_):
+def test_a_refusal_before_the_store_is_used_is_not_logged_as_a_failure(request_):
     other = Request(request_.method, "/nothing", "", request_.headers, b"")
     answer = Answer(RuntimeError(SECRET), other)
     assert (answer.status, answer.events) == (403, [])
 
 
-def test_every_answer_has_an_id_of_its_own(request_):
+def test_every_response_has_a_unique_request_id(request_):
     ids = {Answer(RuntimeError(SECRET), request_).headers["x-amzn-requestid"] for _ in range(3)}
     assert len(ids) == 3
 
 
-def test_the_length_is_told(request_):
+def test_the_response_has_its_content_length(request_):
     answer = Answer(RuntimeError(SECRET), request_)
     assert answer.headers["content-length"] == str(len(answer.body))
 
 
-# What the use cases of each operation say that they raise.
+# The errors that each operation's use case documents.
 RAISED = {
     "AssociateEmailAddressAlias": [domain.NotFound, domain.Invalid, domain.Conflict, domain.TokenReused],
     "CreateEmailAddress": [
@@ -241,7 +241,7 @@ def test_every_operation_is_in_the_table():
 @pytest.mark.parametrize(
     ("operation", "raised"), [(operation, raised) for operation, all_ in RAISED.items() for raised in all_]
 )
-def test_what_an_operation_raises_is_answered_with_a_code_that_its_model_permits(operation, raised):
+def test_the_response_to_a_domain_error_has_a_code_that_the_model_permits(operation, raised):
     permitted = MODEL.operations[operation].errors
     error = errors.translate(raised("A sentence."), permitted)
     assert error.code == OTHERWISE.get((operation, raised), CODES[raised])
@@ -249,28 +249,28 @@ def test_what_an_operation_raises_is_answered_with_a_code_that_its_model_permits
 
 
 @pytest.mark.parametrize("operation", table.OPERATIONS)
-def test_who_waited_too_long_for_another_call_may_try_again(operation):
+def test_a_call_that_waited_too_long_for_another_call_can_be_retried(operation):
     permitted = MODEL.operations[operation].errors
     error = errors.translate(domain.Busy("A sentence."), permitted)
-    told = (
+    expected = (
         ("ResourceConflictException", 409) if "ResourceConflictException" in permitted else ("ServiceUnavailable", 503)
     )
-    assert (error.code, error.status, error.message) == (*told, "A sentence.")
+    assert (error.code, error.status, error.message) == (*expected, "A sentence.")
 
 
 @pytest.mark.parametrize("operation", table.OPERATIONS)
-def test_every_operation_may_fail(operation):
+def test_every_operation_may_return_the_internal_error(operation):
     permitted = MODEL.operations[operation].errors
     assert permitted[errors.internal().code] == errors.internal().status
 
 
 @pytest.mark.parametrize("raised", [domain.UnknownRecipient, domain.RecipientsChanged, domain.MailLoop])
-def test_a_refusal_of_mail_is_none_of_the_api(raised):
+def test_the_api_has_no_code_for_refusals_of_mail(raised):
     assert raised not in errors._CODES
 
 
-def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_nothing():
-    told, sent = [], []
+def test_a_client_that_disconnects_during_its_request_gets_no_response_and_causes_no_error():
+    emitted, sent = [], []
 
     async def receive():
         return {"type": "http.disconnect"}
@@ -281,7 +281,7 @@ def test_who_leaves_before_the_request_is_there_is_answered_nothing_and_fails_no
         limits=rates.RELAXED,
         failures=FailedSignatures(),
         clock=now,
-        emit=told.append,
+        emit=emitted.append,
     )
     asyncio.run(api(scope_of(READ), receive, sent.append))
-    assert (told, sent) == ([], [])
+    assert (emitted, sent) == ([], [])

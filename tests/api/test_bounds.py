@@ -1,4 +1,4 @@
-"""What a stranger may send before we know who it is."""
+"""Tests of the limits for requests of clients that are not authenticated yet."""
 
 import http.client
 import socket
@@ -8,10 +8,10 @@ import pytest
 from tests.kit.patience import PATIENCE
 
 HUGE = {
-    "one header of megabytes": b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"x" * 2_000_000,
+    "a header of two megabytes": b"GET / HTTP/1.1\r\nHost: x\r\nX-Huge: " + b"x" * 2_000_000,
     "a million short headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 500_000,
-    "a path of megabytes": b"GET /" + b"x" * 2_000_000,
-    "no end of the first line": b"G" * 2_000_000,
+    "a path of two megabytes": b"GET /" + b"x" * 2_000_000,
+    "an endless first line": b"G" * 2_000_000,
 }
 
 
@@ -21,18 +21,18 @@ def address(server):
 
 
 @pytest.mark.parametrize("octets", HUGE.values(), ids=HUGE.keys())
-def test_a_head_without_end_is_refused_and_the_connection_closed(server, octets):
+def test_an_endless_request_head_is_refused_and_the_connection_is_closed(server, octets):
     with socket.create_connection(address(server), timeout=PATIENCE) as client:
         try:
             client.sendall(octets)
-            said = client.recv(100)
+            response = client.recv(100)
         except ConnectionError:
-            said = b""
-    assert said == b"" or said.split(b" ")[1] in (b"431", b"400")
+            response = b""
+    assert response == b"" or response.split(b" ")[1] in (b"431", b"400")
 
 
 @pytest.mark.parametrize(("method", "path"), [("HEAD", "/_waypost/health"), ("GET", "/"), ("HEAD", "/instance")])
-def test_an_answer_without_a_body_is_sent_too(server, method, path):
+def test_a_response_without_a_body_is_sent(server, method, path):
     connection = http.client.HTTPConnection(*address(server), timeout=PATIENCE)
     for _ in range(2):
         connection.request(method, path)
@@ -42,7 +42,7 @@ def test_an_answer_without_a_body_is_sent_too(server, method, path):
     connection.close()
 
 
-def test_who_asks_whether_to_go_on_is_told_so(server):
+def test_a_client_that_expects_100_continue_gets_it(server):
     head = b"PUT /instance HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     with socket.create_connection(address(server), timeout=PATIENCE) as client:
         client.sendall(head)
@@ -51,7 +51,7 @@ def test_who_asks_whether_to_go_on_is_told_so(server):
         assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
 
 
-def test_many_requests_on_one_connection_are_not_one_large_head(server):
+def test_the_limit_for_the_head_applies_to_each_request_on_a_connection(server):
     connection = http.client.HTTPConnection(*address(server), timeout=PATIENCE)
     for _ in range(60):
         connection.request("GET", "/_waypost/health", headers={"X-Padding": "x" * 2_000})

@@ -1,4 +1,4 @@
-"""Who may do what to what: policies, accounts, regions and client tokens, by boto3 against the real server."""
+"""Tests of access rules: policies, accounts, regions and client tokens, with boto3 against the real server."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ DENIED = ("AccessDeniedException", 403)
 
 @dataclass(frozen=True)
 class Place:
-    """An instance with two email addresses in it."""
+    """An instance with two email addresses."""
 
     instance_id: str
     primary: str
@@ -55,7 +55,7 @@ class Place:
 
 @pytest.fixture(scope="session")
 def new_place(connect, new_instance):
-    """Make a place, whose primary has tags, and an alias that has none."""
+    """Create a place with a linked primary and alias. The primary has tags, and the alias has none."""
 
     def new_address(instance_id, **members):
         members |= {"InstanceId": instance_id, "EmailAddress": new_spelling()}
@@ -77,21 +77,21 @@ def place(new_place):
 
 
 @pytest.fixture(scope="session")
-def standing(new_place):
-    """A place that nobody changes."""
+def shared_place(new_place):
+    """A place that several tests share, and that no test changes."""
     return new_place()
 
 
 @dataclass(frozen=True)
 class Calling:
-    """How an operation is called on a place, and the ARNs that a policy must allow it on."""
+    """A successful call of an operation on a place, and the ARNs on which the policy must allow the operation."""
 
     members: object
     arn: object
     ready: object = lambda connect, place: None
-    """What has to be done first for the call to succeed."""
+    """A function that prepares the place so that the call succeeds."""
     others: object = lambda place: []
-    """The ARNs that are asked about after the first."""
+    """A function that returns the ARNs that are authorised after the first ARN."""
 
     def arns(self, place):
         return [self.arn(place), *self.others(place)]
@@ -139,7 +139,7 @@ def call(client, operation, **members):
 
 
 def denial(client, operation, **members):
-    """The message of a call that is denied."""
+    """Make a call, check that it is denied, and return the error message."""
     with pytest.raises(client.exceptions.AccessDeniedException) as caught:
         call(client, operation, **members)
     response = caught.value.response
@@ -160,18 +160,18 @@ def deny(action, resource="*", **more):
 
 @pytest.fixture(scope="session")
 def client_with(new_client, new_key):
-    """A client whose access key has a policy of these statements."""
+    """Build a client whose access key has a policy with these statements."""
     return lambda *statements, **options: new_client(**new_key(*statements, **options))
 
 
 @pytest.fixture(scope="session")
-def nobody(client_with):
-    """A client that may do nothing of what there is."""
+def powerless_client(client_with):
+    """A client whose policy allows no operation of the API."""
     return client_with(allow("Nothing"), name="ann")
 
 
 def everything_of(connect, place):
-    """All that can be seen of a place."""
+    """Return everything that the API shows of a place."""
     found = [
         connect.describe_instance(InstanceId=place.instance_id),
         *(
@@ -191,7 +191,9 @@ def test_every_operation_is_tested():
 
 
 @every_operation
-def test_a_policy_for_one_operation_on_its_resources_lets_just_that_through(connect, client_with, place, operation):
+def test_a_policy_that_allows_one_operation_on_its_resources_allows_nothing_else(
+    connect, client_with, place, operation
+):
     calling = CALLS[operation]
     calling.ready(connect, place)
     client = client_with(allow(operation, calling.arns(place)))
@@ -201,77 +203,83 @@ def test_a_policy_for_one_operation_on_its_resources_lets_just_that_through(conn
 
 
 @every_operation
-def test_a_policy_for_another_resource_does_not(connect, client_with, standing, operation):
+def test_a_policy_that_allows_an_operation_on_other_resources_does_not_allow_the_call(
+    connect, client_with, shared_place, operation
+):
     others = [
-        f"{standing.instance_arn}x",
-        f"{standing.instance_arn}/contact/*",
-        standing.arn(standing.alias),
-        standing.arn(NOBODY),
+        f"{shared_place.instance_arn}x",
+        f"{shared_place.instance_arn}/contact/*",
+        shared_place.arn(shared_place.alias),
+        shared_place.arn(NOBODY),
     ]
-    if CALLS[operation].arn(standing) == standing.arn():
-        others += [standing.instance_arn, standing.arn()[:-1], standing.arn().replace("instance", "INSTANCE")]
+    if CALLS[operation].arn(shared_place) == shared_place.arn():
+        others += [
+            shared_place.instance_arn,
+            shared_place.arn()[:-1],
+            shared_place.arn().replace("instance", "INSTANCE"),
+        ]
     client = client_with(allow(operation, others))
-    assert denial(client, operation, **CALLS[operation].members(standing)).endswith(
-        f"{operation} on resource: {CALLS[operation].arn(standing)} "
+    assert denial(client, operation, **CALLS[operation].members(shared_place)).endswith(
+        f"{operation} on resource: {CALLS[operation].arn(shared_place)} "
         f"because no identity-based policy allows the connect:{operation} action"
     )
 
 
 @every_operation
-def test_a_denial_outweighs_what_is_allowed(client_with, standing, operation):
-    for arn in CALLS[operation].arns(standing):
+def test_a_deny_statement_overrides_an_allow_statement(client_with, shared_place, operation):
+    for arn in CALLS[operation].arns(shared_place):
         client = client_with(EVERYTHING, deny(operation, arn), name="ann")
-        assert denial(client, operation, **CALLS[operation].members(standing)) == (
+        assert denial(client, operation, **CALLS[operation].members(shared_place)) == (
             f"User: arn:aws:iam::{ACCOUNT}:user/ann is not authorized to perform: connect:{operation} "
             f"on resource: {arn} with an explicit deny in an identity-based policy"
         )
 
 
-def test_the_root_user_is_named_as_such(client_with):
+def test_the_error_message_names_the_root_user(client_with):
     message = denial(client_with(allow("Nothing"), name="root"), "ListInstances")
     assert message.startswith(f"User: arn:aws:iam::{ACCOUNT}:root is not authorized to perform: connect:ListInstances")
 
 
 @pytest.mark.parametrize("operation", ["TagResource", "UntagResource", "ListTagsForResource"])
-def test_the_tags_of_an_instance_are_allowed_on_the_instance(connect, client_with, place, operation):
+def test_operations_on_tags_of_an_instance_are_allowed_on_the_instance(connect, client_with, place, operation):
     client = client_with(allow(operation, place.instance_arn))
     members = {**CALLS[operation].members(place), "resourceArn": place.instance_arn}
     assert call(client, operation, **members)
     assert place.arn() in denial(client, operation, **CALLS[operation].members(place))
 
 
-def test_who_is_denied_changes_nothing(connect, nobody, standing):
-    before = everything_of(connect, standing)
+def test_a_denied_call_changes_nothing(connect, powerless_client, shared_place):
+    before = everything_of(connect, shared_place)
     for operation, calling in CALLS.items():
-        denial(nobody, operation, **calling.members(standing))
-    assert everything_of(connect, standing) == before
+        denial(powerless_client, operation, **calling.members(shared_place))
+    assert everything_of(connect, shared_place) == before
 
 
 @on_something
-def test_who_is_denied_is_not_told_what_there_is(nobody, standing, operation):
+def test_a_denial_does_not_reveal_whether_a_resource_exists(powerless_client, shared_place, operation):
     missing = Place(NOBODY, NOBODY, NOBODY)
-    told = denial(nobody, operation, **CALLS[operation].members(standing))
-    assert denial(nobody, operation, **CALLS[operation].members(missing)) == told.replace(
-        standing.arn(), missing.arn()
-    ).replace(standing.instance_arn, missing.instance_arn)
+    message = denial(powerless_client, operation, **CALLS[operation].members(shared_place))
+    assert denial(powerless_client, operation, **CALLS[operation].members(missing)) == message.replace(
+        shared_place.arn(), missing.arn()
+    ).replace(shared_place.instance_arn, missing.instance_arn)
 
 
-def test_who_is_denied_is_not_told_that_an_address_is_taken(connect, nobody, standing):
-    taken = connect.describe_email_address(**standing.path)["EmailAddress"]
-    denial(nobody, "CreateEmailAddress", InstanceId=standing.instance_id, EmailAddress=taken)
+def test_a_denial_does_not_reveal_that_an_address_exists(connect, powerless_client, shared_place):
+    taken = connect.describe_email_address(**shared_place.path)["EmailAddress"]
+    denial(powerless_client, "CreateEmailAddress", InstanceId=shared_place.instance_id, EmailAddress=taken)
 
 
-def test_who_is_denied_is_not_told_of_a_client_token(connect, nobody, place):
+def test_a_denial_does_not_reveal_that_a_client_token_was_used(connect, powerless_client, place):
     members = {"InstanceId": place.instance_id, "EmailAddress": new_spelling(), "ClientToken": "once"}
     connect.create_email_address(**members)
-    denial(nobody, "CreateEmailAddress", **members)
+    denial(powerless_client, "CreateEmailAddress", **members)
 
 
 def where(operator, key, value, action="DescribeEmailAddress", *, effect="Allow"):
     return {**allow(action, Condition={operator: {key: value}}), "Effect": effect}
 
 
-# Each condition with a value that lets the call through, and one that does not.
+# Each row has an operator, a value with which the policy allows the call, and a value with which it does not.
 CONDITIONS = {
     "connect:InstanceId": ("StringEquals", "{instance_id}", NOBODY),
     "aws:ResourceTag/team": ("StringEquals", "blue", "red"),
@@ -293,15 +301,15 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize("key", CONDITIONS)
-def test_a_condition_is_asked_of_the_call(client_with, standing, key):
+def test_an_allow_applies_only_if_the_call_satisfies_its_condition(client_with, shared_place, key):
     operator, right, wrong = CONDITIONS[key]
-    right = right.format(instance_id=standing.instance_id) if right == "{instance_id}" else right
-    assert client_with(where(operator, key, right), name="ann").describe_email_address(**standing.path)
-    denial(client_with(where(operator, key, wrong), name="ann"), "DescribeEmailAddress", **standing.path)
+    right = right.format(instance_id=shared_place.instance_id) if right == "{instance_id}" else right
+    assert client_with(where(operator, key, right), name="ann").describe_email_address(**shared_place.path)
+    denial(client_with(where(operator, key, wrong), name="ann"), "DescribeEmailAddress", **shared_place.path)
 
 
-def test_what_is_not_there_has_no_tags(client_with, standing):
-    missing = {"InstanceId": standing.instance_id, "EmailAddressId": NOBODY}
+def test_a_resource_that_does_not_exist_has_no_tags(client_with, shared_place):
+    missing = {"InstanceId": shared_place.instance_id, "EmailAddressId": NOBODY}
     client = client_with(where("StringEquals", "aws:ResourceTag/team", "blue"))
     denial(client, "DescribeEmailAddress", **missing)
     client = client_with(where("Null", "aws:ResourceTag/team", "true"))
@@ -309,38 +317,38 @@ def test_what_is_not_there_has_no_tags(client_with, standing):
         client.describe_email_address(**missing)
 
 
-def test_a_condition_is_asked_of_a_denial_too(client_with, standing):
+def test_a_deny_applies_only_if_the_call_satisfies_its_condition(client_with, shared_place):
     for owner, denied in (("bob", False), ("ann", True)):
         client = client_with(EVERYTHING, where("StringEquals", "aws:ResourceTag/owner", owner, "*", effect="Deny"))
         if denied:
-            message = denial(client, "DescribeEmailAddress", **standing.path)
+            message = denial(client, "DescribeEmailAddress", **shared_place.path)
             assert message.endswith("with an explicit deny in an identity-based policy")
         else:
-            assert client.describe_email_address(**standing.path)
+            assert client.describe_email_address(**shared_place.path)
 
 
 @pytest.fixture(scope="session")
-def ask_as(exchange, signed):
-    """Send a request as it is, signed with the access key that is in a client's arguments."""
+def send_as(exchange, signed):
+    """Send a request unchanged, signed with the access key in a client's arguments."""
 
-    def ask_as(arguments, request):
+    def send_as(arguments, request):
         key = AccessKey(arguments["aws_access_key_id"], arguments["aws_secret_access_key"], ACCOUNT)
         return exchange(signed(request, key))
 
-    return ask_as
+    return send_as
 
 
-def test_nobody_is_at_another_address_than_the_connection_s(ask_as, new_key):
+def test_the_source_address_is_the_connection_s_and_not_that_of_a_proxy_header(send_as, new_key):
     limited = new_key(
         where("IpAddress", "aws:SourceIp", "192.0.2.1/32", "ListInstances"),
         where("Bool", "aws:SecureTransport", "true", "ListInstances"),
     )
     proxies = [(name, "192.0.2.1") for name in ("x-forwarded-for", "x-real-ip", "true-client-ip")]
     proxies += [("x-forwarded-proto", "https"), ("forwarded", "for=192.0.2.1;proto=https")]
-    assert ask_as(limited, Request("GET", "/instance", "", tuple(proxies), b"")).status == 403
+    assert send_as(limited, Request("GET", "/instance", "", tuple(proxies), b"")).status == 403
 
 
-def test_tags_of_a_new_address_are_asked_about(client_with, place):
+def test_a_policy_can_restrict_the_tags_of_a_new_email_address(client_with, place):
     client = client_with(
         where("StringEquals", "aws:RequestTag/team", "blue", "CreateEmailAddress"),
         where("ForAnyValue:StringNotEquals", "aws:TagKeys", ["team", "cost"], "CreateEmailAddress", effect="Deny"),
@@ -356,13 +364,13 @@ def test_tags_of_a_new_address_are_asked_about(client_with, place):
     assert "explicit deny" in denial(client, "CreateEmailAddress", **create(team="blue", other=""))
 
 
-def test_tags_of_a_new_instance_are_asked_about(client_with):
+def test_a_policy_can_restrict_the_tags_of_a_new_instance(client_with):
     client = client_with(where("StringEquals", "aws:RequestTag/team", "blue", "CreateInstance"))
     assert client.create_instance(**INSTANCE, Tags={"team": "blue"})
     denial(client, "CreateInstance", **INSTANCE)
 
 
-def test_keys_of_tags_that_are_put_on_and_taken_off_are_asked_about(client_with, place):
+def test_a_policy_can_restrict_the_keys_of_tags_that_are_added_and_removed(client_with, place):
     client = client_with(where("ForAllValues:StringEquals", "aws:TagKeys", ["cost", "team"], "*Resource"))
     client.tag_resource(resourceArn=place.arn(), tags={"cost": "1"})
     client.untag_resource(resourceArn=place.arn(), tagKeys=["cost", "team"])
@@ -384,35 +392,35 @@ BLUE, RED, ANN = (
 
 SEARCHES = {
     "the tag": (tagged(TagCondition={"TagKey": "team", "TagValue": "blue"}), True),
-    "the tag and another": (
+    "the tag and another tag": (
         tagged(AndConditions=[*BLUE, *ANN]),
         True,
     ),
     "another value": (tagged(TagCondition={"TagKey": "team", "TagValue": "red"}), False),
-    "either of two values": (either(BLUE, RED), False),
-    "either of two values the other way round": (either(RED, BLUE), False),
-    "both of two values": (tagged(AndConditions=[*RED, *BLUE]), False),
-    "no value": (tagged(TagCondition={"TagKey": "team"}), False),
+    "one of two values": (either(BLUE, RED), False),
+    "one of two values, in the other order": (either(RED, BLUE), False),
+    "two values together": (tagged(AndConditions=[*RED, *BLUE]), False),
+    "any value": (tagged(TagCondition={"TagKey": "team"}), False),
     "another tag": (tagged(TagCondition={"TagKey": "owner", "TagValue": "blue"}), False),
     "no tag": ({}, False),
     "an empty filter": (tagged(), False),
 }
 
 
-@pytest.mark.parametrize(("members", "may"), SEARCHES.values(), ids=SEARCHES)
-def test_a_search_may_be_bound_to_a_tag(client_with, standing, members, may):
+@pytest.mark.parametrize(("members", "is_allowed"), SEARCHES.values(), ids=SEARCHES)
+def test_a_policy_can_restrict_searches_to_a_tag(client_with, shared_place, members, is_allowed):
     client = client_with(where("StringEquals", "connect:SearchTag/team", "blue", "SearchEmailAddresses"))
-    if may:
-        found = client.search_email_addresses(InstanceId=standing.instance_id, **members)
-        assert [each["EmailAddressId"] for each in found["EmailAddresses"]] == [standing.primary]
+    if is_allowed:
+        found = client.search_email_addresses(InstanceId=shared_place.instance_id, **members)
+        assert [each["EmailAddressId"] for each in found["EmailAddresses"]] == [shared_place.primary]
     else:
-        denial(client, "SearchEmailAddresses", InstanceId=standing.instance_id, **members)
+        denial(client, "SearchEmailAddresses", InstanceId=shared_place.instance_id, **members)
 
 
 @pytest.mark.parametrize("members", [either(BLUE, ANN), either(BLUE, [])], ids=["another tag", "nothing"])
-def test_a_search_that_is_bound_to_a_tag_has_no_alternative(client_with, standing, members):
+def test_a_search_that_is_restricted_to_a_tag_cannot_have_an_alternative_without_it(client_with, shared_place, members):
     client = client_with(where("StringEquals", "connect:SearchTag/team", "blue", "SearchEmailAddresses"))
-    denial(client, "SearchEmailAddresses", InstanceId=standing.instance_id, **members)
+    denial(client, "SearchEmailAddresses", InstanceId=shared_place.instance_id, **members)
 
 
 SPELLINGS = {
@@ -427,7 +435,7 @@ SPELT = [
 
 
 @pytest.mark.parametrize(("operation", "spell"), SPELT)
-def test_an_arn_in_place_of_an_id_is_allowed_and_denied_as_the_id(connect, client_with, place, operation, spell):
+def test_a_policy_applies_in_the_same_way_to_an_arn_and_an_id(connect, client_with, place, operation, spell):
     members = {**CALLS[operation].members(place), **SPELLINGS[spell](place)}
     denied = client_with(EVERYTHING, deny(operation, place.arn()))
     assert f"on resource: {place.arn()} with" in denial(denied, operation, **members)
@@ -436,7 +444,7 @@ def test_an_arn_in_place_of_an_id_is_allowed_and_denied_as_the_id(connect, clien
 
 
 @pytest.mark.parametrize("operation", ["CreateEmailAddress", "SearchEmailAddresses"])
-def test_an_arn_in_place_of_an_instance_s_id_is_too(client_with, place, operation):
+def test_a_policy_applies_in_the_same_way_to_an_arn_and_an_id_of_an_instance(client_with, place, operation):
     members = {**CALLS[operation].members(place), "InstanceId": place.instance_arn}
     denied = client_with(EVERYTHING, deny(operation, place.instance_arn))
     assert f"on resource: {place.instance_arn} with" in denial(denied, operation, **members)
@@ -456,7 +464,7 @@ RAW = {
     "white space": lambda p: f"/email-addresses/{p.instance_id}/{p.primary}%20",
     "an empty segment": lambda p: f"/email-addresses//{p.instance_id}/{p.primary}",
     "a dot segment": lambda p: f"/email-addresses/./{p.instance_id}/{p.primary}",
-    "a way round": lambda p: f"/email-addresses/{p.instance_id}/x/../{p.primary}",
+    "a dot-dot segment": lambda p: f"/email-addresses/{p.instance_id}/x/../{p.primary}",
     "a wildcard": lambda p: f"/email-addresses/{p.instance_id}/*",
     "a NUL": lambda p: f"/email-addresses/{p.instance_id}/{p.primary}%00",
     "a slash": lambda p: f"/email-addresses/{p.instance_id}%2Femail-address%2F{p.primary}/x",
@@ -464,30 +472,30 @@ RAW = {
 
 
 @pytest.mark.parametrize("path", RAW.values(), ids=RAW)
-def test_no_spelling_of_an_id_gets_round_a_denial(ask_as, new_key, standing, path):
-    denied = new_key(EVERYTHING, deny("DescribeEmailAddress", standing.arn()))
-    reply = ask_as(denied, Request("GET", path(standing), "", (), b""))
+def test_a_deny_cannot_be_evaded_by_another_spelling_of_an_id(send_as, new_key, shared_place, path):
+    denied = new_key(EVERYTHING, deny("DescribeEmailAddress", shared_place.arn()))
+    reply = send_as(denied, Request("GET", path(shared_place), "", (), b""))
     assert reply.headers["x-amzn-errortype"] in {
         "AccessDeniedException",
         "ResourceNotFoundException",
         "UnknownOperationException",
         "InvalidParameterException",
     }
-    assert standing.alias.encode() not in reply.body
+    assert shared_place.alias.encode() not in reply.body
 
 
-def test_the_json_form_is_allowed_and_denied_as_the_other(ask_as, new_key, place):
+def test_a_policy_applies_in_the_same_way_to_json_1_1(send_as, new_key, place):
     limited = new_key(allow("DescribeEmailAddress", place.arn()), name="ann")
 
-    def ask(operation, **members):
+    def send(operation, **members):
         headers = (
             ("x-amz-target", f"AmazonConnectService.{operation}"),
             ("content-type", "application/x-amz-json-1.1"),
         )
-        return ask_as(limited, Request("POST", "/", "", headers, json.dumps(members).encode()))
+        return send_as(limited, Request("POST", "/", "", headers, json.dumps(members).encode()))
 
-    assert ask("DescribeEmailAddress", **place.path).status == 200
-    reply = ask("DeleteEmailAddress", **place.path)
+    assert send("DescribeEmailAddress", **place.path).status == 200
+    reply = send("DeleteEmailAddress", **place.path)
     assert (reply.status, json.loads(reply.body)["__type"]) == (403, "AccessDeniedException")
 
 
@@ -495,7 +503,7 @@ BAD_BODIES = [b"", b"{", b"[]", b'{"EmailAddress":1}', b"\xff", b"[" * 5000]
 
 
 @pytest.mark.parametrize("body", BAD_BODIES)
-def test_nobody_s_body_is_read(exchange, signed, server, body):
+def test_the_body_of_an_unauthenticated_request_is_not_parsed(exchange, signed, server, body):
     request = signed(Request("PUT", "/email-addresses/i", "", (), body), server.profile.key)
     assert exchange(request).status in {400, 404}
     forged = replace(request, headers=tuple((name, value.replace("us-e", "eu-e")) for name, value in request.headers))
@@ -503,7 +511,7 @@ def test_nobody_s_body_is_read(exchange, signed, server, body):
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
 
 
-def test_nobody_is_told_which_operations_there_are(exchange, signed, server):
+def test_an_unauthenticated_client_cannot_find_out_which_operations_exist(exchange, signed, server):
     for path in ("/instance", "/nothing", "/"):
         assert exchange(Request("GET", path, "", (("host", "x"),), b"")).headers["x-amzn-errortype"] == (
             "MissingAuthenticationTokenException"
@@ -511,21 +519,21 @@ def test_nobody_is_told_which_operations_there_are(exchange, signed, server):
 
 
 @pytest.fixture(scope="session")
-def strangers(new_client, new_key):
-    """Clients that may do everything, in another account and in another region."""
+def other_clients(new_client, new_key):
+    """Two clients with all permissions: one in another account, and one in another region."""
     return {
         "another account": new_client(**new_key(account=OTHER_ACCOUNT)),
         "another region": new_client(region_name="eu-west-1"),
     }
 
 
-def test_a_region_that_is_made_up_has_no_rates_and_no_instances_of_its_own(new_client):
+def test_a_call_in_an_invented_region_is_refused(new_client):
     for region in ("xx-aaa-1", "us-test-1", "nz-new-1"):
         with pytest.raises(ClientError, match=r"InvalidSignatureException.*scoped to a valid region"):
             new_client(region_name=region).create_instance(**INSTANCE)
 
 
-def test_an_instance_of_before_in_a_region_that_is_made_up_can_be_used(new_client):
+def test_an_older_instance_in_an_invented_region_can_still_be_used(new_client):
     with waypost_server() as running:
         account = running.profile.key.account
         direct_writes.write(running.data, lambda tx: make_instance(tx, "old", Tenant(account, "eu-test-1")))
@@ -535,55 +543,59 @@ def test_an_instance_of_before_in_a_region_that_is_made_up_can_be_used(new_clien
         assert client.describe_instance(InstanceId="old")["Instance"]["Arn"].startswith("arn:aws:connect:eu-test-1:")
 
 
-strange = pytest.mark.parametrize("stranger", ["another account", "another region"])
+from_another_tenant = pytest.mark.parametrize("other_tenant", ["another account", "another region"])
 
 
-@strange
-def test_nothing_is_visible_from(strangers, stranger, connect, standing):
-    before, client = everything_of(connect, standing), strangers[stranger]
+@from_another_tenant
+def test_no_resource_is_visible_from_another_account_or_region(other_clients, other_tenant, connect, shared_place):
+    before, client = everything_of(connect, shared_place), other_clients[other_tenant]
     for operation in CALLS.keys() - {"CreateInstance", "ListInstances"}:
         with pytest.raises(client.exceptions.ResourceNotFoundException) as caught:
-            call(client, operation, **CALLS[operation].members(standing))
+            call(client, operation, **CALLS[operation].members(shared_place))
         assert "was not found in account" in caught.value.response["Error"]["Message"]
     pages = client.get_paginator("list_instances").paginate()
-    assert standing.instance_id not in {each["Id"] for page in pages for each in page["InstanceSummaryList"]}
-    assert everything_of(connect, standing) == before
+    assert shared_place.instance_id not in {each["Id"] for page in pages for each in page["InstanceSummaryList"]}
+    assert everything_of(connect, shared_place) == before
 
 
-@strange
-def test_what_a_stranger_has_and_what_not_looks_the_same_from(strangers, stranger, connect, standing):
+@from_another_tenant
+def test_existing_and_missing_resources_look_the_same_from_another_account_or_region(
+    other_clients, other_tenant, connect, shared_place
+):
     missing = Place(*(str(uuid.uuid4()) for _ in range(3)))
     for operation in CALLS.keys() - {"CreateInstance", "ListInstances"}:
-        told = []
-        for each in (standing, missing):
+        messages = []
+        for each in (shared_place, missing):
             with pytest.raises(ClientError) as caught:
-                call(strangers[stranger], operation, **CALLS[operation].members(each))
+                call(other_clients[other_tenant], operation, **CALLS[operation].members(each))
             text = caught.value.response["Error"]["Message"]
-            told.append(text.replace(each.instance_id, "I").replace(each.primary, "P").replace(each.alias, "A"))
-        assert told[0] == told[1]
+            messages.append(text.replace(each.instance_id, "I").replace(each.primary, "P").replace(each.alias, "A"))
+        assert messages[0] == messages[1]
 
 
-@strange
+@from_another_tenant
 @pytest.mark.parametrize("form", ["ids", "own ARN"])
-def test_no_arn_of_one_s_own_reaches_what_is_elsewhere_from(strangers, stranger, standing, form, connect):
-    client = strangers[stranger]
-    own = {"another account": ("us-east-1", OTHER_ACCOUNT), "another region": ("eu-west-1", ACCOUNT)}[stranger]
-    arn = standing.arn().replace(f"us-east-1:{ACCOUNT}", ":".join(own))
+def test_an_arn_with_the_caller_s_own_account_and_region_does_not_reach_other_resources(
+    other_clients, other_tenant, shared_place, form, connect
+):
+    client = other_clients[other_tenant]
+    own = {"another account": ("us-east-1", OTHER_ACCOUNT), "another region": ("eu-west-1", ACCOUNT)}[other_tenant]
+    arn = shared_place.arn().replace(f"us-east-1:{ACCOUNT}", ":".join(own))
     attempts = {
-        "ids": [(client.describe_email_address, standing.path)],
+        "ids": [(client.describe_email_address, shared_place.path)],
         "own ARN": [
             (client.list_tags_for_resource, {"resourceArn": arn}),
             (client.tag_resource, {"resourceArn": arn, "tags": {"a": "b"}}),
             (client.untag_resource, {"resourceArn": arn, "tagKeys": ["team"]}),
-            (client.describe_email_address, {**standing.path, "EmailAddressId": arn}),
+            (client.describe_email_address, {**shared_place.path, "EmailAddressId": arn}),
             (client.describe_email_address, {"InstanceId": arn.partition("/email-")[0], "EmailAddressId": arn}),
-            (client.delete_email_address, {**standing.path, "EmailAddressId": arn}),
+            (client.delete_email_address, {**shared_place.path, "EmailAddressId": arn}),
         ],
     }[form]
     for attempt, members in attempts:
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             attempt(**members)
-    assert connect.list_tags_for_resource(resourceArn=standing.arn())["tags"] == {"team": "blue", "owner": "ann"}
+    assert connect.list_tags_for_resource(resourceArn=shared_place.arn())["tags"] == {"team": "blue", "owner": "ann"}
 
 
 ELSEWHERE = {
@@ -594,31 +606,39 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize(("old", "new"), ELSEWHERE.values(), ids=ELSEWHERE)
-def test_an_arn_of_elsewhere_does_not_name_what_is_here(connect, standing, old, new):
-    arn = standing.arn().replace(f":{old}:", f":{new}:")
+def test_an_arn_of_another_account_or_region_does_not_match_a_resource_with_the_same_id(
+    connect, shared_place, old, new
+):
+    arn = shared_place.arn().replace(f":{old}:", f":{new}:")
     instance_arn = arn.partition("/email-address")[0]
     for attempt, members in (
         (connect.list_tags_for_resource, {"resourceArn": arn}),
         (connect.list_tags_for_resource, {"resourceArn": instance_arn}),
-        (connect.describe_email_address, {**standing.path, "EmailAddressId": arn}),
-        (connect.describe_email_address, {**standing.path, "InstanceId": instance_arn}),
+        (connect.describe_email_address, {**shared_place.path, "EmailAddressId": arn}),
+        (connect.describe_email_address, {**shared_place.path, "InstanceId": instance_arn}),
     ):
         with pytest.raises(connect.exceptions.ResourceNotFoundException):
             attempt(**members)
 
 
-def test_an_arn_in_another_instance_does_not_name_what_is_in_this_one(connect, standing, instance_id):
-    arn = standing.arn().replace(standing.instance_id, instance_id)
+def test_an_arn_with_another_instance_does_not_match_an_email_address_of_this_instance(
+    connect, shared_place, instance_id
+):
+    arn = shared_place.arn().replace(shared_place.instance_id, instance_id)
     with pytest.raises(connect.exceptions.ResourceNotFoundException):
-        connect.describe_email_address(**{**standing.path, "EmailAddressId": arn})
+        connect.describe_email_address(**{**shared_place.path, "EmailAddressId": arn})
 
 
-@strange
-def test_an_alias_cannot_be_in(strangers, stranger, standing):
-    client = strangers[stranger]
+@from_another_tenant
+def test_an_alias_link_cannot_cross_accounts_or_regions(other_clients, other_tenant, shared_place):
+    client = other_clients[other_tenant]
     instance_id = client.create_instance(**INSTANCE)["Id"]
     own = client.create_email_address(InstanceId=instance_id, EmailAddress=new_spelling())["EmailAddressId"]
-    for primary, alias in ((own, standing.alias), (standing.primary, own), (own, standing.arn(standing.alias))):
+    for primary, alias in (
+        (own, shared_place.alias),
+        (shared_place.primary, own),
+        (own, shared_place.arn(shared_place.alias)),
+    ):
         link = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
         with pytest.raises(client.exceptions.ResourceNotFoundException):
             client.associate_email_address_alias(InstanceId=instance_id, **link)
@@ -626,7 +646,7 @@ def test_an_alias_cannot_be_in(strangers, stranger, standing):
 
 @dataclass(frozen=True)
 class Tokened:
-    """An operation that takes a client token: how it is called, what else it could ask for, and how it is undone."""
+    """An operation that accepts a client token: a valid call, a different call, and the functions around them."""
 
     ready: object
     members: object
@@ -682,20 +702,20 @@ def token():
 
 
 def answer(client, operation, **members):
-    """What an operation answers, without what every answer has."""
+    """Call an operation; return its output without the response metadata."""
     found = call(client, operation, **members)
     del found["ResponseMetadata"]
     return found
 
 
 def seen(connect, place):
-    """What there is now, whatever was made for one call."""
+    """Return everything that the API shows of a place, and the number of instances."""
     pages = connect.get_paginator("list_instances").paginate()
     return everything_of(connect, place), sum(len(page["InstanceSummaryList"]) for page in pages)
 
 
 @tokened
-def test_a_call_that_is_repeated_is_answered_the_same_and_done_once(connect, place, token, operation):
+def test_a_repeated_call_has_the_same_response_and_takes_effect_once(connect, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
     before = seen(connect, place)
@@ -708,7 +728,7 @@ def test_a_call_that_is_repeated_is_answered_the_same_and_done_once(connect, pla
 
 
 @tokened
-def test_a_call_that_is_repeated_late_does_nothing(connect, place, token, operation):
+def test_a_call_that_is_repeated_after_it_was_undone_has_no_effect(connect, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
     first = answer(connect, operation, **case.members(place), ClientToken=token)
@@ -719,7 +739,7 @@ def test_a_call_that_is_repeated_late_does_nothing(connect, place, token, operat
 
 
 @tokened
-def test_a_token_with_another_call_is_refused(connect, place, token, operation):
+def test_a_client_token_with_a_different_call_is_refused(connect, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
     call(connect, operation, **case.members(place), ClientToken=token)
@@ -732,7 +752,7 @@ def test_a_token_with_another_call_is_refused(connect, place, token, operation):
 
 
 @tokened
-def test_calls_with_one_token_at_the_same_time_are_done_once(connect, new_client, place, token, operation):
+def test_concurrent_calls_with_the_same_client_token_take_effect_once(connect, new_client, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
     clients = [new_client() for _ in range(4)]
@@ -741,7 +761,9 @@ def test_calls_with_one_token_at_the_same_time_are_done_once(connect, new_client
     assert all(each == answers[0] for each in answers)
 
 
-def test_instances_are_deleted_once_at_the_same_time_too(new_client, instance_id, connect):
+def test_concurrent_deletions_of_an_instance_with_the_same_client_token_take_effect_once(
+    new_client, instance_id, connect
+):
     clients = [new_client() for _ in range(4)]
     members = {"InstanceId": instance_id, "ClientToken": "once"}
     answers = at_once([lambda c=c: c.delete_instance(**members) for c in clients])
@@ -752,7 +774,7 @@ def test_instances_are_deleted_once_at_the_same_time_too(new_client, instance_id
 
 
 @tokened
-def test_a_call_that_failed_is_not_remembered(connect, place, token, operation):
+def test_the_client_token_of_a_failed_call_is_not_stored(connect, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
     invalid = {"InstanceAlias": "-"} if operation == "CreateInstance" else {"InstanceId": NOBODY}
@@ -766,7 +788,7 @@ def test_a_call_that_failed_is_not_remembered(connect, place, token, operation):
     assert call(connect, operation, **case.members(place), ClientToken=token)
 
 
-def test_a_token_is_known_by_its_case_and_its_whole_length(connect, place):
+def test_client_tokens_are_compared_exactly(connect, place):
     made = [
         connect.create_email_address(InstanceId=place.instance_id, EmailAddress=new_spelling(), ClientToken=token)
         for token in ("t" * 500, "t" * 499, "T" * 500, "t", " t")
@@ -774,7 +796,7 @@ def test_a_token_is_known_by_its_case_and_its_whole_length(connect, place):
     assert len({each["EmailAddressId"] for each in made}) == 5
 
 
-def test_an_empty_token_is_none(connect, place):
+def test_an_empty_client_token_counts_as_missing(connect, place):
     made = [
         connect.create_email_address(InstanceId=place.instance_id, EmailAddress=new_spelling(), ClientToken="")
         for _ in range(2)
@@ -782,7 +804,7 @@ def test_an_empty_token_is_none(connect, place):
     assert made[0]["EmailAddressId"] != made[1]["EmailAddressId"]
 
 
-def test_a_token_is_one_operation_s_in_one_instance(connect, new_instance, place, token):
+def test_a_client_token_belongs_to_one_operation_in_one_instance(connect, new_instance, place, token):
     unlinked(connect, place)
     elsewhere = new_instance(ClientToken=token)
     for instance_id in (place.instance_id, elsewhere):
@@ -794,14 +816,14 @@ def test_a_token_is_one_operation_s_in_one_instance(connect, new_instance, place
     connect.delete_instance(InstanceId=place.instance_id, ClientToken=token)
 
 
-def test_a_token_is_one_account_s_in_one_region(connect, strangers, token):
-    clients = [connect, *strangers.values()]
+def test_a_client_token_belongs_to_one_account_in_one_region(connect, other_clients, token):
+    clients = [connect, *other_clients.values()]
     made = [client.create_instance(**INSTANCE, ClientToken=token)["Id"] for client in clients]
     assert len(set(made)) == 3
     assert [client.create_instance(**INSTANCE, ClientToken=token)["Id"] for client in clients] == made
 
 
-def test_a_token_is_the_same_for_all_users_of_an_account(connect, client_with, token):
+def test_all_users_of_an_account_share_its_client_tokens(connect, client_with, token):
     another = client_with(name="ann")
     assert (
         another.create_instance(**INSTANCE, ClientToken=token)["Id"]
@@ -809,7 +831,7 @@ def test_a_token_is_the_same_for_all_users_of_an_account(connect, client_with, t
     )
 
 
-def test_ids_and_arns_are_the_same_call(connect, place, token):
+def test_a_call_with_arns_is_the_same_call_as_one_with_ids(connect, place, token):
     unlinked(connect, place)
     connect.associate_email_address_alias(**place.pair, ClientToken=token)
     alias = {"AliasConfiguration": {"EmailAddressId": place.arn(place.alias)}}
@@ -818,10 +840,10 @@ def test_ids_and_arns_are_the_same_call(connect, place, token):
     )
 
 
-def test_a_start_forgets_tokens_that_count_no_more(tmp_path, administer):
+def test_expired_client_tokens_are_deleted_when_the_server_starts(tmp_path, administer):
     server = Server(tmp_path / "data", "--token-retention", "1s")
-    moments = {"old": datetime.now(UTC) - timedelta(seconds=2), "new": datetime.now(UTC) + timedelta(hours=1)}
-    for token, made_at in moments.items():
+    times = {"old": datetime.now(UTC) - timedelta(seconds=2), "new": datetime.now(UTC) + timedelta(hours=1)}
+    for token, made_at in times.items():
         key = ports.CallKey(Tenant(ACCOUNT, "us-east-1"), "CreateInstance", "", token)
         call = ports.RememberedCall(b"fingerprint", "answer", made_at)
         administer(lambda tx, key=key, call=call: tx.remember_call(key, call), data=server.data)

@@ -1,4 +1,4 @@
-"""What policies are told of a call: the facts by their condition keys, and the sentence of a refusal."""
+"""Tests of the authorization of calls: the values of a call's condition keys, and the message of a refusal."""
 
 from types import SimpleNamespace
 
@@ -35,13 +35,13 @@ BLUE, RED, OTHER = tag("team", "blue"), tag("team", "red"), tag("cost", "9")
 FACTS = {
     "instance": ("connect:instanceid", {}, ("i",)),
     "tag of the resource": ("aws:resourcetag/team", {}, ("blue",)),
-    "tag in other letters": ("aws:resourcetag/TEAM", {}, ("blue",)),
-    "tags that differ by case": ("aws:resourcetag/Cost", {}, ("capital", "small")),
+    "tag in another case": ("aws:resourcetag/TEAM", {}, ("blue",)),
+    "tags that differ in case": ("aws:resourcetag/Cost", {}, ("capital", "small")),
     "no such tag": ("aws:resourcetag/x", {}, None),
-    "tag that is asked for": ("aws:requesttag/a", {"tags": {"a": "b"}}, ("b",)),
-    "no tags asked for": ("aws:requesttag/a", {"tags": None}, None),
-    "keys of tags": ("aws:tagkeys", {"tags": {"a": "b", "c": ""}}, ("a", "c")),
-    "keys of tags to take off": ("aws:tagkeys", {"tag_keys": ["a"]}, ("a",)),
+    "tag in the request": ("aws:requesttag/a", {"tags": {"a": "b"}}, ("b",)),
+    "no tags in the request": ("aws:requesttag/a", {"tags": None}, None),
+    "keys of tags to add": ("aws:tagkeys", {"tags": {"a": "b", "c": ""}}, ("a", "c")),
+    "keys of tags to remove": ("aws:tagkeys", {"tag_keys": ["a"]}, ("a",)),
     "no keys": ("aws:tagkeys", {}, None),
     "searched": ("connect:searchtag/team", {"search_filter": a_filter(tag_condition=BLUE)}, ("blue",)),
     "searched, any value": ("connect:searchtag/x", {"search_filter": a_filter(tag_condition=tag("x"))}, ("",)),
@@ -55,34 +55,38 @@ FACTS = {
         {"search_filter": a_filter(or_conditions=[[RED, OTHER], [BLUE]])},
         ("blue", "red"),
     ),
-    "searched, not in all": (
+    "searched, not in all alternatives": (
         "connect:searchtag/team",
         {"search_filter": a_filter(or_conditions=[[BLUE], [OTHER]])},
         None,
     ),
-    "searched, one empty": ("connect:searchtag/team", {"search_filter": a_filter(or_conditions=[[BLUE], []])}, None),
+    "searched, with an empty alternative": (
+        "connect:searchtag/team",
+        {"search_filter": a_filter(or_conditions=[[BLUE], []])},
+        None,
+    ),
     "no filter": ("connect:searchtag/team", {"search_filter": None}, None),
     "no tag filter": ("connect:searchtag/team", {"search_filter": SimpleNamespace(tag_filter=None)}, None),
-    "another kind of tag": ("aws:principaltag/team", {}, None),
-    "a global fact": ("aws:sourceip", {}, ("192.0.2.1",)),
-    "an unknown one": ("aws:useragent", {}, None),
-    "no fact": ("aws:x", {}, None),
+    "tag of the principal": ("aws:principaltag/team", {}, None),
+    "global key": ("aws:sourceip", {}, ("192.0.2.1",)),
+    "global key without a value": ("aws:useragent", {}, None),
+    "unknown key": ("aws:x", {}, None),
 }
 
 
 @pytest.mark.parametrize(("key", "members", "values"), FACTS.values(), ids=FACTS)
-def test_a_policy_is_told(tx, instance, key, members, values):
+def test_a_condition_key_has_the_value_from_the_call_or_its_resource(tx, instance, key, members, values):
     tags = {"cost": "small", "Cost": "capital", "team": "blue"}
     email_addresses.create(tx, TENANT, an_email_address("e"), tags=tags)
     facts = policy._Facts(tx, a_call(**members), Resource("i", "e"))
     assert facts.look_up(key) == values
 
 
-def test_what_is_not_there_has_no_tags(tx, instance):
+def test_a_resource_that_does_not_exist_has_no_tags(tx, instance):
     assert policy._Facts(tx, a_call(), Resource("i", "nobody")).look_up("aws:resourcetag/team") is None
 
 
-def test_a_call_on_nothing_has_neither_instance_nor_tags(tx):
+def test_a_call_without_a_resource_has_no_instance_and_no_tags(tx):
     facts = policy._Facts(tx, a_call(), None)
     assert facts.look_up("connect:instanceid") is facts.look_up("aws:resourcetag/team") is None
 
@@ -91,18 +95,22 @@ WHO = (
     "User: arn:aws:iam::000000000000:user/ann is not authorized to perform: connect:DescribeEmailAddress on resource: "
 )
 DENIED = {
-    "nothing allows it": ('{"Statement": []}', None, f"{WHO}* because no identity-based policy allows"),
-    "a denial": (
+    "no statement allows it": ('{"Statement": []}', None, f"{WHO}* because no identity-based policy allows"),
+    "a statement denies it": (
         '{"Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}',
         Resource("i"),
         f"{WHO}{ARN} with an explicit deny in an identity-based policy",
     ),
-    "no policy can be read": ("{", Resource("i", "e"), f"{WHO}{ARN}/email-address/e because no identity-based policy"),
+    "the policy does not parse": (
+        "{",
+        Resource("i", "e"),
+        f"{WHO}{ARN}/email-address/e because no identity-based policy",
+    ),
 }
 
 
 @pytest.mark.parametrize(("document", "resource", "says"), DENIED.values(), ids=DENIED)
-def test_a_denial_says_who_may_not_do_what(tx, document, resource, says):
+def test_a_denial_names_the_user_the_action_and_the_resource(tx, document, resource, says):
     key = AccessKey("AKID", "secret", TENANT.account, user_name="ann", document=document)
     with pytest.raises(ApiError, match="AccessDeniedException") as caught:
         policy.authorise(tx, a_call(key=key), resource)

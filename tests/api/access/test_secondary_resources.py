@@ -1,6 +1,7 @@
-"""Resources that a call names besides its first: a policy is asked about each, so no key reaches one that it may not.
+"""Tests of secondary resources, which are resources that a call names in addition to its main resource.
 
-That every operation with such a resource declares it is compared with the model.
+The policy must allow the operation on each of them, so that no key reaches a resource that it may not use. One test
+compares the declarations of all operations with the model.
 """
 
 import uuid
@@ -18,14 +19,14 @@ MODEL = shapes.load()
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 NO_RESOURCES = {
-    "ClientToken": "it is a name that the caller makes up",
-    "DirectoryId": "a directory is a resource of another service, of which nothing is here",
+    "ClientToken": "the caller invents this name",
+    "DirectoryId": "a directory is a resource of another service, which Waypost does not have",
 }
-"""Members whose names end like that of an id, and why a policy is not asked about what they name."""
+"""Members whose names end like the name of an id, with the reason why no policy applies to them."""
 
 
 def ids_in(shape, path=()):
-    """The paths of members of an input that name a resource, by its id or its ARN."""
+    """Yield the paths of the input members that name a resource by id or ARN."""
     for name, member in shape["members"].items():
         inner = MODEL.shapes[member["shape"]]
         if inner["type"] == "structure":
@@ -39,7 +40,7 @@ def snake(name):
 
 
 def members_with_ids(operation, paths):
-    """Members of a call in which each id is the path where it is, so that it is known again."""
+    """Build members for a call in which each id is its own path, so that the test can recognise it."""
     members = SimpleNamespace(tags={}, tag_keys=[])
     for *outer, name in paths:
         at = members
@@ -55,20 +56,20 @@ def test_an_operation_declares_every_resource_that_its_input_names(name):
     operation = MODEL.operations[name]
     paths = list(ids_in(operation.input.shape))
     members = members_with_ids(name, paths)
-    if hasattr(members, "resource_arn"):  # one that names its resource by an ARN names no other
+    if hasattr(members, "resource_arn"):  # an operation with an ARN has no other resource
         assert paths == [("resourceArn",)]
         return
     call = Call(name, TENANT, None, None, None, members, NOW, TERMS)
-    asked = [resource for resource in OPERATIONS[name].resources_of(call) if resource]
-    # An instance that is named only as the place of an email address is part of that one's ARN.
-    known = {resource.instance_id for resource in asked} | {resource.id for resource in asked}
+    declared = [resource for resource in OPERATIONS[name].resources_of(call) if resource]
+    # The instance of an email address is no resource of its own, because it is part of the email address's ARN.
+    known = {resource.instance_id for resource in declared} | {resource.id for resource in declared}
     assert known == {".".join(path) for path in paths}
-    assert len({resource.id for resource in asked}) == len(asked)
+    assert len({resource.id for resource in declared}) == len(declared)
 
 
 @pytest.fixture
 def intern(connect, new_instance, new_client, new_key):
-    """A key for one email address, which is denied another one in the same instance."""
+    """A key that may use one email address, and is denied another email address in the same instance."""
     instance_id = new_instance()
 
     def made(name, **more):
@@ -101,14 +102,14 @@ def denied(call, **members):
     return error["Message"]
 
 
-def test_a_key_that_is_denied_an_address_cannot_make_it_an_alias_of_its_own_and_so_have_its_mail(connect, intern):
-    told = denied(intern.client.associate_email_address_alias, **pair(intern, intern.mine, intern.ceo))
-    assert intern.ceo["EmailAddressArn"] in told
+def test_a_key_cannot_get_the_mail_of_an_address_that_it_is_denied_by_making_it_an_alias(connect, intern):
+    message = denied(intern.client.associate_email_address_alias, **pair(intern, intern.mine, intern.ceo))
+    assert intern.ceo["EmailAddressArn"] in message
     found = connect.describe_email_address(InstanceId=intern.instance_id, EmailAddressId=intern.mine["EmailAddressId"])
     assert found["AliasConfigurations"] == []
 
 
-def test_a_key_that_is_denied_an_alias_cannot_end_its_link(connect, intern):
+def test_a_key_that_is_denied_an_alias_cannot_remove_its_link(connect, intern):
     linked = pair(intern, intern.mine, intern.ceo)
     connect.associate_email_address_alias(**linked)
     assert intern.ceo["EmailAddressArn"] in denied(intern.client.disassociate_email_address_alias, **linked)
@@ -117,8 +118,10 @@ def test_a_key_that_is_denied_an_alias_cannot_end_its_link(connect, intern):
 
 
 @pytest.mark.parametrize("operation", ["associate_email_address_alias", "disassociate_email_address_alias"])
-def test_the_primary_is_asked_about_first_and_neither_is_told_of(connect, intern, operation):
-    """The same answer for what is there, what is linked, and what is not there."""
+def test_the_primary_is_authorised_first_and_a_denial_does_not_reveal_whether_addresses_exist(
+    connect, intern, operation
+):
+    """The message is the same for an existing address, a linked address and a missing address."""
     call = getattr(intern.client, operation)
     other, nobody = intern.made("other"), {"EmailAddressId": NOBODY}
     assert intern.ceo["EmailAddressArn"] in denied(call, **pair(intern, intern.ceo, other))
@@ -129,7 +132,7 @@ def test_the_primary_is_asked_about_first_and_neither_is_told_of(connect, intern
     assert denied(call, **pair(intern, intern.mine, other)) == as_alias
 
 
-def test_each_address_of_a_link_is_asked_about_with_its_own_tags(connect, intern, new_client, new_key):
+def test_each_address_of_a_link_is_authorised_with_its_own_tags(connect, intern, new_client, new_key):
     blue, also_blue, red = (intern.made("x", Tags={"team": team}) for team in ("blue", "blue", "red"))
     condition = {"StringEquals": {"aws:ResourceTag/team": "blue"}}
     statement = {"Effect": "Allow", "Action": "connect:*Alias", "Resource": "*", "Condition": condition}
@@ -138,11 +141,11 @@ def test_each_address_of_a_link_is_asked_about_with_its_own_tags(connect, intern
     assert red["EmailAddressArn"] in denied(client.associate_email_address_alias, **pair(intern, red, blue))
     client.associate_email_address_alias(**pair(intern, blue, also_blue))
     connect.tag_resource(resourceArn=also_blue["EmailAddressArn"], tags={"team": "red"})
-    told = denied(client.disassociate_email_address_alias, **pair(intern, blue, also_blue))
-    assert also_blue["EmailAddressArn"] in told
+    message = denied(client.disassociate_email_address_alias, **pair(intern, blue, also_blue))
+    assert also_blue["EmailAddressArn"] in message
 
 
-def test_the_answer_of_a_client_token_is_not_given_again_to_a_key_that_may_not_make_the_call(connect, intern):
+def test_a_key_that_is_denied_a_call_does_not_get_its_stored_response_with_the_client_token(connect, intern):
     linked = pair(intern, intern.mine, intern.ceo)
     connect.associate_email_address_alias(**linked, ClientToken="once")
     assert connect.associate_email_address_alias(**linked, ClientToken="once")

@@ -1,10 +1,10 @@
-"""Holes that users found in emulators of AWS once they relied on signatures: each by its symptom, none of them here.
+"""Tests for security holes that users found in AWS emulators, named by their symptoms. Waypost has none of them.
 
-floci #1841: a presigned URL that was tampered with is answered.
+floci #1841: a presigned URL that was tampered with is accepted.
 floci #2332: a forged signature in a header is accepted.
-floci #2680: an unknown access key is its own secret.
+floci #2680: an unknown access key id is accepted as its own secret.
 floci #1934: inactive and expired access keys are accepted.
-floci #3195: a presigned URL is not asked whether its key may do that.
+floci #3195: a presigned URL is accepted even if the policy of its key denies the call.
 """
 
 import json
@@ -25,7 +25,7 @@ LIST = Request("GET", "/instance", "", (), b"")
 
 
 def code_of(reply):
-    """The code of a refusal that says nothing but a sentence."""
+    """Return the error code of a refusal, and check that its body has only a message."""
     assert reply.status == 403
     assert json.loads(reply.body).keys() in ({"message"}, {"Message"})
     return reply.headers["x-amzn-errortype"]
@@ -39,7 +39,7 @@ def refused(call, **members):
 
 
 def presigned(client, operation, *, expires=60, **members):
-    """A presigned URL as a request."""
+    """Generate a presigned URL, and return it as a request."""
     url = urllib.parse.urlsplit(client.generate_presigned_url(operation, Params=members, ExpiresIn=expires))
     method = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation]).http["method"]
     return Request(method, url.path, url.query, (("host", url.netloc),), b"")
@@ -55,7 +55,7 @@ TAMPERING = {
     "another operation": lambda request, _: replace(request, raw_path="/instance"),
     "another method": lambda request, _: replace(request, method="DELETE"),
     "another parameter": lambda request, _: replace(request, query=f"{request.query}&clientToken=x"),
-    "a longer life": lambda request, _: replace(request, query=request.query.replace("Expires=60", "Expires=6000")),
+    "a longer lifetime": lambda request, _: replace(request, query=request.query.replace("Expires=60", "Expires=6000")),
     "a later date": lambda request, _: replace(request, query=request.query.replace("Date=2", "Date=3")),
     "another region": lambda request, _: replace(request, query=request.query.replace("us-east-1", "us-east-2")),
     "another host": lambda request, _: replace(request, headers=(("host", "elsewhere.example"),)),
@@ -67,7 +67,7 @@ TAMPERING = {
 }
 
 
-def test_a_presigned_url_is_answered_as_it_is(connect, exchange, instance_id):
+def test_an_unchanged_presigned_url_is_accepted(connect, exchange, instance_id):
     reply = exchange(presigned(connect, "describe_instance", InstanceId=instance_id))
     assert (reply.status, json.loads(reply.body)["Instance"]["Id"]) == (200, instance_id)
 
@@ -86,7 +86,7 @@ def test_a_presigned_url_that_was_tampered_with_is_refused(connect, exchange, in
 FORGERIES = {
     "zeros": lambda signature: "0" * 64,
     "upper case": str.upper,
-    "turned round": lambda signature: signature[::-1],
+    "reversed": lambda signature: signature[::-1],
     "shorter": lambda signature: signature[:32],
     "longer": lambda signature: signature + "0",
     "words": lambda signature: "signature",
@@ -103,7 +103,7 @@ def test_a_forged_signature_is_refused(exchange, signed, key, forge):
     assert code_of(exchange(forged)) == "InvalidSignatureException"
 
 
-def test_the_signature_of_one_request_is_none_for_another(exchange, signed, key, instance_id):
+def test_the_signature_of_one_request_is_not_valid_for_another_request(exchange, signed, key, instance_id):
     authorization = signed(LIST, key).headers
     assert code_of(exchange(replace(LIST, raw_path=f"/instance/{instance_id}", headers=authorization))) == (
         "InvalidSignatureException"
@@ -112,33 +112,33 @@ def test_the_signature_of_one_request_is_none_for_another(exchange, signed, key,
 
 SPELLINGS = [
     pytest.param(lambda name, value: (name.title(), value), id="names in another case"),
-    pytest.param(lambda name, value: (name, f" \t{value}"), id="white space in front"),
-    pytest.param(lambda name, value: (name, f"{value} \t"), id="white space behind"),
+    pytest.param(lambda name, value: (name, f" \t{value}"), id="leading white space"),
+    pytest.param(lambda name, value: (name, f"{value} \t"), id="trailing white space"),
 ]
 
 
 @pytest.mark.parametrize("spell", SPELLINGS)
-def test_headers_in_another_spelling_are_the_same_headers(exchange, signed, key, spell):
+def test_the_signature_is_valid_for_headers_in_another_spelling(exchange, signed, key, spell):
     request = signed(LIST, key)
     assert exchange(replace(request, headers=tuple(spell(*header) for header in request.headers))).status == 200
 
 
 @pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPLE", "", "test", "secret"])
-def test_no_secret_makes_an_unknown_key_known(exchange, signed, new_client, secret):
-    stranger = AccessKey("AKIAIOSFODNN7EXAMPLE", secret, "000000000000")
-    assert code_of(exchange(signed(LIST, stranger))) == "UnrecognizedClientException"
-    client = new_client(aws_access_key_id=stranger.id, aws_secret_access_key=secret or "x")
+def test_an_unknown_key_is_refused_with_any_secret(exchange, signed, new_client, secret):
+    unknown = AccessKey("AKIAIOSFODNN7EXAMPLE", secret, "000000000000")
+    assert code_of(exchange(signed(LIST, unknown))) == "UnrecognizedClientException"
+    client = new_client(aws_access_key_id=unknown.id, aws_secret_access_key=secret or "x")
     assert code_of(exchange(presigned(client, "list_instances"))) == "UnrecognizedClientException"
 
 
-def test_a_known_key_is_not_its_own_secret(exchange, signed, key):
+def test_the_id_of_a_known_key_is_not_accepted_as_its_secret(exchange, signed, key):
     for secret in (key.id, "", key.secret.swapcase()):
         forged = AccessKey(key.id, secret, key.account)
         assert code_of(exchange(signed(LIST, forged))) == "InvalidSignatureException"
 
 
 @pytest.mark.parametrize("form", ["header", "presigned"])
-def test_a_key_id_of_no_text_is_an_unknown_one(exchange, signed, connect, key, form):
+def test_a_key_id_that_is_not_valid_text_is_refused_as_unknown(exchange, signed, connect, key, form):
     if form == "header":
         *headers, (name, value) = signed(LIST, key).headers
         request = replace(LIST, headers=(*headers, (name, value.replace(key.id, "\udcff"))))
@@ -148,7 +148,7 @@ def test_a_key_id_of_no_text_is_an_unknown_one(exchange, signed, connect, key, f
     assert code_of(exchange(request)) == "UnrecognizedClientException"
 
 
-def test_an_inactive_key_is_refused_at_once(administer, exchange, new_client, new_key):
+def test_an_inactive_key_is_refused_immediately(administer, exchange, new_client, new_key):
     client = new_client(**(key := new_key()))
     request = presigned(client, "list_instances")
     assert client.list_instances()
@@ -158,7 +158,7 @@ def test_an_inactive_key_is_refused_at_once(administer, exchange, new_client, ne
     assert code_of(exchange(request)) == refused(client.list_instances) == "UnrecognizedClientException"
 
 
-def test_a_deleted_key_is_refused_at_once(administer, new_client, new_key):
+def test_a_deleted_key_is_refused_immediately(administer, new_client, new_key):
     client = new_client(**(key := new_key()))
     assert client.list_instances()
     administer(partial(access_keys.delete, access_key_id=key["aws_access_key_id"]))
@@ -179,7 +179,7 @@ def test_an_expired_key_is_refused(administer, exchange, new_client, age, code):
         assert code_of(exchange(presigned(client, "list_instances"))) == refused(client.list_instances) == code
 
 
-def test_a_presigned_url_may_do_what_its_key_may_do_and_nothing_else(exchange, new_client, new_key, instance_id):
+def test_a_presigned_url_is_limited_by_the_policy_of_its_key(exchange, new_client, new_key, instance_id):
     allowed = {"Effect": "Allow", "Action": "connect:DescribeInstance", "Resource": "*"}
     limited = new_client(**new_key(allowed))
     assert exchange(presigned(limited, "describe_instance", InstanceId=instance_id)).status == 200

@@ -1,4 +1,4 @@
-"""Signature Version 4: the test suite of AWS (aws4_testsuite), what is refused, and botocore as the signer."""
+"""Tests of Signature Version 4: with AWS's own test suite (aws4_testsuite), with bad requests, and with botocore."""
 
 import dataclasses
 import hashlib
@@ -33,20 +33,20 @@ WITH_SESSION_TOKEN = ("get-vanilla-with-session-token", "post-sts-header-before"
 
 
 def with_header(request, name, change):
-    """The request with one header's value changed, or taken out where `change` gives None."""
+    """Return the request with the value of one header changed. If `change` returns None, the header is removed."""
     headers = [(key, change(value) if key == name else value) for key, value in request.headers]
     return replace(request, headers=tuple((key, value) for key, value in headers if value is not None))
 
 
 def request_of(case):
-    """The signed request of a case, with folded header lines unfolded, as an HTTP parser gives it."""
+    """Return the signed request of a case in the form of an HTTP parser, with folded header lines unfolded."""
     head, _, body = CASES[case].read_text(encoding="utf-8").partition("\n\n")
     request_line, *lines = head.replace("\n ", "  ").split("\n")
     method, _, target = request_line.removesuffix(" HTTP/1.1").partition(" ")
     path, _, query = target.partition("?")
     headers = tuple((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
     request = sigv4.Request(method, path, query, headers, body.encode())
-    # The signed request of get-vanilla-with-session-token has the signature of get-vanilla; its .authz is right.
+    # The file of get-vanilla-with-session-token has the signature of get-vanilla, but its .authz file is correct.
     return with_header(request, "authorization", lambda _: CASES[case].with_suffix(".authz").read_text())
 
 
@@ -67,13 +67,13 @@ def refusal(request, **arguments):
 
 
 def key_for(request):
-    """The suite's key, with the session token that the request has, if it has one."""
+    """Return the key of the test suite, with the session token of the request, if it has one."""
     token = request.header("x-amz-security-token")
     return KEY if token is None else dataclasses.replace(KEY, session_token_digest=digest_of_session_token(token))
 
 
 def accepted(requests, **arguments):
-    """Those of the labelled requests that are accepted; all others are refused with a code."""
+    """Return the labels of the requests that are accepted, and check that all others are refused with a known code."""
     passed, codes = set(), set()
     for label, request in requests:
         try:
@@ -150,11 +150,11 @@ def test_a_request_that_was_changed_is_refused(case, tamper):
 
 
 SAMPLE = 96
-"""Bits that are flipped of a long part; of a shorter one all are."""
+"""The number of bits to flip in a long part of a request. In a shorter part, every bit is flipped."""
 
 
 def flips(text):
-    """The text with one bit of its octets flipped: each bit, or for long texts some, the same in every run."""
+    """Yield copies of a text with one bit flipped. For a long text, the bits are a sample, the same in every run."""
     octets = text if isinstance(text, bytes) else text.encode(*sigv4.OCTETS)
     bits = range(len(octets) * 8)
     for bit in bits if len(bits) <= SAMPLE else sorted(random.Random(text).sample(bits, SAMPLE)):
@@ -164,19 +164,22 @@ def flips(text):
 
 
 def with_value(request, number, value):
-    """The request with the value of one header changed, by its place."""
+    """Return the request with the value of one header changed. `number` is the index of the header."""
     name, _ = request.headers[number]
     return replace(request, headers=(*request.headers[:number], (name, value), *request.headers[number + 1 :]))
 
 
 def with_one_bit_flipped(request):
-    """All requests that differ from a signed one in one bit of what is signed or says how, each with what and how."""
+    """Yield copies of a signed request with one bit flipped in the signed parts or in the signature fields.
+
+    Each copy has a label with the name and the new value of the changed part.
+    """
     claim = sigv4.claim(request, service="service")
     for part in ("method", "raw_path", "query", "body"):
         for value in flips(getattr(request, part)):
             yield (part, value), replace(request, **{part: value})
     for number, (name, value) in enumerate(request.headers):
-        # A session token that is not signed has to be right all the same.
+        # A session token must be correct even if it is not signed.
         if name in claim.signed_headers or name == "x-amz-security-token":
             for changed in flips(value):
                 yield (name, changed), with_value(request, number, changed)
@@ -191,15 +194,15 @@ def with_one_bit_flipped(request):
 
 
 def cut(authorization, name, value):
-    """The Authorization header up to a part of the claim, that part, and the rest."""
+    """Split the Authorization header into the text before a field of the claim, the field, and the rest."""
     before = "Signature=" if name == "signature" else "Credential=" if name == "access_key_id" else "/"
     start = authorization.index(f"{before}{value}") + len(before)
     return authorization[:start], value, authorization[start + len(value) :]
 
 
-# SigV4 signs a path without its empty and dot segments, and without what ".." takes back; one bit makes "." of "/" and
-# "/" of ".". So these paths are the same to it. That opens nothing: routing goes by the path that came, and an HTTP
-# parser lets none pass without a slash in front. And it signs what a query's escapes stand for, in digits of any case.
+# SigV4 signs a normalised path, without empty segments, dot segments, and segments that ".." removes. Because "." and
+# "/" differ in one bit, a changed path can have the same signature. This is harmless: routing uses the received path,
+# and an HTTP parser refuses a path without a leading slash. SigV4 also ignores the case of hex digits in a query.
 SAME_TO_SIGV4 = {
     "get-relative": ("raw_path", r"/[^/]{7}/\.\."),
     "get-relative-relative": ("raw_path", r"/[^/]{8}.[^/]{8}/\.\./\.\."),
@@ -212,7 +215,7 @@ SAME_TO_SIGV4 = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_bit_makes_it_another_request(case, monkeypatch):
+def test_a_request_with_one_bit_flipped_is_refused(case, monkeypatch):
     monkeypatch.setattr(f"{__name__}.SAMPLE", 1000 if case in SAME_TO_SIGV4 else SAMPLE)
     request = request_of(case)
     flipped = dict(with_one_bit_flipped(request))
@@ -223,7 +226,7 @@ def test_one_bit_makes_it_another_request(case, monkeypatch):
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"EmailAddress":"a@b.example"}', b"\x00\xff", b"x" * 2000])
-def test_one_bit_of_a_body_makes_it_another_request(signed, body):
+def test_a_request_with_one_bit_of_its_body_flipped_is_refused(signed, body):
     request = signed(sigv4.Request("POST", "/a%2Fb/c", "x=%2F&y", (), body), KEY, service="service", now=NOW)
     assert authenticate(request)
     assert accepted(with_one_bit_flipped(request)) == {("query", "x=%2f&y")}
@@ -231,23 +234,23 @@ def test_one_bit_of_a_body_makes_it_another_request(signed, body):
 
 MEANS_THE_SAME = {
     "outer white space": lambda value: f"  {value}\t",
-    "longer spaces inside": lambda value: value.replace(" ", "   "),
+    "more spaces inside": lambda value: value.replace(" ", "   "),
 }
 
 
 @pytest.mark.parametrize("spell", MEANS_THE_SAME.values(), ids=MEANS_THE_SAME)
-def test_white_space_that_sigv4_takes_out_of_a_header_does_not_count(signed, spell):
+def test_the_signature_ignores_white_space_that_sigv4_removes_from_a_header(signed, spell):
     request = signed(sigv4.Request("GET", "/", "", (("x-a", "b c  d"),), b""), KEY, service="service", now=NOW)
     assert authenticate(with_header(request, "x-a", spell))
 
 
 @pytest.mark.parametrize("other", ["bc d", "b c d e", "b c  D", "b\tc d", ""])
-def test_other_white_space_counts(signed, other):
+def test_the_signature_covers_the_other_white_space_of_a_header(signed, other):
     request = signed(sigv4.Request("GET", "/", "", (("x-a", "b c d"),), b""), KEY, service="service", now=NOW)
     assert refusal(with_header(request, "x-a", lambda _: other)).code == "InvalidSignatureException"
 
 
-def test_the_order_of_other_headers_does_not_count_but_that_of_equal_names_does(signed):
+def test_the_signature_covers_only_the_order_of_headers_with_the_same_name(signed):
     headers = (("x-a", "1"), ("x-b", "2"), ("x-a", "3"))
     request = signed(sigv4.Request("GET", "/", "", headers, b""), KEY, service="service", now=NOW)
     host, date, first, other, second, authorization = request.headers
@@ -256,8 +259,8 @@ def test_the_order_of_other_headers_does_not_count_but_that_of_equal_names_does(
 
 
 @pytest.mark.parametrize("change", [str.upper, str.title, lambda name: name[:-1] + "k"])
-def test_signed_headers_are_named_as_they_are_signed(change):
-    # They are lower case there; an HTTP parser gives those of the request in lower case too.
+def test_the_names_of_signed_headers_must_be_in_lower_case(change):
+    # The canonical request has the names in lower case, and so does the output of the HTTP parser.
     request = with_header(VANILLA, "authorization", lambda v: v.replace("host;x-amz-date", change("host;x-amz-date")))
     assert refusal(request).code == "InvalidSignatureException"
 
@@ -268,7 +271,7 @@ def test_an_unknown_key_is_refused():
     assert error.message == "The security token included in the request is invalid."
 
 
-def test_another_secret_is_refused():
+def test_a_signature_with_another_secret_is_refused():
     assert refusal(VANILLA, keys=[AccessKey(KEY.id, "another", KEY.account)]).code == "InvalidSignatureException"
 
 
@@ -299,7 +302,7 @@ def test_a_malformed_authorization_is_refused(value):
     assert refusal(with_header(VANILLA, "authorization", lambda _: value)).code == "IncompleteSignatureException"
 
 
-def test_a_query_of_more_parameters_than_are_looked_at_is_refused_before_anything_else():
+def test_a_query_with_too_many_parameters_is_refused_before_the_signature_is_verified():
     several = replace(VANILLA, query="&".join(["a"] * sigv4.MAX_PARAMETERS))
     assert refusal(several).code == "InvalidSignatureException"
     with pytest.raises(ApiError) as caught:
@@ -307,13 +310,13 @@ def test_a_query_of_more_parameters_than_are_looked_at_is_refused_before_anythin
     assert (caught.value.code, caught.value.status) == ("InvalidRequestException", 400)
 
 
-def test_everything_that_an_authorization_lacks_is_named():
+def test_the_error_message_names_every_missing_part_of_an_authorization():
     message = refusal(with_header(VANILLA, "authorization", lambda _: "AWS4-HMAC-SHA256 x")).message
     assert all(f"'{name}'" in message for name in ("Credential", "SignedHeaders", "Signature"))
 
 
 @pytest.mark.parametrize("value", [None, "now", "2015-08-30T12:36:00Z", "20150830T123600", "20150830T993600Z"])
-def test_a_request_without_a_proper_date_is_refused(value):
+def test_a_request_without_a_valid_date_is_refused(value):
     request = with_header(VANILLA, "x-amz-date", lambda _: value)
     signed_headers = "SignedHeaders=host;x-amz-date"
     request = with_header(
@@ -323,7 +326,7 @@ def test_a_request_without_a_proper_date_is_refused(value):
 
 
 @pytest.mark.parametrize("sign", [1, -1], ids=["later", "earlier"])
-def test_a_clock_may_be_off_by_fifteen_minutes_exactly(sign):
+def test_a_clock_may_be_wrong_by_up_to_fifteen_minutes(sign):
     limit = timedelta(minutes=15) * sign
     assert authenticate(VANILLA, now=NOW + limit)
     error = refusal(VANILLA, now=NOW + limit + timedelta(milliseconds=1) * sign)
@@ -332,14 +335,14 @@ def test_a_clock_may_be_off_by_fifteen_minutes_exactly(sign):
 
 
 @pytest.mark.parametrize("name", ["host", "x-amz-date"])
-def test_what_matters_must_be_signed(name):
+def test_the_host_and_the_date_must_be_signed(name):
     rest = {"host": "x-amz-date", "x-amz-date": "host"}[name]
     error = refusal(with_header(VANILLA, "authorization", lambda v: v.replace("host;x-amz-date", rest)))
     assert error.code == "InvalidSignatureException"
     assert f"'{name}'" in error.message
 
 
-def test_a_header_of_aws_that_is_not_signed_is_refused():
+def test_an_x_amz_header_that_is_not_signed_is_refused():
     request = replace(VANILLA, headers=(*VANILLA.headers, ("x-amz-target", "AmazonConnectService.DeleteInstance")))
     assert refusal(request).code == "InvalidSignatureException"
 
@@ -349,7 +352,7 @@ WRONG_SCOPES = {
     "date": ("/20150830/", "/20150829/"),
     "terminator": ("/aws4_request", "/aws3_request"),
     "region": ("/us-east-1/", "/US_EAST/"),
-    "region that is made up": ("/us-east-1/", "/xx-aaa-1/"),
+    "invented region": ("/us-east-1/", "/xx-aaa-1/"),
 }
 
 
@@ -360,13 +363,13 @@ def test_a_wrong_scope_is_refused(old, new):
     assert "does not match the signature" not in error.message
 
 
-def test_a_right_signature_for_another_service_is_refused(signed):
+def test_a_correct_signature_for_another_service_is_refused(signed):
     request = sigv4.Request("GET", "/", "", (), b"")
     assert authenticate(signed(request, KEY, service="service", now=NOW))
     assert refusal(signed(request, KEY, service="s3", now=NOW)).code == "InvalidSignatureException"
 
 
-def test_a_right_signature_for_a_made_up_region_is_refused_unless_there_is_an_instance_of_before(signed):
+def test_a_correct_signature_for_an_invented_region_is_refused_unless_an_older_instance_is_in_it(signed):
     request = signed(sigv4.Request("GET", "/", "", (), b""), KEY, service="service", region="eu-test-1", now=NOW)
     assert refusal(request).message == "Credential should be scoped to a valid region."
     found = sigv4.claim(request, service="service", older_regions={"eu-test-1"})
@@ -378,7 +381,7 @@ def test_the_tenant_is_the_key_s_account_in_the_signed_region(signed):
     assert authenticate(request) == Tenant("123456789012", "eu-west-1")
 
 
-def test_no_repr_shows_a_secret():
+def test_the_repr_of_no_object_shows_the_secret():
     claim = sigv4.claim(VANILLA, service="service")
     assert KEY.secret not in f"{KEY!r} {KEY} {claim!r} {VANILLA!r} {canonical._signing_key!r}"
 
@@ -391,11 +394,11 @@ SESSION = dataclasses.replace(
 def presigned(
     *, method="GET", path="/a/b%2Fc", query="x=1", body=b"", expires=60, token=None, region="us-east-1", headers=()
 ):
-    """A request that botocore presigned just now, and the moment of that."""
+    """Return a request that botocore presigned, and the time of the signature."""
     url = f"http://connect.example:8025{path}" + (f"?{query}" if query else "")
     prepared = AWSRequest(method, url, headers=dict(headers))
     signer = SigV4QueryAuth(Credentials(KEY.id, KEY.secret, token), "service", region, expires=expires)
-    signer.payload = lambda _: hashlib.sha256(body).hexdigest()  # botocore itself puts a body into the query
+    signer.payload = lambda _: hashlib.sha256(body).hexdigest()  # by default, botocore moves a body into the query
     signer.add_auth(prepared)
     signed_query = prepared.url.partition("?")[2]
     request = sigv4.Request(method, path, signed_query, (("host", "connect.example:8025"), *headers), body)
@@ -407,7 +410,7 @@ def parameter(request, name):
 
 
 def with_parameter(request, name, value):
-    """The presigned request with one parameter changed, or taken out for None."""
+    """Return the presigned request with one parameter changed, or removed if the value is None."""
     pair = f"X-Amz-{name}={parameter(request, name)}"
     changed = request.query.replace(pair, "" if value is None else f"X-Amz-{name}={value}")
     return replace(request, query=changed.replace("&&", "&").strip("&"))
@@ -421,20 +424,20 @@ def test_a_presigned_url_is_accepted(method, query, body):
     assert authenticate(request, now=now) == Tenant(KEY.account, "us-east-1")
 
 
-def test_a_presigned_url_may_sign_other_headers_too():
+def test_a_presigned_url_may_sign_other_headers():
     request, now = presigned(headers=(("x-amz-target", "a"),))
     assert authenticate(request, now=now)
     assert refusal(with_header(request, "x-amz-target", lambda _: "b"), now=now).code == "InvalidSignatureException"
 
 
-def test_a_presigned_url_with_a_header_of_amazon_s_that_is_not_signed_is_refused():
+def test_a_presigned_url_with_an_x_amz_header_that_is_not_signed_is_refused():
     request, now = presigned()
     request = replace(request, headers=(*request.headers, ("x-amz-target", "AmazonConnectService.DeleteInstance")))
     assert "'x-amz-target' must be a 'SignedHeader'" in refusal(request, now=now).message
 
 
 @pytest.mark.parametrize("token", [None, "a/session+token=="])
-def test_one_bit_makes_it_another_presigned_url(token, monkeypatch):
+def test_a_presigned_url_with_one_bit_flipped_is_refused(token, monkeypatch):
     monkeypatch.setattr(f"{__name__}.SAMPLE", 10_000)
     request, now = presigned(body=b"{}", token=token)
     key = dataclasses.replace(SESSION, expires_at=None) if token else KEY
@@ -451,7 +454,7 @@ def test_one_bit_makes_it_another_presigned_url(token, monkeypatch):
     ]
     escapes = [match.start() + 2 for match in re.finditer("%2F|%3D|%2B", request.query)]
     other_case = [request.query[:at] + request.query[at].lower() + request.query[at + 1 :] for at in escapes]
-    # The digits of an escape mean the same in either case; nothing else passes.
+    # The case of hex digits in an escape does not matter. Every other flipped bit is refused.
     assert escapes
     assert accepted(flipped, keys=[key], now=now) == {("query", query) for query in other_case}
 
@@ -460,7 +463,7 @@ PARTS = ("method", "raw_path", "query", "body")
 
 
 @pytest.mark.parametrize("expires", [1, 60, sigv4.MAX_EXPIRES])
-def test_a_presigned_url_is_good_for_as_long_as_it_says(expires):
+def test_a_presigned_url_is_valid_for_its_stated_lifetime(expires):
     request, signed_at = presigned(expires=expires)
     end = signed_at + timedelta(seconds=expires)
     assert authenticate(request, now=signed_at)
@@ -469,7 +472,7 @@ def test_a_presigned_url_is_good_for_as_long_as_it_says(expires):
     assert (error.code, error.message.startswith("Signature expired")) == ("InvalidSignatureException", True)
 
 
-def test_a_presigned_url_may_be_fifteen_minutes_ahead():
+def test_a_presigned_url_may_be_signed_up_to_fifteen_minutes_in_the_future():
     request, signed_at = presigned()
     ahead = signed_at - timedelta(minutes=15)
     assert authenticate(request, now=ahead)
@@ -480,31 +483,31 @@ def test_a_presigned_url_may_be_fifteen_minutes_ahead():
 @pytest.mark.parametrize(
     "expires", ["0", "604801", "-1", "+5", "1.5", "", "x", " 5", "5%20", "%D9%A3", "0x10", "1e3", "9" * 400]
 )
-def test_a_presigned_url_needs_a_number_of_seconds_up_to_seven_days(expires):
+def test_the_lifetime_of_a_presigned_url_must_be_a_number_of_seconds_up_to_seven_days(expires):
     request, now = presigned()
     error = refusal(with_parameter(request, "Expires", expires), now=now)
     assert (error.code, "from 1 to 604800" in error.message) == ("IncompleteSignatureException", True)
 
 
 @pytest.mark.parametrize("expires", [0, sigv4.MAX_EXPIRES + 1])
-def test_not_even_a_right_signature_makes_a_presigned_url_good_for_longer(expires):
+def test_a_presigned_url_with_a_correct_signature_but_too_long_a_lifetime_is_refused(expires):
     request, now = presigned(expires=expires)
     assert refusal(request, now=now).code == "IncompleteSignatureException"
 
 
 @pytest.mark.parametrize("name", ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders"])
-def test_what_a_presigned_url_lacks_is_named(name):
+def test_the_error_message_names_the_missing_parameter_of_a_presigned_url(name):
     request, now = presigned()
     error = refusal(with_parameter(request, name, None), now=now)
     assert (error.code, f"'X-Amz-{name}'" in error.message) == ("IncompleteSignatureException", True)
 
 
-def test_a_url_without_its_signature_is_not_signed():
+def test_a_presigned_url_without_its_signature_counts_as_unsigned():
     request, now = presigned()
     assert refusal(with_parameter(request, "Signature", None), now=now).code == "MissingAuthenticationTokenException"
 
 
-def test_everything_that_a_presigned_url_lacks_is_named():
+def test_the_error_message_names_every_missing_parameter_of_a_presigned_url():
     message = refusal(replace(VANILLA, headers=(("host", "x"),), query="X-Amz-Signature=0")).message
     assert all(f"'X-Amz-{n}'" in message for n in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders"))
 
@@ -513,12 +516,12 @@ def test_everything_that_a_presigned_url_lacks_is_named():
     "name", ["Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature", "Security-Token"]
 )
 @pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
-def test_a_parameter_that_comes_twice_is_refused(name, first):
+def test_a_repeated_signature_parameter_is_refused(name, first):
     request, now = presigned(token="a/session+token==")
     twice = f"X-Amz-{name}={parameter(request, name)}"
     query = f"{twice}&{request.query}" if first else f"{request.query}&{twice}"
     error = refusal(replace(request, query=query), keys=[SESSION], now=now)
-    assert (error.code, "once only" in error.message) == ("IncompleteSignatureException", True)
+    assert (error.code, "only once" in error.message) == ("IncompleteSignatureException", True)
 
 
 WRONG_PARAMETERS = {
@@ -536,25 +539,25 @@ WRONG_PARAMETERS = {
 
 
 @pytest.mark.parametrize(("name", "value", "code"), WRONG_PARAMETERS.values(), ids=WRONG_PARAMETERS)
-def test_a_parameter_that_cannot_be_is_refused(name, value, code):
+def test_an_invalid_signature_parameter_is_refused(name, value, code):
     request, now = presigned()
     assert refusal(with_parameter(request, name, value), now=now).code == code
 
 
-def test_a_presigned_url_is_for_the_region_and_the_service_it_is_signed_for():
+def test_a_presigned_url_is_valid_only_for_its_signed_region_and_service():
     request, now = presigned(region="eu-west-1")
     assert authenticate(request, now=now) == Tenant(KEY.account, "eu-west-1")
     assert refusal(request, service="connect", now=now).code == "InvalidSignatureException"
 
 
-def test_a_signature_in_a_header_outweighs_one_in_the_query():
+def test_a_signature_in_a_header_takes_precedence_over_one_in_the_query():
     request, now = presigned()
     both = replace(request, headers=(*request.headers, ("authorization", AUTHORIZATION)))
     assert "X-Amz-Date" in refusal(both, now=now).message
 
 
 def session_request(form, token):
-    """A request with that session token, or none, and the moment at which it was signed."""
+    """Return a request with this session token, if any, and the time of its signature."""
     if form == "presigned":
         return presigned(token=token)
     request = AWSRequest("GET", "http://connect.example/", headers={})
@@ -567,18 +570,18 @@ def session_request(form, token):
 both_forms = pytest.mark.parametrize("form", ["header", "presigned"])
 
 TOKENS = {
-    "right": (SESSION, "a/session+token==", None),
+    "correct": (SESSION, "a/session+token==", None),
     "wrong": (SESSION, "another", "UnrecognizedClientException"),
-    "beginning": (SESSION, "a/session", "UnrecognizedClientException"),
+    "cut": (SESSION, "a/session", "UnrecognizedClientException"),
     "missing": (SESSION, None, "UnrecognizedClientException"),
-    "on a permanent key": (KEY, "a/session+token==", "UnrecognizedClientException"),
-    "none on a permanent key": (KEY, None, None),
+    "for a permanent key": (KEY, "a/session+token==", "UnrecognizedClientException"),
+    "missing, for a permanent key": (KEY, None, None),
 }
 
 
 @both_forms
 @pytest.mark.parametrize(("key", "token", "code"), TOKENS.values(), ids=TOKENS)
-def test_a_session_token_is_for_the_key_that_has_it(form, key, token, code):
+def test_a_session_token_is_valid_only_for_its_own_key(form, key, token, code):
     request, now = session_request(form, token)
     key = dataclasses.replace(key, expires_at=None)
     if code is None:
@@ -588,7 +591,7 @@ def test_a_session_token_is_for_the_key_that_has_it(form, key, token, code):
 
 
 @both_forms
-def test_a_session_comes_to_its_end(form):
+def test_a_temporary_key_expires(form):
     request, now = session_request(form, "a/session+token==")
     assert authenticate(request, keys=[dataclasses.replace(SESSION, expires_at=now + timedelta(seconds=1))], now=now)
     ended = dataclasses.replace(SESSION, expires_at=now)
@@ -598,7 +601,7 @@ def test_a_session_comes_to_its_end(form):
 
 
 @both_forms
-def test_only_who_knows_the_secret_is_told_that_a_session_ended(form):
+def test_only_a_caller_who_knows_the_secret_gets_the_error_that_the_key_expired(form):
     request, now = session_request(form, "a/session+token==")
     ended = dataclasses.replace(SESSION, expires_at=now - timedelta(days=1))
     another = dataclasses.replace(ended, secret="another")
@@ -608,7 +611,7 @@ def test_only_who_knows_the_secret_is_told_that_a_session_ended(form):
 
 @both_forms
 @pytest.mark.parametrize("expires_in", [None, 60, -60])
-def test_an_inactive_key_is_refused_as_an_unknown_one(form, expires_in):
+def test_an_inactive_key_is_refused_like_an_unknown_key(form, expires_in):
     request, now = session_request(form, "a/session+token==")
     expires_at = now + timedelta(seconds=expires_in) if expires_in else None
     inactive = dataclasses.replace(SESSION, active=False, expires_at=expires_at)
@@ -631,7 +634,7 @@ NAME = st.text("abcXYZ019-_.~%/:=+ ü", max_size=6)
     header=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
     body=st.binary(max_size=20),
 )
-def test_what_botocore_signs_is_accepted(path, query, header, body):
+def test_a_request_that_botocore_signed_is_accepted(path, query, header, body):
     encoded = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
     url = f"http://connect.example:8025{path}" + (f"?{encoded}" if encoded else "")
     request = AWSRequest("POST", url, data=body, headers={"Content-Type": header, "User-Agent": "test"})
@@ -650,17 +653,17 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
-def test_sixty_thousand_letters_of_authorization_do_not_hold_everybody_up(value):
+def test_an_authorization_header_of_sixty_thousand_characters_is_refused_quickly(value):
     request = with_header(VANILLA, "authorization", lambda _: f"AWS4-HMAC-SHA256 {value}")
     began = time.process_time()
     error = refusal(request)
-    assert time.process_time() - began < 1  # it was fifteen seconds; a millisecond is what it takes
+    assert time.process_time() - began < 1  # it takes a millisecond; it once took fifteen seconds
     assert len(error.message) < 1_000
 
 
 @pytest.mark.parametrize("form", ["header", "presigned"])
-def test_a_long_header_whose_name_is_signed_thousands_of_times_takes_neither_time_nor_memory(form):
-    """Each name would put all of the value into the canonical request once more: it was over a gigabyte."""
+def test_a_long_header_whose_name_is_signed_thousands_of_times_is_refused_without_much_memory(form):
+    """Each name would add the whole value to the canonical request again, which once took more than a gigabyte."""
     names = "a;" * 15_000 + "host;x-amz-date"
     if form == "header":
         request, now = with_header(VANILLA, "authorization", lambda v: v.replace("host;x-amz-date", names)), NOW

@@ -1,4 +1,4 @@
-"""Who is told to slow down: too many calls of an operation, and too many wrong signatures."""
+"""Tests of the limits for the rate of calls and of wrong signatures."""
 
 import asyncio
 import itertools
@@ -38,7 +38,7 @@ def later(seconds):
 
 
 def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW):
-    """How many of so many calls at once are admitted."""
+    """Make `count` simultaneous calls; return how many are admitted."""
     refused = []
     for _ in range(count):
         try:
@@ -49,7 +49,7 @@ def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW
     return count - len(refused)
 
 
-def test_a_burst_is_admitted_and_then_the_rate():
+def test_a_burst_is_admitted_and_then_calls_at_the_rate():
     throttle = Throttle(rates.AWS)
     assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
 
@@ -83,7 +83,7 @@ def buckets(limited):
 
 
 @pytest.mark.usefixtures("few_buckets")
-def test_the_memory_of_a_crowd_is_bounded():
+def test_the_memory_for_many_callers_is_bounded():
     throttle, failed = Throttle(rates.AWS), FailedSignatures()
     for number, tenant in zip(range(100), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", later(number / 100))
@@ -92,7 +92,7 @@ def test_the_memory_of_a_crowd_is_bounded():
         assert len(buckets(failed)) <= 10
 
 
-def test_there_are_as_many_buckets_as_a_server_can_keep():
+def test_the_number_of_buckets_is_limited():
     limited = Throttle(rates.AWS)
     for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
         limited.admit(tenant, "CreateInstance", NOW)
@@ -111,7 +111,7 @@ def test_full_buckets_are_dropped_first():
 
 
 @pytest.mark.usefixtures("few_buckets")
-def test_the_emptiest_buckets_are_kept_in_a_crowd():
+def test_the_emptiest_buckets_are_kept_when_there_are_many_callers():
     throttle = Throttle(rates.AWS)
     assert admitted(throttle, 9) == 5
     for _, tenant in zip(range(50), tenants(), strict=False):
@@ -120,22 +120,22 @@ def test_the_emptiest_buckets_are_kept_in_a_crowd():
 
 
 @pytest.mark.usefixtures("few_buckets")
-def test_who_is_dropped_gets_no_more_than_a_full_bucket_at_once():
+def test_a_caller_whose_bucket_was_dropped_gets_at_most_one_burst():
     throttle = Throttle(rates.AWS)
     assert admitted(throttle, 3) == 3
-    for _, tenant in zip(range(20), tenants(), strict=False):  # who need what is in their buckets more
+    for _, tenant in zip(range(20), tenants(), strict=False):  # their buckets are emptier, so they are kept
         admitted(throttle, 5, tenant, "TagResource")
     assert (TENANT, "CreateInstance") not in buckets(throttle)
     assert admitted(throttle, 9) == 5
 
 
-def test_twenty_wrong_signatures_are_answered_at_once_and_then_they_wait():
+def test_the_responses_to_twenty_wrong_signatures_are_immediate_and_later_ones_are_delayed():
     failed = FailedSignatures()
     delays = [failed.delay("192.0.2.1", NOW) for _ in range(30)]
     assert delays == [0] * 20 + [1, 2, 3, 4, 5] + [5] * 5
 
 
-def test_who_stops_for_a_while_may_fail_again():
+def test_after_a_pause_responses_to_wrong_signatures_are_immediate_again():
     failed = FailedSignatures()
     for _ in range(100):
         failed.delay("192.0.2.1", NOW)
@@ -156,7 +156,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize(("one", "other", "same"), SOURCES.values(), ids=SOURCES)
-def test_each_source_waits_for_itself(one, other, same):
+def test_each_source_address_has_its_own_delay(one, other, same):
     failed = FailedSignatures()
     for _ in range(25):
         failed.delay(one, NOW)
@@ -168,7 +168,7 @@ CALL = Request("GET", "/instance", "", (), b"")
 
 
 class NoInstances:
-    """A store with one access key and nothing else."""
+    """A store that contains only one access key."""
 
     async def read(self, use_case):
         return use_case(self)
@@ -182,7 +182,7 @@ class NoInstances:
 
 @pytest.fixture
 def slept(monkeypatch):
-    """The seconds that answers were held back for. Nobody sleeps."""
+    """The delays of responses in seconds, which are recorded instead of slept."""
     slept = []
 
     async def sleep(seconds):
@@ -205,7 +205,7 @@ def api():
 
 
 async def answer(api, request, *, source="192.0.2.1"):
-    """What an `Api` answers: the status, the code and the body."""
+    """Send a request to an `Api`; return the status, the error code and the body of its response."""
     sent = []
 
     async def receive():
@@ -233,14 +233,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("spoilt", "code"), WRONG.values(), ids=WRONG)
-def test_answers_to_wrong_signatures_are_held_back(api, signed, slept, spoilt, code):
-    request = spoilt(signed)
+@pytest.mark.parametrize(("wrongly_signed", "code"), WRONG.values(), ids=WRONG)
+def test_responses_to_wrong_signatures_are_delayed(api, signed, slept, wrongly_signed, code):
+    request = wrongly_signed(signed)
     assert {ask(api, request) for _ in range(23)} == {(403, code)}
     assert slept == [1, 2, 3]
 
 
-def test_a_right_signature_is_never_held_back(api, signed, slept):
+def test_the_response_to_a_correct_signature_is_never_delayed(api, signed, slept):
     wrong, right = signed(CALL, replace(KEY, secret="x"), now=NOW), signed(CALL, KEY, now=NOW)
     for _ in range(30):
         ask(api, wrong)
@@ -252,26 +252,26 @@ def test_a_right_signature_is_never_held_back(api, signed, slept):
     assert slept == []
 
 
-def test_wrong_signatures_take_no_calls_from_who_signs_right(api, signed, slept):
+def test_wrong_signatures_do_not_count_against_the_rate_of_a_key(api, signed, slept):
     for _ in range(30):
         ask(api, signed(CALL, replace(KEY, secret="x"), now=NOW))
     assert [ask(api, signed(CALL, KEY, now=NOW))[0] for _ in range(6)] == [200] * 5 + [429]
 
 
-def test_calls_that_are_refused_count_too(api, signed, slept):
+def test_refused_calls_count_against_the_rate(api, signed, slept):
     bad = structs.replace(CALL, query="maxResults=x")
     assert [ask(api, signed(bad, KEY, now=NOW))[0] for _ in range(6)] == [400] * 5 + [429]
 
 
 @pytest.fixture(scope="module")
 def strict():
-    """A server with the limits of AWS."""
+    """A server with the limits of Amazon Connect."""
     with waypost_server("--limits", "aws") as running:
         yield running
 
 
 def outcomes(call, count, **members):
-    """The codes of so many calls one after another; 200 for those that succeed."""
+    """Make `count` calls in sequence; return 200 for each success, and the error code and status for each failure."""
     found = []
     for _ in range(count):
         try:
@@ -285,22 +285,22 @@ def outcomes(call, count, **members):
 THROTTLED = ("ThrottlingException", 429)
 
 
-def test_the_banner_says_what_is_enforced(strict):
+def test_the_banner_names_the_enforced_checks_and_limits(strict):
     banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops it.\n"))
     assert "signatures and policies are enforced" in banner
     assert f"aws   ({rates.AWS.in_words})" in banner
 
 
-def test_sdks_are_told_to_slow_down_for_each_operation(strict, new_client):
+def test_sdks_get_a_throttling_error_for_each_operation(strict, new_client):
     client = new_client(**strict.client_arguments)
     instance_id = client.list_instances()["InstanceSummaryList"][0]["Id"]
-    # DescribeInstance has no such error in its model; SDKs know it all the same.
+    # The model of DescribeInstance does not list this error, but SDKs recognise it for every operation.
     for call, members in (
         (client.describe_instance, {"InstanceId": instance_id}),
         (client.search_email_addresses, {"InstanceId": instance_id}),
         (client.list_tags_for_resource, {"resourceArn": f"arn:aws:connect:us-east-1:{TENANT.account}:instance/i"}),
     ):
-        # All at once: one after another they would come slower than the limit on a slow machine.
+        # The calls are concurrent, because calls in sequence may stay below the limit on a slow machine.
         with ThreadPoolExecutor(20) as threads:
             found = [code for (code,) in threads.map(lambda _: outcomes(call, 1, **members), range(20))]  # noqa: B023
         assert 5 <= len(found) - found.count(THROTTLED) < 20
@@ -310,7 +310,7 @@ def test_sdks_are_told_to_slow_down_for_each_operation(strict, new_client):
     )
 
 
-def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed):
+def test_an_instance_cannot_have_more_email_addresses_than_its_quota(tmp_path, signed):
     body = b'{"EmailAddress":"%s@waypost.example"}'
 
     async def create(*names):
@@ -332,7 +332,7 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(tmp_path, signed
 
     first, again, second = asyncio.run(create(b"a", b"a", b"b"))
     assert first[:2] == (200, "")
-    # An address that exists is no matter of the quota.
+    # For an address that exists, the error is not the quota.
     assert again[:2] == (409, "DuplicateResourceException")
     assert second[:2] == (402, "ServiceQuotaExceededException")
     assert json.loads(second[2])["Message"].startswith("Instance i has reached its quota of 1 email addresses.")

@@ -1,4 +1,4 @@
-"""ARNs of instances and email addresses: made, read, and taken in place of ids."""
+"""Tests of the ARNs of instances and email addresses: building them, parsing them, and using them instead of ids."""
 
 import pytest
 
@@ -16,7 +16,7 @@ ARN = "arn:aws:connect:us-east-1:000000000000:instance/i"
     [("us-east-1", "aws"), ("eu-west-1", "aws"), ("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn")],
 )
 @pytest.mark.parametrize("resource", [Resource("i"), Resource("i", "e")])
-def test_what_an_arn_names_is_read_from_it_again(region, partition, resource):
+def test_the_arn_of_a_resource_is_parsed_to_the_same_resource(region, partition, resource):
     tenant = Tenant("123456789012", region)
     arn = arns.of(tenant, resource)
     assert arn.startswith(f"arn:{partition}:connect:{region}:123456789012:instance/i")
@@ -24,10 +24,10 @@ def test_what_an_arn_names_is_read_from_it_again(region, partition, resource):
 
 
 REFUSED = {
-    "no ARN": ("i", errors.Invalid),
+    "not an ARN": ("i", errors.Invalid),
     "another service": (ARN.replace("connect", "ses"), errors.Invalid),
-    "another kind": (f"{ARN}/queue/q", errors.Invalid),
-    "more behind it": (f"{ARN}/email-address/e/x", errors.Invalid),
+    "another type of resource": (f"{ARN}/queue/q", errors.Invalid),
+    "text after the end": (f"{ARN}/email-address/e/x", errors.Invalid),
     "no id": (f"{ARN}/email-address/", errors.Invalid),
     "another partition": (ARN.replace("aws", "aws-cn"), errors.Invalid),
     "another region": (ARN.replace("us-east-1", "us-west-2"), errors.NotFound),
@@ -36,18 +36,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "error"), REFUSED.values(), ids=REFUSED)
-def test_an_arn_of_something_else_is_refused(text, error):
+def test_an_arn_of_another_resource_is_refused(text, error):
     with pytest.raises(error):
         arns.parse(text, HERE)
 
 
-def test_an_id_or_an_arn_will_do():
+def test_an_id_and_an_arn_are_both_accepted():
     assert arns.instance_id_of("i", HERE) == arns.instance_id_of(ARN, HERE) == "i"
     both = ("e", f"{ARN}/email-address/e")
     assert {arns.email_address_id_of(text, HERE, "i") for text in both} == {"e"}
 
 
-def test_an_arn_of_the_other_kind_or_of_another_instance_will_not():
+def test_an_arn_of_the_wrong_type_or_of_another_instance_is_refused():
     with pytest.raises(errors.Invalid, match="of an email address, not of an instance"):
         arns.instance_id_of(f"{ARN}/email-address/e", HERE)
     with pytest.raises(errors.Invalid, match="of an instance, not of an email address"):
@@ -57,7 +57,7 @@ def test_an_arn_of_the_other_kind_or_of_another_instance_will_not():
 
 
 @pytest.mark.parametrize(("region", "partition"), [("eu-west-2", "aws"), ("us-gov-west-1", "aws-us-gov")])
-def test_the_service_role_of_an_instance_is_of_its_account_and_partition(region, partition):
+def test_the_service_role_of_an_instance_has_its_account_and_partition(region, partition):
     tenant = Tenant("123456789012", region)
     role = "role/aws-service-role/connect.amazonaws.com/AWSServiceRoleForAmazonConnect_"
     found = arns.service_role(tenant, "11111111-2222-3333-4444-555555555555")

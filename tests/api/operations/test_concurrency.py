@@ -1,4 +1,4 @@
-"""Calls at the same time: of two that contradict each other, exactly one succeeds."""
+"""Tests of concurrent calls: if two calls contradict each other, exactly one of them succeeds."""
 
 import os
 import uuid
@@ -11,14 +11,14 @@ from botocore.exceptions import ClientError
 from tests.kit.patience import PATIENCE
 
 ROUNDS = int(os.environ.get("WAYPOST_ROUNDS", "20"))
-"""Of each kind; `make proofs` has 125."""
+"""The number of rounds for each contradiction. `make proofs` sets it to 125."""
 
-# Each pair is (primary, alias); of the two, there is room for one.
+# Each row has two pairs of (primary, alias), of which only one can be linked.
 CONTRADICTIONS = {
     "one-primary-two-aliases": ((0, 1), (0, 2)),
     "one-alias-two-primaries": ((1, 0), (2, 0)),
     "a-chain": ((0, 1), (1, 2)),
-    "each-the-other-s-alias": ((0, 1), (1, 0)),
+    "two-addresses-as-each-other-s-alias": ((0, 1), (1, 0)),
 }
 
 
@@ -28,7 +28,7 @@ def clients(new_client):
 
 
 def at_once(calls):
-    """Make these calls in threads of their own, let go together; returns each one's answer or error."""
+    """Make the calls at the same time, each in its own thread; return the response or error of each call."""
     barrier = Barrier(len(calls))
 
     def one(call):
@@ -43,7 +43,7 @@ def at_once(calls):
 
 
 @pytest.mark.parametrize("pairs", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
-def test_of_two_contradicting_links_exactly_one_is_made(clients, instance_id, new_address, pairs):
+def test_of_two_contradicting_links_exactly_one_is_created(clients, instance_id, new_address, pairs):
     ids = [new_address() for _ in range(3)]
     both = [
         {
@@ -72,13 +72,13 @@ def aliases(client, members):
     return found["AliasConfigurations"]
 
 
-def test_calls_with_one_token_at_the_same_time_create_one_address(connect, instance_id, spelling):
+def test_concurrent_calls_with_the_same_client_token_create_one_address(connect, instance_id, spelling):
     members = {"InstanceId": instance_id, "EmailAddress": spelling(), "ClientToken": str(uuid.uuid4())}
     answers = at_once([lambda: connect.create_email_address(**members)] * 20)
     assert len({answer["EmailAddressId"] for answer in answers}) == 1
 
 
-def test_calls_without_a_token_at_the_same_time_create_one_address_too(connect, instance_id, spelling):
+def test_concurrent_calls_without_a_client_token_create_one_address(connect, instance_id, spelling):
     members = {"InstanceId": instance_id, "EmailAddress": spelling()}
     outcomes = at_once([lambda: connect.create_email_address(**members)] * 5)
     refused = [outcome for outcome in outcomes if isinstance(outcome, ClientError)]

@@ -1,4 +1,4 @@
-"""Every row of the table of refusals, provoked at a real server, and that the table leaves out no exception."""
+"""Tests that provoke every row of the table of refusals at a real server, and that the table has every exception."""
 
 import json
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from waypost.testing import server as waypost_server
 MODEL = shapes.load()
 GUEST_POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
 ELSEWHERE = "eu-west-1"
-"""Where the full instance is, so that nobody's hurry is in its way."""
+"""The region of the full instance, in which no test uses up the rate limit."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def strict_server():
 
 @pytest.fixture(scope="module")
 def full_instance(strict_server):
-    """An instance with as many email addresses as it may have."""
+    """An instance that has reached its quota of email addresses."""
 
     def fill(tx):
         make_instance(tx, "full", Tenant(strict_server.profile.key.account, ELSEWHERE))
@@ -57,8 +57,8 @@ def neighbour(server, new_client):
 
 
 @pytest.fixture(scope="module")
-def ask(request, new_client, connect):
-    """Make the call of a row, as who makes it; returns the error."""
+def provoke(request, new_client, connect):
+    """Make the call of a row as its caller; return the members of the call and the error response."""
 
     def strict(**arguments):
         return new_client(**{**request.getfixturevalue("strict_server").client_arguments, **arguments})
@@ -68,7 +68,7 @@ def ask(request, new_client, connect):
             getattr(client, shapes.snake_case(row.operation))(**members)
         return caught.value.response
 
-    def ask(row, scene):
+    def provoke(row, scene):
         members = row.members(scene)
         match row.who:
             case refusals.GUEST:
@@ -85,7 +85,7 @@ def ask(request, new_client, connect):
                 return members, next(filter(is_throttled, (outcome(client, row, members) for _ in range(50))))
         return members, once(connect, row, members)
 
-    return ask
+    return provoke
 
 
 def outcome(client, row, members):
@@ -102,8 +102,8 @@ def is_throttled(response):
 @pytest.mark.parametrize(
     "row", [row for row in REFUSALS if row.body is None], ids=lambda row: f"{row.operation}: {row.case}"
 )
-def test_a_call_is_refused(connect, ask, row):
-    members, response = ask(row, Scene(connect))
+def test_a_call_is_refused(connect, provoke, row):
+    members, response = provoke(row, Scene(connect))
     error, metadata = response["Error"], response["ResponseMetadata"]
     assert (error["Code"], metadata["HTTPStatusCode"]) == (row.error, row.status), error["Message"]
     for words in row.says:
@@ -123,7 +123,7 @@ def test_a_body_is_refused(server, connect, signed, exchange, row):
 
 
 @pytest.mark.parametrize("operation", MODEL.operations)
-def test_every_exception_of_a_model_is_provoked_or_can_never_be(operation):
+def test_every_exception_in_the_model_is_provoked_or_listed_as_never_returned(operation):
     provoked = {row.error for row in REFUSALS if row.operation == operation}
     never = {error for name, error in NEVER if name == operation}
     listed = set(MODEL.operations[operation].errors) - {"InternalServiceException"}
@@ -132,13 +132,13 @@ def test_every_exception_of_a_model_is_provoked_or_can_never_be(operation):
     assert never <= listed
 
 
-def test_every_exception_has_the_status_of_its_model_or_is_common_to_all_operations():
+def test_every_exception_has_the_status_in_the_model_or_is_common_to_all_operations():
     common = {"AccessDeniedException", "ThrottlingException"}
     for row in REFUSALS:
         assert MODEL.operations[row.operation].errors.get(row.error, STATUS[row.error]) == row.status
         assert row.error in MODEL.operations[row.operation].errors or row.error in common
 
 
-def test_a_case_is_told_once():
-    told = [(row.operation, row.case) for row in REFUSALS]
-    assert len(told) == len(set(told))
+def test_every_case_is_in_the_table_once():
+    cases = [(row.operation, row.case) for row in REFUSALS]
+    assert len(cases) == len(set(cases))

@@ -1,4 +1,4 @@
-"""SearchEmailAddresses by boto3: what can be asked, what is answered, and page by page how much."""
+"""Tests of SearchEmailAddresses with boto3: conditions, results, pages, and page tokens."""
 
 import string
 import threading
@@ -23,13 +23,13 @@ COUNTED = 10_000
 
 @pytest.fixture
 def search(connect, instance_id):
-    """Search this test's instance, or another."""
+    """Search an instance, by default the instance of this test."""
     return lambda **members: connect.search_email_addresses(**{"InstanceId": instance_id, **members})
 
 
 @pytest.fixture
 def refused(connect, instance_id, refusal):
-    """The message of a search that must be refused."""
+    """Make a search, check that it is refused, and return the error message."""
 
     def refused(answer=INVALID, **members):
         return refusal(*answer, connect.search_email_addresses, **{"InstanceId": instance_id, **members})
@@ -49,7 +49,9 @@ def tag(key, value=None):
     return {"TagKey": key} if value is None else {"TagKey": key, "TagValue": value}
 
 
-def test_everything_is_found_with_what_it_has(search, connect, instance_id, new_address, spelling):
+def test_a_search_without_conditions_finds_all_email_addresses_with_their_members(
+    search, connect, instance_id, new_address, spelling
+):
     given = {"EmailAddress": spelling().title(), "DisplayName": "Käse", "Description": "For\nall"}
     primary, alias = new_address(**given, Tags={"a": "b"}), new_address(DisplayName="")
     pair = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
@@ -69,14 +71,14 @@ def test_everything_is_found_with_what_it_has(search, connect, instance_id, new_
     assert (answer["ApproximateTotalCount"], "NextToken" in answer) == (2, False)
 
 
-def test_an_empty_instance_has_nothing_to_find(search):
+def test_a_search_in_an_empty_instance_finds_nothing(search):
     answer = search()
     assert (answer["EmailAddresses"], answer["ApproximateTotalCount"], "NextToken" in answer) == ([], 0, False)
 
 
 @pytest.fixture(scope="module")
 def people(new_instance, connect):
-    """An instance with Anna, Ben, and Straße, and what searches for them; ids by name."""
+    """An instance with the email addresses of Anna, Ben and Straße; the value maps names to ids."""
     instance_id, domain = new_instance(), f"{uuid.uuid4().hex}.example"
     members = {
         "Anna": {"DisplayName": "Anna Adler", "Description": "100 % of sales", "Tags": {"team": "Blue", "rank": "1"}},
@@ -93,7 +95,7 @@ def people(new_instance, connect):
 ANNA, BEN, STRASSE = "Anna", "Ben", "Straße"
 CRITERIA = {
     "address": (text("emailAddress", "EXACT", "anna@{domain}"), [ANNA]),
-    "address in other letters": (text("EMAILADDRESS", "EXACT", "BEN@{DOMAIN}"), [BEN]),
+    "address in another case": (text("EMAILADDRESS", "EXACT", "BEN@{DOMAIN}"), [BEN]),
     "sharp s": (text("emailaddress", "STARTS_WITH", "STRASSE@"), [STRASSE]),
     "start": (text("displayName", "STARTS_WITH", "anna"), [ANNA]),
     "not the start": (text("displayName", "STARTS_WITH", "Adler"), []),
@@ -102,7 +104,7 @@ CRITERIA = {
     "percent sign": (text("description", "CONTAINS", "100 %"), [ANNA]),
     "no wildcard": (text("description", "CONTAINS", "10% sales"), []),
     "quotes": (text("Description", "CONTAINS", '"orders"'), [BEN]),
-    "whole in other letters": (text("description", "EXACT", "sales"), [STRASSE]),
+    "whole text in another case": (text("description", "EXACT", "sales"), [STRASSE]),
     "empty text": (text("displayName", "EXACT", ""), [STRASSE]),
     "empty part": (text("displayName", "CONTAINS", ""), [ANNA, BEN, STRASSE]),
     "id": (text("emailAddressId", "EXACT", "{Ben}"), [BEN]),
@@ -131,7 +133,7 @@ CRITERIA = {
         },
         [BEN],
     ),
-    "nothing asked": ({}, [ANNA, BEN, STRASSE]),
+    "no condition": ({}, [ANNA, BEN, STRASSE]),
     "empty lists": ({"OrConditions": [], "AndConditions": []}, [ANNA, BEN, STRASSE]),
     "empty list beside a condition": ({"OrConditions": [], **text("displayName", "CONTAINS", "ben")}, [BEN]),
     "empty condition in a list": ({"AndConditions": [{}, text("displayName", "CONTAINS", "ben")]}, [BEN]),
@@ -139,20 +141,20 @@ CRITERIA = {
 }  # fmt: skip
 FILTERS = {
     "tag": ({"TagCondition": tag("team", "Blue")}, [ANNA]),
-    "tag in other letters": ({"TagCondition": tag("team", "blue")}, []),
+    "tag in another case": ({"TagCondition": tag("team", "blue")}, []),
     "tag of any value": ({"TagCondition": tag("team")}, [ANNA, BEN, STRASSE]),
     "tag without a value": ({"TagCondition": tag("team", "")}, [STRASSE]),
     "and": ({"AndConditions": [tag("team", "Blue"), tag("rank")]}, [ANNA]),
     "or": ({"OrConditions": [[tag("team", "Red")], [tag("team", "Blue")]]}, [ANNA, BEN]),
     "or of ands": ({"OrConditions": [[tag("team", "Blue"), tag("rank", "2")], [tag("Team", "Blue")]]}, [STRASSE]),
-    "nothing asked": ({}, [ANNA, BEN, STRASSE]),
+    "no condition": ({}, [ANNA, BEN, STRASSE]),
     "empty lists": ({"OrConditions": [], "AndConditions": []}, [ANNA, BEN, STRASSE]),
     "empty alternative": ({"OrConditions": [[], [tag("rank")]]}, [ANNA, BEN, STRASSE]),
 }
 
 
 def filled_in(value, people):
-    """The same with names in place of placeholders, which are in the letter case of what they stand for."""
+    """Replace the placeholders in a value with ids and domains. An upper-case placeholder is replaced in upper case."""
     if isinstance(value, str):
         for name, known in people.items():
             value = value.replace(f"{{{name}}}", known).replace(f"{{{name.upper()}}}", known.upper())
@@ -168,19 +170,19 @@ def found_names(people, answer):
 
 
 @pytest.mark.parametrize(("criteria", "names"), CRITERIA.values(), ids=CRITERIA)
-def test_criteria_find_whom_they_describe(search, people, criteria, names):
+def test_a_search_finds_the_email_addresses_that_match_its_criteria(search, people, criteria, names):
     answer = search(InstanceId=people["instance"], SearchCriteria=filled_in(criteria, people))
     assert sorted(found_names(people, answer)) == names
     assert answer["ApproximateTotalCount"] == len(names)
 
 
 @pytest.mark.parametrize(("tag_filter", "names"), FILTERS.values(), ids=FILTERS)
-def test_a_filter_finds_those_with_its_tags(search, people, tag_filter, names):
+def test_a_search_finds_the_email_addresses_with_the_tags_of_its_filter(search, people, tag_filter, names):
     answer = search(InstanceId=people["instance"], SearchFilter={"TagFilter": tag_filter})
     assert sorted(found_names(people, answer)) == names
 
 
-def test_criteria_and_filter_must_both_hold(search, people):
+def test_an_email_address_must_match_both_the_criteria_and_the_filter(search, people):
     both = {
         "SearchCriteria": {"AndConditions": [text("description", "CONTAINS", "sales")]},
         "SearchFilter": {"TagFilter": {"OrConditions": [[tag("team", "Red")], [tag("team", "Green")]]}},
@@ -188,22 +190,22 @@ def test_criteria_and_filter_must_both_hold(search, people):
     assert found_names(people, search(InstanceId=people["instance"], **both)) == [BEN]
 
 
-def test_a_filter_without_anything_in_it_is_none(search, people):
+def test_an_empty_filter_counts_as_missing(search, people):
     assert search(InstanceId=people["instance"], SearchFilter={})["ApproximateTotalCount"] == 3
 
 
-def test_nothing_of_another_instance_is_found(search, people):
+def test_a_search_finds_no_email_address_of_another_instance(search, people):
     assert ids(search(SearchCriteria=text("emailAddress", "EXACT", f"anna@{people['domain']}"))) == []
 
 
-def test_an_instance_is_named_by_its_arn_too(search, people):
+def test_a_search_accepts_the_arn_of_an_instance(search, people):
     arn = f"arn:aws:connect:us-east-1:000000000000:instance/{people['instance']}"
     first = search(InstanceId=arn, MaxResults=2)
     rest = search(InstanceId=people["instance"], NextToken=first["NextToken"])
     assert sorted(found_names(people, first) + found_names(people, rest)) == [ANNA, BEN, STRASSE]
 
 
-def test_a_search_sees_what_was_changed_before_it(search, connect, instance_id, new_address):
+def test_a_search_sees_all_earlier_changes(search, connect, instance_id, new_address):
     changed = new_address(DisplayName="before")
     both = {"InstanceId": instance_id, "EmailAddressId": changed}
     connect.update_email_address_metadata(**both, DisplayName="after")
@@ -222,16 +224,16 @@ REFUSED_CRITERIA = {
     "no comparison": ({"StringCondition": {"FieldName": "description", "Value": "x"}}, ["needs ComparisonType"]),
     "empty condition": ({"StringCondition": {}}, ["FieldName", "Value", "ComparisonType"]),
     "unknown comparison": (text("description", "LIKE", "x"), ["STARTS_WITH", "comparisonType"]),
-    "comparison in small letters": (text("description", "exact", "x"), ["EXACT"]),
+    "comparison in lower case": (text("description", "exact", "x"), ["EXACT"]),
     "two kinds": ({"AndConditions": [X], **X}, ["SearchCriteria", "AndConditions and StringCondition"]),
     "two lists": ({"AndConditions": [X], "OrConditions": [X]}, ["OrConditions and AndConditions"]),
     "two kinds inside": ({"OrConditions": [{"AndConditions": [X], **X}]}, ["AndConditions and StringCondition"]),
-    "long value": (text("description", "CONTAINS", "a" * 4097), ["4096 characters in its values at most, not 4097"]),
+    "long value": (text("description", "CONTAINS", "a" * 4097), ["at most 4096 characters in its values, not 4097"]),
     "marks to fold": (
         text("description", "CONTAINS", "\u0301\u0316" * 10_000),
-        ["4096 characters in its values at most"],
+        ["at most 4096 characters in its values"],
     ),
-    "too many": ({"AndConditions": [X] * 101}, ["100 conditions at most, not 101"]),
+    "too many": ({"AndConditions": [X] * 101}, ["at most 100 conditions, not 101"]),
 }
 REFUSED_FILTERS = {
     "no key": ({"TagCondition": {"TagValue": "x"}}, ["TagCondition needs TagKey"]),
@@ -239,19 +241,19 @@ REFUSED_FILTERS = {
     "no key in an alternative": ({"OrConditions": [[{}]]}, ["TagKey"]),
     "two kinds": ({"AndConditions": [tag("a")], "TagCondition": tag("a")}, ["TagFilter", "TagCondition"]),
     "two lists": ({"AndConditions": [tag("a")], "OrConditions": [[tag("a")]]}, ["OrConditions and AndConditions"]),
-    "too many": ({"OrConditions": [[tag("a")] * 51] * 2}, ["100 conditions at most"]),
-    "too long": ({"TagCondition": tag("a", "x" * 4096)}, ["4096 characters in its values at most, not 4097"]),
+    "too many": ({"OrConditions": [[tag("a")] * 51] * 2}, ["at most 100 conditions"]),
+    "too long": ({"TagCondition": tag("a", "x" * 4096)}, ["at most 4096 characters in its values, not 4097"]),
 }
 
 
 @pytest.mark.parametrize(("criteria", "says"), REFUSED_CRITERIA.values(), ids=REFUSED_CRITERIA)
-def test_criteria_that_cannot_be_meant_are_refused(refused, criteria, says):
+def test_invalid_criteria_are_refused(refused, criteria, says):
     message = refused(SearchCriteria=criteria)
     assert all(words in message for words in says), message
 
 
 @pytest.mark.parametrize(("tag_filter", "says"), REFUSED_FILTERS.values(), ids=REFUSED_FILTERS)
-def test_a_filter_that_cannot_be_meant_is_refused(refused, tag_filter, says):
+def test_an_invalid_filter_is_refused(refused, tag_filter, says):
     message = refused(SearchFilter={"TagFilter": tag_filter})
     assert all(words in message for words in says), message
 
@@ -272,17 +274,17 @@ def deep(kinds, levels):
 def test_criteria_may_be_ten_levels_deep(search, refused, kinds):
     criteria = [deep(kinds * levels, levels) for levels in (10, 11)]
     assert search(SearchCriteria=criteria[0])["ApproximateTotalCount"] == 0
-    assert "10 levels of conditions at most, not 11" in refused(SearchCriteria=criteria[1])
+    assert "at most 10 levels of conditions, not 11" in refused(SearchCriteria=criteria[1])
 
 
-EMPTY_ONES = {
+EMPTY_CONDITIONS = {
     "alternatives": {"SearchCriteria": {"OrConditions": [{}] * 2_000}},
     "tags": {"SearchFilter": {"TagFilter": {"OrConditions": [[]] * 2_000}}},
 }
 
 
-@pytest.mark.parametrize("members", EMPTY_ONES.values(), ids=EMPTY_ONES)
-def test_thousands_of_empty_conditions_are_answered_or_refused(connect, instance_id, members):
+@pytest.mark.parametrize("members", EMPTY_CONDITIONS.values(), ids=EMPTY_CONDITIONS)
+def test_thousands_of_empty_conditions_do_not_cause_an_internal_error(connect, instance_id, members):
     try:
         status = connect.search_email_addresses(InstanceId=instance_id, **members)["ResponseMetadata"]["HTTPStatusCode"]
     except ClientError as error:
@@ -290,17 +292,17 @@ def test_thousands_of_empty_conditions_are_answered_or_refused(connect, instance
     assert status in (200, 400)
 
 
-def test_a_missing_instance_is_named(refused):
+def test_the_error_message_names_a_missing_instance(refused):
     assert NOBODY in refused(("ResourceNotFoundException", 404), InstanceId=NOBODY)
 
 
 @pytest.mark.parametrize("size", [0, -1, 101])
-def test_a_page_has_one_to_a_hundred(refused, size):
+def test_the_page_size_is_between_one_and_a_hundred(refused, size):
     assert "maxResults" in refused(MaxResults=size)
 
 
 def add_addresses(server, instance_id, count):
-    """Put email addresses into the store of a running server, in one transaction; returns their ids."""
+    """Add email addresses to the store of a running server in one transaction; return their ids."""
     made = [str(uuid.uuid4()) for _ in range(count)]
 
     def add(tx):
@@ -317,7 +319,7 @@ def hundred_and_one(server, instance_id):
     return add_addresses(server, instance_id, 101)
 
 
-def test_a_page_has_a_hundred_unless_fewer_are_asked_for(search, hundred_and_one):
+def test_the_default_page_size_is_a_hundred(search, hundred_and_one):
     first = search()
     assert len(first["EmailAddresses"]) == 100
     assert first["ApproximateTotalCount"] == 101
@@ -328,7 +330,7 @@ def test_a_page_has_a_hundred_unless_fewer_are_asked_for(search, hundred_and_one
     assert len(search(MaxResults=1)["EmailAddresses"]) == 1
 
 
-def test_the_last_page_is_the_last_also_if_it_is_full(search, new_address):
+def test_a_full_last_page_has_no_page_token(search, new_address):
     made = [new_address() for _ in range(4)]
     first = search(MaxResults=2)
     second = search(MaxResults=2, NextToken=first["NextToken"])
@@ -336,7 +338,7 @@ def test_the_last_page_is_the_last_also_if_it_is_full(search, new_address):
     assert "NextToken" not in second
 
 
-def test_a_page_token_may_come_with_another_size_of_the_page(search, hundred_and_one):
+def test_a_page_token_can_be_used_with_another_page_size(search, hundred_and_one):
     pages = [search(MaxResults=1)]
     for size in (2, 50, 100):
         pages.append(search(MaxResults=size, NextToken=pages[-1]["NextToken"]))
@@ -361,19 +363,19 @@ CUT_OR_LONGER = {
     "cut": lambda token: token[:-1],
     "cut at the front": lambda token: token[1:],
     "longer": lambda token: f"{token}A",
-    "space before": lambda token: f" {token}",
+    "leading space": lambda token: f" {token}",
     "line end": lambda token: f"{token}\n",
-    "small letters": str.lower,
+    "lower case": str.lower,
     "twice": lambda token: token * 2,
 }
 
 
 @pytest.mark.parametrize("change", CUT_OR_LONGER.values(), ids=CUT_OR_LONGER)
-def test_a_page_token_that_was_cut_or_made_longer_is_refused(refused, token, change):
+def test_a_page_token_that_was_cut_or_extended_is_refused(refused, token, change):
     assert "NextToken" in refused(NextToken=change(token))
 
 
-def test_a_page_token_with_another_character_is_refused(refused, token):
+def test_a_page_token_with_a_changed_character_is_refused(refused, token):
     for changed in changed_in_one_character(token[:-4], "A"):
         assert "NextToken" in refused(NextToken=changed + token[-4:])
 
@@ -385,7 +387,7 @@ def is_accepted(tokens, token):
         return False
 
 
-def test_a_page_token_has_one_spelling():
+def test_a_page_token_is_accepted_in_only_one_spelling():
     tokens, letters = PageTokens(b"k" * 32), f"{string.ascii_letters}{string.digits}-_+/=."
     for place in ("a", "ab", "abc", '["ü~~~", 1]', '["???>>>", 123]'):
         token = tokens.make(place, query=b"q")
@@ -395,7 +397,7 @@ def test_a_page_token_has_one_spelling():
 
 
 @pytest.mark.parametrize("nonsense", ["", "x", "%%%%", "ü", "\N{GRINNING FACE}" * 100, "A" * 2501, "A" * 2500])
-def test_what_is_no_page_token_is_refused(refused, nonsense):
+def test_a_text_that_is_not_a_page_token_is_refused(refused, nonsense):
     assert "nextToken" in refused(NextToken=nonsense).replace("NextToken", "nextToken")
 
 
@@ -407,25 +409,25 @@ OTHER_QUERIES = {
 
 
 @pytest.mark.parametrize("members", OTHER_QUERIES.values(), ids=OTHER_QUERIES)
-def test_a_page_token_is_of_its_search(search, refused, token, members):
+def test_a_page_token_is_valid_only_for_its_search(search, refused, token, members):
     assert "NextToken" in refused(NextToken=token, **members)
     own = search(MaxResults=1, **members)["NextToken"]
     assert "NextToken" in refused(NextToken=own)
     assert len(ids(search(NextToken=own, **members))) == 1
 
 
-def test_a_page_token_is_of_its_instance(refused, token, new_instance):
+def test_a_page_token_is_valid_only_for_its_instance(refused, token, new_instance):
     assert "NextToken" in refused(NextToken=token, InstanceId=new_instance())
 
 
-def test_a_page_token_is_of_its_region(new_client, refusal, token):
+def test_a_page_token_is_valid_only_in_its_region(new_client, refusal, token):
     elsewhere = new_client(region_name="eu-west-1")
     settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
     members = {"InstanceId": elsewhere.create_instance(**settings)["Id"], "NextToken": token}
     assert "NextToken" in refusal(*INVALID, elsewhere.search_email_addresses, **members)
 
 
-def test_a_page_token_is_of_its_operation(connect, refusal, refused, token, new_instance):
+def test_a_page_token_is_valid_only_for_its_operation(connect, refusal, refused, token, new_instance):
     assert "NextToken" in refusal(*INVALID_REQUEST, connect.list_instances, NextToken=token)
     new_instance()
     of_a_list = connect.list_instances(MaxResults=1)["NextToken"]
@@ -433,38 +435,40 @@ def test_a_page_token_is_of_its_operation(connect, refusal, refused, token, new_
 
 
 @pytest.mark.slow
-def test_more_than_are_counted_are_paged_through_while_others_come_and_go(server, search, new_client, new_instance):
-    crowd = new_instance()
-    stay = add_addresses(server, crowd, COUNTED + 1)
+def test_pages_are_complete_beyond_the_counted_number_while_addresses_are_created_and_deleted(
+    server, search, new_client, new_instance
+):
+    large_instance = new_instance()
+    stay = add_addresses(server, large_instance, COUNTED + 1)
     done = threading.Event()
-    came_and_went = []
+    deleted = []
 
     def disturb():
         client = new_client()
         while not done.is_set():
             address = f"{uuid.uuid4().hex}@waypost.example"
-            made = client.create_email_address(InstanceId=crowd, EmailAddress=address)["EmailAddressId"]
-            client.delete_email_address(InstanceId=crowd, EmailAddressId=made)
-            came_and_went.append(made)
+            made = client.create_email_address(InstanceId=large_instance, EmailAddress=address)["EmailAddressId"]
+            client.delete_email_address(InstanceId=large_instance, EmailAddressId=made)
+            deleted.append(made)
 
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        page = search(InstanceId=crowd)
+        page = search(InstanceId=large_instance)
         found = ids(page)
         while "NextToken" in page:
             assert (len(page["EmailAddresses"]), page["ApproximateTotalCount"]) == (100, COUNTED)
-            page = search(InstanceId=crowd, NextToken=page["NextToken"])
+            page = search(InstanceId=large_instance, NextToken=page["NextToken"])
             found += ids(page)
     finally:
         done.set()
         thread.join()
-    assert came_and_went
+    assert deleted
     assert len(found) == len(set(found))
-    assert [each for each in found if each not in set(came_and_went)] == stay
+    assert [each for each in found if each not in set(deleted)] == stay
 
 
-def test_an_address_that_was_created_just_now_is_found(search, new_address):
+def test_a_newly_created_address_is_found(search, new_address):
     began = datetime.now(UTC)
     made = new_address(DisplayName=f"At {began}")
     assert ids(search(SearchCriteria=text("displayName", "EXACT", f"at {began}"))) == [made]

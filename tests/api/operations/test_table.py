@@ -1,6 +1,6 @@
-"""The operations by boto3: what they take, what they answer, and whose resources they see.
+"""Tests of the operations with boto3: their input, their output, and the visibility of resources.
 
-What they refuse is in `refusals.py`, searching in `test_search.py`, tags in `test_tags.py`.
+The tests of errors are in `refusals.py`, those of searches in `test_search.py`, and those of tags in `test_tags.py`.
 """
 
 import re
@@ -29,11 +29,11 @@ def describe(connect, instance_id):
     )
 
 
-def is_recent(moment):
-    return abs(datetime.now(UTC) - moment) < timedelta(minutes=1)
+def is_recent(time):
+    return abs(datetime.now(UTC) - time) < timedelta(minutes=1)
 
 
-def test_an_email_address_is_described_as_it_was_created(connect, instance_id, spelling, describe):
+def test_describe_returns_the_members_with_which_an_email_address_was_created(connect, instance_id, spelling, describe):
     given = {"EmailAddress": spelling().title(), "DisplayName": "Käse", "Description": "For\nall", "Tags": {"a": "b"}}
     created = connect.create_email_address(InstanceId=instance_id, **given)
     found = describe(created["EmailAddressId"])
@@ -43,7 +43,7 @@ def test_an_email_address_is_described_as_it_was_created(connect, instance_id, s
     assert found["EmailAddressArn"] == created["EmailAddressArn"]
 
 
-def test_an_email_address_has_an_id_and_an_arn_of_its_instance(connect, instance_id, spelling):
+def test_a_new_email_address_has_an_id_and_an_arn(connect, instance_id, spelling):
     created = connect.create_email_address(InstanceId=instance_id, EmailAddress=spelling())
     assert re.fullmatch(UUID, created["EmailAddressId"])
     assert created["EmailAddressArn"] == (
@@ -51,14 +51,14 @@ def test_an_email_address_has_an_id_and_an_arn_of_its_instance(connect, instance
     )
 
 
-def test_the_timestamps_of_an_email_address_are_iso_8601_texts(new_address, describe):
+def test_the_timestamps_of_an_email_address_are_iso_8601_strings(new_address, describe):
     found = describe(new_address())
     assert re.fullmatch(ISO_8601, found["CreateTimestamp"])
     assert found["ModifiedTimestamp"] == found["CreateTimestamp"]
     assert is_recent(datetime.fromisoformat(found["CreateTimestamp"]))
 
 
-def test_texts_that_were_not_given_are_left_out_and_empty_ones_kept(new_address, describe):
+def test_texts_that_were_never_set_are_left_out_and_empty_texts_are_kept(new_address, describe):
     assert not {"DisplayName", "Description"} & describe(new_address()).keys()
     found = describe(new_address(DisplayName="", Description=""))
     assert (found["DisplayName"], found["Description"]) == ("", "")
@@ -75,7 +75,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("spellings", SAME.values(), ids=SAME)
-def test_an_address_exists_once_however_it_is_spelt(connect, instance_id, refusal, new_address, spellings):
+def test_an_address_can_exist_only_once_in_all_its_spellings(connect, instance_id, refusal, new_address, spellings):
     first, second = spellings
     name = uuid.uuid4().hex
     new_address(EmailAddress=first.format(name))
@@ -93,35 +93,35 @@ def test_an_address_can_be_created_again_after_it_was_deleted(connect, instance_
 @pytest.mark.parametrize(
     "address", ["a@b@c.example", "a b@c.example", "a..b@c.example", "a@-c.example", "a@c_d.example"]
 )
-def test_what_no_mail_can_be_sent_to_is_no_address(connect, instance_id, refusal, address):
+def test_an_address_to_which_no_mail_can_be_sent_is_refused(connect, instance_id, refusal, address):
     refused = {"InstanceId": instance_id, "EmailAddress": address}
     message = refusal("InvalidParameterException", 400, connect.create_email_address, **refused)
     assert address not in message
 
 
-def test_the_same_token_creates_one_address(new_address, spelling):
+def test_repeated_calls_with_the_same_client_token_create_one_address(new_address, spelling):
     wanted = {"EmailAddress": spelling(), "ClientToken": "once"}
     assert new_address(**wanted) == new_address(**wanted)
 
 
-def test_a_token_is_of_one_instance(new_address, new_instance):
+def test_a_client_token_belongs_to_one_instance(new_address, new_instance):
     assert new_address(ClientToken="once") != new_address(ClientToken="once", InstanceId=new_instance())
 
 
 @pytest.mark.parametrize("id_", [".", "..", "a/../b", "//", "a b", "%2F", "+~", "a?b#c", "ü", "\N{GRINNING FACE}"])
-def test_an_id_of_any_characters_is_understood(connect, instance_id, refusal, id_):
+def test_an_id_may_contain_any_characters(connect, instance_id, refusal, id_):
     message = refusal(*NOT_FOUND, connect.describe_email_address, InstanceId=instance_id, EmailAddressId=id_)
     assert message == f"Email address {id_} was not found in instance {instance_id}."
 
 
-def test_a_deleted_email_address_is_gone(connect, instance_id, new_address, refusal):
+def test_a_deleted_email_address_is_not_found(connect, instance_id, new_address, refusal):
     both = {"InstanceId": instance_id, "EmailAddressId": new_address()}
     assert connect.delete_email_address(**both).keys() == {"ResponseMetadata"}
     refusal(*NOT_FOUND, connect.describe_email_address, **both)
     refusal(*NOT_FOUND, connect.delete_email_address, **both)
 
 
-def test_an_instance_is_described_as_it_was_created(connect, spelling):
+def test_describe_returns_the_members_with_which_an_instance_was_created(connect, spelling):
     given = {**INSTANCE, "InstanceAlias": "w" + spelling()[:32], "Tags": {"team": "mail"}}
     created = connect.create_instance(**given)
     found = connect.describe_instance(InstanceId=created["Id"])["Instance"]
@@ -133,7 +133,7 @@ def test_an_instance_is_described_as_it_was_created(connect, spelling):
     assert is_recent(found["CreatedTime"])
 
 
-def test_the_same_token_creates_one_instance(new_instance, spelling):
+def test_repeated_calls_with_the_same_client_token_create_one_instance(new_instance, spelling):
     token = spelling()
     assert new_instance(ClientToken=token) == new_instance(ClientToken=token)
 
@@ -152,7 +152,7 @@ def test_instances_are_listed_page_by_page(connect, new_instance):
     assert max(len(page["InstanceSummaryList"]) for page in pages) == 2
 
 
-def test_a_page_has_ten_instances_at_most(connect, new_instance):
+def test_a_page_has_at_most_ten_instances(connect, new_instance):
     for _ in range(11):
         new_instance()
     assert len(connect.list_instances()["InstanceSummaryList"]) == 10
@@ -193,11 +193,11 @@ def test_an_instance_has_the_service_role_and_the_access_url_of_its_partition(
 
 
 @pytest.mark.parametrize("token", ["x", "//////8=", "%%%%"])
-def test_a_page_token_of_someone_else_s_is_refused(connect, refusal, token):
+def test_an_invented_page_token_is_refused(connect, refusal, token):
     assert "NextToken" in refusal(*INVALID_REQUEST, connect.list_instances, NextToken=token)
 
 
-def test_deleting_an_instance_deletes_what_is_in_it(connect, instance_id, new_address, refusal):
+def test_deleting_an_instance_deletes_its_email_addresses(connect, instance_id, new_address, refusal):
     primary, alias = new_address(Tags={"a": "b"}), new_address()
     pair = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
     connect.associate_email_address_alias(InstanceId=instance_id, **pair)
@@ -206,7 +206,7 @@ def test_deleting_an_instance_deletes_what_is_in_it(connect, instance_id, new_ad
     refusal(*NOT_FOUND, connect.describe_email_address, InstanceId=instance_id, EmailAddressId=primary)
 
 
-def test_an_address_is_free_again_when_its_instance_is_deleted(
+def test_an_address_can_be_created_again_after_its_instance_was_deleted(
     connect, instance_id, new_address, new_instance, spelling
 ):
     taken = spelling()
@@ -215,13 +215,13 @@ def test_an_address_is_free_again_when_its_instance_is_deleted(
     new_address(EmailAddress=taken, InstanceId=new_instance())
 
 
-def test_an_instance_is_deleted_once_a_token(connect, instance_id, refusal):
+def test_a_repeated_deletion_of_an_instance_succeeds_only_with_the_same_client_token(connect, instance_id, refusal):
     for _ in range(2):
         connect.delete_instance(InstanceId=instance_id, ClientToken="once")
     assert instance_id in refusal(*NOT_FOUND, connect.delete_instance, InstanceId=instance_id)
 
 
-def test_another_region_sees_nothing(new_client, instance_id, new_address, refusal):
+def test_resources_are_not_visible_from_another_region(new_client, instance_id, new_address, refusal):
     elsewhere = new_client(region_name="eu-west-1")
     both = {"InstanceId": instance_id, "EmailAddressId": new_address()}
     assert "eu-west-1" in refusal(*NOT_FOUND, elsewhere.describe_instance, InstanceId=instance_id)
@@ -245,7 +245,7 @@ def update(connect, instance_id):
 
 
 def wait_for_another_millisecond(timestamp):
-    """The next call is a later one, also for a clock of milliseconds."""
+    """Wait until the next call has a later time, for a clock with a resolution of one millisecond."""
     moment = datetime.fromisoformat(timestamp) + timedelta(milliseconds=2)
     while datetime.now(UTC) < moment:
         pass
@@ -262,9 +262,7 @@ UPDATES = {
 
 
 @pytest.mark.parametrize(("texts", "after"), UPDATES.values(), ids=UPDATES)
-def test_an_update_changes_the_texts_that_it_has_and_when_they_were_changed(
-    new_address, describe, update, texts, after
-):
+def test_an_update_changes_the_given_texts_and_the_modification_time(new_address, describe, update, texts, after):
     changed = new_address(DisplayName="Name", Description="words", Tags={"a": "b"})
     before = describe(changed)
     wait_for_another_millisecond(before["ModifiedTimestamp"])
@@ -287,14 +285,14 @@ def test_an_update_without_texts_changes_nothing(new_address, describe, update):
     assert after == before
 
 
-def test_texts_that_were_never_given_can_be_given_later(new_address, describe, update):
+def test_texts_that_were_never_set_can_be_set_later(new_address, describe, update):
     found = new_address()
     update(found, Description="late")
     assert describe(found)["Description"] == "late"
     assert "DisplayName" not in describe(found)
 
 
-def test_an_update_leaves_the_alias_link(connect, instance_id, new_address, describe, update):
+def test_an_update_does_not_change_the_alias_link(connect, instance_id, new_address, describe, update):
     primary, alias = new_address(), new_address()
     pair = {"EmailAddressId": primary, "AliasConfiguration": {"EmailAddressId": alias}}
     connect.associate_email_address_alias(InstanceId=instance_id, **pair)
@@ -304,7 +302,7 @@ def test_an_update_leaves_the_alias_link(connect, instance_id, new_address, desc
     assert describe(alias)["AliasConfigurations"] == []
 
 
-def test_a_late_retry_of_an_update_does_not_undo_the_next_one(new_address, describe, update):
+def test_a_late_retry_of_an_update_does_not_undo_a_later_update(new_address, describe, update):
     changed = new_address()
     for name, token in (("first", "1"), ("second", "2"), ("first", "1")):
         assert update(changed, DisplayName=name, ClientToken=token)["EmailAddressId"] == changed
@@ -312,7 +310,7 @@ def test_a_late_retry_of_an_update_does_not_undo_the_next_one(new_address, descr
 
 
 class Arns:
-    """The ARNs that AWS gives to what it was given the ids of."""
+    """The ARNs of an instance and its email addresses."""
 
     def __init__(self, instance_id):
         self.instance = f"arn:aws:connect:us-east-1:000000000000:instance/{instance_id}"
@@ -321,7 +319,7 @@ class Arns:
         return f"{self.instance}/email-address/{email_address_id}"
 
 
-def test_arns_do_in_place_of_ids(connect, instance_id, new_address, spelling):
+def test_operations_on_email_addresses_accept_arns_instead_of_ids(connect, instance_id, new_address, spelling):
     arns = Arns(instance_id)
     instance = {"InstanceId": arns.instance}
     created = connect.create_email_address(**instance, EmailAddress=spelling())
@@ -341,7 +339,7 @@ def test_arns_do_in_place_of_ids(connect, instance_id, new_address, spelling):
     assert connect.search_email_addresses(**instance)["ApproximateTotalCount"] == 1
 
 
-def test_ids_and_arns_may_be_mixed_and_are_the_same_call_to_a_token(connect, instance_id, new_address, describe):
+def test_calls_with_ids_and_with_arns_are_the_same_call_for_a_client_token(connect, instance_id, new_address, describe):
     arns, primary, alias = Arns(instance_id), new_address(), new_address()
     for instance, own, other in (
         (arns.instance, primary, arns.of(alias)),
@@ -353,20 +351,20 @@ def test_ids_and_arns_may_be_mixed_and_are_the_same_call_to_a_token(connect, ins
     assert describe(primary)["AliasConfigurations"] == [{"EmailAddressId": alias}]
 
 
-def test_an_arn_names_what_is_missing_by_its_id(connect, instance_id, refusal):
+def test_the_error_for_the_arn_of_a_missing_email_address_names_its_id(connect, instance_id, refusal):
     both = {"InstanceId": instance_id, "EmailAddressId": Arns(instance_id).of(NOBODY)}
     message = refusal(*NOT_FOUND, connect.describe_email_address, **both)
     assert message == f"Email address {NOBODY} was not found in instance {instance_id}."
 
 
-def test_an_operation_on_an_instance_takes_no_arn(connect, instance_id, refusal):
+def test_an_operation_on_an_instance_refuses_an_arn(connect, instance_id, refusal):
     for call in (connect.describe_instance, connect.delete_instance):
         message = refusal(*INVALID_REQUEST, call, InstanceId=Arns(instance_id).instance)
         assert message.startswith("Invalid input for field InstanceId")
     assert connect.describe_instance(InstanceId=instance_id)["Instance"]["Id"] == instance_id
 
 
-def test_the_refusal_of_an_operation_that_is_not_built_lists_those_that_are(connect, instance_id):
+def test_the_error_for_an_unknown_operation_lists_the_operations_of_waypost(connect, instance_id):
     with pytest.raises(ClientError) as caught:
         connect.list_queues(InstanceId=instance_id)
     error = caught.value.response["Error"]

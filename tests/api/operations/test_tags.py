@@ -1,4 +1,4 @@
-"""Tags of instances and email addresses: added, changed, taken off, listed; and gone with what they are of."""
+"""Tests of tags on instances and email addresses: adding, changing, listing and removing them, and their deletion."""
 
 import json
 from urllib.parse import quote
@@ -19,17 +19,17 @@ def scene(connect):
 
 @pytest.fixture(params=["instance", "email address"])
 def arn(request, scene):
-    """Of an instance or email address without tags."""
+    """The ARN of an instance or email address without tags."""
     return scene.arn("" if request.param == "instance" else f"email-address/{scene.address()}")
 
 
 @pytest.fixture
 def tags(connect):
-    """What ListTagsForResource answers."""
+    """Return the tags that ListTagsForResource lists."""
     return lambda arn: connect.list_tags_for_resource(resourceArn=arn)["tags"]
 
 
-def test_tags_are_added_changed_and_taken_off(connect, tags, arn):
+def test_tags_are_added_changed_and_removed(connect, tags, arn):
     assert tags(arn) == {}
     connect.tag_resource(resourceArn=arn, tags={"team": "Blue", "Team": "", "cost": "1"})
     assert tags(arn) == {"team": "Blue", "Team": "", "cost": "1"}
@@ -39,7 +39,7 @@ def test_tags_are_added_changed_and_taken_off(connect, tags, arn):
     assert tags(arn) == {"team": "Red", "new": "x"}
 
 
-def test_the_answers_have_no_body(connect, arn):
+def test_the_responses_have_no_body(connect, arn):
     for answer in (
         connect.tag_resource(resourceArn=arn, tags={"a": "b"}),
         connect.untag_resource(resourceArn=arn, tagKeys=["a"]),
@@ -49,23 +49,23 @@ def test_the_answers_have_no_body(connect, arn):
 
 
 TEXTS = {
-    "every character that a key may have": ("Äé日 _.:/=+-@9", "any: !?&<>\\\"'\n\t😀"),
+    "all allowed characters": ("Äé日 _.:/=+-@9", "any: !?&<>\\\"'\n\t😀"),
     "the longest": ("k" * 128, "v" * 256),
     "the shortest": ("k", ""),
     "spaces": (" ", " "),
-    "looks like a reserved key": ("awsome:x", "aws:"),
+    "similar to a reserved key": ("awsome:x", "aws:"),
 }
 
 
 @pytest.mark.parametrize(("key", "value"), TEXTS.values(), ids=TEXTS)
-def test_a_tag_comes_back_as_it_was_given_and_goes_by_its_key(connect, tags, arn, key, value):
+def test_a_tag_is_listed_unchanged_and_removed_by_its_key(connect, tags, arn, key, value):
     connect.tag_resource(resourceArn=arn, tags={key: value})
     assert tags(arn) == {key: value}
     connect.untag_resource(resourceArn=arn, tagKeys=[key])
     assert tags(arn) == {}
 
 
-def test_fifty_tags_are_as_many_as_there_may_be(connect, refusal, tags, arn):
+def test_a_resource_cannot_have_more_than_fifty_tags(connect, refusal, tags, arn):
     fifty = {f"key{number}": "" for number in range(50)}
     connect.tag_resource(resourceArn=arn, tags=fifty)
     connect.tag_resource(resourceArn=arn, tags={"key0": "another value"})
@@ -76,18 +76,18 @@ def test_fifty_tags_are_as_many_as_there_may_be(connect, refusal, tags, arn):
 
 
 @pytest.mark.parametrize("reserved", ["aws:x", "AWS:x", "Aws:x"])
-def test_of_tags_with_a_reserved_one_none_is_kept(connect, refusal, tags, arn, reserved):
+def test_if_one_tag_key_is_reserved_no_tag_is_stored(connect, refusal, tags, arn, reserved):
     assert reserved in refusal(*INVALID, connect.tag_resource, resourceArn=arn, tags={"fine": "", reserved: ""})
     assert tags(arn) == {}
 
 
-def test_tags_given_at_the_creation_are_listed(connect, tags, scene):
+def test_tags_of_a_new_resource_are_listed(connect, tags, scene):
     given = {"team": "Blue", "empty": ""}
     assert tags(connect.create_instance(**INSTANCE, Tags=given)["Arn"]) == given
     assert tags(scene.arn(f"email-address/{scene.address(Tags=given)}")) == given
 
 
-def test_an_email_address_is_described_with_its_tags_and_an_instance_with_its_own(connect, scene):
+def test_an_email_address_and_its_instance_are_each_described_with_their_own_tags(connect, scene):
     email_address_id = scene.address()
     connect.tag_resource(resourceArn=scene.arn(""), tags={"of": "instance"})
     connect.tag_resource(resourceArn=scene.arn(f"email-address/{email_address_id}"), tags={"of": "address"})
@@ -96,7 +96,7 @@ def test_an_email_address_is_described_with_its_tags_and_an_instance_with_its_ow
     assert connect.describe_instance(InstanceId=scene.instance)["Instance"]["Tags"] == {"of": "instance"}
 
 
-def test_a_search_sees_tags_as_they_are_now(connect, scene):
+def test_a_search_uses_the_current_tags(connect, scene):
     email_address_id = scene.address(Tags={"team": "Blue"})
     resource = {"resourceArn": scene.arn(f"email-address/{email_address_id}")}
 
@@ -115,7 +115,7 @@ def test_a_search_sees_tags_as_they_are_now(connect, scene):
     assert found("Blue") == [email_address_id]
 
 
-def test_tags_vanish_with_what_they_are_of(connect, refusal, scene):
+def test_tags_are_deleted_with_their_resource(connect, refusal, scene):
     email_address_id = scene.address(Tags={"a": "b"})
     own, other = scene.arn(f"email-address/{email_address_id}"), scene.arn(f"email-address/{scene.address()}")
     connect.delete_email_address(InstanceId=scene.instance, EmailAddressId=email_address_id)
@@ -131,12 +131,12 @@ def test_tags_vanish_with_what_they_are_of(connect, refusal, scene):
             refusal(*NOT_FOUND, call, resourceArn=gone, **members)
 
 
-def test_another_region_sees_no_tags(new_client, refusal, arn):
+def test_tags_are_not_visible_from_another_region(new_client, refusal, arn):
     elsewhere = new_client(region_name="eu-west-1")
     assert "eu-west-1" in refusal(*NOT_FOUND, elsewhere.list_tags_for_resource, resourceArn=arn)
 
 
-def test_a_partition_is_that_of_its_region(new_client, tags):
+def test_the_arn_of_a_resource_has_the_partition_of_its_region(new_client, tags):
     china = new_client(region_name="cn-north-1")
     arn = china.create_instance(**INSTANCE, Tags={"a": "b"})["Arn"]
     assert china.list_tags_for_resource(resourceArn=arn)["tags"] == {"a": "b"}
@@ -145,7 +145,7 @@ def test_a_partition_is_that_of_its_region(new_client, tags):
 NO_ARNS = {
     "empty parts": "arn:::::instance/i",
     "too short": "arn:aws:connect:us-east-1",
-    "something behind": "arn:aws:connect:us-east-1:000000000000:instance/i/email-address/e/more",
+    "text after the end": "arn:aws:connect:us-east-1:000000000000:instance/i/email-address/e/more",
     "a final slash": "arn:aws:connect:us-east-1:000000000000:instance/i/",
     "no id": "arn:aws:connect:us-east-1:000000000000:instance/",
     "in capitals": "ARN:aws:connect:us-east-1:000000000000:instance/i",
@@ -156,23 +156,24 @@ NO_ARNS = {
 
 
 @pytest.mark.parametrize("text", NO_ARNS.values(), ids=NO_ARNS)
-def test_what_is_no_arn_is_refused(connect, refusal, text):
+def test_a_text_that_is_not_an_arn_is_refused(connect, refusal, text):
     assert len(refusal(*INVALID, connect.list_tags_for_resource, resourceArn=text)) < 500
 
 
-# How SDKs write an ARN in the path: all of it encoded, or what a segment may have as it is.
+# SDKs encode an ARN in the path in different ways. Some encode all reserved characters, and others only the necessary
+# characters.
 ENCODINGS = {
-    "all that is reserved": lambda arn: quote(arn, safe=""),
-    "small hex digits": lambda arn: quote(arn, safe="").replace("%3A", "%3a").replace("%2F", "%2f"),
-    "colons as they are": lambda arn: quote(arn, safe=":"),
+    "all reserved characters": lambda arn: quote(arn, safe=""),
+    "lower-case hex digits": lambda arn: quote(arn, safe="").replace("%3A", "%3a").replace("%2F", "%2f"),
+    "all but colons": lambda arn: quote(arn, safe=":"),
     "every character": lambda arn: "".join(f"%{octet:02X}" for octet in arn.encode()),
-    "hyphens too": lambda arn: quote(arn, safe="").replace("-", "%2D"),
+    "hyphens as well": lambda arn: quote(arn, safe="").replace("-", "%2D"),
 }
 
 
 @pytest.fixture
 def send(server, signed, exchange):
-    """Send a request by hand to a path under /tags."""
+    """Send a signed request to a path under /tags, without an SDK."""
 
     def send(method, path, query="", body=b""):
         return exchange(signed(Request(method, f"/tags/{path}", query, (), body), server.profile.key))
@@ -181,35 +182,35 @@ def send(server, signed, exchange):
 
 
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
-def test_an_arn_in_the_path_is_understood_however_it_is_encoded(send, tags, arn, encode):
+def test_an_arn_in_the_path_is_accepted_in_any_encoding(send, tags, arn, encode):
     assert send("POST", encode(arn), body=b'{"tags":{"a":"b"}}').status == 200
     assert json.loads(send("GET", encode(arn)).body) == {"tags": {"a": "b"}}
     assert send("DELETE", encode(arn), "tagKeys=a").status == 200
     assert tags(arn) == {}
 
 
-def test_an_arn_with_its_slashes_as_they_are_is_another_path(send, arn):
+def test_an_arn_with_unencoded_slashes_in_the_path_is_refused(send, arn):
     reply = send("GET", quote(arn, safe=":/"))
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (404, "UnknownOperationException")
 
 
-def test_an_arn_that_is_encoded_twice_is_none(send, arn):
+def test_an_arn_that_is_encoded_twice_is_refused(send, arn):
     reply = send("GET", quote(quote(arn, safe=""), safe=""))
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "InvalidParameterException")
 
 
 QUERIES = {
-    "one": ("tagKeys=a", {"b", "a b"}),
+    "one key": ("tagKeys=a", {"b", "a b"}),
     "repeated": ("tagKeys=a&tagKeys=b", {"a b"}),
-    "the same again": ("tagKeys=a&tagKeys=a", {"b", "a b"}),
+    "the same key again": ("tagKeys=a&tagKeys=a", {"b", "a b"}),
     "encoded": ("tagKeys=a%20b", {"a", "b"}),
-    "a plus is no space": ("tagKeys=a+b", {"a", "b", "a b"}),
-    "among others": ("x=y&tagKeys=b&tagkeys=a", {"a", "a b"}),
+    "a plus sign is not a space": ("tagKeys=a+b", {"a", "b", "a b"}),
+    "among other parameters": ("x=y&tagKeys=b&tagkeys=a", {"a", "a b"}),
 }
 
 
 @pytest.mark.parametrize(("query", "left"), QUERIES.values(), ids=QUERIES)
-def test_the_keys_to_take_off_are_in_the_query(send, tags, arn, query, left):
+def test_the_keys_of_tags_to_remove_are_in_the_query(send, tags, arn, query, left):
     send("POST", quote(arn, safe=""), body=b'{"tags":{"a":"","b":"","a b":""}}')
     assert send("DELETE", quote(arn, safe=""), query).status == 200
     assert tags(arn).keys() == left
@@ -218,13 +219,13 @@ def test_the_keys_to_take_off_are_in_the_query(send, tags, arn, query, left):
 @pytest.mark.parametrize(
     "query", ["", "tagKeys", "tagKeys=", "TagKeys=a", "&".join(f"tagKeys=k{n}" for n in range(51))]
 )
-def test_one_to_fifty_keys_are_taken_off_at_a_time(send, connect, tags, arn, query):
+def test_a_call_to_remove_no_tag_or_more_than_fifty_tags_is_refused(send, connect, tags, arn, query):
     connect.tag_resource(resourceArn=arn, tags={"a": ""})
     reply = send("DELETE", quote(arn, safe=""), query)
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "InvalidParameterException")
     assert tags(arn) == {"a": ""}
 
 
-def test_the_limits_are_those_of_the_model():
+def test_the_model_has_the_documented_limits_for_tags():
     keys, values = MODEL.shapes["TagKey"], MODEL.shapes["TagValue"]
     assert (MODEL.shapes["TagMap"]["max"], keys["max"], values["max"]) == (50, 128, 256)

@@ -1,4 +1,4 @@
-"""What an address is, and when two spellings are the same."""
+"""Tests of the syntax of addresses, and of the rule by which two spellings are the same address."""
 
 import pytest
 from hypothesis import given
@@ -56,13 +56,13 @@ REFUSED = [
     ("zero\u200bwidth@example.com", "before the @"),
     ('""@example.com', "before the @"),
     ('"@example.com', "before the @"),
-    ("a@example..com", "no domain name"),
-    ("a@-example.com", "no domain name"),
-    ("a@under_score.example", "no domain name"),
-    ("a@[127.0.0.1]", "no domain name"),
-    ("a@ex ample.com", "no domain name"),
-    ("a@ü\u200b..example", "no domain name"),
-    ("a@" + "x" * 64 + ".example", "no domain name"),
+    ("a@example..com", "not a domain name"),
+    ("a@-example.com", "not a domain name"),
+    ("a@under_score.example", "not a domain name"),
+    ("a@[127.0.0.1]", "not a domain name"),
+    ("a@ex ample.com", "not a domain name"),
+    ("a@ü\u200b..example", "not a domain name"),
+    ("a@" + "x" * 64 + ".example", "not a domain name"),
     ("a@" + ".".join(["x" * 60] * 5), "longer than 255"),
     ("a@" + "ü" * 256, "longer than 255"),
     ("x" * 65 + "@example.com", "longer than 64"),
@@ -76,17 +76,17 @@ def test_spellings_of_one_address_have_one_key(one, other):
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_other_addresses_have_other_keys(one, other):
+def test_different_addresses_have_different_keys(one, other):
     assert addresses.parse(one).key != addresses.parse(other).key
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
-def test_what_no_client_could_send_to_is_refused_with_the_reason(text, reason):
+def test_an_address_to_which_no_client_can_send_is_refused_with_the_reason(text, reason):
     with pytest.raises(errors.Invalid, match=reason):
         addresses.parse(text)
 
 
-def test_the_spelling_is_kept():
+def test_the_original_spelling_is_kept():
     assert str(addresses.parse("Support@Bücher.example")) == "Support@Bücher.example"
 
 
@@ -101,7 +101,7 @@ def test_the_spelling_is_kept():
         ("", ""),
     ],
 )
-def test_the_domain_alone_can_always_be_written_in_ascii(text, expected):
+def test_an_address_gets_an_ascii_domain_if_its_local_part_is_ascii(text, expected):
     assert addresses.with_ascii_domain(text) == expected
 
 
@@ -110,12 +110,12 @@ def test_the_longest_address_is_accepted():
     assert addresses.parse("l" * 64 + "@" + domain).key.endswith(domain)
 
 
-def test_a_local_part_that_needs_quotes_is_an_address_for_smtp_alone():
+def test_an_address_can_have_a_local_part_that_needs_quotes_in_smtp():
     assert addresses.from_parts("a b", "example.com", text='"a b"@example.com').key == "a b@example.com"
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_any_text_is_an_address_or_refused(local, domain):
+def test_any_text_is_parsed_or_refused(local, domain):
     try:
         address = addresses.parse(f"{local}@{domain}")
     except errors.Invalid:
@@ -124,13 +124,13 @@ def test_any_text_is_an_address_or_refused(local, domain):
 
 
 @given(st.from_regex(r"[a-zA-Z0-9äöüÄÖÜßéÉ]{1,12}(\.[a-zA-Z0-9äöü]{1,8}){0,2}@[a-zäöü]{1,10}\.example", fullmatch=True))
-def test_the_key_is_a_spelling_with_the_same_key(text):
+def test_the_key_of_an_address_is_a_spelling_of_it(text):
     key = addresses.parse(text).key
     assert addresses.parse(key).key == key
     assert addresses.parse(text.upper().replace("ẞ", "SS")).key == key
 
 
 @pytest.mark.parametrize(("text", "keys"), OWNERS)
-def test_the_owner_is_sought_by_the_address_and_then_without_its_subaddress(text, keys):
+def test_the_owner_of_an_address_is_looked_up_with_and_then_without_its_subaddress(text, keys):
     assert list(addresses.owner_keys(addresses.parse(text), SUBADDRESSED)) == keys
     assert list(addresses.owner_keys(addresses.parse(text), ())) == keys[:1]

@@ -1,4 +1,4 @@
-"""The rules of association, with nothing but values."""
+"""Tests of the rules for alias links, which need only values."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ def link(primary, alias):
 
 
 def associate(primary, alias, *links):
-    """Associate in a system with these links."""
+    """Associate two email addresses, given the existing links."""
     ends = {end: each for each in links for end in (each.primary_id, each.alias_id)}
     return aliases.associate(primary, alias, link_of_primary=ends.get(primary), link_of_alias=ends.get(alias), now=NOW)
 
@@ -27,7 +27,7 @@ def test_two_free_email_addresses_can_be_linked():
     assert associate("P", "A") == AliasLink("P", "A", NOW)
 
 
-def test_a_link_of_others_is_in_nobodys_way():
+def test_a_link_between_other_addresses_does_not_prevent_a_new_link():
     assert associate("P", "A", link("Q", "B")) == AliasLink("P", "A", NOW)
 
 
@@ -37,32 +37,32 @@ def test_an_email_address_cannot_be_its_own_alias():
 
 
 REFUSED = {
-    "the primary already has an alias": (link("P", "B"), "P has the alias B already"),
-    "the alias is already an alias of another": (link("Q", "A"), "A is an alias of Q already"),
+    "the primary already has an alias": (link("P", "B"), "P already has the alias B"),
+    "the alias is already the alias of another address": (link("Q", "A"), "A is already an alias of Q"),
     "the alias has an alias of its own": (link("A", "B"), "A has an alias of its own, B"),
-    "the primary is itself an alias": (link("Q", "P"), "P is itself an alias, of Q"),
-    "the very same link exists already": (link("P", "A"), "A is the alias of P already"),
-    "the link exists the other way round": (link("A", "P"), "P is itself an alias, of A"),
+    "the primary is itself an alias": (link("Q", "P"), "P is itself an alias of Q"),
+    "the same link already exists": (link("P", "A"), "A is already the alias of P"),
+    "the link exists with the roles reversed": (link("A", "P"), "P is itself an alias of A"),
 }
 
 
 @pytest.mark.parametrize(("existing", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_link_that_is_in_the_way_is_a_conflict_and_is_named(existing, reason):
+def test_an_existing_link_causes_a_conflict_that_names_it(existing, reason):
     with pytest.raises(errors.Conflict, match=reason):
         associate("P", "A", existing)
 
 
-def test_a_link_can_be_ended():
+def test_a_link_can_be_removed():
     assert aliases.disassociate("P", "A", link_of_primary=link("P", "A")) == link("P", "A")
 
 
 @pytest.mark.parametrize("existing", [None, link("P", "B"), link("A", "P"), link("Q", "P")])
-def test_ending_a_link_that_does_not_exist_is_not_found(existing):
+def test_removing_a_link_that_does_not_exist_is_refused_as_not_found(existing):
     with pytest.raises(errors.NotFound, match="A is not an alias of P"):
         aliases.disassociate("P", "A", link_of_primary=existing)
 
 
-def test_the_primary_has_the_alias_and_not_the_other_way_round():
+def test_only_the_primary_has_an_alias():
     assert link("P", "A").alias_of("P") == "A"
     assert link("P", "A").alias_of("A") is None
 
@@ -71,7 +71,7 @@ ids = st.sampled_from("ABCDE")
 
 
 @given(st.lists(st.tuples(st.booleans(), ids, ids), max_size=30))
-def test_whatever_is_tried_every_email_address_is_in_one_link_at_most(attempts):
+def test_after_any_sequence_of_attempts_every_email_address_is_in_at_most_one_link(attempts):
     links: dict[str, AliasLink] = {}
     for make, primary, alias in attempts:
         try:

@@ -1,4 +1,4 @@
-"""When two texts are the same but for case."""
+"""Tests of the comparison of text without regard to case."""
 
 import unicodedata
 
@@ -38,26 +38,26 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(("one", "other"), SAME.values(), ids=SAME)
-def test_texts_that_differ_by_case_alone_are_the_same(one, other):
+def test_texts_that_differ_only_in_case_are_equal(one, other):
     assert caseless.fold(one) == caseless.fold(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT.values(), ids=DIFFERENT)
-def test_texts_that_differ_by_more_are_not(one, other):
+def test_texts_that_differ_in_more_than_case_are_not_equal(one, other):
     assert caseless.fold(one) != caseless.fold(other)
 
 
 @settings(max_examples=examples(200), deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_however_a_text_is_encoded_it_folds_to_one(text):
+def test_all_unicode_forms_of_a_text_fold_to_the_same_text(text):
     folded = caseless.fold(text)
     for form in ("NFC", "NFD"):
         assert caseless.fold(unicodedata.normalize(form, text)) == folded
     assert caseless.fold(folded) == folded
 
 
-def test_long_runs_of_combining_marks_fold_as_short_ones():
-    """The library puts them in order in quadratic time; the order has to be the same."""
+def test_long_runs_of_combining_marks_fold_in_the_same_way_as_short_runs():
+    """Our own sorting of the marks gives the same order as the library, whose time is quadratic."""
     marks = "\u0315\u0300\u05ae\u0301\u0345\u0f73\u0344"
     for base in ("a", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}", "\N{LATIN SMALL LETTER E WITH ACUTE}", ""):
         text = base + marks * 40 + "B" + marks[::-1] * 40

@@ -1,4 +1,4 @@
-"""Regions and their partitions, beside what botocore has of them."""
+"""Tests of regions and their partitions, which are compared with botocore's data."""
 
 import json
 from importlib.resources import files
@@ -18,8 +18,8 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize(("region", "partition"), PUBLISHED.items())
-def test_every_published_region_is_taken_and_in_its_partition(region, partition):
-    """Where it fails for a newer botocore: `make model`."""
+def test_every_published_region_is_accepted_and_in_its_partition(region, partition):
+    """If this test fails with a newer botocore, run `make model`."""
     assert partitions.is_region(region)
     assert partitions.partition_of(region) == Tenant("123456789012", region).partition == partition
 
@@ -37,8 +37,8 @@ MADE_UP = [
 
 
 @pytest.mark.parametrize(("region", "partition"), MADE_UP)
-def test_a_region_that_is_not_published_is_none_whatever_it_looks_like(region, partition):
-    """What there is in one from before is in the partition that its form says."""
+def test_an_unpublished_region_is_refused_but_has_a_partition(region, partition):
+    """Earlier versions accepted such regions, so their data can contain resources in them."""
     assert not partitions.is_region(region)
     assert partitions.partition_of(region) == partition
 
@@ -59,16 +59,16 @@ def test_a_region_that_is_not_published_is_none_whatever_it_looks_like(region, p
         "us-east-1x",
     ],
 )
-def test_a_bad_region_is_refused(text):
+def test_a_malformed_region_name_is_refused(text):
     assert not partitions.is_region(text)
 
 
-def test_a_region_that_no_pattern_matches_is_in_its_partition(monkeypatch):
+def test_a_published_region_is_in_its_partition_even_if_no_pattern_matches(monkeypatch):
     monkeypatch.setattr(partitions, "PARTITIONS", (*PARTITIONS, ("aws-x", "^x$", ("moon-base-1",))))
     partitions._named.cache_clear()
     assert partitions.partition_of("moon-base-1") == "aws-x"
     partitions._named.cache_clear()
 
 
-def test_data_of_earlier_versions_with_a_name_that_is_no_region_is_in_the_first_partition():
+def test_a_name_that_is_not_a_region_is_in_the_first_partition():
     assert partitions.partition_of("Nowhere 1") == "aws"

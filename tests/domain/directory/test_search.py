@@ -1,4 +1,4 @@
-"""Search conditions: what they mean, how large they may be, and the texts of an email address that they are about."""
+"""Tests of search conditions: their meaning, their maximum size, and the searched texts of an email address."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ TAG = Tagged("team", None)
 EVERYTHING = Every(())
 
 
-def test_the_value_of_a_text_is_folded():
+def test_the_value_of_a_text_condition_is_folded():
     assert search.text(Field.DISPLAY_NAME, Comparison.CONTAINS, "STRASSE") == search.text(
         Field.DISPLAY_NAME, Comparison.CONTAINS, "Straße"
     )
@@ -36,7 +36,7 @@ def test_a_search_that_is_too_large_is_refused(what, says):
     assert f"not {SIZE[what] + 1}." in caught.value.message
 
 
-def test_several_conditions_are_all_to_hold_and_one_stays_as_it_is():
+def test_several_conditions_are_combined_and_a_single_condition_is_unchanged():
     assert search.all_of([HELP]) is HELP
     assert search.all_of([HELP, TAG]) == Every((HELP, TAG))
     assert search.all_of([]) == EVERYTHING
@@ -45,7 +45,7 @@ def test_several_conditions_are_all_to_hold_and_one_stays_as_it_is():
 CONJUNCTS = {
     "one": (HELP, (HELP,)),
     "several": (Every((HELP, TAG)), (HELP, TAG)),
-    "several in each other": (Every((Every((HELP, Every(()))), Every((Every((TAG,)),)))), (HELP, TAG)),
+    "several that are nested": (Every((Every((HELP, Every(()))), Every((Every((TAG,)),)))), (HELP, TAG)),
     "none": (EVERYTHING, ()),
     "an alternative stays whole": (Every((Either((Every((HELP, TAG)),)), TAG)), (Either((Every((HELP, TAG)),)), TAG)),
     "no alternative": (Either(()), (Either(()),)),
@@ -53,7 +53,7 @@ CONJUNCTS = {
 
 
 @pytest.mark.parametrize(("condition", "parts"), CONJUNCTS.values(), ids=CONJUNCTS)
-def test_what_must_hold_together_is_told_apart(condition, parts):
+def test_conditions_that_must_all_be_true_are_returned_separately(condition, parts):
     assert search.conjuncts(condition) == parts
 
 
@@ -61,28 +61,28 @@ FOUND = replace(
     an_email_address("help"), display_name="Die Straße", description=None, address=an_email_address("Help").address
 )
 MEANINGS = {
-    "every of none": (EVERYTHING, True),
-    "either of none": (Either(()), False),
+    "every, without parts": (EVERYTHING, True),
+    "either, without parts": (Either(()), False),
     "every": (Every((HELP, TAG)), True),
     "not every": (Every((HELP, Tagged("cost", None))), False),
     "either": (Either((Tagged("cost", None), HELP)), True),
     "tag with its value": (Tagged("team", "Blue"), True),
-    "tag in other letters": (Tagged("team", "blue"), False),
-    "key in other letters": (Tagged("Team", None), False),
+    "tag value in another case": (Tagged("team", "blue"), False),
+    "tag key in another case": (Tagged("Team", None), False),
     "empty value": (Tagged("team", ""), False),
-    "in other letters": (search.text(Field.ADDRESS, Comparison.EXACT, "HELP@example.COM"), True),
+    "in another case": (search.text(Field.ADDRESS, Comparison.EXACT, "HELP@example.COM"), True),
     "start": (search.text(Field.DISPLAY_NAME, Comparison.STARTS_WITH, "DIE STRASS"), True),
     "not the start": (search.text(Field.DISPLAY_NAME, Comparison.STARTS_WITH, "Straße"), False),
     "part": (search.text(Field.DISPLAY_NAME, Comparison.CONTAINS, "Straße"), True),
     "not the whole": (search.text(Field.DISPLAY_NAME, Comparison.EXACT, "Straße"), False),
-    "never given is empty": (search.text(Field.DESCRIPTION, Comparison.EXACT, ""), True),
-    "the empty text is in all": (search.text(Field.DESCRIPTION, Comparison.CONTAINS, ""), True),
+    "a text that was never set is empty": (search.text(Field.DESCRIPTION, Comparison.EXACT, ""), True),
+    "the empty text is in every text": (search.text(Field.DESCRIPTION, Comparison.CONTAINS, ""), True),
     "the id": (search.text(Field.ID, Comparison.STARTS_WITH, "HEL"), True),
 }
 
 
 @pytest.mark.parametrize(("condition", "holds"), MEANINGS.values(), ids=MEANINGS)
-def test_a_condition_means_what_it_says(condition, holds):
+def test_a_condition_is_true_for_the_email_addresses_that_match_it(condition, holds):
     assert reference_search.fulfils(condition, FOUND, {"team": "Blue"}) is holds
 
 
@@ -98,6 +98,6 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("texts", "after"), CHANGES.values(), ids=CHANGES)
-def test_a_text_that_is_left_out_stays_and_an_empty_one_clears_it(texts, after):
+def test_a_missing_text_is_unchanged_and_an_empty_text_clears_it(texts, after):
     display_name, description = texts
     assert BEFORE.with_texts(display_name=display_name, description=description, now=LATER) == after

@@ -1,4 +1,4 @@
-"""What may be a tag, and how many there may be."""
+"""Tests of the rules for tags: the allowed keys, and the maximum number of tags."""
 
 import pytest
 
@@ -19,7 +19,7 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize(("present", "new"), TOGETHER.values(), ids=TOGETHER)
-def test_new_tags_come_to_those_that_are_there(present, new):
+def test_new_tags_are_added_to_the_present_tags(present, new):
     tags.check_together(present, new)
 
 
@@ -27,8 +27,8 @@ def test_new_tags_come_to_those_that_are_there(present, new):
     ("present", "new", "says"),
     [(FIFTY, {"one more": ""}, ("50", "51")), ({"a": ""}, FIFTY, ("1", "51")), (FIFTY, {"x": "", "y": ""}, ("52",))],
 )
-def test_a_resource_has_fifty_tags_at_most(present, new, says):
-    with pytest.raises(errors.Invalid, match="50 tags at most") as caught:
+def test_a_resource_has_at_most_fifty_tags(present, new, says):
+    with pytest.raises(errors.Invalid, match="at most 50 tags") as caught:
         tags.check_together(present, new)
     assert all(number in caught.value.message for number in says)
 
@@ -42,6 +42,6 @@ def test_a_reserved_key_is_refused_in_any_letter_case(key):
 
 
 @pytest.mark.parametrize("key", ["aws", "awsome:team", "team:aws:", " aws:", "a"])
-def test_a_key_that_only_looks_like_a_reserved_one_is_fine(key):
+def test_a_key_that_merely_resembles_a_reserved_key_is_accepted(key):
     tags.check_together({}, {key: "v"})
     tags.refuse_reserved([key])

@@ -1,4 +1,4 @@
-"""Short ways to ask what a policy decides."""
+"""Builders of policies, and shortcuts that evaluate them."""
 
 import json
 
@@ -10,7 +10,7 @@ ACTION = "connect:DescribeEmailAddress"
 
 
 def a_statement(effect="Allow", **elements):
-    """A statement about everything, except for what is said otherwise; None leaves an element out."""
+    """Build a statement that covers everything, unless an element says otherwise; None leaves an element out."""
     statement = {"Effect": effect, "Action": "*", "Resource": "*"} | elements
     for name in ("Action", "Resource"):
         if f"Not{name}" in elements and name not in elements:
@@ -23,7 +23,7 @@ def a_document(*statements, version="2012-10-17"):
 
 
 def lookup_in(context):
-    """Finds keys as the API does: without case, one value or a list of them."""
+    """Build a lookup that ignores case, as the API's does. A value in `context` is a string or a list of strings."""
     by_key = {key.lower(): value for key, value in context.items()}
 
     def lookup(key):
@@ -34,6 +34,6 @@ def lookup_in(context):
 
 
 def decide(*statements, action=ACTION, resource=ADDRESS, context=None, version="2012-10-17"):
-    """What a policy of these statements decides, as a word or two."""
+    """Evaluate a policy with these statements; return the decision as text, such as "implicit deny"."""
     policy = policies.parse(a_document(*statements, version=version))
     return decisions.decide(policy, action=action, resource=resource, lookup=lookup_in(context or {})).value

@@ -1,4 +1,4 @@
-"""Every condition operator, with what the request has and does not have."""
+"""Tests of every condition operator, with values that the request has or lacks."""
 
 import pytest
 
@@ -10,7 +10,7 @@ USER, CALLER = "aws:username", "aws:PrincipalArn"
 FROM, NOW, TLS = "aws:SourceIp", "aws:CurrentTime", "aws:SecureTransport"
 ARN = "arn:aws:connect:us-east-1:000000000000:instance/i-1"
 
-# operator, key, value or values in the policy, context of the request, whether the condition holds
+# Each row has the operator, the key, the values in the policy, the context of the request, and the expected result.
 CONDITIONS = [
     ("StringEquals", USER, "ann", {USER: "ann"}, True),
     ("StringEquals", USER, "ann", {USER: "Ann"}, False),
@@ -234,7 +234,7 @@ CONDITIONS = [
     ("StringNotEquals", "aws:TagKeys", "team", {"aws:TagKeys": ["cost"]}, False),
     ("StringEquals", "aws:TagKeys", "team", {}, False),
     ("StringNotEquals", "aws:TagKeys", "team", {}, True),
-    # Tag keys have no case in a condition; their values have.
+    # Conditions compare tag keys without case, and tag values with case.
     ("StringEquals", "aws:ResourceTag/Team", "a", {"aws:ResourceTag/team": "a"}, True),
     ("StringEquals", "aws:resourcetag/Team", "A", {"aws:ResourceTag/Team": "a"}, False),
     ("StringEquals", "aws:RequestTag/Cost Center: 1/2", "a", {"aws:RequestTag/Cost Center: 1/2": "a"}, True),
@@ -251,46 +251,46 @@ def test_a_condition_decides_whether_its_statement_applies(operator, key, values
 
 @pytest.mark.parametrize("operator", ["StringEquals", "StringNotEquals", "StringLikeIfExists", "NumericLessThan"])
 @pytest.mark.parametrize("values", [["a", "b"], ["b", "c"], ["a", "a"]])
-def test_where_a_caller_chose_several_values_a_denial_applies_and_a_permission_does_not(operator, values):
+def test_if_the_caller_chose_several_values_a_deny_applies_and_an_allow_does_not(operator, values):
     condition, context = {operator: {"aws:x": "1"}}, {"aws:x": values}
     assert decide(a_statement(Condition=condition), context=context) == "implicit deny"
     assert decide(a_statement(), a_statement("Deny", Condition=condition), context=context) == "explicit deny"
 
 
-def test_all_operators_and_all_keys_of_a_condition_must_hold():
+def test_all_operators_and_all_keys_of_a_condition_must_match():
     condition = {
         "StringEquals": {USER: "ann", "connect:InstanceId": ["i-1", "i-2"]},
         "Bool": {TLS: "true"},
     }
-    fulfilled = {USER: "ann", "connect:InstanceId": "i-2", TLS: "true"}
-    assert decide(a_statement(Condition=condition), context=fulfilled) == "allowed"
+    matching = {USER: "ann", "connect:InstanceId": "i-2", TLS: "true"}
+    assert decide(a_statement(Condition=condition), context=matching) == "allowed"
     for key, value in {USER: "bob", "connect:InstanceId": "i-3", TLS: "false"}.items():
-        assert decide(a_statement(Condition=condition), context=fulfilled | {key: value}) == "implicit deny"
+        assert decide(a_statement(Condition=condition), context=matching | {key: value}) == "implicit deny"
 
 
 def test_a_statement_with_an_empty_condition_always_applies():
     assert decide(a_statement(Condition={})) == "allowed"
 
 
-def test_in_version_2008_a_variable_is_only_text():
+def test_in_version_2008_a_variable_is_literal_text():
     condition = {"StringEquals": {USER: "${aws:username}"}, "StringLike": {USER: "${aws:*}"}}
     statement = a_statement(Condition=condition)
     assert decide(statement, context={USER: "ann"}, version="2008-10-17") == "implicit deny"
     assert decide(statement, context={USER: "${aws:username}"}, version="2008-10-17") == "allowed"
 
 
-def test_a_long_value_is_compared_with_many_wildcards_at_once():
+def test_the_comparison_of_a_long_value_with_many_wildcards_is_fast():
     condition = {"StringLike": {USER: "*a" * 30 + "b"}}
     assert decide(a_statement(Condition=condition), context={USER: "a" * 300}) == "implicit deny"
 
 
-def test_only_the_name_of_a_key_is_folded_for_lookups():
+def test_lookups_get_the_key_name_in_lower_case_and_the_tag_key_unchanged():
     assert keys.read("AWS:ResourceTag/Team/A") == "aws:resourcetag/Team/A"
 
 
 @pytest.mark.parametrize("text", ["2027-1-1", "2027-02-30", "2027-01-01T00:00:00", "2027-01-01T24:00Z", "",
                                   "2027-01-01T00:00+24:00", "0000-01-01", "1e9", "1" * 16, "٢٠٢٧-01-01"])  # fmt: skip
-def test_what_is_not_a_date_is_none(text):
+def test_an_invalid_date_is_parsed_as_none(text):
     assert operands.moment(text) is None
 
 

@@ -1,4 +1,4 @@
-"""What policies decide: statements, actions, resources, and how they weigh."""
+"""Tests of the evaluation of policies: statements, actions, resources, and their precedence."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from waypost.domain.iam.decisions import Decision
 
 YES, NO = "allowed", "implicit deny"
 
-# The element of an Allow, the action of the request, what is decided
+# Each row has an element of an Allow statement, the action of the request, and the decision.
 ACTIONS = [
     ({"Action": "*"}, "connect:DescribeEmailAddress", YES),
     ({"Action": "connect:*"}, "connect:DescribeEmailAddress", YES),
@@ -42,7 +42,7 @@ ACTIONS = [
     ({"NotAction": ["ses:*", "*"]}, "connect:DeleteEmailAddress", NO),
 ]
 
-# The element of an Allow, the resource of the request, what is decided
+# Each row has an element of an Allow statement, the resource of the request, and the decision.
 RESOURCES = [
     ({"Resource": "*"}, ADDRESS, YES),
     ({"Resource": "*"}, "*", YES),
@@ -69,7 +69,7 @@ RESOURCES = [
     ({"Resource": "arn:aws*:connect:*:*:*"}, ADDRESS, YES),
     ({"Resource": "arn:aws:ses:*:*:*"}, ADDRESS, NO),
     ({"Resource": "arn:aws:connect:US-EAST-1:*:*"}, ADDRESS, NO),
-    # Wildcards keep to their part, and what is missing is completed with them.
+    # A wildcard matches only within its part of the ARN, and missing parts are filled with wildcards.
     ({"Resource": "arn:aws:connect:*"}, ADDRESS, YES),
     ({"Resource": "arn:aws:connect"}, ADDRESS, YES),
     ({"Resource": "arn:aws:connect:us-east-1:000000000000"}, ADDRESS, YES),
@@ -109,7 +109,7 @@ FOREIGN = {"Resource": "arn:aws:connect:us-east-1:111111111111:*"}
 FROM_HOME = {"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
 FROM_AFAR = {"Condition": {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
 
-# Statements, what is decided for a request from 192.0.2.1
+# Each row has statements, and the decision for a request from 192.0.2.1.
 STATEMENTS = [
     ([ALLOW], "allowed"),
     ([DENY], "explicit deny"),
@@ -134,23 +134,23 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize(("element", "action", "decision"), ACTIONS, ids=repr)
-def test_a_statement_is_about_the_actions_it_names(element, action, decision):
+def test_a_statement_covers_the_actions_that_it_names(element, action, decision):
     assert decide(a_statement(**element), action=action) == decision
 
 
 @pytest.mark.parametrize(("element", "resource", "decision"), RESOURCES, ids=repr)
-def test_a_statement_is_about_the_resources_it_names(element, resource, decision):
+def test_a_statement_covers_the_resources_that_it_names(element, resource, decision):
     context = {"aws:username": "e-1", "aws:userid": "*"}
     assert decide(a_statement(**element), resource=resource, context=context) == decision
 
 
 @pytest.mark.parametrize(("statements", "decision"), STATEMENTS, ids=range(len(STATEMENTS)))
-def test_a_deny_outweighs_everything_and_an_allow_outweighs_silence(statements, decision):
+def test_a_deny_overrides_an_allow_and_an_allow_overrides_the_implicit_deny(statements, decision):
     for ordered in itertools.permutations(statements):
         assert decide(*ordered, context={"aws:SourceIp": "192.0.2.1"}) == decision
 
 
-def test_what_the_policy_does_not_need_is_never_looked_up():
+def test_a_key_that_the_policy_does_not_need_is_never_looked_up():
     tagged = {"StringEquals": {"aws:ResourceTag/team": "a"}}
     policy = policies.parse(
         a_document(
@@ -237,7 +237,7 @@ contexts = st.dictionaries(keys, texts | st.lists(texts, max_size=3), max_size=4
 
 
 @given(st.lists(statements, min_size=1, max_size=4), contexts, texts, texts)
-def test_any_policy_decides_about_any_request(found, context, action, resource):
+def test_any_policy_can_be_evaluated_for_any_request(found, context, action, resource):
     policy = policies.parse(a_document(*found))
     assert decisions.decide(policy, action=action, resource=resource, lookup=lookup_in(context)) in Decision
 
@@ -248,13 +248,13 @@ def test_any_policy_decides_about_any_request(found, context, action, resource):
     ),
     contexts,
 )
-def test_the_order_of_statements_is_irrelevant(orders, context):
+def test_the_order_of_statements_does_not_matter(orders, context):
     first, second = orders
     assert decide(*first, context=context) == decide(*second, context=context)
 
 
 @given(st.lists(statements, min_size=1, max_size=4), contexts)
-def test_one_deny_that_applies_denies_and_no_deny_ever_allows(found, context):
+def test_one_deny_statement_that_applies_denies_the_request_and_none_allows_it(found, context):
     alone = [decide(statement, context=context) for statement in found]
     expected = next((d for d in ("explicit deny", "allowed") if d in alone), "implicit deny")
     assert decide(*found, context=context) == expected
@@ -262,7 +262,7 @@ def test_one_deny_that_applies_denies_and_no_deny_ever_allows(found, context):
 
 
 @given(conditions(), contexts)
-def test_a_negated_operator_is_true_where_the_positive_one_is_not(condition, context):
+def test_a_negated_operator_is_true_if_the_positive_operator_is_false(condition, context):
     ((operator, line),) = condition.items()
     if "Not" not in operator or ":" in operator or "IfExists" in operator:
         return
@@ -284,39 +284,39 @@ OF_ITS_OWNER = {"Condition": {"StringEquals": {"aws:username": "${aws:ResourceTa
 UNTAGGED = {"Condition": {"Null": {"aws:ResourceTag/secret": "true"}}}
 IN_INSTANCE = {"Condition": {"StringEquals": {"connect:InstanceId": "i-1"}}}
 
-# Statements, what is decided for an action that reaches everything in an account
+# Each row has statements, and the decision for an action that covers all resources of an account.
 FOR_ALL = {
-    "all is allowed": ([ALLOW], "allowed"),
-    "nothing is said": ([a_statement(**OTHER)], "implicit deny"),
+    "everything is allowed": ([ALLOW], "allowed"),
+    "no statement applies": ([a_statement(**OTHER)], "implicit deny"),
     "allowed on one resource": ([a_statement(Resource=ADDRESS)], "implicit deny"),
-    "allowed on the others": ([{"Effect": "Allow", "Action": "*", "NotResource": ADDRESS}], "implicit deny"),
-    "allowed on what has a tag": ([a_statement(**TAGGED)], "implicit deny"),
-    "allowed on what has no tag": ([a_statement(**UNTAGGED)], "implicit deny"),
-    "allowed on what is the caller's": ([a_statement(**OF_ITS_OWNER)], "implicit deny"),
+    "allowed on all resources but one": ([{"Effect": "Allow", "Action": "*", "NotResource": ADDRESS}], "implicit deny"),
+    "allowed on resources with a tag": ([a_statement(**TAGGED)], "implicit deny"),
+    "allowed on resources without a tag": ([a_statement(**UNTAGGED)], "implicit deny"),
+    "allowed on resources that the caller owns": ([a_statement(**OF_ITS_OWNER)], "implicit deny"),
     "allowed in an instance, and everywhere": ([a_statement(**IN_INSTANCE), ALLOW], "allowed"),
     "allowed from here": ([a_statement(**FROM_HOME)], "allowed"),
     "allowed from elsewhere": ([a_statement(**FROM_AFAR)], "implicit deny"),
     "denied on one resource": ([ALLOW, a_statement("Deny", Resource=ADDRESS)], "explicit deny"),
-    "denied on the others": (
+    "denied on all resources but one": (
         [ALLOW, {"Effect": "Deny", "Action": "*", "NotResource": ADDRESS}],
         "explicit deny",
     ),
-    "denied on what has a tag": ([ALLOW, a_statement("Deny", **TAGGED)], "explicit deny"),
-    "denied on what has no tag": ([ALLOW, a_statement("Deny", **UNTAGGED)], "explicit deny"),
-    "denied on what is the caller's": ([ALLOW, a_statement("Deny", **OF_ITS_OWNER)], "explicit deny"),
+    "denied on resources with a tag": ([ALLOW, a_statement("Deny", **TAGGED)], "explicit deny"),
+    "denied on resources without a tag": ([ALLOW, a_statement("Deny", **UNTAGGED)], "explicit deny"),
+    "denied on resources that the caller owns": ([ALLOW, a_statement("Deny", **OF_ITS_OWNER)], "explicit deny"),
     "denied in an instance": ([ALLOW, a_statement("Deny", **IN_INSTANCE)], "explicit deny"),
     "denied from here": ([ALLOW, a_statement("Deny", Resource=ADDRESS, **FROM_HOME)], "explicit deny"),
     "denied from elsewhere": ([ALLOW, a_statement("Deny", **FROM_AFAR)], "allowed"),
-    "something else is denied": ([ALLOW, a_statement("Deny", **OTHER)], "allowed"),
+    "another action is denied": ([ALLOW, a_statement("Deny", **OTHER)], "allowed"),
 }
 
 
 @pytest.mark.parametrize(("statements", "decision"), FOR_ALL.values(), ids=FOR_ALL)
-def test_an_action_that_reaches_all_resources_is_decided_as_for_the_most_protected_of_them(statements, decision):
+def test_an_action_on_all_resources_is_decided_for_the_most_protected_resource(statements, decision):
     policy = policies.parse(a_document(*statements))
     lookup = lookup_in({"aws:sourceip": "192.0.2.1", "aws:username": "ann"})
     assert decisions.decide_for_all(policy, action=ACTION, lookup=lookup).value == decision
 
 
-def test_a_policy_that_cannot_be_read_allows_nothing_on_all_resources():
+def test_a_policy_that_does_not_parse_allows_no_action_on_all_resources():
     assert decisions.decide_for_all(None, action=ACTION, lookup=lookup_in({})) is Decision.IMPLICIT_DENY

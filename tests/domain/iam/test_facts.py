@@ -1,4 +1,4 @@
-"""The facts of a call that any policy may ask about."""
+"""Tests of the global condition keys, which every policy may use."""
 
 import json
 from dataclasses import replace
@@ -41,15 +41,15 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("key", "value"), VALUES.items())
-def test_a_fact_is_found_by_its_key(key, value):
+def test_the_value_of_a_global_condition_key_is_found(key, value):
     assert CALL.look_up(key) == (value and (value,))
 
 
-def test_what_is_not_known_has_no_value():
+def test_an_unknown_fact_has_no_value():
     assert replace(CALL, user_agent="").look_up("aws:useragent") is None
 
 
-def test_the_owner_is_no_user_and_tls_is_secure():
+def test_the_account_owner_is_not_a_user_and_tls_is_secure():
     owner = replace(CALL, key=AccessKey("AKID", "secret", "111111111111", user_name="root"))
     assert owner.look_up("aws:principaltype") == ("Account",)
     assert owner.look_up("aws:principalarn") == ("arn:aws:iam::111111111111:root",)
@@ -60,7 +60,7 @@ def test_a_user_is_in_the_partition_of_the_region():
     assert replace(CALL, tenant=Tenant("111111111111", "cn-north-1")).user_arn.startswith("arn:aws-cn:iam::")
 
 
-def test_a_session_has_a_time_of_issue_and_no_second_factor():
+def test_a_temporary_key_has_an_issue_time_and_no_second_factor():
     issued = datetime(2026, 11, 22, 11, 0, tzinfo=UTC)
     session = replace(CALL, key=replace(CALL.key, created_at=issued, expires_at=CALL.now))
     assert session.look_up("aws:tokenissuetime") == ("2026-11-22T11:00:00.000Z",)
@@ -68,20 +68,20 @@ def test_a_session_has_a_time_of_issue_and_no_second_factor():
 
 
 DENIALS = {
-    "from elsewhere, but for AWS's own services": {
+    "callers from elsewhere, except AWS services": {
         "NotIpAddress": {"aws:SourceIp": "198.51.100.0/24"},
         "Bool": {"aws:ViaAWSService": "false"},
     },
-    "everybody but AWS's own services": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
-    "what is in this account": {"StringEquals": {"aws:ResourceAccount": "111111111111"}},
-    "sessions from before they were revoked": {"DateLessThan": {"aws:TokenIssueTime": "2026-11-22T11:30:00Z"}},
+    "all callers except AWS services": {"Bool": {"aws:PrincipalIsAWSService": "false"}},
+    "resources in this account": {"StringEquals": {"aws:ResourceAccount": "111111111111"}},
+    "sessions that began before they were revoked": {"DateLessThan": {"aws:TokenIssueTime": "2026-11-22T11:30:00Z"}},
     "sessions without a second factor": {"Bool": {"aws:MultiFactorAuthPresent": "false"}},
 }
-"""Denials that IAM's guide and console have. All of them are meant for this caller."""
+"""The conditions of Deny statements that the IAM User Guide and console show. All of them apply to this caller."""
 
 
 @pytest.mark.parametrize("condition", DENIALS.values(), ids=DENIALS)
-def test_a_denial_as_in_the_guide_of_iam_applies(condition):
+def test_a_deny_statement_from_the_iam_user_guide_applies(condition):
     everything = {"Action": "*", "Resource": "*"}
     statements = [{"Effect": "Allow", **everything}, {"Effect": "Deny", **everything, "Condition": condition}]
     policy = policies.parse(json.dumps({"Version": "2012-10-17", "Statement": statements}))

@@ -1,4 +1,4 @@
-"""Policies and requests made by chance, but from one seed, of few enough things that they often meet."""
+"""A generator of random policies and requests, from a seed and from few values, so that they often match."""
 
 import random
 
@@ -58,14 +58,14 @@ VARIABLES = ["${aws:username}", "${aws:ResourceTag/team}", "${aws:username, 'ann
 
 
 class Generator:
-    """Makes policies and requests that have much to do with each other."""
+    """A generator of policies and requests that share many of their values."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.focus = {}
 
     def from_request(self, name, choices):
-        """Mostly what the request has, so that policies match."""
+        """Return the request's value in most cases, so that policies match, and otherwise a random choice."""
         return self.focus[name] if name in self.focus and self.chance(0.7) else self.random.choice(choices)
 
     def chance(self, share):
@@ -78,7 +78,7 @@ class Generator:
         return values[0] if len(values) == 1 and self.chance(0.5) else values
 
     def blurred(self, text):
-        """The text with a part of it replaced by wildcards."""
+        """Return the text with a part of it replaced by wildcards."""
         match self.random.randrange(5):
             case 0:
                 at = self.random.randint(0, len(text))

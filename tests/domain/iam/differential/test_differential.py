@@ -1,9 +1,9 @@
-"""Generated policies and requests, decided here and by @cloud-copilot/iam-simulate, which is not ours.
+"""Tests that evaluate generated policies with Waypost and with @cloud-copilot/iam-simulate, an independent program.
 
-Every run asks the same questions; `WAYPOST_IAM_CASES` asks for more of them and `WAYPOST_IAM_SEED` for others.
+Every run uses the same cases. `WAYPOST_IAM_CASES` sets the number of cases, and `WAYPOST_IAM_SEED` selects other cases.
 
-Where the two disagree and we have a reason, the reason is a row of EXPLAINED: how to tell what it is about, and
-the smallest example, with both answers. Nothing else may differ.
+If the two programs disagree for a known reason, the reason is a row of EXPLAINED. The row has a function that detects
+the cases, and the smallest example with both decisions. No other case may differ.
 """
 
 import json
@@ -29,13 +29,13 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed"),
     pytest.mark.skipif(
         not (MODULES / "@cloud-copilot" / "iam-simulate").is_dir(),
-        reason=f"@cloud-copilot/iam-simulate is not installed in {MODULES}; WAYPOST_IAM_SIMULATE may say where it is",
+        reason=f"@cloud-copilot/iam-simulate is not installed in {MODULES}; set WAYPOST_IAM_SIMULATE to its directory",
     ),
 ]
 
 
 class Part:
-    """One line of a Condition, or one Resource or NotResource, and the request that it is asked about."""
+    """One entry of a Condition, or one value of an Action, NotAction, Resource or NotResource, with the request."""
 
     def __init__(self, case, element, key, values):
         self.context = {name.lower(): value for name, value in case["context"].items()}
@@ -51,7 +51,7 @@ class Part:
         return "Not" in self.element
 
     def variables(self):
-        """Each variable, with the value it has and whether it has a default."""
+        """Yield the value of each variable, and whether the variable has a default."""
         for inside in re.findall(r"\$\{([^}]*)\}", " ".join(self.values)):
             if inside not in {"*", "?", "$"}:
                 key, _, default = inside.partition(", ")
@@ -105,7 +105,7 @@ def compares_one_with_several(part):
 
 
 def one(effect="Allow", version="2012-10-17", resource=ADDRESS, context=None, action="connect:TagResource", **elements):
-    """A case of one statement about everything, except for what is said otherwise."""
+    """Build a case with one statement that covers everything, unless an element says otherwise."""
     elements = {"Action": "*", "Resource": "*"} | elements
     for element in ("Action", "Resource"):
         if f"Not{element}" in elements:
@@ -121,10 +121,10 @@ def when(operator, key, value, **context):
 YES, NO = "allowed", "implicit deny"
 
 EXPLAINED = {
-    # AWS says that the operators for one value must not be used with several, not what comes of it. The caller may
-    # have chosen how many there are (a search for two values of a tag), so a denial applies; the simulator has it that
-    # neither a denial nor a permission does.
-    "a denial applies where an operator for one value meets several": (
+    # AWS says that operators for one value must not be used with several values, but not what the result is. The
+    # caller may have chosen the number of values (in a search for two values of a tag), so a Deny applies here. In the
+    # simulator, neither a Deny nor an Allow applies.
+    "a Deny applies if an operator for one value meets several values": (
         compares_one_with_several,
         one(
             "Deny",
@@ -142,9 +142,9 @@ EXPLAINED = {
         YES,
         NO,
     ),
-    # "The resource that includes a policy variable with no value will not match any resource" (ibid.), so it is
-    # none of those that NotResource excepts. The simulator fails the statement.
-    "a variable without a value excepts nothing from NotResource": (
+    # "The resource that includes a policy variable with no value will not match any resource" (ibid.), so NotResource
+    # excludes no resource. The simulator fails the statement.
+    "with a variable without a value, NotResource excludes no resource": (
         lambda part: part.element == "NotResource" and has_variable_without_value(part),
         one(NotResource=f"{INSTANCE}/${{aws:username}}"),
         YES,
@@ -152,53 +152,54 @@ EXPLAINED = {
     ),
     # "AWS automatically completes the ARN by adding wildcard characters to all missing fields" (IAM User Guide,
     # "IAM identifiers"). The simulator does so for Resource, and fails the statement for NotResource.
-    "an incomplete ARN is completed in NotResource as in Resource": (
+    "an incomplete ARN is completed in NotResource, too": (
         lambda part: part.element == "NotResource" and part.values[0].count(":") in range(1, 5),
         one(NotResource="arn:aws:sqs"),
         YES,
         NO,
     ),
     # "You cannot use a wildcard in the portion of the ARN that specifies the resource type", but IAM stores such
-    # policies for services other than its own. The simulator takes the wildcard for that character itself.
-    "a wildcard in the type of the resource is a wildcard": (
+    # policies for other services. The simulator treats the wildcard as a literal character.
+    "a wildcard in the resource type is a wildcard": (
         has_wildcard_in_resource_type,
         one(Resource="arn:aws:connect:us-east-1:000000000000:inst*/i-1/email-address/e-1"),
         YES,
         NO,
     ),
-    # A tag may have the empty value. The simulator takes it for no value (in JavaScript it is as good as none).
+    # A tag may have an empty value. The simulator treats it as a missing value, because JavaScript's empty string is
+    # falsy.
     "a variable can have an empty value": (
         lambda part: any(value == "" for value, _ in part.variables()),
         when("StringEquals", "aws:userid", "x${aws:username}", userid="x", username=""),
         YES,
         NO,
     ),
-    # Epoch time is in seconds (aws:EpochTime). The simulator compares it with the milliseconds of dates.
-    "seconds since 1970 compare with dates": (
+    # Epoch time is in seconds (aws:EpochTime). The simulator compares the seconds with a date in milliseconds.
+    "seconds since 1970 can be compared with dates": (
         mixes_dates_and_seconds,
         when("DateEquals", "aws:CurrentTime", "1798761600", CurrentTime="2027-01-01T00:00:00Z"),
         YES,
         NO,
     ),
-    # One address has many spellings, and none of one version is one of the other. The simulator compares single
-    # addresses as text, and only if both are of the same version.
-    "single addresses compare as addresses": (
+    # One address has many spellings, and an IPv4 address never equals an IPv6 address. The simulator compares single
+    # addresses as text, and only if both have the same version.
+    "single addresses are compared as addresses": (
         compares_addresses_as_text,
         when("IpAddress", "aws:SourceIp", "2001:db8::1", SourceIp="2001:DB8:0::1"),
         YES,
         NO,
     ),
-    # What is no address is outside of every network, no number equals what is none, and so on, as a missing value
-    # does. The simulator fails the condition, so that a Deny of strangers would not reach them.
-    "a negated operator is true of a value of another kind": (
+    # A value of the wrong type matches nothing, like a missing value: it is in no network, and it equals no number. The
+    # simulator fails the condition, so a Deny of all callers outside a network would not apply to such a value.
+    "a negated operator is true of a value of the wrong type": (
         is_of_another_kind,
         when("NotIpAddress", "aws:SourceIp", "192.0.2.0/24", SourceIp="nowhere"),
         YES,
         NO,
     ),
     # "Variables like ${aws:username} are treated as literal strings" (IAM User Guide, "Variables and tags"). The
-    # simulator does not look at Version.
-    "there are no variables in version 2008-10-17": (
+    # simulator ignores the Version of a policy.
+    "version 2008-10-17 has no variables": (
         lambda part: part.old and "$" in "".join(part.values),
         one(
             version="2008-10-17",
@@ -208,22 +209,22 @@ EXPLAINED = {
         NO,
         YES,
     ),
-    # IAM accepts `*` as a vendor, and it stands for all of them.
-    "the vendor of an action can be *": (
+    # IAM accepts `*` as a service prefix, and it stands for all services.
+    "the service prefix of an action can be *": (
         lambda part: "Action" in part.element and part.values[0].startswith("*:"),
         one(Action="*:TagResource"),
         YES,
         NO,
     ),
-    # An empty list is no value (IAM User Guide, "Multivalued context keys"), so its key is missing.
+    # An empty list has no value (IAM User Guide, "Multivalued context keys"), so its key is missing.
     "a key without values is missing": (
         lambda part: part.found == [],
         when("Null", "aws:TagKeys", "true", TagKeys=[]),
         YES,
         NO,
     ),
-    # ARNs compare with case ("Invalid ARN service case"). The simulator ignores it up to the account.
-    "a region has its case": (
+    # ARNs are case-sensitive ("Invalid ARN service case"). The simulator ignores the case up to the account.
+    "a region is case-sensitive": (
         lambda part: "Resource" in part.element and any(map(str.isupper, part.values[0].split(":")[:5])),
         one(Resource=ADDRESS.replace("us-east-1", "US-EAST-1")),
         NO,
@@ -233,7 +234,7 @@ EXPLAINED = {
 
 
 def reasons(case):
-    """Why the simulator may see this case otherwise."""
+    """Return the reasons why the simulator may decide this case differently."""
     return {reason for part in parts_of(case) for reason, (is_about, *_) in EXPLAINED.items() if is_about(part)}
 
 
@@ -257,25 +258,25 @@ def their_decisions(cases):
 
 @pytest.fixture(scope="module")
 def answers():
-    """Every case with our decision and theirs: the generated ones, then the examples."""
+    """The generated cases and then the examples, each with the decisions of Waypost and of the simulator."""
     generator = Generator(SEED)
     cases = [generator.case() for _ in range(CASES)] + [example for _, example, _, _ in EXPLAINED.values()]
     return list(zip(cases, map(our_decision, cases), their_decisions(cases), strict=True))
 
 
-def test_generated_policies_are_decided_as_the_simulator_decides(answers):
+def test_waypost_and_the_simulator_agree_on_generated_policies(answers):
     different = [answer for answer in answers[:CASES] if answer[1] != answer[2] and not reasons(answer[0])]
     assert different == []
 
 
-def test_the_generated_questions_are_worth_asking(answers):
+def test_the_generated_cases_have_all_decisions_and_few_explained_differences(answers):
     decided = Counter(ours for case, ours, _ in answers[:CASES] if not reasons(case))
     assert min(decided[decision.value] for decision in decisions.Decision) > CASES / 14
     assert decided.total() > CASES * 0.7
 
 
 @pytest.mark.parametrize("reason", EXPLAINED)
-def test_every_explained_difference_is_one(answers, reason):
+def test_every_explained_difference_still_exists(answers, reason):
     example, ours, theirs = answers[CASES + list(EXPLAINED).index(reason)]
     assert (ours, theirs) == EXPLAINED[reason][2:]
     assert reasons(example) == {reason}

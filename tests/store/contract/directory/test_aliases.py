@@ -59,12 +59,12 @@ def test_email_addresses_of_two_instances_cannot_be_linked(store, instance):
 
 
 REFUSED = {
-    "the same again": ("p", "a", "Email address a is the alias of p already"),
-    "a second alias": ("p", "b", "Email address p has the alias a already"),
-    "a chain": ("a", "b", "Email address a is itself an alias, of p"),
-    "a second primary": ("b", "a", "Email address a is an alias of p already"),
+    "the same again": ("p", "a", "Email address a is already the alias of p"),
+    "a second alias": ("p", "b", "Email address p already has the alias a"),
+    "a chain": ("a", "b", "Email address a is itself an alias of p"),
+    "a second primary": ("b", "a", "Email address a is already an alias of p"),
     "a primary as an alias": ("b", "p", "Email address p has an alias of its own, a"),
-    "the other way round": ("a", "p", "Email address a is itself an alias, of p"),
+    "the other way round": ("a", "p", "Email address a is itself an alias of p"),
 }
 
 
