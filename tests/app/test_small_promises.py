@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.kit.values import NOW, a_delivery, a_message, an_email_address
+from tests.kit.values import NOW, a_delivery, a_message
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import notify, trace
 from waypost.domain.dsn.notices import Action, Bounces, Fate
-from waypost.domain.mail import routing
 from waypost.domain.mail.delivery import Reason
 from waypost.domain.mail.messages import Dsn, RecipientDsn
 from waypost.domain.mailauth import enforcement
@@ -20,8 +19,7 @@ FAILED = Fate(action=Action.FAILED, status="5.1.1")
 
 def test_why_a_sender_was_not_checked_is_in_the_trace():
     unchecked = enforcement.Unchecked(enforcement.Reason.DNS_SILENT)
-    plan = routing.plan([routing.Recipient(an_email_address("x").address, an_email_address("x"), None)])
-    accepted, _ = trace.of_acceptance(a_message(), plan, routes="r", found=unchecked, forged=1)
+    (accepted,) = trace.of_acceptance(a_message(), [], routes="r", found=unchecked, forged=1)
     assert accepted.detail.unchecked == "the DNS does not answer"
 
 

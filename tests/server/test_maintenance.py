@@ -16,6 +16,7 @@ from waypost.server import maintenance
 JOBS = {
     "forget_calls_and_keys": "expired tokens and sessions",
     "forget_left_over": "unfinished messages",
+    "store_planned": "planned deliveries",
     "forget_refusals": "old refusals",
     "purge": "purge",
 }
@@ -54,6 +55,7 @@ def test_a_job_that_fails_is_logged_by_name_and_the_others_are_done(monkeypatch,
     monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
     keeping = maintenance.Maintenance(
         store=None,
+        deployment=None,
         incidents=Incidents(told.append, of_store=STORE_FAILURES),
         real_clock=lambda: NOW,
         mail_clock=lambda: NOW,

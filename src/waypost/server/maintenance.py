@@ -1,4 +1,4 @@
-"""Periodic maintenance of a running server: it deletes what has expired, in small transactions."""
+"""Periodic maintenance of a running server, in small transactions: it deletes expired data and completes messages."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from waypost.app import ports
+from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency
 from waypost.app.mail import accept, retention
 from waypost.app.steps import repeat_step
@@ -25,6 +26,7 @@ class Maintenance:
     """The maintenance of one service."""
 
     store: ports.Store
+    deployment: Deployment
     incidents: Incidents
     real_clock: ports.Clock
     """For calls of the API."""
@@ -43,6 +45,7 @@ class Maintenance:
             for where, job in (
                 ("expired tokens and sessions", self.forget_calls_and_keys),
                 ("unfinished messages", partial(self.forget_left_over, begun_before)),
+                ("planned deliveries", self.store_planned),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
@@ -66,6 +69,21 @@ class Maintenance:
         while found := await self.store.long_read(left_over, what="unfinished messages"):
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
+
+    async def store_planned(self) -> None:
+        """Store planned deliveries that were not stored when their message was accepted, such as those of a server that
+        was killed. A message whose deliveries cannot be stored is reported, and does not delay the others.
+        """
+        is_well = True
+        while is_well and (found := await self.store.long_read(accept.planned, what="planned deliveries")):
+            for message_id in found:
+                try:
+                    await accept.store_all_planned(
+                        self.store.write, self.deployment, message_id=message_id, now=self.mail_clock()
+                    )
+                except Exception as error:  # noqa: BLE001 - the others must not wait for it
+                    is_well = False
+                    self.incidents.report(error, where="planned deliveries")
 
     async def forget_refusals(self) -> None:
         """Delete refusals that are older than the trace keeps them."""

@@ -34,7 +34,7 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
-from waypost.smtp.backend.reception import Ids
+from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
 Start = Callable[[str, int], Awaitable[tuple[str, int]]]
@@ -198,6 +198,7 @@ class Service:
         moment = common.mail_clock()
         return Maintenance(
             store=common.store,
+            deployment=common.deployment,
             incidents=self.incidents,
             real_clock=now,
             mail_clock=common.mail_clock,

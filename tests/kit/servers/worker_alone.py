@@ -76,18 +76,27 @@ class System:
         recipients = [addresses.parse(f"{name}@example.com") for name in names]
         given = {"sender": "ann@client.example", "helo": "client.example", "peer": "127.0.0.1", "protocol": "ESMTP"}
         told = Envelope(recipients=tuple(one.text for one in recipients), **given | envelope)
+        content = accept.examine(
+            octets[: messages.end_of_header(octets)],
+            hostname=self.deployment.hostname,
+            sender=told.sender,
+            bounce=octets if told.sender == "" else b"",
+            is_trusted=is_trusted,
+        )
         use_case = partial(
             accept.accept_message,
             deployment=self.deployment,
             message_id=self.deps.new_id(),
             envelope=told,
             recipients=recipients,
-            header=octets[: messages.end_of_header(octets)],
+            content=content,
             raw=octets,
-            is_trusted=is_trusted,
             now=self.clock(),
         )
         accepted = await self.store.write(use_case)
+        await accept.store_all_planned(
+            self.store.write, self.deployment, message_id=accepted.message.id, now=self.clock()
+        )
         self.worker.wake()
         return accepted.message.id
 

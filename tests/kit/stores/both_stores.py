@@ -265,7 +265,8 @@ class Postgres:
 
 _EMPTY = """
     DELETE FROM notices_owed; DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
-    DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies; DELETE FROM messages_begun;
+    DELETE FROM planned_deliveries; DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies;
+    DELETE FROM messages_begun;
     DELETE FROM messages;
     DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;
     DELETE FROM instances; DELETE FROM remembered_calls; DELETE FROM access_keys;

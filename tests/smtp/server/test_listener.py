@@ -10,7 +10,7 @@ from tests.kit.servers.smtp_server import ACCEPTED, MESSAGE, TRY_AGAIN, FakeStor
 from waypost.app import ports
 from waypost.domain import errors
 from waypost.observe import events
-from waypost.smtp.backend.reception import Ids
+from waypost.smtp.backend.ids import Ids
 from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server.interfaces import Listener

@@ -206,7 +206,7 @@ class Calls:
             deployment=DEPLOYMENT,
             message_id=message_id,
             envelope=envelope,
-            header=b"",
+            content=accept.examine(b"", hostname=DEPLOYMENT.hostname, sender=envelope.sender),
         )
         await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
 

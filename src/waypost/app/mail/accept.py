@@ -1,22 +1,31 @@
 """Accept mail: check that recipients exist on this server, and record a message in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import bounces, notify, trace
 from waypost.app.mail.recipients import find_owner, find_recipients
+from waypost.app.steps import repeat_step
 from waypost.domain import errors
 from waypost.domain.directory.addresses import Address
+from waypost.domain.dsn import reports
 from waypost.domain.dsn.notices import Action
+from waypost.domain.dsn.reports import Report
 from waypost.domain.mail import messages, routes, routing
 from waypost.domain.mail.delivery import Delivery, Status, delivery_id
 from waypost.domain.mail.messages import Envelope, HeaderFacts, Message
+from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
+from waypost.domain.mail.trace_events import TraceEvent
 from waypost.domain.mailauth.enforcement import SWITCHED_OFF, Findings
 from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, count_forged, no_results
 from waypost.domain.mailauth.vouching import vouches_for
+
+Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
+"""Runs a use case in a transaction."""
 
 LONGEST_TRANSFER = timedelta(days=1)
 """The age after which an unfinished transfer is abandoned. The server ends every transfer much earlier than this.
@@ -24,6 +33,11 @@ LONGEST_TRANSFER = timedelta(days=1)
 
 LISTED_AT_ONCE = 100
 """The maximum number of abandoned messages that one query lists."""
+
+STORED_AT_ONCE = 20
+"""The most deliveries that one transaction stores, so that it takes less than 5 ms however many recipients a message
+has (docs/decisions/0036-deliveries-in-parts.md).
+"""
 
 FORGOTTEN_AT_ONCE = 8
 """The number of pieces that one transaction deletes."""
@@ -35,6 +49,8 @@ class Accepted:
 
     message: Message
     has_work: bool
+    is_complete: bool = True
+    """Whether all deliveries are stored. If not, call `store_planned` until it returns 0."""
 
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
@@ -51,6 +67,56 @@ def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[A
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The result of `examine`: what acceptance needs to know about the content of a message."""
+
+    facts: HeaderFacts
+    results: tuple[str, ...]
+    """The lines of the `Authentication-Results` field that the server adds to each copy."""
+    found: Findings = SWITCHED_OFF
+    """The results of the sender checks."""
+    forged: int = 0
+    """The number of `Authentication-Results` fields under this server's name."""
+    authserv_id: str = ""
+    is_authentic: bool = False
+    """Whether a notice to the sender goes to the person who sent the message."""
+    report: Report | None = None
+    """The delivery report of a bounce."""
+
+
+def examine(
+    header: bytes,
+    *,
+    hostname: str,
+    sender: str,
+    bounce: bytes = b"",
+    authserv_id: str = "",
+    found: Findings = SWITCHED_OFF,
+    is_trusted: bool = False,
+) -> Content:
+    """Examine the header of a message, and the first `messages.HEADER_LIMIT` bytes of a bounce.
+
+    Call it before the transaction, because a hostile header takes milliseconds. `authserv_id` is this server's name in
+    `Authentication-Results`, or empty if a trusted mail server hands the message over. `found` contains the results of
+    the sender checks. `is_trusted` is true if a setting names the client's network, so that its senders are believed.
+    """
+    results: Sequence[str] = ()
+    if isinstance(found, Verdicts):
+        results = authentication_results(found, hostname)
+    elif authserv_id and not is_trusted:
+        results = no_results(authserv_id, str(found))
+    return Content(
+        facts=messages.read_header(header),
+        results=tuple(results),
+        found=found,
+        forged=count_forged(header, authserv_id),
+        authserv_id=authserv_id,
+        is_authentic=is_trusted or (isinstance(found, Verdicts) and vouches_for(found, sender, header)),
+        report=reports.read_report(bounce) if bounce else None,
+    )
+
+
 def accept_message(
     tx: ports.WriteTx,
     deployment: Deployment,
@@ -58,81 +124,101 @@ def accept_message(
     message_id: str,
     envelope: Envelope,
     recipients: Sequence[Address],
-    header: bytes,
+    content: Content,
+    originals: Sequence[bounces.Original] = (),
     raw: bytes,
     kept: int = 0,
-    authserv_id: str = "",
-    found: Findings = SWITCHED_OFF,
-    is_trusted: bool = False,
     now: datetime,
 ) -> Accepted:
-    """Record a message with all its deliveries and the first events of its trace.
+    """Record a message with its deliveries and the first events of its trace.
 
-    A message for an alias is also forwarded to the alias's primary. Forwarding is not recursive. `raw` contains the
-    bytes that follow the first `kept` bytes, which `keep_octets` has already stored. `header` is the message's header.
-    `authserv_id` is this server's name in `Authentication-Results`: fields of the message with that name are forged.
-    `authserv_id` is empty if a trusted mail server hands the message over. `found` contains the results of the sender
-    checks, which the server adds in a field above the message. `is_trusted` is true if a setting names the client's
-    network, so that its senders are believed. When the transaction commits, this server becomes responsible for the
-    mail.
+    A message for an alias is also forwarded to the alias's primary. Forwarding is not recursive. `content` is the
+    result of `examine`. `originals` are the results of `bounces.find` for recipients that are rewritten senders. `raw`
+    contains the bytes that follow the first `kept` bytes, which `keep_octets` has already stored.
+
+    When the transaction commits, this server becomes responsible for the mail, and all deliveries are decided. More
+    than `STORED_AT_ONCE` deliveries are stored only as a plan, because other writes wait for the transaction: call
+    `store_all_planned` next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
     deleted after RCPT, so that the client tries again.
     """
     known = find_recipients(tx, deployment, recipients)
-    present, comes_back = known.present, known.unknown
-    originals = bounces.find_all(tx, deployment, comes_back, now) if envelope.sender == "" and comes_back else []
-    if len(originals) < len(comes_back):
+    originals = [original for original in originals if bounces.is_open(tx, original)]
+    if {address.key for address in known.unknown} - {original.address.key for original in originals}:
         raise errors.RecipientsChanged("A recipient was deleted during the transfer of the message; please try again")
-    plan = routing.plan(present, deployment.routes_in_force(tx, known.routes_revision))
-
-    facts = messages.read_header(header)
-    plan = without_circles(facts, present, plan, deployment)
-
+    plan = routing.plan(known.present, deployment.routes_in_force(tx, known.routes_revision))
+    plan = without_circles(content.facts, known.present, plan, deployment)
     message = Message(
         id=message_id,
         envelope=envelope,
         received_at=now,
         size=kept + len(raw),
-        subject=facts.subject,
-        header_id=facts.header_id,
-        is_authentic=is_trusted or (isinstance(found, Verdicts) and vouches_for(found, envelope.sender, header)),
-        authserv_id=authserv_id,
+        subject=content.facts.subject,
+        header_id=content.facts.header_id,
+        is_authentic=content.is_authentic,
+        authserv_id=content.authserv_id,
     )
-    results: Sequence[str] = ()
-    if isinstance(found, Verdicts):
-        results = authentication_results(found, deployment.hostname)
-    elif authserv_id and not is_trusted:
-        results = no_results(authserv_id, str(found))
     also_for = {one.email_address.id: one.alias.text for one in reversed(plan.spared) if one.alias}
-    deliveries = [
-        delivery_of(message, destination, deployment, results, also_for.get(destination.email_address.id, ""))
-        for destination in plan.destinations
-    ]
-    if originals:
-        by_id = {delivery.email_address_id: delivery for delivery in deliveries}
-        for one in originals:
-            by_id.setdefault(one.delivery.email_address_id, one.delivery_of(message, deployment.hostname))
-        deliveries = list(by_id.values())
-    forged = count_forged(header, authserv_id)
-    tx.add_message(
+    planned = [planned_delivery(one, also_for.get(one.email_address.id, "")) for one in plan.destinations]
+    now_stored, later = (planned, []) if len(planned) <= STORED_AT_ONCE else ([], planned)
+    deliveries = [delivery_of(message, one, deployment, content.results) for one in now_stored]
+    returned = {one.delivery.email_address_id: one for one in reversed(originals)}
+    for one in planned:
+        returned.pop(one.email_address_id, None)
+    deliveries += [original.delivery_of(message, deployment.hostname) for original in returned.values()]
+    events = trace.of_acceptance(
         message,
-        raw,
-        deliveries,
-        trace.of_acceptance(
-            message,
-            plan,
-            routes=deployment.revision(known.routes_revision),
-            found=found,
-            forged=forged,
-        ),
-        warn_at=now + deployment.delay_warning if deployment.delay_warning else None,
+        now_stored,
+        plan.spared,
+        routes=deployment.revision(known.routes_revision),
+        found=content.found,
+        forged=content.forged,
     )
-    arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
-    owes = notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now) or bool(originals)
-    bounces.attach(tx, originals, message, now=now)
+    tx.add_message(message, raw, deliveries, events, warn_at=_warn_at(message, deployment))
+    if later:
+        parts = [later[start : start + STORED_AT_ONCE] for start in range(0, len(later), STORED_AT_ONCE)]
+        tx.add_planned(message.id, [PlannedPart(tuple(part), content.results) for part in parts])
+    owes = _owe_successes(tx, message, deliveries, now=now) or bool(originals)
+    bounces.attach(tx, originals, message, content.report, now=now)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
-    return Accepted(message, has_work=waits or owes)
+    return Accepted(message, has_work=waits or owes or bool(later), is_complete=not later)
+
+
+def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str, now: datetime) -> int:
+    """Store some planned deliveries of an accepted message, with their trace events.
+
+    Return the number of deliveries, or 0 if no planned delivery is left.
+    """
+    part = tx.take_planned(message_id)
+    if part is None:
+        return 0
+    (message,) = tx.messages_between(message_id, message_id, limit=1)
+    deliveries = [delivery_of(message, one, deployment, part.results) for one in part.deliveries]
+    tx.add_deliveries(deliveries, queued_at=now, warn_at=_warn_at(message, deployment))
+    events = [TraceEvent(message.received_at, trace.beginning(one)) for one in part.deliveries]
+    tx.add_events(message_id, events)
+    _owe_successes(tx, message, deliveries, now=now)
+    return len(deliveries)
+
+
+async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
+    """Store all planned deliveries of an accepted message, one part after the other. `write` is `Store.write`.
+
+    If it raises an exception, the message's plan stays in the store, and a later call continues.
+    """
+    await repeat_step(write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
+
+
+def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Delivery], *, now: datetime) -> bool:
+    """Record the notices of success that are due for deliveries into inboxes. Return whether a notice is due."""
+    arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
+    return notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now)
+
+
+def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
+    """The time after which the sender gets a warning about a delayed delivery; None if the server sends no warnings."""
+    return message.received_at + deployment.delay_warning if deployment.delay_warning else None
 
 
 def without_circles(
@@ -180,39 +266,58 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
-def delivery_of(
-    message: Message,
-    destination: routing.Destination,
-    deployment: Deployment,
-    results: Sequence[str] = (),
-    also_for: str = "",
-) -> Delivery:
-    """Build the delivery for a destination, with the trace header. `also_for` has the same meaning as in `Delivery`."""
+def planned(tx: ports.ReadTx) -> list[str]:
+    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`."""
+    return tx.messages_planned(limit=LISTED_AT_ONCE)
+
+
+def planned_delivery(destination: routing.Destination, also_for: str = "") -> PlannedDelivery:
+    """Describe the delivery for a destination. `also_for` has the same meaning as in `Delivery`."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
-    is_inbox = route.is_inbox
-    forwarders = [alias.id] if alias else []
-    if not is_inbox:
-        forwarders.append(email_address.id)
-    header = messages.trace_header(
-        message,
-        hostname=deployment.hostname,
-        delivered_to=email_address.address.text,
-        sent_to=destination.sent_to.text,
-        results=results,
-        tokens=[messages.loop_token(deployment.loop_key, forwarder) for forwarder in forwarders],
-        delivery_id="" if is_inbox else delivery_id(message.id, email_address.id),
-    )
-    return Delivery(
-        message_id=message.id,
+    return PlannedDelivery(
         email_address_id=email_address.id,
         account=email_address.account,
         address=email_address.address,
         reason=destination.reason,
         sent_to=destination.sent_to.text,
-        via=alias.address.text if alias else None,
+        alias_id=alias.id if alias else "",
+        alias=alias.address.text if alias else "",
+        destination=routes.destination(route, email_address.address),
+        route="" if route.is_inbox else route.match,
+        kept=route.keep,
+        because=trace.because(destination),
+        also_for=also_for,
+    )
+
+
+def delivery_of(
+    message: Message, planned: PlannedDelivery, deployment: Deployment, results: Sequence[str] = ()
+) -> Delivery:
+    """Build a planned delivery, with its trace header. `results` are the lines of `Authentication-Results`."""
+    is_inbox = not planned.destination
+    forwarders = [planned.alias_id] if planned.alias_id else []
+    if not is_inbox:
+        forwarders.append(planned.email_address_id)
+    header = messages.trace_header(
+        message,
+        hostname=deployment.hostname,
+        delivered_to=planned.address.text,
+        sent_to=planned.sent_to,
+        results=results,
+        tokens=[messages.loop_token(deployment.loop_key, forwarder) for forwarder in forwarders],
+        delivery_id="" if is_inbox else delivery_id(message.id, planned.email_address_id),
+    )
+    return Delivery(
+        message_id=message.id,
+        email_address_id=planned.email_address_id,
+        account=planned.account,
+        address=planned.address,
+        reason=planned.reason,
+        sent_to=planned.sent_to,
+        via=planned.alias or None,
         status=Status.DELIVERED if is_inbox else Status.QUEUED,
         trace_header=header,
-        kept=route.keep,
-        destination="" if is_inbox else routes.destination(route, email_address.address),
-        also_for=also_for,
+        kept=planned.kept,
+        destination=planned.destination,
+        also_for=planned.also_for,
     )

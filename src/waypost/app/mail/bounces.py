@@ -57,19 +57,26 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
     Return None if the address is not a rewritten sender, has expired, or is forged. Also return None if the delivery
     already has `BOUNCES_TAKEN` bounces.
     """
-    local, _, domain = address.key.rpartition("@")
-    if not deployment.srs_domain or domain != deployment.srs_domain:
+    if not is_rewritten(deployment, address):
         return None
+    local = address.key.rpartition("@")[0]
     claimed = srs.claims(local)
     if claimed is None:
         return None
     for message in tx.messages_between(claimed.first_id, claimed.last_id, limit=_FEW):
-        for delivery in tx.all_deliveries_of(message.id):
-            key_of = deployment.srs_key_for(delivery.email_address_id)
-            if srs.reverse(local, now=now, key_of=key_of):
-                has_room = tx.count_bounces(delivery) < BOUNCES_TAKEN
-                return Original(message, delivery, address) if has_room else None
+        recipients = tx.recipients_of(message.id)
+        signer = srs.find_signer(local, map(deployment.srs_key_for, recipients), now=now)
+        delivery = None if signer is None else tx.delivery(message.id, recipients[signer])
+        if delivery:
+            original = Original(message, delivery, address)
+            return original if is_open(tx, original) else None
     return None
+
+
+def is_open(tx: ports.ReadTx, original: Original) -> bool:
+    """Whether the delivery still exists, and has fewer than `BOUNCES_TAKEN` bounces."""
+    delivery = tx.delivery(original.message.id, original.delivery.email_address_id)
+    return delivery is not None and tx.count_bounces(delivery) < BOUNCES_TAKEN
 
 
 _FEW = 4
@@ -92,22 +99,27 @@ def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
     return "" if is_first else "the sender already got a notice of an earlier bounce"
 
 
-def find_all(tx: ports.ReadTx, deployment: Deployment, addresses: Sequence[Address], now: datetime) -> list[Original]:
-    """Like `find`, but for several addresses at once. Addresses that are not rewritten senders are left out."""
-    found = [find(tx, deployment, address, now) for address in addresses]
-    return [one for one in found if one]
+def is_rewritten(deployment: Deployment, address: Address) -> bool:
+    """Whether an address is in the domain of rewritten senders."""
+    return bool(deployment.srs_domain) and address.key.endswith(f"@{deployment.srs_domain}")
 
 
-def attach(tx: ports.WriteTx, originals: Sequence[Original], bounce: Message, *, now: datetime) -> None:
+def attach(
+    tx: ports.WriteTx,
+    originals: Sequence[Original],
+    bounce: Message,
+    report: reports.Report | None,
+    *,
+    now: datetime,
+) -> None:
     """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that the
     senders of these messages are due a notice.
 
-    A bounce can be about several messages, because it can have several rewritten senders as recipients. The bounce is
-    parsed only once.
+    A bounce can be about several messages, because it can have several rewritten senders as recipients. `report` is the
+    delivery report that the bounce contains; None if it contains none.
     """
     if not originals:
         return
-    report = reports.read_report(tx.octets(bounce.id, start=0, limit=messages.HEADER_LIMIT))
     says_failed = report is not None and report.action == "failed"
     # Update the deliveries first, in sorted order, and then the traces, so that two simultaneous bounces cannot
     # deadlock.

@@ -1,7 +1,7 @@
 """Trace mail: write the events of a message's trace, and find the messages and events that an account may see."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from waypost.domain.dsn import reports
 from waypost.domain.mail import messages, routing
 from waypost.domain.mail.delivery import Delivery, Reason
 from waypost.domain.mail.messages import Message
-from waypost.domain.mail.routes import destination as destination_of
+from waypost.domain.mail.planned import PlannedDelivery
 from waypost.domain.mail.trace_events import (
     AcceptedEvent,
     CheckedEvent,
@@ -52,13 +52,16 @@ class Copy:
 
 def of_acceptance(
     message: Message,
-    plan: routing.Plan,
+    planned: Sequence[PlannedDelivery],
+    spared: Sequence[routing.Spared] = (),
     *,
     routes: str = "",
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[TraceEvent]:
-    """The first events in a message's trace: the acceptance, the deliveries, and the copies that were left out."""
+    """The first events in a message's trace: the acceptance, the deliveries that are stored with the message, and the
+    copies that were left out.
+    """
     envelope = message.envelope
     details: list[TraceDetail] = [
         AcceptedEvent(
@@ -75,23 +78,23 @@ def of_acceptance(
     ]
     if isinstance(found, Verdicts):
         details.append(CheckedEvent(**in_words(found)))
-    details += [_beginning(destination) for destination in plan.destinations]
-    details += [SparedEvent(address=one.email_address.address.text, because=one.why) for one in plan.spared]
+    details += map(beginning, planned)
+    details += [SparedEvent(address=one.email_address.address.text, because=one.why) for one in spared]
     return [TraceEvent(message.received_at, detail) for detail in details]
 
 
-def _beginning(destination: routing.Destination) -> DeliveredEvent | QueuedEvent:
+def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
     """The first event about a delivery."""
-    address, route = destination.email_address.address, destination.route
-    if route.is_inbox:
-        return DeliveredEvent(address=address.text, reason=destination.reason.value, because=because(destination))
+    address, reason = planned.address.text, planned.reason.value
+    if not planned.destination:
+        return DeliveredEvent(address=address, reason=reason, because=planned.because)
     return QueuedEvent(
-        address=address.text,
-        reason=destination.reason.value,
-        because=because(destination),
-        destination=destination_of(route, address),
-        route=route.match,
-        inbox="keeps a copy" if route.keep else "",
+        address=address,
+        reason=reason,
+        because=planned.because,
+        destination=planned.destination,
+        route=planned.route,
+        inbox="keeps a copy" if planned.kept else "",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.planned import PlannedPart
 from waypost.domain.mail.trace_events import TraceEvent
 
 
@@ -28,6 +29,10 @@ class ReadMessages(Protocol):
         """Return the ids of up to `limit` incomplete messages whose transfer began before `before`, oldest first."""
         ...
 
+    def messages_planned(self, *, limit: int) -> list[str]:
+        """Return the ids of up to `limit` messages that have planned deliveries, oldest first."""
+        ...
+
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         """Return up to `limit` bytes of an existing message, starting at offset `start`.
 
@@ -45,6 +50,10 @@ class ReadMessages(Protocol):
 
     def all_deliveries_of(self, message_id: str) -> list[Delivery]:
         """Return the deliveries of a message to all accounts."""
+        ...
+
+    def recipients_of(self, message_id: str) -> list[str]:
+        """Return the ids of the email addresses that a message has a delivery for, of all accounts."""
         ...
 
     def deliveries_at(
@@ -130,6 +139,24 @@ class WriteMessages(Protocol):
 
         For a message in several pieces, `add_octets` has stored the earlier bytes. Raises `StoreUnavailable` if these
         bytes have been deleted.
+        """
+        ...
+
+    def add_planned(self, message_id: str, parts: Sequence[PlannedPart]) -> None:
+        """Store the planned deliveries of a new message."""
+        ...
+
+    def take_planned(self, message_id: str) -> PlannedPart | None:
+        """Delete the next planned deliveries of a message, and return them; None if none are left.
+
+        The message is locked until the transaction ends.
+        """
+        ...
+
+    def add_deliveries(self, deliveries: Sequence[Delivery], *, queued_at: datetime, warn_at: datetime | None) -> None:
+        """Store deliveries of an existing message. Those with the status `queued` are put into the queue.
+
+        They are due at `queued_at`. `warn_at` has the same meaning as in `add_message`.
         """
         ...
 

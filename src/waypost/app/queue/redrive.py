@@ -118,7 +118,7 @@ def _forward_again(
     tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
     present = tx.lock_delivery(message.id, forwarded.email_address.id)
     if present is None:
-        delivery = accept.delivery_of(message, forwarded, deployment)
+        delivery = accept.delivery_of(message, accept.planned_delivery(forwarded), deployment)
         tx.add_delivery(delivery)
         if delivery.status is Status.QUEUED:
             tx.enqueue(delivery, now=now)

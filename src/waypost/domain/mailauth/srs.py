@@ -11,10 +11,9 @@ message. The signature ignores case, and the encoding is Base32, because some ma
 parts.
 """
 
-import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,6 +36,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _DIGITS = str.maketrans(_ALPHABET, "0123456789ABCDEFGHIJKLMNOPQRSTUV")
 
 _MAC_CHARACTERS = 8
+_MAC_OCTETS = 5
 _PREFIX_CHARACTERS = 12
 _ID_CHARACTERS = 26
 _DAYS = 1024
@@ -123,6 +123,14 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
 
     `key_of` is called only for the current period and the periods next to it.
     """
+    return claims(local_part) if find_signer(local_part, [key_of], now=now) is not None else None
+
+
+def find_signer(local_part: str, keys: Iterable[Callable[[int], bytes]], *, now: datetime) -> int | None:
+    """Return the index of the key that signed an address; None if there is none, or the address has expired.
+
+    Each of the `keys` is a `key_of` as in `reverse`. A search among many keys parses the address only once.
+    """
     read = _read(local_part)
     if read is None:
         return None
@@ -131,8 +139,12 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
     age = (today - _number(body["day"]) + 1) % _DAYS - 1  # if this server's clock is slow, the stamp can be of tomorrow
     if age > VALID_DAYS:
         return None
-    expected = _mac(kind, signed["body"], key_of((today - age) // PERIOD_DAYS))
-    return _returned(kind, body) if hmac.compare_digest(signed["mac"].upper(), expected) else None
+    period, octets = (today - age) // PERIOD_DAYS, _signed_octets(kind, signed["body"])
+    mac = _number(signed["mac"]).to_bytes(_MAC_OCTETS)
+    for index, key_of in enumerate(keys):
+        if hmac.compare_digest(mac, _mac(octets, key_of(period))):
+            return index
+    return None
 
 
 def _read(local_part: str) -> tuple[str, re.Match[str], re.Match[str]] | None:
@@ -159,12 +171,16 @@ def _returned(kind: str, body: re.Match[str]) -> Returned:
 
 
 def _sign(kind: str, body: str, key: bytes) -> str:
-    return f"{kind}={_mac(kind, body, key)}{body}"
+    mac = int.from_bytes(_mac(_signed_octets(kind, body), key))
+    return f"{kind}={_base32(mac, _MAC_CHARACTERS)}{body}"
 
 
-def _mac(kind: str, body: str, key: bytes) -> str:
-    digest = hmac.digest(key, f"srs:{kind}={body}".lower().encode(), hashlib.sha256)
-    return _base32(int.from_bytes(digest[:5]), _MAC_CHARACTERS)
+def _signed_octets(kind: str, body: str) -> bytes:
+    return f"srs:{kind}={body}".lower().encode()
+
+
+def _mac(octets: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, octets, "sha256")[:_MAC_OCTETS]
 
 
 def _days(now: datetime) -> int:

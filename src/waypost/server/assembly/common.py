@@ -19,7 +19,7 @@ from waypost.observe import events
 from waypost.observe.tasks import Tasks
 from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
-from waypost.smtp.backend.reception import Ids
+from waypost.smtp.backend.ids import Ids
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,16 +4,13 @@ This is the SMTP server's only error boundary: every exception becomes a reply h
 """
 
 import asyncio
-import io
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property, partial
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.mail import accept
+from waypost.app.mail import accept, bounces
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.addresses import Address
 from waypost.domain.dsn import reports
@@ -27,6 +24,7 @@ from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import Tasks
 from waypost.smtp.backend import errors
 from waypost.smtp.backend.aborted_transfers import AbortedTransfers
+from waypost.smtp.backend.ids import Ids
 from waypost.smtp.backend.refusals import Refusals
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
@@ -45,32 +43,6 @@ PART = 1024 * 1024
 
 Pause = Callable[[float], Awaitable[object]]
 """A function that waits for a number of seconds before a reply is sent."""
-
-RANDOM_OCTETS = 8
-"""The number of random bytes in the id of a message."""
-
-
-class Ids:
-    """Generates the ids of messages. A new id always sorts after all earlier ids.
-
-    That is also true for ids of the same millisecond, and after the clock was set back.
-    """
-
-    def __init__(self) -> None:
-        self._newest_at: datetime | None = None
-        self._at_once = 0
-        self._random = io.BytesIO()
-
-    def new(self, now: datetime) -> str:
-        """Return the next message id."""
-        now = max(now, self._newest_at or now)
-        self._at_once = self._at_once + 1 if now == self._newest_at else 0
-        self._newest_at = now
-        random = self._random.read(RANDOM_OCTETS)
-        if not random:  # a call of the system for each id would take longer than the rest of the work
-            self._random = io.BytesIO(os.urandom(RANDOM_OCTETS * 256))
-            random = self._random.read(RANDOM_OCTETS)
-        return messages.new_id(now, self._at_once, random)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +269,15 @@ class Reception:
         found = await self._check(request)
         if refusal := await self._refused_for_its_author(found, request):
             return refusal
+        content = accept.examine(
+            request.header,
+            hostname=backend.deployment.hostname,
+            sender=request.envelope.sender,
+            bounce=await self._bounce(request),
+            authserv_id=backend.deployment.hostname if not self._trusted else "",
+            found=found,
+            is_trusted=self._in_trusted_network,
+        )
         now = backend.clock()
         use_case = partial(
             accept.accept_message,
@@ -304,18 +285,18 @@ class Reception:
             message_id=self._coming or backend.ids.new(now),
             envelope=request.envelope,
             recipients=request.recipients,
-            header=request.header,
+            content=content,
+            originals=await self._originals(request),
             raw=request.raw,
             kept=request.start,
-            authserv_id=backend.deployment.hostname if not self._trusted else "",
-            found=found,
-            is_trusted=self._in_trusted_network,
             now=now,
         )
         accepted = await backend.store.write(use_case)
         message = accepted.message
         self._coming = None
         # Now the message is on disk. The client must not get a positive reply before this point.
+        if not accepted.is_complete:
+            await self._store_planned(message.id)
         if accepted.has_work:
             backend.has_work()
         backend.emit(
@@ -324,6 +305,19 @@ class Reception:
             )
         )
         return replies.ACCEPTED.about(id=message.id)
+
+    async def _store_planned(self, message_id: str) -> None:
+        """Store the other deliveries of an accepted message, so that they are visible before the client gets the reply.
+
+        The reply does not depend on it: the plan is on disk, and maintenance stores deliveries that are left.
+        """
+        backend = self._backend
+        try:
+            await accept.store_all_planned(
+                backend.store.write, backend.deployment, message_id=message_id, now=backend.clock()
+            )
+        except Exception as error:  # noqa: BLE001 - this server is already responsible for the message
+            backend.failed(error)
 
     async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
         """Return the reply to a message that the sender checks refuse or defer, or None if they accept it.
@@ -355,6 +349,33 @@ class Reception:
         claim = Claim(self._peer, request.envelope.helo, request.envelope.sender)
         size = request.start + len(request.raw)
         return await self._backend.authenticator.check(claim, self._octets(request), size)
+
+    async def _bounce(self, request: MessageReceived) -> bytes:
+        """Return the bytes of the message in which a bounce may have its report; empty if it cannot be a bounce."""
+        limit = messages.HEADER_LIMIT
+        if not self._rewritten(request):
+            return b""
+        if request.start == 0:
+            return request.raw[:limit]
+        kept = partial(accept.kept_octets, message_id=self._coming or "", start=0, limit=limit)
+        return await self._backend.store.long_read(kept, what="the octets of a message")
+
+    async def _originals(self, request: MessageReceived) -> list[bounces.Original]:
+        """Find the messages that a bounce is about, before its transaction, because the search takes milliseconds."""
+        originals = []
+        for recipient in self._rewritten(request):
+            find = partial(
+                bounces.find, deployment=self._backend.deployment, address=recipient, now=self._backend.clock()
+            )
+            if original := await self._backend.store.read(find):
+                originals.append(original)
+        return originals
+
+    def _rewritten(self, request: MessageReceived) -> list[Address]:
+        """Return the recipients of a bounce that are rewritten senders."""
+        if request.envelope.sender:
+            return []
+        return [each for each in request.recipients if bounces.is_rewritten(self._backend.deployment, each)]
 
     async def _octets(self, request: MessageReceived) -> AsyncIterator[bytes]:
         """Yield the bytes of the message, part by part."""

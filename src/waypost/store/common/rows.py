@@ -16,6 +16,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery, Queued
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.planned import PlannedPart
 from waypost.domain.mail.routes import Route
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.sql import tables
@@ -95,6 +96,17 @@ def remembered_call(row: Row) -> ports.RememberedCall:
     """Read the recorded response to a call with a client token."""
     fingerprint, answer, made_at = row
     return ports.RememberedCall(fingerprint, answer, from_milliseconds(made_at))
+
+
+def planned_part(text: str) -> PlannedPart:
+    """Read the planned deliveries of one transaction."""
+    results, deliveries = json.loads(text)
+    return PlannedPart(tuple(map(tables.PLANNED.read, deliveries)), tuple(results))
+
+
+def of_planned_part(part: PlannedPart) -> str:
+    """Write planned deliveries as JSON."""
+    return json.dumps([part.results, [tables.PLANNED.write(one) for one in part.deliveries]])
 
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:

@@ -11,7 +11,7 @@ from tests.kit.values import NOW, TENANT, an_email_address, make_instance
 from waypost.app.deployment import Deployment
 from waypost.app.directory import email_addresses, instances
 from waypost.app.directory.email_addresses import Domains
-from waypost.app.mail import accept, explain, trace
+from waypost.app.mail import accept, bounces, explain, trace
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.addresses import Address
@@ -54,16 +54,31 @@ def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, de
             message_id=message_id,
             envelope=envelope,
             recipients=recipients,
+            content=accept.examine(
+                raw[: messages.end_of_header(raw)] if header is None else header,
+                hostname=deployment.hostname,
+                sender=envelope.sender,
+                bounce=raw if envelope.sender == "" else b"",
+            ),
+            originals=[] if envelope.sender else found_originals(tx, deployment, recipients, now),
             raw=raw,
-            now=now,
-            header=raw[: messages.end_of_header(raw)] if header is None else header,
             kept=kept,
+            now=now,
         ).message
     )
 
 
+def found_originals(tx, deployment, recipients, now):
+    found = [bounces.find(tx, deployment, recipient, now) for recipient in recipients]
+    return [original for original in found if original]
+
+
 def send(store, *names, **options):
-    return store.write(accepting(*names, **options))
+    message = store.write(accepting(*names, **options))
+    deployment, now = options.get("deployment", DEPLOYMENT), options.get("now", NOW)
+    while store.write(accept.store_planned, deployment, message_id=message.id, now=now):
+        pass
+    return message
 
 
 def inbox(store, name, account=TENANT.account, **options):

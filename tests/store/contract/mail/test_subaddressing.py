@@ -12,7 +12,6 @@ from tests.store.contract.mail.test_refusals import a_refusal
 from waypost.app.mail import accept, explain, notify, trace
 from waypost.domain import errors
 from waypost.domain.directory import addresses
-from waypost.domain.mail import messages
 from waypost.domain.mail.messages import Dsn, Envelope, RecipientDsn
 from waypost.domain.mail.trace_events import SparedEvent
 
@@ -64,7 +63,7 @@ def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
             message_id="m1",
             envelope=envelope,
             recipients=[address(text) for text in recipients],
-            header=RAW[: messages.end_of_header(RAW)],
+            content=accept.examine(RAW, hostname=deployment.hostname, sender=envelope.sender),
             raw=RAW,
             now=NOW,
         )

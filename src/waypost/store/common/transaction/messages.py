@@ -6,6 +6,7 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
+from waypost.domain.mail.planned import PlannedPart
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.common import rows
 from waypost.store.common.transaction.queue import QueueQueries
@@ -30,6 +31,9 @@ class MessageQueries(QueueQueries):
 
     def all_deliveries_of(self, message_id: str) -> list[Delivery]:
         return [rows.delivery(row) for row in self._all("all_deliveries_of", message_id)]
+
+    def recipients_of(self, message_id: str) -> list[str]:
+        return [row[0] for row in self._all("recipients_of", message_id)]
 
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
@@ -60,6 +64,9 @@ class MessageQueries(QueueQueries):
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
         return [row[0] for row in self._all("messages_begun", kinds.to_milliseconds(before), limit)]
+
+    def messages_planned(self, *, limit: int) -> list[str]:
+        return [row[0] for row in self._all("messages_planned", limit)]
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         pieces = self._all("octets", message_id, start, start + limit)
@@ -101,11 +108,23 @@ class MessageQueries(QueueQueries):
             raise _gone(message.id, start)
         self._run("add_message", *rows.of_message(message))
         self._run_each("add_octets", _pieces(message.id, octets, start))
-        self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
+        self.add_deliveries(deliveries, queued_at=message.received_at, warn_at=warn_at)
         self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
+
+    def add_planned(self, message_id: str, parts: Sequence[PlannedPart]) -> None:
+        planned = [(message_id, number, rows.of_planned_part(part)) for number, part in enumerate(parts)]
+        self._run_each("add_planned", planned)
+
+    def take_planned(self, message_id: str) -> PlannedPart | None:
+        self._run("lock_message", message_id)
+        row = self._one("take_planned", message_id)
+        return rows.planned_part(row[0]) if row else None
+
+    def add_deliveries(self, deliveries: Sequence[Delivery], *, queued_at: datetime, warn_at: datetime | None) -> None:
+        self._run_each("add_delivery", [rows.of_delivery(delivery) for delivery in deliveries])
         queued = [delivery for delivery in deliveries if delivery.status is Status.QUEUED]
         if queued:
-            self._add_to_queue(queued, now=message.received_at, warn_at=warn_at)
+            self._add_to_queue(queued, now=queued_at, warn_at=warn_at)
 
     def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
         row = self._one("delivery", message_id, email_address_id)

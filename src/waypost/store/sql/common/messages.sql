@@ -25,6 +25,10 @@ SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND account =
 -- Returns the deliveries of a message to all accounts: direct deliveries first.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id ORDER BY reason, address_key;
 
+-- name: recipients_of(message_id)
+-- Lists the email addresses that a message has a delivery for.
+SELECT email_address_id FROM deliveries WHERE message_id = :message_id ORDER BY email_address_id;
+
 -- name: delivery(message_id, email_address_id)
 -- Returns one delivery, which may belong to any account.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
@@ -118,8 +122,24 @@ DELETE FROM message_bodies
 WHERE message_id = :message_id
   AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = :message_id AND (kept OR status <> 'delivered'))
   AND NOT EXISTS (SELECT 1 FROM notices_owed WHERE message_id = :message_id)
+  AND NOT EXISTS (SELECT 1 FROM planned_deliveries WHERE message_id = :message_id)
 RETURNING 1;
 
 -- name: messages_begun(before, limit)
 -- Returns the incomplete messages that were begun before a time, oldest first.
 SELECT message_id FROM messages_begun WHERE begun_at < :before ORDER BY begun_at LIMIT :limit;
+
+-- name: add_planned(message_id, number, part)
+-- Stores planned deliveries of a message, for a later transaction.
+INSERT INTO planned_deliveries (message_id, number, part) VALUES (:message_id, :number, :part);
+
+-- name: take_planned(message_id)
+-- Deletes and returns the next planned deliveries of a message.
+DELETE FROM planned_deliveries
+WHERE message_id = :message_id
+  AND number = (SELECT min(number) FROM planned_deliveries WHERE message_id = :message_id)
+RETURNING part;
+
+-- name: messages_planned(limit)
+-- Lists messages that have planned deliveries, oldest first.
+SELECT DISTINCT message_id FROM planned_deliveries ORDER BY message_id LIMIT :limit;

@@ -19,11 +19,14 @@ RETURNING message_id;
 -- Removes the traces of those listed messages that have no delivery, before the messages themselves are removed.
 DELETE FROM trace_events
 WHERE message_id {in :message_ids}
-  AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = trace_events.message_id);
+  AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = trace_events.message_id)
+  AND NOT EXISTS (SELECT 1 FROM planned_deliveries AS p WHERE p.message_id = trace_events.message_id);
 
 -- name: remove_messages_without_delivery(message_ids)
 -- Removes those listed messages that have no delivery, and returns a row for each of them. Their bytes are removed
 -- later.
 DELETE FROM messages
-WHERE id {in :message_ids} AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = messages.id)
+WHERE id {in :message_ids}
+  AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = messages.id)
+  AND NOT EXISTS (SELECT 1 FROM planned_deliveries AS p WHERE p.message_id = messages.id)
 RETURNING id;

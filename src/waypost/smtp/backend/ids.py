@@ -1,0 +1,33 @@
+"""Makes the ids of messages."""
+
+import io
+import os
+from datetime import datetime
+
+from waypost.domain.mail import messages
+
+RANDOM_OCTETS = 8
+"""The number of random bytes in the id of a message."""
+
+
+class Ids:
+    """Generates the ids of messages. A new id always sorts after all earlier ids.
+
+    That is also true for ids of the same millisecond, and after the clock was set back.
+    """
+
+    def __init__(self) -> None:
+        self._newest_at: datetime | None = None
+        self._at_once = 0
+        self._random = io.BytesIO()
+
+    def new(self, now: datetime) -> str:
+        """Return the next message id."""
+        now = max(now, self._newest_at or now)
+        self._at_once = self._at_once + 1 if now == self._newest_at else 0
+        self._newest_at = now
+        random = self._random.read(RANDOM_OCTETS)
+        if not random:  # a call of the system for each id would take longer than the rest of the work
+            self._random = io.BytesIO(os.urandom(RANDOM_OCTETS * 256))
+            random = self._random.read(RANDOM_OCTETS)
+        return messages.new_id(now, self._at_once, random)

@@ -1,0 +1,9 @@
+-- A message with many recipients is accepted in one short transaction, which decides all of its deliveries. Those after
+-- the first are stored here as a plan, and become rows of `deliveries` in further short transactions.
+
+CREATE TABLE planned_deliveries (
+    message_id TEXT    NOT NULL CONSTRAINT planned_deliveries_have_a_message REFERENCES messages (id),
+    number     INTEGER NOT NULL,
+    part       TEXT    NOT NULL, -- JSON: the lines of Authentication-Results, and the deliveries
+    CONSTRAINT planned_deliveries_in_order PRIMARY KEY (message_id, number)
+) STRICT, WITHOUT ROWID;
