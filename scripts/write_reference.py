@@ -305,9 +305,10 @@ def smtp_replies_page() -> str:
     return "\n".join(
         [
             "# Every reply of the SMTP server\n",
-            "What each reply means that you find in your mail server's log or in a bounce. Codes that begin with 4 are",
-            "temporary: the sender's server keeps the message and tries again. Codes that begin with 5 are permanent",
-            "for that message. Words in braces are placeholders. An id in a reply is also in Waypost's log.\n",
+            "This page explains every reply that you can find in your mail server's log or in a bounce. A reply code",
+            "that begins with 4 is temporary: the sender's server keeps the message and tries again. A reply code that",
+            "begins with 5 is permanent for that message. Words in braces are placeholders. An id in a reply is also",
+            "in Waypost's log.\n",
             "| code | enhanced | text | what it means | what the sender should do |",
             "|---|---|---|---|---|",
             *rows,

@@ -1,5 +1,5 @@
-"""Network code that the SMTP server, the delivery clients and other rooms share.
+"""Network code that the SMTP server, the delivery clients and other parts of the program share.
 
-It limits the size of DNS answers, explains why a host has no address, sets deadlines, and makes TLS handshakes that
+This package limits the size of DNS answers, explains why a host has no address, and sets deadlines. Its TLS handshakes
 send the peer the reason for a failure.
 """

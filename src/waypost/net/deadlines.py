@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Deadline:
-    """A timer that calls a function once, unless the timer is set again or cleared first."""
+    """A timer that calls a function once, unless the timer is reset or cleared first."""
 
     __slots__ = ("_timer",)
 
@@ -19,7 +19,7 @@ class Deadline:
         return self._timer is not None
 
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
-        """Call `action` with `args` after this many seconds. This replaces an earlier call of `set`."""
+        """Call `action` with `args` after this many seconds. A deadline that was set earlier is cancelled."""
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)
 

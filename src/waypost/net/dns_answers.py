@@ -1,8 +1,8 @@
 """A limit on the size of DNS answers, for the delivery queue and for the sender checks.
 
-The owner of a domain decides how long the DNS answers about that domain are: up to 64 KiB over TCP. The DNS library
-needs about ten microseconds for each record. Without a limit, one answer could block the event loop for a fifth of a
-second.
+The owner of a domain controls the size of DNS answers for that domain, which can be up to 64 KiB over TCP. The DNS
+library needs about ten microseconds to parse each record. Without a limit, one answer could block the event loop for a
+fifth of a second.
 """
 
 import socket
@@ -69,7 +69,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
         one_rr_per_rrset: bool = False,
         ignore_trailing: bool = False,
     ) -> dns.message.Message:
-        """Do the same as `query`, for the asynchronous resolver."""
+        """Send a query for the asynchronous resolver, in the same way as `query`."""
         if not max_size:
             return await super().async_query(
                 request, timeout, source, source_port, False, backend, one_rr_per_rrset, ignore_trailing
@@ -84,9 +84,9 @@ class Nameserver(dns.nameserver.Do53Nameserver):
 
 
 def bound(resolver: dns.resolver.BaseResolver, servers: Sequence[tuple[str, int]], *, limit: int) -> None:
-    """Make a resolver read at most `limit` bytes of an answer over TCP.
+    """Make a resolver query these servers, and read at most `limit` bytes of each answer over TCP.
 
-    The resolver queries these servers. If `servers` is empty, it keeps its own servers.
+    If `servers` is empty, the resolver keeps its configured servers.
     """
     if not servers:
         servers = [(str(server), resolver.port) for server in resolver.nameservers]
@@ -102,7 +102,7 @@ class _BoundedSocket(socket.socket):
 
 
 class _BoundedStream:
-    """Wraps one of the DNS library's streams; it has only the methods that the library calls here."""
+    """A wrapper for a stream of the DNS library, with only the methods that the library calls."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream
@@ -117,6 +117,9 @@ class _BoundedStream:
 
 
 def _refuse(size: int, limit: int) -> None:
-    """Raise `TooLong` if `size` is over the limit: the library reads an answer's length, then asks for that size."""
+    """Raise `TooLong` if `size` exceeds the limit.
+
+    The library first reads the length of an answer, and then requests that many bytes at once.
+    """
     if size > limit:
         raise TooLong(f"a DNS answer of {size} bytes")  # type: ignore[no-untyped-call]

@@ -38,7 +38,7 @@ class _Handshaking(ssl.SSLObject):
         except ssl.SSLError:
             self._send_alert()
             raise
-        self.transport = None  # breaks a reference cycle, because the transport refers to this object
+        self.transport = None  # breaks the reference cycle with the transport
 
     def _send_alert(self) -> None:
         transport = self.transport
@@ -52,7 +52,7 @@ class _Handshaking(ssl.SSLObject):
 
 
 class _ContextOfTransport:
-    """An SSL context for one connection. The event loop does not tell a context which connection it is used for."""
+    """An SSL context for one connection, needed because the event loop does not pass the connection to a context."""
 
     __class__ = ssl.SSLContext  # type: ignore[assignment]  # the event loop checks the type
 

@@ -24,7 +24,7 @@ class TlsUpgrade:
     """One handshake. Until the handshake has ended, the connection forwards its events to this object."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
-        """`grace`: after the connection is lost, the seconds in which the handshake can still report why it failed."""
+        """`grace` is the number of seconds that a handshake has to report its error after the connection was lost."""
         self._transport = transport
         self._loop = loop
         self._grace = grace
@@ -36,10 +36,9 @@ class TlsUpgrade:
         """The bytes that the peer sends over TLS before this side notices that the handshake is complete."""
         self._is_cancelled = False
         self.has_transport = False
-        """Whether TLS has taken over the transport, so that the connection receives only decrypted data."""
+        """Whether TLS has taken over the transport, so that the connection now receives only decrypted data."""
         self.error: BaseException | None = None
-        """The reason why the handshake failed. It is also None if the handshake was cancelled or the connection lost.
-        """
+        """The reason why the handshake failed; None if it was cancelled or the connection was lost."""
 
     async def make(
         self,
@@ -50,9 +49,9 @@ class TlsUpgrade:
         server_side: bool = False,
         server_hostname: str | None = None,
     ) -> Upgraded | None:
-        """Make the handshake for `protocol` within this many seconds.
+        """Perform the handshake for `protocol` within this many seconds.
 
-        Returns None if the handshake failed; `error` may then have the reason.
+        Returns None if the handshake failed; `error` may then contain the reason.
         """
         if self._transport.is_closing():
             return None
@@ -97,7 +96,7 @@ class TlsUpgrade:
             self._before += octets
 
     def connection_lost(self) -> None:
-        """Handle the loss of the connection: cancel the handshake if it does not fail by itself within `grace`."""
+        """Handle a lost connection by cancelling the handshake unless it ends by itself within `grace` seconds."""
         if self._task:
             self._deadline.set(self._loop, self._grace, self._task.cancel)
 

@@ -1,1 +1,1 @@
-"""The SMTP server (RFC 5321). It parses strictly, and accepts a message only after the message is on disk."""
+"""The SMTP server (RFC 5321), which parses strictly and accepts a message only after writing it to disk."""

@@ -554,14 +554,14 @@ def expired():
 
 REFUSED_CLIENTS = {
     "none": (lambda: None, "the client did not send a certificate, but the server requires one"),
-    "expired": (expired, "the client's certificate was not accepted: certificate has expired"),
+    "expired": (expired, "the server did not accept the client's certificate: certificate has expired"),
     "not yet valid": (
         lambda: authority("of clients").issue("client.example", begins=certificates.DAY),
-        "the client's certificate was not accepted: certificate is not yet valid",
+        "the server did not accept the client's certificate: certificate is not yet valid",
     ),
     "of another authority": (
         lambda: authority("unknown").issue("client.example"),
-        "the client's certificate was not accepted: unable to get local issuer certificate",
+        "the server did not accept the client's certificate: unable to get local issuer certificate",
     ),
 }
 
@@ -590,7 +590,7 @@ async def test_a_client_whose_certificate_was_revoked_is_refused():
     with tls_setup(clients=clients) as setup:
         async with serving_tls(setup, store, listener=IMPLICIT) as served:
             await is_refused(served, client_context(own=lost))
-            assert await failure(served) == "the client's certificate was not accepted: certificate revoked"
+            assert await failure(served) == "the server did not accept the client's certificate: certificate revoked"
             await assert_mail_is_accepted(served, store, implicit=True, context=client_context(own=good))
 
 
@@ -603,7 +603,7 @@ async def test_a_client_certificate_that_is_revoked_while_the_server_runs_is_ref
             with setup.clients.open("ab") as file:
                 file.write(authority("of clients").revocation_list(own))
             await is_refused(served, client_context(own=own))
-            assert await failure(served) == "the client's certificate was not accepted: certificate revoked"
+            assert await failure(served) == "the server did not accept the client's certificate: certificate revoked"
 
 
 # The certificate changes

@@ -1,1 +1,1 @@
-"""Connects SMTP sessions to the use cases: answers the sessions' requests, and stores or refuses their messages."""
+"""Connects SMTP sessions to the use cases by answering the sessions' requests and storing or refusing messages."""

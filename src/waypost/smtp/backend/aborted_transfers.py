@@ -14,11 +14,11 @@ from waypost.observe.tasks import OnError, Tasks
 class AbortedTransfers:
     """A queue of incomplete messages, and the background task that deletes them.
 
-    Pieces that still exist when the server stops are deleted later, when old data is purged.
+    Pieces that still exist when the server stops are deleted by a later purge.
     """
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` is called with the error if a message could not be deleted. The message is then purged later."""
+        """`failed` is called with the error if a message could not be deleted. A later purge then deletes it."""
         self._tasks = tasks
         self._store = store
         self._failed = failed
@@ -32,7 +32,7 @@ class AbortedTransfers:
             self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)
 
     async def stop(self) -> None:
-        """Stop the task after the message that it is deleting now."""
+        """Stop the background task after it has deleted the current message."""
         self._waiting.clear()
         if self._clearing:
             await asyncio.wait([self._clearing])

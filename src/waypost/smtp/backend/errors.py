@@ -1,7 +1,7 @@
 """Maps domain errors to SMTP replies. Every other error is treated as an internal, temporary failure.
 
-An unexpected error never makes mail bounce: the sending server stays responsible and retries. The client never sees the
-text of an unexpected error.
+An unexpected error never makes mail bounce, because the sending server keeps the message and retries. The client never
+sees the text of an unexpected error.
 """
 
 from waypost.domain import errors

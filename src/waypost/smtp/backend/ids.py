@@ -11,9 +11,9 @@ RANDOM_OCTETS = 8
 
 
 class Ids:
-    """Generates the ids of messages. A new id always sorts after all earlier ids.
+    """Generates message ids.
 
-    That is also true for ids of the same millisecond, and after the clock was set back.
+    A new id always sorts after all earlier ids, even within the same millisecond and after the clock was set back.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Ids:
         self._at_once = self._at_once + 1 if now == self._newest_at else 0
         self._newest_at = now
         random = self._random.read(RANDOM_OCTETS)
-        if not random:  # a call of the system for each id would take longer than the rest of the work
+        if not random:  # a system call for each id would take longer than the rest of the work
             self._random = io.BytesIO(os.urandom(RANDOM_OCTETS * 256))
             random = self._random.read(RANDOM_OCTETS)
         return messages.new_id(now, self._at_once, random)

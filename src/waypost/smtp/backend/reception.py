@@ -1,6 +1,6 @@
 """Answers the requests of an SMTP session: whether an address exists here, and whether a message is accepted.
 
-This is the SMTP server's only error boundary: every exception becomes a reply here.
+This module is the SMTP server's error boundary: it turns every exception of a use case into a reply.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
-"""The most pieces of large messages that are written to the store at the same time.
+"""The maximum number of pieces of large messages that are written to the store at the same time.
 
 Further pieces wait, so that API calls and small messages do not have to."""
 
@@ -42,7 +42,7 @@ PART = 1024 * 1024
 
 
 Pause = Callable[[float], Awaitable[object]]
-"""A function that waits for a number of seconds before a reply is sent."""
+"""A function that delays a reply by a number of seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,19 +57,19 @@ class Backend:
     admission: Admission
     memory: Memory
     authenticator: ports.Authenticator | None = None
-    """Checks SPF, DKIM and DMARC. If it is None, no mail is checked."""
+    """The checker of SPF, DKIM and DMARC; None if no mail is checked."""
     enforces: bool = False
     """Whether the server refuses mail that fails DMARC if the domain's policy asks for that."""
     has_work: Callable[[], None] = lambda: None
-    """Called after a message was accepted whose deliveries are waiting to be sent."""
+    """Called when an accepted message has deliveries that are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
-    """Tells whether the disk is too full to accept mail."""
+    """Returns whether the disk is too full to accept mail."""
     ids: Ids = field(default_factory=Ids)
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
     def incidents(self) -> Incidents:
-        """The reporter of internal errors."""
+        """The object that reports internal errors."""
         return Incidents(self.emit, of_store=STORE_FAILURES)
 
     @cached_property
@@ -83,7 +83,7 @@ class Backend:
         return AbortedTransfers(self.store, failed=self.failed, tasks=self.tasks)
 
     def failed(self, error: Exception) -> Reply:
-        """Log the cause of an internal error, and return a temporary failure with the incident's id for the client."""
+        """Log the cause of an internal error, and return a temporary failure reply with the incident's id."""
         incident = self.incidents.report(error, where="smtp")
         return replies.TRY_AGAIN.about(id=incident.id)
 
@@ -108,7 +108,7 @@ class Reception:
         trusted: bool,
         in_trusted_network: bool = False,
     ) -> None:
-        """Create the reception for one client, whose IP address is `peer`.
+        """`peer` is the client's IP address.
 
         `trusted`: whether the client uses a listener to which only the operator's own mail servers connect.
 
@@ -136,7 +136,7 @@ class Reception:
         return replies.NO_MEMORY if self._backend.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
-        """Log that the session has refused a message without a request to the backend."""
+        """Log that the session itself has refused a message, without consulting the backend."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
@@ -213,7 +213,7 @@ class Reception:
     ) -> None:
         """Add a refusal to the trace, either of one recipient, or of a message for each of its recipients.
 
-        `account` is the account that owns the refused recipient. A refused message needs no `account`.
+        `account` is the account that owns the refused recipient. For a refused message, it is not used.
         """
         add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(request, RecipientGiven):
@@ -230,16 +230,16 @@ class Reception:
                 add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
 
     async def _account_of(self, recipient: Address) -> str:
-        """Return the account that owns a recipient now.
+        """Return the account that currently owns a recipient.
 
         Returns an empty string if no account owns the recipient, or if the store fails.
         """
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """Return the accounts that own these recipients now, by recipient key; empty if the store fails.
+        """Return the accounts that currently own these recipients, by recipient key. Empty if the store fails.
 
-        Later owners do not matter: an account that creates an address does not see earlier refusals.
+        An account that creates an address later does not see earlier refusals of mail for that address.
         """
         use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:

@@ -1,7 +1,7 @@
 """Stores refusals for the trace in batches, because there can be many refusals in a second.
 
-Refusals wait in memory for one second, and are then stored together. If too many are waiting, or the store fails, some
-refusals are lost. That is acceptable: no mail depends on them, and the log has every refusal.
+Refusals wait in memory for one second, and are then stored together. If too many refusals are waiting, or the store
+fails, some refusals are lost. Losing refusals is acceptable, because no mail depends on them and the log has them all.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ from waypost.observe.tasks import OnError, Tasks
 from waypost.smtp.protocol.replies import Reply
 
 KEPT_AT_ONCE = 1_000
-"""The most refusals that wait in memory."""
+"""The maximum number of refusals that wait in memory."""
 
 AT_ONCE = 50
-"""The most refusals that one transaction stores. The number is small because other writes wait for the transaction."""
+"""The maximum number of refusals that one transaction stores. A longer transaction would delay other writes."""
 
 EVERY = 1.0
 """Seconds that refusals wait before they are stored."""
 
 TEXT_LIMIT = 320
-"""The most characters that are stored of a string from the client.
+"""The maximum length, in characters, of a stored string from the client.
 
-It is a little more than the longest path (RFC 5321 section 4.5.3.1.3)."""
+The limit is slightly above the maximum length of a path (RFC 5321 section 4.5.3.1.3)."""
 
 
 def _clean(text: str) -> str:

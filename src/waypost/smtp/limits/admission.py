@@ -1,4 +1,4 @@
-"""Limits connections, both in total and per client address, and the messages and unknown recipients of each address."""
+"""Limits connections, in total and per client address, and the messages and unknown recipients of each address."""
 
 from datetime import datetime
 
@@ -11,13 +11,13 @@ from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 
 UNKNOWN = rates.Rate(per_second=0.1, burst=200)
-"""The rate of unknown recipients that one client address may send, over all of its sessions.
+"""The rate of unknown recipients that is allowed for one client address, over all of its sessions.
 
 Above this rate, each further unknown recipient ends the session."""
 
 
 class Admission:
-    """Counts connections, messages and unknown recipients, and refuses those over the limits."""
+    """Counts connections, messages and unknown recipients, and refuses clients that exceed a limit."""
 
     def __init__(self, limits: SmtpLimits) -> None:
         self.connections = OpenConnections(limits.connections, limits.connections_each)

@@ -20,9 +20,9 @@ LONGEST_WAIT = 20.0
 """The longest delay of a reply, in seconds. If the delay would be longer, the client gets a temporary failure."""
 
 GROWTH = 0.025
-"""The share of the longest step that each unknown recipient above the free limit adds to a step.
+"""The fraction of the longest step by which each unknown recipient above the free limit lengthens a step.
 
-After 40 such recipients, a step has its full length."""
+After 40 unknown recipients above the free limit, a step has its full length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Size:
     prefix: tuple[int, int]
     """The prefix lengths of the network for IPv4 and for IPv6."""
     free: Rate
-    """The rate of unknown recipients that causes no delay. It allows for typing errors and outdated address lists."""
+    """The rate of unknown recipients that causes no delay, to allow for typing errors and outdated address lists."""
     longest_step: float
     """The longest time between two replies, in seconds."""
 
@@ -50,7 +50,7 @@ class Guessing:
         self._books = [_Book(size) for size in SIZES]
 
     def count(self, peer: str, now: datetime) -> None:
-        """Count an unknown recipient that the client at this IP address has sent."""
+        """Count an unknown recipient from the client at this IP address."""
         for book, network in self._of(peer):
             book.count(network, now)
 
@@ -89,7 +89,7 @@ class _Book:
     def turn(self, network: str, now: datetime) -> float | None:
         """Reserve the time of a network's next reply.
 
-        Returns the seconds until then, or None if the reply would have to wait too long.
+        Returns the number of seconds until that time, or None if the reply would have to wait too long.
         """
         over = self._unknown.wait(network, now) / self._interval
         if not over:  # the usual case

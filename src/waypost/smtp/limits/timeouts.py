@@ -8,17 +8,18 @@ class SmtpLimits:
     """The limits of one SMTP server. The defaults suit a server on the public internet."""
 
     connections: int = 15_000
-    """The most connections that are open at the same time."""
+    """The maximum number of open connections."""
     connections_each: int = 100
-    """The most connections that are open at the same time from one IPv4 address, or from one IPv6 /64 network."""
+    """The maximum number of open connections from one IPv4 address, or from one IPv6 /64 network."""
     new_connections_a_minute: float = 0
-    """New connections per minute from one address; zero for no limit. All of them may come in one burst."""
+    """New connections per minute from one address, which may all arrive in one burst; zero for no limit."""
     messages_a_minute: float = 0
     """New messages per minute from one address, counted when they begin; zero for no limit."""
     memory: int = 128 * 1024 * 1024
     """Memory for input and for messages in flight, in bytes.
 
-    When half of it is in use, messages are written to disk earlier. When all of it is in use, no new message begins."""
+    When half of this memory is in use, messages are written to disk earlier. When all of it is in use, the server
+    refuses new messages."""
     command: float = 300.0
     """Seconds that a client has to send each complete command (RFC 5321 section 4.5.3.2.7)."""
     command_when_crowded: float = 10.0
@@ -26,12 +27,11 @@ class SmtpLimits:
     silence: float = 180.0
     """Seconds that a client may pause while it sends a message (RFC 5321 section 4.5.3.2.5)."""
     transfer: float = 3600.0
-    """The most seconds that the transfer of one message may take."""
+    """The maximum duration of the transfer of one message, in seconds."""
     transfer_start: float = 60.0
-    """Seconds that the transfer of a message may take before any bytes arrive. Each received byte adds time."""
+    """Seconds that the transfer of a message may take in any case. Received bytes add to this time."""
     slowest: float = 500.0
-    """The lowest accepted transfer rate, in bytes per second: this many received bytes add a second to the time limit.
-    """
+    """The number of received bytes that add one second to the time limit of a transfer."""
     handshake: float = 30.0
     """Seconds for the TLS handshake, and for receiving the header of the PROXY protocol."""
     greeting_delay: float = 0.0
@@ -40,5 +40,5 @@ class SmtpLimits:
     """Seconds that a client has to read the last reply of its session."""
 
     def transfer_time(self, octets: int) -> float:
-        """Return the seconds that a transfer may have taken when this many bytes of the message were received."""
+        """Return the time limit, in seconds, of a transfer of which this many bytes have been received."""
         return min(self.transfer, self.transfer_start + octets / self.slowest)

@@ -9,21 +9,21 @@ from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
 
 MESSAGE_LIMIT = 40 * 1024 * 1024
-"""The largest message, in bytes. It is the limit of Amazon SES for Amazon Connect."""
+"""The maximum size of a message, in bytes, which is the limit of Amazon SES for Amazon Connect."""
 
 RECIPIENT_LIMIT = 100
-"""The most recipients of a message. RFC 5321 section 4.5.3.1.8 requires at least 100."""
+"""The maximum number of recipients of a message. RFC 5321 section 4.5.3.1.8 requires at least 100."""
 
 BOUNCE_RECIPIENT_LIMIT = 4
-"""The most recipients of a message from the null sender.
+"""The maximum number of recipients of a message from the null sender.
 
 A bounce has only one recipient, and each recipient may need a costly lookup."""
 
 MAIL_LIMIT = 10_000
-"""The most messages that a client may begin in one session (RFC 9422)."""
+"""The maximum number of messages that a client may begin in one session (RFC 9422)."""
 
 COMMAND_LIMIT = 10_000
-"""The most commands that a client may send in a row without an accepted message."""
+"""The maximum number of commands that a client may send in a row without an accepted message."""
 
 ERROR_LIMIT = 20
 """The number of refused commands after which the server ends a session."""
@@ -53,18 +53,21 @@ class Capabilities:
 
 
 class Gate(Protocol):
-    """Decides whether a client may begin a message now. A method that refuses it returns the reply; otherwise None."""
+    """Decides whether a client may begin a message now."""
 
     def at_mail(self) -> Reply | None:
-        """Return None, or a refusal. The session calls this when the client begins a message with MAIL."""
+        """Return a reply that refuses a new message, or None. The session calls this method after MAIL."""
         ...
 
     def at_data(self) -> Reply | None:
-        """Return None, or a refusal. The session calls this before it receives the content of a message."""
+        """Return a reply that refuses the content of a message, or None.
+
+        The session calls this method before it receives the content.
+        """
         ...
 
     def refused(self, reply: Reply) -> None:
-        """Take note of a refusal. The session calls this when it refuses a message without a request to the server."""
+        """Record a refusal. The session calls this method when it refuses a message without a request to the server."""
         ...
 
 

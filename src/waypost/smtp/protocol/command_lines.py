@@ -5,7 +5,7 @@ from waypost.smtp.protocol.replies import Reply
 
 
 class Unreadable(Exception):
-    """Raised if a command line cannot be parsed. `reply` gives the reason."""
+    """Raised if a command line cannot be parsed. `reply` contains the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -16,7 +16,7 @@ class Input:
     """The input that the session has not parsed yet.
 
     If a line is too long, only its beginning and its last byte are kept. A client that never ends its line therefore
-    uses no more memory.
+    cannot use up memory.
     """
 
     __slots__ = ("_is_shortened", "octets")
@@ -24,16 +24,16 @@ class Input:
     def __init__(self) -> None:
         self.octets = bytearray()
         self._is_shortened = False
-        """Whether the middle of the line in `octets` was dropped, because the line is longer than the longest limit."""
+        """Whether the middle of the line in `octets` was dropped, because the line is too long for any command."""
 
     def clear(self) -> None:
-        """Discard all input that was received and not parsed yet."""
+        """Discard all input that has been received but not yet parsed."""
         self.octets.clear()
 
     def next_line(self) -> bytes | Reply | None:
         """Return the next command line with its CRLF.
 
-        Returns None if no complete line was received yet, or the reply that ends the session.
+        Returns None if no complete line has been received, or a reply if the session must end.
         """
         octets = self.octets
         if octets.startswith(grammar.TLS_HANDSHAKE):
@@ -45,7 +45,7 @@ class Input:
         del octets[: end + 1]
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
             return replies.BARE_LINE_END
-        if not self._is_shortened and grammar.is_http(line):  # checked before a line is shortened
+        if not self._is_shortened and grammar.is_http(line):  # a shortened line has been checked already
             return replies.NOT_SMTP
         return line
 
@@ -62,7 +62,7 @@ class Input:
             raise Unreadable(replies.NOT_UTF8) from None
 
     def _check_unfinished(self) -> Reply | None:
-        """Check an incomplete line. Returns the reply that ends the session, or None."""
+        """Check an incomplete line. Returns a reply if the session must end, otherwise None."""
         octets = self.octets
         if b"\r" in octets[:-1]:
             return replies.BARE_LINE_END

@@ -1,6 +1,6 @@
 """The handlers of the SMTP commands. A handler runs only if its command is allowed in the session's state.
 
-`states.py` defines in which states each command is allowed, and the state that follows.
+`states.py` defines the states in which each command is allowed, and the state that follows.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CLOSING = 421
 Handler = Callable[[Exchange, str], Reply | None]
 """A function that carries out a command, given the command's argument.
 
-It returns the reply, or None if it has made a request to the server or has already sent every reply."""
+A handler returns the reply, or None if it has made a request to the server or has already sent every reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Command:
 
     run: Handler
     event: Event | None = None
-    """The event that the command causes. It is None for a command that is always allowed and changes no state."""
+    """The event that the command causes; None for a command that is always allowed and changes no state."""
     takes_argument: bool = True
     needs_tls: bool = True
     """Whether the command is refused without TLS if the settings require TLS."""
     lmtp: bool | None = None
     """True if the command exists only in LMTP, False if only in SMTP, None if it exists in both protocols."""
     is_offered: bool = True
-    """Whether HELP lists the command. It is False for commands that are always refused."""
+    """Whether HELP lists the command, which is not the case for commands that are always refused."""
 
 
 def carry_out(exchange: Exchange, verb: str, argument: str) -> Reply | None:
@@ -124,7 +124,7 @@ def _rcpt(exchange: Exchange, argument: str) -> Reply | None:
 
 
 def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply) -> None:
-    """Add a recipient to the transaction, or refuse it, as the server's answer requires."""
+    """Add a recipient to the transaction, or refuse the recipient, depending on the server's answer."""
     if not reply.accepts:
         recipient_refused(exchange, reply)
         return

@@ -1,4 +1,4 @@
-"""Reads the content of a message: after DATA until the line with a single dot, or in the counted chunks of BDAT.
+"""Reads the content of a message, either after DATA up to the line with a single dot, or in the chunks of BDAT.
 
 The results do not depend on how the network splits the bytes. After DATA, only `<CR><LF>.<CR><LF>` ends a message (RFC
 5321 section 4.1.1.4). A message with a bare CR or LF is refused, because a sender could use it to smuggle a second
@@ -14,21 +14,20 @@ from waypost.smtp.protocol.replies import Reply
 END = b"\r\n.\r\n"
 
 PIECE = HEADER_LIMIT
-"""The size, in bytes, of the pieces in which a large message is passed on. The header must fit into the first piece."""
+"""The size, in bytes, of the pieces of a large message. The message's header must fit into the first piece."""
 
 HEADER_LINE_LIMIT = 5_000
-"""The most lines in the header of a message. It is enough for a thousand recipients in To and a hundred hops."""
+"""The maximum number of lines in a message header: enough for a thousand recipients in To and a hundred hops."""
 
 SCARCE_HEADER = 8 * 1024
-"""The most bytes of an incomplete header that are kept in memory when memory is scarce.
+"""The maximum size, in bytes, of an incomplete header when memory is scarce.
 
-A header cannot be passed on before it is complete, so a message with a longer header is then refused."""
+A header stays in memory until it is complete, so the server refuses longer headers while memory is scarce."""
 
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""A line end before a line that is neither a header field nor a continuation line. The header ends there, as it does at
-an empty line."""
+"""A line end before a line that is neither a header field nor a continuation line. Such a line ends the header."""
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -59,10 +58,9 @@ class Body:
         """Whether the message is binary: it has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """The header of the message. It is known after the first piece was passed on, or the message has ended."""
+        """The header of the message, which is known after the first piece was passed on or the message has ended."""
         self.refusal: Reply | None = None
-        """The reply that refuses the message, or None. If there is one, all further bytes of the message are dropped.
-        """
+        """The reply that refuses the message, or None. All further bytes of a refused message are dropped."""
 
     @property
     def is_endless(self) -> bool:
@@ -73,7 +71,7 @@ class Body:
     def kind(self) -> str:
         """The type of the message's content, as a value of MAIL's BODY parameter.
 
-        It is computed from the bytes, and does not depend on the value that the client declared.
+        The type is determined from the bytes, not from the value that the client declared.
         """
         if self.is_binary:
             return "BINARYMIME"
@@ -171,7 +169,7 @@ class Body:
 
 
 class MessageDecoder:
-    """Finds the end of a message after DATA, and removes dot-stuffing.
+    """Finds the end of a message after DATA, and removes stuffed dots.
 
     Call `feed` with received bytes until it returns the bytes after the message.
     """
@@ -225,7 +223,7 @@ class ChunkDecoder:
         self._may_be_binary = may_be_binary
         self._ends_with_cr = False
         self.left = 0
-        """The number of bytes of the current chunk that were not received yet."""
+        """The number of bytes of the current chunk that have not been received yet."""
 
     def feed(self, octets: bytes) -> bytes:
         """Take in more bytes, and return the bytes after the chunk. The chunk is complete when `left` is zero."""
@@ -246,7 +244,7 @@ class ChunkDecoder:
         return rest
 
     def end(self) -> None:
-        """End the message after its last chunk. A CR at the very end counts as a bare CR."""
+        """End the message after its last chunk. A CR at the end of the last chunk is a bare CR."""
         if not self._ends_with_cr:
             return
         if self._may_be_binary:
@@ -271,7 +269,7 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """Return the index at which a header without an empty line ends, or None if all lines are header fields.
+    """Return the index of the end of a header that no empty line ends, or None if all lines are header fields.
 
     The header ends before the first line that is not a header field.
     """

@@ -47,7 +47,7 @@ class Exchange:
         self.input = Input()
         self.output = bytearray()
         self.request: Request | None = None
-        """The request to the server that is not answered yet; None if there is none."""
+        """The request to the server that has not been answered yet; None if there is none."""
         self.requested_octets = 0
         """The number of bytes of a message in the unanswered request."""
         self.farewell: Reply | None = None
@@ -97,7 +97,7 @@ class Exchange:
         self.requested_octets = 0
 
     def close(self, reply: Reply, event: Event = Event.CLOSED) -> None:
-        """End the session, with this reply as the last."""
+        """End the session, with this reply as its last reply."""
         self.move(event)
         self.say(reply)
         self.farewell = reply

@@ -1,4 +1,4 @@
-"""The syntax of SMTP commands (RFC 5321 section 4.1). This module only parses; it carries out no command."""
+"""The syntax of SMTP commands (RFC 5321 section 4.1). This module only parses commands and has no side effects."""
 
 import re
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 
 LINE_LIMIT = 512
-"""The most octets in a command line, including its CRLF (RFC 5321 section 4.5.3.1.4)."""
+"""The maximum number of octets in a command line, including its CRLF (RFC 5321 section 4.5.3.1.4)."""
 
 ENVID_LIMIT = 100
-"""The most characters in the encoded value of ENVID (RFC 3461 section 4.4)."""
+"""The maximum number of characters in the encoded value of ENVID (RFC 3461 section 4.4)."""
 
 ORCPT_LIMIT = 500
-"""The most characters in the encoded value of ORCPT (RFC 3461 section 4.2)."""
+"""The maximum number of characters in the encoded value of ORCPT (RFC 3461 section 4.2)."""
 
 LINE_LIMITS = {
     "MAIL": LINE_LIMIT
@@ -31,7 +31,7 @@ LINE_LIMITS = {
 LONGEST_LINE = max(LINE_LIMITS.values())
 
 NAME_LIMIT = 64
-"""The most characters of a parameter's name that are repeated in a reply."""
+"""The maximum number of characters of a parameter's name that are repeated in a reply."""
 
 _ATOM = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\\"]|\\[^\x00-\x1f\x7f-\x9f\u2028\u2029])*"'
@@ -85,8 +85,8 @@ def split_command(line: str) -> tuple[str, str]:
 def is_http(line: bytes | bytearray) -> bool:
     """Return whether a line is part of an HTTP request, or a header field. No SMTP verb ends in a colon.
 
-    `line` may also be the beginning of a line that is too long for a command. Then only the beginning is checked, so
-    the result does not depend on how much of the line was received.
+    `line` may also be the beginning of a line that is too long for a command. The result for such a line does not
+    depend on how much of the line has been received.
     """
     if _HTTP_START.match(line):
         return True
@@ -94,7 +94,7 @@ def is_http(line: bytes | bytearray) -> bool:
 
 
 def line_limit(line: bytes) -> int:
-    """Return the most octets that this command line may have, including its CRLF."""
+    """Return the maximum length of this command line, in octets, including its CRLF."""
     verb, _, _ = line[: len("MAIL ")].partition(b" ")
     return LINE_LIMITS.get(verb.upper().decode("ascii", "replace"), LINE_LIMIT)
 
@@ -130,8 +130,8 @@ def has_source_route(path: str) -> bool:
 def parse_recipient(path: str, *, hostname: str) -> addresses.Address | None:
     """Return the address in a RCPT path.
 
-    Returns None if the path is valid but cannot be an email address here, for example an address literal. `hostname` is
-    the server's host name, which is the domain of `<Postmaster>` without a domain. Raises `BadSyntax`.
+    Returns None if the path is valid but cannot be an email address here, for example if it has an address literal.
+    `hostname` is the server's host name, which is the domain of a `<Postmaster>` path. Raises `BadSyntax`.
     """
     match = _mailbox(path)
     if match:
@@ -199,10 +199,7 @@ def decode_unitext(text: str) -> str | None:
 
 
 def _shown(word: str) -> str:
-    """Return an invalid parameter in visible ASCII for a reply.
-
-    An email address in the parameter is removed, because the reply is logged.
-    """
+    """Return an invalid parameter in a form that is safe to log: visible ASCII without an email address."""
     before, at, _ = word.partition("@")
     return ascii(f"{before[: before.rfind('=') + 1]}..." if at else word)[1:-1]
 

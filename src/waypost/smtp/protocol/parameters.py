@@ -16,7 +16,7 @@ _ORCPT = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9-]*);(?P<address>.+)")
 
 
 class Refused(Exception):
-    """Raised if a command is refused. `reply` gives the reason."""
+    """Raised if a command is refused. `reply` contains the reason."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(str(reply))
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Transaction:
-    """A mail transaction: the sender from MAIL, and each recipient that was accepted after RCPT."""
+    """A mail transaction: the sender from MAIL, and the recipients from each accepted RCPT."""
 
     sender: str
     body: str = "7BIT"
@@ -75,7 +75,7 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
 
 
 def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
-    """Parse the argument of RCPT. Returns the address and its DSN parameters.
+    """Parse the argument of RCPT, and return the address and its DSN parameters.
 
     The address is None if it cannot be an email address here. Raises `Refused`.
     """
@@ -106,7 +106,10 @@ def _path(argument: str, keyword: str, bad_syntax: Reply) -> grammar.Path:
 
 
 def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, default: str = "") -> str:
-    """Return the value of a case-insensitive parameter, in capitals, or `default`. Raises `Refused` for a bad value."""
+    """Return the value of a case-insensitive parameter, in capitals, or `default` if the parameter is missing.
+
+    Raises `Refused` for an invalid value.
+    """
     if name not in path.parameters:
         return default
     value = path.parameters[name].upper()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Reply:
     """An SMTP reply: a code, an enhanced code (RFC 2034), and lines of text.
 
-    Greetings, the replies to EHLO and HELO, and 354 have no enhanced code.
+    The greeting, the replies to EHLO and HELO, and the 354 reply have no enhanced code.
     """
 
     code: int
@@ -50,7 +50,7 @@ def _reply(code: int, enhanced: str | None, text: str, *, means: str, sender: st
 
 
 _AGAIN = "Keep the message and retry later. Mail servers do this automatically."
-_CLIENT_FAULT = "This is an error in the sending software. Report it to the vendor."
+_CLIENT_FAULT = "Report this error to the vendor of the sending software."
 
 
 GREETING = _reply(220, None, "{hostname} {protocol} Waypost", means="The server is ready.")
@@ -58,18 +58,20 @@ READY_FOR_TLS = _reply(
     220,
     "2.0.0",
     "Ready to start TLS",
-    means="The TLS handshake may begin. Everything sent before it is discarded.",
+    means="The client may begin the TLS handshake. The server discards everything that it received before.",
     sender="Begin the handshake, then send EHLO again.",
 )
-HELO = _reply(250, None, "{hostname}", means="The reply to HELO, with the server's host name.")
+HELO = _reply(250, None, "{hostname}", means="The reply to HELO: the server's host name, without extensions.")
 EHLO = _reply(
     250,
     None,
     "{hostname}\n{extensions}",
-    means="The reply to EHLO or LHLO, with the server's host name and extensions.",
+    means="The reply to EHLO or LHLO: the server's host name and its extensions.",
 )
 OK = _reply(250, "2.0.0", "OK", means="The command was carried out.")
-SENDER_OK = _reply(250, "2.1.0", "Sender OK", means="The server will take a message from this sender.")
+SENDER_OK = _reply(
+    250, "2.1.0", "Sender OK", means="A mail transaction has begun. The reply does not mean that the sender exists."
+)
 RECIPIENT_OK = _reply(250, "2.1.5", "Recipient OK", means="The server accepts mail for this address.")
 CHUNK_OK = _reply(
     250, "2.0.0", "{size} octets received", means="The server has received a BDAT chunk, and expects the next chunk."
@@ -87,7 +89,7 @@ CANNOT_VERIFY = _reply(
     252,
     "2.0.0",
     "Cannot verify addresses; use RCPT to learn whether mail is accepted",
-    means="VRFY reveals nothing about addresses, so that nobody can use it to collect addresses.",
+    means="The server does not verify addresses with VRFY, because VRFY could be used to collect addresses.",
     sender="Send the mail. The reply to RCPT shows whether the server accepts mail for the address.",
 )
 BYE = _reply(221, "2.0.0", "Bye", means="The server ends the session, because the client sent QUIT.")
@@ -110,7 +112,8 @@ TOO_SLOW = _reply(
     421,
     "4.4.2",
     "Message transfer is too slow",
-    means="A client must send a message at an average rate of at least 500 bytes per second.",
+    means="The client sent the message too slowly. After the first minute, a client must have sent at least 500 bytes "
+    "for each further second.",
     sender="Try again. If this happens often, check the network.",
 )
 TOO_MANY_CONNECTIONS = _reply(
@@ -133,7 +136,7 @@ TOO_MANY_ERRORS = _reply(
     "4.7.0",
     "Too many errors",
     means="The server has refused too many commands in this session, so the client does not look like a mail server.",
-    sender="Read the earlier replies in the session. The server's log has the last one.",
+    sender="Read the earlier replies in the session. The server's log has the last error.",
 )
 TOO_MANY_UNKNOWN = _reply(
     421,
@@ -141,7 +144,8 @@ TOO_MANY_UNKNOWN = _reply(
     "Too many unknown recipients",
     means="The client has sent so many unknown recipients that it seems to be collecting addresses. The reply does not "
     "reveal whether the last recipient exists.",
-    sender="Remove the addresses that got 550 from the list. Then send again the messages that were not accepted.",
+    sender="Remove the addresses that got a 550 reply from the mailing list, and resend the messages that were not "
+    "accepted.",
 )
 TOO_MANY_COMMANDS = _reply(
     421,
@@ -162,8 +166,8 @@ TRY_AGAIN = _reply(
     451,
     "4.3.0",
     "Temporary failure (id {id}); please try again",
-    means="The server had an internal error, and did not accept the message. The server's log has the cause under this "
-    "id.",
+    means="The server had an internal error, and did not accept the message. The server's log has the cause under the "
+    "id in the reply.",
     sender=_AGAIN,
 )
 AUTHOR_IN_DOUBT = _reply(
@@ -186,8 +190,8 @@ NOT_CHECKED = _reply(
     451,
     "4.7.0",
     "The sender cannot be authenticated now ({reason}); please try again",
-    means="The operator requires sender checks (DMARC), but the server cannot make them now. It did not accept the "
-    "message.",
+    means="The operator requires sender checks (DMARC). The server did not accept the message, because it cannot check "
+    "the sender now.",
     sender=_AGAIN,
 )
 RECIPIENTS_CHANGED = _reply(
@@ -202,7 +206,7 @@ NO_MEMORY = _reply(
     452,
     "4.3.1",
     "Not enough memory for a message now; please try again",
-    means="Messages in flight use all of the server's memory for them.",
+    means="The server's memory for messages in flight is used up.",
     sender=_AGAIN,
 )
 NO_DISK = _reply(
@@ -275,15 +279,15 @@ NO_ARGUMENT = _reply(
     501,
     "5.5.4",
     "{verb} does not accept an argument",
-    means="The client sent an argument with a command that has none.",
+    means="The client sent an argument with a command that does not accept one.",
     sender=_CLIENT_FAULT,
 )
 NOT_IMPLEMENTED = _reply(
     502,
     "5.5.1",
     "Command not implemented",
-    means="The server does not offer EXPN, which would reveal addresses, or AUTH, because it relays no mail. It offers "
-    "STARTTLS only if it has a certificate.",
+    means="The server does not offer EXPN, which would reveal addresses, or AUTH, because it relays no mail. The "
+    "server offers STARTTLS only if it has a certificate.",
     sender="Continue without the command.",
 )
 OUT_OF_ORDER = _reply(
@@ -320,7 +324,7 @@ NO_SUCH_USER = _reply(
     "5.1.1",
     "No such address here",
     means="The address does not exist here, and the server does not relay mail to other servers.",
-    sender="Check the spelling of the address.",
+    sender="Check the spelling, or tell the author of the message that the address does not exist.",
 )
 NOT_AUTHENTIC = _reply(
     550,
@@ -348,7 +352,7 @@ HEADER_TOO_BIG = _reply(
     552,
     "5.3.4",
     "Message header too big; the limit is {octets} octets and {lines} lines",
-    means="No legitimate message needs such a large header. It is caused by an error or an attack.",
+    means="No legitimate message needs such a large header; the cause is an error or an attack.",
     sender=_CLIENT_FAULT,
 )
 SOURCE_ROUTE = _reply(
@@ -369,7 +373,7 @@ EARLY_TALKER = _reply(
     554,
     "5.5.1",
     "Data received before the greeting",
-    means="The client sent data before the server's greeting, which is delayed.",
+    means="The client did not wait for the server's greeting before it sent data.",
     sender=_CLIENT_FAULT,
 )
 BARE_LINE_END_IN_DATA = _reply(

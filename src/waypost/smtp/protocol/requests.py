@@ -1,4 +1,4 @@
-"""The requests that a session makes to the server, because a session has no access to the store or to sockets."""
+"""The requests that a session makes to the server, because a session itself cannot access the store or sockets."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class RecipientGiven:
 
 @dataclass(frozen=True, slots=True)
 class PieceReceived:
-    """A request to store a piece of a large message. The message may never be completed."""
+    """A request to store a piece of a large message, which may never be completed."""
 
     octets: bytes
     start: int
-    """The offset of the piece in the message, in bytes. Zero means that a new message begins."""
+    """The offset of the piece in the message, in bytes. An offset of zero means that a new message begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class MessageReceived:
     raw: bytes
     """The bytes of the message after those that were passed on in pieces."""
     start: int
-    """The number of bytes that were passed on in pieces. It is zero for nearly all messages."""
+    """The number of bytes that were passed on in pieces, which is zero for nearly all messages."""
     header: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """A request to make the TLS handshake. The server then calls `tls_started`, or closes the connection."""
+    """A request to perform the TLS handshake. The server then calls `tls_started`, or closes the connection."""
 
 
 Request = RecipientGiven | PieceReceived | MessageReceived | TlsWanted

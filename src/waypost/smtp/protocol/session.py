@@ -24,7 +24,9 @@ from waypost.smtp.protocol.states import Event, State
 from waypost.smtp.protocol.transfer import Ended, Transfer
 
 COMMANDS_A_TURN = 20
-"""The most commands of one client that run before other clients get a turn. The slowest commands take 0.3 ms."""
+"""The maximum number of commands that one client can run before other clients get a turn.
+
+The slowest commands take 0.3 ms."""
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
 """The commands after which an error does not end the session.
@@ -68,7 +70,7 @@ class Session:
 
     @property
     def has_more(self) -> bool:
-        """Whether the last turn ended only to give other clients a turn. The caller must call `next_request` again."""
+        """Whether `next_request` must be called again, because the last turn ended only to serve other clients."""
         return self._has_more
 
     @property
@@ -78,7 +80,7 @@ class Session:
 
     @property
     def waiting_octets(self) -> int:
-        """The number of bytes that were received and not parsed yet."""
+        """The number of bytes that have been received but not yet parsed."""
         return len(self._exchange.input.octets)
 
     @property
@@ -109,8 +111,8 @@ class Session:
         """Carry out received commands up to the next request, and return the request.
 
         Returns None if more input is needed, if the session is over, or if this turn is over and `has_more` is true.
-        `commands` is the most commands of one turn. Raises `RuntimeError` if the last request has not been answered,
-        which is a bug in the caller.
+        `commands` is the maximum number of commands in one turn. Raises `RuntimeError` if the last request has not been
+        answered, which is a bug in the caller.
         """
         exchange = self._exchange
         if exchange.request is not None:
@@ -123,7 +125,8 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last request with the reply to the client. In LMTP, a message gets the reply for each recipient.
+        """Answer the last request with the reply to the client. In LMTP, the reply to a message is sent once for each
+        recipient.
 
         Raises `RuntimeError` if there is no request to answer, which is a bug in the caller.
         """
@@ -153,7 +156,7 @@ class Session:
         exchange.client_name = ""
 
     def output(self) -> bytes:
-        """Return the bytes to send to the client now, and clear them."""
+        """Return the bytes to send to the client now, and clear the output buffer."""
         octets = bytes(self._exchange.output)
         self._exchange.output.clear()
         return octets
@@ -193,7 +196,7 @@ class Session:
         return True
 
     def _end(self, transfer: Transfer, ended: Ended | Reply) -> None:
-        """Handle the end of a chunk or message. If `ended` is a reply, end the session in the middle of the message."""
+        """Handle the end of a chunk or message, or end the session with the reply in `ended`."""
         exchange = self._exchange
         self.progress += 1
         transfer.ended = None

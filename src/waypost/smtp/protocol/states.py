@@ -29,7 +29,7 @@ class State(StrEnum):
     CHUNK = "CHUNK"
     """The client is sending a chunk, or the last chunk is complete and the server has not answered yet."""
     BETWEEN_CHUNKS = "BETWEEN_CHUNKS"
-    """Some chunks of the message were received, but not the last."""
+    """Some chunks of the message have been received, but not the last one."""
     CHUNK_IN_START = "CHUNK_IN_START"
     """The client is sending a chunk that is already refused, because EHLO is required again after the TLS handshake."""
     TLS = "TLS"
@@ -39,15 +39,15 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """The events that change the state. Unless noted otherwise, a command is such an event when it is accepted."""
+    """The events that change the state. Unless noted otherwise, the event of a command happens when it is accepted."""
 
     EHLO = "EHLO"
-    """The event is also used for HELO and LHLO."""
+    """The client has sent EHLO, HELO or LHLO."""
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
     BDAT = "BDAT"
-    """The event also happens if the chunk is refused, because the client sends the chunk's bytes anyway."""
+    """The client has sent BDAT. A refused BDAT is an event too, because the client sends the chunk anyway."""
     CHUNK_ENDED = "end of a chunk"
     MESSAGE_ENDED = "end of the message"
     """The last byte of the message was received, and the client gets the reply."""

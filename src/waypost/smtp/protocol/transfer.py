@@ -8,7 +8,7 @@ from waypost.smtp.protocol.replies import Reply
 
 
 class Ended(Enum):
-    """The unit that ended with the bytes that were read last."""
+    """The part of the transfer that has just ended: a chunk or the message."""
 
     CHUNK = auto()
     """A chunk that is not the last chunk of its message."""
@@ -16,12 +16,12 @@ class Ended(Enum):
 
 
 class Transfer:
-    """Reads the bytes of one message from the input. The caller handles the end after it has passed on all pieces."""
+    """Reads the bytes of one message from the input. The caller must pass on all pieces before it handles the end."""
 
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 
     def __init__(self, body: Body, *, chunks: ChunkDecoder | None = None) -> None:
-        """`chunks` reads the chunks of BDAT. If it is None, the client sends the message after DATA."""
+        """`chunks` reads the chunks of BDAT; None means that the client sends the message after DATA."""
         self.body = body
         self._chunks = chunks
         self._lines = None if chunks else MessageDecoder(body)
@@ -29,7 +29,7 @@ class Transfer:
         self.chunk_size = 0
         """The size of the current chunk, in bytes."""
         self.ended: Ended | Reply | None = None
-        """The unit that has ended, or the reply that ends the session in the middle of the message; otherwise None."""
+        """The part that has just ended, or the reply that ends the session in the middle of the message; or None."""
 
     def begin_chunk(self, size: int, *, is_last: bool) -> None:
         """Begin the next chunk, which has `size` bytes."""
@@ -40,7 +40,7 @@ class Transfer:
             self.ended = self._chunk_ended()
 
     def take(self, octets: bytearray) -> None:
-        """Remove the bytes of the message from `octets`, and leave the bytes after the chunk or message."""
+        """Read the bytes of the message and remove them from `octets`. Bytes after the chunk or message are left."""
         if self._lines:
             taken = bytes(octets)
             octets.clear()

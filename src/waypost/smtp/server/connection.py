@@ -19,28 +19,30 @@ PAUSE_AT = 64 * 1024
 """The number of unparsed bytes from a client at which the server pauses reading from the client."""
 
 READ = 64 * 1024
-"""The most bytes that are read from a client at a time."""
+"""The maximum number of bytes that are read from a client at a time."""
 
 SCARCE_READ = 2 * 1024
-"""The most bytes that are read from a client at a time when memory is scarce."""
+"""The maximum number of bytes that are read from a client at a time when memory is scarce."""
 
 UNREAD = 64 * 1024
 """The number of bytes of unread replies at which the server stops reading from a client."""
 
 REQUESTS_A_TURN = 50
-"""The most requests and commands of all clients together in one iteration of the event loop.
+"""The maximum number of requests and commands of all clients together in one iteration of the event loop.
 
-Busy clients share this number. New clients are accepted once in each iteration."""
+The number is divided among the busy clients. New clients are accepted once in each iteration."""
 
 CHECK_EVERY = 15.0
-"""The most seconds between two checks of an idle client's time limit, which is shorter while the server is crowded."""
+"""The maximum number of seconds between two checks of an idle client's time limit.
+
+The limit must be checked again and again, because it becomes shorter when the server is crowded."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """A connection of one SMTP client.
 
-    The server first admits or refuses the client, then makes the TLS handshake if the listener requires it, and then
-    sends the greeting and serves the session.
+    The server first admits or refuses the client. It then performs the TLS handshake if the listener requires TLS,
+    sends the greeting, and serves the session.
     """
 
     def __init__(self, server: Server, listener: Listener) -> None:
@@ -53,23 +55,23 @@ class Connection(asyncio.BufferedProtocol):
         self._farewell: Reply | None = None
         self._client_is_done = False
         self._is_write_paused = False
-        """Whether the client has not read the server's last replies."""
+        """Whether the server is waiting for the client to read its replies."""
         self._is_admitted = False
         self._is_lost = False
         self._deadline = Deadline()
-        """The timer for the client's next step: for example, for the next command or for the last reply to be read."""
+        """The timer that ends the connection if the client does not continue in time."""
         self._time = ClientTime()
         self._can_speak = not listener.is_tls
-        """Whether the client could read a reply now. On a TLS listener, it cannot before the handshake."""
+        """Whether the client can read a reply, which on a TLS listener is the case only after the handshake."""
         self._upgrade: TlsUpgrade | None = None
         """The TLS handshake that is in progress; None if there is none."""
         self._resumed: asyncio.Future[None] | None = None
-        """Done when a client that had not read its replies reads again, or has disconnected."""
+        """A future that is done when a client that has not read its replies reads again or has disconnected."""
         self._pausing: asyncio.Future[None] | None = None
-        """Done when the delayed reply to a client that guesses addresses may be sent."""
+        """A future that is done when the delayed reply to a client that guesses addresses may be sent."""
         self._write_paused_at = 0.0
         self._held = 0
-        """The number of bytes that this client has in the server's memory budget."""
+        """The number of bytes that are counted for this client in the server's memory budget."""
         self.peer = ""
         """The client's IP address."""
         self.trusted = listener.trusted
@@ -215,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._receive(said)
 
     async def _make_tls(self, upgrade: TlsUpgrade) -> tuple[str, bytes] | None:
-        """Make the TLS handshake.
+        """Perform the TLS handshake.
 
         Returns the TLS version and cipher, and the bytes that the client has already sent over TLS. Returns None if the
         handshake failed.
@@ -414,7 +416,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
     async def _clear_away(self) -> None:
-        """Release the connection after the pending request was answered, although the client has disconnected."""
+        """Wait until the pending request of a disconnected client has been answered, then release the connection."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
         self._end()

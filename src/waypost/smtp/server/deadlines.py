@@ -7,7 +7,7 @@ from waypost.smtp.protocol.session import Session
 
 
 class ClientTime:
-    """Measures how long one client takes for its commands and messages."""
+    """Measures how long one client needs for its commands and messages."""
 
     __slots__ = ("_heard_at", "_progress", "_progressed_at", "_transfer_at", "_transferred", "_transfers")
 
@@ -15,18 +15,18 @@ class ClientTime:
         self._heard_at = 0.0
         """The time when the last bytes arrived from the client."""
         self._progressed_at = 0.0
-        """The time when the limit for the next command began to run."""
+        """The time when the time limit for the next command started."""
         self._progress = 0
         """The value of `Session.progress` at `_progressed_at`."""
         self._transfer_at = 0.0
         """The time when the message began, plus the seconds that the server needed for it."""
         self._transferred = 0
-        """The number of bytes that were received since the message began."""
+        """The number of bytes that have been received since the message began."""
         self._transfers = 0
         """The value of `Session.transfers` when the message began."""
 
     def begin(self, now: float) -> None:
-        """Start all time limits, because the session begins."""
+        """Start all time limits at the beginning of the session."""
         self._heard_at = self._progressed_at = self._transfer_at = now
 
     def heard(self, octets: int, now: float) -> None:
@@ -39,7 +39,7 @@ class ClientTime:
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:
-        """Restart time limits after the session has parsed received bytes.
+        """Restart the time limits, if necessary, after the session has parsed received bytes.
 
         A complete command restarts the limit for commands, and a new message restarts the limit for messages.
         """

@@ -21,8 +21,8 @@ class Listener:
     trusted: bool = False
     """Whether only the operator's own mail servers connect to this address.
 
-    For these clients there are no rate limits, no delay of the greeting, no PROXY header, and no checks of SPF, DKIM or
-    DMARC."""
+    These servers have no rate limits, no delayed greeting and no PROXY header. Their mail is not checked for SPF, DKIM
+    or DMARC."""
 
 
 class Client(Protocol):

@@ -1,4 +1,4 @@
-"""The SMTP server. It listens on addresses, keeps track of connections, and logs refused clients."""
+"""The SMTP server: listens on addresses, keeps track of connections, and logs refused clients."""
 
 import asyncio
 from collections import Counter
@@ -17,10 +17,10 @@ from waypost.smtp.server.interfaces import Client, Listener
 from waypost.smtp.server.proxy import BadHeader, ProxyHeader
 
 BACKLOG = 1024
-"""The most connections that may wait to be accepted."""
+"""The maximum number of connections that may wait to be accepted."""
 
 LOG_EVERY = 10.0
-"""Seconds between two log events about refused clients, because there may be thousands of refusals in a second."""
+"""Seconds between two log events about refused clients. There may be thousands of refused clients in a second."""
 
 
 class SmtpServer:
@@ -47,9 +47,9 @@ class SmtpServer:
         self.busy = 0
         """The number of clients whose requests the server is answering now."""
         self.buffer = memoryview(bytearray(READ))
-        """The buffer for the input of all clients. It is emptied right after it was filled."""
+        """The buffer for the input of all clients, which is emptied right after each read."""
         self.headers: set[ProxyHeader] = set()
-        """The connections whose PROXY header was not read yet, so that the client's address is unknown."""
+        """The connections whose PROXY header has not been read yet, so that the client's address is unknown."""
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._refused: Counter[Reply] = Counter()

@@ -1,8 +1,8 @@
-"""The PROXY protocol, version 2. With it, a load balancer sends the client's address at the start of a connection.
+"""The PROXY protocol, version 2, with which a load balancer sends the client's address at the start of a connection.
 
-The header is required from the networks that a setting lists, and refused from all other networks. This module reads
-only the bytes of the header, and leaves the next bytes, such as a TLS handshake, to the connection. Source: "The PROXY
-protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
+The header is required from load balancers in the networks that a setting lists, and refused from all other networks.
+This module reads only the header, and leaves all further bytes, such as a TLS handshake, to the connection. Source:
+"The PROXY protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ HEAD = struct.Struct("!12sBBH")
 """The first 16 bytes of a header: the signature, version and command, family and transport, and remaining length."""
 
 ADDRESSES_LIMIT = 4_096
-"""The most bytes that may follow the first 16 bytes of a header.
+"""The maximum number of bytes that may follow the first 16 bytes of a header.
 
-Addresses have at most 36 bytes. The rest are extensions, which the server ignores."""
+The addresses have at most 36 bytes. All further bytes are extensions, which the server ignores."""
 
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
@@ -27,7 +27,7 @@ _UNSPECIFIED, _UNIX = 0x00, 0x31
 
 
 class BadHeader(Exception):
-    """Raised if a connection does not begin with a valid header of the PROXY protocol. The message has the reason."""
+    """Raised, with the reason, if a connection does not begin with a valid header of the PROXY protocol."""
 
 
 def remaining_length(head: bytes) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 class BadCertificate(Exception):
     """Raised if the certificate, its key or the certificate authority cannot be used.
 
-    The message has the name of the file and the reason.
+    The exception's message has the name of the file and the reason.
     """
 
 
@@ -26,12 +26,12 @@ class TlsFiles:
 
     @property
     def all(self) -> list[Path]:
-        """The paths of all files."""
+        """The paths of all TLS files."""
         return [self.certificate, self.key, *([self.client_authority] if self.client_authority else [])]
 
 
 class Certificates:
-    """The SSL context for handshakes. It is reloaded when a file changes, so that renewals need no restart."""
+    """The SSL context for handshakes, which is reloaded when a file changes so that renewals need no restart."""
 
     def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
         """Load the files. Raises `BadCertificate`.
@@ -63,7 +63,10 @@ class Certificates:
 
 
 def load(files: TlsFiles) -> ssl.SSLContext:
-    """Return an SSL context for a server, with TLS 1.2 or later and without renegotiation. Raises `BadCertificate`."""
+    """Return an SSL context for a server that requires TLS 1.2 or later and refuses renegotiation.
+
+    Raises `BadCertificate`.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -87,7 +90,7 @@ def load(files: TlsFiles) -> ssl.SSLContext:
 
 
 def _check_contents(files: TlsFiles) -> None:
-    """Raise `BadCertificate` for a file that cannot be read, or does not contain a certificate or key as required."""
+    """Raise `BadCertificate` for a file that cannot be read, or that lacks the required certificate or key."""
     for path in files.all:
         what, mark = (
             ("private key", b"PRIVATE KEY-----") if path == files.key else ("certificate", b" CERTIFICATE-----")
@@ -106,7 +109,7 @@ def _check_contents(files: TlsFiles) -> None:
 def why(error: BaseException) -> str:
     """Return the reason, in words, why a TLS handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the client's certificate was not accepted: {error.verify_message}"
+        return f"the server did not accept the client's certificate: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""
     for part, words in _REASONS.items():
         if part in reason:
@@ -134,7 +137,7 @@ _REASONS = {
     "ALERT_PROTOCOL_VERSION": "the client does not support the server's TLS versions",
     "ALERT_HANDSHAKE_FAILURE": "the client found no TLS parameters that both sides support",
 }
-"""Descriptions of OpenSSL's failure reasons, by a part of the reason's name."""
+"""Descriptions of OpenSSL's error reasons, by a part of the reason's name."""
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
