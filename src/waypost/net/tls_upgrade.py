@@ -14,7 +14,7 @@ class Upgraded:
     """The result of a successful TLS handshake."""
 
     transport: asyncio.Transport
-    """The transport that replaces the connection's transport."""
+    """The TLS transport that replaces the connection's original transport."""
     tls: ssl.SSLObject
     said: bytes
     """The bytes that the peer has already sent over TLS."""

@@ -26,7 +26,7 @@ class AbortedTransfers:
         self._clearing: asyncio.Task[None] | None = None
 
     def add(self, message_id: str) -> None:
-        """Add a message that will never be completed, so that its pieces are deleted."""
+        """Add an incomplete message to the queue, so that its pieces are deleted."""
         self._waiting.append(message_id)
         if self._clearing is None:
             self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)

@@ -211,7 +211,7 @@ class Reception:
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
-        """Add a refusal to the trace, either of one recipient, or of a message for each of its recipients.
+        """Add a refusal to the trace, once for a refused recipient, or once for each recipient of a refused message.
 
         `account` is the account that owns the refused recipient. For a refused message, it is not used.
         """
@@ -237,9 +237,10 @@ class Reception:
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """Return the accounts that currently own these recipients, by recipient key. Empty if the store fails.
+        """Return the accounts that currently own these recipients, by recipient key.
 
-        An account that creates an address later does not see earlier refusals of mail for that address.
+        The result is empty if the store fails. An account that creates an address later does not see earlier refusals
+        of mail for that address.
         """
         use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:

@@ -29,7 +29,7 @@ class SmtpLimits:
     transfer: float = 3600.0
     """The maximum duration of the transfer of one message, in seconds."""
     transfer_start: float = 60.0
-    """Seconds that the transfer of a message may take in any case. Received bytes add to this time."""
+    """The time limit, in seconds, of a transfer of which no bytes have been received; received bytes extend it."""
     slowest: float = 500.0
     """The number of received bytes that add one second to the time limit of a transfer."""
     handshake: float = 30.0

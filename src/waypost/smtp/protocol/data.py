@@ -27,7 +27,7 @@ A header stays in memory until it is complete, so the server refuses longer head
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""A line end before a line that is neither a header field nor a continuation line. Such a line ends the header."""
+"""Matches the end of a header without an empty line: a line end before a line that is not part of a header field."""
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -58,7 +58,8 @@ class Body:
         """Whether the message is binary: it has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """The header of the message, which is known after the first piece was passed on or the message has ended."""
+        """The header of the message, which is known once the first piece has been passed on or the message has ended.
+        """
         self.refusal: Reply | None = None
         """The reply that refuses the message, or None. All further bytes of a refused message are dropped."""
 
@@ -184,8 +185,8 @@ class MessageDecoder:
     def feed(self, octets: bytes) -> bytes | None:
         """Take in more bytes. Returns the bytes after the end of the message, or None if the message has not ended.
 
-        Raises `BareLineEnd` for a bare CR or LF, after the bytes before it were taken in. After this exception, `feed`
-        must not be called again.
+        Raises `BareLineEnd` at the first bare CR or LF, after taking in the bytes before it. After this exception,
+        `feed` must not be called again.
         """
         octets = self._held + octets
         end = octets.find(END)
@@ -215,7 +216,8 @@ class MessageDecoder:
 class ChunkDecoder:
     """Reads the bytes of each chunk after BDAT, and searches the message for bare CRs and LFs.
 
-    A bare CR or LF makes a message binary if the client declared BODY=BINARYMIME. Otherwise the message is refused.
+    If the client declared BODY=BINARYMIME, a bare CR or LF makes the message binary. If the client did not, a message
+    with a bare CR or LF is refused.
     """
 
     def __init__(self, body: Body, *, may_be_binary: bool) -> None:
@@ -269,7 +271,7 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """Return the index of the end of a header that no empty line ends, or None if all lines are header fields.
+    """Return the index at which the header ends if no empty line follows it, or None if all lines are header fields.
 
     The header ends before the first line that is not a header field.
     """

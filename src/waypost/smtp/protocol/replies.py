@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An SMTP reply: a code, an enhanced code (RFC 2034), and lines of text.
-
-    The greeting, the replies to EHLO and HELO, and the 354 reply have no enhanced code.
-    """
+    """An SMTP reply: a code, an enhanced code (RFC 2034; none in greetings and the 354 reply), and lines of text."""
 
     code: int
     enhanced: str | None
@@ -63,10 +60,7 @@ READY_FOR_TLS = _reply(
 )
 HELO = _reply(250, None, "{hostname}", means="The reply to HELO: the server's host name, without extensions.")
 EHLO = _reply(
-    250,
-    None,
-    "{hostname}\n{extensions}",
-    means="The reply to EHLO or LHLO: the server's host name and its extensions.",
+    250, None, "{hostname}\n{extensions}", means="The reply to EHLO or LHLO: the server's host name and extensions."
 )
 OK = _reply(250, "2.0.0", "OK", means="The command was carried out.")
 SENDER_OK = _reply(
@@ -276,11 +270,7 @@ BAD_PARAMETER = _reply(
     sender=_CLIENT_FAULT,
 )
 NO_ARGUMENT = _reply(
-    501,
-    "5.5.4",
-    "{verb} does not accept an argument",
-    means="The client sent an argument with a command that does not accept one.",
-    sender=_CLIENT_FAULT,
+    501, "5.5.4", "{verb} does not accept an argument", means="The command has no argument.", sender=_CLIENT_FAULT
 )
 NOT_IMPLEMENTED = _reply(
     502,
@@ -291,11 +281,7 @@ NOT_IMPLEMENTED = _reply(
     sender="Continue without the command.",
 )
 OUT_OF_ORDER = _reply(
-    503,
-    "5.5.1",
-    "{verb} is out of order: {needed}",
-    means="The server does not accept this command at this point of the session.",
-    sender=_CLIENT_FAULT,
+    503, "5.5.1", "{verb} is out of order: {needed}", means="The command is not allowed now.", sender=_CLIENT_FAULT
 )
 NEEDS_TLS = _reply(
     530,

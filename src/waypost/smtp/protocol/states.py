@@ -39,7 +39,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """The events that change the state. Unless noted otherwise, the event of a command happens when it is accepted."""
+    """The events that change the state. Unless noted, a command's event occurs when the command is accepted."""
 
     EHLO = "EHLO"
     """The client has sent EHLO, HELO or LHLO."""
@@ -47,10 +47,10 @@ class Event(StrEnum):
     RCPT = "RCPT"
     DATA = "DATA"
     BDAT = "BDAT"
-    """The client has sent BDAT. A refused BDAT is an event too, because the client sends the chunk anyway."""
+    """The client has sent BDAT. A refused BDAT also causes this event, because the client sends the chunk anyway."""
     CHUNK_ENDED = "end of a chunk"
     MESSAGE_ENDED = "end of the message"
-    """The last byte of the message was received, and the client gets the reply."""
+    """The last byte of the message has been received, and the client gets the reply."""
     RSET = "RSET"
     STARTTLS = "STARTTLS"
     TLS_STARTED = "end of the handshake"
@@ -115,7 +115,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     },
     State.OVER: {},
 }
-"""For each state, the events that are allowed in it, and the next state."""
+"""For each state, the events that are allowed in that state, and the state that follows each event."""
 
 _OUT_OF_ORDER: Mapping[Event, Reply] = {
     Event.MAIL: replies.OUT_OF_ORDER.about(verb="MAIL", needed="send EHLO first, and one MAIL at a time"),

@@ -40,7 +40,7 @@ class Transfer:
             self.ended = self._chunk_ended()
 
     def take(self, octets: bytearray) -> None:
-        """Read the bytes of the message and remove them from `octets`. Bytes after the chunk or message are left."""
+        """Read the bytes of the message and remove them from `octets`, but leave bytes after the chunk or message."""
         if self._lines:
             taken = bytes(octets)
             octets.clear()

@@ -30,7 +30,7 @@ UNREAD = 64 * 1024
 REQUESTS_A_TURN = 50
 """The maximum number of requests and commands of all clients together in one iteration of the event loop.
 
-The number is divided among the busy clients. New clients are accepted once in each iteration."""
+The maximum is divided among the busy clients. New clients are accepted once in each iteration."""
 
 CHECK_EVERY = 15.0
 """The maximum number of seconds between two checks of an idle client's time limit.
@@ -41,8 +41,8 @@ The limit must be checked again and again, because it becomes shorter when the s
 class Connection(asyncio.BufferedProtocol):
     """A connection of one SMTP client.
 
-    The server first admits or refuses the client. It then performs the TLS handshake if the listener requires TLS,
-    sends the greeting, and serves the session.
+    The server first admits or refuses the client. If the listener requires TLS, the server then performs the handshake.
+    Finally it sends the greeting and serves the session.
     """
 
     def __init__(self, server: Server, listener: Listener) -> None:
@@ -66,7 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self._upgrade: TlsUpgrade | None = None
         """The TLS handshake that is in progress; None if there is none."""
         self._resumed: asyncio.Future[None] | None = None
-        """A future that is done when a client that has not read its replies reads again or has disconnected."""
+        """A future that is done when the client resumes reading its replies or disconnects."""
         self._pausing: asyncio.Future[None] | None = None
         """A future that is done when the delayed reply to a client that guesses addresses may be sent."""
         self._write_paused_at = 0.0

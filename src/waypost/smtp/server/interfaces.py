@@ -21,8 +21,8 @@ class Listener:
     trusted: bool = False
     """Whether only the operator's own mail servers connect to this address.
 
-    These servers have no rate limits, no delayed greeting and no PROXY header. Their mail is not checked for SPF, DKIM
-    or DMARC."""
+    Clients of a trusted listener have no rate limits, no delayed greeting and no PROXY header. SPF, DKIM and DMARC are
+    not checked for their mail."""
 
 
 class Client(Protocol):

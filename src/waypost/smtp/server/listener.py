@@ -20,7 +20,7 @@ BACKLOG = 1024
 """The maximum number of connections that may wait to be accepted."""
 
 LOG_EVERY = 10.0
-"""Seconds between two log events about refused clients. There may be thousands of refused clients in a second."""
+"""Seconds between two log events about refused clients, of which there may be thousands in a second."""
 
 
 class SmtpServer:
