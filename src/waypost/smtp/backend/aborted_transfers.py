@@ -23,21 +23,21 @@ class AbortedTransfers:
         self._store = store
         self._failed = failed
         self._waiting: deque[str] = deque()
-        self._clearing: asyncio.Task[None] | None = None
+        self._deleting: asyncio.Task[None] | None = None
 
     def add(self, message_id: str) -> None:
         """Add an incomplete message to the queue, so that its pieces are deleted."""
         self._waiting.append(message_id)
-        if self._clearing is None:
-            self._clearing = self._tasks.start(self._clear, where="smtp", on_error=OnError.LEAVE)
+        if self._deleting is None:
+            self._deleting = self._tasks.start(self._delete_all, where="smtp", on_error=OnError.LEAVE)
 
     async def stop(self) -> None:
         """Stop the background task after it has deleted the current message."""
         self._waiting.clear()
-        if self._clearing:
-            await asyncio.wait([self._clearing])
+        if self._deleting:
+            await asyncio.wait([self._deleting])
 
-    async def _clear(self) -> None:
+    async def _delete_all(self) -> None:
         try:
             while self._waiting:
                 message_id = self._waiting.popleft()
@@ -46,4 +46,4 @@ class AbortedTransfers:
             self._waiting.clear()
             self._failed(error)
         finally:
-            self._clearing = None
+            self._deleting = None

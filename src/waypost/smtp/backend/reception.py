@@ -118,7 +118,7 @@ class Reception:
         self._peer = peer
         self._trusted = trusted
         self._in_trusted_network = in_trusted_network
-        self._coming: str | None = None
+        self._incomplete_id: str | None = None
         """The id of the incomplete message whose pieces are in the store; None if there is none."""
 
     def at_mail(self) -> Reply | None:
@@ -146,7 +146,7 @@ class Reception:
         """
         try:
             if isinstance(request, RecipientGiven):
-                if not await self._gets_answer(pause):
+                if not await self._delay_reply(pause):
                     # The reply does not depend on the store, so it does not reveal whether the address exists.
                     account = await self._account_of(request.address)
                     await self._record_refusal(request, replies.TOO_MANY_UNKNOWN, account)
@@ -162,13 +162,13 @@ class Reception:
                 )
                 return replies.RECIPIENT_OK
             if isinstance(request, PieceReceived):
-                return await self._keep(request)
+                return await self._store_piece(request)
             assert isinstance(request, MessageReceived)
             return await self._accept(request)
         except Exception as error:  # noqa: BLE001 - after any error the sending server keeps the mail
             return await self._refuse(error, request)
 
-    async def _gets_answer(self, pause: Pause) -> bool:
+    async def _delay_reply(self, pause: Pause) -> bool:
         """Delay the reply to a client that guesses addresses.
 
         Returns False if the client gets no information about this recipient now.
@@ -182,7 +182,7 @@ class Reception:
 
     def leave(self) -> None:
         """End the session, and delete its incomplete message, if there is one."""
-        message_id, self._coming = self._coming, None
+        message_id, self._incomplete_id = self._incomplete_id, None
         if message_id:
             self._backend.aborted_transfers.add(message_id)
 
@@ -202,9 +202,9 @@ class Reception:
         """
         kind = events.MessageRefused if isinstance(request, MessageReceived) else events.RecipientRefused
         self._backend.emit(kind(peer=self._peer, reply=str(reply)))
-        await self._remember(request, reply, account=account)
+        await self._add_to_trace(request, reply, account=account)
 
-    async def _remember(
+    async def _add_to_trace(
         self,
         request: Request,
         reply: Reply,
@@ -249,16 +249,18 @@ class Reception:
             self._backend.failed(error)
             return {}
 
-    async def _keep(self, piece: PieceReceived) -> Reply:
+    async def _store_piece(self, piece: PieceReceived) -> Reply:
         if self._backend.is_full():
             self.leave()
             return replies.NO_DISK
         now = self._backend.clock()
         if piece.start == 0:
             self.leave()
-            self._coming = self._backend.ids.new(now)
-        assert self._coming
-        use_case = partial(accept.keep_octets, message_id=self._coming, octets=piece.octets, start=piece.start, now=now)
+            self._incomplete_id = self._backend.ids.new(now)
+        assert self._incomplete_id
+        use_case = partial(
+            accept.keep_octets, message_id=self._incomplete_id, octets=piece.octets, start=piece.start, now=now
+        )
         async with self._backend.pieces:
             await self._backend.store.write(use_case)
         return replies.OK
@@ -283,7 +285,7 @@ class Reception:
         use_case = partial(
             accept.accept_message,
             deployment=backend.deployment,
-            message_id=self._coming or backend.ids.new(now),
+            message_id=self._incomplete_id or backend.ids.new(now),
             envelope=request.envelope,
             recipients=request.recipients,
             content=content,
@@ -294,7 +296,7 @@ class Reception:
         )
         accepted = await backend.store.write(use_case)
         message = accepted.message
-        self._coming = None
+        self._incomplete_id = None
         # Now the message is on disk. The client must not get a positive reply before this point.
         if not accepted.is_complete:
             await self._store_planned(message.id)
@@ -336,7 +338,7 @@ class Reception:
             detail = {"verdicts": ", ".join(f"{name} {result}" for name, result in words)}
         results = detail.get("verdicts", "")
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=results))
-        await self._remember(request, reply, detail)
+        await self._add_to_trace(request, reply, detail)
         return reply
 
     async def _check(self, request: MessageReceived) -> Findings:
@@ -382,6 +384,6 @@ class Reception:
         """Yield the bytes of the message, part by part."""
         for start in range(0, request.start, PART):
             limit = min(PART, request.start - start)
-            kept = partial(accept.kept_octets, message_id=self._coming or "", start=start, limit=limit)
+            kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=start, limit=limit)
             yield await self._backend.store.long_read(kept, what="the octets of a message")
         yield request.raw

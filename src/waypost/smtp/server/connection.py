@@ -97,11 +97,11 @@ class Connection(asyncio.BufferedProtocol):
         self._in_trusted_network = not self.trusted and can_be_trusted and self._server.trusts(self.peer)
         refusal = self._server.opened(self)
         if refusal:
-            self._send_away(refusal)
+            self._refuse(refusal)
             return
         self._is_admitted = True
         if self._listener.is_tls:
-            self._upgrade = self._an_upgrade()
+            self._upgrade = self._new_upgrade()
             self._answering = self._loop.create_task(self._begin_with_tls())
         else:
             self._greet()
@@ -120,16 +120,16 @@ class Connection(asyncio.BufferedProtocol):
             self._upgrade.receive(data)
             return
         if session is None:
-            self._send_away(replies.EARLY_TALKER)
+            self._refuse(replies.EARLY_TALKER)
             return
         if session.farewell:
             return
         self._time.heard(len(data), self._loop.time())
         session.receive(data)
         if self._answering is None:
-            self._go_on(session)
+            self._carry_out(session)
         if self._held or session.is_receiving or self._answering is not None:
-            self._account(session)
+            self._update_memory(session)
         if self._answering is not None and (session.waiting_octets > PAUSE_AT or self._memory.is_full):
             self._pause()
 
@@ -152,7 +152,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline.clear()
         if self._upgrade:
             self._upgrade.connection_lost()
-        self._wake()
+        self._resume_answer()
         self._end_pause()
         is_over = self._session is not None and self._session.farewell is not None
         if isinstance(exc, ssl.SSLError) and self._upgrade is None and not is_over:
@@ -160,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._answering is None:
             self._end()
         else:
-            self._clearing = self._loop.create_task(self._clear_away())
+            self._ending = self._loop.create_task(self._end_after_answer())
 
     def pause_writing(self) -> None:
         # The server stops reading commands from a client that does not read its replies.
@@ -173,11 +173,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._is_write_paused = False
-        self._wake()
+        self._resume_answer()
         if self._answering is None:
             self._resume()
 
-    def hang_up(self, reply: Reply) -> None:
+    def end_session(self, reply: Reply) -> None:
         """End the session with this reply. If the server is working on an answer, the client gets the answer first.
 
         A TLS handshake in progress is cancelled.
@@ -195,14 +195,14 @@ class Connection(asyncio.BufferedProtocol):
 
     # Before the session
 
-    def _send_away(self, reply: Reply) -> None:
+    def _refuse(self, reply: Reply) -> None:
         if not self._transport.is_closing() and self._can_speak:
             self._transport.write(bytes(reply))
         self._close()
         if self._is_admitted:
-            self._server.hung_up(self.peer, reply)
+            self._server.session_ended(self.peer, reply)
 
-    def _an_upgrade(self) -> TlsUpgrade:
+    def _new_upgrade(self) -> TlsUpgrade:
         return TlsUpgrade(self._transport, loop=self._loop, grace=self._server.limits.linger)
 
     async def _begin_with_tls(self) -> None:
@@ -266,7 +266,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # The session
 
-    def _go_on(self, session: Session) -> None:
+    def _carry_out(self, session: Session) -> None:
         """Carry out the received commands, up to the session's first request."""
         try:
             request = self._next_request(session)
@@ -295,7 +295,7 @@ class Connection(asyncio.BufferedProtocol):
                     session.close(self._farewell or replies.BYE)
                 if isinstance(request, (MessageReceived, PieceReceived)):
                     self._time.server_took(self._loop.time() - asked_at)
-                    self._account(session)
+                    self._update_memory(session)
                     self._flush(session)  # send the reply before the client's next message is written to disk
                 if request is None or answered >= REQUESTS_A_TURN // self._server.busy:
                     answered = 0
@@ -311,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
             self._server.busy -= 1
         self._answering = None
         self._time.answered(session, self._loop.time())
-        self._account(session)
+        self._update_memory(session)
         self._resume()
         self._send(session)
 
@@ -347,7 +347,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # the client's next bytes are for the TLS handshake
         self._flush(session)
-        self._upgrade = self._an_upgrade()
+        self._upgrade = self._new_upgrade()
         made = await self._make_tls(self._upgrade)
         if made:
             version, said = made
@@ -356,14 +356,14 @@ class Connection(asyncio.BufferedProtocol):
         else:
             session.close(replies.BYE)
 
-    def _account(self, session: Session) -> None:
+    def _update_memory(self, session: Session) -> None:
         """Update this client's share of the memory budget."""
         held = 0 if self._is_lost else session.held_octets
         if held != self._held:
             self._memory.change(held - self._held)
             self._held = held
 
-    def _wake(self) -> None:
+    def _resume_answer(self) -> None:
         """Resume `_answer` when a client reads its replies again or has disconnected."""
         if self._resumed and not self._resumed.done():
             self._resumed.set_result(None)
@@ -382,7 +382,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         if session.farewell:
-            self._hang_up_on(session.farewell)
+            self._close_after(session.farewell)
         elif self._client_is_done:
             self._close()
 
@@ -393,11 +393,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # The end
 
-    def _hang_up_on(self, farewell: Reply) -> None:
+    def _close_after(self, farewell: Reply) -> None:
         if farewell is replies.BYE or self._client_is_done:
             self._close()
             return
-        self._server.hung_up(self.peer, farewell, self._session.last_error if self._session else None)
+        self._server.session_ended(self.peer, farewell, self._session.last_error if self._session else None)
         if not self._transport.can_write_eof():
             self._close()
             return
@@ -415,7 +415,7 @@ class Connection(asyncio.BufferedProtocol):
         """Abort the connection after `limits.linger` seconds if the client has not read the last reply."""
         self._deadline.set(self._loop, self._server.limits.linger, self._transport.abort)
 
-    async def _clear_away(self) -> None:
+    async def _end_after_answer(self) -> None:
         """Wait until the pending request of a disconnected client has been answered, then release the connection."""
         if self._answering is not None:
             await asyncio.wait([self._answering])
@@ -425,7 +425,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline.clear()
         if self._session:
             self._reception.leave()
-            self._account(self._session)
+            self._update_memory(self._session)
         # This breaks the reference cycle between TLS and this connection, which would keep memory until the next
         # garbage collection.
         self._transport = self._under_tls
@@ -445,4 +445,4 @@ class Connection(asyncio.BufferedProtocol):
         if left > 0:
             self._deadline.set(self._loop, min(left, CHECK_EVERY), self._check_time)
         else:
-            self.hang_up(reply)
+            self.end_session(reply)

@@ -33,7 +33,7 @@ class Client(Protocol):
     trusted: bool
     """Whether the client connected to a listener that is `trusted`."""
 
-    def hang_up(self, reply: Reply) -> None:
+    def end_session(self, reply: Reply) -> None:
         """End the session with this reply. If the server is working on an answer, the client gets the answer first.
 
         A TLS handshake in progress is cancelled.
@@ -60,7 +60,7 @@ class Server(Protocol):
         """Remove a client whose connection has ended."""
         ...
 
-    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
+    def session_ended(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
         """Log that the server has ended a client's session, with the reply that gives the reason."""
         ...
 

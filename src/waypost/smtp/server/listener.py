@@ -81,7 +81,7 @@ class SmtpServer:
         for header in list(self.headers):
             header.cut()
         for connection in list(self._connections):
-            connection.hang_up(replies.SHUTTING_DOWN)
+            connection.end_session(replies.SHUTTING_DOWN)
         if self._connections:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
@@ -107,7 +107,7 @@ class SmtpServer:
         if self._all_gone and not self._all_gone.done() and not self._connections:
             self._all_gone.set_result(None)
 
-    def hung_up(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
+    def session_ended(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
         """Log that the server has ended a client's session, with the reply that gives the reason."""
         last = str(last_error) if last_error else ""
         self.backend.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=last))
