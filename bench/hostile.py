@@ -34,6 +34,8 @@ class Hostile:
     to_one: bool = False
     """Whether each RCPT names the same address."""
     aliases: bool = False
+    over_a_route: bool = False
+    """Whether the recipients are aliases in a domain that has a route."""
     is_bounce: bool = False
     """Whether it goes to a rewritten sender of ours."""
     in_chunks_of: int = 0
@@ -124,6 +126,15 @@ MESSAGES = {
     ),
     "a hundred recipients": Hostile(of(b"a", b"X: "), recipients=RECIPIENTS),
     "a hundred aliases": Hostile(of(b"a", b"X: "), recipients=RECIPIENTS, aliases=True),
+    "a hundred aliases over a route": Hostile(
+        of(b"a", b"X: "), rcpt=_ORCPT, recipients=RECIPIENTS, aliases=True, over_a_route=True
+    ),
+    "a bounce to four of its senders": Hostile(
+        of(b"Action:" + b"\r\n " * 1_300 + b"\r\n", REPORT), sender="", is_bounce=True, recipients=4
+    ),
+    "a hundred aliases, with notices of success": Hostile(
+        of(b"a", b"X: "), mail=" RET=FULL ENVID=" + "+41" * 30, rcpt=_ORCPT, recipients=RECIPIENTS, aliases=True
+    ),
     "a hundred notices of success": Hostile(
         of(b"\r\n a" + b" " * 60, b"Subject: "),
         mail=" RET=FULL ENVID=" + "+41" * 30,

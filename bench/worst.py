@@ -105,18 +105,24 @@ class _WatchedServer:
         self._senders = senders
         self._connect = boto3.client("connect", **server.client_arguments)
         self._instance = self._connect.list_instances()["InstanceSummaryList"][0]["Id"]
-        self.addresses = [self._made(f"a{number}@example.com") for number in range(RECIPIENTS)]
-        self.aliases = [self._made(f"alias{number}@example.com") for number in range(RECIPIENTS)]
-        for primary, alias in zip(self.addresses, self.aliases, strict=True):
+        self.addresses, self.aliases = self._made_pairs("example.com")
+        _, self.aliases_over_a_route = self._made_pairs("out.example")
+        self._made("out@out.example")
+        self.send(Hostile(bytes), b"Subject: first\r\n\r\n", "out@out.example")
+        _until(lambda: self._senders and '"works":true' in server.log.read_text())
+        self.longest()
+
+    def _made_pairs(self, domain: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """As many aliases as a message may have recipients, and their primaries."""
+        primaries = [self._made(f"a{number}@{domain}") for number in range(RECIPIENTS)]
+        aliases = [self._made(f"alias{number}@{domain}") for number in range(RECIPIENTS)]
+        for primary, alias in zip(primaries, aliases, strict=True):
             self._connect.associate_email_address_alias(
                 InstanceId=self._instance,
                 EmailAddressId=primary[1],
                 AliasConfiguration={"EmailAddressId": alias[1]},
             )
-        self._made("out@out.example")
-        self.send(Hostile(bytes), b"Subject: first\r\n\r\n", "out@out.example")
-        _until(lambda: self._senders and '"works":true' in server.log.read_text())
-        self.longest()
+        return primaries, aliases
 
     def _made(self, address: str) -> tuple[str, str]:
         made = self._connect.create_email_address(InstanceId=self._instance, EmailAddress=address)
@@ -124,8 +130,12 @@ class _WatchedServer:
 
     def send(self, message: Hostile, octets: bytes, *to: str) -> str:
         """Send it; returns the beginning of the last reply."""
-        recipients = list(to) or [one for one, _ in (self.aliases if message.aliases else self.addresses)]
-        recipients = [self._senders[0]] if message.is_bounce else recipients[: message.recipients]
+        made = self.aliases if message.aliases else self.addresses
+        made = self.aliases_over_a_route if message.over_a_route else made
+        recipients = list(to) or [address for address, _ in made[: message.recipients]]
+        if message.is_bounce:
+            rewritten = list(dict.fromkeys(filter(None, self._senders)))
+            recipients = rewritten[:1] if message.recipients == 1 else rewritten[-message.recipients :]
         if message.to_one:
             recipients = recipients[:1] * message.recipients
         with smtplib.SMTP(*self._server.smtp, local_hostname="client.example", timeout=120) as client:

@@ -5,6 +5,8 @@ import smtplib
 import threading
 from collections import Counter
 
+import pytest
+
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import ACCEPTED, System
 
@@ -38,6 +40,31 @@ def test_kills_under_load_lose_nothing_and_double_nothing(new_server):
     survive(new_server, KILLS)
 
 
+@pytest.mark.slow
+def test_kills_while_deliveries_are_stored_in_parts_leave_each_message_whole(new_server):
+    """A message to fifteen aliases has thirty deliveries, which are stored in two further transactions."""
+    new_server.start()
+    system = System(new_server)
+    pairs = [system.linked_pair() for _ in range(15)]
+    aliases, addresses = [alias for alias, _ in pairs], [address for pair in pairs for address in pair]
+    system.connect.close()
+    answered: list[str] = []
+    for _ in range(2 * KILLS):
+        kill_under_load(new_server, aliases, answered)
+        new_server.start()
+    system = System(new_server)
+
+    def inboxes():
+        return {address: Counter(all_ids_at(system, address)) for address in addresses}
+
+    wait_until(lambda: len({frozenset(found) for found in inboxes().values()}) == 1)
+    for found in inboxes().values():
+        assert set(answered) <= set(found)
+        assert set(found.values()) == {1}
+    system.connect.close()
+    assert new_server.stop() == 0
+
+
 def survive(new_server, kills):
     """Kill a server under load again and again, and look for all that it answered 250; returns how much that was."""
     new_server.start()
@@ -46,7 +73,7 @@ def survive(new_server, kills):
     system.connect.close()
     answered: list[str] = []
     for _ in range(kills):
-        kill_under_load(new_server, alias, answered)
+        kill_under_load(new_server, [alias], answered)
         new_server.start()
     system = System(new_server)
     for address in (alias, primary):
@@ -60,9 +87,10 @@ def survive(new_server, kills):
     return len(answered)
 
 
-def kill_under_load(server, alias, answered):
+def kill_under_load(server, recipients, answered):
     """Send from several clients until a few messages are answered, then kill the server."""
-    senders = [threading.Thread(target=send_until_killed, args=(server.smtp, alias, answered)) for _ in range(SENDERS)]
+    of_each = (server.smtp, recipients, answered)
+    senders = [threading.Thread(target=send_until_killed, args=of_each) for _ in range(SENDERS)]
     before, enough = len(answered), random.randint(1, 40)
     for sender in senders:
         sender.start()
@@ -74,14 +102,15 @@ def kill_under_load(server, alias, answered):
             sender.join()
 
 
-def send_until_killed(address, alias, answered):
+def send_until_killed(address, recipients, answered):
     """Send one message after the other, and note the id of each that was accepted."""
     try:
         with smtplib.SMTP(*address, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
             while True:
                 client.mail("a@client.example")
-                client.rcpt(alias)
+                for recipient in recipients:
+                    client.rcpt(recipient)
                 code, text = client.data(HELLO)
                 assert code == 250
                 answered.append(ACCEPTED.fullmatch(text)["id"].decode())

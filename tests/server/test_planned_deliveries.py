@@ -1,0 +1,92 @@
+"""Tests that a server stores the planned deliveries that a killed server left."""
+
+import asyncio
+from functools import partial
+
+from tests.kit.patience import PATIENCE, until
+from tests.kit.values import NOW, an_email_address
+from tests.server.test_roles import Running
+from waypost.app.deployment import Deployment
+from waypost.app.mail import accept
+from waypost.domain.mail.messages import Envelope
+from waypost.host.data_directory import DataDirectory
+from waypost.observe import events
+from waypost.server import maintenance, opening
+
+NAMES = [f"r{number:02}" for number in range(accept.STORED_AT_ONCE + 10)]
+RAW = b"Subject: hello\r\n\r\nHello.\r\n"
+DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
+
+
+def accept_and_die(tx, *, instance_id, message_id="m1"):
+    """Accept a message as a server does that is killed before it stores the planned deliveries."""
+    created = [an_email_address(name, instance_id) for name in NAMES]
+    for email_address in created:
+        if tx.email_address_by_key(email_address.address.key) is None:
+            tx.add_email_address(email_address, {})
+    recipients = [email_address.address for email_address in created]
+    envelope = Envelope(
+        sender="a@client.example",
+        recipients=tuple(address.text for address in recipients),
+        helo="client.example",
+        peer="127.0.0.1",
+        protocol="ESMTP",
+    )
+    accept.accept_message(
+        tx,
+        DEPLOYMENT,
+        message_id=message_id,
+        envelope=envelope,
+        recipients=recipients,
+        content=accept.examine(RAW, hostname=DEPLOYMENT.hostname, sender=envelope.sender),
+        raw=RAW,
+        now=NOW,
+    )
+
+
+async def holds(directory, condition):
+    """Wait until a condition holds for the store."""
+    async with asyncio.timeout(PATIENCE):
+        while not await opening.administer(directory, condition):  # noqa: ASYNC110 - another server changes it
+            await asyncio.sleep(0.01)
+
+
+def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_path):
+    async def scenario():
+        running = await Running(tmp_path).start()
+        await running.stop()
+        use_case = partial(accept_and_die, instance_id=running.service.instance_id)
+        await opening.administer(DataDirectory(tmp_path), use_case)
+        running = await Running(tmp_path).start()
+        try:
+            await holds(DataDirectory(tmp_path), lambda tx: not accept.planned(tx))
+            deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: tx.all_deliveries_of("m1"))
+            assert [one.email_address_id for one in deliveries] == NAMES
+        finally:
+            await running.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(maintenance, "EVERY", 0.01)
+
+    async def scenario():
+        running = await Running(tmp_path).start()
+        await running.stop()
+        for message_id in ("m1", "m2"):
+            use_case = partial(accept_and_die, instance_id=running.service.instance_id, message_id=message_id)
+            await opening.administer(DataDirectory(tmp_path), use_case)
+        await opening.administer(
+            DataDirectory(tmp_path),
+            lambda tx: tx.connection.execute("UPDATE planned_deliveries SET part = 'no JSON' WHERE message_id = 'm1'"),
+        )
+        running = await Running(tmp_path).start()
+        try:
+            await until(lambda: running.emitted_of(events.Failed))
+            await holds(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m2")) == len(NAMES))
+            assert {event.where for event in running.emitted_of(events.Failed)} == {"planned deliveries"}
+        finally:
+            await running.stop()
+
+    asyncio.run(scenario())
