@@ -1,4 +1,4 @@
-"""Whatever is asked, the answer is one that the model permits: no failure of ours, for any request that is signed."""
+"""Tests that every signed request gets a response that the model permits, and never an internal error."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ COMMON = {
     "MissingAuthenticationTokenException": 403,
     "UnrecognizedClientException": 403,
 }
-"""What any request may be answered (docs/aws-compatibility.md); none of our failures is among them."""
+"""The errors that any request may get (docs/aws-compatibility.md), without internal errors."""
 
 some = settings(max_examples=examples(20), deadline=None, database=None)
 
@@ -50,10 +50,10 @@ KNOWN = {
     "DirectoryAlias": ["alias", "ALIAS", "d-x"],
     "String": ["", "a", "ab", "abc", "emailAddress", "description", "resourceId", "team", '"', "%", "\uffff"],
 }
-"""Values of a shape that mean something here."""
+"""Values of some shapes that are meaningful in the tested store."""
 
 ANY_TEXT = st.text(st.characters(), max_size=20)
-"""Also with surrogates that stand alone, and with NUL."""
+"""Texts of any characters, including lone surrogates and NUL."""
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.just("x" * 5000),
@@ -63,7 +63,7 @@ ANY_JSON = st.recursive(
 
 
 def texts(name, shape):
-    """Texts of a shape: those that mean something, of the least and largest size, and one beyond either."""
+    """Return a strategy for texts of a shape: meaningful texts, and texts at and just outside the size limits."""
     if "enum" in shape:
         return st.sampled_from([*shape["enum"], shape["enum"][0].lower()])
     sizes = [size + more for size in (shape.get("min", 0), shape.get("max", 20)) for more in (-1, 0, 1)]
@@ -73,7 +73,7 @@ def texts(name, shape):
 
 
 def values(name, depth=0):
-    """Values of a shape as JSON has them: most of them valid."""
+    """Return a strategy for JSON values of a shape, of which most are valid."""
     shape = MODEL.shapes[name]
     match shape["type"]:
         case "structure":
@@ -95,7 +95,7 @@ def values(name, depth=0):
 
 
 def members(shape, depth=0):
-    """Members of a structure: what is required is seldom missing, and some are of any kind."""
+    """Return a strategy for members of a structure. Required members are rarely missing, and some values are random."""
     if depth > 6:
         return st.just({})
     names = shape["members"]
@@ -118,13 +118,13 @@ INPUTS = {name: members(operation.input.shape) for name, operation in MODEL.oper
 
 
 def encoded(value):
-    """What is to stand in a path or query, which may be no text at all."""
+    """Percent-encode a value for a path or query. The value may be anything, also a text with lone surrogates."""
     text = value if isinstance(value, str) else json.dumps(value)
     return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 
 def rest_json(operation, given):
-    """The request in rest-json, for members that may be anything."""
+    """Return the request in rest-json for members with any values."""
     left = dict(given)
     labels = {member.wire_name: encoded(left.pop(member.name, "")) for member in operation.input.labels}
     path = "".join(f"/{labels[part[1:-1]] if part.startswith('{') else part}" for part in operation.segments)
@@ -145,7 +145,7 @@ def json_1_1(operation, given):
 
 
 def twice(body):
-    """The same object with each member written once more, with another value before it."""
+    """Return a JSON object in which each member occurs twice, first with null and then with its value."""
     inside = body.strip()[1:-1]
     names = json.loads(body or b"{}")
     doubled = ",".join(f"{json.dumps(name)}:null" for name in names).encode()
@@ -168,8 +168,8 @@ BODIES = (
 )
 
 
-class Edge:
-    """An `Api` on a real store, asked without a network."""
+class ApiWithoutNetwork:
+    """An `Api` with a real store, which a test calls without a network."""
 
     def __init__(self, path, sign):
         self._runner = asyncio.Runner()
@@ -192,12 +192,12 @@ class Edge:
     def _write(self, use_case):
         self._runner.run(self._store.write(use_case))
 
-    def ask(self, request):
-        """The answer to a request, in a store that has an instance with a link, and email addresses without one."""
-        self._write(make_what_is_missing)
-        return self._runner.run(self._answered(self._sign(request, KEY)))
+    def send(self, request):
+        """Send a request; return the response. The store has an instance with linked and unlinked email addresses."""
+        self._write(create_missing_resources)
+        return self._runner.run(self._response(self._sign(request, KEY)))
 
-    async def _answered(self, request):
+    async def _response(self, request):
         sent = []
 
         async def receive():
@@ -227,7 +227,7 @@ def scope_of(request):
     }
 
 
-def make_what_is_missing(tx):
+def create_missing_resources(tx):
     if tx.instance(TENANT, "i") is None:
         make_instance(tx, "i")
     for name in "abcd":
@@ -238,14 +238,14 @@ def make_what_is_missing(tx):
 
 
 @pytest.fixture(scope="module")
-def edge(tmp_path_factory, signed):
-    edge = Edge(tmp_path_factory.mktemp("any") / "waypost.sqlite3", signed)
-    yield edge
-    edge.close()
+def api(tmp_path_factory, signed):
+    api = ApiWithoutNetwork(tmp_path_factory.mktemp("any") / "waypost.sqlite3", signed)
+    yield api
+    api.close()
 
 
 def assert_permitted(answer, permitted, *, content_type, has_output=True):
-    """That an answer is JSON, and says what it may."""
+    """Check that a response is JSON, and that it is a success or a permitted error."""
     assert answer.headers["content-type"] == content_type
     if answer.status == 200:
         assert json.loads(answer.body) is not None if has_output else answer.body == b""
@@ -261,7 +261,7 @@ def assert_permitted(answer, permitted, *, content_type, has_output=True):
 @pytest.mark.parametrize("name", MODEL.operations)
 @some
 @given(data=st.data())
-def test_a_call_is_answered_as_its_model_permits(edge, name, data):
+def test_every_call_gets_a_response_that_the_model_permits(api, name, data):
     operation, given_members = MODEL.operations[name], data.draw(INPUTS[name])
     targeted = data.draw(st.booleans())
     request = (json_1_1 if targeted else rest_json)(operation, given_members)
@@ -273,15 +273,15 @@ def test_a_call_is_answered_as_its_model_permits(edge, name, data):
         body = twice(body)
     elif change == "more in the query":
         query = f"{query}&{data.draw(st.text(string.printable, max_size=20)).translate(NO_LINE_ENDS)}"
-    answer = edge.ask(Request(request.method, request.raw_path, query, request.headers, body))
+    answer = api.send(Request(request.method, request.raw_path, query, request.headers, body))
     content_type = "application/x-amz-json-1.1" if targeted else "application/json"
     has_output = targeted or operation.output is not None
     assert_permitted(answer, operation.errors, content_type=content_type, has_output=has_output)
-    assert edge.events == []
+    assert api.events == []
 
 
 NO_LINE_ENDS = dict.fromkeys(map(ord, " \t\r\n\x0b\x0c#"), "%")
-ANYBODY_S = {code: status for operation in MODEL.operations.values() for code, status in operation.errors.items()}
+MODELLED = {code: status for operation in MODEL.operations.values() for code, status in operation.errors.items()}
 SEGMENTS = st.sampled_from(
     ["instance", "email-addresses", "tags", "i", "a", "", ".", "..", "%2F", "%FF", "%", "{InstanceId}"]
 )
@@ -299,17 +299,17 @@ TARGETS = st.sampled_from([f"AmazonConnectService.{name}" for name in MODEL.oper
     body=BODIES | st.just(b""),
     target=TARGETS | st.none(),
 )
-def test_any_signed_request_is_answered_as_json(edge, where, query, body, target):
+def test_every_signed_request_gets_a_response_in_json(api, where, query, body, target):
     headers = () if target is None else (("x-amz-target", target),)
-    answer = edge.ask(Request(*where, query, headers, body))
+    answer = api.send(Request(*where, query, headers, body))
     targeted = where == ("POST", "/")
     assert answer.status != 200 or answer.body == b"" or json.loads(answer.body) is not None
     if answer.status != 200:
         content_type = "application/x-amz-json-1.1" if targeted else "application/json"
-        assert_permitted(answer, ANYBODY_S, content_type=content_type)
-    assert edge.events == []
+        assert_permitted(answer, MODELLED, content_type=content_type)
+    assert api.events == []
 
 
-def test_the_table_of_common_errors_has_none_of_our_failures():
+def test_the_table_of_common_errors_has_no_internal_errors():
     assert max(COMMON.values()) < 500
     assert shapes.load().operations.keys() == INPUTS.keys()

@@ -1,15 +1,15 @@
-"""What is a body, and what is none, whatever it is about."""
+"""Tests of the parser for request bodies, with valid and invalid bodies."""
 
 import pytest
 
 from waypost.api.errors import ApiError
 from waypost.api.wire import bodies
 
-NO_REQUESTS = {
-    "no-utf-8-inside": b'{"ClientToken":"\xff"}',
-    "no-json": b"EmailAddressId=a",
-    "half": b'{"AliasConfiguration":',
-    "two": b"{}{}",
+INVALID_BODIES = {
+    "invalid-utf-8-inside": b'{"ClientToken":"\xff"}',
+    "not-json": b"EmailAddressId=a",
+    "half-an-object": b'{"AliasConfiguration":',
+    "two-objects": b"{}{}",
     "spaces": b"  ",
     "array": b"[]",
     "string": b'"AliasConfiguration"',
@@ -42,19 +42,19 @@ NO_REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("body", NO_REQUESTS.values(), ids=NO_REQUESTS)
-def test_what_is_no_json_object_is_refused(body):
+@pytest.mark.parametrize("body", INVALID_BODIES.values(), ids=INVALID_BODIES)
+def test_a_body_that_is_not_a_json_object_is_refused(body):
     with pytest.raises(ApiError, match="The request body ") as caught:
         bodies.members(body)
     assert (caught.value.code, caught.value.status) == ("InvalidRequestException", 400)
     assert len(caught.value.message) < 200
 
 
-def test_nothing_is_an_object_without_members():
+def test_an_empty_body_is_an_object_without_members():
     assert bodies.members(b"") == bodies.members(b"{}") == bodies.members(b" {\r\n\t} ") == {}
 
 
-def test_of_a_member_that_comes_again_the_last_counts():
+def test_the_last_value_of_a_repeated_member_is_used():
     assert bodies.members(b'{"a":1,"b":{"c":1,"c":2},"a":null}') == {"a": None, "b": {"c": 2}}
 
 
@@ -63,7 +63,7 @@ def test_every_character_may_be_escaped():
 
 
 @pytest.mark.parametrize("unit", [b"[%s]", b'{"a":%s}'])
-def test_a_body_has_a_hundred_levels(unit):
+def test_a_body_may_have_a_hundred_levels(unit):
     def nested(depth):
         value = b"1"
         for _ in range(depth - 1):
@@ -71,5 +71,5 @@ def test_a_body_has_a_hundred_levels(unit):
         return b'{"wide":[' + b"[]," * 1000 + b'0],"deep":' + value + b"}"
 
     assert "deep" in bodies.members(nested(bodies.DEPTH_LIMIT))
-    with pytest.raises(ApiError, match="more than 100 arrays and objects inside each other"):
+    with pytest.raises(ApiError, match="more than 100 levels of nested arrays and objects"):
         bodies.members(nested(bodies.DEPTH_LIMIT + 1))

@@ -1,7 +1,8 @@
-"""botocore's own suite for rest-json, read from its source distribution, with us as the server.
+"""Tests with botocore's own test suite for rest-json, from its source distribution, and with Waypost as the server.
 
-For each request of an SDK: do we read the members that it was made of? For each output: is our answer the one that
-an SDK expects? What is not ours is in the tables below, by name and with the reason; all else must pass.
+For each request of an SDK, the tests check that Waypost parses the members of the request. For each output, they check
+that Waypost sends the response that an SDK expects. The tables below list the cases that do not apply to Waypost, with
+the reasons. All other cases must pass.
 """
 
 import json
@@ -23,10 +24,10 @@ from waypost.api.wire.http import Request
 
 FOLDER = Path(__file__).parents[3] / ".venv" / "botocore-sdist"
 
-BLOB = "blobs: Connect has none in these operations"
-COMPRESSED = "compressed requests: Connect has none"
-QUERY_MAP = "what a client puts into such a map; a server finds all of the query in it (so Smithy's tests for servers)"
-ERROR = "an error of Connect has a message, and nothing else"
+BLOB = "Amazon Connect has no blobs in these operations"
+COMPRESSED = "Amazon Connect has no compressed requests"
+QUERY_MAP = "for a server, such a map has all query parameters (in Smithy's tests for servers), unlike for a client"
+ERROR = "an error of Amazon Connect has only a message"
 NO_BLOB_BODY = {"RestJsonHttpPayloadTraitsWithBlob": BLOB, "RestJsonHttpPayloadTraitsWithNoBlobBody": BLOB}
 
 NOT_OURS = {
@@ -38,7 +39,7 @@ NOT_OURS = {
         "RestJsonTestPayloadBlob": BLOB,
         "SDKAppliedContentEncoding_restJson1": COMPRESSED,
         "SDKAppendedGzipAfterProvidedEncoding_restJson1": COMPRESSED,
-        "RestJsonHostWithPath": "a path before all paths comes from the client's endpoint",
+        "RestJsonHostWithPath": "the path prefix comes from the endpoint of the client",
         "RestJsonQueryParamsStringListMap": QUERY_MAP,
         "RestJsonQueryPrecedence": QUERY_MAP,
     },
@@ -71,7 +72,10 @@ ONLY_READ = [
     "RestJsonIgnoreQueryParamsInResponseNoPayload",
     "RestJsonNoInputAndOutputNoPayload",
 ]
-"""Answers with an oddity that a client must put up with, and no server need have. Ours must be read as the same."""
+"""Responses with an oddity that a client must accept, but a server need not produce.
+
+An SDK must parse Waypost's response to the same output.
+"""
 
 NOT_READ = [
     "MediaTypeHeaderOutputBase64",
@@ -79,7 +83,10 @@ NOT_READ = [
     "RestJsonInputAndOutputWithQuotedStringHeaders",
     "RestJsonInputAndOutputWithTimestampHeaders",
 ]
-"""What botocore cannot read yet; it passes over these in its own tests. Ours are compared with the suite's answers."""
+"""Responses that botocore cannot parse yet, and skips in its own tests.
+
+Waypost's responses are only compared with the suite.
+"""
 
 
 def sdist():
@@ -88,7 +95,9 @@ def sdist():
 
 
 def cases(direction):
-    extracted = FOLDER / "protocols" / direction / "rest-json.json"  # by `make`, because the archive is a large one
+    extracted = (
+        FOLDER / "protocols" / direction / "rest-json.json"
+    )  # `make` extracts the file, because the archive is large
     if extracted.exists() and "WAYPOST_BOTOCORE_SDIST" not in os.environ:
         suites = json.loads(extracted.read_text(encoding="utf-8"))
     elif sdist() is None:
@@ -103,12 +112,12 @@ def cases(direction):
 SUITE = {direction: cases(direction) for direction in ("input", "output")}
 OURS = {direction: [name for name in cases if name not in NOT_OURS[direction]] for direction, cases in SUITE.items()}
 
-MISSING = f"botocore's sdist is neither named by WAYPOST_BOTOCORE_SDIST nor in {FOLDER}"
+MISSING = f"botocore's source distribution is not in {FOLDER}, and WAYPOST_BOTOCORE_SDIST does not name it"
 needs_suite = pytest.mark.skipif(sdist() is None, reason=MISSING)
 
 
 def model_of(suite_shapes, given):
-    """A model of the one operation. What is a blob is cut out, or no type could be made of the rest."""
+    """Build a model with the operation of a case, without its blobs, because Waypost cannot compile them."""
     blobs = [name for name, shape in suite_shapes.items() if shape["type"] == "blob"]
     ours = {"Unit": {"type": "structure", "members": {}}}
     for name, shape in suite_shapes.items():
@@ -126,7 +135,7 @@ def model_of(suite_shapes, given):
 
 
 def comparable(value):
-    """Members without what is not on the wire: nothing, and what is empty. A float that is no number has a name."""
+    """Return members in a comparable form: without None and empty values, and with names for floats such as NaN."""
     if isinstance(value, dict):
         inside = {name: comparable(inner) for name, inner in value.items()}
         return {name: inner for name, inner in inside.items() if inner not in (None, [], {})}
@@ -145,7 +154,7 @@ def request_of(serialized):
 
 @needs_suite
 @pytest.mark.parametrize("name", OURS["input"])
-def test_what_an_sdk_sends_is_read(name):
+def test_the_request_of_an_sdk_is_parsed_to_its_members(name):
     suite_shapes, case = SUITE["input"][name]
     model = model_of(suite_shapes, case["given"])
     service = protocol.Protocol(model)
@@ -158,7 +167,7 @@ def test_what_an_sdk_sends_is_read(name):
 
 
 def numbers(value):
-    """An output as an operation gives it: floats are floats."""
+    """Convert an output of the suite to the form of our operations, in which NaN and Infinity are floats."""
     if isinstance(value, dict):
         return {name: numbers(inner) for name, inner in value.items()}
     return float(value.replace("Infinity", "inf")) if value in ("NaN", "Infinity", "-Infinity") else value
@@ -180,7 +189,7 @@ def headers_of(response):
 
 @needs_suite
 @pytest.mark.parametrize("name", [name for name in OURS["output"] if name not in ONLY_READ])
-def test_what_we_answer_is_what_an_sdk_expects(name):
+def test_the_response_is_the_one_that_an_sdk_expects(name):
     suite_shapes, case = SUITE["output"][name]
     wanted, answer = case["response"], answer_of(suite_shapes, case)
     headers = {name.lower(): value for name, value in wanted.get("headers", {}).items()}
@@ -198,7 +207,7 @@ def seconds(timestamp):
 
 @needs_suite
 @pytest.mark.parametrize("name", [name for name in OURS["output"] if name not in NOT_READ])
-def test_what_we_answer_is_read_by_an_sdk(name):
+def test_an_sdk_parses_the_response_to_the_same_output(name):
     suite_shapes, case = SUITE["output"][name]
     answer, given = answer_of(suite_shapes, case), case["given"]
     service = ServiceModel({"metadata": {}, "operations": {given["name"]: given}, "shapes": suite_shapes})
@@ -209,14 +218,14 @@ def test_what_we_answer_is_read_by_an_sdk(name):
     if "error" in case:
         assert read["Error"] == {"Code": case["errorCode"], "Message": case.get("errorMessage", "")}
     elif name == "HttpPrefixHeadersResponse":
-        # The prefix of these is nothing: they are all headers.
+        # The prefix of this member is empty, so it contains all headers.
         assert case["result"]["prefixHeaders"].items() <= read["prefixHeaders"].items()
     else:
         assert comparable({**read, "ResponseMetadata": None}) == comparable(case["result"])
 
 
 @needs_suite
-def test_all_that_is_not_ours_is_in_the_suite(record_property):
+def test_all_excluded_cases_are_in_the_suite(record_property):
     assert {*ONLY_READ, *NOT_READ} <= SUITE["output"].keys()
     for direction, excluded in NOT_OURS.items():
         assert excluded.keys() <= SUITE[direction].keys()

@@ -1,4 +1,4 @@
-"""What the slow pass says: every broken member, in the words of AWS."""
+"""Tests of the slow validation pass, which reports every invalid member with AWS's messages."""
 
 import re
 
@@ -12,8 +12,8 @@ CONSTRAINTS = constraints.Constraints(MODEL)
 
 
 def texts(operation, **members):
-    """What is wrong with these members, where everything else is right."""
-    right = {
+    """Return the messages for a call with these members, in which all other members are valid."""
+    valid = {
         "CreateEmailAddress": {"InstanceId": "i", "EmailAddress": "a@b.example"},
         "CreateInstance": {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": True},
         "AssociateEmailAddressAlias": {
@@ -25,7 +25,7 @@ def texts(operation, **members):
         "SearchEmailAddresses": {"InstanceId": "i"},
         "UntagResource": {"resourceArn": "arn", "tagKeys": ["k"]},
     }[operation]
-    broken = CONSTRAINTS.broken(MODEL.operations[operation].input.shape, {**right, **members})
+    broken = CONSTRAINTS.broken(MODEL.operations[operation].input.shape, {**valid, **members})
     return [violation.text for violation in broken]
 
 
@@ -39,7 +39,7 @@ TEXTS = {
         {"AliasConfiguration": None},
         f"Value null at 'aliasConfiguration' {FAILED} not be null",
     ),
-    "absent-inside": (
+    "absent-in-a-structure": (
         "AssociateEmailAddressAlias",
         {"AliasConfiguration": {}},
         f"Value null at 'aliasConfiguration.emailAddressId' {FAILED} not be null",
@@ -49,7 +49,7 @@ TEXTS = {
         {"InstanceId": ""},
         f"Value '' at 'instanceId' {FAILED} have length greater than or equal to 1",
     ),
-    "long": (
+    "too-long": (
         "CreateEmailAddress",
         {"InstanceId": "i" * 101},
         f"Value '{'i' * 101}' at 'instanceId' {FAILED} have length less than or equal to 100",
@@ -64,12 +64,12 @@ TEXTS = {
         {"DirectoryId": "d-XXXXXXXXXX"},
         f"Value 'd-XXXXXXXXXX' at 'directoryId' {FAILED} satisfy regular expression pattern: ^d-[0-9a-f]{{10}}$",
     ),
-    "low": (
+    "too-low": (
         "ListInstances",
         {"MaxResults": 0},
         f"Value '0' at 'maxResults' {FAILED} have value greater than or equal to 1",
     ),
-    "high": (
+    "too-high": (
         "ListInstances",
         {"MaxResults": 11},
         f"Value '11' at 'maxResults' {FAILED} have value less than or equal to 10",
@@ -84,7 +84,7 @@ TEXTS = {
         {"Tags": {"k": "v" * 257}},
         f"Value '{'v' * 257}' at 'tags.k.value' {FAILED} have length less than or equal to 256",
     ),
-    "few": (
+    "too-few": (
         "CreateEmailAddress",
         {"Tags": {}},
         f"Value '{{}}' at 'tags' {FAILED} have length greater than or equal to 1",
@@ -147,29 +147,29 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("operation", "members", "text"), TEXTS.values(), ids=TEXTS)
-def test_a_broken_member_is_named_in_the_words_of_aws(operation, members, text):
+def test_the_message_for_an_invalid_member_is_that_of_aws(operation, members, text):
     assert texts(operation, **members) == [text]
 
 
-def test_all_broken_members_are_named_in_the_order_of_the_model():
+def test_all_invalid_members_are_reported_in_the_order_of_the_model():
     found = texts("CreateEmailAddress", InstanceId="", EmailAddress=None, Tags={"k": 1}, ClientToken="t" * 501)
     named = [re.search(r" at '([a-zA-Z.]+)'", text).group(1) for text in found]
     assert named == ["instanceId", "emailAddress", "tags.k.value", "clientToken"]
 
 
-def test_of_many_broken_members_the_first_hundred_are_named():
+def test_at_most_a_hundred_invalid_members_are_reported():
     found = texts("SearchEmailAddresses", SearchCriteria={"OrConditions": [1] * 100_000})
     assert len(found) == constraints.NAMED_LIMIT
     assert found[-1].startswith("Value at 'searchCriteria.orConditions.100.member'")
 
 
-def test_the_only_broken_one_of_many_empty_conditions_is_named():
-    """So many took 90 ms, though there is nothing to check in most of them; the table in `tests/work` has the time."""
+def test_a_single_invalid_condition_among_many_empty_conditions_is_reported():
+    """So many conditions once took 90 ms, although empty conditions need no check. `tests/work` limits the work."""
     (found,) = texts("SearchEmailAddresses", SearchCriteria={"OrConditions": [{}] * 60_000 + [1]})
     assert "searchCriteria.orConditions.60001.member" in found
 
 
-def test_a_long_key_is_not_quoted_whole():
+def test_a_long_key_is_cut_in_the_message():
     found = texts("CreateEmailAddress", Tags={"k" * 100_000: 1})
     assert max(map(len, found)) < 2 * constraints.QUOTED_LIMIT
 
@@ -182,7 +182,7 @@ def test_a_sensitive_value_is_never_shown(member):
     assert text.startswith(f"Value at '{member[0].lower()}{member[1:]}' failed to satisfy constraint")
 
 
-def test_an_address_without_an_at_is_refused_without_showing_it():
+def test_the_message_for_an_address_without_an_at_sign_does_not_show_it():
     assert texts("CreateEmailAddress", EmailAddress="sensitive") == [
         f"Value at 'emailAddress' {FAILED} satisfy regular expression pattern: {SHAPES['EmailAddress']['pattern']}"
     ]
@@ -197,12 +197,12 @@ def test_an_address_without_an_at_is_refused_without_showing_it():
     ],
     ids=["directory", "alias", "tag"],
 )
-def test_the_end_of_a_pattern_is_not_before_a_final_newline(operation, members):
+def test_the_end_of_a_pattern_does_not_match_before_a_final_newline(operation, members):
     (text,) = texts(operation, **members)
     assert "satisfy regular expression pattern" in text
 
 
-def test_a_text_that_is_too_long_is_not_held_against_its_pattern():
+def test_a_text_that_is_too_long_is_not_matched_with_its_pattern():
     (text,) = texts("CreateInstance", InstanceAlias="a" * 1_000_000 + "!")
     assert "have length less than or equal to 45" in text
 

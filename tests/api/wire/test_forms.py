@@ -1,4 +1,4 @@
-"""The two forms of a call: rest-json, and the JSON 1.1 of the API page's examples; and the answers in both."""
+"""Tests of the two protocols, rest-json and JSON 1.1: how requests are parsed, and how responses are written."""
 
 import json
 
@@ -31,7 +31,7 @@ def parse(operation, body):
     return PROTOCOL.parse(match, request)
 
 
-def test_the_example_of_the_api_page_is_understood():
+def test_the_example_of_the_api_reference_is_parsed():
     headers = (("content-type", "application/x-amz-json-1.1"), ("x-amz-date", "20170705T211529Z"))
     request = targeted("AmazonConnectService.AssociateEmailAddressAlias", EXAMPLE_1, headers=headers)
     members = PROTOCOL.parse(PROTOCOL.route(request), request)
@@ -41,7 +41,7 @@ def test_the_example_of_the_api_page_is_understood():
     assert members.client_token is None
 
 
-def test_in_json_1_1_every_member_is_in_the_body_by_its_name_in_the_model():
+def test_in_json_1_1_the_body_has_all_members_by_their_names_in_the_model():
     members = parse("ListInstances", {"NextToken": "t", "MaxResults": 3, "maxResults": 99})
     assert (members.next_token, members.max_results) == ("t", 3)
     assert parse("UntagResource", {"resourceArn": "arn", "tagKeys": ["a", "b"]}).tag_keys == ["a", "b"]
@@ -69,7 +69,7 @@ def test_every_operation_has_a_target(name):
         ("TagResource", {"resourceArn": "arn", "tags": {}}, "InvalidParameterException", "tags"),
     ],
 )
-def test_json_1_1_is_checked_like_rest_json(operation, body, code, member):
+def test_json_1_1_is_validated_like_rest_json(operation, body, code, member):
     with pytest.raises(ApiError, match=f"at '{member}'") as caught:
         parse(operation, body)
     assert (caught.value.code, caught.value.status) == (code, 400)
@@ -89,16 +89,16 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("request_", UNKNOWN.values(), ids=UNKNOWN)
-def test_an_unknown_target_is_no_operation(request_):
+def test_a_request_with_an_unknown_target_is_refused(request_):
     with pytest.raises(ApiError) as caught:
         PROTOCOL.route(request_)
     assert (caught.value.code, caught.value.status) == ("UnknownOperationException", 404)
-    named, _, those_there_are = caught.value.message.partition(" is not an operation of Waypost. Its operations are ")
+    named, _, operations = caught.value.message.partition(" is not an operation of Waypost. Its operations are ")
     assert len(named) < 300
-    assert set(MODEL.operations) == set(those_there_are.removesuffix(".").split(", "))
+    assert set(MODEL.operations) == set(operations.removesuffix(".").split(", "))
 
 
-def test_a_target_does_not_count_where_method_and_path_name_an_operation():
+def test_the_target_is_ignored_if_method_and_path_name_an_operation():
     headers = (("x-amz-target", "AmazonConnectService.DeleteInstance"),)
     match = PROTOCOL.route(Request("GET", "/instance/i", "", headers, b""))
     assert (match.operation.name, match.form) == ("DescribeInstance", protocol.REST_JSON)
@@ -107,7 +107,7 @@ def test_a_target_does_not_count_where_method_and_path_name_an_operation():
 @pytest.mark.parametrize(
     "content_type", [None, "application/json", "application/x-amz-json-1.1", "text/plain", "\udcff"]
 )
-def test_no_form_asks_for_a_content_type(content_type):
+def test_both_protocols_ignore_the_content_type_of_a_request(content_type):
     headers = (("content-type", content_type),) if content_type else ()
     for request in (
         Request("GET", "/instance", "", headers, b"{}"),
@@ -116,7 +116,7 @@ def test_no_form_asks_for_a_content_type(content_type):
         assert PROTOCOL.parse(PROTOCOL.route(request), request).max_results is None
 
 
-def test_the_form_is_known_without_an_operation():
+def test_the_protocol_is_known_without_an_operation():
     assert protocol.form("POST", "/") is protocol.JSON_1_1
     assert protocol.form("GET", "/") is protocol.form("POST", "/instance") is protocol.REST_JSON
 
@@ -124,26 +124,26 @@ def test_the_form_is_known_without_an_operation():
 REST, AMZ = b"application/json", b"application/x-amz-json-1.1"
 
 
-def test_an_output_is_an_object_even_when_empty():
+def test_an_empty_output_is_serialised_as_an_empty_object():
     operation = MODEL.operations["AssociateEmailAddressAlias"]
     assert protocol.serialise(operation, {}) == protocol.Response(200, b"{}", REST)
     assert protocol.serialise(operation, {}, form=protocol.JSON_1_1) == protocol.Response(200, b"{}", AMZ)
 
 
-def test_an_operation_without_an_output_answers_nothing_and_in_json_1_1_an_empty_object():
+def test_without_an_output_shape_the_body_is_empty_in_rest_json_and_an_empty_object_in_json_1_1():
     operation = MODEL.operations["DeleteInstance"]
     assert operation.output is None
     assert protocol.serialise(operation, {}) == protocol.Response(200, b"", REST)
     assert protocol.serialise(operation, {}, form=protocol.JSON_1_1) == protocol.Response(200, b"{}", AMZ)
 
 
-def test_what_is_none_is_left_out():
+def test_an_output_member_that_is_none_is_left_out():
     response = protocol.serialise(MODEL.operations["ListInstances"], {"InstanceSummaryList": [], "NextToken": None})
     assert json.loads(response.body) == {"InstanceSummaryList": []}
 
 
 @pytest.mark.parametrize(("modelled", "member"), [(True, "Message"), (False, "message")])
-def test_an_error_has_its_type_in_the_header_and_in_json_1_1_in_the_body_too(modelled, member):
+def test_an_error_has_its_type_in_a_header_and_in_json_1_1_also_in_the_body(modelled, member):
     error = ApiError("ResourceNotFoundException", 404, "ü\udcff")
     rest = protocol.serialise_error(error, modelled=modelled)
     assert (rest.status, rest.content_type, rest.error_type) == (404, REST, "ResourceNotFoundException")

@@ -1,4 +1,4 @@
-"""The form that the API page's examples have: `POST /`, X-Amz-Target, and all members in the body."""
+"""Tests of JSON 1.1, the protocol in the examples of the API Reference, against the real server."""
 
 import json
 import re
@@ -22,35 +22,35 @@ JSON_1_1 = "application/x-amz-json-1.1"
 
 
 @pytest.fixture
-def ask(server, signed, exchange):
-    """Make a call in one of the two forms."""
+def call(server, signed, exchange):
+    """Make a call in one of the two protocols."""
     return lambda form, operation, members: exchange(signed(form(operation, members), server.profile.key))
 
 
 @pytest.fixture
-def ask_both(ask):
-    """Make a call in both forms, one after the other; returns the answer, which must be the same."""
+def call_in_both(call):
+    """Make a call in both protocols in turn, check that the responses are equal, and return the output."""
 
-    def ask_both(operation, **members):
-        targeted, rest = ask(json_1_1, operation, members), ask(rest_json, operation, members)
+    def call_in_both(operation, **members):
+        targeted, rest = call(json_1_1, operation, members), call(rest_json, operation, members)
         assert (targeted.status, targeted.headers["content-type"]) == (200, JSON_1_1)
         assert (rest.status, rest.headers["content-type"]) == (200, "application/json")
         answer = json.loads(targeted.body)
         assert answer == json.loads(rest.body or b"{}")
-        # What has no output at all is an empty object here.
+        # In JSON 1.1, the response is an empty object if the operation has no output shape.
         assert bool(rest.body) == (MODEL.operations[operation].output is not None)
         return answer
 
-    return ask_both
+    return call_in_both
 
 
-def test_every_operation_does_the_same_in_both_forms(ask_both, spelling):
-    """A token or a repetition makes the second call of each pair the first one's twin."""
-    asked = set()
+def test_every_operation_has_the_same_output_in_both_protocols(call_in_both, spelling):
+    """The second call of each pair is a repetition of the first call, in some cases with a client token."""
+    called = set()
 
     def both(operation, **members):
-        asked.add(operation)
-        return ask_both(operation, **members)
+        called.add(operation)
+        return call_in_both(operation, **members)
 
     made = both("CreateInstance", **INSTANCE, Tags={"a": "b"}, ClientToken=spelling())
     own = {"InstanceId": made["Id"]}
@@ -79,12 +79,12 @@ def test_every_operation_does_the_same_in_both_forms(ask_both, spelling):
     assert len(both("ListInstances", MaxResults=1)["InstanceSummaryList"]) == 1
     assert both("DisassociateEmailAddressAlias", **pair, ClientToken="t") == {}
     assert both("DeleteInstance", **own, ClientToken="t") == {}
-    assert asked == MODEL.operations.keys() - {"DeleteEmailAddress"}
+    assert called == MODEL.operations.keys() - {"DeleteEmailAddress"}
 
 
-def test_an_email_address_is_deleted(ask, connect, instance_id, new_address):
+def test_an_email_address_is_deleted(call, connect, instance_id, new_address):
     members = {"InstanceId": instance_id, "EmailAddressId": new_address()}
-    reply = ask(json_1_1, "DeleteEmailAddress", members)
+    reply = call(json_1_1, "DeleteEmailAddress", members)
     assert (reply.status, reply.body) == (200, b"{}")
     with pytest.raises(ClientError, match="was not found"):
         connect.describe_email_address(**members)
@@ -111,8 +111,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("operation", MODEL.operations)
-def test_a_refusal_is_the_same_in_both_forms_but_for_its_type_in_the_body(ask, operation):
-    targeted, rest = (ask(form, operation, REFUSED[operation]) for form in (json_1_1, rest_json))
+def test_an_error_is_the_same_in_both_protocols_except_for_its_type_in_the_body(call, operation):
+    targeted, rest = (call(form, operation, REFUSED[operation]) for form in (json_1_1, rest_json))
     assert (targeted.status, targeted.headers["x-amzn-errortype"]) == (rest.status, rest.headers["x-amzn-errortype"])
     assert 400 <= targeted.status < 500
     body = json.loads(targeted.body)
@@ -136,13 +136,13 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("headers", UNKNOWN.values(), ids=UNKNOWN)
-def test_an_unknown_target_is_no_operation(server, signed, exchange, headers):
+def test_a_request_with_an_unknown_target_is_refused(server, signed, exchange, headers):
     reply = exchange(signed(Request("POST", "/", "", headers, b"{}"), server.profile.key))
     assert (reply.status, reply.headers["content-type"]) == (404, JSON_1_1)
     assert json.loads(reply.body)["__type"] == reply.headers["x-amzn-errortype"] == "UnknownOperationException"
 
 
-def test_a_wrong_signature_has_its_type_in_the_body_too(server, signed, exchange):
+def test_the_error_for_a_wrong_signature_has_its_type_in_the_body(server, signed, exchange):
     key = AccessKey(server.profile.key.id, "another", "000000000000")
     reply = exchange(signed(json_1_1("ListInstances", {}), key))
     assert (reply.status, json.loads(reply.body)["__type"]) == (403, "InvalidSignatureException")
@@ -169,7 +169,7 @@ EXAMPLE_2 = (
 
 @pytest.fixture(scope="module")
 def server_of_the_page(tmp_path_factory):
-    """A server with the access key, the instance and the email addresses of the API page."""
+    """A server with the access key, the instance and the email addresses of the example in the API Reference."""
     server = Server(tmp_path_factory.mktemp("page") / "data")
 
     def fill(tx):
@@ -186,9 +186,10 @@ def server_of_the_page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def example_2(server_of_the_page):
-    """What the server answers to Example 1, octet by octet.
+    """The bytes of the server's response to Example 1.
 
-    The Content-Length of the page is too small for its body, so it is counted anew; and its backslashes are line ends.
+    The Content-Length on the page is too small for its body, so the fixture computes it. The backslashes on the page
+    are line ends.
     """
     timestamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{timestamp[:8]}/us-east-1/connect/aws4_request"
@@ -223,17 +224,17 @@ def with_the_date_and_id_of_the_page(octets):
     return re.sub(rb"(\nx-amzn-RequestId: )[0-9a-f-]{36}", rb"\g<1>" + INSTANCE_ID.encode(), octets)
 
 
-def test_example_1_is_answered_as_example_2_byte_for_byte(example_2):
+def test_the_response_to_example_1_is_example_2_byte_for_byte(example_2):
     assert with_the_date_and_id_of_the_page(example_2) == EXAMPLE_2
 
 
-def test_example_1_makes_its_link(server_of_the_page, example_2, new_client):
+def test_example_1_creates_the_alias_link(server_of_the_page, example_2, new_client):
     connect = new_client(**server_of_the_page.client_arguments)
     found = connect.describe_email_address(InstanceId=INSTANCE_ID, EmailAddressId=PRIMARY)
     assert found["AliasConfigurations"] == [{"EmailAddressId": ALIAS}]
 
 
-def test_the_date_is_now(example_2):
+def test_the_response_has_the_current_date(example_2):
     (date,) = re.findall(rb"\r\nDate: ([^\r]+)", example_2)
-    moment = datetime.strptime(date.decode(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
-    assert abs((datetime.now(UTC) - moment).total_seconds()) < 60
+    sent_at = datetime.strptime(date.decode(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    assert abs((datetime.now(UTC) - sent_at).total_seconds()) < 60

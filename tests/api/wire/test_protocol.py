@@ -1,4 +1,4 @@
-"""The protocol without sockets: routing on the raw path, members out of a request, answers."""
+"""Tests of the protocol without sockets: routing by the raw path, and parsing the members of a request."""
 
 import json
 
@@ -38,7 +38,7 @@ def refusal(method, path, body=b"", query=""):
         ("associate-alias", "associate-alias"),
     ],
 )
-def test_a_label_is_decoded_once_and_after_the_path_was_split(segment, label):
+def test_a_label_is_decoded_once_after_the_path_is_split(segment, label):
     name, members = parse("GET", f"/email-addresses/i/{segment}")
     assert name == "DescribeEmailAddress"
     assert (members.instance_id, members.email_address_id) == ("i", label)
@@ -66,7 +66,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize(("method", "path"), UNKNOWN.values(), ids=UNKNOWN)
-def test_an_unknown_method_or_path_is_no_operation(method, path):
+def test_a_request_with_an_unknown_method_or_path_is_refused(method, path):
     error = refusal(method, path)
     assert (error.code, error.status) == ("UnknownOperationException", 404)
 
@@ -80,13 +80,13 @@ WRONG_TYPES = {
 }
 
 
-@pytest.mark.parametrize("body", [b"no JSON", *WRONG_TYPES.values()], ids=["no-json", *WRONG_TYPES])
-def test_a_body_that_cannot_be_understood_is_an_invalid_request(body):
+@pytest.mark.parametrize("body", [b"no JSON", *WRONG_TYPES.values()], ids=["not-json", *WRONG_TYPES])
+def test_a_body_that_cannot_be_parsed_is_an_invalid_request(body):
     error = refusal("POST", LINK, body)
     assert (error.code, error.status) == ("InvalidRequestException", 400)
 
 
-def test_the_members_of_the_wrong_type_are_named():
+def test_the_error_message_names_all_members_of_the_wrong_type():
     message = refusal("PUT", "/instance", b'{"IdentityManagementType":1,"InboundCallsEnabled":"yes"}').message
     assert message == (
         "Value at 'identityManagementType' must be a JSON string; "
@@ -95,25 +95,25 @@ def test_the_members_of_the_wrong_type_are_named():
 
 
 def nested(depth):
-    """A search with this many arrays and objects inside each other."""
+    """Return the body of a search with this many levels of nested arrays and objects."""
     pairs, odd = divmod(depth - 1, 2)
     inner = b"{}" if odd else b""
     return b'{"InstanceId":"i","SearchCriteria":' + b'{"OrConditions":[' * pairs + inner + b"]}" * pairs + b"}"
 
 
-def test_a_body_may_be_as_deep_as_the_limit():
+def test_a_body_may_be_nested_up_to_the_limit():
     _, members = parse("POST", "/search-email-addresses", nested(bodies.DEPTH_LIMIT))
     assert members.search_criteria.or_conditions[0].or_conditions[0].and_conditions is None
 
 
 @pytest.mark.parametrize("depth", [bodies.DEPTH_LIMIT + 1, 900, 100_000])
-def test_a_deeper_value_is_refused_and_not_taken_for_our_mistake(depth):
+def test_a_body_that_is_nested_too_deeply_is_refused_without_an_internal_error(depth):
     error = refusal("POST", "/search-email-addresses", nested(depth))
     assert (error.code, error.status) == ("InvalidRequestException", 400)
-    assert error.message == "The request body has more than 100 arrays and objects inside each other."
+    assert error.message == "The request body has more than 100 levels of nested arrays and objects."
 
 
-def test_a_wide_body_is_not_deep():
+def test_a_wide_body_does_not_count_as_deeply_nested():
     body = b'{"AliasConfiguration":{"EmailAddressId":"a"},"Unknown":[' + b"[{}]," * 100_000 + b"[]]}"
     assert parse("POST", LINK, body)[1].alias_configuration.email_address_id == "a"
 
@@ -132,7 +132,7 @@ NULS = {
 
 
 @pytest.mark.parametrize(("method", "path", "body", "query", "member"), NULS.values(), ids=NULS)
-def test_the_character_nul_is_refused_wherever_it_is(method, path, body, query, member):
+def test_the_character_nul_is_refused_in_every_member(method, path, body, query, member):
     error = refusal(method, path, body, query)
     assert (error.code, error.status) == ("InvalidParameterException", 400)
     assert error.message == (
@@ -142,31 +142,31 @@ def test_the_character_nul_is_refused_wherever_it_is(method, path, body, query, 
 
 
 @pytest.mark.parametrize("text", [b"\\\\u0000", b"\\\\\\u0041", b"%00"])
-def test_what_only_looks_like_nul_is_a_text(text):
+def test_a_text_that_merely_resembles_an_escaped_nul_is_accepted(text):
     _, members = parse("POST", LINK, b'{"AliasConfiguration":{"EmailAddressId":"' + text + b'"}}')
     assert members.alias_configuration.email_address_id == json.loads(b'"' + text + b'"')
 
 
-def test_nul_in_what_nobody_reads_is_passed_over():
+def test_the_character_nul_is_ignored_in_unknown_members():
     body = b'{"AliasConfiguration":{"EmailAddressId":"a","New":"\\u0000"},"\\u0000":1}'
     assert parse("POST", LINK, body, query="x=%00")[1].client_token is None
 
 
-def test_of_a_member_that_comes_again_the_last_counts():
+def test_the_last_value_of_a_repeated_member_is_used():
     body = (
         b'{"AliasConfiguration":{"EmailAddressId":1},"AliasConfiguration":{"EmailAddressId":"a","EmailAddressId":"b"}}'
     )
     assert parse("POST", LINK, body)[1].alias_configuration.email_address_id == "b"
 
 
-def test_broken_constraints_are_all_named():
+def test_the_error_message_names_all_broken_constraints():
     error = refusal("PUT", "/email-addresses/" + "i" * 101, b'{"EmailAddress":"","Tags":{}}')
     assert (error.code, error.status) == ("InvalidParameterException", 400)
     assert error.message.startswith("3 validation errors detected: Value 'iii")
     assert all(f"at '{member}' failed" in error.message for member in ("instanceId", "emailAddress", "tags"))
 
 
-def test_of_broken_members_and_wrong_types_the_wrong_types_are_named():
+def test_if_some_members_have_the_wrong_type_only_they_are_named():
     error = refusal("PUT", "/email-addresses/i", b'{"EmailAddress":"no at","DisplayName":1,"Description":[]}')
     assert (error.code, error.message) == (
         "InvalidRequestException",
@@ -174,7 +174,7 @@ def test_of_broken_members_and_wrong_types_the_wrong_types_are_named():
     )
 
 
-def test_one_broken_constraint_is_one_error():
+def test_the_error_message_counts_one_broken_constraint_in_the_singular():
     message = refusal("POST", LINK).message
     assert message == (
         "1 validation error detected: Value null at 'aliasConfiguration' failed to satisfy constraint: "
@@ -182,7 +182,7 @@ def test_one_broken_constraint_is_one_error():
     )
 
 
-def test_an_operation_without_invalid_parameter_answers_invalid_request():
+def test_an_operation_without_invalid_parameter_returns_invalid_request():
     error = refusal("GET", "/instance", query="maxResults=11")
     assert (error.code, error.status) == ("InvalidRequestException", 400)
 
@@ -199,7 +199,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("number", "code"), NUMBERS.items(), ids=[number[:9] for number in NUMBERS])
-def test_an_integer_in_the_body_is_written_as_one(number, code):
+def test_an_integer_in_the_body_must_be_written_as_an_integer(number, code):
     body = b'{"InstanceId":"i","MaxResults":' + number.encode() + b"}"
     if code is None:
         assert parse("POST", "/search-email-addresses", body)[1].max_results == 1
@@ -210,7 +210,7 @@ def test_an_integer_in_the_body_is_written_as_one(number, code):
 
 
 @pytest.mark.parametrize("query", ["maxResults=x", "maxResults=1.0", "maxResults=", "maxResults=" + "9" * 5000])
-def test_a_number_in_the_query_is_a_number(query):
+def test_a_number_in_the_query_must_be_a_number(query):
     assert refusal("GET", "/instance", query=query).code == "InvalidRequestException"
 
 
@@ -220,10 +220,10 @@ def test_a_number_in_the_query_is_a_number(query):
         ("/instance/%FF", "", "Value at 'instanceId' cannot be decoded."),
         ("/instance/\udcff", "", "Value at 'instanceId' cannot be decoded."),
         ("/instance", "nextToken=%FF", "Value at 'nextToken' cannot be decoded."),
-        ("/instance", "%FF", "The name of a query parameter is no valid UTF-8."),
+        ("/instance", "%FF", "The name of a query parameter is not valid UTF-8."),
     ],
 )
-def test_octets_that_are_no_utf_8_are_refused(path, query, message):
+def test_invalid_utf_8_is_refused(path, query, message):
     error = refusal("GET", path, query=query)
     assert (error.code, error.status, error.message) == ("InvalidRequestException", 400, message)
 
@@ -241,17 +241,17 @@ def test_octets_that_are_no_utf_8_are_refused(path, query, message):
         ("unknown=%FF", None),
     ],
 )
-def test_a_query_is_read_as_it_was_signed(query, token):
+def test_a_query_is_decoded_by_the_rules_of_the_signature(query, token):
     assert parse("GET", "/instance", query=query)[1].next_token == token
 
 
 @pytest.mark.parametrize("query", ["nextToken=a&nextToken=b", "nextToken=a&nextToken=a", "nextToken=&x=y&nextToken"])
-def test_a_single_value_that_comes_twice_is_refused(query):
+def test_a_repeated_parameter_for_a_single_value_is_refused(query):
     error = refusal("GET", "/instance", query=query)
-    assert (error.code, error.message) == ("InvalidRequestException", "Value at 'nextToken' is given more than once.")
+    assert (error.code, error.message) == ("InvalidRequestException", "Value at 'nextToken' may occur only once.")
 
 
-def test_what_belongs_into_the_query_does_not_count_in_the_body():
+def test_a_member_that_belongs_in_the_query_is_ignored_in_the_body():
     _, members = parse("GET", "/instance", b'{"NextToken":"t","nextToken":"t","MaxResults":3}')
     assert (members.next_token, members.max_results) == (None, None)
 
@@ -260,13 +260,13 @@ def test_an_empty_label_is_refused_like_an_empty_member():
     assert "at 'instanceId'" in refusal("GET", "/email-addresses//e").message
 
 
-def test_what_the_model_does_not_know_is_passed_over():
+def test_unknown_members_and_parameters_are_ignored():
     body = b'{"AliasConfiguration":{"EmailAddressId":"a","New":1},"Unknown":{"x":[1]},"InstanceId":7}'
     _, members = parse("POST", LINK, body, query="unknown=1&=&x")
     assert (members.instance_id, members.alias_configuration.email_address_id) == ("i", "a")
 
 
-def test_null_is_absent():
+def test_a_member_that_is_null_counts_as_absent():
     _, members = parse("POST", LINK, b'{"AliasConfiguration":{"EmailAddressId":"a"},"ClientToken":null}')
     assert members.client_token is None
     assert "'aliasConfiguration'" in refusal("POST", LINK, b'{"AliasConfiguration":null}').message

@@ -1,4 +1,4 @@
-"""The model as types: the fast pass and the slow one agree, and the slow one speaks as AWS does."""
+"""Tests of the types that are compiled from the model: the fast and the slow validation pass agree."""
 
 import re
 import unicodedata
@@ -16,12 +16,12 @@ SHAPES = MODEL.shapes
 CONSTRAINTS = constraints.Constraints(MODEL)
 
 WRONG_TYPES = st.sampled_from([0, 1.0, 1.5, True, "", "1", [], {}, [None], {"a": None}, None, 10**30, float("inf")])
-# Of letters, marks, spaces and line ends, what a pattern could take for something else.
+# Letters, marks, spaces and line ends that a wrong pattern could confuse.
 CHARACTERS = st.sampled_from("aZ09-_.:/=+@ \n\t\u00a0\u2028\u00fc\u0301\u0661\u4e2d\U0001f600")
 
 
 def text_of(shape):
-    """Texts that fit the pattern, and others, of a length inside, at and just outside the limits."""
+    """Return a strategy for texts that match or break the pattern, with lengths inside and outside the limits."""
     least, most = shape.get("min", 0), shape.get("max", 40)
     edges = st.sampled_from(sorted({max(least - 1, 0), least, least + 1, most - 1, most, most + 1}))
     texts = [st.text(CHARACTERS, max_size=8), st.builds(lambda c, n: c * n, CHARACTERS, edges)]
@@ -30,12 +30,12 @@ def text_of(shape):
     if "pattern" in shape:
         fitting = st.from_regex(shapes.python_pattern(shape["pattern"]))
         texts += [fitting, st.builds("{}{}".format, fitting, CHARACTERS)]
-    # The character NUL is refused after the types, and has tests of its own.
+    # The character NUL is refused in a later step, which has its own tests.
     return st.one_of(texts).filter(lambda text: "\0" not in text)
 
 
 def structure_of(shape, depth=0):
-    """With and without each member, or with another that the model does not know, or with null."""
+    """Return a strategy for structures: with some members missing or null, or with an unknown member."""
     members = {name: value_of(reference["shape"], depth + 1) for name, reference in shape["members"].items()}
     required = {name: members.pop(name) for name in shape.get("required", ())}
     others = {name: value | st.none() for name, value in members.items()}
@@ -47,7 +47,7 @@ def _perhaps_without_one(value):
 
 
 def size_of(shape):
-    """The numbers of items to try: few, and where there is a limit, just above it."""
+    """Return a strategy for numbers of items: a few, and if there is a limit, the limit and one more."""
     return st.sampled_from([0, 1, 2] + ([shape["max"], shape["max"] + 1] if "max" in shape else []))
 
 
@@ -55,7 +55,7 @@ def value_of(name, depth):
     shape = SHAPES[name]
     match shape["type"]:
         case "structure":
-            # Search conditions are inside each other without end.
+            # Search conditions can be nested without limit.
             right = st.just({}) if depth > 6 else structure_of(shape, depth)
         case "list":
             items = value_of(shape["member"]["shape"], depth + 1)
@@ -76,7 +76,7 @@ def value_of(name, depth):
 
 
 def without_nulls(members):
-    """As `Protocol.parse` gives members to both passes: a member that is null is absent."""
+    """Return members without null values, because both passes treat a null member as absent."""
     return {name: value for name, value in members.items() if value is not None}
 
 
@@ -91,7 +91,7 @@ def fast_pass_refuses(operation, members):
 @pytest.mark.parametrize("name", MODEL.operations)
 @settings(max_examples=examples(15), deadline=None, database=None)
 @given(data=st.data())
-def test_the_fast_pass_refuses_exactly_what_the_slow_pass_can_explain(name, data):
+def test_the_fast_pass_refuses_a_request_exactly_if_the_slow_pass_finds_an_error(name, data):
     operation = MODEL.operations[name]
     members = without_nulls(data.draw(structure_of(operation.input.shape)))
     violations = CONSTRAINTS.broken(operation.input.shape, members)
@@ -120,9 +120,9 @@ def test_tag_filters_are_structures():
     assert (found.tag_condition.tag_key, found.tag_condition.tag_value) == ("team", "support")
 
 
-def test_unicode_properties_mean_what_unicode_says():
+def test_replaced_unicode_properties_match_the_same_characters():
     allowed = re.compile(shapes.python_pattern(SHAPES["TagKey"]["pattern"]))
-    # In the first two planes; behind them are only more ideographs, and what is unassigned.
+    # The test covers the first two planes. The other planes only have more ideographs and unassigned code points.
     for character in map(chr, range(0x20000)):
         expected = unicodedata.category(character)[0] in "LNZ" or character in "_.:/=+-@"
         assert bool(allowed.search(character)) == expected, hex(ord(character))
@@ -132,7 +132,7 @@ def test_unicode_properties_mean_what_unicode_says():
     ("member", "attribute"),
     [("EmailAddressId", "email_address_id"), ("tagKeys", "tag_keys"), ("resourceArn", "resource_arn")],
 )
-def test_members_are_attributes_with_python_names(member, attribute):
+def test_the_name_of_a_member_is_converted_to_an_attribute_name(member, attribute):
     assert shapes.snake_case(member) == attribute
 
 
@@ -141,6 +141,6 @@ def model_of(**shapes_of_it):
     return shapes.Model({"operations": {"Op": operation}, "shapes": shapes_of_it})
 
 
-def test_a_type_that_no_request_has_yet_is_named_at_the_start():
-    with pytest.raises(LookupError, match="Photo has a type that no request of ours has yet: blob"):
+def test_a_model_with_an_unsupported_type_is_refused_when_it_is_compiled():
+    with pytest.raises(LookupError, match="the shape Photo has an unsupported type: blob"):
         model_of(In={"type": "structure", "members": {"Photo": {"shape": "Photo"}}}, Photo={"type": "blob"})

@@ -1,4 +1,4 @@
-"""What follows the head of a request: bounded, and never part of the head."""
+"""Tests of trailers after a request body: their size is limited, and they do not count as headers."""
 
 import contextlib
 import socket
@@ -24,17 +24,17 @@ def answer(connection):
         return b""
 
 
-def test_trailers_without_end_close_the_connection(connection):
+def test_the_server_closes_the_connection_of_a_client_that_sends_endless_trailers(connection):
     sent = 0
     connection.sendall(CHUNKED)
     with contextlib.suppress(ConnectionError):
         while sent < 64 * 1024 * 1024:
             connection.sendall(b"x: " + b"y" * 65536 + b"\r\n")
             sent += 65536
-    assert sent < 16 * 1024 * 1024  # what the kernel took is on its way
+    assert sent < 16 * 1024 * 1024  # the kernel's buffers accept some data that the server never reads
 
 
-def test_a_trailer_is_no_header(server, signed, exchange, connection):
+def test_a_trailer_does_not_count_as_a_header(server, signed, exchange, connection):
     from waypost.api.wire.http import Request
 
     request = signed(Request("GET", "/instance", "", (), b""), server.profile.key)

@@ -1,4 +1,4 @@
-"""What rest-json may have and Connect has not (yet): values as text, headers, payloads, other names in JSON."""
+"""Tests of rest-json features that Amazon Connect does not use: values as text, headers, payloads, JSON names."""
 
 import json
 import math
@@ -40,7 +40,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("shape", "text", "value"), READ)
-def test_a_text_is_read_as_its_shape_or_stays_a_text(shape, text, value):
+def test_a_text_is_parsed_by_its_shape_or_returned_unchanged(shape, text, value):
     assert texts.read(shape, text, texts.ISO_8601) == value
     assert type(texts.read(shape, text, texts.ISO_8601)) in (type(value), float)
 
@@ -63,7 +63,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("shape", "value", "text"), WRITTEN)
-def test_a_value_has_a_text(shape, value, text):
+def test_a_value_is_written_as_text(shape, value, text):
     assert texts.write(shape, value, texts.RFC_822) == text
 
 
@@ -156,11 +156,11 @@ def refusal(path, **parts):
         ("x-unknown", "value", {}),
     ],
 )
-def test_headers_are_members(name, text, members):
+def test_members_are_parsed_from_headers(name, text, members):
     assert parse("/outside/1", headers=[(name, text)]) == {"Number": 1, **members}
 
 
-def test_a_map_in_the_query_has_all_of_it():
+def test_a_map_in_the_query_has_all_parameters():
     found = parse("/outside/-1", query="a=1&b=2&a=3%204&c")
     assert found == {
         "Number": -1,
@@ -180,12 +180,12 @@ def test_a_map_in_the_query_has_all_of_it():
         ("/outside/%FF", [], "Value at 'number' cannot be decoded."),
     ],
 )
-def test_what_is_no_such_value_is_refused_by_name(path, headers, message):
+def test_the_error_message_names_the_member_with_an_invalid_value(path, headers, message):
     assert refusal(path, headers=headers) == message
 
 
 @pytest.mark.parametrize("path", ["/greedy/1/and/a", "/greedy/1/and/a/b%2Fc/", "/greedy/1/and/"])
-def test_a_greedy_label_has_the_rest_of_the_path(path):
+def test_a_greedy_label_matches_the_rest_of_the_path(path):
     match = PROTOCOL.route(Request("PUT", path, "", (), b""))
     assert match.labels == {"n": "1", "rest": path.removeprefix("/greedy/1/and/")}
 
@@ -193,7 +193,7 @@ def test_a_greedy_label_has_the_rest_of_the_path(path):
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "/greedy/1/and"), ("PUT", "/greedy/1/or/a"), ("GET", "/greedy/1/and/a")]
 )
-def test_a_greedy_label_is_not_the_whole_path(method, path):
+def test_a_greedy_label_does_not_match_the_fixed_part_of_the_path(method, path):
     with pytest.raises(ApiError, match="is not an operation of Waypost"):
         PROTOCOL.route(Request(method, path, "", (), b""))
 
@@ -205,7 +205,7 @@ JSON = {
 }
 
 
-def test_json_is_translated_at_every_depth_and_back():
+def test_json_is_translated_in_both_directions_at_every_depth():
     members = parse("/inside", body=json.dumps({**JSON, "Unknown": 1}).encode())
     assert repr(members) == repr(
         {
@@ -220,16 +220,16 @@ def test_json_is_translated_at_every_depth_and_back():
     assert (answer.content_type, json.loads(answer.body)) == (b"application/json", JSON)
 
 
-def test_a_name_or_a_number_alone_is_translated_too():
+def test_a_shape_with_only_another_name_or_only_a_float_is_translated():
     assert parse("/boxes", body=b'{"Box":{"inner":"t","Inner":"u"}}') == {"Box": {"Inner": "t"}}
     assert parse("/scales", body=b'{"Weight":"Infinity"}') == {"Weight": math.inf}
 
 
-def test_a_document_may_be_anything_also_beside_a_mistake():
+def test_a_document_may_have_any_value_even_if_another_member_is_invalid():
     assert refusal("/inside", body=b'{"Anything":1,"Date":true}') == "Value at 'date' must be a timestamp."
 
 
-def test_what_has_another_type_is_left_for_the_types_to_refuse():
+def test_a_value_of_the_wrong_type_is_not_translated_and_fails_validation():
     body = b'{"forest":{"oak":{"v":"1.5","Trees":{}}},"Date":"soon"}'
     assert refusal("/inside", body=body) == (
         "Value at 'forest.oak.value.value' must be a JSON number; "
@@ -237,7 +237,7 @@ def test_what_has_another_type_is_left_for_the_types_to_refuse():
     )
 
 
-def test_a_number_of_seconds_is_always_a_moment_and_a_text_is_not():
+def test_a_number_of_seconds_is_accepted_as_a_timestamp():
     assert parse("/inside", body=b'{"Date":1}') == {"Date": 1.0}
 
 
@@ -254,8 +254,8 @@ def test_a_payload_is_the_body(path, body, members):
     assert parse(path, body=body) == members
 
 
-def test_a_text_is_utf_8():
-    assert refusal("/text", body=b"\xff") == "The request body is no valid UTF-8."
+def test_a_text_payload_must_be_utf_8():
+    assert refusal("/text", body=b"\xff") == "The request body is not valid UTF-8."
 
 
 ANSWERS = [
@@ -288,6 +288,6 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("name", "output", "wanted"), ANSWERS)
-def test_an_output_is_where_the_model_wants_it(name, output, wanted):
+def test_the_members_of_an_output_are_in_their_places_in_the_response(name, output, wanted):
     answer = protocol.serialise(MODEL.operations[name], output)
     assert (answer.status, answer.body, answer.content_type, answer.headers) == wanted

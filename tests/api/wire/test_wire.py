@@ -1,4 +1,4 @@
-"""The wire: botocore as the other side of the protocol, and how the real server answers what it refuses."""
+"""Tests of the wire format with botocore as the client, and of the error responses of the real server."""
 
 import json
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ BOTOCORE = botocore.session.Session().get_service_model("connect")
 few = settings(max_examples=examples(25), deadline=None, database=None)
 
 TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-MOMENTS = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+TIMES = st.integers(0, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
 def value_of(shape, depth=0):
-    """Valid values of a shape of botocore's model."""
+    """Return a strategy for valid values of a shape in botocore's model."""
     least, most = shape.metadata.get("min", 0), min(shape.metadata.get("max", 5), 8)
     match shape.type_name:
         case "structure":
@@ -51,13 +51,13 @@ def value_of(shape, depth=0):
         case "boolean":
             return st.booleans()
         case "timestamp":
-            return MOMENTS
+            return TIMES
         case _:
             return st.integers(shape.metadata.get("min", 0), shape.metadata.get("max", 2**31))
 
 
 def sent(operation, params):
-    """The request that an SDK sends."""
+    """Return the request that an SDK sends for an operation."""
     wanted = create_serializer("rest-json", False).serialize_to_request(params, operation)
     prepare_request_dict(wanted, endpoint_url="http://connect.example")
     target = wanted["url"].removeprefix("http://connect.example")
@@ -67,7 +67,7 @@ def sent(operation, params):
 
 
 def known(value):
-    """Members as botocore was given them: without what our types fill in for what is absent."""
+    """Return members in the form that botocore gets: without the None values that our types have for absent members."""
     if isinstance(value, dict):
         return {name: known(member) for name, member in value.items() if member is not None}
     return [known(item) for item in value] if isinstance(value, list) else value
@@ -76,7 +76,7 @@ def known(value):
 @pytest.mark.parametrize("name", MODEL.operations)
 @few
 @given(data=st.data())
-def test_what_botocore_sends_is_what_arrives(name, data):
+def test_a_request_that_botocore_sends_is_parsed_to_the_same_members(name, data):
     operation = BOTOCORE.operation_model(name)
     params = data.draw(value_of(operation.input_shape))
     request = sent(operation, params)
@@ -86,7 +86,7 @@ def test_what_botocore_sends_is_what_arrives(name, data):
 
 
 def as_sent(value):
-    """An output as an operation gives it: a moment is a number of seconds."""
+    """Convert an output to the form of our operations, in which a timestamp is a number of seconds."""
     if isinstance(value, dict):
         return {name: as_sent(member) for name, member in value.items()}
     if isinstance(value, datetime):
@@ -103,7 +103,7 @@ def read_by_botocore(response, shape):
 @pytest.mark.parametrize("name", [name for name, operation in MODEL.operations.items() if operation.output])
 @few
 @given(data=st.data())
-def test_what_we_answer_is_what_botocore_reads(name, data):
+def test_botocore_parses_the_response_to_the_same_output(name, data):
     shape = BOTOCORE.operation_model(name).output_shape
     output = data.draw(value_of(shape))
     parsed = read_by_botocore(protocol.serialise(MODEL.operations[name], as_sent(output)), shape)
@@ -113,7 +113,7 @@ def test_what_we_answer_is_what_botocore_reads(name, data):
 
 @pytest.mark.parametrize("modelled", [True, False])
 @pytest.mark.parametrize("name", MODEL.operations)
-def test_botocore_reads_every_error_that_an_operation_may_answer(name, modelled):
+def test_botocore_parses_every_error_that_an_operation_may_return(name, modelled):
     operation = BOTOCORE.operation_model(name)
     for shape in operation.error_shapes:
         status = MODEL.operations[name].errors[shape.name]
@@ -130,11 +130,11 @@ def request(method, path, body=b"", query="", headers=()):
 REFUSED = {
     "unknown-path": (request("GET", "/nothing"), 404, "UnknownOperationException"),
     "unknown-method": (request("PATCH", "/instance"), 404, "UnknownOperationException"),
-    "no-instance": (request("GET", "/instance/i"), 404, "ResourceNotFoundException"),
-    "no-json": (request("PUT", "/instance", b"<html>"), 400, "InvalidRequestException"),
-    "bad-utf-8-in-the-path": (request("GET", "/instance/%FF"), 400, "InvalidRequestException"),
+    "missing-instance": (request("GET", "/instance/i"), 404, "ResourceNotFoundException"),
+    "not-json": (request("PUT", "/instance", b"<html>"), 400, "InvalidRequestException"),
+    "invalid-utf-8-in-the-path": (request("GET", "/instance/%FF"), 400, "InvalidRequestException"),
     "broken-constraint": (request("PUT", "/email-addresses/i", b"{}"), 400, "InvalidParameterException"),
-    "token": (
+    "unknown-session-token": (
         request("GET", "/instance", headers=(("x-amz-security-token", "t"),)),
         403,
         "UnrecognizedClientException",
@@ -144,7 +144,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_every_refusal_is_json_with_its_type_and_a_request_id(server, signed, exchange, case):
+def test_every_error_response_is_json_with_an_error_type_and_a_request_id(server, signed, exchange, case):
     refused, status, code = case
     reply = exchange(signed(refused, server.profile.key))
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (status, code)
@@ -159,24 +159,24 @@ def assert_json_error(reply):
 
 
 @pytest.mark.parametrize("path", ["/", "/instance", "/nothing"])
-def test_a_request_without_a_signature_is_refused_as_json(exchange, path):
+def test_the_error_response_to_an_unsigned_request_is_json(exchange, path):
     reply = exchange(request("GET", path, headers=(("host", "h"),)))
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (403, "MissingAuthenticationTokenException")
     assert_json_error(reply)
 
 
-def test_octets_that_are_no_utf_8_in_the_authorization_are_refused_as_json(server, signed, exchange):
-    right = signed(request("GET", "/instance"), server.profile.key)
-    headers = tuple((name, value.replace("/20", "/\udcff20")) for name, value in right.headers)
+def test_the_error_response_to_invalid_utf_8_in_the_authorization_is_json(server, signed, exchange):
+    valid = signed(request("GET", "/instance"), server.profile.key)
+    headers = tuple((name, value.replace("/20", "/\udcff20")) for name, value in valid.headers)
     assert_json_error(exchange(request("GET", "/instance", headers=headers)))
 
 
-def test_a_body_of_256_kibibytes_is_read(server, signed, exchange):
+def test_a_body_of_256_kibibytes_is_accepted(server, signed, exchange):
     reply = exchange(signed(request("GET", "/instance", b"{}" + b" " * (256 * 1024 - 2)), server.profile.key))
     assert reply.status == 200
 
 
-def test_an_answer_has_its_request_id_too(connect):
+def test_a_successful_response_has_a_request_id(connect):
     metadata = connect.list_instances()["ResponseMetadata"]
     assert metadata["RequestId"] == metadata["HTTPHeaders"]["x-amzn-requestid"] != ""
 

@@ -14,7 +14,7 @@ NOT_HERE = {
     "test_no_secret_is_in_the_database_in_clear": ABOUT_THE_FILE,
     "test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet": ABOUT_THE_FILE,
     "test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pieces_are_purged": ABOUT_THE_FILE,
-    "test_a_start_forgets_tokens_that_count_no_more": MADE_BEFORE,
+    "test_expired_client_tokens_are_deleted_when_the_server_starts": MADE_BEFORE,
     "test_the_owner_s_key_is_the_root_s_and_nobody_else_s": MADE_BEFORE,
     "test_a_key_that_is_made_before_does_not_shut_those_of_before_out": MADE_BEFORE,
     "test_keys_of_before_are_adopted_once": "makes a database of an older version, which PostgreSQL never had",
