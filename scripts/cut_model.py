@@ -48,7 +48,7 @@ def write_partitions() -> None:
     lines = [
         '"""The AWS partitions, each with its name, the pattern of its region names, and its known regions.',
         "",
-        f"scripts/cut_model.py generates this file from botocore {metadata.version('botocore')}.",
+        f"The script scripts/cut_model.py generates this file from botocore {metadata.version('botocore')}.",
         '"""',
         "",
         "PARTITIONS = (",

@@ -1,4 +1,4 @@
-"""The AWS API as an ASGI application: authenticates, parses, authorises and runs each call, and sends the response."""
+"""The AWS API as an ASGI application, which authenticates, parses, authorises and runs each call."""
 
 import asyncio
 import random
@@ -39,8 +39,8 @@ The limit is low because the server reads the body before it authenticates the c
 class Api:
     """The ASGI application. One instance of this class serves all requests.
 
-    `older_regions` are the regions of instances that existed before the server started. They are accepted in addition
-    to the regions that AWS publishes, because earlier Waypost versions accepted regions that do not exist.
+    `older_regions` are the regions of instances that existed before the server started. These regions are accepted in
+    addition to the regions that AWS publishes, because earlier Waypost versions accepted regions that do not exist.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Api:
         await _send(send, response, request_id)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:
-        """Run the steps of a call, from authentication to the response. Each step may refuse it with an `ApiError`."""
+        """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error."""
         now = self._clock()
         key, tenant = await self._authenticate(request, source, now)
         match = self._protocol.route(request)
@@ -106,8 +106,8 @@ class Api:
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
         """Authenticate the caller; return the access key and the tenant.
 
-        Raises `_NotProven` if that fails. After repeated failures from one IP address, its responses are delayed; see
-        `app.rate_limits`.
+        Raises `_NotProven` if the authentication fails. After repeated failures from one IP address, the error
+        responses to this address are delayed; see `app.rate_limits`.
         """
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
@@ -188,7 +188,7 @@ def _source(scope: Scope) -> calls.Source:
 
 
 def _request_id() -> str:
-    """Return a unique request id in the form of a UUID. Unlike a resource id, it may be guessable."""
+    """Return a unique request id in the form of a UUID. Unlike a resource id, a request id may be guessable."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 

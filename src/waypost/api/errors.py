@@ -1,7 +1,7 @@
 """The mapping from domain errors to AWS error responses, and the responses for internal errors.
 
-An operation may return only the exceptions that its model permits. So each domain error has a list of codes in order of
-preference, and the response has the first permitted code.
+An operation may return only the exceptions that its model permits. Therefore, each domain error has a list of error
+codes in order of preference, and the response has the first code that the model permits.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 
 
 class ApiError(Exception):
-    """An error response: the AWS error code, the HTTP status, and a message that may be shown to the caller."""
+    """An error response with the AWS error code, the HTTP status, and a message for the caller."""
 
     def __init__(self, code: str, status: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -38,8 +38,8 @@ class ApiError(Exception):
 def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiError:
     """Return the error response for a domain error.
 
-    `permitted` maps the error codes that the operation's model permits to their HTTP status. Raises `LookupError` if no
-    code fits.
+    `permitted` maps the error codes that the operation's model permits to their HTTP status. Raises `LookupError` if
+    the model permits no code for this error.
     """
     for code in _CODES[type(error)]:
         if code in permitted:
@@ -50,11 +50,11 @@ def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiEr
 
 
 def internal() -> ApiError:
-    """Return the error response for an internal error. The message does not name the cause."""
+    """Return the error response for an internal error, without its cause."""
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 
 def unavailable(error: Exception) -> ApiError:
-    """Return the error response for a store that is unreachable or too slow. SDKs retry a call with this status."""
+    """Return the error response for a store that is unreachable or too slow. SDKs retry a call after status 503."""
     cause = f" {error}" if isinstance(error, TookTooLong) else ""  # for other failures, the cause is only logged
     return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

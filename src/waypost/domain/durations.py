@@ -8,7 +8,7 @@ UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes
 
 
 def parse(text: str) -> timedelta | None:
-    """Parse a duration; return None if the text is not a duration. The number has up to nine digits, and may be 0."""
+    """Parse a duration, whose number has up to nine digits and may be 0; return None if the text is not a duration."""
     match = re.fullmatch(r"([0-9]{1,9})([dhms])", text, re.ASCII)
     return int(match[1]) * UNITS[match[2]] if match else None
 

@@ -13,12 +13,12 @@
     └── MailLoop                a message that has passed this server too often
 
 Each protocol has one table that maps these classes to its own codes: `api/errors.py` and `smtp/backend/errors.py`. Any
-other exception is an internal error, and its text is never shown to a client.
+other exception is an internal error, whose text is never shown to a client.
 """
 
 
 class WaypostError(Exception):
-    """A refusal. Its `message` is written for a person, and contains no secrets."""
+    """A refusal. The `message` of a refusal is written for a person, and contains no secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class WaypostError(Exception):
 
 
 class Invalid(WaypostError):
-    """A value breaks one of Waypost's rules. The message names the value and the rule."""
+    """A value breaks one of Waypost's rules. The error message names the value and the rule."""
 
 
 class NotFound(WaypostError):
@@ -34,7 +34,7 @@ class NotFound(WaypostError):
 
 
 class Conflict(WaypostError):
-    """The request conflicts with a resource that exists now. The message names that resource."""
+    """The request conflicts with an existing resource, which the message names."""
 
 
 class Busy(WaypostError):
@@ -50,7 +50,7 @@ class TokenReused(WaypostError):
 
 
 class QuotaExceeded(WaypostError):
-    """The quota of resources of this kind is reached. The message names the quota."""
+    """The quota for this type of resource is reached. The error message names the quota."""
 
 
 class UnknownRecipient(WaypostError):

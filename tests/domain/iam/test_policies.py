@@ -44,7 +44,7 @@ REFUSED = [
     (a_document("Allow"), "Statement 1 must be a JSON object, not 'Allow'"),
     (a_document(a_statement(), []), "Statement 2 must be a JSON object"),
     (json.dumps({"Statement": "Allow"}), "Statement 1 must be a JSON object"),
-    (a_document(a_statement(Sid="Read only")), "Statement 1: Sid may have only the letters A to Z and digits"),
+    (a_document(a_statement(Sid="Read only")), "Statement 1: Sid may have only letters (A to Z, a to z)"),
     (a_document(a_statement(Sid="Grüße")), "Statement 1: Sid may have"),
     (a_document(a_statement(Sid=1)), "Statement 1: Sid may have"),
     (a_document(a_statement(Sid="A"), a_statement(), a_statement(Sid="A")), "3 has the same Sid 'A' as Statement 1"),

@@ -1,1 +1,1 @@
-"""Access control for calls: authentication with SigV4, authorization with IAM policies, and throttling."""
+"""Access control for calls: authentication with SigV4, authorisation with IAM policies, and throttling."""

@@ -25,9 +25,10 @@ def signature(request: Request, *, secret: str, timestamp: str, scope: str, sign
 
 
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
-    """Return the canonical request (step 1 of SigV4). Except for S3, the received path is percent-encoded once more.
+    """Return the canonical request (step 1 of SigV4).
 
-    The hash is computed over the received body. The header X-Amz-Content-Sha256 is not trusted.
+    For every service except S3, the received path is percent-encoded once more. The body hash is computed from the
+    received body, because the header X-Amz-Content-Sha256 is not trusted.
     """
     values: dict[str, list[str]] = {name: [] for name in signed_headers}
     for name, value in request.headers:
@@ -52,7 +53,7 @@ def _trimmed(value: str) -> str:
 
 
 def _normal_path(path: str) -> str:
-    """Remove empty segments and dot segments from a path, as signers do. Routing uses the path as received."""
+    """Remove empty segments and dot segments from a path, as signers do. Routing does not use this path."""
     if "//" not in path and "/." not in path:
         return path or "/"
     normal = "/" + normpath(path).lstrip("/")

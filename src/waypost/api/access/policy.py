@@ -1,4 +1,4 @@
-"""Authorization of calls: evaluates the IAM policy of the caller's access key, with the request's condition keys.
+"""The authorisation of calls, which evaluates the IAM policy of the caller's access key for a request.
 
 Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference.
 `domain.iam.facts` has the condition keys that every call has.

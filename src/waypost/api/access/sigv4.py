@@ -1,8 +1,8 @@
-"""Authentication of calls with AWS Signature Version 4, in the Authorization header or in a presigned URL.
+"""The authentication of calls with AWS Signature Version 4, in the Authorization header or in a presigned URL.
 
 `claim` parses the signature fields of a request. The calling code then looks up the access key, and `verify` checks the
 signature with the key. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in the
-IAM User Guide. The table of refusals is in docs/aws-differences.md.
+IAM User Guide. The page docs/aws-differences.md has a table of the error codes for bad signatures.
 """
 
 import hmac
@@ -42,7 +42,7 @@ _SESSION_HEADER = "x-amz-security-token"
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The signature fields of a request: who signed it, when, and how. They are not verified yet."""
+    """The unverified signature fields of a request, which say who signed the request, when, and how."""
 
     access_key_id: str
     date: str
@@ -64,7 +64,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
-    """Return the signature fields of a request, unverified.
+    """Return the signature fields of a request without verifying them.
 
     Raises `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region must
     be one that AWS publishes, or one of `older_regions`.
@@ -227,7 +227,10 @@ def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> 
 
 @lru_cache(maxsize=64)
 def _moment(timestamp: str) -> datetime:
-    """Parse the time in an X-Amz-Date; raises `ValueError` if it is malformed. `strptime` is ten times as slow."""
+    """Parse the time in an X-Amz-Date; raises `ValueError` if it is malformed.
+
+    This function does not use `strptime`, which would take ten times as long.
+    """
     match = _DATE.fullmatch(timestamp)
     if match is None:
         raise ValueError(timestamp)

@@ -25,8 +25,8 @@ def instance(tenant: Tenant, instance_id: str) -> str:
 def service_role(tenant: Tenant, instance_id: str) -> str:
     """Return the ARN of the service-linked role that Amazon Connect would use for an instance.
 
-    Waypost has no such role; the ARN only appears in responses. Its suffix comes from the instance id, whereas Amazon
-    Connect uses random letters of the same length.
+    Waypost has no such role, and the ARN only appears in responses. The suffix of the role comes from the instance id,
+    whereas Amazon Connect uses random letters of the same length.
     """
     suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
     path = "role/aws-service-role/connect.amazonaws.com"

@@ -22,7 +22,7 @@ Output = Mapping[str, Any]
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings and helpers that all calls of a deployment share."""
+    """The settings and functions that all calls of a deployment share."""
 
     new_id: Callable[[], str]
     """A function that returns a new id, for a call that creates a resource."""
@@ -43,7 +43,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call. `members` has the operation's input type, which is compiled from the model."""
+    """One call, whose `members` have the operation's input type, which is compiled from the model."""
 
     operation: str
     tenant: Tenant
@@ -81,7 +81,7 @@ def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
 def query_of(call: Call) -> bytes:
     """Return bytes that identify a query, and that must be the same in the call for the next page.
 
-    They cover the operation, the tenant, and all members except MaxResults and NextToken.
+    The bytes cover the operation, the tenant, and all members except MaxResults and NextToken.
     """
     scope = f"{call.operation} {call.tenant.account} {call.tenant.region} ".encode()
     return scope + fingerprint(call.members, without=("NextToken", "MaxResults"))

@@ -22,10 +22,10 @@ COUNTED = 10_000
 def primary_and_alias(members: Any) -> tuple[str, str]:
     """Return the ids `(primary, alias)` of an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
 
-    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. The descriptions of
-    all fields say so ("which email address will serve as the alias"). So does DescribeEmailAddress, which lists "email
-    addresses that forward to this primary". Only the prose of Example 1 on the API page suggests the opposite. No
-    other code in Waypost depends on this choice.
+    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. This follows from
+    the descriptions of all fields ("which email address will serve as the alias"), and from DescribeEmailAddress, which
+    lists "email addresses that forward to this primary". Only the prose of Example 1 on the API page suggests the
+    opposite. No other code in Waypost decides which id is the primary.
     """
     return members.email_address_id, members.alias_configuration.email_address_id
 
@@ -109,7 +109,7 @@ def search(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def update_metadata(tx: ports.WriteTx, call: Call) -> Output:
-    """Run UpdateEmailAddressMetadata. A missing member leaves its field unchanged, and an empty string clears it."""
+    """Run UpdateEmailAddressMetadata. A missing text leaves its field unchanged, and an empty text clears the field."""
     members = call.members
     email_address_id = email_addresses.update_metadata(
         tx,
@@ -143,7 +143,10 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
 
 
 def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
-    """Return the members that Describe and Search have in common. A primary lists its alias; an alias lists nothing."""
+    """Return the members that DescribeEmailAddress and SearchEmailAddresses have in common.
+
+    A primary lists its alias in AliasConfigurations. For an alias, this list is empty.
+    """
     alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {
         "EmailAddressId": email_address.id,

@@ -36,7 +36,7 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def page(tx: ports.ReadTx, call: Call) -> Output:
-    """Run ListInstances. The instances are in the order of their ids."""
+    """Run ListInstances. The instances are sorted by id."""
     tokens, query = call.terms.page_tokens, calls.query_of(call)
     after = tokens.read(call.members.next_token, query=query)
     found = instances.page(tx, call.tenant, after=after or "", limit=call.members.max_results or PAGE_SIZE)
@@ -69,6 +69,6 @@ def _summary(instance: Instance) -> dict[str, Any]:
 
 
 def _access_url(instance: Instance) -> str:
-    """Return the URL at which Amazon Connect would serve the instance. GovCloud has its own domain."""
+    """Return the URL at which Amazon Connect would serve the instance. URLs in GovCloud have a different domain."""
     domain = "govcloud" if instance.tenant.partition == "aws-us-gov" else "my"
     return f"https://{instance.alias or instance.id}.{domain}.connect.aws"

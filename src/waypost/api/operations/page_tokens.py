@@ -21,7 +21,7 @@ class PageTokens:
     def make(self, after: str, *, query: bytes) -> str:
         """Return the token for the page that begins after the cursor `after`.
 
-        `query` has everything that must be the same in the next call.
+        `query` identifies the query, which must be the same in the call for the next page.
         """
         place = after.encode()
         return self._token(self._mac(place, query), place)
@@ -43,7 +43,7 @@ class PageTokens:
         if not is_ours:
             raise errors.Invalid(
                 "NextToken was not returned by an earlier call with the same parameters. "
-                "Leave it out to begin at the first page."
+                "Leave NextToken out to begin at the first page."
             )
         return place.decode()
 

@@ -50,8 +50,8 @@ def condition(criteria: Any, filters: Any) -> Condition:
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
     """Return the values of the condition key connect:SearchTag: all values that a SearchFilter requires, by tag key.
 
-    A tag key is included only if every alternative of the filter requires it. An alternative without the key could find
-    email addresses that the policy hides.
+    A tag key is included only if every alternative of the filter requires it. If an alternative did not require the
+    key, the search could find email addresses that the policy hides.
     """
     node = filters.tag_filter if filters else None
     if node is None:
@@ -72,7 +72,7 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """The size of a part of a search, which is computed before its conditions are built."""
+    """The size of a part of a search, which is computed before the search conditions are built."""
 
     conditions: int = 0
     depth: int = 0

@@ -1,4 +1,4 @@
-"""The table of operations. A row has the operation's function, the resources to authorise, and the accepted ids."""
+"""The table of operations, with the function of each operation and the resources that it needs permission for."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def email_address(call: Call) -> Resource:
 def alias(call: Call) -> Resource:
     """Return the email address that is or becomes an alias.
 
-    Its mail goes to the primary, so the policy must allow the operation on the alias, too.
+    Mail to the alias goes to the primary, so the policy must allow the operation on the alias, too.
     """
     _, alias_id = email_addresses.primary_and_alias(call.members)
     return Resource(call.members.instance_id, alias_id)
@@ -58,14 +58,14 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. Its function `run` takes a transaction and the call."""
+    """One operation, whose function `run` takes a transaction and the call."""
 
     run: Callable[[Any, Call], Output]
     access: Access
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """Further resources that the input names. The policy must allow the operation on each of them as well."""
+    """Functions that return the other resources in the input, on which the policy must allow the operation as well."""
 
     def resources_of(self, call: Call) -> list[Resource | None]:
         """Return all resources on which the policy must allow the operation, in the order of the checks."""

@@ -29,8 +29,8 @@ class Member:
     location: str
     """The place of the member in the request or response.
 
-    It is one of `body`, `payload` (the member is the whole body), `uri`, `querystring`, `header`, `headers` (all
-    headers with a prefix) and `statusCode`.
+    The location is one of `body`, `payload` (the member is the whole body), `uri`, `querystring`, `header`, `headers`
+    (all headers with a prefix) and `statusCode`.
     """
     wire_name: str
     shape_name: str
@@ -48,7 +48,7 @@ class Member:
 
 
 def from_label(member: Member, label: str) -> Any:
-    """Decode and parse the value of a path label. Raises `ValueError` if it cannot be decoded."""
+    """Decode and parse the value of a path label. Raises `ValueError` if the label cannot be decoded."""
     text = decoded(label)
     return text if member.is_text else texts.read(member.shape, text, texts.ISO_8601)
 

@@ -1,4 +1,4 @@
-"""The validation of a request against the model, with AWS's error messages, in the order of the model's members."""
+"""The validation of a request against the model, which produces the error messages of AWS in the model's order."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
 
 NAMED_LIMIT = 100
-"""The maximum number of invalid members that a response names. A body has room for many thousands of them."""
+"""The maximum number of invalid members that a response names. A request body has room for many thousands."""
 
 QUOTED_LIMIT = 1000
 """The maximum number of characters of an invalid value that a message quotes."""
@@ -133,6 +133,6 @@ class Constraints:
 
 
 def _short(value: Any) -> str:
-    """Format a value for a message; a long value is cut."""
+    """Format a value for an error message; a long value is cut."""
     text = str(value)
     return text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…"

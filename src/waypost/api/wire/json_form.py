@@ -1,7 +1,7 @@
 """The translation between JSON and members of the model: wire names, timestamps, and floats such as NaN.
 
-If a shape has none of these, its JSON and its members are equal, and nothing is translated. This is the case for all
-shapes of Amazon Connect.
+If a shape has none of these features, its JSON and its members are equal, and nothing is translated. No shape of Amazon
+Connect needs a translation.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class JsonForm:
 
 
 def _is_written(shape: Shape) -> bool:
-    """Return whether a shape is a timestamp that JSON carries as a string. The default is a number of seconds."""
+    """Return whether a shape is a timestamp that JSON carries as a string instead of a number of seconds."""
     return bool(shape.get("timestampFormat", texts.SECONDS) != texts.SECONDS)
 
 

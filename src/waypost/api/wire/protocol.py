@@ -8,8 +8,8 @@ is ignored.
 Members that the model does not have are ignored. For JSON 1.1, the translation in `json_form` is not implemented,
 because Amazon Connect does not need it.
 
-Sources: the AWS protocols restJson1 and awsJson1_1 in the Smithy documentation. docs/aws-differences.md lists our
-decisions about cases that they do not cover.
+Sources: the AWS protocols restJson1 and awsJson1_1 in the Smithy documentation. The page docs/aws-differences.md lists
+our decisions about cases that these sources do not cover.
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ class Protocol:
     def _unknown(self, what: str) -> ApiError:
         """Return the error for an operation that Waypost does not have.
 
-        Its message lists the operations of Waypost, because most such requests are for other AWS operations.
+        The error message lists the operations of Waypost, because most such requests are for other AWS operations.
         """
         names = ", ".join(sorted(self._operations))
         return ApiError(
@@ -105,7 +105,8 @@ class Protocol:
         """Parse and validate all members of a request; return them as the operation's input type.
 
         Raises `ApiError` InvalidRequestException if the body is not JSON, or if a member has the wrong JSON type.
-        Otherwise raises InvalidParameterException, if the operation has it, for members that break a constraint.
+        Raises `ApiError` InvalidParameterException, with the names of all such members, if members break a constraint.
+        If an operation does not have InvalidParameterException, InvalidRequestException is raised instead.
         """
         operation, body = match.operation, request.body
         in_body = match.form.has_target
@@ -156,8 +157,8 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
 def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
     """Serialise an error to a response.
 
-    For an error in the model, the member is `Message`, as the model names it. For other errors it is `message`, as in
-    responses of the AWS front end.
+    For an error in the model, the text is in the member `Message`, which the model defines. For all other errors, the
+    text is in the member `message`, as in responses of the AWS front end.
     """
     # A message may quote data from the client, which can contain arbitrary bytes.
     message = error.message.encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """The rest-json protocol, whose members are in the path, the query, headers and the body.
 
-The members of Amazon Connect need no translation. The protocol's other features are implemented as well, in case a
-later model uses them.
+The members of Amazon Connect need no translation between JSON and the model. All other features of rest-json are
+implemented as well, in case a later model uses them.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ CONTENT_TYPE = b"application/json"
 def members(operation: shapes.Operation, labels: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Return the members of a request, without validating them.
 
-    A member that belongs outside the body is read from there, even if the body also has a member of this name.
+    If a member belongs outside the body, a member of the same name in the body is ignored.
     """
     layout = operation.input
     found = bodies.members(request.body) if layout.is_plain else _from_body(layout, request.body, operation.json.read)

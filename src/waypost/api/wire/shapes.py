@@ -1,8 +1,8 @@
 """The service model, compiled from `model.json` to request types when the server starts.
 
-A request's members are validated in two passes. The fast pass uses `msgspec` with types compiled from the shapes. It
-stops at the first error and has its own messages. If it finds an error, the slow pass (`constraints`) walks the model
-and reports every invalid member with AWS's messages. No shape is written by hand.
+A request's members are validated in two passes. The fast pass uses `msgspec` with types compiled from the shapes, and
+stops at the first error. If the fast pass finds an error, the slow pass (`constraints`) walks the model, and reports
+every invalid member with AWS's messages. No shape is written by hand.
 """
 
 import itertools
@@ -27,7 +27,7 @@ _PROPERTIES = {
 """Replacements for Unicode properties, which Python's `re` does not support. `\\w` stands for `\\p{L}\\p{N}_`."""
 
 _ABSENT: Any = None
-"""The value of an optional member that is missing from a request. A JSON null also means that a member is missing."""
+"""The value of an optional member that is missing from a request. A member that is null in JSON counts as missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,10 @@ def snake_case(member: str) -> str:
 
 
 def python_pattern(pattern: str) -> str:
-    """Convert a pattern of the model to the syntax of Python's `re`. Its `$` must not match before a final newline."""
+    """Convert a pattern of the model to the syntax of Python's `re`.
+
+    In the converted pattern, `$` does not match before a final newline.
+    """
     for theirs, ours in _PROPERTIES.items():
         pattern = pattern.replace(theirs, ours)
     return re.sub(r"\$$", r"\\Z", pattern)

@@ -40,7 +40,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """Parse an address of the form `local@domain` from an API call. Quotes around the local part are removed.
+    """Parse an address of the form `local@domain` from an API call, and remove quotes around the local part.
 
     Raises `errors.Invalid`, with the reason, if no SMTP client could send mail to the address.
     """
@@ -60,7 +60,7 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
     """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 
     Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. SMTP needs no other
-    check: a local part that must be quoted makes a valid recipient, but no email address here can have it.
+    check, because the local part of a recipient may need quotes. No email address of Waypost has such a local part.
     """
     if not local or not domain:
         raise errors.Invalid("an address needs text on both sides of the @")

@@ -1,10 +1,10 @@
 """The rules for alias links.
 
 An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email address
-is in at most one link, on either side, so links never form chains, and forwarding never loops inside Waypost.
+is in at most one link, as primary or as alias. So links never form chains, and forwarding never loops inside Waypost.
 
-Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference.
-docs/aws-differences.md lists our decisions about cases that this page does not cover.
+Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. The page
+docs/aws-differences.md lists our decisions about cases that this source does not cover.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from waypost.domain import errors
 
 @dataclass(frozen=True, slots=True)
 class AliasLink:
-    """A link that forwards mail from `alias_id` to `primary_id`. Both are ids of email addresses."""
+    """A link that forwards mail for the email address `alias_id` to the email address `primary_id`."""
 
     primary_id: str
     alias_id: str
@@ -44,8 +44,8 @@ def associate(
 ) -> AliasLink:
     """Decide whether two existing email addresses can be linked, given the current link of each, if any.
 
-    Returns the link to create. Raises `errors.Invalid` if both ids are the same. Raises `errors.Conflict` if an
-    existing link prevents the new link; the message names the existing link.
+    Returns the link to create. Raises `errors.Invalid` if both ids are the same, and `errors.Conflict` with the name of
+    the existing link if an existing link prevents the new link.
     """
     refuse_self(primary_id, alias_id)
     if link_of_primary and link_of_primary == link_of_alias and link_of_primary.primary_id == primary_id:
@@ -58,10 +58,10 @@ def associate(
 
 
 def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink | None) -> AliasLink:
-    """Return the link to remove, if it links exactly this primary and this alias.
+    """Return the link to remove, which must join exactly this primary and this alias.
 
-    Raises `errors.NotFound` otherwise: if the addresses are not linked, if they are linked to other addresses, or if
-    they are linked with the roles reversed.
+    Raises `errors.NotFound` if the addresses are not linked, if they are linked to other addresses, or if they are
+    linked with the roles reversed.
     """
     if link_of_primary and (link_of_primary.primary_id, link_of_primary.alias_id) == (primary_id, alias_id):
         return link_of_primary

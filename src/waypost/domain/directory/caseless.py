@@ -18,10 +18,10 @@ def fold(text: str) -> str:
 
 
 def _decomposed(text: str) -> str:
-    """Return the text in NFD.
+    """Return the text in NFD (Unicode Normalization Form D).
 
-    Texts with many combining marks are normalized here, because the time that `unicodedata.normalize` needs for a run
-    of combining marks grows with the square of its length.
+    Texts with many combining marks are normalised by our own code, because `unicodedata.normalize` takes quadratic time
+    for a run of combining marks.
     """
     if sum(map(bool, map(unicodedata.combining, text))) < _MANY_MARKS:
         return unicodedata.normalize("NFD", text)

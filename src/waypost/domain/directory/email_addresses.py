@@ -23,9 +23,9 @@ class EmailAddress:
     modified_at: datetime
 
     def with_texts(self, *, display_name: str | None, description: str | None, now: datetime) -> "EmailAddress":
-        """Return a copy with a new display name or description, modified at `now`.
+        """Return a copy with a new display name or description, and with the modification time `now`.
 
-        A value of None leaves that field as it is. If both values are None, the email address itself is returned.
+        A value of None leaves its field unchanged. If both values are None, the email address is returned unchanged.
         """
         if display_name is None and description is None:
             return self

@@ -8,7 +8,7 @@ from waypost.domain.directory import partitions
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One account in one region. A call sees only the resources of its tenant."""
+    """The tenant of a call: one account in one region. A call sees only the resources of its tenant."""
 
     account: str
     region: str
@@ -20,15 +20,15 @@ class Tenant:
 
 
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
-"""The error message for an instance alias that another instance has.
+"""The error message if another instance already has the requested instance alias.
 
-This is the message of Amazon Connect, because programs check for it.
+This is the exact message of Amazon Connect, because programs check for it.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One instance. It never changes after its creation."""
+    """One instance, which never changes after its creation."""
 
     id: str
     tenant: Tenant

@@ -1,6 +1,6 @@
 """The AWS partitions, each with its name, the pattern of its region names, and its known regions.
 
-scripts/cut_model.py generates this file from botocore 1.44.5.
+The script scripts/cut_model.py generates this file from botocore 1.44.5.
 """
 
 PARTITIONS = (

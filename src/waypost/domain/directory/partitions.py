@@ -15,7 +15,7 @@ _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in region
 
 
 def is_region(text: str) -> bool:
-    """Return whether AWS publishes a region of this name.
+    """Return whether AWS publishes a region with this name.
 
     A well-formed but unknown name is refused, because otherwise callers could invent any number of regions, each with
     its own rate limits and instances.
@@ -26,8 +26,8 @@ def is_region(text: str) -> bool:
 def partition_of(region: str) -> str:
     """Return the partition of a region, as ARNs name it.
 
-    Data of earlier Waypost versions can contain regions that AWS does not publish. As in the AWS SDKs, the form of such
-    a name decides the partition. A name that matches no partition's pattern belongs to `aws`.
+    Data of earlier Waypost versions can contain regions that AWS does not publish. As in the AWS SDKs, the partition of
+    such a region depends on the form of its name. A name that matches no partition's pattern belongs to `aws`.
     """
     return _named(region) or "aws"
 

@@ -1,4 +1,4 @@
-"""The search for email addresses of an instance, as a tree of conditions.
+"""The conditions of a search for email addresses of an instance, which form a tree.
 
 Text is compared without regard to case, and tags are compared exactly. The classes in `Condition` define the meaning of
 a tree. Each store translates the tree into its own query, and `tests/kit/reference_search.py` evaluates the tree in
@@ -21,7 +21,7 @@ MAX_DEPTH = 10
 MAX_CHARACTERS = 4096
 """The maximum total length of all values in a search, in characters: the length of the longest searchable text.
 
-The limit exists because case folding of long values, and comparison with many values, take much time.
+The limit exists because case folding of long values and comparison with many values are slow.
 """
 
 
@@ -64,14 +64,14 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """The condition that all of its parts are true. Without parts, it is always true."""
+    """The condition that all conditions in `of` are true. If `of` is empty, this condition is true."""
 
     of: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """The condition that at least one of its parts is true. Without parts, it is never true."""
+    """The condition that at least one condition in `of` is true. If `of` is empty, this condition is false."""
 
     of: "tuple[Condition, ...]"
 

@@ -11,13 +11,13 @@ MAX_TAGS = 50
 """The maximum number of user tags on one resource."""
 
 RESERVED_PREFIX = "aws:"
-"""The prefix of reserved tag keys, in any letter case. The service model's pattern refuses only the lower-case form."""
+"""The prefix of reserved tag keys, in any letter case. The service model's pattern refuses it only in lower case."""
 
 
 def check_together(present: Iterable[str], new: Collection[str]) -> None:
     """Raise `errors.Invalid` if the tag keys `new` cannot be added to a resource with the keys `present`.
 
-    The reason is a reserved key, or too many tags. A key that is in both `present` and `new` counts once.
+    The error is raised for a reserved key and for too many tags. A key that is in both `present` and `new` counts once.
     """
     refuse_reserved(new)
     before = set(present)

@@ -14,7 +14,7 @@ from waypost.domain.iam.policies import Policy
 _USER_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_SKEW = timedelta(minutes=15)
-"""The allowed difference between the clocks of two machines. AWS allows the same difference for signatures."""
+"""The allowed difference between the clocks of two machines. AWS allows the same difference for SigV4 signatures."""
 
 _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -22,7 +22,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret. Its `repr` shows neither the secret nor the session token.
+    """An access key id with its secret. The `repr` of an access key shows neither the secret nor the session token.
 
     A key with an expiry time is temporary, and has a session token that every request must send.
     """
@@ -43,7 +43,7 @@ class AccessKey:
         return hmac.compare_digest(self.secret.encode(), candidate.encode("utf-8", "surrogateescape"))
 
     def has_session_token(self, candidate: str | None) -> bool:
-        """Return whether the candidate is the session token. For a key without a session token, None is correct."""
+        """Return whether the candidate is the session token. A key without a session token accepts only None."""
         if candidate is None or self.session_token_digest is None:
             return candidate is None and self.session_token_digest is None
         return hmac.compare_digest(self.session_token_digest, digest_of_session_token(candidate))
@@ -66,8 +66,8 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Return whether a temporary key has expired.
 
-        A key whose creation time is in the future has expired too: the clock was fast when the key was created, so the
-        key would be valid for too long.
+        A key whose creation time is in the future also counts as expired. The clock was fast when the key was created,
+        so the key would be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 

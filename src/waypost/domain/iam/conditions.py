@@ -3,21 +3,25 @@
     "ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}
      quantifier   not operator  if exists   key            values
 
-An operator is defined by its positive comparison of one value in the request. All other cases derive from it:
+Each operator is defined by a positive comparison of one value in the request. The other cases follow from this
+comparison.
 
-- Several values in the policy are alternatives. A negated operator is true if the positive operator is false, so
-  it requires that the request matches none of the values.
-- If the request does not have the key, positive operators are false and negated operators are true. With
-  IfExists, all operators are true. Without values, ForAllValues is true and ForAnyValue is false, with or without
-  IfExists.
-- A request value of the wrong type does not match, nor does a variable without a value. So a negated operator is
-  then true: a Deny of everything outside a network also denies a caller without an address.
-- A key with several values needs a quantifier. Without a quantifier the result is undefined. The caller may have
-  chosen the number of values, so a Deny then applies and an Allow does not. For a key that is always a list, an
-  operator without a quantifier is false.
+Several values in the policy are alternatives. A negated operator is true if the positive operator is false. So with
+several values, a negated operator requires that the request matches none of the values.
+
+If the request does not have the key, positive operators are false and negated operators are true. An operator with
+IfExists is always true if the request does not have the key. If the key has no values, ForAllValues is true and
+ForAnyValue is false, with or without IfExists.
+
+A request value of the wrong type does not match, and neither does a variable without a value. In these cases, a negated
+operator is true. For example, a Deny of all callers outside a network also denies a caller without an address.
+
+A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
+chosen the number of values. So in the undefined case, a Deny applies and an Allow does not. If a key is always a list,
+an operator without a quantifier is false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
-context keys or values". Where these pages are silent, the behavior is our decision, not verified against AWS.
+context keys or values". Cases that these pages do not cover are our decisions, and are not verified against AWS.
 """
 
 import operator
@@ -78,7 +82,7 @@ class Presence:
 
     key: str
     accepted: frozenset[bool]
-    """True is in the set if the key may be missing, and False if the key may be present."""
+    """The accepted states of the key: True stands for a missing key, and False for a key that is present."""
 
     def holds(self, lookup: keys.Lookup, *, doubtful: bool = False) -> bool:  # noqa: ARG002 - never undefined
         """Return whether the request satisfies this condition."""
@@ -139,7 +143,7 @@ def _string(convert: Callable[[str], Any]) -> Reader:
 
 
 def _boolean(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
-    """Parse a Boolean value. Apart from strings, only Booleans may be variables.
+    """Parse a Boolean value, which may be a variable, like the operands of string and ARN operators.
 
     Source: IAM User Guide, "Boolean condition operators".
     """
@@ -195,7 +199,7 @@ def _operand(convert: Callable[[str], Any], kind: str, source: str) -> Any:
 def _date(text: str) -> int | None:
     """Parse a date as microseconds since 1970; return None if it is invalid or only a year.
 
-    A year alone would be parsed as seconds since 1970, and a Deny until then would never apply.
+    A year alone would be parsed as a number of seconds since 1970, so a Deny until that year would never apply.
     """
     return None if len(text) == len("2027") and text.isdecimal() else operands.moment(text)
 

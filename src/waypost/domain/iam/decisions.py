@@ -1,7 +1,7 @@
 """The evaluation of a policy for a call: whether the caller may perform an action on a resource.
 
-If a Deny statement applies, the call is denied. Otherwise, if an Allow statement applies, the call is allowed.
-Otherwise the call is denied implicitly. Source: IAM User Guide, "Policy evaluation logic".
+If a Deny statement applies, the call is denied. Otherwise, if an Allow statement applies, the call is allowed. If no
+statement applies, the call is denied implicitly. Source: IAM User Guide, "Policy evaluation logic".
 """
 
 import functools
@@ -52,9 +52,10 @@ class _DependsOnTheResourceError(Exception):
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
     """Evaluate a policy for an action that covers all resources of an account, such as `waypost:Inspect`.
 
-    A Deny applies regardless of the resources that it names, because the action may reach these resources. It also
-    applies if a condition depends on the resource. An Allow applies only if it covers all resources unconditionally, so
-    an Allow with NotResource does not apply. `lookup` is never called for a key that depends on the resource.
+    A Deny applies regardless of the resources that it names, because the action may reach these resources. A Deny also
+    applies if its condition depends on the resource. An Allow applies only if it covers all resources and its
+    conditions do not depend on the resource. So an Allow with NotResource does not apply. `lookup` is never called for
+    a key that depends on the resource.
     """
 
     def of_no_resource(key: str) -> tuple[str, ...] | None:

@@ -1,8 +1,8 @@
 """The syntax of condition keys, and the lookup of their values in a request.
 
-Key names are compared without case. This includes the tag key in `aws:ResourceTag/Team` ("the tag key is not
-case-sensitive", IAM User Guide, "AWS global condition context keys"). This module folds only the part before the
-first slash. It keeps the tag key as the policy writes it, and the lookup function compares tag keys without case.
+Key names are compared without case. The tag key in `aws:ResourceTag/Team` is compared without case, too ("the tag key
+is not case-sensitive", IAM User Guide, "AWS global condition context keys"). This module folds only the part of a key
+before the first slash. It leaves the tag key unchanged, and the lookup function compares tag keys without case.
 """
 
 import re
@@ -34,6 +34,6 @@ def read(text: str) -> str:
 
 
 def single(key: str, lookup: Lookup) -> str | None:
-    """Return the value of a key with exactly one value; otherwise None, because a list cannot replace a string."""
+    """Return the value of a condition key that has exactly one value and is not a list; return None for other keys."""
     values = lookup(key)
     return values[0] if values and len(values) == 1 and key not in MULTIVALUED else None

@@ -1,7 +1,7 @@
 """Parsers for the operands of condition operators: numbers, dates, networks, booleans and bytes.
 
-Each function returns None if the text does not have the expected type. A policy with such a text is refused. A value
-of the request with such a text equals nothing.
+Each function returns None if the text does not have the expected type. A policy with an invalid operand is refused, and
+an invalid value in a request matches nothing.
 """
 
 import base64

@@ -1,9 +1,9 @@
 """Policy strings with the wildcards `*` and `?`, and with variables.
 
 A variable is written `${aws:username}`, or `${aws:username, 'nobody'}` with a default value. `${*}`, `${?}` and
-`${$}` stand for the literal characters. The value of a variable is always literal, so a tag with the value `*` is
-not a wildcard. A string with a variable that has no value matches nothing (IAM User Guide, "Policy variables with
-no value").
+`${$}` stand for the literal characters `*`, `?` and `$`. The value of a variable is always literal, so a tag with the
+value `*` is not a wildcard. A string with a variable that has no value matches nothing (IAM User Guide, "Policy
+variables with no value").
 """
 
 import re
@@ -43,7 +43,7 @@ _TOKENS = {
 _VARIABLE = re.compile(r"\$\{(?P<key>[^\s,]+)(?:, '(?P<default>[^']*)')?\}")
 
 ARN_PARTS = 6
-"""The number of parts of an ARN: arn, partition, service, region, account, resource. Only the last may have colons."""
+"""The number of parts of an ARN: arn, partition, service, region, account and resource. Resources may have colons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Text:
     """The whole string, if it has no variables."""
 
     def value(self, lookup: keys.Lookup) -> str | None:
-        """Return the string with its variables replaced, or None if the request has no value for one of them."""
+        """Return the string with its variables replaced, or None if the request lacks a value for a variable."""
         if self.fixed is not None:
             return self.fixed
         resolved = _resolve(self.pieces, lookup)
@@ -182,8 +182,8 @@ def _expression(parts: Sequence[Sequence[Piece]]) -> str:
 def _part(pieces: Sequence[Piece], character: str) -> str:
     """Return the regular expression for one part of a pattern. Only the last `*` of the part can backtrack.
 
-    The text between two `*` is matched at its first occurrence only, because a later occurrence cannot match more
-    values. With backtracking, a policy with twenty `*` would take years to reject a long value.
+    The text between two `*` is matched only at its first occurrence, because trying a later occurrence cannot change
+    the result. With backtracking, a policy with twenty `*` would take years to reject a long value.
     """
     chunks = [""]
     for piece in pieces:

@@ -1,8 +1,8 @@
 """The identity policy: which actions on which resources its statements allow or deny, and under which conditions.
 
-`parse` parses a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
-mistake when setting the policy, not when a call needs it. `parse` also refuses statements that IAM accepts but that can
-never apply, such as a condition with an invalid date.
+`parse` reads a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
+mistake when setting a policy, and not only when a call is evaluated. `parse` also refuses statements that IAM accepts
+but that can never apply, such as a statement whose condition has an invalid date.
 
 Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy element reference",
 "IAM policy validation check reference"; and the messages of MalformedPolicyDocument.
@@ -29,11 +29,11 @@ class Statement:
     actions: re.Pattern[str] | None
     """One pattern for all names in Action or NotAction; None if Action is `*`."""
     other_actions: bool
-    """Whether the statement covers all actions except these (NotAction)."""
+    """Whether the statement covers all actions except the named actions (NotAction)."""
     resources: tuple[Pattern, ...] | None
     """The ARNs in Resource or NotResource; None if Resource is `*`."""
     other_resources: bool
-    """Whether the statement covers all resources except these (NotResource)."""
+    """Whether the statement covers all resources except the named resources (NotResource)."""
     conditions: tuple[Condition, ...]
     keys: frozenset[str]
     """The condition keys that the statement's conditions and variables need."""
@@ -41,7 +41,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A parsed policy document. The order of its statements does not matter."""
+    """A parsed policy document. The order of the statements in a policy does not matter."""
 
     denials: tuple[Statement, ...]
     permissions: tuple[Statement, ...]
@@ -99,7 +99,7 @@ def _statements(found: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
             raise errors.Invalid(f"{place} must be a JSON object, not {_shown(statement)}")
         sid = statement.get("Sid", "")
         if type(sid) is not str or not _SID.fullmatch(sid):
-            raise errors.Invalid(f"{place}: Sid may have only the letters A to Z and digits, unlike {_shown(sid)}")
+            raise errors.Invalid(f"{place}: Sid may have only letters (A to Z, a to z) and digits, not {_shown(sid)}")
         if sid and sids.setdefault(sid, place) != place:
             raise errors.Invalid(f"{place} has the same Sid {sid!r} as {sids[sid]}; a Sid must be unique")
         yield place, statement
