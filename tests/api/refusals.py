@@ -28,7 +28,7 @@ STATUS = {
     "ResourceConflictException": 409,
     "ThrottlingException": 429,
 }
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 NO_JSON = b"<html>"
 INSTANCE = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
 
@@ -171,7 +171,11 @@ for _name, _valid in _VALID.items():
 
 for _name in IN_INSTANCES:
     _row(
-        _name, NOT_FOUND, "the instance does not exist", _changed(_name, InstanceId=NOBODY), "Instance {InstanceId} was"
+        _name,
+        NOT_FOUND,
+        "the instance does not exist",
+        _changed(_name, InstanceId=MISSING_ID),
+        "Instance {InstanceId} was",
     )
     for _what, _error, _arn in (
         ("in another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
@@ -195,7 +199,7 @@ for _name in ON_EMAIL_ADDRESSES:
         _name,
         NOT_FOUND,
         "the email address does not exist",
-        _changed(_name, EmailAddressId=NOBODY),
+        _changed(_name, EmailAddressId=MISSING_ID),
         "{EmailAddressId} was not found in instance {InstanceId}",
     )
     _row(
@@ -224,7 +228,7 @@ for _name in ON_PAIRS:
         _name,
         NOT_FOUND,
         "the alias does not exist",
-        lambda scene: scene.pair(alias=NOBODY),
+        lambda scene: scene.pair(alias=MISSING_ID),
         f"{_alias} was not found in instance {{InstanceId}}",
     )
     _row(
@@ -339,8 +343,8 @@ def _taken_elsewhere(scene: Scene) -> Members:
     return {"InstanceId": scene.instance, "EmailAddress": taken}
 
 
-_row(_CREATE, DUPLICATE, "the address exists in the instance, in any letter case", _taken, "exists already")
-_row(_CREATE, DUPLICATE, "the address exists in another instance", _taken_elsewhere, "exists already")
+_row(_CREATE, DUPLICATE, "the address exists in the instance, in any letter case", _taken, "already exists")
+_row(_CREATE, DUPLICATE, "the address exists in another instance", _taken_elsewhere, "already exists")
 _row(_CREATE, INVALID, "EmailAddress is missing", _without(_CREATE, "EmailAddress"), "'emailAddress'")
 _row(_CREATE, INVALID, "EmailAddress has no @", _changed(_CREATE, EmailAddress="support"), "'emailAddress'", "pattern")
 _row(
@@ -474,7 +478,11 @@ def _take_alias(scene: Scene) -> str:
 _FIELD = "Invalid input for field InstanceId"
 for _name in ("DescribeInstance", "DeleteInstance"):
     _row(
-        _name, NOT_FOUND, "the instance does not exist", _changed(_name, InstanceId=NOBODY), "Instance {InstanceId} was"
+        _name,
+        NOT_FOUND,
+        "the instance does not exist",
+        _changed(_name, InstanceId=MISSING_ID),
+        "Instance {InstanceId} was",
     )
     _row(
         _name, INVALID_REQUEST, "InstanceId is an ARN", _changed(_name, InstanceId=lambda scene: scene.arn("")), _FIELD
@@ -504,8 +512,8 @@ _row(
 
 for _name in ON_TAGS:
     for _what, _error, _arn in (
-        ("an instance that does not exist", NOT_FOUND, lambda scene: scene.arn("").replace(scene.instance, NOBODY)),
-        ("an email address that does not exist", NOT_FOUND, lambda scene: scene.arn(f"email-address/{NOBODY}")),
+        ("an instance that does not exist", NOT_FOUND, lambda scene: scene.arn("").replace(scene.instance, MISSING_ID)),
+        ("an email address that does not exist", NOT_FOUND, lambda scene: scene.arn(f"email-address/{MISSING_ID}")),
         ("an email address, with the id of another instance", NOT_FOUND, lambda scene: Scene(scene.connect).arn(
             f"email-address/{scene.address()}")),
         ("another region", NOT_FOUND, lambda scene: scene.arn("", region="eu-west-1")),
@@ -514,7 +522,7 @@ for _name in ON_TAGS:
         ("another service", INVALID, lambda scene: scene.arn("").replace("connect", "s3")),
         ("another type of resource", INVALID, lambda scene: scene.arn("queue/q")),
     ):  # fmt: skip
-        _says = NOBODY if "not exist" in _what else "was not found" if _error == NOT_FOUND else "{resourceArn}"
+        _says = MISSING_ID if "not exist" in _what else "was not found" if _error == NOT_FOUND else "{resourceArn}"
         _row(_name, _error, f"the ARN is of {_what}", _changed(_name, resourceArn=_arn), _says)
     _row(
         _name,

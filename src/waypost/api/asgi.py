@@ -71,7 +71,7 @@ class Api:
             response = await self._answer(await _read(scope, receive), _source(scope))
         except _ClientGone:
             return
-        except _NotProven as error:
+        except _UnauthenticatedError as error:
             # The traceback refers to the request and its body, which can be freed before the delay.
             error.__traceback__ = error.__context__ = None
             if error.delay:
@@ -106,8 +106,8 @@ class Api:
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
         """Authenticate the caller; return the access key and the tenant.
 
-        Raises `_NotProven` if the authentication fails. After repeated failures from one IP address, the error
-        responses to this address are delayed; see `app.rate_limits`.
+        Raises `_UnauthenticatedError` if the authentication fails. After repeated failures from one IP address, the
+        error responses to this address are delayed; see `app.rate_limits`.
         """
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
@@ -115,7 +115,7 @@ class Api:
             return sigv4.verify(request, claim, key, now=now)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)
-            raise _NotProven(error.code, error.status, error.message, delay) from None
+            raise _UnauthenticatedError(error.code, error.status, error.message, delay) from None
 
     async def _perform(self, operation: table.Operation, call: calls.Call) -> calls.Output:
         """Authorise and run a call in one transaction. When a write returns, its changes are on disk."""
@@ -129,7 +129,7 @@ class Api:
         match operation.access:
             case table.Access.WRITE:
                 return await self._store.write(run)
-            case table.Access.LOOK_UP if not policy.asks_the_store(call):
+            case table.Access.LOOK_UP if not policy.may_depend_on_the_store(call):
                 return await self._store.read(run)
         try:
             # A long read uses one snapshot, so that the policy and the operation see the same data.
@@ -145,7 +145,7 @@ def _refusal(error: ApiError, match: protocol.Match) -> Response:
     return protocol.serialise_error(error, modelled=error.code in match.operation.errors, form=match.form)
 
 
-class _NotProven(ApiError):
+class _UnauthenticatedError(ApiError):
     """The caller is not authenticated. The error response is sent after `delay` seconds."""
 
     def __init__(self, code: str, status: int, message: str, delay: float) -> None:

@@ -1,4 +1,4 @@
-"""Every reason for a refusal, as a small closed tree of exception classes.
+"""The exception classes for all refusals, which form a small closed tree.
 
     WaypostError                a refusal, with a message that may be shown to the caller
     ├── Invalid                 a value breaks a rule; the message names the value

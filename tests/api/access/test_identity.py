@@ -24,7 +24,7 @@ from waypost.testing import Server
 from waypost.testing import server as waypost_server
 
 ACCOUNT, OTHER_ACCOUNT = "000000000000", "111111111111"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 INSTANCE = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
 DENIED = ("AccessDeniedException", 403)
 
@@ -210,7 +210,7 @@ def test_a_policy_that_allows_an_operation_on_other_resources_does_not_allow_the
         f"{shared_place.instance_arn}x",
         f"{shared_place.instance_arn}/contact/*",
         shared_place.arn(shared_place.alias),
-        shared_place.arn(NOBODY),
+        shared_place.arn(MISSING_ID),
     ]
     if CALLS[operation].arn(shared_place) == shared_place.arn():
         others += [
@@ -257,7 +257,7 @@ def test_a_denied_call_changes_nothing(connect, powerless_client, shared_place):
 
 @on_something
 def test_a_denial_does_not_reveal_whether_a_resource_exists(powerless_client, shared_place, operation):
-    missing = Place(NOBODY, NOBODY, NOBODY)
+    missing = Place(MISSING_ID, MISSING_ID, MISSING_ID)
     message = denial(powerless_client, operation, **CALLS[operation].members(shared_place))
     assert denial(powerless_client, operation, **CALLS[operation].members(missing)) == message.replace(
         shared_place.arn(), missing.arn()
@@ -281,7 +281,7 @@ def where(operator, key, value, action="DescribeEmailAddress", *, effect="Allow"
 
 # Each row has an operator, a value with which the policy allows the call, and a value with which it does not.
 CONDITIONS = {
-    "connect:InstanceId": ("StringEquals", "{instance_id}", NOBODY),
+    "connect:InstanceId": ("StringEquals", "{instance_id}", MISSING_ID),
     "aws:ResourceTag/team": ("StringEquals", "blue", "red"),
     "aws:ResourceTag/TEAM": ("StringEquals", ["green", "blue"], "Blue"),
     "aws:ResourceTag/none": ("Null", "true", "false"),
@@ -309,7 +309,7 @@ def test_an_allow_applies_only_if_the_call_satisfies_its_condition(client_with, 
 
 
 def test_a_resource_that_does_not_exist_has_no_tags(client_with, shared_place):
-    missing = {"InstanceId": shared_place.instance_id, "EmailAddressId": NOBODY}
+    missing = {"InstanceId": shared_place.instance_id, "EmailAddressId": MISSING_ID}
     client = client_with(where("StringEquals", "aws:ResourceTag/team", "blue"))
     denial(client, "DescribeEmailAddress", **missing)
     client = client_with(where("Null", "aws:ResourceTag/team", "true"))
@@ -660,7 +660,7 @@ def redo_link(connect, place, _):
 
 
 def other_alias(place):
-    return {**place.pair, "AliasConfiguration": {"EmailAddressId": NOBODY}}
+    return {**place.pair, "AliasConfiguration": {"EmailAddressId": MISSING_ID}}
 
 
 TOKENED = {
@@ -777,7 +777,7 @@ def test_concurrent_deletions_of_an_instance_with_the_same_client_token_take_eff
 def test_the_client_token_of_a_failed_call_is_not_stored(connect, place, token, operation):
     case = TOKENED[operation]
     case.ready(connect, place)
-    invalid = {"InstanceAlias": "-"} if operation == "CreateInstance" else {"InstanceId": NOBODY}
+    invalid = {"InstanceAlias": "-"} if operation == "CreateInstance" else {"InstanceId": MISSING_ID}
     for _ in range(2):
         with pytest.raises(ClientError) as caught:
             call(connect, operation, **{**case.members(place), **invalid}, ClientToken=token)

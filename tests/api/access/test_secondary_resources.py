@@ -16,7 +16,7 @@ from waypost.api.operations.table import OPERATIONS
 from waypost.api.wire import shapes
 
 MODEL = shapes.load()
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 
 NO_RESOURCES = {
     "ClientToken": "the caller invents this name",
@@ -123,11 +123,11 @@ def test_the_primary_is_authorised_first_and_a_denial_does_not_reveal_whether_ad
 ):
     """The message is the same for an existing address, a linked address and a missing address."""
     call = getattr(intern.client, operation)
-    other, nobody = intern.made("other"), {"EmailAddressId": NOBODY}
+    other, missing_address = intern.made("other"), {"EmailAddressId": MISSING_ID}
     assert intern.ceo["EmailAddressArn"] in denied(call, **pair(intern, intern.ceo, other))
     as_alias = denied(call, **pair(intern, intern.mine, other))
-    missing = denied(call, **pair(intern, intern.mine, nobody))
-    assert missing == as_alias.replace(other["EmailAddressId"], NOBODY)
+    missing = denied(call, **pair(intern, intern.mine, missing_address))
+    assert missing == as_alias.replace(other["EmailAddressId"], MISSING_ID)
     connect.associate_email_address_alias(**pair(intern, intern.ceo, other))
     assert denied(call, **pair(intern, intern.mine, other)) == as_alias
 

@@ -10,7 +10,7 @@ import pytest
 
 CONFLICT = ("ResourceConflictException", 409)
 NOT_FOUND = ("ResourceNotFoundException", 404)
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
@@ -79,19 +79,19 @@ def test_the_primary_lists_its_alias_and_the_alias_lists_nothing(links, a, b):
 
 
 def test_the_error_message_names_a_missing_instance(links, a, b):
-    assert f"Instance {NOBODY} was not found" in links.refused(NOT_FOUND, a, b, InstanceId=NOBODY)
+    assert f"Instance {MISSING_ID} was not found" in links.refused(NOT_FOUND, a, b, InstanceId=MISSING_ID)
 
 
 def test_the_error_message_names_a_missing_primary(links, b):
-    message = links.refused(NOT_FOUND, NOBODY, b)
-    assert NOBODY in message
+    message = links.refused(NOT_FOUND, MISSING_ID, b)
+    assert MISSING_ID in message
     assert links.instance_id in message
     assert b not in message
 
 
 def test_the_error_message_names_a_missing_alias(links, a):
-    message = links.refused(NOT_FOUND, a, NOBODY)
-    assert NOBODY in message
+    message = links.refused(NOT_FOUND, a, MISSING_ID)
+    assert MISSING_ID in message
     assert links.instance_id in message
     assert a not in message
 
@@ -112,7 +112,7 @@ def test_an_address_cannot_be_its_own_alias(links, a):
 
 
 def test_a_missing_address_as_its_own_alias_is_not_found(links):
-    assert NOBODY in links.refused(NOT_FOUND, NOBODY, NOBODY)
+    assert MISSING_ID in links.refused(NOT_FOUND, MISSING_ID, MISSING_ID)
 
 
 def test_a_primary_cannot_have_a_second_alias(links, a, b, c):
@@ -226,9 +226,9 @@ def test_a_link_that_does_not_exist_cannot_be_removed(links, existing, a, b, c):
 
 
 def test_the_error_message_of_disassociate_names_the_missing_resource(links, a):
-    assert NOBODY in links.not_ended(NOT_FOUND, a, NOBODY)
-    assert NOBODY in links.not_ended(NOT_FOUND, NOBODY, a)
-    assert NOBODY in links.not_ended(NOT_FOUND, a, a, InstanceId=NOBODY)
+    assert MISSING_ID in links.not_ended(NOT_FOUND, a, MISSING_ID)
+    assert MISSING_ID in links.not_ended(NOT_FOUND, MISSING_ID, a)
+    assert MISSING_ID in links.not_ended(NOT_FOUND, a, a, InstanceId=MISSING_ID)
 
 
 def test_a_repeated_disassociation_with_the_same_client_token_removes_a_link_once(links, a, b):

@@ -17,7 +17,7 @@ from waypost.domain.directory import search as conditions
 
 INVALID = ("InvalidParameterException", 400)
 INVALID_REQUEST = ("InvalidRequestException", 400)
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 COUNTED = 10_000
 
 
@@ -293,7 +293,7 @@ def test_thousands_of_empty_conditions_do_not_cause_an_internal_error(connect, i
 
 
 def test_the_error_message_names_a_missing_instance(refused):
-    assert NOBODY in refused(("ResourceNotFoundException", 404), InstanceId=NOBODY)
+    assert MISSING_ID in refused(("ResourceNotFoundException", 404), InstanceId=MISSING_ID)
 
 
 @pytest.mark.parametrize("size", [0, -1, 101])

@@ -15,7 +15,7 @@ from waypost.api.operations.table import OPERATIONS
 
 ISO_8601 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 UUID = r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}"
-NOBODY = "00000000-0000-4000-8000-000000000000"
+MISSING_ID = "00000000-0000-4000-8000-000000000000"
 NOT_FOUND = ("ResourceNotFoundException", 404)
 DUPLICATE = ("DuplicateResourceException", 409)
 INVALID_REQUEST = ("InvalidRequestException", 400)
@@ -80,7 +80,7 @@ def test_an_address_can_exist_only_once_in_all_its_spellings(connect, instance_i
     name = uuid.uuid4().hex
     new_address(EmailAddress=first.format(name))
     again = {"InstanceId": instance_id, "EmailAddress": second.format(name)}
-    assert "exists already" in refusal(*DUPLICATE, connect.create_email_address, **again)
+    assert "already exists" in refusal(*DUPLICATE, connect.create_email_address, **again)
 
 
 def test_an_address_can_be_created_again_after_it_was_deleted(connect, instance_id, spelling, new_address):
@@ -352,9 +352,9 @@ def test_calls_with_ids_and_with_arns_are_the_same_call_for_a_client_token(conne
 
 
 def test_the_error_for_the_arn_of_a_missing_email_address_names_its_id(connect, instance_id, refusal):
-    both = {"InstanceId": instance_id, "EmailAddressId": Arns(instance_id).of(NOBODY)}
+    both = {"InstanceId": instance_id, "EmailAddressId": Arns(instance_id).of(MISSING_ID)}
     message = refusal(*NOT_FOUND, connect.describe_email_address, **both)
-    assert message == f"Email address {NOBODY} was not found in instance {instance_id}."
+    assert message == f"Email address {MISSING_ID} was not found in instance {instance_id}."
 
 
 def test_an_operation_on_an_instance_refuses_an_arn(connect, instance_id, refusal):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.api.refusals import INSTANCE, MODEL, NOBODY, json_1_1, rest_json
+from tests.api.refusals import INSTANCE, MISSING_ID, MODEL, json_1_1, rest_json
 from tests.kit.patience import PATIENCE
 from tests.kit.stores import direct_writes
 from tests.kit.values import TENANT, an_email_address, make_instance
@@ -90,23 +90,23 @@ def test_an_email_address_is_deleted(call, connect, instance_id, new_address):
         connect.describe_email_address(**members)
 
 
-ARN = f"arn:aws:connect:us-east-1:000000000000:instance/{NOBODY}"
-PAIR = {"InstanceId": NOBODY, "EmailAddressId": "e", "AliasConfiguration": {"EmailAddressId": "a"}}
+ARN = f"arn:aws:connect:us-east-1:000000000000:instance/{MISSING_ID}"
+PAIR = {"InstanceId": MISSING_ID, "EmailAddressId": "e", "AliasConfiguration": {"EmailAddressId": "a"}}
 REFUSED = {
     "AssociateEmailAddressAlias": PAIR,
-    "CreateEmailAddress": {"InstanceId": NOBODY, "EmailAddress": "a"},
+    "CreateEmailAddress": {"InstanceId": MISSING_ID, "EmailAddress": "a"},
     "CreateInstance": {"IdentityManagementType": "x"},
-    "DeleteEmailAddress": {"InstanceId": NOBODY, "EmailAddressId": "e"},
-    "DeleteInstance": {"InstanceId": NOBODY},
-    "DescribeEmailAddress": {"InstanceId": NOBODY, "EmailAddressId": "e"},
+    "DeleteEmailAddress": {"InstanceId": MISSING_ID, "EmailAddressId": "e"},
+    "DeleteInstance": {"InstanceId": MISSING_ID},
+    "DescribeEmailAddress": {"InstanceId": MISSING_ID, "EmailAddressId": "e"},
     "DescribeInstance": {"InstanceId": ARN},
     "DisassociateEmailAddressAlias": PAIR,
     "ListInstances": {"NextToken": "x"},
     "ListTagsForResource": {"resourceArn": ARN},
-    "SearchEmailAddresses": {"InstanceId": NOBODY, "MaxResults": 101},
+    "SearchEmailAddresses": {"InstanceId": MISSING_ID, "MaxResults": 101},
     "TagResource": {"resourceArn": ARN, "tags": {"aws:a": "b"}},
     "UntagResource": {"resourceArn": "x", "tagKeys": ["a"]},
-    "UpdateEmailAddressMetadata": {"InstanceId": NOBODY, "EmailAddressId": "e"},
+    "UpdateEmailAddressMetadata": {"InstanceId": MISSING_ID, "EmailAddressId": "e"},
 }
 
 

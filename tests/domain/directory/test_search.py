@@ -27,11 +27,11 @@ SIZE = {"conditions": 100, "depth": 10, "characters": 4096}
 
 
 @pytest.mark.parametrize(
-    ("what", "says"), [("conditions", "100 conditions"), ("depth", "10 levels"), ("characters", "4096")]
+    ("what", "message"), [("conditions", "100 conditions"), ("depth", "10 levels"), ("characters", "4096")]
 )
-def test_a_search_that_is_too_large_is_refused(what, says):
+def test_a_search_that_is_too_large_is_refused(what, message):
     search.check_size(**SIZE)
-    with pytest.raises(errors.Invalid, match=says) as caught:
+    with pytest.raises(errors.Invalid, match=message) as caught:
         search.check_size(**{**SIZE, what: SIZE[what] + 1})
     assert f"not {SIZE[what] + 1}." in caught.value.message
 

@@ -24,13 +24,13 @@ def test_new_tags_are_added_to_the_present_tags(present, new):
 
 
 @pytest.mark.parametrize(
-    ("present", "new", "says"),
+    ("present", "new", "message"),
     [(FIFTY, {"one more": ""}, ("50", "51")), ({"a": ""}, FIFTY, ("1", "51")), (FIFTY, {"x": "", "y": ""}, ("52",))],
 )
-def test_a_resource_has_at_most_fifty_tags(present, new, says):
+def test_a_resource_has_at_most_fifty_tags(present, new, message):
     with pytest.raises(errors.Invalid, match="at most 50 tags") as caught:
         tags.check_together(present, new)
-    assert all(number in caught.value.message for number in says)
+    assert all(number in caught.value.message for number in message)
 
 
 @pytest.mark.parametrize("key", ["aws:", "aws:team", "AWS:team", "Aws:team", "aWs:TEAM"])

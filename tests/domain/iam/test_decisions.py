@@ -161,27 +161,27 @@ def test_a_key_that_the_policy_does_not_need_is_never_looked_up():
             a_statement(Condition=tagged),
         )
     )
-    asked = []
+    looked_up = []
 
     def lookup(key):
-        asked.append(key)
+        looked_up.append(key)
         return ("true",)
 
     assert decisions.decide(policy, action=ACTION, resource=ADDRESS, lookup=lookup) is Decision.ALLOWED
-    assert asked == ["aws:securetransport"]
+    assert looked_up == ["aws:securetransport"]
 
 
 def test_a_key_is_looked_up_once_with_the_tag_key_as_the_policy_writes_it():
     wanted = [{"StringEquals": {"AWS:ResourceTag/Team": value}} for value in ("a", "${aws:resourcetag/Team}x")]
     policy = policies.parse(a_document(*(a_statement("Deny", Condition=condition) for condition in wanted)))
-    asked = []
+    looked_up = []
 
     def lookup(key):
-        asked.append(key)
+        looked_up.append(key)
         return ("b",)
 
     assert decisions.decide(policy, action=ACTION, resource=ADDRESS, lookup=lookup) is Decision.IMPLICIT_DENY
-    assert asked == ["aws:resourcetag/Team"]
+    assert looked_up == ["aws:resourcetag/Team"]
 
 
 def test_the_policy_that_allows_everything_allows_everything_and_needs_no_key():

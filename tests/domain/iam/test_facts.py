@@ -87,6 +87,6 @@ def test_a_deny_statement_from_the_iam_user_guide_applies(condition):
     policy = policies.parse(json.dumps({"Version": "2012-10-17", "Statement": statements}))
     session = replace(CALL.key, created_at=datetime(2026, 11, 22, 11, 0, tzinfo=UTC), expires_at=CALL.now)
     lookup = replace(CALL, key=session).look_up
-    asked = {"action": "connect:DescribeEmailAddress", "lookup": lookup}
-    assert decisions.decide(policy, resource="arn:aws:connect:::instance/i", **asked) is Decision.EXPLICIT_DENY
-    assert decisions.decide_for_all(policy, **asked) is Decision.EXPLICIT_DENY
+    call = {"action": "connect:DescribeEmailAddress", "lookup": lookup}
+    assert decisions.decide(policy, resource="arn:aws:connect:::instance/i", **call) is Decision.EXPLICIT_DENY
+    assert decisions.decide_for_all(policy, **call) is Decision.EXPLICIT_DENY

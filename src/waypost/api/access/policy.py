@@ -27,7 +27,7 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
         raise ApiError("AccessDeniedException", 403, _denied(call, action, arn, decision))
 
 
-def asks_the_store(call: Call) -> bool:
+def may_depend_on_the_store(call: Call) -> bool:
     """Return whether the caller's policy may depend on data in the store."""
     policy = call.key.policy
     return policy is not None and policy.mentions("aws:resourcetag/")

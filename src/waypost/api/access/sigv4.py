@@ -227,7 +227,7 @@ def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> 
 
 @lru_cache(maxsize=64)
 def _moment(timestamp: str) -> datetime:
-    """Parse the time in an X-Amz-Date; raises `ValueError` if it is malformed.
+    """Parse the time in an X-Amz-Date header or parameter. Raises `ValueError` for a malformed time.
 
     This function does not use `strptime`, which would take ten times as long.
     """
@@ -246,7 +246,7 @@ def _check_clock(found: Claim, now: datetime) -> None:
     if found.expires is not None:
         if now >= signed_at + timedelta(seconds=found.expires):
             raise _invalid_signature(
-                f"Signature expired: {found.timestamp} was valid for {found.expires} seconds, and now is {_shown(now)}."
+                f"Signature expired: {found.timestamp} was valid for {found.expires} seconds; it is now {_shown(now)}."
             )
     elif signed_at < now - MAX_CLOCK_SKEW:
         limit = f"{_shown(now - MAX_CLOCK_SKEW)} ({_shown(now)} - 15 min.)"

@@ -1,4 +1,4 @@
-"""The table of operations, with the function of each operation and the resources that it needs permission for."""
+"""The table of operations: the function of each operation, the resources to authorise, and the accepted ids."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WithIds = Callable[[Any, Tenant], Any]
 
 
 def any_resource(_: Call) -> None:
-    """Return None, for an operation on all resources, or on a resource that does not exist yet."""
+    """Return None for an operation on all resources, or on a resource that does not exist yet."""
 
 
 def instance(call: Call) -> Resource:
@@ -50,7 +50,7 @@ class Access(Enum):
     """The way in which an operation uses the store."""
 
     LOOK_UP = "look up"
-    """The operation only reads, with a few lookups."""
+    """The operation only reads, and needs only a few lookups."""
     SEARCH = "search"
     """The operation only reads, but may read many rows."""
     WRITE = "write"

@@ -1,8 +1,8 @@
 """The syntax of an address, and the rule by which two spellings are the same address.
 
-An address is `local@domain`. Both parts are compared without case, and domains are compared as IDNA A-labels, so
-`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. The original spelling is
-kept for display; comparisons only use `key`.
+An address is `local@domain`. Addresses are compared without regard to case, and their domains as IDNA A-labels. So
+`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. The original spelling is kept for
+display, and comparisons use only `key`.
 """
 
 import re
@@ -94,8 +94,8 @@ def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ..
     """Return the keys of the email addresses that may receive mail for an address, in order of precedence.
 
     `subaddressed` lists the domains with subaddressing, as A-labels. The first key is the address's own key. In a
-    domain with subaddressing, the second key leaves out the subaddress. The subaddress begins at the first delimiter,
-    so mail to `support+order+7@` can go to `support@`.
+    domain with subaddressing, the second key is the key without the subaddress. The subaddress begins at the first
+    delimiter, so mail to `support+order+7@` can go to `support@`.
     """
     if not subaddressed:
         return (address.key,)

@@ -34,7 +34,7 @@ def partition_of(region: str) -> str:
 
 @lru_cache(maxsize=256)
 def _named(region: str) -> str:
-    """Return the name of the region's partition; empty if no partition matches."""
+    """Return the name of the region's partition, or an empty string if no partition matches."""
     if not _LETTERS.fullmatch(region):
         return ""
     for name, pattern, regions in PARTITIONS:

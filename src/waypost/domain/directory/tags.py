@@ -25,7 +25,7 @@ def check_together(present: Iterable[str], new: Collection[str]) -> None:
     if len(together) > MAX_TAGS:
         raise errors.Invalid(
             f"A resource may have at most {MAX_TAGS} tags. "
-            f"This resource has {len(before)}, and would have {len(together)}."
+            f"This resource has {len(before)} tags, and would have {len(together)} tags."
         )
 
 

@@ -9,9 +9,9 @@ comparison.
 Several values in the policy are alternatives. A negated operator is true if the positive operator is false. So with
 several values, a negated operator requires that the request matches none of the values.
 
-If the request does not have the key, positive operators are false and negated operators are true. An operator with
-IfExists is always true if the request does not have the key. If the key has no values, ForAllValues is true and
-ForAnyValue is false, with or without IfExists.
+If the request does not have the key, positive operators are false and negated operators are true. With IfExists, every
+operator without a quantifier is true for a missing key. With a quantifier, ForAllValues is true and ForAnyValue is
+false for a missing key, with or without IfExists.
 
 A request value of the wrong type does not match, and neither does a variable without a value. In these cases, a negated
 operator is true. For example, a Deny of all callers outside a network also denies a caller without an address.
@@ -224,7 +224,7 @@ _OPERATORS: Mapping[str, Reader] = {
     **{f"Numeric{name}": _typed(operands.number, "a number", how) for name, how in _COMPARISONS.items()},
     **{f"Date{name}": _typed(_date, "a date, as in 2027-01-31T00:00:00Z", how) for name, how in _COMPARISONS.items()},
 }
-"""The reader for each positive operator. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
+"""The reader function for each positive operator. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
 
 _NEGATIONS = {
     "StringNotEquals": "StringEquals",

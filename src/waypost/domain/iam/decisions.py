@@ -41,7 +41,7 @@ def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lo
     return Decision.IMPLICIT_DENY
 
 
-_OF_ONE_RESOURCE = ("aws:resourcetag/", "connect:instanceid")
+_RESOURCE_KEY_PREFIXES = ("aws:resourcetag/", "connect:instanceid")
 """The prefixes of condition keys whose values depend on the resource."""
 
 
@@ -58,17 +58,19 @@ def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -
     a key that depends on the resource.
     """
 
-    def of_no_resource(key: str) -> tuple[str, ...] | None:
-        if key.startswith(_OF_ONE_RESOURCE):
+    def lookup_without_resource(key: str) -> tuple[str, ...] | None:
+        if key.startswith(_RESOURCE_KEY_PREFIXES):
             raise _DependsOnTheResourceError
         return lookup(key)
 
     for statement in policy.denials if policy else ():
-        if _denies_some(statement, action, of_no_resource):
+        if _denies_some(statement, action, lookup_without_resource):
             return Decision.EXPLICIT_DENY
     for statement in policy.permissions if policy else ():
         try:
-            if not statement.other_resources and _applies(statement, action, "*", of_no_resource, doubtful=False):
+            if not statement.other_resources and _applies(
+                statement, action, "*", lookup_without_resource, doubtful=False
+            ):
                 return Decision.ALLOWED
         except _DependsOnTheResourceError:
             continue

@@ -39,7 +39,7 @@ def read(document: str) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, and refuse a repeated name.
+    """Build a JSON object, and refuse a repeated name.
 
     Python and JavaScript would keep the last value of a repeated name, but a person may notice only the first value.
     """

@@ -38,7 +38,7 @@ _TOKENS = {
     (False, True): re.compile(r"\$\{[^}]*\}?"),
     (False, False): re.compile(r"(?!)"),
 }
-"""The pattern for special tokens, by two flags: whether wildcards are allowed, and whether variables are allowed."""
+"""The patterns of special tokens, by two flags: whether wildcards are allowed, and whether variables are allowed."""
 
 _VARIABLE = re.compile(r"\$\{(?P<key>[^\s,]+)(?:, '(?P<default>[^']*)')?\}")
 

@@ -58,7 +58,7 @@ def test_there_are_fifty_at_most_and_a_key_that_is_there_counts_once(store, reso
     full = {f"k{n}": "" for n in range(rules.MAX_TAGS)}
     add(store, resource, **full)
     add(store, resource, k0="new")
-    with pytest.raises(errors.Invalid, match=r"at most 50 tags\. This resource has 50, and would have 51"):
+    with pytest.raises(errors.Invalid, match=r"at most 50 tags\. This resource has 50 tags, and would have 51 tags"):
         add(store, resource, k0="newer", one_more="")
     assert of(store, resource) == full | {"k0": "new"}
     store.write(tags.remove, TENANT, resource, ["k1"])
