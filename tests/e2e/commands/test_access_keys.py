@@ -149,7 +149,7 @@ def test_a_policy_says_what_a_key_may_do(system, keys, policy):
 
 
 UNREADABLE = {
-    "no JSON": (b"{", "no JSON"),
+    "no JSON": (b"{", "not valid JSON"),
     "no object": (b"[]", "must be a JSON object"),
     "no statement": (b"{}", "no Statement"),
     "no effect": (b'{"Statement":{"Action":"*","Resource":"*"}}', "Effect is missing"),
