@@ -32,7 +32,7 @@ SERVICE = "connect"
 BODY_LIMIT = 256 * 1024
 """The maximum size of a request body in bytes: twice the size of the largest valid request.
 
-The limit is low because the server reads the body before it authenticates the caller.
+The limit for bodies is low because the server reads the body before it authenticates the caller.
 """
 
 

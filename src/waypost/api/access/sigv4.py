@@ -88,7 +88,7 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
 
     `key` is the access key that the claim names, or None if no such key exists.
 
-    Raises `ApiError` with the error code and message of AWS services.
+    Raises `ApiError` with the error codes and messages that AWS services use.
     """
     if key is None or not key.active or not key.has_session_token(found.session_token):
         message = "The security token included in the request is invalid."

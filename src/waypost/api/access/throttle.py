@@ -1,4 +1,4 @@
-"""The rate limits for calls of an operation."""
+"""The rate limits for API calls."""
 
 from datetime import datetime
 

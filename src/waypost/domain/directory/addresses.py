@@ -15,10 +15,10 @@ from waypost.domain import errors
 from waypost.domain.directory import caseless
 
 MAX_LOCAL_OCTETS = 64
-"""The maximum length of a local part, by RFC 5321 section 4.5.3.1.1."""
+"""The maximum length of a local part (RFC 5321 section 4.5.3.1.1)."""
 
 MAX_DOMAIN_OCTETS = 255
-"""The maximum length of a domain, by RFC 5321 section 4.5.3.1.2."""
+"""The maximum length of a domain (RFC 5321 section 4.5.3.1.2)."""
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
@@ -70,7 +70,7 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
 
 
 def domain_key(domain: str) -> str:
-    """Return the domain as lower-case A-labels (RFC 5890), for comparison. Raises `errors.Invalid` for a bad domain."""
+    """Return the domain as lower-case A-labels (RFC 5890), for comparison. Raises `errors.Invalid` if it is invalid."""
     ascii_domain = domain
     if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():
         try:

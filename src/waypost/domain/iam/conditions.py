@@ -13,8 +13,8 @@ If the request does not have the key, positive operators are false and negated o
 operator without a quantifier is true for a missing key. With a quantifier, ForAllValues is true and ForAnyValue is
 false for a missing key, with or without IfExists.
 
-A request value of the wrong type does not match, and neither does a variable without a value. In these cases, a negated
-operator is true. For example, a Deny of all callers outside a network also denies a caller without an address.
+A request value of the wrong type does not match, and neither does a variable without a value, so a negated operator is
+true. For example, a Deny of all callers outside a network also denies a caller without an address.
 
 A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
 chosen the number of values. So in the undefined case, a Deny applies and an Allow does not. If a key is always a list,

@@ -1,7 +1,8 @@
 """The global condition keys of a call, with values for the caller, its IP address and the time.
 
 Source: "AWS global condition context keys" in the IAM User Guide. The table also has keys whose value is the same for
-every call, if AWS always sets these keys. If such a key were missing, a Deny statement that tests it would never apply.
+every call, if AWS always sets these keys. Without a key that AWS always sets, a Deny statement that tests the key would
+never apply.
 """
 
 from collections.abc import Callable, Mapping

@@ -123,7 +123,7 @@ def glob(source: str) -> str:
 
 
 def keys_of(pieces: Iterable[Piece]) -> frozenset[str]:
-    """Return the condition keys of the variables among the pieces."""
+    """Return the condition keys of all variables in the pieces of a string."""
     return frozenset(piece.key for piece in pieces if isinstance(piece, Variable))
 
 
