@@ -1,4 +1,4 @@
-"""A PostgreSQL database, and a proxy before it."""
+"""Fixtures for the tests of the PostgreSQL store: a database, a connection to it, and a proxy in front of it."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""The column lists: every field of a value has a column, and readers read by name."""
+"""The column lists: every field of a value has a column, and the values of a row are read by column name."""
 
 from dataclasses import dataclass
 
@@ -23,31 +23,31 @@ class System:
 
 NUMBER = Kind(int, str)
 COLUMNS = (Column("owner_name", "owner.name"), Column("number", kind=NUMBER), Column("owner_age", "owner.age"))
-HOUSES = Columns(System, *COLUMNS, Column("sealed", "secret", is_given=True))
+SYSTEMS = Columns(System, *COLUMNS, Column("sealed", "secret", is_given=True))
 
 
-def test_a_row_becomes_a_value_and_a_row_again():
-    system = HOUSES.read(("Ann", "7", 40, b"sealed"), "open")
+def test_a_row_is_converted_to_a_value_and_back():
+    system = SYSTEMS.read(("Ann", "7", 40, b"sealed"), "open")
     assert system == System(Owner("Ann", 40), 7, "open")
-    assert HOUSES.write(system, b"sealed") == ("Ann", "7", 40, b"sealed")
+    assert SYSTEMS.write(system, b"sealed") == ("Ann", "7", 40, b"sealed")
 
 
 def test_a_reader_can_begin_at_a_later_column():
-    assert HOUSES.reader(start=2)(("d", "e", "Ann", "7", 40, b""), "open") == System(Owner("Ann", 40), 7, "open")
-    assert HOUSES.get(("Ann", "7", 40, b""), "owner_age") == 40
-    assert (len(HOUSES), HOUSES.names) == (4, ("owner_name", "number", "owner_age", "sealed"))
+    assert SYSTEMS.reader(start=2)(("d", "e", "Ann", "7", 40, b""), "open") == System(Owner("Ann", 40), 7, "open")
+    assert SYSTEMS.get(("Ann", "7", 40, b""), "owner_age") == 40
+    assert (len(SYSTEMS), SYSTEMS.names) == (4, ("owner_name", "number", "owner_age", "sealed"))
 
 
 @pytest.mark.parametrize(
-    ("columns", "differ_in"),
+    ("columns", "message"),
     [
         (COLUMNS, "System and its columns differ in secret"),
         ((*COLUMNS, Column("secret"), Column("colour")), "System and its columns differ in colour"),
         ((COLUMNS[0], COLUMNS[1], Column("secret")), "Owner and its columns differ in age"),
     ],
 )
-def test_a_field_without_a_column_is_found_when_the_program_starts(columns, differ_in):
-    with pytest.raises(TypeError, match=differ_in):
+def test_a_field_without_a_column_is_found_when_the_program_starts(columns, message):
+    with pytest.raises(TypeError, match=message):
         Columns(System, *columns)
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is, for any order of searches that come, end and are cancelled."""
+"""The turns of accounts, for any sequence of searches that arrive, end and are cancelled."""
 
 import asyncio
 
@@ -11,21 +11,21 @@ from waypost.store.common.turns import Turns
 STEPS = st.lists(st.tuples(st.sampled_from(["come", "end", "cancel"]), st.integers(0, 30)), max_size=60)
 
 
-def in_turn(places, comers, *, at_work=()):
-    """The order in which comers have their turns, if one of those at work after the other ends."""
+def order_of_turns(slots, accounts, *, working=()):
+    """Return the order in which waiting accounts get their turns, if the working reads end one after the other."""
 
     async def scenario():
-        turns, order = Turns(places), []
-        for account in at_work:
+        turns, order = Turns(slots), []
+        for account in working:
             await turns.take(account)
 
         async def come(account):
             await turns.take(account)
             order.append(account)
 
-        tasks = [asyncio.create_task(come(account)) for account in comers]
+        tasks = [asyncio.create_task(come(account)) for account in accounts]
         await asyncio.sleep(0)
-        ending = [*at_work, *order]
+        ending = [*working, *order]
         while ending:
             turns.leave(ending.pop(0))
             seen = len(order)
@@ -39,26 +39,26 @@ def in_turn(places, comers, *, at_work=()):
 
 
 @pytest.mark.parametrize(
-    ("places", "comers", "at_work", "order"),
+    ("slots", "accounts", "working", "order"),
     [
         (1, "aaa", "x", "aaa"),
         (1, "aaaab", "a", "abaaa"),
         (1, "aaabbbc", "a", "abcabab"),
         (1, "baaa", "a", "baaa"),
-        (2, "aaab", "a", "baaa"),  # one account cannot have both places
+        (2, "aaab", "a", "baaa"),  # one account cannot have both slots
         (4, "aaaab", "", "aaaba"),
     ],
 )
-def test_accounts_have_their_turns(places, comers, at_work, order):
-    assert in_turn(places, comers, at_work=at_work) == order
+def test_accounts_take_turns(slots, accounts, working, order):
+    assert order_of_turns(slots, accounts, working=working) == order
 
 
 class Searches:
-    """Searches of three accounts: those that wait, and the accounts of those that have a place."""
+    """Searches of three accounts: the tasks that wait, and the accounts of the searches that have a slot."""
 
-    def __init__(self, places):
-        self.places, self.turns = places, Turns(places)
-        self.waiting, self.at_work = {}, []
+    def __init__(self, slots):
+        self.slots, self.turns = slots, Turns(slots)
+        self.waiting, self.working = {}, []
 
     def come(self, which):
         number = object()
@@ -67,11 +67,11 @@ class Searches:
     async def _come(self, number, account):
         await self.turns.take(account)
         del self.waiting[number]
-        self.at_work.append(account)
+        self.working.append(account)
 
     def end(self, which):
-        if self.at_work:
-            self.turns.leave(self.at_work.pop(which % len(self.at_work)))
+        if self.working:
+            self.turns.leave(self.working.pop(which % len(self.working)))
 
     def cancel(self, which):
         if self.waiting:
@@ -80,23 +80,23 @@ class Searches:
     async def settle(self):
         for _ in range(3):
             await asyncio.sleep(0)
-        assert len(self.at_work) <= self.places
+        assert len(self.working) <= self.slots
 
 
-@given(places=st.integers(1, 4), steps=STEPS)
-def test_no_place_is_lost_and_none_is_given_twice(places, steps):
+@given(slots=st.integers(1, 4), steps=STEPS)
+def test_no_slot_is_lost_and_no_slot_is_assigned_twice(slots, steps):
     async def scenario():
-        searches = Searches(places)
+        searches = Searches(slots)
         for step, which in steps:
             getattr(searches, step)(which)
-            if which % 2:  # or several things happen in the same moment
+            if which % 2:  # otherwise several steps happen before the event loop runs
                 await searches.settle()
         for _ in steps:
             await searches.settle()
             searches.end(0)
         await searches.settle()
         assert not searches.waiting
-        assert not searches.at_work
-        await asyncio.gather(*[searches.turns.take(str(account)) for account in range(places)])  # all are free
+        assert not searches.working
+        await asyncio.gather(*[searches.turns.take(str(account)) for account in range(slots)])  # all slots are free
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""Every test of the contract runs on both stores, on a database of its own."""
+"""Fixtures that run every test of the contract on both stores, each test with its own database."""
 
 import pytest
 
@@ -10,7 +10,9 @@ from tests.kit.values import make_instance
 
 @pytest.fixture(scope="session")
 def _engines():
-    """Kept to the end: pytest forgets a fixture when it turns to another parameter, and may turn back."""
+    """Keep the engines until the end of the run: pytest closes a session fixture when it switches to another parameter,
+    and may switch back later.
+    """
     made = {}
     yield made
     for engine in made.values():
@@ -26,7 +28,7 @@ def engine(_engines, request):
 
 @pytest.fixture
 def empty(engine):
-    """Where there is no schema yet."""
+    """A database without a schema."""
     database = engine.empty()
     yield database
     engine.drop(database)
@@ -34,7 +36,7 @@ def empty(engine):
 
 @pytest.fixture
 def database(engine):
-    """A database with the newest schema and nothing in it."""
+    """A database with the newest schema and no data."""
     database = engine.fresh()
     yield database
     engine.drop(database)
@@ -42,7 +44,7 @@ def database(engine):
 
 @pytest.fixture(autouse=True)
 def _patient_with_locks(monkeypatch):
-    """A transaction that waits for another gets its turn, also on a slow machine."""
+    """Give a transaction enough time to get a lock that another transaction holds, even on a slow machine."""
     set_limits(monkeypatch, held_row=PATIENCE)
 
 
@@ -59,13 +61,13 @@ def instance(store):
 
 @pytest.fixture
 def race(store):
-    """Make these calls at once, on two nodes by turns; returns the outcomes."""
+    """A function that runs use cases at the same time, on two nodes alternately, and returns their outcomes."""
     other = store.another()
     return lambda *use_cases: store.concurrently(*use_cases, on=[other])
 
 
 @pytest.fixture
-def _side_by_side(engine):
-    """For tests of transactions that are in each other's way in the middle."""
+def _needs_concurrent_writers(engine):
+    """Skip the test if the engine cannot run two write transactions at the same time."""
     if engine.writers == 1:
-        pytest.skip("SQLite has one writer, who waits for nobody")
+        pytest.skip("SQLite has a single writer, so its transactions never wait for each other")

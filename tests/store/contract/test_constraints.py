@@ -1,4 +1,4 @@
-"""What the schemas refuse, even from a use case that forgot to ask; and as what."""
+"""The data that the schemas refuse, even if a use case forgot to check it, and the errors that are raised."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from waypost.domain.directory.instances import Instance
 
 @pytest.fixture
 def linked(store, instance):
-    """p has the alias a; b and c are free."""
+    """A store with the email addresses p, a, b and c, in which a is the alias of p."""
     create(store, *"pabc")
     store.write(lambda tx: tx.add_link(AliasLink("p", "a", NOW)))
     yield store
@@ -26,46 +26,46 @@ def linked(store, instance):
 
 
 @pytest.mark.parametrize(("primary", "alias"), [("p", "b"), ("b", "a"), ("a", "b"), ("b", "p"), ("p", "a"), ("a", "p")])
-def test_an_email_address_is_in_one_link_at_most(linked, primary, alias):
+def test_an_email_address_can_be_in_only_one_alias_link(linked, primary, alias):
     with pytest.raises(errors.Conflict, match="already in an alias link"):
         linked.write(lambda tx: tx.add_link(AliasLink(primary, alias, NOW)))
 
 
 END = "INSERT INTO alias_link_ends (email_address_id, side, other_id, other_side, created_at) VALUES "
-NO_LINK = {
-    "one end": END + "('b', 'primary', 'c', 'alias', 0)",
+IMPOSSIBLE = {
+    "one row only": END + "('b', 'primary', 'c', 'alias', 0)",
     "two primaries": END + "('b', 'primary', 'c', 'primary', 0), ('c', 'primary', 'b', 'primary', 0)",
-    "another side": END + "('b', 'both', 'c', 'alias', 0), ('c', 'alias', 'b', 'both', 0)",
-    "with itself": END + "('b', 'primary', 'b', 'alias', 0)",
+    "an unknown side": END + "('b', 'both', 'c', 'alias', 0), ('c', 'alias', 'b', 'both', 0)",
+    "a link to itself": END + "('b', 'primary', 'b', 'alias', 0)",
     "a circle of three": END
     + "('b', 'primary', 'c', 'alias', 0), ('c', 'alias', 'x', 'primary', 0), ('x', 'primary', 'b', 'alias', 0)",
-    "an end less": "DELETE FROM alias_link_ends WHERE email_address_id = 'p'",
+    "one row deleted": "DELETE FROM alias_link_ends WHERE email_address_id = 'p'",
     "sides swapped": "UPDATE alias_link_ends SET side = 'alias', other_side = 'primary' WHERE email_address_id = 'p'",
-    "another end": "UPDATE alias_link_ends SET other_id = 'b' WHERE email_address_id = 'p'",
-    "an email address of it less": "DELETE FROM email_addresses WHERE id = 'a'",
-    "an instance less": "DELETE FROM instances",
-    "an email address without its search entry": "DELETE FROM email_addresses WHERE id = 'b'",
-    "an email address of no instance": "UPDATE email_addresses SET instance_id = 'nobody' WHERE id = 'b'",
+    "one row changed": "UPDATE alias_link_ends SET other_id = 'b' WHERE email_address_id = 'p'",
+    "a linked email address deleted": "DELETE FROM email_addresses WHERE id = 'a'",
+    "an instance with email addresses deleted": "DELETE FROM instances",
+    "an email address deleted without its search entry": "DELETE FROM email_addresses WHERE id = 'b'",
+    "an email address without an instance": "UPDATE email_addresses SET instance_id = 'nobody' WHERE id = 'b'",
     "a tag without a value": "INSERT INTO tags (resource_id, key, value) VALUES ('b', 'k', NULL)",
     "an email address without an address": "UPDATE email_addresses SET address = NULL",
 }
 
 
-@pytest.mark.parametrize("attempt", NO_LINK.values(), ids=NO_LINK)
-def test_what_cannot_be_is_not_written_past_the_use_cases_either(linked, engine, attempt):
+@pytest.mark.parametrize("attempt", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_the_schema_refuses_impossible_data_even_without_the_use_cases(linked, engine, attempt):
     if "'x'" in attempt:
         create(linked, "x")
-    with pytest.raises((engine.refusal, errors.NotFound)):  # the latter where an instance seems to go meanwhile
+    with pytest.raises((engine.refusal, errors.NotFound)):  # NotFound: if the instance seems to be deleted
         linked.write(lambda tx: tx.connection.execute(attempt))
 
 
-def test_a_link_has_two_ends_that_exist_and_differ(linked, engine):
+def test_an_alias_link_needs_two_different_email_addresses_that_exist(linked, engine):
     for primary, alias in (("b", "nobody"), ("nobody", "b"), ("b", "b")):
         with pytest.raises((engine.refusal, errors.Conflict)):
             linked.write(lambda tx, *ends: tx.add_link(AliasLink(*ends, NOW)), primary, alias)
 
 
-def test_an_instance_with_email_addresses_goes_with_them(store, instance):
+def test_deleting_an_instance_deletes_its_email_addresses_and_links(store, instance):
     create(store, *"pa")
     store.write(lambda tx: tx.add_link(AliasLink("p", "a", NOW)))
     store.write(instances.delete, TENANT, "i", now=NOW)
@@ -86,7 +86,7 @@ def an_instance(instance_id, alias):
     )
 
 
-def test_an_address_and_an_instance_alias_are_there_once_whoever_forgets_to_ask(store):
+def test_the_schema_refuses_a_duplicate_address_and_a_duplicate_instance_alias(store):
     store.write(make_instance, alias="Support")
     create(store, "a")
     again = replace(an_email_address("b"), address=an_email_address("a").address)
@@ -97,14 +97,14 @@ def test_an_address_and_an_instance_alias_are_there_once_whoever_forgets_to_ask(
     assert store.count("tags", "instances", "search_entries") == {"tags": 0, "instances": 1, "search_entries": 1}
 
 
-def test_an_email_address_of_no_instance_is_not_added(store, engine):
-    # SQLite does not say which foreign key was broken; with one writer, none can be by a race.
+def test_an_email_address_needs_an_instance_that_exists(store, engine):
+    # SQLite does not report which foreign key was violated. With a single writer, no race can violate one.
     with pytest.raises(errors.NotFound if engine.name == "postgres" else engine.refusal):
         store.write(lambda tx: tx.add_email_address(an_email_address("a", "nobody"), {"k": "v"}))
     assert store.count("email_addresses", "tags") == {"email_addresses": 0, "tags": 0}
 
 
-def test_an_id_is_there_once(store, engine, instance):
+def test_an_id_is_unique(store, engine, instance):
     create(store, "a")
     again = replace(an_email_address("b"), id="a")
     for attempt in (

@@ -1,4 +1,4 @@
-"""The queries of both stores: the same names with the same parameters, each saying why it is there."""
+"""The queries of both stores: they have the same names and parameters, and each has a comment."""
 
 import re
 from importlib import resources
@@ -10,20 +10,20 @@ import waypost.store
 from tests.kit.stores.both_stores import ENGINES
 from waypost.store import sql
 
-OF_ONE = {
+ONLY_IN_SQLITE = {
     "search_range": "SQLite gives each instance a range of numbers",
-    "add_search_range": "likewise",
-    "remove_search_range": "likewise",
+    "add_search_range": "SQLite gives each instance a range of numbers",
+    "remove_search_range": "SQLite gives each instance a range of numbers",
 }
 MORE_IN_POSTGRESQL = {
-    "add_search_entry": ("trigrams",),  # which SQLite makes itself
+    "add_search_entry": ("trigrams",),  # SQLite computes the trigrams itself
     "update_search_entry": ("trigrams",),
 }
 NAME = re.compile(r"^-- name: (\w+)\(", re.MULTILINE)
 
 
 def names_in(folder):
-    """The names of the queries in the files of a folder."""
+    """Return the names of the queries in the files of a folder."""
     files = resources.files("waypost.store.sql").joinpath(folder).iterdir()
     return [name for file in files for name in NAME.findall(file.read_text(encoding="utf-8"))]
 
@@ -31,12 +31,12 @@ def names_in(folder):
 def test_both_stores_have_the_same_queries():
     sqlite, postgres = (sql.load(name) for name in ENGINES)
     assert len(sqlite) > 40
-    assert set(sqlite) ^ set(postgres) == set(OF_ONE)
+    assert set(sqlite) ^ set(postgres) == set(ONLY_IN_SQLITE)
     for name in set(sqlite) & set(postgres):
         assert postgres[name].parameters == sqlite[name].parameters + MORE_IN_POSTGRESQL.get(name, ()), name
 
 
-def test_what_both_databases_run_alike_stands_once():
+def test_a_query_that_is_the_same_for_both_databases_is_only_in_common():
     assert not set(names_in("common")) & {*names_in("sqlite"), *names_in("postgres")}
     plain = [
         {name: re.sub(r"[?$]\d+", "?", query.sql).split() for name, query in sql.load(dialect).items()}
@@ -47,7 +47,7 @@ def test_what_both_databases_run_alike_stands_once():
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
-def test_every_parameter_is_used_and_numbered_in_the_order_in_which_it_is_given(dialect):
+def test_every_parameter_is_used_and_numbered_in_the_order_of_the_first_line(dialect):
     for name, query in sql.load(dialect).items():
         used = {int(number) for number in re.findall(r"[?$](\d+)", query.sql)}
         assert used == set(range(1, len(query.parameters) + 1)), name
@@ -56,7 +56,7 @@ def test_every_parameter_is_used_and_numbered_in_the_order_in_which_it_is_given(
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
-def test_every_query_says_why_it_is_there(dialect):
+def test_every_query_has_a_comment(dialect):
     text = "\n".join(sql.texts(dialect))
     names = NAME.findall(text)
     assert names == list(sql.load(dialect))
@@ -65,7 +65,7 @@ def test_every_query_says_why_it_is_there(dialect):
         assert re.search(rf"^-- name: {name}\([^)]*\)\n-- ", text, re.MULTILINE), name
 
 
-def test_no_query_is_without_a_use():
+def test_every_query_is_used():
     store = Path(waypost.store.__file__).parent
     for dialect in ENGINES:
         files = [*store.glob("common/transaction/*.py"), *store.glob(f"{dialect}/transaction.py")]

@@ -1,4 +1,4 @@
-"""Calls at the same time, on two nodes where there can be two: one after the other would have done the same."""
+"""Concurrent calls, on two nodes if the engine allows it: the result is the same as if they ran one by one."""
 
 from dataclasses import replace
 
@@ -26,14 +26,14 @@ from waypost.domain.directory import addresses
 # Limits
 
 
-def test_ten_creates_fill_a_quota_of_five_and_no_more(store, instance, race):
+def test_ten_concurrent_creates_never_exceed_a_quota_of_five(store, instance, race):
     outcomes = race(*(creating(f"e{number}", quota=5) for number in range(10)))
 
     assert kinds(outcomes) == {"QuotaExceeded": 5, "done": 5}
     assert sorted(ids(store)) == sorted(outcome for outcome in outcomes if isinstance(outcome, str))
 
 
-def test_creates_and_deletes_at_once_stay_within_a_quota(store, instance, race):
+def test_concurrent_creates_and_deletes_stay_within_a_quota(store, instance, race):
     create(store, *"abc")
     outcomes = race(*(creating(f"e{number}", quota=3) for number in range(6)), *(deleting(name) for name in "abc"))
     assert set(kinds(outcomes)) <= {"done", "QuotaExceeded"}
@@ -43,7 +43,7 @@ def test_creates_and_deletes_at_once_stay_within_a_quota(store, instance, race):
 
 
 @pytest.mark.parametrize("resource", [tags.Resource("i"), tags.Resource("i", "a")], ids=["instance", "email address"])
-def test_tags_added_at_once_are_fifty_at_most(store, instance, race, resource):
+def test_concurrent_calls_never_add_more_than_fifty_tags(store, instance, race, resource):
     create(store, "a")
     store.write(tags.add, TENANT, resource, {f"k{number}": "" for number in range(44)})
     outcomes = race(
@@ -54,7 +54,7 @@ def test_tags_added_at_once_are_fifty_at_most(store, instance, race, resource):
 
 
 @pytest.mark.parametrize("resource", [tags.Resource("i"), tags.Resource("i", "a")], ids=["instance", "email address"])
-def test_tags_that_are_changed_and_removed_at_once_are_those_of_one_order(store, instance, race, resource):
+def test_concurrent_changes_and_removals_of_tags_have_a_serial_result(store, instance, race, resource):
     create(store, "a")
     keys = [f"k{number}" for number in range(5)]
 
@@ -69,10 +69,10 @@ def test_tags_that_are_changed_and_removed_at_once_are_those_of_one_order(store,
     assert left == {} or (list(left) == keys and len(set(left.values())) == 1)
 
 
-# Names that are there once
+# Unique names
 
 
-def test_of_creates_with_one_address_one_wins(store, instance, race):
+def test_only_one_of_concurrent_creates_with_the_same_address_succeeds(store, instance, race):
     store.write(make_instance, "j")
     address = addresses.parse("same@example.com")
     new = [replace(an_email_address(f"e{n}", "ij"[n % 2]), address=address) for n in range(8)]
@@ -83,29 +83,29 @@ def test_of_creates_with_one_address_one_wins(store, instance, race):
     assert store.count("tags", "search_entries") == {"tags": 1, "search_entries": 1}
 
 
-def test_of_instances_with_one_alias_one_wins(store, race):
+def test_only_one_of_concurrent_instances_with_the_same_alias_is_created(store, race):
     outcomes = race(*(lambda tx, n=n: make_instance(tx, f"i{n}", alias="Support") for n in range(8)))
     assert kinds(outcomes) == {"Duplicate": 7, "done": 1}
     assert store.count("instances") == {"instances": 1}
 
 
-def test_something_is_done_for_the_first_time_once(store, race):
+def test_only_one_of_concurrent_calls_is_the_first_time(store, race):
     assert sorted(race(*[lambda tx: tx.first_time("it")] * 10)) == [False] * 9 + [True]
 
 
-def test_one_owner_s_key_is_made(store, race):
+def test_concurrent_starts_make_one_access_key_for_the_owner(store, race):
     outcomes = race(*(lambda tx, n=n: access_keys.owners_key(tx, a_key(f"AKIA{n}")) for n in range(10)))
     assert len(set(outcomes)) == 1
     assert store.read(lambda tx: tx.access_keys()) == outcomes[:1]
 
 
-def test_a_credentials_file_is_adopted_by_one_of_many(store, race):
+def test_only_one_of_concurrent_servers_adopts_a_credentials_file(store, race):
     outcomes = race(*(lambda tx, n=n: access_keys.adopt(tx, [a_key(f"AKIA{n}")], now=NOW) for n in range(6)))
     assert kinds(outcomes) == {"done": 6}
     assert store.count("access_keys") == {"access_keys": 1}
 
 
-def test_who_holds_a_name_does_its_work_alone(store, race):
+def test_transactions_that_acquire_the_same_named_lock_run_one_after_the_other(store, race):
     inside = []
 
     def alone(tx):
@@ -124,7 +124,7 @@ def test_who_holds_a_name_does_its_work_alone(store, race):
 # Client tokens
 
 
-def test_ten_calls_with_one_token_have_one_effect_and_one_answer(store, instance, race):
+def test_ten_concurrent_calls_with_one_token_have_one_effect_and_one_response(store, instance, race):
     def call(tx, n):
         return creating(f"e{n}", tags={"k": str(n)}, call=tokened())(tx)
 
@@ -134,32 +134,32 @@ def test_ten_calls_with_one_token_have_one_effect_and_one_answer(store, instance
     assert store.count("remembered_calls", "tags") == {"remembered_calls": 1, "tags": 1}
 
 
-def test_of_calls_with_one_token_and_other_parameters_one_sort_wins(store, instance, race):
+def test_concurrent_calls_that_reuse_a_token_with_other_parameters_are_refused(store, instance, race):
     outcomes = race(*(creating(f"e{n % 2}", call=tokened(str(n % 2).encode())) for n in range(10)))
     assert kinds(outcomes) == {"TokenReused": 5, "done": 5}
     assert len(set(ids(store))) == 1
     assert {outcome for outcome in outcomes if isinstance(outcome, str)} == set(ids(store))
 
 
-def test_a_call_that_fails_leaves_its_token_to_the_next_that_waits(store, instance, race):
+def test_the_next_waiting_call_runs_if_a_call_with_the_same_token_fails(store, instance, race):
     ran = []
 
-    def at_first_in_vain(tx):
+    def fails_three_times(tx):
         def effect():
-            ran.append("once more")
+            ran.append("run")
             if len(ran) <= 3:
                 raise errors.Conflict("not yet")
             return creating("a")(tx)
 
         return idempotency.once(tx, tokened(), now=NOW, effect=effect)
 
-    outcomes = race(*[at_first_in_vain] * 8)
+    outcomes = race(*[fails_three_times] * 8)
     assert kinds(outcomes) == {"Conflict": 3, "done": 5}
     assert ids(store) == ["a"]
     assert len(ran) == 4
 
 
-def test_what_expired_is_forgotten_by_two_at_once_and_nothing_else(store, race):
+def test_concurrent_purges_remove_only_expired_tokens(store, race):
     for days in range(20):
         call = tokened(token=f"{days}")
         store.write(idempotency.once, call, now=NOW - call.retention * days / 10, effect=lambda: "done")
@@ -170,17 +170,17 @@ def test_what_expired_is_forgotten_by_two_at_once_and_nothing_else(store, race):
 
 # Alias links
 
-CONTRADICTIONS = {
+CONFLICTS = {
     "one primary": [("p", name) for name in "abcd"],
     "one alias": [(name, "p") for name in "abcd"],
     "a ring": [("a", "b"), ("b", "c"), ("c", "a"), ("b", "a")],
-    "the same": [("p", "a")] * 4,
-    "both ways": [("p", "a"), ("a", "p")] * 2,
+    "the same link": [("p", "a")] * 4,
+    "both directions": [("p", "a"), ("a", "p")] * 2,
 }
 
 
-@pytest.mark.parametrize("pairs", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
-def test_of_links_that_contradict_each_other_one_is_made(store, instance, race, pairs):
+@pytest.mark.parametrize("pairs", CONFLICTS.values(), ids=CONFLICTS)
+def test_only_one_of_concurrent_conflicting_links_is_created(store, instance, race, pairs):
     create(store, *"pabcd")
     outcomes = race(*(associating(*pair) for pair in pairs))
 
@@ -191,14 +191,14 @@ def test_of_links_that_contradict_each_other_one_is_made(store, instance, race, 
     assert store.count("alias_link_ends") == {"alias_link_ends": 2}
 
 
-def test_links_that_do_not_contradict_each_other_are_all_made(store, instance, race):
+def test_concurrent_links_that_do_not_conflict_are_all_created(store, instance, race):
     create(store, *"abcdefgh")
     outcomes = race(*(associating(*pair) for pair in ("ab", "dc", "ef", "hg")))
     assert kinds(outcomes) == {"done": 4}
     check_invariants(store)
 
 
-def test_a_link_is_ended_once(store, instance, race):
+def test_only_one_of_concurrent_disassociate_calls_succeeds(store, instance, race):
     create(store, "p", "a")
     associate(store, "p", "a")
     assert kinds(race(*[disassociating("p", "a")] * 6)) == {"NotFound": 5, "done": 1}

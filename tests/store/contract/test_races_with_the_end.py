@@ -1,4 +1,4 @@
-"""Calls at the same time about something that goes just then: nothing is left of it, and nothing is half there."""
+"""Concurrent calls about a resource that is being deleted: no part of the resource is left behind."""
 
 import pytest
 
@@ -23,20 +23,20 @@ from waypost.domain import errors
 ROUNDS = 8
 
 
-@pytest.mark.parametrize("gone", ["p", "a"])
-def test_a_link_and_the_end_of_an_end_of_it(store, instance, race, gone):
+@pytest.mark.parametrize("deleted", ["p", "a"])
+def test_an_email_address_is_deleted_while_it_is_linked(store, instance, race, deleted):
     for _ in range(ROUNDS):
         create(store, "p", "a")
-        outcomes = race(associating("p", "a"), deleting(gone))
+        outcomes = race(associating("p", "a"), deleting(deleted))
         assert outcomes[1] is None
         assert kinds(outcomes[:1]).keys() <= {"done", "NotFound"}
         check_invariants(store)
-        (stays,) = {"p", "a"} - {gone}
-        assert describe(store, stays).link is None
-        store.write(deleting(stays))
+        (remaining,) = {"p", "a"} - {deleted}
+        assert describe(store, remaining).link is None
+        store.write(deleting(remaining))
 
 
-def test_both_ends_of_a_link_go_at_once(store, instance, race):
+def test_both_email_addresses_of_a_link_are_deleted_at_the_same_time(store, instance, race):
     for _ in range(ROUNDS):
         create(store, "p", "a", tags={"k": "v"})
         associate(store, "p", "a")
@@ -48,7 +48,7 @@ def test_both_ends_of_a_link_go_at_once(store, instance, race):
         }
 
 
-def test_a_link_is_ended_while_both_its_ends_go(store, instance, race):
+def test_a_link_is_removed_while_both_its_email_addresses_are_deleted(store, instance, race):
     for _ in range(ROUNDS):
         create(store, "p", "a")
         associate(store, "p", "a")
@@ -58,7 +58,7 @@ def test_a_link_is_ended_while_both_its_ends_go(store, instance, race):
         assert store.count("email_addresses", "alias_link_ends") == {"email_addresses": 0, "alias_link_ends": 0}
 
 
-def test_an_email_address_is_deleted_once_whatever_is_done_to_it_meanwhile(store, instance, race):
+def test_an_email_address_is_deleted_once_while_other_calls_change_it(store, instance, race):
     texts = {"display_name": "x", "description": "y", "now": NOW}
     for _ in range(ROUNDS):
         create(store, "a")
@@ -74,7 +74,7 @@ def test_an_email_address_is_deleted_once_whatever_is_done_to_it_meanwhile(store
         check_invariants(store)
 
 
-def test_an_instance_goes_while_it_is_filled_and_nothing_is_left_of_it(store, race):
+def test_an_instance_that_is_deleted_while_calls_fill_it_leaves_no_rows_behind(store, race):
     for number in range(ROUNDS):
         store.write(make_instance)
         create(store, "p", "a", "q", "b")
@@ -101,21 +101,21 @@ def test_an_instance_is_deleted_once(store, instance, race):
     assert kinds(race(*[deleting_instance()] * 6)) == {"NotFound": 5, "done": 1}
 
 
-def test_mail_for_an_address_that_goes_meanwhile_is_taken_whole_or_not_at_all(store, instance, race):
-    taken = 0
+def test_mail_for_an_address_that_is_being_deleted_is_accepted_whole_or_not_at_all(store, instance, race):
+    accepted = 0
     for number in range(ROUNDS):
         create(store, "p", "a")
         associate(store, "p", "a")
         outcomes = race(accepting("a", message_id=f"m{number}"), deleting("p"), deleting("a"))
         assert kinds(outcomes[1:]) == {"done": 2}
         assert kinds(outcomes[:1]).keys() <= {"done", "RecipientsChanged"}
-        taken += not isinstance(outcomes[0], errors.RecipientsChanged)
+        accepted += not isinstance(outcomes[0], errors.RecipientsChanged)
     found = store.count(*MAIL_TABLES)
-    assert (found["messages"], found["message_bodies"]) == (taken, taken)
-    assert taken <= found["deliveries"] <= 2 * taken
+    assert (found["messages"], found["message_bodies"]) == (accepted, accepted)
+    assert accepted <= found["deliveries"] <= 2 * accepted
 
 
-def test_mail_that_comes_at_once_is_all_there_in_the_order_of_its_ids(store, instance, race):
+def test_messages_that_arrive_at_the_same_time_are_all_stored_in_the_order_of_their_ids(store, instance, race):
     create(store, "x")
     names = [f"m{number:02}" for number in range(20)]
     assert kinds(race(*(accepting("x", message_id=name) for name in names))) == {"done": 20}

@@ -1,4 +1,4 @@
-"""The schema of both stores: it comes to be step by step, once, and is the same however it came to be."""
+"""The schema of both stores: each migration runs once, and every way to migrate leads to the same schema."""
 
 import asyncio
 import re
@@ -24,8 +24,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 known = migrations.known
 
 
-def opened(engine, database, **options):
-    """Open a database and close it again."""
+def open_and_close(engine, database, **options):
+    """Open a store on a database, and close it again."""
 
     async def main():
         store = engine.open(database, NoSeal(), **options)
@@ -35,13 +35,13 @@ def opened(engine, database, **options):
 
 
 @pytest.fixture
-def knowing(engine, monkeypatch):
-    """Let the program know as many migrations as an older one did, or more than there are."""
+def set_known(engine, monkeypatch):
+    """A function that makes the program know only the first migrations, like an older version, or additional ones."""
 
-    def now_knows(steps, *more):
+    def set_migrations(steps, *more):
         monkeypatch.setattr(migrations, "known", lambda dialect: [*known(dialect)[:steps], *more])
 
-    return now_knows
+    return set_migrations
 
 
 def applied(engine, database):
@@ -51,7 +51,7 @@ def applied(engine, database):
     return found
 
 
-ROWS_OF_THE_FIRST = """
+ROWS_FOR_THE_FIRST_SCHEMA = """
 INSERT INTO instances (id, account, region, identity_management_type, inbound_calls_enabled, outbound_calls_enabled,
                        created_at) VALUES ('i', '000000000000', 'us-east-1', 'SAML', {true}, {true}, 5);
 INSERT INTO email_addresses (id, instance_id, account, address, address_key, created_at, modified_at)
@@ -66,7 +66,7 @@ INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at,
 VALUES ('m', '', '[]', '', '', '', 5, 2, '');
 {more}
 """
-WORDS = {
+DIALECT = {
     "sqlite": {
         "true": "1",
         "octets": "x''",
@@ -84,14 +84,14 @@ WORDS = {
 }
 
 
-def test_a_schema_that_came_step_by_step_is_that_of_a_new_database_and_keeps_what_is_in_it(
-    engine, empty, database, knowing
+def test_migrating_step_by_step_keeps_the_data_and_gives_the_same_schema_as_a_new_database(
+    engine, empty, database, set_known
 ):
     for steps in range(1, len(known(engine.name)) + 1):
-        knowing(steps)
+        set_known(steps)
         engine.migrate(empty)
         if steps == 1:
-            engine.execute(empty, *ROWS_OF_THE_FIRST.format(**WORDS[engine.name]).split(";"))
+            engine.execute(empty, *ROWS_FOR_THE_FIRST_SCHEMA.format(**DIALECT[engine.name]).split(";"))
     assert engine.catalogue(empty) == engine.catalogue(database)
 
     handle = Handle(engine, empty)
@@ -109,7 +109,7 @@ def test_a_schema_that_came_step_by_step_is_that_of_a_new_database_and_keeps_wha
         handle.close()
 
 
-MAIL_OF_BEFORE = """
+OLD_MAIL = """
 INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
 VALUES ('m1', 'ann@example.org', '["x@example.com"]', 'client', '192.0.2.1', 'ESMTP', 5, 2, 'Hello');
 INSERT INTO message_bodies (message_id, start, octets) VALUES ('m1', 0, {octets});
@@ -121,12 +121,12 @@ INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES ('m1', 0,
 """
 
 
-def test_mail_that_came_before_there_was_a_queue_is_in_its_inbox_and_waits_for_nothing(engine, empty, knowing):
-    knowing([step.name for step in known(engine.name)].index("delivery"))
+def test_mail_from_before_the_queue_existed_is_in_its_inbox_and_is_not_queued(engine, empty, set_known):
+    set_known([step.name for step in known(engine.name)].index("delivery"))
     engine.migrate(empty)
     octets = {"sqlite": "x'6869'", "postgres": "'hi'"}[engine.name]
-    engine.execute(empty, *MAIL_OF_BEFORE.format(octets=octets).split(";"))
-    knowing(None)
+    engine.execute(empty, *OLD_MAIL.format(octets=octets).split(";"))
+    set_known(None)
     handle = Handle(engine, empty)
     try:
         ((delivery, message),) = handle.long_read(
@@ -143,7 +143,7 @@ def test_mail_that_came_before_there_was_a_queue_is_in_its_inbox_and_waits_for_n
         handle.close()
 
 
-FACTS_IN_TRACES = """
+OLD_TRACES = """
 INSERT INTO deliveries (message_id, email_address_id, account, address, address_key, reason, sent_to, via, status,
                         trace_header, destination)
 VALUES ('m1', 'y', '000000000000', 'y@example.com', 'y@example.com', 'direct', 'y@example.com', NULL, 'dead', {octets},
@@ -159,27 +159,27 @@ INSERT INTO trace_events (message_id, number, at, kind, detail) VALUES
     ('m1', 6, 9, 'deferred', '{{"address": "z@example.com", "reply": "\\ud800"}}')
 """
 HALF_A_CHARACTER = {"sqlite": "", "postgres": "half \ufffd of one"}
-"""SQLite has no regular expressions to replace it by, so that the reason is left out there."""
+"""The reason with half a surrogate pair. SQLite has no regular expressions to replace it, so it drops the reason."""
 
 
-def test_what_rules_need_of_the_traces_of_before_is_in_the_deliveries(engine, empty, knowing):
-    knowing([step.name for step in known(engine.name)].index("facts_of_deliveries"))
+def test_the_migration_copies_facts_from_old_traces_to_the_deliveries(engine, empty, set_known):
+    set_known([step.name for step in known(engine.name)].index("facts_of_deliveries"))
     engine.migrate(empty)
     octets = {"sqlite": "x'6869'", "postgres": "'hi'"}[engine.name]
-    engine.execute(empty, *(MAIL_OF_BEFORE + ";" + FACTS_IN_TRACES).format(octets=octets).split(";"))
-    knowing(None)
+    engine.execute(empty, *(OLD_MAIL + ";" + OLD_TRACES).format(octets=octets).split(";"))
+    set_known(None)
     handle = Handle(engine, empty)
     try:
-        told = {one.address.text: one for one in handle.long_read(lambda tx: tx.all_deliveries_of("m1"))}
-        bounced = told["X@example.com"]
+        deliveries = {one.address.text: one for one in handle.long_read(lambda tx: tx.all_deliveries_of("m1"))}
+        bounced = deliveries["X@example.com"]
         assert handle.read(lambda tx: tx.count_bounces(bounced)) == 2
         assert handle.write(lambda tx: tx.add_bounce(bounced, says_failed=True)) == 2
         listed = handle.long_read(
             lambda tx: tx.dead_letters("000000000000", address_key=None, since=None, after="", limit=9)
         )
         assert [(letter.delivery, letter.given_up_at, letter.because) for letter in listed] == [
-            (told["y@example.com"], EPOCH + timedelta(milliseconds=9), "no, \U0001f600 \\ user \u062e\u06cc"),
-            (told["z@example.com"], EPOCH + timedelta(milliseconds=9), HALF_A_CHARACTER[engine.name]),
+            (deliveries["y@example.com"], EPOCH + timedelta(milliseconds=9), "no, \U0001f600 \\ user \u062e\u06cc"),
+            (deliveries["z@example.com"], EPOCH + timedelta(milliseconds=9), HALF_A_CHARACTER[engine.name]),
         ]
         kinds = [event.kind for event in handle.long_read(lambda tx: tx.trace("m1"))]
         assert kinds == ["accepted", "late bounce", "late bounce", "dead", "dead", "dead", "deferred"]
@@ -188,69 +188,69 @@ def test_what_rules_need_of_the_traces_of_before_is_in_the_deliveries(engine, em
 
 
 def test_opening_again_changes_nothing(engine, empty):
-    opened(engine, empty)
+    open_and_close(engine, empty)
     before = engine.catalogue(empty)
-    opened(engine, empty)
-    opened(engine, empty, only_new=True)
+    open_and_close(engine, empty)
+    open_and_close(engine, empty, only_new=True)
     assert engine.catalogue(empty) == before
 
 
-def test_a_database_of_a_newer_version_is_refused_with_a_sentence(engine, database):
+def test_a_database_of_a_newer_version_is_refused_with_a_clear_message(engine, database):
     engine.execute(database, "INSERT INTO migrations VALUES (9999, 'from_the_future', CURRENT_TIMESTAMP)")
     for options in ({}, {"only_new": True}):
         with pytest.raises(migrations.SchemaTooNew, match=r"has schema 9999, and this Waypost knows schemas up to \d+"):
-            opened(engine, database, **options)
+            open_and_close(engine, database, **options)
 
 
 BROKEN = migrations.Migration(99, "broken", "CREATE TABLE half_done (a TEXT);\nCREATE TABLE instances (a TEXT);\n")
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(engine, database, knowing):
+def test_a_failed_migration_is_rolled_back_completely(engine, database, set_known):
     before = engine.catalogue(database)
-    knowing(None, BROKEN)
+    set_known(None, BROKEN)
     with pytest.raises(ports.StoreUnavailable):
-        opened(engine, database)
+        open_and_close(engine, database)
     assert engine.catalogue(database) == before
-    knowing(None)
+    set_known(None)
     handle = Handle(engine, database)
     handle.write(make_instance)
     handle.close()
 
 
-def test_the_migrations_before_one_that_fails_stay(engine, empty, database, knowing):
-    knowing(None, BROKEN)
+def test_migrations_before_a_failed_migration_stay_applied(engine, empty, database, set_known):
+    set_known(None, BROKEN)
     with pytest.raises(ports.StoreUnavailable):
-        opened(engine, empty)
+        open_and_close(engine, empty)
     assert engine.catalogue(empty) == engine.catalogue(database)
-    knowing(None, migrations.Migration(99, "mended", "CREATE TABLE half_done (a TEXT);\n"))
-    opened(engine, empty)
-    assert applied(engine, empty)[-1] == (99, "mended")
+    set_known(None, migrations.Migration(99, "corrected", "CREATE TABLE half_done (a TEXT);\n"))
+    open_and_close(engine, empty)
+    assert applied(engine, empty)[-1] == (99, "corrected")
 
 
-def test_an_old_database_is_left_alone_where_only_a_new_one_may_be_made(engine, database, knowing):
+def test_an_old_database_is_not_migrated_if_only_a_new_one_may_be_created(engine, database, set_known):
     handle = Handle(engine, database)
     handle.write(make_instance)
     handle.close()
     before = engine.catalogue(database)
-    knowing(None, migrations.Migration(99, "further", "CREATE TABLE further (a TEXT);\n"))
+    set_known(None, migrations.Migration(99, "further", "CREATE TABLE further (a TEXT);\n"))
     with pytest.raises(migrations.SchemaTooOld, match="has the schema of an older Waypost"):
-        opened(engine, database, only_new=True)
+        open_and_close(engine, database, only_new=True)
     assert engine.catalogue(database) == before
-    opened(engine, database)
+    open_and_close(engine, database)
     assert engine.catalogue(database) != before
 
 
-def test_an_empty_database_is_made_where_only_a_new_one_may_be(engine, empty, database):
-    opened(engine, empty, only_new=True)
+def test_an_empty_database_gets_the_schema_if_only_a_new_one_may_be_created(engine, empty, database):
+    open_and_close(engine, empty, only_new=True)
     assert engine.catalogue(empty) == engine.catalogue(database)
 
 
-def test_threads_that_open_an_empty_database_at_once_migrate_it_once(engine, empty, database):
+def test_threads_that_open_an_empty_database_at_the_same_time_migrate_it_once(engine, empty, database):
     together = threading.Barrier(4)
 
     def open_it():
         together.wait(PATIENCE)
-        opened(engine, empty)
+        open_and_close(engine, empty)
 
     with ThreadPoolExecutor(4) as threads:
         outcomes = [threads.submit(open_it) for _ in range(4)]
@@ -269,8 +269,8 @@ async def main():
     if sys.argv[1] == "sqlite":
         from pathlib import Path
         given = Path(given)
-    opened = ENGINES[sys.argv[1]].open(None, given, NoSeal())
-    await opened.close()
+    store = ENGINES[sys.argv[1]].open(None, given, NoSeal())
+    await store.close()
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -278,7 +278,7 @@ asyncio.run(main())
 """
 
 
-def test_processes_that_open_an_empty_database_at_once_migrate_it_once(engine, empty, database):
+def test_processes_that_open_an_empty_database_at_the_same_time_migrate_it_once(engine, empty, database):
     command = [sys.executable, "-c", OPENING, engine.name, str(empty)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
@@ -287,39 +287,39 @@ def test_processes_that_open_an_empty_database_at_once_migrate_it_once(engine, e
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
+    errors = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
     assert engine.catalogue(empty) == engine.catalogue(database)
 
 
-CONSTRAINTS_OF_ONE = {
+ONLY_IN_SQLITE = {
     "search_ranges_one_each": "SQLite gives each instance a range of numbers; PostgreSQL has the instance in its index",
-    "search_ranges_have_an_instance": "likewise",
-    "search_ranges_apart": "likewise",
+    "search_ranges_have_an_instance": "SQLite gives each instance a range of numbers",
+    "search_ranges_apart": "SQLite gives each instance a range of numbers",
 }
 
-NO_MORE = {"message_bodies_one_each", "message_bodies_have_a_message"}
-"""Constraints of an older schema: a body has many pieces now, and some of them before there is a message."""
+REMOVED = {"message_bodies_one_each", "message_bodies_have_a_message"}
+"""Constraints of an older schema. Now a body has many pieces, and some pieces are stored before the message exists."""
 
 
 def constraints(dialect):
-    return {name for step in known(dialect) for name in re.findall(r"\bCONSTRAINT (\w+)", step.sql)} - NO_MORE
+    return {name for step in known(dialect) for name in re.findall(r"\bCONSTRAINT (\w+)", step.sql)} - REMOVED
 
 
 def test_both_schemas_have_the_same_named_constraints():
     assert len(constraints("sqlite")) > 20
-    assert constraints("sqlite") ^ constraints("postgres") == set(CONSTRAINTS_OF_ONE)
+    assert constraints("sqlite") ^ constraints("postgres") == set(ONLY_IN_SQLITE)
 
 
 def test_every_constraint_has_a_name_in_the_database(engine, database):
     if engine.name == "sqlite":
-        pytest.skip("SQLite knows its constraints as text alone")
+        pytest.skip("SQLite stores constraints only as text")
     there = {name for _, name, kind, _ in engine.catalogue(database)["constraints"] if kind != "n"}
     assert there == constraints("postgres") | {"migrations_once"}
 
 
 @pytest.mark.parametrize("dialect", ENGINES)
-def test_every_migration_says_why_it_is_there(dialect):
+def test_every_migration_begins_with_a_comment(dialect):
     for number, step in enumerate(known(dialect), 1):
         assert step.number == number
         assert step.sql.startswith("-- ")
@@ -334,11 +334,11 @@ LISTED_IN_PART = {
     "refusals": {"number"},
     "queue": {"message_id", "email_address_id", "account", "destination", "due_at", "warn_at"},
 }
-"""Columns that queries name themselves: keys, numbers for an order, what the queue is found by, and what few ask of a
-delivery."""
+"""Columns that are not in the lists, because only single queries name them: keys, numbers for sorting, the columns that
+the queue is searched by, and facts about deliveries that few queries need."""
 
 
-def test_every_column_of_a_table_is_listed(store):
+def test_every_column_of_a_table_is_listed_or_a_known_exception(store):
     def columns(tx, table):
         cursor = tx.connection.execute(f"SELECT * FROM {table}")
         cursor.fetchall()

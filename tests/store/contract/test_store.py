@@ -1,4 +1,4 @@
-"""What `ports.Store` promises, on both: whole or not at all, there when it returns, nobody harmed by another."""
+"""The guarantees of `ports.Store` on both stores: writes are atomic, durable, and do not affect each other."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ def fail(tx):
     raise RuntimeError("in the middle")
 
 
-def test_what_was_written_is_there_for_the_next_read_and_after_reopening(store, engine):
+def test_written_data_is_visible_to_the_next_read_and_after_reopening(store, engine):
     store.write(make_instance)
     assert (store.read(exists), store.long_read(exists), store.another().read(exists)) == (True, True, True)
     reopened = Handle(engine, store.database)
@@ -40,44 +40,44 @@ def test_what_was_written_is_there_for_the_next_read_and_after_reopening(store, 
         reopened.close()
 
 
-def test_a_use_case_returns_what_it_returns_and_raises_what_it_raises(store):
-    class Odd(BaseException):
+def test_the_store_passes_on_the_result_or_exception_of_a_use_case(store):
+    class UnusualError(BaseException):
         pass
 
-    def odd(tx):
-        raise odd_one
+    def raise_it(tx):
+        raise raised
 
-    odd_one = Odd("as it is")
+    raised = UnusualError("as it is")
     for run in (store.write, store.read, store.long_read):
         assert run(lambda tx, *args, **kwargs: (args, kwargs), 1, two=2) == ((1,), {"two": 2})
         assert run(lambda tx: None) is None
-        with pytest.raises(Odd) as caught:
-            run(odd)
-        assert caught.value is odd_one
+        with pytest.raises(UnusualError) as caught:
+            run(raise_it)
+        assert caught.value is raised
         assert run(exists) is False
 
 
-def test_a_write_sees_what_it_has_written(store, instance):
-    def write_and_look(tx):
+def test_a_write_sees_its_own_changes(store, instance):
+    def write_and_read(tx):
         creating("a", tags={"k": "v"})(tx)
         tx.add_email_address(an_email_address("b"), {})
         tx.add_link(AliasLink("a", "b", NOW))
         page = tx.search(TENANT, "i", EVERYTHING, after=None, limit=9, count_up_to=9)
         return tx.description(TENANT, "i", "a"), [found.id for found, _ in page.found]
 
-    description, found = store.write(write_and_look)
+    description, found = store.write(write_and_read)
     assert (description.link, description.tags) == (AliasLink("a", "b", NOW), {"k": "v"})
     assert found == ["a", "b"]
 
 
-def test_a_failed_write_leaves_nothing_and_harms_no_neighbour(store):
+def test_a_failed_write_changes_nothing_and_does_not_affect_other_writes(store):
     outcomes = store.concurrently(making("i0"), fail, making("i1"), making("i2"))
 
     assert [type(outcome).__name__ for outcome in outcomes] == ["Instance", "RuntimeError", "Instance", "Instance"]
     assert [store.read(exists, name) for name in ("i0", "i1", "i2", "half-done")] == [True, True, True, False]
 
 
-def test_of_a_write_that_fails_late_nothing_at_all_is_left(store, instance):
+def test_all_changes_of_a_write_that_fails_late_are_rolled_back(store, instance):
     create(store, "p", "a", tags={"k": "before"})
     before = [store.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("email_addresses", "search_entries")]
 
@@ -103,19 +103,19 @@ def test_of_a_write_that_fails_late_nothing_at_all_is_left(store, instance):
     assert store.write(lambda tx: tx.first_time("it")) is True
 
 
-def test_a_broken_constraint_that_was_caught_half_way_is_no_half_done_write(store, instance):
+def test_a_write_that_catches_a_constraint_error_is_committed_whole_or_not_at_all(store, instance):
     create(store, "p", "a")
 
-    def carries_on(tx):
+    def catches_the_error(tx):
         tx.put_tags("p", {"k": "v"})
         tx.add_link(AliasLink("p", "a", NOW))
         try:
             tx.add_link(AliasLink("p", "a", NOW))
             tx.links_of(["p"])
         except errors.Conflict:
-            return "it went on"
+            return "the use case continued"
 
-    outcome = store.concurrently(carries_on)[0]
+    outcome = store.concurrently(catches_the_error)[0]
     if isinstance(outcome, Exception):
         assert describe(store, "p").tags == {}
         assert describe(store, "p").link is None
@@ -124,7 +124,7 @@ def test_a_broken_constraint_that_was_caught_half_way_is_no_half_done_write(stor
         assert describe(store, "p").link is not None
 
 
-def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(store):
+def test_an_error_before_the_first_change_does_not_rerun_other_writes(store):
     runs = []
 
     def counted(tx):
@@ -135,7 +135,7 @@ def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(store):
     assert len(runs) == 1
 
 
-def test_an_error_of_the_database_harms_no_later_call(store):
+def test_a_database_error_does_not_affect_later_calls(store):
     def broken(tx):
         tx.connection.execute("SELECT * FROM no_such_table").fetchall()
 
@@ -155,7 +155,7 @@ def test_an_error_of_the_database_harms_no_later_call(store):
 
 
 @pytest.mark.parametrize("writes", [5, 20])
-def test_closing_finishes_the_writes_that_wait_and_refuses_later_ones(engine, database, writes):
+def test_closing_finishes_waiting_writes_and_refuses_later_calls(engine, database, writes):
     handle = Handle(engine, database)
 
     async def close_while_they_wait():
@@ -177,12 +177,12 @@ def test_closing_finishes_the_writes_that_wait_and_refuses_later_ones(engine, da
     reopened.close()
 
 
-def test_a_caller_that_gives_up_disturbs_nobody(store):
-    held, given_up = threading.Event(), threading.Event()
+def test_cancelled_writes_do_not_affect_later_writes(store):
+    held, cancelled = threading.Event(), threading.Event()
 
     def slow(tx):
         held.set()
-        given_up.wait(PATIENCE)
+        cancelled.wait(PATIENCE)
 
     async def scenario():
         first = asyncio.create_task(store.store.write(slow))
@@ -191,7 +191,7 @@ def test_a_caller_that_gives_up_disturbs_nobody(store):
         await asyncio.sleep(0)
         for task in (first, *behind):
             task.cancel()
-        given_up.set()
+        cancelled.set()
         outcomes = await asyncio.gather(first, *behind, return_exceptions=True)
         await asyncio.gather(*(store.store.write(making(f"i{n}")) for n in range(30)))
         return outcomes
@@ -200,53 +200,54 @@ def test_a_caller_that_gives_up_disturbs_nobody(store):
     assert store.count("instances") == {"instances": 30}
 
 
-def test_a_caller_that_gives_up_in_the_middle_leaves_all_or_nothing(store):
+def test_a_write_that_is_cancelled_while_it_runs_is_committed_whole_or_not_at_all(store):
     def half_way(tx):
         make_instance(tx, "i")
-        asked.set()
-        given_up.wait(PATIENCE)
+        first_is_made.set()
+        cancelled.wait(PATIENCE)
         make_instance(tx, "j")
 
-    asked, given_up = threading.Event(), threading.Event()
+    first_is_made, cancelled = threading.Event(), threading.Event()
 
     async def scenario():
         task = asyncio.create_task(store.store.write(half_way))
-        await asyncio.to_thread(asked.wait, PATIENCE)
+        await asyncio.to_thread(first_is_made.wait, PATIENCE)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        given_up.set()
+        cancelled.set()
 
     store.run(scenario())
     store.write(making("k"))
-    found = store.long_read(lambda tx: tx.instances(TENANT, after="", limit=9))  # at one moment: it may be done by now
+    # The write may still be running, so a single snapshot must show all of its changes or none.
+    found = store.long_read(lambda tx: tx.instances(TENANT, after="", limit=9))
     assert [each.id for each in found] in (["k"], ["i", "j", "k"])
 
 
-def test_a_search_sees_one_moment(engine, monkeypatch):
-    # A long read whose connection is lost is run again, and would find its own write: here no time limit ends it.
+def test_a_long_read_sees_one_consistent_snapshot(engine, monkeypatch):
+    # If a time limit ended the connection, the store would repeat the read, which would then see its own write.
     set_limits(monkeypatch, long_read=NEVER, silence=NEVER, answer=NEVER)
     with engine.empty_store() as store:
 
         async def scenario():
-            def look_twice(tx):
+            def read_twice(tx):
                 before = exists(tx), tx.instances(TENANT, after="", limit=9)
                 asyncio.run_coroutine_threadsafe(store.store.write(make_instance), loop).result(PATIENCE)
                 return before, (exists(tx), tx.instances(TENANT, after="", limit=9))
 
             loop = asyncio.get_running_loop()
-            return await store.store.long_read(look_twice, what="the data of a test")
+            return await store.store.long_read(read_twice, what="the data of a test")
 
         assert store.run(scenario()) == ((False, []), (False, []))
         assert store.long_read(exists) is True
 
 
-def test_nobody_sees_what_is_not_committed(store, instance):
+def test_reads_do_not_see_uncommitted_changes(store, instance):
     written, seen = threading.Event(), threading.Event()
 
     def unfinished(tx):
         creating("a", tags={"k": "v"})(tx)
         tx.put_tags("i", {"k": "v"})
-        tx.count_email_addresses("i", up_to=1)  # so that all of it has been done
+        tx.count_email_addresses("i", up_to=1)  # so that all statements have been executed
         written.set()
         seen.wait(PATIENCE)
 
@@ -254,8 +255,8 @@ def test_nobody_sees_what_is_not_committed(store, instance):
         writing = asyncio.create_task(store.store.write(unfinished))
         await asyncio.to_thread(written.wait, PATIENCE)
         found = [
-            await look(lambda tx: (tx.email_address_by_key("a@example.com"), tx.instance_tags(TENANT, "i")))
-            for look in (store.store.read, partial(store.store.long_read, what="the data of a test"))
+            await read(lambda tx: (tx.email_address_by_key("a@example.com"), tx.instance_tags(TENANT, "i")))
+            for read in (store.store.read, partial(store.store.long_read, what="the data of a test"))
         ]
         seen.set()
         await writing
@@ -265,7 +266,7 @@ def test_nobody_sees_what_is_not_committed(store, instance):
     assert ids(store) == ["a"]
 
 
-def test_many_reads_searches_and_writes_at_once_all_come_through(store, instance):
+def test_many_concurrent_reads_searches_and_writes_all_succeed(store, instance):
     async def scenario():
         calls = []
         for number in range(40):

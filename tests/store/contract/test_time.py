@@ -1,4 +1,4 @@
-"""Moments on both stores: kept to the millisecond, whenever they are."""
+"""Times on both stores: they are stored to the millisecond, in the past and in the future."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,7 +15,7 @@ from waypost.app.mail import trace
 
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOMENTS = [
+TIMES = [
     datetime(1900, 1, 1, tzinfo=UTC),
     EPOCH - MILLISECOND,
     EPOCH,
@@ -27,10 +27,10 @@ MOMENTS = [
 ]
 
 
-def test_moments_of_every_kind_are_kept_to_the_millisecond(store):
+def test_times_of_every_kind_are_stored_to_the_millisecond(store):
     plain = store.write(make_instance)
     create(store, "p", "a", "x")
-    for number, now in enumerate(MOMENTS):
+    for number, now in enumerate(TIMES):
         new = replace(plain, id=f"i{number}", created_at=now)
         store.write(instances.create, new, tags={})
         assert store.read(instances.get, TENANT, new.id) == new
@@ -59,10 +59,10 @@ def test_moments_of_every_kind_are_kept_to_the_millisecond(store):
         token = tokened(token=key.id).key
         store.write(lambda tx, *what: tx.remember_call(*what), token, call)
         assert store.write(lambda tx, what: tx.claim_call(what), token) == call
-    assert [key.created_at for key in store.read(lambda tx: tx.access_keys())] == MOMENTS
+    assert [key.created_at for key in store.read(lambda tx: tx.access_keys())] == TIMES
 
 
-def test_a_moment_of_another_zone_is_the_same_moment(store, instance):
+def test_a_time_in_another_time_zone_is_stored_as_the_same_time(store, instance):
     there = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
     store.write(email_addresses.create, TENANT, replace(an_email_address("a"), created_at=there), tags={})
     found = describe(store, "a").email_address.created_at
@@ -70,7 +70,7 @@ def test_a_moment_of_another_zone_is_the_same_moment(store, instance):
 
 
 @pytest.mark.parametrize("retention", [MILLISECOND, timedelta(days=1), timedelta(days=3650)], ids=str)
-def test_a_token_counts_until_its_retention_is_over(store, retention):
+def test_a_token_is_valid_until_the_end_of_its_retention(store, retention):
     call = tokened(b"print", retention=retention)
     done = []
 
@@ -81,7 +81,7 @@ def test_a_token_counts_until_its_retention_is_over(store, retention):
     assert at == ["1", "1", "1", "2", "2"]
 
 
-def test_tokens_are_forgotten_in_the_order_of_their_age_also_from_before_1970(store):
+def test_tokens_are_removed_oldest_first_even_from_before_1970(store):
     for name, now in (("old", EPOCH - timedelta(days=2)), ("older", EPOCH - timedelta(days=3)), ("new", NOW)):
         call = ports.RememberedCall(b"f", "", now)
         store.write(lambda tx, *what: tx.remember_call(*what), tokened(token=name).key, call)
@@ -91,7 +91,7 @@ def test_tokens_are_forgotten_in_the_order_of_their_age_also_from_before_1970(st
     assert store.write(lambda tx: tx.forget_calls(before=EPOCH, limit=9)) == 1
 
 
-def test_a_token_that_was_used_while_the_clock_was_ahead_counts_no_longer_than_one_of_now(store):
+def test_a_token_that_was_used_while_the_clock_was_ahead_expires_like_a_token_used_now(store):
     week = timedelta(days=7)
     ahead, later = NOW + timedelta(days=10), NOW + timedelta(days=8)
     done = []
@@ -107,18 +107,18 @@ def test_a_token_that_was_used_while_the_clock_was_ahead_counts_no_longer_than_o
     assert store.count("remembered_calls") == {"remembered_calls": 0}
 
 
-def test_a_clock_that_has_not_been_set_yet_makes_no_token_a_used_one(store):
+def test_a_clock_that_is_not_set_yet_does_not_make_new_tokens_look_used(store):
     for now in (EPOCH, EPOCH + timedelta(days=1)):
         call = tokened(token=str(now))
         assert store.write(idempotency.once, call, now=now, effect=lambda: "done") == "done"
 
 
-def test_a_token_that_was_never_answered_was_never_answered(store):
+def test_a_token_that_was_only_claimed_has_no_recorded_response(store):
     assert store.write(lambda tx: tx.claim_call(tokened().key)) is None
     assert store.write(lambda tx: tx.claim_call(tokened().key)) is None
 
 
-def test_a_session_ends_to_the_millisecond(store):
+def test_a_temporary_access_key_expires_to_the_millisecond(store):
     end = NOW + timedelta(hours=1)
     store.write(access_keys.create, a_session("ASIA1", end))
     store.write(access_keys.create, a_key("AKIA1"))
@@ -130,7 +130,7 @@ def test_a_session_ends_to_the_millisecond(store):
         assert {key.id for key in store.read(lambda tx: tx.access_keys())} == left
 
 
-def test_the_order_of_a_search_is_not_that_of_time(store, instance):
+def test_search_results_are_not_ordered_by_creation_time(store, instance):
     for name, days in (("a", 3), ("b", 1), ("c", 2)):
         new = replace(an_email_address(name), created_at=NOW - timedelta(days=days))
         store.write(email_addresses.create, TENANT, new, tags={})

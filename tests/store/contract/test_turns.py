@@ -1,4 +1,4 @@
-"""Searches of one account, however many and however slow, hold up no other account for long."""
+"""Many slow searches of one account do not delay the searches of another account for long."""
 
 import asyncio
 import threading
@@ -6,7 +6,7 @@ import threading
 from tests.kit.patience import PATIENCE
 
 
-def test_an_account_with_many_searches_waiting_lets_another_one_have_its_turn(store):
+def test_many_waiting_searches_of_one_account_do_not_delay_another_account(store):
     begun, is_open, modest_begun = [], threading.Event(), threading.Event()
     waited_in_vain = threading.Event()
 
@@ -14,7 +14,7 @@ def test_an_account_with_many_searches_waiting_lets_another_one_have_its_turn(st
         begun.append(None)
         order = len(begun)
         is_open.wait(PATIENCE)
-        # Where one search runs at a time, it is the one that runs and the next one of the account that came first.
+        # With one search at a time, the first search of the greedy account runs, and its second may come next.
         if order > 2 and not waited_in_vain.is_set() and not modest_begun.wait(PATIENCE / 4):
             waited_in_vain.set()
 
@@ -33,10 +33,10 @@ def test_an_account_with_many_searches_waiting_lets_another_one_have_its_turn(st
 
     store.run(scenario())
     assert modest_begun.is_set()
-    assert not waited_in_vain.is_set()  # with one queue for all, all the others would be first
+    assert not waited_in_vain.is_set()  # with a single queue, all greedy searches would run first
 
 
-def test_who_does_not_wait_any_more_takes_no_turn(store):
+def test_a_cancelled_search_does_not_use_up_a_turn(store):
     begun, is_open = [], threading.Event()
 
     def search_of(name):

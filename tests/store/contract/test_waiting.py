@@ -1,4 +1,4 @@
-"""Transactions that are in each other's way in the middle: who waits, for how long, and who is asked to try again."""
+"""Transactions that need the same rows: which one waits, for how long, and which one is refused as busy."""
 
 import asyncio
 import threading
@@ -26,19 +26,19 @@ from waypost.app.directory import email_addresses, idempotency, instances, tags
 from waypost.domain import errors
 from waypost.store.postgres import store as postgres
 
-pytestmark = pytest.mark.usefixtures("_side_by_side")
+pytestmark = pytest.mark.usefixtures("_needs_concurrent_writers")
 
 
 @pytest.fixture
-def impatient(store, instance, monkeypatch):
-    """Another store, whose transactions wait for a row as good as not at all."""
+def impatient_store(store, instance, monkeypatch):
+    """A second store on the same database, whose transactions give up almost immediately if a row is locked."""
     create(store, "p", "a", "b")
     set_limits(monkeypatch, held_row=0.02)
     return store.a_new_one()
 
 
 def while_held(store, holding, then):
-    """The outcomes of two transactions: one that holds something, and one that begins then and ends before it."""
+    """Run `holding` in a transaction, and `then` in another while the first is still open. Return both outcomes."""
     held, done = threading.Event(), threading.Event()
 
     def holds(tx):
@@ -47,14 +47,14 @@ def while_held(store, holding, then):
         done.wait(PATIENCE)
         return found
 
-    def comes_then(tx):
+    def runs_meanwhile(tx):
         held.wait(PATIENCE)
         try:
             return then(tx)
         finally:
             done.set()
 
-    return store.concurrently(holds, comes_then)
+    return store.concurrently(holds, runs_meanwhile)
 
 
 HELD = {
@@ -66,9 +66,9 @@ HELD = {
         lambda tx: tags.add(tx, TENANT, tags.Resource("i", "p"), {"k": "v"}),
     ),
     "instance": (lambda tx: instances.lock(tx, TENANT, "i"), creating("x", quota=9)),
-    "instance, of all of it": (
+    "instance with its email addresses": (
         lambda tx: email_addresses.lock(tx, TENANT, "i", "b"),
-        lambda tx: instances.delete(tx, TENANT, "i", now=NOW) or tx.access_keys(),  # the latter to hear of it here
+        lambda tx: instances.delete(tx, TENANT, "i", now=NOW) or tx.access_keys(),  # a query, to get the error
     ),
     "name": (lambda tx: tx.hold("x") or tx.first_time("y"), lambda tx: tx.hold("x") or tx.first_time("z")),
     "token": (creating("x", call=tokened()), creating("x", call=tokened())),
@@ -76,42 +76,42 @@ HELD = {
 
 
 @pytest.mark.parametrize(("holding", "then"), HELD.values(), ids=HELD)
-def test_who_waits_too_long_is_told_to_try_again_and_has_done_nothing(impatient, holding, then):
+def test_a_transaction_that_waits_too_long_is_refused_and_changes_nothing(impatient_store, holding, then):
     tables = ("instances", "email_addresses", "alias_link_ends", "tags", "remembered_calls")
-    before = impatient.count(*tables)
-    first, second = while_held(impatient, lambda tx: (holding(tx), tx.access_keys()), then)
+    before = impatient_store.count(*tables)
+    first, second = while_held(impatient_store, lambda tx: (holding(tx), tx.access_keys()), then)
 
     assert not isinstance(first, BaseException)
     assert isinstance(second, errors.Busy)
     assert "Please try again" in second.message
-    # What the first one did is there, and nothing besides.
-    changed = {table: there - before[table] for table, there in impatient.count(*tables).items()}
+    # Only the changes of the first transaction are stored.
+    changed = {table: there - before[table] for table, there in impatient_store.count(*tables).items()}
     assert changed["alias_link_ends"] == changed["tags"] == changed["instances"] == 0
     assert changed["email_addresses"] == changed["remembered_calls"] == (then is HELD["token"][1])
-    impatient.write(then)
+    impatient_store.write(then)
 
 
-def test_what_is_held_holds_up_nobody_who_only_looks(impatient):
-    def look(tx):
+def test_locked_rows_do_not_block_reads(impatient_store):
+    def read(tx):
         return tx.email_address_by_key("p@example.com").id, tx.instance(TENANT, "i").id
 
-    outcomes = while_held(impatient, lambda tx: (instances.lock(tx, TENANT, "i"), deleting("p")(tx)), look)
+    outcomes = while_held(impatient_store, lambda tx: (instances.lock(tx, TENANT, "i"), deleting("p")(tx)), read)
     assert outcomes[1] == ("p", "i")
 
 
-def test_a_create_without_a_quota_waits_for_no_other(impatient):
-    outcomes = while_held(impatient, creating("x"), creating("y"))
+def test_a_create_without_a_quota_does_not_wait_for_other_creates(impatient_store):
+    outcomes = while_held(impatient_store, creating("x"), creating("y"))
     assert outcomes == ["x", "y"]
 
 
-def test_who_waits_in_time_goes_on_with_what_is_there_then(store, instance):
+def test_a_transaction_that_waited_for_a_lock_sees_the_newly_committed_data(store, instance):
     create(store, "p", "a", "b")
     held = threading.Event()
 
     def slow(tx):
         associating("p", "a")(tx)
         held.set()
-        until_somebody_waits(store)
+        until_a_transaction_waits(store)
 
     def waits(tx):
         held.wait(PATIENCE)
@@ -123,11 +123,12 @@ def test_who_waits_in_time_goes_on_with_what_is_there_then(store, instance):
     assert describe(store, "b").link is None
 
 
-def until_somebody_waits(store):
-    """Until a transaction of this database waits for a lock."""
-    with psycopg.connect(store.database, autocommit=True) as looking:
+def until_a_transaction_waits(store):
+    """Wait until a transaction in this database waits for a lock."""
+    with psycopg.connect(store.database, autocommit=True) as watching:
         query = "SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT granted AND datname = $1"
-        wait_until(lambda: psycopg.RawCursor(looking).execute(query, [looking.info.dbname]).rowcount, "nobody waits")
+        cursor, name = psycopg.RawCursor(watching), watching.info.dbname
+        wait_until(lambda: cursor.execute(query, [name]).rowcount, "no transaction waits for a lock")
 
 
 @pytest.mark.parametrize(
@@ -137,13 +138,13 @@ def until_somebody_waits(store):
         associating("c", "a"),
         lambda tx: instances.delete(tx, TENANT, "i", now=NOW) or tx.access_keys(),
     ],
-    ids=["by name", "to link", "with the instance"],
+    ids=["lock by id", "link", "delete the instance"],
 )
-def test_email_addresses_are_held_in_the_order_of_their_ids(store, instance, monkeypatch, takes):
+def test_email_addresses_are_locked_in_the_order_of_their_ids(store, instance, monkeypatch, takes):
     create(store, *"bca")
-    store.concurrently(*[lambda tx: tx.access_keys()] * 3)  # connections that are patient
+    store.concurrently(*[lambda tx: tx.access_keys()] * 3)  # open connections with the long time limit
     set_limits(monkeypatch, held_row=0.02)
-    in_a_hurry = store.a_new_one()
+    impatient_store = store.a_new_one()
     held, done = threading.Event(), threading.Event()
 
     def holds_the_last(tx):
@@ -151,14 +152,14 @@ def test_email_addresses_are_held_in_the_order_of_their_ids(store, instance, mon
         held.set()
         done.wait(PATIENCE)
 
-    def waits_for_it(tx):
+    def waits_for_the_lock(tx):
         held.wait(PATIENCE)
         return takes(tx)
 
     async def scenario():
-        two = [asyncio.create_task(store.store.write(each)) for each in (holds_the_last, waits_for_it)]
-        await asyncio.to_thread(until_somebody_waits, store)
-        outcome = await asyncio.gather(in_a_hurry.store.write(deleting("a")), return_exceptions=True)
+        two = [asyncio.create_task(store.store.write(each)) for each in (holds_the_last, waits_for_the_lock)]
+        await asyncio.to_thread(until_a_transaction_waits, store)
+        outcome = await asyncio.gather(impatient_store.store.write(deleting("a")), return_exceptions=True)
         done.set()
         return *outcome, *await asyncio.gather(*two, return_exceptions=True)
 
@@ -167,20 +168,20 @@ def test_email_addresses_are_held_in_the_order_of_their_ids(store, instance, mon
     assert not [outcome for outcome in others if isinstance(outcome, BaseException)]
 
 
-def test_a_token_that_is_in_use_is_not_waited_for_and_not_forgotten(impatient):
+def test_a_purge_skips_a_token_that_is_in_use(impatient_store):
     for token in ("used", "other"):
         old = ports.RememberedCall(b"print", "", NOW - 2 * RETENTION)
-        impatient.write(lambda tx, *call: tx.remember_call(*call), tokened(token=token).key, old)
+        impatient_store.write(lambda tx, *call: tx.remember_call(*call), tokened(token=token).key, old)
     outcomes = while_held(
-        impatient,
+        impatient_store,
         lambda tx: tx.claim_call(tokened(token="used").key),
         lambda tx: idempotency.purge(tx, now=NOW, retention=RETENTION),
     )
     assert outcomes == [old, False]
-    assert impatient.rows("SELECT token FROM remembered_calls") == [("used",)]
+    assert impatient_store.rows("SELECT token FROM remembered_calls") == [("used",)]
 
 
-def test_of_two_that_wait_for_each_other_one_gives_way_and_is_run_again(store, instance):
+def test_one_of_two_deadlocked_transactions_is_rolled_back_and_run_again(store, instance):
     create(store, "a", "b")
     both_hold_one = threading.Barrier(2)
     runs = []
@@ -208,36 +209,36 @@ def test_of_two_that_wait_for_each_other_one_gives_way_and_is_run_again(store, i
     assert store.read(tags.of, TENANT, tags.Resource("i", "b")) == {"after-a": ""}
 
 
-def test_who_gives_way_again_and_again_is_told_so(store, instance, monkeypatch):
+def test_a_transaction_that_loses_every_conflict_is_refused_as_busy(store, instance, monkeypatch):
     set_limits(monkeypatch, pause=0.0)
     runs = []
 
-    def never_lucky(tx):
+    def always_fails(tx):
         runs.append(creating(f"e{len(runs)}")(tx))
         tx.connection.execute("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$")
         tx.access_keys()
 
-    with pytest.raises(errors.Busy, match="changing the same resources all the time"):
-        store.write(never_lucky)
+    with pytest.raises(errors.Busy, match="constantly changing the same resources"):
+        store.write(always_fails)
     assert len(runs) == postgres.ATTEMPTS
     assert ids(store) == []
     check_invariants(store)
 
 
-def test_a_lock_goes_with_the_transaction_that_failed(impatient):
+def test_the_locks_of_a_failed_transaction_are_released(impatient_store):
     def fails(tx):
         email_addresses.lock(tx, TENANT, "i", "p", "a")
         tx.hold("x")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        impatient.write(fails)
-    impatient.write(lambda tx: tx.hold("x"))
-    impatient.write(associating("p", "a"))
+        impatient_store.write(fails)
+    impatient_store.write(lambda tx: tx.hold("x"))
+    impatient_store.write(associating("p", "a"))
 
 
-def test_two_nodes_hold_for_each_other(impatient, engine):
-    other = Handle(engine, impatient.database)
+def test_a_lock_of_one_node_blocks_another_node(impatient_store, engine):
+    other = Handle(engine, impatient_store.database)
     held, done = threading.Event(), threading.Event()
 
     def holds(tx):
@@ -250,9 +251,9 @@ def test_two_nodes_hold_for_each_other(impatient, engine):
     held.wait(PATIENCE)
     try:
         with pytest.raises(errors.Busy):
-            impatient.write(deleting("p"))
+            impatient_store.write(deleting("p"))
     finally:
         done.set()
         thread.join(PATIENCE)
         other.close()
-    impatient.write(deleting("p"))
+    impatient_store.write(deleting("p"))

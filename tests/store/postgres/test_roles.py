@@ -1,4 +1,4 @@
-"""Another role that may make tables where ours are: public was open to every role before PostgreSQL 15."""
+"""Another role that can create tables in Waypost's schema, as every role could before PostgreSQL 15."""
 
 import uuid
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ TABLE += " applied_at TIMESTAMPTZ NOT NULL); GRANT ALL ON migrations TO PUBLIC"
 
 @contextmanager
 def two_roles():
-    """URLs of a database in which everybody may make tables: for its owner, for another role, and for a superuser."""
+    """Create a database in which every role can create tables. Yield URLs of its owner, another role, a superuser."""
     url = postgresql.new_database()
     named = conninfo.conninfo_to_dict(url)
     owner, other = (f"role_{uuid.uuid4().hex[:12]}" for _ in range(2))
@@ -31,7 +31,7 @@ def two_roles():
     postgresql.drop_database(url)
 
 
-async def use(store):
+async def write_and_read(store):
     await store.write(make_instance)
     return await store.read(exists("i"))
 
@@ -41,21 +41,21 @@ def run(url, statement):
         connection.execute(statement)
 
 
-def test_a_table_that_another_role_made_first_is_not_taken_for_ours():
-    with two_roles() as (ours, theirs, _):
-        run(theirs, TABLE)
+def test_a_migrations_table_that_another_role_created_is_refused():
+    with two_roles() as (our_url, other_url, _):
+        run(other_url, TABLE)
         with pytest.raises(postgres_connection.BadDatabase, match="The table migrations belongs to the role role_"):
-            with_store(ours, use)
+            with_store(our_url, write_and_read)
 
 
 @pytest.mark.parametrize("maker", ["the role itself", "a superuser"])
-def test_a_table_of_the_role_itself_or_of_a_superuser_is(maker):
-    with two_roles() as (ours, _, admins):
-        run(ours if maker == "the role itself" else admins, TABLE)
-        assert with_store(ours, use)
+def test_a_migrations_table_of_the_role_itself_or_of_a_superuser_is_accepted(maker):
+    with two_roles() as (our_url, _, admin_url):
+        run(our_url if maker == "the role itself" else admin_url, TABLE)
+        assert with_store(our_url, write_and_read)
 
 
-def test_tables_of_the_database_s_owner_are_for_another_role_too():
-    with two_roles() as (owners, ours, _):
-        run(owners, TABLE)
-        assert with_store(ours, use)
+def test_a_migrations_table_of_the_database_owner_is_accepted():
+    with two_roles() as (owner_url, our_url, _):
+        run(owner_url, TABLE)
+        assert with_store(our_url, write_and_read)

@@ -1,4 +1,4 @@
-"""What each call and each message costs on the way to PostgreSQL: the table of docs/scaling.md is what is counted."""
+"""The cost of each call and each message in round trips to PostgreSQL: docs/scaling.md has the measured numbers."""
 
 import asyncio
 import re
@@ -27,7 +27,8 @@ from waypost.store.postgres import store as postgres
 PAGE = Path(__file__).parents[3] / "docs" / "scaling.md"
 ROW = re.compile(r"\| (?P<name>[^|]+?) \| (?P<trips>\d+) \| (?P<sent>[\d,]+) \| (?P<received>[\d,]+) \|")
 TOLERANCE = 0.1
-"""How far octets may be from the table: names and numbers have more digits or fewer."""
+"""The accepted relative difference in bytes between the measurement and the table, because names and numbers vary in
+length."""
 
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 RAW = b"Subject: Hello\r\n\r\n" + b"Hi there, this is a line.\r\n" * 150
@@ -48,7 +49,7 @@ def expected() -> dict[str, Cost]:
 
 
 class Calls:
-    """A PostgreSQL store behind a proxy, and each thing that can be asked of it, under its name in the table."""
+    """A PostgreSQL store behind a proxy, with a method for each row of the table."""
 
     def __init__(self, store, proxy):
         self._store = store
@@ -70,7 +71,7 @@ class Calls:
         return idempotency.TokenedCall(ports.CallKey(TENANT, "Operation", "i", token), b"f" * 32, timedelta(days=7))
 
     async def run(self, name):
-        """Do what the table calls so; returns the counts of that alone."""
+        """Make the call of the table row `name`, and return the counts of this call alone."""
         self._counts = None
         self._before()
         await getattr(self, "_" + re.sub(r"\W+", "_", name.lower()))()
@@ -217,7 +218,7 @@ class Calls:
 
 @pytest.fixture(scope="module")
 def counted():
-    """What everything in the table costs, by its name."""
+    """The measured cost of each row of the table, by the row's name."""
     url = postgresql.new_database()
     with CountingProxy(postgresql.address_of(url)) as proxy:
         found = asyncio.run(count(proxy, proxy.url(url)))
@@ -233,7 +234,7 @@ async def count(proxy, url):
         await calls._link()
         found = {}
         for name in expected():
-            for _ in range(2):  # what is prepared the first time is there the second time
+            for _ in range(2):  # the second run uses statements that the first run has prepared
                 counts = await calls.run(name)
             found[name] = Cost(counts.round_trips, counts.octets_from_client, counts.octets_from_server)
         return found
@@ -241,18 +242,18 @@ async def count(proxy, url):
         await store.close()
 
 
-def test_round_trips_are_as_many_as_the_page_says(counted):
+def test_the_page_states_the_measured_number_of_round_trips(counted):
     assert {name: cost.trips for name, cost in counted.items()} == {
         name: cost.trips for name, cost in expected().items()
     }
 
 
-def test_the_page_has_every_operation():
+def test_the_page_lists_every_operation():
     first_words = {re.split(r"\W", name)[0] for name in expected()}
     assert set(table.OPERATIONS) <= first_words
 
 
-@pytest.mark.parametrize("way", ["sent", "received"])
-def test_octets_are_about_as_many_as_the_page_says(counted, way):
+@pytest.mark.parametrize("direction", ["sent", "received"])
+def test_the_page_states_about_the_measured_number_of_bytes(counted, direction):
     for name, cost in expected().items():
-        assert getattr(counted[name], way) == pytest.approx(getattr(cost, way), rel=TOLERANCE), name
+        assert getattr(counted[name], direction) == pytest.approx(getattr(cost, direction), rel=TOLERANCE), name

@@ -1,4 +1,4 @@
-"""Sessions that are not as they must be: they are given up, and cost nobody anything."""
+"""PostgreSQL sessions that are broken or badly configured: the store closes them, and other calls are not affected."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
 
 
-def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database, monkeypatch):
+def test_a_transaction_that_hangs_loses_its_session_and_its_row_locks(database, monkeypatch):
     set_limits(monkeypatch, silence=1.0)
     over, runs = threading.Event(), []
 
@@ -35,13 +35,13 @@ def test_who_hangs_in_the_middle_of_a_transaction_loses_it_and_its_rows(database
             await store.write(lambda tx: tx.lock_instance(TENANT, "i"))
         assert not await store.read(exists("late"))
         over.set()
-        await hanging  # it was run again
+        await hanging  # the store has run it again
         return runs
 
     assert with_store(database, scenario) == ["lost", "done"]
 
 
-def test_a_session_that_could_not_be_set_up_is_not_used(database, monkeypatch):
+def test_a_session_whose_setup_failed_is_not_used(database, monkeypatch):
     set_up, failures = postgres_connection.set_up, []
 
     def fail_once(connection, **settings):
@@ -59,7 +59,7 @@ def test_a_session_that_could_not_be_set_up_is_not_used(database, monkeypatch):
     assert with_store(database, scenario) == ("3s",)
 
 
-def test_a_refusal_keeps_what_is_prepared(database):
+def test_a_domain_error_keeps_the_prepared_statements(database):
     def prepared(tx):
         return tx.connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
 
@@ -80,7 +80,7 @@ def test_a_refusal_keeps_what_is_prepared(database):
     assert not kept
 
 
-def test_a_thread_that_cannot_be_started_costs_no_place(database, monkeypatch):
+def test_a_thread_that_cannot_be_started_does_not_use_up_a_connection(database, monkeypatch):
     async def scenario(store):
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", cannot_start)
@@ -100,32 +100,32 @@ def test_a_thread_that_cannot_be_started_costs_no_place(database, monkeypatch):
 @pytest.mark.parametrize(
     "state", ["08006", "25006", "25P03", "25P04", "53100", "53300", "57014", "57P01", "58030", "XX000"]
 )
-def test_a_database_that_cannot_do_it_now_is_unavailable(database, state):
+def test_an_error_of_the_database_server_is_a_store_failure(database, state):
     fail = f"DO $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}', DETAIL = 'secret'; END$$"
 
     async def scenario(store):
         await store.write(make_instance)
         for run in (store.write, store.read):
-            with pytest.raises(ports.StoreUnavailable) as told:
+            with pytest.raises(ports.StoreUnavailable) as raised:
                 await run(lambda tx: tx.connection.execute(fail))
-            assert "secret" not in str(told.value)
+            assert "secret" not in str(raised.value)
         return await store.read(exists("i"))
 
     assert with_store(database, scenario)
 
 
-def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, monkeypatch):
+def test_a_read_that_waits_too_long_for_a_table_lock_is_not_a_conflict(database, admin, monkeypatch):
     set_limits(monkeypatch, held_row=0.1)
 
     async def scenario(store):
         with admin.transaction():
             admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
-            for run, heard in (
+            for run, expected_error in (
                 (store.read, ports.StoreUnavailable),
                 (partial(store.long_read, what="the data of a test"), ports.StoreUnavailable),
                 (store.write, errors.Busy),
             ):
-                with pytest.raises(heard):
+                with pytest.raises(expected_error):
                     await run(exists("i"))
         return await store.read(exists("i"))
 
@@ -133,7 +133,7 @@ def test_a_look_up_that_has_to_wait_for_a_table_is_no_conflict(database, admin, 
 
 
 @pytest.mark.parametrize("setting", ["client_encoding = 'LATIN1'", "search_path = public", "bytea_output = 'escape'"])
-def test_settings_of_the_database_do_not_change_what_is_kept(database, admin, setting):
+def test_settings_of_the_database_do_not_change_the_stored_data(database, admin, setting):
     admin.execute(f"ALTER DATABASE {admin.info.dbname} SET {setting}")
 
     async def scenario(store):
@@ -143,7 +143,7 @@ def test_settings_of_the_database_do_not_change_what_is_kept(database, admin, se
     assert with_store(database, scenario)
 
 
-def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_kept(database, admin):
+def test_a_connection_with_outdated_prepared_statements_is_closed(database, admin):
     async def scenario(store):
         await store.write(make_instance)
         for _ in range(2):
@@ -156,7 +156,7 @@ def test_a_connection_whose_prepared_statements_are_of_no_use_any_more_is_not_ke
     assert with_store(database, scenario)
 
 
-def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, admin):
+def test_deleting_an_instance_does_not_read_the_tags_of_other_instances(database, admin):
     admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
     admin.execute("ANALYZE")
     query = sql.load("postgres")["remove_tags_of_instance"].sql.replace("$1", "'i'")
@@ -164,11 +164,11 @@ def test_the_tags_of_others_are_not_looked_at_when_an_instance_goes(database, ad
     assert "Seq Scan on tags" not in plan
 
 
-def test_the_mail_of_an_account_is_found_by_an_index(admin):
+def test_the_mail_of_an_account_is_found_with_an_index(admin):
     query = sql.load("postgres")["deliveries_kept"].sql
     for number, value in enumerate(("'a'", "'~'", "''", "10"), 1):
         query = query.replace(f"${number}", value)
-    admin.execute("SET enable_seqscan = off")  # the table is empty, so a scan would be as good
+    admin.execute("SET enable_seqscan = off")  # the table is empty, so PostgreSQL would prefer a scan
     plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
     admin.execute("RESET enable_seqscan")
     assert "deliveries_kept" in plan

@@ -1,4 +1,4 @@
-"""The PostgreSQL store when things break: nobody hears of success that was none, nobody waits without bound."""
+"""The PostgreSQL store during failures: no failed write is reported as a success, and every wait has a limit."""
 
 import asyncio
 import os
@@ -32,10 +32,10 @@ from waypost.server import owner
 from waypost.store.common import time_limits
 from waypost.store.postgres import connection as postgres_connection
 
-# The end
+# Closing
 
 
-def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_says_so(database):
+def test_close_closes_all_pools_before_it_raises_the_error_of_one_pool(database):
     async def scenario(store):
         await store.write(make_instance)
 
@@ -57,7 +57,7 @@ def test_a_close_that_fails_for_one_kind_of_work_closes_the_others_before_it_say
 # Searches that take too long
 
 
-def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(database, monkeypatch):
+def test_a_search_that_takes_too_long_is_stopped_and_the_next_search_runs(database, monkeypatch):
     set_limits(monkeypatch, long_read=0.05)
 
     async def scenario(store):
@@ -74,7 +74,7 @@ def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(database
 # Connections that are lost
 
 
-def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_one(database, admin):
+def test_a_write_on_a_connection_that_died_while_idle_is_repeated_on_a_new_connection(database, admin):
     async def scenario(store):
         await store.write(lambda tx: make_instance(tx, "before"))
         terminate_all(admin)
@@ -84,7 +84,7 @@ def test_a_write_on_a_connection_that_died_while_it_was_idle_is_done_on_a_new_on
     assert with_store(database, scenario) == (True, True)
 
 
-def test_however_many_connections_died_one_call_is_enough_to_find_out(database, admin):
+def test_one_call_replaces_all_dead_connections(database, admin):
     async def scenario(store):
         together = threading.Barrier(10)
         await asyncio.gather(*(store.write(lambda _: together.wait(PATIENCE)) for _ in range(10)))
@@ -95,7 +95,7 @@ def test_however_many_connections_died_one_call_is_enough_to_find_out(database, 
     assert count(admin) == 1
 
 
-def test_a_transaction_that_is_terminated_in_the_middle_is_run_again_from_its_start(database, admin):
+def test_a_transaction_that_is_terminated_in_the_middle_is_run_again(database, admin):
     runs = []
 
     def interrupted(tx):
@@ -108,7 +108,7 @@ def test_a_transaction_that_is_terminated_in_the_middle_is_run_again_from_its_st
         assert tx.instance(TENANT, "the end")
 
     async def scenario(store):
-        await store.write(lambda _: None)  # a connection that has never worked is not tried again
+        await store.write(lambda _: None)  # only a connection that worked before leads to a retry
         await store.write(interrupted)
 
     with_store(database, scenario)
@@ -116,7 +116,7 @@ def test_a_transaction_that_is_terminated_in_the_middle_is_run_again_from_its_st
     assert [name for (name,) in admin.execute("SELECT id FROM instances ORDER BY id")] == ["run 1", "the end"]
 
 
-def test_a_look_up_that_a_cut_network_interrupts_is_done_again(database, proxy, admin):
+def test_a_point_query_that_a_broken_connection_interrupts_is_run_again(database, proxy, admin):
     async def scenario(store):
         await store.read(exists("i"))
         with admin.transaction():
@@ -129,10 +129,10 @@ def test_a_look_up_that_a_cut_network_interrupts_is_done_again(database, proxy, 
     assert with_store(proxy.url(database), scenario) is False
 
 
-# A COMMIT that fails, or that nobody knows of
+# A COMMIT that fails, or whose outcome is unknown
 
 
-def test_who_wrote_hears_of_an_error_if_the_commit_fails_and_nothing_is_kept(database, admin):
+def test_a_write_whose_commit_fails_raises_an_error_and_changes_nothing(database, admin):
     at_commit(admin, "RAISE EXCEPTION 'not now'")
     runs = []
 
@@ -145,22 +145,22 @@ def test_who_wrote_hears_of_an_error_if_the_commit_fails_and_nothing_is_kept(dat
     assert (len(runs), count(admin)) == (1, 0)
 
 
-def test_a_transaction_that_failed_and_was_gone_on_with_is_no_success(database, admin):
+def test_a_use_case_that_ignores_a_failed_statement_raises_an_error_at_the_commit(database, admin):
     async def scenario(store):
-        def swallow(tx):
+        def ignore_error(tx):
             make_instance(tx)
             with suppress(psycopg.Error), tx.connection.pipeline():
                 tx.connection.execute(b"SELECT 1/0")
 
         with pytest.raises(ports.StoreUnavailable, match="did not commit"):
-            await store.write(swallow)
+            await store.write(ignore_error)
 
     with_store(database, scenario)
     assert count(admin) == 0
 
 
 @pytest.mark.parametrize("how", ["terminated", "cut off"])
-def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(database, proxy, admin, how):
+def test_a_write_whose_commit_is_interrupted_raises_an_error_and_is_not_run_again(database, proxy, admin, how):
     at_commit(admin, "PERFORM pg_sleep(600)")
     runs = []
 
@@ -178,7 +178,7 @@ def test_a_commit_that_is_interrupted_is_an_error_and_is_never_run_twice(databas
     assert len(runs) == 1
 
 
-def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(database, proxy, admin):
+def test_a_commit_without_a_reply_raises_an_error_although_it_may_have_succeeded(database, proxy, admin):
     at_commit(admin, "PERFORM pg_advisory_xact_lock(1)")
     admin.execute("SELECT pg_advisory_lock(1)")
     runs = []
@@ -201,12 +201,12 @@ def test_a_commit_whose_answer_does_not_come_is_an_error_though_it_may_be_done(d
 
 
 @pytest.mark.parametrize("kind", ["read", "long_read", "write"])
-def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_is_back(database, proxy, kind):
+def test_calls_fail_in_bounded_time_while_the_network_hangs_and_succeed_afterwards(database, proxy, kind):
     async def scenario(store):
         run = partial(store.long_read, what="the data of a test") if kind == "long_read" else getattr(store, kind)
         await run(exists("i"))
         proxy.hold()
-        for _ in range(2):  # whether it waits for the answer, or for a connection
+        for _ in range(2):  # the first call waits for the reply, the second for a connection
             with pytest.raises(ports.StoreUnavailable), seconds_at_most(AT_ONCE):
                 await after(time_limits.LIMITS.answer, run(exists("i")))
         proxy.release()
@@ -216,7 +216,7 @@ def test_a_network_that_hangs_is_an_error_in_bounded_time_and_no_more_after_it_i
 
 
 async def recovered(call):
-    """What the call returns as soon as it is not refused any more."""
+    """Repeat a call until the store is available again, and return its result."""
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(ports.StoreUnavailable):
@@ -224,7 +224,7 @@ async def recovered(call):
             await asyncio.sleep(0.01)
 
 
-def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, monkeypatch):
+def test_a_connection_that_hangs_during_its_setup_is_abandoned(database, proxy, monkeypatch):
     set_up = postgres_connection.set_up
     hangs = threading.Event()
 
@@ -249,8 +249,8 @@ def test_a_connection_that_hangs_as_it_is_set_up_is_given_up(database, proxy, mo
     with_store(proxy.url(database), scenario)
 
 
-def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, admin):
-    """As `/_waypost/ready` does, which has a bound of its own."""
+def test_a_hanging_session_is_freed_even_if_its_caller_has_stopped_waiting(database, admin):
+    """The endpoint `/_waypost/ready` is such a caller, because it has its own time limit."""
 
     async def scenario(store):
         process = await store.read(lambda tx: tx.connection.info.backend_pid)
@@ -267,7 +267,7 @@ def test_a_session_that_hangs_is_not_kept_by_a_caller_who_went_away(database, ad
     assert with_store(database, scenario) is False
 
 
-def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
+def test_close_returns_in_bounded_time_while_the_network_hangs(database, proxy):
     async def scenario(store):
         await store.write(lambda _: None)
         proxy.hold()
@@ -283,7 +283,7 @@ def test_closing_ends_in_bounded_time_while_the_network_hangs(database, proxy):
     with_store(proxy.url(database), scenario)
 
 
-def test_closing_does_not_wait_for_a_search(database, admin, monkeypatch):
+def test_close_does_not_wait_for_a_search(database, admin, monkeypatch):
     set_limits(monkeypatch, long_read=NEVER)
 
     async def scenario(store):
@@ -304,10 +304,10 @@ def test_closing_does_not_wait_for_a_search(database, admin, monkeypatch):
 # All connections in use
 
 
-def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_and_reads_go_on(database):
+def test_a_write_is_refused_but_reads_work_while_all_write_connections_are_in_use(database):
     async def scenario(store):
         done = threading.Event()
-        blocked = [asyncio.create_task(store.write(lambda _: done.wait(PATIENCE))) for _ in range(2)]
+        blocking = [asyncio.create_task(store.write(lambda _: done.wait(PATIENCE))) for _ in range(2)]
         try:
             await asyncio.sleep(0)
             with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 5 s"):
@@ -315,12 +315,12 @@ def test_when_all_connections_for_writes_are_in_use_the_next_write_is_refused_an
             return await store.read(exists("i")), await store.long_read(exists("i"), what="the data of a test")
         finally:
             done.set()
-            await asyncio.gather(*blocked)
+            await asyncio.gather(*blocking)
 
     assert with_store(database, scenario) == (False, False)
 
 
-def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, monkeypatch):
+def test_a_row_that_is_locked_for_too_long_is_a_conflict_and_not_a_store_failure(database, admin, monkeypatch):
     set_limits(monkeypatch, held_row=0.1)
 
     async def scenario(store):
@@ -338,29 +338,29 @@ def test_a_row_that_somebody_holds_for_too_long_is_no_outage(database, admin, mo
 # Two nodes that start at the same moment
 
 
-def the_key(tx):
+def first_key(tx):
     new, _ = sealing.new_access_key(account=TENANT.account, user_name="root", now=NOW)
     return access_keys.owners_key(tx, new).id
 
 
-def the_instance(tx):
+def first_instance(tx):
     return owner.first_instance(tx, tenant=TENANT, now=NOW)
 
 
-@pytest.mark.parametrize("make", [the_key, the_instance])
-def test_what_the_first_node_makes_is_found_by_a_second_one_that_looks_meanwhile(database, admin, make):
+@pytest.mark.parametrize("make", [first_key, first_instance])
+def test_two_nodes_that_start_at_the_same_time_get_the_same_owner_key_and_instance(database, admin, make):
     async def scenario(store):
-        made, may_commit = threading.Event(), threading.Event()
+        first_is_made, may_commit = threading.Event(), threading.Event()
 
-        def slowly(tx):
+        def make_slowly(tx):
             result = make(tx)
-            assert tx.access_key("nobody's") is None  # so that all before is done
-            made.set()
+            assert tx.access_key("unknown") is None  # so that all statements before it are executed
+            first_is_made.set()
             may_commit.wait(PATIENCE)
             return result
 
-        first = asyncio.create_task(store.write(slowly))
-        await until(made.is_set)
+        first = asyncio.create_task(store.write(make_slowly))
+        await until(first_is_made.is_set)
         second = asyncio.create_task(store.write(make))
         await until(lambda: second.done() or waits_for(admin, "transactionid"))
         may_commit.set()

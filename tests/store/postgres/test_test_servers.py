@@ -1,4 +1,4 @@
-"""What the tests of the PostgreSQL store stand on does what it says."""
+"""The test kit for the PostgreSQL store: its databases, its servers and its counting proxy work as documented."""
 
 import os
 import shutil
@@ -54,20 +54,20 @@ def run(url, *statements):
 # Databases
 
 
-def test_a_database_is_fresh_and_goes_with_its_users(database):
+def test_a_new_database_is_empty_and_dropping_it_disconnects_its_users(database):
     other = postgresql.new_database()
     assert other != database
-    with psycopg.connect(other, autocommit=True) as user:
-        user.execute("CREATE TABLE t (n int)")
+    with psycopg.connect(other, autocommit=True) as client_connection:
+        client_connection.execute("CREATE TABLE t (n int)")
         postgresql.drop_database(other)
         with pytest.raises(psycopg.OperationalError):
-            user.execute("SELECT 1")
+            client_connection.execute("SELECT 1")
     assert one(database, "SELECT count(*) FROM pg_class WHERE relname = 't'") == 0
     with pytest.raises(psycopg.OperationalError, match="does not exist"):
         psycopg.connect(other)
 
 
-def test_a_template_is_made_once_and_copied():
+def test_a_template_database_is_created_once_and_copied():
     made = []
 
     def make(url):
@@ -84,8 +84,8 @@ def test_a_template_is_made_once_and_copied():
         postgresql.drop_database(copy)
 
 
-@pytest.mark.skipif("WAYPOST_TEST_POSTGRES" in os.environ, reason="its settings are its own")
-def test_the_server_of_the_run_does_not_wait_for_a_disk():
+@pytest.mark.skipif("WAYPOST_TEST_POSTGRES" in os.environ, reason="the settings of an external server are unknown")
+def test_the_server_of_the_test_run_does_not_wait_for_the_disk():
     settings = {name: one(postgresql.server(), "SELECT current_setting(%s)", name) for name in SETTINGS_OF_THE_RUN}
     assert settings == SETTINGS_OF_THE_RUN
     assert len(postgresql.address_of(postgresql.server())) < 100
@@ -100,8 +100,11 @@ SETTINGS_OF_THE_RUN = {
 }
 
 
-@pytest.mark.skipif(not shutil.which("localedef") or not Path("/usr/share/i18n/locales").exists(), reason="no sources")
-def test_its_collation_is_not_that_of_octets(database):
+@pytest.mark.skipif(
+    not shutil.which("localedef") or not Path("/usr/share/i18n/locales").exists(),
+    reason="no locale sources",
+)
+def test_the_collation_of_the_test_server_is_not_the_order_of_bytes(database):
     assert one(database, "SELECT 'a' < 'B'")
 
 
@@ -114,9 +117,9 @@ sys.stdin.read()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("WAYPOST_TEST_POSTGRES" in os.environ, reason="it is not ours to stop")
+@pytest.mark.skipif("WAYPOST_TEST_POSTGRES" in os.environ, reason="the tests must not stop an external server")
 @pytest.mark.parametrize("end", ["orderly", "killed"])
-def test_the_server_of_a_run_goes_with_the_last_of_its_workers(end):
+def test_the_server_of_a_test_run_stops_with_its_last_worker(end):
     run_id = f"t{os.getpid()}{end}"[:12]
     workers = [
         subprocess.Popen(
@@ -141,7 +144,7 @@ def test_the_server_of_a_run_goes_with_the_last_of_its_workers(end):
     postgresql._until(lambda: not list(TEMPORARY.glob(f"waypost-{run_id}*")))
 
 
-# A server of a test's own
+# A server for a single test
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +154,7 @@ def own():
         yield running
 
 
-def test_own_data_survives_every_end(own):
+def test_the_data_of_an_own_server_survives_every_kind_of_stop(own):
     assert one(own.url, "SHOW fsync") == "on"
     for number, end in enumerate(["fast", "immediate", "kill"]):
         run(own.url, f"INSERT INTO t VALUES ({number})")
@@ -165,15 +168,15 @@ def test_own_data_survives_every_end(own):
         assert one(own.url, "SELECT count(*) FROM t") == number + 1
 
 
-def test_an_end_breaks_who_is_connected(own):
-    with psycopg.connect(own.url, autocommit=True) as user:
+def test_stopping_an_own_server_disconnects_its_clients(own):
+    with psycopg.connect(own.url, autocommit=True) as client_connection:
         own.restart("immediate")
         with pytest.raises(psycopg.OperationalError):
-            user.execute("SELECT 1")
+            client_connection.execute("SELECT 1")
     assert one(own.new_database(), "SELECT 1") == 1
 
 
-def test_nothing_of_an_own_server_is_left_after_a_kill():
+def test_an_own_server_leaves_no_files_after_a_kill():
     with OwnServer(fsync=False, tcp=True) as running:
         assert one(running.url, "SHOW fsync") == "off"
         assert postgresql.address_of(running.url) == ("127.0.0.1", one(running.url, "SELECT inet_server_port()"))
@@ -183,14 +186,14 @@ def test_nothing_of_an_own_server_is_left_after_a_kill():
     assert not list(TEMPORARY.glob(f"{home.name}*"))
 
 
-def test_nothing_of_an_own_server_is_left_after_an_error():
+def test_an_own_server_leaves_no_files_after_an_error():
     failing = OwnServer()
     with pytest.raises(ZeroDivisionError), failing:
         1 // 0  # noqa: B018
     assert not Path(postgresql.address_of(failing.url)).parent.exists()
 
 
-def test_a_server_that_cannot_start_says_why():
+def test_a_server_that_cannot_start_raises_the_reason():
     with pytest.raises(postgresql.ServerDied, match="work_mem"), OwnServer(work_mem="many"):
         pass
 
@@ -198,7 +201,7 @@ def test_a_server_that_cannot_start_says_why():
 # The proxy
 
 
-def test_a_statement_is_a_round_trip(proxy, client):
+def test_each_statement_counts_as_one_round_trip(proxy, client):
     client.execute("SELECT 1")
     assert proxy.counts.round_trips == 1
     client.execute("SELECT 1")
@@ -207,36 +210,36 @@ def test_a_statement_is_a_round_trip(proxy, client):
     assert proxy.counts == Counts()
 
 
-def test_a_pipeline_is_one_round_trip(proxy, client):
+def test_a_pipeline_counts_as_one_round_trip(proxy, client):
     with client.pipeline():
         for number in range(5):
             client.execute("SELECT %s::int", [number])
     assert proxy.counts.round_trips == 1
 
 
-def test_what_the_kernel_splits_is_one_round_trip(proxy, client):
-    much = b"x" * 3_000_000
-    assert client.execute("SELECT %b::bytea", [much], binary=True).fetchone() == (much,)
+def test_a_statement_that_the_kernel_splits_counts_as_one_round_trip(proxy, client):
+    large = b"x" * 3_000_000
+    assert client.execute("SELECT %b::bytea", [large], binary=True).fetchone() == (large,)
     counts = proxy.counts
     assert counts.round_trips == 1
-    assert counts.octets_from_client > len(much)
-    assert counts.octets_from_server > len(much)
+    assert counts.octets_from_client > len(large)
+    assert counts.octets_from_server > len(large)
 
 
-def test_connections_are_counted_together(proxy, database):
+def test_the_counts_cover_all_connections(proxy, database):
     for _ in range(3):
         assert one(proxy.url(database), "SELECT 1") == 1
     assert (proxy.counts.connections, proxy.counts.round_trips) == (3, 6)
 
 
-def test_a_cut_breaks_who_is_connected_and_nobody_else(proxy, client):
+def test_a_cut_breaks_existing_connections_only(proxy, client):
     proxy.cut()
     with pytest.raises(psycopg.OperationalError):
         client.execute("SELECT 1")
     assert one(proxy.url(postgresql.server()), "SELECT 1") == 1
 
 
-def test_what_is_held_arrives_after_the_release(proxy, client):
+def test_held_data_arrives_after_the_release(proxy, client):
     proxy.hold()
     answers = []
     asking = threading.Thread(target=lambda: answers.append(client.execute("SELECT 7").fetchone()))
@@ -248,13 +251,13 @@ def test_what_is_held_arrives_after_the_release(proxy, client):
     assert answers == [(7,)]
 
 
-def test_a_cut_ends_what_is_held(proxy, client):
+def test_a_cut_breaks_a_held_connection(proxy, client):
     proxy.hold()
     threading.Timer(0.02, proxy.cut).start()
     with pytest.raises(psycopg.OperationalError):
         client.execute("SELECT 1")
 
 
-def test_no_server_is_a_closed_connection():
+def test_the_proxy_closes_a_connection_if_there_is_no_server():
     with CountingProxy("/nowhere/.s.PGSQL.5432") as nothing, pytest.raises(psycopg.OperationalError):
         psycopg.connect(nothing.url("postgresql://postgres@/postgres"))

@@ -1,4 +1,4 @@
-"""TLS to the database: what is required where nobody says, and a man in the middle who takes TLS away."""
+"""TLS to the database: when it is required by default, and an attacker in the middle who claims there is no TLS."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import tls as postgres_tls
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""PostgreSQL's documentation, "Message Formats", SSLRequest."""
+"""The SSLRequest message (PostgreSQL documentation, "Message Formats")."""
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
         ("postgresql://me@[::ffff:192.0.2.1]/waypost", True),
         ("postgresql://me@db.example/waypost", True),
         ("postgresql://me@localhost.evil.example/waypost", True),
-        ("postgresql://me@127.1/waypost", True),  # the resolver may take it for 127.0.0.1; nobody has to know
+        ("postgresql://me@127.1/waypost", True),  # the resolver may read it as 127.0.0.1, but Waypost need not
         ("postgresql://me@192.0.2.1/waypost", True),
         ("postgresql://me@10.0.0.1/waypost", True),
         ("postgresql://me@localhost,db.example/waypost", True),
@@ -46,7 +46,7 @@ SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
         ("postgresql://me@db.example/waypost?service=theirs", False),
     ],
 )
-def test_tls_is_required_of_another_machine_unless_the_url_says_how(url, required):
+def test_tls_is_required_for_another_machine_unless_the_url_has_an_sslmode(url, required):
     assert postgres_tls.is_required(conninfo.conninfo_to_dict(url), {}) is required
 
 
@@ -60,7 +60,7 @@ def test_tls_is_required_of_another_machine_unless_the_url_says_how(url, require
         ({"PGHOST": "db.example", "PGSERVICE": "theirs"}, False),
     ],
 )
-def test_the_environment_of_libpq_says_where_and_how_too(environment, required, monkeypatch):
+def test_the_environment_variables_of_libpq_are_considered_too(environment, required, monkeypatch):
     for name in ("PGHOST", "PGHOSTADDR", "PGSSLMODE", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -68,11 +68,11 @@ def test_the_environment_of_libpq_says_where_and_how_too(environment, required, 
     assert postgres_connection.where("postgresql:///waypost").requires_tls is required
 
 
-class Middle:
-    """Somebody between the server and its database: says that there is no TLS, and keeps what comes in clear."""
+class AttackerInTheMiddle:
+    """An attacker between Waypost and its database, who claims that there is no TLS, and records all plaintext."""
 
     def __enter__(self):
-        self.heard = b""
+        self.received = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._listen)
@@ -95,33 +95,33 @@ class Middle:
                 while octets := connection.recv(4096):
                     if octets == SSL_REQUEST:
                         connection.sendall(b"N")
-                    elif octets[:1] == b"\x00":  # the startup message: ask for the password in clear
-                        self.heard += octets
+                    elif octets[:1] == b"\x00":  # the startup message: request the password in plaintext
+                        self.received += octets
                         connection.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
                     else:
-                        self.heard += octets
+                        self.received += octets
                         break
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """A database on another machine: this one's loopback stands for it."""
+def on_another_machine(monkeypatch):
+    """Make the store treat the loopback address as another machine."""
     monkeypatch.setattr(postgres_tls, "_is_this_machine", lambda _: False)
     monkeypatch.delenv("PGSSLMODE", raising=False)
 
 
-@pytest.mark.usefixtures("elsewhere")
-def test_who_takes_tls_away_hears_neither_name_nor_password():
-    with Middle() as middle:
+@pytest.mark.usefixtures("on_another_machine")
+def test_an_attacker_who_denies_tls_learns_neither_the_user_name_nor_the_password():
+    with AttackerInTheMiddle() as attacker:
         with pytest.raises(ports.StoreUnavailable, match=r"TLS is required because .* add \?sslmode=disable"):
-            with_store(f"postgresql://me:hunter2@127.0.0.1:{middle.port}/waypost", None)
-        assert middle.heard == b""
+            with_store(f"postgresql://me:hunter2@127.0.0.1:{attacker.port}/waypost", None)
+        assert attacker.received == b""
 
 
-@pytest.mark.usefixtures("elsewhere")
-def test_a_url_that_prefers_tls_goes_on_without_as_it_says():
-    with Middle() as middle:
+@pytest.mark.usefixtures("on_another_machine")
+def test_a_url_with_sslmode_prefer_connects_without_tls_if_the_server_has_none():
+    with AttackerInTheMiddle() as attacker:
         with pytest.raises(ports.StoreUnavailable) as refused:
-            with_store(f"postgresql://me:hunter2@127.0.0.1:{middle.port}/waypost?sslmode=prefer", None)
-        assert b"hunter2" in middle.heard
+            with_store(f"postgresql://me:hunter2@127.0.0.1:{attacker.port}/waypost?sslmode=prefer", None)
+        assert b"hunter2" in attacker.received
         assert "TLS is required" not in str(refused.value)

@@ -1,6 +1,6 @@
-"""Searching in SQLite: which indexes it follows, what a page costs, and how an old database comes to be searched.
+"""Searching in SQLite: the indexes that a search uses, the cost of a page, and searching an old database.
 
-What is found is the same on every store: tests/store/contract/directory/test_search.py.
+The results of searches are tested for both stores in tests/store/contract/directory/test_search.py.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ def directories():
 
 
 def check_integrity(connection):
-    """Raises if the trigrams are not those of the entries."""
+    """Raise an error if the trigrams do not match the search entries."""
     connection.execute("INSERT INTO search_texts (search_texts, rank) VALUES ('integrity-check', 1)")
 
 
-def test_the_trigrams_stay_in_step(directories):
+def test_the_trigrams_match_the_search_entries(directories):
     for directory in directories:
         check_integrity(directory.tx.connection)
 
 
-def test_nothing_to_search_is_left_of_an_instance(tx):
+def test_deleting_an_instance_deletes_its_search_entries(tx):
     build(tx, 1)
     for instance_id, tenant in INSTANCES.items():
         instances.delete(tx, tenant, instance_id, now=NOW)
@@ -81,12 +81,12 @@ PLANS = {
     "part of an address": (text("emailAddress", *ABC), TRIGRAMS),
     "part of a text": (contains("abc"), TRIGRAMS),
     "either of two parts": (Either((contains("abc"), text("emailAddress", "EXACT", "abc"))), TRIGRAMS),
-    "part that is too short for trigrams": (contains("ab"), NUMBERS),
-    "either, one of which is too short": (Either((contains("abc"), contains("ab"))), NUMBERS),
+    "a part that is too short for trigrams": (contains("ab"), NUMBERS),
+    "either of two parts, one too short for trigrams": (Either((contains("abc"), contains("ab"))), NUMBERS),
     "part of an id": (text("emailAddressId", *ABC), NUMBERS),
     "tag with any value": (Tagged("key", None), NUMBERS),
     "everything": (EVERYTHING, NUMBERS),
-    "exact before all else": (
+    "an exact text before other conditions": (
         Every((EVERYTHING, contains("abc"), TAGGED, text("displayName", "EXACT", "a"))),
         EXACT.format("display_name"),
     ),
@@ -96,20 +96,20 @@ PLANS = {
 
 
 def plan(connection, query, parameters):
-    """The steps of a query: what each says, and inside which other."""
+    """Return the steps of a query plan by number: for each step, the number of its parent and its description."""
     found = connection.execute(f"EXPLAIN QUERY PLAN {query}", parameters).fetchall()
     return {number: (parent, detail) for number, parent, _, detail in found}
 
 
 def inside_the_page(steps):
-    """The steps of the inner selects, which get the rows of the page in order."""
+    """Return the steps of the inner SELECTs, which read the rows of the page in order."""
     inner = {number for number, (_, detail) in steps.items() if detail.startswith("CO-ROUTINE")}
     return [detail for parent, detail in steps.values() if parent in inner]
 
 
 @pytest.mark.parametrize("after", [None, '["abc", 4294967300]'], ids=["first-page", "later-page"])
 @pytest.mark.parametrize(("condition", "index"), PLANS.values(), ids=PLANS)
-def test_a_search_follows_an_index_and_sorts_no_more_than_its_page(tx, instance, condition, index, after):
+def test_a_search_uses_an_index_and_does_not_sort_rows(tx, instance, condition, index, after):
     wanted = sqlite_search.Search(condition, 1)
     page = inside_the_page(plan(tx.connection, *wanted.page(after=after, limit=101)))
     assert [detail for detail in page if index in detail]
@@ -123,8 +123,8 @@ MANY = 2_000
 
 
 @pytest.fixture(scope="module")
-def crowd():
-    """An instance of many, and a second one with as many."""
+def large_instances():
+    """A transaction with two instances, i and j, that have many email addresses each."""
     tx = in_memory()
     for instance_id in ("i", "j"):
         make_instance(tx, instance_id)
@@ -136,7 +136,7 @@ def crowd():
 
 
 def cost(tx, condition, after):
-    """The steps of SQLite's machine for a page of a hundred, and where the next one begins."""
+    """Return the steps of SQLite's virtual machine for a page of 100 results, and the cursor of the next page."""
     steps = []
     tx.connection.set_progress_handler(lambda: steps.append(1), 1)
     page = tx.search(TENANT, "j", condition, after=after, limit=100, count_up_to=100)
@@ -150,7 +150,7 @@ PAGED = {
     "exact": text("description", "EXACT", "the same words"),
     "part": contains("same"),
     "start": text("displayName", "STARTS_WITH", "name"),
-    "start of the same texts": text("description", "STARTS_WITH", "the"),
+    "start of equal texts": text("description", "STARTS_WITH", "the"),
 }
 
 
@@ -159,30 +159,30 @@ PAGED = {
     PAGED.values(),
     ids=PAGED,
 )
-def test_a_late_page_costs_no_more_than_the_first(crowd, condition):
-    first, after = cost(crowd, condition, None)
+def test_the_last_page_costs_about_as_much_as_the_first(large_instances, condition):
+    first, after = cost(large_instances, condition, None)
     last = first
     for _ in range(MANY // 100 - 1):
-        last, after = cost(crowd, condition, after)
+        last, after = cost(large_instances, condition, after)
     assert after is None
     assert last < first * 1.5
 
 
 @pytest.mark.parametrize("value", ["me", "1", "19"])
-def test_where_a_search_has_to_walk_the_total_is_estimated_from_the_first_entries(crowd, monkeypatch, value):
+def test_the_total_of_a_search_that_reads_many_rows_is_estimated(large_instances, monkeypatch, value):
     condition = text("displayName", "CONTAINS", value)
     matching = sum(value in f"name {number:05}" for number in range(MANY))
-    page = crowd.search(TENANT, "j", condition, after=None, limit=1, count_up_to=MANY)
+    page = large_instances.search(TENANT, "j", condition, after=None, limit=1, count_up_to=MANY)
     assert page.total == matching
     monkeypatch.setattr(sqlite_search, "SAMPLE", 100)
     among_the_first = sum(value in f"name {number:05}" for number in range(100))
-    page = crowd.search(TENANT, "j", condition, after=None, limit=1, count_up_to=MANY)
+    page = large_instances.search(TENANT, "j", condition, after=None, limit=1, count_up_to=MANY)
     assert page.total == max(2, among_the_first * MANY // 100)
 
 
 @pytest.fixture
 def old_path(tmp_path):
-    """A database as the first migration made it, with an instance of each of two tenants."""
+    """The path of a database with the schema of the first migration, and an instance for each of two tenants."""
     path = tmp_path / "waypost.sqlite3"
     (first,) = (step for step in migrations.known("sqlite") if step.number == 1)
     with closing(sqlite3.connect(path)) as connection:
@@ -217,18 +217,18 @@ def old_path(tmp_path):
 
 MIGRATED = {
     "everything": (EVERYTHING, ["c", "b", "a"]),
-    "exact, in other letters": (text("emailAddress", "EXACT", "a@EXAMPLE.com"), ["a"]),
-    "start, in other letters": (text("displayName", "STARTS_WITH", "STRASS"), ["a"]),
-    "part, in other letters": (contains("r AL"), ["b"]),
-    "empty or never given": (text("displayName", "EXACT", ""), ["c", "b"]),
+    "exact, in another letter case": (text("emailAddress", "EXACT", "a@EXAMPLE.com"), ["a"]),
+    "start, in another letter case": (text("displayName", "STARTS_WITH", "STRASS"), ["a"]),
+    "part, in another letter case": (contains("r AL"), ["b"]),
+    "empty or missing": (text("displayName", "EXACT", ""), ["c", "b"]),
     "tag": (Tagged("k", "v"), ["a"]),
     "tag with any value": (Tagged("k", None), ["a"]),
     "id": (text("emailAddressId", "EXACT", "b"), ["b"]),
-    "what another instance has": (text("emailAddress", "STARTS_WITH", "d@"), []),
+    "an email address of another instance": (text("emailAddress", "STARTS_WITH", "d@"), []),
 }
 
 
-def test_a_database_of_before_can_be_searched(old_path):
+def test_a_database_of_the_first_version_can_be_searched_after_its_migration(old_path):
     async def ask():
         store = sqlite.SqliteStore(old_path, NoSeal())
         try:

@@ -1,6 +1,6 @@
-"""The SQLite store: one commit for many, nobody harmed by another's failure, nothing said before it is on disk.
+"""The SQLite store: many writes share a commit, do not affect each other, and return only when they are on the disk.
 
-What every store promises is in tests/store/contract.
+The guarantees of both stores are tested in tests/store/contract.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from waypost.store.sqlite import store as sqlite
 
 
 def with_store(path, scenario):
-    """Run `scenario(store)` on a store on this path, and close it."""
+    """Open a store at this path, run `scenario(store)`, and close the store."""
 
     async def main():
         store = sqlite.SqliteStore(path, NoSeal())
@@ -45,7 +45,7 @@ def exists(instance_id):
     return lambda tx: tx.instance(TENANT, instance_id) is not None
 
 
-def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
+def test_an_error_before_the_first_change_does_not_rerun_other_writes(path):
     runs = []
 
     def counted(tx):
@@ -66,7 +66,7 @@ def test_a_refusal_before_the_first_change_costs_its_neighbours_nothing(path):
     assert len(runs) == 2
 
 
-def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
+def test_a_write_that_does_not_fit_on_a_full_disk_is_refused_and_rolled_back(path):
     def large(tx):
         make_instance(tx, "large")
         tx.connection.execute("CREATE TABLE filler AS SELECT randomblob(200000) AS filling")
@@ -93,7 +93,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_keeps_nothing_of_it(path):
         assert found[name] == (outcome == "Instance")
 
 
-def test_waiting_writes_share_a_commit(path):
+def test_waiting_writes_share_one_commit(path):
     async def scenario(store):
         commits = []
         store._writing.connection.set_trace_callback(lambda statement: commits.append(statement == "COMMIT"))
@@ -110,7 +110,7 @@ def test_waiting_writes_share_a_commit(path):
 
 
 class CommitFails:
-    """A connection whose next COMMIT fails, as on a full disk."""
+    """A connection on which each COMMIT fails, as if the disk were full."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -124,25 +124,25 @@ class CommitFails:
         return self._connection.execute(statement, *parameters)
 
 
-def test_if_the_commit_fails_every_caller_hears_so_and_the_store_lives(path):
+def test_if_the_commit_fails_every_caller_gets_an_error_and_the_store_keeps_working(path):
     async def scenario(store):
-        whole = store._writing.connection
-        store._writing.connection = CommitFails(whole)
+        working = store._writing.connection
+        store._writing.connection = CommitFails(working)
         outcomes = await asyncio.gather(
             *(store.write(lambda tx, n=n: make_instance(tx, f"i{n}")) for n in range(3)), return_exceptions=True
         )
-        store._writing.connection = whole
+        store._writing.connection = working
         found = [await store.read(exists(f"i{n}")) for n in range(3)]
         await store.write(make_instance)
         return outcomes, found, await store.read(exists("i"))
 
-    outcomes, found, lives = with_store(path, scenario)
+    outcomes, found, still_works = with_store(path, scenario)
     assert all(isinstance(outcome, ports.StoreUnavailable) for outcome in outcomes)
     assert found == [False, False, False]
-    assert lives
+    assert still_works
 
 
-def test_an_error_of_the_database_is_unavailability_not_a_crash(path):
+def test_a_database_error_is_reported_as_a_store_failure(path):
     def broken(tx):
         tx.connection.execute("SELECT * FROM no_such_table")
 
@@ -158,15 +158,15 @@ def test_an_error_of_the_database_is_unavailability_not_a_crash(path):
     assert all("no such table" in kind for kind in kinds)
 
 
-def test_a_file_that_is_no_database_is_refused_with_a_sentence(path):
-    path.write_bytes(b"this is not a database, and long enough to be looked at as one" * 20)
+def test_a_file_that_is_not_a_database_is_refused_with_a_clear_message(path):
+    path.write_bytes(b"this is not a database, but long enough to be read as a database" * 20)
     with pytest.raises(ports.StoreUnavailable, match="cannot be opened"):
         with_store(path, None)
 
 
-def test_a_sqlite_that_is_too_old_is_named(path, monkeypatch):
+def test_an_sqlite_library_that_is_too_old_is_refused_with_its_version(path, monkeypatch):
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 9))
-    with pytest.raises(sqlite_file.SqliteTooOld, match=r"SQLite 3\.37 or newer is needed; this Python has"):
+    with pytest.raises(sqlite_file.SqliteTooOld, match=r"Waypost needs SQLite 3\.37 or newer, but this Python has"):
         with_store(path, None)
 
 
@@ -180,7 +180,7 @@ def test_commits_wait_for_the_disk(path):
 
 
 class RollbackFailsToo(CommitFails):
-    """A connection on which nothing works any more, as on a disk that is gone."""
+    """A connection on which COMMIT and ROLLBACK fail, as if the disk were gone."""
 
     def execute(self, statement, *parameters):
         if statement in ("COMMIT", "ROLLBACK"):
@@ -188,21 +188,21 @@ class RollbackFailsToo(CommitFails):
         return self._connection.execute(statement, *parameters)
 
 
-def test_the_writer_outlives_a_disk_that_is_gone_for_a_while(path):
+def test_the_writer_keeps_working_after_a_disk_was_temporarily_gone(path):
     async def scenario(store):
-        whole = store._writing.connection
-        store._writing.connection = RollbackFailsToo(whole)
+        working = store._writing.connection
+        store._writing.connection = RollbackFailsToo(working)
         outcomes = [await asyncio.gather(store.write(make_instance), return_exceptions=True) for _ in range(2)]
-        store._writing.connection = whole
+        store._writing.connection = working
         await store.write(make_instance)
         return outcomes, await store.read(exists("i"))
 
-    outcomes, lives = with_store(path, scenario)
+    outcomes, still_works = with_store(path, scenario)
     assert all(isinstance(outcome, ports.StoreUnavailable) for (outcome,) in outcomes)
-    assert lives
+    assert still_works
 
 
-def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, monkeypatch):
+def test_a_search_that_takes_too_long_is_stopped_and_the_next_search_runs(path, monkeypatch):
     set_limits(monkeypatch, long_read=0.0)
     monkeypatch.setattr(sqlite_file, "STEPS_BETWEEN_CHECKS", 1)
 
@@ -216,9 +216,10 @@ def test_a_search_that_takes_too_long_is_given_up_and_the_next_one_runs(path, mo
     with_store(path, scenario)
 
 
-def test_a_search_that_the_end_of_the_store_interrupts_did_not_take_too_long(path):
+def test_a_search_that_close_interrupts_is_not_reported_as_too_slow(path):
     def interrupted(tx):
-        tx.connection.create_function("interrupted", 0, tx.connection.interrupt)  # as `close` does, from its thread
+        # `close` interrupts the connection in the same way, but from its own thread.
+        tx.connection.create_function("interrupted", 0, tx.connection.interrupt)
         endless = "WITH RECURSIVE n (i) AS (SELECT interrupted() UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
         tx.connection.execute(endless)
 
@@ -230,7 +231,7 @@ def test_a_search_that_the_end_of_the_store_interrupts_did_not_take_too_long(pat
 
 
 @pytest.mark.parametrize("how", ["read", "long_read", "write"])
-def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
+def test_a_damaged_page_is_reported_as_a_store_failure(path, how):
     def damaged(_):
         with contextlib.closing(sqlite3.connect(":memory:")) as other:
             other.executescript(
@@ -246,18 +247,18 @@ def test_a_page_that_is_damaged_is_unavailability_not_a_bug_of_ours(path, how):
     with_store(path, scenario)
 
 
-def test_a_new_file_that_another_process_makes_just_now_is_waited_for(path):
+def test_opening_waits_for_another_process_that_is_creating_the_file(path):
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor(1) as threads:
             opened = threads.submit(with_store, path, lambda store: store.write(make_instance))
-            wait([opened], timeout=0.1)  # it has met the lock by then
+            wait([opened], timeout=0.1)  # by then it waits for the lock
             other.execute("COMMIT")
             assert opened.result().id == "i"
 
 
 @pytest.mark.parametrize("name", ["has_address_in", "keep_domain", "others_have_address_in"])
-def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
+def test_the_owner_of_a_domain_is_found_with_an_index(tx, name):
     query = sql.load("sqlite")[name].sql
     given = ("example.com", "000000000000", "held")[: query.count("?3") + 2]
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", given)]
@@ -267,7 +268,7 @@ def test_whose_a_domain_is_is_found_by_an_index_alone(tx, name):
         assert "INDEX email_addresses_by_domain (<expr>=? AND account" in one
 
 
-def test_the_mail_of_an_account_is_found_by_an_index(tx):
+def test_the_mail_of_an_account_is_found_with_an_index(tx):
     query = sql.load("sqlite")["deliveries_kept"].sql
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", ("a", "~", "", 10))]
     assert any(

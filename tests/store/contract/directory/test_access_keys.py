@@ -1,4 +1,4 @@
-"""Access keys on both stores: whole, in order, their secrets sealed."""
+"""Access keys on both stores: all fields, the order, and the encryption of the secrets."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.host import sealing
 
 MASTER_KEY, OTHER_MASTER_KEY = b"m" * 32, b"n" * 32
-NOBODY_MAY = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}'
+DENY_ALL = '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}'
 
 
 def a_key(key_id="AKIA1", **fields):
@@ -42,12 +42,12 @@ def listed(store):
     "key",
     [
         a_key(),
-        a_key(active=False, user_name="Ann+=,.@-_1", document=NOBODY_MAY, secret="ä'\"\\%😀"),
+        a_key(active=False, user_name="Ann+=,.@-_1", document=DENY_ALL, secret="ä'\"\\%😀"),
         a_session("ASIA1", NOW + timedelta(milliseconds=1)),
         a_key(created_at=datetime(1970, 1, 1, tzinfo=UTC)),
         a_key("!" + "~" * 127),
     ],
-    ids=["bare", "full", "session", "of long ago", "long id"],
+    ids=["minimal", "all fields", "temporary", "created in 1970", "long id"],
 )
 def test_a_key_is_found_as_created(store, key):
     add(store, key)
@@ -57,7 +57,7 @@ def test_a_key_is_found_as_created(store, key):
 
 
 @pytest.mark.parametrize("given", ["AKIA2", "akia1", "", "AKIA1 ", "a\0", "\ud800", "a" * 129, "ä", "' OR '1'='1"])
-def test_what_is_no_key_is_not_found(store, given):
+def test_an_unknown_key_id_is_not_found(store, given):
     add(store, a_key())
     assert find(store, given) is None
     for attempt in (
@@ -70,27 +70,27 @@ def test_what_is_no_key_is_not_found(store, given):
 
 
 @pytest.mark.parametrize("wrong", [{"account": "1"}, {"user_name": ""}, {"user_name": "ä"}, {"document": "{"}])
-def test_a_key_that_cannot_be_is_not_kept(store, wrong):
+def test_an_invalid_key_is_refused(store, wrong):
     with pytest.raises(errors.Invalid):
         add(store, a_key(**wrong))
     assert listed(store) == []
 
 
-def test_a_key_is_there_once(store, engine):
+def test_the_id_of_a_key_is_unique(store, engine):
     add(store, a_key())
     with pytest.raises(engine.refusal):
         add(store, a_key(secret="another"))
     assert find(store, "AKIA1").secret == "secret of AKIA1"
 
 
-def test_a_session_has_an_end_and_a_token_or_neither(store, engine):
+def test_a_temporary_key_needs_both_an_expiry_time_and_a_session_token(store, engine):
     for wrong in (a_key(expires_at=NOW), a_key(session_token_digest=b"d")):
         with pytest.raises(engine.refusal):
             add(store, wrong)
     assert listed(store) == []
 
 
-def test_keys_are_listed_the_oldest_first_and_then_by_id(store):
+def test_keys_are_listed_oldest_first_and_then_by_id(store):
     earlier, later = NOW - timedelta(milliseconds=1), NOW + timedelta(days=1)
     long_ago = datetime(1969, 12, 31, 23, 59, 59, 999000, UTC)
     moments = {"b": NOW, "Z": NOW, "a": NOW, "_": NOW, "c": earlier, "0": later, "d": long_ago}
@@ -98,7 +98,7 @@ def test_keys_are_listed_the_oldest_first_and_then_by_id(store):
     assert listed(store) == ["d", "c", "Z", "_", "a", "b", "0"]
 
 
-def test_a_key_is_deactivated_activated_and_deleted_for_good(store):
+def test_a_key_is_deactivated_activated_and_deleted(store):
     add(store, a_key("AKIA1"), a_key("AKIA2"))
     other = store.another()
     for active in (False, False, True):
@@ -111,14 +111,14 @@ def test_a_key_is_deactivated_activated_and_deleted_for_good(store):
     assert find(other, "AKIA1").secret == find(store, "AKIA1").secret == "new"
 
 
-def test_sessions_are_known_for_a_day_after_their_end(store):
+def test_temporary_keys_are_stored_for_a_day_after_they_expire(store):
     end = NOW - access_keys.KEPT_AFTER_EXPIRY
     moments = {"gone": end - timedelta(milliseconds=1), "just": end, "later": NOW}
-    add(store, a_key("for ever".replace(" ", "-")), *(a_session(key_id, moment) for key_id, moment in moments.items()))
+    add(store, a_key("permanent"), *(a_session(key_id, moment) for key_id, moment in moments.items()))
     store.write(access_keys.purge, now=NOW)
-    assert sorted(listed(store)) == ["for-ever", "just", "later"]
+    assert sorted(listed(store)) == ["just", "later", "permanent"]
     store.write(access_keys.purge, now=NOW + timedelta(days=365))
-    assert listed(store) == ["for-ever"]
+    assert listed(store) == ["permanent"]
 
 
 def test_a_credentials_file_is_adopted_once(store):
@@ -130,7 +130,7 @@ def test_a_credentials_file_is_adopted_once(store):
     assert listed(store) == ["AKIA2"]
 
 
-def test_a_credentials_file_with_a_key_that_cannot_be_is_not_adopted_at_all(store):
+def test_a_credentials_file_with_an_invalid_key_is_not_adopted(store):
     with pytest.raises(errors.Invalid):
         store.write(access_keys.adopt, [a_key("AKIA1"), a_key("AKIA2", account="x")], now=NOW)
     assert listed(store) == []
@@ -138,10 +138,10 @@ def test_a_credentials_file_with_a_key_that_cannot_be_is_not_adopted_at_all(stor
     assert listed(store) == ["AKIA1"]
 
 
-def test_the_owner_s_key_is_the_oldest_that_may_do_everything(store):
+def test_the_owners_key_is_the_oldest_unrestricted_key(store):
     unfit = [
         a_key("inactive", active=False),
-        a_key("restricted", document=NOBODY_MAY),
+        a_key("restricted", document=DENY_ALL),
         a_key("another-s", account="1" * 12),
         a_key("a-user-s", user_name="ann"),
         a_session("session", NOW + timedelta(days=9)),
@@ -178,7 +178,7 @@ class TestSealed:
             assert secret.encode() not in kept
             assert secret.encode().hex().encode() not in kept
 
-    def test_a_sealed_secret_is_of_its_own_key(self, sealed):
+    def test_a_sealed_secret_cannot_be_moved_to_another_key(self, sealed):
         add(sealed, a_key("AKIA1"), a_key("AKIA2"))
         sealed.write(
             lambda tx: tx.connection.execute(
@@ -190,7 +190,7 @@ class TestSealed:
         with pytest.raises(sealing.SealBroken, match="another master key"):
             find(sealed, "AKIA2")
 
-    def test_another_master_key_does_not_open_the_database(self, sealed, engine, database):
+    def test_a_database_cannot_be_opened_with_another_master_key(self, sealed, engine, database):
         add(sealed, a_key())
         with pytest.raises(sealing.SealBroken, match="another master key"):
             Handle(engine, database, sealing.Keyring(OTHER_MASTER_KEY))
@@ -198,6 +198,6 @@ class TestSealed:
         assert find(again, "AKIA1").secret == "secret of AKIA1"
         again.close()
 
-    def test_a_policy_that_allows_everything_is_kept_to_the_letter(self, sealed):
+    def test_a_policy_that_allows_everything_is_stored_exactly(self, sealed):
         add(sealed, a_key())
         assert find(sealed, "AKIA1").document == policies.ALLOW_ALL

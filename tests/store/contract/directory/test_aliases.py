@@ -1,4 +1,4 @@
-"""Alias links on both stores."""
+"""Tests of alias links on both stores."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from waypost.domain import errors
 from waypost.domain.directory.aliases import AliasLink
 
 
-def test_a_link_is_seen_from_both_sides(store, instance):
+def test_a_link_is_returned_for_both_email_addresses(store, instance):
     create(store, "p", "a")
     associate(store, "p", "a")
 
@@ -17,19 +17,19 @@ def test_a_link_is_seen_from_both_sides(store, instance):
     assert links == dict.fromkeys("ap", AliasLink("p", "a", NOW))
 
 
-@pytest.mark.parametrize("gone", ["p", "a"])
-def test_deleting_either_side_ends_the_link(store, instance, gone):
+@pytest.mark.parametrize("deleted", ["p", "a"])
+def test_deleting_the_primary_or_the_alias_removes_the_link(store, instance, deleted):
     create(store, "p", "a", "x")
     associate(store, "p", "a")
-    (stays,) = {"p", "a"} - {gone}
+    (remaining,) = {"p", "a"} - {deleted}
 
-    delete(store, gone)
+    delete(store, deleted)
 
-    assert describe(store, stays).link is None
-    associate(store, stays, "x")
+    assert describe(store, remaining).link is None
+    associate(store, remaining, "x")
 
 
-def test_after_a_disassociate_a_new_link_is_possible_at_once(store, instance):
+def test_a_new_link_is_possible_immediately_after_a_disassociate(store, instance):
     create(store, "p", "a")
     associate(store, "p", "a")
     disassociate(store, "p", "a")
@@ -38,7 +38,7 @@ def test_after_a_disassociate_a_new_link_is_possible_at_once(store, instance):
     assert describe(store, "a").link == AliasLink("a", "p", NOW)
 
 
-def test_what_is_missing_is_named(store, instance):
+def test_the_error_names_the_missing_instance_or_email_address(store, instance):
     create(store, "p", "a")
     for primary, alias in (("p", "nobody"), ("nobody", "a")):
         for change in (associate, disassociate):
@@ -59,17 +59,17 @@ def test_email_addresses_of_two_instances_cannot_be_linked(store, instance):
 
 
 REFUSED = {
-    "the same again": ("p", "a", "Email address a is already the alias of p"),
+    "the same link": ("p", "a", "Email address a is already the alias of p"),
     "a second alias": ("p", "b", "Email address p already has the alias a"),
     "a chain": ("a", "b", "Email address a is itself an alias of p"),
     "a second primary": ("b", "a", "Email address a is already an alias of p"),
     "a primary as an alias": ("b", "p", "Email address p has an alias of its own, a"),
-    "the other way round": ("a", "p", "Email address a is itself an alias of p"),
+    "the opposite direction": ("a", "p", "Email address a is itself an alias of p"),
 }
 
 
 @pytest.mark.parametrize(("primary", "alias", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_a_link_in_the_way_is_named_and_stays(store, instance, primary, alias, sentence):
+def test_the_error_names_the_existing_link_which_stays_unchanged(store, instance, primary, alias, sentence):
     create(store, "p", "a", "b")
     associate(store, "p", "a")
     with pytest.raises(errors.Conflict, match=sentence):
@@ -78,14 +78,14 @@ def test_a_link_in_the_way_is_named_and_stays(store, instance, primary, alias, s
     assert describe(store, "p").link == AliasLink("p", "a", NOW)
 
 
-def test_an_email_address_is_no_alias_of_itself(store, instance):
+def test_an_email_address_cannot_be_an_alias_of_itself(store, instance):
     create(store, "p")
     with pytest.raises(errors.Invalid, match="Email address p cannot be its own alias"):
         associate(store, "p", "p")
     assert describe(store, "p").link is None
 
 
-def test_only_the_link_between_these_two_is_ended(store, instance):
+def test_a_disassociate_removes_only_the_link_between_the_two_email_addresses(store, instance):
     create(store, "p", "a", "q", "b", "x")
     associate(store, "p", "a")
     associate(store, "q", "b")
@@ -100,7 +100,7 @@ def test_only_the_link_between_these_two_is_ended(store, instance):
     check_invariants(store)
 
 
-def test_a_late_retry_after_the_effect_was_undone_replays_and_does_nothing(store, instance):
+def test_a_late_retry_of_an_associate_returns_the_recorded_response_and_does_nothing(store, instance):
     create(store, "p", "a")
     call = tokened()
     associate(store, "p", "a", call=call)
@@ -111,7 +111,7 @@ def test_a_late_retry_after_the_effect_was_undone_replays_and_does_nothing(store
     assert describe(store, "p").link is None
 
 
-def test_ending_a_link_with_a_token_again_leaves_the_next_one(store, instance):
+def test_a_retried_disassociate_does_not_remove_a_newer_link(store, instance):
     create(store, "p", "a")
     associate(store, "p", "a")
     disassociate(store, "p", "a", call=tokened())

@@ -1,4 +1,4 @@
-"""Email addresses on both stores: create, describe, update, delete, and how many there may be."""
+"""Email addresses on both stores: create, describe, update, delete, and the quota."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -44,7 +44,7 @@ def test_an_email_address_is_described_as_created(store, instance):
     assert describe(store, "a") == describe(store.another(), "a") == expected
 
 
-def test_an_email_address_keeps_every_field(store, instance):
+def test_every_field_of_an_email_address_is_stored(store, instance):
     created = replace(
         an_email_address("a"),
         address=addresses.parse("Straße@Bücher.Example"),
@@ -70,7 +70,7 @@ def test_an_address_exists_once_in_the_whole_deployment(store, instance):
     assert ids(store) == ["a"]
 
 
-def test_a_reserved_tag_or_an_instance_of_nobody_makes_no_email_address(store, instance):
+def test_an_email_address_with_a_reserved_tag_or_an_unknown_instance_is_not_created(store, instance):
     with pytest.raises(errors.Invalid, match="'aws:x' is reserved"):
         create(store, "a", tags={"aws:x": ""})
     for quota in (None, 5):
@@ -81,7 +81,7 @@ def test_a_reserved_tag_or_an_instance_of_nobody_makes_no_email_address(store, i
     )
 
 
-def test_what_is_missing_is_named(store, instance):
+def test_the_error_names_the_missing_instance_or_email_address(store, instance):
     store.write(make_instance, "j")
     create(store, "a")
     for name, instance_id in (("b", "i"), ("a", "j")):
@@ -100,7 +100,7 @@ def test_what_is_missing_is_named(store, instance):
         ids(store, "k")
 
 
-def test_texts_are_changed_and_found_as_changed(store, instance):
+def test_changed_texts_are_stored_and_found(store, instance):
     create(store, "a")
     before = describe(store, "a").email_address
     assert update(store, "a", display_name="Ann") == "a"
@@ -114,7 +114,7 @@ def test_texts_are_changed_and_found_as_changed(store, instance):
     assert found(store, named("")) == ["a"]
 
 
-def test_a_change_of_nothing_changes_nothing_and_links_and_tags_stay(store, instance):
+def test_an_update_changes_only_the_given_fields_and_keeps_links_and_tags(store, instance):
     create(store, "p", "a", tags={"k": "v"})
     associate(store, "p", "a")
     before = describe(store, "a")
@@ -125,7 +125,7 @@ def test_a_change_of_nothing_changes_nothing_and_links_and_tags_stay(store, inst
     assert (after.link, after.tags) == (before.link, before.tags)
 
 
-def test_a_change_with_a_token_is_made_once(store, instance):
+def test_an_update_with_a_client_token_is_made_once(store, instance):
     create(store, "a")
     call = tokened()
     assert update(store, "a", "first", call=call) == "a"
@@ -134,7 +134,7 @@ def test_a_change_with_a_token_is_made_once(store, instance):
     assert describe(store, "a").email_address.display_name == "second"
 
 
-def test_what_is_deleted_is_gone_and_its_address_free(store, instance):
+def test_a_deleted_email_address_is_not_found_and_its_address_can_be_used_again(store, instance):
     create(store, "a", "b", tags={"k": "v"})
     delete(store, "a")
     assert ids(store) == ["b"]
@@ -147,7 +147,7 @@ def test_what_is_deleted_is_gone_and_its_address_free(store, instance):
     check_invariants(store)
 
 
-def test_an_instance_has_no_more_email_addresses_than_its_quota(store, instance):
+def test_an_instance_cannot_have_more_email_addresses_than_its_quota(store, instance):
     store.write(make_instance, "j")
 
     def create_one(name, instance_id="i", quota=2):
@@ -166,7 +166,7 @@ def test_an_instance_has_no_more_email_addresses_than_its_quota(store, instance)
     create_one("a")
 
 
-def test_a_call_that_is_repeated_needs_no_room_in_the_quota(store, instance):
+def test_a_retried_create_does_not_count_towards_the_quota(store, instance):
     def create_one(name):
         call = tokened(fingerprint=name.encode(), token=name)
         return store.write(creating(name, quota=1, call=call))
@@ -179,14 +179,14 @@ def test_a_call_that_is_repeated_needs_no_room_in_the_quota(store, instance):
     assert create_one("b") == "b"
 
 
-def test_email_addresses_are_counted_no_further_than_asked(store, instance):
+def test_email_addresses_are_counted_up_to_a_limit(store, instance):
     create(store, *"abc")
     counts = [store.read(lambda tx, n=n: tx.count_email_addresses("i", up_to=n)) for n in (0, 1, 3, 9)]
     assert counts == [0, 1, 3, 3]
     assert store.read(lambda tx: tx.count_email_addresses("nobody", up_to=5)) == 0
 
 
-def test_owners_are_found_by_their_keys_with_whom_their_mail_goes_to(store, instance):
+def test_owners_are_found_by_address_key_with_their_primaries(store, instance):
     create(store, "p", "a", "x")
     associate(store, "p", "a")
     keys = [f"{name}@example.com" for name in ("a", "nobody", "p", "x")]
@@ -199,13 +199,13 @@ def test_owners_are_found_by_their_keys_with_whom_their_mail_goes_to(store, inst
     assert store.read(lambda tx: tx.owners([])).found == {}
 
 
-def test_held_are_those_that_are_in_the_instance_each_once(store, instance):
+def test_only_email_addresses_of_the_instance_are_locked(store, instance):
     store.write(make_instance, "j")
     create(store, *"abc")
     create(store, "d", instance_id="j")
-    held = store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", ["a", "c", "d", "nobody"]))
-    assert {key: value.id for key, value in held.items()} == {"a": "a", "c": "c"}
+    locked = store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", ["a", "c", "d", "nobody"]))
+    assert {key: value.id for key, value in locked.items()} == {"a": "a", "c": "c"}
     assert store.write(lambda tx: tx.lock_email_addresses(OTHERS[0], "i", ["a"])) == {}
     assert store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", [])) == {}
-    in_the_order_asked_for = store.write(email_addresses.lock, TENANT, "i", "c", "a", "c")
-    assert [each.id for each in in_the_order_asked_for] == ["c", "a", "c"]
+    in_requested_order = store.write(email_addresses.lock, TENANT, "i", "c", "a", "c")
+    assert [each.id for each in in_requested_order] == ["c", "a", "c"]

@@ -1,4 +1,4 @@
-"""Instances on both stores."""
+"""Tests of instances on both stores."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -35,7 +35,7 @@ def an_instance(**fields):
         an_instance(alias="Straße", directory_id="d-1234567890", inbound_calls_enabled=True),
         an_instance(alias="", directory_id="", outbound_calls_enabled=True, identity_management_type="SAML"),
     ],
-    ids=["bare", "full", "empty"],
+    ids=["minimal", "all fields", "empty strings"],
 )
 def test_an_instance_is_described_as_created(store, created):
     given = {"team": "blue", "": "", "Team": "red"}
@@ -58,49 +58,49 @@ def test_instance_aliases_are_unique_without_regard_to_case(store):
     store.write(make_instance, "j", alias="support")
 
 
-def test_the_regions_of_instances_are_told_once_each(store):
+def test_each_region_with_instances_is_listed_once(store):
     assert store.long_read(lambda tx: tx.regions()) == []
     for instance_id, tenant in (("i", TENANT), ("j", OTHERS[0]), ("k", OTHERS[1]), ("l", TENANT)):
         store.write(make_instance, instance_id, tenant)
     assert store.long_read(lambda tx: tx.regions()) == ["eu-west-1", "us-east-1"]
 
 
-def test_a_reserved_tag_makes_no_instance(store):
+def test_an_instance_with_a_reserved_tag_is_not_created(store):
     with pytest.raises(errors.Invalid, match="'AWS:x' is reserved"):
         store.write(instances.create, an_instance(), tags={"fine": "", "AWS:x": ""})
     assert store.count("instances", "tags") == {"instances": 0, "tags": 0}
 
 
-@pytest.mark.parametrize("stranger", OTHERS, ids=["another account", "another region"])
-def test_nothing_of_a_tenant_is_visible_to_another(store, instance, stranger):
+@pytest.mark.parametrize("other", OTHERS, ids=["another account", "another region"])
+def test_nothing_of_a_tenant_is_visible_to_another(store, instance, other):
     create(store, "p", "a")
     resource = tags.Resource("i", "p")
     both = {"primary_id": "p", "alias_id": "a", "now": NOW}
     texts = {"display_name": "", "description": "", "now": NOW}
     for attempt in (
-        lambda tx: instances.get(tx, stranger, "i"),
-        lambda tx: instances.describe(tx, stranger, "i"),
-        lambda tx: instances.delete(tx, stranger, "i", now=NOW),
-        lambda tx: email_addresses.create(tx, stranger, an_email_address("b"), tags={}),
-        lambda tx: email_addresses.create(tx, stranger, an_email_address("b"), tags={}, quota=5),
-        lambda tx: email_addresses.describe(tx, stranger, "i", "p"),
-        lambda tx: email_addresses.update_metadata(tx, stranger, "i", "p", **texts),
-        lambda tx: email_addresses.delete(tx, stranger, "i", "p"),
-        lambda tx: tags.of(tx, stranger, resource),
-        lambda tx: tags.add(tx, stranger, resource, {"k": "v"}),
-        lambda tx: tags.add(tx, stranger, tags.Resource("i"), {"k": "v"}),
-        lambda tx: tags.remove(tx, stranger, resource, ["k"]),
-        lambda tx: aliases.associate(tx, stranger, "i", **both),
-        lambda tx: aliases.disassociate(tx, stranger, "i", **both),
+        lambda tx: instances.get(tx, other, "i"),
+        lambda tx: instances.describe(tx, other, "i"),
+        lambda tx: instances.delete(tx, other, "i", now=NOW),
+        lambda tx: email_addresses.create(tx, other, an_email_address("b"), tags={}),
+        lambda tx: email_addresses.create(tx, other, an_email_address("b"), tags={}, quota=5),
+        lambda tx: email_addresses.describe(tx, other, "i", "p"),
+        lambda tx: email_addresses.update_metadata(tx, other, "i", "p", **texts),
+        lambda tx: email_addresses.delete(tx, other, "i", "p"),
+        lambda tx: tags.of(tx, other, resource),
+        lambda tx: tags.add(tx, other, resource, {"k": "v"}),
+        lambda tx: tags.add(tx, other, tags.Resource("i"), {"k": "v"}),
+        lambda tx: tags.remove(tx, other, resource, ["k"]),
+        lambda tx: aliases.associate(tx, other, "i", **both),
+        lambda tx: aliases.disassociate(tx, other, "i", **both),
     ):
         with pytest.raises(errors.NotFound, match="Instance i was not found"):
             store.write(attempt)
-    assert store.long_read(instances.page, stranger, after="", limit=10).instances == []
-    assert store.long_read(instances.oldest, stranger) is None
+    assert store.long_read(instances.page, other, after="", limit=10).instances == []
+    assert store.long_read(instances.oldest, other) is None
     assert store.count("email_addresses", "tags") == {"email_addresses": 2, "tags": 0}
 
 
-def test_an_instance_that_is_not_there_is_named(store):
+def test_the_error_names_the_missing_instance(store):
     for attempt in (
         lambda tx: instances.get(tx, TENANT, "j"),
         lambda tx: instances.describe(tx, TENANT, "j"),
@@ -111,7 +111,7 @@ def test_an_instance_that_is_not_there_is_named(store):
             store.write(attempt)
 
 
-def test_deleting_an_instance_deletes_its_email_addresses_and_frees_them(store, instance):
+def test_deleting_an_instance_deletes_its_email_addresses_and_frees_their_addresses(store, instance):
     create(store, "p", "a")
     associate(store, "p", "a")
     store.write(make_instance, "j")
@@ -122,7 +122,7 @@ def test_deleting_an_instance_deletes_its_email_addresses_and_frees_them(store, 
     create(store, "p", instance_id="j")
 
 
-def test_nothing_is_left_of_a_deleted_instance_and_its_neighbour_is_whole(store, instance):
+def test_a_deleted_instance_leaves_no_rows_and_other_instances_are_unchanged(store, instance):
     store.write(make_instance, "j")
     for instance_id in "ij":
         names = [f"{name}{instance_id}" for name in "pax"]
@@ -142,7 +142,7 @@ def test_nothing_is_left_of_a_deleted_instance_and_its_neighbour_is_whole(store,
         store.write(instances.delete, TENANT, "j", now=NOW)
 
 
-def test_an_instance_that_is_made_again_with_its_old_id_is_a_new_one(store, instance):
+def test_an_instance_that_is_created_again_with_its_old_id_is_empty(store, instance):
     create(store, "a")
     store.write(tags.add, TENANT, tags.Resource("i"), {"k": "v"})
     store.write(instances.delete, TENANT, "i", now=NOW)
@@ -152,7 +152,7 @@ def test_an_instance_that_is_made_again_with_its_old_id_is_a_new_one(store, inst
     assert store.read(tags.of, TENANT, tags.Resource("i")) == {}
 
 
-def test_creating_and_deleting_with_a_token_happens_once(store):
+def test_a_create_and_a_delete_with_a_client_token_happen_once(store):
     def making(new):
         return lambda tx: instances.create(tx, new, tags={}, call=tokened(token="create"))
 
@@ -164,7 +164,7 @@ def test_creating_and_deleting_with_a_token_happens_once(store):
     assert store.count("instances") == {"instances": 0}
 
 
-def test_instances_come_in_pages(store):
+def test_instances_are_listed_in_pages(store):
     for name in "abcde":
         store.write(make_instance, name)
     first = store.long_read(instances.page, TENANT, after="", limit=2)
@@ -178,7 +178,7 @@ IN_ORDER = ["!", "-", "0", "10", "9", "A", "B", "Z", "_", "a", "aa", "ab", "b", 
 IN_ORDER += ["\ud7ff", "\ue000", "\uffff", "😀", "\U0010ffff"]
 
 
-def test_instances_are_in_the_order_of_the_code_points_of_their_ids_whatever_the_collation(store):
+def test_instances_are_listed_in_the_order_of_the_code_points_of_their_ids(store):
     for name in sorted(IN_ORDER, key=lambda name: name.encode()[::-1]):
         store.write(make_instance, name)
         store.write(make_instance, f"{name}!", tenant=OTHERS[0])
@@ -191,7 +191,7 @@ def test_instances_are_in_the_order_of_the_code_points_of_their_ids_whatever_the
     assert found == sorted(IN_ORDER) == IN_ORDER
 
 
-def test_the_last_page_of_instances_tells_that_it_is_the_last(store):
+def test_the_last_page_of_instances_has_no_cursor(store):
     assert store.long_read(instances.page, TENANT, after="", limit=1) == instances.Page([], None)
     for name in "ab":
         store.write(make_instance, name)
@@ -199,7 +199,7 @@ def test_the_last_page_of_instances_tells_that_it_is_the_last(store):
     assert store.long_read(instances.page, TENANT, after="b", limit=2) == instances.Page([], None)
 
 
-def test_an_instance_that_is_there_all_the_time_comes_once_while_others_come_and_go(store):
+def test_an_instance_that_exists_throughout_is_listed_once_while_others_change(store):
     for name in "bdfh":
         store.write(make_instance, name)
     found, after = [], ""
@@ -214,11 +214,11 @@ def test_an_instance_that_is_there_all_the_time_comes_once_while_others_come_and
     assert found == ["b", "d", "e", "f", "g", "h", "i"]
 
 
-def test_the_oldest_instance_is_the_one_created_first(store):
+def test_the_oldest_instance_is_the_instance_that_was_created_first(store):
     for name, days in (("a", 2), ("b", 1), ("c", 3)):
         store.write(instances.create, an_instance(id=name, created_at=NOW + timedelta(days=days)), tags={})
-    theirs = replace(an_instance(id="0"), tenant=OTHERS[0], created_at=NOW)
-    store.write(instances.create, theirs, tags={})
+    other_tenants = replace(an_instance(id="0"), tenant=OTHERS[0], created_at=NOW)
+    store.write(instances.create, other_tenants, tags={})
     assert store.long_read(instances.oldest, TENANT).id == "b"
 
 

@@ -1,4 +1,4 @@
-"""Searching on both stores: it finds what the reference finds, whole and in pages, whatever comes and goes."""
+"""Searching on both stores: a search finds the same as the reference, in one or more pages, even during changes."""
 
 import random
 from dataclasses import replace
@@ -24,7 +24,7 @@ SEEDS = range(4)
 
 @pytest.fixture(scope="module")
 def directories(engine):
-    """Stores, each with what a seed made of it."""
+    """A store for each seed, with the random directory that the seed generated."""
     handles = [Handle(engine, engine.fresh()) for _ in SEEDS]
     yield [(handle, handle.write(build, seed)) for seed, handle in zip(SEEDS, handles, strict=True)]
     for handle in handles:
@@ -33,14 +33,14 @@ def directories(engine):
 
 
 CHANCES = st.integers(1000, 2**32).map(random.Random)
-"""None of them the one that a directory was built with, or it would make the same email addresses again."""
+"""Random generators with other seeds than the directories have, so that they make different email addresses."""
 
 searches = settings(max_examples=examples(30), deadline=None, database=None)
 
 
 @searches
 @given(data=st.data(), seed=st.sampled_from(SEEDS), sizes=CHANCES)
-def test_a_search_finds_what_the_reference_finds_whole_and_in_pages(directories, data, seed, sizes):
+def test_a_search_finds_the_same_as_the_reference_in_one_page_and_in_several(directories, data, seed, sizes):
     store, directory = directories[seed]
     condition = data.draw(conditions(directory))
 
@@ -59,20 +59,20 @@ def test_a_search_finds_what_the_reference_finds_whole_and_in_pages(directories,
         assert all(directory.there[found.id][0] == found for found, _ in page.found)
 
 
-class _NotToStay(Exception):
+class _Rollback(Exception):
     pass
 
 
 @settings(searches, max_examples=examples(12))
 @given(data=st.data(), seed=st.sampled_from(SEEDS), sizes=CHANCES)
-def test_what_is_there_all_the_time_comes_once_while_others_come_and_go(directories, data, seed, sizes):
+def test_email_addresses_that_exist_throughout_are_found_once_during_changes(directories, data, seed, sizes):
     store, original = directories[seed]
     condition = data.draw(conditions(original) | st.just(EVERYTHING))
 
     def walk(tx):
         directory = original.on(tx, sizes)
         before = directory.matching(condition)
-        times = iter(range(15))  # or those who come might be more than those on a page, for ever
+        times = iter(range(15))  # without this limit, each page might add more email addresses than it returns
 
         def disturb():
             if next(times, None) is None:
@@ -85,13 +85,13 @@ def test_what_is_there_all_the_time_comes_once_while_others_come_and_go(director
         ids = directory.walked(condition, sizes, between=disturb)
         assert len(ids) == len(set(ids))
         assert before & set(directory.ids()) <= set(ids)
-        raise _NotToStay
+        raise _Rollback
 
-    with pytest.raises(_NotToStay):
+    with pytest.raises(_Rollback):
         store.write(walk)
 
 
-def test_what_is_found_comes_with_its_link(directories):
+def test_a_search_returns_the_alias_link_of_each_email_address(directories):
     store, directory = directories[0]
     primary, alias = sorted(directory.ids())[:2]
     links = {found.id: link for found, link in store.long_read(lambda tx: directory.on(tx).page(EVERYTHING)).found}
@@ -100,10 +100,10 @@ def test_what_is_found_comes_with_its_link(directories):
     assert links[primary] == links[alias]
 
 
-def test_an_instance_of_nobody_s_and_one_of_another_tenant_s_are_not_searched(directories):
+def test_unknown_instances_and_instances_of_other_tenants_are_not_searched(directories):
     store, _ = directories[0]
-    strangers = [(TENANT, "k"), (STRANGER, "i"), (TENANT, "nobody"), (Tenant("000000000000", "eu-west-1"), "i")]
-    for tenant, instance_id in strangers:
+    not_searched = [(TENANT, "k"), (STRANGER, "i"), (TENANT, "nobody"), (Tenant("000000000000", "eu-west-1"), "i")]
+    for tenant, instance_id in not_searched:
         assert store.long_read(page_of, EVERYTHING, tenant=tenant, instance_id=instance_id) is None
 
 
@@ -111,7 +111,7 @@ def page_of(tx, condition, *, tenant=TENANT, instance_id="i", after=None, limit=
     return tx.search(tenant, instance_id, condition, after=after, limit=limit, count_up_to=count_up_to)
 
 
-def test_the_total_is_counted_as_far_as_was_asked(directories):
+def test_the_total_is_counted_up_to_the_requested_limit(directories):
     store, _ = directories[0]
     page = store.long_read(page_of, EVERYTHING, limit=1, count_up_to=5)
     assert (len(page.found), page.total) == (1, 5)
@@ -123,7 +123,7 @@ def test_an_instance_without_email_addresses_has_one_empty_page(store, instance)
     assert store.long_read(page_of, EVERYTHING) == ports.SearchPage([], 0, None)
 
 
-def test_nothing_to_search_is_left_of_an_instance(store):
+def test_deleting_an_instance_deletes_its_search_entries(store):
     directory = store.write(build, 1)
     assert len(directory.there) > 20
     for instance_id, tenant in INSTANCES.items():
@@ -145,7 +145,7 @@ STARTS = [
 ]
 
 
-def test_a_start_of_any_characters_finds_what_starts_with_it(store, instance):
+def test_starts_with_works_for_all_characters(store, instance):
     def fill(tx):
         directory = Directory(tx, random.Random(1))
         ends = ["", "a", "\ud7ff", "\ue000", "\U0010ffff"]
@@ -164,7 +164,7 @@ PIECES = [*FRAGMENTS, "", "a%", "a_", "a*", "?", "[a]", f"{LONG}x\U0010ffff", "o
 
 @pytest.fixture(scope="module")
 def pieces(engine):
-    """A store in which every piece is a display name, and stands in the middle of a description."""
+    """A store in which every piece is a display name, and is in the middle of a description."""
 
     def fill(tx):
         directory = Directory(tx, random.Random(1))
@@ -181,7 +181,7 @@ def pieces(engine):
 
 @pytest.mark.parametrize("alone", [True, False], ids=["drives", "filters"])
 @pytest.mark.parametrize("comparison", Comparison)
-def test_a_value_is_a_text_and_no_pattern(pieces, comparison, alone):
+def test_a_searched_value_is_not_interpreted_as_a_pattern(pieces, comparison, alone):
     store, directory = pieces
     wanted = {
         (name, value): search.text(FIELD_NAMES[name], comparison, value)
@@ -202,21 +202,21 @@ def contains(value):
 @pytest.mark.parametrize(
     ("there", "wanted"), [("abc\ufffd", "abc\ufffe"), ("abc\uffff", "abc\ufffd"), ("ab\ufffe", "ab\uffff")], ids=ascii
 )
-def test_characters_that_an_index_does_not_tell_apart_are_told_apart(store, instance, there, wanted):
+def test_characters_that_the_index_treats_as_equal_are_distinguished(store, instance, there, wanted):
     store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=there), tags={})
     assert store.long_read(page_of, contains(wanted)).found == []
     assert len(store.long_read(page_of, contains(there)).found) == 1
 
 
-@pytest.mark.parametrize("end", ["", "b"], ids=["there", "not there"])
-def test_a_long_part_is_compared_to_its_end(store, instance, end):
+@pytest.mark.parametrize("end", ["", "b"], ids=["found", "not found"])
+def test_a_long_searched_value_is_compared_completely(store, instance, end):
     long = "ab" * 2_000
     store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=f"x{long}"), tags={})
     page = store.long_read(page_of, contains(long + end))
     assert (len(page.found), page.total) == ((1, 1) if not end else (0, 0))
 
 
-WAYS = {
+CONDITIONS = {
     "everything": EVERYTHING,
     "tag": Tagged("key", "value"),
     "part": contains("words"),
@@ -232,18 +232,18 @@ def worded(name):
     return lambda tx: email_addresses.create(tx, TENANT, new, tags={"key": "value"})
 
 
-def test_the_page_behind_all_that_is_gone_is_empty(store, instance):
+def test_the_page_after_deleted_results_is_empty(store, instance):
     for name in "ab":
         store.write(worded(name))
-    behind = {way: store.long_read(page_of, condition, limit=1).next_after for way, condition in WAYS.items()}
+    cursors = {name: store.long_read(page_of, condition, limit=1).next_after for name, condition in CONDITIONS.items()}
     for name in "ab":
         store.write(deleting(name))
-    for way, condition in WAYS.items():
-        assert store.long_read(page_of, condition, after=behind[way], limit=1) == ports.SearchPage([], 0, None)
+    for name, condition in CONDITIONS.items():
+        assert store.long_read(page_of, condition, after=cursors[name], limit=1) == ports.SearchPage([], 0, None)
 
 
-@pytest.mark.parametrize("condition", WAYS.values(), ids=WAYS)
-def test_pages_that_are_turned_while_rows_change_show_each_that_stays_once(store, instance, condition):
+@pytest.mark.parametrize("condition", CONDITIONS.values(), ids=CONDITIONS)
+def test_pages_show_each_remaining_email_address_once_while_others_change(store, instance, condition):
     for number in range(12):
         store.write(worded(f"e{number:02}"))
     other = store.another()
@@ -262,7 +262,7 @@ def test_pages_that_are_turned_while_rows_change_show_each_that_stays_once(store
     assert {f"e{number:02}" for number in range(12)} - {"e00", "e03", "e11"} <= set(seen)
 
 
-def test_a_search_on_another_node_goes_on_where_this_one_was(store, instance):
+def test_a_search_can_be_continued_on_another_node(store, instance):
     create(store, *"abcde")
     other = store.another()
     first = store.long_read(page_of, EVERYTHING, limit=2)

@@ -1,4 +1,4 @@
-"""Tags of instances and of email addresses on both stores."""
+"""Tests of the tags of instances and email addresses on both stores."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_tags_are_added_changed_and_removed(store, resource):
 
 
 @BOTH
-def test_the_tags_of_one_are_no_other_s(store, resource):
+def test_the_tags_of_a_resource_are_separate_from_other_resources(store, resource):
     add(store, resource, k="v")
     others = {OF_INSTANCE, OF_EMAIL_ADDRESS, tags.Resource("i", "b")} - {resource}
     assert [of(store, other) for other in others] == [{}, {}]
@@ -47,14 +47,14 @@ def test_the_tags_of_one_are_no_other_s(store, resource):
 
 
 @BOTH
-def test_tags_come_in_the_order_of_their_code_points(store, resource):
+def test_tags_are_returned_in_the_order_of_their_code_points(store, resource):
     keys = ["", "-", "9", "A", "Z", "_", "a", "b", "e\u0301", "é", "\uffff", "😀"]
     add(store, resource, **dict.fromkeys(keys[::-1], ""))
     assert list(of(store, resource)) == keys == sorted(keys)
 
 
 @BOTH
-def test_there_are_fifty_at_most_and_a_key_that_is_there_counts_once(store, resource):
+def test_a_resource_has_at_most_fifty_tags_and_an_existing_key_counts_once(store, resource):
     full = {f"k{n}": "" for n in range(rules.MAX_TAGS)}
     add(store, resource, **full)
     add(store, resource, k0="new")
@@ -67,13 +67,13 @@ def test_there_are_fifty_at_most_and_a_key_that_is_there_counts_once(store, reso
 
 
 @BOTH
-def test_a_reserved_key_is_refused_with_all_that_came_with_it(store, resource):
+def test_a_reserved_key_is_refused_with_all_other_tags_of_the_call(store, resource):
     with pytest.raises(errors.Invalid, match="'aws:k' is reserved"):
         store.write(tags.add, TENANT, resource, {"fine": "", "aws:k": ""})
     assert of(store, resource) == {}
 
 
-def test_what_is_missing_is_named(store):
+def test_the_error_names_the_missing_instance_or_email_address(store):
     store.write(make_instance, "j")
     for resource, sentence in (
         (tags.Resource("k"), "Instance k was not found"),

@@ -1,4 +1,4 @@
-"""Client tokens on both stores: what was done with one is done once, and what failed was not done."""
+"""Client tokens on both stores: a call with a token is executed once, and a failed call is not recorded."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ def purge(store, now=NOW):
     return store.write(idempotency.purge, now=now, retention=RETENTION)
 
 
-def test_a_call_with_the_same_token_gets_the_first_answer_and_does_nothing(store):
+def test_a_call_with_the_same_token_returns_the_first_response_and_does_nothing(store):
     done = []
     first = once(store, tokened(), effect=counted(done))
     again = once(store.another(), tokened(), now=NOW + timedelta(days=6), effect=counted(done))
@@ -33,7 +33,7 @@ def test_a_call_with_the_same_token_gets_the_first_answer_and_does_nothing(store
     assert len(done) == 1
 
 
-def test_without_a_token_or_with_another_one_it_is_another_call(store):
+def test_a_call_without_a_token_or_with_another_token_is_executed(store):
     done = []
     for call in (tokened(), tokened(token="T"), None, None):
         once(store, call, effect=counted(done))
@@ -52,7 +52,7 @@ def test_without_a_token_or_with_another_one_it_is_another_call(store):
     ],
     ids=["account", "region", "operation", "scope", "token", "empty token"],
 )
-def test_a_token_is_of_one_tenant_operation_and_instance(store, other):
+def test_a_token_belongs_to_one_tenant_operation_and_instance(store, other):
     once(store, tokened())
     call = idempotency.TokenedCall(other, b"other", RETENTION)
     assert [once(store, call, effect=lambda: "theirs") for _ in range(2)] == ["theirs"] * 2
@@ -65,7 +65,7 @@ def test_a_token_with_other_parameters_is_refused(store):
     assert once(store, tokened()) == "done"
 
 
-def test_a_token_is_forgotten_after_seven_days(store):
+def test_a_token_expires_after_seven_days(store):
     done = []
     once(store, tokened(), effect=counted(done))
     late = NOW + timedelta(days=7)
@@ -73,7 +73,7 @@ def test_a_token_is_forgotten_after_seven_days(store):
     assert once(store, tokened(b"other"), now=late, effect=counted(done)) == "answer 2"
 
 
-def test_a_token_is_remembered_to_the_millisecond(store):
+def test_a_token_expires_to_the_millisecond(store):
     done = []
     once(store, tokened(), effect=counted(done))
     almost = NOW + RETENTION - timedelta(milliseconds=1)
@@ -83,12 +83,12 @@ def test_a_token_is_remembered_to_the_millisecond(store):
     assert once(store, tokened(b"other"), now=NOW + RETENTION, effect=counted(done)) == "answer 2"
 
 
-def test_a_clock_that_goes_back_finds_what_was_done(store):
+def test_a_token_is_still_known_after_the_clock_goes_back(store):
     once(store, tokened(), effect=lambda: "first")
     assert once(store, tokened(), now=NOW - timedelta(days=30)) == "first"
 
 
-def test_a_failed_call_is_not_remembered(store):
+def test_a_failed_call_is_not_recorded(store):
     def fail():
         raise errors.Conflict("not now")
 
@@ -109,7 +109,7 @@ def test_a_call_that_fails_in_the_middle_leaves_neither_effect_nor_token(store, 
     store.write(creating("a", call=tokened(b"other")))
 
 
-def test_a_call_that_is_refused_late_does_not_spend_what_its_token_was_before(store):
+def test_a_call_that_fails_late_keeps_the_earlier_record_of_its_token(store):
     once(store, tokened(), effect=lambda: "first")
 
     def late_and_failing(tx):
@@ -121,12 +121,12 @@ def test_a_call_that_is_refused_late_does_not_spend_what_its_token_was_before(st
     assert once(store, tokened()) == "first"
 
 
-def test_the_answer_is_kept_to_the_letter(store):
+def test_the_response_is_stored_exactly(store):
     answer = "\t'\"\\%_ e\u0301 é 😀 \U0010ffff\r\n" * 100
     assert [once(store, tokened(bytes(range(256))), effect=lambda: answer) for _ in range(2)] == [answer] * 2
 
 
-def test_a_call_remembers_beside_its_effect(store, instance):
+def test_the_response_is_recorded_in_the_transaction_of_the_call(store, instance):
     for _ in range(3):
         assert store.write(creating("a", tags={"k": "v"}, call=tokened())) == "a"
     assert describe(store, "a").tags == {"k": "v"}
@@ -136,7 +136,7 @@ def test_a_call_remembers_beside_its_effect(store, instance):
     assert ids(store) == ["a"]
 
 
-def test_a_token_of_an_instance_that_is_gone_is_still_known(store, instance):
+def test_the_token_of_a_deleted_instance_is_still_known(store, instance):
     store.write(creating("a", call=tokened()))
     store.write(instances.delete, TENANT, "i", now=NOW)
     assert store.write(creating("b", call=tokened())) == "a"
@@ -145,7 +145,7 @@ def test_a_token_of_an_instance_that_is_gone_is_still_known(store, instance):
     assert ids(store) == []
 
 
-def test_what_a_token_was_answered_is_told_as_it_was(store):
+def test_the_recorded_response_has_all_its_fields(store):
     call = ports.RememberedCall(b"print", "answer", NOW)
     key = tokened().key
     store.write(lambda tx: tx.remember_call(key, call))
@@ -164,16 +164,16 @@ def remembered(store):
     return sorted(int(token) for (token,) in store.rows("SELECT token FROM remembered_calls"))
 
 
-def test_what_counts_no_more_is_forgotten(store):
+def test_expired_tokens_are_removed(store):
     remember(store, 0, 6, 7, 8, 100)
 
     assert purge(store) is False
 
-    # What is as old as the retention does not count any more, and goes a moment later.
+    # A token that is exactly as old as the retention has expired, but is only removed a moment later.
     assert remembered(store) == [0, 6, 7]
 
 
-def test_what_is_forgotten_is_older_than_the_retention_to_the_millisecond(store):
+def test_only_tokens_older_than_the_retention_are_removed_to_the_millisecond(store):
     once(store, tokened(token="1"), now=NOW - RETENTION)
     once(store, tokened(token="2"), now=NOW - RETENTION - timedelta(milliseconds=1))
     purge(store)
@@ -182,7 +182,7 @@ def test_what_is_forgotten_is_older_than_the_retention_to_the_millisecond(store)
     assert remembered(store) == []
 
 
-def test_much_is_forgotten_bit_by_bit_the_oldest_first(store, monkeypatch):
+def test_many_expired_tokens_are_removed_in_batches_oldest_first(store, monkeypatch):
     monkeypatch.setattr(idempotency, "FORGOTTEN_AT_ONCE", 2)
     remember(store, 10, 8, 12, 11, 1)
     steps = []
@@ -193,7 +193,7 @@ def test_much_is_forgotten_bit_by_bit_the_oldest_first(store, monkeypatch):
     assert remembered(store) == [1]
 
 
-def test_a_call_that_was_made_anew_is_remembered_from_then_on(store):
+def test_a_call_that_is_made_again_after_expiry_is_recorded_with_its_new_time(store):
     once(store, tokened(), now=NOW - timedelta(days=8), effect=lambda: "first")
     once(store, tokened(), effect=lambda: "second")
     purge(store, now=NOW + timedelta(days=6))
@@ -201,7 +201,7 @@ def test_a_call_that_was_made_anew_is_remembered_from_then_on(store):
     assert once(store, tokened(), now=NOW + timedelta(days=6), effect=lambda: "third") == "second"
 
 
-def test_once_is_once_in_the_life_of_a_deployment(store, instance):
+def test_the_first_time_is_reported_once_in_a_deployment(store, instance):
     create(store, "a")
     assert store.write(lambda tx: (tx.first_time("x"), tx.first_time("x"), tx.first_time("y"))) == (True, False, True)
     assert store.another().write(lambda tx: tx.first_time("x")) is False
@@ -215,7 +215,7 @@ def test_once_is_once_in_the_life_of_a_deployment(store, instance):
     assert store.write(lambda tx: tx.first_time("z")) is True
 
 
-def test_a_name_that_is_held_is_no_mark(store):
+def test_a_named_lock_is_not_a_mark(store):
     store.write(lambda tx: (tx.hold("x"), tx.hold("x"), tx.hold("y")))
     store.write(lambda tx: tx.hold("x"))
     assert store.write(lambda tx: tx.first_time("x")) is True

@@ -1,4 +1,4 @@
-"""The octets of messages on both stores: any size, any part, to the octet."""
+"""The bytes of messages on both stores: any size and any range is stored and read exactly."""
 
 import random
 from datetime import timedelta
@@ -28,17 +28,17 @@ def octets(store, start, limit, message_id="m1"):
 
 
 def ends_of_pieces(size):
-    """Places where something may be off by one."""
+    """Return offsets at which an off-by-one error would show."""
     places = {0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, size - 1, size, size + 1, size + PIECE, 10 * size + 7}
     return sorted(place for place in places if place >= 0)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * MIB + 3], ids=str)
-def test_every_part_is_what_slicing_gives(system, size):
+def test_every_range_of_a_message_is_read_exactly(system, size):
     chance = random.Random(size)
     raw = chance.randbytes(size)
     message = system.write(accepting("x", raw=raw))
-    system.write(accepting("x", raw=b"before and behind it is another one" * 9, message_id="m0"))
+    system.write(accepting("x", raw=b"another message before and after it" * 9, message_id="m0"))
     system.write(accepting("x", raw=chance.randbytes(PIECE + 5), message_id="m2"))
 
     parts = [(start, limit) for start in ends_of_pieces(size) for limit in (0, 1, 2)]
@@ -56,7 +56,7 @@ def test_every_part_is_what_slicing_gives(system, size):
     assert type(octets(system, 0, 5)) is bytes
 
 
-def test_a_message_in_parts_is_the_message(system):
+def test_consecutive_ranges_give_the_whole_message(system):
     raw = random.Random(1).randbytes(2 * PIECE + 12_345)
     system.write(accepting("x", raw=raw))
     for step in (65_536, 100_000, PIECE):
@@ -64,12 +64,12 @@ def test_a_message_in_parts_is_the_message(system):
 
 
 @pytest.mark.parametrize("raw", [bytes(range(256)), b"\0" * 999, b"\\x00'\"\r\n.\r\n", b"\xff\xfe"], ids=str)
-def test_any_octets_are_kept(system, raw):
+def test_all_byte_values_are_stored_unchanged(system, raw):
     system.write(accepting("x", raw=raw))
     assert octets(system, 0, 1000) == raw
 
 
-def test_a_large_message_that_fails_at_the_end_leaves_no_part_of_it(system):
+def test_a_large_message_that_fails_at_the_end_leaves_no_pieces_behind(system):
     def half(tx):
         accepting("x", raw=bytes(3 * MIB))(tx)
         raise RuntimeError("in the middle")
@@ -83,7 +83,7 @@ HEADER = b"Subject: in pieces\r\n\r\n"
 
 
 def in_pieces(system, sizes, message_id="m1", *, now=NOW):
-    """A message of which all but the last piece is kept; returns all pieces, and the use case that ends it."""
+    """Store all but the last piece of a message. Return all pieces, and the use case that completes the message."""
     chance = random.Random(len(sizes))
     pieces = [HEADER, *(chance.randbytes(size) for size in sizes)]
     start = 0
@@ -94,7 +94,7 @@ def in_pieces(system, sizes, message_id="m1", *, now=NOW):
 
 
 @pytest.mark.parametrize("sizes", [[0], [1], [5, 0], [PIECE, 1], [PIECE + 7, 3, 2 * PIECE, 9], [4096] * 40], ids=str)
-def test_a_message_that_came_in_pieces_is_all_of_them(system, sizes):
+def test_a_message_that_arrives_in_pieces_is_stored_completely(system, sizes):
     pieces, end = in_pieces(system, sizes)
     message = system.write(end)
     assert (message.size, message.subject) == (len(b"".join(pieces)), "in pieces")
@@ -105,7 +105,7 @@ def test_a_message_that_came_in_pieces_is_all_of_them(system, sizes):
     assert octets(system, 0, 4) == HEADER[:4]
 
 
-def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(system):
+def test_the_pieces_of_an_abandoned_message_are_deleted(system):
     in_pieces(system, [PIECE, 1, 1])
     in_pieces(system, [PIECE, 1], "m2")
     system.write(partial(accept.forget_octets, message_id="m1"))
@@ -115,7 +115,7 @@ def test_pieces_of_a_message_that_did_not_come_to_its_end_are_let_go(system):
     assert system.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
 
 
-def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(system):
+def test_a_purge_deletes_the_pieces_of_a_crashed_server_but_not_of_a_message_in_transfer(system):
     _, end = in_pieces(system, [1, 1], "new")
     for number in range(accept.LISTED_AT_ONCE + 1):
         in_pieces(system, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
@@ -129,17 +129,17 @@ def test_what_a_dead_server_left_is_purged_and_what_is_coming_in_is_not(system):
     assert system.count("messages_begun") == {"messages_begun": 0}
 
 
-def test_a_message_whose_first_pieces_are_gone_is_not_accepted(system):
+def test_a_message_whose_first_pieces_were_deleted_is_not_accepted(system):
     _, end = in_pieces(system, [1, 1])
     system.write(partial(accept.forget_octets, message_id="m1"))
-    with pytest.raises(ports.StoreUnavailable, match="the first 23 octets of message m1 are not here"):
+    with pytest.raises(ports.StoreUnavailable, match="no longer has the first 23 bytes of message m1"):
         system.write(end)
     assert system.count("messages", "deliveries", "message_bodies") == dict.fromkeys(
         ("messages", "deliveries", "message_bodies"), 0
     )
 
 
-def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(system):
+def test_the_pieces_of_a_message_that_is_refused_at_its_end_can_be_deleted(system):
     _, end = in_pieces(system, [1, 1])
     system.write(lambda tx: tx.remove_email_address("x"))
     with pytest.raises(errors.RecipientsChanged):
@@ -148,16 +148,16 @@ def test_pieces_of_a_message_that_is_refused_at_its_end_can_be_let_go(system):
     assert system.count("message_bodies") == {"message_bodies": 0}
 
 
-def test_a_piece_that_comes_after_its_message_was_let_go_is_not_kept_for_ever(system):
+def test_a_piece_that_arrives_after_its_message_was_deleted_is_not_stored(system):
     in_pieces(system, [1000, 5])
     system.write(partial(accept.forget_octets, message_id="m1"))
     late = partial(accept.keep_octets, message_id="m1", octets=b"late", start=1005, now=NOW)
-    with pytest.raises(ports.StoreUnavailable, match="the first 1005 octets of message m1 are not here any more"):
+    with pytest.raises(ports.StoreUnavailable, match="no longer has the first 1005 bytes of message m1"):
         system.write(late)
     assert system.count("message_bodies", "messages_begun") == {"message_bodies": 0, "messages_begun": 0}
 
 
-def test_pieces_are_let_go_some_at_a_time_and_never_those_of_a_message(system):
+def test_pieces_are_deleted_in_batches_and_never_from_a_complete_message(system):
     count = 2 * accept.FORGOTTEN_AT_ONCE + 3
     in_pieces(system, [5] * count)
     _, end = in_pieces(system, [5] * 3, "m2")

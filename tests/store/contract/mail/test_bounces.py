@@ -1,4 +1,4 @@
-"""Bounces for mail that was sent on with a rewritten sender: how many are taken, and of which the sender is told."""
+"""Bounces of forwarded mail with a rewritten sender: how many are accepted, and when the sender gets a notice."""
 
 from dataclasses import replace
 
@@ -13,9 +13,9 @@ from waypost.domain.directory import addresses
 from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import srs
 
-SENT_ON = "01a205b2-77e9-768b-ae85-598d81456faf"
+FORWARDED = "01a205b2-77e9-768b-ae85-598d81456faf"
 ROUTES = (Route(match="x@example.com", to="smtp://away.example:25"),)
-AWAY = replace(
+ROUTED = replace(
     DEPLOYMENT,
     routes=ROUTES,
     routes_revision="1",
@@ -32,46 +32,46 @@ FAILED = REPORT % b"failed"
 
 @pytest.fixture
 def system(store, instance):
-    """A message for x@example.com was sent on."""
+    """A store in which a message to x@example.com was forwarded."""
     create(store, "x")
-    store.write(accepting("x", message_id=SENT_ON, deployment=AWAY))
+    store.write(accepting("x", message_id=FORWARDED, deployment=ROUTED))
     return store
 
 
 def rewritten():
-    """The sender that the next server saw."""
-    key_of = AWAY.srs_key_for("x")
-    sender = srs.rewrite("ann@example.org", domain=AWAY.srs_domain, message_id=SENT_ON, now=NOW, key_of=key_of)
+    """Return the rewritten sender that the next server received."""
+    key_of = ROUTED.srs_key_for("x")
+    sender = srs.rewrite("ann@example.org", domain=ROUTED.srs_domain, message_id=FORWARDED, now=NOW, key_of=key_of)
     return addresses.parse(sender)
 
 
-def come_back(system, message_id, raw):
-    system.write(accepting(rewritten(), message_id=message_id, raw=raw, sender="", deployment=AWAY))
+def bounce(system, message_id, raw):
+    system.write(accepting(rewritten(), message_id=message_id, raw=raw, sender="", deployment=ROUTED))
 
 
 def events(system):
-    return [event.kind for event in system.read(lambda tx: tx.trace(SENT_ON))][2:]
+    return [event.kind for event in system.read(lambda tx: tx.trace(FORWARDED))][2:]
 
 
 def owed(system):
     return system.read(lambda tx: tx.owed(now=NOW, soon=NOW, owed_before=NOW))
 
 
-def test_the_sender_is_told_of_the_first_bounce_that_says_that_the_message_failed(system):
-    come_back(system, "b1", REPORT % b"delayed")
-    come_back(system, "b2", b"Subject: Out of office\r\n\r\nBack soon.\r\n")
+def test_the_sender_gets_a_notice_for_the_first_bounce_that_reports_a_failure(system):
+    bounce(system, "b1", REPORT % b"delayed")
+    bounce(system, "b2", b"Subject: Out of office\r\n\r\nBack soon.\r\n")
     assert events(system) == ["late bounce", "not notified"] * 2
     assert owed(system) is None
-    come_back(system, "b3", FAILED)
-    assert (owed(system).message_id, owed(system).action) == (SENT_ON, "failed")
-    come_back(system, "b4", FAILED)
+    bounce(system, "b3", FAILED)
+    assert (owed(system).message_id, owed(system).action) == (FORWARDED, "failed")
+    bounce(system, "b4", FAILED)
     assert events(system) == [*["late bounce", "not notified"] * 2, "late bounce", "late bounce", "not notified"]
-    last = system.read(lambda tx: tx.trace(SENT_ON))[-1]
+    last = system.read(lambda tx: tx.trace(FORWARDED))[-1]
     assert last.detail.because == "the sender already got a notice of an earlier bounce"
 
 
-def test_of_many_bounces_for_one_delivery_some_are_taken(system):
+def test_only_a_limited_number_of_bounces_is_accepted_for_one_delivery(system):
     for number in range(bounces.BOUNCES_TAKEN):
-        come_back(system, f"b{number}", FAILED)
+        bounce(system, f"b{number}", FAILED)
     with pytest.raises(errors.RecipientsChanged):
-        come_back(system, "one more", FAILED)
+        bounce(system, "one more", FAILED)

@@ -1,4 +1,4 @@
-"""Mail that comes back: refused where its own recipient sends it in a circle; kept where only the primary would."""
+"""Mail loops: a message that its own recipient forwards again is refused, and a loop of only the primary is ended."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import Status
 from waypost.domain.mail.routes import Route
 
-AWAY = replace(DEPLOYMENT, routes=(Route(match="p@example.com", to="smtp://away.example:25"),), routes_revision="1")
+ROUTED = replace(DEPLOYMENT, routes=(Route(match="p@example.com", to="smtp://away.example:25"),), routes_revision="1")
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def system(store, instance):
     return store
 
 
-def send(store, name, *, sent_on_for):
-    """A message that has been sent on before for this email address."""
-    token = messages.loop_token(DEPLOYMENT.loop_key, sent_on_for)
+def send(store, name, *, forwarded_for):
+    """Send a message that has already been forwarded for the email address `forwarded_for`."""
+    token = messages.loop_token(DEPLOYMENT.loop_key, forwarded_for)
     return store.write(_accept, name=name, raw=f"X-Waypost-Loop: {token}\r\n".encode() + RAW)
 
 
@@ -37,7 +37,7 @@ def _accept(tx, *, name, raw):
     )
     return accept.accept_message(
         tx,
-        AWAY,
+        ROUTED,
         message_id="m1",
         envelope=envelope,
         recipients=[address],
@@ -47,23 +47,23 @@ def _accept(tx, *, name, raw):
     ).message
 
 
-@pytest.mark.parametrize(("name", "sent_on_for"), [("a", "a"), ("p", "p")])
-def test_what_its_recipient_has_sent_on_before_is_refused(system, name, sent_on_for):
+@pytest.mark.parametrize(("name", "forwarded_for"), [("a", "a"), ("p", "p")])
+def test_a_message_that_was_already_forwarded_for_its_recipient_is_refused(system, name, forwarded_for):
     with pytest.raises(errors.MailLoop):
-        send(system, name, sent_on_for=sent_on_for)
+        send(system, name, forwarded_for=forwarded_for)
 
 
-def test_who_tries_one_alias_after_the_other_does_not_learn_which_primary_has_sent_a_message_on(system):
-    send(system, "a", sent_on_for="p")
+def test_a_looping_message_to_an_alias_does_not_reveal_which_primary_forwarded_it(system):
+    send(system, "a", forwarded_for="p")
     delivery = system.read(lambda tx: tx.delivery("m1", "p"))
     assert (delivery.status, delivery.kept, delivery.destination) == (Status.DELIVERED, True, "")
-    told = [event.detail.because for event in system.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
-    assert told[1] == (
+    reasons = [event.detail.because for event in system.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
+    assert reasons[1] == (
         "The message came back after it was sent over the route of p@example.com, "
         "so the inbox of p@example.com keeps it."
     )
 
 
-def test_what_somebody_else_has_sent_on_is_sent_on_here_too(system):
-    send(system, "a", sent_on_for="x")
+def test_a_message_that_was_forwarded_for_another_email_address_is_forwarded(system):
+    send(system, "a", forwarded_for="x")
     assert system.read(lambda tx: tx.delivery("m1", "p")).status is Status.QUEUED

@@ -1,4 +1,4 @@
-"""Taking mail on both stores: who gets it, what is told of it, and who may see that."""
+"""Accepting mail on both stores: its deliveries, its trace, and the accounts that can see them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -28,14 +28,14 @@ MAIL_TABLES = ("messages", "message_bodies", "deliveries", "trace_events")
 
 @pytest.fixture
 def system(store, instance):
-    """support@ (id `a`) is the alias of queue@ (id `p`); other@ (id `x`) is free."""
+    """A store with the email addresses p, a and x at example.com, in which a is the alias of p."""
     create(store, "p", "a", "x")
     associate(store, "p", "a")
     return store
 
 
 def accepting(*names, message_id="m1", raw=RAW, now=NOW, header=None, kept=0, deployment=DEPLOYMENT, **of_envelope):
-    """The use case that takes a message, for names at example.com or for addresses."""
+    """Return the use case that accepts a message. The recipients are names at example.com, or addresses."""
     recipients = [name if isinstance(name, Address) else addresses.parse(f"{name}@example.com") for name in names]
     envelope = Envelope(
         **{
@@ -114,7 +114,7 @@ def test_mail_to_an_alias_is_in_both_inboxes_byte_for_byte(system):
     assert copy(system.another(), "p") == copy(system, "p")
 
 
-def test_only_the_forwarded_copy_carries_a_loop_token_and_is_refused_when_it_comes_back(system):
+def test_only_the_forwarded_copy_has_a_loop_token_and_is_refused_if_it_returns(system):
     send(system, "a")
     assert b"X-Waypost-Loop" not in copy(system, "a")
     with pytest.raises(errors.MailLoop):
@@ -122,7 +122,7 @@ def test_only_the_forwarded_copy_carries_a_loop_token_and_is_refused_when_it_com
     send(system, "p", "x", message_id="m3", raw=copy(system, "p"))
 
 
-def test_the_trace_tells_every_delivery_and_what_was_spared(system):
+def test_the_trace_has_every_delivery_and_every_duplicate_that_was_left_out(system):
     send(system, "a", "p")
     found = system.long_read(trace.message_details, TENANT.account, "m1")
 
@@ -130,7 +130,7 @@ def test_the_trace_tells_every_delivery_and_what_was_spared(system):
     assert "which was also addressed directly" in found.events[3].detail.because
 
 
-def test_a_message_is_told_of_as_it_came(system):
+def test_the_details_of_a_message_are_shown_as_received(system):
     given = {"sender": "", "helo": "[IPv6:2001:db8::1]", "peer": "2001:db8::1", "protocol": "UTF8SMTP"}
     now = NOW + timedelta(milliseconds=7)
     message = send(system, "a", now=now, recipients=("A@example.com", 'o"\\é😀'), **given)
@@ -143,19 +143,19 @@ def test_a_message_is_told_of_as_it_came(system):
     assert found.events[0].detail == AcceptedEvent(**given, size=len(RAW))
 
 
-def test_the_deliveries_of_a_message_are_told_the_direct_ones_first_and_then_by_address(system):
+def test_direct_deliveries_are_listed_first_and_then_by_address(system):
     for name in ("B", "_", "é", "c"):
         created = replace(an_email_address(name), address=addresses.parse(f"{name}@example.com"))
         system.write(email_addresses.create, TENANT, created, tags={})
     send(system, "é", "a", "c", "x", "_", "B")
     found = system.long_read(trace.message_details, TENANT.account, "m1")
-    told = [(delivery.reason.value, delivery.address.text[0]) for delivery in found.deliveries]
-    assert told == [*(("direct", name) for name in "_aBcxé"), ("forwarded", "p")]
+    listed = [(delivery.reason.value, delivery.address.text[0]) for delivery in found.deliveries]
+    assert listed == [*(("direct", name) for name in "_aBcxé"), ("forwarded", "p")]
     written = [event.detail.address[0] for event in found.events if event.kind == "delivered"]
     assert written == ["é", "a", "c", "x", "_", "B", "p"]
 
 
-def test_a_message_to_many_comes_to_each(store, instance):
+def test_a_message_to_many_recipients_is_delivered_to_each(store, instance):
     names = [f"e{number:03}" for number in range(100)]
     store.write(lambda tx: [tx.add_email_address(an_email_address(name), {}) for name in names])
     send(store, *names)
@@ -166,7 +166,7 @@ def test_a_message_to_many_comes_to_each(store, instance):
     assert [event.detail.address for event in delivered] == [f"{name}@example.com" for name in names]
 
 
-def test_a_recipient_deleted_during_the_message_makes_the_sender_try_again(system):
+def test_a_message_is_deferred_if_a_recipient_is_deleted_during_the_transfer(system):
     delete(system, "x")
     with pytest.raises(errors.RecipientsChanged):
         send(system, "a", "x")
@@ -174,7 +174,7 @@ def test_a_recipient_deleted_during_the_message_makes_the_sender_try_again(syste
     assert set(system.count(*MAIL_TABLES).values()) == {0}
 
 
-def test_mail_that_fails_in_the_middle_was_never_there(system, engine):
+def test_a_message_whose_transaction_fails_leaves_no_rows(system, engine):
     def half(tx):
         accepting("a")(tx)
         raise RuntimeError("in the middle")
@@ -190,7 +190,7 @@ def test_mail_that_fails_in_the_middle_was_never_there(system, engine):
     assert inbox(system, "x") == []
 
 
-def test_mail_accepted_before_a_disassociate_keeps_its_destinations(system):
+def test_mail_that_was_accepted_before_a_disassociate_keeps_its_deliveries(system):
     send(system, "a")
     disassociate(system, "p", "a")
     send(system, "a", message_id="m2")
@@ -209,7 +209,7 @@ def test_an_inbox_comes_in_pages_newest_first(system):
     assert inbox(system, "x", after="m0") == []
 
 
-def test_a_message_that_comes_between_two_pages_moves_no_other(system):
+def test_a_message_that_arrives_between_two_pages_does_not_shift_the_others(system):
     for number in range(4):
         send(system, "x", message_id=f"m{number}")
     seen, after = [], None
@@ -221,7 +221,7 @@ def test_a_message_that_comes_between_two_pages_moves_no_other(system):
     assert seen == ["m3", "m2", "m1", "m0"]
 
 
-def test_mail_of_a_deleted_address_stays_readable(system):
+def test_the_mail_of_a_deleted_address_stays_readable(system):
     send(system, "x")
     delete(system, "x")
 
@@ -230,7 +230,7 @@ def test_mail_of_a_deleted_address_stays_readable(system):
     assert copy(system, "x").endswith(RAW)
 
 
-def test_mail_outlives_its_instance(system):
+def test_mail_stays_readable_after_its_instance_is_deleted(system):
     send(system, "a", "x")
     system.write(instances.delete, TENANT, "i", now=NOW)
     assert [message.id for _, message in inbox(system, "p")] == ["m1"]
@@ -241,7 +241,7 @@ def test_mail_outlives_its_instance(system):
     assert [message.id for _, message in inbox(system, "x")] == ["m2", "m1"]
 
 
-def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(system):
+def test_an_address_without_mail_has_an_empty_inbox_and_an_unknown_address_has_no_inbox(system):
     assert inbox(system, "p") == []
     with pytest.raises(errors.NotFound, match="There is no email address nobody@example\\.com in account 000000000000"):
         inbox(system, "nobody")
@@ -252,19 +252,19 @@ def test_an_address_without_mail_has_an_empty_inbox_and_nobody_has_none(system):
         copy(system, "x")
 
 
-def test_another_account_sees_neither_mail_nor_trace_nor_explanation(system):
-    stranger = "111111111111"
+def test_another_account_cannot_see_the_mail_the_trace_or_the_explanation(system):
+    other_account = "111111111111"
     send(system, "a")
     with pytest.raises(errors.NotFound):
-        inbox(system, "a", account=stranger)
+        inbox(system, "a", account=other_account)
     with pytest.raises(errors.NotFound):
-        system.long_read(trace.message_details, stranger, "m1")
+        system.long_read(trace.message_details, other_account, "m1")
     with pytest.raises(errors.NotFound):
-        system.long_read(trace.copy, stranger, "m1", addresses.parse("a@example.com"))
-    assert explained(system, stranger, "a@example.com").plan is None
+        system.long_read(trace.copy, other_account, "m1", addresses.parse("a@example.com"))
+    assert explained(system, other_account, "a@example.com").plan is None
 
 
-def test_one_account_sees_only_its_own_part_of_a_message_for_two(system):
+def test_an_account_sees_only_its_own_deliveries_of_a_message_to_two_accounts(system):
     tenant = Tenant("111111111111", "us-east-1")
     system.write(make_instance, "j", tenant=tenant)
     theirs = an_email_address("y", "j", account=tenant.account)
@@ -289,7 +289,7 @@ EXPLAINED = {
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
-def test_what_would_happen_is_explained(system, name):
+def test_explain_describes_what_would_happen_to_a_message(system, name):
     deliveries, sentence = EXPLAINED[name]
     found = explained(system, TENANT.account, f"{name}@example.com")
 
@@ -297,7 +297,7 @@ def test_what_would_happen_is_explained(system, name):
     assert sentence in " ".join(found.because)
 
 
-def test_what_would_be_refused_is_explained_too(system):
+def test_explain_describes_why_a_recipient_would_be_refused(system):
     found = explained(system, TENANT.account, "nobody@example.com")
     assert found.plan is None
     assert found.because == ["nobody@example.com is not an email address of account 000000000000."]
@@ -308,7 +308,7 @@ def account_inbox(store, account=TENANT.account, after=None, limit=100):
     return [(delivery.id, message.id) for delivery, message in found]
 
 
-def test_the_mail_of_an_account_is_in_pages_newest_first(system):
+def test_the_mail_of_an_account_is_listed_in_pages_newest_first(system):
     for number in range(3):
         send(system, "a", message_id=f"m{number}")  # two deliveries: at the alias a, and at its primary p
     expected = [(f"m{number}.{at}", f"m{number}") for number in (2, 1, 0) for at in ("p", "a")]
@@ -322,7 +322,7 @@ def test_the_mail_of_an_account_is_in_pages_newest_first(system):
     assert account_inbox(system, after="m0.a") == account_inbox(system, after="m") == []
 
 
-def test_the_mail_of_an_account_is_not_that_of_another_and_not_what_was_only_sent_on(system):
+def test_the_mail_of_an_account_excludes_other_accounts_and_deliveries_that_are_not_kept(system):
     send(system, "a")
     assert account_inbox(system, "999999999999") == []
     routed = replace(DEPLOYMENT, routes=(Route(match="x@example.com", to="smtp://127.0.0.1:1"),))

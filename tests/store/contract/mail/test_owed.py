@@ -1,4 +1,4 @@
-"""Notices that are owed: once each, in their turn, until one is written."""
+"""Due notices: each is recorded once, returned in order, and stays due until it is taken to be written."""
 
 from datetime import timedelta
 
@@ -34,13 +34,13 @@ def an_arrived(name="x", message_id="m1", **fields):
     return a_delivery(name, message_id, **{"status": Status.DELIVERED, "kept": True, "to": ""} | fields)
 
 
-def test_nothing_is_owed_at_first(store):
+def test_no_notice_is_due_at_first(store):
     add(store, an_arrived())
     assert owed(store) is None
     assert take(store) == []
 
 
-def test_what_is_owed_is_taken_once_as_it_was_written_down(store):
+def test_a_due_notice_is_returned_once_with_all_its_fields(store):
     add(store, an_arrived())
     owe(store)
     owe(store, an_owed(at=NOW + timedelta(milliseconds=7)))
@@ -50,14 +50,14 @@ def test_what_is_owed_is_taken_once_as_it_was_written_down(store):
     assert take(store) == []
 
 
-def test_what_is_owed_twice_is_owed_once_from_the_first_moment_with_the_last_fate(store):
+def test_a_notice_that_is_recorded_twice_keeps_its_first_time_and_its_last_outcome(store):
     add(store, an_arrived())
     owe(store, an_owed())
     owe(store, an_owed(at=NOW + SECOND, fate={"status": "5.4.7"}))
     assert take(store) == [an_owed(fate={"status": "5.4.7"})]
 
 
-def test_one_notice_tells_of_one_action_of_one_message_and_some_recipients_in_their_order(store):
+def test_a_notice_covers_one_action_of_one_message_and_several_recipients_in_order(store):
     add(store, an_arrived("x"), an_arrived("y"))
     add(store, an_arrived("x", "m2"))
     rows = [an_owed("b"), an_owed("a", of="y"), an_owed("a"), an_owed("c"), an_owed("a", action="delivered")]
@@ -72,7 +72,7 @@ def test_one_notice_tells_of_one_action_of_one_message_and_some_recipients_in_th
     assert [each.message_id for each in take(store, "m2")] == ["m2"]
 
 
-def test_the_next_is_what_is_owed_for_the_longest(store):
+def test_the_next_notice_is_the_notice_that_has_been_due_for_the_longest_time(store):
     for message_id, seconds in {"m1": 2, "m2": 1, "m3": 3}.items():
         add(store, an_arrived("x", message_id))
         owe(store, an_owed("b", message_id, at=NOW + 9 * SECOND), an_owed("a", message_id, at=NOW + seconds * SECOND))
@@ -84,7 +84,7 @@ def test_the_next_is_what_is_owed_for_the_longest(store):
     assert order == ["m2", "m1", "m3"]
 
 
-def test_a_notice_waits_for_deliveries_of_its_message_that_are_due_soon_or_attempted(store):
+def test_a_notice_waits_for_deliveries_of_its_message_that_are_due_soon_or_being_attempted(store):
     queue_up(store, "m1", names=("x", "y"))
     owe(store, an_owed())
     assert owed(store) is None
@@ -99,7 +99,7 @@ def test_a_notice_waits_for_deliveries_of_its_message_that_are_due_soon_or_attem
     assert owed(store, soon=NOW + 2 * MINUTE) is None
 
 
-def test_a_notice_waits_for_a_warning_of_the_same_message_that_is_due(store):
+def test_a_notice_waits_for_a_delay_notice_of_the_same_message_that_is_due(store):
     queue_up(store, "m1", warn_at=NOW)
     claimed = one(store)
     store.write(lambda tx: tx.defer(claimed, due_at=NOW + 2 * MINUTE, because="busy"))
@@ -109,7 +109,7 @@ def test_a_notice_waits_for_a_warning_of_the_same_message_that_is_due(store):
     assert owed(store) == Owing("m1", "delayed")
 
 
-def test_a_notice_does_not_wait_for_ever_nor_for_a_clock_that_was_ahead(store):
+def test_a_notice_does_not_wait_forever_nor_for_a_clock_that_was_ahead(store):
     queue_up(store, "m1")
     owe(store, an_owed())
     assert owed(store) is None
@@ -117,7 +117,7 @@ def test_a_notice_does_not_wait_for_ever_nor_for_a_clock_that_was_ahead(store):
     assert owed(store, now=NOW - SECOND) == Owing("m1", "failed")
 
 
-def test_a_notice_of_success_does_not_wait_for_a_copy_that_was_forwarded(store):
+def test_a_notice_of_success_does_not_wait_for_a_forwarded_copy(store):
     forwarded = a_delivery("p", reason=Reason.FORWARDED, sent_to="x@example.com")
     add(store, an_arrived("x"), forwarded)
     owe(store, an_owed(action="delivered"))
@@ -130,7 +130,7 @@ def test_a_notice_of_success_does_not_wait_for_a_copy_that_was_forwarded(store):
     assert owed(store) is None
 
 
-def test_a_notice_that_waits_holds_up_no_other(store):
+def test_a_waiting_notice_does_not_delay_other_notices(store):
     queue_up(store, "m1")
     add(store, an_arrived("x", "m2"))
     owe(store, an_owed(at=NOW - SECOND))
@@ -138,7 +138,7 @@ def test_a_notice_that_waits_holds_up_no_other(store):
     assert owed(store) == Owing("m2", "failed")
 
 
-def test_what_cannot_be_written_is_dropped_and_the_rest_of_it_is_owed_still(store):
+def test_recipients_can_be_dropped_from_a_notice_and_the_other_recipients_stay_due(store):
     add(store, an_arrived())
     owe(store, an_owed("a"), an_owed("b"), an_owed("c"), an_owed("a", "m2"))
     assert store.write(lambda tx: tx.drop_owed(Owing("m1", "failed"), limit=2)) == 2
@@ -146,7 +146,7 @@ def test_what_cannot_be_written_is_dropped_and_the_rest_of_it_is_owed_still(stor
     assert take(store, "m2") == [an_owed("a", "m2")]
 
 
-def test_who_fails_half_way_leaves_it_owed(store):
+def test_a_notice_stays_due_if_the_transaction_that_takes_it_fails(store):
     add(store, an_arrived())
     owe(store, an_owed())
 
@@ -159,18 +159,18 @@ def test_who_fails_half_way_leaves_it_owed(store):
     assert take(store) == [an_owed()]
 
 
-def test_of_servers_that_write_at_once_each_recipient_is_told_of_by_one(store, race):
+def test_concurrent_servers_take_each_recipient_of_a_notice_only_once(store, race):
     add(store, an_arrived())
     owe(store, *(an_owed(f"{number}") for number in range(8)))
 
     def write(tx):
         return [each.recipient for each in tx.take_owed(Owing("m1", "failed"), limit=2)]
 
-    told = [recipient for outcome in race(*[write] * 8) for recipient in outcome]
-    assert sorted(told) == [f"{number}" for number in range(8)]
+    taken = [recipient for outcome in race(*[write] * 8) for recipient in outcome]
+    assert sorted(taken) == [f"{number}" for number in range(8)]
 
 
-def test_who_owes_while_another_writes_does_not_get_stuck(store, race):
+def test_recording_a_notice_while_another_server_writes_it_does_not_deadlock(store, race):
     add(store, an_arrived())
     owe(store, an_owed())
 
@@ -185,7 +185,7 @@ def test_who_owes_while_another_writes_does_not_get_stuck(store, race):
     assert kinds(race(*[fail_again, write] * 4)) == {"done": 8}
 
 
-def test_the_octets_stay_while_a_notice_is_owed(store):
+def test_the_bytes_of_a_message_stay_while_a_notice_is_due(store):
     add(store, an_arrived(kept=False))
     owe(store, an_owed())
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
@@ -197,15 +197,15 @@ def test_the_octets_stay_while_a_notice_is_owed(store):
 def test_bounces_are_counted_for_each_delivery(store):
     bounced, other = add(store, an_arrived("x"), an_arrived("y"))
     (of_another,) = add(store, an_arrived("x", "m2"))
-    says = [False, True, False]
-    assert [store.write(add_bounce(bounced, says_failed=one)) for one in says] == [0, 1, 1]
+    reports = [False, True, False]
+    assert [store.write(add_bounce(bounced, says_failed=one)) for one in reports] == [0, 1, 1]
     counts = [store.read(lambda tx, of=of: tx.count_bounces(of)) for of in (bounced, other, of_another)]
     assert counts == [3, 0, 0]
     gone = an_arrived("x", "m3")
     assert (store.read(lambda tx: tx.count_bounces(gone)), store.write(add_bounce(gone))) == (0, 0)
 
 
-def test_of_bounces_that_come_at_once_one_is_the_first_that_says_that_the_message_failed(store, race):
+def test_only_one_of_concurrent_bounces_is_the_first_that_reports_a_failure(store, race):
     (delivery,) = add(store, an_arrived())
     assert sorted(race(*[add_bounce(delivery, says_failed=True)] * 8)) == list(range(1, 9))
 
@@ -214,7 +214,7 @@ def add_bounce(delivery, *, says_failed=False):
     return lambda tx: tx.add_bounce(delivery, says_failed=says_failed)
 
 
-def test_why_an_attempt_failed_stays_with_the_delivery_that_waits(store):
+def test_the_reason_of_a_failed_attempt_is_stored_with_the_queued_delivery(store):
     queue_up(store, "m1", warn_at=NOW)
     claimed = one(store)
     assert claimed.because == ""
@@ -227,7 +227,7 @@ def test_why_an_attempt_failed_stays_with_the_delivery_that_waits(store):
     assert [held.because for held in store.write(lambda tx: tx.take_late(now=NOW, limit=9))] == ["the peer is büsy"]
 
 
-def test_the_alias_that_a_direct_copy_stands_for_is_kept(store):
+def test_the_alias_that_a_direct_delivery_also_covers_is_stored(store):
     given = an_arrived(also_for="a@example.com")
     add(store, given)
     assert store.read(lambda tx: tx.delivery("m1", "x")) == given

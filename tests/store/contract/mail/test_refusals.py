@@ -1,4 +1,4 @@
-"""Mail that was refused, on both stores: told to whoever asks for an address, and forgotten after a while."""
+"""Refused mail on both stores: refusals are found by address, and deleted after a time."""
 
 from datetime import timedelta
 
@@ -51,14 +51,14 @@ def forget(store, before, limit=99):
         a_refusal(NOW + timedelta(milliseconds=7), recipient="a" * 5000),
         a_refusal(account=TENANT.account),
     ],
-    ids=["bare", "of mail", "full", "long", "of an account"],
+    ids=["minimal", "at MAIL", "all fields", "long recipient", "with an account"],
 )
-def test_a_refusal_is_told_as_it_was(store, refusal):
+def test_a_refusal_is_stored_with_all_its_fields(store, refusal):
     add(store, refusal)
     assert found(store, refusal.recipient_key) == found(store.another(), refusal.recipient_key) == [refusal]
 
 
-def test_refusals_are_those_of_an_address_the_newest_first(store):
+def test_the_refusals_of_an_address_are_returned_newest_first(store):
     moments = [2, 1, 3, 1]
     add(store, *(a_refusal(NOW + second * SECOND, helo=str(number)) for number, second in enumerate(moments)))
     add(store, a_refusal(recipient_key="y@example.com"))
@@ -69,16 +69,16 @@ def test_refusals_are_those_of_an_address_the_newest_first(store):
     assert found(store, since=NOW + 4 * SECOND) == found(store, "z@example.com") == []
 
 
-def test_refusals_are_told_to_the_account_that_owned_the_address_and_nobody_s_where_they_are_asked_for(store):
-    nobodys, theirs = a_refusal(), a_refusal(NOW + SECOND, account="111111111111")
-    add(store, nobodys, theirs)
-    assert found(store, account="111111111111", and_nobodys=True) == [theirs, nobodys]
-    assert found(store, account="111111111111", and_nobodys=False) == [theirs]
-    assert found(store, and_nobodys=True) == [nobodys]
+def test_refusals_of_addresses_without_an_owner_are_returned_only_on_request(store):
+    without_owner, owned = a_refusal(), a_refusal(NOW + SECOND, account="111111111111")
+    add(store, without_owner, owned)
+    assert found(store, account="111111111111", and_nobodys=True) == [owned, without_owner]
+    assert found(store, account="111111111111", and_nobodys=False) == [owned]
+    assert found(store, and_nobodys=True) == [without_owner]
     assert found(store, and_nobodys=False) == []
 
 
-def test_the_oldest_refusals_are_forgotten_some_at_a_time(store):
+def test_the_oldest_refusals_are_deleted_in_batches(store):
     add(store, *(a_refusal(NOW + second * SECOND) for second in (5, 1, 4, 2, 3)))
     assert forget(store, NOW + 4 * SECOND, limit=2) == 2
     assert [each.at for each in found(store)] == [NOW + second * SECOND for second in (5, 4, 3)]
@@ -87,20 +87,20 @@ def test_the_oldest_refusals_are_forgotten_some_at_a_time(store):
     assert [each.at for each in found(store)] == [NOW + second * SECOND for second in (5, 4)]
 
 
-def test_two_who_forget_at_once_forget_each_refusal_once(store, race):
+def test_concurrent_purges_delete_each_refusal_once(store, race):
     add(store, *(a_refusal(NOW + number * SECOND) for number in range(20)))
     outcomes = race(*[lambda tx: tx.forget_refusals(before=NOW + 15 * SECOND, limit=4)] * 6)
     assert sum(outcomes) == 15
     assert len(found(store)) == 5
 
 
-def test_refusals_that_are_added_at_once_are_all_there(store, race):
+def test_refusals_that_are_added_at_the_same_time_are_all_stored(store, race):
     outcomes = race(*(lambda tx, n=n: tx.add_refusals([a_refusal(helo=str(n))] * 3) for n in range(10)))
     assert kinds(outcomes) == {"done": 10}
     assert sorted(each.helo for each in found(store)) == sorted(str(n) for n in range(10) for _ in range(3))
 
 
-def test_a_stage_that_there_is_not_is_refused(store, engine):
+def test_an_unknown_stage_is_refused(store, engine):
     with pytest.raises(engine.refusal):
         add(store, a_refusal(stage="lost"))
     assert store.count("refusals") == {"refusals": 0}

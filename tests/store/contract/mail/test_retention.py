@@ -1,4 +1,4 @@
-"""Letting go of old mail on both stores: what goes, what goes with it, and what stays whatever the rules say."""
+"""Deleting old mail on both stores: what the retention rules delete, and what is never deleted."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def system(store, instance):
-    """a@ and b@ are email addresses of the instance `i`; c@ was one."""
+    """A store with the email addresses a and b in the instance i. The email address c was deleted."""
     create(store, "a", "b", "c")
     delete(store, "c")
     return store
@@ -51,7 +51,10 @@ def a_delivery(message_id, name, *, account=TENANT.account, **options):
 
 
 def keep(store, *names, ago=0, raw=b"Subject: Hello\r\n\r\nHi\r\n", number=0, **options):
-    """Mail for some names, so many days ago; returns its id. `number` orders those of one day."""
+    """Store a message that was delivered to these names `ago` days ago, and return its id.
+
+    `number` orders the messages of one day.
+    """
     at = NOW - ago * DAY
     message_id = messages.new_id(at, number, b"\x01" * 8)
     envelope = Envelope(
@@ -65,7 +68,7 @@ def keep(store, *names, ago=0, raw=b"Subject: Hello\r\n\r\nHi\r\n", number=0, **
 
 
 def kept(store, name, **of_inbox):
-    """The ids of an address's mail, newest first."""
+    """Return the ids of the messages of an address, newest first."""
     return [
         each.message_id
         for each in store.long_read(lambda tx: tx.delivered(inbox(name, **of_inbox), before="~", limit=999))
@@ -73,7 +76,7 @@ def kept(store, name, **of_inbox):
 
 
 def run(store, what, *rules, now=NOW):
-    """What went of each inbox, or would go: by address, how many deliveries and octets."""
+    """Run a purge or a plan. Return, by address, the number of deliveries and bytes that it deletes or would delete."""
 
     async def all_of_it():
         return [of async for of in what(store.store, rules, now=now)]
@@ -82,7 +85,7 @@ def run(store, what, *rules, now=NOW):
 
 
 def purge(store, *rules, **options):
-    """Purge, after a dry run that said the same and changed nothing."""
+    """Purge, and check that a plan before it reports the same deletions and changes nothing."""
     before = store.count(*MAIL_TABLES)
     would_go = run(store, retention.plan, *rules, **options)
     assert store.count(*MAIL_TABLES) == before
@@ -96,10 +99,10 @@ def nothing(store):
     return store.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0)
 
 
-# Where there is mail
+# Addresses with mail
 
 
-def test_every_address_with_mail_is_found_once_page_by_page(system):
+def test_addresses_with_mail_are_listed_in_pages_once_each(system):
     for number, (name, account) in enumerate([("b", "1"), ("a", "2"), ("a", "1"), ("c", "1"), ("b", "3")]):
         for more in range(3):
             keep(system, name, account=account, ago=more, number=number)
@@ -113,12 +116,12 @@ def test_every_address_with_mail_is_found_once_page_by_page(system):
         assert found == wanted
 
 
-def test_without_mail_there_is_no_address_and_nothing_to_do(system):
+def test_a_store_without_mail_has_no_addresses_and_nothing_to_purge(system):
     assert system.long_read(retention.addresses_with_mail, after=None) == []
     assert purge(system, MONTH) == {}
 
 
-def test_addresses_are_in_an_order_that_all_stores_agree_on(system):
+def test_addresses_are_listed_in_the_same_order_on_both_stores(system):
     names = ["a-b", "a", "a.b", "ab", "a_b"]
     for number, name in enumerate(names):
         keep(system, name, number=number)
@@ -126,17 +129,17 @@ def test_addresses_are_in_an_order_that_all_stores_agree_on(system):
     assert [each.address_key for each in found] == sorted(f"{name}@example.com" for name in names)
 
 
-# What goes
+# Mail that is deleted
 
 
-def test_what_is_too_old_goes_with_all_that_belongs_to_it(system):
+def test_a_message_that_is_too_old_is_deleted_with_all_its_data(system):
     keep(system, "a", ago=31)
     keep(system, "b", ago=45)
     assert purge(system, MONTH) == {"a": (1, 22), "b": (1, 22)}
     assert nothing(system)
 
 
-def test_the_young_stays(system):
+def test_a_message_that_is_young_enough_is_not_deleted(system):
     young = keep(system, "a", ago=29)
     keep(system, "a", ago=31)
     assert purge(system, MONTH) == {"a": (1, 22)}
@@ -148,13 +151,13 @@ def test_the_young_stays(system):
     assert nothing(system)
 
 
-def test_without_a_rule_all_stays(system):
+def test_nothing_is_deleted_without_a_rule(system):
     keep(system, "a", ago=9_999)
     assert purge(system) == {}
     assert purge(system, Rule("b@example.com", age=DAY), Rule("a@example.com")) == {}
 
 
-def test_what_is_too_much_goes_the_oldest_first(system):
+def test_mail_above_the_size_limit_is_deleted_oldest_first(system):
     newest, second, *_ = [keep(system, "a", ago=ago) for ago in range(5)]
     keep(system, "b", ago=9)
     assert purge(system, Rule("*", size=44)) == {"a": (3, 66)}
@@ -162,7 +165,7 @@ def test_what_is_too_much_goes_the_oldest_first(system):
     assert len(kept(system, "b")) == 1
 
 
-def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(system, monkeypatch):
+def test_batches_that_are_smaller_than_an_inbox_give_the_same_result(system, monkeypatch):
     ids = [keep(system, "a", number=number) for number in range(25)]
     monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
     monkeypatch.setattr(retention, "INBOXES_AT_ONCE", 1)
@@ -174,7 +177,7 @@ def test_looks_and_steps_that_are_smaller_than_an_inbox_make_no_difference(syste
 
 
 class Slow:
-    """A store whose long reads take too long if they read more than a few rows."""
+    """A store whose long reads take too long if they read more than `most` rows."""
 
     def __init__(self, store, *, most):
         self.store, self.most = store, most
@@ -203,7 +206,7 @@ class Slow:
         return await self.store.write(use_case)
 
 
-def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(system):
+def test_a_purge_on_a_slow_store_retries_with_smaller_reads(system):
     ids = [keep(system, "a", number=number, ago=31) for number in range(7)] + [keep(system, "a")]
     slow = Slow(system.store, most=2)
 
@@ -215,7 +218,7 @@ def test_a_purge_on_a_slow_store_reads_less_at_once_and_goes_on(system):
     assert kept(system, "a") == ids[-1:]
 
 
-def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(system):
+def test_a_purge_that_cannot_read_one_row_in_time_raises_the_error(system):
     async def purged():
         return [of async for of in retention.purge(Slow(system.store, most=0), [MONTH], now=NOW)]
 
@@ -223,10 +226,10 @@ def test_a_purge_that_cannot_even_read_one_row_in_time_says_so(system):
         system.run(purged())
 
 
-# What it shares
+# Messages with several deliveries
 
 
-def test_a_message_in_two_inboxes_goes_with_the_last_of_them(system):
+def test_a_message_in_two_inboxes_is_deleted_with_the_last_delivery(system):
     both = keep(system, "a", "b", ago=31)
     of_a = Rule("a@example.com", age=DAY)
     assert purge(system, of_a) == {"a": (1, 22)}
@@ -237,7 +240,7 @@ def test_a_message_in_two_inboxes_goes_with_the_last_of_them(system):
     assert nothing(system)
 
 
-def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_stays(system):
+def test_bytes_that_only_an_inbox_needed_are_deleted_but_a_forwarded_message_keeps_its_trace(system):
     message_id = keep(system, "a", "b", ago=31)
     sent_on = {"status": Status.DELIVERED, "kept": False, "destination": "mx:example.com"}
     system.write(lambda tx: tx.update_delivery(tx.delivery(message_id, "b"), **sent_on))
@@ -250,7 +253,7 @@ def test_octets_that_only_the_inbox_needed_go_and_the_trace_of_what_was_sent_on_
     assert len(system.long_read(lambda tx: tx.trace(message_id))) == 2
 
 
-def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(system):
+def test_a_delivery_that_is_not_kept_is_deleted_by_age_and_counts_no_bytes(system):
     for ago in (1, 31):
         keep(system, "a", ago=ago, kept=False, destination="mx:example.com")
     assert purge(system, Rule("*", size=1)) == {}
@@ -258,19 +261,19 @@ def test_what_was_only_sent_on_goes_by_its_age_and_counts_no_octets(system):
     assert system.count("messages", "deliveries") == {"messages": 1, "deliveries": 1}
 
 
-# What never goes
+# Mail that is never deleted
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.DEAD])
 @pytest.mark.parametrize("kept_too", [True, False])
-def test_what_waits_and_what_is_dead_stays(system, status, kept_too):
+def test_queued_deliveries_and_dead_letters_are_never_deleted(system, status, kept_too):
     keep(system, "a", ago=999, status=status, kept=kept_too, destination="smtp://peer.example:25")
     before = system.count(*MAIL_TABLES, "queue")
     assert purge(system, Rule("*", age=DAY, size=1)) == {}
     assert system.count(*MAIL_TABLES, "queue") == before
 
 
-def test_a_message_stays_as_long_as_somebody_else_waits_for_it(system):
+def test_a_message_stays_as_long_as_another_delivery_of_it_is_queued(system):
     message_id = keep(system, "a", ago=31)
     waiting = a_delivery(message_id, "b", status=Status.QUEUED, kept=False, destination="mx:example.com")
 
@@ -284,7 +287,7 @@ def test_a_message_stays_as_long_as_somebody_else_waits_for_it(system):
     assert system.count("queue", "deliveries") == {"queue": 1, "deliveries": 1}
 
 
-def test_what_is_sent_anew_between_the_look_and_the_purge_stays(system):
+def test_a_delivery_that_is_redriven_just_before_the_purge_is_not_deleted(system):
     message_id = keep(system, "a", ago=31)
     found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW)
     assert [each.message_id for each in found.going] == [message_id]
@@ -300,7 +303,7 @@ def test_what_is_sent_anew_between_the_look_and_the_purge_stays(system):
     assert system.count("queue", "deliveries", "messages") == {"queue": 1, "deliveries": 1, "messages": 1}
 
 
-def test_what_went_already_is_not_counted_again(system):
+def test_a_delivery_that_is_already_deleted_is_not_counted_again(system):
     keep(system, "a", ago=31)
     found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
     assert system.write(retention.purge_some, inbox("a"), found, now=NOW) == (found, [])
@@ -308,19 +311,19 @@ def test_what_went_already_is_not_counted_again(system):
     assert nothing(system)
 
 
-def test_the_mail_of_another_account_for_the_same_address_stays(system):
-    theirs = keep(system, "c", account="999999999999", ago=31)
+def test_the_mail_of_another_account_for_the_same_address_is_not_deleted(system):
+    other = keep(system, "c", account="999999999999", ago=31)
     keep(system, "c", ago=31, number=1)
     found = system.long_read(retention.due, [MONTH], inbox("c"), now=NOW).going
-    both = [*found, Delivered(theirs, NOW, 22, kept=True)]
+    both = [*found, Delivered(other, NOW, 22, kept=True)]
     assert len(system.write(retention.purge_some, inbox("c"), both, now=NOW)[0]) == 1
-    assert kept(system, "c", account="999999999999") == [theirs]
+    assert kept(system, "c", account="999999999999") == [other]
 
 
 # Rules for an instance
 
 
-def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(system):
+def test_a_rule_for_an_instance_applies_only_to_its_email_addresses(system):
     of_the_instance = Rule("instance:i", age=DAY)
     for number, (name, account) in enumerate([("a", TENANT.account), ("a", "999999999999"), ("c", TENANT.account)]):
         keep(system, name, account=account, ago=31, number=number)
@@ -331,10 +334,10 @@ def test_a_rule_for_an_instance_is_for_its_email_addresses_alone(system):
     assert nothing(system)
 
 
-# Large ones
+# Large messages
 
 
-def test_a_large_message_goes_piece_by_piece(system):
+def test_a_large_message_is_deleted_piece_by_piece(system):
     message_id = keep(system, "a", ago=31, raw=b"x" * (5 * MIB))
     small = keep(system, "a", ago=32)
     found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
@@ -352,7 +355,7 @@ def test_a_large_message_goes_piece_by_piece(system):
     assert nothing(system)
 
 
-def test_large_messages_go_whole_in_the_end(system):
+def test_large_messages_are_deleted_completely_in_the_end(system):
     for number in range(3):
         keep(system, "a", "b", ago=31, number=number, raw=b"x" * (MIB + 7))
     keep(system, "a", ago=31, number=9, raw=b"x" * (3 * MIB))
@@ -361,10 +364,10 @@ def test_large_messages_go_whole_in_the_end(system):
     assert nothing(system)
 
 
-# Two at once
+# Concurrent purges
 
 
-def test_of_two_who_purge_the_last_deliveries_of_a_message_one_ends_it(system, race):
+def test_concurrent_purges_delete_the_message_with_its_last_delivery_once(system, race):
     found = {}
     for number in range(20):
         keep(system, "a", "b", ago=31, number=number)

@@ -1,4 +1,4 @@
-"""Routes that are set by command, on both stores: in their order, by their numbers, in turn."""
+"""The use cases for routes that commands manage, on both stores: order, numbers, and concurrent changes."""
 
 import re
 
@@ -44,16 +44,16 @@ def in_force(store, of_file):
     return store.read(lambda tx: deployment.routes_in_force(tx, tx.routes_revision()))
 
 
-@pytest.mark.parametrize("taker", ["*", "*@example.com", "a@example.com"])
-def test_a_route_that_the_settings_file_never_lets_be_used_is_refused(store, taker):
-    of_file = [a_route("b"), Route(match=taker, to="inbox")]
-    with pytest.raises(errors.Conflict, match=f"never be used: the settings file has one for {re.escape(taker)}"):
+@pytest.mark.parametrize("earlier", ["*", "*@example.com", "a@example.com"])
+def test_a_route_that_a_route_in_the_settings_file_always_precedes_is_refused(store, earlier):
+    of_file = [a_route("b"), Route(match=earlier, to="inbox")]
+    with pytest.raises(errors.Conflict, match=f"never be used: the settings file has one for {re.escape(earlier)}"):
         store.write(routes.add_route, a_route("a"), before=None, file_routes=of_file)
     assert listed(store) == []
     assert store.write(routes.add_route, a_route("a"), before=None, file_routes=[a_route("b")]) == 1
 
 
-def test_without_a_route_there_is_none(store):
+def test_a_new_deployment_has_no_routes(store):
     assert listed(store) == []
     assert in_force(store, []) == ()
 
@@ -63,24 +63,24 @@ def test_without_a_route_there_is_none(store):
     [a_route("a"), FULL, Route(match="*", to="inbox", keep=True), Route(match="*", to="https://a/b", secret="x" * 16)],
     ids=["bare", "full", "inbox", "webhook"],
 )
-def test_a_route_is_there_as_it_was_set(store, route):
+def test_a_route_is_stored_with_all_its_fields(store, route):
     assert add(store, route) == [1]
     assert listed(store) == listed(store.another()) == [route]
 
 
-def test_a_route_is_kept_in_its_one_spelling(store):
+def test_the_address_of_a_route_is_stored_in_normalized_form(store):
     add(store, Route(match="Support@Bücher.example", to="smtp://a"))
     assert [route.match for route in listed(store)] == ["support@xn--bcher-kva.example"]
 
 
-def test_routes_come_behind_all_or_before_one(store):
+def test_a_route_is_added_at_the_end_or_before_another_route(store):
     assert add(store, a_route("a"), a_route("b"), a_route("c")) == [1, 2, 3]
     assert add(store, a_route("d"), before=1) == [1]
     assert add(store.another(), a_route("e"), before=4) == [4]
     assert names(store) == names(store.another()) == "dabec"
 
 
-def test_a_route_is_removed_by_its_number_and_those_behind_it_move_up(store):
+def test_a_route_is_removed_by_its_number_and_later_routes_move_up(store):
     add(store, a_route("a"), a_route("b"), FULL, a_route("c"))
     assert store.write(routes.remove_route, 3) == FULL
     assert names(store) == names(store.another()) == "abc"
@@ -88,7 +88,7 @@ def test_a_route_is_removed_by_its_number_and_those_behind_it_move_up(store):
     assert names(store) == "bc"
 
 
-def test_after_the_last_is_removed_it_is_as_in_the_beginning(store):
+def test_removing_the_last_route_restores_the_initial_revision(store):
     other = store.another()
     before = store.read(lambda tx: tx.routes_revision())
     for _ in range(2):
@@ -100,7 +100,7 @@ def test_after_the_last_is_removed_it_is_as_in_the_beginning(store):
 
 
 @pytest.mark.parametrize("number", [-1, 0, 3, 10**20])
-def test_a_number_that_no_route_has_is_refused(store, number):
+def test_a_number_without_a_route_is_refused(store, number):
     add(store, a_route("a"), a_route("b"))
     for attempt in (
         lambda: store.write(routes.remove_route, number),
@@ -113,20 +113,20 @@ def test_a_number_that_no_route_has_is_refused(store, number):
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "no routes are"), (1, "1 route is")])
-def test_how_many_there_are_is_said(store, count, said):
+def test_the_error_states_the_number_of_routes(store, count, said):
     add(store, *[a_route("a")] * count)
     with pytest.raises(errors.NotFound, match=f"There is no route 2: {said} set by command"):
         store.write(routes.remove_route, 2)
 
 
 @pytest.mark.parametrize("wrong", [{"match": "a"}, {"to": "nowhere"}, {"connections": 0}, {"user": "me"}])
-def test_a_route_that_cannot_be_is_not_set(store, wrong):
+def test_an_invalid_route_is_refused(store, wrong):
     with pytest.raises(errors.Invalid):
         add(store, Route(**{"match": "*", "to": "smtp://a"} | wrong))
     assert listed(store) == []
 
 
-def test_each_change_has_a_revision_of_its_own(store):
+def test_each_change_of_the_routes_has_a_new_revision(store):
     def revision():
         return store.another().read(lambda tx: tx.routes_revision())
 
@@ -145,7 +145,7 @@ def test_routes_of_the_settings_file_come_first(store):
     assert in_force(store, of_file) == (*of_file, a_route("a"), a_route("b"))
 
 
-def test_routes_that_are_set_at_once_are_all_there(store, race):
+def test_routes_that_are_added_at_the_same_time_are_all_stored(store, race):
     added = [lambda tx, name=name: routes.add_route(tx, a_route(name), before=None) for name in "abcdef"]
     numbers = race(*added)
     assert sorted(numbers) == [1, 2, 3, 4, 5, 6]
@@ -153,14 +153,14 @@ def test_routes_that_are_set_at_once_are_all_there(store, race):
     assert [name for _, name in sorted(zip(numbers, "abcdef", strict=True))] == list(names(store))
 
 
-def test_routes_that_are_removed_at_once_are_removed_once_each(store, race):
+def test_concurrent_removals_each_remove_a_different_route(store, race):
     add(store, *(a_route(name) for name in "abcd"))
     removed = race(*[lambda tx: routes.remove_route(tx, 1)] * 4)
     assert sorted(route.match[0] for route in removed) == list("abcd")
     assert listed(store) == []
 
 
-def test_a_route_that_would_never_be_used_is_not_set(store):
+def test_a_route_that_would_never_be_used_is_refused(store):
     add(store, Route(match="*@example.com", to="smtp://a"))
     with pytest.raises(errors.Conflict, match=r"No mail would take route 2, for b@example\.com\. Route 1, for "):
         add(store, a_route("b"))

@@ -1,4 +1,4 @@
-"""The routes that were set by command, on both stores: whole, in order, all of one moment, their secrets sealed."""
+"""The routes that commands manage, on both stores: fields, order, revisions, and the encryption of the secrets."""
 
 import pytest
 
@@ -26,7 +26,7 @@ MAILDIR = Route(match="*", to="maildir:/var/mail/all", line_ends=LineEnds.AS_REC
 
 
 def putting(*given):
-    """The use case that replaces all routes."""
+    """Return the use case that replaces all routes."""
     return lambda tx: tx.put_routes(given, revision=routes.revision(given))
 
 
@@ -35,17 +35,17 @@ def put(store, *given):
 
 
 def stored(store):
-    """The routes that hold now."""
+    """Return the current routes."""
     return store.read(lambda tx: tx.stored_routes(tx.routes_revision()))
 
 
-def test_without_routes_there_is_no_revision(store):
+def test_a_store_without_routes_has_no_revision(store):
     assert store.read(lambda tx: tx.routes_revision()) == ""
     assert store.read(lambda tx: tx.stored_routes("")) == stored(store) == ()
 
 
 @pytest.mark.parametrize("given", [(), (MAILDIR,), (FULL, HOOK, MAILDIR), (MAILDIR, FULL, HOOK), (HOOK, HOOK)], ids=len)
-def test_routes_are_found_as_they_were_set_in_their_order(store, given):
+def test_routes_are_stored_in_order_with_all_their_fields(store, given):
     put(store, *given)
     assert stored(store) == stored(store.another()) == given
     assert [route.secret for route in stored(store)] == [route.secret for route in given]
@@ -60,7 +60,7 @@ def test_routes_are_replaced_as_a_whole(store):
         assert store.write(lambda tx: tx.stored_routes(tx.routes_revision())) == given
 
 
-def test_routes_that_are_asked_for_again_are_not_read_again(store):
+def test_routes_of_the_same_revision_are_not_read_again(store):
     put(store, MAILDIR, HOOK)
 
     def twice(tx):
@@ -70,7 +70,7 @@ def test_routes_that_are_asked_for_again_are_not_read_again(store):
     assert store.read(twice)
 
 
-def test_routes_of_now_are_never_taken_for_those_of_a_revision_that_holds_no_more(store):
+def test_current_routes_are_never_returned_for_an_outdated_revision_that_is_restored(store):
     put(store, MAILDIR)
     old = store.read(lambda tx: tx.routes_revision())
     put(store, HOOK)
@@ -79,7 +79,7 @@ def test_routes_of_now_are_never_taken_for_those_of_a_revision_that_holds_no_mor
     assert store.read(lambda tx: tx.stored_routes(old)) == (MAILDIR,)
 
 
-def test_routes_that_were_never_committed_are_not_there(store):
+def test_routes_that_were_not_committed_are_not_cached(store):
     put(store, MAILDIR)
 
     def half(tx):
@@ -92,7 +92,7 @@ def test_routes_that_were_never_committed_are_not_there(store):
     assert store.write(lambda tx: tx.stored_routes(tx.routes_revision())) == stored(store) == (MAILDIR,)
 
 
-def test_of_routes_that_are_set_at_once_one_list_holds(store, race):
+def test_concurrent_changes_of_the_routes_leave_one_of_the_lists(store, race):
     lists = [(FULL, HOOK), (MAILDIR,), (HOOK, FULL, MAILDIR), ()] * 3
     assert kinds(race(*(putting(*given) for given in lists))) == {"done": 12}
     held = stored(store)
@@ -100,19 +100,19 @@ def test_of_routes_that_are_set_at_once_one_list_holds(store, race):
     assert store.read(lambda tx: tx.routes_revision()) == routes.revision(held)
 
 
-def test_owners_are_told_with_the_revision_also_where_there_are_none(store, instance):
+def test_the_revision_is_returned_with_the_owners_even_if_there_are_none(store, instance):
     create(store, "p", "a")
     associate(store, "p", "a")
 
-    def told(*keys):
+    def owners_and_revision(*keys):
         found = store.read(lambda tx: tx.owners(keys))
         return sorted(found.found), found.routes_revision
 
-    assert told("a@example.com", "no@example.com") == (["a@example.com"], "")
+    assert owners_and_revision("a@example.com", "no@example.com") == (["a@example.com"], "")
     put(store, MAILDIR)
     revision = routes.revision([MAILDIR])
-    assert told("a@example.com", "p@example.com") == (["a@example.com", "p@example.com"], revision)
-    assert told("no@example.com") == told() == ([], revision)
+    assert owners_and_revision("a@example.com", "p@example.com") == (["a@example.com", "p@example.com"], revision)
+    assert owners_and_revision("no@example.com") == owners_and_revision() == ([], revision)
 
 
 class TestSealed:
@@ -132,7 +132,7 @@ class TestSealed:
             assert form not in kept
 
     @pytest.mark.parametrize("change", ["target = 'https://example.org/'", "match = '*'", "user_name = 'eve'"])
-    def test_a_secret_does_not_go_where_a_route_was_made_to_lead_by_somebody_else(self, sealed, change):
+    def test_the_secret_of_a_route_cannot_be_unsealed_after_the_route_was_tampered_with(self, sealed, change):
         put(sealed, HOOK)
         sealed.write(lambda tx: tx.connection.execute(f"UPDATE routes SET {change}"))
         with pytest.raises(sealing.SealBroken, match=r"\(route "):

@@ -1,4 +1,4 @@
-"""Mail for support+x@ where its domain has subaddresses: RCPT, the message, its trace and explain agree."""
+"""Mail to subaddresses such as support+x@: RCPT, the delivery, the trace and `explain` give the same result."""
 
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ def address(text):
 
 @pytest.fixture
 def system(store, instance):
-    """support@ is an alias of queue@; both are at example.com."""
+    """A store in which support@example.com is an alias of queue@example.com."""
     for name in ("support", "queue"):
         create(store, name)
     associate(store, "queue", "support")
@@ -82,7 +82,7 @@ def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_them(syst
         send(system, "support+order@example.com", deployment=DEPLOYMENT)
 
 
-def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_was_sent(system):
+def test_mail_to_a_subaddress_goes_to_the_email_address_and_its_primary_unchanged(system):
     sent_to = "Support+Order@Example.com"
     assert is_recipient(system, sent_to)
     send(system, sent_to)
@@ -100,12 +100,12 @@ def test_mail_with_a_subaddress_goes_to_the_email_address_and_its_primary_as_it_
 
 
 @pytest.mark.parametrize("sent_to", ["unknown+order@example.com", "+support@example.com", "support-order@example.com"])
-def test_what_has_no_email_address_without_its_subaddress_is_unknown(system, sent_to):
+def test_a_subaddress_of_an_unknown_address_is_an_unknown_recipient(system, sent_to):
     assert not is_recipient(system, sent_to)
     assert not explained(system, sent_to).is_accepted
 
 
-def test_an_email_address_of_its_own_wins_over_the_rule(system):
+def test_an_existing_email_address_takes_precedence_over_the_subaddress_rule(system):
     create(system, "support+order")
     send(system, "support+order@example.com")
     found, details = deliveries(system)
@@ -117,21 +117,21 @@ def test_an_email_address_of_its_own_wins_over_the_rule(system):
     assert is_recipient(system, "support+order@example.com")
 
 
-def test_two_recipients_that_are_one_email_address_make_one_delivery(system):
+def test_several_subaddresses_of_one_email_address_make_one_delivery(system):
     send(system, "support+a@example.com", "support+b@example.com", "support@example.com")
     found, details = deliveries(system)
     assert found["support@example.com"].sent_to == "support+a@example.com"
     assert [event.kind for event in details.events].count(SparedEvent.kind) == 2
 
 
-def test_dsn_parameters_are_found_for_the_recipient_as_written(system):
+def test_dsn_parameters_are_found_for_the_recipient_as_the_sender_wrote_it(system):
     wish = RecipientDsn(orcpt="rfc822;Order@shop.example")
     send(system, "support+a@example.com", dsn=Dsn(recipients=(wish,)))
     found, details = deliveries(system)
     assert details.message.envelope.wishes_for(found["support@example.com"].sent_to) == wish
 
 
-def test_an_address_of_another_account_is_explained_like_one_that_is_not_there(system):
+def test_an_address_of_another_account_is_explained_like_an_unknown_address(system):
     asked = explain.Asked(address("support+order@example.com"))
     found = system.long_read(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
     assert found.because == ["support+order@example.com is not an email address of account 999999999999."]
@@ -145,7 +145,7 @@ def test_a_notice_to_a_sender_with_a_subaddress_goes_to_the_email_address(system
     assert system.read(lambda tx: notify.is_outside(tx, WITH_SUBADDRESSES, envelope)) is False
 
 
-def test_mail_is_found_by_the_address_that_it_was_sent_to(system):
+def test_mail_is_found_by_the_address_that_the_sender_used(system):
     send(system, "support+order@example.com")
     find = partial(trace.find, account=TENANT.account, servers_owner="", since=NOW, limit=10)
     found = system.long_read(lambda tx: find(tx, what="support+order@example.com", subaddressed={"example.com"}))
@@ -154,8 +154,8 @@ def test_mail_is_found_by_the_address_that_it_was_sent_to(system):
         system.long_read(lambda tx: find(tx, what="support+order@example.com"))
 
 
-def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_else_to_the_server_s_owner(system):
-    """Whoever makes the address later, or has another one in its domain, learns nothing."""
+def test_refused_mail_is_shown_to_the_account_that_owned_the_address_or_else_to_the_servers_owner(system):
+    """An account that creates the address later, or has another address in the domain, sees no refusals."""
     other = OTHERS[0]
     system.write(partial(make_instance, instance_id="other", tenant=other))
     system.write(lambda tx: tx.add_email_address(an_email_address("neighbour", "other", other.account), {}))
@@ -165,7 +165,7 @@ def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_els
     ]
     system.write(lambda tx: tx.add_refusals(refused))
 
-    def told(account, what):
+    def shown(account, what):
         find = partial(
             trace.find,
             account=account,
@@ -180,8 +180,8 @@ def test_refused_mail_is_told_to_the_account_that_owned_the_address_then_and_els
         except errors.NotFound:
             return []
 
-    assert told(TENANT.account, "support+x@example.com") == refused[:1]
-    assert told(other.account, "support+x@example.com") == told("999999999999", "support+x@example.com") == []
+    assert shown(TENANT.account, "support+x@example.com") == refused[:1]
+    assert shown(other.account, "support+x@example.com") == shown("999999999999", "support+x@example.com") == []
     for one, what in ((refused[1], "no+x@example.com"), (refused[2], "neighbour@example.com")):
-        assert told(other.account, what) == told(TENANT.account, what) == []
-        assert told("999999999999", what) == [one]
+        assert shown(other.account, what) == shown(TENANT.account, what) == []
+        assert shown("999999999999", what) == [one]

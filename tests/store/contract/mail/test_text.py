@@ -1,4 +1,4 @@
-"""Unusual text on both stores: kept and found to the letter, or refused with nothing left behind."""
+"""Unusual text on both stores: it is stored and found exactly, or refused without any change."""
 
 import random
 from dataclasses import replace
@@ -41,7 +41,7 @@ texts = pytest.mark.parametrize("text", UNUSUAL.values(), ids=UNUSUAL)
 
 
 def long_text(length, seed=1):
-    """A text of four-octet characters that cannot be compressed much."""
+    """Return a random text of characters that take four bytes in UTF-8, which can hardly be compressed."""
     chance = random.Random(seed)
     return "".join(chr(chance.randrange(0x10000, 0x110000)) for _ in range(length))
 
@@ -52,7 +52,7 @@ def found(store, condition):
 
 
 @texts
-def test_texts_of_email_addresses_and_tags_are_kept_and_found_to_the_letter(store, instance, text):
+def test_unusual_text_of_email_addresses_and_tags_is_stored_and_found_exactly(store, instance, text):
     created = replace(an_email_address("a"), display_name=text, description=text + text)
     given = {text: text, text + "k": "v"}
     store.write(email_addresses.create, TENANT, created, tags=given)
@@ -71,7 +71,7 @@ def test_texts_of_email_addresses_and_tags_are_kept_and_found_to_the_letter(stor
 
 
 @texts
-def test_texts_of_instances_are_kept_to_the_letter(store, text):
+def test_unusual_text_of_instances_is_stored_exactly(store, text):
     made = replace(store.write(make_instance, "j"), id=f"i{text}", alias=text, directory_id=text)
     store.write(instances.create, made, tags={text: text})
     assert store.read(instances.describe, TENANT, f"i{text}") == (made, {text: text})
@@ -81,7 +81,7 @@ def test_texts_of_instances_are_kept_to_the_letter(store, text):
 
 
 @texts
-def test_texts_of_tokens_mail_and_keys_are_kept_to_the_letter(store, instance, text):
+def test_unusual_text_of_tokens_mail_and_access_keys_is_stored_exactly(store, instance, text):
     key = ports.CallKey(Tenant(text, text), text, text, text)
     call = ports.RememberedCall(b"print", text, NOW)
     store.write(lambda tx: tx.remember_call(key, call))
@@ -89,16 +89,18 @@ def test_texts_of_tokens_mail_and_keys_are_kept_to_the_letter(store, instance, t
 
     create(store, "x")
     message = store.write(accepting("x", sender=text, helo=text, peer=text, protocol=text, recipients=(text, "x")))
-    told = store.long_read(trace.message_details, TENANT.account, "m1")
-    assert told.message == message
-    assert told.events[0].detail == AcceptedEvent(sender=text, peer=text, helo=text, protocol=text, size=message.size)
+    details = store.long_read(trace.message_details, TENANT.account, "m1")
+    assert details.message == message
+    assert details.events[0].detail == AcceptedEvent(
+        sender=text, peer=text, helo=text, protocol=text, size=message.size
+    )
 
     store.write(access_keys.create, a_key(secret=text))
     assert store.read(access_keys.find, "AKIA1").secret == text
     assert store.write(lambda tx: (tx.first_time(text), tx.first_time(text), tx.hold(text))) == (True, False, None)
 
 
-def test_texts_that_look_the_same_are_not_the_same(store, instance):
+def test_texts_that_look_the_same_are_different_values(store, instance):
     for name, text in (("a", "e\u0301"), ("b", "é"), ("c", "E\u0301")):
         new = replace(an_email_address(name), address=Address(f"{text}@example.com", f"{text}@example.com"))
         store.write(email_addresses.create, TENANT, new, tags={text: text})
@@ -119,7 +121,7 @@ def test_an_address_with_combining_characters_has_one_owner(store, instance):
     assert (delivery.address, delivery.sent_to) == (first.address, again.address.text)
 
 
-def test_the_longest_texts_are_kept_and_found(store, instance):
+def test_the_longest_texts_are_stored_and_found(store, instance):
     display_name, description = long_text(256), long_text(4096, seed=2)
     created = replace(an_email_address("a"), display_name=display_name, description=description)
     keys = [long_text(128, seed=n) for n in range(3, 53)]
@@ -141,7 +143,7 @@ def test_the_longest_texts_are_kept_and_found(store, instance):
     assert found(store, search.text(Field.DESCRIPTION, Comparison.STARTS_WITH, description[:-1])) == ["a", "b"]
 
 
-def test_the_longest_client_tokens_are_told_apart(store):
+def test_the_longest_client_tokens_are_distinguished(store):
     token, scope = long_text(500), long_text(100, seed=2)
     for last in "ab":
         key = ports.CallKey(TENANT, "AssociateEmailAddressAlias", scope, token[:-1] + last)
@@ -150,7 +152,7 @@ def test_the_longest_client_tokens_are_told_apart(store):
             assert store.write(idempotency.once, call, now=NOW, effect=lambda last=last: last) == last
 
 
-def test_the_longest_address_has_its_owner(store, instance):
+def test_the_owner_of_the_longest_address_is_found(store, instance):
     local, domain = "é" * 32, ".".join(["x" * 63] * 3 + ["y" * 61])
     created = replace(an_email_address("a"), address=addresses.parse(f"{local}@{domain}"))
     store.write(email_addresses.create, TENANT, created, tags={})
@@ -158,15 +160,15 @@ def test_the_longest_address_has_its_owner(store, instance):
     assert found(store, search.text(Field.ADDRESS, Comparison.EXACT, created.address.text)) == ["a"]
 
 
-def spoilt(bad):
-    """Writes and look-ups with a text that no database can keep, by what the text is."""
+def uses_of(bad):
+    """Return writes and queries that use a string that a database cannot store, by the role of the string."""
     at = {"display_name": bad, "description": bad, "now": NOW}
     either = {"a": "fine", bad: bad}
     return {
         "display name": creating_with(display_name=bad),
         "description": creating_with(description=bad),
         "id": creating_with(id=bad),
-        "tag of a new one": lambda tx: email_addresses.create(tx, TENANT, an_email_address("b"), tags=either),
+        "tag of a new email address": lambda tx: email_addresses.create(tx, TENANT, an_email_address("b"), tags=either),
         "changed texts": lambda tx: email_addresses.update_metadata(tx, TENANT, "i", "a", **at),
         "tag key": lambda tx: tags.add(tx, TENANT, tags.Resource("i", "a"), {"a": "", bad: ""}),
         "tag value": lambda tx: tags.add(tx, TENANT, tags.Resource("i"), {"a": bad}),
@@ -176,7 +178,7 @@ def spoilt(bad):
         "new instance id": lambda tx: make_instance(tx, bad),
         "region": lambda tx: instances.page(tx, Tenant(TENANT.account, bad), after="", limit=1),
         "page of instances": lambda tx: instances.page(tx, TENANT, after=bad, limit=1),
-        "described": lambda tx: email_addresses.describe(tx, TENANT, "i", bad),
+        "email address id": lambda tx: email_addresses.describe(tx, TENANT, "i", bad),
         "key": lambda tx: tx.email_address_by_key(bad),
         "token": lambda tx: idempotency.once(tx, tokened(token=bad), now=NOW, effect=lambda: ""),
         "answer": lambda tx: idempotency.once(tx, tokened(), now=NOW, effect=lambda: bad),
@@ -184,7 +186,7 @@ def spoilt(bad):
         "greeting": accepting("a", helo=bad),
         "message id": accepting("a", message_id=bad),
         "inbox": lambda tx: trace.inbox(tx, TENANT.account, Address(bad, bad), after=None, limit=1),
-        "place in an inbox": lambda tx: tx.deliveries_at(TENANT.account, "a@example.com", after=bad, limit=1),
+        "cursor of an inbox": lambda tx: tx.deliveries_at(TENANT.account, "a@example.com", after=bad, limit=1),
         "trace": lambda tx: trace.message_details(tx, TENANT.account, bad),
         "octets": lambda tx: tx.octets(bad, start=0, limit=1),
         "mark": lambda tx: tx.first_time(bad),
@@ -193,14 +195,14 @@ def spoilt(bad):
         "Message-ID": lambda tx: tx.messages_with_header_id(TENANT.account, bad, limit=1),
         "destination": lambda tx: tx.claim(bad, claim="c", now=NOW, lease_until=NOW, limit=1),
         "claim": lambda tx: tx.release(bad, due_at=NOW),
-        "place in the queue": lambda tx: tx.queue(TENANT.account, destination=None, after=f"m.{bad}", limit=1),
+        "cursor of the queue": lambda tx: tx.queue(TENANT.account, destination=None, after=f"m.{bad}", limit=1),
         "route": lambda tx: (tx.put_routes([Route(match=bad, to="inbox")], revision="r"), tx.access_keys()),
         "refusal": lambda tx: (tx.add_refusals([a_refusal(sender=bad)]), tx.access_keys()),
     }
 
 
-def spoilt_in_lists(bad):
-    """The same in lists and searches."""
+def uses_in_lists_of(bad):
+    """Return writes and queries that use the string in lists and searches."""
     return {
         "deleted": lambda tx: email_addresses.delete(tx, TENANT, "i", bad),
         "primary": associating(bad, "a"),
@@ -242,16 +244,16 @@ def everything(store):
     return [store.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables], marks
 
 
-NUL, HALF_A_CHARACTER = "x\0y", "x\ud800y"
+NUL, HALF_A_PAIR = "x\0y", "x\ud800y"
 
 
 def not_refused(store, attempts, *, as_):
-    """Which of these writes, each with a change before it, end otherwise than with one of these errors."""
+    """Run each attempt after another change. Return the outcomes of attempts that do not raise one of these errors."""
     found = {}
     for what, attempt in attempts.items():
 
         def after_something_else(tx, attempt=attempt):
-            tx.put_tags("a", {"new": "not to stay"})
+            tx.put_tags("a", {"new": "rolled back"})
             attempt(tx)
             raise errors.NotFound("nothing was found")
 
@@ -261,20 +263,20 @@ def not_refused(store, attempts, *, as_):
     return found
 
 
-def test_a_text_with_a_nul_is_refused_and_leaves_nothing_behind(system):
-    assert not_refused(system, spoilt(NUL), as_=errors.Invalid) == {}
+def test_a_string_with_a_nul_is_refused_and_changes_nothing(system):
+    assert not_refused(system, uses_of(NUL), as_=errors.Invalid) == {}
 
 
-def test_a_text_with_a_nul_is_refused_in_a_list_and_in_a_search_too(system):
-    assert not_refused(system, spoilt_in_lists(NUL), as_=errors.Invalid) == {}
+def test_a_string_with_a_nul_is_refused_in_lists_and_searches_too(system):
+    assert not_refused(system, uses_in_lists_of(NUL), as_=errors.Invalid) == {}
 
 
-def test_half_a_character_is_found_nowhere_and_leaves_nothing_behind(system):
-    attempts = spoilt(HALF_A_CHARACTER) | spoilt_in_lists(HALF_A_CHARACTER)
+def test_half_a_surrogate_pair_is_refused_or_not_found_and_changes_nothing(system):
+    attempts = uses_of(HALF_A_PAIR) | uses_in_lists_of(HALF_A_PAIR)
     assert not_refused(system, attempts, as_=(UnicodeEncodeError, errors.NotFound)) == {}
 
 
-def test_a_nul_inside_json_is_kept(store, instance):
+def test_a_nul_inside_json_is_stored(store, instance):
     create(store, "x")
     message = store.write(accepting("x", recipients=("a\0b",)))
     assert store.long_read(trace.message_details, TENANT.account, "m1").message == message

@@ -1,4 +1,4 @@
-"""What is left of a message whose deliveries have ended: dead letters, the trace, the octets; and how it is found."""
+"""The data of a message after its deliveries have ended: inbox, dead letters, trace and bytes, and finding messages."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -11,7 +11,7 @@ from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
 from waypost.app.ports import DeadLetter
 from waypost.domain.mail.delivery import Reason, Status
 
-STRANGER = "1" * 12
+OTHER_ACCOUNT = "1" * 12
 
 
 def a_dead(name, message_id, **fields):
@@ -25,7 +25,7 @@ def an_arrived(name="x", message_id="m1", **fields):
 # The inbox
 
 
-def test_an_inbox_has_what_is_kept_and_nothing_else(store):
+def test_an_inbox_contains_exactly_the_deliveries_that_are_kept(store):
     add(store, an_arrived("x", "m1"))
     add(store, an_arrived("x", "m2", kept=False, to=HERE))
     add(store, a_delivery("x", "m3", kept=True))
@@ -40,34 +40,37 @@ def test_an_inbox_has_what_is_kept_and_nothing_else(store):
     assert inbox() == ["m5", "m3", "m1"]
     assert inbox(limit=2) == ["m5", "m3"]
     assert inbox(after="m3") == ["m1"]
-    told = store.long_read(lambda tx: tx.deliveries_of(TENANT.account, "m2"))
-    assert [(each.kept, each.destination) for each in told] == [(False, HERE)]
+    deliveries = store.long_read(lambda tx: tx.deliveries_of(TENANT.account, "m2"))
+    assert [(each.kept, each.destination) for each in deliveries] == [(False, HERE)]
 
 
-def test_what_came_to_an_address_is_told_kept_or_not(store):
+def test_the_deliveries_to_an_address_are_listed_whether_or_not_they_are_kept(store):
     for number, kept in enumerate([True, False, True]):
         add(store, an_arrived("x", f"m{number}", kept=kept))
-    add(store, an_arrived("y", "m3"), an_arrived("x", "m3", account=STRANGER))
+    add(store, an_arrived("y", "m3"), an_arrived("x", "m3", account=OTHER_ACCOUNT))
 
-    def told(**options):
+    def listed(**options):
         options = {"after": None, "limit": 9} | options
         found = store.long_read(lambda tx: tx.deliveries_to(TENANT.account, "x@example.com", **options))
         return [(delivery.id, message.id) for delivery, message in found]
 
-    assert told() == [("m2.x", "m2"), ("m1.x", "m1"), ("m0.x", "m0")]
-    assert told(after="m2", limit=1) == [("m1.x", "m1")]
+    assert listed() == [("m2.x", "m2"), ("m1.x", "m1"), ("m0.x", "m0")]
+    assert listed(after="m2", limit=1) == [("m1.x", "m1")]
 
 
 # Dead letters
 
 
 @pytest.fixture
-def with_dead(store):
-    """m1 to m4, a second apart; of m2 there are two, of m3 that of a stranger. What else there is, is not dead."""
+def store_with_dead_letters(store):
+    """A store with dead letters of m1 to m4, received one second apart, and with other deliveries.
+
+    m2 has two dead letters. The dead letter of m3 belongs to another account.
+    """
     for number in (4, 2, 1):
         deliveries = [a_dead("x", f"m{number}"), a_delivery("q", f"m{number}"), an_arrived("a", f"m{number}")]
         add(store, *deliveries, *[a_dead("y", "m2")] * (number == 2), received_at=NOW + number * SECOND)
-    add(store, a_dead("x", "m3", account=STRANGER), received_at=NOW + 3 * SECOND)
+    add(store, a_dead("x", "m3", account=OTHER_ACCOUNT), received_at=NOW + 3 * SECOND)
     return store
 
 
@@ -80,24 +83,24 @@ def dead(store, *account, **options):
     return [letter.delivery.id for letter in dead_letters(store, *account, **options)]
 
 
-def test_dead_letters_come_in_pages_in_the_order_of_their_ids(with_dead):
-    assert dead(with_dead) == ["m1.x", "m2.x", "m2.y", "m4.x"]
-    assert dead(with_dead, limit=2) == ["m1.x", "m2.x"]
-    assert dead(with_dead, after="m2.x", limit=2) == ["m2.y", "m4.x"]
-    assert dead(with_dead, after="m4.x") == []
-    assert dead(with_dead, STRANGER) == ["m3.x"]
-    assert dead(with_dead, "2" * 12) == []
+def test_dead_letters_are_listed_in_pages_in_the_order_of_their_ids(store_with_dead_letters):
+    assert dead(store_with_dead_letters) == ["m1.x", "m2.x", "m2.y", "m4.x"]
+    assert dead(store_with_dead_letters, limit=2) == ["m1.x", "m2.x"]
+    assert dead(store_with_dead_letters, after="m2.x", limit=2) == ["m2.y", "m4.x"]
+    assert dead(store_with_dead_letters, after="m4.x") == []
+    assert dead(store_with_dead_letters, OTHER_ACCOUNT) == ["m3.x"]
+    assert dead(store_with_dead_letters, "2" * 12) == []
 
 
-def test_dead_letters_are_those_of_an_address_or_from_a_moment_on(with_dead):
-    assert dead(with_dead, address_key="y@example.com") == ["m2.y"]
-    assert dead(with_dead, address_key="q@example.com") == []
-    assert dead(with_dead, since=NOW + 2 * SECOND) == ["m2.x", "m2.y", "m4.x"]
-    assert dead(with_dead, since=NOW + 2 * SECOND, address_key="x@example.com", after="m2.x") == ["m4.x"]
-    assert dead(with_dead, since=NOW + 5 * SECOND) == []
+def test_dead_letters_can_be_limited_to_an_address_and_a_start_time(store_with_dead_letters):
+    assert dead(store_with_dead_letters, address_key="y@example.com") == ["m2.y"]
+    assert dead(store_with_dead_letters, address_key="q@example.com") == []
+    assert dead(store_with_dead_letters, since=NOW + 2 * SECOND) == ["m2.x", "m2.y", "m4.x"]
+    assert dead(store_with_dead_letters, since=NOW + 2 * SECOND, address_key="x@example.com", after="m2.x") == ["m4.x"]
+    assert dead(store_with_dead_letters, since=NOW + 5 * SECOND) == []
 
 
-def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store):
+def test_a_dead_letter_has_all_its_fields_and_is_not_listed_after_a_redrive(store):
     (given,) = add(store, a_dead("x", "m1", reason=Reason.FORWARDED, via="a@example.com"))
     listed = store.long_read(
         lambda tx: tx.dead_letters(TENANT.account, address_key=None, since=None, after="", limit=9)
@@ -113,7 +116,7 @@ def test_a_dead_letter_is_whole_and_is_none_any_more_when_it_was_redriven(store)
     assert claim(store, given.destination)[0].delivery == replace(given, status=Status.QUEUED)
 
 
-def test_a_dead_letter_says_when_and_why_it_was_given_up_the_last_time(store):
+def test_a_dead_letter_has_the_time_and_reason_of_the_last_time_it_was_given_up(store):
     one, other = add(store, a_dead("x", "m1"), a_dead("y", "m1"))
     store.write(lambda tx: tx.put_given_up(one, at=NOW, because="550 no"))
     store.write(lambda tx: tx.put_given_up(one, at=NOW + SECOND, because="550 nö"))
@@ -127,28 +130,28 @@ def test_a_dead_letter_says_when_and_why_it_was_given_up_the_last_time(store):
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_a_delivery_of_any_reason_is_found_as_it_was_added(store, reason):
+def test_a_delivery_of_each_reason_is_stored_with_all_its_fields(store, reason):
     given = an_arrived(reason=reason)
     add(store, an_arrived("y"))
     store.write(lambda tx: tx.add_delivery(given))
     assert store.read(lambda tx: tx.delivery("m1", "x")) == given
 
 
-def test_a_status_that_there_is_not_is_refused(store, engine):
+def test_an_unknown_status_is_refused(store, engine):
     (given,) = add(store, an_arrived())
     with pytest.raises(engine.refusal):
         store.write(lambda tx: tx.connection.execute("UPDATE deliveries SET status = 'lost'"))
     assert store.read(lambda tx: tx.delivery("m1", "x")) == given
 
 
-def test_all_deliveries_of_a_message_are_told_whoever_s_they_are(store):
-    add(store, an_arrived("x"), a_dead("y", "m1", account=STRANGER, reason=Reason.FORWARDED))
+def test_all_deliveries_of_a_message_are_listed_for_all_accounts(store):
+    add(store, an_arrived("x"), a_dead("y", "m1", account=OTHER_ACCOUNT, reason=Reason.FORWARDED))
     add(store, an_arrived("x", "m2"))
     assert [each.id for each in store.long_read(lambda tx: tx.all_deliveries_of("m1"))] == ["m1.x", "m1.y"]
     assert store.long_read(lambda tx: tx.all_deliveries_of("m3")) == []
 
 
-def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
+def test_the_accounts_with_addresses_in_a_domain_are_found(store, instance):
     create(store, "x")
 
     def has(domain, account=TENANT.account):
@@ -159,11 +162,11 @@ def test_whether_an_account_has_an_address_in_a_domain_is_told(store, instance):
 
     assert has("example.com")
     assert not any(map(has, ["ample.com", "example.org", "x.example.com", "example.co", "com", "%", ""]))
-    assert not has("example.com", STRANGER)
-    assert others_have("example.com", STRANGER)
-    assert others_have("example.com", "0")  # before it, in the order of accounts
+    assert not has("example.com", OTHER_ACCOUNT)
+    assert others_have("example.com", OTHER_ACCOUNT)
+    assert others_have("example.com", "0")  # this account sorts before the owner
     assert not others_have("example.com", TENANT.account)
-    assert not others_have("example.org", STRANGER)
+    assert not others_have("example.org", OTHER_ACCOUNT)
 
 
 # The trace
@@ -173,7 +176,7 @@ def events(store, message_id="m1"):
     return [event.kind for event in store.long_read(lambda tx: tx.trace(message_id))]
 
 
-def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
+def test_new_events_are_appended_to_the_trace(store):
     add(store, an_arrived())
     add(store, an_arrived("x", "m2"))
     later = a_line("deferred", NOW + SECOND, because="ü", attempt=1)
@@ -185,7 +188,7 @@ def test_further_lines_of_a_trace_are_behind_those_that_are_there(store):
     assert events(store, "m2") == ["accepted"]
 
 
-def test_lines_that_are_added_at_once_are_all_there_and_stay_together(store, race):
+def test_events_that_are_added_at_the_same_time_are_all_stored_and_stay_together(store, race):
     add(store, an_arrived())
     outcomes = race(
         *(lambda tx, n=n: tx.add_events("m1", [a_line(f"{n} begins"), a_line(f"{n} ends")]) for n in range(12))
@@ -196,7 +199,7 @@ def test_lines_that_are_added_at_once_are_all_there_and_stay_together(store, rac
     assert [each.replace("begins", "ends") for each in found[::2]] == found[1::2]
 
 
-def test_outcomes_of_one_message_that_are_recorded_at_once_do_not_get_stuck(store, race):
+def test_concurrent_outcomes_of_one_message_do_not_deadlock(store, race):
     names = [f"e{number}" for number in range(8)]
     add(store, *(a_delivery(name) for name in names))
 
@@ -210,7 +213,7 @@ def test_outcomes_of_one_message_that_are_recorded_at_once_do_not_get_stuck(stor
     assert sorted(events(store)[1:]) == names
 
 
-# The octets
+# The bytes
 
 
 def octets(store, message_id="m1"):
@@ -221,18 +224,18 @@ NEEDED = {
     "kept": an_arrived("y"),
     "queued": a_delivery("y"),
     "dead": a_dead("y", "m1"),
-    "somebody else's": a_dead("y", "m1", account=STRANGER),
+    "dead, of another account": a_dead("y", "m1", account=OTHER_ACCOUNT),
 }
 
 
 @pytest.mark.parametrize("other", NEEDED.values(), ids=NEEDED)
-def test_octets_that_somebody_may_need_stay(store, other):
+def test_bytes_that_a_delivery_needs_are_not_deleted(store, other):
     add(store, an_arrived(kept=False), other)
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is False
     assert octets(store) == RAW
 
 
-def test_octets_that_nobody_can_need_go_and_the_message_stays(store):
+def test_bytes_that_no_delivery_needs_are_deleted_but_the_message_stays(store):
     add(store, an_arrived(kept=False), an_arrived("y", kept=False))
     add(store, an_arrived("x", "m2"))
     assert store.write(lambda tx: tx.remove_octets_if_spent("m1")) is True
@@ -242,7 +245,7 @@ def test_octets_that_nobody_can_need_go_and_the_message_stays(store):
     assert events(store) == ["accepted"]
 
 
-def test_the_last_of_deliveries_that_end_at_once_lets_go_of_the_octets(store, race):
+def test_the_last_of_several_deliveries_that_end_at_the_same_time_deletes_the_bytes(store, race):
     deliveries = add(store, *(a_delivery(f"e{number}") for number in range(8)))
 
     def ends(tx, delivery):
@@ -254,13 +257,13 @@ def test_the_last_of_deliveries_that_end_at_once_lets_go_of_the_octets(store, ra
     assert octets(store) == b""
 
 
-# How a message is found
+# Finding messages
 
 
-def test_messages_are_found_by_their_message_id_the_newest_first(store):
+def test_messages_are_found_by_their_message_id_header_newest_first(store):
     long = "ü" * 998
     for number, header_id in enumerate(["a@b", "a@b", "A@b", "", long, long[:-1], "a@b"]):
-        delivery = an_arrived("x", f"m{number}", account=STRANGER if number == 6 else TENANT.account)
+        delivery = an_arrived("x", f"m{number}", account=OTHER_ACCOUNT if number == 6 else TENANT.account)
         add(store, delivery, header_id=header_id)
 
     def found(header_id, account=TENANT.account, limit=9):
@@ -268,12 +271,12 @@ def test_messages_are_found_by_their_message_id_the_newest_first(store):
         return [each.id for each in listed]
 
     assert (found("a@b"), found("a@b", limit=1)) == (["m1", "m0"], ["m1"])
-    assert (found("A@b"), found("a@b", STRANGER)) == (["m2"], ["m6"])
+    assert (found("A@b"), found("a@b", OTHER_ACCOUNT)) == (["m2"], ["m6"])
     assert (found(long), found(long[:-1])) == (["m4"], ["m5"])
     assert found("") == found("nobody's") == []
 
 
-def test_messages_are_found_between_two_ids_whoever_s_they_are(store):
+def test_messages_of_all_accounts_are_found_between_two_ids(store):
     for number in range(4):
         add(store, an_arrived("x", f"m{number}", account=f"{number}" * 12), is_authentic=number == 1)
     found = store.long_read(lambda tx: tx.messages_between("m1", "m2", limit=9))
@@ -282,7 +285,7 @@ def test_messages_are_found_between_two_ids_whoever_s_they_are(store):
     assert store.long_read(lambda tx: tx.messages_between("m2", "m1", limit=9)) == []
 
 
-def test_a_moment_in_the_queue_is_kept_to_the_millisecond(store):
+def test_a_time_in_the_queue_is_stored_to_the_millisecond(store):
     moment = NOW + timedelta(milliseconds=7)
     queue_up(store, "m1", at=moment)
     assert one(store, now=moment).queued.queued_at == moment

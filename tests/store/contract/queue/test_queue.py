@@ -1,4 +1,4 @@
-"""The queue on both stores: who gets what waits, in which order, and who may say what became of it."""
+"""The queue on both stores: the order of deliveries, claims, outcomes, and deliveries that wait too long."""
 
 import threading
 from datetime import timedelta
@@ -12,10 +12,10 @@ from waypost.domain.mail.delivery import Queued, Status
 
 LATER = NOW + timedelta(hours=1)
 
-# What waits
+# Queued deliveries
 
 
-def test_a_delivery_that_is_queued_waits_with_all_there_is_to_know(store):
+def test_a_queued_delivery_is_stored_with_all_its_fields(store):
     message = a_message(header_id="<ü", is_authentic=True)
     queued = a_delivery("x", via="a@example.com", kept=True, to=HERE)
     arrived = a_delivery("y", status=Status.DELIVERED, kept=True, to="")
@@ -27,13 +27,13 @@ def test_a_delivery_that_is_queued_waits_with_all_there_is_to_know(store):
     assert claimed.queued == Queued(delivery_id="m1.x", attempts=0, queued_at=NOW)
 
 
-def test_what_is_in_the_inbox_already_never_waits(store):
+def test_a_delivery_to_the_inbox_is_never_queued(store):
     arrived = a_delivery(status=Status.DELIVERED, kept=True, to="")
     store.write(lambda tx: tx.add_message(a_message(), b"hi", [arrived], []))
     assert (waiting(store), lines(store), store.count("queue")) == ({}, [], {"queue": 0})
 
 
-def test_each_destination_is_told_with_the_moment_at_which_its_first_delivery_is_due(store):
+def test_each_destination_is_listed_with_the_time_when_its_first_delivery_is_due(store):
     assert waiting(store) == {}
     for number, to in enumerate([THERE, HERE, "maildir:/x", "", HERE, "~", "ü"]):
         queue_up(store, f"m{number}", to=to, at=NOW + number * SECOND)
@@ -51,7 +51,7 @@ def test_each_destination_is_told_with_the_moment_at_which_its_first_delivery_is
     assert waiting(store)[HERE] == LATER + LEASE
 
 
-def test_how_many_wait_for_a_destination_is_counted_no_further_than_asked(store):
+def test_the_deliveries_to_a_destination_are_counted_up_to_a_limit(store):
     queue_up(store, *"abc")
     queue_up(store, "d", to=THERE)
     counts = [store.long_read(lambda tx, n=n: tx.count_queued(TENANT.account, HERE, up_to=n)) for n in (0, 2, 3, 9)]
@@ -60,24 +60,24 @@ def test_how_many_wait_for_a_destination_is_counted_no_further_than_asked(store)
     assert store.long_read(lambda tx: tx.count_queued("111111111111", HERE, up_to=9)) == 0
 
 
-def test_the_queue_of_an_account_comes_in_pages_in_the_order_of_ids(store):
+def test_the_queue_of_an_account_is_listed_in_pages_in_the_order_of_ids(store):
     queue_up(store, "m2", "m1", names="zy")
     queue_up(store, "m3", to=THERE, at=LATER)
     queue_up(store, "m4", account="1" * 12)
 
-    def told(**options):
+    def listed_ids(**options):
         return [line.delivery.id for line in lines(store, **options)]
 
-    assert told() == ["m1.y", "m1.z", "m2.y", "m2.z", "m3.x"]
-    assert told(limit=2) == ["m1.y", "m1.z"]
-    assert told(after="m1.z", limit=2) == ["m2.y", "m2.z"]
-    assert told(after="m3.x") == []
-    assert told(destination=THERE) == ["m3.x"]
-    assert told(destination=HERE, after="m2.y") == ["m2.z"]
-    assert told(destination="elsewhere") == told(account="2" * 12) == []
+    assert listed_ids() == ["m1.y", "m1.z", "m2.y", "m2.z", "m3.x"]
+    assert listed_ids(limit=2) == ["m1.y", "m1.z"]
+    assert listed_ids(after="m1.z", limit=2) == ["m2.y", "m2.z"]
+    assert listed_ids(after="m3.x") == []
+    assert listed_ids(destination=THERE) == ["m3.x"]
+    assert listed_ids(destination=HERE, after="m2.y") == ["m2.z"]
+    assert listed_ids(destination="elsewhere") == listed_ids(account="2" * 12) == []
 
 
-def test_a_line_of_the_queue_tells_how_it_stands(store):
+def test_a_line_of_the_queue_shows_the_state_of_the_delivery(store):
     (delivery,) = queue_up(store, "m1")
     (line,) = lines(store)
     assert line.delivery == delivery
@@ -91,7 +91,7 @@ def test_a_line_of_the_queue_tells_how_it_stands(store):
 # Claims
 
 
-def test_what_is_due_is_claimed_the_longest_due_first_and_then_by_id(store):
+def test_deliveries_are_claimed_in_the_order_in_which_they_became_due_and_then_by_id(store):
     for message_id, seconds in {"m1": 5, "m2": 3, "m3": 4, "m5": 1, "m4": 1, "m6": 7}.items():
         queue_up(store, message_id, at=NOW + seconds * SECOND)
     now = NOW + 5 * SECOND
@@ -101,7 +101,7 @@ def test_what_is_due_is_claimed_the_longest_due_first_and_then_by_id(store):
     assert claim(store, now=now) == []
 
 
-def test_a_claim_gets_nothing_of_another_destination(store):
+def test_a_claim_returns_only_deliveries_to_its_destination(store):
     queue_up(store, "m1", "m2", "m3")
     queue_up(store, "m4", to=THERE, at=LATER)
     assert ids(claim(store, THERE, now=LATER, limit=1)) == ["m4"]
@@ -109,7 +109,7 @@ def test_a_claim_gets_nothing_of_another_destination(store):
     assert ids(claim(store, HERE, now=LATER)) == ["m1", "m2", "m3"]
 
 
-def test_no_delivery_is_claimed_twice_by_nodes_that_ask_at_once(store, race):
+def test_nodes_that_claim_at_the_same_time_never_get_the_same_delivery(store, race):
     message_ids = [f"m{number:02}" for number in range(60)]
     queue_up(store, *message_ids)
     outcomes = race(*(claiming(claim=f"c{number}", limit=9) for number in range(10)))
@@ -119,8 +119,8 @@ def test_no_delivery_is_claimed_twice_by_nodes_that_ask_at_once(store, race):
         assert ids(outcome) == sorted(ids(outcome))
 
 
-@pytest.mark.usefixtures("_side_by_side")
-def test_who_claims_waits_for_nobody_who_is_claiming(store):
+@pytest.mark.usefixtures("_needs_concurrent_writers")
+def test_a_claim_does_not_wait_for_another_claim(store):
     queue_up(store, "m1", "m2", "m3")
     first_has, second_has = threading.Event(), threading.Event()
 
@@ -139,7 +139,7 @@ def test_who_claims_waits_for_nobody_who_is_claiming(store):
     assert store.concurrently(claims_and_stays, claims_meanwhile) == [["m1", "m2"], ["m3"]]
 
 
-def test_a_lease_that_ran_out_is_somebody_else_s_and_who_had_it_changes_nothing(store):
+def test_after_a_lease_has_expired_its_former_worker_cannot_change_the_delivery(store):
     queue_up(store, "m1")
     first = one(store, claim="first")
     assert claim(store, claim="second", now=NOW + LEASE - SECOND) == []
@@ -155,7 +155,7 @@ def test_a_lease_that_ran_out_is_somebody_else_s_and_who_had_it_changes_nothing(
     assert waiting(store) == {}
 
 
-def test_a_lease_that_is_renewed_ends_later(store):
+def test_a_renewed_lease_ends_later(store):
     queue_up(store, "m1", "m2")
     (mine,) = claim(store, claim="mine", limit=1)
     claim(store, claim="other's")
@@ -166,7 +166,7 @@ def test_a_lease_that_is_renewed_ends_later(store):
     assert claim(store, claim="newer", now=NOW + LEASE) == []
 
 
-def test_what_a_claim_still_holds_is_given_back_and_no_attempt_is_counted(store):
+def test_releasing_the_deliveries_of_a_claim_counts_no_attempt(store):
     queue_up(store, "m1", "m2", "m3")
     first, *_ = claim(store, claim="mine", limit=2)
     claim(store, claim="other's")
@@ -174,12 +174,12 @@ def test_what_a_claim_still_holds_is_given_back_and_no_attempt_is_counted(store)
     assert store.write(lambda tx: tx.release("mine", due_at=LATER)) == 1
     assert store.write(lambda tx: tx.release("mine", due_at=LATER)) == 0
     assert store.write(lambda tx: tx.release("", due_at=NOW)) == 0
-    assert claim(store, claim="new", now=LATER - SECOND, lease=SECOND) != []  # the other's, whose lease ran out
+    assert claim(store, claim="new", now=LATER - SECOND, lease=SECOND) != []  # the other claim, whose lease has expired
     assert [line.attempts for line in lines(store)] == [0, 0]
     assert "m2" in ids(claim(store, now=LATER))
 
 
-def test_all_that_anybody_holds_is_given_back(store):
+def test_release_all_releases_the_deliveries_of_all_claims(store):
     queue_up(store, "m1", "m2")
     queue_up(store, "m3", at=LATER)
     claimed = [*claim(store, claim="a", limit=1), *claim(store, claim="b")]
@@ -189,10 +189,10 @@ def test_all_that_anybody_holds_is_given_back(store):
     assert {line.due_at for line in lines(store)} == {NOW + LEASE, LATER}
 
 
-# What becomes of it
+# Outcomes of attempts
 
 
-def test_a_deferred_delivery_waits_until_its_moment_with_one_more_attempt(store):
+def test_a_deferred_delivery_waits_until_it_is_due_with_one_more_attempt(store):
     queue_up(store, "m1")
     for attempts in range(3):
         claimed = one(store, now=LATER)
@@ -202,7 +202,7 @@ def test_a_deferred_delivery_waits_until_its_moment_with_one_more_attempt(store)
         assert claim(store, now=LATER - SECOND) == []
 
 
-def test_a_moved_delivery_waits_for_another_destination_and_no_attempt_is_counted(store):
+def test_moving_a_delivery_to_another_destination_counts_no_attempt(store):
     queue_up(store, "m1")
     claimed = one(store)
     assert store.write(lambda tx: tx.move(claimed, destination=THERE, due_at=LATER)) is True
@@ -227,7 +227,7 @@ def test_an_outcome_is_recorded_with_the_delivery(store):
     assert store.read(lambda tx: tx.delivery("m2", "x")) is None
 
 
-def test_an_outcome_that_fails_half_way_leaves_the_claim(store):
+def test_a_failed_transaction_that_records_an_outcome_leaves_the_claim(store):
     queue_up(store, "m1")
     claimed = one(store)
 
@@ -240,14 +240,14 @@ def test_an_outcome_that_fails_half_way_leaves_the_claim(store):
     assert store.write(lambda tx: tx.finish(claimed)) is True
 
 
-def test_of_two_who_record_an_outcome_with_one_claim_one_does(store, race):
+def test_only_one_of_concurrent_outcomes_with_the_same_claim_is_recorded(store, race):
     queue_up(store, "m1")
     claimed = one(store)
     outcomes = race(*[lambda tx: tx.finish(claimed), lambda tx: tx.defer(claimed, due_at=LATER, because="busy")] * 3)
     assert sorted(outcomes) == [False] * 5 + [True]
 
 
-def test_what_waits_already_is_not_put_into_the_queue_again(store, race):
+def test_a_delivery_that_is_already_queued_is_not_queued_again(store, race):
     (delivery,) = queue_up(store, "m1")
     assert store.write(lambda tx: tx.enqueue(delivery, now=LATER)) is False
     assert waiting(store) == {HERE: NOW}
@@ -263,7 +263,7 @@ def test_what_waits_already_is_not_put_into_the_queue_again(store, race):
     assert redriven.queued == Queued(delivery_id="m1.x", attempts=0, queued_at=LATER)
 
 
-def test_only_a_delivery_that_exists_waits(store, engine):
+def test_only_an_existing_delivery_can_be_queued(store, engine):
     with pytest.raises(engine.refusal):
         store.write(lambda tx: tx.enqueue(a_delivery(), now=NOW))
     queue_up(store, "m1")
@@ -274,25 +274,25 @@ def test_only_a_delivery_that_exists_waits(store, engine):
         store.write(lambda tx: tx.add_delivery(a_delivery("y")))
 
 
-# What waits too long
+# Deliveries that wait too long
 
 
 def overdue(store, before, now=LATER, limit=100):
     return store.write(lambda tx: tx.lock_overdue(queued_before=before, now=now, limit=limit))
 
 
-def test_what_waits_too_long_is_found_the_oldest_first_unless_somebody_attempts_it(store):
+def test_overdue_deliveries_that_no_worker_attempts_are_found_oldest_first(store):
     for message_id, seconds in {"m1": 3, "m2": 1, "m3": 2, "m4": 4}.items():
         queue_up(store, message_id, at=NOW + seconds * SECOND, to=f"to {message_id}")
     assert ids(overdue(store, NOW + 4 * SECOND)) == ["m2", "m3", "m1"]
     assert ids(overdue(store, NOW + 4 * SECOND, limit=1)) == ["m2"]
     assert overdue(store, NOW + SECOND) == []
     claim(store, "to m3", now=LATER)
-    claim(store, "to m2", now=LATER - LEASE)  # whose lease has just run out
+    claim(store, "to m2", now=LATER - LEASE)  # a lease that has just expired
     assert ids(overdue(store, NOW + 9 * SECOND)) == ["m2", "m1", "m4"]
 
 
-def test_what_waits_too_long_can_be_taken_out_of_the_queue_in_the_same_transaction(store):
+def test_overdue_deliveries_can_be_removed_from_the_queue_in_the_same_transaction(store):
     queue_up(store, "m1", to=THERE, at=NOW - SECOND)
     queue_up(store, "m2", "m3")
     claim(store, THERE, now=LATER - LEASE)
@@ -306,7 +306,7 @@ def test_what_waits_too_long_can_be_taken_out_of_the_queue_in_the_same_transacti
     assert [line.delivery.message_id for line in lines(store)] == ["m2"]
 
 
-def test_what_waits_too_long_is_given_up_once_by_nodes_that_look_at_once(store, race):
+def test_nodes_that_look_for_overdue_deliveries_at_the_same_time_give_each_up_once(store, race):
     message_ids = [f"m{number:02}" for number in range(20)]
     queue_up(store, *message_ids)
 
@@ -323,7 +323,7 @@ def late(store, now=LATER, limit=100):
     return store.write(lambda tx: tx.take_late(now=now, limit=limit))
 
 
-def test_whose_sender_is_to_be_told_is_given_once(store):
+def test_each_late_delivery_is_returned_once(store):
     queue_up(store, "m1", warn_at=LATER)
     queue_up(store, "m2", warn_at=LATER - SECOND)
     queue_up(store, "m3")
@@ -332,17 +332,17 @@ def test_whose_sender_is_to_be_told_is_given_once(store):
     assert ids(late(store, limit=1)) == ["m2"]
     assert ids(late(store)) == ["m1"]
     assert late(store) == []
-    assert store.write(lambda tx: tx.finish(claimed)) is True  # who attempts it is not disturbed
+    assert store.write(lambda tx: tx.finish(claimed)) is True  # the claim of the worker is still valid
 
 
-def test_a_sender_is_told_once_by_nodes_that_look_at_once(store, race):
+def test_nodes_that_take_late_deliveries_at_the_same_time_get_each_delivery_once(store, race):
     message_ids = [f"m{number:02}" for number in range(20)]
     queue_up(store, *message_ids, warn_at=NOW)
     outcomes = race(*[lambda tx: tx.take_late(now=NOW, limit=5)] * 8)
     assert sorted(message_id for outcome in outcomes for message_id in ids(outcome)) == message_ids
 
 
-def test_a_warning_that_fails_is_given_again(store):
+def test_a_late_delivery_is_returned_again_if_the_transaction_fails(store):
     queue_up(store, "m1", warn_at=NOW)
 
     def half(tx):
@@ -354,29 +354,29 @@ def test_a_warning_that_fails_is_given_again(store):
     assert ids(late(store)) == ["m1"]
 
 
-def test_what_is_put_into_the_queue_again_is_warned_of_no_more(store):
+def test_a_delivery_that_is_queued_again_causes_no_delay_notice(store):
     (delivery,) = queue_up(store, "m1", warn_at=NOW)
     claimed = one(store)
     store.write(lambda tx: (tx.finish(claimed), tx.enqueue(delivery, now=NOW)))
     assert late(store) == []
 
 
-def test_a_queue_is_its_account_s_alone(store):
+def test_an_account_sees_only_its_own_queue(store):
     queue_up(store, "m1")
     assert lines(store, account="1" * 12) == []
     assert [line.delivery.account for line in lines(store)] == [TENANT.account]
 
 
-def test_the_destinations_of_an_account_are_those_of_its_own_deliveries(store):
-    theirs = "111111111111"
+def test_the_destinations_of_an_account_are_the_destinations_of_its_own_deliveries(store):
+    other_account = "111111111111"
     queue_up(store, "m1", "m2", to=THERE)
     queue_up(store, "m3", to=HERE)
-    queue_up(store, "m4", to="maildir:/x", account=theirs)
+    queue_up(store, "m4", to="maildir:/x", account=other_account)
 
     def destinations(account, limit=10):
         return [one.destination for one in store.long_read(lambda tx: tx.destinations_of(account, limit=limit))]
 
     assert destinations(TENANT.account) == [HERE, THERE]
     assert destinations(TENANT.account, limit=1) == [HERE]
-    assert destinations(theirs) == ["maildir:/x"]
+    assert destinations(other_account) == ["maildir:/x"]
     assert destinations("222222222222") == []
