@@ -83,7 +83,7 @@ class Calls:
     def _after(self):
         self._counts = self._proxy.counts
 
-    async def _access_key_before_any_call(self):
+    async def _access_key_before_each_call(self):
         await self._store.read(lambda tx: access_keys.find(tx, KEY.id))
 
     async def _describeemailaddress(self):
