@@ -125,7 +125,7 @@ def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monke
 
     (status, _, body, _), told = with_client(tmp_path, scenario)
     assert (status, told) == (503, [])
-    assert json.loads(body) == {"error": f"Reading {read} took more than 5 seconds, so it was given up. {advice}"}
+    assert json.loads(body) == {"error": f"Reading {read} took more than 5 seconds, so the store stopped it. {advice}"}
 
 
 def raw_while(tmp_path, monkeypatch, *, after, happens):

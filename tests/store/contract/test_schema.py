@@ -233,7 +233,7 @@ def test_an_old_database_is_not_migrated_if_only_a_new_one_may_be_created(engine
     handle.close()
     before = engine.catalogue(database)
     set_known(None, migrations.Migration(99, "further", "CREATE TABLE further (a TEXT);\n"))
-    with pytest.raises(migrations.SchemaTooOld, match="has the schema of an older Waypost"):
+    with pytest.raises(migrations.SchemaTooOld, match="has the schema of an older version of Waypost"):
         open_and_close(engine, database, only_new=True)
     assert engine.catalogue(database) == before
     open_and_close(engine, database)

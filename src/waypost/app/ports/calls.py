@@ -11,7 +11,7 @@ from waypost.domain.directory.instances import Tenant
 class CallKey:
     """The key that identifies a call with a client token. If two calls have equal keys, the second call is a retry.
 
-    `scope` is the instance id; it is empty for an operation that names no instance.
+    `scope` is the instance id, or an empty string for an operation that has no instance.
     """
 
     tenant: Tenant
@@ -35,7 +35,7 @@ class WriteCalls(Protocol):
     def claim_call(self, key: CallKey) -> RememberedCall | None:
         """Lock a client token until the transaction ends, and return the recorded response.
 
-        Return None if no response is recorded for the token. Also return a response that has expired.
+        Return None if no response is recorded for the token. A response that has expired is returned as well.
         """
         ...
 
@@ -50,6 +50,7 @@ class WriteCalls(Protocol):
     def correct_calls(self, *, now: datetime, limit: int) -> int:
         """Find at most `limit` records whose time is later than `now`, and set their time to `now`.
 
-        Such a record was made while the clock was ahead. Return the number of corrected records.
+        A record can be later than `now` if the clock was ahead when the record was made. Return the number of corrected
+        records.
         """
         ...

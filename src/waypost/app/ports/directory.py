@@ -25,8 +25,7 @@ class SearchPage:
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """The number of matches on all pages, counted up to a limit. If there are very many matches, this is an estimate.
-    """
+    """The number of matches on all pages, counted up to a limit. A very large number is an estimate."""
     next_after: str | None
     """The cursor of the next page, in a format that only the store knows, or None if this is the last page."""
 
@@ -95,7 +94,10 @@ class ReadDirectory(Protocol):
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """Return the email address that owns an address, in any account, because mail does not belong to a tenant."""
+        """Return the email address that has this address key, in any account.
+
+        The method searches all accounts, because incoming mail does not name a tenant.
+        """
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
@@ -153,7 +155,7 @@ class WriteDirectory(Protocol):
         ...
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """Lock these email addresses of the tenant's instance until the transaction ends, and map their ids to them.
+        """Lock these email addresses of the tenant's instance until the transaction ends, and return them by id.
 
         Ids that do not exist in this instance are left out.
         """
@@ -164,7 +166,7 @@ class WriteDirectory(Protocol):
         ...
 
     def remove_instance(self, instance_id: str) -> None:
-        """Delete an instance with its tags and its email addresses, and their alias links and tags.
+        """Delete an instance with its tags, its email addresses, and the links and tags of these email addresses.
 
         Messages and deliveries are not deleted.
         """

@@ -36,7 +36,7 @@ class ReadMessages(Protocol):
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         """Return up to `limit` bytes of an existing message, starting at offset `start`.
 
-        The bytes are those that the client sent after DATA.
+        These are the bytes that the client sent after DATA.
         """
         ...
 
@@ -111,15 +111,15 @@ class WriteMessages(Protocol):
     def remove_octets(self, message_id: str) -> bool:
         """Delete all pieces of an incomplete message.
 
-        Return False if no such message has begun, or if the message is complete by now.
+        Return False if the message does not exist or is already complete.
         """
         ...
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
         """Delete the bytes of a message if nothing needs them any more. Return whether bytes were deleted.
 
-        The bytes are needed while a delivery of the message is kept in an inbox, is queued, or is a dead letter. They
-        are also needed while a notice about the message is due.
+        The bytes are needed while a delivery of the message is kept in an inbox, is queued, or is a dead letter. The
+        bytes are also needed while a notice about the message is due.
         """
         ...
 
@@ -167,7 +167,7 @@ class WriteMessages(Protocol):
     def add_bounce(self, delivery: Delivery, *, says_failed: bool) -> int:
         """Count a bounce that the server has accepted for a delivery.
 
-        `says_failed` says whether the bounce reports that the delivery failed.
+        `says_failed` is true if the bounce reports that the delivery failed.
 
         Return the number of bounces for this delivery that report a failure, including this bounce.
         """

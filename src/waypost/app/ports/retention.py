@@ -1,4 +1,4 @@
-"""Methods that find and delete mail that the retention rules no longer keep."""
+"""Methods that find and delete mail that exceeds the limits of the retention rules."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -16,7 +16,7 @@ class ReadRoutes(Protocol):
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
         """Return the routes that commands have added, in their order.
 
-        `revision` is the revision that the caller needs. If it is outdated, the method may return newer routes.
+        `revision` is the revision that the caller needs. If this revision is outdated, the routes may be newer.
         """
         ...
 

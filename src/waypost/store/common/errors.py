@@ -7,7 +7,7 @@ raised only if two transactions run at the same time.
 from waypost.domain import errors
 from waypost.domain.directory.instances import ALIAS_IS_USED
 
-_IN_A_LINK = "One of the two email addresses is already in an alias link. An email address can be in only one."
+_IN_A_LINK = "One of the two email addresses is already in an alias link. An email address can be in only one link."
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
     "email_addresses_have_one_owner": (errors.Duplicate, "This email address already exists."),

@@ -1,4 +1,4 @@
-"""Converts rows to domain values and back, if a row has more than the columns of one table.
+"""Converts rows that have more than the columns of one table to domain values, and back.
 
 For rows with the columns of one table, see `sql/tables.py`.
 """
@@ -180,7 +180,7 @@ def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
 
 
 def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Row:
-    """Seal the secret of a route, and return the row for the route. `number` is the position of the route."""
+    """Seal the secret of a route, and return the row for the route. `number` is the route's position in the list."""
     return (number, *tables.ROUTES.write(route, seal(route.secret, _context(route.match, route.to, route.user))))
 
 

@@ -8,8 +8,7 @@ class TimeLimits:
     """The time limits of both stores. All values are in seconds."""
 
     long_read: float = 5.0
-    """Seconds for one long read, because other reads wait for it. On PostgreSQL, this limit applies to each statement.
-    """
+    """Seconds for one long read, for which other long reads wait. On PostgreSQL, the limit is for each statement."""
     damage_check: float = 0.25
     """Seconds for checking an SQLite file for damage when a server starts. This limit is long enough to check all of a
     small file, but only a part of a large file."""
@@ -33,7 +32,7 @@ class TimeLimits:
     failed."""
     network_probe: int = 10
     """Seconds without data after which the operating system probes a connection to PostgreSQL. The system sends
-    three probes, and waits half of this time between two probes."""
+    three probes, and waits half of this time between the probes."""
     pause: float = 0.01
     """The most seconds that a transaction waits before its first retry after a conflict. The maximum doubles with each
     retry, and the actual wait is a random part of it."""

@@ -37,7 +37,8 @@ _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
 """SQL that returns the owner of the table `migrations`, and whether Waypost can trust this owner.
 
 If every role may create tables in the schema, another role could create this table before Waypost does, and Waypost
-would use that role's tables. Only this table is checked, because a migration fails if one of its tables exists already.
+would use that role's tables. Other tables need no check, because a migration fails if a table that it creates already
+exists.
 """
 
 
@@ -173,7 +174,7 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
         if not newest and not may_make:
             raise migrations.SchemaMissing(where)
         if steps and only_new and newest:
-            raise migrations.SchemaTooOld(f"{where} has the schema of an older Waypost.")
+            raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
         for step in steps[:1]:
             connection.execute(step.sql.encode())
             connection.execute("INSERT INTO migrations VALUES ($1, $2, now())", (step.number, step.name))
@@ -207,8 +208,8 @@ def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:
     why = postgres_errors.name(error)
     if where.requires_tls and "SSL" in why:
         why += (
-            ". TLS is required because the database is on another machine and the URL has no sslmode. Let PostgreSQL "
-            "offer TLS (ssl = on). If only trusted machines can reach the network, you can add ?sslmode=disable to the "
-            "URL instead."
+            ". TLS is required because the database is on another machine and the URL has no sslmode. Enable TLS in "
+            "PostgreSQL (ssl = on). If only trusted machines can reach the network, you can instead add "
+            "?sslmode=disable to the URL."
         )
     return ports.StoreUnavailable(f"{where} cannot be used: {why}")

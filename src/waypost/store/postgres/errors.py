@@ -25,9 +25,9 @@ _UNAVAILABLE = (
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "25006")
 """The prefixes of the SQLSTATEs after which a connection is unusable.
 
-SQLSTATEs that begin with 08 mean that the connection broke. 57P01 to 57P03 mean that PostgreSQL is shutting down, has
-crashed, or is starting. 57P05, 25P03 and 25P04 mean that a time limit ended the session. 25006 means that the
-PostgreSQL server is a standby.
+SQLSTATEs that begin with 08 mean that the connection broke. SQLSTATEs 57P01 to 57P03 mean that PostgreSQL is shutting
+down, has crashed, or is starting. SQLSTATEs 57P05, 25P03 and 25P04 mean that a time limit ended the session. SQLSTATE
+25006 means that the PostgreSQL server is a standby.
 """
 
 

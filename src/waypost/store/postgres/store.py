@@ -41,7 +41,7 @@ CONNECTIONS = 16
 queries, and a quarter is for long reads."""
 
 ATTEMPTS = 6
-"""The most times that a transaction is run if it loses conflicts with other transactions."""
+"""The maximum number of times that a transaction is run if it keeps losing conflicts with other transactions."""
 
 
 class PostgresStore:
@@ -117,7 +117,7 @@ def _none_free() -> ports.StoreUnavailable:
 
 
 class _Session:
-    """A connection to PostgreSQL with its state."""
+    """A connection to PostgreSQL, its state, and the methods that run a transaction on it."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         self.connection = connection
@@ -212,7 +212,7 @@ class _Pool:
         self._closed = False
         """Whether the pool refuses new work."""
         self._left = asyncio.Event()
-        """Set when the last caller has left after `close` was called."""
+        """An event that is set after `close` was called and the last caller has left."""
         self.is_ended = False
         """Whether the pool also refuses work that waits for a connection."""
 

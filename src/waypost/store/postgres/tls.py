@@ -1,9 +1,8 @@
 """Decides whether the connection to PostgreSQL must be encrypted.
 
-libpq's own default, `sslmode=prefer`, continues without TLS if the server does not offer TLS. An attacker in the
-network can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). So Waypost
-requires TLS for a database on another machine, unless the operator sets `sslmode`
-(docs/decisions/0030-tls-to-the-database.md).
+By default (`sslmode=prefer`), libpq continues without TLS if the server does not offer TLS. An attacker in the network
+can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). So Waypost requires
+TLS for a database on another machine, unless the operator sets `sslmode` (docs/decisions/0030-tls-to-the-database.md).
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 REQUIRED = "require"
-"""The value of `sslmode` that Waypost sets. libpq then encrypts the connection. If libpq finds a file with root
+"""The value of `sslmode` that Waypost sets, with which libpq encrypts the connection. If libpq finds a file with root
 certificates, it also verifies the server's certificate."""
 
 

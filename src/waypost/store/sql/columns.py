@@ -35,7 +35,7 @@ class Column:
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`, or an empty string if it is the column's name."""
+    """The path of the dataclass field, such as `envelope.sender`. By default, it is the name of the column."""
     kind: Kind = AS_IS
     is_given: bool = False
     """Whether the caller of the reader or writer passes the value of this column as an argument, such as a secret."""

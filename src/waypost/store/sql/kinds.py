@@ -70,7 +70,7 @@ def one_of(words: type[StrEnum]) -> Kind:
 
 
 FLAG = Kind(bool)
-"""The conversion for a Boolean column. SQLite stores it as a number."""
+"""The conversion for a Boolean column, which SQLite stores as a number."""
 
 MOMENT = Kind(from_milliseconds, to_milliseconds)
 """The conversion for a time, which is stored as milliseconds since 1970-01-01 UTC."""

@@ -92,7 +92,7 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
         and _newest(connection)
         and migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
     ):
-        raise migrations.SchemaTooOld(f"{where} has the schema of an older Waypost.")
+        raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
     while _migrated_by_one(connection, where=where):
         pass
 

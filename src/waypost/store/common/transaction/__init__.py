@@ -1,4 +1,4 @@
-"""One transaction on either database, which implements the methods of `ports.WriteTx` with named queries.
+"""A transaction on either database. It implements the methods of `ports.WriteTx` with named queries.
 
 Each file covers one subject, as in `app/ports/`. Each database implements the abstract methods in `statements.py` and
 at the end of `directory.py` in its own way.
@@ -26,7 +26,7 @@ class Transaction(
     RefusalQueries,
     RetentionQueries,
 ):
-    """The implementation of `ports.WriteTx` on one connection. On a read-only connection, use it as `ports.ReadTx`."""
+    """The implementation of `ports.WriteTx` on one connection. On a read-only connection, only `ports.ReadTx` works."""
 
     def hold(self, what: str) -> None:
         self._run("hold", what)

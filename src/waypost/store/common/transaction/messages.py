@@ -169,7 +169,7 @@ def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
 def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
     """Split bytes of a message into rows, each with the offset of its first byte.
 
-    `start` is the offset of the first row.
+    `start` is the offset of the first byte in the first row.
     """
     view = memoryview(octets)
     return ((message_id, start + place, view[place : place + PIECE]) for place in range(0, len(octets), PIECE))
