@@ -187,12 +187,12 @@ def test_cancelled_writes_do_not_affect_later_writes(store):
     async def scenario():
         first = asyncio.create_task(store.store.write(slow))
         await asyncio.to_thread(held.wait, PATIENCE)
-        behind = [asyncio.create_task(store.store.write(slow)) for _ in range(30)]
+        later = [asyncio.create_task(store.store.write(slow)) for _ in range(30)]
         await asyncio.sleep(0)
-        for task in (first, *behind):
+        for task in (first, *later):
             task.cancel()
         cancelled.set()
-        outcomes = await asyncio.gather(first, *behind, return_exceptions=True)
+        outcomes = await asyncio.gather(first, *later, return_exceptions=True)
         await asyncio.gather(*(store.store.write(making(f"i{n}")) for n in range(30)))
         return outcomes
 

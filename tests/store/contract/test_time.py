@@ -48,8 +48,8 @@ def test_times_of_every_kind_are_stored_to_the_millisecond(store):
         store.write(aliases.disassociate, TENANT, "i", **both)
 
         message = store.write(accepting("x", now=now, message_id=f"m{number}"))
-        told = store.long_read(trace.message_details, TENANT.account, message.id)
-        assert (told.message.received_at, {event.at for event in told.events}) == (now, {now})
+        details = store.long_read(trace.message_details, TENANT.account, message.id)
+        assert (details.message.received_at, {event.at for event in details.events}) == (now, {now})
 
         key = a_session(f"ASIA{number}", now + MILLISECOND, created_at=now)
         store.write(access_keys.create, key)
@@ -63,8 +63,8 @@ def test_times_of_every_kind_are_stored_to_the_millisecond(store):
 
 
 def test_a_time_in_another_time_zone_is_stored_as_the_same_time(store, instance):
-    there = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
-    store.write(email_addresses.create, TENANT, replace(an_email_address("a"), created_at=there), tags={})
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=5, minutes=45)))
+    store.write(email_addresses.create, TENANT, replace(an_email_address("a"), created_at=elsewhere), tags={})
     found = describe(store, "a").email_address.created_at
     assert (found, found.tzinfo) == (NOW, UTC)
 
@@ -124,8 +124,8 @@ def test_a_temporary_access_key_expires_to_the_millisecond(store):
     store.write(access_keys.create, a_key("AKIA1"))
     key = store.read(access_keys.find, "ASIA1")
     assert (key.is_expired(end - MILLISECOND), key.is_expired(end)) == (False, True)
-    gone = end + access_keys.KEPT_AFTER_EXPIRY + MILLISECOND
-    for now, left in ((gone - MILLISECOND, {"ASIA1", "AKIA1"}), (gone, {"AKIA1"})):
+    removed_at = end + access_keys.KEPT_AFTER_EXPIRY + MILLISECOND
+    for now, left in ((removed_at - MILLISECOND, {"ASIA1", "AKIA1"}), (removed_at, {"AKIA1"})):
         store.write(access_keys.purge, now=now)
         assert {key.id for key in store.read(lambda tx: tx.access_keys())} == left
 

@@ -110,11 +110,11 @@ def inside_the_page(steps):
 @pytest.mark.parametrize("after", [None, '["abc", 4294967300]'], ids=["first-page", "later-page"])
 @pytest.mark.parametrize(("condition", "index"), PLANS.values(), ids=PLANS)
 def test_a_search_uses_an_index_and_does_not_sort_rows(tx, instance, condition, index, after):
-    wanted = sqlite_search.Search(condition, 1)
-    page = inside_the_page(plan(tx.connection, *wanted.page(after=after, limit=101)))
+    built = sqlite_search.Search(condition, 1)
+    page = inside_the_page(plan(tx.connection, *built.page(after=after, limit=101)))
     assert [detail for detail in page if index in detail]
     assert not [detail for detail in page if "TEMP B-TREE" in detail]
-    counted = plan(tx.connection, *wanted.count(up_to=10_000)).values()
+    counted = plan(tx.connection, *built.count(up_to=10_000)).values()
     assert [detail for _, detail in counted if index in detail]
     assert not [detail for _, detail in counted if "TEMP B-TREE" in detail]
 

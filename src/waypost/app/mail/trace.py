@@ -175,7 +175,7 @@ def find(
         for key in addresses.owner_keys(address, subaddressed):
             ids += [message.id for _, message in tx.deliveries_to(account, key, after=None, limit=limit)]
         refusals = tx.refusals_of(
-            address.key, account=account, and_nobodys=account == servers_owner, since=since, limit=limit
+            address.key, account=account, with_unowned=account == servers_owner, since=since, limit=limit
         )
     if not ids and not refusals:
         nothing = f"Nothing is known about {what}: there is no message, and no refusal since {moment(since)}."

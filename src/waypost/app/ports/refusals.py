@@ -30,11 +30,11 @@ class ReadRefusals(Protocol):
     """The method that reads refusals."""
 
     def refusals_of(
-        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
+        self, recipient_key: str, *, account: str, with_unowned: bool, since: datetime, limit: int
     ) -> list[Refusal]:
         """Return up to `limit` refusals of mail for an address that happened at `since` or later, newest first.
 
-        Only refusals that happened while the account owned the address are returned. With `and_nobodys`, refusals that
+        Only refusals that happened while the account owned the address are returned. With `with_unowned`, refusals that
         happened while no account owned the address are returned too.
         """
         ...

@@ -36,8 +36,8 @@ of_delivery = tables.DELIVERIES.write
 of_refusal = tables.REFUSALS.write
 
 _EMAIL_ADDRESS, _DELIVERY = len(tables.EMAIL_ADDRESSES), len(tables.DELIVERIES)
-_primary_behind = tables.EMAIL_ADDRESSES.reader(start=_EMAIL_ADDRESS)
-_message_behind = tables.MESSAGES.reader(start=_DELIVERY)
+_primary_after = tables.EMAIL_ADDRESSES.reader(start=_EMAIL_ADDRESS)
+_message_after = tables.MESSAGES.reader(start=_DELIVERY)
 
 
 def alias_key(alias: str) -> str:
@@ -52,7 +52,7 @@ def of_instance(instance: Instance) -> Row:
 
 def with_primary(row: Row) -> tuple[EmailAddress, EmailAddress | None]:
     """Read an email address and, if it is an alias, its primary."""
-    return email_address(row), _primary_behind(row) if row[_EMAIL_ADDRESS] else None
+    return email_address(row), _primary_after(row) if row[_EMAIL_ADDRESS] else None
 
 
 def link(row: Row) -> AliasLink:
@@ -111,7 +111,7 @@ def of_planned_part(part: PlannedPart) -> str:
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
     """Read a delivery and its message."""
-    return delivery(row), _message_behind(row)
+    return delivery(row), _message_after(row)
 
 
 def dead_letter(row: Row) -> ports.DeadLetter:

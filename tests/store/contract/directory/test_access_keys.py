@@ -93,8 +93,8 @@ def test_a_temporary_key_needs_both_an_expiry_time_and_a_session_token(store, en
 def test_keys_are_listed_oldest_first_and_then_by_id(store):
     earlier, later = NOW - timedelta(milliseconds=1), NOW + timedelta(days=1)
     long_ago = datetime(1969, 12, 31, 23, 59, 59, 999000, UTC)
-    moments = {"b": NOW, "Z": NOW, "a": NOW, "_": NOW, "c": earlier, "0": later, "d": long_ago}
-    add(store, *(a_key(key_id, created_at=moment) for key_id, moment in moments.items()))
+    times = {"b": NOW, "Z": NOW, "a": NOW, "_": NOW, "c": earlier, "0": later, "d": long_ago}
+    add(store, *(a_key(key_id, created_at=moment) for key_id, moment in times.items()))
     assert listed(store) == ["d", "c", "Z", "_", "a", "b", "0"]
 
 
@@ -113,8 +113,8 @@ def test_a_key_is_deactivated_activated_and_deleted(store):
 
 def test_temporary_keys_are_stored_for_a_day_after_they_expire(store):
     end = NOW - access_keys.KEPT_AFTER_EXPIRY
-    moments = {"gone": end - timedelta(milliseconds=1), "just": end, "later": NOW}
-    add(store, a_key("permanent"), *(a_session(key_id, moment) for key_id, moment in moments.items()))
+    times = {"gone": end - timedelta(milliseconds=1), "just": end, "later": NOW}
+    add(store, a_key("permanent"), *(a_session(key_id, moment) for key_id, moment in times.items()))
     store.write(access_keys.purge, now=NOW)
     assert sorted(listed(store)) == ["just", "later", "permanent"]
     store.write(access_keys.purge, now=NOW + timedelta(days=365))

@@ -203,13 +203,13 @@ def test_an_instance_that_exists_throughout_is_listed_once_while_others_change(s
     for name in "bdfh":
         store.write(make_instance, name)
     found, after = [], ""
-    for new, gone in (("a", None), ("e", "d"), ("g", "e"), ("i", "a")):
+    for new, deleted in (("a", None), ("e", "d"), ("g", "e"), ("i", "a")):
         page = store.long_read(instances.page, TENANT, after=after, limit=1)
         found += [each.id for each in page.instances]
         after = page.next_after
         store.write(make_instance, new)
-        if gone:
-            store.write(instances.delete, TENANT, gone, now=NOW)
+        if deleted:
+            store.write(instances.delete, TENANT, deleted, now=NOW)
     found += [each.id for each in store.long_read(instances.page, TENANT, after=after, limit=9).instances]
     assert found == ["b", "d", "e", "f", "g", "h", "i"]
 

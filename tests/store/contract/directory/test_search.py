@@ -44,17 +44,17 @@ def test_a_search_finds_the_same_as_the_reference_in_one_page_and_in_several(dir
     store, directory = directories[seed]
     condition = data.draw(conditions(directory))
 
-    def look(tx):
+    def read(tx):
         here = directory.on(tx)
         return [
             (here.page(condition, instance_id=each), here.walked(condition, sizes, instance_id=each))
             for each in INSTANCES
         ]
 
-    for instance_id, (page, walked) in zip(INSTANCES, store.long_read(look), strict=True):
-        wanted = directory.matching(condition, instance_id)
-        assert {found.id for found, _ in page.found} == wanted
-        assert page.total == len(page.found) == len(wanted)
+    for instance_id, (page, walked) in zip(INSTANCES, store.long_read(read), strict=True):
+        expected = directory.matching(condition, instance_id)
+        assert {found.id for found, _ in page.found} == expected
+        assert page.total == len(page.found) == len(expected)
         assert [found.id for found, _ in page.found] == walked
         assert all(directory.there[found.id][0] == found for found, _ in page.found)
 
@@ -183,15 +183,15 @@ def pieces(engine):
 @pytest.mark.parametrize("comparison", Comparison)
 def test_a_searched_value_is_not_interpreted_as_a_pattern(pieces, comparison, alone):
     store, directory = pieces
-    wanted = {
+    expected = {
         (name, value): search.text(FIELD_NAMES[name], comparison, value)
         for piece in PIECES
         for name, value in (("displayName", piece), ("description", f"abc{piece}"), ("description", f"bc{piece}ab"))
     }
     if not alone:
-        wanted = {value: Either((one, Tagged("key", None))) for value, one in wanted.items()}
-    found = store.long_read(lambda tx: {value: directory.on(tx).found(one) for value, one in wanted.items()})
-    for value, condition in wanted.items():
+        expected = {value: Either((one, Tagged("key", None))) for value, one in expected.items()}
+    found = store.long_read(lambda tx: {value: directory.on(tx).found(one) for value, one in expected.items()})
+    for value, condition in expected.items():
         assert found[value] == directory.matching(condition), value
 
 
@@ -200,12 +200,14 @@ def contains(value):
 
 
 @pytest.mark.parametrize(
-    ("there", "wanted"), [("abc\ufffd", "abc\ufffe"), ("abc\uffff", "abc\ufffd"), ("ab\ufffe", "ab\uffff")], ids=ascii
+    ("stored", "searched"),
+    [("abc\ufffd", "abc\ufffe"), ("abc\uffff", "abc\ufffd"), ("ab\ufffe", "ab\uffff")],
+    ids=ascii,
 )
-def test_characters_that_the_index_treats_as_equal_are_distinguished(store, instance, there, wanted):
-    store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=there), tags={})
-    assert store.long_read(page_of, contains(wanted)).found == []
-    assert len(store.long_read(page_of, contains(there)).found) == 1
+def test_characters_that_the_index_treats_as_equal_are_distinguished(store, instance, stored, searched):
+    store.write(email_addresses.create, TENANT, replace(an_email_address("a"), description=stored), tags={})
+    assert store.long_read(page_of, contains(searched)).found == []
+    assert len(store.long_read(page_of, contains(stored)).found) == 1
 
 
 @pytest.mark.parametrize("end", ["", "b"], ids=["found", "not found"])
@@ -247,9 +249,9 @@ def test_pages_show_each_remaining_email_address_once_while_others_change(store,
     for number in range(12):
         store.write(worded(f"e{number:02}"))
     other = store.another()
-    seen, after, comes = [], None, iter(range(100, 200))
+    seen, after, new_numbers = [], None, iter(range(100, 200))
     changes = iter([worded, deleting, deleting, worded, worded, deleting])
-    goes = iter(["e03", "e00", "e11"])
+    deleted_names = iter(["e03", "e00", "e11"])
     while True:
         page = store.long_read(page_of, condition, after=after, limit=2, count_up_to=99)
         seen += [found.id for found, _ in page.found]
@@ -257,7 +259,7 @@ def test_pages_show_each_remaining_email_address_once_while_others_change(store,
         if after is None:
             break
         if change := next(changes, None):
-            other.write(change(next(goes) if change is deleting else f"e{next(comes)}"))
+            other.write(change(next(deleted_names) if change is deleting else f"e{next(new_numbers)}"))
     assert len(seen) == len(set(seen))
     assert {f"e{number:02}" for number in range(12)} - {"e00", "e03", "e11"} <= set(seen)
 

@@ -150,9 +150,9 @@ def test_the_recorded_response_has_all_its_fields(store):
     key = tokened().key
     store.write(lambda tx: tx.remember_call(key, call))
     assert store.write(lambda tx: tx.claim_call(key)) == call
-    anew = ports.RememberedCall(b"f", "", NOW + timedelta(milliseconds=999))
-    store.write(lambda tx: tx.remember_call(key, anew))
-    assert store.write(lambda tx: tx.claim_call(key)) == anew
+    second = ports.RememberedCall(b"f", "", NOW + timedelta(milliseconds=999))
+    store.write(lambda tx: tx.remember_call(key, second))
+    assert store.write(lambda tx: tx.claim_call(key)) == second
 
 
 def remember(store, *ages):

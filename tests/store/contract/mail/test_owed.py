@@ -201,8 +201,8 @@ def test_bounces_are_counted_for_each_delivery(store):
     assert [store.write(add_bounce(bounced, says_failed=one)) for one in reports] == [0, 1, 1]
     counts = [store.read(lambda tx, of=of: tx.count_bounces(of)) for of in (bounced, other, of_another)]
     assert counts == [3, 0, 0]
-    gone = an_arrived("x", "m3")
-    assert (store.read(lambda tx: tx.count_bounces(gone)), store.write(add_bounce(gone))) == (0, 0)
+    unknown = an_arrived("x", "m3")
+    assert (store.read(lambda tx: tx.count_bounces(unknown)), store.write(add_bounce(unknown))) == (0, 0)
 
 
 def test_only_one_of_concurrent_bounces_is_the_first_that_reports_a_failure(store, race):

@@ -30,9 +30,9 @@ def add(store, *refusals):
     store.write(lambda tx: tx.add_refusals(refusals))
 
 
-def found(store, key="x@example.com", *, account=TENANT.account, and_nobodys=True, since=NOW, limit=99):
+def found(store, key="x@example.com", *, account=TENANT.account, with_unowned=True, since=NOW, limit=99):
     return store.long_read(
-        lambda tx: tx.refusals_of(key, account=account, and_nobodys=and_nobodys, since=since, limit=limit)
+        lambda tx: tx.refusals_of(key, account=account, with_unowned=with_unowned, since=since, limit=limit)
     )
 
 
@@ -72,10 +72,10 @@ def test_the_refusals_of_an_address_are_returned_newest_first(store):
 def test_refusals_of_addresses_without_an_owner_are_returned_only_on_request(store):
     without_owner, owned = a_refusal(), a_refusal(NOW + SECOND, account="111111111111")
     add(store, without_owner, owned)
-    assert found(store, account="111111111111", and_nobodys=True) == [owned, without_owner]
-    assert found(store, account="111111111111", and_nobodys=False) == [owned]
-    assert found(store, and_nobodys=True) == [without_owner]
-    assert found(store, and_nobodys=False) == []
+    assert found(store, account="111111111111", with_unowned=True) == [owned, without_owner]
+    assert found(store, account="111111111111", with_unowned=False) == [owned]
+    assert found(store, with_unowned=True) == [without_owner]
+    assert found(store, with_unowned=False) == []
 
 
 def test_the_oldest_refusals_are_deleted_in_batches(store):

@@ -87,12 +87,12 @@ def run(store, what, *rules, now=NOW):
 def purge(store, *rules, **options):
     """Purge, and check that a plan before it reports the same deletions and changes nothing."""
     before = store.count(*MAIL_TABLES)
-    would_go = run(store, retention.plan, *rules, **options)
+    planned = run(store, retention.plan, *rules, **options)
     assert store.count(*MAIL_TABLES) == before
-    gone = run(store, retention.purge, *rules, **options)
-    assert gone == would_go
+    deleted = run(store, retention.purge, *rules, **options)
+    assert deleted == planned
     assert run(store, retention.plan, *rules, **options) == {}
-    return gone
+    return deleted
 
 
 def nothing(store):
@@ -106,14 +106,14 @@ def test_addresses_with_mail_are_listed_in_pages_once_each(system):
     for number, (name, account) in enumerate([("b", "1"), ("a", "2"), ("a", "1"), ("c", "1"), ("b", "3")]):
         for more in range(3):
             keep(system, name, account=account, ago=more, number=number)
-    wanted = [inbox("a", "1"), inbox("b", "1"), inbox("c", "1"), inbox("a", "2"), inbox("b", "3")]
+    expected = [inbox("a", "1"), inbox("b", "1"), inbox("c", "1"), inbox("a", "2"), inbox("b", "3")]
     for limit in (1, 2, 4, 5, 6):
         found, after = [], None
         while page := system.long_read(retention.addresses_with_mail, after=after, limit=limit):
-            assert len(page) == min(limit, len(wanted) - len(found))
+            assert len(page) == min(limit, len(expected) - len(found))
             found += page
             after = page[-1]
-        assert found == wanted
+        assert found == expected
 
 
 def test_a_store_without_mail_has_no_addresses_and_nothing_to_purge(system):
@@ -341,8 +341,8 @@ def test_a_large_message_is_deleted_piece_by_piece(system):
     message_id = keep(system, "a", ago=31, raw=b"x" * (5 * MIB))
     small = keep(system, "a", ago=32)
     found = system.long_read(retention.due, [MONTH], inbox("a"), now=NOW).going
-    gone, left = system.write(retention.purge_some, inbox("a"), found, now=NOW)
-    assert ({each.message_id for each in gone}, left) == ({message_id, small}, [message_id])
+    deleted, left = system.write(retention.purge_some, inbox("a"), found, now=NOW)
+    assert ({each.message_id for each in deleted}, left) == ({message_id, small}, [message_id])
     assert system.count(*MAIL_TABLES) == dict.fromkeys(MAIL_TABLES, 0) | {
         "message_bodies": 5 * MIB // PIECE,
         "messages_begun": 1,
@@ -382,5 +382,5 @@ def test_concurrent_purges_delete_the_message_with_its_last_delivery_once(system
         )
     )
     assert [each for each in outcomes if isinstance(each, BaseException)] == []
-    assert sum(len(gone) for gone, _ in outcomes) == 40
+    assert sum(len(deleted) for deleted, _ in outcomes) == 40
     assert nothing(system)

@@ -16,9 +16,9 @@ class RefusalQueries(Statements):
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])
 
     def refusals_of(
-        self, recipient_key: str, *, account: str, and_nobodys: bool, since: datetime, limit: int
+        self, recipient_key: str, *, account: str, with_unowned: bool, since: datetime, limit: int
     ) -> list[ports.Refusal]:
-        accounts = (account, "" if and_nobodys else account)
+        accounts = (account, "" if with_unowned else account)
         found = self._all("refusals_of", recipient_key, kinds.to_milliseconds(since), *accounts, limit)
         return [rows.refusal(row) for row in found]
 
