@@ -53,7 +53,7 @@ class ReadMessages(Protocol):
         ...
 
     def recipients_of(self, message_id: str) -> list[str]:
-        """Return the ids of the email addresses that a message has a delivery for, of all accounts."""
+        """Return the ids of all email addresses, of any account, to which a message has a delivery."""
         ...
 
     def deliveries_at(
@@ -118,8 +118,8 @@ class WriteMessages(Protocol):
     def remove_octets_if_spent(self, message_id: str) -> bool:
         """Delete the bytes of a message if nothing needs them any more. Return whether bytes were deleted.
 
-        The bytes are needed while a delivery of the message is kept in an inbox, is queued, or is a dead letter. The
-        bytes are also needed while a notice about the message is due.
+        The bytes are needed while a delivery of the message is kept in an inbox, is planned, is queued, or is a dead
+        letter. The bytes are also needed while a notice about the message is due.
         """
         ...
 
@@ -143,20 +143,20 @@ class WriteMessages(Protocol):
         ...
 
     def add_planned(self, message_id: str, parts: Sequence[PlannedPart]) -> None:
-        """Store the planned deliveries of a new message."""
+        """Store the planned deliveries of a new message, in parts that later transactions store as deliveries."""
         ...
 
     def take_planned(self, message_id: str) -> PlannedPart | None:
-        """Delete the next planned deliveries of a message, and return them; None if none are left.
+        """Delete and return the next part of the planned deliveries of a message, or return None if no part is left.
 
-        The message is locked until the transaction ends.
+        This method locks the message until the transaction ends.
         """
         ...
 
     def add_deliveries(self, deliveries: Sequence[Delivery], *, queued_at: datetime, warn_at: datetime | None) -> None:
-        """Store deliveries of an existing message. Those with the status `queued` are put into the queue.
+        """Store deliveries of an existing message. Deliveries with the status `queued` are also put into the queue.
 
-        They are due at `queued_at`. `warn_at` has the same meaning as in `add_message`.
+        The queued deliveries are due at `queued_at`. `warn_at` has the same meaning as in `add_message`.
         """
         ...
 

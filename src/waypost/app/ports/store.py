@@ -44,7 +44,7 @@ class ReadTx(
     ReadRetention,
     Protocol,
 ):
-    """A transaction that reads from the store. Methods return None or an empty list if they find nothing."""
+    """Read access to the store for a use case. Methods return None or an empty list if they find nothing."""
 
 
 class WriteTx(

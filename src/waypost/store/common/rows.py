@@ -99,13 +99,13 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 
 def planned_part(text: str) -> PlannedPart:
-    """Read the planned deliveries of one transaction."""
+    """Decode one part of the planned deliveries of a message from JSON."""
     results, deliveries = json.loads(text)
     return PlannedPart(tuple(map(tables.PLANNED.read, deliveries)), tuple(results))
 
 
 def of_planned_part(part: PlannedPart) -> str:
-    """Write planned deliveries as JSON."""
+    """Encode one part of the planned deliveries of a message as JSON."""
     return json.dumps([part.results, [tables.PLANNED.write(one) for one in part.deliveries]])
 
 

@@ -118,7 +118,7 @@ PLANNED = Columns(
     Column("because"),
     Column("also_for"),
 )
-"""The members of a planned delivery in the JSON of `planned_deliveries`. A stored plan has their order."""
+"""The values of a planned delivery, in the order in which the JSON in `planned_deliveries` stores them."""
 REFUSALS = Columns(
     ports.Refusal,
     Column("at", kind=MOMENT),

@@ -41,7 +41,7 @@ def _accept(tx, *, name, raw):
         message_id="m1",
         envelope=envelope,
         recipients=[address],
-        content=accept.examine(raw[: messages.end_of_header(raw)], hostname=AWAY.hostname, sender=envelope.sender),
+        content=accept.examine(raw[: messages.end_of_header(raw)], hostname=ROUTED.hostname, sender=envelope.sender),
         raw=raw,
         now=NOW,
     ).message

@@ -1,4 +1,4 @@
-"""A message with many recipients is accepted in one short transaction, and its deliveries are stored in parts."""
+"""Planned deliveries: a message to many recipients is accepted in one transaction, and later ones store deliveries."""
 
 from dataclasses import replace
 from functools import partial
@@ -17,13 +17,13 @@ from waypost.domain.mail.routes import Route
 PAIRS = 3 * accept.STORED_AT_ONCE // 2
 ALIASES = [f"a{number:02}" for number in range(PAIRS)]
 PRIMARIES = [f"p{number:02}" for number in range(PAIRS)]
-AWAY = replace(DEPLOYMENT, routes=(Route(match="*@example.com", to="smtp://away.example:25"),), routes_revision="1")
+ROUTED = replace(DEPLOYMENT, routes=(Route(match="*@example.com", to="smtp://away.example:25"),), routes_revision="1")
 ALL = 2 * PAIRS
 
 
 @pytest.fixture
 def system(store, instance):
-    """Each of the aliases belongs to one of the primaries."""
+    """A store with many aliases, each of which has its own primary."""
     create(store, *PRIMARIES, *ALIASES)
     for primary, alias in zip(PRIMARIES, ALIASES, strict=True):
         associate(store, primary, alias)
@@ -58,27 +58,28 @@ def test_few_deliveries_are_stored_with_their_message(system):
     assert system.count("planned_deliveries") == {"planned_deliveries": 0}
 
 
-@pytest.mark.parametrize("deployment", [DEPLOYMENT, AWAY], ids=["the inbox", "a route"])
+@pytest.mark.parametrize("deployment", [DEPLOYMENT, ROUTED], ids=["the inbox", "a route"])
 def test_deliveries_in_parts_are_the_same_as_in_one_transaction(system, monkeypatch, deployment):
     send(system, *ALIASES, deployment=deployment)
     in_parts = [(replace(one, message_id="", trace_header=b""), one.trace_header) for one in deliveries(system)]
     details = {repr(event) for event in events(system)}
     monkeypatch.setattr(accept, "STORED_AT_ONCE", 1_000)
     send(system, *ALIASES, message_id="m2", deployment=deployment)
-    at_once = system.read(lambda tx: tx.all_deliveries_of("m2"))
+    in_one_transaction = system.read(lambda tx: tx.all_deliveries_of("m2"))
     assert in_parts == [
-        (replace(one, message_id="", trace_header=b""), one.trace_header.replace(b"m2", b"m1")) for one in at_once
+        (replace(one, message_id="", trace_header=b""), one.trace_header.replace(b"m2", b"m1"))
+        for one in in_one_transaction
     ]
     assert details == {repr(event) for event in system.read(lambda tx: tx.trace("m2"))}
     queued = system.rows("SELECT message_id, count(*) FROM queue GROUP BY message_id ORDER BY message_id")
-    assert queued == ([("m1", ALL), ("m2", ALL)] if deployment is AWAY else [])
+    assert queued == ([("m1", ALL), ("m2", ALL)] if deployment is ROUTED else [])
 
 
 def test_planned_deliveries_are_decided_when_the_message_is_accepted(system):
     system.write(accepting(*ALIASES))
     for primary, alias in zip(PRIMARIES, ALIASES, strict=True):
         disassociate(system, primary, alias)
-    while store_one_part(system, AWAY):
+    while store_one_part(system, ROUTED):
         pass
     assert [one.status for one in deliveries(system)] == [Status.DELIVERED] * ALL
     assert copy(system, PRIMARIES[-1]).endswith(b"\r\n" + RAW)
@@ -119,9 +120,9 @@ def test_a_failed_acceptance_leaves_no_planned_deliveries(system):
 
 
 def test_the_bytes_of_a_message_stay_while_deliveries_are_planned(system):
-    """Other deliveries have already left over their route, and their inboxes keep no copy."""
-    system.write(accepting(*ALIASES, deployment=AWAY))
-    store_one_part(system, AWAY)
+    """The other deliveries have already been sent over their route, and their inboxes keep no copy."""
+    system.write(accepting(*ALIASES, deployment=ROUTED))
+    store_one_part(system, ROUTED)
 
     def finish(tx):
         for one in tx.all_deliveries_of("m1"):
@@ -129,7 +130,7 @@ def test_the_bytes_of_a_message_stay_while_deliveries_are_planned(system):
         return tx.remove_octets_if_spent("m1")
 
     assert system.write(finish) is False
-    while store_one_part(system, AWAY):
+    while store_one_part(system, ROUTED):
         pass
     assert system.write(finish) is True
 
@@ -139,8 +140,8 @@ def test_a_purge_leaves_a_message_with_planned_deliveries(system):
     store_one_part(system)
     for one in deliveries(system):
         inbox = Inbox(TENANT.account, one.address.key)
-        gone = [Delivered("m1", NOW, len(RAW), kept=True)]
-        system.write(retention.purge_some, inbox, gone, now=NOW)
+        delivered = [Delivered("m1", NOW, len(RAW), kept=True)]
+        system.write(retention.purge_some, inbox, delivered, now=NOW)
     assert deliveries(system) == []
     while store_one_part(system):
         pass
@@ -148,15 +149,15 @@ def test_a_purge_leaves_a_message_with_planned_deliveries(system):
     assert copy(system, PRIMARIES[-1]).endswith(b"\r\n" + RAW)
 
 
-def test_each_recipient_of_many_gets_the_notice_of_success_that_the_sender_asked_for(system):
+def test_the_requested_notice_of_success_is_due_for_each_of_many_recipients(system):
     wishes = tuple(RecipientDsn(("SUCCESS",), "") for _ in ALIASES)
     send(system, *ALIASES, dsn=Dsn("HDRS", "", wishes))
     owed = system.rows("SELECT recipient FROM notices_owed ORDER BY recipient")
     assert owed == [(f"{alias}@example.com",) for alias in ALIASES]
 
 
-def test_the_trace_shows_an_alias_s_deliveries_in_the_order_of_acceptance_in_each_part(system):
+def test_the_trace_shows_the_stored_parts_in_the_order_of_acceptance(system):
     send(system, *ALIASES)
     details = system.long_read(trace.message_details, TENANT.account, "m1")
-    told = [event.detail.address for event in details.events if event.kind == "delivered"]
-    assert told == [f"{name}@example.com" for name in (*ALIASES, *PRIMARIES)]
+    delivered = [event.detail.address for event in details.events if event.kind == "delivered"]
+    assert delivered == [f"{name}@example.com" for name in (*ALIASES, *PRIMARIES)]

@@ -26,7 +26,7 @@ SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND account =
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id ORDER BY reason, address_key;
 
 -- name: recipients_of(message_id)
--- Lists the email addresses that a message has a delivery for.
+-- Returns the ids of the email addresses to which a message has a delivery.
 SELECT email_address_id FROM deliveries WHERE message_id = :message_id ORDER BY email_address_id;
 
 -- name: delivery(message_id, email_address_id)
@@ -130,16 +130,16 @@ RETURNING 1;
 SELECT message_id FROM messages_begun WHERE begun_at < :before ORDER BY begun_at LIMIT :limit;
 
 -- name: add_planned(message_id, number, part)
--- Stores planned deliveries of a message, for a later transaction.
+-- Stores one part of the planned deliveries of a message, for a later transaction.
 INSERT INTO planned_deliveries (message_id, number, part) VALUES (:message_id, :number, :part);
 
 -- name: take_planned(message_id)
--- Deletes and returns the next planned deliveries of a message.
+-- Deletes and returns the next part of the planned deliveries of a message.
 DELETE FROM planned_deliveries
 WHERE message_id = :message_id
   AND number = (SELECT min(number) FROM planned_deliveries WHERE message_id = :message_id)
 RETURNING part;
 
 -- name: messages_planned(limit)
--- Lists messages that have planned deliveries, oldest first.
+-- Returns the ids of the messages that have planned deliveries, oldest first.
 SELECT DISTINCT message_id FROM planned_deliveries ORDER BY message_id LIMIT :limit;
