@@ -89,7 +89,7 @@ def test_only_one_of_concurrent_instances_with_the_same_alias_is_created(store, 
     assert store.count("instances") == {"instances": 1}
 
 
-def test_only_one_of_concurrent_calls_is_the_first_time(store, race):
+def test_first_time_is_true_for_only_one_of_concurrent_calls(store, race):
     assert sorted(race(*[lambda tx: tx.first_time("it")] * 10)) == [False] * 9 + [True]
 
 

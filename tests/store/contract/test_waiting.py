@@ -237,7 +237,7 @@ def test_the_locks_of_a_failed_transaction_are_released(impatient_store):
     impatient_store.write(associating("p", "a"))
 
 
-def test_a_lock_of_one_node_blocks_another_node(impatient_store, engine):
+def test_a_row_lock_of_one_node_blocks_another_node(impatient_store, engine):
     other = Handle(engine, impatient_store.database)
     held, done = threading.Event(), threading.Event()
 

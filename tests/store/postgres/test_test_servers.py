@@ -193,7 +193,7 @@ def test_an_own_server_leaves_no_files_after_an_error():
     assert not Path(postgresql.address_of(failing.url)).parent.exists()
 
 
-def test_a_server_that_cannot_start_raises_the_reason():
+def test_a_server_that_cannot_start_raises_an_error_with_the_reason():
     with pytest.raises(postgresql.ServerDied, match="work_mem"), OwnServer(work_mem="many"):
         pass
 

@@ -75,7 +75,7 @@ def deliveries(store):
     return {one.address.text: one for one in found.deliveries}, found
 
 
-def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_them(system):
+def test_an_address_with_a_subaddress_is_unknown_unless_its_domain_has_subaddresses(system):
     assert not is_recipient(system, "support+order@example.com", DEPLOYMENT)
     assert not explained(system, "support+order@example.com", DEPLOYMENT).is_accepted
     with pytest.raises(errors.RecipientsChanged):
