@@ -58,7 +58,7 @@ class ReadDirectory(Protocol):
         ...
 
     def regions(self) -> list[str]:
-        """Return the regions in which any account has an instance. This query reads all instances."""
+        """Return the regions in which any account has an instance. The query for the regions reads all instances."""
         ...
 
     def has_instance_alias(self, alias: str) -> bool:
@@ -84,7 +84,7 @@ class ReadDirectory(Protocol):
     ) -> SearchPage | None:
         """Return one page of the email addresses that match a condition, starting after the cursor `after`.
 
-        Return None if the tenant has no such instance. All pages of a search use the same order. So an email address
+        Return None if the tenant has no such instance. All pages of a search use the same order. An email address
         that exists during the whole search is returned exactly once.
         """
         ...

@@ -80,7 +80,7 @@ class ReadMessages(Protocol):
     ) -> list[tuple[Delivery, Message]]:
         """Return deliveries like `deliveries_at`, including deliveries that the inbox of the address does not keep.
 
-        Every message to an alias has a delivery for the alias, so this method finds it under the alias too.
+        Every message to an alias has a delivery for the alias, so this method finds the message under the alias too.
         """
         ...
 

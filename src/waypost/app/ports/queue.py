@@ -83,7 +83,7 @@ class ReadQueue(Protocol):
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
         """Return up to `limit` queued deliveries of an account, ordered by id, with ids greater than `after`.
 
-        These ids are the values of `Delivery.id`. If `destination` is not None, only deliveries to it are returned.
+        These ids are the values of `Delivery.id`. If `destination` is given, only its deliveries are returned.
         """
         ...
 
@@ -151,13 +151,13 @@ class WriteQueue(Protocol):
     ) -> int:
         """Correct times in the queue that are impossible at `now`, because a clock was ahead when they were stored.
 
-        If a delivery was queued after `now`, its queue time becomes `now`. The times of its next attempt and of its
-        delay notice move back by the same amount.
+        If a delivery was queued after `now`, its queue time becomes `now`, and the times of its next attempt and of
+        its delay notice move back by the same amount.
 
         If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`. If a lease ends after `leased_by`,
         it ends at `lease_until` instead.
 
-        Each of these three rules corrects at most `limit` deliveries. Return the total number of corrections.
+        Each of the three corrections changes at most `limit` deliveries. Return the total number of changes.
         """
         ...
 

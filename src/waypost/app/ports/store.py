@@ -19,8 +19,8 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    A transaction that fails with this error had no effect. There is one exception: if the connection broke during the
-    COMMIT, the outcome is unknown.
+    A transaction that fails with this error had no effect, with one exception. If the connection broke during the
+    COMMIT, the outcome of the transaction is unknown.
     """
 
 

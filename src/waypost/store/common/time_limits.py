@@ -10,7 +10,7 @@ class TimeLimits:
     long_read: float = 5.0
     """Seconds for one long read, for which other long reads wait. On PostgreSQL, the limit is for each statement."""
     damage_check: float = 0.25
-    """Seconds for checking an SQLite file for damage when a server starts. This limit is long enough to check all of a
+    """Seconds for checking an SQLite file for damage when a server starts. In this time, SQLite can check all of a
     small file, but only a part of a large file."""
     other_process: float = 5.0
     """Seconds to wait while another process writes to the SQLite file."""
@@ -34,8 +34,8 @@ class TimeLimits:
     """Seconds without data after which the operating system probes a connection to PostgreSQL. The system sends
     three probes, and waits half of this time between the probes."""
     pause: float = 0.01
-    """The most seconds that a transaction waits before its first retry after a conflict. The maximum doubles with each
-    retry, and the actual wait is a random part of it."""
+    """The most seconds that a transaction waits before its first retry after a conflict. This maximum doubles with each
+    retry, and the actual wait is a random fraction of the maximum."""
 
 
 LIMITS = TimeLimits()

@@ -15,7 +15,7 @@ class SchemaTooNew(Exception):
 
 
 class SchemaTooOld(Exception):
-    """The database has the schema of an older version of Waypost, which may still be running on it."""
+    """The database has the schema of an older version of Waypost, which may still be using the database."""
 
 
 class SchemaMissing(Exception):

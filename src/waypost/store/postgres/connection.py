@@ -163,7 +163,7 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
     """Run the next migration, if there is one. Return whether more migrations remain.
 
-    If another process migrates at the same time, it waits, and then finds that this migration has run.
+    A second process that migrates at the same time waits, and then finds that this migration has already run.
     """
     with connection.transaction():
         # A migration has no time limit. Afterwards the schema is either migrated or unchanged.

@@ -11,7 +11,7 @@ from waypost.domain import errors as refusals
 from waypost.store.common import errors
 
 _TRY_AGAIN = (pg.SerializationFailure, pg.DeadlockDetected)
-"""The errors after which a transaction can be run again: PostgreSQL rolled it back because of a conflict."""
+"""The errors after which a transaction can be run again, because PostgreSQL rolled it back after a conflict."""
 
 _UNAVAILABLE = (
     psycopg.OperationalError,  # with all of classes 08, 53, 57, 58: connection, resources, shutdown, disk

@@ -1,12 +1,13 @@
 """The store on PostgreSQL: it runs each write in its own transaction, on threads that wait for the database.
 
-There are three pools of connections: for point queries, for long reads, and for writes. So a write that waits for a row
-does not delay point queries. Each pool has at most one connection for each of its threads. A connection is opened when
-it is first needed, and replaced after it was lost. Every wait for a connection, a row or a reply has a time limit.
+There are three pools of connections: for point queries, for long reads, and for writes. The separate pools keep a write
+that waits for a row from delaying point queries. Each pool has at most one connection for each of its threads. A
+connection is opened when it is first needed, and replaced after it was lost. Every wait for a connection, a row or a
+reply has a time limit.
 
 A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
-be dead. A transaction is not run again if its connection broke during the COMMIT, because it may have been committed.
-In that case, the caller gets an error.
+be dead. If the connection broke during the COMMIT, the transaction may have been committed. Such a transaction is not
+run again, and the caller gets an error.
 """
 
 import asyncio
@@ -79,7 +80,7 @@ class PostgresStore:
         self._writes = _Pool("write", connections - 2 * few, where, seal)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that makes one or a few point queries. Each query is its own transaction."""
+        """Run a use case that makes one or a few point queries. Each query runs in its own transaction."""
         return await self._reads.run(lambda session: use_case(session.tx))
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:

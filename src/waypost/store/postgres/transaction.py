@@ -1,8 +1,8 @@
 """Runs the queries of one transaction on PostgreSQL.
 
 A query without a result waits in a pipeline until the next query with a result, or until the end of the transaction.
-Then all waiting queries are sent together, so a transaction has one round trip for each query with a result
-(docs/scaling.md). So the error for a violated constraint may be raised by a later method, or at the COMMIT.
+All waiting queries are then sent together, so a transaction has one round trip for each query with a result
+(docs/scaling.md). Therefore the error for a violated constraint may be raised by a later method, or at the COMMIT.
 """
 
 import re
@@ -31,7 +31,7 @@ prepared query for an empty queue. With that plan, the query would read the whol
 
 
 class PostgresTransaction(Transaction):
-    """A transaction on one connection. Its methods raise errors of psycopg, which the store translates."""
+    """A transaction on one connection. The methods raise errors of psycopg, which the store translates."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)

@@ -1,7 +1,7 @@
 """The columns of a table, listed once for both the queries and the conversion between rows and values.
 
 The functions that read and write the rows of a table are compiled when the program starts, like the `__init__` methods
-of `dataclasses`. So these functions are as fast as handwritten functions that name every column.
+of `dataclasses`. The compiled functions are as fast as handwritten functions that name every column.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +35,7 @@ class Column:
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`. By default, it is the name of the column."""
+    """The path of the dataclass field, such as `envelope.sender`. An empty path means the name of the column."""
     kind: Kind = AS_IS
     is_given: bool = False
     """Whether the caller of the reader or writer passes the value of this column as an argument, such as a secret."""

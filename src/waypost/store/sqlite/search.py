@@ -1,14 +1,14 @@
 """Builds the SQL of a search for SQLite: the driver, the filter, and the order.
 
 One conjunct of the condition becomes the driver: the search reads rows through an index for this conjunct, in the order
-of the index. So a page costs about the same, no matter how many email addresses match. The other conjuncts become the
+of the index. The cost of a page does not depend on how many email addresses match. The other conjuncts become the
 filter. The driver depends only on the condition, so all pages of a search have the same order.
 
     driver                               order            index
     a text equals a value                number           search_entries_by_…
     a tag has a value                    number           tags_by_value
     a text starts with a value           text, number     search_entries_by_…
-    a text contains three characters     number           search_texts (trigrams)
+    a text contains 3 characters or more number           search_texts (trigrams)
     any other condition                  number           the primary key
 
 The email addresses of each instance have their own range of numbers, so a search never reads rows of other instances.
@@ -66,7 +66,7 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return SQL conditions for the rows after a cursor. Each condition can use an index."""
+        """Return SQL conditions for the rows after a cursor. An index can find the rows of each condition."""
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]

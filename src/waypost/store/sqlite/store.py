@@ -225,7 +225,7 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
 def _run(tx: SqliteTransaction, job: _Job) -> None:
     """Run one job without a savepoint, because a savepoint would take a quarter of the time for a message.
 
-    If the job fails before its first change, there is nothing to roll back. If it fails later, raises `_HalfDone`.
+    If the job fails before its first change, there is nothing to roll back. A later failure raises `_HalfDone`.
     """
     connection = tx.connection
     changes = connection.total_changes

@@ -1,4 +1,4 @@
-"""A transaction on either database. It implements the methods of `ports.WriteTx` with named queries.
+"""A transaction on either database, with the methods of `ports.WriteTx` implemented by named queries.
 
 Each file covers one subject, as in `app/ports/`. Each database implements the abstract methods in `statements.py` and
 at the end of `directory.py` in its own way.

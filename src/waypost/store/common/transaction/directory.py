@@ -22,7 +22,7 @@ class Search(Protocol):
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that counts the matches. The caller passes the row that it returns to `total`."""
+        """Return the statement that counts the matches. `total` interprets the row that the statement returns."""
         ...
 
     def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
