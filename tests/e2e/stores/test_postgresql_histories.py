@@ -23,7 +23,7 @@ CLIENTS = 6
 CALLS = 8
 ADDRESSES = 5
 
-BUSY = ("Another call is changing", "Other calls are changing")
+BUSY = ("Another call is changing", "Other calls are constantly changing")
 """How a refusal begins that says nothing of the links."""
 
 CAUGHT = "One of the two email addresses is in an alias link already"
