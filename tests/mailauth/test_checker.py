@@ -1,4 +1,4 @@
-"""The checker and its worker process: never an exception, never late, whatever happens to either."""
+"""The checker and its worker process: checks raise no exception and keep their limits, even if the worker fails."""
 
 import asyncio
 import os
@@ -38,24 +38,25 @@ async def pieces(message, size=65_536):
 
 
 class Running:
-    """A checker, and what it has told."""
+    """A checker, and the changes that it has reported."""
 
     def __init__(self, zone, **limits):
-        self.told = []
+        self.changes = []
+        """For each reported change, whether messages can be checked."""
         self.reasons = []
-        """Why the DNS was said not to work."""
+        """The reported reasons why messages cannot be checked."""
         self._change = asyncio.Event()
         self.limit(**limits)
         self.checker = Checker([zone.address], self._on_change, limits=self.limits)
 
     def limit(self, **limits):
-        """Set limits; the others are such that a slow machine does not reach them."""
+        """Set limits. All other limits are so high that a slow machine does not reach them."""
         self.limits = Limits(**{"check": PATIENCE, "wait": PATIENCE, "silence": NEVER, "probe": PATIENCE} | limits)
         if hasattr(self, "checker"):
             self.checker._limits = self.limits
 
     def _on_change(self, why_not):
-        self.told.append(why_not is None)
+        self.changes.append(why_not is None)
         self.reasons += [why_not] if why_not else []
         self._change.set()
 
@@ -90,7 +91,7 @@ def zone():
 
 @pytest.fixture(scope="module")
 def shared(zone):
-    """A checker that lives as long as the module, and the loop it lives in."""
+    """A checker that all tests of this module share, and the event loop that it runs on."""
     with asyncio.Runner() as runner:
         context = running(zone)
         yield runner, runner.run(context.__aenter__())
@@ -105,7 +106,7 @@ def test_messages_are_checked(zone, loop):
             assert found.spf.outcome is found.dkim[0].outcome is found.dmarc.outcome is Outcome.PASS
             many = await asyncio.gather(*(checker.check(sign()) for _ in range(20)))
             assert set(many) == {found}
-            assert checker.told == [True]
+            assert checker.changes == [True]
 
     run(main(), loop)
 
@@ -121,7 +122,7 @@ def test_large_messages_are_checked(shared):
     runner.run(main())
 
 
-def test_a_message_waits_until_it_is_known_whether_dns_works(zone):
+def test_a_message_waits_until_the_first_probe_of_the_dns_has_ended(zone):
     async def main():
         checker = Checker([zone.address], limits=Limits(wait=0.01))
         assert await checker.check(CLAIM, pieces(MESSAGE), len(MESSAGE)) == Unchecked(Reason.DNS_UNKNOWN)
@@ -135,23 +136,23 @@ def test_a_message_waits_until_it_is_known_whether_dns_works(zone):
     run(main())
 
 
-def test_without_dns_nothing_is_slowed_down_and_with_it_checks_begin():
+def test_messages_do_not_wait_while_the_dns_is_silent_and_are_checked_when_it_responds():
     async def main():
         with Zone(zone_of()) as zone:
             zone.silent = True
             async with running(zone, probe=0.2, probe_again=0.05) as checker:
-                assert checker.told == [False]
+                assert checker.changes == [False]
                 assert await checker.check() == Unchecked(Reason.DNS_SILENT)
                 checker.limit(probe_again=0.05)
                 zone.silent = False
                 await checker.change()
-                assert checker.told == [False, True]
+                assert checker.changes == [False, True]
                 assert (await checker.check()).spf.outcome is Outcome.PASS
 
     run(main())
 
 
-def test_three_messages_without_any_answer_are_enough():
+def test_three_messages_without_any_dns_answer_cause_a_probe():
     async def main():
         with Zone(zone_of()) as zone:
             async with running(zone, probe_again=NEVER) as checker:
@@ -160,31 +161,31 @@ def test_three_messages_without_any_answer_are_enough():
                 found = await asyncio.gather(*(checker.check() for _ in range(3)))
                 assert {each.spf.outcome for each in found} == {Outcome.TEMPERROR}
                 await checker.change()
-                assert checker.told == [True, False]
+                assert checker.changes == [True, False]
                 assert await checker.check() == Unchecked(Reason.DNS_SILENT)
 
     run(main())
 
 
 @pytest.mark.slow
-def test_strangers_whose_servers_are_silent_do_not_end_the_checks():
+def test_senders_with_silent_dns_servers_do_not_stop_the_checks():
     async def main():
         silent = {f"{prefix}silent{number}.example": SILENT for number in range(4) for prefix in ("", "_dmarc.")}
         with Zone(zone_of() | silent) as zone:
             async with running(zone, probe_again=NEVER) as checker:
                 checker.limit(check=1.2, margin=0.3, probe_again=NEVER)
-                strangers = (Claim("192.0.2.1", "mx.example.net", f"a@silent{number}.example") for number in range(4))
+                claims = (Claim("192.0.2.1", "mx.example.net", f"a@silent{number}.example") for number in range(4))
                 mail = MESSAGE.replace(b"ann@example.com", b"a@silent0.example")
-                await asyncio.gather(*(checker.check(mail, stranger) for stranger in strangers))
+                await asyncio.gather(*(checker.check(mail, claim) for claim in claims))
                 await until(lambda: zone.asked(".", "NS") >= 2)
                 checker.limit(probe_again=NEVER)
                 assert (await checker.check()).spf.outcome is Outcome.PASS
-                assert checker.told == [True]
+                assert checker.changes == [True]
 
     run(main())
 
 
-def test_connections_of_one_network_on_a_silent_domain_leave_places_to_others():
+def test_messages_from_one_network_about_a_silent_domain_leave_places_for_other_networks():
     async def main():
         with Zone(zone_of() | {"slow.example": SILENT}) as zone:
             async with running(zone, probe_again=NEVER) as checker:
@@ -204,7 +205,7 @@ def test_connections_of_one_network_on_a_silent_domain_leave_places_to_others():
     run(main())
 
 
-def test_a_message_that_found_no_place_in_time_says_so(zone):
+def test_a_message_that_gets_no_place_in_time_is_unchecked_with_that_reason(zone):
     async def main():
         async with running(zone) as checker:
             os.kill(await checker.pid(), signal.SIGSTOP)
@@ -223,15 +224,15 @@ def test_a_message_that_found_no_place_in_time_says_so(zone):
     run(main())
 
 
-def test_the_time_that_a_message_waits_is_not_taken_from_its_check(zone, monkeypatch):
+def test_the_time_that_a_message_waits_does_not_shorten_its_check(zone, monkeypatch):
     given = []
     check = WorkerProcess.check
 
-    async def seen(self, claim, octets, size, seconds_left):
+    async def recording_check(self, claim, octets, size, seconds_left):
         given.append(seconds_left())
         return await check(self, claim, octets, size, seconds_left)
 
-    monkeypatch.setattr(WorkerProcess, "check", seen)
+    monkeypatch.setattr(WorkerProcess, "check", recording_check)
 
     async def main():
         checker = Checker([zone.address], limits=Limits(check=1_000, margin=0, wait=PATIENCE, silence=NEVER))
@@ -247,7 +248,7 @@ def test_the_time_that_a_message_waits_is_not_taken_from_its_check(zone, monkeyp
     run(main())
 
 
-def test_large_messages_of_one_sender_leave_room_to_others(zone):
+def test_large_messages_from_one_client_leave_room_for_other_clients(zone):
     async def never():
         await asyncio.Event().wait()
         yield b""
@@ -269,7 +270,7 @@ def test_large_messages_of_one_sender_leave_room_to_others(zone):
     run(main())
 
 
-def test_a_message_that_breaks_the_worker_does_not_make_the_dns_seem_silent(monkeypatch):
+def test_a_worker_that_dies_during_a_probe_does_not_count_as_a_silent_dns(monkeypatch):
     broken = []
 
     async def breaks(self, seconds):
@@ -281,40 +282,40 @@ def test_a_message_that_breaks_the_worker_does_not_make_the_dns_seem_silent(monk
             async with running(zone, backoff=0.001, probe_again=NEVER) as checker:
                 with monkeypatch.context() as patched:
                     patched.setattr(WorkerProcess, "probe", breaks)
-                    checker.checker._in_doubt.set()
+                    checker.checker._must_probe.set()
                     await until(lambda: len(broken) >= 2)
                     assert (await checker.check()).spf.outcome is Outcome.PASS
                 await until(lambda: zone.asked(".", "NS") >= 2)
-                assert checker.told == [True]
+                assert checker.changes == [True]
 
     run(main())
 
 
 def size_of(process):
-    """Octets of address space that a process has."""
+    """The address space of a process, in bytes."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def test_a_check_without_memory_is_no_verdict_against_the_message(zone):
-    """The body is hashed as it comes, so that a worker may have memory enough."""
+def test_a_check_without_enough_memory_gives_no_verdict_against_the_message(zone):
+    """The body is hashed in pieces, so the memory of the worker may be sufficient after all."""
 
     async def main():
         async with running(zone) as checker:
             process = await checker.pid()
             assert (await checker.check()).spf.outcome is Outcome.PASS
-            limit = size_of(process) // 2  # no room is left, also if the worker gives some back meanwhile
+            limit = size_of(process) // 2  # no memory is left, even if the worker frees some in the meantime
             resource.prlimit(process, resource.RLIMIT_AS, (limit, limit))
             large = MESSAGE + (b"x" * 998 + b"\r\n") * 35_000
             found = await checker.check(large)
             if isinstance(found, Unchecked):
-                assert found.reason in {Reason.FAILED, Reason.BROKEN_OFF}
+                assert found.reason in {Reason.FAILED, Reason.CANCELLED}
             else:
                 assert (found.spf.outcome, found.dmarc.outcome) == (Outcome.PASS, Outcome.PASS)
 
     run(main())
 
 
-def test_the_worker_knows_no_secret_and_writes_no_file(zone, monkeypatch):
+def test_the_worker_has_no_secrets_in_its_environment_and_cannot_write_files(zone, monkeypatch):
     monkeypatch.setenv("WAYPOST_MASTER_KEY", "secret")
     monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://user:secret@host/name")
 
@@ -331,7 +332,7 @@ def test_the_worker_knows_no_secret_and_writes_no_file(zone, monkeypatch):
 
 
 @LOOPS
-def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop):
+def test_the_next_message_is_checked_after_the_worker_was_killed(zone, loop):
     async def main():
         async with running(zone) as checker:
             os.kill(await checker.pid(), signal.SIGSTOP)
@@ -339,7 +340,7 @@ def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop)
             await asyncio.sleep(0)
             os.kill(await checker.pid(), signal.SIGKILL)
             found = await waiting
-            assert found == Unchecked(Reason.BROKEN_OFF)
+            assert found == Unchecked(Reason.CANCELLED)
             assert (await checker.check()).spf.outcome is Outcome.PASS
 
     run(main(), loop)
@@ -350,11 +351,11 @@ def test_after_a_worker_was_killed_the_next_message_is_checked_again(zone, loop)
     [(MESSAGE, asyncio.new_event_loop), (MESSAGE + b"x" * 400_000, uvloop.new_event_loop)],
     ids=["small", "more than a pipe holds"],
 )
-def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message):
+def test_a_worker_that_hangs_is_replaced_and_its_check_ends_in_time(zone, loop, message):
     async def main():
         async with running(zone) as checker:
             worker = await checker.checker._worker
-            worker._patience = 0.2  # which counts from the next answer on
+            worker._patience = 0.2  # takes effect with the next answer
             assert (await checker.check()).spf.outcome is Outcome.PASS
             os.kill(worker.pid, signal.SIGSTOP)
             checker.limit(check=0.1)
@@ -369,7 +370,7 @@ def test_a_worker_that_hangs_is_not_waited_for_and_replaced(zone, loop, message)
 
 
 @pytest.mark.slow
-def test_a_source_that_is_slow_holds_up_nobody_else(zone):
+def test_a_message_whose_source_is_slow_does_not_delay_other_messages(zone):
     async def main():
         closed = asyncio.Event()
 
@@ -389,13 +390,13 @@ def test_a_source_that_is_slow_holds_up_nobody_else(zone):
                 assert (await checker.check()).spf.outcome is Outcome.PASS
             assert await stuck == Unchecked(Reason.TOO_LATE)
             assert closed.is_set()
-            # The worker has forgotten what it had of it, and the numbers of messages do not mix.
+            # The worker has dropped the part that it had of the slow message, and does not mix up messages.
             assert (await checker.check(sign())).dkim[0].outcome is Outcome.PASS
 
     run(main())
 
 
-def test_a_source_that_fails_or_is_not_as_long_as_it_said(shared):
+def test_a_message_whose_source_fails_or_has_another_size_is_unchecked(shared):
     runner, checker = shared
 
     async def failing():
@@ -409,14 +410,14 @@ def test_a_source_that_fails_or_is_not_as_long_as_it_said(shared):
             (pieces(MESSAGE), size + 1, "ValueError"),
             (pieces(MESSAGE), 10, "ValueError"),
         ]
-        for source, said, error in sources:
-            assert await checker.checker.check(CLAIM, source, said) == Unchecked(Reason.FAILED, error)
+        for source, given_size, error in sources:
+            assert await checker.checker.check(CLAIM, source, given_size) == Unchecked(Reason.FAILED, error)
         assert (await checker.check()).spf.outcome is Outcome.PASS
 
     runner.run(main())
 
 
-def test_who_goes_away_leaves_nothing_behind(shared):
+def test_a_cancelled_check_leaves_no_place_and_no_pending_answer_behind(shared):
     runner, checker = shared
 
     async def main():
@@ -431,13 +432,13 @@ def test_who_goes_away_leaves_nothing_behind(shared):
                 await waiting
         os.kill(worker.pid, signal.SIGCONT)
         assert (await checker.check()).spf.outcome is Outcome.PASS
-        assert not worker._owed
+        assert not worker._pending
         assert checker.checker._places.free == AT_ONCE
 
     runner.run(main())
 
 
-def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypatch):
+def test_a_worker_that_cannot_start_is_retried_with_growing_pauses(zone, monkeypatch):
     async def main():
         starts = []
         start_really = WorkerProcess._start
@@ -453,7 +454,7 @@ def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypat
             await (await checker.checker._worker).stop()
             for _ in range(1_000_000):
                 await asyncio.sleep(0)
-                if await checker.check() != Unchecked(Reason.BROKEN_OFF):
+                if await checker.check() != Unchecked(Reason.CANCELLED):
                     break
             waited = [later - earlier for earlier, later in pairwise(starts)]
             assert len(waited) == 3
@@ -462,7 +463,7 @@ def test_a_worker_that_cannot_start_is_not_tried_again_and_again(zone, monkeypat
     run(main())
 
 
-def test_a_start_of_the_worker_that_fails_in_an_unforeseen_way_ends_neither_the_checks_nor_the_stop(zone, monkeypatch):
+def test_an_unexpected_error_at_the_start_of_the_worker_ends_neither_the_checks_nor_the_stop(zone, monkeypatch):
     start, tries = WorkerProcess.start, []
 
     async def fails_first(*arguments):
@@ -476,18 +477,18 @@ def test_a_start_of_the_worker_that_fails_in_an_unforeseen_way_ends_neither_the_
     async def main():
         async with running(zone, backoff=0.001, probe_again=0.01) as checker:
             await checker.change()
-            assert checker.told == [False, True]
-            assert checker.reasons == [Reason.NO_WORKER], "the DNS was not asked"
+            assert checker.changes == [False, True]
+            assert checker.reasons == [Reason.NO_WORKER], "the DNS was not queried"
             assert (await checker.check()).spf.outcome is Outcome.PASS
         monkeypatch.setattr(WorkerProcess, "start", lambda *_: fails_first())
         tries.clear()
         async with running(zone) as checker:
-            assert checker.told == [False]
+            assert checker.changes == [False]
 
     run(main())
 
 
-def test_a_dns_that_is_silent_behind_a_worker_that_did_not_start_at_first_is_told_of(monkeypatch):
+def test_a_silent_dns_is_reported_after_a_worker_that_did_not_start(monkeypatch):
     results = [None, None, False, False, True]
 
     async def probe(_):
@@ -496,24 +497,24 @@ def test_a_dns_that_is_silent_behind_a_worker_that_did_not_start_at_first_is_tol
     monkeypatch.setattr(Checker, "_probe", probe)
 
     async def main():
-        told, over = [], asyncio.Event()
+        reported, works = [], asyncio.Event()
 
         def on_change(why_not):
-            told.append(why_not)
+            reported.append(why_not)
             if why_not is None:
-                over.set()
+                works.set()
 
         checker = Checker([], on_change, limits=Limits(backoff=0.001, probe_again=0.001))
         await checker.start()
         async with asyncio.timeout(PATIENCE):
-            await over.wait()
+            await works.wait()
         await checker.stop()
-        assert told == [Reason.NO_WORKER, Reason.DNS_SILENT, None]
+        assert reported == [Reason.NO_WORKER, Reason.DNS_SILENT, None]
 
     run(main())
 
 
-def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypatch):
+def test_a_worker_that_dies_immediately_is_not_restarted_before_the_pause(zone, monkeypatch):
     async def main():
         starts = []
 
@@ -526,7 +527,7 @@ def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypat
             monkeypatch.setattr(WorkerProcess, "_start", start)
             await (await checker.checker._worker).stop()
             for _ in range(20):
-                assert await checker.check() == Unchecked(Reason.BROKEN_OFF)
+                assert await checker.check() == Unchecked(Reason.CANCELLED)
             assert len(starts) == 1
 
     run(main())
@@ -536,18 +537,18 @@ def test_a_worker_that_dies_at_once_is_not_tried_again_and_again(zone, monkeypat
     "message",
     [b"", b"\r\n", b"\x00" * 1_000, bytes(range(256)), b"From: \r\n" * 10_000, b"DKIM-Signature: ;\r\n" * 1_000],
 )
-def test_hostile_messages_are_answered(shared, message):
+def test_hostile_messages_get_verdicts(shared, message):
     runner, checker = shared
     assert runner.run(checker.check(message)).dmarc.outcome is Outcome.PERMERROR
 
 
 @pytest.mark.parametrize("value", ["", "\x00", "a\r\nb", "\ud800@\udfff", "%{d}@%{s}.example", "@" * 1_000, '"@"@"'])
-def test_hostile_claims_are_answered(shared, value):
+def test_hostile_claims_get_verdicts(shared, value):
     runner, checker = shared
     assert runner.run(checker.check(MESSAGE, Claim(value, value, value))).spf.outcome is not Outcome.PASS
 
 
-def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
+def test_the_worker_ends_when_its_input_is_closed(zone):
     async def main():
         async with running(zone) as checker:
             process = (await checker.checker._worker)._process
@@ -558,7 +559,7 @@ def test_the_worker_ends_when_nobody_writes_to_it_any_more(zone):
     run(main())
 
 
-def test_verdicts_are_the_same_after_their_way():
+def test_verdicts_are_the_same_after_transfer_as_json():
     verdicts = Verdicts(
         Spf(Outcome.FAIL, "é\ud800\n", "mailfrom", '"'),
         (Dkim(Outcome.PASS, "a", "b", "c"),),

@@ -1,4 +1,4 @@
-"""All three checks together, and what becomes of the message where DMARC is enforced."""
+"""SPF, DKIM and DMARC together, and the ruling about the message if DMARC is enforced."""
 
 import pytest
 
@@ -39,7 +39,7 @@ ELSEWHERE = Claim("198.51.100.1", "mx.evil.example", "x@evil.example")
         (b"", ELSEWHERE, Outcome.PERMERROR),
     ],
 )
-def test_dmarc(message, claim, outcome):
+def test_a_message_passes_with_an_aligned_result_and_is_refused_otherwise(message, claim, outcome):
     with Zone(zone_of()) as zone:
         found = verdicts(zone, message, claim)
     assert found.dmarc.outcome is outcome
@@ -47,7 +47,7 @@ def test_dmarc(message, claim, outcome):
 
 
 @pytest.mark.parametrize("policy", ["none", "quarantine"])
-def test_only_who_asks_for_it_is_refused(policy):
+def test_a_message_is_refused_only_if_the_policy_is_reject(policy):
     with Zone(zone_of(dmarc=f"v=DMARC1; p={policy}")) as zone:
         found = verdicts(zone, MESSAGE, ELSEWHERE)
     assert (found.dmarc.outcome, found.dmarc.policy) == (Outcome.FAIL, policy)
@@ -55,22 +55,22 @@ def test_only_who_asks_for_it_is_refused(policy):
 
 
 @pytest.mark.parametrize("name", ["_dmarc.example.com", "sel._domainkey.example.com"])
-def test_a_message_is_deferred_while_a_server_of_its_author_s_domain_fails(name):
+def test_a_message_is_deferred_while_a_dns_server_of_its_author_s_domain_fails(name):
     with Zone(zone_of() | {name: SERVFAIL}) as zone:
         found = verdicts(zone, sign(), ELSEWHERE)
     assert found.dmarc.outcome is Outcome.TEMPERROR
     assert ruling(found) is Ruling.DEFERRED_IN_DOUBT
 
 
-def test_a_message_is_accepted_while_a_key_is_unknown_that_could_not_get_it_refused():
+def test_a_message_is_accepted_if_an_unknown_key_could_not_cause_its_refusal():
     with Zone(zone_of(dmarc="v=DMARC1; p=none") | {"sel._domainkey.example.com": SERVFAIL}) as zone:
         found = verdicts(zone, sign(), ELSEWHERE)
     assert (found.dmarc.outcome, found.dmarc.policy) == (Outcome.TEMPERROR, "none")
     assert ruling(found) is Ruling.ACCEPTED
 
 
-def test_a_client_cannot_use_up_the_time_of_another_domain_s_spf_record_and_be_accepted():
-    """A record with `ptr` has the servers of the client's own network asked, which may be silent on purpose."""
+def test_a_client_cannot_avoid_a_refusal_by_using_up_the_time_for_a_forged_domain_s_spf():
+    """A record with `ptr` causes queries to the DNS servers of the client's own network, which may not respond."""
     records = zone_of(spf="v=spf1 ptr:example.com include:more.example.com -all")
     reverse = {"1.100.51.198.in-addr.arpa": SILENT}
     with Zone(records | reverse | {"more.example.com": {"TXT": ["v=spf1 ip4:192.0.2.1 -all"]}}) as zone:
@@ -80,7 +80,7 @@ def test_a_client_cannot_use_up_the_time_of_another_domain_s_spf_record_and_be_a
 
 
 @pytest.mark.parametrize("answers", [pytest.param(SILENT, marks=pytest.mark.slow), SERVFAIL])
-def test_a_domain_whose_server_fails_hides_no_other_in_from(answers):
+def test_a_domain_whose_dns_server_fails_does_not_hide_another_domain_in_from(answers):
     names = [f"{number}.evil.example" for number in range(2)]
     mailboxes = ", ".join(f"x@{name}" for name in names) + ", ann@example.com"
     message = MESSAGE.replace(b"Ann <ann@example.com>", mailboxes.encode())
@@ -91,7 +91,7 @@ def test_a_domain_whose_server_fails_hides_no_other_in_from(answers):
     assert ruling(found) is Ruling.DEFERRED_AS_UNCLEAR
 
 
-def test_too_many_domains_in_from_are_not_asked_for():
+def test_policies_are_not_looked_up_for_too_many_domains_in_from():
     mailboxes = ", ".join(f"x@{number}.example.com" for number in range(MAX_NAMED + 1))
     with Zone(zone_of()) as zone:
         found = verdicts(zone, f"From: {mailboxes}\r\n\r\n".encode(), ELSEWHERE)
@@ -99,7 +99,7 @@ def test_too_many_domains_in_from_are_not_asked_for():
         assert not any(name.startswith("_dmarc.") for name, *_ in zone.questions)
 
 
-def test_a_stranger_whose_server_fails_is_refused_all_the_same():
+def test_a_forged_message_is_refused_even_if_the_dns_of_the_real_sender_fails():
     zone_records = zone_of() | {"evil.example": SERVFAIL, "sel._domainkey.evil.example": SERVFAIL}
     with Zone(zone_records) as zone:
         found = verdicts(zone, sign(domain=b"evil.example"), ELSEWHERE)
@@ -107,7 +107,7 @@ def test_a_stranger_whose_server_fails_is_refused_all_the_same():
     assert ruling(found) is Ruling.REFUSED_AS_FORGED
 
 
-def test_a_silent_server_is_a_temporary_error_in_time():
+def test_a_silent_dns_server_is_a_temporary_error_within_the_time_limit():
     with Zone(zone_of() | {"_dmarc.example.com": SILENT}) as zone:
         found = verdicts(zone, seconds=1.0)
     assert found.dmarc.outcome is Outcome.TEMPERROR

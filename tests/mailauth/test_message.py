@@ -1,4 +1,4 @@
-"""A message in header and body, and the From fields in it; and the hash of its body."""
+"""Splitting a message into header and body, the From fields in it, and the hash of its body."""
 
 import hashlib
 import time
@@ -33,24 +33,24 @@ def parts(octets, size=65_536):
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_a_message_in_two(octets, fields, body, size):
+def test_a_message_is_split_into_fields_and_body(octets, fields, body, size):
     assert parts(octets, size) == (fields, body)
 
 
-def test_a_header_without_end_is_looked_at_up_to_a_limit():
+def test_a_header_without_an_end_is_read_up_to_a_limit():
     fields, _ = parts(b"From: a@b.example\r\n" + b"X: " + b"x" * 3_000_000)
     assert sum(len(name) + len(value) for name, value in fields) < message.HEADER_LIMIT + 10
 
 
 @pytest.mark.parametrize("filler", [b"X: " + b"x" * message.HEADER_LIMIT + b"\r\n", b"x\r\n" * message.LINES_LIMIT])
-def test_a_from_behind_what_is_looked_at_hides_nobody(filler):
-    """Lines that are no fields end a header for SMTP, and not for some readers."""
+def test_a_from_field_after_the_limits_makes_the_author_unclear(filler):
+    """A line that is not a field ends the header for the SMTP server, but not for some mail readers."""
     header = b"no field\r\n" + filler + b"From: ann@bank.example\r\n\r\n"
     assert authors(header)[0] is Naming.TOO_MANY
     assert authors(b"From: a@b.example\r\n" + header) == (Naming.TOO_MANY, ("b.example",))
 
 
-def test_a_header_as_long_as_it_may_be_is_read_whole():
+def test_a_header_at_the_limits_is_read_completely():
     lines = b"From: ann@example.com\r\n" + b"x: y\r\n" * (message.LINES_LIMIT - 1)
     octets = b"From: ann@example.com\r\nX: " + b"x" * (message.HEADER_LIMIT - 26) + b"\r\n"
     for header in (lines, octets):
@@ -74,7 +74,7 @@ def authors(octets):
         b"From: ann@example.com \xff\r\n",
     ],
 )
-def test_the_author_is_found_however_from_is_spelled(header):
+def test_the_author_is_found_with_any_spelling_of_from(header):
     assert authors(header + b"\r\n") == (Naming.ONE, ("example.com",))
 
 
@@ -94,24 +94,24 @@ def test_a_from_field_after_a_bare_line_end_is_read(hidden):
 
 
 @pytest.mark.parametrize("piece", [b"\nFrom:", b"\rFrom: a@example.com", b"\nFrom", b"\r\n From:", b"\r\nFrom:"])
-def test_many_from_fields_are_read_in_a_bounded_time(piece):
+def test_many_from_fields_are_read_quickly(piece):
     begun = time.process_time()
     authors(b"Subject: x" + piece * 100_000 + b"\r\n\r\n")
-    assert time.process_time() - begun < 4  # it is a tenth of a second
+    assert time.process_time() - begun < 4  # it takes a tenth of a second
 
 
-def test_two_from_fields_are_never_clear():
+def test_two_from_fields_are_always_unclear():
     assert authors(b"From: a@example.com\r\nFROM: b@example.com\r\n\r\n") == (Naming.UNCLEAR, ("example.com",))
     assert authors(b"Subject: x\r\n\r\n") == (Naming.NONE, ())
 
 
 @given(st.binary())
-def test_any_octets_can_be_read(octets):
+def test_arbitrary_bytes_can_be_read_as_a_message(octets):
     message.author_domains(message.split([octets]))
     message.author_domains(message.split([b"From: " + octets]))
 
 
-# SMTP ends each line; what white space at the end of an unfinished one means, nobody says.
+# SMTP ends each line, so no RFC defines the meaning of white space at the end of an incomplete line.
 tokens = st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r", b"\n", b"a", b"bc", b"  \r\n"]))
 lines = tokens.map(lambda some: b"".join(some).rstrip(b" \t"))
 
@@ -121,14 +121,14 @@ lines = tokens.map(lambda some: b"".join(some).rstrip(b" \t"))
 @example(b" \r", 1, None)
 @example(b"a \r\n \r\n", 2, 5)
 @pytest.mark.parametrize("canonical", [Relaxed, Simple])
-def test_the_hash_is_what_the_library_finds(canonical, body, size, length):
+def test_the_body_hash_agrees_with_the_library(canonical, body, size, length):
     expected = canonical.canonicalize_body(body)
     pieces = [memoryview(body)[start : start + size] for start in range(0, len(body), size)]
     found = body_hash(pieces, relaxed=canonical is Relaxed, length=length)
     assert found == (hashlib.sha256(expected[:length]).digest(), len(expected))
 
 
-def test_the_hash_of_many_empty_lines():
+def test_the_body_hash_of_many_empty_lines_is_correct():
     body = b"a\r\n" + b"\r\n" * 100_000 + b"b"
     found, size = body_hash([memoryview(body)], relaxed=True, length=None)
     assert found == hashlib.sha256(body + b"\r\n").digest()

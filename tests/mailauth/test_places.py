@@ -1,4 +1,4 @@
-"""Places: given out at once or in turn, and nobody can use up those of others."""
+"""Places are given out immediately or in turn, and a holder cannot use up the places of other holders."""
 
 import asyncio
 
@@ -11,20 +11,20 @@ ONE, OTHER, THIRD = (shares.of_address(address) for address in ("192.0.2.1", "19
 
 
 class Holder:
-    """Holds places, or waits for them, until told to let go."""
+    """Waits for places, and holds them until `release` is called."""
 
     def __init__(self, places, holders, amount=1):
-        self._let_go = asyncio.Event()
+        self._released = asyncio.Event()
         self.has = asyncio.Event()
         self.task = asyncio.create_task(self._hold(places, holders, amount))
 
     async def _hold(self, places, holders, amount):
         async with places.of(holders, amount):
             self.has.set()
-            await self._let_go.wait()
+            await self._released.wait()
 
-    async def let_go(self):
-        self._let_go.set()
+    async def release(self):
+        self._released.set()
         await self.task
 
 
@@ -39,42 +39,42 @@ async def holding(places, holders, count):
     return found
 
 
-def test_who_has_a_share_waits_and_others_do_not():
+def test_a_holder_that_has_used_up_its_share_waits_but_other_holders_do_not():
     async def main():
         places = Places(4)
         first = await holding(places, ONE, 3)
         assert [each.has.is_set() for each in first] == [True, True, False]
         (other,) = await holding(places, OTHER, 1)
         assert other.has.is_set()
-        await first[0].let_go()
+        await first[0].release()
         await settled()
         assert first[2].has.is_set()
         for each in (*first[1:], other):
-            await each.let_go()
+            await each.release()
         assert places.free == 4
 
     asyncio.run(main())
 
 
-def test_a_place_goes_to_who_has_waited_longest_of_those_who_may_have_it():
+def test_a_place_goes_to_the_longest_waiting_holder_with_a_share_left():
     async def main():
         places = Places(2)
         (first,) = await holding(places, ONE, 1)
         (second,) = await holding(places, OTHER, 1)
         mine, theirs = (await holding(places, ONE, 1))[0], (await holding(places, THIRD, 1))[0]
-        await second.let_go()
+        await second.release()
         await settled()
         assert (mine.has.is_set(), theirs.has.is_set()) == (False, True)
-        await first.let_go()
+        await first.release()
         await settled()
         assert mine.has.is_set()
-        await mine.let_go()
-        await theirs.let_go()
+        await mine.release()
+        await theirs.release()
 
     asyncio.run(main())
 
 
-def test_only_so_many_wait_of_one_network_and_in_all():
+def test_the_number_of_waiting_requests_is_limited_per_network_and_in_total():
     async def main():
         places = Places(1, waiting=4)
         held = await holding(places, ONE, 3)
@@ -88,13 +88,13 @@ def test_only_so_many_wait_of_one_network_and_in_all():
                 pass
         assert not refused.value.is_own_share
         for each in (*held, *others):
-            await each.let_go()
+            await each.release()
         assert places.free == 1
 
     asyncio.run(main())
 
 
-def test_large_amounts_wait_until_there_is_room():
+def test_large_amounts_wait_until_enough_is_free():
     async def main():
         room = Places(100)
         first, second = Holder(room, ONE, 40), Holder(room, ONE, 40)
@@ -102,42 +102,42 @@ def test_large_amounts_wait_until_there_is_room():
         await settled()
         held = [each.has.is_set() for each in (first, second, other, third)]
         assert held == [True, False, True, False]
-        await first.let_go()
+        await first.release()
         await settled()
         assert (second.has.is_set(), third.has.is_set()) == (True, False)
-        await other.let_go()
+        await other.release()
         await settled()
         assert third.has.is_set()
-        await third.let_go()
-        await second.let_go()
+        await third.release()
+        await second.release()
         assert room.free == 100
 
     asyncio.run(main())
 
 
-def test_who_goes_away_at_any_moment_takes_no_place_along():
+def test_a_request_that_is_cancelled_at_any_moment_keeps_no_place():
     async def main():
         places = Places(1)
         for turns in range(8):
             (first,) = await holding(places, ONE, 1)
             waiting = [Holder(places, OTHER), Holder(places, THIRD)]
             await settled()
-            letting_go = asyncio.create_task(first.let_go())
+            releasing = asyncio.create_task(first.release())
             for _ in range(turns):
                 await asyncio.sleep(0)
             waiting[0].task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting[0].task
-            await letting_go
+            await releasing
             await settled()
             assert waiting[1].has.is_set()
-            await waiting[1].let_go()
+            await waiting[1].release()
             assert places.free == 1
 
     asyncio.run(main())
 
 
-def test_places_are_given_back_whatever_happens():
+def test_places_are_given_back_after_an_exception():
     async def fail(places):
         async with places.of(ONE):
             raise ZeroDivisionError
@@ -151,7 +151,7 @@ def test_places_are_given_back_whatever_happens():
     asyncio.run(main())
 
 
-def test_a_ledger_forgets_who_holds_nothing():
+def test_a_ledger_forgets_holders_without_places():
     ledger = Ledger(4)
     ledger.take(ONE, 2)
     assert not ledger.allows(ONE)

@@ -1,4 +1,4 @@
-"""Asking a DNS server that is slow, broken or gone."""
+"""Queries to a DNS server that is slow, broken or unreachable."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,11 +30,11 @@ def questions(zone, seconds=PATIENCE):
 
 
 @pytest.mark.parametrize("name", ["a.example", "A.Example.", "alias.example"])
-def test_texts_are_in_one_piece(zone, name):
+def test_the_strings_of_a_txt_record_are_joined(zone, name):
     assert set(questions(zone).texts(name)) == {b"one", b"two " * 100}
 
 
-def test_a_truncated_answer_is_asked_for_again_by_tcp(zone):
+def test_a_query_with_a_truncated_answer_is_repeated_over_tcp(zone):
     assert questions(zone).texts("large.example") == [b"x" * 3_000]
     assert [transport for *_, transport in zone.questions] == ["udp", "tcp"]
 
@@ -51,11 +51,11 @@ def test_a_truncated_answer_is_asked_for_again_by_tcp(zone):
         ("\ud800.example", False),
     ],
 )
-def test_names_without_texts(zone, name, exists):
+def test_a_name_without_txt_records_has_an_empty_answer(zone, name, exists):
     assert questions(zone).answer(name) == Answer((), exists)
 
 
-def test_an_answer_is_kept_as_long_as_its_ttl_says(zone):
+def test_an_answer_is_cached_for_its_ttl(zone):
     resolver = Resolver([zone.address])
     for _ in range(5):
         Questions(resolver, PATIENCE).texts("a.example")
@@ -66,14 +66,14 @@ def test_an_answer_is_kept_as_long_as_its_ttl_says(zone):
     assert zone.asked("below.empty.example") == 3
 
 
-def test_a_server_that_fails_has_said_something(zone):
+def test_a_server_that_reports_a_failure_is_not_silent(zone):
     asked = questions(zone)
     with pytest.raises(NotAnswered):
         asked.texts("broken.example")
     assert not asked.silent
 
 
-def test_a_silent_server_is_waited_for_no_longer_than_there_is_time(zone):
+def test_the_wait_for_a_silent_server_ends_at_the_time_limit(zone):
     asked = questions(zone, 1.0)
     with pytest.raises(NotAnswered):
         asked.texts("silent.example")
@@ -91,7 +91,7 @@ def test_a_server_that_has_answered_once_is_not_silent(zone):
     assert not asked.silent
 
 
-def test_dns_works_while_somebody_answers_for_the_root(zone):
+def test_the_dns_works_while_a_server_answers_for_the_root(zone):
     resolver = Resolver([zone.address])
     assert resolver.works(PATIENCE)
     zone.silent = True
@@ -101,7 +101,7 @@ def test_dns_works_while_somebody_answers_for_the_root(zone):
     assert not Resolver([other.address]).works(0.15)
 
 
-def test_a_system_without_resolvers(monkeypatch):
+def test_no_query_is_answered_on_a_system_without_resolvers(monkeypatch):
     def unreadable(*_, **__):
         raise OSError
 
@@ -112,7 +112,7 @@ def test_a_system_without_resolvers(monkeypatch):
 
 
 def test_an_answer_that_is_too_long_is_not_read():
-    """The time for its records would be taken from the checks of other messages."""
+    """Reading its records would take time from the checks of other messages."""
     texts = {f"{count}.example": [f"{number:0>60}" for number in range(count)] for count in (100, 400)}
     with Zone({name: {"TXT": found} for name, found in texts.items()}) as zone:
         assert len(questions(zone).texts("100.example")) == 100
@@ -122,7 +122,7 @@ def test_an_answer_that_is_too_long_is_not_read():
 
 
 def many(resolver, names, seconds):
-    """What comes of questions that are asked at the same time."""
+    """The results of queries that are made at the same time."""
 
     def ask(name):
         try:
@@ -134,11 +134,11 @@ def many(resolver, names, seconds):
         return list(threads.map(ask, names))
 
 
-TOO_MANY = "too many questions about this domain are unanswered"
+TOO_MANY = "too many queries for this domain are unanswered"
 
 
 @pytest.mark.slow
-def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads_and_then_one():
+def test_names_below_a_silent_domain_occupy_a_share_of_the_threads_and_later_one_thread():
     with Zone({"example.net": {"TXT": ["x"]}}) as zone:
         zone.silent_below = "slow.example"
         resolver = Resolver([zone.address])
@@ -153,7 +153,7 @@ def test_names_below_one_silent_domain_hold_up_a_share_of_the_threads_and_then_o
 
 
 @pytest.mark.slow
-def test_a_domain_that_answers_again_is_asked_as_ever():
+def test_a_domain_that_answers_again_is_queried_as_before():
     with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
         resolver = Resolver([zone.address])
         zone.silent = True
@@ -167,7 +167,7 @@ def test_a_domain_that_answers_again_is_asked_as_ever():
             assert not resolver.ask("c.slow.example", "TXT", PATIENCE).exists
 
 
-def test_what_is_known_of_a_silent_domain_is_still_told():
+def test_cached_answers_for_a_silent_domain_are_still_returned():
     with Zone({"a.slow.example": {"TXT": ["x"]}}) as zone:
         resolver = Resolver([zone.address])
         assert resolver.ask("a.slow.example", "TXT", PATIENCE).records
@@ -179,7 +179,7 @@ def test_what_is_known_of_a_silent_domain_is_still_told():
         assert not zone.asked("c.slow.example")
 
 
-def test_only_so_many_silent_domains_are_known(monkeypatch):
+def test_the_number_of_domains_marked_as_silent_is_limited(monkeypatch):
     monkeypatch.setattr("waypost.mailauth.resolver.KNOWN_SILENT", 2)
     unanswered = Unanswered()
     for name in ("a.example", "b.example", "c.example"):
@@ -188,7 +188,7 @@ def test_only_so_many_silent_domains_are_known(monkeypatch):
     assert list(unanswered._silent_until) == ["b.example", "c.example"]
 
 
-def test_a_domain_that_is_silent_again_is_not_forgotten_before_others(monkeypatch):
+def test_a_domain_that_is_silent_again_gets_a_new_mark(monkeypatch):
     monkeypatch.setattr("waypost.mailauth.resolver.KNOWN_SILENT", 2)
     unanswered = Unanswered()
     for name in ("a.example", "b.example", "a.example", "c.example"):

@@ -1,4 +1,4 @@
-"""SPF against a local zone (RFC 7208)."""
+"""SPF (RFC 7208) with the records of a local zone."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def text(record):
         ("v=spf1 " + "ip4:198.51.100.1 " * 500 + "+all", Outcome.PERMERROR),
     ],
 )
-def test_records(record, outcome):
+def test_a_record_decides_the_outcome(record, outcome):
     assert spf(text(record)).outcome is outcome
 
 
@@ -70,14 +70,14 @@ MECHANISMS = {
         ("v=spf1 -exists:%{l}.nowhere.%{d2} +all exp=nowhere.example.com", Outcome.PASS),
     ],
 )
-def test_mechanisms(peer, record, outcome):
+def test_the_mechanisms_of_a_record_are_evaluated(peer, record, outcome):
     assert spf(MECHANISMS | text(record), peer=peer).outcome is outcome
 
 
 @pytest.mark.parametrize(
     "record", ["v=spf1 exists:%{ir}.%{v}.example.com -all", "v=spf1 ptr:example.com -all", "v=spf1 mx:example.net/24"]
 )
-def test_mechanisms_of_ipv4(record):
+def test_the_mechanisms_of_a_record_are_evaluated_for_ipv4(record):
     assert spf(MECHANISMS | text(record)).outcome is Outcome.PASS
 
 
@@ -101,7 +101,7 @@ REVERSE = "1.2.0.192.in-addr.arpa"
         (SERVFAIL, Outcome.FAIL),
     ],
 )
-def test_a_name_of_the_client_that_cannot_be_looked_up_is_passed_over(record, reverse, outcome):
+def test_a_host_name_of_the_client_whose_lookup_fails_is_skipped(record, reverse, outcome):
     names = {
         REVERSE: reverse,
         "mx.example.com": {"A": [PEER4]},
@@ -111,7 +111,7 @@ def test_a_name_of_the_client_that_cannot_be_looked_up_is_passed_over(record, re
     assert spf(names | text(record)).outcome is outcome
 
 
-def test_ten_names_of_the_client_are_looked_up():
+def test_at_most_ten_host_names_of_the_client_are_looked_up():
     names = {f"{number}.example.com": {"A": ["192.0.2.99"]} for number in range(20)}
     records = names | {REVERSE: {"PTR": [f"{name}." for name in names]}} | text("v=spf1 ptr -all")
     with Zone(records) as zone:
@@ -125,7 +125,7 @@ def test_more_than_two_void_lookups_are_an_error():
     assert (found.outcome, found.reason) == (Outcome.PERMERROR, "more than 2 void lookups")
 
 
-def test_a_record_that_includes_itself_ends():
+def test_a_record_that_includes_itself_is_an_error():
     found = spf(text("v=spf1 include:example.net -all") | {"example.net": {"TXT": ["v=spf1 include:example.com -all"]}})
     assert found.outcome is Outcome.PERMERROR
 
@@ -151,43 +151,43 @@ def test_the_null_sender_is_checked_by_its_helo_name():
         ("ann@nowhere.test", "mx.example.com"),
     ],
 )
-def test_what_has_no_record(sender, helo):
+def test_a_domain_without_a_record_has_no_result(sender, helo):
     assert spf(text("v=spf1 +all"), sender=sender, helo=helo).outcome is Outcome.NONE
 
 
-def test_without_a_local_part_it_is_the_postmaster():
+def test_a_sender_without_a_local_part_is_checked_as_postmaster():
     zone = text("v=spf1 exists:%{l}.example.net -all") | {"postmaster.example.net": {"A": ["127.0.0.2"]}}
     assert spf(zone, "@example.com").outcome is Outcome.PASS
 
 
-def test_an_internationalised_domain_is_asked_for_by_its_a_labels():
+def test_an_internationalized_domain_is_looked_up_by_its_a_labels():
     assert spf({"xn--bcher-kva.example": {"TXT": ["v=spf1 +all"]}}, "ann@bücher.example").outcome is Outcome.PASS
 
 
 @pytest.mark.parametrize(
     "sender", ['"a b"@example.com', "%{h}@example.com", "a\x00b@example.com", "ä@example.com", "a@b@example.com"]
 )
-def test_hostile_local_parts(sender):
+def test_a_hostile_local_part_does_not_pass(sender):
     found = spf(text("v=spf1 exists:%{l}.%{s}.example.com -all"), sender)
     assert found.outcome in {Outcome.FAIL, Outcome.PERMERROR}
 
 
-def test_a_peer_that_is_no_address_is_an_error():
+def test_a_peer_that_is_not_an_ip_address_is_an_error():
     assert spf(text("v=spf1 +all"), peer="unix:").outcome is Outcome.PERMERROR
 
 
-def test_a_server_that_fails_is_a_temporary_error():
+def test_a_dns_failure_is_a_temporary_error():
     assert spf({"example.com": SERVFAIL}).outcome is Outcome.TEMPERROR
 
 
-def test_a_silent_server_is_a_temporary_error_in_time():
+def test_a_silent_dns_server_is_a_temporary_error_within_the_time_limit():
     with Zone({"example.com": SILENT}) as zone:
         found = verdicts(zone, b"", Claim(PEER4, "mx.example.com", "ann@example.com"), 1.0)
     assert found.spf.outcome is Outcome.TEMPERROR
     assert zone.asked("example.com") <= 1  # there is no time for a second try
 
 
-def test_a_record_with_more_macros_than_are_expanded_is_an_error():
+def test_a_record_with_more_macros_than_the_limit_is_an_error():
     few, many = "%{i}" * spf_check.MACROS_LIMIT, "%{i}" * (spf_check.MACROS_LIMIT + 1)
     assert spf(text(f"v=spf1 exists:{few}.example.com ?all")).outcome is Outcome.NEUTRAL
     found = spf(text(f"v=spf1 exists:{many}.example.com ?all"))
@@ -195,8 +195,8 @@ def test_a_record_with_more_macros_than_are_expanded_is_an_error():
 
 
 @pytest.mark.parametrize("record", ["v=spf1 ptr:example.com -all", "v=spf1 exists:%{p}.example.net -all"])
-def test_where_we_do_not_ask_who_the_client_is_the_mail_has_not_failed(record):
-    """RFC 7208 section 5.5 has `ptr` not match on an error of the DNS; that we are busy is none."""
+def test_a_refused_reverse_lookup_of_the_client_is_a_temporary_error(record):
+    """After a DNS error, `ptr` does not match (RFC 7208 section 5.5). A refused query is not such an error."""
     with Zone(text(record)) as zone:
         resolver = Resolver([zone.address])
         with resolver._unanswered.counting("2.0.192.in-addr.arpa"):
@@ -208,7 +208,7 @@ def test_where_we_do_not_ask_who_the_client_is_the_mail_has_not_failed(record):
 
 
 @pytest.mark.parametrize("broken", [SERVFAIL, {"A": ["198.51.100.1"]}])
-def test_a_name_of_the_client_that_cannot_be_looked_up_does_not_match(broken):
+def test_a_host_name_of_the_client_whose_lookup_fails_does_not_match(broken):
     zone = text("v=spf1 ptr:example.com -all") | {
         "1.2.0.192.in-addr.arpa": {"PTR": ["a.example.com."]},
         "a.example.com": broken,
@@ -216,7 +216,7 @@ def test_a_name_of_the_client_that_cannot_be_looked_up_does_not_match(broken):
     assert spf(zone).outcome is Outcome.FAIL
 
 
-def test_where_we_do_not_ask_for_a_name_of_the_client_the_mail_has_not_failed():
+def test_a_refused_lookup_of_a_host_name_of_the_client_is_a_temporary_error():
     zone_records = text("v=spf1 ptr:example.net -all") | {"1.2.0.192.in-addr.arpa": {"PTR": ["a.example.net."]}}
     with Zone(zone_records) as zone:
         resolver = Resolver([zone.address])
@@ -227,7 +227,7 @@ def test_where_we_do_not_ask_for_a_name_of_the_client_the_mail_has_not_failed():
     assert found.outcome is Outcome.TEMPERROR
 
 
-def test_a_lack_of_memory_says_nothing_of_the_message(monkeypatch):
+def test_a_lack_of_memory_gives_no_spf_result(monkeypatch):
     def fails(_):
         raise MemoryError
 

@@ -1,3 +1,1 @@
-"""Sender authentication: SPF, DKIM and DMARC, checked in a separate process, so that hostile mail cannot harm the
-server.
-"""
+"""Sender authentication: a separate process checks SPF, DKIM and DMARC, so that hostile mail cannot harm the server."""

@@ -1,7 +1,7 @@
-"""The hash of a message's body for DKIM (RFC 6376 section 3.4), piece by piece.
+"""Compute the hash of a message's body for DKIM (RFC 6376 section 3.4) in pieces.
 
-The library would copy the body several times, and is slow on long runs of white space, which a hostile sender may send;
-this takes linear time, and constant memory.
+The DKIM library would copy the body several times. It is also slow on long runs of white space, which a hostile sender
+may send. This implementation takes linear time and constant memory.
 """
 
 import hashlib
@@ -11,7 +11,10 @@ _PIECE = 64 * 1024
 
 
 def body_hash(pieces: Iterable[memoryview], *, relaxed: bool, length: int | None) -> tuple[bytes, int]:
-    """SHA-256 of the first `length` octets of the canonical body (None: of all), and the size of that body."""
+    """Return the SHA-256 digest of the first `length` bytes of the canonical body, and the size of the canonical body.
+
+    If `length` is None, the whole body is hashed.
+    """
     digest = hashlib.sha256()
     size = 0
     for piece in _canonical(pieces, relaxed=relaxed):
@@ -22,9 +25,12 @@ def body_hash(pieces: Iterable[memoryview], *, relaxed: bool, length: int | None
 
 
 def _canonical(pieces: Iterable[memoryview], *, relaxed: bool) -> Iterator[bytes]:
-    """The body in canonical form: no empty lines at its end; relaxed, white space in lines is one space."""
-    ends = 0  # line ends that count only if something follows
-    held = b""  # an octet or two whose meaning depends on what follows
+    """Yield the body in canonical form, without empty lines at its end.
+
+    The relaxed form also replaces each run of white space in a line by one space.
+    """
+    ends = 0  # the number of line ends that are hashed only if more text follows
+    held = b""  # one or two bytes whose meaning depends on the bytes after them
     empty = True
     for piece in _small(pieces):
         text = held + piece
@@ -55,7 +61,7 @@ def _small(pieces: Iterable[memoryview]) -> Iterator[bytes]:
 
 def _compressed(text: bytes) -> bytes:
     text = text.replace(b"\t", b" ")
-    while b"  " in text:  # each turn halves the longest run
+    while b"  " in text:  # each pass halves the longest run
         text = text.replace(b"  ", b" ")
     return text.replace(b" \r\n", b"\r\n")
 
@@ -72,7 +78,7 @@ def _without_line_ends(text: bytes) -> bytes:
 
 
 def _line_ends(count: int) -> Iterator[bytes]:
-    at_once = b"\r\n" * min(count, _PIECE // 2)
+    block = b"\r\n" * min(count, _PIECE // 2)
     while count:
-        yield at_once[: 2 * count]
+        yield block[: 2 * count]
         count -= min(count, _PIECE // 2)

@@ -1,5 +1,6 @@
-"""Checks messages. It never fails and never takes longer than its limits: what is not known in time is reported as
-unknown.
+"""Check the senders of messages within time limits.
+
+A check never raises an exception. If it reaches a limit, the message is reported as unchecked, with the reason.
 """
 
 import asyncio
@@ -16,51 +17,52 @@ from waypost.mailauth.places import AT_ONCE, NoPlace, Places
 from waypost.mailauth.process import CheckFailed, WorkerDied, WorkerProcess
 
 LIMIT = 5.0
-"""Seconds that a check takes at most."""
+"""The maximum duration of a check, in seconds."""
 
 LARGE = 1024 * 1024
-"""A message with more octets than this also needs room in the memory for large messages."""
+"""The size from which a message is large, in bytes. A large message also needs a share of `ROOM`."""
 
 ROOM = 96 * 1024 * 1024
-"""Octets of all large messages that are checked at the same time, which bounds the memory."""
+"""The maximum total size of the large messages that are checked at the same time, in bytes. It limits the memory."""
 
 SILENT_IN_A_ROW = 3
-"""After this many messages with nothing but timeouts, the DNS is probed."""
+"""The number of consecutive messages with only DNS timeouts after which the DNS is probed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long things may take, in seconds. Tests have less patience."""
+    """The time limits of checks and probes, in seconds. Tests use shorter limits."""
 
     check: float = LIMIT
     wait: float = LIMIT
-    """Until a check can begin. Waiting does not shorten the time of the check."""
+    """The maximum time that a message waits for its check to begin. It is not part of the time of the check."""
     margin: float = 0.3
-    """The time of a check that is left when the worker must have answered."""
+    """The time between the worker's own deadline and the end of the check, for the transfer of the answer."""
     silence: float = 10.0
-    """A worker with open checks that gives no answer for this long is killed."""
+    """The time without an answer after which a worker with open checks is killed."""
     probe: float = 2.0
     probe_again: float = 60.0
-    """The pause between two probes while the DNS does not work."""
+    """The pause between two probes while the DNS does not respond."""
     backoff: float = 1.0
-    """The pause after a worker that ended without an answer; it doubles each time, up to `backoff_limit`."""
+    """The pause after a worker ended without an answer. It doubles each time, up to `backoff_limit`."""
     backoff_limit: float = 60.0
 
 
 StartTask = Callable[[Callable[[], Coroutine[Any, Any, None]]], "asyncio.Task[None]"]
-"""Runs a function that makes a coroutine, in the background, and again if an error ends it."""
+"""A function that runs a coroutine in a background task. It calls its argument for a new coroutine after an error."""
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run it once. It never raises by itself, so this is enough for tests."""
+    """Run the coroutine in a task without a restart. That is sufficient for tests, because `_watch` never raises."""
     return asyncio.create_task(run())
 
 
 class Checker:
-    """SPF, DKIM and DMARC of messages, by a worker process, while the DNS works.
+    """Checks SPF, DKIM and DMARC of messages in a worker process, while the DNS responds.
 
-    `on_change` is called when it is known whether the DNS works, and whenever that changes: with None if it works, else
-    with the reason why no message is checked. A worker that cannot start has asked nothing of the DNS.
+    `on_change` is called when the first probe shows whether messages can be checked, and after each change. Its
+    argument is None if they can be checked, otherwise the reason why not: the DNS does not respond, or the worker does
+    not run.
     """
 
     def __init__(
@@ -71,16 +73,18 @@ class Checker:
         limits: Limits | None = None,
         start_task: StartTask = start_unsupervised,
     ) -> None:
-        """`start_task` runs the task that watches the DNS. The server's own logs errors, and restarts the task."""
+        """Create a checker. `start_task` runs the task that watches the DNS; the server's version restarts the task
+        after an error.
+        """
         self._start_task = start_task
         self._resolvers = resolvers
         self._on_change = on_change
         self._limits = limits or Limits()
         self._works: bool | None = None
         self._why_not: Reason | None = None
-        """Why no message is checked; None while the DNS works, or nothing is known of it."""
+        """The reason why no message is checked; None while the DNS responds, or before the first probe has ended."""
         self._silent_in_a_row = 0
-        self._in_doubt = asyncio.Event()
+        self._must_probe = asyncio.Event()
         self._known = asyncio.Event()
         self._places = Places(AT_ONCE)
         self._room = Places(ROOM)
@@ -91,11 +95,11 @@ class Checker:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to probe the DNS. Returns at once; until it is known, messages wait."""
+        """Start to probe the DNS, and return immediately. Messages wait until the first probe has ended."""
         self._watching = self._start_task(self._watch)
 
     async def stop(self) -> None:
-        """End the worker. Running checks are cancelled."""
+        """Stop the worker, and cancel the checks that are in progress."""
         if self._watching:
             self._watching.cancel()
             await asyncio.wait([self._watching])
@@ -103,13 +107,13 @@ class Checker:
         self._known.set()
         for worker in (self._last, self._worker):
             if worker:
-                with suppress(Exception):  # one that was never started; the other one is to be stopped all the same
+                with suppress(Exception):  # a worker that did not start must not prevent the stop of the other worker
                     await (await worker).stop()
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
-        """The verdicts on a message of this size, or the reason why there are none.
+        """Return the verdicts on a message of `size` bytes, or the reason why it was not checked.
 
-        Never raises, and never takes more than the limits to wait and to check.
+        The method never raises an exception, and takes no longer than the limits for waiting and checking.
         """
         try:
             async with AsyncExitStack() as held:
@@ -117,14 +121,15 @@ class Checker:
                     return Unchecked(reason)
                 return await self._limited(claim, octets, size)
         finally:
-            # A generator that was left in the middle is closed now, not when it is found by the garbage collector.
+            # Close an unfinished generator now, and not when the garbage collector finds it.
             if close := getattr(octets, "aclose", None):
                 with suppress(Exception):
                     await close()
 
     async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
-        """Wait until a check can begin. Returns the reason if it cannot. Its place and room are held until the stack is
-        closed.
+        """Wait until a check can begin. Returns the reason if it cannot begin, otherwise None.
+
+        The place and the room of the check are held until the stack `held` is closed.
         """
         holders = shares.of_address(claim.peer)
         reason = Reason.NO_PLACE
@@ -135,8 +140,8 @@ class Checker:
                     await self._known.wait()
                     reason = Reason.NO_PLACE
                 if not self._works:
-                    return self._why_not or Reason.BROKEN_OFF  # it was stopped
-                # A large message waits for room without taking a place from the small ones.
+                    return self._why_not or Reason.CANCELLED  # the checker was stopped
+                # A large message waits for room before it takes a place, so that it does not block small messages.
                 if size >= LARGE:
                     await held.enter_async_context(self._room.of(holders, min(size, ROOM)))
                 await held.enter_async_context(self._places.of(holders))
@@ -154,10 +159,10 @@ class Checker:
         except TimeoutError:
             return Unchecked(Reason.TOO_LATE)
         except WorkerDied:
-            return Unchecked(Reason.BROKEN_OFF)
+            return Unchecked(Reason.CANCELLED)
         except CheckFailed as error:
             return Unchecked(Reason.FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever happens here, the edge gets an answer
+        except Exception as error:  # noqa: BLE001 - the caller must get a result after any error
             return Unchecked(Reason.FAILED, type(error).__name__)
 
     async def _check(self, claim: Claim, octets: AsyncIterable[bytes], size: int, until: float) -> Verdicts:
@@ -169,11 +174,14 @@ class Checker:
         verdicts, silent = await worker.check(claim, octets, size, seconds_left)
         self._silent_in_a_row = self._silent_in_a_row + 1 if silent else 0
         if self._silent_in_a_row >= SILENT_IN_A_ROW:
-            self._in_doubt.set()
+            self._must_probe.set()
         return verdicts
 
     async def _running(self) -> WorkerProcess:
-        """The worker; a new one if the last has ended. Raises `WorkerDied` when it is too early for that."""
+        """Return the worker, and start a new worker if the last one has ended.
+
+        Raises `WorkerDied` during the pause before a new worker may be started.
+        """
         if self._worker and self._worker.done() and not _is_alive(self._worker):
             self._count_end(self._worker)
             self._last, self._worker = self._worker, None
@@ -181,12 +189,14 @@ class Checker:
             if time.monotonic() < self._not_before:
                 raise WorkerDied
             self._worker = asyncio.create_task(self._start_worker())
-            self._worker.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be waiting
-        # It is started once for all who wait for it, also if one of them goes away.
+            self._worker.add_done_callback(
+                lambda task: task.cancelled() or task.exception()
+            )  # possibly no check is waiting
+        # All waiting checks share one start, which must not be cancelled if one of the checks is cancelled.
         return await asyncio.shield(self._worker)
 
     def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
-        """A worker that gave an answer is replaced at once; one that gave none, only after a pause."""
+        """Set the time of the next start: immediately after a worker that gave an answer, otherwise after a pause."""
         if worker.exception() is None and worker.result().answered:
             self._failures = 0
             return
@@ -200,7 +210,11 @@ class Checker:
         return await WorkerProcess.start(self._resolvers, self._limits.silence)
 
     async def _watch(self) -> None:
-        """Keep track of whether the DNS works: by probes while it does not, by the results of checks while it does."""
+        """Watch whether the DNS responds.
+
+        While it does not, the worker probes it regularly. While it does, a series of checks with only timeouts causes
+        a probe.
+        """
         while True:
             works = await self._probe()
             if works:
@@ -208,25 +222,25 @@ class Checker:
             elif works is not None or not self._works:
                 self._tell(Reason.NO_WORKER if works is None else Reason.DNS_SILENT)
             if works:
-                # Messages of senders whose own servers are silent raise the doubt too; so it is asked, not believed.
-                await self._in_doubt.wait()
+                # Timeouts can also come from the senders' own DNS servers, so they only cause a probe.
+                await self._must_probe.wait()
             else:
-                # A worker that broke says nothing of the DNS, and a message may have broken it: it is asked again soon.
+                # A worker that died shows nothing about the DNS, and a message may have caused it, so probe again soon.
                 await asyncio.sleep(self._limits.backoff if works is None else self._limits.probe_again)
             self._silent_in_a_row = 0
-            self._in_doubt.clear()
+            self._must_probe.clear()
 
     async def _probe(self) -> bool | None:
-        """Whether the DNS works; None if the worker could not ask.
+        """Return whether the DNS responds; None if the worker was unable to probe it.
 
-        Never raises: if this ended, no message would be checked any more, nor refused.
+        The method never raises an exception: if the watching task ended, no message would ever be checked again.
         """
         try:
-            # The worker may have to be started first, on a machine that is busy.
+            # The limit includes the time to start the worker on a busy machine.
             async with asyncio.timeout(self._limits.probe + LIMIT):
                 worker = await self._running()
                 return await worker.probe(self._limits.probe)
-        except Exception:  # noqa: BLE001 - the worker died or cannot be started; it is asked again after a while
+        except Exception:  # noqa: BLE001 - the worker died or cannot be started, so the probe is repeated later
             return None
 
     def _tell(self, why_not: Reason | None) -> None:

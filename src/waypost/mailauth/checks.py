@@ -1,4 +1,4 @@
-"""All checks of one message, one after the other, in a given time."""
+"""Run all checks of one message, one after the other, within a time limit."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,14 @@ from waypost.mailauth import dkim_check, message, spf_check
 from waypost.mailauth.resolver import NotAnswered, Questions, Resolver
 
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
-"""When SPF, and when DKIM, must be finished, so that a silent server for one check does not delay the others."""
+"""The fractions of the whole time after which SPF, and then DKIM, must be complete.
+
+So a DNS server that does not respond to one check cannot use up the time of the other checks.
+"""
 
 
 def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: float) -> tuple[Verdicts, bool]:
-    """The verdicts on this message, and whether every DNS query for it timed out."""
+    """Check a message in `seconds`. Return the verdicts, and whether the DNS answered none of the queries."""
     questions = Questions(resolver, seconds)
     questions.use(SPF_SHARE)
     spf = spf_check.check(claim, questions)
@@ -25,19 +28,20 @@ def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: fl
 
 
 def _dmarc(authors: Authors, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
-    """The verdict on each domain in From. They share the time, so that a silent server of one domain does not use up
-    all of it.
+    """Decide the DMARC result from the verdicts on all domains in From.
+
+    Each domain gets an equal share of the remaining time, so that one unresponsive server cannot use up all of it.
     """
     verdicts = []
     domains = authors.domains if authors.naming is not Naming.TOO_MANY else ()
-    for place, domain in enumerate(domains, 1):
-        questions.use(DKIM_SHARE + (1 - DKIM_SHARE) * place / len(domains))
+    for number, domain in enumerate(domains, 1):
+        questions.use(DKIM_SHARE + (1 - DKIM_SHARE) * number / len(domains))
         verdicts.append(_dmarc_of(domain, spf, dkim, questions))
     return authentication.conclude(authors, verdicts)
 
 
 def _dmarc_of(domain: str, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
-    """The rules decide; this function looks up the names that they need."""
+    """Look up the names that `verdicts.decide` needs, and return its verdict on one domain."""
     decision = authentication.decide([domain], spf, dkim)
     try:
         name = next(decision)

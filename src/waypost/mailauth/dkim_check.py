@@ -1,4 +1,4 @@
-"""DKIM (RFC 6376): the library verifies each signature, after checks that it lacks, and within limits."""
+"""Check DKIM signatures (RFC 6376). This module applies limits and further checks, and the library does the rest."""
 
 import base64
 import binascii
@@ -20,17 +20,20 @@ from waypost.mailauth.message import Field, Message
 from waypost.mailauth.resolver import NotAnswered, Questions
 
 MAX_VERIFIED = 5
-"""Signatures of one message that are verified (RFC 6376 section 6.1 lets the verifier set a limit)."""
+"""The maximum number of signatures that are verified for one message. RFC 6376 section 6.1 allows a limit."""
 
 KEY_BITS = range(1024, 4096 + 1)
-"""Sizes of RSA keys (RFC 8301 section 3.2)."""
+"""The allowed sizes of RSA keys, in bits (RFC 8301 section 3.2)."""
 
 HEADER_LIMIT = 256 * 1024
 FIELDS_LIMIT = 1_000
 SIGNATURE_LIMIT = 8 * 1024
 SIGNED_FIELDS_LIMIT = 200
 SIGNED_OCTETS_LIMIT = 64 * 1024
-"""Octets of the fields that one signature signs: the library reads each octet of them, for each signature."""
+"""The maximum total size of the fields that one signature signs, in bytes.
+
+There is a limit because the library reads all of these bytes again for each signature.
+"""
 KEY_LIMIT = 4 * 1024
 EXPONENT_BITS = 32
 
@@ -40,8 +43,8 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z", r
 _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
 
-class _Not(Exception):
-    """The signature does not pass."""
+class _NotPassed(Exception):
+    """The signature does not pass. The exception has the outcome and the reason."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -50,7 +53,7 @@ class _Not(Exception):
 
 @dataclass(slots=True)
 class _Signature:
-    """The parts of one signature that can be read, even if it is invalid."""
+    """The parts of one signature that are readable, even if the signature is invalid."""
 
     index: int
     value: bytes
@@ -61,9 +64,10 @@ class _Signature:
 
 
 class _Name(bytes):
-    """The name of a field with the white space before its colon: hashed as it is written, and compared without.
+    """The name of a field with the white space before its colon, which is hashed but ignored in comparisons.
 
-    "simple" canonicalisation changes nothing (RFC 6376 section 3.4.1); the library has no place for that white space.
+    The "simple" canonicalization does not change the white space (RFC 6376 section 3.4.1), but the library has no place
+    for it.
     """
 
     __slots__ = ()
@@ -73,25 +77,28 @@ class _Name(bytes):
 
 
 def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dkim, ...]:
-    """All signatures of a message, in their order; those of the domains in From are verified first."""
+    """Return the results for all signatures of a message, in their order in the header.
+
+    Signatures from the domains in From are verified first.
+    """
     values = messages.named(message.fields, b"dkim-signature")
     signatures = [_Signature(index, value, _tags(value)) for index, value in enumerate(values[:MAX_LISTED])]
     signatures.sort(key=lambda signature: not _is_related(signature.text(b"d").lower(), authors.domains))
     hashes: dict[tuple[bool, int | None], tuple[bytes, int]] = {}
     results: dict[int, Dkim] = {}
-    for place, signature in enumerate(signatures):
+    for number, signature in enumerate(signatures):
         outcome, reason = Outcome.PASS, ""
         try:
-            if place >= MAX_VERIFIED:
-                raise _Not(Outcome.POLICY, f"only {MAX_VERIFIED} signatures are verified")
+            if number >= MAX_VERIFIED:
+                raise _NotPassed(Outcome.POLICY, f"only {MAX_VERIFIED} signatures are verified")
             _verify(message, signature, questions, hashes)
-        except _Not as refusal:
+        except _NotPassed as refusal:
             outcome, reason = refusal.outcome, str(refusal)
         except NotAnswered as error:
             outcome, reason = Outcome.TEMPERROR, str(error)
         except MemoryError:
-            raise  # it is our memory, so it says nothing of the message
-        except Exception as error:  # noqa: BLE001 - the library raises many kinds on hostile input
+            raise  # the worker itself has too little memory, which is no result for the message
+        except Exception as error:  # noqa: BLE001 - the library raises many kinds of exceptions on hostile input
             outcome, reason = Outcome.PERMERROR, f"cannot be verified: {type(error).__name__}"
         results[signature.index] = Dkim(
             outcome, signature.text(b"d"), signature.text(b"s"), signature.text(b"i"), reason
@@ -119,8 +126,8 @@ def _verify(
     questions: Questions,
     hashes: dict[tuple[bool, int | None], tuple[bytes, int]],
 ) -> None:
-    """Raise `_Not` or `NotAnswered` if the signature does not pass."""
-    _refuse_what_costs_too_much(message.fields, signature.value)
+    """Return if the signature passes. Otherwise raise `_NotPassed`, or `NotAnswered` if the key cannot be looked up."""
+    _refuse_if_too_costly(message.fields, signature.value)
     verifier = dkim.DKIM()
     verifier.headers = [(_Name(name), value) for name, value in message.fields]
     try:
@@ -128,32 +135,33 @@ def _verify(
         policy = dkim.CanonicalizationPolicy.from_c_value(tags.get(b"c"))
     except dkim.ValidationError as error:
         expired = "x= value is past" in str(error)
-        raise _Not(Outcome.POLICY if expired else Outcome.NEUTRAL, "expired" if expired else str(error)) from None
+        raise _NotPassed(Outcome.POLICY if expired else Outcome.NEUTRAL, "expired" if expired else str(error)) from None
     except (dkim.DKIMException, dkim.InvalidCanonicalizationPolicyError) as error:
-        raise _Not(Outcome.NEUTRAL, f"not understood: {error}") from None
+        raise _NotPassed(Outcome.NEUTRAL, f"malformed: {error}") from None
     _refuse_by_policy(signature, signed)
     verifier.headers = _only_signed(verifier.headers, signed)
 
     verifier.pk, verifier.keysize, verifier.ktag, verifier.seqtlsrpt = _key(signature, questions)
     _check_body(message.body, tags, hashes, relaxed=policy.body_algorithm.name == b"relaxed")
-    # The body has been hashed already; without `bh` the library leaves it alone.
+    # The body was already checked. Without `bh`, the library does not hash it again.
     header_tags = {tag: value for tag, value in tags.items() if tag != b"bh"}
     if not verifier.verify_sig_process(header_tags, signed, fields[signature.index], None):
-        raise _Not(Outcome.FAIL, "the signature does not fit the header")
+        raise _NotPassed(Outcome.FAIL, "the signature does not match the header")
 
 
-def _refuse_what_costs_too_much(fields: Sequence[Field], value: bytes) -> None:
-    """For some of these the library's regular expressions take quadratic time."""
+def _refuse_if_too_costly(fields: Sequence[Field], value: bytes) -> None:
+    """Raise `_NotPassed` for input on which the library's regular expressions may take quadratic time."""
     if len(fields) > FIELDS_LIMIT or sum(len(name) + len(value) for name, value in fields) > HEADER_LIMIT:
-        raise _Not(Outcome.POLICY, "the header is too large")
+        raise _NotPassed(Outcome.POLICY, "the header is too large")
     if len(value) > SIGNATURE_LIMIT or max(map(len, _SPACES.findall(value)), default=0) >= _LONG_SPACE:
-        raise _Not(Outcome.POLICY, "the signature is too large")
+        raise _NotPassed(Outcome.POLICY, "the signature is too large")
 
 
 def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
-    """The fields that a signature signs, from the last one up, as the library would look for them (section 5.4.2).
+    """Return only the fields that a signature signs, so that the library does not canonicalize all fields.
 
-    It hashes one more From than is signed, so that none can be added; and it would canonicalise all fields.
+    Fields are selected from the last one upwards (RFC 6376 section 5.4.2). One more From field than is signed is kept,
+    because the library also hashes one more, to detect a From field that was added.
     """
     wanted = Counter([*signed, b"from"])
     kept: list[Field] = []
@@ -163,54 +171,57 @@ def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field
             wanted[key] -= 1
             kept.append((name, value))
     if sum(len(name) + len(value) for name, value in kept) > SIGNED_OCTETS_LIMIT:
-        raise _Not(Outcome.POLICY, "the signed fields are too large")
+        raise _NotPassed(Outcome.POLICY, "the signed fields are too large")
     return kept[::-1]
 
 
 def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:
     if signature.tags[b"a"] not in _ALGORITHMS:
-        raise _Not(Outcome.POLICY, "rsa-sha1 is obsolete")  # RFC 8301 section 3.1
+        raise _NotPassed(Outcome.POLICY, "rsa-sha1 is obsolete")  # RFC 8301 section 3.1
     if b"from" not in signed:
-        raise _Not(Outcome.PERMERROR, "From is not signed")  # RFC 6376 section 6.1.1
+        raise _NotPassed(Outcome.PERMERROR, "From is not signed")  # RFC 6376 section 6.1.1
     if len(signed) > SIGNED_FIELDS_LIMIT:
-        raise _Not(Outcome.POLICY, "too many fields are signed")
+        raise _NotPassed(Outcome.POLICY, "too many fields are signed")
     if not (_NAME.match(signature.text(b"d")) and _NAME.match(signature.text(b"s"))):
-        raise _Not(Outcome.NEUTRAL, "d= or s= is no name")
+        raise _NotPassed(Outcome.NEUTRAL, "d= or s= is not a valid name")
 
 
 def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, bool]:
-    """The public key (section 3.6.1), as the library wants it."""
+    """Look up the public key of a signature (RFC 6376 section 3.6.1), and return it in the library's form.
+
+    The result has the key, its size in bits, its type, and a flag for TLS reports.
+    """
     name = f"{signature.text(b's')}._domainkey.{signature.text(b'd')}"
     records = questions.texts(name)
     if not records:
-        raise _Not(Outcome.PERMERROR, "no key")
+        raise _NotPassed(Outcome.PERMERROR, "no key")
     record = records[0]  # several are undefined (section 3.6.2.2)
     try:
         tags = dkim.util.parse_tag_value(record[:KEY_LIMIT])
     except dkim.util.InvalidTagValueList:
-        raise _Not(Outcome.PERMERROR, "the key is not understood") from None
+        raise _NotPassed(Outcome.PERMERROR, "the key is malformed") from None
     if not re.sub(rb"\s", b"", tags.get(b"p", b"")):
-        raise _Not(Outcome.PERMERROR, "the key is revoked" if b"p" in tags else "the key is not understood")
+        raise _NotPassed(Outcome.PERMERROR, "the key is revoked" if b"p" in tags else "the key is malformed")
     if tags.get(b"k", b"rsa") != _ALGORITHMS[signature.tags[b"a"]]:
-        raise _Not(Outcome.PERMERROR, "the key is for another algorithm")
+        raise _NotPassed(Outcome.PERMERROR, "the key is for another algorithm")
     if b"sha256" not in _parts(tags.get(b"h", b"sha256")[:200]):
-        raise _Not(Outcome.PERMERROR, "the key is not for sha256")
+        raise _NotPassed(Outcome.PERMERROR, "the key is not for sha256")
     domain = signature.text(b"i").rpartition("@")[2] or signature.text(b"d")
     if b"s" in _parts(tags.get(b"t", b"")[:200]) and domain.lower() != signature.text(b"d").lower():
-        raise _Not(Outcome.PERMERROR, "the key is not for subdomains")
+        raise _NotPassed(Outcome.PERMERROR, "the key is not for subdomains")
     try:
         key, bits, kind, for_reports = dkim.evaluate_pk(name, record[:KEY_LIMIT])
     except (dkim.DKIMException, ValueError, LookupError, TypeError):
-        raise _Not(Outcome.PERMERROR, "the key is not understood") from None
+        raise _NotPassed(Outcome.PERMERROR, "the key is malformed") from None
     if kind == b"rsa" and bits not in KEY_BITS:
-        raise _Not(Outcome.POLICY, f"a key of {bits} bits")
+        raise _NotPassed(Outcome.POLICY, f"a key of {bits} bits")
     if kind == b"rsa" and key["publicExponent"].bit_length() > EXPONENT_BITS:
-        raise _Not(Outcome.POLICY, "a key with a large exponent")
+        raise _NotPassed(Outcome.POLICY, "a key with a large exponent")
     return key, bits, kind, for_reports
 
 
 def _parts(value: bytes) -> list[bytes]:
-    """The elements of a tag that is a list (section 3.6.1)."""
+    """Split the value of a tag that is a list with colons (RFC 6376 section 3.6.1)."""
     return [part.strip() for part in value.split(b":")]
 
 
@@ -228,9 +239,9 @@ def _check_body(
     try:
         claimed = base64.b64decode(re.sub(rb"\s+", b"", tags[b"bh"]))
     except binascii.Error:
-        raise _Not(Outcome.NEUTRAL, "bh= is no base64") from None
+        raise _NotPassed(Outcome.NEUTRAL, "bh= is not valid base64") from None
     if digest != claimed or (length is not None and length > size):
-        raise _Not(Outcome.FAIL, "the body was changed")
+        raise _NotPassed(Outcome.FAIL, "the body was changed")
     if length is not None and length < size:
-        # Anybody can add what a reader sees instead of the signed part (section 8.2).
-        raise _Not(Outcome.POLICY, f"only {length} octets of the body are signed")
+        # Anyone could append text that a mail reader shows instead of the signed part (section 8.2).
+        raise _NotPassed(Outcome.POLICY, f"only {length} bytes of the body are signed")

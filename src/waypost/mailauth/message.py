@@ -1,4 +1,4 @@
-"""A message as the checks see it: its header fields, the domains in From, and its body in pieces."""
+"""Split a message for the checks into its header fields and its body, and find the domains in From."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,32 +9,35 @@ from waypost.domain.mailauth import from_header
 from waypost.domain.mailauth.from_header import Authors, Naming
 
 LINES_LIMIT = 5_000
-"""Lines of a header that are read. SMTP refuses a header with more; but it takes a line that is no field for the end of
-the header, and here the lines behind that count too, because some readers show them."""
+"""The number of lines of a header that are read.
+
+The SMTP server refuses a header with more lines, but for it the header ends at the first line that is not a field. Here
+the lines after such a line are read, too, because some mail readers show them.
+"""
 
 _END = b"\r\n\r\n"
 _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+[ \t\r\n]*):")
 _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.IGNORECASE)
 
 Field = tuple[bytes, bytes]
-"""A header field: its name, with the white space before the colon; and all that follows the colon, CRLF included.
+"""A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
-Lines without a name are left out, unless there is a From after a bare CR or LF in them; then the name is empty.
+Lines without a name are left out, unless they contain a From after a bare CR or LF. Then the name is empty.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in two."""
+    """A message that is split into its header fields and its body."""
 
     fields: list[Field]
     body: list[memoryview]
     has_end: bool = True
-    """Whether the header ends within `HEADER_LIMIT` octets and `LINES_LIMIT` lines, so that all its fields are here."""
+    """Whether the header is within `HEADER_LIMIT` bytes and `LINES_LIMIT` lines, so that `fields` is complete."""
 
 
 def split(pieces: Sequence[bytes]) -> Message:
-    """A message of these pieces. Lines of the header that are no fields are passed over."""
+    """Split a message that is given in pieces. Lines of the header that are not fields are ignored."""
     start, count = b"", 0
     for piece in pieces:
         if _END in start or len(start) > HEADER_LIMIT:
@@ -63,15 +66,15 @@ def _fields(all_lines: list[bytes]) -> Iterator[Field]:
 
 
 def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
-    """The values of all fields with this name, which is in lower case."""
+    """Return the values of all fields with a name, which must be in lower case."""
     return [value for spelled, value in fields if spelled.rstrip().lower() == name]
 
 
 def author_domains(message: Message) -> Authors:
-    """The domains that From names, as `from_header` reads them.
+    """Return the author's domains in From, as `from_header.read` finds them.
 
-    A From after a bare CR or LF counts too, because readers see it: a message with BODY=BINARYMIME may have one. Where
-    the header does not end, From may name any domain, so it counts as one that names too many.
+    A From after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may have such
+    a field. If the header exceeds a limit, its rest may name any domain, so the result is `Naming.TOO_MANY`.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

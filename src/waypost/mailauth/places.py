@@ -1,4 +1,4 @@
-"""Places for checks, and fair shares of them: of messages at once, of octets, of unanswered DNS queries."""
+"""Places for checks, with fair shares: for messages that are checked at the same time, bytes, or DNS queries."""
 
 import asyncio
 from collections import Counter, deque
@@ -9,31 +9,31 @@ from waypost.domain.limits import shares
 from waypost.domain.limits.shares import Share
 
 AT_ONCE = 32
-"""Messages that are checked at the same time: most of the time a check waits for the DNS."""
+"""The number of messages that are checked at the same time. Most of the time, a check waits for the DNS."""
 
 WAITING = 128
-"""The most messages that wait for a place; each network has a share of them (`domain.limits.shares`)."""
+"""The maximum number of messages that wait for a place. Each network gets a share of it (`domain.limits.shares`)."""
 
 
 class Ledger:
-    """Holders of places, and how many each holds. It has no lock of its own."""
+    """Counts the free places, and the places that each holder holds. It has no lock of its own."""
 
     def __init__(self, total: int) -> None:
         self.free = total
         self._held: Counter[str] = Counter()
 
     def allows(self, holders: Sequence[Share], amount: int = 1) -> bool:
-        """Whether these holders may hold this much more."""
+        """Return whether the holders may take `amount` more places."""
         return shares.allows(holders, amount, free=self.free, held_by=self._held.__getitem__)
 
     def take(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Count it in."""
+        """Record that the holders take `amount` places."""
         self.free -= amount
         for share in holders:
             self._held[share.holder] += amount
 
     def give_back(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Count it out."""
+        """Record that the holders give back `amount` places."""
         self.free += amount
         for share in holders:
             self._held[share.holder] -= amount
@@ -42,7 +42,7 @@ class Ledger:
 
 
 class NoPlace(Exception):
-    """So many wait already. `is_own_share`: the network's own share is full, not all places."""
+    """Too many requests wait already. `is_own_share` tells that only the holder's own share of the queue is full."""
 
     def __init__(self, *, is_own_share: bool) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class NoPlace(Exception):
 
 
 class Places:
-    """Places for work, given out on one event loop: at once if there are some, and otherwise in turn.
+    """Gives out places for work on one event loop: immediately if places are free, otherwise in the order of requests.
 
-    A holder that has used up its share waits; those behind it do not.
+    A holder that has used up its share waits, but does not block other holders.
     """
 
     def __init__(self, total: int, *, waiting: int = WAITING) -> None:
@@ -62,12 +62,15 @@ class Places:
 
     @property
     def free(self) -> int:
-        """How many are free."""
+        """The number of free places."""
         return self._places.free
 
     @asynccontextmanager
     async def of(self, holders: Sequence[Share], amount: int = 1) -> AsyncIterator[None]:
-        """Hold so many places. Raises `NoPlace` if too many wait already. Waiting can be cancelled."""
+        """Wait for `amount` places, and hold them until the context ends. The wait can be cancelled.
+
+        Raises `NoPlace` if too many requests wait already.
+        """
         await self._get(holders, amount)
         try:
             yield
@@ -88,7 +91,7 @@ class Places:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it came at the very moment
+            if turn.done() and not turn.cancelled():  # it got its places at the moment of the cancellation
                 self._places.give_back(holders, amount)
             else:
                 self._queue.remove(entry)
@@ -98,12 +101,12 @@ class Places:
             self._waiting.give_back(holders)
 
     def _hand_on(self) -> None:
-        """Give free places to those that wait, in order, except to holders whose share is used up."""
+        """Give free places to the waiting requests in order, but skip holders whose share is used up."""
         if not self._places.free:
             return
         for entry in list(self._queue):
             holders, amount, turn = entry
-            was_cancelled = turn.done()  # it is about to leave the queue
+            was_cancelled = turn.done()  # a cancelled request is about to leave the queue
             if not was_cancelled and self._places.allows(holders, amount):
                 self._places.take(holders, amount)
                 self._queue.remove(entry)

@@ -1,4 +1,4 @@
-"""The worker process, seen from the server: it is started, given messages, listened to, and killed when it hangs."""
+"""The server's side of the worker process: start it, send it messages, read its answers, and kill it if it hangs."""
 
 import asyncio
 import json
@@ -14,42 +14,46 @@ from waypost.domain.mailauth.verdicts import Claim, Verdicts
 from waypost.mailauth import wire
 
 ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
-"""The variables of the environment that the worker gets: others may hold the master key or the password of the
-database."""
+"""The environment variables that the worker gets. Other variables may contain the master key or the database password.
+"""
 
 
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""glibc would reserve 64 MiB of address space for each of its arenas, of which it makes one for each thread."""
+"""A limit for the memory arenas of glibc: it makes an arena for each thread, and reserves 64 MiB of address space for
+each."""
 
 
 class WorkerDied(Exception):
-    """The worker has ended, or was killed, before it gave an answer."""
+    """The worker ended or was killed before it gave an answer."""
 
 
 class CheckFailed(Exception):
-    """The worker could not check a message: the name of the error that it met."""
+    """The worker was unable to check a message. The text is the name of the worker's exception."""
 
 
 class WorkerProcess:
-    """One run of the worker."""
+    """One worker process, from its start to its end."""
 
     def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
         self.pid = process.pid
         self.answered = False
-        """It has answered at least once."""
+        """Whether the worker has given at least one answer."""
         self._process = process
         self._patience = patience
         self.is_alive = True
-        """It can be given messages."""
+        """Whether the worker accepts messages."""
         self._last_number = 0
-        self._owed: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._pending: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._quiet_since = time.monotonic()
         self._writing = asyncio.Lock()
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
     async def start(cls, servers: Sequence[tuple[str, int]], patience: float) -> "WorkerProcess":
-        """Start a worker, without waiting until it is ready. Raises `WorkerDied`."""
+        """Start a worker, and return before it is ready. `patience` is the limit in seconds for a wait without answers.
+
+        Raises `WorkerDied` if the process cannot be started.
+        """
         try:
             process = await cls._start(servers)
         except OSError:
@@ -64,16 +68,17 @@ class WorkerProcess:
             cwd="/",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # A traceback may hold what is in a mail; and what is in a mail is in no log.
+            # A traceback may contain text from a message, which must not get into a log.
             stderr=asyncio.subprocess.DEVNULL,
         )
 
     async def check(
         self, claim: Claim, octets: AsyncIterable[bytes], size: int, seconds_left: Callable[[], float]
     ) -> tuple[Verdicts, bool]:
-        """The verdicts, and whether the DNS was silent.
+        """Let the worker check a message. Return the verdicts, and whether the DNS answered none of the queries.
 
-        Raises `WorkerDied`, `CheckFailed`, and what the source of octets raises.
+        Raises `WorkerDied`, `CheckFailed`, and any exception of `octets`. Raises `ValueError` if the message does not
+        have `size` bytes.
         """
         number = self._next()
         complete = False
@@ -85,7 +90,7 @@ class WorkerProcess:
                 for part in _parts(piece):
                     await self._write(wire.frame(number, wire.Kind.OCTETS, part))
             if size:
-                raise ValueError("The message is not as long as was said")
+                raise ValueError("The message does not have the given size")
             question = {"claim": asdict(claim), "seconds": seconds_left()}
             waiting = self._ask(number)
             complete = True
@@ -93,7 +98,7 @@ class WorkerProcess:
             answer = await waiting
         except BaseException:
             if not complete and self.is_alive:
-                # Without waiting: whoever is cancelled may wait for nothing, and it is some octets.
+                # Do not wait for the write: a cancelled task must end immediately, and the frame is small.
                 with suppress(OSError, RuntimeError):
                     self._stdin.write(wire.frame(number, wire.Kind.FORGET))
             raise
@@ -102,7 +107,7 @@ class WorkerProcess:
         return wire.from_json(answer["verdicts"]), answer["silent"]
 
     async def probe(self, seconds: float) -> bool:
-        """Does DNS work? Raises `WorkerDied`."""
+        """Return whether the DNS responds within some seconds. Raises `WorkerDied`."""
         number = self._next()
         waiting = self._ask(number)
         await self._write(wire.frame(number, wire.Kind.PROBE, json.dumps({"seconds": seconds}).encode("ascii")))
@@ -110,7 +115,7 @@ class WorkerProcess:
         return bool(answer["works"])
 
     async def stop(self) -> None:
-        """Kill it, if it has not ended yet. It holds no state."""
+        """Kill the worker if it has not ended yet. No state is lost, because the worker has none."""
         if self.is_alive:
             self._kill()
         await asyncio.wait([self._listening])
@@ -127,8 +132,8 @@ class WorkerProcess:
     def _ask(self, number: int) -> asyncio.Future[dict[str, Any]]:
         if not self.is_alive:
             raise WorkerDied
-        self._owed[number] = asyncio.get_running_loop().create_future()
-        return self._owed[number]
+        self._pending[number] = asyncio.get_running_loop().create_future()
+        return self._pending[number]
 
     async def _write(self, octets: bytes) -> None:
         async with self._writing:
@@ -141,7 +146,7 @@ class WorkerProcess:
                 raise WorkerDied from None
 
     async def _listen(self) -> None:
-        """Pass each answer to the check that waits for it, until the worker ends, or is silent for too long."""
+        """Pass each answer to the check that waits for it, until the worker ends or gives no answer for too long."""
         reading = asyncio.create_task(self._read())
         try:
             while True:
@@ -150,30 +155,31 @@ class WorkerProcess:
                     answer = await reading
                     self.answered = True
                     self._quiet_since = time.monotonic()
-                    waiting = self._owed.pop(answer["number"], None)
+                    waiting = self._pending.pop(answer["number"], None)
                     if waiting and not waiting.done():
                         waiting.set_result(answer)
                     reading = asyncio.create_task(self._read())
-                elif not self._owed and not self._stdin.transport.get_write_buffer_size():
+                elif not self._pending and not self._stdin.transport.get_write_buffer_size():
                     self._quiet_since = time.monotonic()
                 elif time.monotonic() - self._quiet_since > self._patience:
-                    break  # it neither answers nor, perhaps, reads what we write
+                    break  # the worker does not answer, and perhaps does not read its input
         except (asyncio.IncompleteReadError, OSError, ValueError, LookupError, TypeError):
-            pass  # it has ended, or speaks nonsense
+            pass  # the worker has ended, or its output is malformed
         finally:
             self.is_alive = False
-            for waiting in self._owed.values():
+            for waiting in self._pending.values():
                 if not waiting.done():
                     waiting.set_exception(WorkerDied())
-                    waiting.exception()  # whoever waits is told; if nobody does, nobody need be
+                    waiting.exception()  # marks it as retrieved, so that asyncio logs nothing if no task waits for it
             with suppress(OSError, RuntimeError):
                 self._stdin.close()
             await self._end(by_itself=reading.done())
             reading.cancel()
 
     async def _end(self, *, by_itself: bool) -> None:
-        """Wait until it has ended. Killing a process that is just ending would confuse asyncio, which waits for its
-        end.
+        """Wait until the worker has ended, and kill it if necessary.
+
+        A worker that ends by itself gets a second, because killing a process that is just ending would confuse asyncio.
         """
         if by_itself:
             with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""DNS queries within limits: a time for each query and for all of a message, and a cache of bounded size."""
+"""DNS queries with limits: on the time of each query, on the total time for a message, and on the size of the cache."""
 
 import threading
 import time
@@ -20,31 +20,34 @@ from waypost.mailauth.places import AT_ONCE, Ledger
 from waypost.net import dns_answers
 
 TRY_LIMIT = 1.0
-"""Seconds until a query is repeated."""
+"""The time after which a query is repeated, in seconds."""
 
 TRIES = 3
 
 SILENCE = 10.0
-"""Seconds for which a domain is known to be silent after a question was not answered for `TRY_LIMIT`."""
+"""The time for which a domain is marked as unresponsive after a query had no answer for `TRY_LIMIT`, in seconds."""
 
 KNOWN_SILENT = 10_000
-"""Domains that are known to be silent, at most; the one whose silence is the oldest is forgotten first."""
+"""The maximum number of domains that are marked as unresponsive. The oldest mark is removed first."""
 
 PAUSE = 0.1
-"""Seconds that the library pauses when no server has answered, also at the end."""
+"""The time that the library pauses if no server has answered, in seconds. It also pauses after the last try."""
 
 ANSWER_LIMIT = 16 * 1024
-"""Octets of an answer. Domains with dozens of verification records beside their SPF record have some thousand."""
+"""The maximum size of an answer, in bytes. A domain with dozens of verification records needs a few thousand bytes."""
 
 CACHED = 10_000
-"""Answers that are kept, for as long as their TTL says."""
+"""The maximum number of answers in the cache. Each is kept for its TTL."""
 
 
-_TOO_MANY = "too many questions about this domain are unanswered"
+_TOO_MANY = "too many queries for this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """Nobody can say now. `silent`: no server answered; `is_ours`: this server stopped before an answer could come."""
+    """A query has no answer at the moment.
+
+    `silent` tells that no DNS server responded. `is_ours` tells that this program did not wait for a response.
+    """
 
     def __init__(self, reason: str, *, silent: bool = False, is_ours: bool = False) -> None:
         super().__init__(reason)
@@ -54,51 +57,54 @@ class NotAnswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The records of a name, and whether the name exists."""
+    """The DNS answer for a name: its records, and whether the name exists."""
 
     records: tuple[Any, ...]
     exists: bool
 
 
 class Unanswered:
-    """The queries that no server has answered for `TRY_LIMIT`, by domain. Each of them occupies a thread.
+    """Counts the queries that no server has answered for `TRY_LIMIT`, by domain. Each such query occupies a thread.
 
-    A domain whose servers are silent may occupy a share of the threads. Further queries for it fail at once, so that
-    the other threads stay free, however many messages name that domain. For a while after that, the domain gets one
-    query at a time, which finds out whether it answers again.
+    A domain whose servers do not respond may occupy only a share of the threads. Further queries for the domain fail
+    immediately, so that the other threads stay free even if many messages name the domain. For `SILENCE` seconds after
+    that, the domain gets only one query at a time, which tests whether its servers respond again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
         self._ledger = Ledger(threads)
         self._silent_until: dict[str, float] = {}
-        self._looking: set[str] = set()
-        """Silent domains that one query is testing again."""
+        self._testing: set[str] = set()
+        """The unresponsive domains that a query is testing at the moment."""
         self._lock = threading.Lock()
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
-        """Ask a question about a name. Raises `NotAnswered` if the name must not be asked now."""
+        """Enclose a query for a name. Raises `NotAnswered` if the name must not be queried at the moment."""
         owner = shares.owner_of(name)
         with self._lock:
             is_silent = self._silent_until.get(owner, 0) > time.monotonic()
-            if (is_silent and owner in self._looking) or not self._ledger.allows(shares.of_domain(name)):
+            if (is_silent and owner in self._testing) or not self._ledger.allows(shares.of_domain(name)):
                 raise NotAnswered(_TOO_MANY, silent=True, is_ours=True)
             if is_silent:
-                self._looking.add(owner)
+                self._testing.add(owner)
         try:
             yield
         finally:
             if is_silent:
                 with self._lock:
-                    self._looking.discard(owner)
+                    self._testing.discard(owner)
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
-        """Count a query that had no answer within its time. Raises `NotAnswered` if there are too many."""
+        """Count a query that had no answer for `TRY_LIMIT`, until the context ends.
+
+        Raises `NotAnswered` if the domain has too many unanswered queries.
+        """
         holders = shares.of_domain(name)
         with self._lock:
             owner = shares.owner_of(name)
-            self._silent_until.pop(owner, None)  # the domain that was silent last is the last to be forgotten
+            self._silent_until.pop(owner, None)  # so that the newest mark is the last to be removed
             self._silent_until[owner] = time.monotonic() + SILENCE
             if len(self._silent_until) > KNOWN_SILENT:
                 del self._silent_until[next(iter(self._silent_until))]
@@ -119,7 +125,7 @@ class Unanswered:
 
 
 class Resolver:
-    """Asks these servers, or those of the system (`/etc/resolv.conf`). Used by many threads at once."""
+    """Queries the given DNS servers, or the servers in `/etc/resolv.conf`. Many threads may use it concurrently."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
         self._servers = servers
@@ -128,7 +134,7 @@ class Resolver:
         self._unanswered = Unanswered()
 
     def works(self, seconds: float) -> bool:
-        """Whether a server answers for the root. The system's list of servers is read again."""
+        """Return whether a server answers a query for the root. The system's list of servers is read again first."""
         self._resolver = self._configured(self._cache)
         try:
             _ask(self._configured(None), dns.name.root, "NS", seconds, Unanswered())
@@ -137,14 +143,14 @@ class Resolver:
         return True
 
     def ask(self, name: str, kind: str, seconds: float) -> Found:
-        """The records of this kind that a name has. Raises `NotAnswered`.
+        """Return a name's records of a kind, such as `TXT`. Raises `NotAnswered` if there is no answer in time.
 
-        It does so at once where too many questions about the same domain are unanswered, if the answer is not known.
+        If too many queries for the domain are unanswered, and the answer is not in the cache, it raises immediately.
         """
         try:
             absolute = dns.name.from_text(name)
         except (dns.exception.DNSException, UnicodeError):
-            return Found((), exists=False)  # what cannot be a name has no records
+            return Found((), exists=False)  # a malformed name has no records
         if self._is_known(absolute, kind):
             return _ask(self._resolver, absolute, kind, seconds, self._unanswered)
         with self._unanswered.asking(name):
@@ -186,7 +192,7 @@ def _ask(
 
 
 def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until: float) -> Found | None:
-    """Ask once; None if no server answers in time. Raises `NotAnswered` if asking again is useless."""
+    """Send a query once. Return None if no server answers in time. Raises `NotAnswered` if another try is useless."""
     limit = min(TRY_LIMIT, until - time.monotonic() - PAUSE)
     if limit <= 0:
         return None
@@ -204,7 +210,7 @@ def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until:
 
 
 class Questions:
-    """The queries of one message."""
+    """Makes the DNS queries for one message, within the time for all of them."""
 
     def __init__(self, resolver: Resolver, seconds: float) -> None:
         self._resolver = resolver
@@ -215,15 +221,15 @@ class Questions:
 
     @property
     def silent(self) -> bool:
-        """Whether something was asked and nothing was answered."""
+        """Whether there were queries, but none was answered."""
         return self._silent > 0 and not self._answered
 
     def use(self, share: float) -> None:
-        """From now on, this share of the whole time may be used."""
+        """Allow queries until this fraction of the whole time has passed."""
         self._until = self._limit * share
 
     def ask(self, name: str, kind: str) -> Found:
-        """The records of this kind that a name has. Raises `NotAnswered`."""
+        """Return a name's records of a kind, such as `TXT`. Raises `NotAnswered` if there is no answer in time."""
         left = self._begun + self._until - time.monotonic()
         if left <= 0:
             raise NotAnswered("no time left", is_ours=True)
@@ -237,11 +243,11 @@ class Questions:
         return found
 
     def texts(self, name: str) -> list[bytes]:
-        """The TXT records of a name, each in one piece."""
+        """Return the TXT records of a name, each as one string of bytes."""
         return [b"".join(record.strings) for record in self.ask(name, "TXT").records]
 
     def answer(self, name: str) -> Answer:
-        """The TXT records of a name, as the rules of DMARC want them."""
+        """Return the TXT records of a name in the form that `verdicts.decide` needs."""
         found = self.ask(name, "TXT")
         texts = tuple(b"".join(record.strings).decode("ascii", "replace") for record in found.records)
         return Answer(texts, found.exists)

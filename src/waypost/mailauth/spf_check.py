@@ -1,4 +1,4 @@
-"""SPF (RFC 7208): the library evaluates records, with this program's resolver and limits."""
+"""Check SPF (RFC 7208). The library evaluates the records with this program's resolver and limits."""
 
 from typing import Any
 
@@ -9,17 +9,22 @@ from waypost.domain.mailauth.verdicts import Claim, Outcome, Spf
 from waypost.mailauth.resolver import NotAnswered, Questions
 
 RECORD_LIMIT = 4_096
-"""Octets of a record that is evaluated; those in use have some hundred (RFC 7208 section 3.4)."""
+"""The maximum size of an SPF record, in bytes. Records in practice have a few hundred bytes (RFC 7208 section 3.4)."""
 
 MACROS_LIMIT = 50
-"""Percent signs in a record that is evaluated (RFC 7208 section 7); those in use have a handful. The library takes a
-tenth of a millisecond for one with many delimiters, and ten records may be evaluated for one message."""
+"""The maximum number of percent signs in an SPF record (RFC 7208 section 7). Records in practice have a handful.
+
+The library takes a tenth of a millisecond for a macro with many delimiters, and may evaluate ten records for a message.
+"""
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 def check(claim: Claim, questions: Questions) -> Spf:
-    """Whether this client may send for the domain in MAIL FROM, or, with the null sender, in HELO (section 2.4)."""
+    """Check whether a client may send for the domain in MAIL FROM, or, with the null sender, for the domain in HELO.
+
+    RFC 7208 section 2.4 defines these identities.
+    """
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
     try:
@@ -32,28 +37,28 @@ def check(claim: Claim, questions: Questions) -> Spf:
         query = _Query(claim, local_part or "postmaster", domain, questions)
         outcome, _, _ = query.check()
     except MemoryError:
-        raise  # it is our memory, so it says nothing of the message
-    except Exception as error:  # noqa: BLE001 - whoever finds a record that breaks the library breaks SPF alone
+        raise  # the worker itself has too little memory, which is no result for the message
+    except Exception as error:  # noqa: BLE001 - a record that breaks the library must affect only the SPF result
         return Spf(Outcome.PERMERROR, domain, identity, f"cannot be evaluated: {type(error).__name__}")
-    # What the library says on success is for people, and an `exp=` text is for its author; errors are worth telling.
+    # Only errors are reported: the text for a success is of no use, and an `exp=` text is from the domain's owner.
     reason = str(query.prob) if outcome in {"temperror", "permerror"} else ""
     return Spf(_OUTCOMES[outcome], domain, identity, reason)
 
 
 class _Query(spf.query):  # type: ignore[misc]
-    """One evaluation. The library counts the look-ups (section 4.6.4); they are made here."""
+    """One SPF evaluation. The library counts the DNS lookups (RFC 7208 section 4.6.4), and this class makes them."""
 
     def __init__(self, claim: Claim, local_part: str, domain: str, questions: Questions) -> None:
         super().__init__(i=claim.peer, s=f"{local_part}@{domain}", h=claim.helo)
-        # The library would take all after the first "@" for the domain.
+        # The library would use all the text after the first "@" as the domain.
         self.l, self.o, self.d = local_part, domain, domain
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
-        self._gave_up = False
-        """Whether this server stopped the look-ups: that is not a DNS error, on which `ptr` would not match."""
+        self._has_stopped = False
+        """Whether this program stopped the lookups, which must not be treated as a DNS error in a `ptr` mechanism."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
-        """The records of a name, in the library's form; aliases have been followed."""
+        """Return the records of a name in the library's form. DNS aliases (CNAME) have been followed."""
         key = (str(name).rstrip(".").lower(), qtype)
         if key not in self._known:
             self._known[key] = self._look_up(*key)
@@ -62,11 +67,11 @@ class _Query(spf.query):  # type: ignore[misc]
         return self._known[key]
 
     def validated_ptrs(self) -> list[str]:
-        """The validated names of the client; names that cannot be looked up are skipped (section 5.5)."""
+        """Return the validated host names of the client. Skip names whose lookup fails (RFC 7208 section 5.5)."""
         try:
             names = self.dns_ptr(self.i)[: spf.MAX_PTR]
         except spf.TempError:
-            if self._gave_up:
+            if self._has_stopped:
                 raise
             return []
         return [name for name in names if self._has_client(name)]
@@ -75,18 +80,18 @@ class _Query(spf.query):  # type: ignore[misc]
         try:
             return bool(self.cidrmatch(self.dns_a(name, self.A), self.cidrmax))
         except spf.TempError:
-            if self._gave_up:
+            if self._has_stopped:
                 raise
             return False
 
     def get_explanation(self, spec: str) -> None:
-        """The explanation of a failure is not used, so it is not looked up."""
+        """Do nothing: the explanation of a failure is not used, so it is not looked up."""
 
     def _look_up(self, name: str, kind: str) -> list[Any]:
         try:
             records = self._questions.ask(name, kind).records
         except NotAnswered as error:
-            self._gave_up |= error.is_ours
+            self._has_stopped |= error.is_ours
             raise spf.TempError(str(error)) from None
         match kind:
             case "A" | "AAAA":
@@ -102,7 +107,7 @@ class _Query(spf.query):  # type: ignore[misc]
         record = b"".join(strings)
         if record[:6].lower() == b"v=spf1":
             if len(record) > RECORD_LIMIT:
-                raise spf.PermError(f"record of more than {RECORD_LIMIT} octets")
+                raise spf.PermError(f"record of more than {RECORD_LIMIT} bytes")
             if record.count(b"%") > MACROS_LIMIT:
                 raise spf.PermError(f"record with more than {MACROS_LIMIT} macros")
         return strings

@@ -1,6 +1,7 @@
-"""The protocol between the checker and its worker: frames to the worker, and answers, one JSON object each.
+"""The protocol between the checker and its worker: the checker sends frames, and the worker answers with JSON objects.
 
-A frame is for one message, and messages may be interleaved, so that a slow one does not delay others.
+Each frame belongs to one message. The frames of several messages may be interleaved, so that a slow message does not
+delay other messages.
 """
 
 import json
@@ -13,47 +14,49 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
 
 FRAME = struct.Struct("!IBI")
-"""The number of the message, a `Kind`, and how many octets follow."""
+"""The head of a frame: the number of the message, a `Kind`, and the number of bytes that follow."""
 
 ANSWER = struct.Struct("!I")
-"""How many octets of JSON follow."""
+"""The head of an answer: the number of bytes of JSON that follow."""
 
 PIECE = 64 * 1024
-"""Octets that one frame has at most."""
+"""The maximum number of bytes of a message in one frame."""
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """The kind of a frame."""
 
     OCTETS = 1
-    """More of the message, as it came."""
+    """The next bytes of the message, unchanged."""
     CHECK = 2
-    """The message is complete: JSON with `claim` and `seconds`. It is answered with `verdicts` and `silent`, or, if the
-    check has failed, with `failed`: the name of the error."""
+    """A request to check the message, which is now complete. The frame has JSON with `claim` and `seconds`.
+
+    The answer has `verdicts` and `silent`. If the check failed, the answer has `failed`, the name of the exception.
+    """
     FORGET = 3
-    """The result of this message is no longer needed. It is not answered."""
+    """A note that the result for this message is no longer needed. It has no answer."""
     PROBE = 4
-    """Does DNS work? JSON with `seconds`. It is answered with `works`."""
+    """A request to test whether the DNS responds. The frame has JSON with `seconds`, and the answer has `works`."""
 
 
 def frame(number: int, kind: Kind, octets: bytes = b"") -> bytes:
-    """One frame."""
+    """Return the bytes of one frame."""
     return FRAME.pack(number, kind, len(octets)) + octets
 
 
 def answer(number: int, **members: object) -> bytes:
-    """One answer."""
+    """Return the bytes of one answer."""
     octets = json.dumps({"number": number, **members}).encode("ascii")
     return ANSWER.pack(len(octets)) + octets
 
 
 def to_json(verdicts: Verdicts) -> dict[str, Any]:
-    """Verdicts as JSON."""
+    """Return verdicts as JSON values."""
     return asdict(verdicts)
 
 
 def from_json(members: dict[str, Any]) -> Verdicts:
-    """The same verdicts again."""
+    """Return the verdicts from the JSON values that `to_json` made."""
     return Verdicts(
         Spf(**_outcome(members["spf"])),
         tuple(Dkim(**_outcome(signature)) for signature in members["dkim"]),

@@ -1,6 +1,6 @@
 """The process that checks messages: `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'`.
 
-It reads frames from standard input, writes answers to standard output, and ends when standard input does.
+It reads frames from standard input, and writes answers to standard output. It ends when standard input is closed.
 """
 
 import json
@@ -19,10 +19,11 @@ from waypost.mailauth.places import AT_ONCE
 from waypost.mailauth.resolver import Resolver
 
 STACK = 1024 * 1024
-"""Octets of address space for the stack of a thread: with those of the system, the limit below would be used up."""
+"""The size of a thread's stack, in bytes of address space. With the system's default, the stacks would exceed `LIMITS`.
+"""
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""Limits of the process: memory for several large messages, no file written, and no core dump."""
+"""The limits of the process: memory for several large messages, no core dump, and no writing of files."""
 
 
 class Worker:
@@ -33,10 +34,10 @@ class Worker:
         self._answers = answers
         self._writing = threading.Lock()
         self._messages: dict[int, list[bytes]] = {}
-        self._threads = ThreadPoolExecutor(AT_ONCE + 1)  # and a probe
+        self._threads = ThreadPoolExecutor(AT_ONCE + 1)  # one more thread for a probe
 
     def serve(self, frames: BinaryIO) -> None:
-        """Until there are no more frames."""
+        """Process frames until the input ends."""
         while head := frames.read(wire.FRAME.size):
             number, kind, size = wire.FRAME.unpack(head)
             octets = frames.read(size)
@@ -46,7 +47,7 @@ class Worker:
                 case wire.Kind.FORGET:
                     self._messages.pop(number, None)
                 case wire.Kind.CHECK:
-                    # Nothing here keeps hold of the message: it may be large, and the next may be long in coming.
+                    # Keep no reference to the message: it may be large, and the next frame may come much later.
                     message = (self._messages.pop(number, []), json.loads(octets), time.monotonic())
                     self._threads.submit(self._check, number, *message)
                     del message
@@ -58,7 +59,7 @@ class Worker:
         seconds = question["seconds"] - (time.monotonic() - received)
         try:
             verdicts, silent = checks.check(claim, pieces, self._resolver, seconds)
-        except Exception as error:  # noqa: BLE001 - a message that cannot be checked is no reason to end
+        except Exception as error:  # noqa: BLE001 - a message that cannot be checked must not end the worker
             self._answer(wire.answer(number, failed=type(error).__name__))
         else:
             self._answer(wire.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
@@ -73,12 +74,14 @@ class Worker:
 
 
 def main() -> None:
-    """Serve, with nothing but answers on standard output, whatever a library prints."""
+    """Process frames. Only answers are written to standard output, even if a library prints text."""
     threading.stack_size(STACK)
-    for what, limit in LIMITS.items():
-        resource.setrlimit(what, (limit, limit))
+    for kind, limit in LIMITS.items():
+        resource.setrlimit(kind, (limit, limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they are for the server, which closes our input when it is ready
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # the server handles these signals, and closes the worker's input to end it
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -86,7 +89,7 @@ def main() -> None:
     try:
         Worker(Resolver(servers), answers).serve(os.fdopen(0, "rb"))
     finally:
-        os._exit(0)  # without waiting for threads that wait for the DNS
+        os._exit(0)  # does not wait for threads that still wait for the DNS
 
 
 if __name__ == "__main__":

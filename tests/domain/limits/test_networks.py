@@ -1,4 +1,4 @@
-"""Which network an IP address is counted for."""
+"""The networks for which an IP address is counted."""
 
 import pytest
 
@@ -18,5 +18,5 @@ from waypost.domain.limits.networks import Networks
         ("", Networks("", "")),
     ],
 )
-def test_an_address_is_counted_for_its_host_and_for_the_network_around_it(source, found):
+def test_an_ip_address_is_counted_for_its_host_and_for_its_network(source, found):
     assert networks.of(source) == found

@@ -1,4 +1,4 @@
-"""Fair shares: whom something counts for, and how much one may hold."""
+"""Fair shares: the holders for which a request is counted, and how much each may hold."""
 
 from collections import Counter
 
@@ -19,11 +19,11 @@ from waypost.domain.limits.shares import NARROW, WIDE, Share
         ("2001:db8:1:ffff:a:b:c:d", "2001:0db8:0001:ffff::/64", "2001:0db8:0001::/48"),
     ],
 )
-def test_an_address_counts_for_itself_and_for_its_network(address, own, network):
+def test_an_ip_address_is_counted_for_itself_and_for_its_network(address, own, network):
     assert shares.of_address(address) == (Share(own, NARROW), Share(network, WIDE))
 
 
-def test_what_is_no_address_counts_for_itself():
+def test_a_source_that_is_not_an_ip_address_is_counted_for_itself():
     assert shares.of_address("local socket") == (Share("local socket", NARROW),)
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_address_counts_for_itself():
         ("1.100.51.198.in-addr.arpa", [("100.51.198.in-addr.arpa", WIDE)]),
     ],
 )
-def test_a_name_counts_for_its_last_labels(name, found):
+def test_a_domain_name_is_counted_for_its_last_labels(name, found):
     assert shares.of_domain(name) == tuple(Share(*each) for each in found)
 
 
@@ -58,21 +58,21 @@ def test_a_name_counts_for_its_last_labels(name, found):
         ("arpa", "arpa"),
     ],
 )
-def test_whose_name_it_most_likely_is(name, owner):
+def test_the_owner_of_a_name_is_guessed_from_its_labels(name, owner):
     assert shares.owner_of(name) == owner
 
 
 def fill(total, *users):
-    """How much each of these users holds if each takes one in turn until none may have more."""
+    """The places that each user holds after the users took one place in turn until no user may take more."""
     held, free = Counter(), total
-    went_on = True
-    while went_on:
-        went_on = False
+    has_changed = True
+    while has_changed:
+        has_changed = False
         for user in users:
             if shares.allows(user, 1, free=free, held_by=held.__getitem__):
                 free -= 1
                 held.update(share.holder for share in user)
-                went_on = True
+                has_changed = True
     return [held[user[0].holder] for user in users], free
 
 
@@ -85,17 +85,17 @@ def fill(total, *users):
         (["2001:db8:0:1::", "2001:db8:0:2::", "2001:db8:0:3::"], [8, 7, 7], 10),
     ],
 )
-def test_how_32_places_are_shared(users, each, free):
+def test_users_get_fair_shares_of_32_places(users, each, free):
     assert fill(32, *map(shares.of_address, users)) == (each, free)
 
 
 @given(st.lists(st.ip_addresses().map(str), max_size=31, unique_by=lambda each: shares.of_address(each)[1]))
-def test_something_is_left_for_the_next_network(users):
+def test_a_place_is_left_for_the_next_network(users):
     _, free = fill(32, *map(shares.of_address, users))
     assert free
     assert shares.allows(shares.of_address("local socket"), 1, free=free, held_by=lambda _: 0)
 
 
 @pytest.mark.parametrize(("amount", "is_allowed"), [(100, True), (101, False)])
-def test_who_holds_nothing_may_have_all_that_is_free(amount, is_allowed):
+def test_a_holder_without_places_may_take_everything_that_is_free(amount, is_allowed):
     assert shares.allows(shares.of_address("192.0.2.1"), amount, free=100, held_by=lambda _: 0) is is_allowed
