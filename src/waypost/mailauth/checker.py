@@ -1,6 +1,6 @@
 """Check the senders of messages within time limits.
 
-A check never raises an exception. If it reaches a limit, the message is reported as unchecked, with the reason.
+A check never raises an exception. If a check reaches a limit, the message is reported as unchecked, with the reason.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Limits:
 
     check: float = LIMIT
     wait: float = LIMIT
-    """The maximum time that a message waits for its check to begin. It is not part of the time of the check."""
+    """The maximum time that a message waits for its check to begin. The time limit of the check begins after that."""
     margin: float = 0.3
     """The time between the worker's own deadline and the end of the check, for the transfer of the answer."""
     silence: float = 10.0
@@ -44,25 +44,28 @@ class Limits:
     probe_again: float = 60.0
     """The pause between two probes while the DNS does not respond."""
     backoff: float = 1.0
-    """The pause after a worker ended without an answer. It doubles each time, up to `backoff_limit`."""
+    """The pause after a worker ended without an answer. The pause doubles each time, up to `backoff_limit`."""
     backoff_limit: float = 60.0
 
 
 StartTask = Callable[[Callable[[], Coroutine[Any, Any, None]]], "asyncio.Task[None]"]
-"""A function that runs a coroutine in a background task. It calls its argument for a new coroutine after an error."""
+"""A function that runs a coroutine in a background task.
+
+Its argument is a function that returns the coroutine, so that the task can be restarted after an error.
+"""
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run the coroutine in a task without a restart. That is sufficient for tests, because `_watch` never raises."""
+    """Run the coroutine in a task that is never restarted. Tests need no restart, because `_watch` never raises."""
     return asyncio.create_task(run())
 
 
 class Checker:
     """Checks SPF, DKIM and DMARC of messages in a worker process, while the DNS responds.
 
-    `on_change` is called when the first probe shows whether messages can be checked, and after each change. Its
-    argument is None if they can be checked, otherwise the reason why not: the DNS does not respond, or the worker does
-    not run.
+    `on_change` is called when the first probe shows whether messages can be checked, and after each change. The
+    argument is None if messages can be checked. Otherwise, it is the reason: the DNS does not respond, or the worker
+    does not run.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class Checker:
                     await close()
 
     async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
-        """Wait until a check can begin. Returns the reason if it cannot begin, otherwise None.
+        """Wait until a check can begin, and return None. If the check cannot begin, return the reason.
 
         The place and the room of the check are held until the stack `held` is closed.
         """
@@ -196,7 +199,7 @@ class Checker:
         return await asyncio.shield(self._worker)
 
     def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
-        """Set the time of the next start: immediately after a worker that gave an answer, otherwise after a pause."""
+        """Set the earliest time to start a new worker: after a pause if the last worker ended without an answer."""
         if worker.exception() is None and worker.result().answered:
             self._failures = 0
             return
@@ -212,8 +215,8 @@ class Checker:
     async def _watch(self) -> None:
         """Watch whether the DNS responds.
 
-        While it does not, the worker probes it regularly. While it does, a series of checks with only timeouts causes
-        a probe.
+        While the DNS does not respond, the worker probes it regularly. While the DNS responds, a series of checks with
+        only timeouts causes a probe.
         """
         while True:
             works = await self._probe()

@@ -16,7 +16,7 @@ So a DNS server that does not respond to one check cannot use up the time of the
 
 
 def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: float) -> tuple[Verdicts, bool]:
-    """Check a message in `seconds`. Return the verdicts, and whether the DNS answered none of the queries."""
+    """Check a message within `seconds`. Return the verdicts, and whether all DNS queries were unanswered."""
     questions = Questions(resolver, seconds)
     questions.use(SPF_SHARE)
     spf = spf_check.check(claim, questions)

@@ -1,4 +1,7 @@
-"""Check DKIM signatures (RFC 6376). This module applies limits and further checks, and the library does the rest."""
+"""Check DKIM signatures (RFC 6376).
+
+The library verifies each signature. This module enforces limits, and makes some checks that the library lacks.
+"""
 
 import base64
 import binascii
@@ -20,7 +23,7 @@ from waypost.mailauth.message import Field, Message
 from waypost.mailauth.resolver import NotAnswered, Questions
 
 MAX_VERIFIED = 5
-"""The maximum number of signatures that are verified for one message. RFC 6376 section 6.1 allows a limit."""
+"""The maximum number of signatures that are verified for one message (RFC 6376 section 6.1 allows such a limit)."""
 
 KEY_BITS = range(1024, 4096 + 1)
 """The allowed sizes of RSA keys, in bits (RFC 8301 section 3.2)."""
@@ -44,7 +47,7 @@ _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
 
 class _NotPassed(Exception):
-    """The signature does not pass. The exception has the outcome and the reason."""
+    """Raised if a signature does not pass, with the outcome and the reason."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -126,7 +129,10 @@ def _verify(
     questions: Questions,
     hashes: dict[tuple[bool, int | None], tuple[bytes, int]],
 ) -> None:
-    """Return if the signature passes. Otherwise raise `_NotPassed`, or `NotAnswered` if the key cannot be looked up."""
+    """Verify a signature.
+
+    Raises `_NotPassed` if the signature does not pass, or `NotAnswered` if its key cannot be looked up.
+    """
     _refuse_if_too_costly(message.fields, signature.value)
     verifier = dkim.DKIM()
     verifier.headers = [(_Name(name), value) for name, value in message.fields]
@@ -160,8 +166,8 @@ def _refuse_if_too_costly(fields: Sequence[Field], value: bytes) -> None:
 def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
     """Return only the fields that a signature signs, so that the library does not canonicalize all fields.
 
-    Fields are selected from the last one upwards (RFC 6376 section 5.4.2). One more From field than is signed is kept,
-    because the library also hashes one more, to detect a From field that was added.
+    Fields are selected from the last field upwards (RFC 6376 section 5.4.2). To detect an added From field, the library
+    hashes one more From field than is signed, so that field is also kept.
     """
     wanted = Counter([*signed, b"from"])
     kept: list[Field] = []
@@ -221,7 +227,7 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
 
 
 def _parts(value: bytes) -> list[bytes]:
-    """Split the value of a tag that is a list with colons (RFC 6376 section 3.6.1)."""
+    """Split the value of a tag whose elements are separated by colons (RFC 6376 section 3.6.1)."""
     return [part.strip() for part in value.split(b":")]
 
 

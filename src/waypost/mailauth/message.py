@@ -11,8 +11,8 @@ from waypost.domain.mailauth.from_header import Authors, Naming
 LINES_LIMIT = 5_000
 """The number of lines of a header that are read.
 
-The SMTP server refuses a header with more lines, but for it the header ends at the first line that is not a field. Here
-the lines after such a line are read, too, because some mail readers show them.
+The SMTP server refuses a header with more lines, but counts only the lines before the first line that is not a field.
+This module also reads the lines after that, because some mail readers show them.
 """
 
 _END = b"\r\n\r\n"
@@ -22,7 +22,7 @@ _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", 
 Field = tuple[bytes, bytes]
 """A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
-Lines without a name are left out, unless they contain a From after a bare CR or LF. Then the name is empty.
+Lines without a name are left out, unless they contain a From after a bare CR or LF. Such lines get an empty name.
 """
 
 

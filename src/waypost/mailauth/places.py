@@ -1,4 +1,7 @@
-"""Places for checks, with fair shares: for messages that are checked at the same time, bytes, or DNS queries."""
+"""Limit the resources of checks, and share them fairly.
+
+A place stands for a message that is being checked, a byte of memory, or an unanswered DNS query.
+"""
 
 import asyncio
 from collections import Counter, deque
@@ -12,11 +15,11 @@ AT_ONCE = 32
 """The number of messages that are checked at the same time. Most of the time, a check waits for the DNS."""
 
 WAITING = 128
-"""The maximum number of messages that wait for a place. Each network gets a share of it (`domain.limits.shares`)."""
+"""The maximum number of messages that wait for a place. Each network gets a share (`domain.limits.shares`)."""
 
 
 class Ledger:
-    """Counts the free places, and the places that each holder holds. It has no lock of its own."""
+    """Counts the free places, and the places of each holder. A ledger has no lock of its own."""
 
     def __init__(self, total: int) -> None:
         self.free = total
@@ -42,7 +45,10 @@ class Ledger:
 
 
 class NoPlace(Exception):
-    """Too many requests wait already. `is_own_share` tells that only the holder's own share of the queue is full."""
+    """Raised if too many requests are already waiting.
+
+    `is_own_share` is true if only the holder's own share of the queue is full.
+    """
 
     def __init__(self, *, is_own_share: bool) -> None:
         super().__init__()
@@ -69,7 +75,7 @@ class Places:
     async def of(self, holders: Sequence[Share], amount: int = 1) -> AsyncIterator[None]:
         """Wait for `amount` places, and hold them until the context ends. The wait can be cancelled.
 
-        Raises `NoPlace` if too many requests wait already.
+        Raises `NoPlace` if too many requests are already waiting.
         """
         await self._get(holders, amount)
         try:

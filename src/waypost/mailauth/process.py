@@ -19,8 +19,10 @@ ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHO
 
 
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""A limit for the memory arenas of glibc: it makes an arena for each thread, and reserves 64 MiB of address space for
-each."""
+"""A limit on the memory arenas of glibc.
+
+Without the limit, glibc creates an arena for each thread, and reserves 64 MiB of address space for each arena.
+"""
 
 
 class WorkerDied(Exception):
@@ -28,7 +30,7 @@ class WorkerDied(Exception):
 
 
 class CheckFailed(Exception):
-    """The worker was unable to check a message. The text is the name of the worker's exception."""
+    """Raised if the worker was unable to check a message, with the name of the worker's exception."""
 
 
 class WorkerProcess:
@@ -50,7 +52,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, servers: Sequence[tuple[str, int]], patience: float) -> "WorkerProcess":
-        """Start a worker, and return before it is ready. `patience` is the limit in seconds for a wait without answers.
+        """Start a worker, and return before it is ready. `patience` is how long to wait for an answer, in seconds.
 
         Raises `WorkerDied` if the process cannot be started.
         """
@@ -75,10 +77,10 @@ class WorkerProcess:
     async def check(
         self, claim: Claim, octets: AsyncIterable[bytes], size: int, seconds_left: Callable[[], float]
     ) -> tuple[Verdicts, bool]:
-        """Let the worker check a message. Return the verdicts, and whether the DNS answered none of the queries.
+        """Let the worker check a message. Return the verdicts, and whether all DNS queries were unanswered.
 
-        Raises `WorkerDied`, `CheckFailed`, and any exception of `octets`. Raises `ValueError` if the message does not
-        have `size` bytes.
+        Raises `WorkerDied`, `CheckFailed`, and any exception that `octets` raises. Raises `ValueError` if the message
+        does not have `size` bytes.
         """
         number = self._next()
         complete = False
@@ -107,7 +109,7 @@ class WorkerProcess:
         return wire.from_json(answer["verdicts"]), answer["silent"]
 
     async def probe(self, seconds: float) -> bool:
-        """Return whether the DNS responds within some seconds. Raises `WorkerDied`."""
+        """Return whether the DNS responds within `seconds`. Raises `WorkerDied`."""
         number = self._next()
         waiting = self._ask(number)
         await self._write(wire.frame(number, wire.Kind.PROBE, json.dumps({"seconds": seconds}).encode("ascii")))
@@ -179,7 +181,7 @@ class WorkerProcess:
     async def _end(self, *, by_itself: bool) -> None:
         """Wait until the worker has ended, and kill it if necessary.
 
-        A worker that ends by itself gets a second, because killing a process that is just ending would confuse asyncio.
+        A worker that ends by itself gets one second to do so: killing a process that is just ending confuses asyncio.
         """
         if by_itself:
             with suppress(TimeoutError):

@@ -31,22 +31,22 @@ KNOWN_SILENT = 10_000
 """The maximum number of domains that are marked as unresponsive. The oldest mark is removed first."""
 
 PAUSE = 0.1
-"""The time that the library pauses if no server has answered, in seconds. It also pauses after the last try."""
+"""The time that the library pauses if no server has answered, in seconds. It pauses even after the last try."""
 
 ANSWER_LIMIT = 16 * 1024
 """The maximum size of an answer, in bytes. A domain with dozens of verification records needs a few thousand bytes."""
 
 CACHED = 10_000
-"""The maximum number of answers in the cache. Each is kept for its TTL."""
+"""The maximum number of answers in the cache. Each answer is kept for its TTL."""
 
 
 _TOO_MANY = "too many queries for this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """A query has no answer at the moment.
+    """Raised if a query has no answer at the moment.
 
-    `silent` tells that no DNS server responded. `is_ours` tells that this program did not wait for a response.
+    `silent` is true if no DNS server responded. `is_ours` is true if this program did not wait for a response.
     """
 
     def __init__(self, reason: str, *, silent: bool = False, is_ours: bool = False) -> None:
@@ -67,8 +67,8 @@ class Unanswered:
     """Counts the queries that no server has answered for `TRY_LIMIT`, by domain. Each such query occupies a thread.
 
     A domain whose servers do not respond may occupy only a share of the threads. Further queries for the domain fail
-    immediately, so that the other threads stay free even if many messages name the domain. For `SILENCE` seconds after
-    that, the domain gets only one query at a time, which tests whether its servers respond again.
+    immediately, so that the other threads stay free even if many messages name the domain. After an unanswered query,
+    the domain gets only one query at a time for `SILENCE` seconds, to test whether its servers respond again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
@@ -80,7 +80,10 @@ class Unanswered:
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
-        """Enclose a query for a name. Raises `NotAnswered` if the name must not be queried at the moment."""
+        """Guard a query for a name while the context is open.
+
+        Raises `NotAnswered` if the name must not be queried at the moment.
+        """
         owner = shares.owner_of(name)
         with self._lock:
             is_silent = self._silent_until.get(owner, 0) > time.monotonic()
@@ -125,7 +128,7 @@ class Unanswered:
 
 
 class Resolver:
-    """Queries the given DNS servers, or the servers in `/etc/resolv.conf`. Many threads may use it concurrently."""
+    """Queries the given DNS servers, or the servers in `/etc/resolv.conf`. Many threads may use one resolver."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
         self._servers = servers
@@ -145,7 +148,8 @@ class Resolver:
     def ask(self, name: str, kind: str, seconds: float) -> Found:
         """Return a name's records of a kind, such as `TXT`. Raises `NotAnswered` if there is no answer in time.
 
-        If too many queries for the domain are unanswered, and the answer is not in the cache, it raises immediately.
+        If the answer is not in the cache and too many queries for the domain are unanswered, the method raises
+        immediately.
         """
         try:
             absolute = dns.name.from_text(name)
@@ -210,7 +214,7 @@ def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until:
 
 
 class Questions:
-    """Makes the DNS queries for one message, within the time for all of them."""
+    """Makes the DNS queries for one message, within a time limit for all queries together."""
 
     def __init__(self, resolver: Resolver, seconds: float) -> None:
         self._resolver = resolver

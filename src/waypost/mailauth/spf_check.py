@@ -12,7 +12,7 @@ RECORD_LIMIT = 4_096
 """The maximum size of an SPF record, in bytes. Records in practice have a few hundred bytes (RFC 7208 section 3.4)."""
 
 MACROS_LIMIT = 50
-"""The maximum number of percent signs in an SPF record (RFC 7208 section 7). Records in practice have a handful.
+"""The maximum number of percent signs in an SPF record (RFC 7208 section 7). Records in practice have a few.
 
 The library takes a tenth of a millisecond for a macro with many delimiters, and may evaluate ten records for a message.
 """
@@ -58,7 +58,7 @@ class _Query(spf.query):  # type: ignore[misc]
         """Whether this program stopped the lookups, which must not be treated as a DNS error in a `ptr` mechanism."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
-        """Return the records of a name in the library's form. DNS aliases (CNAME) have been followed."""
+        """Return the records of a name in the library's form. DNS aliases (CNAME) are already resolved."""
         key = (str(name).rstrip(".").lower(), qtype)
         if key not in self._known:
             self._known[key] = self._look_up(*key)

@@ -34,7 +34,7 @@ class Kind(IntEnum):
     The answer has `verdicts` and `silent`. If the check failed, the answer has `failed`, the name of the exception.
     """
     FORGET = 3
-    """A note that the result for this message is no longer needed. It has no answer."""
+    """A note that the result for this message is no longer needed. The worker does not answer it."""
     PROBE = 4
     """A request to test whether the DNS responds. The frame has JSON with `seconds`, and the answer has `works`."""
 

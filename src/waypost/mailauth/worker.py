@@ -1,6 +1,6 @@
 """The process that checks messages: `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'`.
 
-It reads frames from standard input, and writes answers to standard output. It ends when standard input is closed.
+The process reads frames from standard input, and writes answers to standard output. It ends with standard input.
 """
 
 import json

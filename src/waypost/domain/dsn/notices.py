@@ -35,7 +35,7 @@ _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
 
 
 class Bounces(StrEnum):
-    """Which senders get notices about their mail."""
+    """The policy that decides which senders get notices about their mail."""
 
     ALWAYS = "always"
     AUTHENTICATED = "authenticated"
@@ -85,7 +85,7 @@ class RecipientOutcome:
     """The recipient's address, exactly as the sender wrote it."""
     fate: Fate
     is_forwarded: bool = False
-    """Whether this is the outcome of a copy for a primary. If so, the notice must not reveal the primary."""
+    """Whether the copy was forwarded to a primary, which the notice must not reveal."""
     wishes: RecipientDsn = NO_RECIPIENT_DSN
     """The sender's DSN parameters for this recipient."""
 
@@ -105,8 +105,8 @@ def may_bounce(
     """Return whether the sender may get a notice of a failure, a delay or a success (`what`).
 
     `is_report` is the result of `reports.is_report` for the message's header. `is_outside` means that the sender has no
-    email address in this deployment. Such a sender gets a notice of success only if `confirms_outside` is set: anyone
-    can cause a success, so abusers of notices would request notices of success.
+    email address in this deployment. A sender outside gets a notice of success only if `confirms_outside` is set:
+    anyone can cause a success, so these notices are easy to abuse.
 
     A notice never causes another notice (RFC 5321 section 6.1).
     """
@@ -133,8 +133,9 @@ def may_bounce(
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
     """Return whether a notice returns the whole message, and not only its header (RFC 3461 section 4.3).
 
-    A notice of a failure does so if the sender asked for it, the message is small, and the sender has an email address
-    in this deployment. A sender outside the deployment never gets a body: the message may be spam with a forged sender.
+    A notice of a failure returns the whole message if the sender asked for it, the message is small, and the sender has
+    an email address in this deployment. A sender outside the deployment never gets a body, because the message may be
+    spam with a forged sender.
     """
     return (
         action is Action.FAILED
@@ -259,7 +260,7 @@ def _about(outcome: RecipientOutcome) -> list[str]:
     if fate.action is Action.DELAYED:
         until = f" until {format_datetime(fate.retried_until)}" if fate.retried_until else ""
         retries = f"Delivery attempts will continue{until}."
-        advice = f"You do not need to do anything.\n{retries}\nYou will get another notice if they fail."
+        advice = f"You do not need to do anything.\n{retries}\nYou will get another notice if delivery fails."
     if diagnostic := _diagnostic(outcome):
         lines += ["The receiving server replied:" if _is_reply(fate.result) else "The problem was:", ""]
         lines += [*textwrap.wrap(diagnostic, 76, initial_indent="    ", subsequent_indent="    "), ""]
@@ -270,7 +271,7 @@ def _about(outcome: RecipientOutcome) -> list[str]:
 def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hostname: str, is_utf8: bool) -> list[str]:
     """Return the lines of the machine-readable part (RFC 3464 sections 2.2 and 2.3).
 
-    The fields for the message come first. An empty line and the recipient's fields follow for each recipient.
+    The fields for the message come first. For each recipient, an empty line and the recipient's fields follow.
     """
     fields = [
         ("Original-Envelope-Id", message.envelope.dsn.envid),
@@ -344,7 +345,10 @@ def _remote(outcome: RecipientOutcome) -> str:
 
 
 def _status(fate: Fate) -> str:
-    """Return the status code of an outcome; a code that contradicts the action is replaced (RFC 3464 section 2.3.4)."""
+    """Return the status code of an outcome.
+
+    A code that contradicts the action is replaced by a general code (RFC 3464 section 2.3.4).
+    """
     first = {Action.FAILED: "5", Action.DELAYED: "4"}.get(fate.action, "2")
     return fate.status if STATUS.fullmatch(fate.status) and fate.status[0] == first else f"{first}.0.0"
 
@@ -390,10 +394,12 @@ def owner_notice(
         "",
         *(steps or ["    (the message's header lists no servers)"]),
         "",
-        "One of these servers sends mail for this email address back to a server that",
-        "has already handled it. Check the forwarding rules on the other servers and",
-        f"the routes on {hostname}, and remove one step of the loop.",
-        "Until you do, all mail that takes this path will fail in the same way.",
+        *textwrap.wrap(
+            "One of these servers sends mail for this address back to a server that has already handled it."
+        ),
+        *textwrap.wrap(f"Check the routes on {hostname} and the forwarding rules on the other servers."),
+        "Remove one step of the loop.",
+        "Until then, all mail that takes this path will fail in the same way.",
     ]
     is_utf8 = not owner.isascii()
     top = [
@@ -445,7 +451,7 @@ def _boundary(notice_id: str, parts: Sequence[bytes]) -> str:
 
 
 def _octets(lines: Sequence[str], *, is_utf8: bool = True) -> bytes:
-    """Encode lines, cut each at `_LINE_LIMIT`, and end it with CRLF.
+    """Encode the lines, cut each line at `_LINE_LIMIT` bytes, and end it with CRLF.
 
     If `is_utf8` is false, characters beyond ASCII become question marks.
     """

@@ -32,7 +32,7 @@ _STATUS_LIMIT = 16 * 1024
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
 """The maximum length of a delivery status in quoted-printable or base64, in bytes.
 
-Quoted-printable needs up to three bytes for one, and line ends.
+Quoted-printable uses up to three bytes for each byte, and adds line ends.
 """
 _STATUSES_LIMIT = 2
 """The number of delivery statuses that are examined. A bounce normally has one."""
@@ -66,7 +66,7 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The statement of a bounce about one recipient. A value that the bounce does not have is empty."""
+    """The report of a bounce about one recipient. Values that are missing from the bounce are empty."""
 
     final_recipient: str
     action: str
@@ -76,7 +76,7 @@ class Report:
 
 
 def is_report(header: bytes) -> bool:
-    """Return whether the header declares that the message is a report (RFC 6522). The sender does not matter."""
+    """Return whether the header declares that the message is a report (RFC 6522), regardless of its sender."""
     return next(_fields(header, b"content-type"), "").lower().startswith("multipart/report")
 
 
@@ -100,9 +100,9 @@ def read_report(octets: bytes) -> Report | None:
 def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrapper: bool = False) -> Iterator[bytes]:
     """Yield the `message/delivery-status` parts of an entity whose lines end in LF.
 
-    RFC 6522 requires them to be in a `multipart/report`. But some servers use `multipart/mixed`, and some filters wrap
-    a report in another multipart. A report in an attached message is about other mail, unless a filter wrapped the
-    message. Such a filter writes `report-type=delivery-status` in its own multipart.
+    RFC 6522 requires these parts to be in a `multipart/report`. But some servers use `multipart/mixed`, and some
+    filters wrap a report in another multipart. A report in an attached message is about other mail, unless a filter
+    wrapped the message. Such a filter writes `report-type=delivery-status` in its own multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -206,7 +206,7 @@ def _action(value: str) -> str:
 def hops(header: bytes) -> list[str]:
     """Return the servers that a message passed through, from its Received fields, the first server first.
 
-    If there are more than `MAX_RECEIVED_LINES + 1`, the earliest servers are left out.
+    If there are more than `MAX_RECEIVED_LINES + 1` servers, the earliest servers are left out.
     """
     are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
     limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT
@@ -244,7 +244,7 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """Yield the unfolded values of all fields with a name, in the order of the header. The last hop comes first."""
+    """Yield the unfolded values of all fields with a name, in the order of the header: the last hop comes first."""
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)

@@ -11,8 +11,8 @@ EXAMINED = 32 * 1024
 """The number of bytes of a header that are examined."""
 
 READ = EXAMINED + 2
-"""The number of bytes of a message that `header` needs. The last two show whether the header is longer than `EXAMINED`.
-"""
+"""The number of bytes of a message that `header` needs. The last two bytes show whether the header is longer than
+`EXAMINED`."""
 
 HEADER_LIMIT = 4 * 1024
 """The maximum number of bytes of a header that one notice returns. A longer header is cut at the end of a line."""

@@ -2,9 +2,9 @@
 
 The meaning of a charset label is defined by the WHATWG Encoding Standard
 (https://encoding.spec.whatwg.org/#names-and-labels), because senders use labels in that sense. For example, `gb2312`
-means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. A few labels are added that occur in
-mail but not on the web. A message cannot select any other Python codec: some codecs take quadratic time, and Python
-caches every unknown codec name that it looks up.
+means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few labels that
+occur in mail but not on the web. A message cannot select any other Python codec: some codecs take quadratic time, and
+Python caches every unknown codec name that it looks up.
 """
 
 import re
@@ -16,7 +16,7 @@ import webencodings
 Decoder = Callable[[bytes], str]
 """A function that decodes bytes to text. Bytes that are invalid in the charset become U+FFFD.
 
-It takes linear time, and never raises an exception.
+A decoder takes linear time, and never raises an exception.
 """
 
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
@@ -52,7 +52,7 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""For some encodings of the standard, a codec that has all of their characters. Python's codec of that name lacks some.
+"""The codecs that replace Python's codecs with incomplete character sets, by the name of the encoding in the standard.
 
 The codec is empty for an encoding that browsers refuse to decode, or that is not for text.
 """
@@ -148,7 +148,7 @@ def _more_kanji(octets: bytes) -> str:
 
 
 def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
-    """Decode characters of two bytes each. The bytes are the row and the cell in a table of 94 by 94, plus 0x21."""
+    """Decode characters of two bytes each. The bytes are its row and cell in a table of 94 by 94, each plus 0x21."""
     text = [
         character(first - 0x21, second - 0x21) if 0x21 <= first <= 0x7E and 0x21 <= second <= 0x7E else _UNREADABLE
         for first, second in zip(octets[::2], octets[1::2], strict=False)

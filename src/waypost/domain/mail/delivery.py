@@ -1,7 +1,7 @@
-"""Deliveries: one message for one email address, with its reason, its status, and the meaning of attempt results.
+"""Deliveries: their reasons, their statuses, and the meaning of attempt results.
 
-Only `decide` interprets the reply code of a peer. An unknown result counts as temporary: the server keeps the mail and
-retries.
+A delivery is one message for one email address. Only `decide` interprets the reply code of a peer. It treats an unknown
+result as a temporary failure, so the server keeps the mail and retries.
 """
 
 import hashlib
@@ -36,11 +36,11 @@ class Status(StrEnum):
     DELIVERED = "delivered"
     """The delivery is complete: its route, if any, has accepted the message."""
     DEAD = "dead"
-    """The server makes no more attempts. It keeps the whole message as a dead letter, which can be redriven."""
+    """The server makes no more attempts, and keeps the whole message as a dead letter, which can be redriven."""
 
 
 class Event(StrEnum):
-    """An event that changes a delivery. The trace uses the same names."""
+    """An event that changes a delivery. The trace uses the same names for events."""
 
     QUEUED = "queued"
     """The delivery waits for its first attempt over a route."""
@@ -67,14 +67,14 @@ STATES: dict[tuple[Status | None, Event], Status] = {
     (Status.DEAD, Event.REDRIVEN): Status.QUEUED,
     (Status.DELIVERED, Event.REDRIVEN): Status.QUEUED,
 }
-"""The status of a delivery after each possible event, by its previous status. None means that it does not exist yet.
+"""The transition table of deliveries: the new status for each possible pair of a status and an event.
 
-The diagram in `docs/mail-flow.md` is drawn from this table.
+The status None means that the delivery does not exist yet. The diagram in `docs/mail-flow.md` is drawn from this table.
 """
 
 
 def after(status: Status, event: Event) -> Status:
-    """Return the status of a delivery after an event. Raises `KeyError` if the event is impossible in its status."""
+    """Return the status of a delivery after an event. Raises `KeyError` if the event cannot happen in that status."""
     return STATES[status, event]
 
 
@@ -100,12 +100,12 @@ class Delivery:
     also_for: str = ""
     """The alias, as the sender wrote it, if the sender addressed both an alias and its primary; otherwise empty.
 
-    The primary gets only one copy then, but the sender gets the same notices as if the alias had forwarded another.
+    In that case, the primary gets only one copy, but the sender gets the same notices as if there were two copies.
     """
 
     @property
     def id(self) -> str:
-        """The id of the delivery. It is the same for each attempt, so that a receiver can recognize a duplicate."""
+        """The id of the delivery, which is the same for each attempt, so that a receiver can recognize a duplicate."""
         return delivery_id(self.message_id, self.email_address_id)
 
 
@@ -125,7 +125,7 @@ class Stage(StrEnum):
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
-    """The transport sent DATA or BDAT. The result is the first reply to it."""
+    """The transport sent DATA or BDAT, and the result is the first reply to that command."""
     BODY = "body"
     """The transport was sending the message, so the peer cannot have accepted it yet."""
     END = "end"
@@ -135,7 +135,7 @@ class Stage(StrEnum):
 
 
 class Protocol(StrEnum):
-    """The protocol of a peer. It determines the meaning of a reply code."""
+    """The protocol of a peer, which determines the meaning of a reply code."""
 
     SMTP = "smtp"
     LMTP = "lmtp"
@@ -166,16 +166,13 @@ class Trouble(StrEnum):
     NEEDS_UTF8 = "needs utf8"
     """An address or a header is not ASCII, and the peer does not support SMTPUTF8 (RFC 6531)."""
     NEEDS_BINARY = "needs binary"
-    """The message is binary, and the peer does not support BINARYMIME (RFC 3030). The message is never rewritten."""
+    """The message is binary, but the peer does not support BINARYMIME (RFC 3030). Waypost never converts a message."""
     TOO_BIG = "too big"
     """The message is larger than the size limit in the peer's EHLO reply (RFC 1870)."""
     FORBIDDEN = "forbidden"
     """The host has a private address, which the route does not allow."""
     FAILED = "failed"
-    """A failure of this server, such as a full disk, a missing directory or an internal error.
-
-    The message is never the cause.
-    """
+    """A failure of this server, and not of the message: a full disk, a missing directory or an internal error."""
     IS_OURSELVES = "is ourselves"
     """This server is the first of the mail servers that the DNS lists for the domain (RFC 5321 section 5.1)."""
 
@@ -221,7 +218,7 @@ class Decision:
     because: str
     """The reason, in one line of text."""
     at: datetime | None = None
-    """The time of the next attempt; None if there is none."""
+    """The time of the next attempt; None if the server makes no more attempts."""
     is_of_destination: bool = False
     """Whether the destination itself failed, so that other messages for it would fail, too."""
     is_loop: bool = False
@@ -241,7 +238,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How long and how often the server attempts deliveries."""
+    """The rules for how long and how often the server attempts deliveries."""
 
     retry_schedule: tuple[timedelta, ...] = tuple(
         timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120, 240)
@@ -261,7 +258,7 @@ _PERMANENT_TROUBLES = {
     Trouble.NEEDS_BINARY: "5.6.3",
     Trouble.TOO_BIG: "5.3.4",
 }
-"""The troubles that are permanent failures, with their enhanced status codes.
+"""The kinds of trouble that are permanent failures, with their enhanced status codes.
 
 A host that does not exist is only a temporary failure, because a mistake in the DNS or in a route looks the same.
 """
@@ -279,19 +276,20 @@ _TROUBLES_OF_DESTINATION = {
     Trouble.FORBIDDEN,
     Trouble.IS_OURSELVES,
 }
-"""The troubles that are failures of the destination, and not of the message, if they occur before the message."""
+"""The kinds of trouble that are failures of the destination, and not of the message.
+
+In SMTP and LMTP, that is true only at the stages before the message.
+"""
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
-"""The stages before MAIL. A reply at these stages concerns this server or the peer, but not the message.
-
-Such a reply also says nothing about the recipient.
+"""The stages before MAIL. A reply before MAIL concerns this server or the peer, but not the message or its recipient.
 """
 
 _WEBHOOK_REFUSALS = {410, 413, 415, 422}
 """The HTTP status codes that refuse this message permanently.
 
-They are Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. The codes 400, 401, 403 and 404 are
-temporary failures, because they nearly always come from a receiver that was just deployed with a mistake.
+The codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the codes 400,
+401, 403 and 404 are temporary failures: they nearly always come from a receiver that was just deployed with a mistake.
 """
 
 _LOOP = re.compile(r"[45]\.4\.6")
@@ -345,8 +343,8 @@ def _long(time: timedelta) -> str:
 def pause_after(queued: Queued, policy: Policy) -> timedelta:
     """Return how long to wait after this attempt. The jitter depends only on the message and the number of attempts.
 
-    So deliveries of one message that failed together are also retried together. Then one notice can report all of
-    them, and the times of notices do not reveal which deliveries exist.
+    So deliveries of one message that failed together are also retried together. One notice can then report all these
+    deliveries, and the times of notices do not reveal which deliveries exist.
     """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
@@ -359,7 +357,7 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 def latest_due(now: datetime, policy: Policy) -> datetime:
     """Return the time of the next attempt of a delivery that is deferred now for the longest possible pause.
 
-    A delivery with a later time was deferred while the clock was ahead.
+    A delivery whose next attempt is later than that was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
@@ -455,6 +453,6 @@ class Notify(StrEnum):
 def wants(notify: Collection[str], what: Notify) -> bool:
     """Return whether a NOTIFY parameter requests notices of an event.
 
-    Without NOTIFY, the default is notices of failures and delays.
+    If the client did not give NOTIFY, the sender gets notices of failures and delays.
     """
     return what in notify if notify else what in {Notify.FAILURE, Notify.DELAY}

@@ -14,16 +14,16 @@ from waypost.domain.mail.charsets import Decoder
 _WORD = re.compile(
     rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*)\?=", re.IGNORECASE | re.DOTALL
 )
-"""The charset, encoding and text of an encoded word. Some senders write spaces and question marks in the text.
+"""The charset, encoding and text of an encoded word. Some senders write spaces and question marks in its text.
 
-The text ends where another encoded word begins, so that no byte is searched more than a fixed number of times. The
+The text ends where another encoded word begins, so that no byte is examined more than a fixed number of times. The
 repetition is not possessive, because CPython before 3.11.5 matches possessive repetitions of groups incorrectly
 (python/cpython#106052).
 """
 
 
 def decode(octets: bytes) -> str:
-    """Return the text of an unfolded field value. Never raises an exception, and takes linear time.
+    """Return the text of an unfolded field value. The function takes linear time, and never raises an exception.
 
     Adjacent encoded words with the same charset are decoded together, because a character may be split between them.
     """

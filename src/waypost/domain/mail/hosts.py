@@ -1,4 +1,4 @@
-"""Host names in routes and settings. They may come from the DNS, from /etc/hosts, or from Docker Compose."""
+"""Host names in routes and settings, which may come from the DNS, from /etc/hosts, or from Docker Compose."""
 
 import re
 
@@ -8,14 +8,14 @@ from waypost.domain import errors
 
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
-"""Labels as in RFC 1035, and underscores (RFC 2181 section 11), which names of Docker Compose services can have."""
+"""A host name: labels as in RFC 1035, also with underscores (RFC 2181 section 11), as in Docker Compose services."""
 
 _LIMIT = 253
 """The maximum length of a host name without its final dot, in bytes (RFC 1035 section 2.3.4)."""
 
 
 def parse(text: str) -> str:
-    """Return a host name in lower case, with A-labels (RFC 5890). Raises `errors.Invalid` if it is malformed.
+    """Return a host name in lower case, with A-labels (RFC 5890). Raises `errors.Invalid` if the name is malformed.
 
     A final dot is kept, because it means that the resolver must not append a search domain.
     """

@@ -22,8 +22,10 @@ HEADER_LIMIT = 256 * 1024
 """The maximum length of a header, in bytes."""
 
 MAX_RECEIVED_LINES = 100
-"""The maximum number of `Received` lines. A message with more is in a loop (RFC 5321 section 6.3: "normally at least
-100")."""
+"""The maximum number of `Received` lines. A message with more lines is in a mail loop.
+
+RFC 5321 section 6.3 requires a limit of "normally at least 100".
+"""
 
 SUBJECT_LIMIT = 998
 """The maximum length of the subject in lists, in characters. The message itself keeps its whole subject."""
@@ -38,7 +40,7 @@ _LOOP_HEADER = "X-Waypost-Loop"
 _DELIVERY_HEADER = "X-Waypost-Delivery"
 
 HEADER_ID_LIMIT = 998
-"""The maximum length of a Message-ID, in characters. A longer Message-ID is ignored: no header line may be longer."""
+"""The maximum length of a Message-ID, in characters. A longer Message-ID is ignored, because no line may be longer."""
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
@@ -129,7 +131,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One accepted SMTP transaction, without the bytes of the message. Its id is in the 250 reply."""
+    """One accepted SMTP transaction, without the bytes of the message. The 250 reply has the id of the message."""
 
     id: str
     envelope: Envelope
@@ -142,12 +144,12 @@ class Message:
     is_authentic: bool = False
     """Whether the sender address is authentic, so that a notice to it reaches the person who sent the message.
 
-    SPF or DKIM can prove that (see `domain.mailauth.vouching`). The senders of trusted clients are believed.
+    SPF or DKIM can authenticate an address (see `domain.mailauth.vouching`). The server believes trusted clients.
     """
     authserv_id: str = ""
     """The name that identifies this server in `Authentication-Results` fields.
 
-    It is empty if the message came from a trusted server.
+    The name is empty if the message came from a trusted server.
     """
 
 
@@ -178,7 +180,7 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 
 
 def read_header(raw: bytes) -> HeaderFacts:
-    """Read the values of a message's header that acceptance needs.
+    """Read the values that acceptance needs from a message's header.
 
     The function never raises an exception: a header may consist of arbitrary bytes, or be missing.
     """
@@ -223,9 +225,10 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
 
 
 def loop_token(key: bytes, email_address_id: str) -> str:
-    """Return the loop token for copies that this alias forwards, or that this email address's route sends elsewhere.
+    """Return the loop token of an email address.
 
-    Only a server that knows `key` can make or check the token.
+    The token marks copies that an alias forwards, or that the route of the email address sends to another server. Only
+    a server that knows `key` can make or check it.
     """
     return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
@@ -233,8 +236,8 @@ def loop_token(key: bytes, email_address_id: str) -> str:
 def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
     """Raise `errors.MailLoop` if the message has too many hops, or was here before for one of the email addresses.
 
-    `ids` are the ids of the email addresses that would send the message on: aliases, and email addresses with a route
-    to another server. The text of the error never names a primary, because senders must not learn it.
+    `ids` are the ids of the email addresses that would forward the message: aliases, and email addresses with a route
+    to another server. The text of the error never names a primary, because senders must not learn the primary.
     """
     if facts.received_lines > MAX_RECEIVED_LINES:
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
@@ -259,11 +262,11 @@ def trace_header(
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601). `tokens` mark a copy that leaves this
     server, so that the server recognizes the message if it comes back. `delivery_id` lets a receiver recognize a
-    duplicate; it is empty for a copy that stays in the inbox.
+    duplicate, and is empty for a copy that stays in the inbox.
 
     A copy that leaves this server gets ASCII lines if possible, because a peer without SMTPUTF8 accepts only ASCII. So
     domains are written as A-labels. If the local part of `sent_to` is not ASCII, the optional `for` clause is omitted
-    (RFC 5321 section 4.4). The clause is kept if `delivered_to` needs SMTPUTF8 anyway.
+    (RFC 5321 section 4.4). The `for` clause is kept if `delivered_to` needs SMTPUTF8 anyway.
     """
     envelope = message.envelope
     if delivery_id:
@@ -295,7 +298,7 @@ def without_return_path(trace_header: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _date(moment: datetime) -> str:
-    """Return a date in the format of RFC 5322. The cache serves all deliveries and messages with the same time."""
+    """Return a date in the format of RFC 5322. All deliveries of a message share the cached result."""
     return format_datetime(moment)
 
 

@@ -25,17 +25,17 @@ class Rule:
     match: str
     """The addresses that the rule applies to, as in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
     age: timedelta | None = None
-    """The maximum age of mail. Mail that was received earlier is deleted."""
+    """The maximum age of mail since it was received. Older mail is deleted."""
     size: int | None = None
     """The maximum total size of the messages in an inbox, in bytes. The oldest mail is deleted first.
 
-    The newest message is always kept, even if it is larger than this.
+    The newest message is always kept, even if it is larger than the limit.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """An account's mail for one address. It remains when the email address is deleted."""
+    """An account's mail for one address, which remains when the email address is deleted."""
 
     account: str
     address_key: str
@@ -56,8 +56,8 @@ class Delivered:
 def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | None) -> Rule | None:
     """Return the first rule that matches an address; None if no rule matches.
 
-    `instance_id` is None if the email address was deleted. Then a rule for an instance cannot match, but all other
-    rules can.
+    `instance_id` is None if the email address was deleted. In that case, rules for an instance cannot match, but all
+    other rules can.
     """
     names = routes.names_of(address, instance_id)
     return next((rule for rule in rules if rule.match in names), None)

@@ -64,7 +64,7 @@ class LineEnds(StrEnum):
     """The line ends of a message in a Maildir."""
 
     LF = "lf"
-    """Lines end in LF, as programs that read files expect. A message with other line ends than CRLF is not changed."""
+    """Lines end in LF, as programs that read files expect. A message is unchanged if a line does not end in CRLF."""
     AS_RECEIVED = "as received"
     """The bytes of the message are not changed."""
 
@@ -91,13 +91,13 @@ class Target:
     is_tls: bool = False
     """Whether the connection begins with TLS (implicit TLS)."""
     mx: str | None = None
-    """The domain whose MX records are used; empty for the domain of the address itself. None for targets with a host.
-    """
+    """The domain whose MX records are used; empty for the domain of the address itself. None unless the target
+    is `mx:`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route. `checked` returns it in a form that can be used."""
+    """A route. Use `checked` to validate a route and to get its canonical spelling."""
 
     match: str
     to: str
@@ -128,9 +128,9 @@ class Route:
 
     @property
     def tls_in_use(self) -> Tls:
-        """The TLS mode in effect. With smtps://, it is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1).
+        """The TLS mode in effect. For smtps://, the mode is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1).
 
-        This rule also applies to routes that an earlier version stored with another mode.
+        The rule for smtps:// also applies to routes that an earlier version stored with another mode.
         """
         is_implicit = self.to.startswith("smtps:")
         return Tls.VERIFY if is_implicit and self.tls is not Tls.REQUIRE else self.tls

@@ -87,9 +87,9 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
 
 
 def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
-    """Return the plan with a change: a forwarded copy whose route would cause a mail loop stays in the primary's inbox.
+    """Return the plan, but keep a forwarded copy in the primary's inbox if its route would cause a mail loop.
 
-    The message is not refused. Otherwise, a sender could find the primary of each alias by trial.
+    The message is not refused, because a sender could otherwise find the primary of each alias by trial.
     """
     destinations = tuple(
         replace(one, route=INBOX_ROUTE, would_circle=True)

@@ -156,7 +156,7 @@ class NotifiedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotNotifiedEvent:
-    """The server did not send a notice. The event has the reason."""
+    """The server did not send a notice, for the reason in the event."""
 
     kind: ClassVar[str] = "not notified"
     address: Address
@@ -250,7 +250,7 @@ def members(detail: TraceDetail) -> dict[str, str | int]:
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
-    """Return the event with a kind and members. If this version cannot read them, the result is an `OtherEvent`."""
+    """Return the event of a kind from its members. If this version cannot read them, the result is an `OtherEvent`."""
     left = dict(found)
     try:
         detail = _taken(KINDS[kind], left)
@@ -270,13 +270,13 @@ class Member:
     type: type
     note: str
     default: object
-    """A member with this value is left out. For a required member, it is `dataclasses.MISSING`."""
+    """The value with which the member is left out; `dataclasses.MISSING` for a required member."""
 
 
 def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
     """Return the members that events of a kind can have, in their order.
 
-    The members of an attempt replace the field that has the attempt.
+    The members of an attempt take the place of the event's attempt field.
     """
     return [member for one in _FORMS[kind] for member in (_FORMS[Attempt] if one.type is Attempt else [one])]
 
@@ -327,7 +327,7 @@ T = TypeVar("T")
 
 
 def _taken(kind: type[T], left: dict[str, str | int]) -> T:
-    """Return a value of a type, made from members that are removed from `left`.
+    """Build a value of a type from the members in `left`, and remove those members from `left`.
 
     Raises `KeyError` if a required member is missing, or `TypeError` if a member has a value of another type.
     """

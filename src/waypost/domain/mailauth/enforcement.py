@@ -1,7 +1,7 @@
 """Decide from the results of the sender checks whether a message is accepted, refused or deferred.
 
-With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter whether
-this server or another server is the reason that a result is unknown, because a hostile sender can cause both.
+With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter which
+server is responsible for an unknown result: a hostile sender can provoke failures of this server and of other servers.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,7 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The reasons that come from the settings. With all other reasons, this server wanted to check the message but could
-not."""
+"""The reasons that come from the settings. All other reasons mean that the server was unable to check the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,13 @@ class Ruling(Enum):
 
     ACCEPTED = auto()
     REFUSED_AS_FORGED = auto()
-    """The DMARC policy of the domain in From requests the refusal."""
+    """The message fails DMARC, and the policy of the domain in From is `reject`."""
     REFUSED_AS_MALFORMED = auto()
-    """From names more domains than the server looks up, so a forged domain could be hidden among them."""
+    """The From field names more domains than the server looks up, so a forged domain could be hidden among them."""
     DEFERRED_AS_UNCLEAR = auto()
-    """From is ambiguous, and the policy of one of its domains is unknown at the moment."""
+    """The From field is ambiguous, and the policy of one of its domains is unknown at the moment."""
     DEFERRED_IN_DOUBT = auto()
-    """A DNS failure prevents a DMARC result at the moment, and the policy of the domain in From may be to refuse."""
+    """A DNS failure prevents a DMARC result at the moment, and the policy of the domain in From may be `reject`."""
     DEFERRED_UNCHECKED = auto()
     """This server was unable to check the message."""
 

@@ -58,7 +58,7 @@ class Author:
     """The author's domains and the signatures in the header of a message."""
 
     domains: tuple[str, ...]
-    """The domains of the addresses in From, as A-labels. A well-formed message has exactly one."""
+    """The domains of the addresses in From, as A-labels. A well-formed message has exactly one such domain."""
     signatures: tuple[str, ...]
     """The `d=` value of each DKIM signature."""
     is_clear: bool = True
@@ -94,9 +94,9 @@ def read_author(header: bytes) -> Author:
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:
-    """Return whether the server rewrites a sender (SRS) on a route. It does so if mail leaves this server's domains.
+    """Return whether the server rewrites a sender (SRS) on a route, because the mail leaves this server's domains.
 
-    None stands for an unknown sender, which is treated like a sender outside the deployment.
+    If `sender` is None, the sender is unknown and is treated like a sender outside the deployment.
     """
     if sender == "":
         return Rewriting("", "the null sender is never rewritten")
@@ -120,7 +120,7 @@ def forecast(
     own_domains: Collection[str],
     hostname: str,
 ) -> Forecast:
-    """Forecast the results of the next server's checks. None stands for an unknown sender or message."""
+    """Forecast the results of the next server's checks. `sender` and `author` are None if they are unknown."""
     spf, checked = _spf(sender, rewritten, own_domains, hostname)
     if author is None:
         unknown = Expectation(Expected.UNKNOWN, "it depends on the message")

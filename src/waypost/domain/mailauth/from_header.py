@@ -1,8 +1,8 @@
 """Read the author's domains from From fields (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1).
 
 Mail readers disagree about malformed From fields. In a well-formed field (RFC 5322), only the domains of addresses are
-used, and text in quoted strings and comments is ignored. In any other field, every domain that some mail reader may
-show is used.
+used, and text in quoted strings and comments is ignored. In a malformed field, every domain that a mail reader may show
+is used.
 """
 
 import re
@@ -25,7 +25,7 @@ MAX_ADDRESSES = 100
 """The maximum number of `@` signs in the malformed From fields of one message, over all readings of the fields."""
 
 MAX_FIELDS = 10
-"""The maximum number of From fields of one message that are examined. RFC 5322 section 3.6 allows one field."""
+"""The maximum number of From fields of one message that are examined. RFC 5322 section 3.6 allows only one."""
 
 MAX_TEXT = 16 * 1024
 """The maximum total length of the From fields of one message, in characters: enough for a hundred long addresses.
@@ -60,7 +60,7 @@ Constructs that mail readers disagree about do not match: nested comments, backs
 quoted strings.
 """
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
-"""A list of mailboxes. A token is written as the name of its group in `_TOKEN`; a special character, as itself."""
+"""A list of mailboxes. Each token stands as the name of its group in `_TOKEN`, and a special character as itself."""
 
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
@@ -74,7 +74,7 @@ _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
 """Characters that some mail readers remove, so that the text on both sides is joined.
 
-The expression expects text in which each run of white space is one space.
+The text must already have one space in place of each run of white space.
 """
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
@@ -82,7 +82,7 @@ _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECA
 class _LookAlikes(dict[int, str | int]):
     """A table for `str.translate` that replaces characters with an ASCII compatibility form (UAX #15) by that form.
 
-    It keeps all other characters. Each character is normalized separately, because normalizing a whole text takes
+    All other characters are kept. Each character is normalized separately, because normalizing a whole text takes
     quadratic time if a letter has many combining marks. In domains, `idna` combines characters and their marks.
     """
 
@@ -102,7 +102,7 @@ _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
 class Naming(StrEnum):
-    """How clearly the From fields of a message name the author's domain."""
+    """The degree of certainty with which the From fields of a message name the author's domain."""
 
     NONE = "none"
     """The From fields name no domain."""
@@ -129,8 +129,8 @@ _TOO_LONG = ""
 def read(values: Iterable[str]) -> Authors:
     """Return the author's domains in the values of all From fields of a message. Never raises an exception.
 
-    The values must be as received: folded, and with encoded words. The time is linear in their length. If the values
-    have more than `MAX_TEXT` characters in total, they are not read.
+    The values must be as received: folded, and with encoded words. The time is linear in the length of the values.
+    Values with more than `MAX_TEXT` characters in total are not read.
     """
     fields = list(values)
     if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
@@ -186,9 +186,11 @@ def _well_formed(value: str) -> list[str] | None:
 def _readings(value: str) -> dict[str, None]:
     """Return the different texts that mail readers may see in a field.
 
-    The first is the field itself. In the second, ASCII replaces its look-alikes. The third is the second without
-    invisible characters. From the third come two more texts: one without line ends, quotes and backslashes, and one
-    with its encoded words decoded.
+    1. the field itself
+    2. the field with ASCII in place of look-alikes of ASCII
+    3. text 2 without invisible characters
+    4. text 3 without line ends, quotes and backslashes
+    5. text 3 with its encoded words decoded
     """
     plain = _spaced(value)
     folded = _spaced(plain.translate(_LOOK_ALIKES))
@@ -203,7 +205,10 @@ def _spaced(text: str) -> str:
 
 
 def _decoded(word: re.Match[str]) -> str:
-    """Decode an encoded word (RFC 2047) as UTF-8, and replace ASCII look-alikes. The `@` and domains need only that."""
+    """Decode an encoded word (RFC 2047) as UTF-8, and replace look-alikes of ASCII.
+
+    UTF-8 is sufficient for all charsets, because only `@` and domains matter here.
+    """
     octets = encoded_words.content(word[1].encode(), word[2].encode("utf-8", "replace"))
     return word[0] if octets is None else octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
 

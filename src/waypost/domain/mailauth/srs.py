@@ -1,14 +1,12 @@
 """Rewrite the sender of forwarded mail (SRS), so that SPF passes and bounces come back to this server.
 
-A rewritten sender has one of three forms. Its local part is never longer than 64 bytes:
+A rewritten sender has one of three forms. Its local part is never longer than 64 bytes. The part after the first
+separator is signed, and opaque to other servers. In all forms, the id maps a bounce to its message. The signature
+ignores case, and the encoding is Base32, because some mail systems change the case of local parts.
 
     SRS0=<mac><id>=<day>=<domain>=<local part>      an ordinary sender
     SRS1=<mac><id><day>=<domain>=<rest>             a sender that other servers rewrote; bounces go to the first server
     waypost-bounce=<mac><id>=<day>                  a sender that is too long, or that the other forms cannot contain
-
-The part after the first separator is signed, and opaque to other servers. In all forms, the id maps a bounce to its
-message. The signature ignores case, and the encoding is Base32, because some mail systems change the case of local
-parts.
 """
 
 import hmac
@@ -23,7 +21,7 @@ from waypost.domain.directory import addresses
 VALID_DAYS = 30
 """The number of days for which a rewritten sender accepts bounces.
 
-It must not be longer than `PERIOD_DAYS`, so that the secrets of two periods are sufficient.
+The number must not exceed `PERIOD_DAYS`, so that the secrets of two periods are sufficient.
 """
 
 PERIOD_DAYS = 30
@@ -61,16 +59,15 @@ class Returned:
 
     first_id: str
     last_id: str
-    """The end of the range of ids that includes the message. The forms SRS0 and SRS1 contain only the start of an id.
-    """
+    """The last id of the range that includes the message. The forms SRS0 and SRS1 contain only the start of an id."""
     sender: str | None
     """The original sender, or its first rewritten form for SRS1; None if the address does not contain a sender."""
 
 
 def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of: Callable[[int], bytes]) -> str:
-    """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender stays null.
+    """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender is not rewritten.
 
-    `key_of` returns the secret of a period. The number of a period is the days since 1970, divided by `PERIOD_DAYS`.
+    `key_of` returns the secret of a period. A period is the number of days since 1970, divided by `PERIOD_DAYS`.
     """
     if not sender:
         return ""

@@ -23,7 +23,7 @@ MAX_LISTED = 10
 """The maximum number of DKIM signatures in one `Authentication-Results` field."""
 
 MAX_FOREIGN = 50
-"""The maximum number of a message's own `Authentication-Results` fields that are examined."""
+"""The maximum number of `Authentication-Results` fields in a received header that are examined."""
 
 MAX_STEPS = 8
 """The maximum number of names that one DMARC tree walk looks up (RFC 9989 section 4.10)."""
@@ -95,7 +95,7 @@ class Dkim:
 class Dmarc:
     """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989).
 
-    `policy` is the domain owner's policy for mail that fails. `naming` tells how clearly From names the domain.
+    `policy` is the domain owner's policy for mail that fails. `naming` shows how clearly From names the domain.
     """
 
     outcome: Outcome
@@ -151,7 +151,7 @@ def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """Return a short description of each check's result, by the name of the check. It is safe to show on a terminal."""
+    """Return a short description of each check's result, by the name of the check, safe to show on a terminal."""
     signatures = [_summary(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
     return {
         "spf": _summary(verdicts.spf.outcome, verdicts.spf.domain),
@@ -176,9 +176,9 @@ def _name(value: str) -> str:
 
 
 def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
-    """Return the unfolded values of the `Authentication-Results` fields in a received header that can be trusted.
+    """Return the unfolded values of the trustworthy `Authentication-Results` fields in a received header.
 
-    A field with this server's name is forged, because it was in the message before it arrived (RFC 8601 section 5). A
+    A field with this server's name is forged, because only this server may add such a field (RFC 8601 section 5). A
     field whose server name cannot be read is not trusted either. The function never raises an exception: a header may
     consist of arbitrary bytes.
     """
@@ -255,10 +255,10 @@ class Answer:
 def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
     """Return the DMARC record among the TXT records at `_dmarc.DOMAIN`; None if there is not exactly one.
 
-    A DMARC record begins with `v=DMARC1`, in this case (RFC 9989 section 4.8). If `p` is missing, or `p`, `sp` or `np`
-    is invalid, the policy is `none` if `rua` has a URI. Otherwise there is no policy (section 4.10.1). Other tags with
-    invalid values have their defaults. Unknown tags and the historic `pct` are ignored, except that `pct=0` means
-    `t=y`.
+    A DMARC record begins with `v=DMARC1`, which is case-sensitive (RFC 9989 section 4.8). If `p` is missing, or `p`,
+    `sp` or `np` is invalid, the policy is `none` if `rua` has a URI. If `rua` has no URI either, there is no policy
+    (section 4.10.1). Other tags with invalid values have their defaults. Unknown tags and the historic `pct` are
+    ignored, except that `pct=0` means `t=y`.
     """
     records = [text for text in texts if _VERSION.match(text)]
     if len(records) != 1:
@@ -282,7 +282,7 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 
 
 def _tags(record: str) -> dict[str, str]:
-    """Return the tags of a record. Names and values are in lower case, because case is ignored (RFC 5234 section 2.3).
+    """Return the tags of a record in lower case: names and values are not case-sensitive (RFC 5234 section 2.3).
 
     A tag that occurs twice gets an empty value, which is invalid (RFC 6376 section 3.2).
     """
@@ -299,7 +299,7 @@ def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
     """Walk from a domain to the top of the tree, and return the DMARC records found, the nearest first.
 
     The walk yields the names to look up (RFC 9989 section 4.10). If the domain has eight or more labels, the second
-    name has its last seven labels.
+    lookup is for its last seven labels.
     """
     records: list[Record] = []
     labels = domain.split(".")
@@ -339,8 +339,8 @@ def align(
 def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
     """Return the DMARC result of a message from the verdicts on each domain in its From fields, in their order.
 
-    If From clearly names one domain, its verdict is the result. Otherwise the message cannot pass (RFC 9989 section
-    5.3.1). It fails if it fails for any domain whose policy is `reject` (section 11.5).
+    If From clearly names one domain, the verdict on that domain is the result. If From is unclear, the message cannot
+    pass (RFC 9989 section 5.3.1), and it fails if it fails for any domain whose policy is `reject` (section 11.5).
     """
     if authors.naming is Naming.ONE:
         return verdicts[0]
@@ -362,7 +362,7 @@ _MALFORMED = {
 
 
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """Decide the DMARC result for one domain in From, which is the only element of `authors`, as an A-label.
+    """Decide the DMARC result for one domain in From: the only element of `authors`, which must have A-labels.
 
     If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """
@@ -398,7 +398,7 @@ def _folded(domain: str) -> str:
 def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
     """Return the record whose policy applies (RFC 9989 section 4.10.1).
 
-    It is the record of the domain itself, of its organizational domain, or of its public suffix.
+    The record belongs to the domain itself, to its organizational domain, or to its public suffix.
     """
     by_domain = {record.domain: record for record in records}
     suffix = records[-1] if records and records[-1].psd == "y" else None

@@ -22,9 +22,9 @@ _FOLD = re.compile(r"[\r\n\t ]+")
 def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
     """Return whether the sender address is authentic, so that a notice to it does not go to the victim of a forgery.
 
-    SPF proves that if it passes for the sender's own domain. DKIM proves it if From has exactly the sender's address,
-    and a valid signature is from the address's domain or a parent domain. DMARC alone authenticates a domain, but not
-    an address: a customer of a mail provider can use another customer's address in MAIL FROM.
+    SPF authenticates the address if it passes for the sender's own domain. DKIM authenticates the address if From has
+    exactly that address, and a valid signature is from its domain or a parent domain. DMARC alone authenticates a
+    domain, but not an address: a customer of a mail provider can use another customer's address in MAIL FROM.
     """
     try:
         claimed = addresses.parse(sender).key
@@ -44,7 +44,7 @@ def author_key(header: bytes) -> str:
     """Return the key of the address in From; empty unless every mail reader finds the same single address.
 
     There must be exactly one From field, in ASCII and with exactly one `@`. The address must be the whole value, or be
-    in angle brackets at its end.
+    in angle brackets at the end of the value.
     """
     fields = list(islice(_FROM.finditer(header), 2))
     if len(fields) != 1:
